@@ -1,0 +1,318 @@
+"""The functions that people call; the command line and the page call nothing else.
+
+Paths, file objects and arrays are accepted. Each long function has a form that yields as it goes,
+`iter_compress` and `iter_decompress`: closing the iterator cancels the work and leaves no file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
+
+import numpy as np
+
+from aehub.archive import Archive
+from aehub.clips import Clip, Trim, open_clip, open_writer, to_rgb
+from aehub.clips.frames import ClipInfo
+from aehub.codec.compress import Tally, compress_clip
+from aehub.codec.decompress import check_model, clip_info, decode_frames
+from aehub.codec.model import Codec, check_quality
+from aehub.codec.target import Trial, first_guess, search
+from aehub.container import open_reader
+from aehub.errors import DamagedError, InputError
+from aehub.hub import load
+from aehub.inspection import per
+from aehub.output import refuse_overwriting, written
+from aehub.results import Compressed, Decompressed
+
+__all__ = [
+    "Archive", "Compressed", "Decompressed", "compress", "decompress", "frames", "iter_compress",
+    "iter_decompress", "open",
+]
+
+Progress = Callable[[int, int], None]
+_Result = TypeVar("_Result")
+# A target search encodes several times; what it tries stays in memory up to this size.
+_SPOOL = 32 * 1024 * 1024
+
+
+class Step(NamedTuple):
+    """How far a long job is: frames done, frames in all (0 if the clip does not say)."""
+
+    done: int
+    total: int
+
+
+def compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = None, *,
+             progress: Progress | None = None, **options: Any) -> Compressed:
+    """Compress a clip into a `.aev` file.
+
+    Args:
+        source: path of a clip, picture or folder of pictures, a binary stream, or frames as
+            uint8 [T, H, W, 3] or an iterable of [H, W, 3] in RGB.
+        output: path or stream; by default beside the source, with the suffix `.aev`.
+        progress: called as `progress(done, total)` in frames; total is 0 if unknown.
+        options: those of `iter_compress`.
+
+    Returns:
+        Sizes, rates and the measured quality of what was written.
+
+    Raises:
+        InputError: the source or an argument cannot be used.
+        ExistsError: the output exists and `force` is not set.
+
+    Example:
+        >>> aehub.compress("clip.mp4", "clip.aev", quality=60).ratio
+    """
+    return _drain(iter_compress(source, output, **options), progress)
+
+
+def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = None, *,
+                  model: str | os.PathLike[str] | Codec = "d4-codec", quality: float = 50,
+                  target_size: int | None = None, target_kbps: float | None = None,
+                  trim: str | None = None, group: int | None = None, force: bool = False,
+                  salvage: bool = False, audio: bool = True, measure: bool = True,
+                  fps: float | None = None, device: str = "auto"
+                  ) -> Generator[Step, None, Compressed]:
+    """`compress`, yielding a `Step` after each group; closing it cancels.
+
+    Args:
+        source: as `compress`.
+        output: as `compress`.
+        model: name, folder, or a loaded model.
+        quality: 0 (smallest) to 100 (best); fractions count.
+        target_size: bytes of the whole file at most; at most 4 encodes find the quality.
+        target_kbps: the same as an average rate, without audio.
+        trim: "A:B" in seconds, or frames with a trailing f.
+        group: frames coded together.
+        force: overwrite the output.
+        salvage: keep what could be read of a clip that breaks off.
+        audio: carry the audio track.
+        measure: decode what was written and compare it with the source.
+        fps: rate of frames given as arrays or pictures.
+        device: "cpu", "cuda" or "auto".
+    """
+    began = time.monotonic()
+    quality = check_quality(quality)
+    target = _output_path(source, output)
+    codec = model if isinstance(model, Codec) else load(model, device=device)
+    if isinstance(target, Path):
+        refuse_overwriting(target, force)
+    if not isinstance(source, (str, os.PathLike, np.ndarray)) and (target_size or target_kbps):
+        source = _kept(source)
+
+    def opened() -> Clip:
+        if hasattr(source, "seek"):
+            source.seek(0)
+        return open_clip(source, trim=Trim.parse(trim) if trim else None, salvage=salvage, fps=fps)
+
+    def encode(clip: Clip, stream: BinaryIO, at: float) -> Generator[Step, None, Tally]:
+        total = clip.info.n_frames or 0
+        tally = Tally()
+        for tally in compress_clip(clip, stream, codec, at, group=group, audio=audio,
+                                   measure=measure):
+            yield Step(tally.frames, max(total, tally.frames))
+        return tally
+
+    with ExitStack() as stack:
+        if target_size is None and target_kbps is None:
+            clip = stack.enter_context(opened())
+            stream = stack.enter_context(written(target, force=force))
+            tally = yield from encode(clip, stream, quality)
+            facts = clip.info
+        else:
+            trials = _Trials(opened, encode, target_size, target_kbps)
+            facts, tally, quality = yield from trials.run()
+            stream = stack.enter_context(written(target, force=force))
+            shutil.copyfileobj(trials.best, stream)
+            trials.close()
+    return _summary(target, codec.name, facts, tally, quality, time.monotonic() - began)
+
+
+class _Trials:
+    """Encodes until the size fits; keeps the file of the best trial."""
+
+    def __init__(self, opened: Callable[[], Clip],
+                 encode: Callable[[Clip, BinaryIO, float], Generator[Step, None, Tally]],
+                 size: int | None, kbps: float | None) -> None:
+        self._opened, self._encode, self._size, self._kbps = opened, encode, size, kbps
+        self._files: dict[float, tuple[BinaryIO, ClipInfo, Tally]] = {}
+        self.best: BinaryIO = io.BytesIO()
+
+    def run(self) -> Generator[Step, None, tuple[ClipInfo, Tally, float]]:
+        """Yields steps of every encode; returns what the chosen one wrote."""
+        with self._opened() as clip:
+            pixels = clip.info.width * clip.info.height * (clip.info.n_frames or 100)
+            seconds = float((clip.info.n_frames or 100) / clip.info.fps)
+        target = self._target(seconds)
+        trials: list[Trial] = []
+        quality: float | None = first_guess(target, pixels)
+        chosen: Trial | None = None
+        while chosen is None:
+            assert quality is not None
+            trial, seconds = yield from self._try(quality)
+            trials.append(trial)
+            target = self._target(seconds, trial)
+            chosen, quality = search(target, trials)
+        self.best, info, tally = self._files[chosen.quality]
+        self.best.seek(0)
+        return info, tally, chosen.quality
+
+    def _target(self, seconds: float, trial: Trial | None = None) -> int:
+        if self._size is not None:
+            return self._size
+        assert self._kbps is not None
+        audio = self._files[trial.quality][2].audio_bytes if trial else 0
+        return int(self._kbps * 125 * seconds) + audio
+
+    def _try(self, quality: float) -> Generator[Step, None, tuple[Trial, float]]:
+        file = cast(BinaryIO, tempfile.SpooledTemporaryFile(_SPOOL))
+        with self._opened() as clip:
+            tally = yield from self._encode(clip, file, quality)
+            self._files[quality] = (file, clip.info, tally)
+        other = tally.audio_bytes
+        return Trial(quality, tally.bytes - other, other), tally.seconds
+
+    def close(self) -> None:
+        for file, _, _ in self._files.values():
+            file.close()
+
+
+def decompress(source: str | os.PathLike[str] | BinaryIO,
+               output: str | os.PathLike[str] | BinaryIO | None = None, *,
+               progress: Progress | None = None, **options: Any
+               ) -> Decompressed | Iterator[np.ndarray]:
+    """Turn a `.aev` file back into frames or a playable clip.
+
+    Args:
+        source: path or binary stream.
+        output: path whose suffix names the format (a folder of PNGs without one), or a stream,
+            which gets y4m. None returns the frames.
+        progress: called as `progress(done, total)` in frames; total is 0 if unknown.
+        options: `force` overwrites the output; `device` as `load`.
+
+    Returns:
+        Facts about what was written; without `output` an iterator of uint8 [H, W, 3] in RGB.
+
+    Raises:
+        FormatError: it is not a `.aev` file, or a newer one.
+        WeightsError: it was written with other weights than those here.
+        DamagedError: groups are lost; the intact ones were given or written first.
+    """
+    if output is None:
+        return frames(source, device=options.get("device", "auto"))
+    return _drain(iter_decompress(source, output, **options), progress)
+
+
+def frames(source: str | os.PathLike[str] | BinaryIO, *, device: str = "auto"
+           ) -> Iterator[np.ndarray]:
+    """The frames of a `.aev` file, one by one: uint8 [H, W, 3] in RGB."""
+    with open_reader(source) as reader:
+        model = load(reader.head.model, device=device)
+        check_model(reader.head, model)
+        for frame in decode_frames(reader, model):
+            yield to_rgb(frame.planes, reader.head.colour)
+
+
+def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
+                    output: str | os.PathLike[str] | BinaryIO, *, force: bool = False,
+                    device: str = "auto") -> Generator[Step, None, Decompressed]:
+    """`decompress` to a file, yielding a `Step` after each frame; closing it cancels."""
+    began = time.monotonic()
+    target = Path(output) if isinstance(output, (str, os.PathLike)) else output
+    if isinstance(target, Path):
+        refuse_overwriting(target, force)
+    with open_reader(source) as reader, ExitStack() as stack:
+        model = load(reader.head.model, device=device)
+        check_model(reader.head, model)
+        total = reader.frame_count or 0
+        facts = clip_info(reader.head, total or None)
+        track = stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOL))
+        for piece in reader.audio_pieces() if reader.seekable else ():
+            track.write(piece)
+        sound = cast(BinaryIO, track) if track.tell() else None
+        track.seek(0)
+        damage: Exception | None = None
+        done = 0
+        with open_writer(target, info=facts, audio=sound) as writer:
+            last = 0
+            try:
+                for frame in decode_frames(reader, model):
+                    writer.write(frame)
+                    done, last = done + 1, frame.time
+                    yield Step(done, max(total, done))
+            except DamagedError as error:
+                # What is intact is written; the sentence comes after.
+                damage = error
+        if damage is not None:
+            raise damage
+        seconds = float(last * facts.time_base + 1 / facts.fps)
+        return Decompressed(str(target) if isinstance(target, Path) else None, model.name, done,
+                            facts.width, facts.height, _rate(facts), round(seconds, 6),
+                            round(time.monotonic() - began, 3), tuple(writer.notes))
+
+
+def open(source: str | os.PathLike[str] | BinaryIO, *, device: str = "auto") -> Archive:
+    """Open a `.aev` file for random access: `aehub.open("clip.aev")[120:180]`."""
+    return Archive(source, lambda name: load(name, device=device))
+
+
+def _rate(facts: ClipInfo) -> str:
+    return f"{facts.fps.numerator}/{facts.fps.denominator}"
+
+
+def _drain(job: Generator[Step, None, _Result], progress: Progress | None) -> _Result:
+    """Run a job to its end and return its result."""
+    try:
+        while True:
+            step = next(job)
+            if progress is not None:
+                progress(*step)
+    except StopIteration as end:
+        return cast(_Result, end.value)
+    finally:
+        job.close()
+
+
+def _output_path(source: Any, output: Any) -> Path | BinaryIO:
+    if output is None:
+        if not isinstance(source, (str, os.PathLike)):
+            raise InputError("frames and streams have no name to write beside; give an output.")
+        return Path(source).with_suffix(".aev")
+    return Path(output) if isinstance(output, (str, os.PathLike)) else cast(BinaryIO, output)
+
+
+def _kept(source: Any) -> Any:
+    """A source that can be read again for each encode of a target search."""
+    if hasattr(source, "read"):
+        if source.seekable():
+            return source
+        spool = tempfile.SpooledTemporaryFile(_SPOOL)
+        shutil.copyfileobj(source, spool)
+        return spool
+    return np.stack([np.asarray(frame) for frame in source])
+
+
+def _summary(target: Path | BinaryIO, model: str, facts: ClipInfo, tally: Tally, quality: float,
+             elapsed: float) -> Compressed:
+    pictures = tally.bytes - tally.audio_bytes
+    pixels = facts.width * facts.height * tally.frames
+    measured = tally.distortion.n_frames > 0
+    ms_ssim = tally.distortion.ms_ssim if measured else None
+    return Compressed(
+        path=str(target) if isinstance(target, Path) else None, model=model, bytes=tally.bytes,
+        audio_bytes=tally.audio_bytes, frames=tally.frames, width=facts.width,
+        height=facts.height, fps=_rate(facts), seconds=round(tally.seconds, 6),
+        kbps=round(per(8 * pictures, 1000 * tally.seconds), 3),
+        bits_per_pixel=round(per(8 * pictures, pixels), 6),
+        ratio=round(facts.source_bytes / tally.bytes, 3) if facts.source_bytes else None,
+        psnr=round(tally.distortion.psnr, 3) if measured else None,
+        ms_ssim=None if ms_ssim is None else round(ms_ssim, 6),
+        elapsed=round(elapsed, 3), quality=quality, notes=facts.notes)

@@ -1,0 +1,41 @@
+"""`aehub compare`: codecs side by side on the reader's own clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import aehub
+from aehub.cli.progress import Progress
+from aehub.cli.values import print_json
+from aehub.errors import ExistsError
+
+CODECS = "d4-codec,x264-medium,x265-medium,svtav1-6"
+
+
+@click.command()
+@click.argument("clips", metavar="IN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--codecs", default=CODECS, show_default=True, help="Names with commas between.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the curves into this PNG.")
+@click.option("--force", is_flag=True, help="Overwrite the plot.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def compare(
+    clips: tuple[Path, ...], codecs: str, plot: Path | None, force: bool, as_json: bool
+) -> None:
+    """Measure rate against distortion of several codecs on the clips IN."""
+    # Known before the measurement, which may take minutes.
+    if plot is not None and plot.exists() and not force:
+        raise ExistsError(
+            f"{click.format_filename(plot)} is already there; use --force to overwrite it."
+        )
+    from aehub.compare import parse_codecs
+
+    with Progress("comparing") as progress:
+        comparison = aehub.compare(list(clips), parse_codecs(codecs), progress=progress)
+    if plot is not None:
+        comparison.plot(plot)
+    if as_json:
+        print_json(comparison.to_dict())
+    else:
+        click.echo(comparison.table())

@@ -1,0 +1,122 @@
+"""`aehub compress` and `aehub decompress`: a clip becomes a file, a file becomes a clip."""
+
+from __future__ import annotations
+
+import click
+
+import aehub
+from aehub.cli.progress import Progress
+from aehub.cli.values import (
+    PIPE,
+    Number,
+    Size,
+    Trim,
+    beside,
+    bytes_text,
+    print_json,
+    sink,
+    source,
+)
+
+
+@click.command()
+@click.argument("clip", metavar="IN")
+@click.argument("output", metavar="[OUT.aev]", required=False)
+@click.option("--model", default="d4-codec", show_default=True, help="Name, hub id or folder.")
+@click.option("--quality", type=Number(0, 100), help="0 (smallest) to 100; 50 if nothing is said.")
+@click.option("--target-size", type=Size(), help="Bytes of the whole file, such as 500kB.")
+@click.option("--target-kbps", type=Number(0, min_open=True), help="Average rate.")
+@click.option("--trim", type=Trim(), help="Keep A to B: seconds, or frames with a trailing f.")
+@click.option("--group", type=click.IntRange(1), help="Frames coded together; fewer edit finer.")
+@click.option("--salvage", is_flag=True, help="Keep what could be read of a clip that breaks off.")
+@click.option("--force", is_flag=True, help="Overwrite OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def compress(
+    clip: str,
+    output: str | None,
+    model: str,
+    quality: float | None,
+    target_size: int | None,
+    target_kbps: float | None,
+    trim: str | None,
+    group: int | None,
+    salvage: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Compress the clip IN into OUT.aev."""
+    if sum(option is not None for option in (quality, target_size, target_kbps)) > 1:
+        raise click.UsageError("--quality, --target-size and --target-kbps exclude each other.")
+    output = output or beside(clip, ".aev")
+    if as_json and output == PIPE:
+        raise click.UsageError("--json and the output - both want standard output; name a file.")
+    with Progress("compressing") as progress:
+        result = aehub.compress(
+            source(clip),
+            sink(output, unlike=clip),
+            model=model,
+            quality=50 if quality is None else quality,
+            target_size=target_size,
+            target_kbps=target_kbps,
+            trim=trim,
+            group=group,
+            salvage=salvage,
+            force=force,
+            progress=progress,
+        )
+    _note(result.notes)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        click.echo(compressed_text(output, result), err=output == PIPE)
+
+
+@click.command()
+@click.argument("file", metavar="IN.aev")
+@click.argument("output", metavar="[OUT]", required=False)
+@click.option("--force", is_flag=True, help="Overwrite OUT.")
+def decompress(file: str, output: str | None, force: bool) -> None:
+    """Turn IN.aev back into a clip.
+
+    OUT ends in .mp4, .mkv (lossless), .webm, .gif, .webp or .png (animated); without a suffix it
+    is a folder of PNGs, and - is a y4m pipe. Without OUT, an .mp4 is written beside IN.aev.
+    """
+    output = output or beside(file, ".mp4")
+    with Progress("decompressing") as progress:
+        result = aehub.decompress(
+            source(file), sink(output, unlike=file), force=force, progress=progress
+        )
+    _note(result.notes)
+    click.echo(
+        f"{_shown(output)}: {result.frames} frames of {result.width}x{result.height} "
+        f"at {result.fps} fps in {result.elapsed:.1f} s",
+        err=output == PIPE,
+    )
+
+
+def compressed_text(output: str, result: aehub.Compressed) -> str:
+    """The result of a compression for people, in two or three lines."""
+    head = (
+        f"{_shown(output)}: {result.frames} frames of {result.width}x{result.height} "
+        f"in {bytes_text(result.bytes)} with {result.model}, {result.elapsed:.1f} s"
+    )
+    rate = [f"{result.kbps:.1f} kbps", f"{result.bits_per_pixel:.4f} bits per pixel"]
+    if result.ratio is not None:
+        rate.append(f"{result.ratio:.1f} times smaller than the input")
+    if result.audio_bytes:
+        rate.append(f"audio {bytes_text(result.audio_bytes)}")
+    fidelity = []
+    if result.psnr is not None:
+        fidelity.append(f"PSNR {result.psnr:.2f} dB")
+    if result.ms_ssim is not None:
+        fidelity.append(f"MS-SSIM {result.ms_ssim:.4f}")
+    return "\n  ".join(filter(None, [head, ", ".join(rate), ", ".join(fidelity)]))
+
+
+def _shown(output: str) -> str:
+    return "standard output" if output == PIPE else click.format_filename(output)
+
+
+def _note(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        click.echo(f"note: {note}", err=True)

@@ -1,0 +1,73 @@
+"""The border where errors become one sentence and an exit code; no traceback passes it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from aehub.errors import AEHubError
+
+FAILED = 1
+INTERRUPTED = 130
+EXTRAS = {"matplotlib": "plot", "gradio": "demo"}
+
+
+class GuardedGroup(click.Group):
+    """A command group that reports every error of its commands in one sentence on stderr.
+
+    Exit codes: 0 done, 1 bad input or data, 2 wrong usage (click's own), 130 interrupted.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            # A reader that went away is noticed here, not at the interpreter's exit.
+            sys.stdout.flush()
+            return result
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            _forget_stdout()
+            raise click.exceptions.Exit(FAILED) from None
+        except Exception as error:
+            if os.environ.get("AEHUB_DEBUG") == "1":
+                traceback.print_exc()
+            click.echo(f"aehub: {sentence(error)}", err=True)
+            raise click.exceptions.Exit(FAILED) from None
+
+
+def sentence(error: Exception) -> str:
+    """What a user should read about `error`, on one line."""
+    return " ".join(_words(error).split())
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, AEHubError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        if error.filename is None:
+            return f"{error.strerror}."
+        return f"{click.format_filename(error.filename)}: {error.strerror}."
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this input; shorten it with --trim A:B."
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        extra = EXTRAS[error.name]
+        return f"{error.name} is not installed; run: pip install 'aehub[{extra}]'"
+    return (
+        f"unexpected {type(error).__name__}: {error}; this is a bug, "
+        "please report it with what AEHUB_DEBUG=1 prints."
+    )
+
+
+def _forget_stdout() -> None:
+    """Point stdout nowhere, so that the final flush cannot meet the broken pipe again."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass

@@ -1,0 +1,63 @@
+"""`aehub models`, `aehub info` and `aehub verify`: look, and change nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+import aehub
+from aehub.cli.guard import FAILED
+from aehub.cli.values import bytes_text, print_json, source
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def models(as_json: bool) -> None:
+    """List every known model and where it is."""
+    entries = aehub.list_models()
+    if as_json:
+        print_json({"models": [entry.to_json() for entry in entries]})
+        return
+    for entry in entries:
+        size = f"{entry.parameters:,} parameters, {bytes_text(entry.bytes)}"
+        click.echo(f"{entry.name:<16} {entry.state:<8} {entry.task:<20} {size}")
+        click.echo(f"{'':<16} {entry.summary}")
+
+
+@click.command()
+@click.argument("file", metavar="IN.aev")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def info(file: str, as_json: bool) -> None:
+    """Print what IN.aev says about itself, without decoding it."""
+    facts = aehub.info(source(file))
+    if as_json:
+        print_json(facts)
+        return
+    width = max(map(len, facts), default=0)
+    for key, value in facts.items():
+        click.echo(f"{key:<{width}}  {_plain(value)}")
+
+
+@click.command()
+@click.argument("file", metavar="IN.aev")
+def verify(file: str) -> None:
+    """Check every chunk of IN.aev."""
+    report = aehub.verify(source(file))
+    name = click.format_filename(file)
+    if report.ok:
+        click.echo(f"{name}: {report.n_groups} groups, all intact")
+        return
+    for problem in report.problems:
+        click.echo(problem)
+    click.echo(
+        f"aehub: {name} is damaged: {len(report.problems)} problems, {report.n_groups} groups found.",
+        err=True,
+    )
+    raise click.exceptions.Exit(FAILED)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "unknown" if value is None else str(value)

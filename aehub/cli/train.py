@@ -1,0 +1,54 @@
+"""`aehub train`: make a model's weights from a recipe kept in the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from aehub.cli.progress import Progress
+from aehub.cli.values import Number
+from aehub.errors import ExistsError
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of training clips.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--minutes", type=Number(0, min_open=True), help="Stop after this long.")
+@click.option("--steps", type=click.IntRange(1), help="Stop after this many steps.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option("--force", is_flag=True, help="Write into a folder that is not empty.")
+def train(
+    recipe: str,
+    data: Path | None,
+    out: Path,
+    minutes: float | None,
+    steps: int | None,
+    resume: bool,
+    device: str,
+    force: bool,
+) -> None:
+    """Train a model of the zoo by its RECIPE."""
+    if minutes is not None and steps is not None:
+        raise click.UsageError("--minutes and --steps exclude each other.")
+    if out.is_dir() and any(out.iterdir()) and not (resume or force):
+        raise ExistsError(
+            f"{click.format_filename(out)} is not empty; use --resume to go on with it, "
+            "or --force to overwrite it."
+        )
+    from aehub.training import train as run
+
+    with Progress("training") as progress:
+        run(
+            recipe,
+            data=data,
+            out=out,
+            minutes=minutes,
+            steps=steps,
+            resume=resume,
+            device=device,
+            progress=progress,
+        )
+    click.echo(click.format_filename(out))

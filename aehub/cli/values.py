@@ -1,0 +1,139 @@
+"""What options mean: sizes, times, ends of pipes, and numbers written for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from aehub.errors import InputError
+
+PIPE = "-"
+UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(|[kmg]i?)b?", re.IGNORECASE)
+
+
+def parse_size(text: str) -> int:
+    """Bytes in `text`: "500kB", "1.5 MB" or "2000". 1 kB is 1000 bytes, 1 KiB is 1024.
+
+    Raises:
+        ValueError: it is not a size, or less than one byte.
+    """
+    match = SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a size; write 500kB, 1.5MB or a number of bytes.")
+    size = int(float(match[1]) * UNITS[match[2].lower()])
+    if size < 1:
+        raise ValueError(f"{text!r} is less than one byte.")
+    return size
+
+
+class Size(click.ParamType):
+    """A number of bytes with a unit."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        try:
+            return parse_size(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Trim(click.ParamType):
+    """A stretch of time `A:B`, checked here and passed on as text."""
+
+    name = "A:B"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        from aehub.clips import trim
+
+        try:
+            trim.Trim.parse(str(value))
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+class Number(click.FloatRange):
+    """A finite number in a range; click's own range lets "nan" pass."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
+def source(name: str) -> Path | BinaryIO:
+    """The file of that name, or standard input for "-"."""
+    if name != PIPE:
+        return Path(name)
+    stream = sys.stdin.buffer
+    if stream.isatty():
+        raise click.UsageError("standard input is a terminal; pipe a file into -.")
+    return stream
+
+
+def sink(name: str, *, unlike: str) -> Path | BinaryIO:
+    """Where to write: the file of that name, or standard output for "-".
+
+    Args:
+        name: what the user gave as output.
+        unlike: what the user gave as input; the two must differ.
+    """
+    if name == PIPE:
+        stream = sys.stdout.buffer
+        if stream.isatty():
+            raise click.UsageError("standard output is a terminal; redirect it or name a file.")
+        return stream
+    path = Path(name)
+    if unlike != PIPE and path.exists() and Path(unlike).exists() and path.samefile(unlike):
+        shown = click.format_filename(path)
+        raise click.UsageError(f"{shown} is both input and output; name another file for OUT.")
+    return path
+
+
+def beside(name: str, suffix: str) -> str:
+    """The output's name when only an input was given: `clip.mp4` and `.aev` make `clip.aev`."""
+    path = Path(name)
+    if name == PIPE or not path.name:
+        raise click.UsageError(f"an input of {name!r} has no name to build on; give OUT as well.")
+    return str(path.with_suffix(suffix))
+
+
+def bytes_text(count: int) -> str:
+    """`count` for people: "999 bytes", "1.2 kB", "34.5 MB"."""
+    if count < 1000:
+        return f"{count} bytes"
+    for unit in ("kB", "MB"):
+        if count < 999_950:
+            return f"{count / 1000:.1f} {unit}"
+        count //= 1000
+    return f"{count / 1000:.1f} GB"
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One object on stdout; infinite and undefined numbers become null, as JSON has none."""
+    click.echo(json.dumps(_finite(value), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

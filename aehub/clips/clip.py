@@ -1,0 +1,232 @@
+"""Opening a clip, whatever it is kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from fractions import Fraction
+from functools import cached_property, partial
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from PIL import Image
+
+from aehub.clips import sniff, timeline
+from aehub.clips.audio import AudioTrack
+from aehub.clips.frames import ClipInfo, Frame, Planes
+from aehub.clips.pictures import ArrayReader, FolderReader, PictureReader
+from aehub.clips.source import Source
+from aehub.clips.trim import Trim
+from aehub.clips.video import VideoReader
+from aehub.config import Limits
+from aehub.errors import InputError, LimitError
+
+
+class Reader(Protocol):
+    """What a clip needs of the kind of file it comes from."""
+
+    info: ClipInfo
+    notes: list[str]
+
+    def skip_to(self, seconds: Fraction) -> None: ...
+    def frames(self) -> Iterator[Frame]: ...
+    def audio(self, start: Fraction, stop: Fraction | None) -> AudioTrack | None: ...
+    def time_of_frame(self, index: int) -> Fraction | None: ...
+    def close(self) -> None: ...
+
+
+class Clip:
+    """An open clip: iterate over it once, frame by frame; memory does not grow with its length.
+
+    Example:
+        >>> with open_clip("clip.mp4") as clip:
+        ...     for frame in clip:
+        ...         print(frame.time * clip.info.time_base, frame.planes.size)
+    """
+
+    def __init__(
+        self, reader: Reader, trim: Trim, limits: Limits, name: str, source: Source | None = None
+    ) -> None:
+        """Read up to the first frame that is kept; `open_clip` does this for you."""
+        self._reader, self._trim, self._limits = reader, trim, limits
+        self._name, self._source = name, source
+        self._check_header()
+        if not trim.start_in_frames and not trim.stop_in_frames:
+            reader.skip_to(trim.start)
+        self._kept = self._trimmed()
+        first = next(self._kept, None)
+        if first is None:
+            raise InputError(f"The trim {trim} keeps no frame of {name}; the clip is shorter.")
+        self._start = first.time
+        self._frames = self._counted(chain([first], self._kept))
+
+    @property
+    def info(self) -> ClipInfo:
+        """What is known; the notes grow while frames are read."""
+        info = self._reader.info
+        return replace(info, n_frames=self._expected(), notes=tuple(self._reader.notes))
+
+    @cached_property
+    def audio(self) -> AudioTrack | None:
+        """The sound of the part that is kept, `None` for a silent clip."""
+        base = self._reader.info.time_base
+        return self._reader.audio(self._start * base, self._stop_seconds())
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._frames
+
+    def __enter__(self) -> Clip:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release decoder and file; a file object given by the caller stays open."""
+        self._frames.close()
+        self._kept.close()
+        self._reader.close()
+        if self._source is not None:
+            self._source.close()
+
+    def _trimmed(self) -> Generator[Frame, None, None]:
+        base = self._reader.info.time_base
+        for index, frame in enumerate(self._reader.frames()):
+            seconds = frame.time * base
+            if self._trim.has_ended(index, seconds):
+                return
+            if self._trim.has_started(index, seconds):
+                yield frame
+
+    def _counted(self, frames: Iterator[Frame]) -> Generator[Frame, None, None]:
+        """Count time from the first kept frame, and hold the clip to its limits."""
+        info = self._reader.info
+        for index, frame in enumerate(frames):
+            self._check(index + 1, (frame.time - self._start) * info.time_base + 1 / info.fps)
+            yield frame._replace(time=frame.time - self._start)
+
+    def _check_header(self) -> None:
+        """Refuse at once what says of itself that it is too long."""
+        expected = self._expected()
+        if expected:
+            self._check(expected, expected / self._reader.info.fps)
+
+    def _check(self, n_frames: int, seconds: Fraction) -> None:
+        limits = self._limits
+        if limits.max_frames is not None and n_frames > limits.max_frames:
+            raise LimitError(
+                f"{self._name} has more than {limits.max_frames} frames. "
+                "Trim it, or raise AEHUB_MAX_FRAMES."
+            )
+        if limits.max_seconds is not None and seconds > limits.max_seconds + Fraction(1, 1000):
+            raise LimitError(
+                f"{self._name} is longer than {limits.max_seconds:g} s. "
+                "Trim it, or raise AEHUB_MAX_SECONDS."
+            )
+
+    def _expected(self) -> int | None:
+        """Frames to come by the header and the trim; a hint."""
+        info = self._reader.info
+        start, stop = self._trim.span(info.fps)
+        if info.n_frames is None:
+            return None
+        whole = info.n_frames / info.fps
+        kept = min(whole, whole if stop is None else stop) - start
+        return max(1, round(kept * info.fps))
+
+    def _stop_seconds(self) -> Fraction | None:
+        trim = self._trim
+        if trim.stop is None or not trim.stop_in_frames:
+            return trim.stop
+        return self._reader.time_of_frame(int(trim.stop))
+
+
+def open_clip(
+    source: Any,
+    *,
+    trim: Trim | None = None,
+    fps: Fraction | float | str | None = None,
+    limits: Limits | None = None,
+    salvage: bool = False,
+) -> Clip:
+    """Open a clip and decode its first frame.
+
+    Frames come as 8-bit 4:2:0 planes, upright, in the source's own matrix and range, with their
+    true times counted from the first. 8-bit 4:2:0 sources come through bit for bit.
+
+    Args:
+        source: a path, a folder of pictures, a file object open for reading (pipes too), an array
+            uint8 [T, H, W, 3] or [H, W, 3] in RGB, or an iterable of such pictures.
+        trim: the part that is wanted; the rest is not given, and times start at its first frame.
+        fps: frames per second of arrays and folders (default 25); a clip with times of its own is
+            shown at this rate instead, without its sound.
+        limits: the largest clip to accept; default: from the environment.
+        salvage: where decoding breaks off, stop with a note instead of an error.
+
+    Returns:
+        The clip; use it as a context manager.
+
+    Raises:
+        InputError: the input is missing, damaged, or of a kind that cannot be read.
+        LimitError: it is larger than `limits`.
+    """
+    limits = Limits.from_env() if limits is None else limits
+    rate = None if fps is None else timeline.rate_given(fps)
+    trim = trim or Trim()
+    if not isinstance(source, (str, Path)) and not hasattr(source, "read"):
+        return Clip(ArrayReader(source, limits, rate), trim, limits, "The clip")
+    if isinstance(source, (str, Path)) and Path(source).is_dir():
+        folder = FolderReader(Path(source), rate, partial(_read_still, limits=limits))
+        return Clip(folder, trim, limits, Path(source).name)
+    with ExitStack() as undo:
+        opened = Source(source)
+        undo.callback(opened.close)
+        if opened.missing_bytes and not salvage:
+            raise InputError(
+                f"{opened.name} is cut off: at least {opened.missing_bytes} bytes are missing. "
+                "Fetch it again, or keep what is there with --salvage (salvage=True)."
+            )
+        reader = _reader(opened, limits, rate, salvage)
+        undo.callback(reader.close)
+        clip = Clip(reader, trim, limits, opened.name, opened)
+        undo.pop_all()
+    return clip
+
+
+def _reader(source: Source, limits: Limits, fps: Fraction | None, salvage: bool) -> Reader:
+    """The reader for one file."""
+    kind = source.kind
+    if kind in ("png", "webp", "jpeg_pipe"):
+        kind = _kind_of_picture(source, kind)
+    if kind in ("png", "bmp", "tiff", "webp"):
+        return PictureReader(source, limits, fps)
+    return VideoReader(source, kind, limits, fps, salvage)
+
+
+def _kind_of_picture(source: Source, kind: str) -> str:
+    """Tell apart what Pillow must read from what PyAV reads better: planes, untouched."""
+    with source.from_start() as file:
+        if kind == "png":
+            return "apng" if sniff.is_animated_png(file) else "png"
+        if kind == "webp":
+            animated = any(name == b"ANIM" for name, _ in sniff.webp_chunks(file))
+            return "webp" if animated else "webp_pipe"
+        # PyAV takes the ink of four-colour print for transparency.
+        with suppress(OSError, SyntaxError, ValueError), Image.open(file) as image:
+            return "tiff" if image.mode == "CMYK" else kind
+    return kind
+
+
+def _read_still(path: Path, limits: Limits) -> tuple[ClipInfo, Planes]:
+    """The first picture of a file, with what is known about it."""
+    with open_clip(path, limits=limits) as clip:
+        planes = next(iter(clip)).planes
+        return clip.info, planes

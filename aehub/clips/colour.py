@@ -1,0 +1,206 @@
+"""The one place where planes become RGB and RGB becomes planes.
+
+    Y = kr R + kg G + kb B      Cb = (B - Y) / (2 - 2 kb)      Cr = (R - Y) / (2 - 2 kr)
+
+Chroma samples sit in the centre of their 2x2 block (JPEG and MPEG-1 siting): going down is the
+mean of the block, going up is bilinear with weights 9, 3, 3, 1 over 16.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from aehub.clips.frames import Colour, Planes
+from aehub.errors import InputError
+
+# H.273 matrix code point -> (kr, kb). "Not said" (2) is read as BT.601, as players do.
+_WEIGHTS = {
+    1: (0.2126, 0.0722),
+    2: (0.299, 0.114),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+    10: (0.2627, 0.0593),
+}
+
+# Rows worked on at a time, even: strips keep the float32 copies of a large picture small, and cost
+# nothing measurable at 640x360.
+_STRIP_ROWS = 256
+
+# Height from which RGB sources are stored as BT.709, as players expect of high definition.
+_HD_HEIGHT = 720
+
+
+class _Scale(NamedTuple):
+    """The affine map of one colour: `Y = y_gain * luma + y_zero`, chroma around 128."""
+
+    kr: float
+    kg: float
+    kb: float
+    y_gain: float
+    y_zero: float
+    c_gain: float
+
+
+def rgb_colour(height: int) -> Colour:
+    """The colour in which RGB pictures `height` rows high are stored: limited range, sRGB light."""
+    return Colour(matrix=1 if height >= _HD_HEIGHT else 6, primaries=1, transfer=13)
+
+
+def to_rgb(planes: Planes, colour: Colour) -> np.ndarray:
+    """Convert a picture to RGB.
+
+    Args:
+        planes: 4:2:0 picture, any size, odd ones included.
+        colour: what the numbers mean.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        InputError: the matrix is one of those that are not Y, Cb, Cr (ICtCp, YCgCo).
+    """
+    scale = _scale(colour)
+    height, width = planes.y.shape
+    u, v = _doubled_rows(planes.u), _doubled_rows(planes.v)
+    out = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _STRIP_ROWS):
+        bottom = min(top + _STRIP_ROWS, height)
+        y = planes.y[top:bottom].astype(np.float32)
+        y -= scale.y_zero - 0.5 * scale.y_gain
+        y *= 1 / scale.y_gain
+        blue, red = (_doubled_columns(c[top:bottom], width) for c in (u, v))
+        _write_rgb(out[top:bottom], y, blue, red, scale)
+    return out
+
+
+def from_rgb(array: np.ndarray, colour: Colour) -> Planes:
+    """Convert an RGB picture to 4:2:0 planes.
+
+    Args:
+        array: uint8 [H, W, 3].
+        colour: what the planes shall mean; see `rgb_colour`.
+
+    Returns:
+        The planes, rounded to nearest.
+
+    Raises:
+        InputError: `array` is not such a picture, or the matrix is not one of Y, Cb, Cr.
+    """
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
+        raise InputError(
+            f"A frame is {array.dtype} of shape {array.shape}; give uint8 [height, width, 3], RGB."
+        )
+    scale = _scale(colour)
+    height, width = array.shape[:2]
+    half = (height + 1) // 2, (width + 1) // 2
+    planes = Planes(
+        np.empty((height, width), np.uint8), np.empty(half, np.uint8), np.empty(half, np.uint8)
+    )
+    for top in range(0, height, _STRIP_ROWS):
+        rows = slice(top, min(top + _STRIP_ROWS, height))
+        half_rows = slice(top // 2, (rows.stop + 1) // 2)
+        red, green, blue = (array[rows, :, c].astype(np.float32) for c in range(3))
+        planes.y[rows] = _luma(red, green, blue, scale)
+        red, green, blue = (_box(channel) for channel in (red, green, blue))
+        luma = scale.kr * red + scale.kg * green + scale.kb * blue
+        planes.u[half_rows] = _quantised(blue - luma, scale.c_gain / (2 - 2 * scale.kb))
+        planes.v[half_rows] = _quantised(red - luma, scale.c_gain / (2 - 2 * scale.kr))
+    return planes
+
+
+def upsampled(chroma: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bring a 4:2:0 chroma plane of any depth to the size of luma: float32 [height, width]."""
+    return _doubled_columns(_doubled_rows(chroma)[:height], width)
+
+
+def luma_weights(matrix: int) -> tuple[float, float, float]:
+    """(kr, kg, kb) of an H.273 matrix number.
+
+    Raises:
+        InputError: the matrix is not one of Y, Cb, Cr.
+    """
+    if matrix not in _WEIGHTS:
+        raise InputError(
+            f"The colour matrix is number {matrix}; only {sorted(_WEIGHTS)} of H.273 can be shown. "
+            "Convert the clip to BT.709 first."
+        )
+    kr, kb = _WEIGHTS[matrix]
+    return kr, 1 - kr - kb, kb
+
+
+def _scale(colour: Colour) -> _Scale:
+    """The numbers of `colour`."""
+    kr, kg, kb = luma_weights(colour.matrix)
+    if colour.full_range:
+        return _Scale(kr, kg, kb, 1.0, 0.0, 1.0)
+    return _Scale(kr, kg, kb, 219 / 255, 16.0, 224 / 255)
+
+
+def _doubled_rows(plane: np.ndarray) -> np.ndarray:
+    """Double the rows of a chroma plane: float32 [2h, w + 2] with one column of rim a side."""
+    padded = np.pad(plane, 1, mode="edge").astype(np.float32)
+    padded *= 0.25
+    near = padded[1:-1] * 3
+    doubled = np.empty((2 * plane.shape[0], padded.shape[1]), np.float32)
+    np.add(near, padded[:-2], out=doubled[0::2])
+    np.add(near, padded[2:], out=doubled[1::2])
+    return doubled
+
+
+def _doubled_columns(rows: np.ndarray, width: int) -> np.ndarray:
+    """Double the columns of `_doubled_rows`: float32 [h, width]."""
+    quarter = rows * np.float32(0.25)
+    near = quarter[:, 1:-1] * 3
+    doubled = np.empty((rows.shape[0], 2 * near.shape[1]), np.float32)
+    np.add(near, quarter[:, :-2], out=doubled[:, 0::2])
+    np.add(near, quarter[:, 2:], out=doubled[:, 1::2])
+    return doubled[:, :width]
+
+
+def _write_rgb(
+    out: np.ndarray, y: np.ndarray, blue: np.ndarray, red: np.ndarray, scale: _Scale
+) -> None:
+    """Fill uint8 [h, w, 3]; `y` is 0..255 plus one half, so that truncation rounds."""
+    for chroma in (blue, red):
+        chroma -= 128
+    blue *= (2 - 2 * scale.kb) / scale.c_gain
+    red *= (2 - 2 * scale.kr) / scale.c_gain
+    green = blue * (-scale.kb / scale.kg)
+    green += red * (-scale.kr / scale.kg)
+    for channel, difference in enumerate((red, green, blue)):
+        difference += y
+        np.clip(difference, 0, 255, out=difference)
+        out[..., channel] = difference
+
+
+def _luma(red: np.ndarray, green: np.ndarray, blue: np.ndarray, scale: _Scale) -> np.ndarray:
+    """Luma plus one half, so that truncation rounds."""
+    luma = red * (scale.kr * scale.y_gain)
+    luma += green * (scale.kg * scale.y_gain)
+    luma += blue * (scale.kb * scale.y_gain)
+    luma += scale.y_zero + 0.5
+    return luma
+
+
+def _quantised(difference: np.ndarray, gain: float) -> np.ndarray:
+    """A chroma strip plus one half, so that truncation rounds."""
+    difference *= gain
+    difference += 128.5
+    np.clip(difference, 0, 255, out=difference)
+    return difference
+
+
+def _box(channel: np.ndarray) -> np.ndarray:
+    """Mean of 2x2 blocks; the last row or column of an odd size stands for its missing twin."""
+    height, width = channel.shape
+    if height % 2 or width % 2:
+        channel = np.pad(channel, ((0, height % 2), (0, width % 2)), mode="edge")
+    rows = channel[0::2] + channel[1::2]
+    mean = rows[:, 0::2] + rows[:, 1::2]
+    mean *= 0.25
+    return mean

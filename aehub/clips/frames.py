@@ -1,0 +1,71 @@
+"""A frame as the codecs see it: 4:2:0 planes, with the tags that say what the numbers mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Planes(NamedTuple):
+    """One picture in 4:2:0: `y` uint8 [H, W]; `u`, `v` uint8 [ceil(H/2), ceil(W/2)].
+
+    The values are the source's own, limited or full range: see `Colour`.
+    """
+
+    y: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in luma samples."""
+        return self.y.shape[1], self.y.shape[0]
+
+
+class Frame(NamedTuple):
+    """A picture and when it is shown: `time` counts `ClipInfo.time_base` ticks from the first frame."""
+
+    planes: Planes
+    time: int
+
+
+class Colour(NamedTuple):
+    """What the planes mean, as H.273 code points (the numbers video files carry).
+
+    `matrix` 1 is BT.709, 5 and 6 are BT.601, 2 is "not said" (players take BT.601 here).
+    """
+
+    matrix: int = 2
+    full_range: bool = False
+    primaries: int = 2
+    transfer: int = 2
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """What is known about a clip before its frames are read.
+
+    Attributes:
+        width: shown width in luma samples, after rotation.
+        height: shown height in luma samples, after rotation.
+        fps: nominal frames per second, e.g. 30000/1001.
+        time_base: seconds per tick of `Frame.time`.
+        colour: meaning of the planes.
+        pixel_aspect: width of a pixel over its height.
+        n_frames: expected number of frames, None when the file does not say; a hint only.
+        source_bytes: size of the input file, None for arrays and pipes.
+        notes: sentences about what was changed on the way in (10-bit to 8, alpha over white, ...).
+    """
+
+    width: int
+    height: int
+    fps: Fraction
+    time_base: Fraction
+    colour: Colour = Colour()
+    pixel_aspect: Fraction = Fraction(1)
+    n_frames: int | None = None
+    source_bytes: int | None = None
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,108 @@
+"""What writers share: the sink protocol, frames for PyAV, and outputs without libavcodec."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import av
+import numpy as np
+from PIL import Image
+
+from aehub.clips import colour as colours
+from aehub.clips.frames import ClipInfo, Planes
+
+# Deflate level: 3 is a third of the time of 6 and 5 % more bytes.
+_PNG_LEVEL = 3
+
+
+class Sink(Protocol):
+    """Takes frames in order.
+
+    Attributes:
+        notes: sentences about what the format cannot hold; may grow.
+    """
+
+    notes: list[str]
+
+    def put(self, planes: Planes, time: int, duration: int) -> None:
+        """Write a picture shown at `time` for `duration`, both in ticks of the clip."""
+
+    def finish(self) -> None:
+        """Write what is held back."""
+
+    def close(self) -> None:
+        """Release encoder and file, finished or not."""
+
+
+class FolderSink:
+    """Writes 000000.png, 000001.png and so on, 8-bit RGB."""
+
+    def __init__(self, path: Path, info: ClipInfo) -> None:
+        self.notes: list[str] = []
+        self._folder, self._info, self._n_frames = path, info, 0
+        path.mkdir()
+
+    def put(self, planes: Planes, time: int, duration: int) -> None:
+        """Write one picture."""
+        picture = Image.fromarray(colours.to_rgb(planes, self._info.colour))
+        name = f"{self._n_frames:06d}.png"
+        picture.save(self._folder / name, compress_level=_PNG_LEVEL)
+        self._n_frames += 1
+
+    def finish(self) -> None:
+        """All is written."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Y4mSink:
+    """Writes YUV4MPEG2: raw planes, for pipes and other programs.
+
+    The format carries size, rate, pixel aspect and range; neither matrix nor single times.
+    """
+
+    def __init__(self, file: BinaryIO, info: ClipInfo, *, is_own: bool = False) -> None:
+        """Write the header; `is_own`: close the file at the end."""
+        self.notes: list[str] = []
+        self._file, self._info, self._n_frames = file, info, 0
+        self._is_own = is_own
+        fps, aspect = info.fps, info.pixel_aspect
+        shown_range = "FULL" if info.colour.full_range else "LIMITED"
+        header = (
+            f"YUV4MPEG2 W{info.width} H{info.height} F{fps.numerator}:{fps.denominator} Ip "
+            f"A{aspect.numerator}:{aspect.denominator} C420jpeg XCOLORRANGE={shown_range}\n"
+        )
+        file.write(header.encode())
+
+    def put(self, planes: Planes, time: int, duration: int) -> None:
+        """Write one picture."""
+        even = self._n_frames / self._info.fps
+        if abs(time * self._info.time_base - even) * self._info.fps > Fraction(1, 2):
+            note = "Frames follow evenly in y4m; the times of this clip vary and are lost."
+            if note not in self.notes:
+                self.notes.append(note)
+        self._file.write(b"FRAME\n")
+        for plane in planes:
+            self._file.write(np.ascontiguousarray(plane).data)
+        self._n_frames += 1
+
+    def finish(self) -> None:
+        """Push the bytes on."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """A file object of the caller's stays open."""
+        if self._is_own:
+            self._file.close()
+
+
+def frame_of_planes(planes: Planes) -> av.VideoFrame:
+    """A PyAV frame with copies of the planes."""
+    frame = av.VideoFrame(*planes.size, "yuv420p")
+    for plane, samples in zip(frame.planes, planes, strict=True):
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        rows[: samples.shape[0], : samples.shape[1]] = samples
+    return frame

@@ -1,0 +1,173 @@
+"""What kind of file these bytes are, told by its first bytes and never by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+HEAD_BYTES = 64
+
+# First bytes -> the name of the libavformat reader. "None" of these: libavformat may guess.
+_MAGICS = (
+    (b"\x1aE\xdf\xa3", "matroska"),
+    (b"GIF8", "gif"),
+    (b"\xff\xd8\xff", "jpeg_pipe"),
+    (b"YUV4MPEG2", "yuv4mpegpipe"),
+    (b"BM", "bmp"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+)
+_ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+PICTURE_SUFFIXES = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+)
+
+
+def kind_of(head: bytes) -> str | None:
+    """Name the kind of a file from its first `HEAD_BYTES`; `None` when it is no known one."""
+    for magic, kind in _MAGICS:
+        if head.startswith(magic):
+            return kind
+    if head.startswith(_PNG):
+        return "png"
+    if head.startswith(b"RIFF"):
+        return {b"WEBP": "webp", b"AVI ": "avi"}.get(head[8:12])
+    if head[4:8] in _ATOMS:
+        return "mov"
+    return None
+
+
+def declared_bytes(file: BinaryIO, kind: str | None, size: int) -> int | None:
+    """Bytes the file says it should have at least, `None` when it does not say.
+
+    A download that broke off or a full disk leaves fewer: libavformat would end such a clip early
+    and without a word.
+    """
+    if kind in ("avi", "webp"):
+        file.seek(4)
+        return int.from_bytes(file.read(4), "little") + 8
+    if kind == "mov":
+        return _end_of_atoms(file, size)
+    if kind == "matroska":
+        return _end_of_segment(file)
+    if kind == "gif":
+        return _end_of_gif(file)
+    return None
+
+
+def is_animated_png(file: BinaryIO) -> bool:
+    """Whether the animation control chunk comes before the picture, as in APNG."""
+    position = len(_PNG)
+    while True:
+        file.seek(position)
+        header = file.read(8)
+        if len(header) < 8 or header[4:] in (b"IDAT", b"IEND"):
+            return False
+        if header[4:] == b"acTL":
+            return True
+        position += int.from_bytes(header[:4], "big") + 12
+
+
+def webp_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """The top-level chunks of a WebP file: (name, position of the payload)."""
+    position = 12
+    while True:
+        file.seek(position)
+        header = file.read(8)
+        if len(header) < 8:
+            return
+        yield header[:4], position + 8
+        length = int.from_bytes(header[4:], "little")
+        position += 8 + length + length % 2
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder in natural order: 2.png before 10.png."""
+    return sorted(
+        (
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in PICTURE_SUFFIXES
+            and not path.name.startswith(".")
+            and path.is_file()
+        ),
+        key=_natural,
+    )
+
+
+def _natural(path: Path) -> list[tuple[bool, int, str]]:
+    """A sort key in which runs of digits count as numbers."""
+    pieces: list[str] = []
+    for character in path.name.lower():
+        if pieces and pieces[-1][-1].isdecimal() == character.isdecimal():
+            pieces[-1] += character
+        else:
+            pieces.append(character)
+    return [(not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in pieces]
+
+
+def _end_of_atoms(file: BinaryIO, size: int) -> int:
+    """Where the last top-level atom of a QuickTime or MP4 file says it ends."""
+    position = 0
+    while position + 8 <= size:
+        file.seek(position)
+        header = file.read(16)
+        length = int.from_bytes(header[:4], "big")
+        if length == 1:
+            length = int.from_bytes(header[8:16], "big")
+        if length < 8:
+            return size
+        position += length
+    return position
+
+
+def _end_of_segment(file: BinaryIO) -> int | None:
+    """Where the segment of a Matroska file says it ends; `None` for live recordings."""
+    file.seek(0)
+    head = file.read(4096)
+    found = head.find(b"\x18\x53\x80\x67")
+    if found < 0 or len(head) < found + 12:
+        return None
+    width = 9 - head[found + 4].bit_length()
+    field = int.from_bytes(head[found + 4 : found + 4 + width], "big")
+    length = field & ((1 << 7 * width) - 1)
+    if width > 8 or length == (1 << 7 * width) - 1:
+        return None
+    return found + 4 + width + length
+
+
+def _end_of_gif(file: BinaryIO) -> int:
+    """Where the blocks of a GIF end, the trailer included, be it there or not."""
+    file.seek(0)
+    flags = file.read(13)[10:11]
+    position = 13 + _palette_bytes(flags)
+    while True:
+        file.seek(position)
+        block = file.read(10)
+        if block[:1] == b"!":
+            position = _end_of_sub_blocks(file, position + 2)
+        elif block[:1] == b"," and len(block) == 10:
+            position = _end_of_sub_blocks(file, position + 11 + _palette_bytes(block[9:]))
+        else:
+            # The trailer, garbage that viewers take for it, or the end of a cut-off file.
+            return position + 1
+
+
+def _end_of_sub_blocks(file: BinaryIO, position: int) -> int:
+    """Skip chunks of up to 255 bytes, each led by its length, to the empty one."""
+    while True:
+        file.seek(position)
+        length = file.read(1)
+        if not length:
+            return position
+        position += 1 + length[0]
+        if length == b"\0":
+            return position
+
+
+def _palette_bytes(flags: bytes) -> int:
+    """Bytes of the palette that these flags announce."""
+    return 3 << (flags[0] & 7) + 1 if flags and flags[0] & 0x80 else 0

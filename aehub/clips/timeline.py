@@ -1,0 +1,73 @@
+"""When frames are shown: timestamps put right, and the nominal rate."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from aehub.errors import InputError
+
+DEFAULT_FPS = Fraction(25)
+_FASTEST = 1000
+
+
+class Clock:
+    """Makes times start at 0 and strictly increase.
+
+    Args:
+        step: ticks of one frame at the nominal rate.
+        zero: timestamp of the first frame of the clip.
+    """
+
+    def __init__(self, step: int, zero: int = 0) -> None:
+        self._step = max(1, step)
+        self._zero = zero
+        self._last = -1
+
+    def tick(self, pts: int | None) -> int:
+        """The time of the next frame, whose file says `pts` (`None`: nothing)."""
+        follows = self._last + self._step if self._last >= 0 else 0
+        time = follows if pts is None else pts - self._zero
+        if time <= self._last:
+            if self._last - time < self._step:
+                # Doubled, or out of order by a hair: the next timestamp is right again.
+                time = self._last + 1
+            else:
+                # The clock of the file was set back; all that follows moves with it.
+                self._zero -= follows - time
+                time = follows
+        self._last = max(time, 0)
+        return self._last
+
+
+def rate_given(fps: Fraction | float | str) -> Fraction:
+    """Read a rate given by a caller, such as `25`, `29.97` or `"30000/1001"`.
+
+    Raises:
+        InputError: it is no number above 0 and up to 1000.
+    """
+    try:
+        rate = Fraction(str(fps))
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= _FASTEST:
+        raise InputError(f"The rate {fps} is not between 0 and {_FASTEST} frames per second.")
+    return rate
+
+
+def clean_rate(rate: Fraction) -> Fraction:
+    """Snap a measured rate to n or n * 1000/1001 where it differs by less than 0.02 %."""
+    for scale in (Fraction(1), Fraction(1000, 1001)):
+        standard = Fraction(round(rate / scale)) * scale
+        if standard and abs(rate / standard - 1) < Fraction(1, 5000):
+            return standard
+    return rate.limit_denominator(10_000)
+
+
+def is_plausible(rate: Fraction | None) -> bool:
+    """Whether a header's rate can be one: files without a rate often state 1000 or 90000."""
+    return rate is not None and 0 < rate < _FASTEST
+
+
+def agree(first: Fraction, second: Fraction) -> bool:
+    """Whether two rates differ by less than 1 %."""
+    return abs(first / second - 1) < Fraction(1, 100)

@@ -1,0 +1,285 @@
+"""Reading clips with PyAV: one frame at a time, upright, 8-bit 4:2:0, in true time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+from PIL import Image
+
+from aehub.clips import audio, orientation, timeline
+from aehub.clips.convert import Converter
+from aehub.clips.frames import ClipInfo, Frame
+from aehub.clips.orientation import Orientation
+from aehub.clips.source import READABLE, Source
+from aehub.config import Limits
+from aehub.errors import InputError, LimitError
+
+# Readers that libavformat may guess when the first bytes say nothing. None of them opens further
+# files or addresses, as playlists and pattern readers do.
+_GUESSED = "mpegts,mpeg,mpegvideo,flv,ogg,asf,ivf,h264,hevc,obu"
+_STILLS = frozenset({"jpeg_pipe", "webp_pipe"})
+# Files whose parts are indexed: a packet cut short there is damage, elsewhere it is daily life.
+_INDEXED = frozenset({"mov", "avi", "matroska"})
+_DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)$")
+_SCANNED_BYTES = 64_000_000
+_WORTH_SEEKING_SECONDS = 10
+
+
+class BrokenOff(Exception):
+    """Fewer frames came than the file has."""
+
+
+class VideoReader:
+    """Reads one video stream.
+
+    Attributes:
+        info: the clip from its first frame on, without notes.
+        notes: what was changed on the way in; grows while frames are read.
+    """
+
+    def __init__(
+        self, source: Source, kind: str | None, limits: Limits, fps: Fraction | None, salvage: bool
+    ) -> None:
+        """Open the stream and decode its first frame.
+
+        Raises:
+            InputError: it cannot be read, or holds no frame.
+            LimitError: its pictures are too large.
+        """
+        self._source, self._kind, self._limits = source, kind, limits
+        self._fps, self._salvage = fps, salvage
+        self._open()
+        try:
+            first = next(self._pictures)
+        except (av.FFmpegError, BrokenOff) as err:
+            raise InputError(f"{source.name} cannot be decoded: its data is damaged.") from err
+        except StopIteration:
+            raise InputError(f"{source.name} holds no frame that can be decoded.") from None
+        self._first: av.VideoFrame | None = first
+        self._convert = Converter(first, self._stream.codec_context.name)
+        self.notes = self._convert.notes
+        self._orientation = self._oriented(first)
+        self._zero = first.pts or 0
+        self.info = self._describe(first)
+
+    def skip_to(self, seconds: Fraction) -> None:
+        """Jump to a key frame before `seconds`, where that saves much decoding."""
+        if seconds < _WORTH_SEEKING_SECONDS or self._kind not in _INDEXED or self._fps:
+            return
+        target = self._zero + int(seconds / self._time_base)
+        try:
+            self._container.seek(target, stream=self._stream)
+            landed = next(self._decoded(counted=False))
+        except (av.FFmpegError, BrokenOff, StopIteration):
+            landed = None
+        if landed is None or landed.pts is None or landed.pts > target:
+            self._container.close()
+            self._source.file.seek(0)
+            self._open()
+            self._first = None
+            return
+        self._first, self._pictures = landed, self._decoded(counted=False)
+
+    def frames(self) -> Iterator[Frame]:
+        """Decode; times are true, so after `skip_to` they do not start at 0.
+
+        Raises:
+            InputError: decoding broke off, unless it is to be salvaged.
+        """
+        step = round(1 / (self.info.fps * self._time_base))
+        clock = timeline.Clock(step, self._zero)
+        n_frames = 0
+        try:
+            for picture in self._from_first():
+                planes = self._orientation.turn(self._convert(picture))
+                yield Frame(planes, n_frames if self._fps else clock.tick(picture.pts))
+                n_frames += 1
+        except (av.FFmpegError, BrokenOff) as err:
+            if not self._salvage:
+                raise InputError(
+                    f"{self._source.name} breaks off after {n_frames} frames: its data is damaged. "
+                    "Keep what is intact with --salvage (salvage=True)."
+                ) from err
+            self.notes.append(f"Decoding broke off after {n_frames} frames; the rest is lost.")
+
+    def audio(self, start: Fraction, stop: Fraction | None) -> audio.AudioTrack | None:
+        """The sound from `start` to `stop` seconds, or none if the clip is silent or retimed."""
+        if not self._container.streams.audio or not self._source.is_seekable:
+            return None
+        if self._fps:
+            self.notes.append("Sound was left out, for the rate of the frames was changed.")
+            return None
+        zero = self._zero * self._time_base
+        with self._source.from_start() as file, self._reopened(file) as container:
+            return audio.extract(container, zero + start, None if stop is None else zero + stop)
+
+    def time_of_frame(self, index: int) -> Fraction | None:
+        """When frame `index` is shown in seconds, from the packets; `None` past the end."""
+        times, _ = self._scanned()
+        return times[index] - times[0] if index < len(times) else None
+
+    def close(self) -> None:
+        """Release the decoder."""
+        self._container.close()
+
+    def _open(self) -> None:
+        self._container = self._reopened(self._source.file)
+        streams = self._container.streams.video
+        if not streams:
+            raise InputError(f"{self._source.name} holds no pictures; give a clip with a video.")
+        stream = streams[0]
+        if stream.codec_context is None:
+            raise InputError(f"{self._source.name} uses a codec that cannot be decoded here.")
+        self._check_pixels(stream.codec_context.width, stream.codec_context.height)
+        # A stream may grow in the middle; the decoder must refuse before it allocates. The margin
+        # is for codecs that round sizes up to whole blocks.
+        ceiling = 2 * self._limits.max_pixels + (1 << 16)
+        options = {"max_pixels": str(ceiling)}
+        if self._kind in _STILLS:
+            # Otherwise half a photograph is decoded as a whole one with a grey rest.
+            options["err_detect"] = "explode"
+        stream.codec_context.options = options
+        stream.thread_type = "AUTO"
+        self._stream = stream
+        self._time_base = stream.time_base or Fraction(1, 1000)
+        self._pictures: Iterator[av.VideoFrame] = self._decoded(counted=True)
+
+    def _reopened(self, file: Any) -> Any:
+        """A libavformat reader of the file, fenced in to one format and no other files."""
+        options = {} if self._kind else {"format_whitelist": _GUESSED}
+        try:
+            return av.open(file, format=self._kind, options=options, metadata_errors="replace")
+        except (av.FFmpegError, OSError) as err:
+            raise InputError(
+                f"{self._source.name} is not a clip or picture that can be read; "
+                f"give an intact {READABLE}."
+            ) from err
+
+    def _decoded(self, *, counted: bool) -> Iterator[av.VideoFrame]:
+        """Decode from where the container stands; `counted`: check at the end that all came."""
+        n_packets, end = 0, Fraction(0)
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.is_corrupt and self._kind in _INDEXED:
+                    raise BrokenOff
+                if packet.pts is not None:
+                    n_packets, end = n_packets + 1, max(end, packet.pts * self._time_base)
+                for frame in packet.decode():
+                    self._check_pixels(frame.width, frame.height)
+                    yield frame
+            if counted:
+                self._check_complete(n_packets, end)
+        except (av.FFmpegError, BrokenOff):
+            if self._salvage:
+                yield from self._left_over()
+            raise
+
+    def _check_complete(self, n_packets: int, end: Fraction) -> None:
+        """Hold what was read to the index of the file (mov, avi) or its length (Matroska)."""
+        if self._kind in ("mov", "avi") and n_packets < len(self._stream.index_entries):
+            raise BrokenOff
+        tag = _DURATION.match(self._stream.metadata.get("DURATION", ""))
+        if self._kind == "matroska" and tag:
+            hours, minutes, seconds = (Fraction(part) for part in tag.groups())
+            stated = 3600 * hours + 60 * minutes + seconds
+            if end + 3 / self.info.fps < stated:
+                raise BrokenOff
+
+    def _left_over(self) -> Iterator[av.VideoFrame]:
+        """The intact frames that the decoder still holds after an error."""
+        try:
+            yield from self._stream.codec_context.decode(None)
+        except av.FFmpegError:
+            return
+
+    def _from_first(self) -> Iterator[av.VideoFrame]:
+        if self._first is not None:
+            yield self._first
+            self._first = None
+        yield from self._pictures
+
+    def _describe(self, first: av.VideoFrame) -> ClipInfo:
+        width, height = self._orientation.size(first.width, first.height)
+        fps, n_frames = self._rate_and_count()
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        if first.interlaced_frame:
+            self.notes.append("The clip is interlaced; its frames are kept as they are.")
+        return ClipInfo(
+            width=width,
+            height=height,
+            fps=fps,
+            time_base=1 / fps if self._fps else self._time_base,
+            colour=self._convert.colour,
+            pixel_aspect=1 / aspect if self._orientation.transpose else aspect,
+            n_frames=n_frames,
+            source_bytes=self._source.n_bytes,
+        )
+
+    def _rate_and_count(self) -> tuple[Fraction, int | None]:
+        """The nominal rate, and the number of frames to expect."""
+        if self._kind in _STILLS:
+            return self._fps or timeline.DEFAULT_FPS, 1
+        stream = self._stream
+        n_frames = stream.frames or None
+        if self._fps:
+            return self._fps, n_frames
+        stated = [r for r in (stream.average_rate, stream.guessed_rate) if timeline.is_plausible(r)]
+        doubtful = len(stated) < 2 or not timeline.agree(*stated) or self._kind == "matroska"
+        if doubtful and self._source.is_seekable and (self._source.n_bytes or 0) <= _SCANNED_BYTES:
+            times, seconds = self._scanned()
+            measured = len(times) / seconds if seconds else Fraction(0)
+            if measured and not (stated and timeline.agree(measured, stated[0])):
+                stated = [measured]
+            n_frames = len(times) or None
+        rate = timeline.clean_rate((stated or [timeline.DEFAULT_FPS])[0])
+        return rate, n_frames or self._frames_by_duration(rate)
+
+    def _frames_by_duration(self, rate: Fraction) -> int | None:
+        """A guess for files that state how long they are but not how many frames they have."""
+        duration = self._container.duration
+        return round(duration * rate / av.time_base) if duration else None
+
+    def _scanned(self) -> tuple[list[Fraction], Fraction]:
+        """Shown times of all packets in order, and the whole duration, without decoding."""
+        with self._source.from_start() as file, self._reopened(file) as container:
+            stream = container.streams.video[0]
+            packets = [p for p in container.demux(stream) if p.pts is not None]
+            base = stream.time_base or Fraction(1, 1000)
+            spans = sorted((p.pts, p.duration or 0) for p in packets)
+        if not spans:
+            return [], Fraction(0)
+        length = spans[-1][0] - spans[0][0]
+        last = spans[-1][1] or round(length / max(1, len(spans) - 1))
+        return [pts * base for pts, _ in spans], (length + last) * base
+
+    def _oriented(self, first: av.VideoFrame) -> Orientation:
+        """How to turn the pictures, from the display matrix or the tag of a photograph."""
+        try:
+            matrix: Any = first.side_data.get("DISPLAYMATRIX")
+        except ValueError:
+            # PyAV 18 refuses the whole table when it holds a type it does not know, such as EXIF.
+            if self._kind in _STILLS:
+                with self._source.from_start() as file, Image.open(file) as image:
+                    return orientation.from_exif(image.getexif().get(0x112, 1))
+            return orientation.from_rotation(first.rotation)
+        return orientation.from_matrix(bytes(matrix)) if matrix else Orientation()
+
+    def _check_pixels(self, width: int, height: int) -> None:
+        check_pixels(self._source.name, width, height, self._limits)
+
+
+def check_pixels(name: str, width: int, height: int, limits: Limits) -> None:
+    """Refuse pictures above the limit.
+
+    Raises:
+        LimitError: naming size and limit.
+    """
+    if width * height > limits.max_pixels:
+        raise LimitError(
+            f"{name} is {width}x{height}, {width * height} pixels; at most {limits.max_pixels} are "
+            "allowed. Make it smaller, or raise AEHUB_MAX_PIXELS."
+        )

@@ -1,0 +1,218 @@
+"""Writing a clip to any of the formats, complete or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import av
+
+from aehub.clips.animation import ApngSink, GifSink, WebpSink
+from aehub.clips.encode import VideoSink
+from aehub.clips.frames import ClipInfo, Frame
+from aehub.clips.sinks import FolderSink, Sink, Y4mSink
+from aehub.clips.staging import Stage, check_folder
+from aehub.errors import InputError
+
+# Suffix -> name of the format.
+SUFFIXES = {
+    ".mp4": "mp4",
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".gif": "gif",
+    ".webp": "webp",
+    ".png": "apng",
+    ".y4m": "y4m",
+    "": "folder",
+}
+_WITH_SOUND = frozenset({"mp4", "matroska", "webm"})
+_ANIMATIONS = {"gif": GifSink, "webp": WebpSink, "apng": ApngSink}
+
+
+class ClipWriter:
+    """Writes frames one by one; a context manager that leaves nothing behind after an error.
+
+    Attributes:
+        notes: what the format cannot hold, e.g. sound in a GIF; may grow until closed.
+    """
+
+    def __init__(self, sink: Sink, info: ClipInfo, name: str, stage: Stage | None) -> None:
+        """Made by `open_writer`."""
+        self.notes = sink.notes
+        self._sink, self._info, self._name, self._stage = sink, info, name, stage
+        self._held: Frame | None = None
+        self._is_open = True
+
+    def write(self, frame: Frame) -> None:
+        """Write one frame; times must increase.
+
+        Raises:
+            InputError: its size is not that of the clip, its time is not after the last one's, or
+                the output cannot be written.
+        """
+        if frame.planes.size != (self._info.width, self._info.height):
+            width, height = frame.planes.size
+            raise InputError(
+                f"A frame is {width}x{height}, the clip {self._info.width}x{self._info.height}; "
+                "frames must have one size."
+            )
+        held, self._held = self._held, frame
+        if held is None:
+            return
+        if frame.time <= held.time:
+            raise InputError(f"A frame at time {frame.time} follows one at {held.time}; sort them.")
+        self._guarded(lambda: self._sink.put(*held, frame.time - held.time))
+
+    def close(self) -> None:
+        """Write what is held back and put the output in its place.
+
+        Raises:
+            InputError: no frame was written, or the output cannot be written.
+        """
+        if not self._is_open:
+            return
+        try:
+            if self._held is None:
+                raise InputError(f"No frame was written to {self._name}; give at least one.")
+            last = self._held
+            step = max(1, round(1 / (self._info.fps * self._info.time_base)))
+            self._guarded(lambda: self._sink.put(*last, step))
+            self._guarded(self._sink.finish)
+            self._guarded(self._sink.close)
+            if self._stage is not None:
+                self._guarded(self._stage.publish)
+            self._is_open = False
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Give up: nothing is left behind. Does nothing after `close`."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        with ExitStack() as stack:
+            if self._stage is not None:
+                stack.callback(self._stage.discard)
+            try:
+                self._sink.close()
+            except (av.FFmpegError, OSError, ValueError):
+                # The encoder never opened, or the disk is full: the output is thrown away anyhow.
+                return
+
+    def __enter__(self) -> ClipWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Do one step of writing; its failures become one sentence."""
+        try:
+            action()
+        except BrokenPipeError:
+            raise
+        except (av.FFmpegError, OSError) as err:
+            reason = getattr(err, "strerror", None) or str(err)
+            raise InputError(f"{self._name} cannot be written: {reason}.") from err
+
+
+def open_writer(
+    target: str | Path | BinaryIO,
+    *,
+    info: ClipInfo,
+    format: str | None = None,
+    audio: BinaryIO | None = None,
+    lossless: bool = False,
+) -> ClipWriter:
+    """Open an output; its suffix chooses the format.
+
+    `.mp4` (H.264) and `.webm` (VP9) are near-lossless for display; `.mkv` (FFV1) keeps every sample;
+    `.gif`, `.webp` and `.png` (APNG) are animations in RGB; no suffix is a folder of PNGs; a file
+    object gets y4m. Matrix, range, pixel aspect and the times of frames are kept where the format
+    can say them; what is lost stands in the writer's `notes`.
+
+    Args:
+        target: a path, or a file object open for writing (it is not closed).
+        info: size, rate, time base and colour of the frames to come.
+        format: a name from `SUFFIXES.values()`, instead of the suffix.
+        audio: a Matroska file with one sound track, as `AudioTrack.open` gives; its packets are
+            copied where the container can hold them.
+        lossless: keep every sample also in mp4 (which few players then show), webm and webp.
+
+    Returns:
+        The writer; use it as a context manager.
+
+    Raises:
+        InputError: the suffix or format is unknown, or the folder to write into is not there.
+        ExistsError: a folder of that name holds something else than frames.
+    """
+    path = Path(target) if isinstance(target, (str, Path)) else None
+    chosen = _format(path, format)
+    if isinstance(target, (str, Path)):
+        stage: Stage | None = Stage(Path(target))
+    else:
+        stage = None if chosen == "y4m" else Stage(target)
+    if path is not None and chosen == "folder":
+        check_folder(path)
+    name = "the output" if stage is None else stage.name
+    try:
+        sink = _sink(chosen, target, stage, info, audio, lossless)
+    except BaseException as err:
+        if stage is not None:
+            stage.discard()
+        if isinstance(err, (av.FFmpegError, OSError, ValueError)):
+            raise InputError(f"{name} cannot be written: {err}.") from err
+        raise
+    if audio is not None and chosen not in _WITH_SOUND:
+        sink.notes.append(f"Sound was left out, for {chosen} holds none.")
+    return ClipWriter(sink, info, name, stage)
+
+
+def _format(path: Path | None, given: str | None) -> str:
+    """The name of the format to write."""
+    known = sorted(set(SUFFIXES.values()))
+    if given is not None:
+        if given not in known or (path is None and given == "folder"):
+            raise InputError(f"The format {given!r} is not known; give one of {', '.join(known)}.")
+        return given
+    if path is None:
+        return "y4m"
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        names = ", ".join(s for s in SUFFIXES if s)
+        raise InputError(
+            f"The suffix {suffix} of {path.name} cannot be written; use {names}, or no suffix for "
+            "a folder of PNGs."
+        )
+    return SUFFIXES[suffix]
+
+
+def _sink(
+    chosen: str,
+    target: Any,
+    stage: Stage | None,
+    info: ClipInfo,
+    audio: BinaryIO | None,
+    lossless: bool,
+) -> Sink:
+    """Open the sink of one format."""
+    if stage is None:
+        return Y4mSink(target, info)
+    if chosen == "y4m":
+        return Y4mSink(stage.path.open("wb"), info, is_own=True)
+    if chosen == "folder":
+        return FolderSink(stage.path, info)
+    if chosen in _ANIMATIONS:
+        return _ANIMATIONS[chosen](stage.path, info, lossless)
+    return VideoSink(stage.path, chosen, info, audio, lossless)

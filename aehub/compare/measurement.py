@@ -1,0 +1,165 @@
+"""The run itself: every clip through every codec at every quality."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from aehub.clips.frames import Planes
+from aehub.compare.codec import Codec, Encoded, Source
+from aehub.compare.comparison import ClipShape, Comparison, Point
+from aehub.compare.names import parse_codecs
+from aehub.compare.ours import ModelCodec
+from aehub.errors import AEHubError, InputError, LimitError
+from aehub.metrics import Distortion
+
+MAX_SOURCE_BYTES = 1_000_000_000
+"""Planes of one clip held in memory; a minute of 1080p would need 5 GB."""
+
+Progress = Callable[[int, int], None]
+
+
+def compare(
+    sources: Iterable[str | Path | Source],
+    codecs: str | Sequence[Codec],
+    *,
+    frames: int | None = None,
+    stills: bool = False,
+    anchor: str | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Measure rate and distortion of codecs side by side.
+
+    Args:
+        sources: clips; lossless ones, or every codec is judged by the noise of another.
+        codecs: names between commas (see `parse_codecs`) or codecs.
+        frames: use only so many frames from the start of each clip.
+        stills: use only the first frame of each clip, for picture codecs.
+        anchor: codec the others are compared against; by default `x264-medium` (for stills
+            `jpeg`) where it takes part, else the first codec.
+        progress: called with (points done, points in all) after each point.
+
+    Raises:
+        InputError: an unknown codec or anchor, no clip, or a clip that cannot be read or coded.
+        LimitError: a clip does not fit in memory.
+
+    Example:
+        >>> comparison = compare(["clip.mkv"], "x264-medium,svtav1-6")  # doctest: +SKIP
+        >>> print(comparison.table())  # doctest: +SKIP
+    """
+    chosen = parse_codecs(codecs) if isinstance(codecs, str) else list(codecs)
+    if not chosen:
+        raise InputError("no codec is given; give at least one, such as x264-medium.")
+    anchor = _anchor([codec.name for codec in chosen], anchor, stills=stills)
+    n_frames = 1 if stills else frames
+    if n_frames is not None and n_frames < 1:
+        raise InputError(f"{n_frames} frames cannot be compared; give at least 1.")
+    paths = list(sources)
+    if not paths:
+        raise InputError("no clip is given; give at least one.")
+    total = len(paths) * sum(len(codec.qualities) for codec in chosen)
+    shapes: list[ClipShape] = []
+    points: list[Point] = []
+    for path in paths:
+        source = path if isinstance(path, Source) else load(path, frames=n_frames)
+        source = Source(source.name, source.frames[:n_frames], source.info)
+        source = _renamed(source, [shape.name for shape in shapes])
+        shapes.append(ClipShape.of(source))
+        for point in measure(source, chosen):
+            points.append(point)
+            if progress is not None:
+                progress(len(points), total)
+    settings = {codec.name: codec.settings for codec in chosen}
+    ours = tuple(codec.name for codec in chosen if isinstance(codec, ModelCodec))
+    return Comparison(anchor, tuple(shapes), settings, tuple(points), ours)
+
+
+def measure(source: Source, codecs: Iterable[Codec]) -> Iterator[Point]:
+    """Measure one clip, a point at a time; closing the iterator ends it.
+
+    Raises:
+        InputError: the clip has no frames, or a codec cannot code it.
+        AEHubError: a codec gives back another number of frames than it was given.
+    """
+    if not source.frames:
+        raise InputError(f"{source.name} has no frames; give a clip with at least one.")
+    for codec in codecs:
+        for quality in codec.qualities:
+            encoded = codec.encode(source.frames, source.info, quality)
+            distortion, seconds = _judge(codec.name, source, encoded)
+            yield Point(
+                clip=source.name,
+                codec=codec.name,
+                quality=quality,
+                bytes=encoded.n_bytes,
+                bits_per_pixel=8 * encoded.n_bytes / sum(f.y.size for f in source.frames),
+                kbps=8e-3 * encoded.n_bytes * float(source.info.fps) / len(source.frames),
+                psnr=distortion.psnr,
+                ms_ssim=distortion.ms_ssim,
+                encode_seconds=encoded.seconds,
+                decode_seconds=seconds,
+            )
+
+
+def load(path: str | Path, *, frames: int | None = None) -> Source:
+    """Read a clip, or its first `frames` frames, into memory.
+
+    Raises:
+        InputError: it cannot be read.
+        LimitError: its planes take more than `MAX_SOURCE_BYTES`.
+    """
+    from aehub.clips import open_clip
+
+    kept: list[Planes] = []
+    n_bytes = 0
+    with open_clip(path) as clip:
+        for frame in clip:
+            kept.append(frame.planes)
+            n_bytes += sum(plane.nbytes for plane in frame.planes)
+            if n_bytes > MAX_SOURCE_BYTES:
+                raise LimitError(
+                    f"{path} takes more than {MAX_SOURCE_BYTES // 10**6} MB of memory as planes "
+                    f"after {len(kept)} frames; compare fewer of them with frames={len(kept) // 2}."
+                )
+            if len(kept) == frames:
+                break
+        return Source(Path(path).stem, kept, clip.info)
+
+
+def _judge(name: str, source: Source, encoded: Encoded) -> tuple[Distortion, float]:
+    """Distortion of the decoded frames, and the seconds spent waiting for the decoder."""
+    distortion, seconds = Distortion(), 0.0
+    decoded = iter(encoded.decoded)
+    while True:
+        start = time.perf_counter()
+        planes = next(decoded, None)
+        seconds += time.perf_counter() - start
+        if planes is None:
+            break
+        if distortion.n_frames < len(source.frames):
+            distortion.add(source.frames[distortion.n_frames], planes)
+        else:
+            raise AEHubError(f"{name} gave back more than the {len(source.frames)} frames given.")
+    if distortion.n_frames < len(source.frames):
+        raise AEHubError(
+            f"{name} gave back {distortion.n_frames} of the {len(source.frames)} frames given."
+        )
+    return distortion, seconds
+
+
+def _anchor(names: Sequence[str], wanted: str | None, *, stills: bool) -> str:
+    if wanted is None:
+        usual = "jpeg" if stills else "x264-medium"
+        return usual if usual in names else names[0]
+    if wanted not in names:
+        raise InputError(f"anchor '{wanted}' is not among the codecs {', '.join(names)}; add it.")
+    return wanted
+
+
+def _renamed(source: Source, taken: Sequence[str]) -> Source:
+    """The same clip under a name no other has: files of one name may lie in several folders."""
+    name, number = source.name, 2
+    while name in taken:
+        name, number = f"{source.name}-{number}", number + 1
+    return Source(name, source.frames, source.info)

@@ -1,0 +1,144 @@
+"""Video codecs of the world through PyAV: default tunes, constant quality, bare streams."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import av
+
+from aehub.clips.frames import ClipInfo, Planes
+from aehub.compare.bitstream import bare_av1, bare_h264, bare_hevc
+from aehub.compare.codec import Encoded, listed
+from aehub.compare.pictures import (
+    crop,
+    from_video_frame,
+    pad_to_even,
+    silence_svt,
+    to_video_frame,
+    video_context,
+)
+from aehub.errors import InputError
+
+THREADS = 2
+"""For all alike, and not the machine's number, because threads cost some encoders rate.
+
+x264 still gives sizes up to 1 % apart from run to run where AVX-512 meets widths that are no
+multiple of 256 (its macroblock tree; fixed by asm=avx2, which would crash elsewhere).
+"""
+
+_MAX_FPS = Fraction(240)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A video codec whose quality is one number for the whole clip.
+
+    Attributes:
+        name: as asked for, e.g. `x264-medium`.
+        encoder: FFmpeg's name of the encoder.
+        decoder: FFmpeg's name of the decoder.
+        qualities: constant rate factors; about 26 to 46 dB on ordinary clips.
+        options: encoder options beside the quality.
+        bare: takes out of a packet what no decoder needs.
+    """
+
+    name: str
+    encoder: str
+    decoder: str
+    qualities: Sequence[float]
+    bare: Callable[[bytes], bytes]
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> str:
+        """Encoder and options in one line."""
+        options = " ".join(f"{key}={value}" for key, value in self.options.items())
+        return f"{self.encoder} {options} crf={listed(self.qualities)}"
+
+    def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
+        """Code the frames at one constant rate factor.
+
+        Raises:
+            InputError: the encoder is missing from this build of PyAV, or refuses the clip.
+        """
+        start = time.perf_counter()
+        try:
+            packets = list(self._packets(frames, info, quality))
+        except av.FFmpegError as error:
+            raise InputError(
+                f"{self.name} cannot code this {info.width}x{info.height} clip at {info.fps} fps "
+                f"({error.strerror}); leave {self.name} out of the codecs."
+            ) from error
+        except av.codec.codec.UnknownCodecError as error:
+            raise InputError(
+                f"this build of PyAV has no {self.encoder}; leave {self.name} out of the codecs."
+            ) from error
+        seconds = time.perf_counter() - start
+        decoded = crop(self._decode(packets), frames[0].size)
+        return Encoded(sum(packet.size for packet in packets), seconds, decoded)
+
+    def _packets(
+        self, frames: Sequence[Planes], info: ClipInfo, quality: float
+    ) -> Iterator[av.Packet]:
+        context = self._context(pad_to_even(frames[0]).size, info, quality)
+        for index, planes in enumerate(frames):
+            yield from map(
+                self._stripped, context.encode(to_video_frame(pad_to_even(planes), index))
+            )
+        yield from map(self._stripped, context.encode(None))
+
+    def _context(
+        self, size: tuple[int, int], info: ClipInfo, quality: float
+    ) -> av.VideoCodecContext:
+        silence_svt()
+        context = video_context(self.encoder, "w")
+        context.width, context.height = size
+        context.pix_fmt = "yuv420p"
+        fps = min(info.fps, _MAX_FPS)
+        context.framerate, context.time_base = fps, 1 / fps
+        # PyAV's default is slice threads, which cost x264 3 % of rate.
+        context.thread_count, context.thread_type = THREADS, "FRAME"
+        context.options = {**self.options, "crf": f"{quality:g}"}
+        return context
+
+    def _stripped(self, packet: av.Packet) -> av.Packet:
+        stripped = av.Packet(self.bare(bytes(packet)))
+        stripped.pts, stripped.dts = packet.pts, packet.dts
+        stripped.time_base = packet.time_base
+        return stripped
+
+    def _decode(self, packets: Sequence[av.Packet]) -> Iterator[Planes]:
+        context = video_context(self.decoder, "r")
+        context.thread_count = THREADS
+        for packet in [*packets, None]:
+            yield from map(from_video_frame, context.decode(packet))
+
+
+def x264(preset: str, *, b_frames: bool = True) -> Rival:
+    """H.264 by x264, with or without frames predicted from both sides."""
+    options = {"preset": preset} | ({} if b_frames else {"bf": "0"})
+    name = f"x264-{preset}" + ("" if b_frames else "-bf0")
+    return Rival(name, "libx264", "h264", (18, 23, 28, 33, 38, 43), bare_h264, options)
+
+
+def x265(preset: str) -> Rival:
+    """HEVC by x265."""
+    params = f"log-level=none:pools={THREADS}:frame-threads=1"
+    options = {"preset": preset, "x265-params": params}
+    return Rival(f"x265-{preset}", "libx265", "hevc", (18, 23, 28, 33, 38, 43), bare_hevc, options)
+
+
+def svtav1(preset: int) -> Rival:
+    """AV1 by SVT-AV1."""
+    options = {"preset": str(preset), "svtav1-params": f"lp={THREADS}"}
+    qualities = (18, 27, 36, 45, 54, 63)
+    return Rival(f"svtav1-{preset}", "libsvtav1", "libdav1d", qualities, bare_av1, options)
+
+
+def vp9() -> Rival:
+    """VP9 by libvpx, two steps slower than its real-time modes."""
+    options = {"b": "0", "deadline": "good", "cpu-used": "2"}
+    return Rival("vp9", "libvpx-vp9", "vp9", (18, 26, 34, 42, 50, 58), bytes, options)

@@ -1,0 +1,56 @@
+"""Settings a user may change, each with a generous default and an `AEHUB_*` variable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from aehub.errors import InputError
+
+_Number = TypeVar("_Number", int, float)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest clip that is accepted; `None` means no limit.
+
+    Attributes:
+        max_pixels: pixels of one picture (`AEHUB_MAX_PIXELS`).
+        max_frames: frames read from one clip, after trimming (`AEHUB_MAX_FRAMES`).
+        max_seconds: seconds read from one clip, after trimming (`AEHUB_MAX_SECONDS`).
+    """
+
+    max_pixels: int = 8192 * 8192
+    max_frames: int | None = None
+    max_seconds: float | None = None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Limits:
+        """Take the limits from `environ` (default: the process environment).
+
+        Raises:
+            InputError: a variable is not a number above zero.
+        """
+        environ = os.environ if environ is None else environ
+        pixels = _setting(environ, "AEHUB_MAX_PIXELS", int)
+        return cls(
+            max_pixels=cls.max_pixels if pixels is None else pixels,
+            max_frames=_setting(environ, "AEHUB_MAX_FRAMES", int),
+            max_seconds=_setting(environ, "AEHUB_MAX_SECONDS", float),
+        )
+
+
+def _setting(environ: Mapping[str, str], name: str, kind: type[_Number]) -> _Number | None:
+    """The value of one variable, `None` when unset or empty."""
+    text = environ.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        value = kind(text)
+    except ValueError:
+        value = kind(0)
+    if not value > 0:
+        raise InputError(f"{name} is {text!r}; give a number above zero, or unset it.")
+    return value

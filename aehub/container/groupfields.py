@@ -1,0 +1,190 @@
+"""The bytes of a group head: one flags byte, then only what differs from the file's usual."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate, groupby
+
+from aehub.container.filehead import FileHead, pack_quality, unpack_quality
+from aehub.container.grouphead import GroupHead, References, chain_types, coding_order
+from aehub.container.limits import (
+    MAX_GROUP_FRAMES,
+    MAX_PIXELS,
+    MAX_QUALITY,
+    MAX_REFERENCES,
+    MAX_SIDE,
+    MAX_TICKS,
+)
+from aehub.container.varint import Cursor, pack_signed, pack_varint
+from aehub.errors import FormatError, InputError
+
+# Bits of the flags varint; the first seven cost no second byte.
+_FRAMES, _QUALITY, _CROP, _REVERSE, _SHOWN, _CHAIN, _TIMES = (1 << bit for bit in range(7))
+_LAST, _TYPES, _REFERENCES = (1 << bit for bit in range(7, 10))
+_KNOWN = (1 << 10) - 1
+
+
+def pack_group_head(head: GroupHead, file_head: FileHead) -> bytes:
+    """Encode what differs from the usual group of the file; b"\\0" when nothing does.
+
+    Raises:
+        InputError: a value is outside the limits of the format.
+    """
+    problem = _problem(head, file_head)
+    if problem:
+        raise InputError(f"this group cannot be written: {problem}")
+    flags, fields = 0, b""
+    for flag, packed in _fields(head, file_head):
+        flags |= flag
+        fields += packed
+    return pack_varint(flags) + fields
+
+
+def _fields(head: GroupHead, file_head: FileHead) -> Iterator[tuple[int, bytes]]:
+    """Yield the flag and the bytes of each field that is not as usual, in order."""
+    if head.n_frames != file_head.group_frames:
+        yield _FRAMES, pack_varint(head.n_frames)
+    if head.quality != file_head.quality:
+        yield _QUALITY, pack_quality(head.quality)
+    if head.crop != (0, 0):
+        yield _CROP, b"".join(map(pack_varint, head.crop))
+    if head.reverse:
+        yield _REVERSE, b""
+    if head.shown != (0, head.n_frames):
+        yield _SHOWN, pack_varint(head.shown[0]) + pack_varint(head.n_frames - head.shown[1])
+    if head.frame_types is not None and head.frame_types == chain_types(head.n_frames):
+        yield _CHAIN, b""
+    yield from _time_fields(head, file_head.step)
+    if head.frame_types is not None and head.frame_types != chain_types(head.n_frames):
+        runs = ((code, len(list(run))) for code, run in groupby(head.frame_types))
+        yield _TYPES, b"".join(bytes((code,)) + pack_varint(length) for code, length in runs)
+    if head.references is not None:
+        frames = enumerate(head.references)
+        yield _REFERENCES, b"".join(_pack_references(frame, used) for frame, used in frames)
+
+
+def _time_fields(head: GroupHead, step: int) -> Iterator[tuple[int, bytes]]:
+    *gaps, last = head.durations(step)
+    usual = step
+    if any(gap != step for gap in gaps):
+        usual = gaps[-1]
+        constant = all(gap == usual for gap in gaps)
+        varied = b"\0" + b"".join(pack_varint(gap - 1) for gap in gaps)
+        yield _TIMES, pack_varint(usual) if constant else varied
+    if last != usual:
+        yield _LAST, pack_varint(last)
+
+
+def _pack_references(frame: int, used: tuple[int, ...]) -> bytes:
+    return bytes((len(used),)) + b"".join(pack_signed(frame - reference) for reference in used)
+
+
+def unpack_group_head(body: bytes | memoryview, file_head: FileHead) -> tuple[GroupHead, int]:
+    """Decode the group head at the start of a group chunk; return it and its size in bytes.
+
+    Raises:
+        FormatError: a field is cut short, unknown, or outside the limits.
+    """
+    cursor = Cursor(body)
+    flags = cursor.varint()
+    if flags & ~_KNOWN:
+        raise FormatError(f"its group head has flags {flags:#x} of a newer version; update AEHub.")
+    n_frames = cursor.varint() if flags & _FRAMES else file_head.group_frames
+    if not 0 < n_frames <= MAX_GROUP_FRAMES:
+        raise FormatError(f"its group has {n_frames} frames; 1 to {MAX_GROUP_FRAMES} are allowed.")
+    quality = unpack_quality(cursor) if flags & _QUALITY else file_head.quality
+    crop = (cursor.varint(), cursor.varint()) if flags & _CROP else (0, 0)
+    shown = _unpack_shown(cursor, n_frames) if flags & _SHOWN else (0, n_frames)
+    times = _unpack_times(cursor, n_frames) if flags & _TIMES else None
+    last = cursor.varint() if flags & _LAST else None
+    types = chain_types(n_frames) if flags & _CHAIN else None
+    if flags & _TYPES:
+        types = _unpack_types(cursor, n_frames)
+    references = _unpack_references(cursor, n_frames) if flags & _REFERENCES else None
+    reverse = bool(flags & _REVERSE)
+    head = GroupHead(n_frames, quality, crop, shown, reverse, times, last, types, references)
+    problem = _problem(head, file_head)
+    if problem:
+        raise FormatError(problem)
+    return head, cursor.at
+
+
+def _unpack_shown(cursor: Cursor, n_frames: int) -> tuple[int, int]:
+    first, hidden = cursor.varint(), cursor.varint()
+    if first + hidden >= n_frames:
+        raise FormatError(f"its group hides {first} + {hidden} of its {n_frames} frames.")
+    return first, n_frames - hidden
+
+
+def _unpack_times(cursor: Cursor, n_frames: int) -> tuple[int, ...]:
+    step = cursor.varint()
+    if step:
+        return tuple(range(0, n_frames * step, step))
+    return tuple(accumulate((cursor.varint() + 1 for _ in range(n_frames - 1)), initial=0))
+
+
+def _unpack_types(cursor: Cursor, n_frames: int) -> bytes:
+    types = b""
+    while len(types) < n_frames:
+        code, run = cursor.byte(), cursor.varint()
+        if not 0 < run <= n_frames - len(types):
+            raise FormatError(f"a run of {run} frame types does not fit {n_frames} frames.")
+        types += bytes((code,)) * run
+    return types
+
+
+def _unpack_references(cursor: Cursor, n_frames: int) -> References:
+    references = []
+    for frame in range(n_frames):
+        count = cursor.byte()
+        if count > MAX_REFERENCES:
+            raise FormatError(f"a frame has {count} references; at most {MAX_REFERENCES} are.")
+        references.append(tuple(frame - cursor.signed() for _ in range(count)))
+    return tuple(references)
+
+
+def _problem(head: GroupHead, file_head: FileHead) -> str:
+    """Return one sentence about the first value outside the limits, or an empty string."""
+    if not 0 < head.n_frames <= MAX_GROUP_FRAMES:
+        return f"it has {head.n_frames} frames; 1 to {MAX_GROUP_FRAMES} are allowed."
+    if not 0 <= head.quality <= MAX_QUALITY:
+        return f"its quality {head.quality / 100} is not 0 to 100."
+    if not 0 <= head.shown[0] < head.shown[1] <= head.n_frames:
+        return f"it shows frames {head.shown[0]} to {head.shown[1]} of {head.n_frames}."
+    width, height = file_head.coded_size(head.crop)
+    if min(head.crop) < 0 or max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        return (
+            f"its window begins at {head.crop}, a coded plane of {width}x{height}; sides of "
+            f"{MAX_SIDE} and {MAX_PIXELS} pixels are allowed."
+        )
+    return _time_problem(head, file_head.step) or _reference_problem(head)
+
+
+def _time_problem(head: GroupHead, step: int) -> str:
+    if head.times is not None and (len(head.times) != head.n_frames or head.times[0] != 0):
+        return f"{len(head.times)} times do not fit {head.n_frames} frames, the first at 0."
+    durations = head.durations(step)
+    if min(durations) < 1:
+        return "its times do not grow from frame to frame."
+    if sum(durations) > MAX_TICKS:
+        return f"it lasts {sum(durations)} ticks; at most {MAX_TICKS} are allowed."
+    return ""
+
+
+def _reference_problem(head: GroupHead) -> str:
+    types = head.types
+    if len(types) != head.n_frames:
+        return f"{len(types)} frame types do not fit {head.n_frames} frames."
+    if head.references is None:
+        return "its first frame is predicted from nothing." if types[0] else ""
+    if len(head.references) != head.n_frames:
+        return f"{len(head.references)} reference lists do not fit {head.n_frames} frames."
+    for code, used in zip(types, head.references, strict=True):
+        wanted = 0 < len(used) <= MAX_REFERENCES if code else not used
+        if not wanted or any(not 0 <= frame < head.n_frames for frame in used):
+            return f"a frame of type {code} is predicted from the frames {used}."
+    try:
+        coding_order(head)
+    except InputError as error:
+        return str(error)
+    return ""

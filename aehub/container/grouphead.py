@@ -1,0 +1,144 @@
+"""The group head: what can differ from group to group, and what follows from it."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import accumulate, pairwise
+
+from aehub.container.filehead import FileHead
+from aehub.errors import InputError
+
+INTRA, PREDICTED = 0, 1
+ALL = (0, -1)
+"""Default of `GroupHead.shown`: every coded frame."""
+
+References = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class GroupHead:
+    """What can differ from group to group. Frames are counted in the order of their times.
+
+    Attributes:
+        n_frames: coded frames.
+        quality: hundredths, 0 to 10000.
+        crop: (x, y) of the shown window in the coded plane, in luma samples.
+        shown: (first, stop) of the frames shown; all by default.
+        reverse: the shown frames are shown last to first, each for its own duration.
+        times: ticks of each coded frame after the group's first one; None is one step each
+            (`FileHead.step`: one tick unless the file has a finer time base).
+        last: ticks the last coded frame lasts; None is as long as the one before it in `times`,
+            or one step. The next group begins where the shown frames of this one end.
+        frame_types: a code per frame, 0 intra, 1 predicted; None is all intra.
+        references: for each frame the frames it is predicted from; None is the frame before it
+            for every frame that is not intra.
+    """
+
+    n_frames: int
+    quality: int
+    crop: tuple[int, int] = (0, 0)
+    shown: tuple[int, int] = ALL
+    reverse: bool = False
+    times: tuple[int, ...] | None = None
+    last: int | None = None
+    frame_types: bytes | None = None
+    references: References | None = None
+
+    def __post_init__(self) -> None:
+        if self.shown == ALL:
+            object.__setattr__(self, "shown", (0, self.n_frames))
+        if self.frame_types is not None and not any(self.frame_types):
+            object.__setattr__(self, "frame_types", None)
+        if self.references is not None and self.references == chain(self.types):
+            object.__setattr__(self, "references", None)
+
+    @property
+    def types(self) -> bytes:
+        """The code of every coded frame."""
+        return bytes(self.n_frames) if self.frame_types is None else self.frame_types
+
+    @property
+    def n_shown(self) -> int:
+        """How many frames are shown."""
+        return self.shown[1] - self.shown[0]
+
+    @property
+    def order(self) -> range:
+        """Numbers of the coded frames in the order in which they are shown."""
+        frames = range(*self.shown)
+        return frames[::-1] if self.reverse else frames
+
+    def durations(self, step: int) -> tuple[int, ...]:
+        """Return how many ticks each coded frame lasts; `step` is `FileHead.step`."""
+        if self.times is None:
+            gaps: tuple[int, ...] = (step,) * (self.n_frames - 1)
+        else:
+            gaps = tuple(after - before for before, after in pairwise(self.times))
+        usual = gaps[-1] if gaps else step
+        return (*gaps, usual if self.last is None else self.last)
+
+    def shown_times(self, step: int) -> tuple[int, ...]:
+        """Return when each shown frame begins, in order, in ticks from the start of the group."""
+        durations = self.durations(step)
+        return tuple(accumulate((durations[i] for i in self.order[:-1]), initial=0))
+
+    def ticks(self, step: int) -> int:
+        """Return how many ticks the shown frames last together."""
+        if self.times is None and self.last is None:
+            return self.n_shown * step
+        return sum(self.durations(step)[slice(*self.shown)])
+
+
+def chain(types: bytes) -> References:
+    """Return the usual references: every frame that is not intra names the one before it."""
+    return tuple((frame - 1,) if code else () for frame, code in enumerate(types))
+
+
+def chain_types(n_frames: int) -> bytes:
+    """Return the usual types of a predicted group: intra first, then predicted."""
+    return bytes((INTRA,)) + bytes((PREDICTED,)) * (n_frames - 1)
+
+
+def coding_order(head: GroupHead) -> tuple[int, ...]:
+    """Return the order in which the frames of a group are coded.
+
+    Next is always the first frame not yet coded all of whose references are coded.
+
+    Raises:
+        InputError: frames refer to each other in a circle.
+    """
+    references = chain(head.types) if head.references is None else head.references
+    waiting = [len(set(frames)) for frames in references]
+    users: list[list[int]] = [[] for _ in references]
+    for frame, used in enumerate(references):
+        for reference in set(used):
+            users[reference].append(frame)
+    ready = [frame for frame, count in enumerate(waiting) if not count]
+    order = []
+    while ready:
+        order.append(frame := heapq.heappop(ready))
+        for user in users[frame]:
+            waiting[user] -= 1
+            if not waiting[user]:
+                heapq.heappush(ready, user)
+    if len(order) < len(references):
+        raise InputError("frames of the group are predicted from each other in a circle.")
+    return tuple(order)
+
+
+def retime(head: GroupHead, source: FileHead, target: FileHead) -> GroupHead:
+    """Return the same group with the times it needs in a file of another rate or time base."""
+    if (source.step, source.time_base) == (target.step, target.time_base):
+        return head
+    scale = source.time_base / target.time_base
+    ends = [0, *accumulate(head.durations(source.step))]
+    # Rounded ends, not rounded durations: errors must not add up.
+    ticks = [int(end * scale + Fraction(1, 2)) for end in ends]
+    if any(after <= before for before, after in pairwise(ticks)):
+        raise InputError(
+            f"a time base of {target.time_base} s is too coarse for frames of a file with "
+            f"{source.time_base} s; give the new file a finer one."
+        )
+    return replace(head, times=tuple(ticks[:-1]), last=ticks[-1] - ticks[-2])

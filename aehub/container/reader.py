@@ -1,0 +1,250 @@
+"""Reads `.aev` files: group by group from anything that has `read`, in any order from files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from aehub.container.audio import unpack_piece
+from aehub.container.chunk import (
+    AUDIO,
+    FOOTER,
+    GROUP,
+    METADATA,
+    Chunk,
+    Gap,
+    Place,
+    Window,
+    refuse_unknown,
+    walk,
+    window_at,
+)
+from aehub.container.groupfields import unpack_group_head
+from aehub.container.grouphead import GroupHead
+from aehub.container.index import IndexEntry, unpack_footer
+from aehub.container.notes import unpack_notes
+from aehub.container.source import Aside, open_source, read_head, read_some
+from aehub.container.survey import Survey
+from aehub.container.tally import Losses, Tally
+from aehub.errors import DamagedError, FormatError, InputError
+
+
+@dataclass(frozen=True)
+class Group:
+    """An intact group: head, payload, its number among those given back, its byte offset."""
+
+    head: GroupHead
+    payload: bytes
+    index: int
+    offset: int
+
+
+def open_reader(source: str | os.PathLike[str] | BinaryIO) -> Reader:
+    """Open an `.aev` file for reading.
+
+    Args:
+        source: a path, or a binary stream; one that cannot seek is read once, in order.
+
+    Raises:
+        InputError: there is no such file.
+        FormatError: it is not an `.aev` file, or a newer or damaged one.
+    """
+    stream, name, owned = open_source(source)
+    try:
+        return Reader(stream, name, owned=owned)
+    except BaseException:
+        if owned:
+            stream.close()
+        raise
+
+
+class Reader:
+    """An open `.aev` file.
+
+    Attributes:
+        head: what every group shares.
+        name: what messages call the file.
+        seekable: whether groups can be read in any order.
+    """
+
+    def __init__(self, stream: BinaryIO, name: str = "the file", *, owned: bool = False) -> None:
+        self.name = name
+        self.seekable = stream.seekable()
+        self._stream = stream
+        self._owned = owned
+        self._base = stream.tell() if self.seekable else 0
+        self._window = self._window_at(0) if self.seekable else Window(read_some(stream))
+        self.head = read_head(self._window, name)
+        self._start = self._window.position
+        self._survey: Survey | None = None
+        self._aside = Aside()
+        self._tally = Tally()
+        self._begun = False
+
+    def groups(self, salvage: bool = True) -> Iterator[Group]:
+        """Yield the groups in order, each checked before it is given.
+
+        On a pipe this works once; audio and metadata that pass by are kept for `audio_pieces`
+        and `metadata`.
+
+        Args:
+            salvage: go on after damage at the next intact chunk; False stops at the damage.
+
+        Raises:
+            DamagedError: after the intact groups, if anything was lost.
+            FormatError: a chunk must be understood and is not: the file is newer.
+        """
+        window, tally = self._begin()
+        losses = Losses(self.name)
+        for item in walk(window):
+            group = self._take(item, tally, losses)
+            if group is not None:
+                yield group
+            losses.stopped = bool(losses.gaps) and not salvage
+            if tally.complete or losses.stopped:
+                break
+        tally.ended = True
+        losses.conclude(tally)
+
+    def group_at(self, number: int) -> Group:
+        """Read one group by its number, without reading those before it.
+
+        Raises:
+            InputError: the source is a pipe, or has no such group.
+            DamagedError: the group is damaged.
+        """
+        index = self._surveyed("groups can be read in any order").index
+        if not 0 <= number < len(index):
+            raise InputError(f"{self.name} has no group {number}; it has {len(index)}, from 0 on.")
+        entry = index[number]
+        chunk = next(walk(self._window_at(entry.offset)), None)
+        if isinstance(chunk, Chunk) and chunk.place.kind == GROUP:
+            group = self._group(chunk, number)
+            if group.head.n_shown == entry.n_frames:
+                return group
+        raise DamagedError(f"{self.name}: group {number}, at byte {entry.offset}, is damaged.")
+
+    @property
+    def index(self) -> tuple[IndexEntry, ...] | None:
+        """Where each group lies; from the chunk heads if the file has no index; None on a pipe."""
+        return self._surveyed("").index if self.seekable else None
+
+    @property
+    def frame_count(self) -> int | None:
+        """Number of frames shown; None on a pipe."""
+        return None if self.index is None else sum(entry.n_frames for entry in self.index)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the metadata chunks hold; on a pipe, those that passed by so far."""
+        if not self.seekable:
+            return dict(self._aside.notes)
+        notes: dict[str, Any] = {}
+        for place in self._surveyed("").places:
+            if place.kind == METADATA:
+                notes.update(unpack_notes(self._body(place)))
+        return notes
+
+    def audio_pieces(self) -> Iterator[bytes]:
+        """Yield the audio track, a Matroska file, piece by piece; nothing if there is none.
+
+        On a pipe the groups must be read first: the audio passing by is kept on the side.
+
+        Raises:
+            InputError: the groups of a pipe are not read yet.
+            DamagedError: a piece is lost; those before it were given.
+        """
+        if self.seekable:
+            places = self._surveyed("").places
+            audio = (place for place in places if place.kind == AUDIO)
+            yield from (unpack_piece(self._body(place), i) for i, place in enumerate(audio))
+            return
+        if not self._tally.ended:
+            raise InputError("the audio of a pipe can be read after its groups; read those first.")
+        yield from self._aside.audio_pieces()
+
+    def summary(self) -> dict[str, Any]:
+        """Count what the file holds; on a pipe, what passed by so far.
+
+        Returns:
+            groups, frames (shown), coded_frames, seconds, bytes (of the file), payload_bytes,
+            audio_bytes, metadata_bytes, lost_bytes (damaged), overhead_bytes (all the rest) and
+            complete (whether a footer ends the file).
+        """
+        tally = self._surveyed("").tally if self.seekable else self._tally
+        return tally.summary(self._start, self.head.time_base)
+
+    def close(self) -> None:
+        """Close the file if `open_reader` opened it."""
+        self._aside.close()
+        if self._owned:
+            self._stream.close()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _begin(self) -> tuple[Window, Tally]:
+        if self.seekable:
+            return self._window_at(self._start), Tally()
+        if self._begun:
+            raise InputError(f"{self.name} is a pipe: its groups can be read only once.")
+        self._begun = True
+        return self._window, self._tally
+
+    def _take(self, item: Chunk | Gap, tally: Tally, losses: Losses) -> Group | None:
+        """Count one piece of the file; return it if it is an intact group."""
+        if isinstance(item, Gap):
+            tally.lost_bytes += item.size
+            losses.gaps.append(item)
+            return None
+        place = item.place
+        refuse_unknown(place, self.name)
+        group = None
+        try:
+            if place.kind == GROUP:
+                group = self._group(item, tally.groups)
+                tally.add_group(group.head, self.head.step, len(group.payload))
+            elif place.kind == FOOTER:
+                losses.footer = unpack_footer(item.body)
+            elif not self.seekable:
+                self._aside.keep(item)
+        except FormatError as error:
+            losses.gaps.append(Gap(place.offset, place.size))
+            losses.reason = losses.reason or str(error)
+        tally.add_chunk(place)
+        return group
+
+    def _group(self, chunk: Chunk, number: int) -> Group:
+        head, size = unpack_group_head(chunk.body, self.head)
+        return Group(head, bytes(chunk.body[size:]), number, chunk.place.offset)
+
+    def _surveyed(self, what: str) -> Survey:
+        if not self.seekable:
+            raise InputError(f"{self.name} is a pipe; {what} in a file only.")
+        if self._survey is None:
+            self._survey = Survey(self.head, self._start, self._size(), self._read_at)
+        return self._survey
+
+    def _body(self, place: Place) -> memoryview:
+        chunk = next(walk(self._window_at(place.offset)), None)
+        if not isinstance(chunk, Chunk) or chunk.place != place:
+            raise DamagedError(f"{self.name} is damaged at byte {place.offset}.")
+        return chunk.body
+
+    def _size(self) -> int:
+        return self._stream.seek(0, os.SEEK_END) - self._base
+
+    def _read_at(self, offset: int, size: int) -> bytes:
+        self._stream.seek(self._base + offset)
+        return self._stream.read(size)
+
+    def _window_at(self, offset: int) -> Window:
+        return window_at(self._read_at, offset)

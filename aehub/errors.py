@@ -1,0 +1,66 @@
+"""Every error a user can meet, in one tree.
+
+    AEHubError
+    ├── InputError (ValueError)      the clip, picture or argument given cannot be used
+    │   └── LimitError               it is too large, too long or too many; the message names the limit
+    ├── FormatError (ValueError)     the .aev file is not one, is newer, damaged or cut off
+    │   └── DamagedError             some groups are lost; the intact ones were given back first
+    ├── ModelError                   a model cannot be used
+    │   ├── UnknownModel (KeyError)  no model of that name is bundled, cached or reachable
+    │   └── WeightsError             missing, tampered or wrong weights: hash, key, shape or dtype
+    ├── HubError (OSError)           a hub could not be reached or refused
+    │   └── Offline                  the network is needed and absent or switched off
+    └── ExistsError (FileExistsError)  the output is already there and --force was not given
+
+A message is one sentence or two: what was given, what is allowed, what to do.
+"""
+
+from __future__ import annotations
+
+
+class AEHubError(Exception):
+    """Root of all errors raised on purpose; `str(error)` is meant for the user."""
+
+    def __str__(self) -> str:
+        # KeyError and OSError print their arguments in their own ways; a user wants the sentence.
+        return str(self.args[0]) if self.args else self.__class__.__name__
+
+
+class InputError(AEHubError, ValueError):
+    """The clip, picture or argument given cannot be used."""
+
+
+class LimitError(InputError):
+    """The input is larger, longer or more than a stated limit."""
+
+
+class FormatError(AEHubError, ValueError):
+    """The bytes are not a readable `.aev` file."""
+
+
+class DamagedError(FormatError):
+    """Part of a `.aev` file is lost; raised after every intact group was given back."""
+
+
+class ModelError(AEHubError):
+    """A model cannot be used."""
+
+
+class UnknownModel(ModelError, KeyError):
+    """No model of that name is bundled, cached or reachable."""
+
+
+class WeightsError(ModelError):
+    """Weights are missing, tampered with, or do not fit the architecture."""
+
+
+class HubError(AEHubError, OSError):
+    """A hub could not be reached, or it refused."""
+
+
+class Offline(HubError):
+    """The network is needed, and it is absent or switched off."""
+
+
+class ExistsError(AEHubError, FileExistsError):
+    """The output is already there and overwriting was not asked for."""

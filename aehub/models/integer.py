@@ -1,0 +1,145 @@
+"""Convolutions in exact integers: the network that picks each symbol's table.
+
+A decoder that disagrees with the encoder about one probability decodes noise from there on, and
+floating-point sums differ between machines. Here weights are int8, activations are 0..31, biases
+and sums are integers, and requantisation is a shift: whatever order a machine adds in, float32
+carries the sum exactly while it stays below 2^24 (2^19 where a library may pick Winograd's
+algorithm for 3x3 kernels; design 4.1). `IntegerConv2d.bound` proves it for the weights at hand.
+
+In training the same numbers are rounded with straight-through gradients.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aehub.errors import WeightsError
+from aehub.models.d4 import Representation, TiedConv2d
+
+ACTIVATION_MAX = 31
+# Activations and table indices are `sum / 256`, rounded down.
+SHIFT = 8
+EXACT_LIMIT = 2**19
+QUALITY_STEPS = 10_000
+KNOTS = 8
+_PARTS = 16
+
+# round(4 log2(1 + m)), cut at 31, as the magnitudes at which each level begins: stored, so that
+# no machine computes a logarithm.
+_LEVEL_STARTS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 20, 24, 29, 34, 41, 49, 58, 69, 82,
+                 98, 117, 139, 165, 197)
+_LEVELS = (0, 4, 6, 8, *range(9, 32))
+
+
+def _level_table() -> Tensor:
+    table = torch.zeros(256)
+    for begin, level in zip(_LEVEL_STARTS, _LEVELS, strict=True):
+        table[begin:] = level
+    return table
+
+
+def levels(codes: Tensor, *, signed: bool = False) -> Tensor:
+    """Integer codes (any dtype) -> small integers 0..31 (signed: -31..31), about 4 log2(1 + |q|)."""
+    table = _level_table().to(codes.device)
+    level = table[codes.abs().clamp(max=255).to(torch.int32)].to(codes.dtype)
+    return level * codes.sign() if signed else level
+
+
+def knot_parts(quality: Tensor) -> Tensor:
+    """Quality in hundredths (integers 0..10000) [B] -> integer weights of the knots [B, KNOTS].
+
+    Hat functions in sixteenths: each row sums to 16. Integer arithmetic only.
+    """
+    place = quality.to(torch.int64) * ((KNOTS - 1) * _PARTS) // QUALITY_STEPS
+    knot, part = place // _PARTS, place % _PARTS
+    parts = F.one_hot(knot, KNOTS + 1) * (_PARTS - part)[:, None]
+    parts = parts + F.one_hot(knot + 1, KNOTS + 1) * part[:, None]
+    return parts[:, :KNOTS]
+
+
+def _round(x: Tensor) -> Tensor:
+    return x + (x.round() - x).detach()
+
+
+def _floor(x: Tensor) -> Tensor:
+    return x + (x.floor() - x).detach()
+
+
+class QualityBias(nn.Module):
+    """An integer per channel that depends on quality; channels of a pair share it."""
+
+    slots: Tensor
+
+    def __init__(self, outputs: Representation) -> None:
+        super().__init__()
+        slots = torch.as_tensor(outputs.slots())
+        self.register_buffer("slots", slots, persistent=False)
+        self.values = nn.Parameter(torch.zeros(KNOTS, int(slots.max()) + 1))
+
+    def forward(self, quality: Tensor) -> Tensor:
+        """int64 [B] in hundredths -> integers in the values' dtype [B, C, 1, 1], times 2^SHIFT."""
+        parts = knot_parts(quality).to(self.values.dtype)
+        return (parts @ _round(self.values * _PARTS))[:, self.slots, None, None]
+
+
+class IntegerConv2d(TiedConv2d):
+    """A tied convolution on integers: activations of magnitude at most 31 in, sums of 2^8 out.
+
+    The parameters are kept as real numbers for training; every use rounds `256 theta` to int8.
+    """
+
+    def orbit_values(self) -> Tensor:
+        scaled = self.theta * 2.0**SHIFT
+        return scaled + (scaled.round().clamp(-127, 127) - scaled).detach()
+
+    def bound(self) -> int:
+        """The largest magnitude the sum can reach on any input, without the bias."""
+        with torch.no_grad():
+            return int(self.dense().double().abs().sum((1, 2, 3)).max()) * ACTIVATION_MAX
+
+    def check_bound(self, name: str) -> None:
+        """Refuse weights whose sums float32 might not carry exactly.
+
+        Raises:
+            WeightsError: some input could reach 2^19.
+        """
+        if (bound := self.bound()) >= EXACT_LIMIT:
+            raise WeightsError(f"sums of the integer layer {name!r} can reach {bound}, exact is "
+                               f"below {EXACT_LIMIT}; refuse the weights.")
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Shrink all weights a little where the bound is not met (seen only early in training)."""
+        excess = self.bound() / EXACT_LIMIT
+        if excess >= 1:
+            self.theta.mul_(0.98 / excess)
+
+
+class _Bounded(torch.autograd.Function):
+    """Clamp whose gradient may always lead back inside (Balle et al. 2018's lower bound)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.limits = (low, high)
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
+        (x,), (low, high) = ctx.saved_tensors, ctx.limits
+        inward = ((x >= low) | (grads[0] < 0)) & ((x <= high) | (grads[0] > 0))
+        return grads[0] * inward, None, None
+
+
+def bounded(x: Tensor, low: float, high: float) -> Tensor:
+    """`x.clamp(low, high)`, but values outside still learn their way back in."""
+    return cast(Tensor, _Bounded.apply(x, low, high))
+
+
+def requantise(total: Tensor) -> Tensor:
+    """Sums of 2^8 -> activations 0..31, rounded down; the gradient passes straight through."""
+    return _floor(total * 2.0**-SHIFT).clamp(0, ACTIVATION_MAX)

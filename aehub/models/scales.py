@@ -1,0 +1,126 @@
+"""The integer network of `d4-codec`: which table each code is written with.
+
+Every input is an integer the decoder already holds: hyper-codes, quality, codes of earlier stages.
+Decoded pixels never enter, not even rounded, so encoder and decoder agree on every machine.
+
+    hyper-codes --1x1--> 4x4 blocks --> features (32) --+
+    codes so far, as levels ----------------------------+--3x3--> 64 --3x3--> 64 --1x1--> index
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aehub.models.d4 import A1, REGULAR, Representation
+from aehub.models.integer import (
+    ACTIVATION_MAX,
+    SHIFT,
+    IntegerConv2d,
+    QualityBias,
+    bounded,
+    levels,
+    requantise,
+)
+
+N_SCALES = 64
+_FEATURES = REGULAR * 4
+_HIDDEN = REGULAR * 8
+
+
+@contextmanager
+def _exact(device: torch.device) -> Iterator[None]:
+    """Full float32: neither autocast nor TF32 may round the sums."""
+    with torch.autocast(device.type, enabled=False), \
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+class _StageScales(nn.Module):
+    """Features and known codes of one stage -> index sums of its channels."""
+
+    def __init__(self, known: Representation | None, outputs: Representation) -> None:
+        super().__init__()
+        inputs = _FEATURES + A1 if known is None else _FEATURES + A1 + known.magnitudes()
+        self.first = IntegerConv2d(inputs, _HIDDEN, 3)
+        self.first_bias = QualityBias(_HIDDEN)
+        self.second = IntegerConv2d(_HIDDEN, _HIDDEN, 3)
+        self.second_bias = QualityBias(_HIDDEN)
+        self.last = IntegerConv2d(_HIDDEN, outputs.magnitudes(), 1, scale=0.1)
+        self.last_bias = QualityBias(outputs.magnitudes())
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        x = requantise(self.first(x) + self.first_bias(quality))
+        x = requantise(self.second(x) + self.second_bias(quality))
+        return self.last(x) + self.last_bias(quality)
+
+
+class ScaleNetwork(nn.Module):
+    """Real-valued table index in training, its floor when coding.
+
+    Args:
+        hyper: representation of the hyper-codes.
+        stages: for each stage, the representation of the codes known before it (None at first)
+            and of the codes it writes.
+    """
+
+    def __init__(self, hyper: Representation,
+                 stages: list[tuple[Representation | None, Representation]]) -> None:
+        super().__init__()
+        self.hyper_bias = QualityBias(hyper.magnitudes())
+        self.unfold = IntegerConv2d(hyper, _FEATURES.blocks(4), 1, scale=0.5)
+        self.unfold_bias = QualityBias(_FEATURES)
+        self.stages = nn.ModuleList(_StageScales(known, out) for known, out in stages)
+
+    @property
+    def device(self) -> torch.device:
+        """Where this network runs: not with the others, if their device is not exact."""
+        return self.unfold.theta.device
+
+    def hyper_index(self, quality: Tensor) -> Tensor:
+        """Table index of each hyper-code: quality int64 [B] -> [B, C, 1, 1] (static tables)."""
+        return self._index(self.hyper_bias(quality.to(self.device))).to(quality.device)
+
+    def features(self, hyper_codes: Tensor, quality: Tensor) -> Tensor:
+        """Hyper-codes, integers [B, C, h, w] -> activations [B, 32, 4h, 4w]."""
+        home, quality = self.device, quality.to(self.device)
+        with _exact(home):
+            x = F.pixel_shuffle(self.unfold(levels(hyper_codes.to(home), signed=True)), 4)
+            return requantise(x + self.unfold_bias(quality))
+
+    def forward(self, stage: int, features: Tensor, known: Tensor | None, mask: Tensor,
+                quality: Tensor) -> Tensor:
+        """Table index of the codes of one stage.
+
+        Args:
+            stage: which one.
+            features: activations from `features`.
+            known: integer codes [B, C, h, w] of earlier stages, zero where not yet known.
+            mask: [h, w], 1 where this stage writes codes.
+            quality: int64 [B], hundredths.
+
+        Returns:
+            [B, C', h, w] in [0, N_SCALES - 1]: real with gradient in training, integers otherwise.
+        """
+        away, home, quality = mask.device, self.device, quality.to(self.device)
+        with _exact(home):
+            plane = (mask.to(home) * ACTIVATION_MAX).to(features.dtype).expand_as(features[:, :1])
+            parts = [features, plane] if known is None else [features, plane, levels(known.to(home))]
+            return self._index(self.stages[stage](torch.cat(parts, 1), quality)).to(away)
+
+    def _index(self, total: Tensor) -> Tensor:
+        index = bounded(total * 2.0**-SHIFT, 0, N_SCALES - 1)
+        return index if self.training else index.floor()
+
+    def integer_layers(self) -> dict[str, IntegerConv2d]:
+        """Every integer convolution by name, for bounds and probes."""
+        return {n: m for n, m in self.named_modules() if isinstance(m, IntegerConv2d)}
+
+    def constrain(self) -> None:
+        """Keep every layer inside its exactness bound."""
+        for layer in self.integer_layers().values():
+            layer.constrain()

@@ -1,0 +1,72 @@
+"""What the public functions return."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A clip that became a file.
+
+    Attributes:
+        path: the file; None for a stream.
+        model: name of the model.
+        bytes: size of the file.
+        audio_bytes: of these, the audio track.
+        frames: number of frames.
+        width: in luma samples.
+        height: in luma samples.
+        fps: nominal rate, e.g. "30000/1001".
+        seconds: duration.
+        kbps: kilobits per second of the file without audio.
+        bits_per_pixel: bits of the file without audio over luma samples.
+        ratio: bytes of the input file over bytes; None for arrays and pipes.
+        psnr: (6Y + U + V)/8 in dB over the clip; None if not measured.
+        ms_ssim: of luma; None below 176 samples on the short side, or if not measured.
+        elapsed: seconds the work took.
+        quality: as used.
+        notes: sentences about what was changed on the way in.
+    """
+
+    path: str | None
+    model: str
+    bytes: int
+    audio_bytes: int
+    frames: int
+    width: int
+    height: int
+    fps: str
+    seconds: float
+    kbps: float
+    bits_per_pixel: float
+    ratio: float | None
+    psnr: float | None
+    ms_ssim: float | None
+    elapsed: float
+    quality: float
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes in order, with stable keys."""
+        return {**asdict(self), "notes": list(self.notes)}
+
+
+@dataclass(frozen=True)
+class Decompressed:
+    """A file that became a clip; the attributes are those of `Compressed`."""
+
+    path: str | None
+    model: str
+    frames: int
+    width: int
+    height: int
+    fps: str
+    seconds: float
+    elapsed: float
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes in order, with stable keys."""
+        return {**asdict(self), "notes": list(self.notes)}

@@ -1,0 +1,176 @@
+"""Training material: any frame of any clip at once, without decoding clips again.
+
+Clips and pictures are decoded once into one file of raw 4:2:0 planes next to a JSON index, and
+memory-mapped from then on: memory stays bounded whatever the amount of data, workers share pages,
+and a crop costs as many bytes as it shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from aehub.clips import open_clip
+from aehub.clips.frames import Planes
+from aehub.errors import AEHubError, InputError
+
+_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".y4m", ".gif",
+             ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """Where the frames of one clip lie: `n_frames` pictures of width x height from `offset`."""
+
+    name: str
+    source: str
+    offset: int
+    n_frames: int
+    width: int
+    height: int
+
+    @property
+    def frame_bytes(self) -> int:
+        return self.width * self.height * 3 // 2
+
+
+def source_of(name: str) -> str:
+    """The recording a snippet was cut from: its name without trailing `_0004_00015` counters."""
+    return re.sub(r"(_\d+)+$", "", Path(name).stem)
+
+
+def is_held_out(source: str, share: float = 0.05) -> bool:
+    """Whether a source is kept for validation: decided by its name alone, so it never moves."""
+    return int(hashlib.sha256(source.encode()).hexdigest()[:8], 16) < share * 2**32
+
+
+class FrameStore:
+    """Decoded frames on disk.
+
+    Args:
+        folder: holds `frames.raw` and `frames.json`, as `FrameStore.build` made them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        index = json.loads((folder / "frames.json").read_text())
+        self.clips = [StoredClip(**entry) for entry in index["clips"]]
+        self._raw = np.memmap(folder / "frames.raw", np.uint8, "r")
+
+    @classmethod
+    def build(cls, data: Path, folder: Path,
+              progress: Callable[[int, int], None] | None = None) -> FrameStore:
+        """Decode every clip and picture below `data` into `folder`, unless that was done before.
+
+        Sizes are cut to even numbers. Files that cannot be read are left out.
+
+        Raises:
+            InputError: nothing readable lies below `data`.
+        """
+        files = sorted(p for p in data.rglob("*") if p.suffix.lower() in _SUFFIXES)
+        stamp = hashlib.sha256("\n".join(
+            f"{p.relative_to(data)} {p.stat().st_size}" for p in files).encode()).hexdigest()
+        index = folder / "frames.json"
+        if index.exists() and json.loads(index.read_text())["stamp"] == stamp:
+            return cls(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        clips: list[StoredClip] = []
+        with open(folder / "frames.raw", "wb") as raw:
+            for done, path in enumerate(files):
+                try:
+                    clips += _store(path, str(path.relative_to(data)), raw)
+                except AEHubError:
+                    continue
+                if progress:
+                    progress(done + 1, len(files))
+        if not clips:
+            raise InputError(f"{data} holds no clip or picture that can be read; "
+                             "name a folder of videos or photos with --data.")
+        temporary = index.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"stamp": stamp, "clips": [asdict(c) for c in clips]}))
+        os.replace(temporary, index)
+        return cls(folder)
+
+    def planes(self, clip: StoredClip, frame: int) -> Planes:
+        """Frame number `frame` as views into the map."""
+        begin = clip.offset + frame * clip.frame_bytes
+        flat = self._raw[begin:begin + clip.frame_bytes]
+        n, w, h = clip.width * clip.height, clip.width, clip.height
+        return Planes(flat[:n].reshape(h, w), flat[n:n * 5 // 4].reshape(h // 2, w // 2),
+                      flat[n * 5 // 4:].reshape(h // 2, w // 2))
+
+
+def _store(path: Path, name: str, raw: object) -> Iterator[StoredClip]:
+    offset, n_frames, size = raw.tell(), 0, (0, 0)  # type: ignore[attr-defined]
+    with open_clip(path) as clip:
+        for frame in clip:
+            w, h = (n // 2 * 2 for n in frame.planes.size)
+            size = (w, h)
+            for plane, (pw, ph) in zip(frame.planes, ((w, h), (w // 2, h // 2), (w // 2, h // 2)),
+                                       strict=True):
+                raw.write(np.ascontiguousarray(plane[:ph, :pw]).tobytes())  # type: ignore[attr-defined]
+            n_frames += 1
+    if n_frames:
+        yield StoredClip(name, source_of(name), offset, n_frames, *size)
+
+
+class Crops:
+    """Random crops of random frames, some shrunk first: endless batches for `DataLoader`.
+
+    Every clip is as likely as any other, whatever its length; pictures count as clips of one frame.
+
+    Args:
+        store: decoded frames.
+        held_out: draw from the held-out sources instead of the others.
+        size: side of a crop in luma samples, a multiple of 32.
+        batch: crops per batch.
+        seed: of the whole sequence.
+        shrink: share of crops that are taken larger and resized, by 1 to 2 times.
+    """
+
+    def __init__(self, store: FrameStore, *, size: int, batch: int, seed: int,
+                 held_out: bool = False, shrink: float = 0.3) -> None:
+        self.store, self.size, self.batch, self.seed, self.shrink = store, size, batch, seed, shrink
+        self.clips = [c for c in store.clips if is_held_out(c.source) == held_out
+                      and min(c.width, c.height) >= size]
+        if not self.clips and held_out:
+            self.clips = [c for c in store.clips if min(c.width, c.height) >= size][:1]
+        if not self.clips:
+            raise InputError(f"no training picture is at least {size}x{size}; give larger ones.")
+
+    def batches(self, first: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Batches from number `first` on: uint8 [B, S, S] luma, [B, S/2, S/2] each chroma."""
+        number = first
+        while True:
+            rng = np.random.default_rng((self.seed, number))
+            crops = [self._crop(rng) for _ in range(self.batch)]
+            yield (np.stack([c.y for c in crops]), np.stack([c.u for c in crops]),
+                   np.stack([c.v for c in crops]))
+            number += 1
+
+    def _crop(self, rng: np.random.Generator) -> Planes:
+        clip = self.clips[rng.integers(len(self.clips))]
+        planes = self.store.planes(clip, int(rng.integers(clip.n_frames)))
+        side = self.size
+        if rng.random() < self.shrink:
+            most = min(2 * self.size, clip.width, clip.height)
+            side = int(rng.integers(self.size, most + 1)) // 2 * 2
+        x = int(rng.integers((clip.width - side) // 2 + 1))
+        y = int(rng.integers((clip.height - side) // 2 + 1))
+        half = side // 2
+        cut = Planes(planes.y[2 * y:2 * y + side, 2 * x:2 * x + side],
+                     planes.u[y:y + half, x:x + half], planes.v[y:y + half, x:x + half])
+        return cut if side == self.size else Planes(*(
+            _resize(p, s) for p, s in zip(cut, (self.size, self.size // 2, self.size // 2),
+                                          strict=True)))
+
+
+def _resize(plane: np.ndarray, side: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BICUBIC))

@@ -1,0 +1,380 @@
+"""The rules of the house: who may import whom, what is public, what is shipped, what is said."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+import aehub
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "aehub"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# A unit may import units of its own height or lower ones; "aehub" is the package root itself.
+HEIGHTS = {
+    "errors": 0, "config": 0,
+    "models": 1, "container": 1, "entropy": 1, "clips": 1,
+    "codec": 2, "edit": 2, "animate": 2, "metrics": 2, "hub": 2,
+    "api": 3, "compare": 3, "aehub": 3,
+    "training": 4,
+    "ui": 5, "cli": 5,
+    "__main__": 6, "app": 6,
+}
+WITHOUT_TORCH = {"container", "clips", "entropy", "errors", "config"}
+LONGEST_MODULE = 300
+
+
+class Import(NamedTuple):
+    """One imported name and where: `unit` is None for other people's packages."""
+
+    file: Path
+    line: int
+    unit_from: str
+    unit: str | None
+    module: str
+    lazy: bool
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)}:{self.line} imports {self.module}"
+
+
+def sources() -> list[Path]:
+    app = ROOT / "app.py"
+    return sorted(PACKAGE.rglob("*.py")) + ([app] if app.exists() else [])
+
+
+def unit_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts == ("aehub", "__init__"):
+        return "aehub"
+    return parts[1] if parts[0] == "aehub" else parts[0]
+
+
+def modules_named(node: ast.Import | ast.ImportFrom, path: Path) -> Iterator[str]:
+    """Absolute dotted names an import statement reaches, submodules told from plain names."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+        return
+    base = node.module or ""
+    if node.level:
+        package = path.relative_to(ROOT).parts[: -node.level]
+        base = ".".join([*package, *filter(None, [base])])
+    for alias in node.names:
+        folder = ROOT.joinpath(*base.split("."), alias.name)
+        is_module = folder.is_dir() or folder.with_suffix(".py").exists()
+        public = base == "aehub" and alias.name in aehub.__all__
+        yield f"{base}.{alias.name}" if is_module and not public else base
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {
+        id(inner)
+        for outer in ast.walk(tree)
+        if isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for inner in ast.walk(outer)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            for module in modules_named(node, path):
+                head, _, rest = module.partition(".")
+                unit = (rest.split(".")[0] or "aehub") if head == "aehub" else None
+                lazy = id(node) in inside
+                yield Import(path, node.lineno, unit_of(path), unit, module, lazy)
+
+
+@pytest.fixture(scope="module")
+def imports() -> list[Import]:
+    return [found for path in sources() for found in imports_of(path)]
+
+
+def told(wrong: list[Import]) -> str:
+    return "\n".join(map(str, wrong))
+
+
+def test_every_module_has_a_place_in_the_layout() -> None:
+    assert {unit_of(path) for path in sources()} <= HEIGHTS.keys()
+
+
+def test_imports_never_point_upwards(imports: list[Import]) -> None:
+    wrong = [
+        found
+        for found in imports
+        if found.unit is not None
+        and found.unit != found.unit_from
+        # The root's version is known to everyone: the root is loaded before any of its modules.
+        and not (found.module == "aehub" and found.unit_from != "aehub" and only_version(found))
+        and HEIGHTS[found.unit] > HEIGHTS[found.unit_from]
+    ]
+    assert not wrong, told(wrong)
+
+
+def only_version(found: Import) -> bool:
+    line = found.file.read_text(encoding="utf-8").splitlines()[found.line - 1]
+    return line.strip() == "from aehub import __version__"
+
+
+def test_units_do_not_import_each_other_in_circles(imports: list[Import]) -> None:
+    below: dict[str, set[str]] = {}
+    for found in imports:
+        if found.unit not in (None, found.unit_from, "aehub") and found.unit_from != "aehub":
+            below.setdefault(found.unit_from, set()).add(str(found.unit))
+    while below:
+        free = [unit for unit, needs in below.items() if not needs & below.keys()]
+        assert free, f"a circle among {sorted(below)}"
+        for unit in free:
+            del below[unit]
+
+
+def test_only_the_public_layer_uses_the_hub(imports: list[Import]) -> None:
+    wrong = [i for i in imports if i.unit == "hub" and i.unit_from not in ("hub", "api", "aehub")]
+    assert not wrong, told(wrong)
+
+
+def test_only_the_command_line_uses_training_and_only_when_asked(imports: list[Import]) -> None:
+    users = [i for i in imports if i.unit == "training" and i.unit_from != "training"]
+    wrong = [i for i in users if i.unit_from != "cli" or not i.lazy]
+    assert not wrong, told(wrong)
+
+
+def test_the_command_line_imports_heavy_things_only_when_asked(imports: list[Import]) -> None:
+    light = {None, "cli", "aehub", "errors", "config"}
+    heavy = [i for i in imports if i.unit_from == "cli" and i.unit not in light and not i.lazy]
+    others = [i for i in imports if i.unit_from == "cli" and not i.lazy and i.unit is None]
+    known = set(sys.stdlib_module_names) | {"click"}
+    heavy += [i for i in others if i.module.split(".")[0] not in known]
+    assert not heavy, told(heavy)
+
+
+def test_nothing_outside_the_page_imports_gradio(imports: list[Import]) -> None:
+    of_gradio = [i for i in imports if i.module.split(".")[0] in ("gradio", "gradio_client")]
+    wrong = [i for i in of_gradio if i.unit_from not in ("ui", "app")]
+    assert not wrong, told(wrong)
+
+
+def test_files_containers_and_coders_need_no_torch(imports: list[Import]) -> None:
+    light = [i for i in imports if i.unit_from in WITHOUT_TORCH]
+    wrong = [i for i in light if i.module.split(".")[0] == "torch" or i.unit == "models"]
+    assert not wrong, told(wrong)
+
+
+def test_nothing_unpickles(imports: list[Import]) -> None:
+    wrong = [i for i in imports if i.module.split(".")[0] in ("pickle", "dill", "joblib", "shelve")]
+    assert not wrong, told(wrong)
+    calls = [
+        f"{path.name}:{node.lineno}"
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    ]
+    assert not calls, calls
+
+
+def test_public_names_are_exactly_those_listed() -> None:
+    api = import_module("aehub.api")
+    defined = {
+        name
+        for name, value in vars(api).items()
+        if not name.startswith("_") and getattr(value, "__module__", "") == "aehub.api"
+    }
+    assert defined <= set(aehub.__all__), "aehub.api has public names that aehub lacks"
+    assert sorted(aehub.__all__) == aehub.__all__
+    for name in aehub.__all__:
+        assert callable(getattr(aehub, name)), name
+
+
+def test_every_error_is_public() -> None:
+    errors = import_module("aehub.errors")
+    named = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert named <= set(aehub.__all__)
+
+
+def test_type_checkers_see_every_public_name() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    named = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("aehub.")
+        for alias in node.names
+    }
+    assert named == set(aehub.__all__)
+
+
+def test_unknown_attributes_are_refused_by_name() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        aehub.nonsense  # noqa: B018
+
+
+def fresh_python(code: str) -> str:
+    """What `code` prints in an interpreter that has loaded nothing yet."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_aehub_is_fast_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); import aehub; "
+        "took = time.perf_counter() - start; "
+        "print(took, *{'torch', 'numpy', 'av', 'gradio', 'imageio', 'huggingface_hub'} "
+        "& sys.modules.keys())"
+    )
+    runs = [fresh_python(code).split() for _ in range(3)]
+    assert all(len(run) == 1 for run in runs), runs
+    assert min(float(run[0]) for run in runs) < 0.3
+
+
+def test_asking_for_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, aehub.cli; aehub.cli.main(['compress', '--help'], standalone_mode=False); "
+        "print('loaded:', *{'torch', 'numpy', 'av', 'gradio'} & sys.modules.keys())"
+    )
+    assert fresh_python(code).splitlines()[-1] == "loaded:"
+
+
+def test_a_module_never_hides_the_function_of_its_name() -> None:
+    code = "import aehub, aehub.compare; print(type(aehub.compare).__name__)"
+    assert fresh_python(code) == "function"
+
+
+def test_modules_stay_short_enough_to_read() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in sources()
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > LONGEST_MODULE
+    }
+    assert not long
+
+
+@pytest.mark.parametrize("tool", [["ruff", "check", "."], ["mypy"]], ids=["ruff", "mypy"])
+def test_style_and_types_are_clean(tool: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *tool], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def front_matter(text: str) -> dict[str, object]:
+    """The YAML between the two --- lines that open a card or a Space's README."""
+    match = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
+    assert match, "no front matter"
+    facts = yaml.safe_load(match[1])
+    assert isinstance(facts, dict)
+    return facts
+
+
+def test_every_bundled_model_is_a_whole_hub_repository() -> None:
+    for folder in sorted(path for path in (ROOT / "weights").glob("*") if path.is_dir()):
+        present = {path.name for path in folder.iterdir()}
+        assert {"README.md", "config.json", "model.safetensors"} <= present, folder.name
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        assert isinstance(config, dict) and config, folder.name
+        card = front_matter((folder / "README.md").read_text(encoding="utf-8"))
+        assert card["library_name"] == "aehub", folder.name
+        assert card["license"] == "apache-2.0", folder.name
+        assert isinstance(card["tags"], list) and card["tags"], folder.name
+
+
+def pins() -> dict[str, str]:
+    """Exact versions by name, from requirements.txt."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("==") for line in lines if line and not line.startswith("#"))
+    return {name: version for name, version in pairs}
+
+
+def test_the_space_is_described_and_agrees_with_the_pins() -> None:
+    facts = front_matter(README)
+    assert facts["title"] == "AEHub"
+    assert facts["sdk"] == "gradio"
+    assert facts["sdk_version"] == pins()["gradio"]
+    assert facts["app_file"] == "app.py"
+    assert facts["license"] == "apache-2.0"
+    assert isinstance(facts["python_version"], str)  # unquoted, 3.10 would read as 3.1
+    # Hugging Face refuses longer ones.
+    assert len(str(facts["short_description"])) <= 60
+    assert f"pip install torch=={pins()['torch']}" in README
+
+
+def test_every_dependency_is_pinned_within_its_range() -> None:
+    # tomllib came with 3.11 and the package supports 3.10, so the one list needed is cut out.
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    block = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)
+    assert block
+    for line in re.findall(r'^\s*"(.+)",$', block[1], re.MULTILINE):
+        needed = Requirement(line)
+        assert needed.specifier.contains(pins()[needed.name]), line
+
+
+def test_a_wheel_carries_the_bundled_weights(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    shutil.copytree(PACKAGE, tree / "aehub", ignore=shutil.ignore_patterns("__pycache__"))
+    probe = tree / "weights" / "probe"
+    probe.mkdir(parents=True)
+    for name in ("README.md", "config.json", "model.safetensors"):
+        (probe / name).write_bytes(b"probe")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    done = subprocess.run(build, cwd=tree, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    carried = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"aehub/_weights/probe/{path.name}" for path in probe.iterdir()} <= carried
+    assert {"aehub/py.typed", "aehub/cli/__init__.py"} <= carried
+    assert not [name for name in carried if name.startswith(("weights/", "tests/"))]
+
+
+def snippets(language: str, text: str) -> list[str]:
+    """Code blocks of `language` under a `<!-- runs -->` line."""
+    return re.findall(rf"^<!-- runs -->\n```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def run_as_pasted(command: list[str], folder: Path) -> None:
+    """Run in an empty folder, with `aehub` and this `python` on the path."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for name, arguments in {"aehub": "-m aehub", "python": ""}.items():
+        script = programs / name
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
+        script.chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_readme_shows_a_shell_and_a_python_snippet() -> None:
+    assert len(snippets("sh", README)) >= 1
+    assert len(snippets("python", README)) >= 1
+
+
+@pytest.mark.parametrize("code", snippets("sh", README))
+def test_shell_snippets_of_the_readme_run_as_pasted(code: str, tmp_path: Path) -> None:
+    run_as_pasted(["sh", "-e", "-c", code], tmp_path)
+
+
+@pytest.mark.parametrize("code", snippets("python", README))
+def test_python_snippets_of_the_readme_run_as_pasted(code: str, tmp_path: Path) -> None:
+    run_as_pasted([sys.executable, "-c", code], tmp_path)
