@@ -136,7 +136,7 @@ def _runs(indices: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]:
     places = np.flatnonzero(indices)
     order = places[np.argsort(indices[places], kind="stable")]
     found, begins = np.unique(indices[order], return_index=True)
-    ends = np.append(begins[1:], len(order))
+    ends = np.append(begins, len(order))[1:]
     return order, [(int(i), slice(int(b), int(e)))
                    for i, b, e in zip(found, begins, ends, strict=True)]
 

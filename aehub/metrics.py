@@ -32,14 +32,6 @@ class Distortion:
 
     Args:
         with_ms_ssim: also measure MS-SSIM, which takes ten times as long as PSNR.
-
-    Example:
-        >>> black = Planes(*(np.zeros((n, n), np.uint8) for n in (8, 4, 4)))
-        >>> grey = Planes(*(plane + 5 for plane in black))
-        >>> distortion = Distortion()
-        >>> distortion.add(black, grey)
-        >>> round(distortion.psnr, 2), distortion.ms_ssim
-        (34.15, None)
     """
 
     def __init__(self, *, with_ms_ssim: bool = True) -> None:
@@ -85,7 +77,7 @@ class Distortion:
         """Mean MS-SSIM of luma over the frames; None below 176 samples on the short side."""
         self._refuse_empty()
         known = [value for value in self._ms_ssims if value is not None]
-        return sum(known) / len(known) if len(known) == self.n_frames else None
+        return sum(known) / len(known) if known else None
 
     @property
     def frame_psnrs(self) -> list[float]:

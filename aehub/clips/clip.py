@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -181,11 +182,13 @@ def open_clip(
     limits = Limits.from_env() if limits is None else limits
     rate = None if fps is None else timeline.rate_given(fps)
     trim = trim or Trim()
-    if not isinstance(source, (str, Path)) and not hasattr(source, "read"):
+    if isinstance(source, (str, os.PathLike)):
+        source = Path(source)
+    elif not hasattr(source, "read"):
         return Clip(ArrayReader(source, limits, rate), trim, limits, "The clip")
-    if isinstance(source, (str, Path)) and Path(source).is_dir():
-        folder = FolderReader(Path(source), rate, partial(_read_still, limits=limits))
-        return Clip(folder, trim, limits, Path(source).name)
+    if isinstance(source, Path) and source.is_dir():
+        folder = FolderReader(source, rate, partial(_read_still, limits=limits))
+        return Clip(folder, trim, limits, source.name)
     with ExitStack() as undo:
         opened = Source(source)
         undo.callback(opened.close)

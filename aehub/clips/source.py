@@ -29,7 +29,7 @@ class Source:
         n_bytes: its size, `None` for a pipe.
     """
 
-    def __init__(self, given: str | Path | BinaryIO) -> None:
+    def __init__(self, given: Path | BinaryIO) -> None:
         """Open a path, or take a file object (which stays the caller's to close).
 
         Raises:
@@ -37,9 +37,9 @@ class Source:
         """
         self._owned: list[BinaryIO] = []
         self.n_bytes: int | None = None
-        if isinstance(given, (str, Path)):
-            self.name = Path(given).name
-            self.file = _open_file(Path(given))
+        if isinstance(given, Path):
+            self.name = given.name
+            self.file = _open_file(given)
             self._owned.append(self.file)
         else:
             self.name = _name_of(given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -128,7 +129,7 @@ class ClipWriter:
 
 
 def open_writer(
-    target: str | Path | BinaryIO,
+    target: str | os.PathLike[str] | BinaryIO,
     *,
     info: ClipInfo,
     format: str | None = None,
@@ -157,14 +158,12 @@ def open_writer(
         InputError: the suffix or format is unknown, or the folder to write into is not there.
         ExistsError: a folder of that name holds something else than frames.
     """
-    path = Path(target) if isinstance(target, (str, Path)) else None
+    place = Path(target) if isinstance(target, (str, os.PathLike)) else target
+    path = place if isinstance(place, Path) else None
     chosen = _format(path, format)
-    if isinstance(target, (str, Path)):
-        stage: Stage | None = Stage(Path(target))
-    else:
-        stage = None if chosen == "y4m" else Stage(target)
     if path is not None and chosen == "folder":
         check_folder(path)
+    stage = None if path is None and chosen == "y4m" else Stage(place)
     name = "the output" if stage is None else stage.name
     try:
         sink = _sink(chosen, target, stage, info, audio, lossless)
