@@ -6,15 +6,14 @@ Paths, file objects and arrays are accepted. Each long function has a form that 
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 
@@ -24,13 +23,13 @@ from aehub.clips.frames import ClipInfo
 from aehub.codec.compress import Tally, compress_clip
 from aehub.codec.decompress import check_model, clip_info, decode_frames
 from aehub.codec.model import Codec, check_quality
-from aehub.codec.target import Trial, first_guess, search
-from aehub.container import open_reader
+from aehub.codec.trials import Trials
+from aehub.container import FileHead, Reader, open_reader
 from aehub.errors import DamagedError, InputError
 from aehub.hub import load
 from aehub.inspection import per
 from aehub.output import refuse_overwriting, written
-from aehub.results import Compressed, Decompressed
+from aehub.results import Compressed, Decompressed, Step
 
 __all__ = [
     "Archive", "Compressed", "Decompressed", "compress", "decompress", "frames", "iter_compress",
@@ -39,15 +38,8 @@ __all__ = [
 
 Progress = Callable[[int, int], None]
 _Result = TypeVar("_Result")
-# A target search encodes several times; what it tries stays in memory up to this size.
+# What has to be kept aside stays in memory up to this size.
 _SPOOL = 32 * 1024 * 1024
-
-
-class Step(NamedTuple):
-    """How far a long job is: frames done, frames in all (0 if the clip does not say)."""
-
-    done: int
-    total: int
 
 
 def compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = None, *,
@@ -105,12 +97,8 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
     codec = model if isinstance(model, Codec) else load(model, device=device)
     if isinstance(target, Path):
         refuse_overwriting(target, force)
-    if not isinstance(source, (str, os.PathLike, np.ndarray)) and (target_size or target_kbps):
-        source = _kept(source)
 
     def opened() -> Clip:
-        if hasattr(source, "seek"):
-            source.seek(0)
         return open_clip(source, trim=Trim.parse(trim) if trim else None, salvage=salvage, fps=fps)
 
     def encode(clip: Clip, stream: BinaryIO, at: float) -> Generator[Step, None, Tally]:
@@ -128,61 +116,12 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
             tally = yield from encode(clip, stream, quality)
             facts = clip.info
         else:
-            trials = _Trials(opened, encode, target_size, target_kbps)
-            facts, tally, quality = yield from trials.run()
+            source = stack.enter_context(_kept(source))
+            trials = stack.enter_context(Trials(opened, encode, target_size, target_kbps))
+            best, facts, tally, quality = yield from trials.run()
             stream = stack.enter_context(written(target, force=force))
-            shutil.copyfileobj(trials.best, stream)
-            trials.close()
+            shutil.copyfileobj(best, stream)
     return _summary(target, codec.name, facts, tally, quality, time.monotonic() - began)
-
-
-class _Trials:
-    """Encodes until the size fits; keeps the file of the best trial."""
-
-    def __init__(self, opened: Callable[[], Clip],
-                 encode: Callable[[Clip, BinaryIO, float], Generator[Step, None, Tally]],
-                 size: int | None, kbps: float | None) -> None:
-        self._opened, self._encode, self._size, self._kbps = opened, encode, size, kbps
-        self._files: dict[float, tuple[BinaryIO, ClipInfo, Tally]] = {}
-        self.best: BinaryIO = io.BytesIO()
-
-    def run(self) -> Generator[Step, None, tuple[ClipInfo, Tally, float]]:
-        """Yields steps of every encode; returns what the chosen one wrote."""
-        with self._opened() as clip:
-            pixels = clip.info.width * clip.info.height * (clip.info.n_frames or 100)
-            seconds = float((clip.info.n_frames or 100) / clip.info.fps)
-        target = self._target(seconds)
-        trials: list[Trial] = []
-        quality: float | None = first_guess(target, pixels)
-        chosen: Trial | None = None
-        while chosen is None:
-            assert quality is not None
-            trial, seconds = yield from self._try(quality)
-            trials.append(trial)
-            target = self._target(seconds, trial)
-            chosen, quality = search(target, trials)
-        self.best, info, tally = self._files[chosen.quality]
-        self.best.seek(0)
-        return info, tally, chosen.quality
-
-    def _target(self, seconds: float, trial: Trial | None = None) -> int:
-        if self._size is not None:
-            return self._size
-        assert self._kbps is not None
-        audio = self._files[trial.quality][2].audio_bytes if trial else 0
-        return int(self._kbps * 125 * seconds) + audio
-
-    def _try(self, quality: float) -> Generator[Step, None, tuple[Trial, float]]:
-        file = cast(BinaryIO, tempfile.SpooledTemporaryFile(_SPOOL))
-        with self._opened() as clip:
-            tally = yield from self._encode(clip, file, quality)
-            self._files[quality] = (file, clip.info, tally)
-        other = tally.audio_bytes
-        return Trial(quality, tally.bytes - other, other), tally.seconds
-
-    def close(self) -> None:
-        for file, _, _ in self._files.values():
-            file.close()
 
 
 def decompress(source: str | os.PathLike[str] | BinaryIO,
@@ -196,7 +135,7 @@ def decompress(source: str | os.PathLike[str] | BinaryIO,
         output: path whose suffix names the format (a folder of PNGs without one), or a stream,
             which gets y4m. None returns the frames.
         progress: called as `progress(done, total)` in frames; total is 0 if unknown.
-        options: `force` overwrites the output; `device` as `load`.
+        options: those of `iter_decompress`.
 
     Returns:
         Facts about what was written; without `output` an iterator of uint8 [H, W, 3] in RGB.
@@ -207,61 +146,89 @@ def decompress(source: str | os.PathLike[str] | BinaryIO,
         DamagedError: groups are lost; the intact ones were given or written first.
     """
     if output is None:
-        return frames(source, device=options.get("device", "auto"))
+        return frames(source, model=options.get("model"), device=options.get("device", "auto"))
     return _drain(iter_decompress(source, output, **options), progress)
 
 
-def frames(source: str | os.PathLike[str] | BinaryIO, *, device: str = "auto"
+def frames(source: str | os.PathLike[str] | BinaryIO, *,
+           model: str | os.PathLike[str] | Codec | None = None, device: str = "auto"
            ) -> Iterator[np.ndarray]:
     """The frames of a `.aev` file, one by one: uint8 [H, W, 3] in RGB."""
     with open_reader(source) as reader:
-        model = load(reader.head.model, device=device)
-        check_model(reader.head, model)
-        for frame in decode_frames(reader, model):
+        for frame in decode_frames(reader, _model_of(reader.head, model, device)):
             yield to_rgb(frame.planes, reader.head.colour)
 
 
 def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
-                    output: str | os.PathLike[str] | BinaryIO, *, force: bool = False,
+                    output: str | os.PathLike[str] | BinaryIO, *,
+                    model: str | os.PathLike[str] | Codec | None = None, force: bool = False,
                     device: str = "auto") -> Generator[Step, None, Decompressed]:
-    """`decompress` to a file, yielding a `Step` after each frame; closing it cancels."""
+    """`decompress` to a file, yielding a `Step` after each frame; closing it cancels.
+
+    Args:
+        source: as `decompress`.
+        output: as `decompress`.
+        model: where the model lies, if not under the name that the file gives.
+        force: overwrite the output.
+        device: "cpu", "cuda" or "auto".
+    """
     began = time.monotonic()
     target = Path(output) if isinstance(output, (str, os.PathLike)) else output
     if isinstance(target, Path):
         refuse_overwriting(target, force)
-    with open_reader(source) as reader, ExitStack() as stack:
-        model = load(reader.head.model, device=device)
-        check_model(reader.head, model)
+    with ExitStack() as stack:
+        if isinstance(target, Path) and not isinstance(source, (str, os.PathLike)):
+            # The sound comes after the pictures; writers of files want it first.
+            source = stack.enter_context(_in_file(source))
+        reader = stack.enter_context(open_reader(source))
+        codec = _model_of(reader.head, model, device)
         total = reader.frame_count or 0
         facts = clip_info(reader.head, total or None)
-        track = stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOL))
-        for piece in reader.audio_pieces() if reader.seekable else ():
-            track.write(piece)
-        sound = cast(BinaryIO, track) if track.tell() else None
+        track = cast(BinaryIO, stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOL)))
+        damage = _copy_sound(reader, track) if isinstance(target, Path) else None
+        sound = track if track.tell() else None
         track.seek(0)
-        damage: Exception | None = None
-        done = 0
+        done = last = 0
         with open_writer(target, info=facts, audio=sound) as writer:
-            last = 0
             try:
-                for frame in decode_frames(reader, model):
+                for frame in decode_frames(reader, codec):
                     writer.write(frame)
                     done, last = done + 1, frame.time
                     yield Step(done, max(total, done))
             except DamagedError as error:
                 # What is intact is written; the sentence comes after.
                 damage = error
+                if not done:
+                    raise
         if damage is not None:
             raise damage
         seconds = float(last * facts.time_base + 1 / facts.fps)
-        return Decompressed(str(target) if isinstance(target, Path) else None, model.name, done,
+        return Decompressed(str(target) if isinstance(target, Path) else None, codec.name, done,
                             facts.width, facts.height, _rate(facts), round(seconds, 6),
                             round(time.monotonic() - began, 3), tuple(writer.notes))
 
 
-def open(source: str | os.PathLike[str] | BinaryIO, *, device: str = "auto") -> Archive:
+def open(source: str | os.PathLike[str] | BinaryIO, *,
+         model: str | os.PathLike[str] | Codec | None = None, device: str = "auto") -> Archive:
     """Open a `.aev` file for random access: `aehub.open("clip.aev")[120:180]`."""
-    return Archive(source, lambda name: load(name, device=device))
+    return Archive(source, lambda head: _model_of(head, model, device))
+
+
+def _model_of(head: FileHead, given: str | os.PathLike[str] | Codec | None, device: str) -> Codec:
+    """The model that a file was written with: `given`, or found by the name in its head."""
+    model = given if isinstance(given, Codec) else load(given or head.model, device=device)
+    check_model(head, model)
+    return model
+
+
+def _copy_sound(reader: Reader, track: BinaryIO) -> DamagedError | None:
+    """Copy the audio track; where it breaks off, return why."""
+    try:
+        for piece in reader.audio_pieces():
+            track.write(piece)
+    except DamagedError as error:
+        return error
+    return None
 
 
 def _rate(facts: ClipInfo) -> str:
@@ -289,15 +256,28 @@ def _output_path(source: Any, output: Any) -> Path | BinaryIO:
     return Path(output) if isinstance(output, (str, os.PathLike)) else cast(BinaryIO, output)
 
 
-def _kept(source: Any) -> Any:
-    """A source that can be read again for each encode of a target search."""
+@contextmanager
+def _kept(source: Any) -> Iterator[Any]:
+    """A source that can be read again, for each encode of a target search."""
     if hasattr(source, "read"):
-        if source.seekable():
-            return source
-        spool = tempfile.SpooledTemporaryFile(_SPOOL)
-        shutil.copyfileobj(source, spool)
-        return spool
-    return np.stack([np.asarray(frame) for frame in source])
+        with _in_file(source) as file:
+            yield file
+    elif isinstance(source, (str, os.PathLike, Sequence, np.ndarray)):
+        yield source
+    else:
+        yield list(source)
+
+
+@contextmanager
+def _in_file(stream: BinaryIO) -> Iterator[BinaryIO]:
+    """The stream if it can seek, or a temporary file of what it holds."""
+    if stream.seekable():
+        yield stream
+        return
+    with tempfile.TemporaryFile() as file:
+        shutil.copyfileobj(stream, file)
+        file.seek(0)
+        yield cast(BinaryIO, file)
 
 
 def _summary(target: Path | BinaryIO, model: str, facts: ClipInfo, tally: Tally, quality: float,

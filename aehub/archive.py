@@ -13,9 +13,9 @@ import numpy as np
 
 from aehub.clips.colour import to_rgb
 from aehub.clips.frames import ClipInfo, Planes
-from aehub.codec.decompress import check_model, clip_info, decode_group
+from aehub.codec.decompress import clip_info, decode_group
 from aehub.codec.model import Codec
-from aehub.container import open_reader
+from aehub.container import FileHead, open_reader
 from aehub.errors import InputError
 
 
@@ -26,7 +26,7 @@ class Archive:
 
     Args:
         source: path or seekable stream.
-        load: finds the model that the file names.
+        load: finds the model that a file head names.
 
     Raises:
         InputError: the source is a pipe.
@@ -37,7 +37,7 @@ class Archive:
     """
 
     def __init__(self, source: str | os.PathLike[str] | BinaryIO,
-                 load: Callable[[str], Codec]) -> None:
+                 load: Callable[[FileHead], Codec]) -> None:
         self._reader = open_reader(source)
         index = self._reader.index
         if index is None:
@@ -66,9 +66,7 @@ class Archive:
             frames = [self._rgb(i) for i in range(*place.indices(len(self)))]
             size = (self._reader.head.height, self._reader.head.width, 3)
             return np.stack(frames) if frames else np.empty((0, *size), np.uint8)
-        if not -len(self) <= place < len(self):
-            raise IndexError(f"frame {place} is asked for; the clip has {len(self)}")
-        return self._rgb(place % len(self))
+        return self._rgb(place + len(self) if place < 0 else place)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self._rgb(i) for i in range(len(self)))
@@ -77,12 +75,18 @@ class Archive:
         return to_rgb(self.planes(number), self._reader.head.colour)
 
     def planes(self, number: int) -> Planes:
-        """Frame `number` as 4:2:0 planes."""
+        """Frame `number`, from 0, as 4:2:0 planes.
+
+        Raises:
+            IndexError: there is no such frame.
+            DamagedError: its group is damaged.
+        """
+        if not 0 <= number < len(self):
+            raise IndexError(f"there is no frame {number}; the clip has {len(self)}, from 0 on.")
         group = bisect_right(self._ends, number)
         if self._kept[0] != group:
             if self._model is None:
-                self._model = self._load(self._reader.head.model)
-                check_model(self._reader.head, self._model)
+                self._model = self._load(self._reader.head)
             stored = self._reader.group_at(group)
             self._kept = group, decode_group(self._model, self._reader.head, stored)
         first = self._ends[group - 1] if group else 0

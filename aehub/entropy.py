@@ -38,7 +38,7 @@ def scale_of(index: np.ndarray | float) -> np.ndarray | float:
 
 def reach_of(index: int) -> int:
     """Largest magnitude that table `index` holds without escape."""
-    return int(min(_MAX_SYMBOL, math.ceil(6 * scale_of(index)) + 1))
+    return int(min(_MAX_SYMBOL, math.ceil(10 * scale_of(index)) + 3))
 
 
 def _erf(x: np.ndarray) -> np.ndarray:

@@ -47,8 +47,8 @@ class Distortion:
         """
         if any(a.shape != b.shape for a, b in zip(reference, decoded, strict=True)):
             raise InputError(
-                f"a {_size(decoded)} picture cannot be measured against one of {_size(reference)}; "
-                "decode without scaling or cropping."
+                "a {}x{} picture cannot be measured against one of {}x{}; decode without scaling "
+                "or cropping.".format(*decoded.size, *reference.size)
             )
         y, u, v = (_mse(a, b) for a, b in zip(reference, decoded, strict=True))
         self._mses.append((y, u, v))
@@ -201,10 +201,6 @@ def pchip(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
         + t**2 * (3 - 2 * t) * y[k + 1]
         - t**2 * (1 - t) * h[k] * d[k + 1]
     )
-
-
-def _size(planes: Planes) -> str:
-    return "{}x{}".format(*planes.size)
 
 
 def _weighted(planes: Sequence[float]) -> float:

@@ -1,9 +1,16 @@
-"""What the public functions return."""
+"""What the public functions return and yield."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Step(NamedTuple):
+    """How far a long job is: frames done, frames in all (0 if the clip does not say)."""
+
+    done: int
+    total: int
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 
 def moving_picture(n: int, width: int, height: int, seed: int = 0) -> list[np.ndarray]:
-    """Make `n` pictures uint8 [height, width, 3]: drifting smooth noise, a disc and a bar that move."""
+    """Make `n` pictures uint8 [height, width, 3]: drifting noise, a moving disc and a bar."""
     rng = np.random.default_rng(seed)
     margin = 2 * n + 2
     texture = sum(
@@ -65,7 +65,7 @@ def write_clip(
         audio: add two tones; a string names the encoder, `True` is AAC (Opus for webm).
         vfr_pts: time of each frame in `time_base` ticks.
         time_base: seconds per tick of `vfr_pts`.
-        colour: (matrix, range, primaries, transfer) tags as FFmpeg numbers; range 1 limited, 2 full.
+        colour: (matrix, range, primaries, transfer) tags; range 1 is limited, 2 full.
         pixel_aspect: width of a pixel over its height.
         options: for the encoder.
         container_options: for the container.

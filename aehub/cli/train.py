@@ -19,6 +19,8 @@ from aehub.errors import ExistsError
 @click.option("--steps", type=click.IntRange(1), help="Stop after this many steps.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
+              help="Change an option of the recipe, such as batch=4; may repeat.")
 @click.option("--force", is_flag=True, help="Write into a folder that is not empty.")
 def train(
     recipe: str,
@@ -28,6 +30,7 @@ def train(
     steps: int | None,
     resume: bool,
     device: str,
+    settings: tuple[str, ...],
     force: bool,
 ) -> None:
     """Train a model of the zoo by its RECIPE."""
@@ -49,6 +52,17 @@ def train(
             steps=steps,
             resume=resume,
             device=device,
+            options=_pairs(settings),
             progress=progress,
         )
     click.echo(click.format_filename(out))
+
+
+def _pairs(settings: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{setting!r} is not NAME=VALUE.", param_hint="--set")
+        pairs[name] = value
+    return pairs

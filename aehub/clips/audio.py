@@ -47,6 +47,10 @@ class AudioTrack:
         """A reader of the Matroska file, at its start; times count from the first frame."""
         return io.BufferedReader(_View(self._file, self._lock))
 
+    def close(self) -> None:
+        """Release the bytes; the clip does it when it is closed."""
+        self._file.close()
+
 
 class _View(io.RawIOBase):
     """One of several readers of the same file, each with its own place."""
@@ -97,28 +101,34 @@ def extract(container: Any, start: Fraction, stop: Fraction | None) -> AudioTrac
     try:
         with av.open(file, "w", format="matroska", options=_MUXER_OPTIONS) as target:
             copied = target.add_stream_from_template(stream)
-            preroll = _OPUS_PREROLL if stream.codec_context.name == "opus" else Fraction(0)
-            for packet in _between(container.demux(stream), start, stop, preroll):
+            for packet in _between(container.demux(stream), stream, start, stop):
                 packet.stream = copied
                 target.mux(packet)
                 n_packets += 1
     except (av.FFmpegError, ValueError):
         # Damage ends the sound early, as it does the picture; Matroska lacks names for some codecs.
         pass
-    return AudioTrack(stream.codec_context.codec.canonical_name, file) if n_packets else None
+    if not n_packets:
+        file.close()
+        return None
+    return AudioTrack(stream.codec_context.codec.canonical_name, file)
 
 
 def _between(
-    packets: Iterator[Any], start: Fraction, stop: Fraction | None, preroll: Fraction
+    packets: Iterator[Any], stream: Any, start: Fraction, stop: Fraction | None
 ) -> Iterator[Any]:
     """The packets of a span, moved so that `start` is 0."""
+    codec = stream.codec_context
+    preroll = _OPUS_PREROLL if codec.name == "opus" else Fraction(0)
+    usual = Fraction(codec.frame_size or 0, codec.sample_rate or 1)
     for packet in packets:
         if packet.pts is None or not packet.size:
             continue
         base = packet.time_base
         if stop is not None and packet.pts * base >= stop:
             return
-        length = (packet.duration or 0) * base
+        # Matroska does not state how long its first packet is.
+        length = (packet.duration or 0) * base or usual
         if packet.pts * base + length < start - max(length, preroll):
             continue
         shift = round(start / base)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property, partial
 from itertools import chain
+from math import ceil
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -72,7 +73,7 @@ class Clip:
 
     @cached_property
     def audio(self) -> AudioTrack | None:
-        """The sound of the part that is kept, `None` for a silent clip."""
+        """The sound of the part that is kept, `None` for a silent clip; closed with the clip."""
         base = self._reader.info.time_base
         return self._reader.audio(self._start * base, self._stop_seconds())
 
@@ -95,6 +96,9 @@ class Clip:
         self._frames.close()
         self._kept.close()
         self._reader.close()
+        track = self.__dict__.get("audio")
+        if track is not None:
+            track.close()
         if self._source is not None:
             self._source.close()
 
@@ -139,9 +143,8 @@ class Clip:
         start, stop = self._trim.span(info.fps)
         if info.n_frames is None:
             return None
-        whole = info.n_frames / info.fps
-        kept = min(whole, whole if stop is None else stop) - start
-        return max(1, round(kept * info.fps))
+        end = info.n_frames if stop is None else min(info.n_frames, ceil(stop * info.fps))
+        return max(1, end - ceil(start * info.fps))
 
     def _stop_seconds(self) -> Fraction | None:
         trim = self._trim

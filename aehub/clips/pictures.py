@@ -256,4 +256,3 @@ def _webp_durations(source: Source) -> list[int]:
                 file.seek(payload + 12)
                 durations.append(int.from_bytes(file.read(3), "little") or _DEFAULT_MS)
     return durations
-

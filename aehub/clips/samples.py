@@ -24,7 +24,8 @@ def samples_of(frame: av.VideoFrame) -> list[np.ndarray]:
     for plane in frame.planes:
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         used = rows[: plane.height, : plane.width * kind.itemsize]
-        arrays.append(np.array(used, order="C").view(kind))
+        copied = np.array(used, order="C")
+        arrays.append(copied if kind.itemsize == 1 else copied.view(kind))
     return arrays
 
 

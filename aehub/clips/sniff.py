@@ -53,6 +53,8 @@ def declared_bytes(file: BinaryIO, kind: str | None, size: int) -> int | None:
         return _end_of_atoms(file, size)
     if kind == "matroska":
         return _end_of_segment(file)
+    if kind == "png":
+        return next((end for name, end in _png_chunks(file) if name == b"IEND"), size + 1)
     if kind == "gif":
         return _end_of_gif(file)
     return None
@@ -60,15 +62,10 @@ def declared_bytes(file: BinaryIO, kind: str | None, size: int) -> int | None:
 
 def is_animated_png(file: BinaryIO) -> bool:
     """Whether the animation control chunk comes before the picture, as in APNG."""
-    position = len(_PNG)
-    while True:
-        file.seek(position)
-        header = file.read(8)
-        if len(header) < 8 or header[4:] in (b"IDAT", b"IEND"):
-            return False
-        if header[4:] == b"acTL":
-            return True
-        position += int.from_bytes(header[:4], "big") + 12
+    for name, _ in _png_chunks(file):
+        if name in (b"acTL", b"IDAT"):
+            return name == b"acTL"
+    return False
 
 
 def webp_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
@@ -137,6 +134,18 @@ def _end_of_segment(file: BinaryIO) -> int | None:
     if width > 8 or length == (1 << 7 * width) - 1:
         return None
     return found + 4 + width + length
+
+
+def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """The chunks of a PNG file: (name, position of the end)."""
+    position = len(_PNG)
+    while True:
+        file.seek(position)
+        header = file.read(8)
+        if len(header) < 8:
+            return
+        position += int.from_bytes(header[:4], "big") + 12
+        yield header[4:], position
 
 
 def _end_of_gif(file: BinaryIO) -> int:

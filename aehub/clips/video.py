@@ -14,18 +14,15 @@ from aehub.clips import audio, orientation, timeline
 from aehub.clips.convert import Converter
 from aehub.clips.frames import ClipInfo, Frame
 from aehub.clips.orientation import Orientation
-from aehub.clips.source import READABLE, Source
+from aehub.clips.probe import open_container, packet_times, rate_and_count, reopened
+from aehub.clips.source import Source
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
 
-# Readers that libavformat may guess when the first bytes say nothing. None of them opens further
-# files or addresses, as playlists and pattern readers do.
-_GUESSED = "mpegts,mpeg,mpegvideo,flv,ogg,asf,ivf,h264,hevc,obu"
 _STILLS = frozenset({"jpeg_pipe", "webp_pipe"})
 # Files whose parts are indexed: a packet cut short there is damage, elsewhere it is daily life.
 _INDEXED = frozenset({"mov", "avi", "matroska"})
 _DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)$")
-_SCANNED_BYTES = 64_000_000
 _WORTH_SEEKING_SECONDS = 10
 
 
@@ -52,6 +49,7 @@ class VideoReader:
         """
         self._source, self._kind, self._limits = source, kind, limits
         self._fps, self._salvage = fps, salvage
+        self._pictures: Iterator[av.VideoFrame] = iter(())
         self._open()
         try:
             first = next(self._pictures)
@@ -114,12 +112,12 @@ class VideoReader:
             self.notes.append("Sound was left out, for the rate of the frames was changed.")
             return None
         zero = self._zero * self._time_base
-        with self._source.from_start() as file, self._reopened(file) as container:
+        with reopened(self._source, self._kind) as container:
             return audio.extract(container, zero + start, None if stop is None else zero + stop)
 
     def time_of_frame(self, index: int) -> Fraction | None:
         """When frame `index` is shown in seconds, from the packets; `None` past the end."""
-        times, _ = self._scanned()
+        times, _ = packet_times(self._source, self._kind)
         return times[index] - times[0] if index < len(times) else None
 
     def close(self) -> None:
@@ -127,7 +125,7 @@ class VideoReader:
         self._container.close()
 
     def _open(self) -> None:
-        self._container = self._reopened(self._source.file)
+        self._container = open_container(self._source, self._kind)
         streams = self._container.streams.video
         if not streams:
             raise InputError(f"{self._source.name} holds no pictures; give a clip with a video.")
@@ -146,18 +144,7 @@ class VideoReader:
         stream.thread_type = "AUTO"
         self._stream = stream
         self._time_base = stream.time_base or Fraction(1, 1000)
-        self._pictures: Iterator[av.VideoFrame] = self._decoded(counted=True)
-
-    def _reopened(self, file: Any) -> Any:
-        """A libavformat reader of the file, fenced in to one format and no other files."""
-        options = {} if self._kind else {"format_whitelist": _GUESSED}
-        try:
-            return av.open(file, format=self._kind, options=options, metadata_errors="replace")
-        except (av.FFmpegError, OSError) as err:
-            raise InputError(
-                f"{self._source.name} is not a clip or picture that can be read; "
-                f"give an intact {READABLE}."
-            ) from err
+        self._pictures = self._decoded(counted=True)
 
     def _decoded(self, *, counted: bool) -> Iterator[av.VideoFrame]:
         """Decode from where the container stands; `counted`: check at the end that all came."""
@@ -223,38 +210,9 @@ class VideoReader:
         """The nominal rate, and the number of frames to expect."""
         if self._kind in _STILLS:
             return self._fps or timeline.DEFAULT_FPS, 1
-        stream = self._stream
-        n_frames = stream.frames or None
         if self._fps:
-            return self._fps, n_frames
-        stated = [r for r in (stream.average_rate, stream.guessed_rate) if timeline.is_plausible(r)]
-        doubtful = len(stated) < 2 or not timeline.agree(*stated) or self._kind == "matroska"
-        if doubtful and self._source.is_seekable and (self._source.n_bytes or 0) <= _SCANNED_BYTES:
-            times, seconds = self._scanned()
-            measured = len(times) / seconds if seconds else Fraction(0)
-            if measured and not (stated and timeline.agree(measured, stated[0])):
-                stated = [measured]
-            n_frames = len(times) or None
-        rate = timeline.clean_rate((stated or [timeline.DEFAULT_FPS])[0])
-        return rate, n_frames or self._frames_by_duration(rate)
-
-    def _frames_by_duration(self, rate: Fraction) -> int | None:
-        """A guess for files that state how long they are but not how many frames they have."""
-        duration = self._container.duration
-        return round(duration * rate / av.time_base) if duration else None
-
-    def _scanned(self) -> tuple[list[Fraction], Fraction]:
-        """Shown times of all packets in order, and the whole duration, without decoding."""
-        with self._source.from_start() as file, self._reopened(file) as container:
-            stream = container.streams.video[0]
-            packets = [p for p in container.demux(stream) if p.pts is not None]
-            base = stream.time_base or Fraction(1, 1000)
-            spans = sorted((p.pts, p.duration or 0) for p in packets)
-        if not spans:
-            return [], Fraction(0)
-        length = spans[-1][0] - spans[0][0]
-        last = spans[-1][1] or round(length / max(1, len(spans) - 1))
-        return [pts * base for pts, _ in spans], (length + last) * base
+            return self._fps, self._stream.frames or None
+        return rate_and_count(self._source, self._kind, self._container, self._stream)
 
     def _oriented(self, first: av.VideoFrame) -> Orientation:
         """How to turn the pictures, from the display matrix or the tag of a photograph."""

@@ -138,10 +138,10 @@ def open_writer(
 ) -> ClipWriter:
     """Open an output; its suffix chooses the format.
 
-    `.mp4` (H.264) and `.webm` (VP9) are near-lossless for display; `.mkv` (FFV1) keeps every sample;
-    `.gif`, `.webp` and `.png` (APNG) are animations in RGB; no suffix is a folder of PNGs; a file
-    object gets y4m. Matrix, range, pixel aspect and the times of frames are kept where the format
-    can say them; what is lost stands in the writer's `notes`.
+    `.mp4` (H.264) and `.webm` (VP9) are near-lossless for display; `.mkv` (FFV1) keeps every
+    sample; `.gif`, `.webp` and `.png` (APNG) are animations in RGB; no suffix is a folder of PNGs;
+    a file object gets y4m. Matrix, range, pixel aspect and the times of frames are kept where the
+    format can say them; what is lost stands in the writer's `notes`.
 
     Args:
         target: a path, or a file object open for writing (it is not closed).

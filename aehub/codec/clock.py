@@ -9,7 +9,6 @@ from fractions import Fraction
 from aehub.clips.frames import ClipInfo
 from aehub.container import nearest_rate
 
-
 # With it, 1/(fps step) fits the file head's time base.
 _LARGEST_DENOMINATOR = 16_511
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from aehub.clips.frames import ClipInfo, Frame, Planes
 from aehub.codec.model import Codec
 from aehub.container import FileHead, Group, GroupHead, Reader
+from aehub.container.limits import MAX_PIXELS
 from aehub.entropy import CODER_VERSION
 from aehub.errors import FormatError, WeightsError
 
@@ -37,10 +38,19 @@ def clip_info(head: FileHead, n_frames: int | None = None) -> ClipInfo:
 
 
 def decode_group(model: Codec, head: FileHead, group: Group) -> list[Planes]:
-    """The shown frames of a group, in the order in which they are shown."""
+    """The shown frames of a group, in the order in which they are shown.
+
+    Raises:
+        FormatError: it asks for more memory than a group of any encoder.
+        DamagedError: its bytes are not a stream of the model.
+    """
     shown: GroupHead = group.head
+    width, height = head.coded_size(shown.crop)
+    if shown.n_frames > 1 and shown.n_frames * width * height > MAX_PIXELS:
+        raise FormatError(f"a group of {shown.n_frames} frames of {width}x{height} is more than "
+                          f"the {MAX_PIXELS} samples decoded together; no AEHub wrote this file.")
     frames = model.decode_group(
-        group.payload, shown.n_frames, head.coded_size(shown.crop), shown.quality / 100,
+        group.payload, shown.n_frames, (width, height), shown.quality / 100,
         crop=shown.crop, size=(head.width, head.height))
     return [frames[number] for number in shown.order]
 
@@ -52,7 +62,10 @@ def decode_frames(reader: Reader, model: Codec) -> Iterator[Frame]:
         DamagedError: after all intact groups, if anything was lost.
     """
     head, start = reader.head, 0
+    begins = {entry.offset: entry.start for entry in reader.index or ()}
     for group in reader.groups():
+        # What follows a lost group is shown when it was, so that the sound still fits.
+        start = max(start, begins.get(group.offset, start))
         durations = group.head.durations(head.step)
         for number, planes in zip(group.head.order, decode_group(model, head, group), strict=True):
             yield Frame(planes, start)

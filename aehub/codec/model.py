@@ -26,9 +26,9 @@ from aehub.entropy import Decoder, Encoder
 from aehub.errors import DamagedError, InputError
 from aehub.models import store
 from aehub.models.d4_codec import HYPER, Codes, PlaneBatch, Stage, quality_tensor
+from aehub.models.probe import reproduces_probe
 
-# Frames that go through the networks together.
-BATCH = 8
+_BATCH = 8
 
 _Walk = Generator[tuple[Stage, Tensor, Tensor], Tensor, tuple[Tensor, Tensor]]
 
@@ -40,15 +40,16 @@ class Codec:
         name: what files call it.
         stored: networks, tables and config as loaded.
         device: where the networks run.
+        batch: frames that go through the networks together; the codes do not depend on it.
     """
 
     def __init__(self, stored: store.StoredModel, device: torch.device | str = "cpu",
-                 dtype: torch.dtype = torch.float32) -> None:
-        self.stored, self.name = stored, stored.name
+                 dtype: torch.dtype = torch.float32, batch: int = _BATCH) -> None:
+        self.stored, self.name, self.batch = stored, stored.name, batch
         self.device, self.dtype = torch.device(device), dtype
         self.network = stored.network.to(self.device, dtype)
         self.quantiser = Quantiser(stored.tables, stored.config.get("encoder", {}), self.device)
-        if self.device.type != "cpu" and not store.reproduces_probe(stored):
+        if self.device.type != "cpu" and not reproduces_probe(self.network, stored.probe):
             self.network.scales.to("cpu")
 
     @classmethod
@@ -91,7 +92,7 @@ class Codec:
     @torch.inference_mode()
     def decode_codes(self, codes: Codes, quality: float) -> PlaneBatch:
         """Integer codes -> decoded planes, unrounded."""
-        level = quality_tensor(quality, len(codes.latent), codes.latent)
+        level = quality_tensor(quality, codes.latent)
         latents = _drive(self.network.walk(codes.hyper, level),
                          lambda stage, mean, index: codes.latent[:, stage.begin:stage.end])[1]
         return self.network.synthesise(latents, level)
@@ -142,7 +143,7 @@ class Codec:
         def put(stage: Stage, indices: list[Tensor]) -> list[Tensor]:
             values = codes.latent[:, stage.begin:stage.end]
             visit(_flat(values, np.int32), _masked(indices, stage))
-            return list(values.split(BATCH))
+            return list(values.split(self.batch))
 
         self._lockstep(codes.hyper, quality, put)
 
@@ -164,7 +165,7 @@ class Codec:
             def get(stage: Stage, indices: list[Tensor]) -> list[Tensor]:
                 values = decoder.read(_masked(indices, stage))
                 whole = (n_frames, stage.end - stage.begin, height // 8, width // 8)
-                return list(self._codes(values, whole).split(BATCH))
+                return list(self._codes(values, whole).split(self.batch))
 
             parts = self._lockstep(hyper, quality, get)
         except (ValueError, AssertionError) as err:
@@ -176,8 +177,8 @@ class Codec:
     def _pictures(self, latents: Tensor, quality: float, crop: tuple[int, int],
                   size: tuple[int, int]) -> list[Planes]:
         frames: list[Planes] = []
-        for part in latents.split(BATCH):
-            level = quality_tensor(quality, len(part), part)
+        for part in latents.split(self.batch):
+            level = quality_tensor(quality, part)
             frames += from_batch(self.network.synthesise(part, level), crop, size)
         return frames
 
@@ -195,8 +196,8 @@ class Codec:
                   ) -> list[tuple[Tensor, Tensor]]:
         """Walk all batches of a group stage by stage; `exchange` turns indices into codes."""
         walks: list[_Walk] = [
-            self.network.walk(part, quality_tensor(quality, len(part), part))
-            for part in hyper.split(BATCH)
+            self.network.walk(part, quality_tensor(quality, part))
+            for part in hyper.split(self.batch)
         ]
         asked = [next(walk) for walk in walks]
         results: list[tuple[Tensor, Tensor]] = []
@@ -212,9 +213,9 @@ class Codec:
 
     def _encode(self, frames: Sequence[Planes], quality: float) -> tuple[Codes, Tensor]:
         coded, decoded = [], []
-        for begin in range(0, len(frames), BATCH):
-            batch = to_batch(frames[begin:begin + BATCH], self.device, self.dtype)
-            level = quality_tensor(quality, len(batch.y), batch.y)
+        for begin in range(0, len(frames), self.batch):
+            batch = to_batch(frames[begin:begin + self.batch], self.device, self.dtype)
+            level = quality_tensor(quality, batch.y)
             latent, hyper = self.network.analyse(batch, level)
             hundredths = (level * 100).round().long()
             hyper_index = self.network.scales.hyper_index(hundredths)

@@ -253,7 +253,7 @@ def _percent_ticks(axes: Any) -> None:
     ticks: list[float] = []
     for ratio in _TICKS:
         if low <= ratio <= high and all(
-            abs(math.log(ratio / tick)) > 0.11 * math.log(high / low) for tick in ticks
+            abs(math.log(ratio / tick)) > 0.16 * math.log(high / low) for tick in ticks
         ):
             ticks.append(ratio)
     axes.xaxis.set_major_locator(FixedLocator(ticks))

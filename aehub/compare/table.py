@@ -58,7 +58,10 @@ def _differences(comparison: Comparison) -> str:
     own = comparison.speed(comparison.anchor)
     speeds = (
         "speed, encode / decode",
-        *(" / ".join(f"{s / o:.2f}x" for s, o in zip(comparison.speed(c), own)) for c in names),
+        *(
+            " / ".join(f"{s / o:.2g}x" for s, o in zip(comparison.speed(c), own, strict=True))
+            for c in names
+        ),
     )
     title = f"against {comparison.anchor} (negative: fewer bits)"
     return f"{title}\n{_grid([header, *rows, mean, speeds])}"

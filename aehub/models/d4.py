@@ -283,9 +283,24 @@ class TiedConv2d(nn.Module):
             cached = self._cached = (key, self.dense().detach())
         return cached[1]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, gain: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """Convolve, then multiply and add per channel.
+
+        Args:
+            x: [B, inputs.channels, H, W].
+            gain: [B or 1, outputs.channels, 1, 1]; equal on channels that turns permute.
+            bias: like `gain`.
+        """
         padding = self.kernel // 2 if self.stride == 1 else 0
-        return F.conv2d(x, self.weight(), stride=self.stride, padding=padding)
+        weight = self.weight()
+        if not torch.is_grad_enabled() and all(t is None or len(t) == 1 for t in (gain, bias)):
+            # One quality for the whole batch: two passes over the activations saved.
+            weight = weight if gain is None else weight * gain.view(-1, 1, 1, 1)
+            flat = None if bias is None else bias.flatten()
+            return F.conv2d(x, weight, flat, stride=self.stride, padding=padding)
+        y = F.conv2d(x, weight, stride=self.stride, padding=padding)
+        y = y if gain is None else y * gain
+        return y if bias is None else y + bias
 
     def __getstate__(self) -> dict[str, Any]:
         return {**cast(dict[str, Any], self.__dict__), "_cached": None}

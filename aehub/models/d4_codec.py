@@ -22,7 +22,7 @@ luma samples (multiples of 32), h = H/8, w = W/8.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -98,8 +98,8 @@ class Block(nn.Module):
         self.gain, self.bias = Curve(features, start=1.0), Curve(features)
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        hidden = self.first(F.relu(x)) * self.gain(quality) + self.bias(quality)
-        return x + self.second(F.relu(hidden))
+        hidden = self.first(F.relu(x), self.gain(quality), self.bias(quality))
+        return self.second(F.relu_(hidden)).add_(x)
 
 
 class Transform(nn.Module):
@@ -123,13 +123,13 @@ class Transform(nn.Module):
         self.tail = TiedConv2d(features, outputs, scale=0)
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        hidden = self.head(x) * self.head_gain(quality) + self.head_bias(quality)
+        hidden = self.head(x, self.head_gain(quality), self.head_bias(quality))
         for block in self.blocks:
             hidden = block(hidden, quality)
         # Latents in steps reach hundreds; bfloat16 would round them by more than a step.
         with torch.autocast(x.device.type, enabled=False):
             linear = self.linear(x.to(self.linear.theta.dtype))
-        return linear + self.tail(F.relu(hidden))
+        return self.tail(F.relu_(hidden)) + linear
 
 
 class MeanNetwork(nn.Module):
@@ -158,7 +158,8 @@ class MeanNetwork(nn.Module):
                 quality: Tensor) -> Tensor:
         direct, x = features
         x = x if known is None else torch.cat([x, known], 1)
-        mean = self.last[stage](F.relu(self.first[stage](x) + self.bias[stage](quality)))
+        hidden = self.first[stage](x, bias=self.bias[stage](quality))
+        mean = self.last[stage](F.relu_(hidden))
         return mean + direct if stage < 2 else mean
 
 
@@ -204,7 +205,7 @@ class D4Codec(nn.Module):
 
         Args:
             planes: sizes multiples of 32 in luma.
-            quality: [B], 0..100.
+            quality: [B] or [1], 0..100.
         """
         x = torch.cat([F.pixel_unshuffle(planes.y, 8), F.pixel_unshuffle(planes.u, 4),
                        F.pixel_unshuffle(planes.v, 4)], 1)
@@ -227,6 +228,10 @@ class D4Codec(nn.Module):
         """Steps per unit of hyper-latent [B, 24, 1, 1]."""
         return torch.exp(self.hyper_gain(quality)) * (255 / step(quality))[:, None, None, None]
 
+    def constrain(self) -> None:
+        """Keep the integer layers inside their exactness bound; the trainer calls this."""
+        self.scales.constrain()
+
     # Codes, stage by stage.
 
     def stages(self, height: int, width: int, device: torch.device) -> Iterator[Stage]:
@@ -246,7 +251,7 @@ class D4Codec(nn.Module):
 
         Args:
             hyper_codes: integers [B, 24, h/4, w/4].
-            quality: [B], 0..100.
+            quality: [B] or [1], 0..100.
 
         Yields:
             (stage, mean, index), mean in steps and table index [B, C', h, w] of its codes. Send
@@ -285,6 +290,6 @@ def _part(whole: Representation, begin: int, end: int) -> Representation:
     )
 
 
-def quality_tensor(quality: float, batch: int, like: Tensor) -> Tensor:
-    """`quality` as the [B] tensor that the networks take."""
-    return cast(Tensor, torch.full((batch,), quality, dtype=like.dtype, device=like.device))
+def quality_tensor(quality: float, like: Tensor) -> Tensor:
+    """One quality for a whole batch, as the [1] tensor that the networks take."""
+    return torch.full((1,), quality, dtype=like.dtype, device=like.device)

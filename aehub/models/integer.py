@@ -24,6 +24,7 @@ ACTIVATION_MAX = 31
 # Activations and table indices are `sum / 256`, rounded down.
 SHIFT = 8
 EXACT_LIMIT = 2**19
+BIAS_LIMIT = 2**23
 QUALITY_STEPS = 10_000
 KNOTS = 8
 _PARTS = 16
@@ -65,8 +66,6 @@ def _round(x: Tensor) -> Tensor:
     return x + (x.round() - x).detach()
 
 
-def _floor(x: Tensor) -> Tensor:
-    return x + (x.floor() - x).detach()
 
 
 class QualityBias(nn.Module):
@@ -82,8 +81,19 @@ class QualityBias(nn.Module):
 
     def forward(self, quality: Tensor) -> Tensor:
         """int64 [B] in hundredths -> integers in the values' dtype [B, C, 1, 1], times 2^SHIFT."""
-        parts = knot_parts(quality).to(self.values.dtype)
-        return (parts @ _round(self.values * _PARTS))[:, self.slots, None, None]
+        parts = knot_parts(quality).to(self.values.dtype)[:, :, None]
+        # Not as a matrix product: autocast and TF32 would round it.
+        return (parts * _round(self.values * _PARTS)).sum(1)[:, self.slots, None, None]
+
+    def check_bound(self, name: str) -> None:
+        """Refuse numbers that, added to a convolution, float32 might not carry exactly.
+
+        Raises:
+            WeightsError: one reaches 2^23.
+        """
+        if (bound := int(self.values.double().abs().max() * 2**SHIFT)) >= BIAS_LIMIT:
+            raise WeightsError(f"the integer bias {name!r} reaches {bound}, exact is below "
+                               f"{BIAS_LIMIT}; refuse the weights.")
 
 
 class IntegerConv2d(TiedConv2d):
@@ -142,4 +152,6 @@ def bounded(x: Tensor, low: float, high: float) -> Tensor:
 
 def requantise(total: Tensor) -> Tensor:
     """Sums of 2^8 -> activations 0..31, rounded down; the gradient passes straight through."""
-    return _floor(total * 2.0**-SHIFT).clamp(0, ACTIVATION_MAX)
+    x = total.mul_(2.0**-SHIFT)
+    x = x + (x.floor() - x).detach() if torch.is_grad_enabled() else x.floor_()
+    return x.clamp_(0, ACTIVATION_MAX)

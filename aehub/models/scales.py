@@ -54,9 +54,9 @@ class _StageScales(nn.Module):
         self.last_bias = QualityBias(outputs.magnitudes())
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        x = requantise(self.first(x) + self.first_bias(quality))
-        x = requantise(self.second(x) + self.second_bias(quality))
-        return self.last(x) + self.last_bias(quality)
+        x = requantise(self.first(x, bias=self.first_bias(quality)))
+        x = requantise(self.second(x, bias=self.second_bias(quality)))
+        return self.last(x, bias=self.last_bias(quality))
 
 
 class ScaleNetwork(nn.Module):

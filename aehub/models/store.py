@@ -11,9 +11,9 @@ names the revision of the weights. Nothing is ever unpickled.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from aehub.entropy import CODER_VERSION, ScaleTables
 from aehub.errors import WeightsError
 from aehub.models.d4_codec import D4Codec
 from aehub.models.integer import IntegerConv2d, QualityBias
+from aehub.models.probe import is_probe
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -36,6 +37,8 @@ _PROBE = "probe."
 # Of the float networks, those that a decoder runs.
 _DECODER = ("means.", "synthesis.", "gain.", "hyper_gain.")
 _MAX_BYTES = 64 * 1024 * 1024
+# The arguments of the architecture, and how large each may be.
+_ARGUMENTS = {"fields": (1, 64), "analysis_blocks": (0, 16), "synthesis_blocks": (0, 16)}
 
 
 @dataclass
@@ -118,6 +121,17 @@ def from_tensors(network: D4Codec, tensors: dict[str, Tensor]) -> None:
         parameter.copy_(tensor.double() / factor)
 
 
+def check_bounds(network: nn.Module) -> None:
+    """Refuse integer networks that could leave the range in which float32 is exact.
+
+    Raises:
+        WeightsError: a layer or a bias could.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, (IntegerConv2d, QualityBias)):
+            module.check_bound(name)
+
+
 def _digest(tensors: dict[str, Tensor], extra: str) -> str:
     digest = hashlib.sha256(extra.encode())
     for name in sorted(tensors):
@@ -143,10 +157,9 @@ def save(folder: Path, name: str, network: D4Codec, tables: ScaleTables, *,
     """Write config.json and model.safetensors; returns the config.
 
     Raises:
-        WeightsError: an integer layer breaks its exactness bound.
+        WeightsError: an integer layer or bias breaks its exactness bound.
     """
-    for layer_name, layer in network.scales.integer_layers().items():
-        layer.check_bound(layer_name)
+    check_bounds(network)
     tensors = to_tensors(network)
     entropy_hash, synthesis_hash = hashes(tensors, tables, network.config)
     stored = {**tensors, _TABLES: torch.from_numpy(tables.frequencies),
@@ -185,7 +198,26 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise WeightsError(
             f"{folder} is of format {version}, this AEHub reads d4-codec of format "
             f"{FORMAT_VERSION}; upgrade aehub, or name another model.")
+    _check_fields(config, folder / CONFIG)
     return config
+
+
+def _check_fields(config: dict[str, Any], path: Path) -> None:
+    for name in ("name", "entropy_hash", "synthesis_hash", "sha256"):
+        if not isinstance(config.get(name), str):
+            raise WeightsError(f"{path} does not say {name!r}; download the model again.")
+    encoder = config.get("encoder", {})
+    if not isinstance(encoder, dict) or not all(
+            isinstance(v, (int, float)) and math.isfinite(v) for v in encoder.values()):
+        raise WeightsError(f"{path} holds encoder settings that are not finite numbers: "
+                           f"{encoder!r}; download the model again.")
+    arguments = config.get("arguments")
+    if not isinstance(arguments, dict) or arguments.keys() != _ARGUMENTS.keys() or not all(
+            type(v) is int and _ARGUMENTS[n][0] <= v <= _ARGUMENTS[n][1]
+            for n, v in arguments.items()):
+        allowed = ", ".join(f"{n} {low} to {high}" for n, (low, high) in _ARGUMENTS.items())
+        raise WeightsError(f"{path} asks for arguments {str(arguments)[:200]}; allowed are "
+                           f"{allowed}.")
 
 
 def load(folder: Path) -> StoredModel:
@@ -210,65 +242,26 @@ def load(folder: Path) -> StoredModel:
     return _assemble(config, tensors, folder)
 
 
-def _assemble(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> StoredModel:
-    arguments = config.get("arguments")
-    limits = {"fields": 64, "analysis_blocks": 16, "synthesis_blocks": 16}
-    if not isinstance(arguments, dict) or arguments.keys() != limits.keys() or not all(
-            isinstance(v, int) and 0 <= v <= limits[n] for n, v in arguments.items()):
-        raise WeightsError(f"{folder / CONFIG} asks for arguments {arguments!r}; allowed are "
-                           f"integers up to {limits}.")
-    probe = {n.removeprefix(_PROBE): tensors.pop(n) for n in list(tensors) if n.startswith(_PROBE)}
+def _tables(tensors: dict[str, Tensor], folder: Path) -> ScaleTables:
+    stored = tensors.pop(_TABLES, None)
+    if stored is None or stored.dtype != torch.int32:
+        raise WeightsError(f"{folder} holds no frequency tables; download the model again.")
     try:
-        tables = ScaleTables(tensors.pop(_TABLES).numpy())
-    except (KeyError, ValueError) as err:
+        return ScaleTables(stored.numpy())
+    except ValueError as err:
         raise WeightsError(f"{folder} holds no valid frequency tables: {err}.") from err
+
+
+def _assemble(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> StoredModel:
+    arguments = config["arguments"]
+    probe = {n.removeprefix(_PROBE): tensors.pop(n) for n in list(tensors) if n.startswith(_PROBE)}
+    if not is_probe(probe):
+        raise WeightsError(f"{folder} holds no valid probe; download the model again.")
+    tables = _tables(tensors, folder)
     network = D4Codec(**arguments)
     from_tensors(network, tensors)
     if hashes(tensors, tables, arguments) != (config["entropy_hash"], config["synthesis_hash"]):
         raise WeightsError(f"{folder} holds other networks than its config names; refuse it.")
-    for name, layer in network.scales.integer_layers().items():
-        layer.check_bound(name)
+    check_bounds(network)
     network.eval().requires_grad_(False)
     return StoredModel(str(config["name"]), network, tables, config, probe)
-
-
-# A picture's worth of the largest and of random codes, for devices to prove themselves on.
-_PROBE_QUALITY = 62.5
-
-
-def _probe_indices(network: D4Codec, hyper: Tensor, codes: Tensor) -> Tensor:
-    """All table indices of given codes, as uint8 [1, C, h, w] in order of the stages."""
-    device = next(network.scales.parameters()).device
-    dtype = next(network.scales.parameters()).dtype
-    hyper, codes = hyper.to(device, dtype), codes.to(device, dtype)
-    quality = torch.full((1,), round(_PROBE_QUALITY * 100), device=device)
-    features = network.scales.features(hyper, quality)
-    found = []
-    for stage in network.stages(*codes.shape[-2:], device):
-        known = codes[:, :(0, stage.end, stage.begin, stage.begin)[stage.number]]
-        if stage.number == 1:
-            known = known * (1 - stage.mask)
-        found.append(network.scales(stage.number, features, known if stage.number else None,
-                                    stage.mask, quality))
-    return torch.cat(found, 1).to(torch.uint8).cpu().contiguous()
-
-
-@torch.no_grad()
-def make_probe(network: D4Codec) -> dict[str, Tensor]:
-    """Codes that drive the integer networks to their limits, and the indices they must give."""
-    generator = torch.Generator().manual_seed(0)
-    hyper = torch.randint(-300, 301, (1, 24, 3, 3), generator=generator)
-    hyper *= torch.rand((1, 24, 3, 3), generator=generator) < 0.5
-    codes = torch.randint(-300, 301, (1, 96, 12, 12), generator=generator)
-    codes *= torch.rand((1, 1, 12, 12), generator=generator) < 0.5
-    exact = copy.deepcopy(network).cpu().double().eval()
-    return {"hyper": hyper.short(), "codes": codes.short(),
-            "index": _probe_indices(exact, hyper, codes)}
-
-
-@torch.no_grad()
-def reproduces_probe(stored: StoredModel) -> bool:
-    """Whether the device that the network is on computes the stored indices exactly."""
-    probe = stored.probe
-    found = _probe_indices(stored.network, probe["hyper"], probe["codes"])
-    return torch.equal(found, probe["index"])

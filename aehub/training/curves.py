@@ -6,6 +6,12 @@ import json
 from pathlib import Path
 
 
+def note(log: Path, report: dict[str, float]) -> None:
+    """Append a report to `log.jsonl`."""
+    with open(log, "a") as lines:
+        lines.write(json.dumps(report) + "\n")
+
+
 def draw(log: Path, picture: Path) -> None:
     """Draw `log.jsonl` as a PNG, where matplotlib is installed (extra `plot`)."""
     try:

@@ -11,9 +11,11 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -98,6 +100,13 @@ class FrameStore:
         os.replace(temporary, index)
         return cls(folder)
 
+    @classmethod
+    def wait(cls, folder: Path) -> FrameStore:
+        """The store once another process has built it."""
+        while not (folder / "frames.json").exists():
+            time.sleep(0.2)
+        return cls(folder)
+
     def planes(self, clip: StoredClip, frame: int) -> Planes:
         """Frame number `frame` as views into the map."""
         begin = clip.offset + frame * clip.frame_bytes
@@ -107,59 +116,64 @@ class FrameStore:
                       flat[n * 5 // 4:].reshape(h // 2, w // 2))
 
 
-def _store(path: Path, name: str, raw: object) -> Iterator[StoredClip]:
-    offset, n_frames, size = raw.tell(), 0, (0, 0)  # type: ignore[attr-defined]
+def _store(path: Path, name: str, raw: BinaryIO) -> Iterator[StoredClip]:
+    offset, n_frames, size = raw.tell(), 0, (0, 0)
     with open_clip(path) as clip:
         for frame in clip:
             w, h = (n // 2 * 2 for n in frame.planes.size)
             size = (w, h)
             for plane, (pw, ph) in zip(frame.planes, ((w, h), (w // 2, h // 2), (w // 2, h // 2)),
                                        strict=True):
-                raw.write(np.ascontiguousarray(plane[:ph, :pw]).tobytes())  # type: ignore[attr-defined]
+                raw.write(np.ascontiguousarray(plane[:ph, :pw]).tobytes())
             n_frames += 1
     if n_frames:
         yield StoredClip(name, source_of(name), offset, n_frames, *size)
 
 
 class Crops:
-    """Random crops of random frames, some shrunk first: endless batches for `DataLoader`.
+    """Random crops of random frames, some shrunk first: endless batches for a `DataLoader`.
 
     Every clip is as likely as any other, whatever its length; pictures count as clips of one frame.
+    A twentieth of the sources is held out.
 
     Args:
         store: decoded frames.
-        held_out: draw from the held-out sources instead of the others.
         size: side of a crop in luma samples, a multiple of 32.
         batch: crops per batch.
-        seed: of the whole sequence.
-        shrink: share of crops that are taken larger and resized, by 1 to 2 times.
+        shrink: share of training crops that are taken larger and resized, by 1 to 2 times.
+
+    Raises:
+        InputError: no clip is large enough, or all come from one source.
     """
 
-    def __init__(self, store: FrameStore, *, size: int, batch: int, seed: int,
-                 held_out: bool = False, shrink: float = 0.3) -> None:
-        self.store, self.size, self.batch, self.seed, self.shrink = store, size, batch, seed, shrink
-        self.clips = [c for c in store.clips if is_held_out(c.source) == held_out
-                      and min(c.width, c.height) >= size]
-        if not self.clips and held_out:
-            self.clips = [c for c in store.clips if min(c.width, c.height) >= size][:1]
-        if not self.clips:
+    def __init__(self, store: FrameStore, *, size: int, batch: int, shrink: float = 0.3) -> None:
+        self.store, self.size, self.batch, self.shrink = store, size, batch, shrink
+        clips = [c for c in store.clips if min(c.width, c.height) >= size]
+        if not clips:
             raise InputError(f"no training picture is at least {size}x{size}; give larger ones.")
+        held_out = {c.source for c in clips if is_held_out(c.source)} or {clips[0].source}
+        self._training = [c for c in clips if c.source not in held_out]
+        self._held_out = [c for c in clips if c.source in held_out]
+        if not self._training:
+            raise InputError("all training pictures come from one source; give another to hold "
+                             "out, or overfitting could not be seen.")
 
-    def batches(self, first: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def batches(self, first: int, seed: int, *, held_out: bool = False
+                ) -> Iterator[list[np.ndarray]]:
         """Batches from number `first` on: uint8 [B, S, S] luma, [B, S/2, S/2] each chroma."""
         number = first
         while True:
-            rng = np.random.default_rng((self.seed, number))
-            crops = [self._crop(rng) for _ in range(self.batch)]
-            yield (np.stack([c.y for c in crops]), np.stack([c.u for c in crops]),
-                   np.stack([c.v for c in crops]))
+            rng = np.random.default_rng((seed, number))
+            crops = [self._crop(rng, held_out) for _ in range(self.batch)]
+            yield [np.stack(planes) for planes in zip(*crops, strict=True)]
             number += 1
 
-    def _crop(self, rng: np.random.Generator) -> Planes:
-        clip = self.clips[rng.integers(len(self.clips))]
+    def _crop(self, rng: np.random.Generator, held_out: bool) -> Planes:
+        clips = self._held_out if held_out else self._training
+        clip = clips[rng.integers(len(clips))]
         planes = self.store.planes(clip, int(rng.integers(clip.n_frames)))
         side = self.size
-        if rng.random() < self.shrink:
+        if not held_out and rng.random() < self.shrink:
             most = min(2 * self.size, clip.width, clip.height)
             side = int(rng.integers(self.size, most + 1)) // 2 * 2
         x = int(rng.integers((clip.width - side) // 2 + 1))

@@ -1,10 +1,9 @@
-"""The one training loop: budget, schedule, moving average, checkpoints, held-out loss, resume.
+"""The one training loop: budget, schedule, moving average, held-out cost, early stop.
 
 A recipe (`aehub.training.recipes`) says what is trained on what; this file says how. The same code
-runs on CPU and GPU, and under `torchrun` on several GPUs. A run's folder holds:
+runs on CPU and GPU, alone or as one of several processes. A run's folder holds:
 
     state.safetensors   parameters, their moving average and the optimiser's moments
-    state.json          steps and seconds done, best held-out cost so far
     start.safetensors   step 0, what training is measured against
     best.safetensors    the moving average with the lowest held-out cost
     log.jsonl           one line per report; curves.png is drawn from it
@@ -12,11 +11,9 @@ runs on CPU and GPU, and under `torchrun` on several GPUs. A run's folder holds:
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -24,17 +21,19 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from aehub.models.d4_codec import PlaneBatch
-from aehub.training.curves import draw
-from aehub.training.data import Crops, FrameStore
+from aehub.training import checkpoint
+from aehub.training.curves import draw, note
 
-_WARM_UP = 300
-_EMA = 0.999
-_CLIP = 1.0
-_HELD_OUT_BATCHES = 12
+WARM_UP = 300
+EMA = 0.999
+CLIP = 1.0
+REPORT_SECONDS = 60.0
+# Reports without a lower held-out cost before the run stops: an hour.
+PATIENCE = 60
+HELD_OUT_BATCHES = 12
+HELD_OUT_SEED = 7
 
 
 @dataclass
@@ -56,41 +55,26 @@ class Budget:
         return min(1.0, max(shares))
 
 
-@dataclass
-class Settings:
-    """One run of a recipe."""
-
-    out: Path
-    budget: Budget
-    size: int
-    batch: int
-    learning_rate: float
-    seed: int = 0
-    workers: int = 1
-    report_every: float = 60.0
-    patience: int = 60
-
-
 class _Batches(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
-    def __init__(self, crops: Crops, first: int) -> None:
-        self.crops, self.first = crops, first
+    def __init__(self, material: Any, first: int, seed: int) -> None:
+        self.material, self.first, self.seed = material, first, seed
 
     def __iter__(self) -> Iterator[Any]:
-        return self.crops.batches(self.first)
+        return iter(self.material.batches(self.first, self.seed))
 
 
 class Trainer:
-    """Trains `recipe` on the frames of `store`; `run` yields a report at each interval."""
+    """Trains the model of `recipe`; `run` yields a report at each interval."""
 
-    def __init__(self, recipe: ModuleType, model: nn.Module, store: FrameStore,
-                 settings: Settings, device: torch.device) -> None:
-        self.recipe, self.settings, self.device = recipe, settings, device
-        self.store = store
-        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = {n: p.detach().clone() for n, p in self.model.named_parameters()}
-        groups = [{"params": list(ps), "scale": scale}
-                  for scale, ps in recipe.groups(self.model).items()]
-        self.optimizer = torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.99),
+    def __init__(self, recipe: ModuleType, model: nn.Module, material: Any, out: Path,
+                 budget: Budget, device: torch.device, seed: int) -> None:
+        self.recipe, self.material, self.out = recipe, material, out
+        self.budget, self.device, self.seed = budget, device, seed
+        self.model = model.to(device)
+        self.average = checkpoint.parameters_of(self.model)
+        groups = [{"params": parameters, "scale": scale}
+                  for scale, parameters in recipe.groups(self.model).items()]
+        self.optimizer = torch.optim.AdamW(groups, recipe.LEARNING_RATE, betas=(0.9, 0.99),
                                            weight_decay=0.0, fused=True)
         self.step, self.seconds, self.best, self.stale = 0, 0.0, math.inf, 0
         self.rank = dist.get_rank() if dist.is_initialized() else 0
@@ -100,203 +84,146 @@ class Trainer:
 
     def run(self) -> Iterator[dict[str, float]]:
         """Train until the budget is spent or the held-out cost stops falling; yields reports."""
-        settings = self.settings
-        held_out = self._held_out()
-        if self.step == 0 and settings.budget.share(0, 0) < 1:
-            self._fit()
         if self.step == 0:
-            yield self._report({}, held_out)
+            self._fit()
             if self.rank == 0:
-                _write(settings.out / "start.safetensors", dict(self.average), {})
+                checkpoint.write(self.out / "start.safetensors", self.average)
+            yield self._report({})
         sums: dict[str, float] = {}
         count, last = 0, time.monotonic()
         reported = last
         for batch in self._loader(self.step):
-            share = settings.budget.share(self.step, self.seconds)
-            if share >= 1 or self.stale > settings.patience:
+            share = self._share()
+            if share >= 1:
                 break
-            values = self._train_step(batch, share)
-            for name, value in values.items():
+            for name, value in self._train_step(batch, share).items():
                 sums[name] = sums.get(name, 0.0) + float(value)
             count += 1
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
-            if now - reported >= settings.report_every:
-                means = {name: value / count for name, value in sums.items()}
-                yield self._report(means, held_out)
+            if now - reported >= REPORT_SECONDS:
+                yield self._report({name: value / count for name, value in sums.items()})
                 sums, count = {}, 0
                 last = reported = time.monotonic()
-        yield self._report({n: v / max(count, 1) for n, v in sums.items()}, held_out)
+        if count:
+            yield self._report({name: value / count for name, value in sums.items()})
+
+    def _share(self) -> float:
+        """How much of the budget is spent, by the clock of the first process; 1 stops."""
+        stop = self.stale > PATIENCE
+        share = 1.0 if stop else self.budget.share(self.step, self.seconds)
+        if self.world > 1:
+            told = torch.tensor([share], device=self.device)
+            dist.broadcast(told, 0)
+            share = float(told)
+        return share
 
     def _train_step(self, batch: list[Tensor], share: float) -> dict[str, Tensor]:
-        rate = self.settings.learning_rate * min(1.0, (self.step + 1) / _WARM_UP)
+        rate = self.recipe.LEARNING_RATE * min(1.0, (self.step + 1) / WARM_UP)
         rate *= 0.5 * (1 + math.cos(math.pi * share))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
-        self.model.train()
-        generator = torch.Generator().manual_seed(
-            (self.settings.seed * 1_000_003 + self.step) * self.world + self.rank)
-        values = self._values(batch, generator)
-        self.optimizer.zero_grad(set_to_none=True)
-        values.pop("loss").backward()
-        self._share_gradients()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
+        seed = (self.seed * 1_000_003 + self.step) * self.world + self.rank
+        values = self._backward(batch, seed)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         if torch.isfinite(norm):
             self.optimizer.step()
         self.step += 1
-        self._constrain()
+        if self.step % 50 == 0 and hasattr(self.model, "constrain"):
+            self.model.constrain()
         self._follow()
         return {**values, "norm": norm.detach()}
 
-    def _values(self, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        planes = PlaneBatch(*(p.to(self.device, non_blocking=True)[:, None] / 255 - 0.5
-                              for p in batch))
-        quality = self.recipe.qualities(len(planes.y), generator).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            values: dict[str, Tensor] = self.recipe.loss(self.model, planes, quality)
-        return values
-
-    def _share_gradients(self) -> None:
-        """Average gradients over the processes that `torchrun` started."""
+    def _backward(self, batch: list[Tensor], seed: int) -> dict[str, Tensor]:
+        self.model.train()
+        self.model.zero_grad(set_to_none=True)
+        values = self._values(batch, seed)
+        values.pop("loss").backward()
         if self.world > 1:
             for parameter in self.model.parameters():
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= self.world
+        return values
 
-    def _constrain(self) -> None:
-        if self.step % 50 == 0:
-            for module in self.model.modules():
-                constrain = getattr(module, "constrain", None)
-                if constrain is not None:
-                    constrain()
+    def _values(self, batch: list[Tensor], seed: int) -> dict[str, Tensor]:
+        moved = [part.to(self.device, non_blocking=True) for part in batch]
+        generator = torch.Generator().manual_seed(seed)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            values: dict[str, Tensor] = self.recipe.values(self.model, moved, generator)
+        return values
 
     @torch.no_grad()
     def _follow(self) -> None:
-        decay = min(_EMA, (1 + self.step) / (10 + self.step))
-        mine = list(self.average.values())
-        theirs = [p.detach() for p in self.model.parameters()]
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
+        decay = min(EMA, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.values()),
+                             [p.detach() for p in self.model.parameters()], 1 - decay)
 
     def _fit(self) -> None:
         """Step 0: fit only what the recipe names (the classical codec's statistics)."""
         steps = getattr(self.recipe, "FIT_STEPS", 0)
-        if not steps:
+        if not steps or self.budget.share(0, 0.0) >= 1:
             return
         optimizer = torch.optim.Adam(list(self.recipe.fitted(self.model)), 0.1)
-        self.model.train()
-        for number, batch in enumerate(self._loader(0)):
-            if number == steps:
-                break
+        for number, batch in zip(range(steps), self._loader(0), strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = 0.1 * (1 - number / steps)
-            optimizer.zero_grad(set_to_none=True)
-            self._values(batch, torch.Generator().manual_seed(number))["loss"].backward()
+            self._backward(batch, number)
             optimizer.step()
-        self.model.zero_grad(set_to_none=True)
-        self.average = {n: p.detach().clone() for n, p in self.model.named_parameters()}
-
-    # Data.
+        self.average = checkpoint.parameters_of(self.model)
 
     def _loader(self, first: int) -> Iterator[list[Tensor]]:
-        settings = self.settings
-        crops = Crops(self.store, size=settings.size, batch=settings.batch,
-                      seed=settings.seed * self.world + self.rank)
-        workers = min(1, settings.workers)
-        loader = torch.utils.data.DataLoader(
-            _Batches(crops, first), batch_size=None, num_workers=workers,
-            multiprocessing_context="fork" if workers else None,
-            pin_memory=self.device.type == "cuda", prefetch_factor=8 if workers else None)
-        return iter(loader)
+        batches = _Batches(self.material, first, self.seed * self.world + self.rank)
+        cuda = self.device.type == "cuda"
+        return iter(torch.utils.data.DataLoader(
+            batches, batch_size=None, num_workers=1, prefetch_factor=8, pin_memory=cuda,
+            multiprocessing_context="spawn" if cuda else "fork"))
 
-    def _held_out(self) -> list[list[Tensor]]:
-        crops = Crops(self.store, size=self.settings.size, batch=self.settings.batch, seed=7,
-                      held_out=True, shrink=0.0)
-        batches = crops.batches()
-        return [[torch.from_numpy(p) for p in next(batches)] for _ in range(_HELD_OUT_BATCHES)]
+    # Held-out cost, reports and files.
 
-    # Reports and files.
-
-    def _report(self, means: dict[str, float], held_out: list[list[Tensor]]) -> dict[str, float]:
-        cost = self.evaluate(held_out)
+    def _report(self, means: dict[str, float]) -> dict[str, float]:
         report = {"step": self.step, "seconds": round(self.seconds, 1),
-                  **{f"train_{n}": round(v, 5) for n, v in means.items()},
-                  **{f"held_out_{n}": round(v, 5) for n, v in cost.items()}}
-        improved = cost["cost"] < self.best
-        self.stale = 0 if improved else self.stale + 1
-        self.best = min(self.best, cost["cost"])
+                  **{f"train_{name}": round(value, 5) for name, value in means.items()}}
         if self.rank == 0:
-            self.save(report, improved)
+            cost = self.evaluate()
+            report |= {f"held_out_{name}": round(value, 5) for name, value in cost.items()}
+            improved = cost["cost"] < self.best
+            self.stale = 0 if improved else self.stale + 1
+            self.best = min(self.best, cost["cost"])
+            checkpoint.save(self)
+            if improved:
+                checkpoint.write(self.out / "best.safetensors", self.average)
+            note(self.out / "log.jsonl", report)
+            draw(self.out / "log.jsonl", self.out / "curves.png")
         return report
 
     @torch.no_grad()
-    def evaluate(self, held_out: list[list[Tensor]]) -> dict[str, float]:
-        """Mean cost of the moving average on held-out crops, at fixed qualities."""
-        mine = {n: p.detach().clone() for n, p in self.model.named_parameters()}
-        self._put(self.average)
-        self.model.train()  # Real-valued indices, as in training, so that both curves compare.
+    def evaluate(self) -> dict[str, float]:
+        """Mean cost of the moving average on held-out batches, which stay the same."""
+        mine = checkpoint.parameters_of(self.model)
+        checkpoint.put(self.model, self.average)
+        # Real-valued indices, as in training, so that both curves compare.
+        self.model.train()
         sums: dict[str, float] = {}
+        batches = self.material.batches(0, HELD_OUT_SEED, held_out=True)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
-            for number, batch in enumerate(held_out):
-                values = self._values(batch, torch.Generator().manual_seed(number))
-                for name in ("cost", "bpp", "psnr"):
-                    sums[name] = sums.get(name, 0.0) + float(values[name]) / len(held_out)
-        self._put(mine)
+            for number, batch in zip(range(HELD_OUT_BATCHES), batches, strict=False):
+                values = self._values([torch.from_numpy(part) for part in batch], number)
+                for name in values.keys() - {"loss"}:
+                    sums[name] = sums.get(name, 0.0) + float(values[name]) / HELD_OUT_BATCHES
+        checkpoint.put(self.model, mine)
         return sums
 
-    @torch.no_grad()
-    def _put(self, values: dict[str, Tensor]) -> None:
-        for name, parameter in self.model.named_parameters():
-            parameter.copy_(values[name])
-
-    def save(self, report: dict[str, float], improved: bool) -> None:
-        """Write the state so that a kill at any moment leaves a whole one."""
-        out = self.settings.out
-        out.mkdir(parents=True, exist_ok=True)
-        names = [n for n, _ in self.model.named_parameters()]
-        tensors = {f"parameter.{n}": p.detach().contiguous()
-                   for n, p in self.model.named_parameters()}
-        tensors |= {f"average.{n}": p for n, p in self.average.items()}
-        for name, parameter in zip(names, self.model.parameters(), strict=True):
-            for key in ("exp_avg", "exp_avg_sq", "step"):
-                moment = self.optimizer.state.get(parameter, {}).get(key)
-                if moment is not None:
-                    tensors[f"{key}.{name}"] = moment.detach().clone().contiguous()
-        meta = {"step": self.step, "seconds": self.seconds, "best": self.best,
-                "stale": self.stale, "seed": self.settings.seed}
-        _write(out / "state.safetensors", tensors, {"state": json.dumps(meta)})
-        if improved:
-            _write(out / "best.safetensors", dict(self.average), {"state": json.dumps(meta)})
-        with open(out / "log.jsonl", "a") as log:
-            log.write(json.dumps(report) + "\n")
-        draw(out / "log.jsonl", out / "curves.png")
-
     def resume(self) -> None:
-        """Continue from the folder's last state."""
-        from safetensors import safe_open
+        """Continue from the folder's last state.
 
-        path = self.settings.out / "state.safetensors"
-        tensors = load_file(path, device=str(self.device))
-        with safe_open(path, "pt") as opened:
-            meta = json.loads(opened.metadata()["state"])
-        self.step, self.seconds = meta["step"], meta["seconds"]
-        self.best, self.stale = meta["best"], meta["stale"]
-        self.average = {n: tensors[f"average.{n}"] for n in self.average}
-        self._put({n: tensors[f"parameter.{n}"] for n in self.average})
-        for name, parameter in self.model.named_parameters():
-            if f"exp_avg.{name}" in tensors:
-                self.optimizer.state[parameter] = {
-                    "step": tensors[f"step.{name}"].cpu(),
-                    "exp_avg": tensors[f"exp_avg.{name}"],
-                    "exp_avg_sq": tensors[f"exp_avg_sq.{name}"]}
+        Raises:
+            InputError: there is none.
+        """
+        checkpoint.restore(self)
 
-
-def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    temporary = path.with_suffix(".tmp")
-    save_file(tensors, temporary, metadata)
-    os.replace(temporary, path)
-
-
-Progress = Callable[[int, int], None]
+    def load_best(self) -> None:
+        """Put the moving average with the lowest held-out cost into the model."""
+        checkpoint.put(self.model, checkpoint.read(self.out / "best.safetensors"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,43 +21,64 @@ from aehub.clips.frames import Planes
 from aehub.entropy import ScaleTables
 from aehub.models.d4_codec import D4Codec, PlaneBatch, step
 from aehub.models.d4_start import set_classical_start
-from aehub.models.store import StoredModel, make_probe, save
-from aehub.training.data import Crops
+from aehub.models.probe import make_probe
+from aehub.models.store import StoredModel, save
+from aehub.training.data import Crops, FrameStore
 from aehub.training.rate import code_bits
 from aehub.training.tables import fit
 
 NAME = "d4-codec"
-SIZE = 128
-BATCH = 8
 LEARNING_RATE = 1e-3
 # Step 0 of the codec: only the base index of each channel is fitted.
 FIT_STEPS = 300
 _LAMBDA = 0.08
 # Of the encoder's rounding, in steps^2 per bit: chosen on training clips.
 ENCODER_LAMBDA = 0.08
+_TABLE_BATCHES, _TABLE_SEED = 48, 123
 
 
-def build(**config: int) -> D4Codec:
+@dataclass(frozen=True)
+class Options:
+    """What `--set` may change.
+
+    Attributes:
+        fields: width of analysis and synthesis, in regular fields of 8 channels.
+        analysis_blocks: residual blocks of the analysis.
+        synthesis_blocks: residual blocks of the synthesis.
+        size: side of a training crop in luma samples, a multiple of 32.
+        batch: crops per step.
+    """
+
+    fields: int = 16
+    analysis_blocks: int = 2
+    synthesis_blocks: int = 3
+    size: int = 128
+    batch: int = 8
+
+
+def build(options: Options) -> D4Codec:
     """The untrained network at its classical start."""
-    model = D4Codec(**config)
+    model = D4Codec(options.fields, options.analysis_blocks, options.synthesis_blocks)
     set_classical_start(model)
-    return model
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def export(model: D4Codec, crops: Crops, folder: Path, *, batches: int = 48) -> None:
+def open_material(data: Path, cache: Path, options: Options, leader: bool) -> Crops:
+    """Crops of the clips and pictures below `data`, decoded once into `cache`."""
+    store = FrameStore.build(data, cache) if leader else FrameStore.wait(cache)
+    return Crops(store, size=options.size, batch=options.batch)
+
+
+def export(model: D4Codec, material: Crops, folder: Path) -> None:
     """Write the model folder: tables counted on training crops, integer layers with their proof."""
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     encoder = {"lambda": ENCODER_LAMBDA}
     stored = StoredModel(NAME, model, ScaleTables.fit(), {"encoder": encoder})
-    generator = torch.Generator().manual_seed(0)
-
-    def pictures() -> Iterator[tuple[list[Planes], float]]:
-        source = crops.batches()
-        for quality in qualities(batches, generator).tolist():
-            yield [Planes(*frame) for frame in zip(*next(source), strict=True)], quality
-
-    tables = fit(stored, pictures())
-    save(folder, NAME, model, tables, encoder=encoder, probe=make_probe(model))
+    levels = qualities(_TABLE_BATCHES, torch.Generator().manual_seed(0)).tolist()
+    batches = material.batches(0, _TABLE_SEED)
+    pictures = (([Planes(*frame) for frame in zip(*batch, strict=True)], quality)
+                for quality, batch in zip(levels, batches, strict=False))
+    save(folder, NAME, model, fit(stored, pictures), encoder=encoder, probe=make_probe(model))
 
 
 def fitted(model: D4Codec) -> Iterator[torch.nn.Parameter]:
@@ -131,15 +153,23 @@ def distortion(planes: PlaneBatch, decoded: PlaneBatch, quality: Tensor) -> Tens
     return torch.exp(total)
 
 
-def loss(model: D4Codec, batch: PlaneBatch, quality: Tensor) -> dict[str, Tensor]:
-    """`loss` to minimise and `cost` to watch (loss with true bits), `bpp`, `psnr`: means over B."""
-    true_bits, noisy_bits, decoded = rate_and_planes(model, batch, quality)
-    pixels = batch.y[0].numel()
-    error = distortion(batch, decoded, quality)
+def values(model: D4Codec, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    """The `loss` to minimise; `cost` (loss with true bits), `bpp` and `psnr` to watch.
+
+    Args:
+        model: the network.
+        batch: uint8 luma [B, S, S] and chroma [B, S/2, S/2] twice.
+        generator: of the random qualities.
+    """
+    planes = PlaneBatch(*(p[:, None] / 255 - 0.5 for p in batch))
+    quality = qualities(len(planes.y), generator).to(planes.y.device)
+    true_bits, noisy_bits, decoded = rate_and_planes(model, planes, quality)
+    pixels = planes.y[0].numel()
+    error = distortion(planes, decoded, quality)
     typical = 0.08 * torch.exp2(5.5 * quality / 100)
     relative = error / (_LAMBDA * step(quality) ** 2)
     cost = (true_bits / pixels + relative) / typical
-    # The same number twice would train the scales twice: each half has its own gradient.
+    # Each half of the rate has its own gradient: of the scales, and of everything before them.
     learn = ((true_bits + noisy_bits) / pixels + relative) / typical
     return {"loss": learn.mean(), "cost": cost.mean().detach(),
             "bpp": (true_bits / pixels).mean().detach(),

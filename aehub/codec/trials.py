@@ -1,0 +1,79 @@
+"""Encodes a clip until its size fits, and keeps the file that fits best."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Generator
+from types import TracebackType
+from typing import BinaryIO, cast
+
+from aehub.clips import Clip
+from aehub.clips.frames import ClipInfo
+from aehub.codec.compress import Tally
+from aehub.codec.target import Trial, first_guess, search
+from aehub.results import Step
+
+# What is tried stays in memory up to this size.
+_SPOOL = 32 * 1024 * 1024
+
+Encode = Callable[[Clip, BinaryIO, float], Generator[Step, None, Tally]]
+
+
+class Trials:
+    """At most four encodes of one clip; a context manager that forgets their files.
+
+    Args:
+        opened: opens the clip, once for each encode.
+        encode: writes a clip to a stream at a quality, yielding as it goes.
+        size: bytes of the whole file at most, or None.
+        kbps: else its average rate without audio at most.
+    """
+
+    def __init__(self, opened: Callable[[], Clip], encode: Encode, size: int | None,
+                 kbps: float | None) -> None:
+        self._opened, self._encode, self._size, self._kbps = opened, encode, size, kbps
+        self._files: dict[float, tuple[BinaryIO, ClipInfo, Tally]] = {}
+
+    def run(self) -> Generator[Step, None, tuple[BinaryIO, ClipInfo, Tally, float]]:
+        """Yield the steps of every encode; return (file, facts, tally, quality) of the best.
+
+        Raises:
+            InputError: even the smallest file is larger; the sentence says how large it is.
+        """
+        with self._opened() as clip:
+            seconds = float((clip.info.n_frames or 100) / clip.info.fps)
+            pixels = clip.info.width * clip.info.height * (clip.info.n_frames or 100)
+        trials: list[Trial] = []
+        quality: float | None = first_guess(self._target(seconds), pixels)
+        chosen: Trial | None = None
+        while chosen is None:
+            assert quality is not None
+            trial, seconds = yield from self._try(quality)
+            trials.append(trial)
+            chosen, quality = search(self._target(seconds, trial), trials)
+        file, info, tally = self._files[chosen.quality]
+        file.seek(0)
+        return file, info, tally, chosen.quality
+
+    def _target(self, seconds: float, trial: Trial | None = None) -> int:
+        if self._size is not None:
+            return self._size
+        assert self._kbps is not None
+        return int(self._kbps * 125 * seconds) + (trial.other if trial else 0)
+
+    def _try(self, quality: float) -> Generator[Step, None, tuple[Trial, float]]:
+        file = cast(BinaryIO, tempfile.SpooledTemporaryFile(_SPOOL))
+        with self._opened() as clip:
+            self._files[quality] = file, clip.info, Tally()
+            tally = yield from self._encode(clip, file, quality)
+            self._files[quality] = file, clip.info, tally
+        other = tally.audio_bytes
+        return Trial(quality, tally.bytes - other, other), tally.seconds
+
+    def __enter__(self) -> Trials:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        for file, _, _ in self._files.values():
+            file.close()

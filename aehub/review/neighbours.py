@@ -1,0 +1,129 @@
+"""The codecs of the world at the same number of bytes, found by a few encodes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import av
+
+from aehub.api import Step
+from aehub.compare import Source, parse_codecs
+from aehub.compare.pictures import crop
+from aehub.compare.rivals import Rival
+from aehub.errors import InputError
+from aehub.metrics import Distortion
+
+CODECS = "x264-medium,svtav1-6"
+_ENCODES = 5
+_CLOSE = 0.03
+# Quality numbers that exist, a middle one to begin with, and how many halve the size.
+_RANGE = {"libx264": (0.0, 51.0, 28.0, 6.0), "libsvtav1": (1.0, 63.0, 40.0, 8.0)}
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A rival on the same frames, as near to the same bytes as its settings reach.
+
+    Attributes:
+        codec: e.g. "x264-medium".
+        crf: its constant rate factor.
+        bytes: of the bare stream, without container and sound.
+        psnr: (6Y + U + V)/8 in dB over the clip.
+        ms_ssim: of luma; None for small pictures.
+        seconds: of all encodes that were tried.
+        encodes: how many those were.
+    """
+
+    codec: str
+    crf: float
+    bytes: int
+    psnr: float
+    ms_ssim: float | None
+    seconds: float
+    encodes: int
+
+
+@dataclass(frozen=True)
+class _Trial:
+    crf: float
+    bytes: int
+    packets: list[av.Packet]
+
+
+def iter_neighbours(
+    source: Source, n_bytes: int, codecs: str = CODECS
+) -> Generator[Step, None, list[Neighbour]]:
+    """Encode with each rival at about `n_bytes`; yields (encodes done, encodes at most).
+
+    Args:
+        source: the frames that were compressed.
+        n_bytes: what the rivals may use, without sound.
+        codecs: names between commas; video codecs only.
+
+    Raises:
+        InputError: a codec is unknown, or no video codec with a known range of qualities.
+    """
+    rivals = parse_codecs(codecs)
+    found = []
+    for number, rival in enumerate(rivals):
+        if not isinstance(rival, Rival) or rival.encoder not in _RANGE:
+            raise InputError(f"{rival.name} cannot be searched; name x264 or svtav1 codecs.")
+        began = time.perf_counter()
+        trials: list[_Trial] = []
+        crf: float | None = _RANGE[rival.encoder][2]
+        while crf is not None:
+            packets: list[av.Packet] = []
+            # Packet by packet, so that whoever closes this waits for one frame and no more.
+            for packet in rival.packets(source.frames, source.info, crf):
+                packets.append(packet)
+                yield Step(number * _ENCODES + len(trials), len(rivals) * _ENCODES)
+            trials.append(_Trial(crf, sum(packet.size for packet in packets), packets))
+            crf = _following(trials, n_bytes, *_RANGE[rival.encoder])
+        best = nearest(trials, n_bytes)
+        judged = yield from _judge(rival, source, best.packets, number, len(rivals))
+        found.append(Neighbour(rival.name, best.crf, best.bytes, judged.psnr, judged.ms_ssim,
+                               round(time.perf_counter() - began, 3), len(trials)))
+    return found
+
+
+def nearest(trials: Sequence[_Trial], n_bytes: int) -> _Trial:
+    """The largest trial that does not exceed the bytes by more than 3 %, else the smallest."""
+    fitting = [trial for trial in trials if trial.bytes <= n_bytes * (1 + _CLOSE)]
+    if not fitting:
+        return min(trials, key=lambda trial: trial.bytes)
+    return max(fitting, key=lambda trial: trial.bytes)
+
+
+def _following(
+    trials: list[_Trial], n_bytes: int, low: float, high: float, middle: float, halving: float
+) -> float | None:
+    """The next quality to try: a secant on the logarithm of the size; None to stop."""
+    def miss(trial: _Trial) -> float:
+        return math.log2(max(1, trial.bytes) / n_bytes)
+
+    near, *others = sorted(trials, key=lambda trial: abs(miss(trial)))
+    if abs(miss(near)) < math.log2(1 + _CLOSE) or len(trials) >= _ENCODES:
+        return None
+    if others:
+        octaves = miss(others[0]) - miss(near)
+        if octaves and (near.crf - others[0].crf) / octaves > 0:
+            halving = (near.crf - others[0].crf) / octaves
+    following = min(high, max(low, float(round(near.crf + miss(near) * halving))))
+    if following in [trial.crf for trial in trials]:
+        following = min(high, max(low, following + (1 if miss(near) > 0 else -1)))
+    return None if following in [trial.crf for trial in trials] else following
+
+
+def _judge(
+    rival: Rival, source: Source, packets: list[av.Packet], number: int, rivals: int
+) -> Generator[Step, None, Distortion]:
+    distortion = Distortion()
+    size = source.frames[0].size
+    for before, after in zip(source.frames, crop(rival.decode(packets), size), strict=True):
+        distortion.add(before, after)
+        yield Step((number + 1) * _ENCODES - 1, rivals * _ENCODES)
+    return distortion
+

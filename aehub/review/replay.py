@@ -1,0 +1,178 @@
+"""What came back: the file decoded, measured frame by frame, and laid beside its original.
+
+The comparison is one video with the original above the reconstruction, so that a player that
+draws both halves cannot show them out of step.
+
+    rows 0 .. H-1           original
+    rows H .. half-1        its last row again: room for the video codec's filters
+    rows half .. half+H-1   reconstruction
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+
+from aehub.api import Step
+from aehub.clips import ClipInfo, Frame, Planes, open_clip, open_writer
+from aehub.codec.decompress import check_model, clip_info, decode_frames
+from aehub.container import Reader, open_reader
+from aehub.errors import AEHubError
+from aehub.hub import load
+from aehub.metrics import Distortion
+
+_MACROBLOCK = 16
+_SPOOL = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A decoded file beside its original.
+
+    Attributes:
+        width: of one half, in pixels.
+        height: of one half, in pixels.
+        half: first row of the reconstruction in the stacked video.
+        fps: nominal frames per second.
+        times: when each frame is shown, in seconds.
+        seconds: duration.
+        has_sound: whether the videos carry sound.
+        psnr: (6Y + U + V)/8 in dB over the clip.
+        ms_ssim: of luma; None below 176 pixels on the short side.
+        frame_psnrs: `psnr` of every frame.
+        groups: (first frame, frames, bytes) of every group of frames coded together.
+    """
+
+    width: int
+    height: int
+    half: int
+    fps: float
+    times: tuple[float, ...]
+    seconds: float
+    has_sound: bool
+    psnr: float
+    ms_ssim: float | None
+    frame_psnrs: tuple[float, ...]
+    groups: tuple[tuple[int, int, int], ...]
+
+
+def iter_replay(
+    original: Path, compressed: Path, stacked: Path, decoded: Path, *, device: str = "auto"
+) -> Generator[Step, None, Replay]:
+    """Decode a file, measure it against its original and write both videos.
+
+    Args:
+        original: the clip that was compressed, losslessly.
+        compressed: its `.aev` file.
+        stacked: mp4 to write, original above reconstruction, near-lossless.
+        decoded: mp4 to write, the reconstruction alone.
+        device: as `aehub.load`.
+
+    Raises:
+        FormatError: the file is not one, or not of this clip.
+    """
+    distortion, times = Distortion(), []
+    with ExitStack() as stack:
+        clip = stack.enter_context(open_clip(original))
+        reader = stack.enter_context(open_reader(compressed))
+        model = load(reader.head.model, device=device)
+        check_model(reader.head, model)
+        facts = clip_info(reader.head, reader.frame_count)
+        half = stacked_half(facts.height)
+        tall = replace(facts, height=half + facts.height)
+        one, two = (stack.enter_context(_sound(reader)) for _ in range(2))
+        above = stack.enter_context(open_writer(stacked, info=tall, audio=one.track))
+        alone = stack.enter_context(open_writer(decoded, info=facts, audio=two.track))
+        total = reader.frame_count or 0
+        for source, result in _pairs(iter(clip), decode_frames(reader, model)):
+            distortion.add(source.planes, result.planes)
+            above.write(Frame(stack_planes(source.planes, result.planes, half), result.time))
+            alone.write(result)
+            times.append(float(result.time * facts.time_base))
+            yield Step(len(times), max(total, len(times)))
+        groups = tuple(_groups(reader))
+        has_sound = one.track is not None
+    return _summary(facts, half, times, has_sound, distortion, groups)
+
+
+def stacked_half(height: int) -> int:
+    """First row of the reconstruction: past the original, on a macroblock of its own."""
+    return -(-(height + _MACROBLOCK // 2) // _MACROBLOCK) * _MACROBLOCK
+
+
+def stack_planes(above: Planes, below: Planes, half: int) -> Planes:
+    """Two pictures of one size -> one, `below` starting at row `half`."""
+    rows = (half, half // 2, half // 2)
+    return Planes(*(
+        np.concatenate([np.pad(a, ((0, start - len(a)), (0, 0)), mode="edge"), b])
+        for a, b, start in zip(above, below, rows, strict=True)
+    ))
+
+
+class _Sound:
+    """A file's sound track, `None` where there is none, as a stream of its own."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._file = tempfile.SpooledTemporaryFile(_SPOOL)
+        for piece in reader.audio_pieces():
+            self._file.write(piece)
+        self.track = cast(IO[bytes], self._file) if self._file.tell() else None
+        self._file.seek(0)
+
+    def __enter__(self) -> _Sound:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _sound(reader: Reader) -> _Sound:
+    return _Sound(reader)
+
+
+def _pairs(
+    originals: Iterator[Frame], results: Iterator[Frame]
+) -> Iterator[tuple[Frame, Frame]]:
+    for result in results:
+        source = next(originals, None)
+        if source is None:
+            raise AEHubError("the file has more frames than its original; compress it again.")
+        yield source, result
+    if next(originals, None) is not None:
+        raise AEHubError("the file has fewer frames than its original; compress it again.")
+
+
+def _groups(reader: Reader) -> Iterator[tuple[int, int, int]]:
+    first = 0
+    for number, entry in enumerate(reader.index or ()):
+        yield first, entry.n_frames, len(reader.group_at(number).payload)
+        first += entry.n_frames
+
+
+def _summary(
+    facts: ClipInfo,
+    half: int,
+    times: list[float],
+    has_sound: bool,
+    distortion: Distortion,
+    groups: tuple[tuple[int, int, int], ...],
+) -> Replay:
+    return Replay(
+        width=facts.width,
+        height=facts.height,
+        half=half,
+        fps=float(facts.fps),
+        times=tuple(round(time, 6) for time in times),
+        seconds=round(times[-1] + float(1 / facts.fps), 6),
+        has_sound=has_sound,
+        psnr=distortion.psnr,
+        ms_ssim=distortion.ms_ssim,
+        frame_psnrs=tuple(round(value, 3) for value in distortion.frame_psnrs),
+        groups=groups,
+    )

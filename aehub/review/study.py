@@ -1,0 +1,165 @@
+"""The whole of it: a clip prepared, compressed, replayed and set beside its neighbours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from aehub.api import iter_compress
+from aehub.clips import Trim
+from aehub.compare.measurement import load as load_source
+from aehub.config import Limits
+from aehub.errors import LimitError
+from aehub.results import Compressed
+from aehub.review.neighbours import Neighbour, iter_neighbours
+from aehub.review.replay import Replay, iter_replay
+from aehub.review.working import iter_prepare
+
+STAGES = ("prepare", "compress", "replay", "neighbours")
+_Result = TypeVar("_Result")
+
+
+class Stage(NamedTuple):
+    """How far a study is: one of `STAGES`, steps done in it, steps in all (0 if unknown)."""
+
+    name: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """A compression laid open.
+
+    Attributes:
+        source_bytes: size of the file that was given.
+        trimmed: whether only a part of it was used.
+        prepared: the working copy: what the model saw, without loss.
+        stacked: mp4 with the original above the reconstruction; see `Replay.half`.
+        decoded: mp4 of the reconstruction.
+        compressed: the file that was made; its `ratio` is None for a trimmed clip.
+        replay: what came back, measured.
+        neighbours: rivals at the same bytes; empty if not asked for.
+        seconds: time each stage took.
+        notes: what was changed on the way in, or left out.
+    """
+
+    source_bytes: int
+    trimmed: bool
+    prepared: Path
+    stacked: Path
+    decoded: Path
+    compressed: Compressed
+    replay: Replay
+    neighbours: tuple[Neighbour, ...]
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers, with stable keys; files are named, not placed."""
+        facts = self.compressed.to_json()
+        facts.update(
+            path=Path(str(facts["path"])).name,
+            source_bytes=self.source_bytes,
+            ratio=None if self.trimmed else round(self.source_bytes / facts["bytes"], 3),
+            psnr=round(self.replay.psnr, 3),
+            ms_ssim=None if self.replay.ms_ssim is None else round(self.replay.ms_ssim, 6),
+            elapsed=round(sum(self.seconds.values()), 3),
+            stages={name: round(value, 3) for name, value in self.seconds.items()},
+            neighbours=[asdict(neighbour) for neighbour in self.neighbours],
+            notes=list(self.notes),
+        )
+        return facts
+
+
+def iter_study(
+    source: str | Path,
+    folder: Path,
+    *,
+    model: str = "d4-codec",
+    quality: float = 50,
+    target_size: int | None = None,
+    longest: int | None = 640,
+    trim: str | None = None,
+    neighbours: bool = True,
+    limits: Limits | None = None,
+    device: str = "auto",
+) -> Generator[Stage, None, Study]:
+    """Compress a clip and gather everything a person may want to see of it.
+
+    Args:
+        source: path of a clip; its name names the results.
+        folder: where the results go; it must exist.
+        model: as `aehub.load`.
+        quality: 0 to 100.
+        target_size: bytes of the file at most, instead of a quality.
+        longest: most pixels along the longer side; None keeps the size.
+        trim: "A:B" in seconds, or frames with a trailing f.
+        neighbours: also encode with x264 and AV1 at the same bytes.
+        limits: the largest clip to accept.
+        device: as `aehub.load`.
+
+    Raises:
+        InputError: the clip or an argument cannot be used.
+        LimitError: the clip is larger than `limits`.
+    """
+    source = Path(source)
+    part = Trim.parse(trim) if trim else None
+    prepared = folder / f"{source.stem}.original.mkv"
+    stacked, decoded = folder / "stacked.mp4", folder / f"{source.stem}.aehub.mp4"
+    packed = folder / f"{source.stem}.aev"
+    seconds: dict[str, float] = {}
+
+    info = yield from _timed(
+        "prepare", iter_prepare(source, prepared, longest=longest, trim=part, limits=limits),
+        seconds)
+    result = yield from _timed(
+        "compress", iter_compress(prepared, packed, model=model, quality=quality,
+                                  target_size=target_size, measure=False, force=True,
+                                  device=device), seconds)
+    replay = yield from _timed(
+        "replay", iter_replay(prepared, packed, stacked, decoded, device=device), seconds)
+    beside: list[Neighbour] = []
+    notes = list(info.notes)
+    if neighbours:
+        try:
+            frames = load_source(prepared)
+        except LimitError:
+            notes.append("x264 and AV1 were left out, for the clip is too large for them here.")
+        else:
+            pictures = result.bytes - result.audio_bytes
+            beside = yield from _timed(
+                "neighbours", iter_neighbours(frames, pictures), seconds)
+    return Study(
+        source_bytes=source.stat().st_size, trimmed=part is not None, prepared=prepared,
+        stacked=stacked, decoded=decoded, compressed=result, replay=replay,
+        neighbours=tuple(beside), seconds=seconds, notes=tuple(notes))
+
+
+def _timed(
+    name: str, job: Generator[tuple[int, int], None, _Result], seconds: dict[str, float]
+) -> Generator[Stage, None, _Result]:
+    """Run one stage, naming its steps and taking its time."""
+    began = time.monotonic()
+    yield Stage(name, 0, 0)
+    result = yield from _named(name, job)
+    seconds[name] = time.monotonic() - began
+    return result
+
+
+def _named(
+    name: str, job: Generator[tuple[int, int], None, _Result]
+) -> Generator[Stage, None, _Result]:
+    try:
+        while True:
+            done, total = next(job)
+            yield Stage(name, done, total)
+    except StopIteration as end:
+        result: _Result = end.value
+        return result
+    finally:
+        job.close()
+

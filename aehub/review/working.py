@@ -1,0 +1,104 @@
+"""The working copy: trimmed, brought to a working size, lossless; what the model gets to see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from aehub.clips import ClipInfo, Frame, Planes, Trim, open_clip, open_writer
+from aehub.config import Limits
+from aehub.errors import InputError
+
+SMALLEST_SIDE = 16
+
+
+def fit(
+    width: int, height: int, longest: int | None, pixel_aspect: Fraction = Fraction(1)
+) -> tuple[int, int]:
+    """The size at which a clip is worked on: never enlarged, square pixels.
+
+    Args:
+        width: shown width in samples.
+        height: shown height in samples.
+        longest: most pixels along the longer side; None keeps the size.
+        pixel_aspect: width of a pixel over its height.
+
+    Returns:
+        (width, height); sides that change become even.
+
+    Example:
+        >>> fit(1920, 1080, 640)
+        (640, 360)
+    """
+    wide, high = width * min(Fraction(1), pixel_aspect), height / max(Fraction(1), pixel_aspect)
+    scale = Fraction(1) if longest is None else min(Fraction(1), longest / max(wide, high))
+    if scale == 1 and pixel_aspect == 1:
+        return width, height
+    even = (max(SMALLEST_SIDE, 2 * round(side * scale / 2)) for side in (wide, high))
+    return next(even), next(even)
+
+
+def iter_prepare(
+    source: str | Path,
+    output: Path,
+    *,
+    longest: int | None = None,
+    trim: Trim | None = None,
+    limits: Limits | None = None,
+) -> Generator[tuple[int, int], None, ClipInfo]:
+    """Write the working copy of a clip, sound included; yields (frames done, frames expected).
+
+    Args:
+        source: path of a clip.
+        output: path of an `.mkv` to write; every sample is kept.
+        longest: see `fit`.
+        trim: the part that is wanted.
+        limits: the largest clip to accept.
+
+    Returns:
+        What the copy is; its notes say what was changed on the way.
+
+    Raises:
+        InputError: the source cannot be read.
+        LimitError: it is larger than `limits`.
+    """
+    with ExitStack() as stack:
+        clip = stack.enter_context(open_clip(source, trim=trim, limits=limits or Limits()))
+        given = clip.info
+        width, height = fit(given.width, given.height, longest, given.pixel_aspect)
+        if min(width, height) < 1:
+            raise InputError(f"the clip is {given.width}x{given.height}; nothing is left of it.")
+        resize = _resizer((given.width, given.height), (width, height))
+        info = replace(given, width=width, height=height, pixel_aspect=Fraction(1))
+        sound = stack.enter_context(clip.audio.open()) if clip.audio is not None else None
+        writer = stack.enter_context(open_writer(output, info=info, audio=sound))
+        done = 0
+        for frame in clip:
+            writer.write(Frame(resize(frame.planes), frame.time))
+            done += 1
+            yield done, max(done, given.n_frames or 0)
+        notes = clip.info.notes
+        if (width, height) != (given.width, given.height):
+            notes += (f"The clip was brought from {given.width}x{given.height} to "
+                      f"{width}x{height}.",)
+    return replace(info, n_frames=done, notes=notes)
+
+
+def _resizer(before: tuple[int, int], after: tuple[int, int]) -> Callable[[Planes], Planes]:
+    """A function that brings planes to a size, each plane by itself: no colour is converted."""
+    if before == after:
+        return lambda planes: planes
+    half = -(-after[0] // 2), -(-after[1] // 2)
+    return lambda planes: Planes(*(_plane(p, s) for p, s in zip(planes, (after, half, half))))
+
+
+def _plane(samples: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """One plane, uint8 [h, w] -> [size[1], size[0]]; swscale widens the filter going down."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(samples), format="gray")
+    return frame.reformat(*size, interpolation="BICUBIC").to_ndarray()

@@ -1,0 +1,33 @@
+"""One readable file per model of the zoo: what is trained, on what, towards what.
+
+A recipe is a module with
+
+    NAME, LEARNING_RATE          of the model, and of Adam at its peak
+    Options                      dataclass of numbers that `--set name=value` may change
+    build(options)               the untrained model
+    open_material(data, cache, options, progress)    training data; `.batches(first, seed, held_out)`
+    groups(model)                parameters by factor on the learning rate
+    values(model, batch, generator)                  `loss`, and `cost` and others to watch
+    FIT_STEPS, fitted(model)     optional: parameters fitted before step 0
+    export(model, material, folder)                  write the model folder
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from aehub.errors import InputError
+
+RECIPES = {"d4-codec": "d4_codec"}
+
+
+def find(name: str) -> ModuleType:
+    """The recipe of a model.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in RECIPES:
+        raise InputError(f"there is no recipe {name!r}; known are: {', '.join(RECIPES)}.")
+    return import_module(f"{__name__}.{RECIPES[name]}")

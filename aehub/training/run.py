@@ -1,0 +1,102 @@
+"""A training run from the outside: recipe, data, budget and folder in, a model folder out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from aehub.errors import InputError
+from aehub.training import recipes
+from aehub.training.trainer import Budget, Trainer
+
+SEED = 0
+MODEL_FOLDER = "model"
+
+
+def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = None,
+          steps: int | None = None, resume: bool = False, device: str = "auto",
+          options: Mapping[str, str] | None = None,
+          progress: Callable[[int, int], None] | None = None) -> Path:
+    """Train a model of the zoo.
+
+    Under `torchrun` every process trains on its own crops and gradients are averaged.
+
+    Args:
+        recipe: name of the model, e.g. "d4-codec".
+        data: folder of clips and pictures.
+        out: folder of the run; the finished model goes to `out/model`.
+        minutes: stop after this much training time in all.
+        steps: stop after this many steps in all.
+        resume: go on from the last checkpoint in `out`.
+        device: "cpu", "cuda" or "auto".
+        options: fields of the recipe's `Options` as text, e.g. {"batch": "4"}.
+        progress: called as `progress(done, total)` in steps, or in seconds with `minutes`.
+
+    Returns:
+        The folder of the model.
+
+    Raises:
+        InputError: an argument cannot be used, or there is no training data.
+    """
+    module = recipes.find(recipe)
+    chosen = parse_options(module.Options(), options or {})
+    if data is None or not data.is_dir():
+        raise InputError(f"the training data is {data}; name a folder of clips with --data.")
+    if minutes is None and steps is None:
+        raise InputError("no budget is given; say --minutes or --steps.")
+    with _processes(device) as (where, leader):
+        material = module.open_material(data, out / "frames", chosen, leader)
+        torch.manual_seed(SEED)
+        trainer = Trainer(module, module.build(chosen), material, out,
+                          Budget(steps, minutes), where, SEED)
+        if resume:
+            trainer.resume()
+        for report in trainer.run():
+            if progress is not None and minutes is not None:
+                progress(int(report["seconds"]), int(minutes * 60))
+            elif progress is not None and steps is not None:
+                progress(int(report["step"]), steps)
+        if leader:
+            trainer.load_best()
+            module.export(trainer.model, material, out / MODEL_FOLDER)
+    return out / MODEL_FOLDER
+
+
+def parse_options(defaults: Any, given: Mapping[str, str]) -> Any:
+    """A copy of the dataclass `defaults` with the given fields, each in its default's type.
+
+    Raises:
+        InputError: a name or a number is not possible.
+    """
+    known = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)}
+    values = {}
+    for name, text in given.items():
+        if name not in known:
+            raise InputError(f"there is no option {name!r}; known are: {', '.join(known)}.")
+        try:
+            values[name] = known[name](text)
+        except ValueError as err:
+            raise InputError(f"{name} is {text!r}; give a number.") from err
+    return replace(defaults, **values)
+
+
+@contextmanager
+def _processes(device: str) -> Iterator[tuple[torch.device, bool]]:
+    """(device of this process, whether it leads); joins the others that `torchrun` started."""
+    cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield torch.device("cuda" if cuda else "cpu"), True
+        return
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        local = int(os.environ["LOCAL_RANK"])
+        yield torch.device("cuda", local) if cuda else torch.device("cpu"), dist.get_rank() == 0
+    finally:
+        dist.destroy_process_group()

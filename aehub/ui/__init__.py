@@ -1,0 +1,20 @@
+"""The page: a browser's way to the public functions. `build` makes it, `serve` runs it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aehub.ui.page import build
+    from aehub.ui.server import serve
+
+__all__ = ["build", "serve"]
+
+_HOMES = {"build": "page", "serve": "server"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,62 @@
+"""The border to the browser: errors become sentences, model work goes to a GPU if one is lent."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import gradio as gr
+
+from aehub.errors import AEHubError
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+GPU_SECONDS = 120
+
+
+def told(handler: _Function) -> _Function:
+    """Turn every error meant for the user into one sentence on the page; no traceback is printed.
+
+    Works for functions and for generators; anything else stays a generic error of the page.
+    """
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            try:
+                yield from handler(*args, **kwargs)
+            except AEHubError as error:
+                raise _shown(error) from error
+
+        return generator  # type: ignore[return-value]
+
+    @functools.wraps(handler)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except AEHubError as error:
+            raise _shown(error) from error
+
+    return function  # type: ignore[return-value]
+
+
+def _shown(error: AEHubError) -> gr.Error:
+    text = sentence(error)
+    return gr.Error(text, title="That did not work", duration=12, print_exception=False)
+
+
+def sentence(error: AEHubError) -> str:
+    """What the visitor reads; every sentence begins with a capital."""
+    text = str(error)
+    return text[:1].upper() + text[1:]
+
+
+def gpu(handler: _Function) -> _Function:
+    """Borrow a GPU for a handler on ZeroGPU Spaces; everywhere else, the handler itself."""
+    try:
+        import spaces
+    except ImportError:
+        return handler
+    lent: _Function = spaces.GPU(duration=GPU_SECONDS)(handler)
+    return lent

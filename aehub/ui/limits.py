@@ -1,0 +1,72 @@
+"""What one visitor may ask of this machine, by environment variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aehub.config import Limits
+from aehub.errors import InputError
+
+
+@dataclass(frozen=True)
+class PageLimits:
+    """Limits of the page; each has an `AEHUB_*` variable.
+
+    Attributes:
+        seconds: of a clip after trimming (`AEHUB_MAX_SECONDS`).
+        pixels: of one picture (`AEHUB_MAX_PIXELS`).
+        upload_mb: of one upload, in MB (`AEHUB_MAX_UPLOAD_MB`).
+        queue: jobs that may wait (`AEHUB_MAX_QUEUE`).
+        keep_minutes: how long files stay on the server (`AEHUB_KEEP_MINUTES`).
+    """
+
+    seconds: float = 20
+    pixels: int = 4096 * 2304
+    upload_mb: int = 200
+    queue: int = 16
+    keep_minutes: int = 60
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> PageLimits:
+        """Take the limits from `environ` (default: the process environment).
+
+        Raises:
+            InputError: a variable is not a number above zero.
+        """
+        environ = os.environ if environ is None else environ
+        general = Limits.from_env(environ)
+        return cls(
+            seconds=general.max_seconds or cls.seconds,
+            pixels=general.max_pixels if environ.get("AEHUB_MAX_PIXELS") else cls.pixels,
+            upload_mb=_whole(environ, "AEHUB_MAX_UPLOAD_MB", cls.upload_mb),
+            queue=_whole(environ, "AEHUB_MAX_QUEUE", cls.queue),
+            keep_minutes=_whole(environ, "AEHUB_KEEP_MINUTES", cls.keep_minutes),
+        )
+
+    @property
+    def clip(self) -> Limits:
+        """What holds for a clip that is to be compressed."""
+        return Limits(max_pixels=self.pixels, max_seconds=self.seconds)
+
+    @property
+    def picture(self) -> Limits:
+        """What holds for a clip that may still be trimmed."""
+        return Limits(max_pixels=self.pixels)
+
+    @property
+    def sentence(self) -> str:
+        """The limits in words."""
+        return (f"At most {self.seconds:g} s of a clip, {self.pixels / 1e6:.1f} megapixels a frame, "
+                f"{self.upload_mb} MB an upload. Files are deleted after {self.keep_minutes} "
+                "minutes.")
+
+
+def _whole(environ: Mapping[str, str], name: str, usual: int) -> int:
+    text = environ.get(name, "").strip()
+    if not text:
+        return usual
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"{name} is {text!r}; give a whole number above zero, or unset it.")
+    return int(text)

@@ -1,0 +1,89 @@
+"""How fast this machine is, learnt from a small trial first and from every job after it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from aehub.review import Study, iter_study
+
+_TRIAL_SHAPE = (8, 144, 192, 3)
+# A new measurement counts this much: machines change their pace, single jobs lie.
+_WEIGHT = 0.5
+
+
+class Pace:
+    """Seconds per million pixels of every stage; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._rates: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._trial = threading.Lock()
+
+    def note(self, study: Study) -> None:
+        """Learn from a finished job."""
+        replay = study.replay
+        megapixels = replay.width * replay.height * len(replay.times) / 1e6
+        with self._lock:
+            for stage, seconds in study.seconds.items():
+                rate = seconds / megapixels
+                before = self._rates.get(stage, rate)
+                self._rates[stage] = before + _WEIGHT * (rate - before)
+
+    def forecast(self, pixels: float, *, neighbours: bool) -> float:
+        """Seconds that a job of so many pixels in all frames will take."""
+        self._measure_once()
+        with self._lock:
+            stages = [name for name in self._rates if neighbours or name != "neighbours"]
+            return sum(self._rates[name] for name in stages) * pixels / 1e6
+
+    def _measure_once(self) -> None:
+        """One tiny job; the first pays for loading the model, so it does not count."""
+        with self._trial:
+            if self._rates:
+                return
+            for _ in range(2):
+                study = _tiny_study()
+                self._rates.clear()
+                self.note(study)
+
+
+def _tiny_study() -> Study:
+    from aehub.clips import open_clip, open_writer
+
+    pictures = np.random.default_rng(0).integers(90, 160, _TRIAL_SHAPE, dtype=np.uint8)
+    with TemporaryDirectory() as name:
+        source = Path(name, "trial.mkv")
+        with open_clip(pictures) as clip, open_writer(source, info=clip.info) as writer:
+            for frame in clip:
+                writer.write(frame)
+        job = iter_study(source, Path(name))
+        while True:
+            try:
+                next(job)
+            except StopIteration as end:
+                study: Study = end.value
+                return study
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds in words, as roughly as a forecast is."""
+    if seconds < 1.5:
+        return "about a second"
+    if seconds < 90:
+        return f"about {_rough(seconds)} s"
+    return f"about {round(seconds / 60)} min"
+
+
+def _rough(seconds: float) -> int:
+    return round(seconds) if seconds < 10 else 5 * round(seconds / 5)
+
+
+def time_left(began: float, done: float) -> float | None:
+    """Seconds left at the pace so far; None while too little is known."""
+    took = time.monotonic() - began
+    return took * (1 - done) / done if done > 0.04 and took > 0.5 else None

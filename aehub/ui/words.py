@@ -1,0 +1,56 @@
+"""Numbers and pieces of HTML for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from html import escape
+
+
+def bytes_text(count: float) -> str:
+    """Bytes for people: "999 bytes", "12.3 kB", "4.5 MB"; 1 kB is 1000 bytes."""
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    for unit in ("kB", "MB"):
+        count /= 1000
+        if count < 999.95:
+            return f"{count:.0f} {unit}" if count >= 100 else f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} GB"
+
+
+def rate_text(fps: Fraction | float | str) -> str:
+    """Frames per second: "25", "29.97"."""
+    return f"{float(Fraction(fps)):.2f}".rstrip("0").rstrip(".")
+
+
+def seconds_text(seconds: float) -> str:
+    """"4.2 s", "1:05 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str, mark: int = -1) -> str:
+    """An HTML table whose first column heads its rows; row `mark` stands out."""
+    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = ""
+    for number, (first, *cells) in enumerate(rows):
+        kind = ' class="mark"' if number == mark else ""
+        rest = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        body += f'<tr{kind}><th scope="row">{escape(first)}</th>{rest}</tr>'
+    return (f'<div class="ae-table"><table><caption>{escape(caption)}</caption>'
+            f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>")
+
+
+def tiles(pairs: Iterable[tuple[str, str, str]]) -> str:
+    """Big numbers: (label, value, note) each."""
+    body = "".join(
+        f'<div class="ae-tile"><dt>{escape(label)}</dt><dd>{escape(value)}'
+        f'<small>{escape(note)}</small></dd></div>' for label, value, note in pairs)
+    return f'<dl class="ae-tiles">{body}</dl>'
+
+
+def notes(sentences: Iterable[str]) -> str:
+    """A short list of remarks; nothing if there are none."""
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'<ul class="ae-notes">{items}</ul>' if items else ""
