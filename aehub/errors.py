@@ -2,7 +2,7 @@
 
     AEHubError
     ├── InputError (ValueError)      the clip, picture or argument given cannot be used
-    │   └── LimitError               it is too large, too long or too many; the message names the limit
+    │   └── LimitError               it is too large or too long; the message names the limit
     ├── FormatError (ValueError)     the .aev file is not one, is newer, damaged or cut off
     │   └── DamagedError             some groups are lost; the intact ones were given back first
     ├── ModelError                   a model cannot be used

@@ -1,4 +1,4 @@
-"""What a `.aev` file says about itself, and whether it is whole. Loads no network, needs no torch."""
+"""What a `.aev` file says about itself, and whether it is whole. Needs no torch."""
 
 from __future__ import annotations
 

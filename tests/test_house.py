@@ -29,9 +29,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 HEIGHTS = {
     "errors": 0, "config": 0,
     "models": 1, "container": 1, "entropy": 1, "clips": 1,
+    "output": 1, "results": 1, "inspection": 2, "archive": 2,
     "codec": 2, "edit": 2, "animate": 2, "metrics": 2, "hub": 2,
     "api": 3, "compare": 3, "aehub": 3,
-    "training": 4,
+    "training": 4, "review": 4,
     "ui": 5, "cli": 5,
     "__main__": 6, "app": 6,
 }

@@ -8,6 +8,7 @@ from aehub import __version__
 from aehub.cli.compare import compare
 from aehub.cli.files import compress, decompress
 from aehub.cli.guard import GuardedGroup
+from aehub.cli.serve import serve
 from aehub.cli.show import info, models, verify
 from aehub.cli.train import train
 
@@ -21,5 +22,5 @@ def main() -> None:
     """
 
 
-for command in (compress, decompress, info, verify, compare, models, train):
+for command in (compress, decompress, info, verify, compare, models, train, serve):
     main.add_command(command)

@@ -86,6 +86,7 @@ def decompress(file: str, output: str | None, force: bool) -> None:
         result = aehub.decompress(
             source(file), sink(output, unlike=file), force=force, progress=progress
         )
+    assert isinstance(result, aehub.Decompressed)
     _note(result.notes)
     click.echo(
         f"{_shown(output)}: {result.frames} frames of {result.width}x{result.height} "

@@ -51,7 +51,8 @@ def verify(file: str) -> None:
     for problem in report.problems:
         click.echo(problem)
     click.echo(
-        f"aehub: {name} is damaged: {len(report.problems)} problems, {report.n_groups} groups found.",
+        f"aehub: {name} is damaged: {len(report.problems)} problems, "
+        f"{report.n_groups} groups found.",
         err=True,
     )
     raise click.exceptions.Exit(FAILED)

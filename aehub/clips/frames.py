@@ -26,7 +26,7 @@ class Planes(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A picture and when it is shown: `time` counts `ClipInfo.time_base` ticks from the first frame."""
+    """A picture and when it is shown: `time` in ticks of `ClipInfo.time_base` from the first."""
 
     planes: Planes
     time: int

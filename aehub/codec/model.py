@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -239,7 +239,7 @@ def _drive(walk: _Walk, choose: Callable[[Stage, Tensor, Tensor], Tensor]
         try:
             asked = walk.send(choose(*asked))
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            return cast(tuple[Tensor, Tensor], end.value)
 
 
 def _flat(values: Tensor, dtype: Any) -> np.ndarray:

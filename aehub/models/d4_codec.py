@@ -28,10 +28,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aehub.models.d4 import A1, A2, B1, B2, REGULAR, E, Representation, TiedConv2d
+from aehub.models.d4 import A1, A2, B1, B2, REGULAR, E, Representation
 from aehub.models.dct import PIXELS, start
 from aehub.models.integer import KNOTS, QUALITY_STEPS
 from aehub.models.scales import ScaleNetwork
+from aehub.models.tied import TiedConv2d
 
 GRID = 32
 HYPER = A1 * 8 + A2 * 2 + B1 * 2 + B2 * 2 + E * 5
@@ -239,8 +240,7 @@ class D4Codec(nn.Module):
         outer = [((torch.arange(n, device=device) + 1) % 4 < 2) for n in (height, width)]
         cross = (outer[0][:, None] == outer[1][None]).float()
         masks = [cross, 1 - cross, torch.ones_like(cross), torch.ones_like(cross)]
-        for number, ((begin, end), mask) in enumerate(
-                zip(self.ranges, masks, strict=True)):
+        for number, ((begin, end), mask) in enumerate(zip(self.ranges, masks, strict=True)):
             yield Stage(number, begin, end, mask)
 
     def walk(self, hyper_codes: Tensor, quality: Tensor
@@ -266,7 +266,8 @@ class D4Codec(nn.Module):
         scale_features = self.scales.features(hyper_codes.detach(), hundredths)
         codes: list[Tensor] = []
         latents: list[Tensor] = []
-        for stage in self.stages(*scale_features.shape[-2:], hyper_codes.device):
+        height, width = scale_features.shape[-2:]
+        for stage in self.stages(height, width, hyper_codes.device):
             known = torch.cat(codes, 1).detach() if codes else None
             seen = torch.cat(latents, 1) if latents else None
             if seen is not None:

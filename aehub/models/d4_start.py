@@ -18,7 +18,7 @@ from aehub.models.d4 import ORDER
 from aehub.models.d4_codec import D4Codec, step
 from aehub.models.dct import Start, start
 from aehub.models.integer import KNOTS, IntegerConv2d
-from aehub.models.scales import _FEATURES, _HIDDEN
+from aehub.models.scales import FEATURES, HIDDEN, StageScales
 
 _INDICES_PER_E_FOLD = (N_TABLES - 1) / math.log(SCALE_MAX / SCALE_MIN)
 # Levels grow by 4 per octave of a code's size, table indices by this much.
@@ -40,8 +40,9 @@ def set_classical_start(model: D4Codec) -> None:
     model.hyper_direct.set_dense(fold)
     model.means.direct.set_dense(unfold)
     _set_base_indices(model, dct)
-    for stage, (begin, end) in zip(model.scales.stages, model.ranges, strict=True):
-        known = stage.first.inputs.channels - _FEATURES.channels - 1
+    for number, (begin, end) in enumerate(model.ranges):
+        stage = model.scales.stage(number)
+        known = stage.first.inputs.channels - FEATURES.channels - 1
         if known:
             _set_context(stage, dct, known, begin, end)
 
@@ -52,8 +53,8 @@ def _set_base_indices(model: D4Codec, dct: Start) -> None:
     scale = 70 / (1 + torch.from_numpy(dct.frequency)) ** 1.3
     scale = torch.where(torch.from_numpy(dct.chroma), scale / 4, scale)
     index = torch.log(scale / steps / SCALE_MIN) * _INDICES_PER_E_FOLD
-    for stage, (begin, end) in zip(model.scales.stages, model.ranges, strict=True):
-        bias = stage.last_bias
+    for number, (begin, end) in enumerate(model.ranges):
+        bias = model.scales.stage(number).last_bias
         for channel in range(begin, end):
             bias.values[:, bias.slots[channel - begin]] = index[:, channel].clamp(0, 60).float()
     model.scales.hyper_bias.values.fill_(1.0)
@@ -61,16 +62,15 @@ def _set_base_indices(model: D4Codec, dct: Start) -> None:
         torch.log(200 / steps / SCALE_MIN) * _INDICES_PER_E_FOLD).clamp(0, 60)
 
 
-def _set_context(stage: torch.nn.Module, dct: Start, known: int, begin: int, end: int) -> None:
+def _set_context(stage: StageScales, dct: Start, known: int, begin: int, end: int) -> None:
     """Four hidden fields carry mean levels of luma and chroma nearby; the last layer adds them."""
-    first, second, last = (getattr(stage, n) for n in ("first", "second", "last"))
     kernel = torch.tensor([[1.0, 2, 1], [2, 2, 2], [1, 2, 1]])
     chroma = torch.from_numpy(dct.chroma[:known])
     high = torch.from_numpy(dct.frequency[:known]) > (3 if known > 30 else 1)
     groups = [~chroma & ~high, ~chroma & high, chroma & ~high, chroma & high]
-    offset = _FEATURES.channels + 1
-    _edit(first, lambda w: _mean_levels(w, groups, kernel, offset))
-    _edit(second, _pass_through)
+    offset = FEATURES.channels + 1
+    _edit(stage.first, lambda w: _mean_levels(w, groups, kernel, offset))
+    _edit(stage.second, _pass_through)
 
     def add(w: Tensor) -> None:
         slope = 0.7 * _INDICES_PER_LEVEL / (_RESOLUTION / 2) / ORDER
@@ -79,7 +79,7 @@ def _set_context(stage: torch.nn.Module, dct: Start, known: int, begin: int, end
             for field in mine:
                 w[channel - begin, ORDER * field:ORDER * (field + 1)] = slope / len(mine)
 
-    _edit(last, add)
+    _edit(stage.last, add)
 
 
 def _mean_levels(w: Tensor, groups: list[Tensor], kernel: Tensor, offset: int) -> None:
@@ -94,7 +94,7 @@ def _pass_through(w: Tensor) -> None:
     n = 4 * ORDER
     w[:n] = 0
     w[:n, :n, 1, 1] = torch.eye(n) * (127 / 256)
-    assert _HIDDEN.channels >= n
+    assert HIDDEN.channels >= n
 
 
 def _edit(layer: IntegerConv2d, change: Callable[[Tensor], None]) -> None:

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aehub.errors import WeightsError
-from aehub.models.d4 import Representation, TiedConv2d
+from aehub.models.d4 import Representation
+from aehub.models.tied import TiedConv2d
 
 ACTIVATION_MAX = 31
 # Activations and table indices are `sum / 256`, rounded down.
@@ -44,7 +45,7 @@ def _level_table() -> Tensor:
 
 
 def levels(codes: Tensor, *, signed: bool = False) -> Tensor:
-    """Integer codes (any dtype) -> small integers 0..31 (signed: -31..31), about 4 log2(1 + |q|)."""
+    """Integer codes -> small integers, about 4 log2(1 + |q|): 0..31, or -31..31 if `signed`."""
     table = _level_table().to(codes.device)
     level = table[codes.abs().clamp(max=255).to(torch.int32)].to(codes.dtype)
     return level * codes.sign() if signed else level

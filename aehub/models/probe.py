@@ -36,7 +36,7 @@ def _indices(network: D4Codec, hyper: Tensor, codes: Tensor) -> Tensor:
     quality = torch.full((1,), round(_QUALITY * 100), device=device)
     features = network.scales.features(hyper, quality)
     found = []
-    for stage in network.stages(*codes.shape[-2:], device):
+    for stage in network.stages(codes.shape[-2], codes.shape[-1], device):
         known = codes[:, :(0, stage.end, stage.begin, stage.begin)[stage.number]]
         if stage.number == 1:
             known = known * (1 - stage.mask)

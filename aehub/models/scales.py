@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -28,8 +29,8 @@ from aehub.models.integer import (
 )
 
 N_SCALES = 64
-_FEATURES = REGULAR * 4
-_HIDDEN = REGULAR * 8
+FEATURES = REGULAR * 4
+HIDDEN = REGULAR * 8
 
 
 @contextmanager
@@ -40,17 +41,17 @@ def _exact(device: torch.device) -> Iterator[None]:
         yield
 
 
-class _StageScales(nn.Module):
+class StageScales(nn.Module):
     """Features and known codes of one stage -> index sums of its channels."""
 
     def __init__(self, known: Representation | None, outputs: Representation) -> None:
         super().__init__()
-        inputs = _FEATURES + A1 if known is None else _FEATURES + A1 + known.magnitudes()
-        self.first = IntegerConv2d(inputs, _HIDDEN, 3)
-        self.first_bias = QualityBias(_HIDDEN)
-        self.second = IntegerConv2d(_HIDDEN, _HIDDEN, 3)
-        self.second_bias = QualityBias(_HIDDEN)
-        self.last = IntegerConv2d(_HIDDEN, outputs.magnitudes(), 1, scale=0.1)
+        inputs = FEATURES + A1 if known is None else FEATURES + A1 + known.magnitudes()
+        self.first = IntegerConv2d(inputs, HIDDEN, 3)
+        self.first_bias = QualityBias(HIDDEN)
+        self.second = IntegerConv2d(HIDDEN, HIDDEN, 3)
+        self.second_bias = QualityBias(HIDDEN)
+        self.last = IntegerConv2d(HIDDEN, outputs.magnitudes(), 1, scale=0.1)
         self.last_bias = QualityBias(outputs.magnitudes())
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
@@ -72,9 +73,13 @@ class ScaleNetwork(nn.Module):
                  stages: list[tuple[Representation | None, Representation]]) -> None:
         super().__init__()
         self.hyper_bias = QualityBias(hyper.magnitudes())
-        self.unfold = IntegerConv2d(hyper, _FEATURES.blocks(4), 1, scale=0.5)
-        self.unfold_bias = QualityBias(_FEATURES)
-        self.stages = nn.ModuleList(_StageScales(known, out) for known, out in stages)
+        self.unfold = IntegerConv2d(hyper, FEATURES.blocks(4), 1, scale=0.5)
+        self.unfold_bias = QualityBias(FEATURES)
+        self.stages = nn.ModuleList(StageScales(known, out) for known, out in stages)
+
+    def stage(self, number: int) -> StageScales:
+        """The layers of one stage."""
+        return cast(StageScales, self.stages[number])
 
     @property
     def device(self) -> torch.device:
@@ -108,9 +113,10 @@ class ScaleNetwork(nn.Module):
         """
         away, home, quality = mask.device, self.device, quality.to(self.device)
         with _exact(home):
-            plane = (mask.to(home) * ACTIVATION_MAX).to(features.dtype).expand_as(features[:, :1])
-            parts = [features, plane] if known is None else [features, plane, levels(known.to(home))]
-            return self._index(self.stages[stage](torch.cat(parts, 1), quality)).to(away)
+            plane = (mask.to(home) * ACTIVATION_MAX).to(features.dtype)
+            parts = [features, plane.expand_as(features[:, :1])]
+            parts += [] if known is None else [levels(known.to(home))]
+            return self._index(self.stage(stage)(torch.cat(parts, 1), quality)).to(away)
 
     def _index(self, total: Tensor) -> Tensor:
         index = bounded(total * 2.0**-SHIFT, 0, N_SCALES - 1)

@@ -21,7 +21,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from aehub.entropy import CODER_VERSION, ScaleTables
@@ -108,7 +109,8 @@ def from_tensors(network: D4Codec, tensors: dict[str, Tensor]) -> None:
     if missing := sorted(parameters.keys() - tensors.keys()):
         raise WeightsError(f"the weights lack {missing[0]!r}; download the model again.")
     if unknown := sorted(tensors.keys() - parameters.keys()):
-        raise WeightsError(f"the weights hold an unknown {unknown[0]!r}; they are of another model.")
+        raise WeightsError(
+            f"the weights hold an unknown {unknown[0]!r}; they are of another model.")
     for name, parameter in parameters.items():
         factor, dtype = kinds.get(name, (1.0, torch.float32))
         tensor = tensors[name]
@@ -166,7 +168,8 @@ def save(folder: Path, name: str, network: D4Codec, tables: ScaleTables, *,
               **{_PROBE + n: t for n, t in probe.items()}}
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / (WEIGHTS + ".tmp")
-    save_file(stored, temporary, {"format": "pt"})
+    # Not by `save_file`, which makes a file that only its owner can read.
+    temporary.write_bytes(serialised(stored, {"format": "pt"}))
     os.replace(temporary, folder / WEIGHTS)
     config = {
         "format_version": FORMAT_VERSION, "library_name": "aehub", "architecture": "d4-codec",

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import av
 
@@ -16,11 +17,23 @@ from aehub.compare.rivals import Rival
 from aehub.errors import InputError
 from aehub.metrics import Distortion
 
+
+class _Range(NamedTuple):
+    low: float
+    high: float
+    step: float
+    first: float
+    halving: float
+
+
 CODECS = "x264-medium,svtav1-6"
 _ENCODES = 5
 _CLOSE = 0.03
-# Quality numbers that exist, a middle one to begin with, and how many halve the size.
-_RANGE = {"libx264": (0.0, 51.0, 28.0, 6.0), "libsvtav1": (1.0, 63.0, 40.0, 8.0)}
+# Quality numbers that exist, their step, the one to begin with, and how many halve the size.
+_RANGE = {
+    "libx264": _Range(0.0, 51.0, 0.25, 20.0, 6.0),
+    "libsvtav1": _Range(1.0, 63.0, 1.0, 25.0, 10.0),
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,7 @@ def iter_neighbours(
             raise InputError(f"{rival.name} cannot be searched; name x264 or svtav1 codecs.")
         began = time.perf_counter()
         trials: list[_Trial] = []
-        crf: float | None = _RANGE[rival.encoder][2]
+        crf: float | None = _RANGE[rival.encoder].first
         while crf is not None:
             packets: list[av.Packet] = []
             # Packet by packet, so that whoever closes this waits for one frame and no more.
@@ -81,7 +94,7 @@ def iter_neighbours(
                 packets.append(packet)
                 yield Step(number * _ENCODES + len(trials), len(rivals) * _ENCODES)
             trials.append(_Trial(crf, sum(packet.size for packet in packets), packets))
-            crf = _following(trials, n_bytes, *_RANGE[rival.encoder])
+            crf = _following(trials, n_bytes, _RANGE[rival.encoder])
         best = nearest(trials, n_bytes)
         judged = yield from _judge(rival, source, best.packets, number, len(rivals))
         found.append(Neighbour(rival.name, best.crf, best.bytes, judged.psnr, judged.ms_ssim,
@@ -97,24 +110,27 @@ def nearest(trials: Sequence[_Trial], n_bytes: int) -> _Trial:
     return max(fitting, key=lambda trial: trial.bytes)
 
 
-def _following(
-    trials: list[_Trial], n_bytes: int, low: float, high: float, middle: float, halving: float
-) -> float | None:
+def _following(trials: list[_Trial], n_bytes: int, grid: _Range) -> float | None:
     """The next quality to try: a secant on the logarithm of the size; None to stop."""
+
     def miss(trial: _Trial) -> float:
         return math.log2(max(1, trial.bytes) / n_bytes)
 
     near, *others = sorted(trials, key=lambda trial: abs(miss(trial)))
     if abs(miss(near)) < math.log2(1 + _CLOSE) or len(trials) >= _ENCODES:
         return None
+    halving = grid.halving
     if others:
         octaves = miss(others[0]) - miss(near)
         if octaves and (near.crf - others[0].crf) / octaves > 0:
             halving = (near.crf - others[0].crf) / octaves
-    following = min(high, max(low, float(round(near.crf + miss(near) * halving))))
-    if following in [trial.crf for trial in trials]:
-        following = min(high, max(low, following + (1 if miss(near) > 0 else -1)))
-    return None if following in [trial.crf for trial in trials] else following
+    tried = [trial.crf for trial in trials]
+    following = near.crf + miss(near) * halving
+    following = min(grid.high, max(grid.low, grid.step * round(following / grid.step)))
+    if following in tried:
+        beside = following + (grid.step if miss(near) > 0 else -grid.step)
+        following = min(grid.high, max(grid.low, beside))
+    return None if following in tried else following
 
 
 def _judge(

@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def iter_replay(
         facts = clip_info(reader.head, reader.frame_count)
         half = stacked_half(facts.height)
         tall = replace(facts, height=half + facts.height)
-        one, two = (stack.enter_context(_sound(reader)) for _ in range(2))
+        one, two = (stack.enter_context(_Sound(reader)) for _ in range(2))
         above = stack.enter_context(open_writer(stacked, info=tall, audio=one.track))
         alone = stack.enter_context(open_writer(decoded, info=facts, audio=two.track))
         total = reader.frame_count or 0
@@ -122,7 +122,7 @@ class _Sound:
         self._file = tempfile.SpooledTemporaryFile(_SPOOL)
         for piece in reader.audio_pieces():
             self._file.write(piece)
-        self.track = cast(IO[bytes], self._file) if self._file.tell() else None
+        self.track = cast(BinaryIO, self._file) if self._file.tell() else None
         self._file.seek(0)
 
     def __enter__(self) -> _Sound:
@@ -130,10 +130,6 @@ class _Sound:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-
-
-def _sound(reader: Reader) -> _Sound:
-    return _Sound(reader)
 
 
 def _pairs(

@@ -61,8 +61,8 @@ class Study:
     def to_json(self) -> dict[str, Any]:
         """The numbers, with stable keys; files are named, not placed."""
         facts = self.compressed.to_json()
+        facts = {"name": Path(facts.pop("path")).name, **facts}
         facts.update(
-            path=Path(str(facts["path"])).name,
             source_bytes=self.source_bytes,
             ratio=None if self.trimmed else round(self.source_bytes / facts["bytes"], 3),
             psnr=round(self.replay.psnr, 3),

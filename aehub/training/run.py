@@ -53,9 +53,7 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
         raise InputError("no budget is given; say --minutes or --steps.")
     with _processes(device) as (where, leader):
         material = module.open_material(data, out / "frames", chosen, leader)
-        torch.manual_seed(SEED)
-        trainer = Trainer(module, module.build(chosen), material, out,
-                          Budget(steps, minutes), where, SEED)
+        trainer = Trainer(module, chosen, material, out, Budget(steps, minutes), where, SEED)
         if resume:
             trainer.resume()
         for report in trainer.run():

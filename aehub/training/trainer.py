@@ -29,8 +29,7 @@ from aehub.training.curves import draw, note
 WARM_UP = 300
 EMA = 0.999
 CLIP = 1.0
-REPORT_SECONDS = 60.0
-# Reports without a lower held-out cost before the run stops: an hour.
+# Reports without a lower held-out cost before the run stops: an hour of them by default.
 PATIENCE = 60
 HELD_OUT_BATCHES = 12
 HELD_OUT_SEED = 7
@@ -55,7 +54,7 @@ class Budget:
         return min(1.0, max(shares))
 
 
-class _Batches(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
+class _Batches(torch.utils.data.IterableDataset):
     def __init__(self, material: Any, first: int, seed: int) -> None:
         self.material, self.first, self.seed = material, first, seed
 
@@ -66,11 +65,12 @@ class _Batches(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
 class Trainer:
     """Trains the model of `recipe`; `run` yields a report at each interval."""
 
-    def __init__(self, recipe: ModuleType, model: nn.Module, material: Any, out: Path,
+    def __init__(self, recipe: ModuleType, options: Any, material: Any, out: Path,
                  budget: Budget, device: torch.device, seed: int) -> None:
-        self.recipe, self.material, self.out = recipe, material, out
+        self.recipe, self.options, self.material, self.out = recipe, options, material, out
+        torch.manual_seed(seed)
         self.budget, self.device, self.seed = budget, device, seed
-        self.model = model.to(device)
+        self.model: nn.Module = recipe.build(options).to(device)
         self.average = checkpoint.parameters_of(self.model)
         groups = [{"params": parameters, "scale": scale}
                   for scale, parameters in recipe.groups(self.model).items()]
@@ -101,7 +101,7 @@ class Trainer:
             count += 1
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
-            if now - reported >= REPORT_SECONDS:
+            if now - reported >= self.options.report_seconds:
                 yield self._report({name: value / count for name, value in sums.items()})
                 sums, count = {}, 0
                 last = reported = time.monotonic()
@@ -129,8 +129,9 @@ class Trainer:
         if torch.isfinite(norm):
             self.optimizer.step()
         self.step += 1
-        if self.step % 50 == 0 and hasattr(self.model, "constrain"):
-            self.model.constrain()
+        constrain = getattr(self.model, "constrain", None)
+        if self.step % 50 == 0 and callable(constrain):
+            constrain()
         self._follow()
         return {**values, "norm": norm.detach()}
 
@@ -162,7 +163,7 @@ class Trainer:
 
     def _fit(self) -> None:
         """Step 0: fit only what the recipe names (the classical codec's statistics)."""
-        steps = getattr(self.recipe, "FIT_STEPS", 0)
+        steps = self.options.fit_steps
         if not steps or self.budget.share(0, 0.0) >= 1:
             return
         optimizer = torch.optim.Adam(list(self.recipe.fitted(self.model)), 0.1)

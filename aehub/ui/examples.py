@@ -107,7 +107,7 @@ def _folder() -> Path:
 
 
 def clip(name: str) -> Path:
-    """The example of that name as mp4, made if it is not there yet.
+    """The example of that name, without loss, made if it is not there yet.
 
     Raises:
         InputError: there is no such example, or scikit-image is missing.
@@ -115,7 +115,7 @@ def clip(name: str) -> Path:
     from aehub.clips import open_clip, open_writer
 
     example = _named(name)
-    path = folder() / f"{name}.mp4"
+    path = folder() / f"{name}.mkv"
     with _LOCK:
         if not path.exists():
             frames = (example.draw(index / FRAMES) for index in range(FRAMES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -55,7 +56,7 @@ def sentence(error: AEHubError) -> str:
 def gpu(handler: _Function) -> _Function:
     """Borrow a GPU for a handler on ZeroGPU Spaces; everywhere else, the handler itself."""
     try:
-        import spaces
+        spaces: Any = import_module("spaces")
     except ImportError:
         return handler
     lent: _Function = spaces.GPU(duration=GPU_SECONDS)(handler)

@@ -58,8 +58,8 @@ class PageLimits:
     @property
     def sentence(self) -> str:
         """The limits in words."""
-        return (f"At most {self.seconds:g} s of a clip, {self.pixels / 1e6:.1f} megapixels a frame, "
-                f"{self.upload_mb} MB an upload. Files are deleted after {self.keep_minutes} "
+        return (f"At most {self.seconds:g} s of a clip, {self.pixels / 1e6:.1f} megapixels a "
+                f"frame, {self.upload_mb} MB an upload. Files are deleted after {self.keep_minutes} "
                 "minutes.")
 
 

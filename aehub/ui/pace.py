@@ -34,6 +34,11 @@ class Pace:
                 before = self._rates.get(stage, rate)
                 self._rates[stage] = before + _WEIGHT * (rate - before)
 
+    def rate(self, stage: str) -> float | None:
+        """Seconds per million pixels of a stage; None if not measured yet."""
+        with self._lock:
+            return self._rates.get(stage)
+
     def forecast(self, pixels: float, *, neighbours: bool) -> float:
         """Seconds that a job of so many pixels in all frames will take."""
         self._measure_once()

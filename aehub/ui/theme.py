@@ -8,6 +8,8 @@ from typing import Any
 
 import gradio as gr
 
+from aehub.ui.examples import EXAMPLES
+
 _PAPER, _INK = "#f6f5f1", "#14161c"
 _ACCENT, _ACCENT_DARK = "#4338ca", "#8b83ff"
 
@@ -127,11 +129,12 @@ _SHAPE = {
 
 def theme() -> Any:
     """The theme, with everything served by this server."""
+    # The semi-bold of Plex that Gradio carries lacks most Latin letters; the bold is whole.
     base = gr.themes.Base(
         primary_hue=gr.themes.colors.indigo,
         neutral_hue=gr.themes.colors.stone,
-        font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 600)), "system-ui", "sans-serif"],
-        font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 600)), "monospace"],
+        font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"],
+        font_mono=[gr.themes.LocalFont("IBM Plex Mono", weights=(400, 700)), "monospace"],
     )
     dark = {f"{name}_dark": value for name, value in _DARK.items()}
     return base.set(**_LIGHT, **dark, **_SHAPE)
@@ -141,6 +144,14 @@ def theme() -> Any:
 def asset(name: str) -> str:
     """A text file of the page."""
     return (files("aehub.ui") / "assets" / name).read_text(encoding="utf-8")
+
+
+def css() -> str:
+    """The page's rules; the thumbnails of the examples among them."""
+    thumbnails = "".join(
+        f"#example-{name}::before {{ background-image: url(ae/examples/{name}.jpg); }}\n"
+        for name in EXAMPLES)
+    return asset("page.css") + thumbnails
 
 
 def head() -> str:

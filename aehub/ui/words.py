@@ -30,7 +30,9 @@ def seconds_text(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str, mark: int = -1) -> str:
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str, mark: int = -1
+) -> str:
     """An HTML table whose first column heads its rows; row `mark` stands out."""
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     body = ""

@@ -3,12 +3,15 @@
 A recipe is a module with
 
     NAME, LEARNING_RATE          of the model, and of Adam at its peak
-    Options                      dataclass of numbers that `--set name=value` may change
+    Options                      dataclass of numbers that `--set name=value` may change; has
+                                 `fit_steps` and `report_seconds`
     build(options)               the untrained model
-    open_material(data, cache, options, progress)    training data; `.batches(first, seed, held_out)`
+    open_material(data, cache, options, leader)
+                                 training data, with `.batches(first, seed, held_out=)`
     groups(model)                parameters by factor on the learning rate
-    values(model, batch, generator)                  `loss`, and `cost` and others to watch
-    FIT_STEPS, fitted(model)     optional: parameters fitted before step 0
+    values(model, batch, generator)
+                                 `loss` to minimise, `cost` and others to watch
+    fitted(model)                parameters fitted before step 0, for `options.fit_steps`
     export(model, material, folder)                  write the model folder
 """
 

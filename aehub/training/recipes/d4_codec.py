@@ -29,8 +29,6 @@ from aehub.training.tables import fit
 
 NAME = "d4-codec"
 LEARNING_RATE = 1e-3
-# Step 0 of the codec: only the base index of each channel is fitted.
-FIT_STEPS = 300
 _LAMBDA = 0.08
 # Of the encoder's rounding, in steps^2 per bit: chosen on training clips.
 ENCODER_LAMBDA = 0.08
@@ -47,6 +45,8 @@ class Options:
         synthesis_blocks: residual blocks of the synthesis.
         size: side of a training crop in luma samples, a multiple of 32.
         batch: crops per step.
+        fit_steps: steps that fit the base index of each channel, and nothing else: step 0.
+        report_seconds: between reports and checkpoints.
     """
 
     fields: int = 16
@@ -54,6 +54,8 @@ class Options:
     synthesis_blocks: int = 3
     size: int = 128
     batch: int = 8
+    fit_steps: int = 300
+    report_seconds: float = 60.0
 
 
 def build(options: Options) -> D4Codec:
@@ -84,16 +86,17 @@ def export(model: D4Codec, material: Crops, folder: Path) -> None:
 def fitted(model: D4Codec) -> Iterator[torch.nn.Parameter]:
     """What is fitted to data before step 0: the scales' base indices, nothing else."""
     yield model.scales.hyper_bias.values
-    for stage in model.scales.stages:
-        yield stage.last_bias.values
+    for number in range(len(model.ranges)):
+        yield model.scales.stage(number).last_bias.values
 
 
 def groups(model: D4Codec) -> dict[float, list[torch.nn.Parameter]]:
     """Parameters by factor on the learning rate: base indices count in tens, weights in tenths."""
-    slow, fast = [], []
+    parts: dict[float, list[torch.nn.Parameter]] = {1.0: [], 10.0: []}
     for name, parameter in model.named_parameters():
-        (fast if name.startswith("scales.") and name.endswith(".values") else slow).append(parameter)
-    return {1.0: slow, 10.0: fast}
+        is_index = name.startswith("scales.") and name.endswith(".values")
+        parts[10.0 if is_index else 1.0].append(parameter)
+    return parts
 
 
 def qualities(n: int, generator: torch.Generator) -> Tensor:

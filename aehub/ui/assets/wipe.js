@@ -231,6 +231,16 @@
 
   customElements.define("aehub-wipe", Wipe);
 
+  // On a phone the result lies below the controls: whoever starts a job is taken there.
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("#go, .ae-example")) return;
+    setTimeout(() => {
+      const stage = document.querySelector("#stage");
+      const top = stage ? stage.getBoundingClientRect().top : 0;
+      if (top > innerHeight * 0.7) stage.scrollIntoView({ behavior: "smooth", block: "start" });
+    }, 400);
+  });
+
   // The curves under the player show where it is.
   document.addEventListener("ae-frame", ({ detail: { frame, n } }) => {
     for (const chart of document.querySelectorAll(`.ae-chart[data-ae-frames="${n}"]`)) {

@@ -1,0 +1,19 @@
+"""`aehub serve`: the demo page on a port of this machine."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="By default the first free from 7860.")
+def serve(port: int | None) -> None:
+    """Serve the demo page until interrupted."""
+    # Read when gradio and huggingface_hub are imported: nothing calls home.
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from aehub.ui import serve as run
+
+    run(port=port)

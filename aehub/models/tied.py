@@ -1,0 +1,161 @@
+"""Convolutions tied so that turning the codes turns the picture.
+
+A convolution between two representations of D4 commutes with it exactly if its weights obey
+`W[o, i, d] = sign * W[g(o), g(i), g(d)]` for all `g`; `TiedConv2d` stores one number per orbit and
+expands them to an ordinary dense convolution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aehub.models.d4 import ORDER, Representation, pixels
+
+
+@dataclass(frozen=True)
+class _Orbits:
+    index: Tensor  # int32 [weights]: which parameter a weight is
+    sign: Tensor  # float32 [weights]: +1, -1, or 0 where the symmetry forces zero
+    members: Tensor  # int32 [parameters, 8]: the weights of an orbit, repeated if fewer than 8
+    member_sign: Tensor  # float32 [parameters, 8]: their signs over the repetitions
+
+
+@lru_cache(maxsize=64)
+def _orbits(inputs: Representation, outputs: Representation, kernel: int) -> _Orbits:
+    taps = kernel * kernel
+    shape = (outputs.channels, inputs.channels, taps)
+    spatial = np.array(pixels(kernel).source)
+    images = np.empty((ORDER, math.prod(shape)), np.int64)
+    signs = np.empty((ORDER, math.prod(shape)), np.int8)
+    for g in range(ORDER):
+        o, i = np.array(outputs.source[g]), np.array(inputs.source[g])
+        so = np.array(outputs.sign[g], np.int8)[:, None, None]
+        si = np.array(inputs.sign[g], np.int8)[None, :, None]
+        moved = (o[:, None, None] * shape[1] + i[None, :, None]) * taps + spatial[g]
+        images[g] = moved.ravel()
+        signs[g] = np.broadcast_to(so * si, shape).ravel()
+    here = np.arange(images.shape[1])
+    dead = ((images == here) & (signs < 0)).any(axis=0)
+    lowest = images.argmin(axis=0)
+    root = images[lowest, here]
+    sign = np.where(dead, 0, signs[lowest, here]).astype(np.float32)
+    roots = np.unique(root[~dead])
+    index = np.searchsorted(roots, root).clip(0, len(roots) - 1)
+    members = images[:, roots].T
+    repeats = (members[:, :, None] == members[:, None, :]).sum(axis=2)
+    return _Orbits(
+        torch.from_numpy(index.astype(np.int32)),
+        torch.from_numpy(sign),
+        torch.from_numpy(np.ascontiguousarray(members.astype(np.int32))),
+        torch.from_numpy(np.ascontiguousarray(signs[:, roots].T / repeats).astype(np.float32)),
+    )
+
+
+class _Expand(torch.autograd.Function):
+    """Parameters -> dense weights. The gradient is a gather too, where autograd would scatter."""
+
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, index: Tensor, sign: Tensor, members: Tensor,
+                member_sign: Tensor) -> Tensor:
+        ctx.save_for_backward(members, member_sign)
+        return theta.index_select(0, index) * sign.to(theta.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        members, member_sign = ctx.saved_tensors
+        picked = grads[0].reshape(-1).index_select(0, members.reshape(-1)).view(members.shape)
+        return (picked * member_sign.to(picked.dtype)).sum(1), None, None, None, None
+
+
+class TiedConv2d(nn.Module):
+    """A convolution that commutes with D4: [B, inputs.channels, H, W] -> [B, outputs.channels, ..]
+
+    Stride equals the kernel (blocks, no padding) or is 1 (odd kernel, zero padding), so that
+    sizes divisible by the stride stay exact under turns.
+
+    Args:
+        inputs: representation of the input channels.
+        outputs: representation of the output channels.
+        kernel: side of the kernel in samples; odd, or equal to `stride`.
+        stride: 1 or `kernel`.
+        scale: standard deviation of the start relative to He's; 0 starts at zero.
+    """
+
+    index: Tensor
+    sign: Tensor
+    members: Tensor
+    member_sign: Tensor
+
+    def __init__(self, inputs: Representation, outputs: Representation, kernel: int = 3, *,
+                 stride: int = 1, scale: float = 1.0) -> None:
+        super().__init__()
+        if stride not in (1, kernel) or (stride == 1 and kernel % 2 == 0):
+            raise ValueError(f"kernel {kernel} with stride {stride} does not commute with turns")
+        self.inputs, self.outputs, self.kernel, self.stride = inputs, outputs, kernel, stride
+        orbits = _orbits(inputs, outputs, kernel)
+        for name in ("index", "sign", "members", "member_sign"):
+            self.register_buffer(name, getattr(orbits, name), persistent=False)
+        std = scale * math.sqrt(2 / (inputs.channels * kernel * kernel))
+        self.theta = nn.Parameter(torch.randn(len(orbits.members)) * std)
+        self._cached: tuple[tuple[Any, ...], Tensor] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return self.outputs.channels, self.inputs.channels, self.kernel, self.kernel
+
+    def orbit_values(self) -> Tensor:
+        """One value per orbit [n]: the parameters, or what a subclass makes of them."""
+        return self.theta
+
+    def dense(self) -> Tensor:
+        """The expanded weights [O, I, k, k], channels_last."""
+        flat = _Expand.apply(self.orbit_values(), self.index, self.sign, self.members,
+                             self.member_sign)
+        return flat.view(self.shape).contiguous(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def set_dense(self, weight: Tensor) -> None:
+        """Take the nearest tied weights to dense `weight` [O, I, k, k]."""
+        flat = weight.reshape(-1)[self.members.long()]
+        self.theta.copy_((flat * self.member_sign).sum(1) / self.member_sign.abs().sum(1))
+
+    def weight(self) -> Tensor:
+        """The expanded weights; kept between calls when no gradient is wanted."""
+        if torch.is_grad_enabled():
+            return self.dense()
+        key = (self.theta.data_ptr(), self.theta._version, self.theta.dtype, self.theta.device)
+        # One tuple, swapped whole: threads that share the model may both expand, never mix.
+        cached = self._cached
+        if cached is None or cached[0] != key:
+            cached = self._cached = (key, self.dense().detach())
+        return cached[1]
+
+    def forward(self, x: Tensor, gain: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """Convolve, then multiply and add per channel.
+
+        Args:
+            x: [B, inputs.channels, H, W].
+            gain: [B or 1, outputs.channels, 1, 1]; equal on channels that turns permute.
+            bias: like `gain`.
+        """
+        padding = self.kernel // 2 if self.stride == 1 else 0
+        weight = self.weight()
+        if not torch.is_grad_enabled() and all(t is None or len(t) == 1 for t in (gain, bias)):
+            # One quality for the whole batch: two passes over the activations saved.
+            weight = weight if gain is None else weight * gain.view(-1, 1, 1, 1)
+            flat = None if bias is None else bias.flatten()
+            return F.conv2d(x, weight, flat, stride=self.stride, padding=padding)
+        y = F.conv2d(x, weight, stride=self.stride, padding=padding)
+        y = y if gain is None else y * gain
+        return y if bias is None else y + bias
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cached": None}

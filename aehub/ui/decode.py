@@ -1,0 +1,146 @@
+"""Decode: an `.aev` file in words, and back as a clip."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+import aehub
+from aehub.errors import AEHubError, InputError
+from aehub.ui.guard import gpu, sentence, told
+from aehub.ui.words import bytes_text, rate_text, seconds_text, table
+
+if TYPE_CHECKING:
+    from aehub.ui.page import Context
+
+TITLE = "Decode"
+FORMATS = ["mp4", "gif", "webp"]
+_EMPTY = ('<div class="ae-empty"><b>No file decoded yet</b><p>An .aev file becomes a clip that any '
+          "player shows.</p></div>")
+
+
+def build(context: Context) -> None:
+    """The panel, inside whatever block is open."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
+            packed = gr.File(label="Compressed file, .aev", file_types=[".aev"], height=132,
+                             elem_id="packed", elem_classes="ae-drop")
+            head = gr.HTML(elem_id="head", visible=False)
+            format = gr.Radio(FORMATS, value="mp4", label="As")
+            with gr.Row(elem_classes="ae-go"):
+                go = gr.Button("Decode", variant="primary", elem_id="decode", scale=3)
+                stop = gr.Button("Stop", scale=1, min_width=80)
+        with gr.Column(scale=8, min_width=320):
+            stage = gr.HTML(_EMPTY, elem_id="decoded")
+            clip = gr.DownloadButton("Download", variant="primary", visible=False,
+                                     elem_id="get-clip")
+            facts = gr.JSON(visible=False, label="facts")
+
+    packed.change(_describe, packed, head, show_progress="hidden", api_visibility="private")
+    event = go.click(_runner(context), [packed, format], [clip, facts, stage],
+                     api_name="decompress", concurrency_id="model", concurrency_limit=1,
+                     show_progress="minimal", show_progress_on=stage, trigger_mode="once")
+    stop.click(lambda: _EMPTY, None, stage, cancels=[event], queue=False,
+               show_progress="hidden", api_visibility="private")
+
+
+def _describe(path: str | None) -> Any:
+    if path is None:
+        return gr.update(visible=False)
+    try:
+        return gr.update(value=_words(Path(path)), visible=True)
+    except AEHubError as error:
+        told = f'<p class="ae-hint" role="alert">{escape(sentence(error))}</p>'
+        return gr.update(value=told, visible=True)
+
+
+def _words(path: Path) -> str:
+    facts, report = aehub.info(path), aehub.verify(path)
+    groups = f"{facts['groups']} of up to {facts['group_frames']} frames"
+    rows = [
+        ("Model", facts["model"]),
+        ("Picture", f"{facts['width']}×{facts['height']}, {rate_text(facts['fps'])} frames/s"),
+        ("Length", f"{seconds_text(facts['seconds'])}, {facts['frames']} frames"),
+        ("File", f"{bytes_text(facts['bytes'])}, {facts['kbps']:.0f} kbit/s"),
+        ("Sound", bytes_text(facts["audio_bytes"]) if facts["audio_bytes"] else "none"),
+        ("Quality", f"{facts['quality']:g} of 100"),
+        ("Groups", groups),
+        ("Condition", "intact" if report.ok else f"damaged: {len(report.problems)} problems"),
+    ]
+    return table(["Property", "Value"], rows, caption="Read from the head; nothing was decoded.")
+
+
+def _runner(context: Context) -> Any:
+    @told
+    @gpu
+    def run(packed: str | None, format: str = "mp4",
+            progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
+        """Decode an .aev file into a clip.
+
+        Args:
+            packed: an .aev file.
+            format: "mp4", "gif" or "webp".
+
+        Returns:
+            The clip, facts about it, and a piece of the page.
+        """
+        if packed is None:
+            raise InputError("there is no file yet; drop an .aev file first.")
+        if format not in FORMATS:
+            raise InputError(f"the format {format!r} is not offered; choose one of "
+                             f"{', '.join(FORMATS)}.")
+        _refuse_large(context, packed)
+        folder = context.jobs.new()
+        output = folder / f"{Path(packed).stem}.{format}"
+        job = aehub.iter_decompress(packed, output)
+        shown_at = 0.0
+        try:
+            while True:
+                done, total = next(job)
+                progress((done, total), desc="Decoding")
+                if time.monotonic() - shown_at > 0.1:
+                    shown_at = time.monotonic()
+                    yield gr.skip(), gr.skip(), _running(done, total)
+        except StopIteration as end:
+            result: aehub.Decompressed = end.value
+        finally:
+            job.close()
+        facts = result.to_json()
+        # Gradio takes whatever has a "path" for a file of its own.
+        facts = {"name": Path(facts.pop("path")).name, "bytes": output.stat().st_size, **facts}
+        button = gr.update(value=str(output), visible=True,
+                           label=f"Download .{format}, {bytes_text(facts['bytes'])}")
+        yield button, facts, _player(f"ae/jobs/{folder.name}/{output.name}", format)
+
+    return run
+
+
+def _refuse_large(context: Context, packed: str) -> None:
+    """Hold a file to the page's limits before anything is decoded."""
+    facts, limits = aehub.info(packed), context.limits
+    if facts["seconds"] > limits.seconds + 0.001:
+        raise InputError(f"the file plays {seconds_text(facts['seconds'])} and this page decodes "
+                         f"{limits.seconds:g} s; use aehub decompress at home.")
+    if facts["width"] * facts["height"] > limits.pixels:
+        raise InputError(f"the picture is {facts['width']}×{facts['height']} and this page decodes "
+                         f"{limits.pixels / 1e6:.1f} megapixels; use aehub decompress at home.")
+
+
+def _running(done: int, total: int) -> str:
+    percent = round(100 * done / total) if total else 0
+    return (f'<div class="ae-running"><h3>Decoding: frame {done} of {total}</h3>'
+            f'<div class="ae-track" role="progressbar" aria-valuenow="{percent}" '
+            f'aria-valuemin="0" aria-valuemax="100" aria-label="Progress">'
+            f'<i style="width:{percent}%"></i></div></div>')
+
+
+def _player(address: str, format: str) -> str:
+    if format == "mp4":
+        return (f'<video class="ae-player" src="{escape(address)}" controls loop playsinline '
+                'aria-label="The decoded clip"></video>')
+    return f'<img class="ae-player" src="{escape(address)}" alt="The decoded clip">'

@@ -1,0 +1,64 @@
+"""The page as a whole: a head, one tab for each panel, and the fine print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+import aehub
+from aehub.ui import compress, decode, models
+from aehub.ui.jobs import Jobs
+from aehub.ui.limits import PageLimits
+from aehub.ui.pace import Pace
+from aehub.ui.theme import asset
+
+# Each panel is one module with TITLE and build(context); a new panel is one entry here.
+PANELS = (compress, decode, models)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every panel shares: limits, where results go, and how fast this machine is."""
+
+    limits: PageLimits
+    jobs: Jobs
+    pace: Pace
+
+
+def build(context: Context | None = None) -> gr.Blocks:
+    """The page, ready to be launched.
+
+    Args:
+        context: limits and folders; by default those of the environment.
+    """
+    context = context or default_context()
+    keep = 60 * context.limits.keep_minutes
+    with gr.Blocks(
+        title="AEHub", analytics_enabled=False, delete_cache=(max(60, keep // 4), keep)
+    ) as demo:
+        gr.HTML(_head(), elem_id="ae-head")
+        with gr.Tabs():
+            for panel in PANELS:
+                with gr.Tab(panel.TITLE, id=panel.TITLE.lower()):
+                    panel.build(context)
+        gr.HTML(_foot(context.limits), elem_id="ae-foot")
+    demo.queue(max_size=context.limits.queue, api_open=False, default_concurrency_limit=4)
+    return demo
+
+
+def default_context() -> Context:
+    """Limits of the environment, and a temporary folder for results."""
+    limits = PageLimits.from_env()
+    return Context(limits, Jobs(60 * limits.keep_minutes), Pace())
+
+
+def _head() -> str:
+    return (f"<h1>{asset('mark.svg')}AEHub</h1>"
+            "<p>A neural network squeezes your clip into a small file and paints it again from "
+            "that file alone. <b>Drop a clip and pull the divider to see what it kept.</b></p>")
+
+
+def _foot(limits: PageLimits) -> str:
+    return (f"{limits.sentence} Nothing is sent anywhere else, and nothing is counted. "
+            f"AEHub {aehub.__version__}, Apache-2.0.")

@@ -1,0 +1,83 @@
+"""A job that runs, for people: what it does now, how far it is, how long it still takes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from html import escape
+
+from aehub.review import Stage
+from aehub.review.study import STAGES
+from aehub.ui.pace import Pace, time_left
+from aehub.ui.words import seconds_text
+
+WORDS = {
+    "prepare": "Reading the clip",
+    "compress": "Compressing",
+    "replay": "Decoding and measuring",
+    "neighbours": "Asking x264 and AV1",
+}
+# Shares of the time before this machine has been measured.
+_SHARES = {"prepare": 0.05, "compress": 0.45, "replay": 0.3, "neighbours": 0.2}
+
+
+@dataclass(frozen=True)
+class State:
+    """A moment of a job: its stage, frames in it, the share done of all, seconds left."""
+
+    stage: str
+    stages: tuple[str, ...]
+    done: int
+    total: int
+    fraction: float
+    left: float | None
+
+    @property
+    def label(self) -> str:
+        """One line of words."""
+        if self.stage == "neighbours" or not self.total:
+            return WORDS[self.stage]
+        return f"{WORDS[self.stage]}: frame {self.done} of {self.total}"
+
+    def html(self) -> str:
+        """The same as a card with a bar."""
+        now = self.stages.index(self.stage)
+        items = "".join(
+            f'<li class="{"done" if n < now else "now" if n == now else ""}">{WORDS[name]}</li>'
+            for n, name in enumerate(self.stages))
+        percent = round(100 * self.fraction)
+        left = "" if self.left is None else f"{seconds_text(self.left)} left"
+        return (f'<div class="ae-running"><h3>{escape(self.label)}</h3>'
+                f'<div class="ae-track" role="progressbar" aria-valuenow="{percent}" '
+                f'aria-valuemin="0" aria-valuemax="100" aria-label="Progress">'
+                f'<i style="width:{percent}%"></i></div>'
+                f'<div class="ae-left"><span>{percent} %</span><span>{left}</span></div>'
+                f"<ol>{items}</ol></div>")
+
+
+class Meter:
+    """Turns the steps of a job into states.
+
+    Args:
+        pace: what is known of this machine; tells how much of the time a stage takes.
+        neighbours: whether the job has that stage.
+    """
+
+    def __init__(self, pace: Pace, *, neighbours: bool) -> None:
+        self._stages = tuple(name for name in STAGES if neighbours or name != "neighbours")
+        shares = {name: pace.rate(name) or _SHARES[name] for name in self._stages}
+        if any(pace.rate(name) is None for name in self._stages):
+            shares = {name: _SHARES[name] for name in self._stages}
+        whole = sum(shares.values())
+        self._shares = {name: share / whole for name, share in shares.items()}
+        self._began = time.monotonic()
+        self._fraction = 0.0
+
+    def update(self, step: Stage) -> State:
+        """The state after a step; the share done never goes back."""
+        before = sum(self._shares[name] for name in self._stages[:self._stages.index(step.name)])
+        within = step.done / step.total if step.total else 0.0
+        # A search for a size encodes several times and starts over each time.
+        self._fraction = max(self._fraction, before + self._shares[step.name] * min(1.0, within))
+        return State(step.name, self._stages, step.done, step.total, self._fraction,
+                     time_left(self._began, self._fraction))
