@@ -10,8 +10,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -20,6 +20,7 @@ import numpy as np
 from aehub.archive import Archive
 from aehub.clips import Clip, Trim, open_clip, open_writer, to_rgb
 from aehub.clips.frames import ClipInfo
+from aehub.codec.again import in_file, kept
 from aehub.codec.compress import Tally, compress_clip
 from aehub.codec.decompress import check_model, clip_info, decode_frames
 from aehub.codec.model import Codec, check_quality
@@ -32,7 +33,7 @@ from aehub.output import refuse_overwriting, written
 from aehub.results import Compressed, Decompressed, Step
 
 __all__ = [
-    "Archive", "Compressed", "Decompressed", "compress", "decompress", "frames", "iter_compress",
+    "Archive", "Compressed", "Decompressed", "compress", "decompress", "iter_compress",
     "iter_decompress", "open",
 ]
 
@@ -116,7 +117,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
             tally = yield from encode(clip, stream, quality)
             facts = clip.info
         else:
-            source = stack.enter_context(_kept(source))
+            source = stack.enter_context(kept(source))
             trials = stack.enter_context(Trials(opened, encode, target_size, target_kbps))
             best, facts, tally, quality = yield from trials.run()
             stream = stack.enter_context(written(target, force=force))
@@ -135,7 +136,7 @@ def decompress(source: str | os.PathLike[str] | BinaryIO,
         output: path whose suffix names the format (a folder of PNGs without one), or a stream,
             which gets y4m. None returns the frames.
         progress: called as `progress(done, total)` in frames; total is 0 if unknown.
-        options: those of `iter_decompress`.
+        options: those of `iter_decompress`; without `output` only `model` and `device`.
 
     Returns:
         Facts about what was written; without `output` an iterator of uint8 [H, W, 3] in RGB.
@@ -146,17 +147,27 @@ def decompress(source: str | os.PathLike[str] | BinaryIO,
         DamagedError: groups are lost; the intact ones were given or written first.
     """
     if output is None:
-        return frames(source, model=options.get("model"), device=options.get("device", "auto"))
+        return _frames(source, **options)
     return _drain(iter_decompress(source, output, **options), progress)
 
 
-def frames(source: str | os.PathLike[str] | BinaryIO, *,
-           model: str | os.PathLike[str] | Codec | None = None, device: str = "auto"
-           ) -> Iterator[np.ndarray]:
-    """The frames of a `.aev` file, one by one: uint8 [H, W, 3] in RGB."""
-    with open_reader(source) as reader:
-        for frame in decode_frames(reader, _model_of(reader.head, model, device)):
-            yield to_rgb(frame.planes, reader.head.colour)
+def _frames(source: str | os.PathLike[str] | BinaryIO, *,
+            model: str | os.PathLike[str] | Codec | None = None, device: str = "auto"
+            ) -> Iterator[np.ndarray]:
+    """The frames of a `.aev` file; what can be refused is refused at once."""
+    reader = open_reader(source)
+    try:
+        codec = _model_of(reader.head, model, device)
+    except BaseException:
+        reader.close()
+        raise
+
+    def decoded() -> Iterator[np.ndarray]:
+        with reader:
+            for frame in decode_frames(reader, codec):
+                yield to_rgb(frame.planes, reader.head.colour)
+
+    return decoded()
 
 
 def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
@@ -179,7 +190,7 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
     with ExitStack() as stack:
         if isinstance(target, Path) and not isinstance(source, (str, os.PathLike)):
             # The sound comes after the pictures; writers of files want it first.
-            source = stack.enter_context(_in_file(source))
+            source = stack.enter_context(in_file(source))
         reader = stack.enter_context(open_reader(source))
         codec = _model_of(reader.head, model, device)
         total = reader.frame_count or 0
@@ -254,30 +265,6 @@ def _output_path(source: Any, output: Any) -> Path | BinaryIO:
             raise InputError("frames and streams have no name to write beside; give an output.")
         return Path(source).with_suffix(".aev")
     return Path(output) if isinstance(output, (str, os.PathLike)) else cast(BinaryIO, output)
-
-
-@contextmanager
-def _kept(source: Any) -> Iterator[Any]:
-    """A source that can be read again, for each encode of a target search."""
-    if hasattr(source, "read"):
-        with _in_file(source) as file:
-            yield file
-    elif isinstance(source, (str, os.PathLike, Sequence, np.ndarray)):
-        yield source
-    else:
-        yield list(source)
-
-
-@contextmanager
-def _in_file(stream: BinaryIO) -> Iterator[BinaryIO]:
-    """The stream if it can seek, or a temporary file of what it holds."""
-    if stream.seekable():
-        yield stream
-        return
-    with tempfile.TemporaryFile() as file:
-        shutil.copyfileobj(stream, file)
-        file.seek(0)
-        yield cast(BinaryIO, file)
 
 
 def _summary(target: Path | BinaryIO, model: str, facts: ClipInfo, tally: Tally, quality: float,

@@ -7,10 +7,11 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,11 +20,12 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class PageServer:
-    """A running page: its address, its process, and how long it took to be ready."""
+    """A running page: its address, its process, and what it took to be ready (wall, processor)."""
 
     url: str
     pid: int
     seconds_to_ready: float
+    cpu_to_ready: float
     log: Path
 
     def cpu_seconds(self) -> float:
@@ -74,7 +76,9 @@ def page_server(folder: Path, **environment: str) -> Iterator[PageServer]:
     try:
         url = f"http://127.0.0.1:{port}"
         _wait(url + "/healthz", process, log)
-        yield PageServer(url, process.pid, time.monotonic() - began, log)
+        ready = time.monotonic() - began
+        server = PageServer(url, process.pid, ready, 0.0, log)
+        yield replace(server, cpu_to_ready=server.cpu_seconds())
     finally:
         process.terminate()
         process.wait(15)

@@ -17,11 +17,19 @@ CODECS = "d4-codec,x264-medium,x265-medium,svtav1-6"
 @click.command()
 @click.argument("clips", metavar="IN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--codecs", default=CODECS, show_default=True, help="Names with commas between.")
+@click.option("--stills", is_flag=True, help="Compare the first frame of each clip as a picture.")
+@click.option("--frames", type=click.IntRange(1), help="Compare only the first frames of a clip.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the curves into this PNG.")
 @click.option("--force", is_flag=True, help="Overwrite the plot.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def compare(
-    clips: tuple[Path, ...], codecs: str, plot: Path | None, force: bool, as_json: bool
+    clips: tuple[Path, ...],
+    codecs: str,
+    stills: bool,
+    frames: int | None,
+    plot: Path | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Measure rate against distortion of several codecs on the clips IN."""
     # Known before the measurement, which may take minutes.
@@ -32,7 +40,9 @@ def compare(
     from aehub.compare import parse_codecs
 
     with Progress("comparing") as progress:
-        comparison = aehub.compare(list(clips), parse_codecs(codecs), progress=progress)
+        comparison = aehub.compare(
+            list(clips), parse_codecs(codecs), stills=stills, frames=frames, progress=progress
+        )
     if plot is not None:
         comparison.plot(plot)
     if as_json:

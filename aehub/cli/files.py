@@ -74,8 +74,9 @@ def compress(
 @click.command()
 @click.argument("file", metavar="IN.aev")
 @click.argument("output", metavar="[OUT]", required=False)
+@click.option("--model", help="Its name or folder, if not the name that the file gives.")
 @click.option("--force", is_flag=True, help="Overwrite OUT.")
-def decompress(file: str, output: str | None, force: bool) -> None:
+def decompress(file: str, output: str | None, model: str | None, force: bool) -> None:
     """Turn IN.aev back into a clip.
 
     OUT ends in .mp4, .mkv (lossless), .webm, .gif, .webp or .png (animated); without a suffix it
@@ -84,7 +85,7 @@ def decompress(file: str, output: str | None, force: bool) -> None:
     output = output or beside(file, ".mp4")
     with Progress("decompressing") as progress:
         result = aehub.decompress(
-            source(file), sink(output, unlike=file), force=force, progress=progress
+            source(file), sink(output, unlike=file), model=model, force=force, progress=progress
         )
     assert isinstance(result, aehub.Decompressed)
     _note(result.notes)

@@ -87,11 +87,10 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
             tally.bytes = writer.size
             yield tally
         if clip.audio is not None and audio:
-            before = writer.size
             with clip.audio.open() as track:
                 while piece := track.read(_AUDIO_PIECE):
                     writer.audio(piece)
-            tally.audio_bytes = writer.size - before
+            tally.audio_bytes = writer.audio_bytes
     tally.bytes = writer.size
     yield tally
 

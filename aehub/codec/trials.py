@@ -50,16 +50,16 @@ class Trials:
             assert quality is not None
             trial, seconds = yield from self._try(quality)
             trials.append(trial)
-            chosen, quality = search(self._target(seconds, trial), trials)
+            chosen, quality = search(self._target(seconds), trials)
         file, info, tally = self._files[chosen.quality]
         file.seek(0)
         return file, info, tally, chosen.quality
 
-    def _target(self, seconds: float, trial: Trial | None = None) -> int:
+    def _target(self, seconds: float) -> int:
         if self._size is not None:
             return self._size
         assert self._kbps is not None
-        return int(self._kbps * 125 * seconds) + (trial.other if trial else 0)
+        return int(self._kbps * 125 * seconds)
 
     def _try(self, quality: float) -> Generator[Step, None, tuple[Trial, float]]:
         file = cast(BinaryIO, tempfile.SpooledTemporaryFile(_SPOOL))
@@ -67,8 +67,9 @@ class Trials:
             self._files[quality] = file, clip.info, Tally()
             tally = yield from self._encode(clip, file, quality)
             self._files[quality] = file, clip.info, tally
-        other = tally.audio_bytes
-        return Trial(quality, tally.bytes - other, other), tally.seconds
+        sound = tally.audio_bytes
+        counted = sound if self._size is not None else 0
+        return Trial(quality, tally.bytes - sound, counted), tally.seconds
 
     def __enter__(self) -> Trials:
         return self

@@ -31,6 +31,8 @@ class Writer:
         self.head = head
         self.size = 0
         """Bytes written so far."""
+        self.audio_bytes = 0
+        """Of these, the audio as `Reader.summary` counts it."""
         self._stream = stream
         self._entries: list[IndexEntry] = []
         self._n_pieces = 0
@@ -62,6 +64,7 @@ class Writer:
         """Write the next bytes of the audio track (a Matroska file), in chunks of up to 1 MiB."""
         for number, piece in cut(data, self._n_pieces):
             self._chunk(AUDIO, number, piece)
+            self.audio_bytes += len(number) + len(piece)
             self._n_pieces += 1
 
     def metadata(self, notes: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as deserialised
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
@@ -194,7 +194,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise WeightsError(f"{folder} has no {CONFIG}; it is not a model folder.") from err
     try:
         config = json.loads(raw[:100_000])
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise WeightsError(f"{folder / CONFIG} is not JSON; download the model again.") from err
     version = config.get("format_version") if isinstance(config, dict) else None
     if version != FORMAT_VERSION or config.get("architecture") != "d4-codec":
@@ -235,12 +235,14 @@ def load(folder: Path) -> StoredModel:
         raise WeightsError(f"{folder} has no {WEIGHTS}; download the model again.")
     if path.stat().st_size > _MAX_BYTES:
         raise WeightsError(f"{path} is larger than {_MAX_BYTES} bytes; it is not a d4-codec.")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != config.get("sha256"):
+    # Read once: what was hashed is what is used, whatever happens to the file meanwhile.
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != config["sha256"]:
         raise WeightsError(f"{path} does not match the SHA-256 in its config; it is damaged or "
                            "tampered with. Download the model again.")
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as err:
+        tensors = deserialised(data)
+    except SafetensorError as err:
         raise WeightsError(f"{path} is not a safetensors file; download the model again.") from err
     return _assemble(config, tensors, folder)
 

@@ -4,25 +4,33 @@
     iter_study(...)   prepare -> compress -> decode and measure -> rivals at the same bytes
     still(...)        one frame, or its error, without loss
 
-Everything long is an iterator of `Stage`; closing it stops the work.
+Everything long is an iterator; closing it stops the work. Names are found on first use, for some
+of them load torch.
 """
 
 from __future__ import annotations
 
-from aehub.review.look import Look, look
-from aehub.review.neighbours import Neighbour, iter_neighbours
-from aehub.review.replay import Replay, iter_replay
-from aehub.review.stills import still
-from aehub.review.study import Stage, Study, iter_study
-from aehub.review.working import fit, iter_prepare
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aehub.review.curves import iter_comparison
+    from aehub.review.glance import Look, look
+    from aehub.review.neighbours import Neighbour, iter_neighbours
+    from aehub.review.replay import Replay, iter_replay
+    from aehub.review.stills import still
+    from aehub.review.study import STAGES, Stage, Study, iter_study
+    from aehub.review.working import fit, iter_prepare
 
 __all__ = [
+    "STAGES",
     "Look",
     "Neighbour",
     "Replay",
     "Stage",
     "Study",
     "fit",
+    "iter_comparison",
     "iter_neighbours",
     "iter_prepare",
     "iter_replay",
@@ -30,3 +38,28 @@ __all__ = [
     "look",
     "still",
 ]
+
+_HOMES = {
+    "STAGES": "study",
+    "Look": "glance",
+    "Neighbour": "neighbours",
+    "Replay": "replay",
+    "Stage": "study",
+    "Study": "study",
+    "fit": "working",
+    "iter_comparison": "curves",
+    "iter_neighbours": "neighbours",
+    "iter_prepare": "working",
+    "iter_replay": "replay",
+    "iter_study": "study",
+    "look": "glance",
+    "still": "stills",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -19,12 +19,12 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+import aehub
 from aehub.api import Step
-from aehub.clips import ClipInfo, Frame, Planes, open_clip, open_writer
+from aehub.clips import ClipInfo, Colour, Frame, Planes, open_clip, open_writer
 from aehub.codec.decompress import check_model, clip_info, decode_frames
 from aehub.container import Reader, open_reader
 from aehub.errors import AEHubError
-from aehub.hub import load
 from aehub.metrics import Distortion
 
 _MACROBLOCK = 16
@@ -81,9 +81,9 @@ def iter_replay(
     with ExitStack() as stack:
         clip = stack.enter_context(open_clip(original))
         reader = stack.enter_context(open_reader(compressed))
-        model = load(reader.head.model, device=device)
+        model = aehub.load(reader.head.model, device=device)
         check_model(reader.head, model)
-        facts = clip_info(reader.head, reader.frame_count)
+        facts = _tagged(clip_info(reader.head, reader.frame_count))
         half = stacked_half(facts.height)
         tall = replace(facts, height=half + facts.height)
         one, two = (stack.enter_context(_Sound(reader)) for _ in range(2))
@@ -99,6 +99,14 @@ def iter_replay(
         groups = tuple(_groups(reader))
         has_sound = one.track is not None
     return _summary(facts, half, times, has_sound, distortion, groups)
+
+
+def _tagged(info: ClipInfo) -> ClipInfo:
+    """The clip with its colours said: browsers guess from the height, and stacking doubles that."""
+    colour = info.colour
+    if colour.matrix == 2:
+        return replace(info, colour=Colour(6, colour.full_range, 1, 1))
+    return info
 
 
 def stacked_half(height: int) -> int:

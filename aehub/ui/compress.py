@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 import aehub
+from aehub import review
 from aehub.errors import AEHubError, InputError
-from aehub.review import Study, fit, iter_study, look
 from aehub.ui import examples, preview, results, running
 from aehub.ui.guard import gpu, sentence, told
 from aehub.ui.pace import duration_text
@@ -49,13 +49,13 @@ def build(context: Context) -> None:
                                 info="0 is the smallest file, 100 the closest picture")
             kilobytes = gr.Number(200, minimum=1, label="At most, kB", visible=False,
                                   elem_id="kilobytes", info="1 kB is 1000 bytes")
-            with gr.Row():
+            with gr.Accordion("Model, size, neighbours", open=False, elem_id="more"):
                 model = gr.Dropdown(_models(), value=_models()[0], label="Model",
-                                    min_width=130, elem_id="model")
-                size = gr.Dropdown(SIZES, value="640", label="Longer side, px", min_width=130,
-                                   elem_id="size")
-            neighbours = gr.Checkbox(True, label="Also encode with x264 and AV1 at the same bytes",
-                                     elem_id="neighbours")
+                                    elem_id="model")
+                size = gr.Dropdown(SIZES, value="640", label="Longer side, px", elem_id="size",
+                                   info="Smaller is faster; nothing is enlarged")
+                neighbours = gr.Checkbox(True, elem_id="neighbours",
+                                         label="Also encode with x264 and AV1 at the same bytes")
             with gr.Row(elem_classes="ae-go"):
                 go = gr.Button("Compress", variant="primary", elem_id="go", scale=3)
                 stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=80)
@@ -92,8 +92,8 @@ def build(context: Context) -> None:
                api_visibility="private")
     for button, name in zip(tried, examples.EXAMPLES, strict=True):
         # One click shows the result: what is pressed next is the button a visitor would press.
-        button.click(_example(name), None, clip, api_visibility="private",
-                     show_progress="hidden").success(
+        button.click(_example(name), None, [clip, stage], api_visibility="private",
+                     show_progress="hidden", concurrency_limit=8).success(
             None, js="() => document.querySelector('#go').click()", api_visibility="private")
 
 
@@ -104,8 +104,10 @@ def _models() -> list[str]:
 
 def _example(name: str) -> Any:
     @told
-    def use() -> str:
-        return str(examples.clip(name))
+    def use() -> Iterator[tuple[Any, Any]]:
+        yield gr.skip(), running.waiting("Drawing the example", "It is made once, at first use.")
+        path = str(examples.clip(name))
+        yield path, running.waiting("Waiting for a place", "Jobs run one after another.")
 
     return use
 
@@ -148,7 +150,7 @@ def _handlers(context: Context) -> tuple[Any, Any, Any]:
                 raise InputError("there is no clip yet; drop one, or click an example.")
             longest_side(size)
             part = trim_text(start, length)
-            look(clip, trim=preview.parsed(part), limits=limits.clip, with_sound=False)
+            review.look(clip, trim=preview.parsed(part), limits=limits.clip, with_sound=False)
         except AEHubError as error:
             problem = sentence(error)
         return [gr.validate(not problem, problem)] + [gr.validate(True, "")] * 8
@@ -177,7 +179,7 @@ def _handlers(context: Context) -> tuple[Any, Any, Any]:
             (lossless), and two pieces of the page.
         """
         folder = context.jobs.new()
-        job = iter_study(clip, folder, model=model, quality=quality,
+        job = review.iter_study(clip, folder, model=model, quality=quality,
                          target_size=_target(aim, kilobytes), longest=longest_side(size),
                          trim=trim_text(start, length), neighbours=neighbours,
                          limits=limits.clip)
@@ -192,7 +194,7 @@ def _handlers(context: Context) -> tuple[Any, Any, Any]:
                     shown_at = time.monotonic()
                     yield [gr.skip()] * 4 + [state.html()] + [gr.update(visible=False)] * 2
         except StopIteration as end:
-            study: Study = end.value
+            study: review.Study = end.value
         finally:
             job.close()
         context.pace.note(study)
@@ -210,7 +212,7 @@ def _target(aim: str, kilobytes: float | None) -> int | None:
     return round(1000 * kilobytes)
 
 
-def _finished(context: Context, folder: Path, study: Study, elapsed: float) -> list[Any]:
+def _finished(context: Context, folder: Path, study: review.Study, elapsed: float) -> list[Any]:
     packed = str(study.compressed.path)
     context.jobs.remember(folder, {"prepared": study.prepared.name, "packed": Path(packed).name})
     return [packed, study.to_json(), str(study.decoded), str(study.prepared),
@@ -225,7 +227,7 @@ def _forecaster(context: Context) -> Any:
             return ""
         try:
             part = trim_text(start, length)
-            seen = look(path, trim=preview.parsed(part), limits=context.limits.picture,
+            seen = review.look(path, trim=preview.parsed(part), limits=context.limits.picture,
                         with_sound=False)
             return forecast_text(context, seen, longest_side(size), neighbours)
         except AEHubError:
@@ -235,11 +237,13 @@ def _forecaster(context: Context) -> Any:
     return forecast
 
 
-def forecast_text(context: Context, seen: Any, longest: int | None, neighbours: bool) -> str:
+def forecast_text(
+    context: Context, seen: review.Look, longest: int | None, neighbours: bool
+) -> str:
     """How long a job will take on this machine, in words; empty if the clip does not say."""
     if seen.n_frames is None:
         return ""
-    width, height = fit(seen.width, seen.height, longest)
+    width, height = review.fit(seen.width, seen.height, longest)
     frames = min(seen.n_frames, round(context.limits.seconds * seen.fps))
     seconds = context.pace.forecast(width * height * frames, neighbours=neighbours)
     return f"{width}×{height}, {frames} frames: {duration_text(seconds)} on this machine."

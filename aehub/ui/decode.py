@@ -37,16 +37,16 @@ def build(context: Context) -> None:
                 stop = gr.Button("Stop", scale=1, min_width=80)
         with gr.Column(scale=8, min_width=320):
             stage = gr.HTML(_EMPTY, elem_id="decoded")
-            clip = gr.DownloadButton("Download", variant="primary", visible=False,
-                                     elem_id="get-clip")
+            with gr.Row(visible=False) as shelf:
+                clip = gr.DownloadButton("Download", variant="primary", elem_id="get-clip")
             facts = gr.JSON(visible=False, label="facts")
 
     packed.change(_describe, packed, head, show_progress="hidden", api_visibility="private")
-    event = go.click(_runner(context), [packed, format], [clip, facts, stage],
+    event = go.click(_runner(context), [packed, format], [clip, facts, stage, shelf],
                      api_name="decompress", concurrency_id="model", concurrency_limit=1,
                      show_progress="minimal", show_progress_on=stage, trigger_mode="once")
-    stop.click(lambda: _EMPTY, None, stage, cancels=[event], queue=False,
-               show_progress="hidden", api_visibility="private")
+    stop.click(lambda: (_EMPTY, gr.update(visible=False)), None, [stage, shelf], cancels=[event],
+               queue=False, show_progress="hidden", api_visibility="private")
 
 
 def _describe(path: str | None) -> Any:
@@ -98,14 +98,14 @@ def _runner(context: Context) -> Any:
         folder = context.jobs.new()
         output = folder / f"{Path(packed).stem}.{format}"
         job = aehub.iter_decompress(packed, output)
-        shown_at = 0.0
+        shown_at, hidden = 0.0, gr.update(visible=False)
         try:
             while True:
                 done, total = next(job)
                 progress((done, total), desc="Decoding")
                 if time.monotonic() - shown_at > 0.1:
                     shown_at = time.monotonic()
-                    yield gr.skip(), gr.skip(), _running(done, total)
+                    yield gr.skip(), gr.skip(), _running(done, total), hidden
         except StopIteration as end:
             result: aehub.Decompressed = end.value
         finally:
@@ -113,9 +113,8 @@ def _runner(context: Context) -> Any:
         facts = result.to_json()
         # Gradio takes whatever has a "path" for a file of its own.
         facts = {"name": Path(facts.pop("path")).name, "bytes": output.stat().st_size, **facts}
-        button = gr.update(value=str(output), visible=True,
-                           label=f"Download .{format}, {bytes_text(facts['bytes'])}")
-        yield button, facts, _player(f"ae/jobs/{folder.name}/{output.name}", format)
+        yield (str(output), facts, _player(f"ae/jobs/{folder.name}/{output.name}", format),
+               gr.update(visible=True))
 
     return run
 

@@ -1,6 +1,6 @@
 """Example clips, made at first use: pans over public-domain pictures, and a drawn animation.
 
-    hubble    NASA, ESA, S. Beckwith and the HUDF team; public domain
+    hubble    NASA; public domain
     coffee    Rachel Michetti; CC0
     marbles   drawn here
 """
@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from aehub.errors import InputError
+from aehub.ui.jobs import private_folder
 
 SIDE, FRAMES, FPS = 256, 48, 24
 _LOCK = threading.Lock()
@@ -96,16 +96,6 @@ EXAMPLES = {
 }
 
 
-def folder() -> Path:
-    """Where the clips are kept while the process lives."""
-    return _folder()
-
-
-@lru_cache
-def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="aehub-examples-"))
-
-
 def clip(name: str) -> Path:
     """The example of that name, without loss, made if it is not there yet.
 
@@ -115,7 +105,7 @@ def clip(name: str) -> Path:
     from aehub.clips import open_clip, open_writer
 
     example = _named(name)
-    path = folder() / f"{name}.mkv"
+    path = private_folder("aehub-examples") / f"{name}.mkv"
     with _LOCK:
         if not path.exists():
             frames = (example.draw(index / FRAMES) for index in range(FRAMES))

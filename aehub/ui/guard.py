@@ -48,9 +48,9 @@ def _shown(error: AEHubError) -> gr.Error:
 
 
 def sentence(error: AEHubError) -> str:
-    """What the visitor reads; every sentence begins with a capital."""
+    """What the visitor reads: it begins with a capital, unless with the name of a file."""
     text = str(error)
-    return text[:1].upper() + text[1:]
+    return text[:1].upper() + text[1:] if text.split(" ")[0].isalpha() else text
 
 
 def gpu(handler: _Function) -> _Function:

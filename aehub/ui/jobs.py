@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import shutil
@@ -12,8 +13,24 @@ import time
 from pathlib import Path
 from typing import Any
 
+from aehub.errors import InputError
+
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _FACTS = "study.json"
+
+
+def private_folder(name: str) -> Path:
+    """A folder among the temporary ones that only this user can enter; the same at each start.
+
+    Raises:
+        InputError: somebody else made a folder of that name.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    folder = Path(tempfile.gettempdir(), f"{name}-{user}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and folder.stat().st_uid != user:
+        raise InputError(f"{folder} belongs to another user; set TMPDIR to a folder of your own.")
+    return folder
 
 
 class Jobs:
@@ -21,18 +38,21 @@ class Jobs:
 
     Args:
         keep_seconds: age at which a folder is deleted.
-        root: where the folders are; a new temporary folder by default.
+        root: where the folders are; by default one place for all processes of a user, so that
+            what an earlier one left behind is deleted in time.
     """
 
     def __init__(self, keep_seconds: float, root: Path | None = None) -> None:
         self.keep_seconds = keep_seconds
-        self._root = Path(tempfile.mkdtemp(prefix="aehub-page-")) if root is None else root
+        self._root = private_folder("aehub-page") if root is None else root
+        self._own: list[Path] = []
 
     def new(self) -> Path:
         """A new folder; its name is its token. Old folders go."""
         self.sweep()
         folder = self._root / secrets.token_hex(16)
         folder.mkdir(parents=True)
+        self._own.append(folder)
         return folder
 
     def file(self, token: str, name: str) -> Path | None:
@@ -72,5 +92,6 @@ class Jobs:
         threading.Thread(target=loop, name="aehub-sweep", daemon=True).start()
 
     def close(self) -> None:
-        """Delete everything."""
-        shutil.rmtree(self._root, ignore_errors=True)
+        """Delete everything made by this process."""
+        for folder in self._own:
+            shutil.rmtree(folder, ignore_errors=True)

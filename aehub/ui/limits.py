@@ -59,8 +59,8 @@ class PageLimits:
     def sentence(self) -> str:
         """The limits in words."""
         return (f"At most {self.seconds:g} s of a clip, {self.pixels / 1e6:.1f} megapixels a "
-                f"frame, {self.upload_mb} MB an upload. Files are deleted after {self.keep_minutes} "
-                "minutes.")
+                f"frame, {self.upload_mb} MB an upload. Files are deleted after "
+                f"{self.keep_minutes} minutes.")
 
 
 def _whole(environ: Mapping[str, str], name: str, usual: int) -> int:

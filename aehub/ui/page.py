@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import gradio as gr
 
 import aehub
-from aehub.ui import compress, decode, models
+from aehub.ui import compare, compress, decode, models
 from aehub.ui.jobs import Jobs
 from aehub.ui.limits import PageLimits
 from aehub.ui.pace import Pace
 from aehub.ui.theme import asset
 
 # Each panel is one module with TITLE and build(context); a new panel is one entry here.
-PANELS = (compress, decode, models)
+PANELS = (compress, decode, compare, models)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from aehub import review
 from aehub.clips import Trim
 from aehub.errors import AEHubError
-from aehub.review import Look, look
 from aehub.ui.guard import sentence
 from aehub.ui.words import bytes_text, rate_text, seconds_text
 
@@ -34,7 +34,7 @@ def shown(
         yield nothing, nothing, gr.update(value=0), gr.update(value=0), ""
         return
     try:
-        seen = look(path, limits=context.limits.picture)
+        seen = review.look(path, limits=context.limits.picture)
     except AEHubError as error:
         told = f'<p class="ae-hint" role="alert">{escape(sentence(error))}</p>'
         yield gr.update(value=told, visible=True), nothing, gr.skip(), gr.skip(), ""
@@ -55,7 +55,7 @@ def parsed(part: str | None) -> Trim | None:
     return None if part is None else Trim.parse(part)
 
 
-def _words(seen: Look, name: str, most: float | None) -> str:
+def _words(seen: review.Look, name: str, most: float | None) -> str:
     length = "of unknown length" if seen.seconds is None else seconds_text(seen.seconds)
     sound = "with sound" if seen.has_sound else "silent"
     hint = ""
@@ -66,7 +66,7 @@ def _words(seen: Look, name: str, most: float | None) -> str:
     return (f'<div class="ae-clip"><img src="{_thumbnail(seen.picture)}" alt="First frame of '
             f'{escape(name)}"><div><b>{escape(name)}</b>'
             f"<span>{seen.width}×{seen.height}, {rate_text(seen.fps)} frames/s, {length}, {sound}, "
-            f"{bytes_text(seen.bytes)}</span>{remarks}</div></div>{hint}")
+            f"{bytes_text(seen.bytes).replace(' ', '&nbsp;')}</span>{remarks}</div></div>{hint}")
 
 
 def _thumbnail(picture: np.ndarray) -> str:

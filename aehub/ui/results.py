@@ -6,12 +6,12 @@ import json
 from html import escape
 from typing import Any
 
-from aehub.review import Neighbour, Study
+from aehub import review
 from aehub.ui.chart import over_time
 from aehub.ui.words import bytes_text, notes, rate_text, table, tiles
 
 _SKETCH = (
-    '<svg viewBox="0 0 300 110" aria-hidden="true" fill="none" stroke="currentColor" '
+    '<svg viewBox="-1 0 302 110" aria-hidden="true" fill="none" stroke="currentColor" '
     'stroke-width="1.5"><rect x="1" y="16" width="98" height="74" rx="8"/>'
     '<path d="M1 72l26-24 20 18 24-30 28 30"/><circle cx="26" cy="35" r="7"/>'
     '<path d="M112 53h22m-6-6 6 6-6 6M166 53h22m-6-6 6 6-6 6" stroke="var(--ae-accent)" '
@@ -22,10 +22,10 @@ EMPTY = (f'<div class="ae-empty">{_SKETCH}<b>Nothing compressed yet</b><p>Origin
          "reconstruction will lie here under one divider.</p></div>")
 STOPPED = ('<div class="ae-empty"><b>Stopped</b><p>Nothing was kept. Change what you like and '
            "compress again.</p></div>")
-_NAMES = {"x264-medium": "H.264, x264 medium", "svtav1-6": "AV1, SVT-AV1 preset 6"}
+_NAMES = {"x264-medium": "H.264 (x264 medium)", "svtav1-6": "AV1 (SVT-AV1 6)"}
 
 
-def overview(study: Study, place: str, elapsed: float) -> str:
+def overview(study: review.Study, place: str, elapsed: float) -> str:
     """The player and the numbers that matter most.
 
     Args:
@@ -37,13 +37,13 @@ def overview(study: Study, place: str, elapsed: float) -> str:
             f"{notes(study.notes)}</div>")
 
 
-def figures(study: Study) -> str:
+def figures(study: review.Study) -> str:
     """The neighbours at the same size, and the curves over time."""
     return (f'<div class="ae-results">{_neighbours(study)}'
             f"<section><h3>Over time</h3>{over_time(study.replay)}</section></div>")
 
 
-def _player(study: Study, place: str) -> str:
+def _player(study: review.Study, place: str) -> str:
     replay = study.replay
     sound = " sound" if replay.has_sound else ""
     label = f"AEHub, {bytes_text(study.compressed.bytes)}"
@@ -53,7 +53,7 @@ def _player(study: Study, place: str) -> str:
             "</aehub-wipe>")
 
 
-def _tiles(study: Study, elapsed: float) -> str:
+def _tiles(study: review.Study, elapsed: float) -> str:
     made, facts = study.compressed, study.to_json()
     ratio = ("–", "only a part was used") if facts["ratio"] is None else (
         f"{facts['ratio']:.1f}×", "smaller" if facts["ratio"] >= 1 else "it grew")
@@ -73,12 +73,12 @@ def _tiles(study: Study, elapsed: float) -> str:
     ])
 
 
-def _neighbours(study: Study) -> str:
+def _neighbours(study: review.Study) -> str:
     if not study.neighbours:
         return ""
     made, replay = study.compressed, study.replay
     pictures = made.bytes - made.audio_bytes
-    rows = [_row(f"AEHub, {made.model}", f"quality {made.quality:g}", pictures, replay.psnr,
+    rows = [_row(f"AEHub ({made.model})", f"quality {made.quality:g}", pictures, replay.psnr,
                  replay.ms_ssim)]
     rows += [_of(neighbour) for neighbour in study.neighbours]
     caption = ("Bytes without sound: the whole .aev against bare streams. Each neighbour's setting "
@@ -87,7 +87,7 @@ def _neighbours(study: Study) -> str:
     return f"<section><h3>Neighbours at the same size</h3>{shown}</section>"
 
 
-def _of(neighbour: Neighbour) -> list[str]:
+def _of(neighbour: review.Neighbour) -> list[str]:
     return _row(_NAMES.get(neighbour.codec, neighbour.codec), f"crf {neighbour.crf:g}",
                 neighbour.bytes, neighbour.psnr, neighbour.ms_ssim)
 

@@ -10,8 +10,8 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 import aehub
+from aehub import review
 from aehub.errors import AEHubError
-from aehub.review import still
 from aehub.ui import examples
 from aehub.ui.jobs import Jobs
 
@@ -41,7 +41,7 @@ def routes(jobs: Jobs) -> list[Route]:
         kind = request.path_params["kind"]
         try:
             picture = await anyio.to_thread.run_sync(
-                still, original, compressed, number, kind, limiter=_STILLS)
+                review.still, original, compressed, number, kind, limiter=_STILLS)
         except AEHubError as error:
             return PlainTextResponse(str(error), 404)
         kept = {"Cache-Control": "private, max-age=3600"}

@@ -6,8 +6,7 @@ import time
 from dataclasses import dataclass
 from html import escape
 
-from aehub.review import Stage
-from aehub.review.study import STAGES
+from aehub import review
 from aehub.ui.pace import Pace, time_left
 from aehub.ui.words import seconds_text
 
@@ -19,6 +18,12 @@ WORDS = {
 }
 # Shares of the time before this machine has been measured.
 _SHARES = {"prepare": 0.05, "compress": 0.45, "replay": 0.3, "neighbours": 0.2}
+
+
+def waiting(title: str, sentence: str) -> str:
+    """A card for the time before a job has begun."""
+    return (f'<div class="ae-running" role="status"><h3>{escape(title)}</h3>'
+            f'<div class="ae-left"><span>{escape(sentence)}</span></div></div>')
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Meter:
     """
 
     def __init__(self, pace: Pace, *, neighbours: bool) -> None:
-        self._stages = tuple(name for name in STAGES if neighbours or name != "neighbours")
+        self._stages = tuple(name for name in review.STAGES if neighbours or name != "neighbours")
         shares = {name: pace.rate(name) or _SHARES[name] for name in self._stages}
         if any(pace.rate(name) is None for name in self._stages):
             shares = {name: _SHARES[name] for name in self._stages}
@@ -73,7 +78,7 @@ class Meter:
         self._began = time.monotonic()
         self._fraction = 0.0
 
-    def update(self, step: Stage) -> State:
+    def update(self, step: review.Stage) -> State:
         """The state after a step; the share done never goes back."""
         before = sum(self._shares[name] for name in self._stages[:self._stages.index(step.name)])
         within = step.done / step.total if step.total else 0.0

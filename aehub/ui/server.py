@@ -34,6 +34,7 @@ def serve(
     demo = build(context)
     try:
         _launch(demo, context, port, host)
+        context.pace.warm_up()
         if not quiet:
             print(f"AEHub is open at {demo.local_url}", flush=True)
         if block:

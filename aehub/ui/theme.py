@@ -55,6 +55,8 @@ _LIGHT = {
     "button_secondary_border_color": "#cbc7ba",
     "button_secondary_text_color": _INK,
     "panel_background_fill": "#ffffff",
+    "table_odd_background_fill": "#ffffff",
+    "table_even_background_fill": "#ffffff",
 }
 
 _DARK = {
@@ -99,6 +101,8 @@ _DARK = {
     "button_secondary_border_color": "#3a404d",
     "button_secondary_text_color": "#eceae4",
     "panel_background_fill": "#171a21",
+    "table_odd_background_fill": "#171a21",
+    "table_even_background_fill": "#171a21",
 }
 
 _SHAPE = {

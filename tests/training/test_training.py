@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from material import moving_picture, write_clip
 from safetensors.numpy import load_file
 
 import aehub
@@ -20,6 +19,7 @@ from aehub.clips import open_clip
 from aehub.errors import InputError
 from aehub.training import train
 from aehub.training.data import Crops, FrameStore, source_of
+from material import moving_picture, write_clip
 
 TOY = {"fields": 1, "analysis_blocks": 0, "synthesis_blocks": 1, "size": 64, "batch": 4,
        "fit_steps": 20, "report_seconds": 2}

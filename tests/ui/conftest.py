@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from material import moving_picture, write_clip
 
+from material import moving_picture, write_clip
 from pageserver import PageServer, page_server
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from gradio_client import Client, handle_file
-from material import moving_picture, write_clip
 
 import aehub
+from material import moving_picture, write_clip
 from pageserver import PageServer
 
 SESSION = '''
@@ -63,8 +63,8 @@ def test_a_program_compresses_decompresses_and_lists_models(
 
 def test_every_argument_but_the_first_has_a_default(client: Client) -> None:
     described = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(described) == {"/compress", "/decompress", "/models"}
-    for name in ("/compress", "/decompress"):
+    assert set(described) == {"/compress", "/decompress", "/compare", "/models"}
+    for name in ("/compress", "/decompress", "/compare"):
         required = [p["parameter_name"] for p in described[name]["parameters"]
                     if not p["parameter_has_default"]]
         assert len(required) <= 1, (name, required)
@@ -84,6 +84,14 @@ def test_at_most_so_many_kilobytes_is_kept(client: Client, clip: Path) -> None:
     packed, *_ = client.predict(handle_file(clip), aim="size", kilobytes=20, neighbours=False,
                                 api_name="/compress")
     assert Path(packed).stat().st_size <= 20_000
+
+
+def test_codecs_are_compared(client: Client, clip: Path) -> None:
+    facts, *_ = client.predict(handle_file(clip), codecs=["d4-codec", "x264-medium"], frames=4,
+                               api_name="/compare")
+    assert [codec["name"] for codec in facts["codecs"]] == ["d4-codec", "x264-medium"]
+    assert facts["anchor"] == "x264-medium"
+    assert facts["clips"][0]["n_frames"] == 4 and len(facts["points"]) == 12
 
 
 def refusal(client: Client, *args: Any, **options: Any) -> str:

@@ -31,7 +31,7 @@ NAME = "d4-codec"
 LEARNING_RATE = 1e-3
 _LAMBDA = 0.08
 # Of the encoder's rounding, in steps^2 per bit: chosen on training clips.
-ENCODER_LAMBDA = 0.08
+ENCODER_LAMBDA = 0.05
 _TABLE_BATCHES, _TABLE_SEED = 48, 123
 
 

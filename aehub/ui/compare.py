@@ -1,0 +1,123 @@
+"""Compare: whole curves of rate and quality, several codecs side by side on the visitor's clip."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from aehub import review
+from aehub.errors import InputError
+from aehub.ui import curves
+from aehub.ui.guard import gpu, told
+from aehub.ui.words import bytes_text, table
+
+if TYPE_CHECKING:
+    from aehub.compare import Comparison
+    from aehub.ui.page import Context
+
+TITLE = "Compare"
+CODECS = ["d4-codec", "x264-medium", "x265-medium", "svtav1-6", "vp9"]
+_USUAL = CODECS[:2] + CODECS[3:4]
+MAX_FRAMES = 32
+LONGEST = 480
+_EMPTY = ('<div class="ae-empty"><b>No curves yet</b><p>Every codec codes the clip at six rates; '
+          "the curve that lies highest does best.</p></div>")
+
+
+def build(context: Context) -> None:
+    """The panel, inside whatever block is open."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
+            clip = gr.File(label=f"Clip, up to {context.limits.upload_mb} MB", height=132,
+                           file_types=["video", ".mkv", ".y4m"], elem_id="compared",
+                           elem_classes="ae-drop")
+            codecs = gr.CheckboxGroup(CODECS, value=_USUAL, label="Codecs")
+            frames = gr.Slider(1, MAX_FRAMES, 16, step=1, label="Frames", buttons=[],
+                               info=f"From the start, brought to {LONGEST} px at most")
+            with gr.Row(elem_classes="ae-go"):
+                go = gr.Button("Compare", variant="primary", elem_id="compare", scale=3)
+                stop = gr.Button("Stop", scale=1, min_width=80)
+        with gr.Column(scale=8, min_width=320):
+            stage = gr.HTML(_EMPTY, elem_id="curves")
+            facts = gr.JSON(visible=False, label="facts")
+    event = go.click(_runner(context), [clip, codecs, frames], [facts, stage],
+                     api_name="compare", concurrency_id="model", concurrency_limit=1,
+                     show_progress="minimal", show_progress_on=stage, trigger_mode="once")
+    stop.click(lambda: _EMPTY, None, stage, cancels=[event], queue=False,
+               show_progress="hidden", api_visibility="private")
+
+
+def _runner(context: Context) -> Any:
+    @told
+    @gpu
+    def run(clip: str | None, codecs: list[str] = _USUAL, frames: float = 16,  # noqa: B006
+            progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
+        """Measure rate and quality of several codecs on a clip.
+
+        Args:
+            clip: a video.
+            codecs: names of codecs.
+            frames: frames to use, from the start; at most 32.
+
+        Returns:
+            Every measured point, and a piece of the page.
+        """
+        if clip is None:
+            raise InputError("there is no clip yet; drop one.")
+        unknown = set(codecs) - set(CODECS)
+        if unknown or not codecs:
+            raise InputError(f"the codecs {codecs} are not offered; choose among "
+                             f"{', '.join(CODECS)}.")
+        if not 1 <= frames <= MAX_FRAMES:
+            raise InputError(f"{frames:g} frames cannot be compared here; give 1 to {MAX_FRAMES}.")
+        job = review.iter_comparison(clip, context.jobs.new(), ",".join(codecs), int(frames),
+                                     longest=LONGEST, limits=context.limits.picture)
+        began = time.monotonic()
+        try:
+            while True:
+                done, total = next(job)
+                progress((done, total), desc="Comparing")
+                yield gr.skip(), _running(done, total, time.monotonic() - began)
+        except StopIteration as end:
+            comparison: Comparison = end.value
+        finally:
+            job.close()
+        yield comparison.to_dict(), page(comparison)
+
+    return run
+
+
+def _running(done: int, total: int, took: float) -> str:
+    left = f"{took * (total - done) / done:.0f} s left" if done else ""
+    percent = round(100 * done / total) if total else 0
+    return (f'<div class="ae-running"><h3>Point {min(done + 1, total)} of {total}</h3>'
+            f'<div class="ae-track" role="progressbar" aria-valuenow="{percent}" '
+            f'aria-valuemin="0" aria-valuemax="100" aria-label="Progress">'
+            f'<i style="width:{percent}%"></i></div>'
+            f'<div class="ae-left"><span>{percent} %</span><span>{left}</span></div></div>')
+
+
+def page(comparison: Comparison) -> str:
+    """The curves, and the table they were drawn from."""
+    rows = []
+    for codec in comparison.codecs:
+        percent = comparison.mean_difference(codec)
+        against = "–" if percent is None else f"{percent:+.0f} %"
+        encode, decode = comparison.speed(codec)
+        points = comparison.curve(comparison.clips[0].name, codec)
+        rows.append([codec, against, f"{bytes_text(points[0].bytes)} – "
+                     f"{bytes_text(points[-1].bytes)}", f"{encode:.0f}", f"{decode:.0f}"])
+    head = ["Codec", f"Bits against {comparison.anchor}", "Files", "Encodes, frames/s",
+            "Decodes, frames/s"]
+    caption = ("Bits needed for the same PSNR, averaged over the range all share (Bjøntegaard). "
+               "Bytes without sound: whole .aev files against bare streams.")
+    return (f'<div class="ae-results">{curves.rate_and_quality(comparison)}'
+            f"{table(head, rows, caption=caption, mark=_mark(comparison))}</div>")
+
+
+def _mark(comparison: Comparison) -> int:
+    ours = [n for n, codec in enumerate(comparison.codecs) if codec in comparison.ours]
+    return ours[0] if ours else -1

@@ -1,0 +1,85 @@
+"""A real browser in front of a real page; what it asks for and complains about is kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from pageserver import PageServer, page_server
+
+CHROMIUM = shutil.which("chromium")
+# Chromium calls home by itself; only what the page asks for shall be seen.
+ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update",
+             "--disable-sync", "--no-first-run", "--disable-default-apps",
+             "--autoplay-policy=no-user-gesture-required"]
+DESKTOP, PHONE = (1280, 900), (390, 844)
+
+
+@dataclass
+class Visit:
+    """An open page with what it asked for and complained about."""
+
+    page: Page
+    server: PageServer
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def upload(self, path: Path, selector: str = "#clip") -> None:
+        self.page.locator(f"{selector} input[type=file]").set_input_files(path)
+
+    def player(self, seconds: float = 90) -> Any:
+        """The wipe player of a finished job, its first frame drawn."""
+        player = self.page.locator("aehub-wipe")
+        player.wait_for(timeout=1000 * seconds)
+        self.page.wait_for_function(
+            "document.querySelector('aehub-wipe video').readyState >= 2")
+        return player
+
+    def check(self) -> None:
+        """Everything asked for lies on the server itself, and nothing was complained about."""
+        foreign = [address for address in self.requests
+                   if not address.startswith((self.server.url, "data:", "blob:"))]
+        assert not foreign
+        assert not self.complaints
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
+    with page_server(tmp_path_factory.mktemp("page"), AEHUB_MAX_SECONDS="4") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        assert os.environ.get("AEHUB_BROWSER") != "required", "chromium is not installed"
+        pytest.skip("no chromium here: apt-get install chromium")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, server: PageServer, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """A fresh visitor; `parametrize("visit", [PHONE], indirect=True)` chooses the window."""
+    width, height = getattr(request, "param", DESKTOP)
+    context = browser.new_context(viewport={"width": width, "height": height},
+                                  accept_downloads=True, has_touch=width < 500)
+    page = context.new_page()
+    visit = Visit(page, server)
+    page.on("request", lambda asked: visit.requests.append(asked.url))
+    page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    page.on("console", lambda line: visit.complaints.append(line.text)
+            if line.type == "error" else None)
+    page.goto(server.url)
+    page.locator("#go").wait_for()
+    yield visit
+    context.close()

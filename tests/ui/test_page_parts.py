@@ -1,0 +1,161 @@
+"""Pieces of the page that need no server."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from xml.etree import ElementTree
+
+import gradio as gr
+import pytest
+
+from aehub.compare.comparison import ClipShape, Comparison, Point
+from aehub.errors import InputError
+from aehub.review import Replay
+from aehub.ui import words
+from aehub.ui.chart import over_time
+from aehub.ui.compress import longest_side, trim_text
+from aehub.ui.curves import rate_and_quality
+from aehub.ui.guard import gpu, told
+from aehub.ui.jobs import Jobs
+from aehub.ui.limits import PageLimits
+from aehub.ui.theme import css, head, theme
+
+
+def test_limits_come_from_the_environment() -> None:
+    given = PageLimits.from_env({"AEHUB_MAX_SECONDS": "7.5", "AEHUB_MAX_PIXELS": "1000000",
+                                 "AEHUB_MAX_UPLOAD_MB": "30", "AEHUB_KEEP_MINUTES": "5"})
+    assert (given.seconds, given.pixels, given.upload_mb) == (7.5, 1_000_000, 30)
+    assert given.clip.max_seconds == 7.5 and given.picture.max_seconds is None
+    for number in ("7.5 s", "1.0 megapixels", "30 MB", "5 minutes"):
+        assert number in given.sentence
+    assert PageLimits.from_env({}) == PageLimits()
+    with pytest.raises(InputError, match="AEHUB_MAX_UPLOAD_MB is '-3'"):
+        PageLimits.from_env({"AEHUB_MAX_UPLOAD_MB": "-3"})
+
+
+def test_old_results_are_deleted_and_new_ones_kept(tmp_path: Path) -> None:
+    jobs = Jobs(60, tmp_path)
+    old, new = jobs.new(), jobs.new()
+    for folder in (old, new):
+        jobs.remember(folder, {"packed": "a.aev"})
+    os.utime(old, (0, 0))
+    jobs.sweep()
+    assert jobs.facts(old.name) is None
+    assert jobs.facts(new.name) == {"packed": "a.aev"}
+    assert len(new.name) == 32
+
+
+def test_what_an_earlier_process_left_is_deleted_and_what_another_has_is_kept(
+    tmp_path: Path
+) -> None:
+    left, busy = Jobs(60, tmp_path).new(), Jobs(60, tmp_path).new()
+    os.utime(left, (0, 0))
+    jobs = Jobs(60, tmp_path)
+    own = jobs.new()
+    assert not left.exists()
+    jobs.close()
+    assert not own.exists() and busy.exists()
+
+
+def test_result_files_are_found_in_their_own_folder_only(tmp_path: Path) -> None:
+    jobs = Jobs(60, tmp_path / "jobs")
+    folder = jobs.new()
+    (tmp_path / "secret").write_text("secret")
+    (folder / "clip.aev").write_text("clip")
+    assert jobs.file(folder.name, "clip.aev") == folder / "clip.aev"
+    for token, name in ((folder.name, "../../secret"), ("..", "secret"), (folder.name, ".."),
+                        ("", "secret"), (folder.name, "missing.aev")):
+        assert jobs.file(token, name) is None
+
+
+def test_an_error_for_the_user_becomes_a_sentence_and_others_stay() -> None:
+    @told
+    def plain() -> None:
+        raise InputError("the clip is empty; give another.")
+
+    @told
+    def steps() -> Iterator[int]:
+        yield 1
+        raise InputError("clip.mp4 breaks off.")
+
+    @told
+    def bug() -> None:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(gr.Error, match="The clip is empty") as caught:
+        plain()
+    assert caught.value.print_exception is False
+    job = steps()
+    assert next(job) == 1
+    with pytest.raises(gr.Error, match=r"clip\.mp4 breaks off"):
+        next(job)
+    with pytest.raises(ZeroDivisionError):
+        bug()
+
+
+def test_without_zero_gpu_a_handler_stays_itself() -> None:
+    def handler() -> None: ...
+
+    assert gpu(handler) is handler
+
+
+@pytest.mark.parametrize(("start", "length", "wanted"), [
+    (0, 0, None), (None, None, None), (1.5, 0, "1.5:"), (0, 4, "0:4"), (2, 1.25, "2:3.25"),
+])
+def test_two_numbers_make_a_trim(
+    start: float | None, length: float | None, wanted: str | None
+) -> None:
+    assert trim_text(start, length) == wanted
+
+
+def test_impossible_wishes_are_refused() -> None:
+    with pytest.raises(InputError, match="-1"):
+        trim_text(-1, 0)
+    with pytest.raises(InputError, match="'huge'"):
+        longest_side("huge")
+    assert longest_side("640") == 640 and longest_side("as it is") is None
+
+
+def test_numbers_are_written_for_people() -> None:
+    sizes = {0: "0 bytes", 999: "999 bytes", 1000: "1.0 kB", 123_456: "123 kB",
+             999_960: "1.0 MB", 2_500_000: "2.5 MB", 3_000_000_000: "3.0 GB"}
+    assert {count: words.bytes_text(count) for count in sizes} == sizes
+    assert words.rate_text("30000/1001") == "29.97" and words.rate_text(25) == "25"
+    assert words.seconds_text(4.25) == "4.2 s" and words.seconds_text(75) == "1:15 min"
+
+
+def test_text_of_others_cannot_become_markup() -> None:
+    page = words.table(["<b>"], [["<script>", "&"]], caption="<i>") + words.notes(["<img>"])
+    assert "<script>" not in page and "<img>" not in page and "<i>" not in page
+
+
+def test_the_chart_is_well_formed_and_said_in_words() -> None:
+    replay = Replay(64, 48, 64, 24.0, (0.0, 0.04, 0.08), 0.125, False, 38.0, None,
+                    (37.0, 38.0, 39.5), ((0, 2, 500), (2, 1, 400)))
+    drawn = over_time(replay)
+    figure = ElementTree.fromstring(drawn)
+    assert len(figure.findall(".//svg")) == 2
+    assert "2.0 to 3.2 kilobits" in figure.attrib["aria-label"]
+    assert "37.0 to 39.5 dB" in figure.attrib["aria-label"]
+
+
+def test_the_curves_are_well_formed_and_said_in_words() -> None:
+    points = tuple(
+        Point("clip", codec, number, 1000 * number, number / 10, 8.0, 30.0 + number, None, 0.1, 0.1)
+        for codec in ("d4-codec", "x264-medium") for number in (1, 2, 3))
+    shape = ClipShape("clip", 64, 48, 4, Fraction(25))
+    comparison = Comparison("x264-medium", (shape,), {"d4-codec": "", "x264-medium": ""}, points,
+                            ("d4-codec",))
+    figure = ElementTree.fromstring(rate_and_quality(comparison))
+    assert [group.attrib["class"] for group in figure.iter("g")] == ["ours", "rival r1"]
+    assert len(list(figure.iter("circle"))) == 6
+    assert "d4-codec 31.0 dB at 0.10 to 33.0 dB at 0.30" in figure.attrib["aria-label"]
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    written = css() + head() + str(theme()._font_css) + str(theme()._stylesheets)
+    assert not re.search(r"(https?:)?//[a-z0-9-]+\.[a-z]", written)
