@@ -25,6 +25,8 @@ PICTURE_SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
 )
 
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".y4m"})
+
 
 def kind_of(head: bytes) -> str | None:
     """Name the kind of a file from its first `HEAD_BYTES`; `None` when it is no known one."""
@@ -79,6 +81,11 @@ def webp_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield header[:4], position + 8
         length = int.from_bytes(header[4:], "little")
         position += 8 + length + length % 2
+
+
+def clips_in(folder: Path) -> list[Path]:
+    """The video files of a folder by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
 
 
 def pictures_in(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from aehub.clips.frames import Planes
+from aehub.clips.sniff import clips_in
 from aehub.compare.codec import Codec, Encoded, Source
 from aehub.compare.comparison import ClipShape, Comparison, Point
 from aehub.compare.names import parse_codecs
@@ -32,7 +33,8 @@ def compare(
     """Measure rate and distortion of codecs side by side.
 
     Args:
-        sources: clips; lossless ones, or every codec is judged by the noise of another.
+        sources: clips or folders of clips; if they are not lossless, every codec is judged by the
+            noise of another.
         codecs: names between commas (see `parse_codecs`) or codecs.
         frames: use only so many frames from the start of each clip.
         stills: use only the first frame of each clip, for picture codecs.
@@ -55,7 +57,7 @@ def compare(
     n_frames = 1 if stills else frames
     if n_frames is not None and n_frames < 1:
         raise InputError(f"{n_frames} frames cannot be compared; give at least 1.")
-    paths = list(sources)
+    paths = [clip for source in sources for clip in _expanded(source)]
     if not paths:
         raise InputError("no clip is given; give at least one.")
     total = len(paths) * sum(len(codec.qualities) for codec in chosen)
@@ -100,6 +102,13 @@ def measure(source: Source, codecs: Iterable[Codec]) -> Iterator[Point]:
                 encode_seconds=encoded.seconds,
                 decode_seconds=seconds,
             )
+
+
+def _expanded(source: str | Path | Source) -> list[str | Path | Source]:
+    """A folder of clips as its clips; a folder of pictures is one clip."""
+    if isinstance(source, (str, Path)) and Path(source).is_dir():
+        return list(clips_in(Path(source))) or [source]
+    return [source]
 
 
 def load(path: str | Path, *, frames: int | None = None) -> Source:

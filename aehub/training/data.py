@@ -22,10 +22,10 @@ from PIL import Image
 
 from aehub.clips import open_clip
 from aehub.clips.frames import Planes
+from aehub.clips.sniff import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from aehub.errors import AEHubError, InputError
 
-_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".y4m", ".gif",
-             ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+_SUFFIXES = VIDEO_SUFFIXES | PICTURE_SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ def main() -> None:
     (WEIGHTS / "README.md").write_text(text)
     print(stills.table())
     (ROOT / "docs" / "figures").mkdir(exist_ok=True)
-    shown = replace(stills, points=[p for p in stills.points if p.codec in names[:4]])
+    shown = replace(stills, points=tuple(p for p in stills.points if p.codec in names[:4]),
+                    settings={name: stills.settings[name] for name in names[:4]})
     shown.plot(ROOT / "docs" / "figures" / "stills.png")
 
 
