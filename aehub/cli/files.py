@@ -27,7 +27,9 @@ from aehub.cli.values import (
 @click.option("--target-size", type=Size(), help="Bytes of the whole file, such as 500kB.")
 @click.option("--target-kbps", type=Number(0, min_open=True), help="Average rate.")
 @click.option("--trim", type=Trim(), help="Keep A to B: seconds, or frames with a trailing f.")
-@click.option("--group", type=click.IntRange(1), help="Frames coded together, at most 8; fewer edit finer.")
+@click.option(
+    "--group", type=click.IntRange(1), help="Frames coded together, at most 8; fewer edit finer."
+)
 @click.option("--salvage", is_flag=True, help="Keep what could be read of a clip that breaks off.")
 @click.option("--force", is_flag=True, help="Overwrite OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
