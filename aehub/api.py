@@ -118,7 +118,8 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
             facts = clip.info
         else:
             source = stack.enter_context(kept(source))
-            trials = stack.enter_context(Trials(opened, encode, target_size, target_kbps))
+            trials = stack.enter_context(
+                Trials(opened, encode, codec.size_of, target_size, target_kbps))
             best, facts, tally, quality = yield from trials.run()
             stream = stack.enter_context(written(target, force=force))
             shutil.copyfileobj(best, stream)

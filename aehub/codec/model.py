@@ -107,6 +107,10 @@ class Codec:
         decoded = self._pictures(latents, quality, (0, 0), frames[0].size) if decode else []
         return self.write_codes(codes, quality), decoded
 
+    def size_of(self, frames: Sequence[Planes], quality: float) -> int:
+        """Bytes that frames of one size take as a group."""
+        return len(self.encode_group(frames, quality)[0])
+
     @torch.inference_mode()
     def decode_group(self, payload: bytes, n_frames: int, coded_size: tuple[int, int],
                      quality: float, *, crop: tuple[int, int] = (0, 0),

@@ -7,6 +7,7 @@ converges in two or three steps.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aehub.errors import InputError
@@ -40,6 +41,22 @@ def first_guess(target: int, pixels: int) -> float:
     """Quality at which a clip of so many pixels in all usually takes `target` bytes."""
     bits = max(1e-6, 8 * target / pixels)
     return _quality(math.log2(bits / _TYPICAL_BPP_AT_0))
+
+
+def refine(target: int, guess: float, estimate: Callable[[float], float]) -> float:
+    """A better first quality, from what a small part of the clip takes at three qualities.
+
+    Args:
+        target: bytes wanted.
+        guess: quality to begin with.
+        estimate: bytes that the clip would take at a quality, going by the part.
+    """
+    wanted = math.log2(max(1.0, _AIM * target))
+    points: list[tuple[float, float]] = []
+    for _ in range(3):
+        points.append((math.log2(max(1.0, estimate(guess))), _octaves(guess)))
+        guess = _quality(_place(points, wanted))
+    return guess
 
 
 def search(target: int, trials: list[Trial]) -> tuple[Trial | None, float | None]:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import BinaryIO, cast
 
 from aehub.clips import Clip
-from aehub.clips.frames import ClipInfo
+from aehub.clips.frames import ClipInfo, Planes
 from aehub.codec.compress import Tally
-from aehub.codec.target import Trial, first_guess, search
+from aehub.codec.target import Trial, first_guess, refine, search
 from aehub.results import Step
 
 # What is tried stays in memory up to this size.
 _SPOOL = 32 * 1024 * 1024
 
+# Frames at the beginning that are looked at first, and how long a clip must be for that to pay.
+_SAMPLED, _LONG = 4, 32
+
+Sample = Callable[[Sequence[Planes], float], int]
 Encode = Callable[[Clip, BinaryIO, float], Generator[Step, None, Tally]]
 
 
@@ -25,13 +30,15 @@ class Trials:
     Args:
         opened: opens the clip, once for each encode.
         encode: writes a clip to a stream at a quality, yielding as it goes.
+        sample: bytes of a few pictures at a quality.
         size: bytes of the whole file at most, or None.
         kbps: else its average rate without audio at most.
     """
 
-    def __init__(self, opened: Callable[[], Clip], encode: Encode, size: int | None,
-                 kbps: float | None) -> None:
-        self._opened, self._encode, self._size, self._kbps = opened, encode, size, kbps
+    def __init__(self, opened: Callable[[], Clip], encode: Encode, sample: Sample,
+                 size: int | None, kbps: float | None) -> None:
+        self._opened, self._encode, self._sample = opened, encode, sample
+        self._size, self._kbps = size, kbps
         self._files: dict[float, tuple[BinaryIO, ClipInfo, Tally]] = {}
 
     def run(self) -> Generator[Step, None, tuple[BinaryIO, ClipInfo, Tally, float]]:
@@ -40,11 +47,8 @@ class Trials:
         Raises:
             InputError: even the smallest file is larger; the sentence says how large it is.
         """
-        with self._opened() as clip:
-            seconds = float((clip.info.n_frames or 100) / clip.info.fps)
-            pixels = clip.info.width * clip.info.height * (clip.info.n_frames or 100)
         trials: list[Trial] = []
-        quality: float | None = first_guess(self._target(seconds), pixels)
+        quality: float | None = self._first()
         chosen: Trial | None = None
         while chosen is None:
             assert quality is not None
@@ -54,6 +58,18 @@ class Trials:
         file, info, tally = self._files[chosen.quality]
         file.seek(0)
         return file, info, tally, chosen.quality
+
+    def _first(self) -> float:
+        """The quality to try first; what the beginning of a longer clip takes makes it better."""
+        with self._opened() as clip:
+            n_frames = clip.info.n_frames or 100
+            target = self._target(float(n_frames / clip.info.fps))
+            guess = first_guess(target, clip.info.width * clip.info.height * n_frames)
+            if n_frames < _LONG:
+                return guess
+            frames = [frame.planes for frame in islice(clip, _SAMPLED)]
+        share = len(frames) / n_frames
+        return refine(target, guess, lambda quality: self._sample(frames, quality) / share)
 
     def _target(self, seconds: float) -> int:
         if self._size is not None:

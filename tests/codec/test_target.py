@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import aehub
 from aehub import api
-from aehub.codec.target import ENCODES, TOLERANCE, Trial, first_guess, search
+from aehub.codec.target import ENCODES, TOLERANCE, Trial, first_guess, refine, search
 from aehub.errors import InputError
 from material import moving_picture, write_clip
 
@@ -43,6 +43,25 @@ USUAL = [
     ([1.58, 1.84, 1.36, 0.94, 0.77], 0.044), ([1.64, 1.65, 1.19, 0.88, 0.77], 0.039),
     ([1.4, 1.24, 1.06, 0.92, 1.0], 0.045),
 ]
+
+
+# Sharp text: five times the usual size, and another bend.
+TEXT = ([1.3, 0.9, 0.7, 0.75, 0.8], 0.25)
+
+
+@given(part=st.floats(0.05, 0.95))
+@settings(max_examples=100, deadline=None)
+def test_a_look_at_the_beginning_comes_near_on_unusual_clips(part: float) -> None:
+    octaves, bpp = TEXT
+    curve = np.cumsum([math.log2(bpp * PIXELS / 8), *octaves])
+
+    def size(quality: float) -> float:
+        return 2 ** float(np.interp(quality, [0, 20, 40, 60, 80, 100], curve))
+
+    target = int(2 ** (curve[0] + part * (curve[-1] - curve[0])))
+    guess = first_guess(target, PIXELS)
+    better = refine(target, guess, size)
+    assert abs(math.log2(size(better) / target)) < 0.1
 
 
 @pytest.mark.parametrize(("octaves", "bpp"), USUAL)
