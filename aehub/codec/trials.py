@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from itertools import islice
 from types import TracebackType
 from typing import BinaryIO, cast
@@ -11,7 +12,7 @@ from typing import BinaryIO, cast
 from aehub.clips import Clip
 from aehub.clips.frames import ClipInfo, Planes
 from aehub.codec.compress import Tally
-from aehub.codec.target import Trial, first_guess, refine, search
+from aehub.codec.target import TOLERANCE, Trial, first_guess, refine, search
 from aehub.results import Step
 
 # What is tried stays in memory up to this size.
@@ -57,6 +58,10 @@ class Trials:
             chosen, quality = search(self._target(seconds), trials)
         file, info, tally = self._files[chosen.quality]
         file.seek(0)
+        target = self._target(seconds)
+        if chosen.size < (1 - TOLERANCE) * target and chosen.quality == 100:
+            info = replace(info, notes=(*info.notes, (
+                f"the best quality, 100, takes {chosen.size} bytes; the target allows {target}.")))
         return file, info, tally, chosen.quality
 
     def _first(self) -> float:

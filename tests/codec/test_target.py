@@ -178,9 +178,10 @@ def test_a_size_that_cannot_be_met_is_refused_with_the_floor(
     assert aehub.compress(clip, io.BytesIO(), target_size=floor).quality < 1
 
 
-def test_a_size_beyond_the_best_quality_gives_the_best_quality(clip: Path) -> None:
+def test_a_size_beyond_the_best_quality_gives_the_best_quality_and_says_so(clip: Path) -> None:
     result = aehub.compress(clip, io.BytesIO(), target_size=10**9)
     assert result.quality == 100
+    assert any("best quality" in note and str(result.bytes) in note for note in result.notes)
 
 
 def test_giving_up_a_search_leaves_nothing(clip: Path, tmp_path: Path) -> None:
