@@ -14,8 +14,8 @@ predicts the mean (`MeanNetwork`), an exact integer one picks the table (`ScaleN
     2  middle frequencies
     3  high frequencies
 
-Analysis and synthesis start as block DCTs with residual branches at zero (design 4.3), and every
-layer of the decoder commutes with D4 (design 4.2). Dimension letters: B batch, C channels, H, W
+Analysis and synthesis start as block DCTs with residual branches at zero, and every
+layer of the decoder commutes with D4. Dimension letters: B batch, C channels, H, W
 luma samples (multiples of 32), h = H/8, w = W/8.
 """
 

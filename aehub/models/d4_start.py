@@ -1,4 +1,4 @@
-"""Step 0 of `d4-codec`: a classical codec, set by hand (design 4.3).
+"""Step 0 of `d4-codec`: a classical codec, set by hand.
 
 The transforms are block DCTs already. Here the hyper-codes become the mean brightness and colour
 of each 32x32 block, and the integer network a neighbour context: the mean level of the codes

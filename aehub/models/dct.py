@@ -3,7 +3,7 @@
 An 8x8 block of luma and the 4x4 blocks of both chroma planes that cover it make 96 numbers. Under
 turns of the picture, DCT waves of equal parity in both directions split into a symmetric and an
 antisymmetric combination (A1, B1 if both are even, B2, A2 if both are odd); a wave that is even in
-one direction and odd in the other makes an E pair with its transpose (design 4.3).
+one direction and odd in the other makes an E pair with its transpose.
 """
 
 from __future__ import annotations

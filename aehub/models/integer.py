@@ -4,7 +4,7 @@ A decoder that disagrees with the encoder about one probability decodes noise fr
 floating-point sums differ between machines. Here weights are int8, activations are 0..31, biases
 and sums are integers, and requantisation is a shift: whatever order a machine adds in, float32
 carries the sum exactly while it stays below 2^24 (2^19 where a library may pick Winograd's
-algorithm for 3x3 kernels; design 4.1). `IntegerConv2d.bound` proves it for the weights at hand.
+algorithm for 3x3 kernels). `IntegerConv2d.bound` proves it for the weights at hand.
 
 In training the same numbers are rounded with straight-through gradients.
 """
