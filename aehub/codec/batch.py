@@ -9,12 +9,8 @@ import torch
 from torch import Tensor
 
 from aehub.clips.frames import Planes
-from aehub.models.d4_codec import GRID, PlaneBatch
-
-
-def ceil_grid(samples: int) -> int:
-    """The next multiple of 32."""
-    return -(-samples // GRID) * GRID
+from aehub.container.filehead import ceil_grid
+from aehub.models.d4_codec import PlaneBatch
 
 
 def to_batch(frames: Sequence[Planes], device: torch.device, dtype: torch.dtype) -> PlaneBatch:

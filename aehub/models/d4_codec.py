@@ -34,7 +34,6 @@ from aehub.models.integer import KNOTS, QUALITY_STEPS
 from aehub.models.scales import ScaleNetwork
 from aehub.models.tied import TiedConv2d
 
-GRID = 32
 HYPER = A1 * 8 + A2 * 2 + B1 * 2 + B2 * 2 + E * 5
 
 
