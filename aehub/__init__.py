@@ -36,8 +36,12 @@ if TYPE_CHECKING:
         open,
     )
     from aehub.compare import compare
-    from aehub.hub import ModelEntry, list_models, load
+    from aehub.edit.operations import Flip, Reverse, Rotate, Transpose, Trim
+    from aehub.editing import concat, edit, iter_concat, iter_edit
+    from aehub.hub import ModelEntry, Published, download, list_models, load, publish
+    from aehub.hub.model import Model
     from aehub.inspection import Report, info, verify
+    from aehub.results import Edited
 
 __version__ = "0.1.0"
 
@@ -47,37 +51,65 @@ __all__ = [
     "Compressed",
     "DamagedError",
     "Decompressed",
+    "Edited",
     "ExistsError",
+    "Flip",
     "FormatError",
     "HubError",
     "InputError",
     "LimitError",
+    "Model",
     "ModelEntry",
     "ModelError",
     "Offline",
+    "Published",
     "Report",
+    "Reverse",
+    "Rotate",
+    "Transpose",
+    "Trim",
     "UnknownModel",
     "WeightsError",
     "compare",
     "compress",
+    "concat",
     "decompress",
+    "download",
+    "edit",
     "info",
     "iter_compress",
+    "iter_concat",
     "iter_decompress",
+    "iter_edit",
     "list_models",
     "load",
     "open",
+    "publish",
     "verify",
 ]
 
 # Where a name is found if not in `aehub.api`; `info` and `verify` must not load torch.
 _HOMES = {
+    "Edited": "aehub.results",
+    "Flip": "aehub.edit.operations",
+    "Model": "aehub.hub.model",
     "ModelEntry": "aehub.hub",
+    "Published": "aehub.hub",
     "Report": "aehub.inspection",
+    "Reverse": "aehub.edit.operations",
+    "Rotate": "aehub.edit.operations",
+    "Transpose": "aehub.edit.operations",
+    "Trim": "aehub.edit.operations",
     "compare": "aehub.compare",
+    "concat": "aehub.editing",
+    "download": "aehub.hub",
+    "edit": "aehub.editing",
     "info": "aehub.inspection",
+    "iter_concat": "aehub.editing",
+    "iter_edit": "aehub.editing",
     "list_models": "aehub.hub",
     "load": "aehub.hub",
+    "publish": "aehub.hub",
     "verify": "aehub.inspection",
 }
 

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -21,13 +22,14 @@ from aehub.archive import Archive
 from aehub.clips import Clip, Trim, open_clip, open_writer, to_rgb
 from aehub.clips.frames import ClipInfo
 from aehub.codec.again import in_file, kept
-from aehub.codec.compress import Tally, compress_clip
+from aehub.codec.compress import Tally, compress_clip, estimate
 from aehub.codec.decompress import check_model, clip_info, decode_frames
 from aehub.codec.model import Codec, check_quality
 from aehub.codec.trials import Trials
 from aehub.container import FileHead, Reader, open_reader
+from aehub.entropy import CODER_PREDICTED
 from aehub.errors import DamagedError, InputError
-from aehub.hub import load
+from aehub.hub import load, load_written
 from aehub.inspection import per
 from aehub.output import refuse_overwriting, written
 from aehub.results import Compressed, Decompressed, Step
@@ -119,7 +121,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
         else:
             source = stack.enter_context(kept(source))
             trials = stack.enter_context(
-                Trials(opened, encode, codec.size_of, target_size, target_kbps))
+                Trials(opened, encode, partial(estimate, codec), target_size, target_kbps))
             best, facts, tally, quality = yield from trials.run()
             stream = stack.enter_context(written(target, force=force))
             shutil.copyfileobj(best, stream)
@@ -227,8 +229,15 @@ def open(source: str | os.PathLike[str] | BinaryIO, *,
 
 
 def _model_of(head: FileHead, given: str | os.PathLike[str] | Codec | None, device: str) -> Codec:
-    """The model that a file was written with: `given`, or found by the name in its head."""
-    model = given if isinstance(given, Codec) else load(given or head.model, device=device)
+    """The model that a file was written with: `given`, or found by the hashes in its head."""
+    model: Codec
+    if isinstance(given, Codec):
+        model = given
+    elif given is not None:
+        model = load(given, device=device)
+    else:
+        model = load_written(head.model, head.entropy_hash, head.synthesis_hash, device=device,
+                             fetch=head.coder <= CODER_PREDICTED)
     check_model(head, model)
     return model
 

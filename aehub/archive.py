@@ -88,8 +88,11 @@ class Archive:
             if self._model is None:
                 self._model = self._load(self._reader.head)
             stored = self._reader.group_at(group)
-            self._kept = group, decode_group(self._model, self._reader.head, stored)
+            self._kept = group, []
+            self._rest = decode_group(self._model, self._reader.head, stored)
         first = self._ends[group - 1] if group else 0
+        while len(self._kept[1]) <= number - first:
+            self._kept[1].append(next(self._rest))
         return self._kept[1][number - first]
 
     def close(self) -> None:

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from typing import Any
 
 import constriction
 import numpy as np
 
-# Stored in the file head; a change of anything that moves a bit of the stream raises it.
-CODER_VERSION = 1
+# Stored in the file head; a change of anything that moves a bit of the stream makes another one.
+# Files of models without predicted frames, and with them.
+CODER_STILL, CODER_PREDICTED = 1, 2
 TOTAL = 1 << 24
 N_TABLES = 64
 SCALE_MIN = 0.12
@@ -142,11 +144,21 @@ def _runs(indices: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]:
 
 
 class Encoder:
-    """Writes codes; symbols that share a table go in one call."""
+    """Writes codes; symbols that share a table go in one call.
 
-    def __init__(self, tables: ScaleTables) -> None:
+    Args:
+        tables: frequency tables.
+        coder: of another encoder, to write into its stream; a new stream by default.
+    """
+
+    def __init__(self, tables: ScaleTables, coder: Any = None) -> None:
         self._tables = tables
-        self._coder = constriction.stream.queue.RangeEncoder()
+        self._coder = constriction.stream.queue.RangeEncoder() if coder is None else coder
+
+    @property
+    def coder(self) -> Any:
+        """constriction's `RangeEncoder`, for symbols of other tables in the same stream."""
+        return self._coder
 
     def write(self, codes: np.ndarray, indices: np.ndarray) -> None:
         """Write int32 codes [n] with uint8 table indices [n]; codes of index 0 must be 0."""
@@ -179,12 +191,24 @@ class Encoder:
 
 
 class Decoder:
-    """Reads what `Encoder` wrote, given the same indices in the same calls."""
+    """Reads what `Encoder` wrote, given the same indices in the same calls.
 
-    def __init__(self, tables: ScaleTables, stream: bytes) -> None:
+    Args:
+        tables: frequency tables.
+        stream: the bytes, or the `coder` of another decoder, to read on in its stream.
+    """
+
+    def __init__(self, tables: ScaleTables, stream: Any) -> None:
         self._tables = tables
-        words = np.frombuffer(stream, "<u4").astype(np.uint32)
-        self._coder = constriction.stream.queue.RangeDecoder(words)
+        if isinstance(stream, bytes):
+            words = np.frombuffer(stream, "<u4").astype(np.uint32)
+            stream = constriction.stream.queue.RangeDecoder(words)
+        self._coder = stream
+
+    @property
+    def coder(self) -> Any:
+        """constriction's `RangeDecoder`, for symbols of other tables in the same stream."""
+        return self._coder
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """uint8 table indices [n] -> int32 codes [n]."""

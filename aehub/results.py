@@ -77,3 +77,43 @@ class Decompressed:
     def to_json(self) -> dict[str, Any]:
         """The attributes in order, with stable keys."""
         return {**asdict(self), "notes": list(self.notes)}
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A file made of others without decoding them, unless `psnr` says otherwise.
+
+    Attributes:
+        path: the file; None for a stream.
+        model: name of the model.
+        bytes: size of the file.
+        bytes_before: size of what it was made of.
+        audio_bytes: of `bytes`, the audio track.
+        frames: number of frames shown.
+        width: in luma samples.
+        height: in luma samples.
+        fps: nominal rate, e.g. "30000/1001".
+        seconds: duration.
+        psnr: what decoding, turning and compressing again lost, (6Y + U + V)/8 in dB against the
+            turned pictures; None where nothing was decoded and nothing is lost.
+        elapsed: seconds the work took.
+        notes: sentences about what could not be kept.
+    """
+
+    path: str | None
+    model: str
+    bytes: int
+    bytes_before: int
+    audio_bytes: int
+    frames: int
+    width: int
+    height: int
+    fps: str
+    seconds: float
+    psnr: float | None
+    elapsed: float
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes in order, with stable keys."""
+        return {**asdict(self), "notes": list(self.notes)}

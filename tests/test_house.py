@@ -28,15 +28,15 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # A unit may import units of its own height or lower ones; "aehub" is the package root itself.
 HEIGHTS = {
     "errors": 0, "config": 0,
-    "models": 1, "container": 1, "entropy": 1, "clips": 1,
+    "models": 1, "container": 1, "entropy": 1, "adaptive": 1, "clips": 1, "motion": 1,
     "output": 1, "results": 1, "inspection": 2, "archive": 2,
     "codec": 2, "edit": 2, "animate": 2, "metrics": 2, "hub": 2,
-    "api": 3, "compare": 3, "aehub": 3,
-    "training": 4, "review": 4,
+    "api": 3, "editing": 3, "compare": 3, "aehub": 3,
+    "training": 4, "review": 4, "endpoint": 4,
     "ui": 5, "cli": 5,
     "__main__": 6, "app": 6,
 }
-WITHOUT_TORCH = {"container", "clips", "entropy", "errors", "config"}
+WITHOUT_TORCH = {"container", "clips", "entropy", "adaptive", "errors", "config"}
 LONGEST_MODULE = 300
 
 

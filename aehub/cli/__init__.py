@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import click
 
 from aehub import __version__
 from aehub.cli.compare import compare
+from aehub.cli.edit import concat, edit
 from aehub.cli.files import compress, decompress
 from aehub.cli.guard import GuardedGroup
+from aehub.cli.hub import download, models, publish
 from aehub.cli.serve import serve
-from aehub.cli.show import info, models, verify
+from aehub.cli.show import info, verify
 from aehub.cli.train import train
 
 
@@ -20,7 +25,14 @@ def main() -> None:
 
     A file named - is a pipe. Sizes count in thousands: 1 kB is 1000 bytes.
     """
+    # Read when huggingface_hub is imported: what goes wrong is told once, in one sentence.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
-for command in (compress, decompress, info, verify, compare, models, train, serve):
+for command in (
+    compress, decompress, edit, concat, info, verify, compare, models, download, publish, train,
+    serve,
+):
     main.add_command(command)

@@ -52,11 +52,13 @@ def compress(
     output = output or beside(clip, ".aev")
     if as_json and output == PIPE:
         raise click.UsageError("--json and the output - both want standard output; name a file.")
+    # First, so that a model that cannot be had is told before anything heavy is imported.
+    loaded = aehub.load(model)
     with Progress("compressing") as progress:
         result = aehub.compress(
             source(clip),
             sink(output, unlike=clip),
-            model=model,
+            model=loaded,
             quality=50 if quality is None else quality,
             target_size=target_size,
             target_kbps=target_kbps,

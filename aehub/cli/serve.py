@@ -10,10 +10,12 @@ import click
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="By default the first free from 7860.")
 def serve(port: int | None) -> None:
-    """Serve the demo page until interrupted."""
+    """Serve the demo page, and the bundled models to other machines, until interrupted."""
     # Read when gradio and huggingface_hub are imported: nothing calls home.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # Models come when somebody presses Download, never because of a file that was dropped.
+    os.environ.setdefault("AEHUB_AUTO_DOWNLOAD", "0")
     from aehub.ui import serve as run
 
     run(port=port)

@@ -1,4 +1,4 @@
-"""`aehub models`, `aehub info` and `aehub verify`: look, and change nothing."""
+"""`aehub info` and `aehub verify`: look, and change nothing."""
 
 from __future__ import annotations
 
@@ -8,21 +8,7 @@ import click
 
 import aehub
 from aehub.cli.guard import FAILED
-from aehub.cli.values import bytes_text, print_json, source
-
-
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def models(as_json: bool) -> None:
-    """List every known model and where it is."""
-    entries = aehub.list_models()
-    if as_json:
-        print_json({"models": [entry.to_json() for entry in entries]})
-        return
-    for entry in entries:
-        size = f"{entry.parameters:,} parameters, {bytes_text(entry.bytes)}"
-        click.echo(f"{entry.name:<16} {entry.state:<8} {entry.task:<20} {size}")
-        click.echo(f"{'':<16} {entry.summary}")
+from aehub.cli.values import print_json, source
 
 
 @click.command()

@@ -17,7 +17,7 @@ from aehub.clips.source import SPOOL_BYTES
 # Sound starts one packet before the picture, for decoders to warm up on; Opus wants 80 ms.
 _OPUS_PREROLL = Fraction(8, 100)
 # The same bytes for the same sound; and times before the first frame stay what they are.
-_MUXER_OPTIONS = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
+MUXER_OPTIONS = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
 
 # What each container can hold so that players play it, and what to use otherwise.
 _HELD = {
@@ -99,7 +99,7 @@ def extract(container: Any, start: Fraction, stop: Fraction | None) -> AudioTrac
     file = cast(BinaryIO, SpooledTemporaryFile(SPOOL_BYTES))
     n_packets = 0
     try:
-        with av.open(file, "w", format="matroska", options=_MUXER_OPTIONS) as target:
+        with av.open(file, "w", format="matroska", options=MUXER_OPTIONS) as target:
             copied = target.add_stream_from_template(stream)
             for packet in _between(container.demux(stream), stream, start, stop):
                 packet.stream = copied

@@ -1,23 +1,23 @@
-"""Frames of a clip -> groups of a `.aev` file, in memory bounded by one group."""
+"""Frames of a clip -> groups of a `.aev` file, in memory bounded by one run of frames."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from aehub.clips import Clip
-from aehub.clips.frames import Frame
+from aehub.clips.frames import Frame, Planes
+from aehub.codec.batch import from_batch
 from aehub.codec.clock import Clock
+from aehub.codec.inter import GroupEncoder
 from aehub.codec.model import Codec
+from aehub.codec.shots import STILL_FRAMES, Run, group_frames, predicted_runs, still_runs
+from aehub.codec.structure import Pyramid
 from aehub.container import FileHead, GroupHead, Writer
-from aehub.entropy import CODER_VERSION
-from aehub.errors import InputError
+from aehub.container.grouphead import chain_types
 from aehub.metrics import Distortion
 
-GROUP_FRAMES = 8
-# A group is coded whole: larger pictures make shorter groups, so that memory stays bounded.
-_GROUP_PIXELS = 8 * 1280 * 736
 _AUDIO_PIECE = 1 << 20
 
 
@@ -30,20 +30,6 @@ class Tally:
     seconds: float = 0.0
     bytes: int = 0
     distortion: Distortion = field(default_factory=Distortion)
-
-
-def group_frames(width: int, height: int, wanted: int | None = None) -> int:
-    """Frames per group for a picture size.
-
-    Raises:
-        InputError: `wanted` is not possible.
-    """
-    most = max(1, min(GROUP_FRAMES, _GROUP_PIXELS // (width * height)))
-    if wanted is None:
-        return most
-    if not 1 <= wanted <= 1000:
-        raise InputError(f"a group of {wanted} frames is not possible; give 1 to 1000.")
-    return min(wanted, most)
 
 
 def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
@@ -64,27 +50,26 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
         InputError: the clip has no frames, or breaks off.
     """
     info, clock = clip.info, Clock.of(clip.info)
-    size = group_frames(info.width, info.height, group)
+    predicted = model.network.inter is not None
+    size = group_frames(info.width, info.height, float(info.fps), predicted, group)
     head = FileHead(
         model=model.name, entropy_hash=model.stored.entropy_hash,
-        synthesis_hash=model.stored.synthesis_hash, coder=CODER_VERSION,
+        synthesis_hash=model.stored.synthesis_hash, coder=model.stored.coder,
         width=info.width, height=info.height, fps=clock.fps, quality=round(quality * 100),
         group_frames=size, time_base=clock.time_base, colour=info.colour,
         pixel_aspect=info.pixel_aspect)
     tally = Tally()
     with Writer(stream, head) as writer:
-        for frames, following in _groups(clip, size):
-            times = [clock.ticks(frame.time) for frame in frames]
-            last = clock.last(times, None if following is None else clock.ticks(following.time))
-            planes = [frame.planes for frame in frames]
-            payload, decoded = model.encode_group(planes, quality, decode=measure)
-            shown = GroupHead(len(frames), head.quality, times=clock.relative(times), last=last)
-            writer.group(shown, payload)
-            for original, result in zip(planes, decoded, strict=measure):
-                tally.distortion.add(original, result)
-            tally.frames += len(frames)
-            tally.seconds += float(shown.ticks(head.step) * head.time_base)
-            tally.bytes = writer.size
+        coding: _Group = _Predicted(model, head, clock) if predicted else _Still(model, head, clock)
+        for run in (predicted_runs if predicted else still_runs)(clip, size):
+            for original, result in zip(run.frames, coding.add(run, measure), strict=measure):
+                tally.distortion.add(original.planes, result)
+            tally.frames += len(run.frames)
+            if run.ends:
+                shown, payload = coding.finish(run.following)
+                writer.group(shown, payload)
+                tally.seconds += float(shown.ticks(head.step) * head.time_base)
+            tally.bytes = writer.size + coding.size
             yield tally
         if clip.audio is not None and audio:
             with clip.audio.open() as track:
@@ -95,13 +80,105 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
     yield tally
 
 
-def _groups(clip: Clip, size: int) -> Iterator[tuple[list[Frame], Frame | None]]:
-    """Groups of frames, each with the frame that follows it."""
-    frames: list[Frame] = []
-    for frame in clip:
-        if len(frames) == size:
-            yield frames, frame
-            frames = []
-        frames.append(frame)
-    if frames:
-        yield frames, None
+def estimate(model: Codec, frames: Sequence[Planes], quality: float, n_frames: int) -> float:
+    """Bytes that a clip of `n_frames` would take at a quality, going by its first frames."""
+    if model.network.inter is None:
+        few = frames[:STILL_FRAMES // 2]
+        return len(model.encode_group(few, quality)[0]) * n_frames / len(few)
+    encoder, pyramid = GroupEncoder(model, quality), Pyramid()
+    sizes = []
+    for begin, end in ((0, 1), (1, len(frames))):
+        for place in pyramid.extend(end - begin) if end > begin else ():
+            encoder.add(place.number, frames[place.number], place.references, place.level)
+        sizes.append(encoder.size)
+    first, later = sizes[0], sizes[1] - sizes[0]
+    return first + later * (n_frames - 1) / max(1, len(frames) - 1)
+
+
+class _Group(Protocol):
+    """A group being coded."""
+
+    @property
+    def size(self) -> int:
+        """Bytes so far, about."""
+
+    def add(self, run: Run, measure: bool) -> list[Planes]:
+        """Code frames; what they decode to, if that is to be measured."""
+
+    def finish(self, following: Frame | None) -> tuple[GroupHead, bytes]:
+        """Head and payload; the next frames begin a new group."""
+
+
+class _Times:
+    """The times of a group's frames in ticks."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ticks: list[int] = []
+
+    def add(self, frames: list[Frame]) -> None:
+        self._ticks += [self._clock.ticks(frame.time) for frame in frames]
+
+    def finish(self, following: Frame | None) -> tuple[tuple[int, ...] | None, int | None]:
+        """Times after the first, and how long the last frame lasts; None for what is usual."""
+        ticks, self._ticks = self._ticks, []
+        after = None if following is None else self._clock.ticks(following.time)
+        return self._clock.relative(ticks), self._clock.last(ticks, after)
+
+
+class _Still:
+    """Every frame stands alone."""
+
+    size = 0
+
+    def __init__(self, model: Codec, head: FileHead, clock: Clock) -> None:
+        self._model, self._head, self._times = model, head, _Times(clock)
+        self._payload, self._n_frames = b"", 0
+
+    def add(self, run: Run, measure: bool) -> list[Planes]:
+        self._times.add(run.frames)
+        planes = [frame.planes for frame in run.frames]
+        self._payload, decoded = self._model.encode_group(planes, self._head.quality / 100,
+                                                          decode=measure)
+        self._n_frames = len(planes)
+        return decoded
+
+    def finish(self, following: Frame | None) -> tuple[GroupHead, bytes]:
+        times, last = self._times.finish(following)
+        return GroupHead(self._n_frames, self._head.quality, times=times, last=last), self._payload
+
+
+class _Predicted:
+    """The first frame stands alone, the others are a pyramid."""
+
+    def __init__(self, model: Codec, head: FileHead, clock: Clock) -> None:
+        self._model, self._head, self._times = model, head, _Times(clock)
+        self._encoder = GroupEncoder(model, head.quality / 100)
+        self._pyramid = Pyramid()
+
+    @property
+    def size(self) -> int:
+        return self._encoder.size
+
+    def add(self, run: Run, measure: bool) -> list[Planes]:
+        self._times.add(run.frames)
+        first = self._pyramid.n_frames
+        decoded: dict[int, Planes] = {}
+        for place in self._pyramid.extend(len(run.frames)):
+            planes = run.frames[place.number - first].planes
+            result = self._encoder.add(place.number, planes, place.references, place.level)
+            if measure:
+                (decoded[place.number],) = from_batch(result, (0, 0), planes.size)
+        self._encoder.keep([self._pyramid.n_frames - 1])
+        return [decoded[number] for number in sorted(decoded)]
+
+    def finish(self, following: Frame | None) -> tuple[GroupHead, bytes]:
+        times, last = self._times.finish(following)
+        n_frames = self._pyramid.n_frames
+        head = GroupHead(
+            n_frames, self._head.quality, times=times, last=last,
+            frame_types=chain_types(n_frames), references=self._pyramid.references)
+        payload = self._encoder.finish()
+        self._encoder = GroupEncoder(self._model, self._head.quality / 100)
+        self._pyramid = Pyramid()
+        return head, payload

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+
+import torch
 
 from aehub.clips.frames import ClipInfo, Frame, Planes
+from aehub.codec.batch import from_batch
 from aehub.codec.model import Codec
+from aehub.codec.predicted import GroupReader
+from aehub.codec.shots import PREDICTED_PIXELS
 from aehub.container import FileHead, Group, GroupHead, Reader
 from aehub.container.limits import MAX_PIXELS
-from aehub.entropy import CODER_VERSION
+from aehub.entropy import CODER_PREDICTED
 from aehub.errors import FormatError, WeightsError
 
 
@@ -19,9 +25,9 @@ def check_model(head: FileHead, model: Codec) -> None:
         FormatError: the file's coder is newer.
         WeightsError: the model's hashes are not the file's.
     """
-    if head.coder != CODER_VERSION:
+    if head.coder > CODER_PREDICTED:
         raise FormatError(f"the file was written with entropy coder {head.coder}, this AEHub has "
-                          f"{CODER_VERSION}; upgrade aehub.")
+                          f"{CODER_PREDICTED}; upgrade aehub.")
     for what, written, here in (
             ("tables", head.entropy_hash, model.stored.entropy_hash),
             ("decoder", head.synthesis_hash, model.stored.synthesis_hash)):
@@ -37,7 +43,7 @@ def clip_info(head: FileHead, n_frames: int | None = None) -> ClipInfo:
                     colour=head.colour, pixel_aspect=head.pixel_aspect, n_frames=n_frames)
 
 
-def decode_group(model: Codec, head: FileHead, group: Group) -> list[Planes]:
+def decode_group(model: Codec, head: FileHead, group: Group) -> Iterator[Planes]:
     """The shown frames of a group, in the order in which they are shown.
 
     Raises:
@@ -46,13 +52,43 @@ def decode_group(model: Codec, head: FileHead, group: Group) -> list[Planes]:
     """
     shown: GroupHead = group.head
     width, height = head.coded_size(shown.crop)
-    if shown.n_frames > 1 and shown.n_frames * width * height > MAX_PIXELS:
+    # The coder says how payloads are laid out, also of groups of one frame.
+    predicted = head.coder == CODER_PREDICTED
+    most = PREDICTED_PIXELS if predicted else MAX_PIXELS
+    if shown.n_frames > 1 and shown.n_frames * width * height > most:
         raise FormatError(f"a group of {shown.n_frames} frames of {width}x{height} is more than "
-                          f"the {MAX_PIXELS} samples decoded together; no AEHub wrote this file.")
+                          f"the {most} samples decoded together; no AEHub wrote this file.")
+    if predicted:
+        return _in_order(shown, _predicted(model, head, group))
     frames = model.decode_group(
         group.payload, shown.n_frames, (width, height), shown.quality / 100,
         crop=shown.crop, size=(head.width, head.height))
-    return [frames[number] for number in shown.order]
+    return (frames[number] for number in shown.order)
+
+
+def _predicted(model: Codec, head: FileHead, group: Group) -> Iterator[tuple[int, Planes]]:
+    shown, size = group.head, (head.width, head.height)
+    pictures = GroupReader(model, group.payload, shown, head.coded_size(shown.crop)).pictures()
+    with closing(pictures):
+        while True:
+            with torch.inference_mode():
+                try:
+                    number, picture = next(pictures)
+                except StopIteration:
+                    return
+                (planes,) = from_batch(picture, shown.crop, size)
+            yield number, planes
+
+
+def _in_order(shown: GroupHead, decoded: Iterator[tuple[int, Planes]]) -> Iterator[Planes]:
+    """Frames as they are shown; the rest of the group is not decoded after the last of them."""
+    waiting: dict[int, Planes] = {}
+    for number in shown.order:
+        while number not in waiting:
+            found, planes = next(decoded)
+            if found in shown.order:
+                waiting[found] = planes
+        yield waiting.pop(number)
 
 
 def decode_frames(reader: Reader, model: Codec) -> Iterator[Frame]:

@@ -10,9 +10,8 @@ stage the codes of all frames, so that symbols that share a table are coded in o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from aehub.clips.colour import from_rgb, to_rgb
 from aehub.clips.frames import Colour, Planes
 from aehub.codec.batch import from_batch, to_batch
 from aehub.codec.quantise import Quantiser
+from aehub.codec.symbols import Walk, drive, flat
 from aehub.entropy import Decoder, Encoder
 from aehub.errors import DamagedError, InputError
 from aehub.models import store
@@ -29,8 +29,6 @@ from aehub.models.d4_codec import HYPER, Codes, PlaneBatch, Stage, quality_tenso
 from aehub.models.probe import reproduces_probe
 
 _BATCH = 8
-
-_Walk = Generator[tuple[Stage, Tensor, Tensor], Tensor, tuple[Tensor, Tensor]]
 
 
 class Codec:
@@ -49,8 +47,13 @@ class Codec:
         self.device, self.dtype = torch.device(device), dtype
         self.network = stored.network.to(self.device, dtype)
         self.quantiser = Quantiser(stored.tables, stored.config.get("encoder", {}), self.device)
+        settings = stored.config.get("encoder", {})
+        self.inter_quantiser = Quantiser(
+            stored.inter_tables, {"lambda": settings.get("inter_lambda", 0.0)}, self.device)
         if self.device.type != "cpu" and not reproduces_probe(self.network, stored.probe):
             self.network.scales.to("cpu")
+            if self.network.inter is not None:
+                self.network.inter.scales.to("cpu")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, device: str = "cpu",
@@ -65,7 +68,8 @@ class Codec:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model folder: config.json and model.safetensors, as they were loaded."""
         store.save(Path(folder), self.name, self.network, self.stored.tables,
-                   encoder=self.stored.config.get("encoder", {}), probe=self.stored.probe)
+                   encoder=self.stored.config.get("encoder", {}), probe=self.stored.probe,
+                   inter_tables=self.stored.inter_tables)
 
     # Frames and latents, for programs.
 
@@ -93,7 +97,7 @@ class Codec:
     def decode_codes(self, codes: Codes, quality: float) -> PlaneBatch:
         """Integer codes -> decoded planes, unrounded."""
         level = quality_tensor(quality, codes.latent)
-        latents = _drive(self.network.walk(codes.hyper, level),
+        latents = drive(self.network.walk(codes.hyper, level),
                          lambda stage, mean, index: codes.latent[:, stage.begin:stage.end])[1]
         return self.network.synthesise(latents, level)
 
@@ -106,10 +110,6 @@ class Codec:
         codes, latents = self._encode(frames, quality)
         decoded = self._pictures(latents, quality, (0, 0), frames[0].size) if decode else []
         return self.write_codes(codes, quality), decoded
-
-    def size_of(self, frames: Sequence[Planes], quality: float) -> int:
-        """Bytes that frames of one size take as a group."""
-        return len(self.encode_group(frames, quality)[0])
 
     @torch.inference_mode()
     def decode_group(self, payload: bytes, n_frames: int, coded_size: tuple[int, int],
@@ -142,11 +142,11 @@ class Codec:
     def visit_codes(self, codes: Codes, quality: float,
                     visit: Callable[[np.ndarray, np.ndarray], None]) -> None:
         """Call `visit(codes int32 [n], table indices uint8 [n])` in the order of the stream."""
-        visit(_flat(codes.hyper, np.int32), self._hyper_index(codes.hyper, quality))
+        visit(flat(codes.hyper, np.int32), self._hyper_index(codes.hyper, quality))
 
         def put(stage: Stage, indices: list[Tensor]) -> list[Tensor]:
             values = codes.latent[:, stage.begin:stage.end]
-            visit(_flat(values, np.int32), _masked(indices, stage))
+            visit(flat(values, np.int32), _masked(indices, stage))
             return list(values.split(self.batch))
 
         self._lockstep(codes.hyper, quality, put)
@@ -193,13 +193,13 @@ class Codec:
     def _hyper_index(self, hyper: Tensor, quality: float) -> np.ndarray:
         hundredths = torch.tensor([round(quality * 100)], device=self.device)
         index = self.network.scales.hyper_index(hundredths).expand_as(hyper)
-        return _flat(index, np.uint8)
+        return flat(index, np.uint8)
 
     def _lockstep(self, hyper: Tensor, quality: float,
                   exchange: Callable[[Stage, list[Tensor]], list[Tensor]]
                   ) -> list[tuple[Tensor, Tensor]]:
         """Walk all batches of a group stage by stage; `exchange` turns indices into codes."""
-        walks: list[_Walk] = [
+        walks: list[Walk] = [
             self.network.walk(part, quality_tensor(quality, part))
             for part in hyper.split(self.batch)
         ]
@@ -229,31 +229,15 @@ class Codec:
                        ) -> Tensor:
                 return self.quantiser(latent[:, stage.begin:stage.end] - mean, index)
 
-            codes, latents = _drive(self.network.walk(hyper_codes, level), choose)
+            codes, latents = drive(self.network.walk(hyper_codes, level), choose)
             coded.append(Codes(hyper_codes, codes))
             decoded.append(latents)
         return Codes(*(torch.cat(part) for part in zip(*coded, strict=True))), torch.cat(decoded)
 
 
-def _drive(walk: _Walk, choose: Callable[[Stage, Tensor, Tensor], Tensor]
-           ) -> tuple[Tensor, Tensor]:
-    """Run a walk whose codes are at hand."""
-    asked = next(walk)
-    while True:
-        try:
-            asked = walk.send(choose(*asked))
-        except StopIteration as end:
-            return cast(tuple[Tensor, Tensor], end.value)
-
-
-def _flat(values: Tensor, dtype: Any) -> np.ndarray:
-    """[B, C, h, w] -> [n] in that order of axes, whatever the memory layout."""
-    return values.cpu().numpy().astype(dtype).ravel()
-
-
 def _masked(indices: Iterable[Tensor], stage: Stage) -> np.ndarray:
     """Table indices of a stage; 0, so nothing is written, where it has no codes."""
-    return np.concatenate([_flat(index * stage.mask, np.uint8) for index in indices])
+    return np.concatenate([flat(index * stage.mask, np.uint8) for index in indices])
 
 
 def check_quality(quality: float) -> float:

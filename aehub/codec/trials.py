@@ -19,9 +19,9 @@ from aehub.results import Step
 _SPOOL = 32 * 1024 * 1024
 
 # Frames at the beginning that are looked at first, and how long a clip must be for that to pay.
-_SAMPLED, _LONG = 4, 32
+_SAMPLED, _LONG = 9, 32
 
-Sample = Callable[[Sequence[Planes], float], int]
+Sample = Callable[[Sequence[Planes], float, int], float]
 Encode = Callable[[Clip, BinaryIO, float], Generator[Step, None, Tally]]
 
 
@@ -31,7 +31,7 @@ class Trials:
     Args:
         opened: opens the clip, once for each encode.
         encode: writes a clip to a stream at a quality, yielding as it goes.
-        sample: bytes of a few pictures at a quality.
+        sample: bytes that so many frames would take at a quality, going by a few.
         size: bytes of the whole file at most, or None.
         kbps: else its average rate without audio at most.
     """
@@ -73,8 +73,7 @@ class Trials:
             if n_frames < _LONG:
                 return guess
             frames = [frame.planes for frame in islice(clip, _SAMPLED)]
-        share = len(frames) / n_frames
-        return refine(target, guess, lambda quality: self._sample(frames, quality) / share)
+        return refine(target, guess, lambda quality: self._sample(frames, quality, n_frames))
 
     def _target(self, seconds: float) -> int:
         if self._size is not None:

@@ -17,7 +17,15 @@ from aehub.container.filehead import (
     unpack_file_head,
 )
 from aehub.container.groupfields import pack_group_head, unpack_group_head
-from aehub.container.grouphead import INTRA, PREDICTED, GroupHead, coding_order, retime
+from aehub.container.grouphead import (
+    INTRA,
+    PREDICTED,
+    GroupHead,
+    coding_order,
+    pyramid,
+    retime,
+    runs_of,
+)
 from aehub.container.index import IndexEntry
 from aehub.container.reader import Group, Reader, open_reader
 from aehub.container.writer import Writer
@@ -38,7 +46,9 @@ __all__ = [
     "open_reader",
     "pack_file_head",
     "pack_group_head",
+    "pyramid",
     "retime",
+    "runs_of",
     "unpack_file_head",
     "unpack_group_head",
     "verify",

@@ -6,13 +6,22 @@ from collections.abc import Iterator
 from itertools import accumulate, groupby
 
 from aehub.container.filehead import FileHead, pack_quality, unpack_quality
-from aehub.container.grouphead import GroupHead, References, chain_types, coding_order
+from aehub.container.grouphead import (
+    GroupHead,
+    References,
+    Runs,
+    chain_types,
+    coding_order,
+    pyramid,
+    runs_of,
+)
 from aehub.container.limits import (
     MAX_GROUP_FRAMES,
     MAX_PIXELS,
     MAX_QUALITY,
     MAX_REFERENCES,
     MAX_SIDE,
+    MAX_SPAN,
     MAX_TICKS,
 )
 from aehub.container.varint import Cursor, pack_signed, pack_varint
@@ -20,8 +29,8 @@ from aehub.errors import FormatError, InputError
 
 # Bits of the flags varint; the first seven cost no second byte.
 _FRAMES, _QUALITY, _CROP, _REVERSE, _SHOWN, _CHAIN, _TIMES = (1 << bit for bit in range(7))
-_LAST, _TYPES, _REFERENCES = (1 << bit for bit in range(7, 10))
-_KNOWN = (1 << 10) - 1
+_LAST, _TYPES, _REFERENCES, _PYRAMID = (1 << bit for bit in range(7, 11))
+_KNOWN = (1 << 11) - 1
 
 
 def pack_group_head(head: GroupHead, file_head: FileHead) -> bytes:
@@ -52,12 +61,17 @@ def _fields(head: GroupHead, file_head: FileHead) -> Iterator[tuple[int, bytes]]
         yield _REVERSE, b""
     if head.shown != (0, head.n_frames):
         yield _SHOWN, pack_varint(head.shown[0]) + pack_varint(head.n_frames - head.shown[1])
-    if head.frame_types is not None and head.frame_types == chain_types(head.n_frames):
+    runs = runs_of(head) if head.references is not None else None
+    chained = head.frame_types == chain_types(head.n_frames)
+    if head.frame_types is not None and chained and runs is None:
         yield _CHAIN, b""
     yield from _time_fields(head, file_head.step)
-    if head.frame_types is not None and head.frame_types != chain_types(head.n_frames):
-        runs = ((code, len(list(run))) for code, run in groupby(head.frame_types))
-        yield _TYPES, b"".join(bytes((code,)) + pack_varint(length) for code, length in runs)
+    if runs is not None:
+        yield _PYRAMID, _pack_runs(runs)
+        return
+    if head.frame_types is not None and not chained:
+        same = ((code, len(list(run))) for code, run in groupby(head.frame_types))
+        yield _TYPES, b"".join(bytes((code,)) + pack_varint(length) for code, length in same)
     if head.references is not None:
         frames = enumerate(head.references)
         yield _REFERENCES, b"".join(_pack_references(frame, used) for frame, used in frames)
@@ -77,6 +91,11 @@ def _time_fields(head: GroupHead, step: int) -> Iterator[tuple[int, bytes]]:
 
 def _pack_references(frame: int, used: tuple[int, ...]) -> bytes:
     return bytes((len(used),)) + b"".join(pack_signed(frame - reference) for reference in used)
+
+
+def _pack_runs(runs: Runs) -> bytes:
+    pairs = (pack_varint(span) + pack_varint(count) for span, count in runs)
+    return pack_varint(len(runs)) + b"".join(pairs)
 
 
 def unpack_group_head(body: bytes | memoryview, file_head: FileHead) -> tuple[GroupHead, int]:
@@ -101,6 +120,10 @@ def unpack_group_head(body: bytes | memoryview, file_head: FileHead) -> tuple[Gr
     if flags & _TYPES:
         types = _unpack_types(cursor, n_frames)
     references = _unpack_references(cursor, n_frames) if flags & _REFERENCES else None
+    if flags & _PYRAMID:
+        if flags & (_CHAIN | _TYPES | _REFERENCES):
+            raise FormatError(f"its group head (flags {flags:#x}) names its references twice.")
+        types, references = chain_types(n_frames), pyramid(_unpack_runs(cursor, n_frames))
     reverse = bool(flags & _REVERSE)
     head = GroupHead(n_frames, quality, crop, shown, reverse, times, last, types, references)
     problem = _problem(head, file_head)
@@ -141,6 +164,23 @@ def _unpack_references(cursor: Cursor, n_frames: int) -> References:
             raise FormatError(f"a frame has {count} references; at most {MAX_REFERENCES} are.")
         references.append(tuple(frame - cursor.signed() for _ in range(count)))
     return tuple(references)
+
+
+def _unpack_runs(cursor: Cursor, n_frames: int) -> Runs:
+    runs: list[tuple[int, int]] = []
+    left = n_frames - 1
+    for _ in range(cursor.varint()):
+        span, count = cursor.varint(), cursor.varint()
+        if not 0 < span <= MAX_SPAN or not 0 < count <= left // span:
+            raise FormatError(
+                f"{count} anchors at a distance of {span} frames do not fit; {left} frames are "
+                f"left and distances up to {MAX_SPAN} are allowed."
+            )
+        runs.append((span, count))
+        left -= span * count
+    if left:
+        raise FormatError(f"the last {left} of its {n_frames} frames belong to no anchor.")
+    return tuple(runs)
 
 
 def _problem(head: GroupHead, file_head: FileHead) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 
 from aehub.container.filehead import FileHead
+from aehub.container.limits import MAX_SPAN
 from aehub.errors import InputError
 
 INTRA, PREDICTED = 0, 1
@@ -15,6 +16,7 @@ ALL = (0, -1)
 """Default of `GroupHead.shown`: every coded frame."""
 
 References = tuple[tuple[int, ...], ...]
+Runs = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,47 @@ def chain(types: bytes) -> References:
 def chain_types(n_frames: int) -> bytes:
     """Return the usual types of a predicted group: intra first, then predicted."""
     return bytes((INTRA,)) + bytes((PREDICTED,)) * (n_frames - 1)
+
+
+def pyramid(runs: Runs) -> References:
+    """Return the references of a group made of anchors with frames between them.
+
+    Args:
+        runs: (span, count) of anchors that follow each other at a distance of `span` frames. The
+            first frame is an anchor and intra, each later anchor is predicted from the one before.
+
+    Returns:
+        For each frame its references. Between two anchors, and again in each half, the middle
+        frame (rounded down) refers to the two around it.
+    """
+    references: list[tuple[int, ...]] = [()]
+    for span, count in runs:
+        for _ in range(count):
+            start = len(references) - 1
+            references += [()] * (span - 1) + [(start,)]
+            _refine(references, start, start + span)
+    return tuple(references)
+
+
+def _refine(references: list[tuple[int, ...]], first: int, last: int) -> None:
+    if last - first > 1:
+        middle = (first + last) // 2
+        references[middle] = (first, last)
+        _refine(references, first, middle)
+        _refine(references, middle, last)
+
+
+def runs_of(head: GroupHead) -> Runs | None:
+    """Return the runs whose `pyramid` the group's frames refer to, or None if there are none."""
+    if head.n_frames < 2 or head.types != chain_types(head.n_frames):
+        return None
+    references = chain(head.types) if head.references is None else head.references
+    anchors = [frame for frame, used in enumerate(references) if len(used) < 2]
+    spans = [after - before for before, after in pairwise(anchors)]
+    if anchors[:1] + anchors[-1:] != [0, head.n_frames - 1] or max(spans) > MAX_SPAN:
+        return None
+    runs = tuple((span, len(list(run))) for span, run in groupby(spans))
+    return runs if pyramid(runs) == references else None
 
 
 def coding_order(head: GroupHead) -> tuple[int, ...]:

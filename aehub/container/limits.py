@@ -35,6 +35,9 @@ MAX_FILE_HEAD = 96
 MAX_REFERENCES = 4
 """Frames one frame may be predicted from: decoded references are what a decoder must hold."""
 
+MAX_SPAN = 64
+"""Frames from one anchor of a pyramid to the next: a decoder then holds at most eight frames."""
+
 MAX_WASTE = 1 << 30
 """Bytes checked in vain after damage: bounds the time that a hostile file costs."""
 

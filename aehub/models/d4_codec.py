@@ -1,4 +1,4 @@
-"""`d4-codec`: an autoencoder of 4:2:0 pictures whose codes turn with the picture.
+"""`d4-codec`: an autoencoder of 4:2:0 pictures and clips whose codes turn with the picture.
 
     planes ──unshuffle──> pixels (96) ──analysis──> latents (96, at 1/8) ──x gain──> round ──> codes
                                                         │
@@ -15,8 +15,13 @@ predicts the mean (`MeanNetwork`), an exact integer one picks the table (`ScaleN
     3  high frequencies
 
 Analysis and synthesis start as block DCTs with residual branches at zero, and every
-layer of the decoder commutes with D4. Dimension letters: B batch, C channels, H, W
-luma samples (multiples of 32), h = H/8, w = W/8.
+layer of the decoder commutes with D4.
+
+Predicted frames go through a second `Coder` of the same shape. Its networks also see the prediction
+(decoded frames moved by block vectors), it codes the difference from it, and its integer network
+sees the codes of the references, moved by the same vectors in integers.
+
+Dimension letters: B batch, C channels, H, W luma samples (multiples of 32), h = H/8, w = W/8.
 """
 
 from __future__ import annotations
@@ -30,7 +35,9 @@ from torch import Tensor, nn
 
 from aehub.models.d4 import A1, A2, B1, B2, REGULAR, E, Representation
 from aehub.models.dct import PIXELS, start
-from aehub.models.integer import KNOTS, QUALITY_STEPS
+from aehub.models.integer import QUALITY_STEPS
+from aehub.models.layers import Curve, Transform, step
+from aehub.models.means import MeanNetwork
 from aehub.models.scales import ScaleNetwork
 from aehub.models.tied import TiedConv2d
 
@@ -52,6 +59,21 @@ class Codes(NamedTuple):
     latent: Tensor
 
 
+class Condition(NamedTuple):
+    """What a predicted frame's networks are given.
+
+    Attributes:
+        pixels: the prediction as `pixels_of` lays it out, [B, 96, h, w]; empty where only integer
+            networks run.
+        context: `aehub.motion.context`, integers 0..31, [B, 99, h, w].
+        kind: log2 of the distance to the nearest reference in frames, 0..3.
+    """
+
+    pixels: Tensor
+    context: Tensor
+    kind: int
+
+
 class Stage(NamedTuple):
     """Channels [begin, end) of the latents, written where `mask` [h, w] is 1."""
 
@@ -61,129 +83,41 @@ class Stage(NamedTuple):
     mask: Tensor
 
 
-def step(quality: Tensor) -> Tensor:
-    """Quantiser step in grey levels at quality 0..100: 128 at 0, halved every 16.7, 2 at 100."""
-    return 128 * torch.exp2(-6 * quality / 100)
+def pixels_of(planes: PlaneBatch) -> Tensor:
+    """Planes -> [B, 96, h, w]: each position holds the samples of an 8x8 block."""
+    x = torch.cat([F.pixel_unshuffle(planes.y, 8), F.pixel_unshuffle(planes.u, 4),
+                   F.pixel_unshuffle(planes.v, 4)], 1)
+    return x.contiguous(memory_format=torch.channels_last)
 
 
-class Curve(nn.Module):
-    """A learned number per channel as a piecewise linear function of quality (0..100).
-
-    Channels that turns permute share it: both of an E pair, all eight of a regular field.
-    """
-
-    slots: Tensor
-
-    def __init__(self, channels: Representation, *, start: float = 0.0) -> None:
-        super().__init__()
-        slots = torch.as_tensor(channels.slots())
-        self.register_buffer("slots", slots, persistent=False)
-        self.values = nn.Parameter(torch.full((KNOTS, int(slots.max()) + 1), start))
-
-    def forward(self, quality: Tensor) -> Tensor:
-        """[B] -> [B, C, 1, 1]."""
-        place = quality.to(self.values.dtype)[:, None] * (KNOTS - 1) / 100
-        knots = torch.arange(KNOTS, device=quality.device)
-        hats = (1 - (place - knots).abs()).clamp(min=0)
-        return (hats @ self.values)[:, self.slots, None, None]
+def planes_of(pixels: Tensor) -> PlaneBatch:
+    """The inverse of `pixels_of`."""
+    y, u, v = pixels.split((64, 16, 16), 1)
+    return PlaneBatch(F.pixel_shuffle(y, 8), F.pixel_shuffle(u, 4), F.pixel_shuffle(v, 4))
 
 
-class Block(nn.Module):
-    """Residual branch whose strength depends on quality: x + conv(relu(conv(x) a + b))."""
-
-    def __init__(self, features: Representation) -> None:
-        super().__init__()
-        self.first = TiedConv2d(features, features)
-        self.second = TiedConv2d(features, features, scale=0.3)
-        self.gain, self.bias = Curve(features, start=1.0), Curve(features)
-
-    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        hidden = self.first(F.relu(x), self.gain(quality), self.bias(quality))
-        return self.second(F.relu_(hidden)).add_(x)
-
-
-class Transform(nn.Module):
-    """Linear path plus a residual network, the shape of both analysis and synthesis.
-
-    Starts as the given matrix: the residual network's last layer is zero.
-    """
-
-    def __init__(self, inputs: Representation, outputs: Representation, matrix: Tensor, *,
-                 fields: int, blocks: int) -> None:
-        super().__init__()
-        features = REGULAR * fields
-        self.linear = TiedConv2d(inputs, outputs)
-        dense = torch.zeros(self.linear.shape)
-        dense[:, :, 1, 1] = matrix.float()
-        self.linear.set_dense(dense)
-        self.head = TiedConv2d(inputs, features)
-        self.head_gain = Curve(features, start=1.0)
-        self.head_bias = Curve(features)
-        self.blocks = nn.ModuleList(Block(features) for _ in range(blocks))
-        self.tail = TiedConv2d(features, outputs, scale=0)
-
-    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        hidden = self.head(x, self.head_gain(quality), self.head_bias(quality))
-        for block in self.blocks:
-            hidden = block(hidden, quality)
-        # Latents in steps reach hundreds; bfloat16 would round them by more than a step.
-        with torch.autocast(x.device.type, enabled=False):
-            linear = self.linear(x.to(self.linear.theta.dtype))
-        return self.tail(F.relu_(hidden)) + linear
-
-
-class MeanNetwork(nn.Module):
-    """Predicts latents (not yet scaled by the gain) from hyper-latents and earlier stages."""
-
-    def __init__(self, stages: list[tuple[Representation | None, Representation]]) -> None:
-        super().__init__()
-        features, hidden = REGULAR * 4, REGULAR * 6
-        low = stages[0][1]
-        self.direct = TiedConv2d(HYPER, low.blocks(4), 1, scale=0)
-        self.unfold = TiedConv2d(HYPER, features.blocks(4), 1)
-        self.first = nn.ModuleList(
-            TiedConv2d(features if known is None else features + known, hidden)
-            for known, _ in stages
-        )
-        self.bias = nn.ModuleList(Curve(hidden) for _ in stages)
-        self.last = nn.ModuleList(TiedConv2d(hidden, out, scale=0) for _, out in stages)
-
-    def features(self, hyper: Tensor) -> tuple[Tensor, Tensor]:
-        """Hyper-latents [B, 24, h/4, w/4] -> (direct mean of the low band, features), at 1/8."""
-        with torch.autocast(hyper.device.type, enabled=False):
-            direct = F.pixel_shuffle(self.direct(hyper), 4)
-        return direct, F.relu(F.pixel_shuffle(self.unfold(hyper), 4))
-
-    def forward(self, stage: int, features: tuple[Tensor, Tensor], known: Tensor | None,
-                quality: Tensor) -> Tensor:
-        direct, x = features
-        x = x if known is None else torch.cat([x, known], 1)
-        hidden = self.first[stage](x, bias=self.bias[stage](quality))
-        mean = self.last[stage](F.relu_(hidden))
-        return mean + direct if stage < 2 else mean
-
-
-class D4Codec(nn.Module):
-    """The networks of the codec; files, groups and frame sizes are `aehub.codec`'s concern.
+class Coder(nn.Module):
+    """The networks of one kind of frame.
 
     Args:
         fields: width of analysis and synthesis in regular fields of 8 channels.
         analysis_blocks: residual blocks of the analysis.
         synthesis_blocks: residual blocks of the synthesis.
+        conditional: for predicted frames.
     """
 
-    def __init__(self, fields: int = 16, analysis_blocks: int = 2, synthesis_blocks: int = 3
-                 ) -> None:
+    def __init__(self, fields: int, analysis_blocks: int, synthesis_blocks: int,
+                 conditional: bool = False) -> None:
         super().__init__()
-        self.config = {"fields": fields, "analysis_blocks": analysis_blocks,
-                       "synthesis_blocks": synthesis_blocks}
         dct = start()
         matrix = torch.from_numpy(dct.matrix)
+        condition = PIXELS if conditional else None
+        self.conditional = conditional
         self.representation = dct.latents
         self.analysis = Transform(PIXELS, dct.latents, matrix, fields=fields,
-                                  blocks=analysis_blocks)
+                                  blocks=analysis_blocks, condition=condition)
         self.synthesis = Transform(dct.latents, PIXELS, matrix.T, fields=fields,
-                                   blocks=synthesis_blocks)
+                                   blocks=synthesis_blocks, condition=condition)
         features = REGULAR * 8
         self.fold = TiedConv2d(dct.latents, features, 4, stride=4)
         self.hyper = TiedConv2d(features, HYPER, 1, scale=0.02)
@@ -195,30 +129,43 @@ class D4Codec(nn.Module):
                  _part(dct.latents, 0, middle)]
         stages = [(k, _part(dct.latents, a, b))
                   for k, (a, b) in zip(known, self.ranges, strict=True)]
-        self.means = MeanNetwork(stages)
-        self.scales = ScaleNetwork(HYPER, stages)
+        self.means = MeanNetwork(HYPER, stages, condition)
+        self.scales = ScaleNetwork(HYPER, stages,
+                                   dct.latents.magnitudes() + A1 * 3 if conditional else None)
+        if conditional:
+            self.activity = TiedConv2d(dct.latents.magnitudes(), HYPER, 2, stride=2, scale=0)
 
     # Planes and latents.
 
-    def analyse(self, planes: PlaneBatch, quality: Tensor) -> tuple[Tensor, Tensor]:
+    def analyse(self, planes: PlaneBatch, quality: Tensor, given: Condition | None = None
+                ) -> tuple[Tensor, Tensor]:
         """Planes -> latents [B, 96, h, w] and hyper-latents [B, 24, h/4, w/4], both in steps.
 
         Args:
             planes: sizes multiples of 32 in luma.
             quality: [B] or [1], 0..100.
+            given: of predicted frames.
         """
-        x = torch.cat([F.pixel_unshuffle(planes.y, 8), F.pixel_unshuffle(planes.u, 4),
-                       F.pixel_unshuffle(planes.v, 4)], 1)
-        x = x.contiguous(memory_format=torch.channels_last)
-        latent = self.analysis(x, quality)
+        x = pixels_of(planes)
+        if given is None:
+            latent = self.analysis(x, quality)
+        else:
+            latent = self.analysis(x - given.pixels, quality, given.pixels)
         hyper = self.hyper(F.relu(self.fold(latent))) + self.hyper_direct(latent)
-        return latent * self.gains(quality), hyper * self.hyper_gains(quality)
+        latent, hyper = latent * self.gains(quality), hyper * self.hyper_gains(quality)
+        if self.conditional:
+            # Where much is left to code, and where not: what scales want to know.
+            size = F.avg_pool2d(latent.abs(), 2)
+            hyper = hyper + self.activity(torch.log2(1 + 8 * size))
+        return latent, hyper
 
-    def synthesise(self, latent: Tensor, quality: Tensor) -> PlaneBatch:
+    def synthesise(self, latent: Tensor, quality: Tensor, given: Condition | None = None
+                   ) -> PlaneBatch:
         """Latents in steps [B, 96, h, w] -> planes, not yet clipped or rounded."""
-        x = self.synthesis(latent / self.gains(quality), quality)
-        y, u, v = x.split((64, 16, 16), 1)
-        return PlaneBatch(F.pixel_shuffle(y, 8), F.pixel_shuffle(u, 4), F.pixel_shuffle(v, 4))
+        latent = latent / self.gains(quality)
+        if given is None:
+            return planes_of(self.synthesis(latent, quality))
+        return planes_of(given.pixels + self.synthesis(latent, quality, given.pixels))
 
     def gains(self, quality: Tensor) -> Tensor:
         """Steps per unit of latent [B, 96, 1, 1]."""
@@ -242,7 +189,8 @@ class D4Codec(nn.Module):
         for number, ((begin, end), mask) in enumerate(zip(self.ranges, masks, strict=True)):
             yield Stage(number, begin, end, mask)
 
-    def walk(self, hyper_codes: Tensor, quality: Tensor
+    def walk(self, hyper_codes: Tensor, quality: Tensor, given: Condition | None = None, *,
+             means: bool = True
              ) -> Generator[tuple[Stage, Tensor, Tensor], Tensor, tuple[Tensor, Tensor]]:
         """Walk the stages; whoever drives it quantises, decodes or rates the codes of each.
 
@@ -251,6 +199,8 @@ class D4Codec(nn.Module):
         Args:
             hyper_codes: integers [B, 24, h/4, w/4].
             quality: [B] or [1], 0..100.
+            given: of predicted frames.
+            means: predict them; without, only integer networks run and latents are codes.
 
         Yields:
             (stage, mean, index), mean in steps and table index [B, C', h, w] of its codes. Send
@@ -261,8 +211,12 @@ class D4Codec(nn.Module):
         """
         hundredths = (quality * (QUALITY_STEPS / 100)).round().to(torch.int64)
         gains = self.gains(quality)
-        mean_features = self.means.features(hyper_codes / self.hyper_gains(quality))
-        scale_features = self.scales.features(hyper_codes.detach(), hundredths)
+        mean_features = self.means.features(
+            hyper_codes / self.hyper_gains(quality), None if given is None else given.pixels
+        ) if means else None
+        scale_features = self.scales.features(
+            hyper_codes, hundredths,
+            None if given is None else (given.context, given.kind))
         codes: list[Tensor] = []
         latents: list[Tensor] = []
         height, width = scale_features.shape[-2:]
@@ -271,8 +225,10 @@ class D4Codec(nn.Module):
             seen = torch.cat(latents, 1) if latents else None
             if seen is not None:
                 seen = seen / gains[:, :seen.shape[1]]
-            mean = self.means(stage.number, mean_features, seen, quality)
-            mean = mean * gains[:, stage.begin:stage.end]
+            mean = hyper_codes.new_zeros(1)
+            if mean_features is not None:
+                mean = self.means(stage.number, mean_features, seen, quality)
+                mean = mean * gains[:, stage.begin:stage.end]
             index = self.scales(stage.number, scale_features, known, stage.mask, hundredths)
             new = (yield stage, mean, index) * stage.mask
             latent = new + mean * stage.mask
@@ -281,6 +237,40 @@ class D4Codec(nn.Module):
             codes.append(new)
             latents.append(latent)
         return torch.cat(codes, 1), torch.cat(latents, 1)
+
+
+class D4Codec(Coder):
+    """The networks of the codec; files, groups and frame sizes are `aehub.codec`'s concern.
+
+    The coder of frames that stand alone; `inter` is the coder of predicted frames, if there is one.
+
+    Args:
+        fields: width of analysis and synthesis in regular fields of 8 channels.
+        analysis_blocks: residual blocks of the analysis.
+        synthesis_blocks: residual blocks of the synthesis.
+        inter_fields: width of the coder of predicted frames; 0 for none.
+        inter_analysis_blocks: residual blocks of its analysis.
+        inter_synthesis_blocks: residual blocks of its synthesis.
+    """
+
+    def __init__(self, fields: int = 16, analysis_blocks: int = 2, synthesis_blocks: int = 3,
+                 inter_fields: int = 0, inter_analysis_blocks: int = 1,
+                 inter_synthesis_blocks: int = 3) -> None:
+        super().__init__(fields, analysis_blocks, synthesis_blocks)
+        self.config = {"fields": fields, "analysis_blocks": analysis_blocks,
+                       "synthesis_blocks": synthesis_blocks}
+        self.inter = None
+        if inter_fields:
+            self.config |= {"inter_fields": inter_fields,
+                            "inter_analysis_blocks": inter_analysis_blocks,
+                            "inter_synthesis_blocks": inter_synthesis_blocks}
+            self.inter = Coder(inter_fields, inter_analysis_blocks, inter_synthesis_blocks, True)
+
+    def constrain(self) -> None:
+        """Keep the integer layers inside their exactness bound; the trainer calls this."""
+        super().constrain()
+        if self.inter is not None:
+            self.inter.constrain()
 
 
 def _part(whole: Representation, begin: int, end: int) -> Representation:

@@ -47,8 +47,14 @@ def _level_table() -> Tensor:
 def levels(codes: Tensor, *, signed: bool = False) -> Tensor:
     """Integer codes -> small integers, about 4 log2(1 + |q|): 0..31, or -31..31 if `signed`."""
     table = _level_table().to(codes.device)
-    level = table[codes.abs().clamp(max=255).to(torch.int32)].to(codes.dtype)
-    return level * codes.sign() if signed else level
+    level = table[codes.detach().abs().clamp(max=255).to(torch.int32)].to(codes.dtype)
+    level = level * codes.detach().sign() if signed else level
+    if not codes.requires_grad:
+        return level
+    # Training: the gradient of the curve that the table follows.
+    smooth = 4 * torch.log2(1 + codes.abs())
+    smooth = smooth * codes.detach().sign() if signed else smooth
+    return level + (smooth - smooth.detach())
 
 
 def knot_parts(quality: Tensor) -> Tensor:

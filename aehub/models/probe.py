@@ -10,7 +10,7 @@ import copy
 import torch
 from torch import Tensor
 
-from aehub.models.d4_codec import D4Codec
+from aehub.models.d4_codec import Coder, D4Codec
 from aehub.models.dct import start
 
 _TENSORS = {
@@ -19,29 +19,36 @@ _TENSORS = {
     # The low band is written in two stages.
     "index": (torch.uint8, (1, 96 + start().bands[0], 12, 12)),
 }
+# Of models with predicted frames.
+_INTER_TENSORS = {
+    "inter_context": (torch.uint8, (1, 99, 12, 12)),
+    "inter_index": (torch.uint8, (1, 96 + start().bands[0], 12, 12)),
+}
 _QUALITY = 62.5
+_KIND = 2
 
 
-def is_probe(tensors: dict[str, Tensor]) -> bool:
+def is_probe(tensors: dict[str, Tensor], predicted: bool = False) -> bool:
     """Whether these are the tensors of a probe, by name, type and shape."""
-    return tensors.keys() == _TENSORS.keys() and all(
-        (t.dtype, tuple(t.shape)) == _TENSORS[n] for n, t in tensors.items())
+    wanted = _TENSORS | _INTER_TENSORS if predicted else _TENSORS
+    return tensors.keys() == wanted.keys() and all(
+        (t.dtype, tuple(t.shape)) == wanted[n] for n, t in tensors.items())
 
 
-def _indices(network: D4Codec, hyper: Tensor, codes: Tensor) -> Tensor:
+def _indices(coder: Coder, probe: dict[str, Tensor]) -> Tensor:
     """All table indices of given codes, as uint8 [1, 118, h, w] in order of the stages."""
-    device = next(network.scales.parameters()).device
-    dtype = next(network.scales.parameters()).dtype
-    hyper, codes = hyper.to(device, dtype), codes.to(device, dtype)
-    quality = torch.full((1,), round(_QUALITY * 100), device=device)
-    features = network.scales.features(hyper, quality)
+    like = coder.scales.unfold.theta
+    hyper, codes = (probe[n].to(like.device, like.dtype) for n in ("hyper", "codes"))
+    quality = torch.full((1,), round(_QUALITY * 100), device=like.device)
+    given = (probe["inter_context"].to(like), _KIND) if coder.conditional else None
+    features = coder.scales.features(hyper, quality, given)
     found = []
-    for stage in network.stages(codes.shape[-2], codes.shape[-1], device):
+    for stage in coder.stages(codes.shape[-2], codes.shape[-1], like.device):
         known = codes[:, :(0, stage.end, stage.begin, stage.begin)[stage.number]]
         if stage.number == 1:
             known = known * (1 - stage.mask)
-        found.append(network.scales(stage.number, features, known if stage.number else None,
-                                    stage.mask, quality))
+        found.append(coder.scales(stage.number, features, known if stage.number else None,
+                                  stage.mask, quality))
     return torch.cat(found, 1).to(torch.uint8).cpu().contiguous()
 
 
@@ -54,12 +61,18 @@ def make_probe(network: D4Codec) -> dict[str, Tensor]:
     codes = torch.randint(-300, 301, (1, 96, 12, 12), generator=generator)
     codes *= torch.rand((1, 1, 12, 12), generator=generator) < 0.5
     exact = copy.deepcopy(network).cpu().double().eval()
-    return {"hyper": hyper.short(), "codes": codes.short(),
-            "index": _indices(exact, hyper, codes)}
+    probe = {"hyper": hyper.short(), "codes": codes.short()}
+    probe["index"] = _indices(exact, probe)
+    if exact.inter is not None:
+        context = torch.randint(0, 32, (1, 99, 12, 12), generator=generator)
+        probe["inter_context"] = context.to(torch.uint8)
+        probe["inter_index"] = _indices(exact.inter, probe)
+    return probe
 
 
 @torch.no_grad()
 def reproduces_probe(network: D4Codec, probe: dict[str, Tensor]) -> bool:
     """Whether the device that the network is on computes the stored indices exactly."""
-    found = _indices(network, probe["hyper"], probe["codes"])
-    return torch.equal(found, probe["index"])
+    return torch.equal(_indices(network, probe), probe["index"]) and (
+        network.inter is None
+        or torch.equal(_indices(network.inter, probe), probe["inter_index"]))

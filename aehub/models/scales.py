@@ -29,6 +29,8 @@ from aehub.models.integer import (
 )
 
 N_SCALES = 64
+# Distances to the nearest reference that predicted frames tell apart: 1, 2, 4, 8 frames or more.
+N_KINDS = 4
 FEATURES = REGULAR * 4
 HIDDEN = REGULAR * 8
 
@@ -67,15 +69,22 @@ class ScaleNetwork(nn.Module):
         hyper: representation of the hyper-codes.
         stages: for each stage, the representation of the codes known before it (None at first)
             and of the codes it writes.
+        context: representation of what predicted frames see of their references' codes.
     """
 
     def __init__(self, hyper: Representation,
-                 stages: list[tuple[Representation | None, Representation]]) -> None:
+                 stages: list[tuple[Representation | None, Representation]],
+                 context: Representation | None = None) -> None:
         super().__init__()
         self.hyper_bias = QualityBias(hyper.magnitudes())
         self.unfold = IntegerConv2d(hyper, FEATURES.blocks(4), 1, scale=0.5)
         self.unfold_bias = QualityBias(FEATURES)
         self.stages = nn.ModuleList(StageScales(known, out) for known, out in stages)
+        if context is not None:
+            self.context = IntegerConv2d(context, FEATURES, 3, scale=0.5)
+            self.kind_hyper_bias = nn.ModuleList(
+                QualityBias(hyper.magnitudes()) for _ in range(N_KINDS))
+            self.kind_bias = nn.ModuleList(QualityBias(FEATURES) for _ in range(N_KINDS))
 
     def stage(self, number: int) -> StageScales:
         """The layers of one stage."""
@@ -86,16 +95,31 @@ class ScaleNetwork(nn.Module):
         """Where this network runs: not with the others, if their device is not exact."""
         return self.unfold.theta.device
 
-    def hyper_index(self, quality: Tensor) -> Tensor:
+    def hyper_index(self, quality: Tensor, kind: int | None = None) -> Tensor:
         """Table index of each hyper-code: quality int64 [B] -> [B, C, 1, 1] (static tables)."""
-        return self._index(self.hyper_bias(quality.to(self.device))).to(quality.device)
+        away, quality = quality.device, quality.to(self.device)
+        total = self.hyper_bias(quality)
+        if kind is not None:
+            total = total + self.kind_hyper_bias[kind](quality)
+        return self._index(total).to(away)
 
-    def features(self, hyper_codes: Tensor, quality: Tensor) -> Tensor:
-        """Hyper-codes, integers [B, C, h, w] -> activations [B, 32, 4h, 4w]."""
+    def features(self, hyper_codes: Tensor, quality: Tensor,
+                 given: tuple[Tensor, int] | None = None) -> Tensor:
+        """Hyper-codes, integers [B, C, h, w] -> activations [B, 32, 4h, 4w].
+
+        Args:
+            hyper_codes: integers.
+            quality: int64 [B], hundredths.
+            given: context, integers 0..31 [B, C', 4h, 4w], and kind of a predicted frame.
+        """
         home, quality = self.device, quality.to(self.device)
         with _exact(home):
             x = F.pixel_shuffle(self.unfold(levels(hyper_codes.to(home), signed=True)), 4)
-            return requantise(x + self.unfold_bias(quality))
+            x = x + self.unfold_bias(quality)
+            if given is not None:
+                context, kind = given
+                x = x + self.context(context.to(home, x.dtype)) + self.kind_bias[kind](quality)
+            return requantise(x)
 
     def forward(self, stage: int, features: Tensor, known: Tensor | None, mask: Tensor,
                 quality: Tensor) -> Tensor:

@@ -25,21 +25,25 @@ from safetensors.torch import load as deserialised
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
-from aehub.entropy import CODER_VERSION, ScaleTables
+from aehub.entropy import CODER_PREDICTED, CODER_STILL, ScaleTables
 from aehub.errors import WeightsError
 from aehub.models.d4_codec import D4Codec
+from aehub.models.folder import CONFIG, MAX_WEIGHTS, WEIGHTS, config_of, is_model_name, read_file
+from aehub.models.header import problem_of
 from aehub.models.integer import IntegerConv2d, QualityBias
+from aehub.models.migrate import migrate
 from aehub.models.probe import is_probe
+from aehub.models.tensors import from_tensors, to_tensors
 
 FORMAT_VERSION = 1
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-_TABLES = "tables.frequencies"
+_TABLES, _INTER_TABLES = "tables.frequencies", "tables.inter_frequencies"
 _PROBE = "probe."
 # Of the float networks, those that a decoder runs.
-_DECODER = ("means.", "synthesis.", "gain.", "hyper_gain.")
-_MAX_BYTES = 64 * 1024 * 1024
+_DECODER = tuple(half + part for half in ("", "inter.")
+                 for part in ("means.", "synthesis.", "gain.", "hyper_gain."))
 # The arguments of the architecture, and how large each may be.
 _ARGUMENTS = {"fields": (1, 64), "analysis_blocks": (0, 16), "synthesis_blocks": (0, 16)}
+_INTER_ARGUMENTS = {f"inter_{name}": limits for name, limits in _ARGUMENTS.items()}
 
 
 @dataclass
@@ -52,6 +56,7 @@ class StoredModel:
         tables: frequency tables.
         config: the whole of config.json.
         probe: inputs and expected indices that a device must reproduce.
+        inter_tables: frequency tables of predicted frames.
     """
 
     name: str
@@ -59,6 +64,12 @@ class StoredModel:
     tables: ScaleTables
     config: dict[str, Any] = field(default_factory=dict)
     probe: dict[str, Tensor] = field(default_factory=dict)
+    inter_tables: ScaleTables = field(default_factory=ScaleTables.fit)
+
+    @property
+    def coder(self) -> int:
+        """The version of the entropy coder that its files are written with."""
+        return coder_of(self.network)
 
     @property
     def entropy_hash(self) -> bytes:
@@ -69,58 +80,9 @@ class StoredModel:
         return bytes.fromhex(self.config["synthesis_hash"])
 
 
-def _integer_scales(network: nn.Module) -> dict[str, tuple[float, torch.dtype]]:
-    """Parameters stored as integers: factor and type."""
-    kinds: dict[str, tuple[float, torch.dtype]] = {}
-    for name, module in network.named_modules():
-        if isinstance(module, IntegerConv2d):
-            kinds[f"{name}.theta"] = (256.0, torch.int8)
-        elif isinstance(module, QualityBias):
-            kinds[f"{name}.values"] = (16.0, torch.int32)
-    return kinds
-
-
-def to_tensors(network: D4Codec) -> dict[str, Tensor]:
-    """Parameters as they are stored: integers where the network computes in integers."""
-    kinds = _integer_scales(network)
-    tensors = {}
-    for name, parameter in network.named_parameters():
-        value = parameter.detach().cpu()
-        if name in kinds:
-            factor, dtype = kinds[name]
-            value = (value.double() * factor).round()
-            value = value.clamp(-127, 127) if dtype is torch.int8 else value
-            tensors[name] = value.to(dtype)
-        else:
-            tensors[name] = value.float()
-        tensors[name] = tensors[name].contiguous()
-    return tensors
-
-
-@torch.no_grad()
-def from_tensors(network: D4Codec, tensors: dict[str, Tensor]) -> None:
-    """Fill the network; names, shapes and types must be exactly those of `to_tensors`.
-
-    Raises:
-        WeightsError: anything is missing, unknown, or of another shape or type.
-    """
-    kinds = _integer_scales(network)
-    parameters = dict(network.named_parameters())
-    if missing := sorted(parameters.keys() - tensors.keys()):
-        raise WeightsError(f"the weights lack {missing[0]!r}; download the model again.")
-    if unknown := sorted(tensors.keys() - parameters.keys()):
-        raise WeightsError(
-            f"the weights hold an unknown {unknown[0]!r}; they are of another model.")
-    for name, parameter in parameters.items():
-        factor, dtype = kinds.get(name, (1.0, torch.float32))
-        tensor = tensors[name]
-        if tensor.shape != parameter.shape or tensor.dtype != dtype:
-            raise WeightsError(
-                f"{name!r} is {tensor.dtype} {list(tensor.shape)}, expected {dtype} "
-                f"{list(parameter.shape)}; the weights are of another model.")
-        if not torch.isfinite(tensor.float()).all():
-            raise WeightsError(f"{name!r} holds numbers that are not finite; refuse the weights.")
-        parameter.copy_(tensor.double() / factor)
+def coder_of(network: D4Codec) -> int:
+    """The version of the entropy coder that a model's files are written with."""
+    return CODER_STILL if network.inter is None else CODER_PREDICTED
 
 
 def check_bounds(network: nn.Module) -> None:
@@ -143,29 +105,43 @@ def _digest(tensors: dict[str, Tensor], extra: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def hashes(tensors: dict[str, Tensor], tables: ScaleTables, arguments: dict[str, int]
-           ) -> tuple[str, str]:
-    """(entropy hash, synthesis hash) as 16 hexadecimal digits each."""
+def hashes(stored: dict[str, Tensor], coder: int, arguments: dict[str, int]) -> tuple[str, str]:
+    """(entropy hash, synthesis hash) as 16 hexadecimal digits each.
+
+    Args:
+        stored: networks and tables as they are stored.
+        coder: version of the entropy coder.
+        arguments: of the architecture.
+    """
     shape = json.dumps(arguments, sort_keys=True)
-    integers = {n: t for n, t in tensors.items() if not t.dtype.is_floating_point}
-    integers[_TABLES] = torch.from_numpy(tables.frequencies)
-    floats = {n: t for n, t in tensors.items()
+    integers = {n: t for n, t in stored.items() if not t.dtype.is_floating_point}
+    floats = {n: t for n, t in stored.items()
               if t.dtype.is_floating_point and n.startswith(_DECODER)}
-    return (_digest(integers, f"coder {CODER_VERSION} levels 1\n"), _digest(floats, shape))
+    return (_digest(integers, f"coder {coder} levels 1\n"), _digest(floats, shape))
+
+
+def _stored(network: D4Codec, tables: ScaleTables, inter_tables: ScaleTables | None
+            ) -> dict[str, Tensor]:
+    """Networks and tables as they are stored."""
+    stored = {**to_tensors(network), _TABLES: torch.from_numpy(tables.frequencies)}
+    if network.inter is not None:
+        inter_tables = inter_tables or ScaleTables.fit()
+        stored[_INTER_TABLES] = torch.from_numpy(inter_tables.frequencies)
+    return stored
 
 
 def save(folder: Path, name: str, network: D4Codec, tables: ScaleTables, *,
-         encoder: dict[str, float], probe: dict[str, Tensor]) -> dict[str, Any]:
+         encoder: dict[str, float], probe: dict[str, Tensor],
+         inter_tables: ScaleTables | None = None) -> dict[str, Any]:
     """Write config.json and model.safetensors; returns the config.
 
     Raises:
         WeightsError: an integer layer or bias breaks its exactness bound.
     """
     check_bounds(network)
-    tensors = to_tensors(network)
-    entropy_hash, synthesis_hash = hashes(tensors, tables, network.config)
-    stored = {**tensors, _TABLES: torch.from_numpy(tables.frequencies),
-              **{_PROBE + n: t for n, t in probe.items()}}
+    stored = _stored(network, tables, inter_tables)
+    entropy_hash, synthesis_hash = hashes(stored, coder_of(network), network.config)
+    stored |= {_PROBE + n: t for n, t in probe.items()}
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / (WEIGHTS + ".tmp")
     # Not by `save_file`, which makes a file that only its owner can read.
@@ -188,18 +164,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         WeightsError: it is missing, not JSON, or of a format this version does not know.
     """
-    try:
-        raw = (folder / CONFIG).read_bytes()
-    except OSError as err:
-        raise WeightsError(f"{folder} has no {CONFIG}; it is not a model folder.") from err
-    try:
-        config = json.loads(raw[:100_000])
-    except (ValueError, RecursionError) as err:
-        raise WeightsError(f"{folder / CONFIG} is not JSON; download the model again.") from err
-    version = config.get("format_version") if isinstance(config, dict) else None
+    config = migrate(config_of(folder), FORMAT_VERSION)
+    version = config.get("format_version")
     if version != FORMAT_VERSION or config.get("architecture") != "d4-codec":
         raise WeightsError(
-            f"{folder} is of format {version}, this AEHub reads d4-codec of format "
+            f"{folder} is of format {str(version)[:40]}, this AEHub reads d4-codec of format "
             f"{FORMAT_VERSION}; upgrade aehub, or name another model.")
     _check_fields(config, folder / CONFIG)
     return config
@@ -209,16 +178,20 @@ def _check_fields(config: dict[str, Any], path: Path) -> None:
     for name in ("name", "entropy_hash", "synthesis_hash", "sha256"):
         if not isinstance(config.get(name), str):
             raise WeightsError(f"{path} does not say {name!r}; download the model again.")
+    if not is_model_name(config["name"]):
+        raise WeightsError(f"{path} calls its model {config['name'][:80]!r}; a name has letters, "
+                           "digits, dots, hyphens and underscores, at most 40.")
     encoder = config.get("encoder", {})
     if not isinstance(encoder, dict) or not all(
-            isinstance(v, (int, float)) and math.isfinite(v) for v in encoder.values()):
+            isinstance(v, (int, float)) and abs(v) < math.inf for v in encoder.values()):
         raise WeightsError(f"{path} holds encoder settings that are not finite numbers: "
-                           f"{encoder!r}; download the model again.")
+                           f"{str(encoder)[:200]}; download the model again.")
     arguments = config.get("arguments")
-    if not isinstance(arguments, dict) or arguments.keys() != _ARGUMENTS.keys() or not all(
-            type(v) is int and _ARGUMENTS[n][0] <= v <= _ARGUMENTS[n][1]
-            for n, v in arguments.items()):
-        allowed = ", ".join(f"{n} {low} to {high}" for n, (low, high) in _ARGUMENTS.items())
+    known = _ARGUMENTS | _INTER_ARGUMENTS
+    if not isinstance(arguments, dict) or arguments.keys() not in (
+            _ARGUMENTS.keys(), known.keys()) or not all(
+            type(v) is int and known[n][0] <= v <= known[n][1] for n, v in arguments.items()):
+        allowed = ", ".join(f"{n} {low} to {high}" for n, (low, high) in known.items())
         raise WeightsError(f"{path} asks for arguments {str(arguments)[:200]}; allowed are "
                            f"{allowed}.")
 
@@ -231,15 +204,14 @@ def load(folder: Path) -> StoredModel:
     """
     config = read_config(folder)
     path = folder / WEIGHTS
-    if not path.is_file():
-        raise WeightsError(f"{folder} has no {WEIGHTS}; download the model again.")
-    if path.stat().st_size > _MAX_BYTES:
-        raise WeightsError(f"{path} is larger than {_MAX_BYTES} bytes; it is not a d4-codec.")
     # Read once: what was hashed is what is used, whatever happens to the file meanwhile.
-    data = path.read_bytes()
+    data = read_file(folder, WEIGHTS, MAX_WEIGHTS)
     if hashlib.sha256(data).hexdigest() != config["sha256"]:
         raise WeightsError(f"{path} does not match the SHA-256 in its config; it is damaged or "
                            "tampered with. Download the model again.")
+    if problem := problem_of(data):
+        raise WeightsError(f"{path} is not a safetensors file: {problem}; download the model "
+                           "again.")
     try:
         tensors = deserialised(data)
     except SafetensorError as err:
@@ -247,8 +219,7 @@ def load(folder: Path) -> StoredModel:
     return _assemble(config, tensors, folder)
 
 
-def _tables(tensors: dict[str, Tensor], folder: Path) -> ScaleTables:
-    stored = tensors.pop(_TABLES, None)
+def _tables(stored: Tensor | None, folder: Path) -> ScaleTables:
     if stored is None or stored.dtype != torch.int32:
         raise WeightsError(f"{folder} holds no frequency tables; download the model again.")
     try:
@@ -260,13 +231,17 @@ def _tables(tensors: dict[str, Tensor], folder: Path) -> ScaleTables:
 def _assemble(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> StoredModel:
     arguments = config["arguments"]
     probe = {n.removeprefix(_PROBE): tensors.pop(n) for n in list(tensors) if n.startswith(_PROBE)}
-    if not is_probe(probe):
+    if not is_probe(probe, bool(arguments.get("inter_fields"))):
         raise WeightsError(f"{folder} holds no valid probe; download the model again.")
-    tables = _tables(tensors, folder)
     network = D4Codec(**arguments)
-    from_tensors(network, tensors)
-    if hashes(tensors, tables, arguments) != (config["entropy_hash"], config["synthesis_hash"]):
+    tables = _tables(tensors.get(_TABLES), folder)
+    inter_tables = (ScaleTables.fit() if network.inter is None
+                    else _tables(tensors.get(_INTER_TABLES), folder))
+    from_tensors(network, {n: t for n, t in tensors.items()
+                           if n != _TABLES and (n != _INTER_TABLES or network.inter is None)})
+    names = (config["entropy_hash"], config["synthesis_hash"])
+    if hashes(tensors, coder_of(network), arguments) != names:
         raise WeightsError(f"{folder} holds other networks than its config names; refuse it.")
     check_bounds(network)
     network.eval().requires_grad_(False)
-    return StoredModel(str(config["name"]), network, tables, config, probe)
+    return StoredModel(str(config["name"]), network, tables, config, probe, inter_tables)

@@ -8,6 +8,9 @@ expands them to an ordinary dense convolution.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,6 +21,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aehub.models.d4 import ORDER, Representation, pixels
+
+_SHARED: ContextVar[dict[int, Tensor] | None] = ContextVar("shared", default=None)
+
+
+@contextmanager
+def expanded_once() -> Iterator[None]:
+    """Within it a layer used several times expands its weights once, also where gradients flow."""
+    token = _SHARED.set({})
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
 
 
 @dataclass(frozen=True)
@@ -130,7 +145,12 @@ class TiedConv2d(nn.Module):
     def weight(self) -> Tensor:
         """The expanded weights; kept between calls when no gradient is wanted."""
         if torch.is_grad_enabled():
-            return self.dense()
+            shared = _SHARED.get()
+            if shared is None:
+                return self.dense()
+            if id(self) not in shared:
+                shared[id(self)] = self.dense()
+            return shared[id(self)]
         key = (self.theta.data_ptr(), self.theta._version, self.theta.dtype, self.theta.device)
         # One tuple, swapped whole: threads that share the model may both expand, never mix.
         cached = self._cached

@@ -20,15 +20,18 @@ if TYPE_CHECKING:
     from aehub.review.replay import Replay, iter_replay
     from aehub.review.stills import still
     from aehub.review.study import STAGES, Stage, Study, iter_study
+    from aehub.review.turned import TURN_GAIN, Turned, look_at_edit
     from aehub.review.working import fit, iter_prepare
 
 __all__ = [
     "STAGES",
+    "TURN_GAIN",
     "Look",
     "Neighbour",
     "Replay",
     "Stage",
     "Study",
+    "Turned",
     "fit",
     "iter_comparison",
     "iter_neighbours",
@@ -36,6 +39,7 @@ __all__ = [
     "iter_replay",
     "iter_study",
     "look",
+    "look_at_edit",
     "still",
 ]
 
@@ -46,6 +50,8 @@ _HOMES = {
     "Replay": "replay",
     "Stage": "study",
     "Study": "study",
+    "TURN_GAIN": "turned",
+    "Turned": "turned",
     "fit": "working",
     "iter_comparison": "curves",
     "iter_neighbours": "neighbours",
@@ -53,6 +59,7 @@ _HOMES = {
     "iter_replay": "replay",
     "iter_study": "study",
     "look": "glance",
+    "look_at_edit": "turned",
     "still": "stills",
 }
 

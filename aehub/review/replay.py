@@ -19,10 +19,9 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-import aehub
-from aehub.api import Step
+from aehub.api import Step, _model_of
 from aehub.clips import ClipInfo, Colour, Frame, Planes, open_clip, open_writer
-from aehub.codec.decompress import check_model, clip_info, decode_frames
+from aehub.codec.decompress import clip_info, decode_frames
 from aehub.container import Reader, open_reader
 from aehub.errors import AEHubError
 from aehub.metrics import Distortion
@@ -81,8 +80,7 @@ def iter_replay(
     with ExitStack() as stack:
         clip = stack.enter_context(open_clip(original))
         reader = stack.enter_context(open_reader(compressed))
-        model = aehub.load(reader.head.model, device=device)
-        check_model(reader.head, model)
+        model = _model_of(reader.head, None, device)
         facts = _tagged(clip_info(reader.head, reader.frame_count))
         half = stacked_half(facts.height)
         tall = replace(facts, height=half + facts.height)

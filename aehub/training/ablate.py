@@ -99,7 +99,7 @@ def ablate(run: Path, data: Path) -> None:
         model.requires_grad_(False)
         if change is not None:
             change(model, crops)
-        recipe.export(model, crops, run / name)
+        recipe.export(model, crops, run / name, options)
 
 
 if __name__ == "__main__":

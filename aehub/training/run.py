@@ -63,7 +63,7 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
                 progress(int(report["step"]), steps)
         if leader:
             trainer.load_best()
-            module.export(trainer.model, material, out / MODEL_FOLDER)
+            module.export(trainer.model, material, out / MODEL_FOLDER, chosen)
     return out / MODEL_FOLDER
 
 

@@ -141,12 +141,19 @@ class Trainer:
         values = self._values(batch, seed)
         values.pop("loss").backward()
         if self.world > 1:
-            for parameter in self.model.parameters():
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                dist.all_reduce(parameter.grad)
-                parameter.grad /= self.world
+            self._share_gradients()
         return values
+
+    def _share_gradients(self) -> None:
+        """Every process steps along the mean of all their gradients."""
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten()
+                          for p in parameters])
+        dist.all_reduce(flat)
+        flat /= self.world
+        for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]),
+                                   strict=True):
+            parameter.grad = part.view_as(parameter)
 
     def _values(self, batch: list[Tensor], seed: int) -> dict[str, Tensor]:
         moved = [part.to(self.device, non_blocking=True) for part in batch]

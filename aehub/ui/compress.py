@@ -71,6 +71,7 @@ def build(context: Context) -> None:
             figures = gr.HTML(elem_id="figures", visible=False)
             facts = gr.JSON(visible=False, label="facts")
 
+    context.shared["packed"] = packed
     asked = [clip, start, length, model, aim, quality, kilobytes, size, neighbours]
     show, check, run = _handlers(context)
     event = go.click(
@@ -98,8 +99,9 @@ def build(context: Context) -> None:
 
 
 def _models() -> list[str]:
-    return [entry.name for entry in aehub.list_models()
-            if entry.task == "video-compression"] or ["d4-codec"]
+    # Of a model that is not fetched yet, the task may be unknown.
+    return [entry.name for entry in aehub.list_models() if entry.task == "video-compression" or (
+        entry.state == "remote" and not entry.task)] or ["d4-codec"]
 
 
 def _example(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 import aehub
+from aehub.ui import fetching
 from aehub.ui.guard import told
 from aehub.ui.routes import MODEL_FILES
 from aehub.ui.words import bytes_text, tiles
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 
 TITLE = "Models"
 _LICENCE = re.compile(r"^license:\s*(\S+)", re.MULTILINE)
+_PICTURE = re.compile(r"\]\(([A-Za-z0-9_-]+\.png)\)")
+_WHERE = {
+    "bundled": "no download needed",
+    "cached": "fetched before, no network needed",
+    "remote": "on a hub",
+}
 
 
 def build(context: Context) -> None:
@@ -26,14 +34,57 @@ def build(context: Context) -> None:
     for entry in aehub.list_models():
         card = _card(entry)
         with gr.Column():
-            gr.HTML(_words(entry, card))
-            with gr.Accordion("Use this model", open=True):
+            words = gr.HTML(_words(entry, card))
+            if entry.state == "remote":
+                _offer(entry, words)
+            with gr.Accordion("Use this model", open=entry.state == "bundled"):
                 gr.Code(snippet(entry), language="python", show_label=False, interactive=False,
-                        elem_id=f"snippet-{entry.name}")
+                        elem_id=f"snippet-{_slug(entry.name)}")
             if card:
                 with gr.Accordion("The whole card", open=False):
-                    gr.Markdown(_body(card), elem_classes="ae-prose")
+                    _show_card(entry, card)
     gr.api(_listed, api_name="models")
+
+
+def _offer(entry: aehub.ModelEntry, words: gr.HTML) -> None:
+    """A button that fetches a model, and what it says meanwhile."""
+    way = gr.HTML(visible=False)
+    get = gr.Button("Download", variant="primary", elem_id=f"get-{_slug(entry.name)}")
+    get.click(_fetcher(entry.name), None, [words, way, get], api_visibility="private",
+              concurrency_id="fetch", concurrency_limit=1, show_progress="hidden",
+              trigger_mode="once")
+
+    def shown() -> tuple[Any, Any]:
+        # Somebody may have fetched it since the page was built.
+        now = _now(entry.name)
+        return _words(now, _card(now)), gr.update(visible=now.state == "remote")
+
+    gr.on(None, shown, None, [words, get], api_visibility="private", show_progress="hidden")
+
+
+def _fetcher(name: str) -> Any:
+    @told
+    def fetch() -> Iterator[tuple[Any, Any, Any]]:
+        job = fetching.iter_download(name)
+        try:
+            for done, total in job:
+                way = gr.update(value=fetching.html(name, done, total), visible=True)
+                yield gr.skip(), way, gr.update(interactive=False)
+        except aehub.AEHubError:
+            yield gr.skip(), gr.update(visible=False), gr.update(interactive=True)
+            raise
+        finally:
+            job.close()
+        entry = _now(name)
+        yield _words(entry, _card(entry)), gr.update(visible=False), gr.update(visible=False)
+
+    return fetch
+
+
+def _now(name: str) -> aehub.ModelEntry:
+    """The entry as it is at this moment, wherever the model is."""
+    missing = aehub.ModelEntry(name, "", 0, 0, "remote", "", "")
+    return next((entry for entry in aehub.list_models() if entry.name == name), missing)
 
 
 @told
@@ -47,14 +98,13 @@ def _listed() -> list[dict[str, Any]]:
     for entry in aehub.list_models():
         facts = entry.to_json()
         facts.pop("folder")
-        files = [name for name in MODEL_FILES if (Path(entry.folder) / name).is_file()]
-        listed.append({**facts, "files": [f"/ae/models/{entry.name}/{name}" for name in files]})
+        listed.append({**facts, "files": [f"/{address}" for address in _files(entry).values()]})
     return listed
 
 
 def snippet(entry: aehub.ModelEntry) -> str:
     """Lines that run as pasted, on a clip they make themselves."""
-    if entry.task != "video-compression":
+    if entry.task not in ("video-compression", ""):
         return f'import aehub\n\nmodel = aehub.load("{entry.name}")\nprint(model)\n'
     return f'''import aehub
 import numpy as np
@@ -70,27 +120,49 @@ for frame in aehub.decompress("clip.aev"):
 '''
 
 
+def _licence(identifier: str) -> str:
+    return identifier.title() if identifier == "apache-2.0" else identifier.upper()
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", name)
+
+
 def _card(entry: aehub.ModelEntry) -> str:
     path = Path(entry.folder) / "README.md"
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return path.read_text(encoding="utf-8") if entry.folder and path.is_file() else ""
 
 
-def _body(card: str) -> str:
-    """A card without its front matter."""
-    return card.split("---", 2)[-1].strip() if card.startswith("---") else card
+def _show_card(entry: aehub.ModelEntry, card: str) -> None:
+    """A card of our own as it is meant; a stranger's as plain text, so that nothing in it loads."""
+    body = card.split("---", 2)[-1].strip() if card.startswith("---") else card
+    if entry.state == "bundled":
+        held = f"](aehub/{entry.name}/resolve/main/\\1)"
+        gr.Markdown(_PICTURE.sub(held, body), elem_classes="ae-prose")
+    else:
+        gr.Code(body, language="markdown", show_label=False, interactive=False)
+
+
+def _files(entry: aehub.ModelEntry) -> dict[str, str]:
+    """Addresses of the files that this server gives away: those of bundled models."""
+    if entry.state != "bundled":
+        return {}
+    return {name: f"ae/models/{entry.name}/{name}" for name in MODEL_FILES
+            if (Path(entry.folder) / name).is_file()}
 
 
 def _words(entry: aehub.ModelEntry, card: str) -> str:
     licence = _LICENCE.search(card)
+    unknown = "Apache-2.0" if entry.state == "bundled" else "unknown"
     numbers = tiles([
-        ("Parameters", f"{entry.parameters:,}", entry.task.replace("-", " ")),
-        ("Weights", bytes_text(entry.bytes), "safetensors"),
-        ("Licence", licence[1].title() if licence else "Apache-2.0", "code and weights"),
-        ("Where", entry.state, "no download needed" if entry.state == "bundled" else ""),
+        ("Parameters", f"{entry.parameters:,}" if entry.parameters else "–",
+         entry.task.replace("-", " ")),
+        ("Weights", bytes_text(entry.bytes) if entry.bytes else "–", "safetensors"),
+        ("Licence", _licence(licence[1]) if licence else unknown, "code and weights"),
+        ("Where", entry.state, _WHERE[entry.state]),
     ])
-    links = "".join(
-        f'<a href="ae/models/{escape(entry.name)}/{name}" download>{name}</a>'
-        for name in MODEL_FILES if (Path(entry.folder) / name).is_file())
+    links = "".join(f'<a href="{escape(address)}" download>{name}</a>'
+                    for name, address in _files(entry).items())
     return (f'<div class="ae-card"><h2>{escape(entry.name)}</h2>'
             f"<p>{escape(entry.summary)}</p>{numbers}"
             f'<div class="ae-links">{links}</div></div>')

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import gradio as gr
 
 import aehub
-from aehub.ui import compare, compress, decode, models
+from aehub.ui import compare, compress, decode, edit, models
 from aehub.ui.jobs import Jobs
 from aehub.ui.limits import PageLimits
 from aehub.ui.pace import Pace
 from aehub.ui.theme import asset
 
 # Each panel is one module with TITLE and build(context); a new panel is one entry here.
-PANELS = (compress, decode, compare, models)
+PANELS = (compress, decode, edit, compare, models)
 
 
 @dataclass(frozen=True)
 class Context:
-    """What every panel shares: limits, where results go, and how fast this machine is."""
+    """What every panel shares: limits, where results go, and how fast this machine is.
+
+    `shared` holds components that one panel offers to those built after it.
+    """
 
     limits: PageLimits
     jobs: Jobs
     pace: Pace
+    shared: dict[str, Any] = field(default_factory=dict)
 
 
 def build(context: Context | None = None) -> gr.Blocks:

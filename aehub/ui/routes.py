@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 import aehub
-from aehub import review
+from aehub import endpoint, review
 from aehub.errors import AEHubError
 from aehub.ui import examples
 from aehub.ui.jobs import Jobs
@@ -57,7 +57,8 @@ def routes(jobs: Jobs) -> list[Route]:
 
     async def model(request: Request) -> Response:
         name, file = request.path_params["name"], request.path_params["file"]
-        entries = {entry.name: Path(entry.folder) for entry in aehub.list_models()}
+        entries = {entry.name: Path(entry.folder)
+                   for entry in aehub.list_models(states=["bundled"])}
         if name not in entries or file not in MODEL_FILES or not (entries[name] / file).is_file():
             return _gone()
         return FileResponse(entries[name] / file, filename=file)
@@ -68,6 +69,7 @@ def routes(jobs: Jobs) -> list[Route]:
         Route("/ae/jobs/{token}/{kind}/{number:int}.png", frame),
         Route("/ae/examples/{name}.jpg", example),
         Route("/ae/models/{name}/{file}", model),
+        *endpoint.routes(),
     ]
 
 

@@ -18,10 +18,12 @@ from pathlib import Path
 
 import aehub
 from aehub.compare import parse_codecs
+from aehub.hub.card import TAGS, front_matter
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights" / "d4-codec"
 TEMPLATE = Path(__file__).with_name("card.md")
+DATASETS = ("open-licence-clips", "open-licence-pictures")
 ABLATIONS = {
     "step-0": "step 0: block DCT, hand-set context, fitted base scales",
     "no-residuals": "synthesis residuals off",
@@ -63,10 +65,14 @@ def main() -> None:
             f"| {percent(stills.difference(clip.name, 'webp', 'psnr').percent)} "
             f"| {percent(stills.difference(clip.name, 'avif', 'psnr').percent)} |"
             for clip in stills.clips]
-    facts = {**training_facts(run), "stills": "\n".join(rows), "ablations": "\n".join(parts),
+    config = json.loads((WEIGHTS / "config.json").read_text())
+    matter = front_matter(config, tags=(*TAGS, "equivariance"), datasets=DATASETS,
+                          measured=stills.to_dict())
+    facts = {**training_facts(run), "front_matter": matter,
+             "stills": "\n".join(rows), "ablations": "\n".join(parts),
              "each": "\n".join(each), "n_clips": str(len(stills.clips)),
              "megabytes": f"{(WEIGHTS / 'model.safetensors').stat().st_size / 1e6:.1f}",
-             "parameters": f"{json.loads((WEIGHTS / 'config.json').read_text())['parameters']:,}"}
+             "parameters": f"{config['parameters']:,}"}
     text = TEMPLATE.read_text()
     for name, value in facts.items():
         text = text.replace("{{" + name + "}}", value)

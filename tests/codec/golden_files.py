@@ -1,14 +1,17 @@
-"""Files that must decode to the same codes for ever, and the tiny frozen model they need.
+"""Files that must decode to the same codes for ever, and the tiny frozen models they need.
 
     AEHUB_REGENERATE=1 python -m pytest tests/codec/test_same_codes.py
+    AEHUB_REGENERATE=1 python -m pytest tests/codec/test_same_predictions.py
 
-writes them anew, which is right only when the bitstream or the architecture changes on purpose.
+write them anew, which is right only when the bitstream or the architecture changes on purpose: the
+first the files whose frames stand alone, the second those of predicted frames.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,10 +20,11 @@ import torch
 
 import aehub
 from aehub.codec.model import Codec
+from aehub.codec.predicted import FrameCodes, GroupReader
 from aehub.container import open_reader
 from aehub.entropy import ScaleTables
 from aehub.models.d4_codec import Codes, D4Codec
-from aehub.models.d4_start import set_classical_start
+from aehub.models.d4_start import set_classical_start, set_predicted_start
 from aehub.models.integer import IntegerConv2d, QualityBias
 from aehub.models.probe import make_probe
 from aehub.models.store import save
@@ -36,37 +40,51 @@ CLIPS = {
     "fine.aev": (64, 64, 9, 97.5, None),
 }
 
+PREDICTED_MODEL = GOLDEN / "tiny-d4-inter"
+PREDICTED_EXPECTED = GOLDEN / "predicted.json"
+# Name: width, height, frames of each shot, quality, frames per group.
+PREDICTED_CLIPS = {
+    "moving.aev": (64, 48, (17,), 65.0, None),
+    "cut.aev": (67, 45, (12, 6), 71.3, None),
+    "closed.aev": (40, 98, (9,), 43.21, 5),
+}
+
 
 @torch.no_grad()
-def tiny_network(seed: int = 7) -> D4Codec:
+def tiny_network(seed: int = 7, *, predicted: bool = False) -> D4Codec:
     """The smallest network of the architecture, none of its parts left at zero."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    network = D4Codec(fields=2, analysis_blocks=0, synthesis_blocks=1)
+    network = D4Codec(fields=2, analysis_blocks=0, synthesis_blocks=1,
+                      inter_fields=2 if predicted else 0, inter_analysis_blocks=0)
     set_classical_start(network)
+    if network.inter is not None:
+        set_predicted_start(network.inter)
+    _disturb(network, lambda shape, scale: torch.randn(shape, generator=generator) * scale)
+    # Coarse numbers, so that the repository can pack them.
+    for parameter in network.parameters():
+        parameter.copy_((parameter * 512).round() / 512)
+    network.constrain()
+    return network.eval()
 
-    def noise(shape: torch.Size, scale: float) -> torch.Tensor:
-        return torch.randn(shape, generator=generator) * scale
 
+def _disturb(network: D4Codec, noise: Callable[[torch.Size, float], torch.Tensor]) -> None:
     for name, module in network.named_modules():
+        name = name.removeprefix("inter.")
         if isinstance(module, IntegerConv2d):
             module.theta += noise(module.theta.shape, 0.005)
         elif isinstance(module, QualityBias):
             module.values += noise(module.values.shape, 0.5)
         elif name.startswith(("means.last.", "means.direct", "synthesis.tail")):
             module.theta += noise(module.theta.shape, 0.003)
-    # Coarse numbers, so that the repository can pack them.
-    for parameter in network.parameters():
-        parameter.copy_((parameter * 512).round() / 512)
-    network.scales.constrain()
-    return network.eval()
 
 
-def write_model(folder: Path, seed: int = 7) -> None:
+def write_model(folder: Path, seed: int = 7, *, predicted: bool = False) -> None:
     """Save a tiny model, tables and probe included."""
-    network = tiny_network(seed)
-    save(folder, "tiny-d4", network, ScaleTables.fit(), encoder={"lambda": 0.05},
-         probe=make_probe(network))
+    network = tiny_network(seed, predicted=predicted)
+    encoder = {"lambda": 0.05} | ({"inter_lambda": 0.05} if predicted else {})
+    save(folder, "tiny-d4-inter" if predicted else "tiny-d4", network, ScaleTables.fit(),
+         encoder=encoder, probe=make_probe(network))
 
 
 def codes_of(path: Path, model: Codec) -> list[Codes]:
@@ -79,17 +97,47 @@ def codes_of(path: Path, model: Codec) -> list[Codes]:
         ]
 
 
+def predicted_codes(path: Path, model: Codec) -> list[list[FrameCodes]]:
+    """Codes and motion of the frames of every group of a file, in coding order."""
+    with open_reader(path) as reader, torch.inference_mode():
+        return [
+            list(GroupReader(model, group.payload, group.head,
+                             reader.head.coded_size(group.head.crop)).frames())
+            for group in reader.groups()
+        ]
+
+
 def digest(codes: list[Codes]) -> str:
     """SHA-256 of codes as little-endian 32-bit integers [frame, channel, row, column]."""
+    return _digest(part.cpu().numpy() for group in codes for part in group)
+
+
+def predicted_digest(groups: list[list[FrameCodes]]) -> str:
+    """The same of codes and motion, frame by frame in coding order."""
+    return _digest(part for group in groups for frame in group for part in _integers(frame))
+
+
+def _integers(frame: FrameCodes) -> Iterable[np.ndarray]:
+    yield np.array([frame.number, frame.lower])
+    if frame.motion is not None:
+        yield from (frame.motion.vectors, frame.motion.modes, frame.motion.coded)
+    yield from (part.cpu().numpy() for part in frame.codes)
+
+
+def _digest(parts: Iterable[np.ndarray]) -> str:
     total = hashlib.sha256()
-    for group in codes:
-        for part in group:
-            values = part.cpu().numpy()
-            integers = values.astype("<i4")
-            assert np.array_equal(integers, values)
-            total.update(f"{values.shape}".encode())
-            total.update(np.ascontiguousarray(integers).tobytes())
+    for values in parts:
+        integers = values.astype("<i4")
+        assert np.array_equal(integers, values)
+        total.update(f"{values.shape}".encode())
+        total.update(np.ascontiguousarray(integers).tobytes())
     return total.hexdigest()
+
+
+def shots(lengths: Iterable[int], width: int, height: int, seed: int) -> list[np.ndarray]:
+    """A clip of shots that have nothing in common."""
+    return [picture for number, n in enumerate(lengths)
+            for picture in moving_picture(n, width, height, seed + 10 * number)]
 
 
 def regenerate() -> None:
@@ -103,3 +151,17 @@ def regenerate() -> None:
                        fps=Fraction(30000, 1001), force=True)
         expected[name] = digest(codes_of(GOLDEN / name, model))
     EXPECTED.write_text(json.dumps(expected, indent=2) + "\n")
+
+
+def regenerate_predicted() -> None:
+    """The same for predicted frames."""
+    write_model(PREDICTED_MODEL, predicted=True)
+    model = Codec.from_pretrained(PREDICTED_MODEL)
+    expected = {}
+    for seed, (name, (width, height, lengths, quality, group)) in enumerate(
+            PREDICTED_CLIPS.items()):
+        frames = shots(lengths, width, height, seed)
+        aehub.compress(np.stack(frames), GOLDEN / name, model=model, quality=quality, group=group,
+                       fps=Fraction(30000, 1001), force=True)
+        expected[name] = predicted_digest(predicted_codes(GOLDEN / name, model))
+    PREDICTED_EXPECTED.write_text(json.dumps(expected, indent=2) + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,10 @@ def test_healthz_answers(page: PageServer) -> None:
 
 
 def test_nothing_is_printed_but_the_address(page: PageServer) -> None:
+    # The page answers a moment before its address is printed.
+    deadline = time.monotonic() + 20
+    while not page.log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
     first = page.log.read_text().splitlines()[0]
     assert first.startswith("AEHub is open at http://127.0.0.1:")
 

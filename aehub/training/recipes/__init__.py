@@ -12,7 +12,7 @@ A recipe is a module with
     values(model, batch, generator)
                                  `loss` to minimise, `cost` and others to watch
     fitted(model)                parameters fitted before step 0, for `options.fit_steps`
-    export(model, material, folder)                  write the model folder
+    export(model, material, folder, options)         write the model folder
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from types import ModuleType
 
 from aehub.errors import InputError
 
-RECIPES = {"d4-codec": "d4_codec"}
+RECIPES = {"d4-codec": "d4_codec", "d4-inter": "d4_inter"}
 
 
 def find(name: str) -> ModuleType:

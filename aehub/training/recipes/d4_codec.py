@@ -13,14 +13,16 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from aehub.clips.frames import Planes
 from aehub.entropy import ScaleTables
-from aehub.models.d4_codec import D4Codec, PlaneBatch, step
+from aehub.models.d4_codec import Coder, Condition, D4Codec, PlaneBatch
 from aehub.models.d4_start import set_classical_start
+from aehub.models.layers import step
 from aehub.models.probe import make_probe
 from aehub.models.store import StoredModel, save
 from aehub.training.data import Crops, FrameStore
@@ -71,7 +73,7 @@ def open_material(data: Path, cache: Path, options: Options, leader: bool) -> Cr
     return Crops(store, size=options.size, batch=options.batch)
 
 
-def export(model: D4Codec, material: Crops, folder: Path) -> None:
+def export(model: D4Codec, material: Crops, folder: Path, options: Options) -> None:
     """Write the model folder: tables counted on training crops, integer layers with their proof."""
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     encoder = {"lambda": ENCODER_LAMBDA}
@@ -110,10 +112,19 @@ def _round(x: Tensor) -> Tensor:
     return x + (x.round() - x).detach()
 
 
-def rate_and_planes(model: D4Codec, planes: PlaneBatch, quality: Tensor
-                    ) -> tuple[Tensor, Tensor, PlaneBatch]:
-    """Bits per sample [B] of the true codes, the same of noisy latents, and the decoded planes."""
-    latent, hyper = model.analyse(planes, quality)
+class Rated(NamedTuple):
+    """Bits per picture [B] of the true codes, the same of noisy latents; what a decoder gets."""
+
+    true_bits: Tensor
+    noisy_bits: Tensor
+    codes: Tensor
+    planes: PlaneBatch
+
+
+def rate_and_planes(coder: Coder, planes: PlaneBatch, quality: Tensor,
+                    given: Condition | None = None) -> Rated:
+    """Encode and decode pictures, differentiably."""
+    latent, hyper = coder.analyse(planes, quality, given)
     true_bits = torch.zeros_like(quality)
     noisy_bits = torch.zeros_like(quality)
 
@@ -129,10 +140,11 @@ def rate_and_planes(model: D4Codec, planes: PlaneBatch, quality: Tensor
                 noisy_bits = noisy_bits + total
 
     hundredths = (quality * 100).round().long()
-    hyper_index = model.scales.hyper_index(hundredths).expand_as(hyper)
+    hyper_index = coder.scales.hyper_index(hundredths, None if given is None else given.kind)
+    hyper_index = hyper_index.expand_as(hyper)
     rate(hyper, hyper_index, None)
 
-    walk = model.walk(_round(hyper) * (hyper_index.detach() >= 1), quality)
+    walk = coder.walk(_round(hyper) * (hyper_index.detach() >= 1), quality, given)
     codes: Tensor | None = None
     try:
         while True:
@@ -141,8 +153,9 @@ def rate_and_planes(model: D4Codec, planes: PlaneBatch, quality: Tensor
             rate(values, index, stage.mask)
             codes = _round(values) * (index.detach() >= 1)
     except StopIteration as end:
-        _, decoded = end.value
-    return true_bits, noisy_bits, model.synthesise(decoded, quality)
+        all_codes, decoded = end.value
+    return Rated(true_bits, noisy_bits, all_codes.detach(),
+                 coder.synthesise(decoded, quality, given))
 
 
 def distortion(planes: PlaneBatch, decoded: PlaneBatch, quality: Tensor) -> Tensor:
@@ -166,14 +179,23 @@ def values(model: D4Codec, batch: list[Tensor], generator: torch.Generator) -> d
     """
     planes = PlaneBatch(*(p[:, None] / 255 - 0.5 for p in batch))
     quality = qualities(len(planes.y), generator).to(planes.y.device)
-    true_bits, noisy_bits, decoded = rate_and_planes(model, planes, quality)
-    pixels = planes.y[0].numel()
-    error = distortion(planes, decoded, quality)
     typical = 0.08 * torch.exp2(5.5 * quality / 100)
-    relative = error / (_LAMBDA * step(quality) ** 2)
-    cost = (true_bits / pixels + relative) / typical
-    # Each half of the rate has its own gradient: of the scales, and of everything before them.
-    learn = ((true_bits + noisy_bits) / pixels + relative) / typical
-    return {"loss": learn.mean(), "cost": cost.mean().detach(),
-            "bpp": (true_bits / pixels).mean().detach(),
+    rated = rate_and_planes(model, planes, quality)
+    learn, cost, error, bpp = costs(rated, planes, quality, typical)
+    return {"loss": learn.mean(), "cost": cost.mean().detach(), "bpp": bpp.mean().detach(),
             "psnr": (10 * torch.log10(255**2 / error)).mean().detach()}
+
+
+def costs(rated: Rated, planes: PlaneBatch, quality: Tensor, typical: Tensor
+          ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(loss to minimise, cost with true bits, squared error, true bits per pixel), each [B].
+
+    `typical` divides, so that all qualities count alike.
+    """
+    pixels = planes.y[0].numel()
+    error = distortion(planes, rated.planes, quality)
+    relative = error / (_LAMBDA * step(quality) ** 2)
+    cost = (rated.true_bits / pixels + relative) / typical
+    # Each half of the rate has its own gradient: of the scales, and of everything before them.
+    learn = ((rated.true_bits + rated.noisy_bits) / pixels + relative) / typical
+    return learn, cost, error, rated.true_bits / pixels

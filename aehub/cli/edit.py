@@ -1,0 +1,133 @@
+"""`aehub edit` and `aehub concat`: compressed files change without being decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+import aehub
+from aehub.cli.progress import Progress
+from aehub.cli.values import PIPE, Trim, bytes_text, print_json, sink, source
+
+_ORDER = "aehub.order"
+
+
+class InOrder(click.Command):
+    """A command that knows in which order its options were given."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        ctx.meta[_ORDER] = [parameter.name for parameter in order]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=InOrder)
+@click.argument("file", metavar="IN.aev")
+@click.argument("output", metavar="OUT.aev")
+@click.option("--rotate", type=click.Choice(["90", "180", "270"]), multiple=True,
+              help="Turn the picture clockwise.")
+@click.option("--flip", type=click.Choice(["horizontal", "vertical"]), multiple=True,
+              help="Swap left and right, or top and bottom.")
+@click.option("--transpose", count=True, help="Swap rows and columns.")
+@click.option("--trim", type=Trim(), multiple=True,
+              help="Keep A to B: seconds, or frames with a trailing f.")
+@click.option("--reverse", count=True, help="Play backward; the sound is left out.")
+@click.option("--group-exact", is_flag=True,
+              help="Drop hidden frames too. Without it a trim that begins inside a group keeps the "
+                   "frames before it in the file, hidden: anybody can bring them back. With it "
+                   "only those stay that shown frames are predicted from.")
+@click.option("--via-pixels", is_flag=True,
+              help="Decode, turn and compress again, for models whose latents do not turn; prints "
+                   "what that lost.")
+@click.option("--model", help="Its name or folder, if not the name that the file gives.")
+@click.option("--force", is_flag=True, help="Overwrite OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def edit(
+    ctx: click.Context,
+    file: str,
+    output: str,
+    group_exact: bool,
+    via_pixels: bool,
+    model: str | None,
+    force: bool,
+    as_json: bool,
+    **steps: Any,
+) -> None:
+    """Turn, trim or reverse IN.aev into OUT.aev without decoding a picture.
+
+    Several options apply in the order given and may repeat. The result is a plain file of the
+    turned picture: nothing is lost, and the opposite edit gives the same codes back.
+    """
+    operations = list(_operations(ctx.meta[_ORDER], steps))
+    if not operations and not group_exact:
+        raise click.UsageError("there is nothing to do; give --rotate, --flip, --transpose, "
+                               "--trim, --reverse or --group-exact.")
+    _refuse_two_outputs(as_json, output)
+    with Progress("editing") as progress:
+        result = aehub.edit(
+            source(file), sink(output, unlike=file), operations, model=model,
+            group_exact=group_exact, via_pixels=via_pixels, force=force, progress=progress,
+        )
+    _tell(result, output, as_json)
+
+
+@click.command()
+@click.argument("files", metavar="A.aev B.aev ... OUT.aev", nargs=-1, required=True)
+@click.option("--model", help="Its name or folder, if not the name that the files give.")
+@click.option("--force", is_flag=True, help="Overwrite OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def concat(files: tuple[str, ...], model: str | None, force: bool, as_json: bool) -> None:
+    """Join A.aev, B.aev ... into OUT.aev without decoding a picture.
+
+    They must be of one model and one frame size; qualities may differ. The halves of a group that
+    a trim cut apart become one group again.
+    """
+    *sources, output = files
+    if len(sources) < 2:
+        raise click.UsageError("give at least two files to join, and OUT.aev at the end.")
+    _refuse_two_outputs(as_json, output)
+    target = [sink(output, unlike=name) for name in sources][0]
+    with Progress("joining") as progress:
+        result = aehub.concat([source(name) for name in sources], target, model=model,
+                              force=force, progress=progress)
+    _tell(result, output, as_json)
+
+
+def _operations(order: list[str], steps: dict[str, Any]) -> Iterator[Any]:
+    """The operations that the options ask for, in the order in which they were given."""
+    left = {name: iter(values) for name, values in steps.items() if isinstance(values, tuple)}
+    for name in order:
+        if name == "rotate":
+            yield aehub.Rotate(int(next(left[name])))
+        elif name == "flip":
+            yield aehub.Flip(next(left[name]))
+        elif name == "trim":
+            yield aehub.Trim(next(left[name]))
+        elif name == "transpose":
+            yield aehub.Transpose()
+        elif name == "reverse":
+            yield aehub.Reverse()
+
+
+def _refuse_two_outputs(as_json: bool, output: str) -> None:
+    if as_json and output == PIPE:
+        raise click.UsageError("--json and the output - both want standard output; name a file.")
+
+
+def _tell(result: aehub.Edited, output: str, as_json: bool) -> None:
+    for note in result.notes:
+        click.echo(f"note: {note}", err=True)
+    if as_json:
+        print_json(result.to_json())
+        return
+    shown = "standard output" if output == PIPE else click.format_filename(output)
+    lines = [f"{shown}: {result.frames} frames of {result.width}x{result.height}, "
+             f"{result.seconds:.2f} s, in {bytes_text(result.bytes)} "
+             f"({bytes_text(result.bytes_before)} before)"]
+    if result.psnr is not None:
+        lines.append(f"decoded, turned and compressed again: {result.psnr:.2f} dB against the "
+                     "turned pictures")
+    click.echo("\n  ".join(lines), err=output == PIPE)

@@ -1,0 +1,100 @@
+"""`aehub models`, `aehub download` and `aehub publish`: models here, there, and on their way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import aehub
+from aehub.cli.progress import Progress
+from aehub.cli.values import bytes_text, print_json
+from aehub.errors import InputError
+
+_endpoint = click.option(
+    "--endpoint", metavar="URL", help="A hub, or a running AEHub; by default HF_ENDPOINT."
+)
+
+
+@click.command()
+@_endpoint
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def models(endpoint: str | None, as_json: bool) -> None:
+    """List every known model and where it is: bundled, cached or remote."""
+    entries = aehub.list_models(endpoint=endpoint)
+    if as_json:
+        print_json({"models": [entry.to_json() for entry in entries]})
+        return
+    for entry in entries:
+        count = f"{entry.parameters:,} parameters" if entry.parameters else ""
+        size = bytes_text(entry.bytes) if entry.bytes else ""
+        facts = ", ".join(filter(None, [count, size]))
+        click.echo(f"{entry.name:<16} {entry.state:<8} {entry.task:<20} {facts}".rstrip())
+        if entry.summary:
+            click.echo(f"{'':<16} {entry.summary}")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--to", metavar="DIR", type=click.Path(path_type=Path), help="Put the files there.")
+@_endpoint
+@click.option("--force", is_flag=True, help="Fetch again what is cached; overwrite files in DIR.")
+def download(name: str, to: Path | None, endpoint: str | None, force: bool) -> None:
+    """Fetch the model NAME, verify it and print its folder.
+
+    NAME is a known name or a hub id: org/name, or org/name@revision.
+    """
+    with Progress("downloading") as progress:
+        folder = aehub.download(name, to=to, endpoint=endpoint, force=force, progress=progress)
+    click.echo(click.format_filename(folder))
+
+
+@click.command()
+@click.argument("name")
+@click.option("--repo", required=True, metavar="ORG/NAME", help="The repository to put it in.")
+@_endpoint
+@click.option("--private", is_flag=True, help="Make a new repository private.")
+@click.option(
+    "--measure",
+    "clips",
+    multiple=True,
+    metavar="CLIP",
+    help="Measure on this clip, or folder of clips, and write a card of it; may be repeated.",
+)
+@click.option(
+    "--codecs", default="x264-medium", show_default=True, help="What to measure it against."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def publish(
+    name: str,
+    repo: str,
+    endpoint: str | None,
+    private: bool,
+    clips: tuple[str, ...],
+    codecs: str,
+    as_json: bool,
+) -> None:
+    """Put the model NAME, a bundled name or a folder, on a hub with its card.
+
+    The token is that of hf auth login, or HF_TOKEN.
+    """
+    measured, codec = None, None
+    if clips:
+        codec = _as_codec(name)
+        with Progress("measuring") as progress:
+            comparison = aehub.compare(list(clips), f"{codecs},{codec}", progress=progress)
+        measured = comparison.to_dict()
+    result = aehub.publish(
+        name, repo, endpoint=endpoint, private=private, measured=measured, codec=codec
+    )
+    if as_json:
+        print_json(result.to_json())
+    else:
+        click.echo(f"{result.url} holds {name} at {result.commit}, tag {result.tag}")
+
+
+def _as_codec(name: str) -> str:
+    """What a comparison calls the model: in a list of codecs, a folder needs a slash."""
+    if "," in name:
+        raise InputError(f"{name!r} has a comma and cannot be measured; rename the folder.")
+    return f"./{name}" if "/" not in name and Path(name).is_dir() else name

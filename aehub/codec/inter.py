@@ -1,0 +1,226 @@
+"""The encoder's side of predicted groups: motion, modes, which cells to code, codes.
+
+All of it is choice: the decoder reads the outcome, whatever it is. Each choice weighs squared error
+against bits at the price the networks were trained with, `LAMBDA` squared steps per bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aehub.clips.frames import Planes
+from aehub.codec.batch import to_batch
+from aehub.codec.chain import Chain, coded_places
+from aehub.codec.predicted import (
+    FrameCodes,
+    GroupWriter,
+    add_index,
+    clipped,
+    coder_of,
+    condition,
+    hyper_index,
+    written,
+)
+from aehub.codec.quantise import Quantiser
+from aehub.codec.structure import lower_of, lowered
+from aehub.codec.symbols import drive
+from aehub.entropy import N_TABLES, ScaleTables, reach_of
+from aehub.models.d4_codec import Coder, Codes, Condition, PlaneBatch, Stage, quality_tensor
+from aehub.models.layers import step
+from aehub.motion.field import BOTH, Motion
+from aehub.motion.search import Found, Plane, search, split
+from aehub.motion.settle import settle
+from aehub.motion.vectors import Base
+from aehub.motion.warp import predict
+
+if TYPE_CHECKING:
+    from aehub.codec.model import Codec
+
+LAMBDA = 0.08
+_LONGEST = 255
+# Vectors are coded whatever becomes of the difference: chosen on training clips.
+_VECTOR_WEIGHT = 1.3
+# Samples a block may move in one frame, and in all.
+_REACH, _REACH_PER_FRAME, _REACH_LIMIT = 8, 6, 48
+
+
+class GroupEncoder:
+    """Encodes a group frame by frame, in coding order.
+
+    Args:
+        codec: a model with networks for predicted frames.
+        quality: of the group, 0..100.
+    """
+
+    def __init__(self, codec: Codec, quality: float) -> None:
+        self.codec, self.quality = codec, quality
+        self.writer, self.chain = GroupWriter(codec), Chain()
+        self._decoded: dict[int, PlaneBatch] = {}
+        self._searched: dict[int, Plane] = {}
+
+    @torch.inference_mode()
+    def add(self, number: int, planes: Planes, references: tuple[int, ...] = (),
+            level: int | None = None) -> PlaneBatch:
+        """Encode a frame; returns what it decodes to.
+
+        Args:
+            number: of the frame in the order of times.
+            planes: the picture.
+            references: numbers of frames added before and kept since.
+            level: of the pyramid; None for a frame that stands alone.
+        """
+        codec = self.codec
+        batch = to_batch([planes], codec.device, codec.dtype)
+        lower = lower_of(level)
+        quality = quality_tensor(lowered(self.quality, lower), batch.y)
+        coder = coder_of(codec, references)
+        motion, given, bases = None, None, []
+        if references:
+            height, width = batch.y.shape[-2:]
+            bases = self.chain.bases(number, references, (height // 16, width // 16))
+            motion = self._motion(batch, number, references, bases, quality)
+            given = condition(self.chain, number, references, motion,
+                              [self._decoded[r] for r in references])
+        motion, codes, index, latents = _code(codec, coder, batch, quality, motion, given)
+        frame = FrameCodes(number, lower, motion, codes, index)
+        motion = self.writer.write(frame, bases)
+        self.chain.remember(number, codes, references, motion,
+                            None if given is None else given.context)
+        decoded = clipped(coder.synthesise(latents, quality, given))
+        self._decoded[number] = decoded
+        return decoded
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """Forget all other frames: nothing refers to them any more."""
+        self.chain.keep(numbers)
+        self._decoded = {n: self._decoded[n] for n in numbers}
+        self._searched = {n: p for n, p in self._searched.items() if n in numbers}
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self.writer.size
+
+    def finish(self) -> bytes:
+        """The payload."""
+        return self.writer.finish()
+
+    def _motion(self, batch: PlaneBatch, number: int, references: tuple[int, ...],
+                bases: list[Base], quality: Tensor) -> Motion:
+        """Vectors and modes; every cell is coded so far."""
+        weight = _VECTOR_WEIGHT * math.sqrt(LAMBDA) * float(step(quality))
+        current, fields = _grey(batch), []
+        found: list[Found] = []
+        for which, reference in enumerate(references):
+            if reference not in self._searched:
+                self._searched[reference] = _grey(self._decoded[reference])
+            base = bases[which]
+            if callable(base):
+                base = base(found[0].vectors.cpu().numpy().astype(np.int16))
+            hint = torch.from_numpy(base.astype(np.int64)).to(batch.y.device)
+            distance = abs(number - reference)
+            reach = min(_REACH + _REACH_PER_FRAME * distance, _REACH_LIMIT)
+            found.append(search(current, self._searched[reference], weight=weight, reach=reach,
+                                hints=[hint]))
+            fields.append(split(found[-1], weight))
+        vectors = torch.stack(fields)
+        modes = self._modes(current, references, vectors, found, weight)
+        height, width = modes.shape
+        motion = Motion(vectors.cpu().numpy().astype(np.int16), modes,
+                        np.ones((height // 2, width // 2), bool))
+        return settle(current, [self._searched[r] for r in references], motion, bases, weight)
+
+    def _modes(self, current: Plane, references: tuple[int, ...], vectors: Tensor,
+               found: list[Found], weight: float) -> np.ndarray:
+        """Which references each block uses."""
+        n, m = found[0].cost.shape
+        if len(references) == 1:
+            return np.ones((n, m), np.uint8)
+        both = torch.full((1, n, m), BOTH, dtype=torch.uint8, device=vectors.device)
+        planes = [self._decoded[r] for r in references]
+        luma = predict(planes, vectors[None], both).y * 255 + 127.5
+        difference = (luma - current.luma).abs()[0, 0].view(n, 16, m, 16).sum((1, 3))
+        costs = [f.cost + 2 * weight for f in found]
+        # The mean of both is the usual choice: naming one reference costs bits of its own.
+        spare = sum(f.cost - f.difference for f in found)
+        costs.append(difference + 0.5 * spare)
+        mode: np.ndarray = torch.stack(costs).argmin(0).cpu().numpy()
+        return (mode + 1).astype(np.uint8)
+
+
+def _grey(planes: PlaneBatch) -> Plane:
+    return Plane(planes.y[0, 0].float() * 255 + 127.5)
+
+
+def _code(codec: Codec, coder: Coder, batch: PlaneBatch, quality: Tensor, motion: Motion | None,
+          given: Condition | None) -> tuple[Motion | None, Codes, Codes, Tensor]:
+    """(motion with its coded cells, codes, table indices, latents) of a picture."""
+    quantiser = codec.quantiser if motion is None else codec.inter_quantiser
+    latent, hyper = coder.analyse(batch, quality, given)
+    places: tuple[Tensor | None, Tensor | None] = (None, None)
+    if motion is not None and given is not None:
+        index = hyper_index(coder, hyper, quality, given, None)
+        worth = _Worth(quantiser, codec.stored.inter_tables, latent)
+        hyper_codes = quantiser(hyper, index)
+        drive(coder.walk(hyper_codes, quality, given), worth.choose)
+        cells = worth.cells(hyper_codes, index)
+        motion = Motion(motion.vectors, motion.modes, cells)
+        places = coded_places(motion, latent.device)
+    index = hyper_index(coder, hyper, quality, given, places[0])
+    hyper_codes = hyper.round() * (index >= 1) if motion is None else quantiser(hyper, index)
+    indices: list[Tensor] = []
+
+    def choose(stage: Stage, mean: Tensor, index: Tensor) -> Tensor:
+        index = written(index, stage, places[1])
+        add_index(indices, stage, index)
+        return quantiser(latent[:, stage.begin:stage.end] - mean, index)
+
+    codes, latents = drive(coder.walk(hyper_codes, quality, given), choose)
+    return motion, Codes(hyper_codes, codes), Codes(index, torch.cat(indices, 1)), latents
+
+
+class _Worth:
+    """What the codes of each 32x32 cell cost, and the squared error that they save."""
+
+    def __init__(self, quantiser: Quantiser, tables: ScaleTables, latent: Tensor) -> None:
+        self.quantiser, self.latent = quantiser, latent
+        self.prices = _prices(tables).to(latent.device)
+        height, width = latent.shape[-2:]
+        self.worth = latent.new_zeros(1, 1, height // 4, width // 4)
+
+    def choose(self, stage: Stage, mean: Tensor, index: Tensor) -> Tensor:
+        """The codes of a stage; their worth is added up."""
+        values = self.latent[:, stage.begin:stage.end] - mean
+        index = index * stage.mask
+        codes = self.quantiser(values, index)
+        saved = codes * (2 * values - codes) * stage.mask
+        saved = saved - LAMBDA * self._bits(codes, index)
+        self.worth += F.avg_pool2d(saved.sum(1, keepdim=True), 4) * 16
+        return codes
+
+    def _bits(self, codes: Tensor, index: Tensor) -> Tensor:
+        places = index.long() * (_LONGEST + 1) + codes.abs().clamp(max=_LONGEST).long()
+        return self.prices[places]
+
+    def cells(self, hyper_codes: Tensor, hyper_index: Tensor) -> np.ndarray:
+        """Which cells are worth coding: bool [h/4, w/4]."""
+        bits = self._bits(hyper_codes, hyper_index).sum(1, keepdim=True)
+        cells: np.ndarray = (self.worth > LAMBDA * bits).cpu().numpy()
+        return cells[0, 0]
+
+
+def _prices(tables: ScaleTables) -> Tensor:
+    """Bits of magnitude m under table i at place 256 i + m."""
+    prices = np.zeros((N_TABLES, _LONGEST + 1), np.float32)
+    for index in range(1, N_TABLES):
+        bits, reach = tables.magnitude_bits(index), reach_of(index)
+        prices[index] = bits[-1] + 8
+        prices[index, :min(reach, _LONGEST) + 1] = bits[:_LONGEST + 1]
+    return torch.from_numpy(prices.ravel())

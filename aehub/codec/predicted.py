@@ -1,0 +1,249 @@
+"""Groups whose frames are predicted from each other: their frames, in coding order, in one stream.
+
+    frame:  how far its quality is below the group's | motion and coded cells | hyper-codes | codes
+
+A frame that stands alone has neither motion nor cells. `GroupReader` yields integers only, or
+pictures too; `GroupWriter` takes integers. The encoder that finds them is `aehub.codec.inter`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aehub.adaptive import read_uniform, write_uniform
+from aehub.codec.chain import Chain, coded_places, kind, motion_tensors
+from aehub.codec.structure import LOWER_STEPS, lowered
+from aehub.codec.symbols import drive, flat, shaped
+from aehub.container import GroupHead, coding_order
+from aehub.container.grouphead import chain
+from aehub.entropy import Decoder, Encoder
+from aehub.errors import DamagedError, WeightsError
+from aehub.models.d4_codec import (
+    HYPER,
+    Coder,
+    Codes,
+    Condition,
+    PlaneBatch,
+    Stage,
+    pixels_of,
+    quality_tensor,
+)
+from aehub.motion.field import Motion
+from aehub.motion.vectors import Base, MotionCoder
+from aehub.motion.warp import predict
+
+if TYPE_CHECKING:
+    from aehub.codec.model import Codec
+
+
+class FrameCodes(NamedTuple):
+    """Everything that a group says of one frame.
+
+    Attributes:
+        number: in the order of times.
+        lower: half points of quality below the group's.
+        motion: None for a frame that stands alone.
+        codes: integers [1, 24, h/4, w/4] and [1, 96, h, w].
+        tables: indices of the tables they are written with, of the same shapes; 0 where nothing
+            is written.
+    """
+
+    number: int
+    lower: int
+    motion: Motion | None
+    codes: Codes
+    tables: Codes
+
+
+def references_of(head: GroupHead) -> tuple[tuple[int, ...], ...]:
+    """The frames that each frame of a group refers to."""
+    return chain(head.types) if head.references is None else head.references
+
+
+def coder_of(codec: Codec, references: tuple[int, ...]) -> Coder:
+    """The networks of a frame with these references.
+
+    Raises:
+        WeightsError: the model knows no predicted frames.
+    """
+    if not references:
+        return codec.network
+    if codec.network.inter is None or len(references) > 2:
+        raise WeightsError(f"{codec.name} has no networks for frames predicted from "
+                           f"{len(references)} others; the file needs another model.")
+    return codec.network.inter
+
+
+class GroupReader:
+    """Reads a group.
+
+    Args:
+        codec: the model.
+        payload: of the group.
+        head: of the group.
+        coded_size: (width, height) of the coded plane, multiples of 32.
+    """
+
+    def __init__(self, codec: Codec, payload: bytes, head: GroupHead, coded_size: tuple[int, int]
+                 ) -> None:
+        self.codec, self.quality = codec, head.quality / 100
+        self.references, self.order = references_of(head), coding_order(head)
+        self.width, self.height = coded_size
+        self.chain, self.motion = Chain(), MotionCoder()
+        self.still = Decoder(codec.stored.tables, payload)
+        self.predicted = Decoder(codec.stored.inter_tables, self.still.coder)
+
+    def frames(self) -> Iterator[FrameCodes]:
+        """Integers of all frames in coding order; no float network runs.
+
+        Raises:
+            DamagedError: the bytes are not a stream of this model.
+        """
+        for number in self.order:
+            yield self._frame(number, None)[0]
+
+    def pictures(self) -> Generator[tuple[int, PlaneBatch]]:
+        """(number, decoded planes) of all frames in coding order.
+
+        Raises:
+            DamagedError: the bytes are not a stream of this model.
+        """
+        decoded: dict[int, PlaneBatch] = {}
+        for at, number in enumerate(self.order):
+            frame, latents, given = self._frame(number, decoded)
+            coder = coder_of(self.codec, self.references[number])
+            level = quality_tensor(lowered(self.quality, frame.lower), latents)
+            decoded[number] = clipped(coder.synthesise(latents, level, given))
+            yield number, decoded[number]
+            needed = {r for later in self.order[at + 1:] for r in self.references[later]}
+            decoded = {n: p for n, p in decoded.items() if n in needed}
+
+    def _frame(self, number: int, decoded: dict[int, PlaneBatch] | None
+               ) -> tuple[FrameCodes, Tensor, Condition | None]:
+        try:
+            return self._read(number, decoded)
+        except (ValueError, AssertionError) as err:
+            raise DamagedError(f"frame {number} of a group does not decode: its bytes are not a "
+                               f"stream of {self.codec.name}; verify the file.") from err
+
+    def _read(self, number: int, decoded: dict[int, PlaneBatch] | None
+              ) -> tuple[FrameCodes, Tensor, Condition | None]:
+        references, codec = self.references[number], self.codec
+        coder = coder_of(codec, references)
+        lower = int(read_uniform(self.still.coder, 1, LOWER_STEPS)[0])
+        like = torch.empty((1, HYPER.channels, self.height // 32, self.width // 32),
+                           dtype=codec.dtype, device=codec.device)
+        motion, given = None, None
+        places: tuple[Tensor | None, Tensor | None] = (None, None)
+        if references:
+            shape = (self.height // 8, self.width // 8)
+            bases = self.chain.bases(number, references, (shape[0] // 2, shape[1] // 2))
+            motion = self.motion.read(self.still.coder, shape, len(references), bases)
+            planes = None if decoded is None else [decoded[r] for r in references]
+            given = condition(self.chain, number, references, motion, planes)
+            places = coded_places(motion, codec.device)
+        level = quality_tensor(lowered(self.quality, lower), like)
+        reader = self.predicted if references else self.still
+        index = hyper_index(coder, like, level, given, places[0])
+        hyper = shaped(reader.read(flat(index, np.uint8)), like)
+        latent_index: list[Tensor] = []
+
+        def read(stage: Stage, mean: Tensor, index: Tensor) -> Tensor:
+            index = written(index, stage, places[1])
+            add_index(latent_index, stage, index)
+            return shaped(reader.read(flat(index, np.uint8)), index)
+
+        walk = coder.walk(hyper, level, given, means=decoded is not None)
+        latent, latents = drive(walk, read)
+        codes = Codes(hyper, latent)
+        self.chain.remember(number, codes, references, motion,
+                            None if given is None else given.context)
+        self._forget(number)
+        indices = Codes(index, torch.cat(latent_index, 1))
+        return FrameCodes(number, lower, motion, codes, indices), latents, given
+
+    def _forget(self, number: int) -> None:
+        later = self.order[self.order.index(number) + 1:]
+        self.chain.keep({r for n in later for r in self.references[n]})
+
+
+class GroupWriter:
+    """Writes the frames of a group, in coding order.
+
+    Args:
+        codec: the model.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec, self.motion = codec, MotionCoder()
+        self.still = Encoder(codec.stored.tables)
+        self.predicted = Encoder(codec.stored.inter_tables, self.still.coder)
+
+    def write(self, frame: FrameCodes, bases: Sequence[Base]) -> Motion | None:
+        """Write one frame; returns its motion as a reader will see it.
+
+        Args:
+            frame: what to write.
+            bases: what its vectors are expected to be (`Chain.bases`).
+        """
+        write_uniform(self.still.coder, np.array([frame.lower], np.int32), LOWER_STEPS)
+        motion = frame.motion
+        writer = self.still if motion is None else self.predicted
+        if motion is not None:
+            motion = self.motion.write(self.still.coder, motion, bases)
+        writer.write(flat(frame.codes.hyper, np.int32), flat(frame.tables.hyper, np.uint8))
+        height, width = frame.codes.latent.shape[-2:]
+        for stage in self.codec.network.stages(height, width, frame.codes.latent.device):
+            part = slice(stage.begin, stage.end)
+            index = frame.tables.latent[:, part] * stage.mask
+            writer.write(flat(frame.codes.latent[:, part], np.int32), flat(index, np.uint8))
+        return motion
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return 4 * int(self.still.coder.num_words())
+
+    def finish(self) -> bytes:
+        """The payload."""
+        return self.still.finish()
+
+
+def condition(chain: Chain, number: int, references: tuple[int, ...], motion: Motion,
+              planes: list[PlaneBatch] | None) -> Condition:
+    """What the networks of a predicted frame are given; without planes, its integers only."""
+    pixels = torch.empty(0)
+    if planes is not None:
+        vectors, modes = motion_tensors(motion, planes[0].y.device)
+        pixels = pixels_of(predict(planes, vectors, modes))
+    return Condition(pixels, chain.context(references, motion), kind(number, references))
+
+
+def hyper_index(coder: Coder, like: Tensor, level: Tensor, given: Condition | None,
+                places: Tensor | None) -> Tensor:
+    """Tables of the hyper-codes, 0 outside the coded cells."""
+    hundredths = (level * 100).round().long()
+    index = coder.scales.hyper_index(hundredths, None if given is None else given.kind)
+    index = index.to(like.dtype).expand_as(like)
+    return index if places is None else index * places
+
+
+def written(index: Tensor, stage: Stage, places: Tensor | None) -> Tensor:
+    """Tables of a stage's codes, 0 where none is written."""
+    index = index * stage.mask
+    return index if places is None else index * places
+
+
+def add_index(found: list[Tensor], stage: Stage, index: Tensor) -> None:
+    """Gather the tables of all stages; the first two share their channels."""
+    found.append(found.pop() + index if stage.number == 1 else index)
+
+
+def clipped(planes: PlaneBatch) -> PlaneBatch:
+    """Decoded planes in range, as they are shown and referred to; never rounded."""
+    return PlaneBatch(*(p.clamp(-0.5, 0.5) for p in planes))

@@ -1,0 +1,116 @@
+"""A clip's frames as groups: where one ends, and which frames of it are coded together.
+
+A group ends where the picture changes altogether, after ten seconds, or where it was asked to. Its
+first frame stands alone; the others come in runs, each ending with the anchor that the frames of
+the run, and the next anchor, are predicted from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from aehub.clips import Clip
+from aehub.clips.frames import Frame, Planes
+from aehub.container.filehead import ceil_grid
+from aehub.errors import InputError
+from aehub.motion.search import Plane, coarse_cost
+
+SPAN = 8
+SECONDS = 10
+# Of groups whose frames all stand alone: coded together for the coder's sake.
+STILL_FRAMES = 8
+_STILL_PIXELS = 8 * 1280 * 736
+# A group may have to be decoded whole, to play it backward.
+PREDICTED_PIXELS = 1 << 27
+_MOST = 1000
+# The picture changed if motion explains less than this share of what a flat block leaves.
+_CUT = 0.75
+_QUIET = 4.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """Frames coded together.
+
+    Attributes:
+        frames: in the order of times.
+        begins: a group begins with these frames.
+        ends: the group ends with them.
+        following: the frame after the last one.
+    """
+
+    frames: list[Frame]
+    begins: bool
+    ends: bool
+    following: Frame | None
+
+
+def group_frames(width: int, height: int, fps: float, predicted: bool, wanted: int | None = None
+                 ) -> int:
+    """Most frames in a group for a picture size.
+
+    Raises:
+        InputError: `wanted` is not possible.
+    """
+    pixels = ceil_grid(width) * ceil_grid(height)
+    if predicted:
+        most = max(1, min(round(SECONDS * fps), PREDICTED_PIXELS // pixels, _MOST))
+    else:
+        most = max(1, min(STILL_FRAMES, _STILL_PIXELS // pixels))
+    if wanted is None:
+        return most
+    if not 1 <= wanted <= _MOST:
+        raise InputError(f"a group of {wanted} frames is not possible; give 1 to {_MOST}.")
+    return min(wanted, most)
+
+
+def still_runs(clip: Clip, size: int) -> Iterator[Run]:
+    """Groups of `size` frames that all stand alone, one run each."""
+    frames: list[Frame] = []
+    for frame, following in _with_next(clip):
+        frames.append(frame)
+        if len(frames) == size or following is None:
+            yield Run(frames, True, True, following)
+            frames = []
+
+
+def predicted_runs(clip: Clip, size: int) -> Iterator[Run]:
+    """Groups of at most `size` frames: the first frame alone, then runs of up to `SPAN`."""
+    frames: list[Frame] = []
+    length = 0
+    for frame, following in _with_next(clip):
+        frames.append(frame)
+        length += 1
+        ends = following is None or length >= size or is_cut(frame.planes, following.planes)
+        begins = length == len(frames)
+        if ends or begins or len(frames) == SPAN:
+            yield Run(frames, begins, ends, following)
+            frames = []
+        if ends:
+            length = 0
+
+
+def _with_next(clip: Clip) -> Iterator[tuple[Frame, Frame | None]]:
+    last: Frame | None = None
+    for frame in clip:
+        if last is not None:
+            yield last, frame
+        last = frame
+    if last is not None:
+        yield last, None
+
+
+def is_cut(before: Planes, after: Planes) -> bool:
+    """Whether another picture begins with `after`: its blocks are nowhere in `before`."""
+    moved, flat = coarse_cost(_plane(after.y), _plane(before.y))
+    return moved > max(_CUT * flat, _QUIET)
+
+
+def _plane(luma: np.ndarray) -> Plane:
+    rows, columns = (-n % 32 for n in luma.shape)
+    padded = np.pad(luma, ((0, rows), (0, columns)), "edge")
+    return Plane(torch.from_numpy(padded).float())

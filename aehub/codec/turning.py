@@ -1,0 +1,214 @@
+"""What an edit does inside a group: its symbols are read, moved and written again.
+
+    payload --read--> codes and table indices --turn, or drop frames--> payload
+
+Only the entropy coder and the integer network run. The indices need no second run of the network:
+it commutes with turns in exact arithmetic, and its answer for one frame knows no other frame, so
+they move with the codes. The same holds for motion. Everything that an edit must know of what a
+payload holds is in this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aehub.codec.chain import Chain
+from aehub.codec.model import Codec
+from aehub.codec.predicted import FrameCodes, GroupReader, GroupWriter, references_of
+from aehub.codec.shots import PREDICTED_PIXELS
+from aehub.container import FileHead, GroupHead, coding_order
+from aehub.container.limits import MAX_PIXELS
+from aehub.entropy import CODER_PREDICTED, Decoder, Encoder
+from aehub.errors import DamagedError, FormatError
+from aehub.models.d4 import Representation
+from aehub.models.d4_codec import HYPER, Codes, Stage
+
+
+class Symbols(NamedTuple):
+    """The symbols of a group as integers: what is coded, and the table each is coded with.
+
+    `hyper` [n, 24, h/4, w/4] and `latent` [n, 96, h, w] are int32 codes; `hyper_index` and
+    `latent_index`, of the same shapes, are uint8. The first axis is frames.
+    """
+
+    hyper: np.ndarray
+    hyper_index: np.ndarray
+    latent: np.ndarray
+    latent_index: np.ndarray
+
+
+def turns(codec: Codec) -> bool:
+    """Whether turning the codes of this model turns the picture."""
+    return isinstance(getattr(codec.network, "representation", None), Representation)
+
+
+def turn_group(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead, g: int
+               ) -> bytes:
+    """The payload of the group turned by element `g` of `aehub.models.d4`.
+
+    Args:
+        codec: the model that the file was written with.
+        payload: as the file holds it.
+        head: of the group, before the turn.
+        file_head: of the file, before the turn.
+        g: 0 to 7.
+
+    Raises:
+        DamagedError: the bytes are not a stream of this model.
+        FormatError: the group is larger than any encoder makes.
+    """
+    if file_head.coder == CODER_PREDICTED:
+        return _predicted(codec, payload, head, file_head, range(head.n_frames), g)
+    found = read_symbols(codec, payload, head, file_head)
+    latents = codec.network.representation
+    turned = Symbols(
+        HYPER.act(found.hyper, g), HYPER.magnitudes().act(found.hyper_index, g),
+        latents.act(found.latent, g), latents.magnitudes().act(found.latent_index, g))
+    return write_symbols(codec, turned)
+
+
+def keep_frames(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead,
+                frames: Sequence[int]) -> bytes:
+    """The payload with only some of its frames, their codes untouched.
+
+    Args:
+        codec: the model that the file was written with.
+        payload: as the file holds it.
+        head: of the group that holds all of them.
+        file_head: of the file.
+        frames: numbers of the frames to keep, without gaps; those they are predicted from are
+            among them.
+
+    Raises:
+        DamagedError: the bytes are not a stream of this model.
+        FormatError: the group is larger than any encoder makes.
+    """
+    if file_head.coder == CODER_PREDICTED:
+        return _predicted(codec, payload, head, file_head, frames, 0)
+    found = read_symbols(codec, payload, head, file_head)
+    return write_symbols(codec, Symbols(*(part[list(frames)] for part in found)))
+
+
+@torch.inference_mode()
+def _predicted(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead,
+               frames: Sequence[int], g: int) -> bytes:
+    """A group of predicted frames with only some of them, turned; one frame chain in memory."""
+    size = file_head.coded_size(head.crop)
+    _refuse_huge(head, size, PREDICTED_PIXELS)
+    try:
+        found = GroupReader(codec, payload, head, size).frames()
+    except ValueError as error:
+        raise _damaged(codec) from error
+    references = references_of(head)
+    order = [number for number in coding_order(head) if number in frames]
+    writer, chain, done = GroupWriter(codec), Chain(), 0
+    for frame in found:
+        if frame.number not in frames:
+            continue
+        frame = _turned(codec, frame, g)
+        used = references[frame.number]
+        rows, columns = frame.codes.latent.shape[-2:]
+        bases = chain.bases(frame.number, used, (rows // 2, columns // 2))
+        motion = writer.write(frame, bases)
+        chain.remember(frame.number, frame.codes, used, motion)
+        done += 1
+        chain.keep({r for later in order[done:] for r in references[later]})
+        if done == len(order):
+            break
+    return writer.finish()
+
+
+def _turned(codec: Codec, frame: FrameCodes, g: int) -> FrameCodes:
+    latents = codec.network.representation
+    return frame._replace(
+        motion=None if frame.motion is None else frame.motion.turn(g),
+        codes=Codes(HYPER.act(frame.codes.hyper, g), latents.act(frame.codes.latent, g)),
+        tables=Codes(HYPER.magnitudes().act(frame.tables.hyper, g),
+                    latents.magnitudes().act(frame.tables.latent, g)))
+
+
+def _damaged(codec: Codec) -> DamagedError:
+    return DamagedError("a group cannot be edited: its bytes are not a stream of "
+                        f"{codec.name}; verify the file.")
+
+
+def _refuse_huge(head: GroupHead, size: tuple[int, int], most: int) -> None:
+    if head.n_frames > 1 and head.n_frames * size[0] * size[1] > most:
+        raise FormatError(f"a group of {head.n_frames} frames of {size[0]}x{size[1]} is more than "
+                          f"the {most} samples coded together; no AEHub wrote this file.")
+
+
+@torch.inference_mode()
+def read_symbols(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead) -> Symbols:
+    """All symbols of a group.
+
+    Raises:
+        DamagedError: the bytes are not a stream of this model.
+        FormatError: the group is larger than any encoder makes.
+    """
+    size = file_head.coded_size(head.crop)
+    _refuse_huge(head, size, MAX_PIXELS)
+    try:
+        return _read(codec, Decoder(codec.stored.tables, payload), head, size)
+    except (ValueError, AssertionError) as error:
+        raise _damaged(codec) from error
+
+
+def _read(codec: Codec, decoder: Decoder, head: GroupHead, size: tuple[int, int]) -> Symbols:
+    scales, n = codec.network.scales, head.n_frames
+    columns, rows = size[0] // 8, size[1] // 8
+    quality = torch.tensor([head.quality], device=codec.device)
+    index = _integers(scales.hyper_index(quality))
+    hyper_index = np.ascontiguousarray(
+        np.broadcast_to(index, (n, HYPER.channels, rows // 4, columns // 4)))
+    hyper = decoder.read(hyper_index.ravel()).reshape(hyper_index.shape)
+    latent = np.zeros((n, codec.network.representation.channels, rows, columns), np.int32)
+    latent_index = np.zeros(latent.shape, np.uint8)
+    parts = _batches(codec, n)
+    features = [scales.features(_tensor(codec, hyper[part]), quality) for part in parts]
+    for stage in codec.network.stages(rows, columns, codec.device):
+        channels, mask = slice(stage.begin, stage.end), _integers(stage.mask)
+        found = np.empty((n, stage.end - stage.begin, rows, columns), np.uint8)
+        for part, known in zip(parts, features, strict=True):
+            before = _tensor(codec, latent[part, :_known(stage)]) if stage.number else None
+            found[part] = _integers(scales(stage.number, known, before, stage.mask, quality))
+        found *= mask
+        latent[:, channels] += decoder.read(found.ravel()).reshape(found.shape)
+        latent_index[:, channels] += found
+    return Symbols(hyper, hyper_index, latent, latent_index)
+
+
+def write_symbols(codec: Codec, symbols: Symbols) -> bytes:
+    """The payload that holds these symbols, in the order of `docs/format.md`."""
+    encoder = Encoder(codec.stored.tables)
+    encoder.write(symbols.hyper.ravel(), symbols.hyper_index.ravel())
+    rows, columns = symbols.latent.shape[-2:]
+    for stage in codec.network.stages(rows, columns, torch.device("cpu")):
+        channels = slice(stage.begin, stage.end)
+        index = symbols.latent_index[:, channels] * _integers(stage.mask)
+        encoder.write(symbols.latent[:, channels].ravel(), index.ravel())
+    return encoder.finish()
+
+
+def _known(stage: Stage) -> int:
+    """How many channels a stage sees of those before it."""
+    return stage.end if stage.number == 1 else stage.begin
+
+
+def _batches(codec: Codec, n: int) -> list[slice]:
+    """Frames that go through the network together."""
+    return [slice(begin, min(n, begin + codec.batch)) for begin in range(0, n, codec.batch)]
+
+
+def _tensor(codec: Codec, values: np.ndarray) -> Tensor:
+    tensor = torch.from_numpy(values).to(codec.device, codec.dtype)
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def _integers(values: Tensor) -> np.ndarray:
+    return values.cpu().numpy().astype(np.uint8)

@@ -1,0 +1,85 @@
+"""The way around for models whose latents do not turn: decode, turn the pixels, encode again."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import BinaryIO, cast
+
+import av
+import numpy as np
+
+from aehub.clips.audio import AudioTrack
+from aehub.clips.clip import Clip
+from aehub.clips.frames import ClipInfo, Frame, Planes
+from aehub.clips.trim import Trim
+from aehub.codec.compress import Tally, compress_clip
+from aehub.codec.decompress import clip_info, decode_frames
+from aehub.codec.model import Codec
+from aehub.config import Limits
+from aehub.container import Reader
+from aehub.edit.window import turned_file_head
+from aehub.models.d4 import turn
+
+_SPOOL = 8 << 20
+
+
+def turned_planes(planes: Planes, g: int) -> Planes:
+    """A picture turned by element `g` of `aehub.models.d4`."""
+    return Planes(*(np.ascontiguousarray(turn(plane, g)) for plane in planes))
+
+
+def recompress(reader: Reader, stream: BinaryIO, codec: Codec, g: int) -> Iterator[Tally]:
+    """Write the turned pictures of a file to another, at the same quality; sound is kept.
+
+    The tally's distortion is what the second compression lost, measured against the turned
+    pictures of the first.
+
+    Args:
+        reader: the file; it can seek.
+        stream: where the new file goes.
+        codec: the model of both.
+        g: element of `aehub.models.d4`.
+
+    Raises:
+        DamagedError: the file is damaged.
+    """
+    with Clip(_Turned(reader, codec, g), Trim(), Limits(), reader.name) as clip:
+        yield from compress_clip(clip, stream, codec, reader.head.quality / 100)
+
+
+class _Turned:
+    """A compressed file as a clip reader: decoded, each picture turned."""
+
+    def __init__(self, reader: Reader, codec: Codec, g: int) -> None:
+        head = turned_file_head(reader.head, g)
+        self.info: ClipInfo = replace(clip_info(head), n_frames=reader.frame_count)
+        self.notes: list[str] = []
+        self._reader, self._codec, self._g = reader, codec, g
+
+    def skip_to(self, seconds: Fraction) -> None:
+        """Nothing is skipped: trims are done before, on groups."""
+
+    def frames(self) -> Iterator[Frame]:
+        for planes, time in decode_frames(self._reader, self._codec):
+            yield Frame(turned_planes(planes, self._g), time)
+
+    def audio(self, start: Fraction, stop: Fraction | None) -> AudioTrack | None:
+        file = cast(BinaryIO, tempfile.SpooledTemporaryFile(_SPOOL))
+        for piece in self._reader.audio_pieces():
+            file.write(piece)
+        if not file.tell():
+            file.close()
+            return None
+        file.seek(0)
+        with av.open(file, "r") as container:
+            name = container.streams.audio[0].codec_context.codec.canonical_name
+        return AudioTrack(name, file)
+
+    def time_of_frame(self, index: int) -> Fraction | None:
+        return None
+
+    def close(self) -> None:
+        """The file belongs to whoever opened it."""

@@ -1,0 +1,99 @@
+"""One file to its edited groups, one at a time: memory is bounded by a group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from aehub.container import FileHead, GroupHead, Reader
+from aehub.edit.hidden import kept_by_trim, restricted
+from aehub.edit.timeline import Piece, Timeline
+from aehub.edit.window import turned_file_head, turned_group_head
+from aehub.errors import DamagedError, InputError
+
+if TYPE_CHECKING:
+    from aehub.codec.model import Codec
+
+Load = Callable[[FileHead], "Codec"]
+
+
+class Rewriter:
+    """Gives the groups of a file as an edit leaves them.
+
+    Args:
+        reader: the file; it can seek.
+        load: finds the model that a file head names; called only where symbols must move.
+        g: element of `aehub.models.d4` by which the picture turns.
+        exact: drop every hidden frame that no shown one needs.
+
+    Attributes:
+        lost: numbers of the groups that could not be read.
+    """
+
+    def __init__(self, reader: Reader, load: Load, *, g: int = 0, exact: bool = False) -> None:
+        self.reader, self.lost = reader, list[int]()
+        self._load, self._g, self._exact = load, g, exact
+
+    @property
+    def head(self) -> FileHead:
+        """The head of the edited file."""
+        return turned_file_head(self.reader.head, self._g)
+
+    def groups(self, timeline: Timeline) -> Iterator[tuple[GroupHead, bytes]]:
+        """Yield (head, payload) of every group to write."""
+        for piece in timeline.pieces:
+            try:
+                group = self.reader.group_at(piece.number)
+                head = piece.shown(group.head)
+                edited = self._turned(*self._cut(piece, head, group.payload))
+            except DamagedError:
+                self.lost.append(piece.number)
+                continue
+            yield edited
+
+    def damage(self) -> DamagedError | None:
+        """What was lost, None if nothing was."""
+        name, index = self.reader.name, self.reader.index or ()
+        if self.lost:
+            lost = f"{len(self.lost)} of {len(index)} groups"
+            return DamagedError(f"{name} is damaged: {lost} cannot be read; the others were "
+                                "edited, and the sound was left out, for it would not fit.")
+        counts = self.reader.summary()
+        if counts["lost_bytes"] or not counts["complete"]:
+            return DamagedError(f"{name} is damaged or cut off; the {len(index)} groups found in "
+                                "it were edited.")
+        return None
+
+    @cached_property
+    def _codec(self) -> Codec:
+        from aehub.codec import turning
+
+        codec = self._load(self.reader.head)
+        if not turning.turns(codec):
+            raise InputError(
+                f"the latents of {codec.name!r} do not turn with the picture, for its layers lack "
+                "the symmetry; --via-pixels (via_pixels=True) decodes, turns and compresses "
+                "again, which loses quality and says how much.")
+        return codec
+
+    def _cut(self, piece: Piece, head: GroupHead, payload: bytes) -> tuple[GroupHead, bytes]:
+        """The group without the frames that a trim drops; whole ones stay as they are."""
+        if piece.cut is None and not self._exact:
+            return head, payload
+        frames = kept_by_trim(head, exact=self._exact)
+        if len(frames) == head.n_frames:
+            return head, payload
+        from aehub.codec import turning
+
+        less = turning.keep_frames(self._codec, payload, head, self.reader.head, frames)
+        return restricted(head, frames, self.reader.head.step), less
+
+    def _turned(self, head: GroupHead, payload: bytes) -> tuple[GroupHead, bytes]:
+        if not self._g:
+            return head, payload
+        from aehub.codec import turning
+
+        turned = turned_group_head(head, self.reader.head, self._g)
+        return turned, turning.turn_group(self._codec, payload, head, self.reader.head, self._g)
+

@@ -1,0 +1,22 @@
+"""Models by name, verified, from anywhere: bundled with the package, cached, or on a hub.
+
+    find("d4-codec")              the folder that comes with the package
+    find("org/name@revision")     the folder in the cache, fetched first if it is not there
+    find("path/to/folder")        the folder itself
+
+Nothing is trusted: configs and headers are bounded before they are parsed, weights are safetensors
+whose SHA-256 must be the one expected, and no file of any other kind is ever read.
+"""
+
+from __future__ import annotations
+
+from aehub.hub.bundled import bundled_root
+from aehub.hub.download import download
+from aehub.hub.listing import ModelEntry, list_models
+from aehub.hub.publish import Published, publish
+from aehub.hub.resolve import find, find_written, load, load_written
+
+__all__ = [
+    "ModelEntry", "Published", "bundled_root", "download", "find", "find_written", "list_models",
+    "load", "load_written", "publish",
+]

@@ -1,0 +1,83 @@
+"""The cache of huggingface_hub: models fetched before, found without a request.
+
+    models--org--name/refs/main              a branch or tag: the commit it stood at
+    models--org--name/snapshots/<commit>/    the files, links into ../../blobs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aehub.hub.bundled import readable
+from aehub.hub.names import MAIN, is_commit, parse
+from aehub.models.folder import CONFIG, WEIGHTS, stays_inside
+
+_MOST_SNAPSHOTS = 10_000
+
+
+class Cached(NamedTuple):
+    """A model in the cache; `name` is what `load` takes to get exactly this one."""
+
+    name: str
+    folder: Path
+    config: dict[str, Any]
+
+
+def root() -> Path:
+    """The folder of the cache, by the rules of huggingface_hub (`HF_HOME`, `HF_HUB_CACHE`)."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE).expanduser()
+
+
+def snapshot(repo: str, revision: str | None = None) -> Path | None:
+    """The folder of a whole model in the cache, None if it is not there.
+
+    Args:
+        repo: "org/name".
+        revision: branch, tag or commit; the newest of the branch main by default.
+    """
+    folder = root() / ("models--" + repo.replace("/", "--"))
+    commit = revision if is_commit(revision) else _commit_at(folder, revision or MAIN)
+    found = folder / "snapshots" / commit if commit else None
+    return found if found is not None and is_whole(found) else None
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the files that every model has are there."""
+    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
+
+
+def models() -> Iterator[Cached]:
+    """Every model of AEHub in the cache; of a repository, first what its branch main stood at."""
+    for folder in sorted(root().glob("models--*--*")):
+        repo = folder.name.removeprefix("models--").replace("--", "/")
+        if parse(repo) is None:
+            continue
+        main = _commit_at(folder, MAIN)
+        others = sorted(folder.glob("snapshots/*"))[:_MOST_SNAPSHOTS]
+        first = [path for path in others if path.name == main]
+        others = first + [path for path in others if path.name != main]
+        for path, config in readable(list(filter(is_whole, others))):
+            if config.get("library_name") == "aehub":
+                name = repo if path.name == main else f"{repo}@{path.name}"
+                yield Cached(name, path, config)
+
+
+def forget(folder: Path) -> None:
+    """Remove a damaged snapshot with what its links lead to, so that it is fetched anew."""
+    for path in folder.iterdir():
+        if stays_inside(folder, path):
+            path.resolve().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+def _commit_at(folder: Path, revision: str) -> str | None:
+    try:
+        with (folder / "refs" / revision).open(encoding="ascii") as file:
+            commit = file.read(100).strip()
+    except (OSError, ValueError):
+        return None
+    return commit if is_commit(commit) else None

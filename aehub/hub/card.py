@@ -1,0 +1,150 @@
+"""Cards: what a model is, in front matter for hubs and in words for people.
+
+Numbers in a card are measured ones: they come out of a comparison (`aehub compare --json`), never
+out of a hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+LICENCE = "apache-2.0"
+TAGS = ("video-compression", "image-compression", "autoencoder", "neural-codec")
+_PIPELINES = {"video-compression": "image-to-image"}
+_REQUIRED = {"library_name": str, "license": str, "tags": list, "datasets": list, "metrics": list}
+_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+
+Measured = Mapping[str, Any]
+"""What `Comparison.to_dict` returns."""
+
+
+def front_matter(config: Mapping[str, Any], *, licence: str = LICENCE,
+                 tags: Sequence[str] = TAGS, datasets: Sequence[str] = (),
+                 measured: Measured | None = None, codec: str | None = None) -> str:
+    """The YAML that opens a card, between its two --- lines.
+
+    Args:
+        config: config.json of the model.
+        licence: SPDX id in lower case.
+        tags: words that a hub finds the model by.
+        datasets: ids of what it was trained on.
+        measured: a comparison in which the model took part.
+        codec: what the comparison calls the model; its name by default.
+    """
+    from huggingface_hub import EvalResult, ModelCardData
+
+    task = str(config.get("task", ""))
+    results = [EvalResult(
+        task_type=_PIPELINES.get(task, "other"), task_name=task.replace("-", " "),
+        dataset_type="clips", dataset_name=_clips(measured), metric_type=kind,
+        metric_name=f"Bjøntegaard rate difference to {measured['anchor']}, {name}, percent",
+        metric_value=round(value, 1))
+        for kind, name, value in _differences(measured, codec or str(config.get("name")))
+    ] if measured else None
+    facts = ModelCardData(
+        library_name="aehub", license=licence, pipeline_tag=_PIPELINES.get(task),
+        tags=list(dict.fromkeys([*tags, *filter(None, [task]), "aehub"])),
+        datasets=list(datasets), metrics=["psnr", "ms-ssim"],
+        model_name=str(config.get("name")) if results else None, eval_results=results)
+    return facts.to_yaml()
+
+
+def make_card(config: Mapping[str, Any], *, size_bytes: int, measured: Measured | None = None,
+              codec: str | None = None, datasets: Sequence[str] = (), licence: str = LICENCE,
+              repo: str | None = None) -> str:
+    """A whole card from a config and a measurement.
+
+    Args:
+        config: config.json of the model.
+        size_bytes: of its weights.
+        measured: a comparison in which the model took part; without it the card says that nothing
+            was measured.
+        codec: what the comparison calls the model; its name by default.
+        datasets: ids of what it was trained on.
+        licence: SPDX id in lower case.
+        repo: where it will be found, "org/name".
+    """
+    name = str(config.get("name"))
+    where = repo or f"path/to/{name}"
+    matter = front_matter(config, licence=licence, datasets=datasets, measured=measured,
+                          codec=codec)
+    hashes = f"{config.get('entropy_hash')}-{config.get('synthesis_hash')}"
+    parameters = config.get("parameters")
+    count = f"{parameters:,} parameters, " if isinstance(parameters, int) else ""
+    return (
+        f"---\n{matter}\n---\n\n# {name}\n\n"
+        f"A model of AEHub for {str(config.get('task', '')).replace('-', ' ')}.\n\n"
+        f"{count}{size_bytes / 1e6:.1f} MB.\n"
+        f"Files that it writes find it by the tag `{hashes}`.\n\n"
+        f'```python\nimport aehub\n\nmodel = aehub.load("{where}")\n```\n\n'
+        f"## Measured\n\n{_table(measured, codec or name, name)}\n")
+
+
+def problems(card: str) -> list[str]:
+    """What a hub, or a reader, would miss in the front matter of a card; empty if nothing."""
+    # Not imported by name: it comes with huggingface_hub, and no types come with it.
+    yaml = import_module("yaml")
+    match = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", card, re.DOTALL)
+    if match is None:
+        return ["it does not begin with front matter between --- lines"]
+    try:
+        facts = yaml.safe_load(match[1])
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return ["its front matter is not YAML"]
+    if not isinstance(facts, dict):
+        return ["its front matter is no table of names and values"]
+    found = [f"it does not say {name}" for name, kind in _REQUIRED.items()
+             if not isinstance(facts.get(name), kind)]
+    if facts.get("library_name") not in (None, "aehub"):
+        found.append(f"its library is {str(facts['library_name'])[:40]!r}, not aehub")
+    datasets = facts.get("datasets")
+    found += [f"{str(entry)[:80]!r} is no id of a dataset"
+              for entry in (datasets if isinstance(datasets, list) else ())
+              if not isinstance(entry, str) or not _SLUG.fullmatch(entry)]
+    return found
+
+
+def _differences(measured: Measured, codec: str) -> list[tuple[str, str, float]]:
+    """(metric, its name, percent) of the model against the anchor."""
+    entry: Mapping[str, Any] = next((e for e in measured["codecs"] if e["name"] == codec), {})
+    metrics = (("psnr", "PSNR"), ("ms_ssim", "MS-SSIM"))
+    return [(metric.replace("_", "-"), name, entry[f"bd_rate_{metric}"])
+            for metric, name in metrics if entry.get(f"bd_rate_{metric}") is not None]
+
+
+def _clips(measured: Measured) -> str:
+    clips = measured["clips"]
+    sizes = sorted({f"{clip['width']}x{clip['height']}" for clip in clips})
+    count = f"{len(clips)} clip{'' if len(clips) == 1 else 's'}"
+    return f"{count} of {', '.join(sizes[:3])}{' and more' if len(sizes) > 3 else ''}"
+
+
+def _table(measured: Measured | None, codec: str, name: str) -> str:
+    if measured is None:
+        return "Nothing was measured on this model yet."
+    # A comparison calls a model by the path of its folder, which says nothing to a reader.
+    names = {entry["name"]: entry["name"] for entry in measured["codecs"]} | {codec: name}
+    rows = [f"| {names[entry['name']]} | {_percent(entry.get('bd_rate_psnr'))} "
+            f"| {_percent(entry.get('bd_rate_ms_ssim'))} |" for entry in measured["codecs"]
+            if entry["name"] != measured["anchor"]]
+    points = [f"| {p['clip']} | {p['quality']:g} | {p['bytes']:,} | {p['bits_per_pixel']:.4f} "
+              f"| {p['psnr']:.2f} | {_similarity(p['ms_ssim'])} |"
+              for p in measured["points"] if p["codec"] == codec]
+    listed = ",".join(names[entry["name"]] for entry in measured["codecs"])
+    return "\n".join([
+        f"On {_clips(measured)}: Bjøntegaard difference of rate against {measured['anchor']}, "
+        "negative is smaller at the same quality.", "",
+        "| codec | PSNR (6Y + U + V)/8 | MS-SSIM of luma |", "|---|---|---|", *rows, "",
+        "| clip | quality | bytes | bits per pixel | PSNR | MS-SSIM |", "|---|---|---|---|---|---|",
+        *points, "", f"Command: `aehub compare CLIPS --codecs {listed}`."])
+
+
+def _similarity(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.1f} %"

@@ -1,0 +1,113 @@
+"""The model that people hold in their hands: a codec that travels to and from hubs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from aehub.codec.model import Codec
+from aehub.hub.card import Measured, make_card
+from aehub.hub.download import PICTURE, download
+from aehub.hub.names import parse
+from aehub.hub.publish import Published, publish
+from aehub.hub.resolve import find
+from aehub.models.folder import CARD, WEIGHTS
+
+
+class Model(Codec):
+    """A loaded model, as `aehub.load` returns it.
+
+    Example:
+        >>> model = aehub.Model.from_pretrained("org/name", revision="v1")
+        >>> model.save_pretrained("my-model")
+        >>> model.push_to_hub("me/my-model")
+    """
+
+    folder: Path | None = None
+    """Where it was loaded from."""
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str] = "d4-codec", *, device: str = "cpu",
+                        dtype: torch.dtype = torch.float32, revision: str | None = None,
+                        endpoint: str | None = None, token: str | bool | None = None,
+                        force_download: bool = False) -> Model:
+        """Load a model by name, fetching it first if it is only on a hub.
+
+        Args:
+            name: bundled name, hub id "org/name", or a model folder.
+            device: where its networks run.
+            dtype: of the float networks.
+            revision: branch, tag or commit of a hub id.
+            endpoint: address of a hub; by default `HF_ENDPOINT`, or else https://huggingface.co.
+            token: for private models; by default as huggingface_hub finds it.
+            force_download: fetch again what is cached.
+
+        Raises:
+            UnknownModel: there is no such model.
+            Offline: it has to be fetched, and there is no network.
+            WeightsError: hashes, names, shapes or types do not agree.
+        """
+        text = name if revision is None else f"{os.fspath(name)}@{revision}"
+        if isinstance(text, str) and parse(text) and (endpoint or token or force_download):
+            folder = download(text, endpoint=endpoint, token=token, force=force_download)
+        else:
+            folder = find(text)
+        return cls.from_folder(folder, device=device, dtype=dtype)
+
+    @classmethod
+    def from_folder(cls, folder: Path, *, device: str = "cpu",
+                    dtype: torch.dtype = torch.float32) -> Model:
+        """Load a model folder.
+
+        Raises:
+            WeightsError: hashes, names, shapes or types do not agree.
+        """
+        model = super().from_pretrained(folder, device=device, dtype=dtype)
+        assert isinstance(model, cls)
+        model.folder = folder
+        return model
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write config.json, model.safetensors and README.md; a card that is there stays.
+
+        Args:
+            folder: made if need be.
+        """
+        target = Path(folder)
+        super().save_pretrained(target)
+        self._copy_card(target)
+        if not (target / CARD).exists():
+            size = (target / WEIGHTS).stat().st_size
+            (target / CARD).write_text(make_card(self.stored.config, size_bytes=size),
+                                       encoding="utf-8")
+
+    def _copy_card(self, target: Path) -> None:
+        """Put the card that came with the model there, unless there is one."""
+        source = self.folder
+        if source is None or not (source / CARD).is_file() or (target / CARD).exists():
+            return
+        for path in source.iterdir():
+            if path.name == CARD or PICTURE.fullmatch(path.name):
+                shutil.copyfile(path, target / path.name)
+
+    def push_to_hub(self, repo_id: str, *, endpoint: str | None = None, token: str | None = None,
+                    private: bool = False, commit_message: str | None = None,
+                    measured: Measured | None = None, datasets: Sequence[str] = ()) -> Published:
+        """Put the model on a hub, card included; arguments as `aehub.publish`.
+
+        Raises:
+            Offline: the hub cannot be reached.
+            HubError: it refuses.
+        """
+        with tempfile.TemporaryDirectory() as stage:
+            folder = Path(stage, self.name)
+            super().save_pretrained(folder)
+            # Where there is none, the card is made by what knows the repository.
+            self._copy_card(folder)
+            return publish(str(folder), repo_id, endpoint=endpoint, token=token, private=private,
+                           message=commit_message, measured=measured, datasets=datasets)

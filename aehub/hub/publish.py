@@ -1,0 +1,129 @@
+"""Put a model on a hub: its files, its card, and a tag by which compressed files find it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from aehub.errors import HubError, UnknownModel, WeightsError
+from aehub.hub import remote
+from aehub.hub.card import Measured, make_card, problems
+from aehub.hub.download import PICTURE, check
+from aehub.hub.names import HubName, parse, tag_of
+from aehub.models.folder import CARD, CONFIG, WEIGHTS, stays_inside
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model that was put on a hub.
+
+    Attributes:
+        repo: its repository.
+        url: its page.
+        commit: the commit that holds it.
+        tag: the tag by which files that it writes find it.
+    """
+
+    repo: str
+    url: str
+    commit: str
+    tag: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes, in order."""
+        return asdict(self)
+
+
+def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | None = None,
+            private: bool = False, message: str | None = None, measured: Measured | None = None,
+            codec: str | None = None, datasets: Sequence[str] = ()) -> Published:
+    """Put a model on a hub through huggingface_hub; the repository is made if need be.
+
+    Args:
+        name: bundled name, cached hub id or folder. Only its config, weights, card and the
+            card's pictures are sent.
+        repo: "org/name" to send it to.
+        endpoint: address of the hub; by default `HF_ENDPOINT`, or else https://huggingface.co.
+        token: by default as huggingface_hub finds it.
+        private: make a new repository private.
+        message: of the commit.
+        measured: a comparison (`aehub.compare(...).to_dict()`); a new card is made from it.
+        codec: what the comparison calls the model.
+        datasets: ids of what the model was trained on, for a new card.
+
+    Returns:
+        Where it is now.
+
+    Raises:
+        UnknownModel: there is no such model on this machine.
+        WeightsError: it would be refused when loaded, or its card by the hub.
+        Offline: the hub cannot be reached.
+        HubError: it refuses, or `repo` is no name of a repository.
+    """
+    from aehub.hub.resolve import local
+
+    place = parse(repo)
+    if place is None or place.revision is not None:
+        raise HubError(f"{repo!r} is no name of a repository; give one such as org/name.")
+    folder = local(name)
+    if folder is None:
+        raise UnknownModel(f"there is no model {str(name)[:120]!r} on this machine; give a bundled "
+                           "name, a cached hub id, or the path of a model folder.")
+    at = remote.address(endpoint)
+    with tempfile.TemporaryDirectory() as stage:
+        _stage(folder, Path(stage), repo, measured, codec, datasets)
+        remote.reach(at, remote.PATIENT)
+        tag = tag_of(_loadable(Path(stage)))
+        if tag is None:
+            raise WeightsError(f"the config in {folder} names no hashes; files would not find it.")
+        commit = _send(Path(stage), place, at, token, private, tag,
+                       message or f"{folder.name} as of {tag}")
+    return Published(repo, f"{at}/{repo}", commit, tag)
+
+
+def _loadable(folder: Path) -> dict[str, Any]:
+    """The config of a folder that loads, with all that loading checks."""
+    # Only here: it is heavy, and most refusals come before.
+    from aehub.models import store
+
+    return store.load(folder).config
+
+
+def _stage(folder: Path, stage: Path, repo: str, measured: Measured | None, codec: str | None,
+           datasets: Sequence[str]) -> None:
+    """Copy what a model is, and nothing else that may lie beside it."""
+    for path in sorted(folder.iterdir()):
+        is_ours = path.name in (CONFIG, WEIGHTS, CARD) or PICTURE.fullmatch(path.name)
+        if not is_ours or not path.is_file():
+            continue
+        if not stays_inside(folder, path):
+            raise WeightsError(f"{path} is a link to a file outside of its folder, which will not "
+                               "be sent; put a copy of the file there.")
+        shutil.copyfile(path, stage / path.name)
+    config = check(stage)
+    card = stage / CARD
+    if measured is not None or not card.is_file():
+        card.write_text(make_card(config, size_bytes=(stage / WEIGHTS).stat().st_size,
+                                  measured=measured, codec=codec, datasets=datasets, repo=repo),
+                        encoding="utf-8")
+    wrong = [problem for problem in problems(card.read_text(encoding="utf-8", errors="replace"))
+             # A model need not have been trained on anything that has an id.
+             if "datasets" not in problem]
+    if wrong:
+        raise WeightsError(f"the card {folder / CARD} will not do: {wrong[0]}.")
+
+
+def _send(stage: Path, place: HubName, at: str, token: str | None, private: bool, tag: str,
+          message: str) -> str:
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=at, token=token, library_name="aehub")
+    with remote.translated(place, at):
+        api.create_repo(place.repo, private=private, exist_ok=True)
+        sent = api.upload_folder(repo_id=place.repo, folder_path=stage, commit_message=message)
+        api.create_tag(place.repo, tag=tag, revision=sent.oid, exist_ok=True)
+    return str(sent.oid)

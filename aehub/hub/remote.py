@@ -1,0 +1,215 @@
+"""A hub over the network, spoken to through huggingface_hub; each way it fails is one sentence."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from aehub.errors import AEHubError, HubError, Offline, UnknownModel, WeightsError
+from aehub.hub.names import HubName, parse
+from aehub.hub.registry import Known
+
+PATIENT, HASTY = 10.0, 0.8
+"""Seconds until a hub must have taken the connection: asked for on purpose, and in passing."""
+_MOST_LISTED = 1000
+_CLIENTS = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file as the hub announces it; hashes are None where the hub does not tell."""
+
+    name: str
+    size: int | None
+    sha256: str | None
+    git_sha1: str | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a repository holds at one commit."""
+
+    repo: str
+    commit: str
+    files: dict[str, RemoteFile]
+
+
+def address(endpoint: str | None) -> str:
+    """The hub's address: as given, or by the rules of huggingface_hub (`HF_ENDPOINT`).
+
+    Raises:
+        HubError: it is no http address.
+    """
+    from huggingface_hub import constants
+
+    text = (constants.ENDPOINT if endpoint is None else endpoint).rstrip("/")
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise HubError(f"{text!r} is not the address of a hub; give one such as "
+                       "https://huggingface.co or http://127.0.0.1:7860.")
+    return text
+
+
+def credential(endpoint: str | None, token: str | bool | None) -> str | bool | None:
+    """The token to send: one that is given, or the client's own to the client's own hub only."""
+    from huggingface_hub import constants
+
+    # A token for huggingface.co is no business of a machine that merely has models.
+    is_foreign = endpoint is not None and endpoint.rstrip("/") != constants.ENDPOINT
+    return False if token is None and is_foreign else token
+
+
+def is_switched_off() -> bool:
+    """Whether the network is switched off for huggingface_hub (`HF_HUB_OFFLINE=1`)."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def reach(endpoint: str, seconds: float) -> None:
+    """Make sure within `seconds` that somebody listens there: the client itself may wait for 23.
+
+    Raises:
+        Offline: nobody does, or the network is switched off.
+    """
+    if is_switched_off():
+        raise Offline("the network is switched off by HF_HUB_OFFLINE; unset it, or bring the model "
+                      "here as a folder: aehub download NAME --to FOLDER elsewhere, then give "
+                      "the folder's path as the model.")
+    parts = urlsplit(endpoint)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    if {parts.scheme, "all"} & getproxies().keys() and not proxy_bypass(host):
+        return
+    reason = _unreachable(host, port, seconds)
+    if reason is not None:
+        raise Offline(f"{endpoint} cannot be reached: {reason}. Check the network, or fetch from "
+                      "an AEHub that runs nearby with --endpoint or HF_ENDPOINT.")
+
+
+def _unreachable(host: str, port: int, seconds: float) -> str | None:
+    """Why no connection comes about within `seconds`, None if one does."""
+    reasons: list[str | None] = []
+
+    def connect() -> None:
+        try:
+            socket.create_connection((host, port), timeout=seconds).close()
+            reasons.append(None)
+        except OSError as error:
+            reasons.append(error.strerror or str(error) or "no answer")
+
+    # Looking a name up knows no time limit, so it happens where it can be left behind.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return reasons[0] if reasons else f"no answer within {seconds:g} s"
+
+
+def listing(place: HubName, endpoint: str, *, token: str | bool | None = None,
+            seconds: float = PATIENT) -> Listing:
+    """The files of a repository, in one request.
+
+    Raises:
+        UnknownModel: there is no such repository or revision.
+        Offline: the hub cannot be reached.
+        HubError: it refuses.
+    """
+    reach(endpoint, seconds)
+    from huggingface_hub import HfApi
+
+    with translated(place, endpoint):
+        found = HfApi(endpoint=endpoint, library_name="aehub").model_info(
+            place.repo, revision=place.revision, files_metadata=True, timeout=PATIENT, token=token)
+    files = {sibling.rfilename: _file(sibling) for sibling in found.siblings or ()}
+    return Listing(place.repo, str(found.sha), files)
+
+
+def _file(sibling: Any) -> RemoteFile:
+    lfs = sibling.lfs or {}
+    return RemoteFile(sibling.rfilename, sibling.size, lfs.get("sha256"),
+                      None if lfs else sibling.blob_id)
+
+
+def published(endpoint: str, *, token: str | bool | None = None) -> list[Known]:
+    """Models of AEHub on a hub, as far as its list tells.
+
+    Raises:
+        Offline: the hub cannot be reached.
+        HubError: it refuses.
+    """
+    endpoint = address(endpoint)
+    reach(endpoint, PATIENT)
+    from huggingface_hub import HfApi
+
+    with translated(None, endpoint):
+        found = list(HfApi(endpoint=endpoint, library_name="aehub").list_models(
+            filter="aehub", limit=_MOST_LISTED, token=credential(endpoint, token)))
+    return [Known(model.id, model.id, task=_task(model.tags)) for model in found
+            if parse(model.id) is not None]
+
+
+def _task(tags: list[str] | None) -> str:
+    return "video-compression" if "video-compression" in (tags or ()) else ""
+
+
+@contextmanager
+def translated(place: HubName | None, endpoint: str) -> Iterator[None]:
+    """Turn what the client raises inside the block into one sentence."""
+    try:
+        yield
+    except AEHubError:
+        raise
+    except Exception as error:
+        told = _sentence(error, place, endpoint)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _sentence(error: Exception, place: HubName | None, endpoint: str) -> AEHubError | None:
+    """The typed error for `error`, None if it is none of the hub's."""
+    from huggingface_hub import errors
+
+    what = str(place.repo if place else "the hub")
+    if isinstance(error, errors.GatedRepoError):
+        return HubError(f"{what} is gated: ask for access at {endpoint}/{what}, then log in with "
+                        "hf auth login, or set HF_TOKEN.")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return UnknownModel(f"there is no model {what} at {endpoint}, or it is private; check the "
+                            "name, or log in with hf auth login or HF_TOKEN.")
+    if isinstance(error, errors.RevisionNotFoundError):
+        return UnknownModel(f"{what} has no revision {place.revision if place else ''} at "
+                            f"{endpoint}; leave it out for the newest.")
+    if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, FileNotFoundError):
+        return WeightsError(f"{what} at {endpoint} lacks a file of its own list; fetch it again.")
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return Offline("the network is switched off by HF_HUB_OFFLINE; unset it to fetch models.")
+    if isinstance(error, errors.HfHubHTTPError):
+        return HubError(_refusal(error, what, endpoint))
+    if type(error).__module__.split(".")[0] in _CLIENTS or isinstance(
+            error, (errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)):
+        return Offline(f"the connection to {endpoint} broke off; what came is not used. "
+                       "Run it again.")
+    if isinstance(error, (OSError, ValueError, KeyError, TypeError)):
+        return HubError(f"{endpoint} and {what} did not work out: {_first_line(error)}")
+    return None
+
+
+def _refusal(error: Any, what: str, endpoint: str) -> str:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return (f"{endpoint} does not let you do that with {what}; log in with hf auth login, or "
+                "set HF_TOKEN to a token that may.")
+    if status == 429:
+        return f"{endpoint} asks for a pause: too many requests. Try again in some minutes."
+    return f"{endpoint} answered {status} for {what}; try again later."
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].rstrip(".") + "."

@@ -1,0 +1,172 @@
+"""From a name, or from a compressed file, to the folder of a model: bundled, cached, network."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aehub.errors import HubError, UnknownModel
+from aehub.hub import cache
+from aehub.hub.bundled import bundled, folders, readable
+from aehub.hub.download import absent, download, may_fetch
+from aehub.hub.names import HubName, parse, tag_of
+from aehub.hub.registry import known, place_of
+from aehub.models.folder import CONFIG, WEIGHTS, is_model_name
+
+if TYPE_CHECKING:
+    from aehub.hub.model import Model
+
+_Name = str | os.PathLike[str]
+
+
+def find(name: _Name) -> Path:
+    """The folder of a model; one that is only on a hub is fetched into the cache first.
+
+    Args:
+        name: name of a bundled or known model, hub id "org/name" or "org/name@revision", or a
+            path to a model folder.
+
+    Raises:
+        UnknownModel: there is no such model.
+        Offline: it has to be fetched, and there is no network.
+        HubError: the hub refuses.
+        WeightsError: what the hub sent is not what it should be.
+    """
+    folder = local(name)
+    if folder is not None:
+        return folder
+    text = os.fspath(name)
+    entry, place = known().get(text), parse(text) if isinstance(name, str) else None
+    if entry is None and place is None:
+        raise UnknownModel(f"there is no model {text!r} here; known are: {', '.join(known())}. "
+                           "Give one of these names, a hub id such as org/name, or the path of a "
+                           "model folder.")
+    if not may_fetch():
+        raise absent(text)
+    return download(text, patient=False)
+
+
+def local(name: _Name) -> Path | None:
+    """The folder of a model if it is on this machine: bundled, a folder, or cached."""
+    text = os.fspath(name)
+    if isinstance(name, str):
+        here = bundled(text) or _bundled_as(text)
+        if here is not None:
+            return here
+    if text and (Path(text) / CONFIG).is_file():
+        return Path(text)
+    if not isinstance(name, str):
+        return None
+    entry = known().get(text)
+    place = HubName(entry.repo, entry.revision) if entry else parse(text)
+    return cache.snapshot(*place) if place else None
+
+
+def _bundled_as(text: str) -> Path | None:
+    """The bundled model that a hub id means: its repository, at its own revision or none."""
+    place = parse(text)
+    for entry in known().values() if place else ():
+        if place and entry.repo == place.repo and place.revision in (None, entry.revision):
+            return bundled(entry.name)
+    return None
+
+
+def find_written(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
+                 fetch: bool = True) -> Path | None:
+    """The folder of the very model that a file was written with, None if it cannot be had.
+
+    Searched are the bundled models, then the cache, then the hub: a published model carries its
+    hashes as a tag.
+
+    Args:
+        name: what the file calls its model.
+        entropy_hash: of the file, 8 bytes.
+        synthesis_hash: of the file, 8 bytes.
+        fetch: whether the hub may be asked.
+    """
+    tag = f"{entropy_hash.hex()}-{synthesis_hash.hex()}"
+    for folder, config in readable(folders()):
+        if tag_of(config) == tag:
+            return folder
+    for cached in cache.models():
+        if tag_of(cached.config) == tag:
+            return cached.folder
+    if not fetch or not is_model_name(name) or not may_fetch():
+        return None
+    place = HubName(place_of(name).repo, tag)
+    try:
+        return download(str(place), patient=False)
+    except (HubError, UnknownModel):
+        return None
+
+
+def load(name: _Name = "d4-codec", *, device: str = "auto") -> Model:
+    """Load a model, once: later calls with the same arguments return the same object.
+
+    Args:
+        name: name of a bundled model, hub id "org/name" or "org/name@revision", or a path to a
+            model folder. What is on a hub is fetched once and found in the cache from then on.
+        device: "cpu", "cuda", or "auto" for the best there is.
+
+    Raises:
+        UnknownModel: there is no such model.
+        Offline: it has to be fetched, and there is no network.
+        HubError: the hub refuses.
+        WeightsError: its weights are damaged, tampered with or of another architecture.
+    """
+    return _load_folder(find(name), device)
+
+
+def load_written(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
+                 device: str = "auto", fetch: bool = True) -> Model:
+    """Load the model that a file was written with, or else what has its name.
+
+    Args:
+        name: what the file calls its model.
+        entropy_hash: of the file, 8 bytes.
+        synthesis_hash: of the file, 8 bytes.
+        device: as `load`.
+        fetch: whether the hub may be asked.
+
+    Raises:
+        UnknownModel: there is none of that name either.
+        WeightsError: its weights cannot be used.
+    """
+    folder = find_written(name, entropy_hash, synthesis_hash, fetch=fetch)
+    if folder is None:
+        # A name from a file is no path: only what is bundled or known may be meant by it.
+        folder = bundled(name)
+    if folder is None:
+        raise UnknownModel(
+            f"the file was written with the model {name[:80]!r} "
+            f"({entropy_hash.hex()}-{synthesis_hash.hex()}), which is not on this machine; "
+            f"{'fetch it with aehub download, or ' if is_model_name(name) else ''}"
+            "name its folder or hub id with --model.")
+    return _load_folder(folder, device)
+
+
+def _load_folder(folder: Path, device: str) -> Model:
+    folder = folder.resolve()
+    stamps = tuple(_stamp(folder / name) for name in (CONFIG, WEIGHTS))
+    return _load(folder, stamps, _device(device))
+
+
+def _stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+@lru_cache(maxsize=8)
+def _load(folder: Path, stamps: tuple[int, ...], device: str) -> Model:
+    from aehub.hub.model import Model
+
+    return Model.from_folder(folder, device=device)
+
+
+def _device(device: str) -> str:
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,55 @@
+"""The float network that predicts latents: devices may differ by rounding, never in the codes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aehub.models.d4 import REGULAR, Representation
+from aehub.models.layers import Curve
+from aehub.models.tied import TiedConv2d
+
+
+class MeanNetwork(nn.Module):
+    """Predicts latents (not yet scaled by the gain) from hyper-latents and earlier stages.
+
+    Args:
+        hyper: representation of the hyper-latents.
+        stages: for each stage, the representation of the latents known before it (None at first)
+            and of those it predicts.
+        condition: of what predicted frames are conditioned on.
+    """
+
+    def __init__(self, hyper: Representation,
+                 stages: list[tuple[Representation | None, Representation]],
+                 condition: Representation | None = None) -> None:
+        super().__init__()
+        features, hidden = REGULAR * 4, REGULAR * 6
+        low = stages[0][1]
+        self.direct = TiedConv2d(hyper, low.blocks(4), 1, scale=0)
+        self.unfold = TiedConv2d(hyper, features.blocks(4), 1)
+        self.see = None if condition is None else TiedConv2d(condition, features)
+        self.first = nn.ModuleList(
+            TiedConv2d(features if known is None else features + known, hidden)
+            for known, _ in stages
+        )
+        self.bias = nn.ModuleList(Curve(hidden) for _ in stages)
+        self.last = nn.ModuleList(TiedConv2d(hidden, out, scale=0) for _, out in stages)
+
+    def features(self, hyper: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Hyper-latents [B, 24, h/4, w/4] -> (direct mean of the low band, features), at 1/8."""
+        with torch.autocast(hyper.device.type, enabled=False):
+            direct = F.pixel_shuffle(self.direct(hyper), 4)
+        x = F.pixel_shuffle(self.unfold(hyper), 4)
+        if self.see is not None and condition is not None:
+            x = x + self.see(condition)
+        return direct, F.relu(x)
+
+    def forward(self, stage: int, features: tuple[Tensor, Tensor], known: Tensor | None,
+                quality: Tensor) -> Tensor:
+        direct, x = features
+        x = x if known is None else torch.cat([x, known], 1)
+        hidden = self.first[stage](x, bias=self.bias[stage](quality))
+        mean = self.last[stage](F.relu_(hidden))
+        return mean + direct if stage < 2 else mean

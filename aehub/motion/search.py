@@ -1,0 +1,267 @@
+"""Block search in the encoder: where in a reference does each block come from?
+
+For every 16x16 block of luma and its four 8x8 parts: a coarse search at quarter resolution, a
+choice among candidates (coarse, its median, hints, the neighbours'), whole samples around it, then
+halves and quarters. Every step weighs the absolute difference against what the vector costs.
+All blocks take each step together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aehub.motion.warp import PRECISION, filters, windows
+
+BLOCK = 16
+_SHRINK = 4
+_WHOLE = 2  # samples searched around the best candidate
+_SPLIT_BITS = 4
+
+
+class Plane:
+    """A luma plane to search from or in, and its quarter-size copy."""
+
+    def __init__(self, luma: Tensor) -> None:
+        """`luma` [H, W], sides multiples of 32, grey levels."""
+        self.luma = luma
+        self.small = F.avg_pool2d(luma[None, None], _SHRINK)[0, 0]
+
+
+@dataclass
+class Found:
+    """Vectors in quarter samples (down, right) and the cost of each block.
+
+    Attributes:
+        vectors: int64 [2, H/16, W/16].
+        cost: absolute differences of each block plus the weight of its vector's bits, [H/16, W/16].
+        difference: absolute differences of each block alone.
+        part_vectors: int64 [2, H/8, W/8], best for each part, close to its block's.
+        part_cost: absolute differences of the parts alone, [H/8, W/8].
+    """
+
+    vectors: Tensor
+    cost: Tensor
+    difference: Tensor
+    part_vectors: Tensor
+    part_cost: Tensor
+
+
+def vector_bits(difference: Tensor) -> Tensor:
+    """About what writing a difference of vectors [2, ...] in quarter samples takes, in bits."""
+    size = difference.abs().to(torch.float32)
+    bits = (2 * torch.log2(1 + size)).sum(0) + 2
+    return torch.where((difference == 0).all(0), 0.3, bits)
+
+
+def search(current: Plane, reference: Plane, *, weight: float, reach: int,
+           hints: list[Tensor]) -> Found:
+    """Find the vectors of all blocks.
+
+    Args:
+        current: the picture to predict.
+        reference: the decoded picture to predict it from.
+        weight: absolute difference that one bit outweighs.
+        reach: how far to look, in samples.
+        hints: int64 [2, H/16, W/16], vectors to try too; the first predicts what costs nothing.
+    """
+    coarse, _ = _coarse(current, reference, weight, reach)
+    zero = torch.zeros_like(coarse)
+    base = hints[0] if hints else zero
+    candidates = [_whole(h) for h in [*hints, zero, coarse * PRECISION,
+                                      _median(coarse) * PRECISION]]
+    best = _choose(current, reference, candidates, weight, base)
+    best = _choose(current, reference, [best, *_neighbours(best)], weight, base)
+    predicted = _median(best * PRECISION)
+    return _refine(current, reference, best, weight, torch.stack([base, predicted, zero]))
+
+
+@torch.inference_mode()
+def coarse_cost(current: Plane, reference: Plane, reach: int = 32) -> tuple[float, float]:
+    """How well quarter-size pictures predict: mean absolute difference in grey levels.
+
+    Returns:
+        (from the reference, each block moved; from each block's own mean).
+    """
+    small = current.small
+    side = BLOCK // _SHRINK
+    means = F.avg_pool2d(small[None, None], side).repeat_interleave(side, 2)
+    flat = (means.repeat_interleave(side, 3)[0, 0] - small).abs().mean()
+    return float(_coarse(current, reference, 0.0, reach)[1].mean()), float(flat)
+
+
+def _coarse(current: Plane, reference: Plane, weight: float, reach: int
+            ) -> tuple[Tensor, Tensor]:
+    """Whole vectors [2, H/16, W/16] from the quarter-size pictures; difference per sample."""
+    small, radius = current.small, -(-reach // _SHRINK)
+    height, width = small.shape
+    padded = F.pad(reference.small[None, None], (radius,) * 4, mode="replicate")[0, 0]
+    side = BLOCK // _SHRINK
+    shifts = torch.arange(-radius, radius + 1)
+    best = torch.full((height // side, width // side), torch.inf)
+    found = torch.zeros(2, *best.shape, dtype=torch.int64)
+    for down in shifts.tolist():
+        rows = padded[radius + down:radius + down + height].unfold(1, width, 1)
+        difference = (rows - small[:, None]).abs_().transpose(0, 1)
+        # A window of two blocks a side: small blocks alone find false matches.
+        total = F.avg_pool2d(difference[:, None], 2 * side, side, side // 2)[:, 0]
+        total = total * BLOCK**2
+        total += weight * 2 * torch.log2(1.0 + abs(down) + shifts.abs())[:, None, None]
+        low, at = total.min(0)
+        better = low < best
+        best = torch.where(better, low, best)
+        found[0][better] = down
+        found[1][better] = shifts[at[better]]
+    return found * _SHRINK, best / BLOCK**2
+
+
+def _whole(vectors: Tensor) -> Tensor:
+    """Quarter samples -> whole samples, rounded."""
+    return torch.div(vectors + PRECISION // 2, PRECISION, rounding_mode="floor")
+
+
+def _median(field: Tensor) -> Tensor:
+    """Each component's median over 3x3 blocks."""
+    padded = F.pad(field[None].float(), (1, 1, 1, 1), mode="replicate")[0]
+    near = padded.unfold(1, 3, 1).unfold(2, 3, 1).flatten(-2)
+    return near.median(-1).values.to(torch.int64)
+
+
+def _neighbours(field: Tensor) -> list[Tensor]:
+    """The field moved by one block to each side."""
+    padded = F.pad(field[None].float(), (1, 1, 1, 1), mode="replicate")[0].to(torch.int64)
+    h, w = field.shape[1:]
+    return [padded[:, y:y + h, x:x + w] for y, x in ((0, 1), (2, 1), (1, 0), (1, 2))]
+
+
+def _blocks(plane: Tensor) -> Tensor:
+    """[H, W] -> [H/16, W/16, 16, 16]."""
+    return plane.unfold(0, BLOCK, BLOCK).unfold(1, BLOCK, BLOCK)
+
+
+def _at(reference: Plane, vectors: Tensor, margin: int) -> Tensor:
+    """Windows of the reference around the blocks moved by whole `vectors`."""
+    h, w = vectors.shape[1:]
+    rows = torch.arange(h)[:, None] * BLOCK + vectors[0] - margin
+    columns = torch.arange(w) * BLOCK + vectors[1] - margin
+    n = BLOCK + 2 * margin
+    return windows(reference.luma[None], rows[None], columns[None], n)[0]
+
+
+def _choose(current: Plane, reference: Plane, candidates: list[Tensor], weight: float,
+            base: Tensor) -> Tensor:
+    blocks = _blocks(current.luma)
+    costs = torch.stack([
+        (_at(reference, c, 0) - blocks).abs().sum((-1, -2))
+        + weight * vector_bits(c * PRECISION - base) for c in candidates])
+    at = costs.argmin(0)
+    return torch.stack(candidates).gather(0, at[None, None].expand(1, 2, -1, -1))[0]
+
+
+def _refine(current: Plane, reference: Plane, start: Tensor, weight: float, predictions: Tensor
+            ) -> Found:
+    """Whole samples around `start`, then halves, then quarters."""
+    h, w = start.shape[1:]
+    blocks = _blocks(current.luma).reshape(h * w, BLOCK, BLOCK)
+    predicted = predictions.flatten(2)  # [n, 2, blocks]
+    field = start.flatten(1)
+    margin = _WHOLE + 5
+    window = _at(reference, start, margin).reshape(h * w, BLOCK + 2 * margin, -1)
+    offsets = _square(_WHOLE)
+    sums = torch.stack([
+        _parts(window[:, margin + y:margin + y + BLOCK, margin + x:margin + x + BLOCK] - blocks)
+        for y, x in offsets.tolist()])
+    part_cost, part_at = sums.min(0)
+    part_vectors = (field.T[:, None] + offsets[part_at]) * PRECISION
+    moves = field[:, None] * PRECISION + offsets.T[:, :, None] * PRECISION
+    cost, at = (sums.sum(-1) + weight * _least_bits(moves, predicted)).min(0)
+    difference = sums.sum(-1).gather(0, at[None])[0]
+    centre = offsets[at]
+    # Sub-sample steps share one window around the best whole vector.
+    n = torch.arange(BLOCK + 2 * 4)
+    rows = (centre[:, :1] + margin - 4 + n)[:, :, None]
+    columns = (centre[:, 1:] + margin - 4 + n)[:, None]
+    near = window[torch.arange(h * w)[:, None, None], rows, columns]
+    vectors = (field + centre.T) * PRECISION
+    sub = torch.zeros(h * w, 2, dtype=torch.int64)
+    for stride in (2, 1):
+        steps = _square(1) * stride
+        sub_offsets = sub[:, None] + steps  # [blocks, 9, 2]
+        sums = _sub_sums(near, blocks, sub, stride)
+        moves = vectors[:, :, None] + sub_offsets.permute(2, 0, 1)
+        total = sums.sum(-1) + weight * _least_bits(moves, predicted[..., None])
+        low, at = total.min(1)
+        better = low < cost
+        cost = torch.where(better, low, cost)
+        own = sums.sum(-1).gather(1, at[:, None])[:, 0]
+        difference = torch.where(better, own, difference)
+        low_part, at_part = sums.min(1)
+        improves = low_part < part_cost
+        part_cost = torch.where(improves, low_part, part_cost)
+        picked = vectors.T[:, None] + sub_offsets.gather(1, at_part[..., None].expand(-1, -1, 2))
+        part_vectors = torch.where(improves[..., None], picked, part_vectors)
+        sub = torch.where(better[:, None], sub_offsets[torch.arange(h * w), at], sub)
+    vectors = vectors + sub.T
+    return Found(vectors.view(2, h, w), cost.view(h, w), difference.view(h, w),
+                 _spread(part_vectors.permute(2, 0, 1), h, w), _spread(part_cost[None], h, w)[0])
+
+
+def _square(radius: int) -> Tensor:
+    side = torch.arange(-radius, radius + 1)
+    return torch.cartesian_prod(side, side)
+
+
+def _parts(difference: Tensor) -> Tensor:
+    """[N, 16, 16] -> absolute sums of the four parts [N, 4]."""
+    half = BLOCK // 2
+    return difference.abs().view(-1, 2, half, 2, half).sum((2, 4)).view(-1, 4)
+
+
+def _spread(parts: Tensor, h: int, w: int) -> Tensor:
+    """[C, blocks, 4] -> [C, 2h, 2w]."""
+    return parts.reshape(-1, h, w, 2, 2).transpose(2, 3).reshape(-1, 2 * h, 2 * w)
+
+
+def _least_bits(moves: Tensor, predictions: Tensor) -> Tensor:
+    """Bits of vectors [2, ...] by the best of the predictions [n, 2, ...]."""
+    return torch.stack([vector_bits(moves - p[:, None] if moves.dim() > p.dim() else moves - p)
+                        for p in predictions]).min(0).values
+
+
+def _sub_sums(near: Tensor, blocks: Tensor, sub: Tensor, stride: int) -> Tensor:
+    """Absolute sums of the parts [N, 9, 4] at the 3x3 offsets sub + {-stride, 0, stride}."""
+    taps = _sub_table().to(near)  # [4 + 2 * 4 phases.., 16, 24]
+    steps = torch.arange(-1, 2) * stride
+    down = taps[sub[:, :1] + steps + 4].flatten(1, 2)  # [N, 48, 24]
+    right = taps[sub[:, 1:] + steps + 4].flatten(1, 2)
+    moved = torch.bmm(torch.bmm(down, near), right.transpose(1, 2))
+    half = BLOCK // 2
+    difference = moved.view(-1, 3, BLOCK, 3, BLOCK) - blocks[:, None, :, None]
+    sums = difference.abs_().view(-1, 3, 2, half, 3, 2, half).sum((3, 6))
+    return sums.permute(0, 1, 3, 2, 4).reshape(-1, 9, 4)
+
+
+def _sub_table() -> Tensor:
+    """Matrices [9, 16, 24] that move a block by -4 .. 4 quarter samples, 4 samples around it."""
+    phases = filters(False, BLOCK)  # [4, 16, 23], begins 3 samples before
+    table = torch.zeros(9, BLOCK, BLOCK + 8)
+    for quarter in range(-4, 5):
+        whole, phase = divmod(quarter, PRECISION)
+        begin = 1 + whole
+        inside = phases[phase][:, max(0, -begin):BLOCK + 8 - begin]
+        table[quarter + 4, :, max(0, begin):max(0, begin) + inside.shape[1]] = inside
+    return table
+
+
+
+def split(found: Found, weight: float) -> Tensor:
+    """Vectors of all 8x8 blocks int64 [2, H/8, W/8]: a block's own four where they pay."""
+    whole = found.vectors.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    parts = found.part_cost + weight * vector_bits(found.part_vectors - whole)
+    h, w = found.cost.shape
+    cost = parts.view(h, 2, w, 2).sum((1, 3)) + weight * _SPLIT_BITS
+    pays = (cost < found.difference).repeat_interleave(2, 0).repeat_interleave(2, 1)
+    return torch.where(pays, found.part_vectors, whole)

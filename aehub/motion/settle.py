@@ -1,0 +1,124 @@
+"""The search's vectors, weighed again by what writing them costs.
+
+The search does not know how vectors are predicted when they are written. Here every block in turn
+of the pyramid's stages is offered the vectors that cost next to nothing: the one predicted from its
+neighbours, its base, and none. All blocks of a stage decide together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aehub.motion.field import LIMIT, Motion, middle, quarters, whole
+from aehub.motion.pyramid import stages
+from aehub.motion.search import BLOCK, Plane
+from aehub.motion.vectors import Base, middle_vectors, predict_deltas
+from aehub.motion.warp import PRECISION, filters, windows
+
+# Bits, about: as predicted, as the base, zero; and what another vector takes beside its size.
+_PREDICTED, _BASE, _ZERO, _OTHER = 0.5, 2.0, 3.0, 3.0
+
+
+def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: Sequence[Base],
+           weight: float) -> Motion:
+    """Give up vectors that are not worth their bits.
+
+    Args:
+        current: the picture.
+        references: decoded pictures.
+        motion: what the search found.
+        bases: what vectors are expected to be, as for `MotionCoder.write`.
+        weight: absolute difference that one bit outweighs.
+    """
+    vectors = motion.vectors.copy()
+    blocks = _blocks(current.luma)
+    moved = [_moved(r, v) for r, v in zip(references, motion.parents, strict=True)]
+    for r, reference in enumerate(references):
+        base = bases[r]
+        if callable(base):
+            base = base(middle_vectors(vectors[0]))
+        live = motion.uses[r] & ~motion.split[r]
+        alone = motion.modes == 1 << r
+        other = None if len(references) == 1 else moved[1 - r]
+        field = _Field(reference, blocks, other, torch.from_numpy(alone.ravel()), weight)
+        settled = field.settle(middle(quarters(vectors[r])), np.clip(base, -LIMIT, LIMIT), live)
+        four = quarters(vectors[r])
+        vectors[r] = whole(np.where(live[..., None], settled[..., None], four).astype(np.int16))
+        moved[r] = _moved(reference, middle_vectors(vectors[r]))
+    return Motion(vectors, motion.modes, motion.coded)
+
+
+class _Field:
+    """Decides the vectors to one reference."""
+
+    def __init__(self, reference: Plane, blocks: Tensor, other: Tensor | None, alone: Tensor,
+                 weight: float) -> None:
+        self.reference, self.blocks, self.weight = reference, blocks, weight
+        self.other, self.alone = other, alone
+
+    def settle(self, vectors: np.ndarray, base: np.ndarray, live: np.ndarray) -> np.ndarray:
+        """Vectors [2, n, m] -> vectors; only those of `live` blocks are chosen."""
+        rows, columns = live.shape
+        base = base.astype(np.int32)
+        deltas = (vectors - base).reshape(2, -1)
+        flat, chosen = base.reshape(2, -1), live.ravel()
+        for stage in stages(rows, columns):
+            predicted, _ = predict_deltas(deltas, stage)
+            inside = chosen[stage.cells]
+            cells = stage.cells[inside]
+            if len(cells):
+                deltas[:, cells] = self._choose(cells, deltas[:, cells], predicted[:, inside],
+                                                flat[:, cells], columns)
+        return (deltas + flat).reshape(2, rows, columns)
+
+    def _choose(self, cells: np.ndarray, own: np.ndarray, predicted: np.ndarray, base: np.ndarray,
+                columns: int) -> np.ndarray:
+        difference = np.abs(own - predicted)
+        bits = np.where((difference == 0).all(0), _PREDICTED,
+                        _OTHER + 2 * np.log2(1 + difference).sum(0))
+        offers = np.stack([own, predicted, np.zeros_like(own), -base])
+        price: list[np.ndarray | float] = [bits, _PREDICTED, _BASE, _ZERO]
+        costs = np.stack([
+            self._difference(cells, offer + base, columns) + self.weight * at
+            for offer, at in zip(offers, price, strict=True)])
+        return np.take_along_axis(offers, costs.argmin(0)[None, None], 0)[0]
+
+    def _difference(self, cells: np.ndarray, vectors: np.ndarray, columns: int) -> np.ndarray:
+        """Absolute difference of some blocks, predicted with these vectors."""
+        places = torch.from_numpy(cells)
+        found = _pick(self.reference, places // columns, places % columns,
+                      torch.from_numpy(np.clip(vectors, -LIMIT, LIMIT)))
+        if self.other is not None:
+            mean = (found + self.other[places]) / 2
+            found = torch.where(self.alone[places][:, None, None], found, mean)
+        total: np.ndarray = (found - self.blocks[places]).abs().sum((1, 2)).numpy()
+        return total
+
+
+def _blocks(plane: Tensor) -> Tensor:
+    """[H, W] -> [blocks, 16, 16]."""
+    return plane.unfold(0, BLOCK, BLOCK).unfold(1, BLOCK, BLOCK).flatten(0, 1)
+
+
+def _moved(reference: Plane, field: np.ndarray) -> Tensor:
+    """Prediction of all blocks by vectors [2, n, m]: [blocks, 16, 16]."""
+    rows, columns = field.shape[1:]
+    place = torch.arange(rows * columns)
+    return _pick(reference, place // columns, place % columns,
+                 torch.from_numpy(field.astype(np.int64).reshape(2, -1)))
+
+
+def _pick(reference: Plane, rows: Tensor, columns: Tensor, vectors: Tensor) -> Tensor:
+    """Blocks at these places moved by vectors [2, k] in quarter samples: [k, 16, 16]."""
+    table = filters(False, BLOCK).to(reference.luma)
+    n = table.shape[2]
+    before = (n - BLOCK) // 2
+    step = torch.div(vectors, PRECISION, rounding_mode="floor").long()
+    phase = vectors.long() - step * PRECISION
+    found = windows(reference.luma[None], (rows * BLOCK + step[0] - before)[None, None],
+                    (columns * BLOCK + step[1] - before)[None, None], n)[0, 0]
+    return torch.bmm(torch.bmm(table[phase[0]], found), table[phase[1]].transpose(1, 2))

@@ -1,0 +1,241 @@
+"""The motion of predicted frames to bits and back; turned motion takes the same bits.
+
+    modes | per reference: form, vectors of 16x16 blocks, splits, vectors of 8x8 blocks | cells
+
+Everything goes in the stages of `aehub.motion.pyramid`, from adaptive tables that one group shares;
+the components of a vector share theirs, and every context is a symmetric function of neighbours.
+
+Source: the median of neighbours as prediction is that of H.264 8.4.1.3; the order is our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from aehub.errors import DamagedError
+from aehub.motion.field import FIRST, LIMIT, Motion, check, middle, quarters, whole
+from aehub.motion.ports import Port, ReadPort, TallyPort, WritePort
+from aehub.motion.pyramid import Stage, stages
+from aehub.motion.symbols import (
+    ONE,
+    SPREADS,
+    UNKNOWN,
+    pass_labels,
+    pass_residuals,
+    spread_class,
+    start_tables,
+)
+
+Base = np.ndarray | Callable[[np.ndarray], np.ndarray]
+"""int16 [2, h / 2, w / 2], or what makes it from the decoded first field of that shape."""
+
+# Forms of a field: vectors follow, or it is the base; the base is the given one, or zero.
+_VARIED, _ZERO = 1, 2
+
+
+class MotionCoder:
+    """The adaptive state of one group: one for all its frames, in coding order, on each side."""
+
+    def __init__(self) -> None:
+        self.tables = start_tables()
+
+    def write(self, coder: Any, motion: Motion, bases: Sequence[Base]) -> Motion:
+        """Write the motion of a frame to a `RangeEncoder`.
+
+        Args:
+            coder: constriction's encoder, such as `aehub.entropy.Encoder.coder`.
+            motion: of the frame.
+            bases: for each reference what its vectors are expected to be.
+
+        Returns:
+            The motion as the decoder sees it: a vector of a reference that its block does not use
+            costs nothing and is replaced by its prediction.
+
+        Raises:
+            ValueError: a vector or mode that the stream cannot hold.
+        """
+        check(motion)
+        return _code(WritePort(coder, self.tables), motion.vectors.shape, motion, bases)
+
+    def read(
+        self, coder: Any, shape: tuple[int, int], n_references: int, bases: Sequence[Base]
+    ) -> Motion:
+        """Read from a `RangeDecoder` the motion of a frame of `shape` (h, w) 8x8 blocks.
+
+        Raises:
+            DamagedError: the stream does not hold motion.
+        """
+        port = ReadPort(coder, self.tables)
+        try:
+            return _code(port, (n_references, 2, *shape), None, bases)
+        except AssertionError as error:
+            raise DamagedError(
+                "a frame's motion does not decode: its bytes are damaged; verify the file."
+            ) from error
+
+    def bits(self, motion: Motion, bases: Sequence[Base]) -> float:
+        """What `write` would cost now, in bits; the state stays as it is."""
+        check(motion)
+        port = TallyPort(self.tables)
+        _code(port, motion.vectors.shape, motion, bases)
+        return port.bits
+
+
+def _code(
+    port: Port, shape: tuple[int, ...], motion: Motion | None, bases: Sequence[Base]
+) -> Motion:
+    """Pass one frame's motion through a port; `motion` is None where it is read."""
+    references, _, h, w = shape
+    blocks, cells = (h // 2, w // 2), (h // 4, w // 4)
+    wanted = None if motion is None else motion.modes.ravel().astype(np.int32) - 1
+    modes: np.ndarray
+    if references == 1:
+        modes = np.full(blocks, FIRST, np.uint8)
+    else:
+        modes = (pass_labels(port, "modes", blocks, wanted) + 1).astype(np.uint8).reshape(blocks)
+    vectors = np.empty(shape, np.int16)
+    for r in range(references):
+        given = bases[r]
+        base = given(middle_vectors(vectors[0])) if callable(given) else given
+        kind = r + (references == 2)
+        used = (modes >> r & 1).astype(bool)
+        vectors[r] = _field(
+            port, kind, None if motion is None else motion.vectors[r], used, base
+        )
+    wanted = None if motion is None else motion.coded.ravel().astype(np.int32)
+    coded = pass_labels(port, "cells", cells, wanted, references - 1).reshape(cells)
+    return Motion(vectors, modes, coded.astype(bool))
+
+
+def middle_vectors(field: np.ndarray) -> np.ndarray:
+    """int16 [2, h, w] -> int16 [2, h / 2, w / 2]: the median of the four of each 16x16 block."""
+    return middle(quarters(field)).astype(np.int16)
+
+
+def _field(
+    port: Port, kind: int, wanted: np.ndarray | None, used: np.ndarray, base: np.ndarray
+) -> np.ndarray:
+    """Pass the vectors [2, h, w] of one reference; blocks that do not use it get a prediction."""
+    base = np.clip(base.astype(np.int32), -LIMIT, LIMIT)
+    form = None if wanted is None else _cheapest(port, kind, wanted, used, base)
+    return _in_form(port, kind, wanted, used, base, form)
+
+
+def _cheapest(
+    port: Port, kind: int, wanted: np.ndarray, used: np.ndarray, base: np.ndarray
+) -> int:
+    """The form that costs the fewest bits."""
+    four = quarters(wanted)
+    usual = [0, _ZERO] if base.any() else [0]
+    flat = [form for form in usual if _is_flat(four, used, 0 * base if form else base)]
+    forms = flat or [form | _VARIED for form in usual]
+    if len(forms) == 1:
+        return forms[0]
+
+    def cost(form: int) -> float:
+        tally = TallyPort(port.tables)
+        _in_form(tally, kind, wanted, used, base, form)
+        return tally.bits
+
+    return min(forms, key=cost)
+
+
+def _is_flat(four: np.ndarray, used: np.ndarray, base: np.ndarray) -> bool:
+    """Whether every block in use has the base's vector."""
+    return bool(((four == base[..., None]) | ~used[..., None]).all())
+
+
+def _in_form(
+    port: Port, kind: int, wanted: np.ndarray | None, used: np.ndarray, base: np.ndarray,
+    form: int | None,
+) -> np.ndarray:  # fmt: skip
+    symbol = None if form is None else np.array([form], np.int32)
+    form = int(port.symbols("form", symbol, ONE + kind)[0])
+    base, other = (np.zeros_like(base), base) if form & _ZERO else (base, np.zeros_like(base))
+    if not form & _VARIED:
+        return whole(np.broadcast_to(base[..., None], (*base.shape, 4)))
+    flat, live = base.reshape(2, -1), used.ravel()
+    four = None if wanted is None else quarters(wanted).astype(np.int32).reshape(2, -1, 4)
+    target = None if four is None else middle(four) - flat
+    deltas, contexts = _parents(port, kind, target, used, other - base)
+    parents = deltas + flat
+    parents[:, ~live] = np.clip(parents[:, ~live], -LIMIT, LIMIT)
+    vectors = np.repeat(parents[..., None], 4, axis=-1)
+    _splits(port, kind, four, vectors, np.flatnonzero(live), contexts)
+    if np.abs(vectors).max() > LIMIT:
+        raise DamagedError(
+            f"a frame's motion is damaged: a vector is longer than {LIMIT}; verify the file."
+        )
+    return whole(vectors.reshape(2, *used.shape, 4))
+
+
+def _parents(
+    port: Port, kind: int, wanted: np.ndarray | None, used: np.ndarray, other: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pass deltas [2, n] of 16x16 blocks to their base.
+
+    Args:
+        port: where they go to or come from.
+        kind: of the field.
+        wanted: the deltas, int32 [2, n], or None.
+        used: bool [h / 2, w / 2], which blocks have one.
+        other: int32 [2, h / 2, w / 2], the delta of a vector that is as the other base says.
+
+    Returns:
+        The deltas, those of blocks not used predicted, and the context of each split flag.
+    """
+    deltas = np.zeros((2, used.size), np.int32)
+    contexts = np.zeros(used.size, np.uint8)
+    chosen, other = used.ravel(), other.reshape(2, -1)
+    for stage in stages(*used.shape):
+        predicted, spreads = predict_deltas(deltas, stage)
+        deltas[:, stage.cells] = predicted
+        live = np.flatnonzero(chosen[stage.cells])
+        if not len(live):
+            continue
+        cells, predicted, spreads = stage.cells[live], predicted[:, live], spreads[:, live]
+        spreads += np.uint8(kind * SPREADS)
+        spread = spreads.max(axis=0)
+        residual = pass_residuals(
+            port, "parent", None if wanted is None else wanted[:, cells] - predicted,
+            2 * spread + predicted.any(axis=0), spreads, (-predicted, other[:, cells] - predicted),
+        )  # fmt: skip
+        deltas[:, cells] = predicted + residual
+        contexts[cells] = 2 * spread + residual.any(axis=0)
+    return deltas, contexts
+
+
+def predict_deltas(deltas: np.ndarray, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+    """Median of the known neighbours, halves cut at zero, and their spread's class: [2, k] each."""
+    count = stage.count
+    if not count[0]:
+        unknown = np.full((2, len(count)), UNKNOWN, np.uint8)
+        return np.zeros(unknown.shape, np.int32), unknown
+    around = deltas[:, stage.filled]
+    low, high = around.min(axis=1), around.max(axis=1)
+    total = around.sum(axis=1, dtype=np.int32) - (4 - count) * around[:, 0]
+    total -= (low + high) * (count > 2)
+    even = count % 2 == 0
+    return (total + ((total < 0) & even)) >> even, spread_class(high - low)
+
+
+def _splits(
+    port: Port, kind: int, wanted: np.ndarray | None, vectors: np.ndarray, live: np.ndarray,
+    contexts: np.ndarray,
+) -> None:  # fmt: skip
+    """Pass which of the blocks `live` are split, and put their four vectors into [2, n, 4]."""
+    flags = None
+    if wanted is not None:
+        four = wanted[:, live]
+        flags = (four != four[..., :1]).any(axis=(0, 2)).astype(np.int32)
+    split = live[port.symbols("split", flags, contexts[live]) > 0]
+    if not len(split):
+        return
+    parents = vectors[:, split].reshape(2, -1)
+    part = None if wanted is None else wanted[:, split].reshape(2, -1) - parents
+    row = np.full(parents.shape, kind, np.uint8)
+    residual = pass_residuals(port, "child", part, row[0], row, ())
+    vectors[:, split] = (parents + residual).reshape(2, -1, 4)

@@ -1,0 +1,97 @@
+"""Motion of training clips, searched once: decoded frames are moved by vectors of the originals.
+
+Fields are kept from frame t to t - s (t a multiple of s) and from t to t + s (t an odd multiple), s
+in 1, 2, 4, 8: what pyramids of span 1 to 8 refer to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from aehub.motion.search import Plane, search, split
+from aehub.training.data import FrameStore, StoredClip
+
+SPANS = (1, 2, 4, 8)
+_WEIGHT = 5.0
+_GRID = 32
+
+
+def pairs(n_frames: int) -> Iterator[tuple[int, int]]:
+    """(frame, reference) of all fields kept for a clip."""
+    for span in SPANS:
+        for frame in range(0, n_frames, span):
+            if frame >= span:
+                yield frame, frame - span
+            if frame // span % 2 and frame + span < n_frames and span < SPANS[-1]:
+                yield frame, frame + span
+
+
+class MotionStore:
+    """Fields on disk: int16 [2, h, w] per pair, quarter samples per 8x8 block."""
+
+    def __init__(self, folder: Path) -> None:
+        index = json.loads((folder / "motion.json").read_text())
+        self._offsets: dict[str, int] = index["offsets"]
+        self._raw = np.memmap(folder / "motion.raw", np.int16, "r")
+
+    def __contains__(self, clip: StoredClip) -> bool:
+        return clip.name in self._offsets
+
+    @classmethod
+    def build(cls, store: FrameStore, folder: Path,
+              progress: Callable[[int, int], None] | None = None) -> MotionStore:
+        """Search all clips of two frames and more in `store`, unless that was done before."""
+        index = folder / "motion.json"
+        clips = [c for c in store.clips if c.n_frames > 1]
+        if not index.exists():
+            offsets: dict[str, int] = {}
+            with open(folder / "motion.raw", "wb") as raw:
+                for done, clip in enumerate(clips):
+                    offsets[clip.name] = raw.tell() // 2
+                    for field in _fields(store, clip):
+                        raw.write(field.tobytes())
+                    if progress:
+                        progress(done + 1, len(clips))
+            temporary = index.with_suffix(".tmp")
+            temporary.write_text(json.dumps({"offsets": offsets}))
+            os.replace(temporary, index)
+        return cls(folder)
+
+    @classmethod
+    def wait(cls, folder: Path) -> MotionStore:
+        """The fields once another process has searched them."""
+        while not (folder / "motion.json").exists():
+            time.sleep(0.2)
+        return cls(folder)
+
+    def field(self, clip: StoredClip, frame: int, reference: int) -> np.ndarray:
+        """The field of a pair."""
+        h, w = _grid(clip)
+        number = list(pairs(clip.n_frames)).index((frame, reference))
+        begin = self._offsets[clip.name] + number * 2 * h * w
+        return np.asarray(self._raw[begin:begin + 2 * h * w]).reshape(2, h, w)
+
+
+def _grid(clip: StoredClip) -> tuple[int, int]:
+    return -(-clip.height // _GRID) * 4, -(-clip.width // _GRID) * 4
+
+
+@torch.inference_mode()
+def _fields(store: FrameStore, clip: StoredClip) -> Iterator[np.ndarray]:
+    h, w = _grid(clip)
+    planes = []
+    for frame in range(clip.n_frames):
+        luma = store.planes(clip, frame).y
+        pad = ((0, 8 * h - luma.shape[0]), (0, 8 * w - luma.shape[1]))
+        planes.append(Plane(torch.from_numpy(np.pad(luma, pad, "edge")).float()))
+    for frame, reference in pairs(clip.n_frames):
+        reach = min(48, 8 + 6 * abs(frame - reference))
+        found = search(planes[frame], planes[reference], weight=_WEIGHT, reach=reach, hints=[])
+        yield split(found, _WEIGHT).numpy().astype(np.int16)

@@ -1,0 +1,217 @@
+"""How the coder of predicted frames is trained, onto a `d4-codec` whose still half is finished.
+
+Sequences of five frames are coded one from another as a file codes them (`training.sequences`):
+gradients run through the references. The cost of a frame is that of `recipes.d4_codec`; to it comes
+a penalty where the loop would amplify a disturbance of its reference.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from aehub.codec.structure import kind_of, quality_of
+from aehub.models import store
+from aehub.models.d4_codec import Coder, Condition, D4Codec, PlaneBatch, pixels_of
+from aehub.models.d4_start import set_predicted_start
+from aehub.models.probe import make_probe
+from aehub.models.tied import expanded_once
+from aehub.motion.context import context_of, seen
+from aehub.motion.warp import predict
+from aehub.training.data import FrameStore
+from aehub.training.motion import MotionStore
+from aehub.training.recipes.d4_codec import Rated, costs, rate_and_planes
+from aehub.training.recipes.d4_codec import qualities as all_qualities
+from aehub.training.sequences import CHAINS, Link, Sequences
+from aehub.training.tables import fit_predicted
+
+NAME = "d4-inter"
+LEARNING_RATE = 1e-3
+# Of the encoder's rounding of predicted frames, in steps^2 per bit: chosen on training clips.
+ENCODER_LAMBDA = 0.05
+_TABLE_CLIPS, _TABLE_FRAMES, _TABLE_SEED = 30, 17, 123
+_DISTURBANCE = 0.02
+_GAIN_WEIGHT = 0.1
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `--set` may change.
+
+    Attributes:
+        base: folder of the model whose still half is kept.
+        fields: width in regular fields of 8 channels.
+        analysis_blocks: residual blocks of the analysis.
+        synthesis_blocks: residual blocks of the synthesis.
+        size: side of a training crop in luma samples, a multiple of 32.
+        batch: sequences per step.
+        fit_steps: steps that fit the base index of each channel, and nothing else: step 0.
+        report_seconds: between reports and checkpoints.
+    """
+
+    base: str = "weights/d4-codec"
+    fields: int = 16
+    analysis_blocks: int = 1
+    synthesis_blocks: int = 3
+    size: int = 128
+    batch: int = 4
+    fit_steps: int = 100
+    report_seconds: float = 120.0
+
+
+def build(options: Options) -> D4Codec:
+    """The still half of `options.base` and an untrained inter half at its classical start."""
+    base = store.load(Path(options.base)).network
+    arguments = {n: v for n, v in base.config.items() if not n.startswith("inter_")}
+    model = D4Codec(**arguments, inter_fields=options.fields,
+                    inter_analysis_blocks=options.analysis_blocks,
+                    inter_synthesis_blocks=options.synthesis_blocks)
+    still = {n: p for n, p in base.state_dict().items() if not n.startswith("inter.")}
+    model.load_state_dict(still, strict=False)
+    inter_of(model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("inter."))
+    set_predicted_start(inter_of(model))
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def inter_of(model: D4Codec) -> Coder:
+    """The half that this recipe trains."""
+    assert model.inter is not None
+    return model.inter
+
+
+def open_material(data: Path, cache: Path, options: Options, leader: bool) -> Sequences:
+    """Sequences of the clips below `data`, decoded and searched once into `cache`."""
+    frames = FrameStore.build(data, cache) if leader else FrameStore.wait(cache)
+    motion = MotionStore.build(frames, cache) if leader else MotionStore.wait(cache)
+    return Sequences(frames, motion, size=options.size, batch=options.batch)
+
+
+def export(model: D4Codec, material: Sequences, folder: Path, options: Options) -> None:
+    """Write the model folder: the tables of the base, and tables counted on predicted frames."""
+    base = store.load(Path(options.base))
+    model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+    encoder = base.config.get("encoder", {}) | {"inter_lambda": ENCODER_LAMBDA}
+    stored = store.StoredModel(base.name, model, base.tables, {"encoder": encoder})
+    clips = material.clips(_TABLE_CLIPS, _TABLE_FRAMES, _TABLE_SEED)
+    levels = all_qualities(_TABLE_CLIPS, torch.Generator().manual_seed(0)).tolist()
+    tables = fit_predicted(stored, zip(clips, levels, strict=False))
+    store.save(folder, base.name, model, base.tables, encoder=encoder, probe=make_probe(model),
+               inter_tables=tables)
+
+
+def fitted(model: D4Codec) -> Iterator[torch.nn.Parameter]:
+    """What is fitted to data before step 0: the scales' base indices, nothing else."""
+    scales = inter_of(model).scales
+    yield scales.hyper_bias.values
+    for number in range(len(inter_of(model).ranges)):
+        yield scales.stage(number).last_bias.values
+
+
+def groups(model: D4Codec) -> dict[float, list[torch.nn.Parameter]]:
+    """Parameters by factor on the learning rate: base indices count in tens, weights in tenths."""
+    parts: dict[float, list[torch.nn.Parameter]] = {1.0: [], 10.0: []}
+    for name, parameter in inter_of(model).named_parameters():
+        is_index = name.startswith("scales.") and name.endswith(".values")
+        parts[10.0 if is_index else 1.0].append(parameter)
+    return parts
+
+
+@dataclass
+class _Decoded:
+    planes: PlaneBatch
+    state: Tensor
+
+
+def values(model: D4Codec, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    """The `loss` to minimise; `cost` (loss with true bits), `bpp` and `psnr` to watch.
+
+    Args:
+        model: the network.
+        batch: as `Sequences` makes them.
+        generator: of the random qualities.
+    """
+    *planes, vectors, span = batch
+    links = CHAINS[int(span)]
+    frames = [PlaneBatch(*(p[:, t, None] / 255 - 0.5 for p in planes)) for t in range(len(links))]
+    quality = all_qualities(len(vectors), generator).to(vectors.device)
+    with expanded_once():
+        return _chain_values(model, frames, links, vectors, quality)
+
+
+def _chain_values(model: D4Codec, frames: list[PlaneBatch], links: tuple[Link, ...],
+                  vectors: Tensor, quality: Tensor) -> dict[str, Tensor]:
+    decoded = [_still(model, frames[0], quality)]
+    losses, watched, gain = [], [], None
+    for number, link in enumerate(links[1:], 1):
+        level = quality_of(quality, link.level)
+        given = _condition(decoded, links, number, frames[number], vectors[:, number])
+        rated = rate_and_planes(inter_of(model), frames[number], level, given)
+        typical = 0.28 * torch.exp2(2.5 * level / 100)
+        learn, *rest = costs(rated, frames[number], level, typical)
+        losses.append(learn.mean())
+        watched.append(torch.stack(rest).detach())
+        if number == 1:
+            gain = _loop_gain(inter_of(model), rated, level, given)
+        decoded.append(_Decoded(PlaneBatch(*(p.float().clamp(-0.5, 0.5) for p in rated.planes)),
+                                seen(rated.codes, given.context)))
+    assert gain is not None
+    cost, error, bpp = torch.stack(watched).unbind(1)
+    loss = torch.stack(losses).mean() + _GAIN_WEIGHT * torch.relu(gain - 1)
+    return {"loss": loss, "cost": cost.mean(), "bpp": bpp.mean(), "gain": gain.detach(),
+            "psnr": (10 * torch.log10(255**2 / error)).mean()}
+
+
+@torch.no_grad()
+def _still(model: D4Codec, frame: PlaneBatch, quality: Tensor) -> _Decoded:
+    rated = rate_and_planes(model, frame, quality)
+    return _Decoded(PlaneBatch(*(p.float().clamp(-0.5, 0.5) for p in rated.planes)),
+                    seen(rated.codes, None))
+
+
+def _condition(decoded: list[_Decoded], links: tuple[Link, ...], number: int, frame: PlaneBatch,
+               vectors: Tensor) -> Condition:
+    link = links[number]
+    used = [decoded[r] for r in link.references]
+    vectors = vectors[:, :len(used)]
+    # A product in bfloat16 would round the prediction.
+    with torch.autocast(vectors.device.type, enabled=False):
+        modes = _modes([u.planes for u in used], vectors, frame)
+        pixels = pixels_of(predict([u.planes for u in used], vectors, modes))
+    context = context_of([u.state for u in used], vectors, modes)
+    times = [abs(link.time - links[r].time) for r in link.references]
+    return Condition(pixels, context, kind_of(min(times)))
+
+
+@torch.no_grad()
+def _modes(references: list[PlaneBatch], vectors: Tensor, frame: PlaneBatch) -> Tensor:
+    """Which reference each 16x16 block uses: the one with the least absolute difference."""
+    b, _, _, h, w = vectors.shape
+    one = torch.ones(b, h // 2, w // 2, dtype=torch.uint8, device=vectors.device)
+    if len(references) == 1:
+        return one
+    sums = []
+    for mode in (1, 2, 3):
+        luma = predict(references, vectors, one * mode).y
+        sums.append(torch.nn.functional.avg_pool2d((luma - frame.y).abs(), 16)[:, 0])
+    # The mean of both is the usual choice, and cheaper to say.
+    sums[2] = sums[2] * 0.97 - 0.1 / 255
+    return (torch.stack(sums).argmin(0) + 1).to(torch.uint8)
+
+
+def _loop_gain(coder: Coder, rated: Rated, quality: Tensor, given: Condition) -> Tensor:
+    """How much larger a disturbance of the prediction leaves the decoder than it entered."""
+    rough = torch.randn_like(given.pixels)
+    flat = torch.randn_like(given.pixels[:, :1])
+    disturbance = _DISTURBANCE * torch.where(torch.rand_like(flat[:, :, :1, :1]) < 0.5, rough, flat)
+    other = given._replace(pixels=given.pixels + disturbance)
+    latent = rated.codes.detach()
+    difference = (pixels_of(coder.synthesise(latent, quality, other)).float()
+                  - pixels_of(coder.synthesise(latent, quality, given)).float())
+    return difference.square().mean() / disturbance.square().mean()

@@ -1,0 +1,102 @@
+"""Training material for predicted frames: a few frames of a clip in coding order, and their motion.
+
+A *chain* says which frames of a clip a sequence takes and what each is predicted from: the shapes
+that pyramids of span 1 to 8 have. All sequences of a batch share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from aehub.clips.frames import Planes
+from aehub.training.data import FrameStore, StoredClip, is_held_out
+from aehub.training.motion import MotionStore
+
+
+@dataclass(frozen=True)
+class Link:
+    """A predicted frame: when it is shown, which earlier links it refers to, its level."""
+
+    time: int
+    references: tuple[int, ...]
+    level: int
+
+
+def chain(span: int) -> tuple[Link, ...]:
+    """Frames of two anchors' distance `span`, the first one intra (no references)."""
+    first = Link(0, (), 0)
+    if span == 1:
+        return (first, *(Link(t, (t - 1,), 0) for t in range(1, 5)))
+    anchors = (first, Link(span, (0,), 0), Link(2 * span, (1,), 0))
+    middle = Link(3 * span // 2, (1, 2), 1)
+    last = Link(1, (0, 1), 1) if span == 2 else Link(5 * span // 4, (1, 3), 2)
+    return (*anchors, middle, last)
+
+
+CHAINS = {span: chain(span) for span in (1, 2, 4, 8)}
+
+
+class Sequences:
+    """Random sequences of random clips, cut to squares: endless batches for a `DataLoader`.
+
+    Batches are lists: uint8 luma [B, T, S, S], chroma [B, T, S/2, S/2] twice, int16 vectors
+    [B, T, 2, 2, h, w] (zeros where a frame has fewer references), int64 [1] span of the chain.
+
+    Args:
+        store: decoded frames.
+        motion: their fields.
+        size: side of a crop in luma samples, a multiple of 32.
+        batch: sequences per batch.
+    """
+
+    def __init__(self, store: FrameStore, motion: MotionStore, *, size: int, batch: int) -> None:
+        self.store, self.motion, self.size, self.batch = store, motion, size, batch
+        clips = [c for c in store.clips if c in motion and min(c.width, c.height) >= size
+                 and c.n_frames > 4]
+        held_out = {c.source for c in clips if is_held_out(c.source)} or {clips[0].source}
+        self._clips = {out: [c for c in clips if (c.source in held_out) == out]
+                       for out in (False, True)}
+
+    def batches(self, first: int, seed: int, *, held_out: bool = False
+                ) -> Iterator[list[np.ndarray]]:
+        """Batches from number `first` on."""
+        number = first
+        while True:
+            rng = np.random.default_rng((seed, number))
+            span = int(rng.choice((1, 2, 4, 8), p=(0.25, 0.2, 0.25, 0.3)))
+            clips = [c for c in self._clips[held_out] if c.n_frames > 4 * max(span // 2, 1)]
+            cuts = [self._cut(rng, clips, span) for _ in range(self.batch)]
+            yield [*(np.stack(part) for part in zip(*cuts, strict=True)), np.array([span])]
+            number += 1
+
+    def clips(self, n: int, n_frames: int, seed: int) -> Iterator[list[Planes]]:
+        """The beginnings of `n` random training clips, whole pictures."""
+        rng = np.random.default_rng(seed)
+        for _ in range(n):
+            clip = self._clips[False][rng.integers(len(self._clips[False]))]
+            yield [self.store.planes(clip, t) for t in range(min(n_frames, clip.n_frames))]
+
+    def _cut(self, rng: np.random.Generator, clips: list[StoredClip], span: int
+             ) -> tuple[np.ndarray, ...]:
+        clip = clips[rng.integers(len(clips))]
+        links = CHAINS[span]
+        longest = max(link.time for link in links)
+        begin = int(rng.integers((clip.n_frames - 1 - longest) // span + 1)) * span
+        # Crops lie on the grid of the 16x16 blocks whose motion is known.
+        x = int(rng.integers((clip.width - self.size) // 16 + 1)) * 16
+        y = int(rng.integers((clip.height - self.size) // 16 + 1)) * 16
+        planes: list[list[np.ndarray]] = [[], [], []]
+        vectors = np.zeros((len(links), 2, 2, self.size // 8, self.size // 8), np.int16)
+        for number, link in enumerate(links):
+            for plane, kept, n in zip(self.store.planes(clip, begin + link.time), planes,
+                                      (1, 2, 2), strict=True):
+                kept.append(plane[y // n:(y + self.size) // n, x // n:(x + self.size) // n])
+            for which, reference in enumerate(link.references):
+                field = self.motion.field(clip, begin + link.time,
+                                          begin + links[reference].time)
+                vectors[number, which] = field[:, y // 8:(y + self.size) // 8,
+                                               x // 8:(x + self.size) // 8]
+        return (*(np.stack(kept) for kept in planes), vectors)

@@ -1,0 +1,134 @@
+"""Edits of compressed files: are they exact, what do they cost, how long do they take?
+
+    python docs/measure/turns.py CLIPS [--frames N] [--seconds 10]
+
+For each clip of the folder and each of the 8 elements of D4: the edited file decoded against the
+decoded file turned, the change of size, and whether the opposite edit gives the same codes and the
+same bytes. Then the time of every edit of a moving picture of 640x360 over the time of decoding it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from speed import moving_clip
+
+import aehub
+from aehub.clips.frames import Planes
+from aehub.clips.sniff import clips_in
+from aehub.container import open_reader
+from aehub.edit.operations import Operation, parse
+from aehub.edit.pixels import turned_planes
+from aehub.metrics import MAX_DB, Distortion
+from aehub.models.d4 import ELEMENTS, inverse
+
+STEPS = {"identity": "rotate 0", "flip-horizontal": "flip horizontal",
+         "flip-vertical": "flip vertical", "rotate-180": "rotate 180", "transpose": "transpose",
+         "rotate-90": "rotate 90", "rotate-270": "rotate 270",
+         "transverse": "transpose, rotate 180"}
+FPS = 25
+
+
+def planes_of(path: Path) -> list[Planes]:
+    """The decoded frames of a file."""
+    with aehub.open(path) as archive:
+        return [archive.planes(number) for number in range(len(archive))]
+
+
+def turned(clip: Path, frames: int | None, quality: float, folder: Path) -> tuple[str, bool]:
+    """(a row of the table, whether everything is as promised) of one clip."""
+    packed, there, back = (folder / f"{name}.aev" for name in ("packed", "there", "back"))
+    aehub.compress(clip, packed, quality=quality, trim=f":{frames}f" if frames else None,
+                   measure=False, force=True)
+    with open_reader(packed) as reader:
+        intra = not any(group.head.frame_types for group in reader.groups())
+    before = planes_of(packed)
+    worst, share, growth, same, least = 0, 0.0, 0.0, True, MAX_DB
+    for name, g in ELEMENTS.items():
+        result = aehub.edit(packed, there, parse(STEPS[name]), force=True)
+        opposite = next(other for other, h in ELEMENTS.items() if h == inverse(g))
+        aehub.edit(there, back, parse(STEPS[opposite]), force=True)
+        same &= back.read_bytes() == packed.read_bytes()
+        growth = max(growth, abs(result.bytes / result.bytes_before - 1))
+        differing, total, distortion = 0, 0, Distortion(with_ms_ssim=False)
+        for wanted, found in zip(before, planes_of(there), strict=True):
+            wanted = turned_planes(wanted, g)
+            distortion.add(wanted, found)
+            for a, b in zip(wanted, found, strict=True):
+                distance = np.abs(a.astype(np.int16) - b)
+                worst = max(worst, int(distance.max()))
+                differing, total = differing + int((distance > 0).sum()), total + distance.size
+        share, least = max(share, differing / total), min(least, distortion.psnr)
+    well = same and growth < 0.005 and (worst <= 1 and share <= 1e-4 if intra else least >= 60)
+    return (f"| {clip.stem} | {len(before)} | {worst} | {100 * share:.5f} % | {least:.1f} dB | "
+            f"{100 * growth:.3f} % | {'yes' if same else 'NO'} |"), well
+
+
+def seconds_of(job: Callable[[], object], times: int = 3) -> float:
+    """The fastest of some runs, in seconds."""
+    runs = []
+    for _ in range(times):
+        began = time.perf_counter()
+        job()
+        runs.append(time.perf_counter() - began)
+    return min(runs)
+
+
+def timed(seconds: int, quality: float, folder: Path) -> bool:
+    """Print the time of every kind of edit; whether all are as fast as promised."""
+    clip, packed, output = folder / "long.mkv", folder / "long.aev", folder / "output.aev"
+    moving_clip(clip, 640, 360, seconds * FPS)
+    aehub.compress(clip, packed, quality=quality, measure=False, force=True)
+    halves = [folder / "first.aev", folder / "second.aev"]
+    middle = seconds * FPS // 2 + 5
+    for half, part in zip(halves, (f":{middle}f", f"{middle}f:"), strict=True):
+        aehub.edit(packed, half, parse(f"trim {part}"), force=True)
+
+    def edited(words: str) -> Callable[[], object]:
+        operations: list[Operation] = parse(words)
+        return lambda: aehub.edit(packed, output, operations, force=True)
+
+    decoding = seconds_of(lambda: sum(1 for _ in aehub.decompress(packed)), 1)
+    jobs = {"rotate 90": (edited("rotate 90"), 1 / 2),
+            f"trim 3f:{middle}f": (edited(f"trim 3f:{middle}f"), 1 / 50),
+            "reverse": (edited("reverse"), 1 / 50),
+            "concat of two halves": (lambda: aehub.concat(halves, output, force=True), 1 / 50)}
+    print(f"\n| edit of {seconds} s of 640x360 | seconds | of decoding ({decoding:.2f} s) |\n"
+          "|---|---|---|")
+    well = True
+    for name, (job, most) in jobs.items():
+        took = seconds_of(job)
+        well &= took <= most * decoding
+        print(f"| {name} | {took:.3f} | {100 * took / decoding:.2f} % |", flush=True)
+    return well
+
+
+def main() -> None:
+    """Print both tables; the exit code is 1 if a promise is broken."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("--frames", type=int, help="of each clip; all by default")
+    parser.add_argument("--seconds", type=int, default=10, help="of the moving picture; 0: none")
+    parser.add_argument("--quality", type=float, default=50)
+    arguments = parser.parse_args()
+    print("Worst of the 8 elements, decoded after the edit against turned after decoding:\n")
+    print("| clip | frames | levels | values that differ | PSNR | size | opposite gives the file |")
+    print("|---|---|---|---|---|---|---|")
+    well = True
+    with tempfile.TemporaryDirectory() as name:
+        for clip in clips_in(arguments.clips):
+            row, fine = turned(clip, arguments.frames, arguments.quality, Path(name))
+            well &= fine
+            print(row, flush=True)
+        if arguments.seconds:
+            well &= timed(arguments.seconds, arguments.quality, Path(name))
+    raise SystemExit(not well)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Clips with known motion, and groups of predicted frames made of them with the tiny model."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import cache
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from codec.golden_files import PREDICTED_MODEL
+
+import aehub
+from aehub.clips.colour import from_rgb
+from aehub.clips.frames import Colour, Planes
+from aehub.codec.inter import GroupEncoder
+from aehub.codec.model import Codec
+from aehub.codec.predicted import FrameCodes, GroupReader
+from aehub.codec.structure import Pyramid
+from aehub.container import FileHead, Group, GroupHead, open_reader
+from aehub.container.filehead import ceil_grid
+from aehub.container.grouphead import chain_types
+from aehub.entropy import ScaleTables
+from aehub.models.d4_codec import D4Codec, PlaneBatch
+from aehub.models.d4_start import set_classical_start, set_predicted_start
+from aehub.models.probe import make_probe
+from aehub.models.store import StoredModel
+from aehub.motion.field import Motion
+from aehub.motion.vectors import Base
+from material import moving_picture
+
+
+@cache
+def tiny(dtype: torch.dtype = torch.float32) -> Codec:
+    """The tiny model with predicted frames."""
+    return Codec.from_pretrained(PREDICTED_MODEL, dtype=dtype)
+
+
+@cache
+def classical() -> Codec:
+    """A model of predicted frames at step 0, undisturbed: a plain hybrid codec."""
+    torch.manual_seed(0)
+    network = D4Codec(fields=1, analysis_blocks=0, synthesis_blocks=0, inter_fields=1,
+                      inter_analysis_blocks=0, inter_synthesis_blocks=0)
+    set_classical_start(network)
+    assert network.inter is not None
+    set_predicted_start(network.inter)
+    network.constrain()
+    network.eval().requires_grad_(False)
+    encoder = {"lambda": 0.05, "inter_lambda": 0.05}
+    return Codec(StoredModel("classical", network, ScaleTables.fit(), {"encoder": encoder},
+                             make_probe(network)))
+
+
+def pan(n: int, width: int, height: int, seed: int = 0, step: tuple[int, int] = (1, 2)
+        ) -> list[np.ndarray]:
+    """A camera that moves by `step` samples (down, right) a frame over one large picture."""
+    down, right = step
+    (picture,) = moving_picture(1, width + n * right, height + n * down, seed)
+    return [picture[t * down:t * down + height, t * right:t * right + width] for t in range(n)]
+
+
+def orbit(n: int, width: int, height: int, seed: int = 0, radius: int = 8, period: int = 32
+          ) -> list[np.ndarray]:
+    """A camera on a circle: no part of the clip is harder than another."""
+    (picture,) = moving_picture(1, width + 2 * radius, height + 2 * radius, seed)
+    turns = 2 * np.pi * np.arange(n) / period
+    places = np.stack([radius + radius * np.sin(turns), radius + radius * np.cos(turns)], 1)
+    return [picture[y:y + height, x:x + width] for y, x in places.round().astype(int).tolist()]
+
+
+def planes_of(pictures: Sequence[np.ndarray]) -> list[Planes]:
+    return [from_rgb(picture, Colour(6)) for picture in pictures]
+
+
+class Encoded(NamedTuple):
+    """A group, and what its encoder knew."""
+
+    head: GroupHead
+    payload: bytes
+    size: tuple[int, int]
+    written: list[FrameCodes]
+    decoded: dict[int, PlaneBatch]
+
+    def reader(self, codec: Codec) -> GroupReader:
+        return GroupReader(codec, self.payload, self.head, self.size)
+
+    def frames(self, codec: Codec) -> list[FrameCodes]:
+        with torch.inference_mode():
+            return list(self.reader(codec).frames())
+
+    def pictures(self, codec: Codec) -> dict[int, PlaneBatch]:
+        with torch.inference_mode():
+            return dict(self.reader(codec).pictures())
+
+
+def encoded(frames: Sequence[Planes], quality: float, runs: Sequence[int],
+            codec: Codec | None = None) -> Encoded:
+    """Encode a group of one frame that stands alone and then runs of so many frames."""
+    encoder, pyramid = GroupEncoder(codec or tiny(), quality), Pyramid()
+    decoded: dict[int, PlaneBatch] = {}
+    written: list[FrameCodes] = []
+    write = encoder.writer.write
+
+    def watched(frame: FrameCodes, bases: Sequence[Base]) -> Motion | None:
+        motion = write(frame, bases)
+        written.append(frame._replace(motion=motion))
+        return motion
+
+    encoder.writer.write = watched  # type: ignore[method-assign]
+    for length in (1, *runs):
+        for place in pyramid.extend(length):
+            decoded[place.number] = encoder.add(
+                place.number, frames[place.number], place.references, place.level)
+    n, (width, height) = pyramid.n_frames, frames[0].size
+    assert n == len(frames)
+    head = GroupHead(n, round(quality * 100), frame_types=chain_types(n),
+                     references=pyramid.references)
+    return Encoded(head, encoder.finish(), (ceil_grid(width), ceil_grid(height)), written,
+                   decoded)
+
+
+def compressed(pictures: Sequence[np.ndarray], **settings: object) -> bytes:
+    """The file of a clip."""
+    stream = io.BytesIO()
+    aehub.compress(np.stack(pictures), stream, model=tiny(), **settings)  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def groups_of(data: bytes) -> tuple[FileHead, list[Group]]:
+    with open_reader(io.BytesIO(data)) as reader:
+        return reader.head, list(reader.groups())
+
+
+def begins_of(groups: Sequence[Group]) -> list[int]:
+    """Numbers of the first frames of the groups."""
+    return [0, *accumulate(group.head.n_frames for group in groups)][:-1]
+
+
+def luma_psnr(decoded: PlaneBatch, planes: Planes) -> float:
+    width, height = planes.size
+    found = (decoded.y[0, 0, :height, :width].double().numpy() + 0.5) * 255
+    return float(10 * np.log10(255**2 / np.mean((found - planes.y) ** 2)))
+
+
+def planes_psnr(first: PlaneBatch, second: PlaneBatch) -> float:
+    """Of planes as numbers, unrounded."""
+    error = torch.cat([(a.double() - b.double()).flatten() for a, b in zip(first, second)])
+    return float(-10 * torch.log10(error.square().mean().clamp(min=1e-30)))
+
+
+def equal_frames(first: FrameCodes, second: FrameCodes) -> bool:
+    """Whether codes, their tables and motion are the same, bit for bit."""
+    if (first.number, first.lower) != (second.number, second.lower):
+        return False
+    for ours, theirs in ((first.codes, second.codes), (first.tables, second.tables)):
+        if not all(torch.equal(a.double(), b.double()) for a, b in zip(ours, theirs, strict=True)):
+            return False
+    if first.motion is None or second.motion is None:
+        return first.motion is second.motion
+    return all(np.array_equal(getattr(first.motion, name), getattr(second.motion, name))
+               for name in ("vectors", "modes", "coded"))

@@ -1,0 +1,154 @@
+"""The same codes and motion everywhere: golden files of predicted frames."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from codec.golden_files import (
+    GOLDEN,
+    PREDICTED_CLIPS,
+    PREDICTED_EXPECTED,
+    PREDICTED_MODEL,
+    predicted_codes,
+    predicted_digest,
+    regenerate_predicted,
+    shots,
+)
+
+import aehub
+from aehub.codec.decompress import decode_frames
+from aehub.codec.model import Codec
+from aehub.codec.predicted import FrameCodes
+from aehub.codec.turning import turn_group
+from aehub.container import open_reader, runs_of
+from aehub.entropy import CODER_PREDICTED
+from material import psnr
+
+every_file = pytest.mark.parametrize("name", PREDICTED_CLIPS)
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, str]:
+    if os.environ.get("AEHUB_REGENERATE") == "1":
+        regenerate_predicted()
+    return json.loads(PREDICTED_EXPECTED.read_text())
+
+
+@cache
+def tiny(dtype: torch.dtype = torch.float32) -> Codec:
+    return Codec.from_pretrained(PREDICTED_MODEL, dtype=dtype)
+
+
+@pytest.fixture(params=[torch.contiguous_format, torch.channels_last])
+def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every convolution in one memory layout, which chooses its algorithm."""
+    plain, form = F.conv2d, request.param
+
+    def conv2d(x: torch.Tensor, weight: torch.Tensor, *rest: object, **options: object):
+        x, weight = (t.contiguous(memory_format=form) for t in (x, weight))
+        return plain(x, weight, *rest, **options)
+
+    monkeypatch.setattr(F, "conv2d", conv2d)
+
+
+@every_file
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_golden_predictions_decode_to_the_same_codes_and_motion_everywhere(
+    name: str, dtype: torch.dtype, layout: None, expected: dict[str, str]
+) -> None:
+    assert predicted_digest(predicted_codes(GOLDEN / name, tiny(dtype))) == expected[name]
+
+
+def test_the_number_of_threads_changes_no_code(expected: dict[str, str]) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3 - min(before, 2))
+        found = predicted_digest(predicted_codes(GOLDEN / "closed.aev", tiny()))
+    finally:
+        torch.set_num_threads(before)
+    assert found == expected["closed.aev"]
+
+
+@every_file
+def test_a_surrounding_autocast_changes_no_code(name: str, expected: dict[str, str]) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert predicted_digest(predicted_codes(GOLDEN / name, tiny())) == expected[name]
+
+
+@every_file
+def test_golden_predictions_are_written_to_the_same_bytes(
+    name: str, expected: dict[str, str]
+) -> None:
+    with open_reader(GOLDEN / name) as reader:
+        assert reader.head.coder == CODER_PREDICTED
+        for group in reader.groups():
+            again = turn_group(tiny(torch.float64), group.payload, group.head, reader.head, 0)
+            assert again == group.payload
+
+
+@pytest.fixture(scope="module")
+def frames(expected: dict[str, str]) -> list[FrameCodes]:
+    """All predicted frames of all files."""
+    return [frame for name in PREDICTED_CLIPS for group in predicted_codes(GOLDEN / name, tiny())
+            for frame in group if frame.motion is not None]
+
+
+def test_golden_predictions_use_every_part_of_the_stream(frames: list[FrameCodes]) -> None:
+    motions = [frame.motion for frame in frames if frame.motion is not None]
+    modes = np.concatenate([m.modes.ravel() for m in motions if m.n_references == 2])
+    assert set(modes.tolist()) == {1, 2, 3}
+    assert {m.n_references for m in motions} == {1, 2}
+    assert any(m.split.any() for m in motions) and any(m.vectors.any() for m in motions)
+    cells = np.concatenate([m.coded.ravel() for m in motions])
+    assert cells.any() and not cells.all()
+    assert len({frame.lower for frame in frames}) >= 4
+
+
+def test_golden_predictions_hold_codes_of_every_stage(frames: list[FrameCodes]) -> None:
+    assert tiny().network.inter is not None
+    found = set()
+    for frame in frames:
+        latent = frame.codes.latent
+        found |= {stage.number for stage in tiny().network.inter.stages(
+            *latent.shape[-2:], latent.device)
+            if (latent[:, stage.begin:stage.end] * stage.mask).any()}
+    assert found == {0, 1, 2, 3}
+    assert any(frame.codes.hyper.any() for frame in frames)
+
+
+def test_golden_predictions_have_runs_of_several_spans_and_a_cut(
+    expected: dict[str, str]
+) -> None:
+    found = {}
+    for name in PREDICTED_CLIPS:
+        with open_reader(GOLDEN / name) as reader:
+            found[name] = [runs_of(group.head) for group in reader.groups()]
+    assert found["moving.aev"] == [((8, 2),)]
+    # The cut is after twelve frames; the tiny second shot may be cut again.
+    assert found["cut.aev"][0] == ((8, 1), (3, 1)) and len(found["cut.aev"]) > 1
+    assert all(sum(span * count for span, count in runs or ()) < 5 for runs in found["closed.aev"])
+
+
+@every_file
+def test_golden_predictions_show_their_clips_in_every_precision(
+    name: str, expected: dict[str, str]
+) -> None:
+    width, height, lengths, *_ = PREDICTED_CLIPS[name]
+    seed = list(PREDICTED_CLIPS).index(name)
+    seen = []
+    for dtype in (torch.float32, torch.float64):
+        with open_reader(GOLDEN / name) as reader:
+            seen.append(np.stack([frame.planes.y for frame in decode_frames(reader, tiny(dtype))]))
+    apart = np.abs(seen[0].astype(int) - seen[1])
+    assert apart.max() <= 1 and (apart > 0).mean() <= 0.001
+    frames = list(aehub.decompress(GOLDEN / name, model=PREDICTED_MODEL))
+    for found, picture in zip(frames, shots(lengths, width, height, seed), strict=True):
+        assert found.shape == (height, width, 3)
+        # No good codec, but one whose pictures can be told.
+        assert psnr(found.mean(-1), picture.mean(-1)) > 15

@@ -1,0 +1,13 @@
+"""Settings of every test: no network, and no models that this machine's user fetched before."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+# Read when huggingface_hub is imported, by the tests and by every process they start.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HOME"] = os.path.join(tempfile.gettempdir(), "aehub-tests-without-models")
+for name in ("AEHUB_MODELS", "AEHUB_AUTO_DOWNLOAD", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_TOKEN"):
+    os.environ.pop(name, None)

@@ -1,0 +1,187 @@
+"""Files that edits are tried on: real ones of a tiny model, and ones whose payloads are words.
+
+A payload of words names an element of D4 and the frames it holds, so that what an edit does to a
+group can be read off, with frames predicted from each other in any way the format allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from codec.golden_files import MODEL
+from container.examples import file_head
+
+import aehub
+from aehub.codec import turning
+from aehub.codec.model import Codec
+from aehub.codec.predicted import GroupReader
+from aehub.container import FileHead, GroupHead, Writer, open_reader
+from aehub.container.grouphead import chain
+from aehub.entropy import CODER_PREDICTED, ScaleTables
+from aehub.models.d4 import compose
+from aehub.models.d4_codec import D4Codec
+from aehub.models.d4_start import set_classical_start
+from aehub.models.probe import make_probe
+from aehub.models.store import save
+
+QUALITY = 55.0
+
+
+def tiny_model() -> Codec:
+    """The smallest model there is; its codes turn like any other's."""
+    return Codec.from_pretrained(MODEL)
+
+
+def predicting_model(folder: Path) -> Codec:
+    """A tiny model with networks for predicted frames."""
+    torch.manual_seed(3)
+    with torch.no_grad():
+        network = D4Codec(fields=2, analysis_blocks=0, synthesis_blocks=1, inter_fields=2,
+                          inter_analysis_blocks=0, inter_synthesis_blocks=1)
+        set_classical_start(network)
+        for name, parameter in network.named_parameters():
+            if ".tail." in name or "means." in name:
+                parameter.add_(torch.randn_like(parameter) * 0.003)
+        network.constrain()
+    network.eval().requires_grad_(False)
+    save(folder, "tiny-inter", network, ScaleTables.fit(), encoder={"lambda": 0.05},
+         probe=make_probe(network))
+    return Codec.from_pretrained(folder)
+
+
+def codes_of(path: Path, model: Codec) -> list[np.ndarray]:
+    """All integers of a file: codes, and the vectors of predicted frames."""
+    found: list[np.ndarray] = []
+    with open_reader(path) as reader:
+        for group in reader.groups():
+            if reader.head.coder != CODER_PREDICTED:
+                found += turning.read_symbols(model, group.payload, group.head, reader.head)
+                continue
+            size = reader.head.coded_size(group.head.crop)
+            for frame in GroupReader(model, group.payload, group.head, size).frames():
+                found += [part.numpy() for part in frame.codes]
+                found += [] if frame.motion is None else [frame.motion.vectors]
+    return found
+
+
+def symbols_of(path: Path | BytesIO, model: Codec) -> list[turning.Symbols]:
+    """The symbols of every group of a file."""
+    with open_reader(path) as reader:
+        return [turning.read_symbols(model, group.payload, group.head, reader.head)
+                for group in reader.groups()]
+
+
+def planes_of(path: Path, model: Codec) -> list[Any]:
+    """The decoded frames of a file, in the order in which they are shown."""
+    with aehub.open(path, model=model) as archive:
+        return [archive.planes(number) for number in range(len(archive))]
+
+
+def heads_of(path: Path | BytesIO) -> list[GroupHead]:
+    with open_reader(path) as reader:
+        return [group.head for group in reader.groups()]
+
+
+def rewritten(path: Path, output: Path, **changes: Any) -> Path:
+    """The file with another file head."""
+    with open_reader(path) as reader, output.open("wb") as stream:
+        with Writer(stream, replace(reader.head, **changes)) as writer:
+            for group in reader.groups():
+                writer.group(group.head, group.payload)
+    return output
+
+
+class Shown(NamedTuple):
+    """A frame as it is seen: which one, turned by which element, for how long."""
+
+    name: str
+    g: int
+    ticks: int
+
+
+def worded(group: int, n_frames: int) -> bytes:
+    """The payload of frames named after their group and number."""
+    return f"0|{','.join(f'{group}.{frame}' for frame in range(n_frames))}".encode()
+
+
+def read_worded(payload: bytes) -> tuple[int, list[str]]:
+    g, _, names = payload.decode().partition("|")
+    return int(g), names.split(",")
+
+
+def worded_file(heads: Sequence[GroupHead], **changes: Any) -> bytes:
+    """A file of groups that hold words."""
+    stream = BytesIO()
+    with Writer(stream, file_head(**changes)) as writer:
+        for number, head in enumerate(heads):
+            writer.group(head, worded(number, head.n_frames))
+    return stream.getvalue()
+
+
+def shown(data: bytes) -> list[Shown]:
+    """What a file of words shows, frame by frame."""
+    frames = []
+    with open_reader(BytesIO(data)) as reader:
+        for group in reader.groups():
+            g, names = read_worded(group.payload)
+            durations = group.head.durations(reader.head.step)
+            frames += [Shown(names[i], g, durations[i]) for i in group.head.order]
+    return frames
+
+
+def _turn_words(codec: Any, payload: bytes, head: GroupHead, file_head: FileHead, g: int) -> bytes:
+    before, names = read_worded(payload)
+    return f"{compose(g, before)}|{','.join(names)}".encode()
+
+
+def _keep_words(codec: Any, payload: bytes, head: GroupHead, file_head: FileHead,
+                frames: Sequence[int]) -> bytes:
+    g, names = read_worded(payload)
+    references = chain(head.types) if head.references is None else head.references
+    for frame in frames:
+        assert set(references[frame]) <= set(frames), "a frame lost what it is predicted from"
+    return f"{g}|{','.join(names[frame] for frame in frames)}".encode()
+
+
+@contextmanager
+def words_instead_of_codes() -> Iterator[None]:
+    """Let edits work on payloads of words; no model is asked for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turning, "turn_group", _turn_words)
+        patch.setattr(turning, "keep_frames", _keep_words)
+        patch.setattr(turning, "turns", lambda codec: True)
+        patch.setattr("aehub.editing._loader", lambda model, device: lambda head: None)
+        yield
+
+
+def edited(data: bytes, operations: Sequence[Any], **options: Any) -> bytes:
+    stream = BytesIO()
+    aehub.edit(BytesIO(data), stream, operations, **options)
+    return stream.getvalue()
+
+
+def joined(parts: Sequence[bytes], **options: Any) -> bytes:
+    stream = BytesIO()
+    aehub.concat([BytesIO(part) for part in parts], stream, **options)
+    return stream.getvalue()
+
+
+def differences(found: Sequence[Any], wanted: Sequence[Any]) -> tuple[int, float]:
+    """(largest difference, share of values that differ) of two lists of pictures."""
+    assert len(found) == len(wanted)
+    worst = differing = total = 0
+    for one, two in zip(found, wanted, strict=True):
+        for a, b in zip(one, two, strict=True):
+            assert a.shape == b.shape
+            distance = np.abs(a.astype(np.int16) - b)
+            worst = max(worst, int(distance.max()))
+            differing, total = differing + int((distance > 0).sum()), total + distance.size
+    return worst, differing / total

@@ -1,0 +1,76 @@
+"""The Edit panel for programs, and the words its buttons write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from gradio_client import Client, handle_file
+
+import aehub
+from aehub.edit.operations import parse
+from aehub.ui.edit import BUTTONS, added
+from material import moving_picture, write_clip
+from pageserver import PageServer
+
+
+@pytest.fixture
+def client(page: PageServer, tmp_path: Path) -> Client:
+    return Client(page.url, verbose=False, download_files=str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def packed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("packed") / "small.aev"
+    aehub.compress(clip, path, measure=False)
+    return path
+
+
+def test_a_program_edits_and_gets_the_numbers(
+    client: Client, packed: Path, tmp_path: Path
+) -> None:
+    output, facts, *_ = client.predict(handle_file(packed), "rotate 90, trim 4f:12f",
+                                       api_name="/edit")
+    wanted = tmp_path / "wanted.aev"
+    aehub.edit(packed, wanted, [aehub.Rotate(90), aehub.Trim("4f:12f")])
+    assert Path(output).read_bytes() == wanted.read_bytes()
+    assert (facts["width"], facts["height"], facts["frames"]) == (64, 96, 8)
+    assert facts["bytes_before"] == packed.stat().st_size and facts["psnr"] is None
+    assert facts["levels"] <= 1 and facts["share"] <= 1e-3
+    assert facts["steps"] == "rotate 90, trim 4f:12f"
+
+
+def test_pictures_before_and_after_are_served(
+    client: Client, page: PageServer, packed: Path
+) -> None:
+    _, _, html, *_ = client.predict(handle_file(packed), "transpose", api_name="/edit")
+    for name in ("before", "after", "difference"):
+        start = html.index("ae/jobs/")
+        token = html[start:].split("/")[2]
+        status, body = page.get(f"/ae/jobs/{token}/{name}.png")
+        assert status == 200 and body.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("steps", "words"), [
+    ("rotate 45", "45 degrees"), ("spin", "not known"), ("trim 9:", "keeps no frame"),
+])
+def test_steps_that_cannot_be_done_are_one_sentence(
+    client: Client, packed: Path, steps: str, words: str
+) -> None:
+    with pytest.raises(Exception, match=words):
+        client.predict(handle_file(packed), steps, api_name="/edit")
+
+
+def test_a_long_file_is_refused(client: Client, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "long.mp4", moving_picture(30, 64, 48), fps=5)
+    aehub.compress(clip, tmp_path / "long.aev", measure=False)
+    with pytest.raises(Exception, match="plays 6.0 s and this page edits 4 s"):
+        client.predict(handle_file(tmp_path / "long.aev"), "reverse", api_name="/edit")
+
+
+def test_every_button_writes_a_step_that_can_be_read() -> None:
+    steps = ""
+    for words in BUTTONS.values():
+        steps = added(steps, words)
+    assert ", ".join(map(str, parse(steps))) == steps
+    assert parse(added("", "rotate 90")) == [aehub.Rotate(90)]
