@@ -16,7 +16,7 @@ from aehub.clips.frames import ClipInfo, Planes
 from aehub.codec.decompress import clip_info, decode_group
 from aehub.codec.model import Codec
 from aehub.container import FileHead, open_reader
-from aehub.errors import InputError
+from aehub.errors import FormatError, InputError
 
 
 class Archive:
@@ -88,12 +88,18 @@ class Archive:
             if self._model is None:
                 self._model = self._load(self._reader.head)
             stored = self._reader.group_at(group)
-            self._kept = group, []
             self._rest = decode_group(self._model, self._reader.head, stored)
+            self._kept = group, []
         first = self._ends[group - 1] if group else 0
-        while len(self._kept[1]) <= number - first:
-            self._kept[1].append(next(self._rest))
-        return self._kept[1][number - first]
+        kept = self._kept[1]
+        try:
+            while len(kept) <= number - first:
+                kept.append(next(self._rest))
+        except FormatError:
+            # What is asked for again is decoded again, and says the same.
+            self._kept = -1, []
+            raise
+        return kept[number - first]
 
     def close(self) -> None:
         """Close the file."""

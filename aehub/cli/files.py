@@ -28,7 +28,10 @@ from aehub.cli.values import (
 @click.option("--target-kbps", type=Number(0, min_open=True), help="Average rate.")
 @click.option("--trim", type=Trim(), help="Keep A to B: seconds, or frames with a trailing f.")
 @click.option(
-    "--group", type=click.IntRange(1), help="Frames coded together, at most 8; fewer edit finer."
+    "--group",
+    type=click.IntRange(1),
+    help="Most frames coded together, independent of all others; by default a scene, up to ten "
+    "seconds. Fewer make trims and seeking finer and the file larger.",
 )
 @click.option("--salvage", is_flag=True, help="Keep what could be read of a clip that breaks off.")
 @click.option("--force", is_flag=True, help="Overwrite OUT.")

@@ -35,7 +35,7 @@ class Tally:
 def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
                   group: int | None = None, audio: bool = True, measure: bool = True
                   ) -> Iterator[Tally]:
-    """Write `clip` to `stream`; yields the tally after each group. Closing the iterator cancels.
+    """Write `clip` to `stream`; yields the tally after each frame. Closing the iterator cancels.
 
     Args:
         clip: an open clip.
@@ -60,17 +60,21 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
         pixel_aspect=info.pixel_aspect)
     tally = Tally()
     with Writer(stream, head) as writer:
-        coding: _Group = _Predicted(model, head, clock) if predicted else _Still(model, head, clock)
+        coding: _Group = (_Predicted if predicted else _Still)(model, head, clock, measure)
         for run in (predicted_runs if predicted else still_runs)(clip, size):
-            for original, result in zip(run.frames, coding.add(run, measure), strict=measure):
-                tally.distortion.add(original.planes, result)
-            tally.frames += len(run.frames)
+            decoded: dict[int, Planes] = {}
+            for place, result in coding.add(run):
+                if result is not None:
+                    decoded[place] = result
+                tally.frames += 1
+                tally.bytes = writer.size + coding.size
+                yield tally
+            for place, result_planes in sorted(decoded.items()):
+                tally.distortion.add(run.frames[place].planes, result_planes)
             if run.ends:
                 shown, payload = coding.finish(run.following)
                 writer.group(shown, payload)
                 tally.seconds += float(shown.ticks(head.step) * head.time_base)
-            tally.bytes = writer.size + coding.size
-            yield tally
         if clip.audio is not None and audio:
             with clip.audio.open() as track:
                 while piece := track.read(_AUDIO_PIECE):
@@ -102,8 +106,9 @@ class _Group(Protocol):
     def size(self) -> int:
         """Bytes so far, about."""
 
-    def add(self, run: Run, measure: bool) -> list[Planes]:
-        """Code frames; what they decode to, if that is to be measured."""
+    def add(self, run: Run) -> Iterator[tuple[int, Planes | None]]:
+        """Code frames; for each, when it is done, its place in the run and, if that is measured,
+        what it decodes to."""
 
     def finish(self, following: Frame | None) -> tuple[GroupHead, bytes]:
         """Head and payload; the next frames begin a new group."""
@@ -131,17 +136,17 @@ class _Still:
 
     size = 0
 
-    def __init__(self, model: Codec, head: FileHead, clock: Clock) -> None:
-        self._model, self._head, self._times = model, head, _Times(clock)
+    def __init__(self, model: Codec, head: FileHead, clock: Clock, measure: bool) -> None:
+        self._model, self._head, self._times, self._measure = model, head, _Times(clock), measure
         self._payload, self._n_frames = b"", 0
 
-    def add(self, run: Run, measure: bool) -> list[Planes]:
+    def add(self, run: Run) -> Iterator[tuple[int, Planes | None]]:
         self._times.add(run.frames)
         planes = [frame.planes for frame in run.frames]
         self._payload, decoded = self._model.encode_group(planes, self._head.quality / 100,
-                                                          decode=measure)
+                                                          decode=self._measure)
         self._n_frames = len(planes)
-        return decoded
+        yield from enumerate(decoded if self._measure else [None] * len(planes))
 
     def finish(self, following: Frame | None) -> tuple[GroupHead, bytes]:
         times, last = self._times.finish(following)
@@ -151,8 +156,8 @@ class _Still:
 class _Predicted:
     """The first frame stands alone, the others are a pyramid."""
 
-    def __init__(self, model: Codec, head: FileHead, clock: Clock) -> None:
-        self._model, self._head, self._times = model, head, _Times(clock)
+    def __init__(self, model: Codec, head: FileHead, clock: Clock, measure: bool) -> None:
+        self._model, self._head, self._times, self._measure = model, head, _Times(clock), measure
         self._encoder = GroupEncoder(model, head.quality / 100)
         self._pyramid = Pyramid()
 
@@ -160,17 +165,15 @@ class _Predicted:
     def size(self) -> int:
         return self._encoder.size
 
-    def add(self, run: Run, measure: bool) -> list[Planes]:
+    def add(self, run: Run) -> Iterator[tuple[int, Planes | None]]:
         self._times.add(run.frames)
         first = self._pyramid.n_frames
-        decoded: dict[int, Planes] = {}
         for place in self._pyramid.extend(len(run.frames)):
             planes = run.frames[place.number - first].planes
             result = self._encoder.add(place.number, planes, place.references, place.level)
-            if measure:
-                (decoded[place.number],) = from_batch(result, (0, 0), planes.size)
+            shown = from_batch(result, (0, 0), planes.size)[0] if self._measure else None
+            yield place.number - first, shown
         self._encoder.keep([self._pyramid.n_frames - 1])
-        return [decoded[number] for number in sorted(decoded)]
 
     def finish(self, following: Frame | None) -> tuple[GroupHead, bytes]:
         times, last = self._times.finish(following)

@@ -36,7 +36,7 @@ from aehub.models.d4_codec import Coder, Codes, Condition, PlaneBatch, Stage, qu
 from aehub.models.layers import step
 from aehub.motion.field import BOTH, Motion
 from aehub.motion.search import Found, Plane, search, split
-from aehub.motion.settle import settle
+from aehub.motion.settle import Price, settle
 from aehub.motion.vectors import Base
 from aehub.motion.warp import predict
 
@@ -135,7 +135,9 @@ class GroupEncoder:
         height, width = modes.shape
         motion = Motion(vectors.cpu().numpy().astype(np.int16), modes,
                         np.ones((height // 2, width // 2), bool))
-        return settle(current, [self._searched[r] for r in references], motion, bases, weight)
+        squared = LAMBDA * float(step(quality)) ** 2
+        price = Price(squared, squared / (2 * weight))
+        return settle(current, [self._searched[r] for r in references], motion, bases, price)
 
     def _modes(self, current: Plane, references: tuple[int, ...], vectors: Tensor,
                found: list[Found], weight: float) -> np.ndarray:

@@ -87,6 +87,9 @@ class GroupReader:
         payload: of the group.
         head: of the group.
         coded_size: (width, height) of the coded plane, multiples of 32.
+
+    Raises:
+        DamagedError: the payload is no stream at all.
     """
 
     def __init__(self, codec: Codec, payload: bytes, head: GroupHead, coded_size: tuple[int, int]
@@ -95,7 +98,11 @@ class GroupReader:
         self.references, self.order = references_of(head), coding_order(head)
         self.width, self.height = coded_size
         self.chain, self.motion = Chain(), MotionCoder()
-        self.still = Decoder(codec.stored.tables, payload)
+        try:
+            self.still = Decoder(codec.stored.tables, payload)
+        except ValueError as err:
+            raise DamagedError("a group does not decode: its bytes are not a stream of "
+                               f"{codec.name}; verify the file.") from err
         self.predicted = Decoder(codec.stored.inter_tables, self.still.coder)
 
     def frames(self) -> Iterator[FrameCodes]:

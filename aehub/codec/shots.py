@@ -19,7 +19,10 @@ from aehub.container.filehead import ceil_grid
 from aehub.errors import InputError
 from aehub.motion.search import Plane, coarse_cost
 
-SPAN = 8
+# Frames from anchor to anchor; the longer way where even the next anchor is much the same picture:
+# where a mean difference of so many grey levels is left once its blocks are moved.
+SPAN, LONG_SPAN = 8, 16
+_STEADY = 4.0
 SECONDS = 10
 # Of groups whose frames all stand alone: coded together for the coder's sake.
 STILL_FRAMES = 8
@@ -79,19 +82,37 @@ def still_runs(clip: Clip, size: int) -> Iterator[Run]:
 
 
 def predicted_runs(clip: Clip, size: int) -> Iterator[Run]:
-    """Groups of at most `size` frames: the first frame alone, then runs of up to `SPAN`."""
+    """Groups of at most `size` frames: the first frame alone, then runs of one span each."""
     frames: list[Frame] = []
+    anchor: Frame | None = None
     length = 0
     for frame, following in _with_next(clip):
         frames.append(frame)
         length += 1
         ends = following is None or length >= size or is_cut(frame.planes, following.planes)
-        begins = length == len(frames)
-        if ends or begins or len(frames) == SPAN:
-            yield Run(frames, begins, ends, following)
-            frames = []
-        if ends:
-            length = 0
+        if anchor is None:
+            yield Run(frames, True, ends, following)
+        elif ends or len(frames) == LONG_SPAN:
+            yield from _spans(anchor, frames, ends, following)
+        else:
+            continue
+        anchor, frames = (None, []) if ends else (frame, [])
+        length = 0 if ends else length
+
+
+def _spans(anchor: Frame, frames: list[Frame], ends: bool, following: Frame | None
+           ) -> Iterator[Run]:
+    """Frames after an anchor as one run, or as several shorter ones."""
+    if len(frames) == LONG_SPAN and _is_steady(anchor.planes, frames[-1].planes):
+        yield Run(frames, False, ends, following)
+        return
+    for begin in range(0, len(frames), SPAN):
+        part, rest = frames[begin:begin + SPAN], frames[begin + SPAN:]
+        yield Run(part, False, ends and not rest, rest[0] if rest else following)
+
+
+def _is_steady(first: Planes, last: Planes) -> bool:
+    return coarse_cost(_plane(last.y), _plane(first.y), reach=48)[0] < _STEADY
 
 
 def _with_next(clip: Clip) -> Iterator[tuple[Frame, Frame | None]]:

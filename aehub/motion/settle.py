@@ -8,6 +8,7 @@ neighbours, its base, and none. All blocks of a stage decide together.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,8 +24,16 @@ from aehub.motion.warp import PRECISION, filters, windows
 _PREDICTED, _BASE, _ZERO, _OTHER = 0.5, 2.0, 3.0, 3.0
 
 
+@dataclass(frozen=True)
+class Price:
+    """Squared error that one bit outweighs, and the difference from which error grows linearly."""
+
+    per_bit: float
+    knee: float
+
+
 def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: Sequence[Base],
-           weight: float) -> Motion:
+           price: Price) -> Motion:
     """Give up vectors that are not worth their bits.
 
     Args:
@@ -32,7 +41,7 @@ def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: S
         references: decoded pictures.
         motion: what the search found.
         bases: what vectors are expected to be, as for `MotionCoder.write`.
-        weight: absolute difference that one bit outweighs.
+        price: what bits are worth.
     """
     vectors = motion.vectors.copy()
     blocks = _blocks(current.luma)
@@ -44,7 +53,7 @@ def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: S
         live = motion.uses[r] & ~motion.split[r]
         alone = motion.modes == 1 << r
         other = None if len(references) == 1 else moved[1 - r]
-        field = _Field(reference, blocks, other, torch.from_numpy(alone.ravel()), weight)
+        field = _Field(reference, blocks, other, torch.from_numpy(alone.ravel()), price)
         settled = field.settle(middle(quarters(vectors[r])), np.clip(base, -LIMIT, LIMIT), live)
         four = quarters(vectors[r])
         vectors[r] = whole(np.where(live[..., None], settled[..., None], four).astype(np.int16))
@@ -56,8 +65,8 @@ class _Field:
     """Decides the vectors to one reference."""
 
     def __init__(self, reference: Plane, blocks: Tensor, other: Tensor | None, alone: Tensor,
-                 weight: float) -> None:
-        self.reference, self.blocks, self.weight = reference, blocks, weight
+                 price: Price) -> None:
+        self.reference, self.blocks, self.price = reference, blocks, price
         self.other, self.alone = other, alone
 
     def settle(self, vectors: np.ndarray, base: np.ndarray, live: np.ndarray) -> np.ndarray:
@@ -81,21 +90,24 @@ class _Field:
         bits = np.where((difference == 0).all(0), _PREDICTED,
                         _OTHER + 2 * np.log2(1 + difference).sum(0))
         offers = np.stack([own, predicted, np.zeros_like(own), -base])
-        price: list[np.ndarray | float] = [bits, _PREDICTED, _BASE, _ZERO]
+        offered: list[np.ndarray | float] = [bits, _PREDICTED, _BASE, _ZERO]
         costs = np.stack([
-            self._difference(cells, offer + base, columns) + self.weight * at
-            for offer, at in zip(offers, price, strict=True)])
+            self._error(cells, offer + base, columns) + self.price.per_bit * at
+            for offer, at in zip(offers, offered, strict=True)])
         return np.take_along_axis(offers, costs.argmin(0)[None, None], 0)[0]
 
-    def _difference(self, cells: np.ndarray, vectors: np.ndarray, columns: int) -> np.ndarray:
-        """Absolute difference of some blocks, predicted with these vectors."""
+    def _error(self, cells: np.ndarray, vectors: np.ndarray, columns: int) -> np.ndarray:
+        """Error of some blocks, predicted with these vectors."""
         places = torch.from_numpy(cells)
         found = _pick(self.reference, places // columns, places % columns,
                       torch.from_numpy(np.clip(vectors, -LIMIT, LIMIT)))
         if self.other is not None:
             mean = (found + self.other[places]) / 2
             found = torch.where(self.alone[places][:, None, None], found, mean)
-        total: np.ndarray = (found - self.blocks[places]).abs().sum((1, 2)).numpy()
+        error, knee = (found - self.blocks[places]).abs(), self.price.knee
+        # Small differences stay and count squared; larger ones are coded, which grows more slowly.
+        low = error.clamp(max=knee)
+        total: np.ndarray = (low * (2 * error - low)).sum((1, 2)).numpy()
         return total
 
 

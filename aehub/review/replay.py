@@ -22,6 +22,7 @@ import numpy as np
 from aehub.api import Step, _model_of
 from aehub.clips import ClipInfo, Colour, Frame, Planes, open_clip, open_writer
 from aehub.codec.decompress import clip_info, decode_frames
+from aehub.codec.sizes import frame_sizes
 from aehub.container import Reader, open_reader
 from aehub.errors import AEHubError
 from aehub.metrics import Distortion
@@ -45,7 +46,8 @@ class Replay:
         psnr: (6Y + U + V)/8 in dB over the clip.
         ms_ssim: of luma; None below 176 pixels on the short side.
         frame_psnrs: `psnr` of every frame.
-        groups: (first frame, frames, bytes) of every group of frames coded together.
+        groups: (first frame, frames, bytes) of what is coded together: single frames where they
+            are predicted.
     """
 
     width: int
@@ -94,7 +96,7 @@ def iter_replay(
             alone.write(result)
             times.append(float(result.time * facts.time_base))
             yield Step(len(times), max(total, len(times)))
-        groups = tuple(_groups(reader))
+        groups = tuple(frame_sizes(reader, model))
         has_sound = one.track is not None
     return _summary(facts, half, times, has_sound, distortion, groups)
 
@@ -148,13 +150,6 @@ def _pairs(
         yield source, result
     if next(originals, None) is not None:
         raise AEHubError("the file has fewer frames than its original; compress it again.")
-
-
-def _groups(reader: Reader) -> Iterator[tuple[int, int, int]]:
-    first = 0
-    for number, entry in enumerate(reader.index or ()):
-        yield first, entry.n_frames, len(reader.group_at(number).payload)
-        first += entry.n_frames
 
 
 def _summary(

@@ -1,22 +1,30 @@
 """Models with one part taken away, to show what each part is worth.
 
-    python -m aehub.training.ablate RUN DATA
+    python -m aehub.training.ablate RECIPE RUN DATA [--set NAME=VALUE]
 
-writes beside the finished `RUN/model` the folders
+writes beside the finished `RUN/model` of `d4-codec` the folders
 
-    RUN/step-0           the classical start that training began from
-    RUN/no-residuals     synthesis without its residual network
-    RUN/frozen-scales    each channel's table index fixed to the best one per quality
+    RUN/step-0            the classical start that training began from
+    RUN/no-residuals      synthesis without its residual network
+    RUN/frozen-scales     each channel's table index fixed to the best one per quality
 
-Each has its own tables, counted anew, so that `aehub compare` measures the part and not a mismatch.
+and of `d4-inter`
+
+    RUN/step-0            motion-compensated coding of the difference, as training began
+    RUN/no-reference      the decoder's networks do not see the prediction they are added to
+    RUN/no-code-context   the integer network does not see the references' codes
+
+Each has its own tables, counted anew, so that `aehub compare` measures the part and not a mismatch;
+nothing is trained again.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,9 +36,10 @@ from aehub.entropy import N_TABLES, ScaleTables, reach_of, scale_of
 from aehub.models.d4_codec import D4Codec
 from aehub.models.integer import KNOTS
 from aehub.models.store import StoredModel
-from aehub.training import checkpoint
+from aehub.training import checkpoint, recipes
 from aehub.training.data import Crops
-from aehub.training.recipes import d4_codec as recipe
+from aehub.training.recipes import d4_codec, d4_inter
+from aehub.training.run import parse_options
 
 _BATCHES_PER_KNOT = 6
 _SEED = 321
@@ -43,8 +52,8 @@ def without_residuals(model: D4Codec, _: Crops) -> None:
 
 def with_frozen_scales(model: D4Codec, crops: Crops) -> None:
     """Each latent channel keeps one table per quality: the cheapest for all its codes."""
-    codec = Codec(StoredModel(recipe.NAME, copy.deepcopy(model).eval(), ScaleTables.fit(),
-                              {"encoder": {"lambda": recipe.ENCODER_LAMBDA}}))
+    codec = Codec(StoredModel(d4_codec.NAME, copy.deepcopy(model).eval(), ScaleTables.fit(),
+                              {"encoder": {"lambda": d4_codec.ENCODER_LAMBDA}}))
     price = _prices()
     batches = crops.batches(0, _SEED)
     for knot in range(KNOTS):
@@ -61,6 +70,24 @@ def with_frozen_scales(model: D4Codec, crops: Crops) -> None:
                 slot = stage.last_bias.slots[channel - begin]
                 # The middle of the table, so that interpolation between knots rounds fairly.
                 stage.last_bias.values.data[knot, slot] = best[channel] + 0.5
+
+
+@torch.no_grad()
+def without_reference(model: D4Codec, _: Any) -> None:
+    """Synthesis and means see nothing of the prediction."""
+    inter = d4_inter.inter_of(model)
+    head = inter.synthesis.head
+    dense = head.dense().clone()
+    dense[:, inter.representation.channels:] = 0
+    head.set_dense(dense)
+    if inter.means.see is not None:
+        inter.means.see.theta.zero_()
+
+
+@torch.no_grad()
+def without_code_context(model: D4Codec, _: Any) -> None:
+    """Scales see hyper-codes and the frame's own codes only."""
+    d4_inter.inter_of(model).scales.context.theta.zero_()
 
 
 def _histograms(latent: Tensor) -> np.ndarray:
@@ -82,25 +109,45 @@ def _prices() -> np.ndarray:
     return prices
 
 
-VARIANTS: dict[str, tuple[str, Callable[[D4Codec, Crops], None] | None]] = {
-    "step-0": ("start", None),
-    "no-residuals": ("best", without_residuals),
-    "frozen-scales": ("best", with_frozen_scales),
+Variants = dict[str, tuple[str, Callable[[D4Codec, Any], None] | None]]
+VARIANTS: dict[str, Variants] = {
+    "d4-codec": {
+        "step-0": ("start", None),
+        "no-residuals": ("best", without_residuals),
+        "frozen-scales": ("best", with_frozen_scales),
+    },
+    "d4-inter": {
+        "step-0": ("start", None),
+        "no-reference": ("best", without_reference),
+        "no-code-context": ("best", without_code_context),
+    },
 }
 
 
-def ablate(run: Path, data: Path) -> None:
-    """Write every variant of the finished run."""
-    options = recipe.Options()
-    crops = recipe.open_material(data, run / "frames", options, True)
-    for name, (state, change) in VARIANTS.items():
+def ablate(name: str, run: Path, data: Path, settings: Mapping[str, str]) -> None:
+    """Write every variant of the finished run of a recipe."""
+    recipe = recipes.find(name)
+    options = parse_options(recipe.Options(), settings)
+    material = recipe.open_material(data, run / "frames", options, True)
+    for variant, (state, change) in VARIANTS[name].items():
         model = recipe.build(options)
         checkpoint.put(model, checkpoint.read(run / f"{state}.safetensors"))
         model.requires_grad_(False)
         if change is not None:
-            change(model, crops)
-        recipe.export(model, crops, run / name, options)
+            change(model, material)
+        recipe.export(model, material, run / variant, options)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", choices=VARIANTS)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    given = parser.parse_args()
+    ablate(given.recipe, given.run, given.data, dict(s.split("=", 1) for s in given.set))
 
 
 if __name__ == "__main__":
-    ablate(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

@@ -10,14 +10,15 @@ _WIDTH, _HEIGHT, _LEFT, _TOP = 720, 92, 52, 8
 
 
 def over_time(replay: review.Replay) -> str:
-    """Bits of every group as steps, PSNR of every frame as a line, and a line for "now"."""
+    """Bits of every frame or group as steps, PSNR of every frame as a line, a line for "now"."""
     n = len(replay.times)
     kilobits: list[float] = []
     for _, frames, size in replay.groups:
         kilobits += [8 * size / frames / 1000] * frames
     group = max((frames for _, frames, _ in replay.groups), default=1)
-    steps = _panel("steps", kilobits, f"kilobits a frame, mean of each group of {group}",
-                   low=0.0, stepped=True)
+    title = "kilobits of each frame" if group == 1 else (
+        f"kilobits a frame, mean of each group of {group}")
+    steps = _panel("steps", kilobits, title, low=0.0, stepped=True)
     line = _panel("line", replay.frame_psnrs, "PSNR of each frame, dB")
     return (f'<figure class="ae-chart" data-ae-frames="{n}" role="img" '
             f'aria-label="Over {n} frames: {_words(kilobits, "kilobits a frame")}; '

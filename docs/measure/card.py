@@ -1,11 +1,12 @@
 """Write the card of `d4-codec` from measurements.
 
-    python -m aehub.training.ablate RUN DATA
-    python docs/measure/card.py RUN CLIPS
+    python -m aehub.training.ablate d4-codec RUN DATA
+    python -m aehub.training.ablate d4-inter INTER DATA
+    python docs/measure/card.py RUN INTER CLIPS
 
-RUN is the folder of a finished `aehub train d4-codec`, with its ablations; CLIPS a folder of
-lossless clips that training never saw. The card, the training curve and the model are put into
-`weights/d4-codec/`, the figure of the stills into `docs/figures/`.
+RUN and INTER are the folders of the finished runs of both recipes, with their ablations; CLIPS is a
+folder of lossless clips that training never saw. The card, the training curves and the model are
+put into `weights/d4-codec/`, the figures into `docs/figures/`.
 """
 
 from __future__ import annotations
@@ -13,30 +14,41 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import aehub
-from aehub.compare import parse_codecs
+from aehub.compare import Comparison, parse_codecs
 from aehub.hub.card import TAGS, front_matter
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights" / "d4-codec"
+FIGURES = ROOT / "docs" / "figures"
 TEMPLATE = Path(__file__).with_name("card.md")
 DATASETS = ("open-licence-clips", "open-licence-pictures")
-ABLATIONS = {
+STILL_RIVALS = ("jpeg", "webp", "avif")
+RIVALS = ("x264-medium", "x264-medium-bf0", "x264-veryslow", "x265-medium", "svtav1-6")
+ABLATED_FRAMES = 17
+STILL_PARTS = {
     "step-0": "step 0: block DCT, hand-set context, fitted base scales",
     "no-residuals": "synthesis residuals off",
     "frozen-scales": "scale network frozen to one table per channel and quality",
 }
+PARTS = {
+    "step-0": "step 0: motion-compensated DCT of the difference, hand-set context",
+    "no-reference": "reference hidden from the decoder's networks (it is still added to)",
+    "no-code-context": "context of the references' codes off",
+}
 
 
-def training_facts(run: Path) -> dict[str, str]:
+def training_facts(run: Path, prefix: str = "") -> dict[str, str]:
     """Steps, minutes and costs from the run's log."""
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     best = min(row["held_out_cost"] for row in rows)
-    return {"steps": f"{rows[-1]['step']:,}", "minutes": f"{rows[-1]['seconds'] / 60:.0f}",
-            "first_cost": f"{rows[0]['held_out_cost']:.3f}", "best_cost": f"{best:.3f}"}
+    facts = {"steps": f"{rows[-1]['step']:,}", "minutes": f"{rows[-1]['seconds'] / 60:.0f}",
+             "first_cost": f"{rows[0]['held_out_cost']:.3f}", "best_cost": f"{best:.3f}"}
+    return {prefix + name: value for name, value in facts.items()}
 
 
 def percent(value: float | None) -> str:
@@ -44,44 +56,80 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{value:+.1f} %"
 
 
+def against(comparison: Comparison, names: Mapping[str, str]) -> str:
+    """Rows of mean differences, by the name of the codec and what it is called."""
+    return "\n".join(f"| {text} | {percent(comparison.mean_difference(name, 'psnr'))} "
+                     f"| {percent(comparison.mean_difference(name, 'ms_ssim'))} |"
+                     for name, text in names.items())
+
+
+def by_clip(comparison: Comparison, names: tuple[str, ...]) -> str:
+    """Rows of differences in PSNR, by clip."""
+    return "\n".join(
+        f"| {clip.name} | " + " | ".join(
+            percent(comparison.difference(clip.name, name, "psnr").percent) for name in names)
+        + " |" for clip in comparison.clips)
+
+
+def stills_of(run: Path, clips: Path) -> dict[str, str]:
+    """First frames against still picture codecs, and what the parts are worth."""
+    variants = {str(run / name): text for name, text in STILL_PARTS.items()}
+    names = [*STILL_RIVALS, "d4-codec", *variants]
+    measured = aehub.compare([clips], parse_codecs(",".join(names)), stills=True, anchor="jpeg")
+    print(measured.table())
+    _plot(measured, names[:4], "stills.png")
+    return {"stills": against(measured, {name: name for name in names[1:4]}),
+            "still_parts": against(replace(measured, anchor="d4-codec"), variants),
+            "still_clips": by_clip(measured, ("d4-codec", "webp", "avif")),
+            "n_clips": str(len(measured.clips)), "measured": json.dumps(measured.to_dict())}
+
+
+def video_of(run: Path, clips: Path) -> dict[str, str]:
+    """Whole clips against video codecs, and what the parts are worth on their first frames."""
+    names = ["d4-codec", *RIVALS]
+    measured = aehub.compare([clips], parse_codecs(",".join(names)), anchor="x264-medium")
+    print(measured.table())
+    _plot(measured, names, "video.png")
+    shown = {name: name for name in names if name != "x264-medium"}
+    variants = {str(run / name): text for name, text in PARTS.items()}
+    parts = aehub.compare([clips], parse_codecs(",".join(["d4-codec", *variants])),
+                          anchor="d4-codec", frames=ABLATED_FRAMES)
+    print(parts.table())
+    return {"video": against(measured, shown), "parts": against(parts, variants),
+            "video_bf0": against(replace(measured, anchor="x264-medium-bf0"),
+                                 {"d4-codec": "d4-codec"}),
+            "video_clips": by_clip(measured, ("d4-codec", "x264-medium-bf0", "x265-medium",
+                                              "svtav1-6")),
+            "ablated_frames": str(ABLATED_FRAMES)}
+
+
+def _plot(measured: Comparison, names: list[str], file: str) -> None:
+    FIGURES.mkdir(exist_ok=True)
+    shown = replace(measured, points=tuple(p for p in measured.points if p.codec in names),
+                    settings={name: measured.settings[name] for name in names})
+    shown.plot(FIGURES / file)
+
+
 def main() -> None:
     """Measure and write."""
-    run, clips = Path(sys.argv[1]), Path(sys.argv[2])
+    run, inter, clips = (Path(argument) for argument in sys.argv[1:4])
+    WEIGHTS.mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "model.safetensors"):
-        WEIGHTS.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(run / "model" / name, WEIGHTS / name)
+        shutil.copyfile(inter / "model" / name, WEIGHTS / name)
     shutil.copyfile(run / "curves.png", WEIGHTS / "curves.png")
-    variants = {name: str(run / name) for name in ABLATIONS}
-    names = ["jpeg", "webp", "avif", "d4-codec", *variants.values()]
-    stills = aehub.compare([clips], parse_codecs(",".join(names)), stills=True, anchor="jpeg")
-    ours = replace(stills, anchor="d4-codec")
-    rows = [f"| {name} | {percent(stills.mean_difference(name, 'psnr'))} "
-            f"| {percent(stills.mean_difference(name, 'ms_ssim'))} |"
-            for name in names[1:4]]
-    parts = [f"| {text} | {percent(ours.mean_difference(variants[name], 'psnr'))} "
-             f"| {percent(ours.mean_difference(variants[name], 'ms_ssim'))} |"
-             for name, text in ABLATIONS.items()]
-    each = [f"| {clip.name} | {percent(stills.difference(clip.name, 'd4-codec', 'psnr').percent)} "
-            f"| {percent(stills.difference(clip.name, 'webp', 'psnr').percent)} "
-            f"| {percent(stills.difference(clip.name, 'avif', 'psnr').percent)} |"
-            for clip in stills.clips]
+    shutil.copyfile(inter / "curves.png", WEIGHTS / "curves-inter.png")
+    facts = {**training_facts(run), **training_facts(inter, "inter_"), **video_of(inter, clips),
+             **stills_of(run, clips)}
     config = json.loads((WEIGHTS / "config.json").read_text())
-    matter = front_matter(config, tags=(*TAGS, "equivariance"), datasets=DATASETS,
-                          measured=stills.to_dict())
-    facts = {**training_facts(run), "front_matter": matter,
-             "stills": "\n".join(rows), "ablations": "\n".join(parts),
-             "each": "\n".join(each), "n_clips": str(len(stills.clips)),
-             "megabytes": f"{(WEIGHTS / 'model.safetensors').stat().st_size / 1e6:.1f}",
-             "parameters": f"{config['parameters']:,}"}
+    facts |= {"front_matter": front_matter(config, tags=(*TAGS, "equivariance"),
+                                           datasets=DATASETS,
+                                           measured=json.loads(facts.pop("measured"))),
+              "megabytes": f"{(WEIGHTS / 'model.safetensors').stat().st_size / 1e6:.1f}",
+              "parameters": f"{config['parameters']:,}"}
     text = TEMPLATE.read_text()
     for name, value in facts.items():
         text = text.replace("{{" + name + "}}", value)
     (WEIGHTS / "README.md").write_text(text)
-    print(stills.table())
-    (ROOT / "docs" / "figures").mkdir(exist_ok=True)
-    shown = replace(stills, points=tuple(p for p in stills.points if p.codec in names[:4]),
-                    settings={name: stills.settings[name] for name in names[:4]})
-    shown.plot(ROOT / "docs" / "figures" / "stills.png")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Encode and decode speed of `d4-codec`, with the shares of networks, coder and video I/O.
+"""Encode and decode speed of `d4-codec`, and where the time goes.
 
     python docs/measure/speed.py [--frames 64] [--quality 50]
 
@@ -25,9 +25,9 @@ import aehub
 from aehub import entropy
 from aehub.clips import open_clip, open_writer
 from aehub.clips.frames import ClipInfo, Frame, Planes
-from aehub.codec import decompress
+from aehub.codec import chain, decompress, inter, predicted, shots
 from aehub.container import open_reader
-from aehub.models.d4_codec import D4Codec
+from aehub.motion.vectors import MotionCoder
 
 
 def texture(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -78,12 +78,16 @@ class Clock:
 
 @contextlib.contextmanager
 def watched() -> Iterator[Clock]:
-    """Watch the range coder and the networks."""
+    """Watch all that is not networks."""
     clock = Clock()
     with contextlib.ExitStack() as stack:
         for owner, name, label in (
                 (entropy.Encoder, "write", "coder"), (entropy.Decoder, "read", "coder"),
-                (D4Codec, "analyse", "network"), (D4Codec, "synthesise", "network")):
+                (MotionCoder, "write", "vectors"), (MotionCoder, "read", "vectors"),
+                (inter, "search", "search"), (inter, "split", "search"),
+                (inter, "settle", "search"), (shots, "coarse_cost", "search"),
+                (predicted, "predict", "prediction"), (inter, "predict", "prediction"),
+                (chain, "context_of", "prediction")):
             stack.enter_context(clock.watch(owner, name, label))
         yield clock
 
@@ -140,11 +144,12 @@ def row(what: str, n_frames: int, seconds: float, shares: dict[str, float], read
     def per_frame(s: float) -> str:
         return f"{1000 * s / n_frames:.1f}"
 
-    coder = shares.get("coder", 0.0)
-    network = seconds - coder - reading
-    print(f"| {what} | {n_frames / seconds:.0f} | {per_frame(seconds)} | {per_frame(network)} "
-          f"| {per_frame(coder)} | {per_frame(reading)} "
-          f"| {'' if writing is None else per_frame(writing)} |")
+    known = [shares.get(name, 0.0) for name in ("search", "prediction", "vectors", "coder")]
+    network = seconds - sum(known) - reading
+    cells = [network, *known, reading]
+    print(f"| {what} | {n_frames / seconds:.0f} | {per_frame(seconds)} | "
+          + " | ".join(map(per_frame, cells))
+          + f" | {'' if writing is None else per_frame(writing)} |")
 
 
 def main() -> None:
@@ -154,8 +159,9 @@ def main() -> None:
     parser.add_argument("--quality", type=float, default=50)
     arguments = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, quality {arguments.quality:g}, ms per frame")
-    print("| | frames/s | all | networks | coder | video in | mp4 out |")
-    print("|---|---|---|---|---|---|---|")
+    print("| | frames/s | all | networks | search | prediction | vectors | coder | video in "
+          "| mp4 out |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for size in ((256, 256), (640, 360)):
         measure(*size, arguments.frames, arguments.quality)
 

@@ -47,6 +47,7 @@ PREDICTED_CLIPS = {
     "moving.aev": (64, 48, (17,), 65.0, None),
     "cut.aev": (67, 45, (12, 6), 71.3, None),
     "closed.aev": (40, 98, (9,), 43.21, 5),
+    "steady.aev": (96, 64, (18,), 55.0, None),
 }
 
 
@@ -134,8 +135,20 @@ def _digest(parts: Iterable[np.ndarray]) -> str:
     return total.hexdigest()
 
 
-def shots(lengths: Iterable[int], width: int, height: int, seed: int) -> list[np.ndarray]:
-    """A clip of shots that have nothing in common."""
+def pan(n: int, width: int, height: int, seed: int = 0, step: tuple[int, int] = (1, 2)
+        ) -> list[np.ndarray]:
+    """A camera that moves by `step` samples (down, right) a frame over one large picture."""
+    down, right = step
+    (picture,) = moving_picture(1, width + n * right, height + n * down, seed)
+    return [picture[t * down:t * down + height, t * right:t * right + width] for t in range(n)]
+
+
+def predicted_clip(name: str) -> list[np.ndarray]:
+    """The clip of a golden file: shots that have nothing in common, or one calm shot."""
+    width, height, lengths, *_ = PREDICTED_CLIPS[name]
+    seed = list(PREDICTED_CLIPS).index(name)
+    if name == "steady.aev":
+        return pan(*lengths, width, height, seed, (0, 1))
     return [picture for number, n in enumerate(lengths)
             for picture in moving_picture(n, width, height, seed + 10 * number)]
 
@@ -158,10 +171,8 @@ def regenerate_predicted() -> None:
     write_model(PREDICTED_MODEL, predicted=True)
     model = Codec.from_pretrained(PREDICTED_MODEL)
     expected = {}
-    for seed, (name, (width, height, lengths, quality, group)) in enumerate(
-            PREDICTED_CLIPS.items()):
-        frames = shots(lengths, width, height, seed)
-        aehub.compress(np.stack(frames), GOLDEN / name, model=model, quality=quality, group=group,
-                       fps=Fraction(30000, 1001), force=True)
+    for name, (*_, quality, group) in PREDICTED_CLIPS.items():
+        aehub.compress(np.stack(predicted_clip(name)), GOLDEN / name, model=model, quality=quality,
+                       group=group, fps=Fraction(30000, 1001), force=True)
         expected[name] = predicted_digest(predicted_codes(GOLDEN / name, model))
     PREDICTED_EXPECTED.write_text(json.dumps(expected, indent=2) + "\n")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from codec.golden_files import PREDICTED_MODEL
+from codec.golden_files import PREDICTED_MODEL, pan
 
 import aehub
 from aehub.clips.colour import from_rgb
@@ -30,6 +30,11 @@ from aehub.models.store import StoredModel
 from aehub.motion.field import Motion
 from aehub.motion.vectors import Base
 from material import moving_picture
+
+__all__ = [
+    "Encoded", "begins_of", "classical", "compressed", "encoded", "equal_frames", "groups_of",
+    "luma_psnr", "orbit", "pan", "planes_of", "planes_psnr", "tiny",
+]
 
 
 @cache
@@ -52,14 +57,6 @@ def classical() -> Codec:
     encoder = {"lambda": 0.05, "inter_lambda": 0.05}
     return Codec(StoredModel("classical", network, ScaleTables.fit(), {"encoder": encoder},
                              make_probe(network)))
-
-
-def pan(n: int, width: int, height: int, seed: int = 0, step: tuple[int, int] = (1, 2)
-        ) -> list[np.ndarray]:
-    """A camera that moves by `step` samples (down, right) a frame over one large picture."""
-    down, right = step
-    (picture,) = moving_picture(1, width + n * right, height + n * down, seed)
-    return [picture[t * down:t * down + height, t * right:t * right + width] for t in range(n)]
 
 
 def orbit(n: int, width: int, height: int, seed: int = 0, radius: int = 8, period: int = 32

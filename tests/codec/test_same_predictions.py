@@ -15,10 +15,10 @@ from codec.golden_files import (
     PREDICTED_CLIPS,
     PREDICTED_EXPECTED,
     PREDICTED_MODEL,
+    predicted_clip,
     predicted_codes,
     predicted_digest,
     regenerate_predicted,
-    shots,
 )
 
 import aehub
@@ -129,18 +129,23 @@ def test_golden_predictions_have_runs_of_several_spans_and_a_cut(
     for name in PREDICTED_CLIPS:
         with open_reader(GOLDEN / name) as reader:
             found[name] = [runs_of(group.head) for group in reader.groups()]
-    assert found["moving.aev"] == [((8, 2),)]
+    runs = {name: [sum(span * count for span, count in group or ()) for group in groups]
+            for name, groups in found.items()}
+    assert runs["moving.aev"] == [16] and runs["steady.aev"] == [17]
     # The cut is after twelve frames; the tiny second shot may be cut again.
-    assert found["cut.aev"][0] == ((8, 1), (3, 1)) and len(found["cut.aev"]) > 1
-    assert all(sum(span * count for span, count in runs or ()) < 5 for runs in found["closed.aev"])
+    assert runs["cut.aev"][0] == 11 and len(runs["cut.aev"]) > 1
+    assert max(runs["closed.aev"]) < 5
+    everything = [group or () for groups in found.values() for group in groups]
+    assert any(len(group) > 1 for group in everything)
+    assert len({span for group in everything for span, _ in group}) > 3
+    # Calm and restless shots have anchors at other distances.
+    assert found["steady.aev"][0] is not None and found["steady.aev"][0][0][0] > 8
 
 
 @every_file
 def test_golden_predictions_show_their_clips_in_every_precision(
     name: str, expected: dict[str, str]
 ) -> None:
-    width, height, lengths, *_ = PREDICTED_CLIPS[name]
-    seed = list(PREDICTED_CLIPS).index(name)
     seen = []
     for dtype in (torch.float32, torch.float64):
         with open_reader(GOLDEN / name) as reader:
@@ -148,7 +153,7 @@ def test_golden_predictions_show_their_clips_in_every_precision(
     apart = np.abs(seen[0].astype(int) - seen[1])
     assert apart.max() <= 1 and (apart > 0).mean() <= 0.001
     frames = list(aehub.decompress(GOLDEN / name, model=PREDICTED_MODEL))
-    for found, picture in zip(frames, shots(lengths, width, height, seed), strict=True):
-        assert found.shape == (height, width, 3)
+    for found, picture in zip(frames, predicted_clip(name), strict=True):
+        assert found.shape == picture.shape
         # No good codec, but one whose pictures can be told.
         assert psnr(found.mean(-1), picture.mean(-1)) > 15

@@ -1,0 +1,117 @@
+"""What prediction is worth on real clips, and whether its loop stays stable.
+
+    python docs/measure/predicted.py CLIPS [--model NAME]
+
+For each clip of the folder one row: the rate that predicted frames save against `--group 1` (every
+frame alone) at equal PSNR; the slope of PSNR along a group of 32 and of 128 frames (the clip played
+forward and backward) in dB over that length; and, after 128 frames, how far apart decoders in
+float32 and float64 are, in dB, and whether all their codes are the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import aehub
+from aehub.clips import open_clip
+from aehub.clips.frames import ClipInfo, Planes
+from aehub.clips.sniff import clips_in
+from aehub.codec.decompress import decode_group
+from aehub.codec.model import Codec
+from aehub.codec.predicted import GroupReader
+from aehub.compare.ours import write_lossless
+from aehub.container import open_reader
+from aehub.hub import find
+from aehub.metrics import Distortion, bd_rate
+from aehub.models import store
+
+QUALITIES = (25, 45, 65)
+QUALITY = 45
+
+
+def saving(clip: Path, model: Codec, folder: Path) -> float | None:
+    """Percent of rate that predicted frames take more than `--group 1`, below 0 if less."""
+    curves = []
+    for group in (1, None):
+        points = []
+        for quality in QUALITIES:
+            result = aehub.compress(clip, folder / "clip.aev", model=model, quality=quality,
+                                    group=group, audio=False, force=True)
+            points.append((result.bytes, result.psnr))
+        curves.append(points)
+    return bd_rate(*curves).percent
+
+
+def there_and_back(clip: Path, n_frames: int) -> tuple[ClipInfo, list[Planes]]:
+    """A clip played forward and backward until it has so many frames."""
+    with open_clip(clip) as opened:
+        info, frames = opened.info, [frame.planes for frame in opened]
+    period = [*frames, *frames[-2:0:-1]]
+    return info, [period[t % len(period)] for t in range(n_frames)]
+
+
+def slopes(frames: list[Planes], decoded: list[Planes]) -> list[float]:
+    """dB that PSNR changes over the first 32 frames and over all, by a fitted line."""
+    found = []
+    for n in (32, len(frames)):
+        psnrs = []
+        for original, result in zip(frames[:n], decoded[:n], strict=True):
+            distortion = Distortion(with_ms_ssim=False)
+            distortion.add(original, result)
+            psnrs.append(distortion.psnr)
+        found.append(float(np.polyfit(np.arange(n) / (n - 1), psnrs, 1)[0]))
+    return found
+
+
+def loop(clip: Path, model: Codec, exact: Codec, folder: Path) -> tuple[list[float], float, bool]:
+    """(slopes, dB between decoders of two precisions at the end, whether codes are the same)."""
+    info, frames = there_and_back(clip, 129)
+    write_lossless(folder / "long.mkv", frames, info)
+    aehub.compress(folder / "long.mkv", folder / "long.aev", model=model, quality=QUALITY,
+                   audio=False, measure=False, force=True)
+    with open_reader(folder / "long.aev") as reader:
+        decoded = [planes for group in reader.groups()
+                   for planes in decode_group(model, reader.head, group)]
+        (last,) = list(reader.groups())[-1:]
+        size = reader.head.coded_size(last.head.crop)
+        pairs = zip(*(GroupReader(codec, last.payload, last.head, size).pictures()
+                      for codec in (model, exact)), strict=True)
+        distance = 0.0
+        for (number, one), (_, other) in pairs:
+            if number == last.head.n_frames - 1:
+                distance = float((one.y.double() - other.y).square().mean())
+        codes = zip(*(GroupReader(codec, last.payload, last.head, size).frames()
+                      for codec in (model, exact)), strict=True)
+        same = all(torch.equal(a.codes.latent.double(), b.codes.latent.double())
+                   and torch.equal(a.codes.hyper.double(), b.codes.hyper.double())
+                   for a, b in codes)
+    apart = float("inf") if distance == 0 else -10 * np.log10(distance)
+    return slopes(frames, decoded), apart, same
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("--model", default="d4-codec")
+    arguments = parser.parse_args()
+    model = aehub.load(arguments.model)
+    exact = Codec(store.load(find(arguments.model)), dtype=torch.float64)
+    print("| clip | rate against `--group 1` | slope, 32 frames | slope, 129 frames "
+          "| float32 to float64 | codes |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name, torch.inference_mode():
+        for clip in clips_in(arguments.clips):
+            percent = saving(clip, model, Path(name))
+            (short, long), apart, same = loop(clip, model, exact, Path(name))
+            print(f"| {clip.stem} | {percent:+.1f} % | {short:+.2f} dB | {long:+.2f} dB "
+                  f"| {apart:.0f} dB | {'the same' if same else 'DIFFER'} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""Files of predicted frames: any frame, any time, and what is refused or damaged."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from codec.golden_files import GOLDEN, MODEL, PREDICTED_CLIPS, PREDICTED_MODEL
+from codec.predicted_files import compressed, groups_of, orbit, pan, tiny
+
+import aehub
+from aehub.clips.frames import Planes
+from aehub.codec import decompress, predicted
+from aehub.codec.decompress import decode_frames, decode_group
+from aehub.codec.model import Codec
+from aehub.codec.predicted import GroupReader
+from aehub.container import FileHead, Group, GroupHead, Writer, open_reader
+from aehub.container.grouphead import chain_types
+from aehub.entropy import CODER_PREDICTED, CODER_STILL
+from aehub.errors import DamagedError, FormatError, WeightsError
+from aehub.models.d4_codec import Coder
+from material import write_clip
+
+LENGTHS = (11, 6)
+N = sum(LENGTHS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Pictures this small gain nothing from more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data() -> bytes:
+    """A file of two shots, two groups."""
+    return compressed(pan(LENGTHS[0], 134, 90, seed=1) + pan(LENGTHS[1], 134, 90, seed=2))
+
+
+@pytest.fixture(scope="module")
+def frames(data: bytes) -> np.ndarray:
+    """All frames, read through."""
+    return np.stack(list(aehub.decompress(io.BytesIO(data), model=tiny())))
+
+
+@pytest.fixture
+def synthesised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with every picture that is decoded."""
+    count: list[int] = []
+    plain = Coder.synthesise
+
+    def counted(self: Coder, *rest: Any) -> Any:
+        count.append(1)
+        return plain(self, *rest)
+
+    monkeypatch.setattr(Coder, "synthesise", counted)
+    return count
+
+
+# Any frame.
+
+
+def test_any_frame_in_any_order_is_that_of_reading_through(
+    data: bytes, frames: np.ndarray
+) -> None:
+    assert [group.head.n_frames for group in groups_of(data)[1]] == list(LENGTHS)
+    with aehub.open(io.BytesIO(data), model=tiny()) as clip:
+        assert len(clip) == len(frames) == N
+        for number in (7, 16, 0, 11, 3, 10, -1, 1):
+            assert np.array_equal(clip[number], frames[number])
+        assert np.array_equal(clip[14:4:-3], frames[14:4:-3])
+        assert np.array_equal(np.stack(list(clip)), frames)
+
+
+def test_a_frame_costs_only_the_frames_coded_before_it(
+    data: bytes, synthesised: list[int]
+) -> None:
+    with aehub.open(io.BytesIO(data), model=tiny()) as clip:
+        # Frames 0 and 11 come first in their groups, 8 second.
+        for number, cost in ((0, 1), (8, 8), (11, 1)):
+            synthesised.clear()
+            clip[number]
+            assert len(synthesised) == cost
+
+
+def shown_only(data: bytes, **changes: Any) -> list[Planes]:
+    """The frames of a file's first group with a changed head."""
+    head, (group, *_) = groups_of(data)
+    return list(decode_group(tiny(), head, replace(group, head=replace(group.head, **changes))))
+
+
+@pytest.mark.parametrize(("shown", "reverse", "cost"), [
+    ((0, 1), False, 1), ((0, 3), False, 5), ((2, 5), False, 6), ((8, 11), False, 11),
+    ((0, 11), True, 11), ((1, 2), True, 5),
+])
+def test_frames_after_the_last_one_shown_are_not_decoded(
+    data: bytes, synthesised: list[int], shown: tuple[int, int], reverse: bool, cost: int
+) -> None:
+    whole = shown_only(data)
+    synthesised.clear()
+    found = shown_only(data, shown=shown, reverse=reverse)
+    assert len(synthesised) == cost
+    wanted = whole[slice(*shown)][::-1 if reverse else 1]
+    assert len(found) == len(wanted)
+    for first, second in zip(found, wanted, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_times_of_an_uneven_clip_come_back(tmp_path: Path) -> None:
+    times = [0, 40, 80, 200, 233, 300, 1000, 1001, 1040, 1100, 1500]
+    clip = write_clip(tmp_path / "clip.mkv", orbit(len(times), 64, 48), vfr_pts=times)
+    aehub.compress(clip, tmp_path / "file.aev", model=tiny())
+    with open_reader(tmp_path / "file.aev") as reader:
+        assert reader.head.coder == CODER_PREDICTED
+        found = [frame.time * reader.head.time_base for frame in decode_frames(reader, tiny())]
+    assert found == [Fraction(time, 1000) for time in times]
+
+
+def test_sound_and_the_last_frame_of_the_command_survive(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", orbit(12, 64, 48), audio=True)
+    result = aehub.compress(clip, tmp_path / "file.aev", model=tiny(), group=5)
+    back = aehub.decompress(tmp_path / "file.aev", tmp_path / "back.mkv", model=tiny())
+    assert result.frames == back.frames == 12 and result.audio_bytes > 1000
+
+
+# Old files, other models.
+
+
+def test_old_files_whose_frames_stand_alone_still_decode() -> None:
+    with open_reader(GOLDEN / "odd.aev") as reader:
+        assert reader.head.coder == CODER_STILL
+    assert np.stack(list(aehub.decompress(GOLDEN / "odd.aev", model=MODEL))).shape == (
+        11, 45, 67, 3)
+
+
+@pytest.mark.parametrize(("name", "model"), [("moving.aev", MODEL), ("odd.aev", PREDICTED_MODEL)])
+def test_a_file_of_another_kind_of_model_is_refused_in_one_sentence(
+    name: str, model: Path
+) -> None:
+    with pytest.raises(WeightsError, match=r"^the file was written with[^\n]*\.$"):
+        next(iter(aehub.decompress(GOLDEN / name, model=model)))
+
+
+def test_a_model_without_predicted_frames_refuses_a_predicted_group_in_one_sentence() -> None:
+    still = Codec.from_pretrained(MODEL)
+    with open_reader(GOLDEN / "moving.aev") as reader:
+        group = next(iter(reader.groups()))
+        found = decode_group(still, reader.head, group)
+        with pytest.raises(WeightsError, match=r"has no networks for frames predicted[^\n]*\.$"):
+            list(found)
+
+
+def test_frames_predicted_from_three_others_are_refused_in_one_sentence(data: bytes) -> None:
+    _, (group, *_) = groups_of(data)
+    many = GroupHead(2, 5000, frame_types=chain_types(2), references=((), (0, 0, 0)))
+    with pytest.raises(WeightsError, match="predicted from 3 others"):
+        list(GroupReader(tiny(), group.payload, many, (160, 96)).frames())
+
+
+# Damage.
+
+
+def given_back(head: FileHead, group: Group, payload: bytes) -> list[Planes] | None:
+    """The frames of a group with other bytes; None if they are found to be damaged."""
+    try:
+        return list(decode_group(tiny(), head, replace(group, payload=payload)))
+    except DamagedError as error:
+        words = str(error)
+        assert "damaged" in words or "does not decode" in words
+        assert words.endswith(".") and "\n" not in words
+        return None
+
+
+def test_damaged_bytes_are_one_sentence_or_other_pictures(data: bytes) -> None:
+    head, (_, group) = groups_of(data)
+    whole = given_back(head, group, group.payload)
+    assert whole is not None
+    changed = 0
+    for place in np.linspace(0, len(group.payload) - 5, 40).astype(int).tolist():
+        damaged = bytearray(group.payload)
+        damaged[place] ^= 0x55
+        found = given_back(head, group, bytes(damaged))
+        if found is None:
+            changed += 1
+            continue
+        assert len(found) == len(whole) and found[0].size == (134, 90)
+        changed += any(not np.array_equal(a.y, b.y) for a, b in zip(found, whole, strict=True))
+    assert changed >= 38
+
+
+@pytest.mark.parametrize("payload", [b"", b"a", b"abc", b"\0" * 64, b"\xff" * 64,
+                                     np.random.default_rng(0).bytes(2001)],
+                         ids=["none", "one", "three", "zeros", "ones", "noise"])
+def test_any_bytes_are_one_sentence_or_pictures(data: bytes, payload: bytes) -> None:
+    head, (group, *_) = groups_of(data)
+    found = given_back(head, group, payload)
+    assert found is None or len(found) == LENGTHS[0]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 50, 401])
+def test_a_payload_cut_short_is_one_sentence_or_pictures(data: bytes, length: int) -> None:
+    head, (group, *_) = groups_of(data)
+    found = given_back(head, group, group.payload[:-length])
+    assert found is None or len(found) == LENGTHS[0]
+
+
+def test_a_damaged_group_of_an_archive_is_told_every_time(data: bytes, frames: np.ndarray) -> None:
+    head, groups = groups_of(data)
+    stream = io.BytesIO()
+    with Writer(stream, head) as writer:
+        writer.group(groups[0].head, groups[0].payload)
+        writer.group(groups[1].head, b"\xff" * 63)
+    with aehub.open(io.BytesIO(stream.getvalue()), model=tiny()) as clip:
+        for _ in range(2):
+            with pytest.raises(DamagedError):
+                clip[12]
+        assert np.array_equal(clip[3], frames[3])
+
+
+def test_a_group_of_more_pixels_than_any_encoder_makes_is_refused_before_decoding(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, _ = groups_of(data)
+    n = 4096
+    stream = io.BytesIO()
+    with Writer(stream, replace(head, width=4096, height=2048)) as writer:
+        writer.group(GroupHead(n, 5000, frame_types=chain_types(n)), b"")
+    monkeypatch.setattr(decompress, "GroupReader", None)
+    monkeypatch.setattr(predicted, "Decoder", None)
+    with pytest.raises(FormatError, match="4096 frames of 4096x2048"):
+        next(iter(aehub.decompress(io.BytesIO(stream.getvalue()), model=tiny())))
+    with aehub.open(io.BytesIO(stream.getvalue()), model=tiny()) as clip:
+        for _ in range(2):
+            with pytest.raises(FormatError, match="4096 frames of 4096x2048"):
+                clip[0]
+
+
+def test_the_golden_clips_are_all_opened_at_random() -> None:
+    for name in PREDICTED_CLIPS:
+        through = list(aehub.decompress(GOLDEN / name, model=PREDICTED_MODEL))
+        with aehub.open(GOLDEN / name, model=PREDICTED_MODEL) as clip:
+            for number in range(len(through) - 1, -1, -4):
+                assert np.array_equal(clip[number], through[number])

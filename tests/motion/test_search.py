@@ -1,0 +1,151 @@
+"""The search finds motion that is there, and settling gives up only what is not worth its bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from aehub.clips.colour import from_rgb
+from aehub.clips.frames import Colour
+from aehub.models.d4_codec import PlaneBatch
+from aehub.motion.field import Motion
+from aehub.motion.search import Found, Plane, coarse_cost, search, split
+from aehub.motion.settle import settle
+from aehub.motion.vectors import MotionCoder
+from aehub.motion.warp import move, predict
+from material import moving_picture
+
+H, W, EDGE = 96, 160, 32
+
+
+@pytest.fixture(scope="module")
+def luma() -> Tensor:
+    """A large picture of real texture, grey levels."""
+    (picture,) = moving_picture(1, W + 2 * EDGE, H + 2 * EDGE, seed=8)
+    return torch.from_numpy(from_rgb(picture, Colour(6)).y).float()
+
+
+def part(luma: Tensor, down: int = 0, right: int = 0) -> Tensor:
+    return luma[EDGE + down:EDGE + down + H, EDGE + right:EDGE + right + W].contiguous()
+
+
+def found_in(current: Tensor, reference: Tensor, weight: float = 4.0, reach: int = 24) -> Found:
+    hint = torch.zeros(2, H // 16, W // 16, dtype=torch.int64)
+    return search(Plane(current), Plane(reference), weight=weight, reach=reach, hints=[hint])
+
+
+def inside(field: Tensor) -> Tensor:
+    """Vectors of blocks that the reference shows whole: [n, 2]."""
+    return field[:, 2:-2, 2:-2].flatten(1).T
+
+
+@pytest.mark.parametrize(("down", "right"), [(0, 0), (1, 0), (3, -5), (-12, 7)])
+def test_a_whole_translation_is_found_exactly(luma: Tensor, down: int, right: int) -> None:
+    found = found_in(part(luma, down, right), part(luma))
+    assert (inside(found.vectors) == torch.tensor([4 * down, 4 * right])).all()
+    assert found.difference[2:-2, 2:-2].max() == 0
+
+
+def test_nearly_every_block_of_a_fast_pan_is_found(luma: Tensor) -> None:
+    found = found_in(part(luma, 19, 20), part(luma))
+    assert (inside(found.vectors) == torch.tensor([76, 80])).all(1).float().mean() > 0.9
+
+
+@pytest.mark.parametrize(("down", "right"), [(1, 0), (-2, 3), (5, -7), (21, -34)])
+def test_a_translation_by_quarters_is_found(luma: Tensor, down: int, right: int) -> None:
+    field = torch.tensor([down, right]).view(1, 2, 1, 1).expand(1, 2, H // 8, W // 8)
+    current = move(part(luma)[None], field)[0]
+    found = found_in(current, part(luma))
+    right_ones = (inside(found.vectors) == torch.tensor([down, right])).all(1)
+    assert right_ones.float().mean() > 0.9
+    # The vectors predict what they were found to predict.
+    whole = found.vectors.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    predicted = move(part(luma)[None], whole[None])[0]
+    blocks = (predicted - current).abs().view(H // 16, 16, W // 16, 16).sum((1, 3))
+    assert torch.allclose(blocks, found.difference, rtol=1e-3, atol=0.5)
+
+
+def test_blocks_are_split_only_where_parts_move_apart(luma: Tensor) -> None:
+    current = part(luma, 2, 2)
+    # One 8x8 part goes another way.
+    current[40:48, 72:80] = part(luma, -1, -2)[40:48, 72:80]
+    vectors = split(found_in(current, part(luma)), 4.0)
+    assert vectors.shape == (2, H // 8, W // 8)
+    assert vectors[:, 5, 9].tolist() == [-4, -8]
+    assert vectors[:, 4, 9].tolist() == vectors[:, 5, 8].tolist() == [8, 8]
+
+
+def test_motion_explains_a_pan_and_not_another_picture(luma: Tensor) -> None:
+    (other,) = moving_picture(1, W, H, seed=99)
+    stranger = Plane(torch.from_numpy(from_rgb(other, Colour(6)).y).float())
+    moved, flat = coarse_cost(Plane(part(luma, 4, 8)), Plane(part(luma)))
+    assert moved < 0.3 * flat
+    moved, flat = coarse_cost(stranger, Plane(part(luma)))
+    assert moved > 0.75 * flat
+
+
+# Settling.
+
+
+def restless(seed: int, n_references: int) -> Motion:
+    """Noise around a motion, no block split."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(-3, 4, (n_references, 2, H // 16, W // 16)) + 8
+    modes = rng.integers(1, 4 if n_references == 2 else 2, (H // 16, W // 16)).astype(np.uint8)
+    return Motion(coarse.repeat(2, 2).repeat(2, 3).astype(np.int16), modes,
+                  np.ones((H // 32, W // 32), bool))
+
+
+def difference(current: Tensor, references: list[Tensor], motion: Motion) -> Tensor:
+    """Absolute difference of each 16x16 block."""
+    batches = [PlaneBatch(r[None, None], *2 * (r[None, None, ::2, ::2],)) for r in references]
+    predicted = predict(batches, torch.from_numpy(motion.vectors.astype(np.int64))[None],
+                        torch.from_numpy(motion.modes)[None]).y[0, 0]
+    return (predicted - current).abs().view(H // 16, 16, W // 16, 16).sum((1, 3))
+
+
+@pytest.mark.parametrize("n_references", [1, 2])
+@pytest.mark.parametrize("weight", [0.0, 2.0, 20.0])
+def test_settling_never_costs_more(luma: Tensor, n_references: int, weight: float) -> None:
+    current = part(luma, 2, 2)
+    references = [part(luma), part(luma, 4, 4)][:n_references]
+    motion = restless(3, n_references)
+    bases = [np.zeros((2, H // 16, W // 16), np.int16)] * n_references
+    settled = settle(Plane(current), [Plane(r) for r in references], motion, bases, weight)
+    before, after = (difference(current, references, m) for m in (motion, settled))
+    if weight == 0:
+        assert (after <= before + 0.1).all()
+    costs = [float(d.sum()) + weight * MotionCoder().bits(m, bases)
+             for d, m in ((before, motion), (after, settled))]
+    assert costs[1] <= costs[0] + 1
+    assert weight == 0 or costs[1] < costs[0]
+    assert np.array_equal(settled.modes, motion.modes)
+
+
+def test_settling_leaves_split_blocks_and_unused_vectors_alone(luma: Tensor) -> None:
+    rng = np.random.default_rng(5)
+    motion = restless(4, 2)
+    vectors = motion.vectors.copy()
+    vectors[:, :, 4:6, 6:10] += rng.integers(1, 4, (2, 2, 2, 4)).astype(np.int16)
+    vectors[:, :, 4, 6] += 3
+    motion = Motion(vectors, motion.modes, motion.coded)
+    bases = [np.zeros((2, H // 16, W // 16), np.int16)] * 2
+    settled = settle(Plane(part(luma, 2, 2)), [Plane(part(luma)), Plane(part(luma, 4, 4))],
+                     motion, bases, 50.0)
+    kept = (motion.split | ~motion.uses).repeat(2, 1).repeat(2, 2)[:, None]
+    assert motion.split.any() and (~motion.uses).any()
+    assert ((settled.vectors == motion.vectors) | ~kept).all()
+    assert not np.array_equal(settled.vectors, motion.vectors)
+
+
+def test_a_lone_wrong_vector_in_flat_ground_is_given_up() -> None:
+    flat = torch.full((H, W), 80.0)
+    motion = Motion.still((H // 8, W // 8), 1)
+    vectors = motion.vectors.copy()
+    vectors[:, :, 4:6, 6:8] = 31
+    bases = [np.zeros((2, H // 16, W // 16), np.int16)]
+    settled = settle(Plane(flat), [Plane(flat)], Motion(vectors, motion.modes, motion.coded),
+                     bases, 1.0)
+    assert not settled.vectors.any()

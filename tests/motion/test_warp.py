@@ -1,0 +1,128 @@
+"""Prediction from moved blocks: plain shifts, exact under turns, with gradients to references."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from aehub.models.d4 import ELEMENTS, turn
+from aehub.models.d4_codec import PlaneBatch
+from aehub.motion.field import turn_vectors
+from aehub.motion.warp import filters, move, predict
+
+every_element = pytest.mark.parametrize("g", ELEMENTS.values(), ids=ELEMENTS.keys())
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def planes(seed: int, height: int = 32, width: int = 64) -> PlaneBatch:
+    shapes = ((1, 1, height, width), *2 * ((1, 1, height // 2, width // 2),))
+    return PlaneBatch(*(torch.randn(s, generator=generator(seed + i), dtype=torch.float64)
+                        for i, s in enumerate(shapes)))
+
+
+def vectors(seed: int, n_references: int, reach: int = 90, h: int = 4, w: int = 8) -> Tensor:
+    return torch.randint(-reach, reach + 1, (1, n_references, 2, h, w), generator=generator(seed))
+
+
+def shifted(plane: Tensor, field: Tensor, side: int) -> np.ndarray:
+    """Each block of side x side from where its whole vector points; outside, the border."""
+    source, (down, right) = plane.numpy(), field.numpy()
+    height, width = source.shape
+    y, x = np.mgrid[:height, :width]
+    rows = (y + down[y // side, x // side]).clip(0, height - 1)
+    columns = (x + right[y // side, x // side]).clip(0, width - 1)
+    return source[rows, columns]
+
+
+@pytest.mark.parametrize("reach", [0, 3, 20, 500])
+def test_whole_vectors_are_plain_shifts_and_the_border_repeats(reach: int) -> None:
+    field = vectors(reach, 1, reach)[0]
+    picture = planes(1)
+    found = move(picture.y[:, 0], 4 * field)[0]
+    assert np.allclose(found, shifted(picture.y[0, 0], field[0], 8), atol=1e-12)
+    found = move(picture.u[:, 0], 8 * field, chroma=True)[0]
+    assert np.allclose(found, shifted(picture.u[0, 0], field[0], 4), atol=1e-12)
+
+
+def test_no_motion_is_the_reference_bit_for_bit() -> None:
+    picture = PlaneBatch(*(p.float() for p in planes(2)))
+    found = predict([picture], 0 * vectors(0, 1), torch.ones(1, 2, 4, dtype=torch.uint8))
+    assert all(torch.equal(a, b) for a, b in zip(found, picture, strict=True))
+
+
+@pytest.mark.parametrize("chroma", [False, True])
+def test_every_filter_keeps_a_constant_and_mirrors_its_opposite(chroma: bool) -> None:
+    table = filters(chroma, 4)
+    assert torch.equal(table.sum(2), torch.ones_like(table.sum(2)))
+    n = len(table)
+    for phase in range(1, n):
+        assert torch.equal(table[phase], table[n - phase].flip(0, 1))
+
+
+@pytest.mark.parametrize("phase", [1, 2, 3])
+def test_parts_of_a_sample_move_a_smooth_wave_by_that_much(phase: int) -> None:
+    x = torch.arange(64, dtype=torch.float64)
+    wave = torch.sin(x / 4).expand(1, 32, 64)
+    field = torch.zeros(1, 2, 4, 8, dtype=torch.int64)
+    field[:, 1] = phase
+    found = move(wave.contiguous(), field)[0, 0, 8:-8]
+    # HEVC's quarter filter moves a slope by 15/64.
+    assert (found - torch.sin((x + phase / 4) / 4)[8:-8]).abs().max() < 0.005
+
+
+@every_element
+@pytest.mark.parametrize("n_references", [1, 2])
+def test_turned_references_and_vectors_give_the_turned_prediction(
+    n_references: int, g: int
+) -> None:
+    references = [planes(10 * r) for r in range(n_references)]
+    field = vectors(5, n_references)
+    modes = torch.randint(1, 4 if n_references == 2 else 2, (1, 2, 4), generator=generator(6))
+    plain = predict(references, field, modes)
+    there = predict([PlaneBatch(*(turn(p, g) for p in r)) for r in references],
+                    torch.from_numpy(turn_vectors(field.numpy(), g)), turn(modes, g))
+    for found, plane in zip(there, plain, strict=True):
+        assert (found - turn(plane, g)).abs().max() < 1e-12
+
+
+def test_modes_choose_the_first_the_second_or_the_mean() -> None:
+    references, field = [planes(0), planes(7)], vectors(3, 2)
+    alone = [predict([r], field[:, i:i + 1], torch.ones(1, 2, 4, dtype=torch.int64))
+             for i, r in enumerate(references)]
+    modes = torch.tensor([[[1, 2, 3, 1], [3, 3, 2, 2]]])
+    found = predict(references, field, modes)
+    for plane, first, second in zip(found, *alone, strict=True):
+        side = plane.shape[-1] // 4
+        mode = modes.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, None]
+        wanted = torch.where(mode == 1, first, torch.where(mode == 2, second, (first + second) / 2))
+        assert torch.allclose(plane, wanted, atol=1e-12)
+        assert torch.equal(plane[mode == 2], second[mode == 2])
+
+
+def test_a_reference_that_no_block_uses_changes_nothing() -> None:
+    field, modes = vectors(3, 2), torch.full((1, 2, 4), 2)
+    first = predict([planes(0), planes(7)], field, modes)
+    other = predict([planes(1), planes(7)], field + torch.tensor([9, 0]).view(1, 2, 1, 1, 1), modes)
+    assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("chroma", [False, True])
+def test_the_gradient_to_the_reference_passes_gradcheck(chroma: bool) -> None:
+    side = 4 if chroma else 8
+    plane = torch.randn(2, 2 * side, side, generator=generator(0), dtype=torch.float64)
+    field = torch.randint(-40, 41, (2, 2, 2, 1), generator=generator(1))
+    assert torch.autograd.gradcheck(lambda p: move(p, field, chroma=chroma),
+                                    (plane.requires_grad_(True),))
+
+
+def test_pictures_of_a_batch_do_not_see_each_other() -> None:
+    both = torch.cat([planes(0).y[:, 0], planes(9).y[:, 0]])
+    field = torch.cat([vectors(1, 1)[0], vectors(2, 1)[0]])
+    found = move(both, field)
+    for i in range(2):
+        assert torch.equal(found[i], move(both[i:i + 1], field[i:i + 1])[0])
