@@ -30,7 +30,7 @@ from aehub.hub import find
 from aehub.metrics import Distortion, bd_rate
 from aehub.models import store
 
-QUALITIES = (25, 45, 65)
+QUALITIES = (25, 60)
 QUALITY = 45
 
 
