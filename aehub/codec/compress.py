@@ -1,4 +1,4 @@
-"""Frames of a clip -> groups of a `.aev` file, in memory bounded by one run of frames."""
+"""Frames of a clip -> groups of a `.aev` file, in memory bounded by two runs of frames."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from aehub.container.grouphead import chain_types
 from aehub.metrics import Distortion
 
 _AUDIO_PIECE = 1 << 20
+# A trim of a group of so few runs, the first frame being one, has little to cut off.
+_FEW_RUNS = 2
 
 
 @dataclass
@@ -160,6 +162,7 @@ class _Predicted:
         self._model, self._head, self._times, self._measure = model, head, _Times(clock), measure
         self._encoder = GroupEncoder(model, head.quality / 100)
         self._pyramid = Pyramid()
+        self._ends: list[int] = []
 
     @property
     def size(self) -> int:
@@ -174,14 +177,16 @@ class _Predicted:
             shown = from_batch(result, (0, 0), planes.size)[0] if self._measure else None
             yield place.number - first, shown
         self._encoder.keep([self._pyramid.n_frames - 1])
+        self._ends.append(self._encoder.words)
 
     def finish(self, following: Frame | None) -> tuple[GroupHead, bytes]:
         times, last = self._times.finish(following)
         n_frames = self._pyramid.n_frames
         head = GroupHead(
             n_frames, self._head.quality, times=times, last=last,
-            frame_types=chain_types(n_frames), references=self._pyramid.references)
+            frame_types=chain_types(n_frames), references=self._pyramid.references,
+            run_ends=tuple(self._ends[:-1]) if len(self._ends) > _FEW_RUNS else None)
         payload = self._encoder.finish()
         self._encoder = GroupEncoder(self._model, self._head.quality / 100)
-        self._pyramid = Pyramid()
+        self._pyramid, self._ends = Pyramid(), []
         return head, payload

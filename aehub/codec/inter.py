@@ -108,6 +108,11 @@ class GroupEncoder:
         """Bytes so far."""
         return self.writer.size
 
+    @property
+    def words(self) -> int:
+        """How long the payload would be if it ended here, in words of 32 bits."""
+        return self.writer.words
+
     def finish(self) -> bytes:
         """The payload."""
         return self.writer.finish()

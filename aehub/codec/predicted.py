@@ -214,7 +214,12 @@ class GroupWriter:
     @property
     def size(self) -> int:
         """Bytes so far."""
-        return 4 * int(self.still.coder.num_words())
+        return 4 * self.words
+
+    @property
+    def words(self) -> int:
+        """How long the payload would be if it ended here, in words of 32 bits."""
+        return int(self.still.coder.num_words())
 
     def finish(self) -> bytes:
         """The payload."""

@@ -21,7 +21,7 @@ from aehub.codec.chain import Chain
 from aehub.codec.model import Codec
 from aehub.codec.predicted import FrameCodes, GroupReader, GroupWriter, references_of
 from aehub.codec.shots import PREDICTED_PIXELS
-from aehub.container import FileHead, GroupHead, coding_order
+from aehub.container import FileHead, GroupHead, anchors_of, coding_order
 from aehub.container.limits import MAX_PIXELS
 from aehub.entropy import CODER_PREDICTED, Decoder, Encoder
 from aehub.errors import DamagedError, FormatError
@@ -48,8 +48,8 @@ def turns(codec: Codec) -> bool:
 
 
 def turn_group(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead, g: int
-               ) -> bytes:
-    """The payload of the group turned by element `g` of `aehub.models.d4`.
+               ) -> tuple[bytes, tuple[int, ...] | None]:
+    """The payload of the group turned by element `g` of `aehub.models.d4`, and its run ends.
 
     Args:
         codec: the model that the file was written with.
@@ -58,18 +58,23 @@ def turn_group(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHea
         file_head: of the file, before the turn.
         g: 0 to 7.
 
+    Returns:
+        The payload, and what `GroupHead.run_ends` becomes; None where the head has none.
+
     Raises:
         DamagedError: the bytes are not a stream of this model.
         FormatError: the group is larger than any encoder makes.
     """
     if file_head.coder == CODER_PREDICTED:
-        return _predicted(codec, payload, head, file_head, range(head.n_frames), g)
+        moved, words = _predicted(codec, payload, head, file_head, range(head.n_frames), g)
+        ends = tuple(words[anchor] for anchor in anchors_of(head)[:-1])
+        return moved, ends if head.run_ends is not None else None
     found = read_symbols(codec, payload, head, file_head)
     latents = codec.network.representation
     turned = Symbols(
         HYPER.act(found.hyper, g), HYPER.magnitudes().act(found.hyper_index, g),
         latents.act(found.latent, g), latents.magnitudes().act(found.latent_index, g))
-    return write_symbols(codec, turned)
+    return write_symbols(codec, turned), None
 
 
 def keep_frames(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead,
@@ -89,15 +94,19 @@ def keep_frames(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHe
         FormatError: the group is larger than any encoder makes.
     """
     if file_head.coder == CODER_PREDICTED:
-        return _predicted(codec, payload, head, file_head, frames, 0)
+        return _predicted(codec, payload, head, file_head, frames, 0)[0]
     found = read_symbols(codec, payload, head, file_head)
     return write_symbols(codec, Symbols(*(part[list(frames)] for part in found)))
 
 
 @torch.inference_mode()
 def _predicted(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead,
-               frames: Sequence[int], g: int) -> bytes:
-    """A group of predicted frames with only some of them, turned; one frame chain in memory."""
+               frames: Sequence[int], g: int) -> tuple[bytes, list[int]]:
+    """A group of predicted frames with only some of them, turned; one frame chain in memory.
+
+    Returns:
+        The payload, and how many words it had after each frame.
+    """
     size = file_head.coded_size(head.crop)
     _refuse_huge(head, size, PREDICTED_PIXELS)
     try:
@@ -106,7 +115,7 @@ def _predicted(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHea
         raise _damaged(codec) from error
     references = references_of(head)
     order = [number for number in coding_order(head) if number in frames]
-    writer, chain, done = GroupWriter(codec), Chain(), 0
+    writer, chain, words = GroupWriter(codec), Chain(), list[int]()
     for frame in found:
         if frame.number not in frames:
             continue
@@ -116,11 +125,11 @@ def _predicted(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHea
         bases = chain.bases(frame.number, used, (rows // 2, columns // 2))
         motion = writer.write(frame, bases)
         chain.remember(frame.number, frame.codes, used, motion)
-        done += 1
-        chain.keep({r for later in order[done:] for r in references[later]})
-        if done == len(order):
+        words.append(writer.words)
+        chain.keep({r for later in order[len(words):] for r in references[later]})
+        if len(words) == len(order):
             break
-    return writer.finish()
+    return writer.finish(), words
 
 
 def _turned(codec: Codec, frame: FrameCodes, g: int) -> FrameCodes:

@@ -23,7 +23,7 @@ from aehub.container.chunk import (
     walk,
 )
 from aehub.container.filehead import FileHead
-from aehub.container.groupfields import unpack_group_head
+from aehub.container.groupfields import unpack_group
 from aehub.container.index import Footer, IndexEntry, unpack_footer, unpack_index
 from aehub.container.notes import unpack_notes
 from aehub.container.source import open_source, read_head, read_some
@@ -99,7 +99,7 @@ class _Audit:
         place = chunk.place
         refuse_unknown(place, self.name)
         if place.kind == GROUP:
-            head, _ = unpack_group_head(chunk.body, self.head)
+            head, _ = unpack_group(chunk.body, self.head)
             start = self.groups[-1].stop if self.groups else 0
             ticks = head.ticks(self.head.step)
             self.groups.append(IndexEntry(place.offset, head.n_shown, start, ticks))

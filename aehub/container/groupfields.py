@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import accumulate, groupby
+from dataclasses import replace
+from itertools import accumulate, groupby, pairwise
 
 from aehub.container.filehead import FileHead, pack_quality, unpack_quality
 from aehub.container.grouphead import (
     GroupHead,
     References,
     Runs,
+    anchors_of,
     chain_types,
     coding_order,
     pyramid,
     runs_of,
 )
 from aehub.container.limits import (
+    MAX_CHUNK,
     MAX_GROUP_FRAMES,
     MAX_PIXELS,
     MAX_QUALITY,
@@ -29,8 +32,9 @@ from aehub.errors import FormatError, InputError
 
 # Bits of the flags varint; the first seven cost no second byte.
 _FRAMES, _QUALITY, _CROP, _REVERSE, _SHOWN, _CHAIN, _TIMES = (1 << bit for bit in range(7))
-_LAST, _TYPES, _REFERENCES, _PYRAMID = (1 << bit for bit in range(7, 11))
-_KNOWN = (1 << 11) - 1
+_LAST, _TYPES, _REFERENCES, _PYRAMID, _RUN_ENDS = (1 << bit for bit in range(7, 12))
+_KNOWN = (1 << 12) - 1
+_WORD = 4
 
 
 def pack_group_head(head: GroupHead, file_head: FileHead) -> bytes:
@@ -68,13 +72,15 @@ def _fields(head: GroupHead, file_head: FileHead) -> Iterator[tuple[int, bytes]]
     yield from _time_fields(head, file_head.step)
     if runs is not None:
         yield _PYRAMID, _pack_runs(runs)
-        return
-    if head.frame_types is not None and not chained:
+    elif head.frame_types is not None and not chained:
         same = ((code, len(list(run))) for code, run in groupby(head.frame_types))
         yield _TYPES, b"".join(bytes((code,)) + pack_varint(length) for code, length in same)
-    if head.references is not None:
+    if head.references is not None and runs is None:
         frames = enumerate(head.references)
         yield _REFERENCES, b"".join(_pack_references(frame, used) for frame, used in frames)
+    if head.run_ends is not None:
+        steps = (after - before for before, after in pairwise((0, *head.run_ends)))
+        yield _RUN_ENDS, b"".join(map(pack_varint, steps))
 
 
 def _time_fields(head: GroupHead, step: int) -> Iterator[tuple[int, bytes]]:
@@ -127,9 +133,33 @@ def unpack_group_head(body: bytes | memoryview, file_head: FileHead) -> tuple[Gr
     reverse = bool(flags & _REVERSE)
     head = GroupHead(n_frames, quality, crop, shown, reverse, times, last, types, references)
     problem = _problem(head, file_head)
+    if not problem and flags & _RUN_ENDS:
+        head = replace(head, run_ends=_unpack_run_ends(cursor, head))
+        problem = _run_end_problem(head)
     if problem:
         raise FormatError(problem)
     return head, cursor.at
+
+
+def unpack_group(body: memoryview, file_head: FileHead) -> tuple[GroupHead, memoryview]:
+    """Decode the body of a group chunk: its head and its payload.
+
+    Raises:
+        FormatError: the head is no group head, or tells of more payload than there is.
+    """
+    head, size = unpack_group_head(body, file_head)
+    payload = body[size:]
+    problem = payload_problem(head, len(payload))
+    if problem:
+        raise FormatError(problem)
+    return head, payload
+
+
+def payload_problem(head: GroupHead, n_bytes: int) -> str:
+    """Return one sentence if a payload of `n_bytes` does not fit the head, or an empty string."""
+    if head.run_ends is None or _WORD * head.run_ends[-1] <= n_bytes:
+        return ""
+    return f"its run ends after {head.run_ends[-1]} words, but its payload has {n_bytes} bytes."
 
 
 def _unpack_shown(cursor: Cursor, n_frames: int) -> tuple[int, int]:
@@ -183,6 +213,13 @@ def _unpack_runs(cursor: Cursor, n_frames: int) -> Runs:
     return tuple(runs)
 
 
+def _unpack_run_ends(cursor: Cursor, head: GroupHead) -> tuple[int, ...]:
+    anchors = anchors_of(head)
+    if not anchors:
+        raise FormatError("its group head tells where runs end, but its frames form none.")
+    return tuple(accumulate(cursor.varint() for _ in anchors[1:]))
+
+
 def _problem(head: GroupHead, file_head: FileHead) -> str:
     """Return one sentence about the first value outside the limits, or an empty string."""
     if not 0 < head.n_frames <= MAX_GROUP_FRAMES:
@@ -197,7 +234,9 @@ def _problem(head: GroupHead, file_head: FileHead) -> str:
             f"its window begins at {head.crop}, a coded plane of {width}x{height}; sides of "
             f"{MAX_SIDE} and {MAX_PIXELS} pixels are allowed."
         )
-    return _time_problem(head, file_head.step) or _reference_problem(head)
+    return (
+        _time_problem(head, file_head.step) or _reference_problem(head) or _run_end_problem(head)
+    )
 
 
 def _time_problem(head: GroupHead, step: int) -> str:
@@ -227,4 +266,18 @@ def _reference_problem(head: GroupHead) -> str:
         coding_order(head)
     except InputError as error:
         return str(error)
+    return ""
+
+
+def _run_end_problem(head: GroupHead) -> str:
+    ends = head.run_ends
+    if ends is None:
+        return ""
+    runs = len(anchors_of(head))
+    if len(ends) != runs - 1:
+        return f"{len(ends)} run ends do not fit frames in {runs} runs."
+    if ends[0] < 1 or any(after < before for before, after in pairwise(ends)):
+        return "its run ends do not rise from 1 on."
+    if ends[-1] > MAX_CHUNK // _WORD:
+        return f"a run ends after {ends[-1]} words; at most {MAX_CHUNK // _WORD} are allowed."
     return ""

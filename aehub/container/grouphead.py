@@ -36,6 +36,9 @@ class GroupHead:
         frame_types: a code per frame, 0 intra, 1 predicted; None is all intra.
         references: for each frame the frames it is predicted from; None is the frame before it
             for every frame that is not intra.
+        run_ends: for each run of a pyramid but the last, the first frame alone being a run, how
+            many 32-bit words of payload its frames and those before make; None is unknown. A
+            decoder of these frames reads at most one word more.
     """
 
     n_frames: int
@@ -47,6 +50,7 @@ class GroupHead:
     last: int | None = None
     frame_types: bytes | None = None
     references: References | None = None
+    run_ends: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.shown == ALL:
@@ -55,6 +59,8 @@ class GroupHead:
             object.__setattr__(self, "frame_types", None)
         if self.references is not None and self.references == chain(self.types):
             object.__setattr__(self, "references", None)
+        if not self.run_ends:
+            object.__setattr__(self, "run_ends", None)
 
     @property
     def types(self) -> bytes:
@@ -142,6 +148,17 @@ def runs_of(head: GroupHead) -> Runs | None:
         return None
     runs = tuple((span, len(list(run))) for span, run in groupby(spans))
     return runs if pyramid(runs) == references else None
+
+
+def anchors_of(head: GroupHead) -> tuple[int, ...]:
+    """Return the frames with which the runs of a pyramid end, the first frame among them.
+
+    Frames are coded run after run. Other groups have no anchors.
+    """
+    runs = runs_of(head)
+    if runs is None:
+        return ()
+    return tuple(accumulate((span for span, count in runs for _ in range(count)), initial=0))
 
 
 def coding_order(head: GroupHead) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from aehub.container.chunk import (
     walk,
     window_at,
 )
-from aehub.container.groupfields import unpack_group_head
+from aehub.container.groupfields import unpack_group
 from aehub.container.grouphead import GroupHead
 from aehub.container.index import IndexEntry, unpack_footer
 from aehub.container.notes import unpack_notes
@@ -223,8 +223,8 @@ class Reader:
         return group
 
     def _group(self, chunk: Chunk, number: int) -> Group:
-        head, size = unpack_group_head(chunk.body, self.head)
-        return Group(head, bytes(chunk.body[size:]), number, chunk.place.offset)
+        head, payload = unpack_group(chunk.body, self.head)
+        return Group(head, bytes(payload), number, chunk.place.offset)
 
     def _surveyed(self, what: str) -> Survey:
         if not self.seekable:

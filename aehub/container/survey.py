@@ -26,7 +26,7 @@ from aehub.container.tally import Tally
 from aehub.container.varint import EndsEarly
 from aehub.errors import FormatError
 
-_USUAL_GROUP_HEAD = 64
+_USUAL_GROUP_HEAD = 128
 _LARGEST_GROUP_HEAD = 1 << 19
 
 

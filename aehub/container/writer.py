@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 from aehub.container.audio import cut
 from aehub.container.chunk import AUDIO, FOOTER, GROUP, INDEX, METADATA, pack_chunk
 from aehub.container.filehead import FileHead, pack_file_head
-from aehub.container.groupfields import pack_group_head
+from aehub.container.groupfields import pack_group_head, payload_problem
 from aehub.container.grouphead import GroupHead
 from aehub.container.index import Footer, IndexEntry, pack_footer, pack_index
 from aehub.container.limits import MAX_CHUNK
@@ -47,9 +47,13 @@ class Writer:
         (`dataclasses.replace`) and the same payload.
 
         Raises:
-            InputError: the head is outside the limits, or the payload is larger than 64 MiB.
+            InputError: the head is outside the limits or does not fit the payload, or the payload
+                is larger than 64 MiB.
         """
         packed = pack_group_head(head, self.head)
+        problem = payload_problem(head, len(payload))
+        if problem:
+            raise InputError(f"this group cannot be written: {problem}")
         if len(packed) + len(payload) > MAX_CHUNK:
             raise InputError(
                 f"a group of {len(payload)} bytes is larger than {MAX_CHUNK}; make groups shorter."

@@ -6,8 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from aehub.container import GroupHead
+from aehub.container import GroupHead, anchors_of
 from aehub.container.grouphead import References, chain
+
+_WORD = 4
+# A range decoder that is done with so many words holds two more; a payload that ended there would
+# have one or two more, to say where in its interval it ends.
+_READ_AHEAD = 1
 
 
 def needed(head: GroupHead, frames: Iterable[int]) -> tuple[int, ...]:
@@ -60,7 +65,31 @@ def restricted(head: GroupHead, frames: Sequence[int], step: int) -> GroupHead:
         shown=(place[head.shown[0]], place[head.shown[1] - 1] + 1),
         times=tuple(accumulate(gaps, initial=0)), last=last,
         frame_types=bytes(types[frame] for frame in frames),
-        references=tuple(tuple(place[used] for used in references[frame]) for frame in frames))
+        references=tuple(tuple(place[used] for used in references[frame]) for frame in frames),
+        run_ends=None if head.run_ends is None else head.run_ends[:_last_run(head, frames) or 0])
+
+
+def shortened(head: GroupHead, payload: bytes, frames: Sequence[int]) -> bytes | None:
+    """The payload cut off after these frames; None where the head does not tell where.
+
+    What is left begins with the words that the frames took, so they are read as before.
+
+    Args:
+        head: of the whole group.
+        payload: of the whole group.
+        frames: numbers of those that stay, rising, not all of them.
+    """
+    run = _last_run(head, frames)
+    if head.run_ends is None or run is None:
+        return None
+    return payload[:_WORD * (head.run_ends[run] + _READ_AHEAD)]
+
+
+def _last_run(head: GroupHead, frames: Sequence[int]) -> int | None:
+    """The run of the pyramid that the frames end with; None if they are not the first runs."""
+    anchors = anchors_of(head)
+    first = frames[-1] in anchors and len(frames) == frames[-1] + 1
+    return anchors.index(frames[-1]) if first else None
 
 
 def _references(head: GroupHead) -> References:

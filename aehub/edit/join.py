@@ -11,7 +11,7 @@ from math import gcd, lcm
 
 from aehub.container import FileHead, GroupHead, Reader, pack_group_head, retime
 from aehub.container.filehead import TIME_BASE_LIMITS
-from aehub.edit.hidden import kept_by_trim, restricted
+from aehub.edit.hidden import kept_by_trim, restricted, shortened
 from aehub.edit.rewrite import Load
 from aehub.errors import DamagedError, InputError, ModelError
 
@@ -117,14 +117,18 @@ class Joiner:
         cut = restricted(again, frames, self.head.step) if is_less else again
         if pack_group_head(cut, self.head) != pack_group_head(head, self.head):
             return None
-        if (self._kept(everything, again, frames) if is_less else everything) != payload:
+        cuts = self._cuts(everything, again, frames) if is_less else iter((everything,))
+        if payload not in cuts:
             return None
         return replace(whole, shown=(head.shown[0], whole.shown[1])), everything
 
-    def _kept(self, payload: bytes, head: GroupHead, frames: Sequence[int]) -> bytes | None:
+    def _cuts(self, payload: bytes, head: GroupHead, frames: Sequence[int]) -> Iterator[bytes]:
+        """What a trim to these frames may have left: cut off, or written again then or since."""
+        less = shortened(head, payload, frames)
+        if less is not None:
+            yield less
         from aehub.codec import turning
 
         # Without the model, or with a damaged stream, the halves stay two groups: nothing is lost.
         with suppress(ModelError, DamagedError):
-            return turning.keep_frames(self._load(self.head), payload, head, self.head, frames)
-        return None
+            yield turning.keep_frames(self._load(self.head), payload, head, self.head, frames)

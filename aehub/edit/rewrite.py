@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from aehub.container import FileHead, GroupHead, Reader
-from aehub.edit.hidden import kept_by_trim, restricted
+from aehub.edit.hidden import kept_by_trim, restricted, shortened
 from aehub.edit.timeline import Piece, Timeline
 from aehub.edit.window import turned_file_head, turned_group_head
 from aehub.errors import DamagedError, InputError
@@ -84,9 +85,11 @@ class Rewriter:
         frames = kept_by_trim(head, exact=self._exact)
         if len(frames) == head.n_frames:
             return head, payload
-        from aehub.codec import turning
+        less = shortened(head, payload, frames)
+        if less is None:
+            from aehub.codec import turning
 
-        less = turning.keep_frames(self._codec, payload, head, self.reader.head, frames)
+            less = turning.keep_frames(self._codec, payload, head, self.reader.head, frames)
         return restricted(head, frames, self.reader.head.step), less
 
     def _turned(self, head: GroupHead, payload: bytes) -> tuple[GroupHead, bytes]:
@@ -95,5 +98,6 @@ class Rewriter:
         from aehub.codec import turning
 
         turned = turned_group_head(head, self.reader.head, self._g)
-        return turned, turning.turn_group(self._codec, payload, head, self.reader.head, self._g)
+        moved, ends = turning.turn_group(self._codec, payload, head, self.reader.head, self._g)
+        return replace(turned, run_ends=ends), moved
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from aehub import review
 
-_TRIAL_SHAPE = (8, 144, 192, 3)
+_TRIAL_FRAMES, _TRIAL_SHAPE = 9, (144, 192, 3)
 # A new measurement counts this much: machines change their pace, single jobs lie.
 _WEIGHT = 0.5
 
@@ -64,7 +64,9 @@ class Pace:
 def _tiny_study() -> review.Study:
     from aehub.clips import open_clip, open_writer
 
-    pictures = np.random.default_rng(0).integers(90, 160, _TRIAL_SHAPE, dtype=np.uint8)
+    # A picture that moves: frames without anything in common would all be coded alone.
+    still = np.random.default_rng(0).integers(90, 160, _TRIAL_SHAPE, dtype=np.uint8)
+    pictures = np.stack([np.roll(still, 3 * t, axis=1) for t in range(_TRIAL_FRAMES)])
     with TemporaryDirectory() as name:
         source = Path(name, "trial.mkv")
         with open_clip(pictures) as clip, open_writer(source, info=clip.info) as writer:

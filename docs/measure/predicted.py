@@ -21,7 +21,7 @@ import aehub
 from aehub.clips import open_clip
 from aehub.clips.frames import ClipInfo, Planes
 from aehub.clips.sniff import clips_in
-from aehub.codec.decompress import decode_group
+from aehub.codec.decompress import decode_frames, decode_group
 from aehub.codec.model import Codec
 from aehub.codec.predicted import GroupReader
 from aehub.compare.ours import write_lossless
@@ -41,10 +41,19 @@ def saving(clip: Path, model: Codec, folder: Path) -> float | None:
         points = []
         for quality in QUALITIES:
             result = aehub.compress(clip, folder / "clip.aev", model=model, quality=quality,
-                                    group=group, audio=False, force=True)
-            points.append((result.bytes, result.psnr))
+                                    group=group, audio=False, measure=False, force=True)
+            points.append((result.bytes, psnr_of(clip, folder / "clip.aev", model)))
         curves.append(points)
     return bd_rate(*curves).percent
+
+
+def psnr_of(clip: Path, compressed: Path, model: Codec) -> float:
+    """PSNR of a whole clip."""
+    distortion = Distortion(with_ms_ssim=False)
+    with open_clip(clip) as opened, open_reader(compressed) as reader:
+        for original, result in zip(opened, decode_frames(reader, model), strict=True):
+            distortion.add(original.planes, result.planes)
+    return distortion.psnr
 
 
 def there_and_back(clip: Path, n_frames: int) -> tuple[ClipInfo, list[Planes]]:

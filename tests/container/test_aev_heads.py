@@ -314,4 +314,4 @@ def test_reader_refuses_a_damaged_file_head() -> None:
 
 def test_a_group_head_of_a_newer_version_is_refused() -> None:
     with pytest.raises(FormatError, match="newer version"):
-        unpack_group_head(pack_varint(1 << 11), file_head())
+        unpack_group_head(pack_varint(1 << 12), file_head())

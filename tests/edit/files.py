@@ -137,9 +137,10 @@ def shown(data: bytes) -> list[Shown]:
     return frames
 
 
-def _turn_words(codec: Any, payload: bytes, head: GroupHead, file_head: FileHead, g: int) -> bytes:
+def _turn_words(codec: Any, payload: bytes, head: GroupHead, file_head: FileHead, g: int
+                ) -> tuple[bytes, None]:
     before, names = read_worded(payload)
-    return f"{compose(g, before)}|{','.join(names)}".encode()
+    return f"{compose(g, before)}|{','.join(names)}".encode(), None
 
 
 def _keep_words(codec: Any, payload: bytes, head: GroupHead, file_head: FileHead,

@@ -182,7 +182,7 @@ def test_heads_hold_the_fields_of_the_format_and_none_for_orientation(
         "group_frames", "time_base", "colour", "pixel_aspect"}
     assert {field.name for field in fields(GroupHead)} == {
         "n_frames", "quality", "crop", "shown", "reverse", "times", "last", "frame_types",
-        "references"}
+        "references", "run_ends"}
     data, flags = output.read_bytes(), []
     assert data[4] == 1, "the version is the one that every reader knows"
     with open_reader(output) as reader, open_reader(source) as unturned:

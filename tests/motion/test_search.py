@@ -12,7 +12,7 @@ from aehub.clips.frames import Colour
 from aehub.models.d4_codec import PlaneBatch
 from aehub.motion.field import Motion
 from aehub.motion.search import Found, Plane, coarse_cost, search, split
-from aehub.motion.settle import settle
+from aehub.motion.settle import Price, settle
 from aehub.motion.vectors import MotionCoder
 from aehub.motion.warp import move, predict
 from material import moving_picture
@@ -98,29 +98,32 @@ def restless(seed: int, n_references: int) -> Motion:
                   np.ones((H // 32, W // 32), bool))
 
 
-def difference(current: Tensor, references: list[Tensor], motion: Motion) -> Tensor:
-    """Absolute difference of each 16x16 block."""
+def error(current: Tensor, references: list[Tensor], motion: Motion) -> Tensor:
+    """Error of each 16x16 block: squared up to a difference of 6, linear with its slope beyond."""
     batches = [PlaneBatch(r[None, None], *2 * (r[None, None, ::2, ::2],)) for r in references]
     predicted = predict(batches, torch.from_numpy(motion.vectors.astype(np.int64))[None],
                         torch.from_numpy(motion.modes)[None]).y[0, 0]
-    return (predicted - current).abs().view(H // 16, 16, W // 16, 16).sum((1, 3))
+    off = (predicted - current).abs()
+    grown = torch.where(off < 6, off**2, 12 * off - 36)
+    return grown.view(H // 16, 16, W // 16, 16).sum((1, 3))
 
 
 @pytest.mark.parametrize("n_references", [1, 2])
-@pytest.mark.parametrize("weight", [0.0, 2.0, 20.0])
-def test_settling_never_costs_more(luma: Tensor, n_references: int, weight: float) -> None:
+@pytest.mark.parametrize("per_bit", [0.0, 20.0, 200.0])
+def test_settling_never_costs_more(luma: Tensor, n_references: int, per_bit: float) -> None:
     current = part(luma, 2, 2)
     references = [part(luma), part(luma, 4, 4)][:n_references]
     motion = restless(3, n_references)
     bases = [np.zeros((2, H // 16, W // 16), np.int16)] * n_references
-    settled = settle(Plane(current), [Plane(r) for r in references], motion, bases, weight)
-    before, after = (difference(current, references, m) for m in (motion, settled))
-    if weight == 0:
-        assert (after <= before + 0.1).all()
-    costs = [float(d.sum()) + weight * MotionCoder().bits(m, bases)
+    settled = settle(Plane(current), [Plane(r) for r in references], motion, bases,
+                     Price(per_bit, 6.0))
+    before, after = (error(current, references, m) for m in (motion, settled))
+    if per_bit == 0:
+        assert (after <= before + 1).all()
+    costs = [float(d.sum()) + per_bit * MotionCoder().bits(m, bases)
              for d, m in ((before, motion), (after, settled))]
-    assert costs[1] <= costs[0] + 1
-    assert weight == 0 or costs[1] < costs[0]
+    assert costs[1] <= costs[0] + 10
+    assert per_bit == 0 or costs[1] < costs[0]
     assert np.array_equal(settled.modes, motion.modes)
 
 
@@ -133,7 +136,7 @@ def test_settling_leaves_split_blocks_and_unused_vectors_alone(luma: Tensor) -> 
     motion = Motion(vectors, motion.modes, motion.coded)
     bases = [np.zeros((2, H // 16, W // 16), np.int16)] * 2
     settled = settle(Plane(part(luma, 2, 2)), [Plane(part(luma)), Plane(part(luma, 4, 4))],
-                     motion, bases, 50.0)
+                     motion, bases, Price(500.0, 6.0))
     kept = (motion.split | ~motion.uses).repeat(2, 1).repeat(2, 2)[:, None]
     assert motion.split.any() and (~motion.uses).any()
     assert ((settled.vectors == motion.vectors) | ~kept).all()
@@ -147,5 +150,5 @@ def test_a_lone_wrong_vector_in_flat_ground_is_given_up() -> None:
     vectors[:, :, 4:6, 6:8] = 31
     bases = [np.zeros((2, H // 16, W // 16), np.int16)]
     settled = settle(Plane(flat), [Plane(flat)], Motion(vectors, motion.modes, motion.coded),
-                     bases, 1.0)
+                     bases, Price(1.0, 6.0))
     assert not settled.vectors.any()
