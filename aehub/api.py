@@ -25,6 +25,7 @@ from aehub.codec.again import in_file, kept
 from aehub.codec.compress import Tally, compress_clip, estimate
 from aehub.codec.decompress import check_model, clip_info, decode_frames
 from aehub.codec.model import Codec, check_quality
+from aehub.codec.target import PREDICTED_BPP, STILL_BPP
 from aehub.codec.trials import Trials
 from aehub.container import FileHead, Reader, open_reader
 from aehub.entropy import CODER_PREDICTED
@@ -121,7 +122,9 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
         else:
             source = stack.enter_context(kept(source))
             trials = stack.enter_context(
-                Trials(opened, encode, partial(estimate, codec), target_size, target_kbps))
+                Trials(opened, encode, partial(estimate, codec),
+                       STILL_BPP if codec.network.inter is None else PREDICTED_BPP,
+                       target_size, target_kbps))
             best, facts, tally, quality = yield from trials.run()
             stream = stack.enter_context(written(target, force=force))
             shutil.copyfileobj(best, stream)

@@ -19,10 +19,10 @@ from aehub.container.filehead import ceil_grid
 from aehub.errors import InputError
 from aehub.motion.search import Plane, coarse_cost
 
-# Frames from anchor to anchor; the longer way where even the next anchor is much the same picture:
-# where a mean difference of so many grey levels is left once its blocks are moved.
-SPAN, LONG_SPAN = 8, 16
-_STEADY = 4.0
+# Frames from anchor to anchor; longer where even the next anchor is much the same picture, shorter
+# where it is hardly: by the mean difference in grey levels that is left once its blocks are moved.
+SPAN, LONG_SPAN, _SHORT_SPAN = 8, 16, 2
+_STEADY, _HARD = 4.0, 9.0
 SECONDS = 10
 # Of groups whose frames all stand alone: coded together for the coder's sake.
 STILL_FRAMES = 8
@@ -103,16 +103,25 @@ def predicted_runs(clip: Clip, size: int) -> Iterator[Run]:
 def _spans(anchor: Frame, frames: list[Frame], ends: bool, following: Frame | None
            ) -> Iterator[Run]:
     """Frames after an anchor as one run, or as several shorter ones."""
-    if len(frames) == LONG_SPAN and _is_steady(anchor.planes, frames[-1].planes):
+    if len(frames) == LONG_SPAN and _left(anchor, frames[-1]) < _STEADY:
         yield Run(frames, False, ends, following)
         return
-    for begin in range(0, len(frames), SPAN):
-        part, rest = frames[begin:begin + SPAN], frames[begin + SPAN:]
-        yield Run(part, False, ends and not rest, rest[0] if rest else following)
+    if len(frames) > SPAN:
+        span = SPAN
+    elif len(frames) > _SHORT_SPAN and _left(anchor, frames[-1]) > _HARD:
+        span = len(frames) // 2
+    else:
+        yield Run(frames, False, ends, following)
+        return
+    part, rest = frames[:span], frames[span:]
+    yield from _spans(anchor, part, False, rest[0])
+    yield from _spans(part[-1], rest, ends, following)
 
 
-def _is_steady(first: Planes, last: Planes) -> bool:
-    return coarse_cost(_plane(last.y), _plane(first.y), reach=48)[0] < _STEADY
+def _left(first: Frame, last: Frame) -> float:
+    """Mean difference between two frames, once the blocks of the first are moved."""
+    moved, _ = coarse_cost(_plane(last.planes.y), _plane(first.planes.y), reach=48)
+    return moved
 
 
 def _with_next(clip: Clip) -> Iterator[tuple[Frame, Frame | None]]:

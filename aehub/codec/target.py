@@ -21,7 +21,8 @@ _SAFE_AIM = 0.96
 # Measured on lossless clips of many kinds; one encode of the clip at hand moves the curve, two
 # bend it.
 _OCTAVES, _BEND = 4.17, 60.0
-_TYPICAL_BPP_AT_0 = 0.05
+# Bits per pixel at quality 0 of pictures that stand alone, and of predicted ones.
+STILL_BPP, PREDICTED_BPP = 0.05, 0.006
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class Trial:
         return self.pictures + self.other
 
 
-def first_guess(target: int, pixels: int) -> float:
+def first_guess(target: int, pixels: int, typical: float = STILL_BPP) -> float:
     """Quality at which a clip of so many pixels in all usually takes `target` bytes."""
     bits = max(1e-6, 8 * target / pixels)
-    return _quality(math.log2(bits / _TYPICAL_BPP_AT_0))
+    return _quality(math.log2(bits / typical))
 
 
 def refine(target: int, guess: float, estimate: Callable[[float], float]) -> float:

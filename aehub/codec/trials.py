@@ -19,7 +19,7 @@ from aehub.results import Step
 _SPOOL = 32 * 1024 * 1024
 
 # Frames at the beginning that are looked at first, and how long a clip must be for that to pay.
-_SAMPLED, _LONG = 9, 32
+_SAMPLED, _LONG = 9, 18
 
 Sample = Callable[[Sequence[Planes], float, int], float]
 Encode = Callable[[Clip, BinaryIO, float], Generator[Step, None, Tally]]
@@ -32,13 +32,15 @@ class Trials:
         opened: opens the clip, once for each encode.
         encode: writes a clip to a stream at a quality, yielding as it goes.
         sample: bytes that so many frames would take at a quality, going by a few.
+        typical: bits per pixel that clips take at quality 0.
         size: bytes of the whole file at most, or None.
         kbps: else its average rate without audio at most.
     """
 
     def __init__(self, opened: Callable[[], Clip], encode: Encode, sample: Sample,
-                 size: int | None, kbps: float | None) -> None:
+                 typical: float, size: int | None, kbps: float | None) -> None:
         self._opened, self._encode, self._sample = opened, encode, sample
+        self._typical = typical
         self._size, self._kbps = size, kbps
         self._files: dict[float, tuple[BinaryIO, ClipInfo, Tally]] = {}
 
@@ -69,7 +71,8 @@ class Trials:
         with self._opened() as clip:
             n_frames = clip.info.n_frames or 100
             target = self._target(float(n_frames / clip.info.fps))
-            guess = first_guess(target, clip.info.width * clip.info.height * n_frames)
+            pixels = clip.info.width * clip.info.height * n_frames
+            guess = first_guess(target, pixels, self._typical)
             if n_frames < _LONG:
                 return guess
             frames = [frame.planes for frame in islice(clip, _SAMPLED)]

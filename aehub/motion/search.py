@@ -20,6 +20,8 @@ BLOCK = 16
 _SHRINK = 4
 _WHOLE = 2  # samples searched around the best candidate
 _SPLIT_BITS = 4
+# How far a camera may turn from a picture to its reference, in samples.
+_PAN = 160
 
 
 class Plane:
@@ -71,8 +73,13 @@ def search(current: Plane, reference: Plane, *, weight: float, reach: int,
     coarse, _ = _coarse(current, reference, weight, reach)
     zero = torch.zeros_like(coarse)
     base = hints[0] if hints else zero
-    candidates = [_whole(h) for h in [*hints, zero, coarse * PRECISION,
-                                      _median(coarse) * PRECISION]]
+    found = [*hints, zero, coarse * PRECISION, _median(coarse) * PRECISION]
+    down, right = _pan(current, reference)
+    if max(abs(down), abs(right)) > reach // 2:
+        around, _ = _coarse(current, _panned(reference, down, right), weight, reach)
+        pan = torch.tensor([down, right])[:, None, None]
+        found += [(around + pan) * PRECISION, (_median(around) + pan) * PRECISION]
+    candidates = [_whole(h) for h in found]
     best = _choose(current, reference, candidates, weight, base)
     best = _choose(current, reference, [best, *_neighbours(best)], weight, base)
     predicted = _median(best * PRECISION)
@@ -116,6 +123,29 @@ def _coarse(current: Plane, reference: Plane, weight: float, reach: int
         found[0][better] = down
         found[1][better] = shifts[at[better]]
     return found * _SHRINK, best / BLOCK**2
+
+
+def _pan(current: Plane, reference: Plane) -> tuple[int, int]:
+    """The one vector that moves the whole picture best, in samples: a camera's turn goes far."""
+    size = (current.small.shape[0] // _SHRINK, current.small.shape[1] // _SHRINK)
+    here, there = (F.adaptive_avg_pool2d(p.small[None, None], size)[0, 0]
+                   for p in (current, reference))
+    radius = min(_PAN // _SHRINK**2, min(size) // 2)
+    padded = F.pad(there[None, None], (radius,) * 4, mode="replicate")[0, 0]
+    shifted = padded.unfold(0, size[0], 1).unfold(1, size[1], 1)
+    cost = (shifted - here).abs().mean((2, 3))
+    # Standing still is the usual case; noise must not beat it.
+    cost[radius, radius] *= 0.98
+    down, right = divmod(int(cost.argmin()), cost.shape[1])
+    return (down - radius) * _SHRINK**2, (right - radius) * _SHRINK**2
+
+
+def _panned(reference: Plane, down: int, right: int) -> Plane:
+    """The reference with everything moved by a whole vector, its border repeated."""
+    height, width = reference.luma.shape
+    rows = (torch.arange(height) + down).clamp(0, height - 1)
+    columns = (torch.arange(width) + right).clamp(0, width - 1)
+    return Plane(reference.luma[rows][:, columns])
 
 
 def _whole(vectors: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ FIGURES = ROOT / "docs" / "figures"
 TEMPLATE = Path(__file__).with_name("card.md")
 DATASETS = ("open-licence-clips", "open-licence-pictures")
 STILL_RIVALS = ("jpeg", "webp", "avif")
-RIVALS = ("x264-medium", "x264-medium-bf0", "x264-veryslow", "x265-medium", "svtav1-6")
+RIVALS = ("x264-medium", "x264-medium-bf0", "x265-medium", "svtav1-6")
 ABLATED_FRAMES = 9
 STILL_PARTS = {
     "step-0": "step 0: block DCT, hand-set context, fitted base scales",
