@@ -24,7 +24,7 @@ from aehub.clips import open_clip
 from aehub.clips.frames import Colour, Planes
 from aehub.codec.decompress import decode_frames
 from aehub.codec.model import Codec
-from aehub.container import open_reader
+from aehub.container import Writer, open_reader
 from aehub.errors import ExistsError, FormatError, InputError, WeightsError
 from material import moving_picture, psnr, write_clip
 
@@ -237,9 +237,14 @@ def test_a_group_of_impossible_length_is_refused(clips: dict[str, Path], group: 
 
 def test_groups_do_not_depend_on_each_other(clips: dict[str, Path], tmp_path: Path) -> None:
     aehub.compress(clips["odd"], tmp_path / "whole", group=4)
-    aehub.compress(clips["odd"], tmp_path / "part", group=4, trim="4f:8f")
+    with open_reader(tmp_path / "whole") as reader, open(tmp_path / "part", "wb") as stream:
+        groups = list(reader.groups())
+        begin, n = groups[0].head.n_frames, groups[1].head.n_frames
+        with Writer(stream, reader.head) as writer:
+            writer.group(groups[1].head, groups[1].payload)
     whole, part = (decoded(tmp_path / name)[0] for name in ("whole", "part"))
-    for first, second in zip(whole[4:8], part, strict=True):
+    assert len(part) == n
+    for first, second in zip(whole[begin:begin + n], part, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
