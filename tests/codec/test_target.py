@@ -127,8 +127,8 @@ def test_a_file_takes_the_size_it_was_given(
     clip: Path, tmp_path: Path, encodes: list[float], kind: str, share: float
 ) -> None:
     frames = moving_picture(20, 96, 64, seed=2)
-    source: Any = {"path": clip, "stream": io.BytesIO(clip.read_bytes()), "frames": np.stack(frames),
-                   "pipe": Pipe(clip.read_bytes())}[kind]
+    source: Any = {"path": clip, "stream": io.BytesIO(clip.read_bytes()),
+                   "frames": np.stack(frames), "pipe": Pipe(clip.read_bytes())}[kind]
     whole: Any = np.stack(frames) if kind == "frames" else clip
     low, high = (aehub.compress(whole, io.BytesIO(), quality=q).bytes for q in (5, 95))
     encodes.clear()
