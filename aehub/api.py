@@ -30,7 +30,8 @@ from aehub.codec.trials import Trials
 from aehub.container import FileHead, Reader, open_reader
 from aehub.entropy import CODER_PREDICTED
 from aehub.errors import DamagedError, InputError
-from aehub.hub import load, load_written
+from aehub.hub import codec_of, load_written
+from aehub.hub.model import Model
 from aehub.inspection import per
 from aehub.output import refuse_overwriting, written
 from aehub.results import Compressed, Decompressed, Step
@@ -42,6 +43,7 @@ __all__ = [
 
 Progress = Callable[[int, int], None]
 _Result = TypeVar("_Result")
+_Given = str | os.PathLike[str] | Codec | Model
 # What has to be kept aside stays in memory up to this size.
 _SPOOL = 32 * 1024 * 1024
 
@@ -71,7 +73,7 @@ def compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = Non
 
 
 def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = None, *,
-                  model: str | os.PathLike[str] | Codec = "d4-codec", quality: float = 50,
+                  model: _Given = "d4-codec", quality: float = 50,
                   target_size: int | None = None, target_kbps: float | None = None,
                   trim: str | None = None, group: int | None = None, force: bool = False,
                   salvage: bool = False, audio: bool = True, measure: bool = True,
@@ -98,7 +100,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
     began = time.monotonic()
     quality = check_quality(quality)
     target = _output_path(source, output)
-    codec = model if isinstance(model, Codec) else load(model, device=device)
+    codec = codec_of(model, device=device)
     if isinstance(target, Path):
         refuse_overwriting(target, force)
 
@@ -158,7 +160,7 @@ def decompress(source: str | os.PathLike[str] | BinaryIO,
 
 
 def _frames(source: str | os.PathLike[str] | BinaryIO, *,
-            model: str | os.PathLike[str] | Codec | None = None, device: str = "auto"
+            model: _Given | None = None, device: str = "auto"
             ) -> Iterator[np.ndarray]:
     """The frames of a `.aev` file; what can be refused is refused at once."""
     reader = open_reader(source)
@@ -178,7 +180,7 @@ def _frames(source: str | os.PathLike[str] | BinaryIO, *,
 
 def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
                     output: str | os.PathLike[str] | BinaryIO, *,
-                    model: str | os.PathLike[str] | Codec | None = None, force: bool = False,
+                    model: _Given | None = None, force: bool = False,
                     device: str = "auto") -> Generator[Step, None, Decompressed]:
     """`decompress` to a file, yielding a `Step` after each frame; closing it cancels.
 
@@ -226,18 +228,15 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
 
 
 def open(source: str | os.PathLike[str] | BinaryIO, *,
-         model: str | os.PathLike[str] | Codec | None = None, device: str = "auto") -> Archive:
+         model: _Given | None = None, device: str = "auto") -> Archive:
     """Open a `.aev` file for random access: `aehub.open("clip.aev")[120:180]`."""
     return Archive(source, lambda head: _model_of(head, model, device))
 
 
-def _model_of(head: FileHead, given: str | os.PathLike[str] | Codec | None, device: str) -> Codec:
+def _model_of(head: FileHead, given: _Given | None, device: str) -> Codec:
     """The model that a file was written with: `given`, or found by the hashes in its head."""
-    model: Codec
-    if isinstance(given, Codec):
-        model = given
-    elif given is not None:
-        model = load(given, device=device)
+    if given is not None:
+        model = codec_of(given, device=device)
     else:
         model = load_written(head.model, head.entropy_hash, head.synthesis_hash, device=device,
                              fetch=head.coder <= CODER_PREDICTED)

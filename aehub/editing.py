@@ -23,6 +23,9 @@ from aehub.results import Edited, Step
 if TYPE_CHECKING:
     from aehub.api import Progress
     from aehub.codec.model import Codec
+    from aehub.hub.model import Model
+
+    _Given = str | os.PathLike[str] | Codec | Model
 
 __all__ = ["concat", "edit", "iter_concat", "iter_edit"]
 
@@ -59,7 +62,7 @@ def edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
 
 
 def iter_edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
-              model: str | os.PathLike[str] | Codec | None = None, group_exact: bool = False,
+              model: _Given | None = None, group_exact: bool = False,
               via_pixels: bool = False, force: bool = False, device: str = "auto"
               ) -> Generator[Step, None, Edited]:
     """`edit`, yielding a `Step` after each group; closing it cancels.
@@ -114,7 +117,7 @@ def concat(sources: Sequence[_File], output: _File, *, progress: Progress | None
 
 
 def iter_concat(sources: Sequence[_File], output: _File, *,
-                model: str | os.PathLike[str] | Codec | None = None, force: bool = False,
+                model: _Given | None = None, force: bool = False,
                 device: str = "auto") -> Generator[Step, None, Edited]:
     """`concat`, yielding a `Step` after each group; closing it cancels.
 
@@ -145,7 +148,7 @@ def _opened(source: _File, stack: ExitStack) -> Reader:
     return stack.enter_context(open_reader(source))
 
 
-def _loader(model: str | os.PathLike[str] | Codec | None, device: str) -> Load:
+def _loader(model: _Given | None, device: str) -> Load:
     def load(head: FileHead) -> Codec:
         from aehub.api import _model_of
 

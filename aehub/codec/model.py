@@ -44,6 +44,7 @@ class Codec:
     def __init__(self, stored: store.StoredModel, device: torch.device | str = "cpu",
                  dtype: torch.dtype = torch.float32, batch: int = _BATCH) -> None:
         self.stored, self.name, self.batch = stored, stored.name, batch
+        self.config = stored.config
         self.device, self.dtype = torch.device(device), dtype
         self.network = stored.network.to(self.device, dtype)
         self.quantiser = Quantiser(stored.tables, stored.config.get("encoder", {}), self.device)
