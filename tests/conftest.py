@@ -12,6 +12,6 @@ os.environ["HF_HOME"] = os.path.join(tempfile.gettempdir(), "aehub-tests-without
 for name in ("AEHUB_MODELS", "AEHUB_AUTO_DOWNLOAD", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_TOKEN"):
     os.environ.pop(name, None)
 
-# Read when torch is imported. Threads that wait for each other spin, and where other work shares the
-# machine that made single tests ten times slower; tests run side by side instead.
+# Read when torch is imported. Threads that wait for each other spin: where other work shares the
+# machine, that made tests ten times slower. Instead, tests run side by side.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -22,7 +22,8 @@ from types import ModuleType
 
 from aehub.errors import InputError
 
-RECIPES = {"d4-codec": "d4_codec", "d4-inter": "d4_inter"}
+RECIPES = {"d4-codec": "d4_codec", "d4-inter": "d4_inter",
+           "sprite-motion": "sprite_motion"}
 
 
 def find(name: str) -> ModuleType:
