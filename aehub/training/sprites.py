@@ -20,6 +20,8 @@ from aehub.models.pixelart import MAX_COLOURS, indexed, nearest
 
 DOWN = 2
 _HAIR_SHARE, _CHARACTER_SHARE = 14, 9
+# One still of ten has more colours; it would make its whole batch twice as costly.
+_MOST_COLOURS = 64
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ class Sprites:
     def batches(self, first: int, seed: int, *, held_out: bool = False
                 ) -> Iterator[list[np.ndarray]]:
         """Batches from number `first` on."""
-        chosen = np.flatnonzero(self.characters.held_out == held_out)
+        few = np.array([len(still.palette) <= _MOST_COLOURS for still in self._stills])
+        chosen = np.flatnonzero((self.characters.held_out == held_out) & (few | held_out))
         number = first
         while True:
             rng = np.random.default_rng((seed, number))

@@ -27,7 +27,7 @@ from aehub.training.sprites import Characters, Sprites
 NAME = "sprite-motion"
 LEARNING_RATE = 2e-3
 # Of the steps that train the stills: these are learnt sooner.
-_STILL_SHARE = 0.25
+_STILL_SHARE = 0.125
 _POSE_NOISE = 0.05
 _LENGTHS = (3, 17)
 
@@ -54,8 +54,8 @@ class Options:
     hidden: int = 64
     latent: int = 64
     colours: int = 512
-    batch: int = 8
-    frames: int = 9
+    batch: int = 16
+    frames: int = 3
     divergence: float = 1.0
     fit_steps: int = 0
     report_seconds: float = 120.0
