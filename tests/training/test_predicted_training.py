@@ -51,8 +51,8 @@ def shown(model: D4Codec, latent: Tensor, pixels: Tensor) -> Tensor:
 
 
 def test_a_step_of_training_moves_a_picture_by_less_than_two_grey_levels(fresh: D4Codec) -> None:
-    # Adam moves every parameter by about its rate. Larger steps made the picture worse whatever
-    # their direction, until the biases had silenced the branch: it never learnt again.
+    # Adam moves every parameter by about its rate. Where that makes the picture worse whatever the
+    # direction, biases that silence the branch are the way out, and it never learns again.
     model, pixels = copy.deepcopy(fresh), prediction(0)
     latent = torch.randint(-1, 2, pixels.shape, generator=torch.Generator().manual_seed(1)).float()
     before = shown(model, latent, pixels)
