@@ -95,7 +95,8 @@ class Harvest:
                         begin = raw.tell() // CHANNELS
                         seen.write(s.tobytes())
                         raw.write(w.tobytes())
-                        sheaves.append(Sheaf(clip.source, begin, *w.shape[:2], level))
+                        h, width = w.shape[:2]
+                        sheaves.append(Sheaf(clip.source, begin, h, width, level))
             temporary = folder / "harvest.tmp"
             temporary.write_text(json.dumps([asdict(s) for s in sheaves]))
             os.replace(temporary, folder / "harvest.json")
