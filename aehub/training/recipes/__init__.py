@@ -22,7 +22,7 @@ from types import ModuleType
 
 from aehub.errors import InputError
 
-RECIPES = {"d4-codec": "d4_codec", "d4-inter": "d4_inter",
+RECIPES = {"d4-codec": "d4_codec", "d4-inter": "d4_inter", "d4-synthesis": "d4_synthesis",
            "sprite-motion": "sprite_motion"}
 
 
