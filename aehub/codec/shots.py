@@ -19,12 +19,10 @@ from aehub.container.filehead import ceil_grid
 from aehub.errors import InputError
 from aehub.motion.search import Plane, coarse_cost
 
-# Frames from anchor to anchor: longer where even the next anchor is much the same picture, by the
-# mean difference in grey levels that is left once its blocks are moved; half as long, then every
-# frame an anchor, where that is more than noise and half of what a flat block leaves. Chosen on
-# training clips.
-SPAN, LONG_SPAN, _SHORT_SPAN = 8, 16, 4
-_STEADY, _NOISE, _HARD = 4.0, 2.5, 0.5
+# Frames from anchor to anchor; longer where even the next anchor is much the same picture, shorter
+# where it is hardly: by the mean difference in grey levels that is left once its blocks are moved.
+SPAN, LONG_SPAN, _SHORT_SPAN = 8, 16, 2
+_STEADY, _HARD = 4.0, 9.0
 SECONDS = 10
 # Of groups whose frames all stand alone: coded together for the coder's sake.
 STILL_FRAMES = 8
@@ -105,24 +103,25 @@ def predicted_runs(clip: Clip, size: int) -> Iterator[Run]:
 def _spans(anchor: Frame, frames: list[Frame], ends: bool, following: Frame | None
            ) -> Iterator[Run]:
     """Frames after an anchor as one run, or as several shorter ones."""
-    moved, flat = _left(anchor, frames[-1]) if 1 < len(frames) else (0.0, 0.0)
-    is_hard = moved > max(_NOISE, _HARD * flat)
-    if len(frames) <= SPAN and not is_hard or (
-            len(frames) == LONG_SPAN and moved < _STEADY and not is_hard):
+    if len(frames) == LONG_SPAN and _left(anchor, frames[-1]) < _STEADY:
         yield Run(frames, False, ends, following)
         return
-    span = SPAN
-    if len(frames) <= SPAN:
-        # Of few frames one at a time is taken off, predicted from the one before.
-        span = len(frames) // 2 if len(frames) > _SHORT_SPAN else 1
+    if len(frames) > SPAN:
+        span = SPAN
+    elif len(frames) > _SHORT_SPAN and _left(anchor, frames[-1]) > _HARD:
+        span = len(frames) // 2
+    else:
+        yield Run(frames, False, ends, following)
+        return
     part, rest = frames[:span], frames[span:]
     yield from _spans(anchor, part, False, rest[0])
     yield from _spans(part[-1], rest, ends, following)
 
 
-def _left(first: Frame, last: Frame) -> tuple[float, float]:
-    """Mean differences: between two frames, blocks moved, and of the last from its flat blocks."""
-    return coarse_cost(_plane(last.planes.y), _plane(first.planes.y), reach=48)
+def _left(first: Frame, last: Frame) -> float:
+    """Mean difference between two frames, once the blocks of the first are moved."""
+    moved, _ = coarse_cost(_plane(last.planes.y), _plane(first.planes.y), reach=48)
+    return moved
 
 
 def _with_next(clip: Clip) -> Iterator[tuple[Frame, Frame | None]]:
@@ -137,10 +136,7 @@ def _with_next(clip: Clip) -> Iterator[tuple[Frame, Frame | None]]:
 
 def is_cut(before: Planes, after: Planes) -> bool:
     """Whether another picture begins with `after`: its blocks are nowhere in `before`."""
-    new, old = _plane(after.y), _plane(before.y)
-    if float((new.small - old.small).abs().mean()) <= _QUIET:
-        return False
-    moved, flat = coarse_cost(new, old)
+    moved, flat = coarse_cost(_plane(after.y), _plane(before.y))
     return moved > max(_CUT * flat, _QUIET)
 
 

@@ -32,7 +32,7 @@ from aehub.clips.frames import ClipInfo, Frame, Planes
 from aehub.codec import inter, predicted
 from aehub.codec.compress import compress_clip
 from aehub.codec.predicted import references_of
-from aehub.codec.shots import LONG_SPAN, SPAN, predicted_runs
+from aehub.codec.shots import LONG_SPAN, SPAN
 from aehub.entropy import CODER_PREDICTED
 from aehub.models.d4_codec import Coder
 
@@ -246,25 +246,3 @@ def test_decoding_holds_only_frames_that_others_still_need(
             if len(results) == 41:
                 break
     assert len(results) == 41 and most <= 6
-
-
-# Which frames go together.
-
-
-def spans_of(frames: list[Planes]) -> list[int]:
-    clip: Any = [Frame(planes, t) for t, planes in enumerate(frames)]
-    return [len(run.frames) for run in predicted_runs(clip, 100)]
-
-
-def test_frames_that_motion_explains_have_far_anchors_and_others_near_ones() -> None:
-    rng = np.random.default_rng(0)
-    one, other = (np.kron(rng.integers(40, 215, (16, 24)), np.ones((4, 4))) for _ in range(2))
-    grey = np.full((32, 48), 128, np.uint8)
-
-    def blend(share: float) -> Planes:
-        return Planes(((1 - share) * one + share * other).astype(np.uint8), grey, grey)
-
-    # From one texture to another no block comes from anywhere.
-    assert max(spans_of([blend(t / 8) for t in range(9)])) < 4
-    assert spans_of([blend(t / 400) for t in range(9)]) == [1, SPAN]
-    assert spans_of([blend(0)] * (LONG_SPAN + 1)) == [1, LONG_SPAN]
