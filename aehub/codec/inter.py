@@ -189,7 +189,7 @@ def _code(codec: Codec, coder: Coder, batch: PlaneBatch, quality: Tensor, motion
         add_index(indices, stage, index)
         return quantiser(latent[:, stage.begin:stage.end] - mean, index)
 
-    codes, latents = drive(coder.walk(hyper_codes, quality, given), choose)
+    codes, latents = drive(coder.walk(hyper_codes, quality, given, cells=places[0]), choose)
     return motion, Codes(hyper_codes, codes), Codes(index, torch.cat(indices, 1)), latents
 
 

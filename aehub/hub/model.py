@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from aehub.animate.model import Autoencoder
+from aehub.animate.motion import Sprites
 from aehub.codec.model import Codec
 from aehub.errors import ModelError
 from aehub.hub.card import Measured, make_card
@@ -20,7 +21,12 @@ from aehub.hub.names import parse
 from aehub.hub.publish import Published, publish
 from aehub.hub.resolve import find
 from aehub.models import network, store
-from aehub.models.architectures import COMPRESSION, LATENT_ANIMATION, architecture
+from aehub.models.architectures import (
+    COMPRESSION,
+    LATENT_ANIMATION,
+    SPRITE_ANIMATION,
+    architecture,
+)
 from aehub.models.folder import CARD, WEIGHTS, config_of
 
 _Model = TypeVar("_Model", bound="Model")
@@ -168,5 +174,17 @@ class PictureModel(Model, Autoencoder):
         Autoencoder.save_pretrained(self, folder)
 
 
-KINDS: dict[str, type[Model]] = {COMPRESSION: CodecModel, LATENT_ANIMATION: PictureModel}
+class SpriteModel(Model, Sprites):
+    """A model that makes a still picture of a character walk."""
+
+    @classmethod
+    def _opened(cls, folder: Path, device: str, dtype: torch.dtype) -> SpriteModel:
+        return cls(network.load(folder), device, dtype)
+
+    def _save(self, folder: Path) -> None:
+        Sprites.save_pretrained(self, folder)
+
+
+KINDS: dict[str, type[Model]] = {
+    COMPRESSION: CodecModel, LATENT_ANIMATION: PictureModel, SPRITE_ANIMATION: SpriteModel}
 """Task of an architecture -> the class of its loaded models."""

@@ -29,7 +29,8 @@ from types import ModuleType
 
 from aehub.errors import InputError
 
-RECIPES = {"d4-codec": "d4_codec", "d4-inter": "d4_inter", "dense-28": "dense_28"}
+RECIPES = {"d4-codec": "d4_codec", "d4-inter": "d4_inter", "dense-28": "dense_28",
+           "sprite-motion": "sprite_motion"}
 
 
 def find(name: str) -> ModuleType:
