@@ -10,11 +10,11 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -34,15 +34,13 @@ from aehub.hub import codec_of, load_written
 from aehub.hub.model import Model
 from aehub.inspection import per
 from aehub.output import refuse_overwriting, written
-from aehub.results import Compressed, Decompressed, Step
+from aehub.results import Compressed, Decompressed, Progress, Step, finished
 
 __all__ = [
     "Archive", "Compressed", "Decompressed", "compress", "decompress", "iter_compress",
     "iter_decompress", "open",
 ]
 
-Progress = Callable[[int, int], None]
-_Result = TypeVar("_Result")
 _Given = str | os.PathLike[str] | Codec | Model
 # What has to be kept aside stays in memory up to this size.
 _SPOOL = 32 * 1024 * 1024
@@ -69,7 +67,7 @@ def compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = Non
     Example:
         >>> aehub.compress("clip.mp4", "clip.aev", quality=60).ratio
     """
-    return _drain(iter_compress(source, output, **options), progress)
+    return finished(iter_compress(source, output, **options), progress)
 
 
 def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = None, *,
@@ -156,7 +154,7 @@ def decompress(source: str | os.PathLike[str] | BinaryIO,
     """
     if output is None:
         return _frames(source, **options)
-    return _drain(iter_decompress(source, output, **options), progress)
+    return finished(iter_decompress(source, output, **options), progress)
 
 
 def _frames(source: str | os.PathLike[str] | BinaryIO, *,
@@ -256,19 +254,6 @@ def _copy_sound(reader: Reader, track: BinaryIO) -> DamagedError | None:
 
 def _rate(facts: ClipInfo) -> str:
     return f"{facts.fps.numerator}/{facts.fps.denominator}"
-
-
-def _drain(job: Generator[Step, None, _Result], progress: Progress | None) -> _Result:
-    """Run a job to its end and return its result."""
-    try:
-        while True:
-            step = next(job)
-            if progress is not None:
-                progress(*step)
-    except StopIteration as end:
-        return cast(_Result, end.value)
-    finally:
-        job.close()
 
 
 def _output_path(source: Any, output: Any) -> Path | BinaryIO:

@@ -18,10 +18,9 @@ from aehub.edit.operations import Operation, element
 from aehub.edit.rewrite import Load
 from aehub.errors import InputError
 from aehub.output import refuse_overwriting, written
-from aehub.results import Edited, Step
+from aehub.results import Edited, Progress, Step, finished
 
 if TYPE_CHECKING:
-    from aehub.api import Progress
     from aehub.codec.model import Codec
     from aehub.hub.model import Model
 
@@ -58,7 +57,7 @@ def edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
     Example:
         >>> aehub.edit("clip.aev", "turned.aev", [aehub.Rotate(90), aehub.Flip("horizontal")])
     """
-    return _drain(iter_edit(source, output, operations, **options), progress)
+    return finished(iter_edit(source, output, operations, **options), progress)
 
 
 def iter_edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
@@ -113,7 +112,7 @@ def concat(sources: Sequence[_File], output: _File, *, progress: Progress | None
     Example:
         >>> aehub.concat(["begin.aev", "end.aev"], "whole.aev")
     """
-    return _drain(iter_concat(sources, output, **options), progress)
+    return finished(iter_concat(sources, output, **options), progress)
 
 
 def iter_concat(sources: Sequence[_File], output: _File, *,
@@ -155,20 +154,6 @@ def _loader(model: _Given | None, device: str) -> Load:
         return _model_of(head, model, device)
 
     return load
-
-
-def _drain(job: Generator[Step, None, Edited], progress: Progress | None) -> Edited:
-    """Run a job to its end; not by `aehub.api`, for moves of whole groups load no torch."""
-    try:
-        while True:
-            step = next(job)
-            if progress is not None:
-                progress(*step)
-    except StopIteration as end:
-        result: Edited = end.value
-        return result
-    finally:
-        job.close()
 
 
 def _target(output: _File, force: bool) -> Path | BinaryIO:

@@ -31,7 +31,7 @@ HEIGHTS = {
     "models": 1, "container": 1, "entropy": 1, "adaptive": 1, "clips": 1, "motion": 1,
     "output": 1, "results": 1, "inspection": 2, "archive": 2,
     "codec": 2, "edit": 2, "animate": 2, "metrics": 2, "hub": 2,
-    "api": 3, "editing": 3, "compare": 3, "aehub": 3,
+    "api": 3, "animation": 3, "editing": 3, "compare": 3, "aehub": 3,
     "training": 4, "review": 4, "endpoint": 4,
     "ui": 5, "cli": 5,
     "__main__": 6, "app": 6,

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from aehub.animate.square import fitted, over_white
+from aehub.animate.render import over_white
+from aehub.animate.square import checked, fitted
 from aehub.errors import InputError, WeightsError
 from aehub.models import network
 from aehub.models.picture import PictureModel
@@ -84,7 +85,7 @@ class Autoencoder:
         Raises:
             InputError: something is no picture.
         """
-        pictures = [self._channels(fitted(over_white(frame), self.side)) for frame in frames]
+        pictures = [self._channels(over_white(checked(frame))) for frame in frames]
         latents = [np.empty((0, self.latent), np.float32)]
         for begin in range(0, len(pictures), _BATCH):
             batch = torch.from_numpy(np.stack(pictures[begin:begin + _BATCH]))
@@ -125,7 +126,8 @@ class Autoencoder:
         return torch.cat(drawn).float().cpu().numpy()
 
     def _channels(self, picture: np.ndarray) -> np.ndarray:
-        """RGB float32 [S, S, 3] -> what the network takes, float32 [C, S, S]."""
+        """RGB uint8 [H, W, 3] -> what the network takes, float32 [C, S, S]."""
+        picture = fitted(picture, self.side)
         if self.network.channels == 1:
             return (picture @ _LUMA)[None]
         return np.ascontiguousarray(picture.transpose(2, 0, 1))

@@ -13,11 +13,12 @@ MAX_SIDE = 16384
 """Pixels of the longer side of a picture that is taken."""
 
 
-def over_white(picture: Any) -> np.ndarray:
-    """A picture as uint8 [H, W, 3]; grey ones get three channels, clear parts become white.
+def checked(picture: Any, name: str = "a picture") -> np.ndarray:
+    """A picture as uint8 [H, W, 3 or 4]; grey ones get three channels.
 
     Args:
-        picture: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
+        picture: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] with coverage.
+        name: what to call it in the message.
 
     Raises:
         InputError: it is none of these.
@@ -27,12 +28,9 @@ def over_white(picture: Any) -> np.ndarray:
         array = array[..., None]
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3, 4) or (
             not array.size or max(array.shape) > MAX_SIDE):
-        raise InputError(f"a picture is {array.dtype} of shape {list(array.shape)}; give uint8 "
+        raise InputError(f"{name} is {array.dtype} of shape {list(array.shape)}; give uint8 "
                          f"[height, width, 3] in RGB, or 4 with coverage, at most {MAX_SIDE} on a "
                          "side.")
-    if array.shape[2] == 4:
-        cover = array[..., 3:].astype(np.float32) / 255
-        array = (array[..., :3] * cover + 255 * (1 - cover)).round().astype(np.uint8)
     return np.ascontiguousarray(np.repeat(array, 3, 2) if array.shape[2] == 1 else array)
 
 

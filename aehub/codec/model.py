@@ -86,6 +86,18 @@ class Codec:
         planes = from_batch(self.decode_codes(latents, quality), (0, 0), size or (width, height))
         return [to_rgb(p, Colour(6)) for p in planes]
 
+    # Planes and latents, for walks between pictures.
+
+    @torch.inference_mode()
+    def latents_of(self, frames: Sequence[Planes], quality: float) -> Tensor:
+        """4:2:0 frames of one size -> what a decoder makes of their codes, float [T, C, h, w]."""
+        return self._encode(frames, quality)[1]
+
+    @torch.inference_mode()
+    def pictures_of(self, latents: Tensor, quality: float, size: tuple[int, int]) -> list[Planes]:
+        """Latents, not necessarily of any codes -> frames of `size` (width, height)."""
+        return self._pictures(latents.to(self.device, self.dtype), quality, (0, 0), size)
+
     # Planes and codes.
 
     @torch.inference_mode()

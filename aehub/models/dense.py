@@ -27,6 +27,8 @@ class DenseAutoencoder(PictureModel):
     ARGUMENTS = {"side": (4, 64), "hidden": (4, 1024), "latent": (1, 256), "rectified": (0, 1),
                  "squashed": (0, 1)}
     channels, gaussian = 1, False
+    by_entropy = False
+    """Whether training minimises cross-entropy instead of squared error; not stored."""
 
     def __init__(self, side: int = 28, hidden: int = 64, latent: int = 32, rectified: int = 0,
                  squashed: int = 1) -> None:

@@ -106,16 +106,21 @@ class Trainer:
             count += 1
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
-            if now - reported >= self.options.report_seconds:
+            if now - reported >= self.options.report_seconds or self._ends_epoch():
                 yield self._report({name: value / count for name, value in sums.items()})
                 sums, count = {}, 0
                 last = reported = time.monotonic()
         if count:
             yield self._report({name: value / count for name, value in sums.items()})
 
+    def _ends_epoch(self) -> bool:
+        """Whether the recipe wants a report after this step."""
+        every = getattr(self.recipe, "report_steps", None)
+        return every is not None and self.step % every(self.options) == 0
+
     def _share(self) -> float:
         """How much of the budget is spent, by the clock of the first process; 1 stops."""
-        stop = self.stale > PATIENCE
+        stop = self.stale > getattr(self.recipe, "PATIENCE", PATIENCE)
         share = 1.0 if stop else self.budget.share(self.step, self.seconds)
         if self.world > 1:
             told = torch.tensor([share], device=self.device)
