@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from aehub.animate import recipe as recipes
 from aehub.animate.keyframes import gathered
+from aehub.animate.output import Target, write
 from aehub.animate.plan import Plan, planned
-from aehub.animate.render import Target, render
+from aehub.animate.render import VIDEOS
 from aehub.animate.settings import Settings
 from aehub.errors import InputError, UnknownModel, WeightsError
 from aehub.hub import load
@@ -88,7 +89,8 @@ def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
             segment), `fps` (30), `path` ("lerp", "slerp", "spline", or what suits the model),
             `easing` ("linear"), `loop`, `ping_pong`, `truncation` (1.0), `scale` (a whole factor
             on the size), `beside` (a plain cross-fade to the right), `sheet` (one picture of all
-            frames, with a JSON beside it).
+            frames, with a JSON beside it); where characters walk, `direction` ("up", "left",
+            "down", "right" or "all") and `steps` of a cycle (8).
     """
     began = time.monotonic()
     if recipe is None:
@@ -109,11 +111,10 @@ def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
     plan = planned(loaded, keys, chosen)
     text = recipes.text_of(loaded.name, tag_of(loaded.config), plan, chosen,
                            beside.absolute().parent)
-    notes = yield from render(plan, target, chosen.fps)
+    yield from write(plan, target, chosen.fps)
     with written(beside, force=force) as file:
         file.write(text.encode())
-    return _summary(target, beside, loaded.name, plan, chosen.fps, notes,
-                    time.monotonic() - began)
+    return _summary(target, beside, loaded.name, plan, chosen.fps, time.monotonic() - began)
 
 
 def _settings(given: dict[str, Any]) -> Settings:
@@ -147,8 +148,10 @@ def _cook(recipe: recipes.Recipe, model: _Given | None, device: str) -> Any:
 
 
 def _summary(target: Target, recipe: Path, model: str, plan: Plan, fps: Fraction,
-             notes: tuple[str, ...], elapsed: float) -> Animated:
+             elapsed: float) -> Animated:
     output = target.output
+    is_covered = plan.alpha and output.suffix.lower() in VIDEOS
+    notes = ("Video holds no transparency here: clear parts were laid over white.",) * is_covered
     files = output.iterdir() if output.is_dir() else [output]
     return Animated(
         path=str(output), model=model, bytes=sum(path.stat().st_size for path in files),

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from aehub.animate.square import checked, fitted, over_white
+from aehub.animate.render import over_white
+from aehub.animate.square import checked, fitted
 from aehub.errors import InputError, WeightsError
 from aehub.models import network
 from aehub.models.picture import PictureModel

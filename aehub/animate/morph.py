@@ -17,9 +17,9 @@ from PIL import Image
 
 from aehub.animate.keyframes import Keyframe, digest_of
 from aehub.animate.path import Path
-from aehub.animate.plan import Plan, enlarged
+from aehub.animate.plan import Plan
+from aehub.animate.render import enlarged, over_white
 from aehub.animate.settings import Settings
-from aehub.animate.square import over_white
 from aehub.animate.walk import beside, faded, framed, notes_of, path_of, tag_of, way_of
 from aehub.clips import from_rgb, rgb_colour, to_rgb
 from aehub.codec.model import Codec
@@ -66,7 +66,7 @@ def plan(model: Codec, keyframes: list[Keyframe], settings: Settings) -> Plan:
                 yield (beside(shown, enlarged(faded(pictures, moment), scale))
                        if settings.beside else shown)
 
-    return Plan(len(way), size, frames, [_told(key) for key in keyframes],
+    return Plan(len(way), size, frames, [told(key) for key in keyframes],
                 tags=(tag_of(settings, len(way)),), notes=notes_of(settings, kind))
 
 
@@ -91,7 +91,7 @@ def _size(keyframes: list[Keyframe], pictures: list[np.ndarray]) -> tuple[int, i
     return height, width
 
 
-def _told(key: Keyframe) -> dict[str, Any]:
+def told(key: Keyframe) -> dict[str, Any]:
     """What a recipe says of a keyframe: the file, or the picture itself as PNG."""
     if key.file is not None:
         moment = {"moment": key.moment} if key.moment else {}

@@ -10,7 +10,7 @@ that refuses at once what cannot be done; frames are made only while `Plan.frame
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from aehub.animate.keyframes import Keyframe
 from aehub.animate.settings import Settings
+from aehub.animate.sheet import Tag
 from aehub.models.architectures import (
     COMPRESSION,
     LATENT_ANIMATION,
@@ -26,24 +27,7 @@ from aehub.models.architectures import (
 )
 
 _PLANNERS = {COMPRESSION: "aehub.animate.morph", LATENT_ANIMATION: "aehub.animate.walk",
-             SPRITE_ANIMATION: "aehub.animate.motion"}
-
-
-@dataclass(frozen=True)
-class Tag:
-    """A named run of frames, as sprite tools know them.
-
-    Attributes:
-        name: of the motion.
-        first: number of its first frame.
-        last: number of its last frame.
-        direction: "forward", "reverse" or "pingpong".
-    """
-
-    name: str
-    first: int
-    last: int
-    direction: str = "forward"
+             SPRITE_ANIMATION: "aehub.animate.stride"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +42,7 @@ class Plan:
         alpha: whether frames have coverage.
         columns: of a sprite sheet; None for what makes it nearly square.
         tags: of a sprite sheet.
+        step_seconds: that a frame of a sheet is shown; None for the rate of the animation.
         notes: sentences about what the user may not expect.
     """
 
@@ -68,12 +53,8 @@ class Plan:
     alpha: bool = False
     columns: int | None = None
     tags: tuple[Tag, ...] = ()
-    notes: tuple[str, ...] = field(default=())
-
-
-def enlarged(frame: np.ndarray, scale: int) -> np.ndarray:
-    """The frame with every pixel repeated `scale` times across and down."""
-    return frame if scale == 1 else frame.repeat(scale, 0).repeat(scale, 1)
+    step_seconds: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 def planned(model: Any, keyframes: list[Keyframe], settings: Settings) -> Plan:

@@ -20,6 +20,7 @@ MAX_SIDE = 4096
 """Pixels of a side of what is written."""
 MAX_TRUNCATION = 2.0
 MAX_SCALE = 64
+MAX_STEPS = 64
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Settings:
             sheets and for codecs.
         beside: show a plain cross-fade of the same keyframes to the right.
         sheet: write one picture of all frames.
+        direction: that characters walk in: "up", "left", "down", "right" or "all".
+        steps: of a cycle that characters walk.
 
     Raises:
         InputError: a value is not possible.
@@ -54,6 +57,8 @@ class Settings:
     scale: int | None = None
     beside: bool = False
     sheet: bool = False
+    direction: str = "down"
+    steps: int = 8
 
     def __post_init__(self) -> None:
         easing(self.easing)
@@ -68,6 +73,8 @@ class Settings:
         if self.scale is not None and (
                 type(self.scale) is not int or not 1 <= self.scale <= MAX_SCALE):
             raise InputError(f"scale is {self.scale}; give a whole number from 1 to {MAX_SCALE}.")
+        if type(self.steps) is not int or not 1 <= self.steps <= MAX_STEPS:
+            raise InputError(f"steps are {self.steps}; give a whole number from 1 to {MAX_STEPS}.")
         if self.n_frames > MAX_FRAMES:
             raise LimitError(f"{self.total:g} s at {float(self.fps):g} frames/s are "
                              f"{self.n_frames} frames; an animation has at most {MAX_FRAMES}. "

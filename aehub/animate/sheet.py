@@ -45,7 +45,7 @@ def description(image: str, shape: Sequence[int], names: Sequence[str], duration
     Args:
         image: name of the sheet's file.
         shape: of the frames, (R, N, H, W) or more.
-        names: of all frames, row by row.
+        names: of all frames, row by row; the last row may have fewer.
         durations_ms: of all frames.
         tags: runs of frames, e.g. the cycle of each direction.
     """
@@ -58,7 +58,7 @@ def description(image: str, shape: Sequence[int], names: Sequence[str], duration
         "spriteSourceSize": {"x": 0, "y": 0, "w": width, "h": height},
         "sourceSize": {"w": width, "h": height},
         "duration": duration,
-    } for name, duration, (row, column) in zip(names, durations_ms, places, strict=True)]
+    } for name, duration, (row, column) in zip(names, durations_ms, places, strict=False)]
     return {"frames": frames, "meta": {
         "app": "aehub", "version": "1.0", "image": image, "format": "RGBA8888",
         "size": {"w": n_columns * width, "h": n_rows * height}, "scale": "1",

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from aehub.clips import samples
 from aehub.errors import InputError
 
 MAX_SIDE = 16384
@@ -33,13 +32,6 @@ def checked(picture: Any, name: str = "a picture") -> np.ndarray:
                          f"[height, width, 3] in RGB, or 4 with coverage, at most {MAX_SIDE} on a "
                          "side.")
     return np.ascontiguousarray(np.repeat(array, 3, 2) if array.shape[2] == 1 else array)
-
-
-def over_white(picture: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] of [H, W, 3 or 4]: what is clear becomes white."""
-    if picture.shape[2] == 3:
-        return picture
-    return samples.over_white(picture)[0]
 
 
 def fitted(picture: np.ndarray, side: int) -> np.ndarray:

@@ -10,8 +10,10 @@ import numpy as np
 from aehub.animate import keyframes as kinds
 from aehub.animate.model import Autoencoder
 from aehub.animate.path import Moment, Path, moments
-from aehub.animate.plan import Plan, Tag, enlarged
+from aehub.animate.plan import Plan
+from aehub.animate.render import enlarged
 from aehub.animate.settings import MAX_SIDE, Settings
+from aehub.animate.sheet import Tag
 from aehub.errors import InputError, LimitError
 
 SIZE = 256
@@ -39,7 +41,7 @@ def plan(model: Autoencoder, keyframes: list[kinds.Keyframe], settings: Settings
     keyframes = keyframes or [kinds.Keyframe(f"seed {seed}", seed=seed) for seed in SEEDS]
     seconds = settings.segments(len(keyframes))
     kind = path_of(settings, len(keyframes), gaussian=model.gaussian, name=model.name)
-    latents = np.concatenate([_latents(model, key, settings.truncation) for key in keyframes])
+    latents = latents_of(model, keyframes, settings.truncation)
     # A sprite tool wants the pixels as they are, an eye wants to see them.
     scale = settings.scale or (1 if settings.sheet else max(1, SIZE // model.side))
     size = framed((model.side * scale, model.side * scale), settings)
@@ -55,7 +57,7 @@ def plan(model: Autoencoder, keyframes: list[kinds.Keyframe], settings: Settings
                 shown = enlarged(picture, scale)
                 yield beside(shown, enlarged(faded(keys, moment), scale)) if keys else shown
 
-    return Plan(len(way), size, frames, [_told(key, latent) for key, latent in zip(
+    return Plan(len(way), size, frames, [told(key, latent) for key, latent in zip(
         keyframes, latents, strict=True)], tags=(tag_of(settings, len(way)),),
         notes=notes_of(settings, kind))
 
@@ -87,7 +89,16 @@ def framed(size: tuple[int, int], settings: Settings) -> tuple[int, int]:
         LimitError: it is too large.
     """
     width, height = size
-    width = 2 * width + GAP if settings.beside else width
+    return check_side((2 * width + GAP if settings.beside else width, height))
+
+
+def check_side(size: tuple[int, int]) -> tuple[int, int]:
+    """`size` (width, height), if frames may be so large.
+
+    Raises:
+        LimitError: they may not.
+    """
+    width, height = size
     if max(width, height) > MAX_SIDE:
         raise LimitError(f"frames would be {width}x{height}; the limit is {MAX_SIDE} pixels on a "
                          "side. Give a smaller scale.")
@@ -120,6 +131,16 @@ def beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.concatenate([left, gap, right], 1)
 
 
+def latents_of(model: Autoencoder, keyframes: list[kinds.Keyframe], truncation: float
+               ) -> np.ndarray:
+    """float32 [N, K] of keyframes.
+
+    Raises:
+        InputError: one is of another model.
+    """
+    return np.concatenate([_latents(model, key, truncation) for key in keyframes])
+
+
 def _latents(model: Autoencoder, key: kinds.Keyframe, truncation: float) -> np.ndarray:
     """float32 [1, K] of one keyframe."""
     if key.seed is not None:
@@ -133,7 +154,7 @@ def _latents(model: Autoencoder, key: kinds.Keyframe, truncation: float) -> np.n
     return latent[None]
 
 
-def _told(key: kinds.Keyframe, latent: np.ndarray) -> dict[str, Any]:
+def told(key: kinds.Keyframe, latent: np.ndarray) -> dict[str, Any]:
     """What a recipe says of a keyframe: the seed, or the numbers that a picture became."""
     if key.seed is not None:
         return {"seed": key.seed}

@@ -11,6 +11,7 @@ import aehub
 from aehub.cli.progress import Progress
 from aehub.cli.values import bytes_text, print_json
 
+DIRECTIONS = ("up", "left", "down", "right", "all")
 PATHS = ("lerp", "slerp", "spline")
 
 
@@ -52,6 +53,9 @@ class Numbers(click.ParamType):
 @click.option("--scale", type=int, help="Whole factor on the size of the pictures.")
 @click.option("--sheet", is_flag=True,
               help="Write a sprite sheet, a PNG of all frames, and a JSON that sprite tools read.")
+@click.option("--direction", type=click.Choice(DIRECTIONS),
+              help="That characters of sprite-motion walk in; down if nothing is said.")
+@click.option("--steps", type=int, help="Of the cycle that they walk; 8 if nothing is said.")
 @click.option("--beside", is_flag=True, help="Show a plain cross-fade of the keyframes beside it.")
 @click.option("--contact", metavar="FILE.png", type=click.Path(path_type=Path),
               help="Write a contact sheet as well.")

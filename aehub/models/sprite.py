@@ -24,10 +24,8 @@ from torch import Tensor, nn
 
 from aehub.models.picture import PictureModel
 from aehub.models.pose import CYCLE, KEYS, N_DIRECTIONS, Poses
-from aehub.models.still import SIDE, Block, Still
+from aehub.models.still import HEIGHT, LEFT, SIDE, TOP, WIDTH, Block, Still
 
-TOP, LEFT, HEIGHT, WIDTH = 8, 8, 56, 48
-"""The stage: rows 8..63 and columns 8..55."""
 _KEY, _ABOUT = 24, 8
 _GROUPS, _REACH_Y, _REACH_X = 4, 2, 3
 
@@ -189,7 +187,7 @@ class SpriteMotion(PictureModel):
     STORED = torch.float16
 
     def __init__(self, width: int = 48, pose: int = 16, hidden: int = 64, latent: int = 64,
-                 colours: int = 512) -> None:
+                 colours: int = 384) -> None:
         super().__init__()
         self.config = {"width": width, "pose": pose, "hidden": hidden, "latent": latent,
                        "colours": colours}
@@ -208,7 +206,9 @@ class SpriteMotion(PictureModel):
 
     def to_pictures(self, latents: Tensor) -> Tensor:
         """Identity latents [B, latent] -> stills [B, 3, S, S] on white in [0, 1]."""
-        return self.still.palette[self.still.logits(latents).argmax(-1)].permute(0, 3, 1, 2)
+        stage = self.still.palette[self.still.logits(latents).argmax(-1)].permute(0, 3, 1, 2)
+        around = (LEFT, SIDE - LEFT - WIDTH, TOP, SIDE - TOP - HEIGHT)
+        return F.pad(stage, around, value=1.0)
 
     # Stills in motion.
 

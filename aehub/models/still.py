@@ -1,7 +1,8 @@
 """Front-facing stills as a Gaussian latent: a variational autoencoder over known colours.
 
 A pixel is one of the colours that training pictures use most: a categorical likelihood, so what it
-draws is pixel art and no blur of it.
+draws is pixel art and no blur of it. Only the stage is drawn, the part of a picture in which
+characters walk; all around is background.
 
 Source: Kingma and Welling 2013, https://arxiv.org/abs/1312.6114
 """
@@ -13,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SIDE = 64
+TOP, LEFT, HEIGHT, WIDTH = 8, 8, 56, 48
+"""The stage: rows 8..63 and columns 8..55."""
 _EMBEDDING = 32
 
 
@@ -53,7 +56,8 @@ class Still(nn.Module):
         self.place = nn.Parameter(torch.randn(1, 128, 8, 8) * 0.1)
         self.synthesis = nn.Sequential(
             Block(128), nn.Conv2d(128, 384, 1), nn.PixelShuffle(2),
-            Block(96), Block(96), nn.Conv2d(96, 192, 1), nn.PixelShuffle(2),
+            Block(96), Block(96), nn.Conv2d(96, 192, 1), nn.PixelShuffle(2))
+        self.detail = nn.Sequential(
             Block(48), nn.SiLU(), nn.Conv2d(48, 4 * _EMBEDDING, 1), nn.PixelShuffle(2))
         self.colour = nn.Linear(_EMBEDDING, colours)
 
@@ -64,8 +68,10 @@ class Still(nn.Module):
         return mean, logarithm.clamp(-8, 4)
 
     def logits(self, latents: Tensor) -> Tensor:
-        """How likely each colour is: [B, S, S, colours]."""
+        """How likely each colour is on the stage: [B, H, W, colours]."""
         x = self.expand(latents).view(-1, 128, 8, 8) + self.place
         x = self.synthesis(x.contiguous(memory_format=torch.channels_last))
+        x = x[:, :, TOP // 2:(TOP + HEIGHT) // 2, LEFT // 2:(LEFT + WIDTH) // 2]
+        x = self.detail(x.contiguous(memory_format=torch.channels_last))
         scores: Tensor = self.colour(x.permute(0, 2, 3, 1))
         return scores

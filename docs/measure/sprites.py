@@ -15,14 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 import aehub
+from aehub.animate.render import enlarged
+from aehub.animate.sheet import contact_sheet
 from aehub.models.network import StoredNetwork
 from aehub.models.pose import CYCLE
 from aehub.training.sprites import DOWN, Characters
 
 WIDTH = 0.3
 RIDGE = 0.003
+# (row, frame) of a sheet: two of the back, four from the left, three of the front, two of the right.
+SHOWN = ((0, 0), (0, 3), (1, 0), (1, 2), (1, 4), (1, 6), (2, 2), (2, 4), (2, 6), (3, 2), (3, 6))
 
 
 class Score:
@@ -95,14 +100,33 @@ def methods(model: aehub.Model, characters: Characters) -> dict[str, Callable[[n
     }
 
 
+def draw(path: Path, model: aehub.Model, characters: Characters, count: int) -> None:
+    """Draw held-out characters: the still and what becomes of it, above the artist's frames."""
+    chosen = np.flatnonzero(characters.held_out)
+    pictures = []
+    for number in chosen[np.linspace(0, len(chosen) - 1, count).astype(int)]:
+        sheet = characters.walk[number]
+        found = on_white(model.cycles(sheet[DOWN, 0]))
+        for which in (found, sheet):
+            pictures += [sheet[DOWN, 0] if which is found else np.full_like(sheet[DOWN, 0], 255)]
+            pictures += [which[row, frame] for row, frame in SHOWN]
+    rows = contact_sheet(pictures, 1 + len(SHOWN), gap=0)
+    Image.fromarray(enlarged(rows, 2)).save(path, optimize=True)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="sprite-motion")
+    parser.add_argument("--figure", type=Path, help="a PNG of some of the characters, nothing else")
+    parser.add_argument("--shown", type=int, default=5, help="how many")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     characters = Characters.read(arguments.data)
+    if arguments.figure:
+        draw(arguments.figure, aehub.load(arguments.model), characters, arguments.shown)
+        return
     chosen = np.flatnonzero(characters.held_out)
     unseen = characters.unseen_hair
     print(f"{len(chosen)} characters that training never saw, {unseen.sum()} of them with hair "

@@ -29,8 +29,8 @@ from types import ModuleType
 
 from aehub.errors import InputError
 
-RECIPES = {"d4-codec": "d4_codec", "d4-inter": "d4_inter", "dense-28": "dense_28",
-           "sprite-motion": "sprite_motion"}
+RECIPES = {"d4-codec": "d4_codec", "d4-inter": "d4_inter", "d4-synthesis": "d4_synthesis",
+           "dense-28": "dense_28", "emoji-vae": "emoji_vae", "sprite-motion": "sprite_motion"}
 
 
 def find(name: str) -> ModuleType:

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aehub.errors import InputError
 from aehub.models import network
 from aehub.models.pose import CYCLE, resampled
 from aehub.models.sprite import SpriteMotion, staged
@@ -26,8 +27,6 @@ from aehub.training.sprites import Characters, Sprites
 
 NAME = "sprite-motion"
 LEARNING_RATE = 2e-3
-# Of the steps that train the stills: these are learnt sooner.
-_STILL_SHARE = 0.125
 _POSE_NOISE = 0.05
 _LENGTHS = (3, 17)
 
@@ -44,7 +43,8 @@ class Options:
         colours: that new characters are drawn with.
         batch: characters per step.
         frames: of each, all in one direction.
-        divergence: weight of the latents' divergence from the prior.
+        part: "motion" or "still", the halves, which share no parameter; or "all".
+        base: folder of a model to start from, such as one whose other half is trained.
         fit_steps: none; the model has no step 0 of its own.
         report_seconds: between reports and checkpoints.
     """
@@ -53,18 +53,27 @@ class Options:
     pose: int = 16
     hidden: int = 64
     latent: int = 64
-    colours: int = 512
+    colours: int = 384
     batch: int = 16
     frames: int = 3
-    divergence: float = 1.0
+    part: str = "all"
+    base: str = ""
     fit_steps: int = 0
     report_seconds: float = 120.0
 
 
 def build(options: Options) -> SpriteMotion:
     """The untrained network."""
+    if options.part not in ("all", "motion", "still"):
+        raise InputError(f"part is {options.part!r}; give motion, still or all.")
     model = SpriteMotion(options.width, options.pose, options.hidden, options.latent,
                          options.colours)
+    if options.base:
+        model.load_state_dict(network.load(Path(options.base)).network.state_dict())
+    for name, parameter in model.named_parameters():
+        is_still = name.startswith("still.")
+        parameter.requires_grad_(name != "still.palette"
+                                 and options.part in ("all", "still" if is_still else "motion"))
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -122,13 +131,16 @@ def values(model: SpriteMotion, batch: list[Tensor], generator: torch.Generator
         generator: of the cycle's length and of the latents' noise.
     """
     direction, stills, places = batch[3], batch[6], batch[7]
-    moved = frame_values(model, batch)
-    poses = pose_loss(model, direction, generator)
-    told = {"cost": moved["loss"].detach(), "exact": moved["exact"], "poses": poses.detach()}
-    loss = moved["loss"] + poses
-    if not torch.is_grad_enabled() or torch.rand((), generator=generator) < _STILL_SHARE:
+    loss, told = torch.zeros((), device=direction.device), {}
+    if model.still.colour.weight.requires_grad:
         still, nats = still_loss(model, stills, places, generator)
-        loss, told["still"] = loss + still, nats.detach()
+        loss, told = loss + still, {"cost": still.detach(), "still": nats.detach()}
+    if model.poses.learnt.requires_grad:
+        moved = frame_values(model, batch)
+        poses = pose_loss(model, direction, generator)
+        told = {**told, "exact": moved["exact"], "poses": poses.detach(),
+                "cost": told.get("cost", 0) + moved["loss"].detach()}
+        loss = loss + moved["loss"] + poses
     return {"loss": loss, **told}
 
 
@@ -165,7 +177,8 @@ def still_loss(model: SpriteMotion, stills: Tensor, places: Tensor, generator: t
     noise = torch.randn(mean.shape, generator=generator).to(mean.device)
     latents = mean + noise * torch.exp(0.5 * logarithm)
     logits = model.still.logits(latents).float()
-    nats = F.cross_entropy(logits.flatten(0, 2), places.flatten(), reduction="sum") / len(stills)
+    nats = F.cross_entropy(logits.flatten(0, 2), staged(places).flatten(), reduction="sum")
+    nats = nats / len(stills)
     divergence = 0.5 * (mean.square() + logarithm.exp() - 1 - logarithm).sum(1).mean()
     return (nats + divergence) / 1000, nats
 
