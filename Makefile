@@ -14,7 +14,7 @@ demo: $(VENV)/demo.stamp  ## open the demo page (installs what it needs the firs
 	$(BIN)/python app.py
 
 test: $(VENV)/test.stamp  ## run every test, style and types among them (installs what it needs the first time)
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST)
 
 lint: $(VENV)/test.stamp  ## ruff over everything
 	$(BIN)/ruff check .

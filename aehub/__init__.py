@@ -25,6 +25,7 @@ from aehub.errors import (
 )
 
 if TYPE_CHECKING:
+    from aehub.animation import animate, iter_animate
     from aehub.api import (
         Archive,
         Compressed,
@@ -41,12 +42,13 @@ if TYPE_CHECKING:
     from aehub.hub import ModelEntry, Published, download, list_models, load, publish
     from aehub.hub.model import Model
     from aehub.inspection import Report, info, verify
-    from aehub.results import Edited
+    from aehub.results import Animated, Edited
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AEHubError",
+    "Animated",
     "Archive",
     "Compressed",
     "DamagedError",
@@ -70,6 +72,7 @@ __all__ = [
     "Trim",
     "UnknownModel",
     "WeightsError",
+    "animate",
     "compare",
     "compress",
     "concat",
@@ -77,6 +80,7 @@ __all__ = [
     "download",
     "edit",
     "info",
+    "iter_animate",
     "iter_compress",
     "iter_concat",
     "iter_decompress",
@@ -90,6 +94,7 @@ __all__ = [
 
 # Where a name is found if not in `aehub.api`; `info` and `verify` must not load torch.
 _HOMES = {
+    "Animated": "aehub.results",
     "Edited": "aehub.results",
     "Flip": "aehub.edit.operations",
     "Model": "aehub.hub.model",
@@ -100,11 +105,13 @@ _HOMES = {
     "Rotate": "aehub.edit.operations",
     "Transpose": "aehub.edit.operations",
     "Trim": "aehub.edit.operations",
+    "animate": "aehub.animation",
     "compare": "aehub.compare",
     "concat": "aehub.editing",
     "download": "aehub.hub",
     "edit": "aehub.editing",
     "info": "aehub.inspection",
+    "iter_animate": "aehub.animation",
     "iter_concat": "aehub.editing",
     "iter_edit": "aehub.editing",
     "list_models": "aehub.hub",

@@ -9,6 +9,7 @@ Source: P. Howard and J. Vitter, "Practical implementations of arithmetic coding
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import constriction
@@ -28,7 +29,8 @@ FLOOR = 8
 MAX_SYMBOLS = 32
 
 _Categorical = constriction.stream.model.Categorical
-_Uniform = constriction.stream.model.Uniform
+# Rows are short and batches small: lists of Python's integers are quicker here than arrays.
+_Row = list[int]
 
 
 class Counts:
@@ -49,24 +51,30 @@ class Counts:
 
     def copy(self) -> Counts:
         """Tables that know the same and go their own way."""
-        return Counts(self.counts)
+        other = Counts.__new__(Counts)
+        other.counts, other._models = self.counts.copy(), {}
+        return other
 
     def frequencies(self) -> np.ndarray:
         """The tables in use: int64 [contexts, symbols], at least 1, each row sums to 2^24."""
-        return np.stack([_frequencies(row) for row in self.counts])
+        return np.array([_frequencies(row) for row in self.counts.tolist()])
 
     def write(self, coder: Any, symbols: np.ndarray, contexts: np.ndarray) -> None:
         """Write int32 symbols [n] with uint8 contexts [n] to a `RangeEncoder`, then learn them."""
+        symbols = symbols.astype(np.int32, copy=False)
         for context, places in _groups(contexts):
-            coder.encode(symbols[places].astype(np.int32), self._model(context))
-        self.learn(symbols, contexts)
+            found = symbols[places]
+            coder.encode(found, self._model(context))
+            self._learn(context, found)
 
     def read(self, coder: Any, contexts: np.ndarray) -> np.ndarray:
         """Read int32 symbols [n] from a `RangeDecoder`, given the contexts that they had."""
-        symbols = np.empty(len(contexts), np.int32)
+        n = len(contexts)
+        symbols = np.empty(n, np.int32)
         for context, places in _groups(contexts):
-            symbols[places] = coder.decode(self._model(context), _size(places, len(contexts)))
-        self.learn(symbols, contexts)
+            found = coder.decode(self._model(context), n if places is _ALL else len(places))
+            symbols[places] = found
+            self._learn(context, found)
         return symbols
 
     def bits(self, symbols: np.ndarray, contexts: np.ndarray) -> float:
@@ -74,66 +82,68 @@ class Counts:
 
         Equal symbols are added up first: the same number, to the last bit, in any order.
         """
-        seen = self._histogram(symbols, contexts)
-        used = np.flatnonzero(seen.any(axis=1))
-        tables = np.array([_frequencies(self.counts[context]) for context in used]).reshape(
-            -1, seen.shape[1]
-        )
+        n = self.counts.shape[1]
+        pairs = contexts.astype(np.intp) * n + symbols
+        seen = np.bincount(pairs, minlength=self.counts.size).reshape(-1, n)
+        used = seen.any(axis=1).nonzero()[0]
+        rows = self.counts[used].tolist()
+        tables = np.array([_frequencies(row) for row in rows]).reshape(-1, n)
         return float(-(seen[used] * np.log2(tables / TOTAL)).sum())
 
     def learn(self, symbols: np.ndarray, contexts: np.ndarray) -> None:
         """Count symbols [n] as `write` and `read` do after each batch."""
-        if not len(symbols):
-            return
-        seen = self._histogram(symbols, contexts)
-        for context in np.flatnonzero(seen.any(axis=1)).tolist():
-            self.counts[context] = _grown(self.counts[context] + GAIN * seen[context])
-            self._models.pop(context, None)
+        for context, places in _groups(contexts):
+            self._learn(context, symbols[places])
 
-    def _histogram(self, symbols: np.ndarray, contexts: np.ndarray) -> np.ndarray:
-        n = self.counts.shape[1]
-        pairs = contexts.astype(np.intp) * n + symbols
-        return np.bincount(pairs, minlength=self.counts.size).reshape(-1, n)
+    def _learn(self, context: int, symbols: np.ndarray) -> None:
+        """Count symbols of one context: no other context of their batch looks at it."""
+        row: _Row = self.counts[context].tolist()
+        seen = np.bincount(symbols, minlength=len(row)).tolist()
+        self.counts[context] = _halved([old + GAIN * new for old, new in zip(row, seen)])
+        self._models.pop(context, None)
 
     def _model(self, context: int) -> Any:
         if context not in self._models:
-            table = (_frequencies(self.counts[context]) - 1).astype(np.float64)
+            table = np.array(_frequencies(self.counts[context].tolist()), np.float64) - 1
             self._models[context] = _Categorical(table, perfect=False)
         return self._models[context]
+
+
+_ALL = slice(None)
 
 
 def _groups(contexts: np.ndarray) -> list[tuple[int, Any]]:
     """Contexts in use, ascending, and where each is."""
     if not len(contexts):
         return []
-    found = np.flatnonzero(np.bincount(contexts)).tolist()
+    found: list[int] = np.bincount(contexts).nonzero()[0].tolist()
     if len(found) == 1:
-        return [(found[0], slice(None))]
-    return [(context, np.flatnonzero(contexts == context)) for context in found]
+        return [(found[0], _ALL)]
+    return [(context, (contexts == context).nonzero()[0]) for context in found]
 
 
-def _size(places: Any, everything: int) -> int:
-    return everything if isinstance(places, slice) else len(places)
-
-
-def _grown(counts: np.ndarray) -> np.ndarray:
-    while counts.sum() > LIMIT:
-        counts = np.maximum(counts >> 1, FLOOR)
+def _halved(counts: _Row) -> _Row:
+    while sum(counts) > LIMIT:
+        counts = [max(count >> 1, FLOOR) for count in counts]
     return counts
 
 
-def _frequencies(counts: np.ndarray) -> np.ndarray:
+def _frequencies(counts: _Row) -> _Row:
     """Counts -> integers from 1 that sum to 2^24; what rounding leaves goes to the largest."""
-    table = counts * TOTAL // counts.sum()
-    table[counts.argmax()] += TOTAL - table.sum()
+    total = sum(counts)
+    table = [count * TOTAL // total for count in counts]
+    table[counts.index(max(counts))] += TOTAL - sum(table)
     return table
+
+
+_uniform = lru_cache(maxsize=64)(constriction.stream.model.Uniform)
 
 
 def write_uniform(coder: Any, values: np.ndarray, size: int) -> None:
     """Write int32 values [n] in 0 .. size - 1, all equally likely, to a `RangeEncoder`."""
-    coder.encode(values.astype(np.int32), _Uniform(size))
+    coder.encode(values.astype(np.int32, copy=False), _uniform(size))
 
 
 def read_uniform(coder: Any, n: int, size: int) -> np.ndarray:
     """Read n int32 values in 0 .. size - 1 from a `RangeDecoder`."""
-    return np.asarray(coder.decode(_Uniform(size), n), np.int32)
+    return np.asarray(coder.decode(_uniform(size), n), np.int32)

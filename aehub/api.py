@@ -10,11 +10,11 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -30,18 +30,18 @@ from aehub.codec.trials import Trials
 from aehub.container import FileHead, Reader, open_reader
 from aehub.entropy import CODER_PREDICTED
 from aehub.errors import DamagedError, InputError
-from aehub.hub import load, load_written
+from aehub.hub import codec_of, load_written
+from aehub.hub.model import Model
 from aehub.inspection import per
 from aehub.output import refuse_overwriting, written
-from aehub.results import Compressed, Decompressed, Step
+from aehub.results import Compressed, Decompressed, Progress, Step, finished
 
 __all__ = [
     "Archive", "Compressed", "Decompressed", "compress", "decompress", "iter_compress",
     "iter_decompress", "open",
 ]
 
-Progress = Callable[[int, int], None]
-_Result = TypeVar("_Result")
+_Given = str | os.PathLike[str] | Codec | Model
 # What has to be kept aside stays in memory up to this size.
 _SPOOL = 32 * 1024 * 1024
 
@@ -67,11 +67,11 @@ def compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = Non
     Example:
         >>> aehub.compress("clip.mp4", "clip.aev", quality=60).ratio
     """
-    return _drain(iter_compress(source, output, **options), progress)
+    return finished(iter_compress(source, output, **options), progress)
 
 
 def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = None, *,
-                  model: str | os.PathLike[str] | Codec = "d4-codec", quality: float = 50,
+                  model: _Given = "d4-codec", quality: float = 50,
                   target_size: int | None = None, target_kbps: float | None = None,
                   trim: str | None = None, group: int | None = None, force: bool = False,
                   salvage: bool = False, audio: bool = True, measure: bool = True,
@@ -98,7 +98,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
     began = time.monotonic()
     quality = check_quality(quality)
     target = _output_path(source, output)
-    codec = model if isinstance(model, Codec) else load(model, device=device)
+    codec = codec_of(model, device=device)
     if isinstance(target, Path):
         refuse_overwriting(target, force)
 
@@ -154,11 +154,11 @@ def decompress(source: str | os.PathLike[str] | BinaryIO,
     """
     if output is None:
         return _frames(source, **options)
-    return _drain(iter_decompress(source, output, **options), progress)
+    return finished(iter_decompress(source, output, **options), progress)
 
 
 def _frames(source: str | os.PathLike[str] | BinaryIO, *,
-            model: str | os.PathLike[str] | Codec | None = None, device: str = "auto"
+            model: _Given | None = None, device: str = "auto"
             ) -> Iterator[np.ndarray]:
     """The frames of a `.aev` file; what can be refused is refused at once."""
     reader = open_reader(source)
@@ -178,7 +178,7 @@ def _frames(source: str | os.PathLike[str] | BinaryIO, *,
 
 def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
                     output: str | os.PathLike[str] | BinaryIO, *,
-                    model: str | os.PathLike[str] | Codec | None = None, force: bool = False,
+                    model: _Given | None = None, force: bool = False,
                     device: str = "auto") -> Generator[Step, None, Decompressed]:
     """`decompress` to a file, yielding a `Step` after each frame; closing it cancels.
 
@@ -226,18 +226,15 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
 
 
 def open(source: str | os.PathLike[str] | BinaryIO, *,
-         model: str | os.PathLike[str] | Codec | None = None, device: str = "auto") -> Archive:
+         model: _Given | None = None, device: str = "auto") -> Archive:
     """Open a `.aev` file for random access: `aehub.open("clip.aev")[120:180]`."""
     return Archive(source, lambda head: _model_of(head, model, device))
 
 
-def _model_of(head: FileHead, given: str | os.PathLike[str] | Codec | None, device: str) -> Codec:
+def _model_of(head: FileHead, given: _Given | None, device: str) -> Codec:
     """The model that a file was written with: `given`, or found by the hashes in its head."""
-    model: Codec
-    if isinstance(given, Codec):
-        model = given
-    elif given is not None:
-        model = load(given, device=device)
+    if given is not None:
+        model = codec_of(given, device=device)
     else:
         model = load_written(head.model, head.entropy_hash, head.synthesis_hash, device=device,
                              fetch=head.coder <= CODER_PREDICTED)
@@ -257,19 +254,6 @@ def _copy_sound(reader: Reader, track: BinaryIO) -> DamagedError | None:
 
 def _rate(facts: ClipInfo) -> str:
     return f"{facts.fps.numerator}/{facts.fps.denominator}"
-
-
-def _drain(job: Generator[Step, None, _Result], progress: Progress | None) -> _Result:
-    """Run a job to its end and return its result."""
-    try:
-        while True:
-            step = next(job)
-            if progress is not None:
-                progress(*step)
-    except StopIteration as end:
-        return cast(_Result, end.value)
-    finally:
-        job.close()
 
 
 def _output_path(source: Any, output: Any) -> Path | BinaryIO:

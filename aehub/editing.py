@@ -18,11 +18,13 @@ from aehub.edit.operations import Operation, element
 from aehub.edit.rewrite import Load
 from aehub.errors import InputError
 from aehub.output import refuse_overwriting, written
-from aehub.results import Edited, Step
+from aehub.results import Edited, Progress, Step, finished
 
 if TYPE_CHECKING:
-    from aehub.api import Progress
     from aehub.codec.model import Codec
+    from aehub.hub.model import Model
+
+    _Given = str | os.PathLike[str] | Codec | Model
 
 __all__ = ["concat", "edit", "iter_concat", "iter_edit"]
 
@@ -55,11 +57,11 @@ def edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
     Example:
         >>> aehub.edit("clip.aev", "turned.aev", [aehub.Rotate(90), aehub.Flip("horizontal")])
     """
-    return _drain(iter_edit(source, output, operations, **options), progress)
+    return finished(iter_edit(source, output, operations, **options), progress)
 
 
 def iter_edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
-              model: str | os.PathLike[str] | Codec | None = None, group_exact: bool = False,
+              model: _Given | None = None, group_exact: bool = False,
               via_pixels: bool = False, force: bool = False, device: str = "auto"
               ) -> Generator[Step, None, Edited]:
     """`edit`, yielding a `Step` after each group; closing it cancels.
@@ -110,11 +112,11 @@ def concat(sources: Sequence[_File], output: _File, *, progress: Progress | None
     Example:
         >>> aehub.concat(["begin.aev", "end.aev"], "whole.aev")
     """
-    return _drain(iter_concat(sources, output, **options), progress)
+    return finished(iter_concat(sources, output, **options), progress)
 
 
 def iter_concat(sources: Sequence[_File], output: _File, *,
-                model: str | os.PathLike[str] | Codec | None = None, force: bool = False,
+                model: _Given | None = None, force: bool = False,
                 device: str = "auto") -> Generator[Step, None, Edited]:
     """`concat`, yielding a `Step` after each group; closing it cancels.
 
@@ -145,27 +147,13 @@ def _opened(source: _File, stack: ExitStack) -> Reader:
     return stack.enter_context(open_reader(source))
 
 
-def _loader(model: str | os.PathLike[str] | Codec | None, device: str) -> Load:
+def _loader(model: _Given | None, device: str) -> Load:
     def load(head: FileHead) -> Codec:
         from aehub.api import _model_of
 
         return _model_of(head, model, device)
 
     return load
-
-
-def _drain(job: Generator[Step, None, Edited], progress: Progress | None) -> Edited:
-    """Run a job to its end; not by `aehub.api`, for moves of whole groups load no torch."""
-    try:
-        while True:
-            step = next(job)
-            if progress is not None:
-                progress(*step)
-    except StopIteration as end:
-        result: Edited = end.value
-        return result
-    finally:
-        job.close()
 
 
 def _target(output: _File, force: bool) -> Path | BinaryIO:

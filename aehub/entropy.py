@@ -13,7 +13,7 @@ Source: J. Duda 2013 and R. Bamler 2022 (constriction); escape codes as in H.264
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import constriction
@@ -38,6 +38,7 @@ def scale_of(index: np.ndarray | float) -> np.ndarray | float:
     return SCALE_MIN * (SCALE_MAX / SCALE_MIN) ** (index / (N_TABLES - 1))
 
 
+@lru_cache
 def reach_of(index: int) -> int:
     """Largest magnitude that table `index` holds without escape."""
     return int(min(_MAX_SYMBOL, math.ceil(10 * scale_of(index)) + 3))
@@ -135,12 +136,13 @@ def _frequencies(weights: np.ndarray) -> np.ndarray:
 
 def _runs(indices: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]:
     """Places ordered by table, and the run of each table among them."""
-    places = np.flatnonzero(indices)
-    order = places[np.argsort(indices[places], kind="stable")]
-    found, begins = np.unique(indices[order], return_index=True)
-    ends = np.append(begins, len(order))[1:]
-    return order, [(int(i), slice(int(b), int(e)))
-                   for i, b, e in zip(found, begins, ends, strict=True)]
+    places = indices.nonzero()[0]
+    tables = indices[places]
+    order = places[tables.argsort(kind="stable")]
+    counts = np.bincount(tables)
+    found, ends = counts.nonzero()[0], counts.cumsum()
+    return order, [(i, slice(end - n, end)) for i, n, end in
+                   zip(found.tolist(), counts[found].tolist(), ends[found].tolist(), strict=True)]
 
 
 class Encoder:
@@ -163,15 +165,16 @@ class Encoder:
     def write(self, codes: np.ndarray, indices: np.ndarray) -> None:
         """Write int32 codes [n] with uint8 table indices [n]; codes of index 0 must be 0."""
         order, runs = _runs(indices)
+        values = codes[order].astype(np.int32, copy=False)
         for index, run in runs:
             reach = reach_of(index)
-            symbols = codes[order[run]].astype(np.int32)
-            outside = np.abs(symbols) > reach
-            beyond = symbols[outside]
-            symbols = np.where(outside, 2 * reach + 1, symbols + reach).astype(np.int32)
+            symbols = values[run] + reach
+            # Seen as unsigned, what is below the table is beyond it too.
+            outside = (symbols.view(np.uint32) > 2 * reach).nonzero()[0]
+            symbols[outside] = 2 * reach + 1
             self._coder.encode(symbols, self._tables.models[index - 1])
-            for code in beyond:
-                self._escape(int(code), reach)
+            for code in values[run][outside].tolist():
+                self._escape(code, reach)
 
     def _escape(self, code: int, reach: int) -> None:
         rest = abs(code) - reach
@@ -214,13 +217,14 @@ class Decoder:
         """uint8 table indices [n] -> int32 codes [n]."""
         codes = np.zeros(len(indices), np.int32)
         order, runs = _runs(indices)
+        values = np.empty(len(order), np.int32)
         for index, run in runs:
             reach = reach_of(index)
             symbols = self._coder.decode(self._tables.models[index - 1], run.stop - run.start)
-            values = symbols - reach
-            for at in np.flatnonzero(symbols == 2 * reach + 1):
-                values[at] = self._unescape(reach)
-            codes[order[run]] = values
+            values[run] = symbols - reach
+            for at in (symbols == 2 * reach + 1).nonzero()[0].tolist():
+                values[run.start + at] = self._unescape(reach)
+        codes[order] = values
         return codes
 
     def _unescape(self, reach: int) -> int:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
+
+Progress = Callable[[int, int], None]
+_Result = TypeVar("_Result")
 
 
 class Step(NamedTuple):
@@ -11,6 +15,19 @@ class Step(NamedTuple):
 
     done: int
     total: int
+
+
+def finished(job: Generator[Step, None, _Result], progress: Progress | None) -> _Result:
+    """Run a job to its end, telling `progress(done, total)` of each step; returns its result."""
+    try:
+        while True:
+            step = next(job)
+            if progress is not None:
+                progress(*step)
+    except StopIteration as end:
+        return cast(_Result, end.value)
+    finally:
+        job.close()
 
 
 @dataclass(frozen=True)
@@ -112,6 +129,43 @@ class Edited:
     seconds: float
     psnr: float | None
     elapsed: float
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes in order, with stable keys."""
+        return {**asdict(self), "notes": list(self.notes)}
+
+
+@dataclass(frozen=True)
+class Animated:
+    """An animation that was made.
+
+    Attributes:
+        path: the file, or the folder of pictures.
+        model: name of the model.
+        bytes: size of what was written.
+        frames: number of frames.
+        width: in pixels, of a frame.
+        height: in pixels, of a frame.
+        fps: rate, e.g. "30/1".
+        seconds: duration.
+        elapsed: seconds the work took.
+        recipe: the file that makes the same frames again.
+        sheet: the JSON that tells where the frames lie in a sprite sheet; None for other formats.
+        notes: sentences about what the user may not expect.
+    """
+
+    path: str
+    model: str
+    bytes: int
+    frames: int
+    width: int
+    height: int
+    fps: str
+    seconds: float
+    elapsed: float
+    recipe: str
+    sheet: str | None = None
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 import click
 
 from aehub import __version__
+from aehub.cli.animate import animate
 from aehub.cli.compare import compare
 from aehub.cli.edit import concat, edit
 from aehub.cli.files import compress, decompress
@@ -21,7 +22,7 @@ from aehub.cli.train import train
 @click.group(cls=GuardedGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="aehub")
 def main() -> None:
-    """Compress video with pretrained autoencoders.
+    """Compress, edit and animate with pretrained autoencoders.
 
     A file named - is a pipe. Sizes count in thousands: 1 kB is 1000 bytes.
     """
@@ -32,7 +33,7 @@ def main() -> None:
 
 
 for command in (
-    compress, decompress, edit, concat, info, verify, compare, models, download, publish, train,
-    serve,
+    compress, decompress, edit, concat, animate, info, verify, compare, models, download, publish,
+    train, serve,
 ):
     main.add_command(command)

@@ -20,13 +20,20 @@ from aehub.motion.field import Motion, scaled
 from aehub.motion.vectors import Base
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Past:
-    """One coded frame: its codes as context, and its first vectors over so many frames."""
+    """One coded frame: its codes and their context, and its first vectors over so many frames."""
 
-    state: Tensor
+    known: tuple[Tensor, Tensor | None] | Tensor
     flow: np.ndarray | None
     span: int
+
+    @property
+    def state(self) -> Tensor:
+        """Its codes as later frames' context; half of all frames are never asked."""
+        if isinstance(self.known, tuple):
+            self.known = seen(*self.known)
+        return self.known
 
 
 class Chain:
@@ -70,7 +77,7 @@ class Chain:
         """Keep what later frames may want to know of this one."""
         flow = None if motion is None else motion.parents[0]
         span = number - references[0] if references else 0
-        self._past[number] = _Past(seen(codes.latent, context), flow, span)
+        self._past[number] = _Past((codes.latent, context), flow, span)
 
     def keep(self, numbers: Iterable[int]) -> None:
         """Forget all other frames."""

@@ -93,9 +93,14 @@ class GroupEncoder:
         motion = self.writer.write(frame, bases)
         self.chain.remember(number, codes, references, motion,
                             None if given is None else given.context)
-        decoded = clipped(coder.synthesise(latents, quality, given))
+        decoded = self._show(coder, batch, latents, quality, given)
         self._decoded[number] = decoded
         return decoded
+
+    def _show(self, coder: Coder, batch: PlaneBatch, latents: Tensor, quality: Tensor,
+              given: Condition | None) -> PlaneBatch:
+        """What a frame decodes to; `batch` is what it should."""
+        return clipped(coder.synthesise(latents, quality, given))
 
     def keep(self, numbers: Sequence[int]) -> None:
         """Forget all other frames: nothing refers to them any more."""
@@ -176,9 +181,12 @@ def _code(codec: Codec, coder: Coder, batch: PlaneBatch, quality: Tensor, motion
         index = hyper_index(coder, hyper, quality, given, None)
         worth = _Worth(quantiser, codec.stored.inter_tables, latent)
         hyper_codes = quantiser(hyper, index)
-        drive(coder.walk(hyper_codes, quality, given), worth.choose)
+        codes, latents = drive(coder.walk(hyper_codes, quality, given), worth.choose)
         cells = worth.cells(hyper_codes, index)
         motion = Motion(motion.vectors, motion.modes, cells)
+        if cells.all():
+            tables = Codes(index, torch.cat(worth.indices, 1))
+            return motion, Codes(hyper_codes, codes), tables, latents
         places = coded_places(motion, latent.device)
     index = hyper_index(coder, hyper, quality, given, places[0])
     hyper_codes = hyper.round() * (index >= 1) if motion is None else quantiser(hyper, index)
@@ -189,7 +197,7 @@ def _code(codec: Codec, coder: Coder, batch: PlaneBatch, quality: Tensor, motion
         add_index(indices, stage, index)
         return quantiser(latent[:, stage.begin:stage.end] - mean, index)
 
-    codes, latents = drive(coder.walk(hyper_codes, quality, given), choose)
+    codes, latents = drive(coder.walk(hyper_codes, quality, given, cells=places[0]), choose)
     return motion, Codes(hyper_codes, codes), Codes(index, torch.cat(indices, 1)), latents
 
 
@@ -201,11 +209,13 @@ class _Worth:
         self.prices = _prices(tables).to(latent.device)
         height, width = latent.shape[-2:]
         self.worth = latent.new_zeros(1, 1, height // 4, width // 4)
+        self.indices: list[Tensor] = []
 
     def choose(self, stage: Stage, mean: Tensor, index: Tensor) -> Tensor:
         """The codes of a stage; their worth is added up."""
         values = self.latent[:, stage.begin:stage.end] - mean
         index = index * stage.mask
+        add_index(self.indices, stage, index)
         codes = self.quantiser(values, index)
         saved = codes * (2 * values - codes) * stage.mask
         saved = saved - LAMBDA * self._bits(codes, index)

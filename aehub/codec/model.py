@@ -44,6 +44,7 @@ class Codec:
     def __init__(self, stored: store.StoredModel, device: torch.device | str = "cpu",
                  dtype: torch.dtype = torch.float32, batch: int = _BATCH) -> None:
         self.stored, self.name, self.batch = stored, stored.name, batch
+        self.config = stored.config
         self.device, self.dtype = torch.device(device), dtype
         self.network = stored.network.to(self.device, dtype)
         self.quantiser = Quantiser(stored.tables, stored.config.get("encoder", {}), self.device)
@@ -84,6 +85,18 @@ class Codec:
         height, width = latents.latent.shape[-2] * 8, latents.latent.shape[-1] * 8
         planes = from_batch(self.decode_codes(latents, quality), (0, 0), size or (width, height))
         return [to_rgb(p, Colour(6)) for p in planes]
+
+    # Planes and latents, for walks between pictures.
+
+    @torch.inference_mode()
+    def latents_of(self, frames: Sequence[Planes], quality: float) -> Tensor:
+        """4:2:0 frames of one size -> what a decoder makes of their codes, float [T, C, h, w]."""
+        return self._encode(frames, quality)[1]
+
+    @torch.inference_mode()
+    def pictures_of(self, latents: Tensor, quality: float, size: tuple[int, int]) -> list[Planes]:
+        """Latents, not necessarily of any codes -> frames of `size` (width, height)."""
+        return self._pictures(latents.to(self.device, self.dtype), quality, (0, 0), size)
 
     # Planes and codes.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from aehub.adaptive import read_uniform, write_uniform
 from aehub.codec.chain import Chain, coded_places, kind, motion_tensors
 from aehub.codec.structure import LOWER_STEPS, lowered
-from aehub.codec.symbols import drive, flat, shaped
+from aehub.codec.symbols import drive, flat, shaped, whole
 from aehub.container import GroupHead, coding_order
 from aehub.container.grouphead import chain
 from aehub.entropy import Decoder, Encoder
@@ -165,7 +165,7 @@ class GroupReader:
             add_index(latent_index, stage, index)
             return shaped(reader.read(flat(index, np.uint8)), index)
 
-        walk = coder.walk(hyper, level, given, means=decoded is not None)
+        walk = coder.walk(hyper, level, given, cells=places[0], means=decoded is not None)
         latent, latents = drive(walk, read)
         codes = Codes(hyper, latent)
         self.chain.remember(number, codes, references, motion,
@@ -204,11 +204,12 @@ class GroupWriter:
         if motion is not None:
             motion = self.motion.write(self.still.coder, motion, bases)
         writer.write(flat(frame.codes.hyper, np.int32), flat(frame.tables.hyper, np.uint8))
-        height, width = frame.codes.latent.shape[-2:]
-        for stage in self.codec.network.stages(height, width, frame.codes.latent.device):
+        codes, tables = whole(frame.codes.latent, np.int32), whole(frame.tables.latent, np.uint8)
+        height, width = codes.shape[-2:]
+        for stage in self.codec.network.stages(height, width, torch.device("cpu")):
             part = slice(stage.begin, stage.end)
-            index = frame.tables.latent[:, part] * stage.mask
-            writer.write(flat(frame.codes.latent[:, part], np.int32), flat(index, np.uint8))
+            index = tables[:, part] * whole(stage.mask, np.uint8)
+            writer.write(codes[:, part].ravel(), index.ravel())
         return motion
 
     @property

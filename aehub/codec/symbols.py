@@ -27,7 +27,12 @@ def drive(walk: Walk, choose: Choose) -> tuple[Tensor, Tensor]:
 
 def flat(values: Tensor, dtype: Any) -> np.ndarray:
     """[B, C, h, w] -> [n] in that order of axes, whatever the memory layout."""
-    return values.cpu().numpy().astype(dtype).ravel()
+    return whole(values, dtype).ravel()
+
+
+def whole(values: Tensor, dtype: Any) -> np.ndarray:
+    """[B, C, h, w] -> the same as an array in that order of axes."""
+    return np.ascontiguousarray(values.cpu().numpy(), dtype)
 
 
 def shaped(values: np.ndarray, like: Tensor) -> Tensor:

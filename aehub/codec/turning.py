@@ -11,7 +11,7 @@ payload holds is in this module.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from aehub.codec.chain import Chain
 from aehub.codec.model import Codec
 from aehub.codec.predicted import FrameCodes, GroupReader, GroupWriter, references_of
 from aehub.codec.shots import PREDICTED_PIXELS
+from aehub.codec.symbols import whole
 from aehub.container import FileHead, GroupHead, anchors_of, coding_order
 from aehub.container.limits import MAX_PIXELS
 from aehub.entropy import CODER_PREDICTED, Decoder, Encoder
@@ -133,12 +134,16 @@ def _predicted(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHea
 
 
 def _turned(codec: Codec, frame: FrameCodes, g: int) -> FrameCodes:
+    def moved(part: Tensor, channels: Representation, dtype: Any) -> Tensor:
+        return torch.from_numpy(channels.act(whole(part, dtype), g))
+
     latents = codec.network.representation
     return frame._replace(
         motion=None if frame.motion is None else frame.motion.turn(g),
-        codes=Codes(HYPER.act(frame.codes.hyper, g), latents.act(frame.codes.latent, g)),
-        tables=Codes(HYPER.magnitudes().act(frame.tables.hyper, g),
-                    latents.magnitudes().act(frame.tables.latent, g)))
+        codes=Codes(moved(frame.codes.hyper, HYPER, np.int32),
+                    moved(frame.codes.latent, latents, np.int32)),
+        tables=Codes(moved(frame.tables.hyper, HYPER.magnitudes(), np.uint8),
+                     moved(frame.tables.latent, latents.magnitudes(), np.uint8)))
 
 
 def _damaged(codec: Codec) -> DamagedError:

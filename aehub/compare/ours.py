@@ -36,9 +36,9 @@ class ModelCodec:
     @cached_property
     def _model(self) -> Model:
         """Loaded once, so that no time measured contains it."""
-        import aehub
+        from aehub.hub import codec_of
 
-        return aehub.load(self.name)
+        return codec_of(self.name)
 
     def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
         """Compress a lossless copy of the frames; all bytes of the `.aev` count.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import aehub
+from aehub.models.tag import tag_of
 
 OWNER = "aehub"
 _FILES = re.compile(
@@ -123,5 +124,4 @@ def _tag(files: dict[str, HeldFile]) -> str | None:
     config: Any = json.loads(files["config.json"].path.read_bytes())
     if not isinstance(config, dict):
         return None
-    hashes = [str(config.get(name, "")) for name in ("entropy_hash", "synthesis_hash")]
-    return "-".join(hashes) if all(re.fullmatch(r"[0-9a-f]{16}", text) for text in hashes) else None
+    return tag_of(config)

@@ -11,9 +11,19 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from aehub.models.architectures import COMPRESSION, LATENT_ANIMATION, SPRITE_ANIMATION
+from aehub.models.tag import tag_of
+
 LICENCE = "apache-2.0"
-TAGS = ("video-compression", "image-compression", "autoencoder", "neural-codec")
-_PIPELINES = {"video-compression": "image-to-image"}
+TAGS = {
+    COMPRESSION: ("video-compression", "image-compression", "autoencoder", "neural-codec"),
+    LATENT_ANIMATION: ("animation", "autoencoder", "latent-walk"),
+    SPRITE_ANIMATION: ("animation", "autoencoder", "pixel-art", "sprites"),
+}
+"""By task: words that a hub finds a model by."""
+_PIPELINES = {COMPRESSION: "image-to-image", LATENT_ANIMATION: "unconditional-image-generation",
+              SPRITE_ANIMATION: "image-to-image"}
+_METRICS = {COMPRESSION: ["psnr", "ms-ssim"]}
 _REQUIRED = {"library_name": str, "license": str, "tags": list, "datasets": list, "metrics": list}
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 
@@ -22,14 +32,14 @@ Measured = Mapping[str, Any]
 
 
 def front_matter(config: Mapping[str, Any], *, licence: str = LICENCE,
-                 tags: Sequence[str] = TAGS, datasets: Sequence[str] = (),
+                 tags: Sequence[str] | None = None, datasets: Sequence[str] = (),
                  measured: Measured | None = None, codec: str | None = None) -> str:
     """The YAML that opens a card, between its two --- lines.
 
     Args:
         config: config.json of the model.
         licence: SPDX id in lower case.
-        tags: words that a hub finds the model by.
+        tags: words that a hub finds the model by; by default those of its task.
         datasets: ids of what it was trained on.
         measured: a comparison in which the model took part.
         codec: what the comparison calls the model; its name by default.
@@ -37,6 +47,7 @@ def front_matter(config: Mapping[str, Any], *, licence: str = LICENCE,
     from huggingface_hub import EvalResult, ModelCardData
 
     task = str(config.get("task", ""))
+    words = TAGS.get(task, ("autoencoder",)) if tags is None else tags
     results = [EvalResult(
         task_type=_PIPELINES.get(task, "other"), task_name=task.replace("-", " "),
         dataset_type="clips", dataset_name=_clips(measured), metric_type=kind,
@@ -46,8 +57,8 @@ def front_matter(config: Mapping[str, Any], *, licence: str = LICENCE,
     ] if measured else None
     facts = ModelCardData(
         library_name="aehub", license=licence, pipeline_tag=_PIPELINES.get(task),
-        tags=list(dict.fromkeys([*tags, *filter(None, [task]), "aehub"])),
-        datasets=list(datasets), metrics=["psnr", "ms-ssim"],
+        tags=list(dict.fromkeys([*words, *filter(None, [task]), "aehub"])),
+        datasets=list(datasets), metrics=_METRICS.get(task, ["psnr"]),
         model_name=str(config.get("name")) if results else None, eval_results=results)
     return facts.to_yaml()
 
@@ -71,14 +82,14 @@ def make_card(config: Mapping[str, Any], *, size_bytes: int, measured: Measured 
     where = repo or f"path/to/{name}"
     matter = front_matter(config, licence=licence, datasets=datasets, measured=measured,
                           codec=codec)
-    hashes = f"{config.get('entropy_hash')}-{config.get('synthesis_hash')}"
+    use = "Files that it writes find it by" if config.get("entropy_hash") else "These weights have"
     parameters = config.get("parameters")
     count = f"{parameters:,} parameters, " if isinstance(parameters, int) else ""
     return (
         f"---\n{matter}\n---\n\n# {name}\n\n"
         f"A model of AEHub for {str(config.get('task', '')).replace('-', ' ')}.\n\n"
         f"{count}{size_bytes / 1e6:.1f} MB.\n"
-        f"Files that it writes find it by the tag `{hashes}`.\n\n"
+        f"{use} the tag `{tag_of(config)}`.\n\n"
         f'```python\nimport aehub\n\nmodel = aehub.load("{where}")\n```\n\n'
         f"## Measured\n\n{_table(measured, codec or name, name)}\n")
 

@@ -19,11 +19,12 @@ from aehub.errors import ExistsError, HubError, Offline, UnknownModel, WeightsEr
 from aehub.hub import cache, remote
 from aehub.hub.bundled import bundled
 from aehub.hub.meter import Meter
-from aehub.hub.names import MAIN, HubName, is_commit, is_tag, parse, tag_of
+from aehub.hub.names import MAIN, HubName, is_commit, parse
 from aehub.hub.registry import Known, known
 from aehub.hub.remote import Listing, RemoteFile
 from aehub.models.folder import CARD, CONFIG, MAX_CONFIG, MAX_WEIGHTS, WEIGHTS, config_of, read_file
 from aehub.models.header import problem_of
+from aehub.models.tag import is_tag, tag_of
 
 Progress = Callable[[int, int], None]
 PICTURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}\.png")

@@ -1,26 +1,49 @@
-"""The model that people hold in their hands: a codec that travels to and from hubs."""
+"""The model that people hold in their hands: what it does, and how it travels to and from hubs."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
+from aehub.animate.model import Autoencoder
+from aehub.animate.motion import Sprites
 from aehub.codec.model import Codec
+from aehub.errors import ModelError
 from aehub.hub.card import Measured, make_card
 from aehub.hub.download import PICTURE, download
 from aehub.hub.names import parse
 from aehub.hub.publish import Published, publish
 from aehub.hub.resolve import find
-from aehub.models.folder import CARD, WEIGHTS
+from aehub.models import network, store
+from aehub.models.architectures import (
+    COMPRESSION,
+    LATENT_ANIMATION,
+    SPRITE_ANIMATION,
+    architecture,
+)
+from aehub.models.folder import CARD, WEIGHTS, config_of
+
+_Model = TypeVar("_Model", bound="Model")
 
 
-class Model(Codec):
+class Model:
     """A loaded model, as `aehub.load` returns it.
+
+    `encode` turns frames, uint8 [H, W, 3] each, into latents, and `decode` turns latents into as
+    many frames. What else it can do depends on its kind: `CodecModel` writes compressed files,
+    `PictureModel` draws pictures and animations.
+
+    Attributes:
+        name: what files call it.
+        device: where its networks run.
+        config: the whole of its config.json.
+        folder: where it was loaded from.
 
     Example:
         >>> model = aehub.Model.from_pretrained("org/name", revision="v1")
@@ -28,14 +51,18 @@ class Model(Codec):
         >>> model.push_to_hub("me/my-model")
     """
 
+    name: str
+    device: torch.device
+    config: dict[str, Any]
     folder: Path | None = None
-    """Where it was loaded from."""
+    encode: Callable[..., Any]
+    decode: Callable[..., Any]
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str] = "d4-codec", *, device: str = "cpu",
-                        dtype: torch.dtype = torch.float32, revision: str | None = None,
-                        endpoint: str | None = None, token: str | bool | None = None,
-                        force_download: bool = False) -> Model:
+    def from_pretrained(cls: type[_Model], name: str | os.PathLike[str] = "d4-codec", *,
+                        device: str = "cpu", dtype: torch.dtype = torch.float32,
+                        revision: str | None = None, endpoint: str | None = None,
+                        token: str | bool | None = None, force_download: bool = False) -> _Model:
         """Load a model by name, fetching it first if it is only on a hub.
 
         Args:
@@ -51,6 +78,7 @@ class Model(Codec):
             UnknownModel: there is no such model.
             Offline: it has to be fetched, and there is no network.
             WeightsError: hashes, names, shapes or types do not agree.
+            ModelError: it is of another kind than the class that was asked.
         """
         text = name if revision is None else f"{os.fspath(name)}@{revision}"
         if isinstance(text, str) and parse(text) and (endpoint or token or force_download):
@@ -60,17 +88,28 @@ class Model(Codec):
         return cls.from_folder(folder, device=device, dtype=dtype)
 
     @classmethod
-    def from_folder(cls, folder: Path, *, device: str = "cpu",
-                    dtype: torch.dtype = torch.float32) -> Model:
+    def from_folder(cls: type[_Model], folder: Path, *, device: str = "cpu",
+                    dtype: torch.dtype = torch.float32) -> _Model:
         """Load a model folder.
 
         Raises:
             WeightsError: hashes, names, shapes or types do not agree.
+            ModelError: it is of another kind than the class that was asked.
         """
-        model = super().from_pretrained(folder, device=device, dtype=dtype)
-        assert isinstance(model, cls)
+        kind = KINDS[architecture(config_of(folder).get("architecture")).task]
+        if not issubclass(kind, cls):
+            raise ModelError(f"{folder.name} is a {kind.__name__}, not a {cls.__name__}; load it "
+                             "with aehub.load.")
+        model = kind._opened(folder, device, dtype)
         model.folder = folder
         return model
+
+    @classmethod
+    def _opened(cls: type[_Model], folder: Path, device: str, dtype: torch.dtype) -> _Model:
+        raise NotImplementedError
+
+    def _save(self, folder: Path) -> None:
+        raise NotImplementedError
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write config.json, model.safetensors and README.md; a card that is there stays.
@@ -79,11 +118,11 @@ class Model(Codec):
             folder: made if need be.
         """
         target = Path(folder)
-        super().save_pretrained(target)
+        self._save(target)
         self._copy_card(target)
         if not (target / CARD).exists():
             size = (target / WEIGHTS).stat().st_size
-            (target / CARD).write_text(make_card(self.stored.config, size_bytes=size),
+            (target / CARD).write_text(make_card(self.config, size_bytes=size),
                                        encoding="utf-8")
 
     def _copy_card(self, target: Path) -> None:
@@ -106,8 +145,46 @@ class Model(Codec):
         """
         with tempfile.TemporaryDirectory() as stage:
             folder = Path(stage, self.name)
-            super().save_pretrained(folder)
+            self._save(folder)
             # Where there is none, the card is made by what knows the repository.
             self._copy_card(folder)
             return publish(str(folder), repo_id, endpoint=endpoint, token=token, private=private,
                            message=commit_message, measured=measured, datasets=datasets)
+
+
+class CodecModel(Model, Codec):
+    """A model that compresses clips into `.aev` files."""
+
+    @classmethod
+    def _opened(cls, folder: Path, device: str, dtype: torch.dtype) -> CodecModel:
+        return cls(store.load(folder), device, dtype)
+
+    def _save(self, folder: Path) -> None:
+        Codec.save_pretrained(self, folder)
+
+
+class PictureModel(Model, Autoencoder):
+    """A model whose latents are small pictures, for walks from one to the next."""
+
+    @classmethod
+    def _opened(cls, folder: Path, device: str, dtype: torch.dtype) -> PictureModel:
+        return cls(network.load(folder), device, dtype)
+
+    def _save(self, folder: Path) -> None:
+        Autoencoder.save_pretrained(self, folder)
+
+
+class SpriteModel(Model, Sprites):
+    """A model that makes a still picture of a character walk."""
+
+    @classmethod
+    def _opened(cls, folder: Path, device: str, dtype: torch.dtype) -> SpriteModel:
+        return cls(network.load(folder), device, dtype)
+
+    def _save(self, folder: Path) -> None:
+        Sprites.save_pretrained(self, folder)
+
+
+KINDS: dict[str, type[Model]] = {
+    COMPRESSION: CodecModel, LATENT_ANIMATION: PictureModel, SPRITE_ANIMATION: SpriteModel}
+"""Task of an architecture -> the class of its loaded models."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9_]|[.-](?![.-])){0,94}(?<![.-])"
 _REPO = re.compile(rf"{_PART}/{_PART}")
@@ -11,7 +11,6 @@ _REPO = re.compile(rf"{_PART}/{_PART}")
 _STEP = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?!\.)){0,63}(?<!\.)"
 _REVISION = re.compile(rf"{_STEP}(?:/{_STEP}){{0,3}}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_HASH = re.compile(r"[0-9a-f]{16}")
 MAIN = "main"
 
 
@@ -49,20 +48,3 @@ def is_revision(text: str) -> bool:
 def is_commit(text: str | None) -> bool:
     """Whether `text` is a whole commit hash, whose content never changes."""
     return text is not None and _COMMIT.fullmatch(text) is not None
-
-
-def tag_of(config: dict[str, Any]) -> str | None:
-    """The tag under which a model is published: `<entropy hash>-<synthesis hash>`.
-
-    A compressed file carries the same two hashes, so it finds the revision it was written with.
-    """
-    hashes = [config.get(name) for name in ("entropy_hash", "synthesis_hash")]
-    if not all(isinstance(value, str) and _HASH.fullmatch(value) for value in hashes):
-        return None
-    return "-".join(map(str, hashes))
-
-
-def is_tag(text: str | None) -> bool:
-    """Whether `text` is such a tag, which names content and therefore never moves."""
-    first, _, second = (text or "").partition("-")
-    return _HASH.fullmatch(first) is not None and _HASH.fullmatch(second) is not None

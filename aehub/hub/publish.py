@@ -1,4 +1,4 @@
-"""Put a model on a hub: its files, its card, and a tag by which compressed files find it."""
+"""Put a model on a hub: its files, its card, and a tag that names its numbers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from aehub.errors import HubError, UnknownModel, WeightsError
 from aehub.hub import remote
 from aehub.hub.card import Measured, make_card, problems
 from aehub.hub.download import PICTURE, check
-from aehub.hub.names import HubName, parse, tag_of
+from aehub.hub.names import HubName, parse
 from aehub.models.folder import CARD, CONFIG, WEIGHTS, stays_inside
+from aehub.models.tag import tag_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Published:
         repo: its repository.
         url: its page.
         commit: the commit that holds it.
-        tag: the tag by which files that it writes find it.
+        tag: the tag that names its numbers, by which files that it writes find it.
     """
 
     repo: str
@@ -79,7 +80,8 @@ def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | N
         remote.reach(at, remote.PATIENT)
         tag = tag_of(_loadable(Path(stage)))
         if tag is None:
-            raise WeightsError(f"the config in {folder} names no hashes; files would not find it.")
+            raise WeightsError(f"the config in {folder} names no hashes to make a tag of; save the "
+                               "model again.")
         commit = _send(Path(stage), place, at, token, private, tag,
                        message or f"{folder.name} as of {tag}")
     return Published(repo, f"{at}/{repo}", commit, tag)
@@ -88,9 +90,9 @@ def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | N
 def _loadable(folder: Path) -> dict[str, Any]:
     """The config of a folder that loads, with all that loading checks."""
     # Only here: it is heavy, and most refusals come before.
-    from aehub.models import store
+    from aehub.hub.model import Model
 
-    return store.load(folder).config
+    return Model.from_folder(folder).config
 
 
 def _stage(folder: Path, stage: Path, repo: str, measured: Measured | None, codec: str | None,

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from aehub.errors import InputError, WeightsError
 from aehub.hub.bundled import bundled
-from aehub.hub.names import HubName, parse, tag_of
+from aehub.hub.names import HubName, parse
 from aehub.models.folder import config_of
+from aehub.models.tag import tag_of
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 from aehub.errors import AEHubError, HubError, Offline, UnknownModel, WeightsError
 from aehub.hub.names import HubName, parse
 from aehub.hub.registry import Known
+from aehub.models.architectures import TASKS
 
 PATIENT, HASTY = 10.0, 0.8
 """Seconds until a hub must have taken the connection: asked for on purpose, and in passing."""
@@ -154,7 +155,7 @@ def published(endpoint: str, *, token: str | bool | None = None) -> list[Known]:
 
 
 def _task(tags: list[str] | None) -> str:
-    return "video-compression" if "video-compression" in (tags or ()) else ""
+    return next((task for task in TASKS if task in (tags or ())), "")
 
 
 @contextmanager

@@ -7,15 +7,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aehub.errors import HubError, UnknownModel
+from aehub.errors import HubError, ModelError, UnknownModel
 from aehub.hub import cache
 from aehub.hub.bundled import bundled, folders, readable
 from aehub.hub.download import absent, download, may_fetch
-from aehub.hub.names import HubName, parse, tag_of
+from aehub.hub.names import HubName, parse
 from aehub.hub.registry import known, place_of
+from aehub.models.architectures import COMPRESSION
 from aehub.models.folder import CONFIG, WEIGHTS, is_model_name
+from aehub.models.tag import tag_of
 
 if TYPE_CHECKING:
+    from aehub.codec.model import Codec
     from aehub.hub.model import Model
 
 _Name = str | os.PathLike[str]
@@ -119,8 +122,24 @@ def load(name: _Name = "d4-codec", *, device: str = "auto") -> Model:
     return _load_folder(find(name), device)
 
 
+def codec_of(given: _Name | Model | Codec, *, device: str = "auto") -> Codec:
+    """The codec that is given, or that `load` finds by the name that is given.
+
+    Raises:
+        ModelError: the model makes no compressed files.
+    """
+    from aehub.codec.model import Codec
+
+    model = load(given, device=device) if isinstance(given, (str, os.PathLike)) else given
+    if isinstance(model, Codec):
+        return model
+    codecs = [entry.name for entry in known().values() if entry.task == COMPRESSION]
+    raise ModelError(f"{getattr(model, 'name', type(model).__name__)} makes no compressed files; "
+                     f"use {' or '.join(codecs)}.")
+
+
 def load_written(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
-                 device: str = "auto", fetch: bool = True) -> Model:
+                 device: str = "auto", fetch: bool = True) -> Codec:
     """Load the model that a file was written with, or else what has its name.
 
     Args:
@@ -133,6 +152,7 @@ def load_written(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
     Raises:
         UnknownModel: there is none of that name either.
         WeightsError: its weights cannot be used.
+        ModelError: it makes no compressed files.
     """
     folder = find_written(name, entropy_hash, synthesis_hash, fetch=fetch)
     if folder is None:
@@ -144,7 +164,7 @@ def load_written(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
             f"({entropy_hash.hex()}-{synthesis_hash.hex()}), which is not on this machine; "
             f"{'fetch it with aehub download, or ' if is_model_name(name) else ''}"
             "name its folder or hub id with --model.")
-    return _load_folder(folder, device)
+    return codec_of(_load_folder(folder, device))
 
 
 def _load_folder(folder: Path, device: str) -> Model:

@@ -127,7 +127,8 @@ class Representation:
         moved = turn(x[..., list(self.source[g]), :, :], g)
         if isinstance(x, Tensor):
             return moved * torch.as_tensor(sign, dtype=x.dtype, device=x.device)
-        return np.ascontiguousarray(moved * sign.astype(x.dtype))
+        moved = np.ascontiguousarray(moved)
+        return moved if (sign == 1).all() else moved * sign.astype(x.dtype)
 
 
 def _one_dimensional(flips: bool, transposes: bool) -> Representation:

@@ -40,6 +40,7 @@ from aehub.models.layers import Curve, Transform, step
 from aehub.models.means import MeanNetwork
 from aehub.models.scales import ScaleNetwork
 from aehub.models.tied import TiedConv2d
+from aehub.models.tiles import Tiles
 
 HYPER = A1 * 8 + A2 * 2 + B1 * 2 + B2 * 2 + E * 5
 
@@ -190,7 +191,7 @@ class Coder(nn.Module):
             yield Stage(number, begin, end, mask)
 
     def walk(self, hyper_codes: Tensor, quality: Tensor, given: Condition | None = None, *,
-             means: bool = True
+             cells: Tensor | None = None, means: bool = True
              ) -> Generator[tuple[Stage, Tensor, Tensor], Tensor, tuple[Tensor, Tensor]]:
         """Walk the stages; whoever drives it quantises, decodes or rates the codes of each.
 
@@ -200,6 +201,8 @@ class Coder(nn.Module):
             hyper_codes: integers [B, 24, h/4, w/4].
             quality: [B] or [1], 0..100.
             given: of predicted frames.
+            cells: [1, 1, h/4, w/4] of one frame, 0 where all codes are zero and none is written;
+                table indices are then any there. None where all cells are coded.
             means: predict them; without, only integer networks run and latents are codes.
 
         Yields:
@@ -214,12 +217,13 @@ class Coder(nn.Module):
         mean_features = self.means.features(
             hyper_codes / self.hyper_gains(quality), None if given is None else given.pixels
         ) if means else None
+        tiles = None if cells is None else Tiles.of(cells)
         scale_features = self.scales.features(
             hyper_codes, hundredths,
-            None if given is None else (given.context, given.kind))
+            None if given is None else (given.context, given.kind), tiles)
         codes: list[Tensor] = []
         latents: list[Tensor] = []
-        height, width = scale_features.shape[-2:]
+        height, width = (4 * n for n in hyper_codes.shape[-2:])
         for stage in self.stages(height, width, hyper_codes.device):
             known = torch.cat(codes, 1).detach() if codes else None
             seen = torch.cat(latents, 1) if latents else None
@@ -229,7 +233,7 @@ class Coder(nn.Module):
             if mean_features is not None:
                 mean = self.means(stage.number, mean_features, seen, quality)
                 mean = mean * gains[:, stage.begin:stage.end]
-            index = self.scales(stage.number, scale_features, known, stage.mask, hundredths)
+            index = self.scales(stage.number, scale_features, known, stage.mask, hundredths, tiles)
             new = (yield stage, mean, index) * stage.mask
             latent = new + mean * stage.mask
             if stage.number == 1:

@@ -11,6 +11,7 @@ In training the same numbers are rounded with straight-through gradients.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -29,6 +30,8 @@ BIAS_LIMIT = 2**23
 QUALITY_STEPS = 10_000
 KNOTS = 8
 _PARTS = 16
+# Qualities whose biases are kept.
+_KEPT = 32
 
 # round(4 log2(1 + m)), cut at 31, as the magnitudes at which each level begins: stored, so that
 # no machine computes a logarithm.
@@ -37,17 +40,28 @@ _LEVEL_STARTS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 20, 24, 29, 34, 41, 
 _LEVELS = (0, 4, 6, 8, *range(9, 32))
 
 
-def _level_table() -> Tensor:
-    table = torch.zeros(256)
-    for begin, level in zip(_LEVEL_STARTS, _LEVELS, strict=True):
-        table[begin:] = level
-    return table
+@lru_cache
+def _level_table(device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # Training may be the next to use it.
+        table = torch.zeros(256)
+        for begin, level in zip(_LEVEL_STARTS, _LEVELS, strict=True):
+            table[begin:] = level
+        return table.to(device, dtype)
+
+
+def _level(magnitudes: Tensor) -> Tensor:
+    """Of each magnitude 0..255; pictures [B, C, H, W] become channels_last."""
+    table = _level_table(magnitudes.device, magnitudes.dtype)
+    last = magnitudes.dim() == 4
+    places = magnitudes.to(torch.int32)
+    places = places.permute(0, 2, 3, 1) if last else places
+    found = table.index_select(0, places.reshape(-1)).view(places.shape)
+    return found.permute(0, 3, 1, 2) if last else found
 
 
 def levels(codes: Tensor, *, signed: bool = False) -> Tensor:
     """Integer codes -> small integers, about 4 log2(1 + |q|): 0..31, or -31..31 if `signed`."""
-    table = _level_table().to(codes.device)
-    level = table[codes.detach().abs().clamp(max=255).to(torch.int32)].to(codes.dtype)
+    level = _level(codes.detach().abs().clamp_(max=255))
     level = level * codes.detach().sign() if signed else level
     if not codes.requires_grad:
         return level
@@ -85,9 +99,24 @@ class QualityBias(nn.Module):
         slots = torch.as_tensor(outputs.slots())
         self.register_buffer("slots", slots, persistent=False)
         self.values = nn.Parameter(torch.zeros(KNOTS, int(slots.max()) + 1))
+        self._known: dict[tuple[Any, ...], Tensor] = {}
 
     def forward(self, quality: Tensor) -> Tensor:
         """int64 [B] in hundredths -> integers in the values' dtype [B, C, 1, 1], times 2^SHIFT."""
+        if torch.is_grad_enabled() or quality.device.type != "cpu":
+            return self._bias(quality)
+        # The frames of a clip have a handful of qualities: half of the time of a small picture.
+        key = (self.values.data_ptr(), self.values._version, self.values.dtype, *quality.tolist())
+        if key not in self._known:
+            if len(self._known) >= _KEPT:
+                self._known = {}
+            self._known[key] = self._bias(quality)
+        return self._known[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_known": {}}
+
+    def _bias(self, quality: Tensor) -> Tensor:
         parts = knot_parts(quality).to(self.values.dtype)[:, :, None]
         # Not as a matrix product: autocast and TF32 would round it.
         return (parts * _round(self.values * _PARTS)).sum(1)[:, self.slots, None, None]

@@ -77,11 +77,13 @@ class Transform(nn.Module):
         self.tail = TiedConv2d(features, outputs, scale=0)
 
     def forward(self, x: Tensor, quality: Tensor, condition: Tensor | None = None) -> Tensor:
+        # Latents in steps reach hundreds; bfloat16 would round them by more than a step.
+        with torch.autocast(x.device.type, enabled=False):
+            linear = self.linear(x.to(self.linear.theta.dtype))
+        if not torch.is_grad_enabled() and not self.tail.theta.any():
+            return linear  # as at the start: the residual network adds nothing
         seen = x if condition is None else torch.cat([x, condition], 1)
         hidden = self.head(seen, self.head_gain(quality), self.head_bias(quality))
         for block in self.blocks:
             hidden = block(hidden, quality)
-        # Latents in steps reach hundreds; bfloat16 would round them by more than a step.
-        with torch.autocast(x.device.type, enabled=False):
-            linear = self.linear(x.to(self.linear.theta.dtype))
         return self.tail(F.relu_(hidden)) + linear

@@ -27,6 +27,7 @@ from aehub.models.integer import (
     levels,
     requantise,
 )
+from aehub.models.tiles import Tiles
 
 N_SCALES = 64
 # Distances to the nearest reference that predicted frames tell apart: 1, 2, 4, 8 frames or more.
@@ -56,9 +57,12 @@ class StageScales(nn.Module):
         self.last = IntegerConv2d(HIDDEN, outputs.magnitudes(), 1, scale=0.1)
         self.last_bias = QualityBias(outputs.magnitudes())
 
-    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        x = requantise(self.first(x, bias=self.first_bias(quality)))
-        x = requantise(self.second(x, bias=self.second_bias(quality)))
+    def forward(self, x: Tensor, quality: Tensor, tiles: Tiles | None = None) -> Tensor:
+        """Of the whole grid, or of tiles with a margin of 2 around them."""
+        padding = None if tiles is None else 0
+        x = requantise(self.first(x, bias=self.first_bias(quality), padding=padding))
+        x = x if tiles is None else tiles.hidden(x, 1)
+        x = requantise(self.second(x, bias=self.second_bias(quality), padding=padding))
         return self.last(x, bias=self.last_bias(quality))
 
 
@@ -104,25 +108,32 @@ class ScaleNetwork(nn.Module):
         return self._index(total).to(away)
 
     def features(self, hyper_codes: Tensor, quality: Tensor,
-                 given: tuple[Tensor, int] | None = None) -> Tensor:
+                 given: tuple[Tensor, int] | None = None, tiles: Tiles | None = None) -> Tensor:
         """Hyper-codes, integers [B, C, h, w] -> activations [B, 32, 4h, 4w].
 
         Args:
             hyper_codes: integers.
             quality: int64 [B], hundredths.
             given: context, integers 0..31 [B, C', 4h, 4w], and kind of a predicted frame.
+            tiles: cells that are wanted, of one frame; the answer is [n, 32, 8, 8] then, for
+                `forward` with the same tiles.
         """
         home, quality = self.device, quality.to(self.device)
         with _exact(home):
             x = F.pixel_shuffle(self.unfold(levels(hyper_codes.to(home), signed=True)), 4)
+            x = x if tiles is None else tiles.cut(x, 2)
             x = x + self.unfold_bias(quality)
             if given is not None:
-                context, kind = given
-                x = x + self.context(context.to(home, x.dtype)) + self.kind_bias[kind](quality)
-            return requantise(x)
+                (context, kind), padding = given, None
+                context = context.to(home, x.dtype)
+                if tiles is not None:
+                    context, padding = tiles.cut(context, 3), 0
+                x = x + self.context(context, padding=padding) + self.kind_bias[kind](quality)
+            x = requantise(x)
+            return x if tiles is None else tiles.hidden(x, 2)
 
     def forward(self, stage: int, features: Tensor, known: Tensor | None, mask: Tensor,
-                quality: Tensor) -> Tensor:
+                quality: Tensor, tiles: Tiles | None = None) -> Tensor:
         """Table index of the codes of one stage.
 
         Args:
@@ -131,16 +142,21 @@ class ScaleNetwork(nn.Module):
             known: integer codes [B, C, h, w] of earlier stages, zero where not yet known.
             mask: [h, w], 1 where this stage writes codes.
             quality: int64 [B], hundredths.
+            tiles: as for `features`; the index of cells that are not wanted is 0.
 
         Returns:
             [B, C', h, w] in [0, N_SCALES - 1]: real with gradient in training, integers otherwise.
         """
         away, home, quality = mask.device, self.device, quality.to(self.device)
         with _exact(home):
-            plane = (mask.to(home) * ACTIVATION_MAX).to(features.dtype)
+            plane = (mask.to(home) * ACTIVATION_MAX).to(features.dtype)[None, None]
+            plane = plane if tiles is None else tiles.cut(plane, 2)
             parts = [features, plane.expand_as(features[:, :1])]
-            parts += [] if known is None else [levels(known.to(home))]
-            return self._index(self.stage(stage)(torch.cat(parts, 1), quality)).to(away)
+            if known is not None:
+                known = known.to(home)
+                parts.append(levels(known if tiles is None else tiles.cut(known, 2)))
+            index = self._index(self.stage(stage)(torch.cat(parts, 1), quality, tiles))
+            return (index if tiles is None else tiles.paste(index)).to(away)
 
     def _index(self, total: Tensor) -> Tensor:
         index = bounded(total * 2.0**-SHIFT, 0, N_SCALES - 1)

@@ -1,4 +1,4 @@
-"""Models on disk: one folder, exactly one hub repository.
+"""Codecs on disk: one folder, exactly one hub repository.
 
     config.json          format version, architecture and its arguments, hashes, coder settings
     model.safetensors    float32 networks, int8 and int32 integer networks, frequency tables
@@ -13,29 +13,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as deserialised
-from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from aehub.entropy import CODER_PREDICTED, CODER_STILL, ScaleTables
 from aehub.errors import WeightsError
+from aehub.models import weights
 from aehub.models.d4_codec import D4Codec
-from aehub.models.folder import CONFIG, MAX_WEIGHTS, WEIGHTS, config_of, is_model_name, read_file
-from aehub.models.header import problem_of
+from aehub.models.folder import CONFIG
 from aehub.models.integer import IntegerConv2d, QualityBias
-from aehub.models.migrate import migrate
 from aehub.models.probe import is_probe
 from aehub.models.tensors import from_tensors, to_tensors
 
-FORMAT_VERSION = 1
+ARCHITECTURE = "d4-codec"
 _TABLES, _INTER_TABLES = "tables.frequencies", "tables.inter_frequencies"
 _PROBE = "probe."
 # Of the float networks, those that a decoder runs.
@@ -142,58 +136,34 @@ def save(folder: Path, name: str, network: D4Codec, tables: ScaleTables, *,
     stored = _stored(network, tables, inter_tables)
     entropy_hash, synthesis_hash = hashes(stored, coder_of(network), network.config)
     stored |= {_PROBE + n: t for n, t in probe.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / (WEIGHTS + ".tmp")
-    # Not by `save_file`, which makes a file that only its owner can read.
-    temporary.write_bytes(serialised(stored, {"format": "pt"}))
-    os.replace(temporary, folder / WEIGHTS)
-    config = {
-        "format_version": FORMAT_VERSION, "library_name": "aehub", "architecture": "d4-codec",
-        "name": name, "task": "video-compression", "arguments": network.config,
-        "encoder": encoder, "entropy_hash": entropy_hash, "synthesis_hash": synthesis_hash,
-        "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
-        "parameters": sum(p.numel() for p in network.parameters()),
-    }
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-    return config
+    return weights.write(
+        folder, stored, network, name=name, architecture=ARCHITECTURE, task="video-compression",
+        arguments=network.config, encoder=encoder, entropy_hash=entropy_hash,
+        synthesis_hash=synthesis_hash)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json, checked.
 
     Raises:
-        WeightsError: it is missing, not JSON, or of a format this version does not know.
+        WeightsError: it is missing, not JSON, of a format this version does not know, or of a
+            model that is no codec.
     """
-    config = migrate(config_of(folder), FORMAT_VERSION)
-    version = config.get("format_version")
-    if version != FORMAT_VERSION or config.get("architecture") != "d4-codec":
-        raise WeightsError(
-            f"{folder} is of format {str(version)[:40]}, this AEHub reads d4-codec of format "
-            f"{FORMAT_VERSION}; upgrade aehub, or name another model.")
-    _check_fields(config, folder / CONFIG)
-    return config
-
-
-def _check_fields(config: dict[str, Any], path: Path) -> None:
-    for name in ("name", "entropy_hash", "synthesis_hash", "sha256"):
-        if not isinstance(config.get(name), str):
-            raise WeightsError(f"{path} does not say {name!r}; download the model again.")
-    if not is_model_name(config["name"]):
-        raise WeightsError(f"{path} calls its model {config['name'][:80]!r}; a name has letters, "
-                           "digits, dots, hyphens and underscores, at most 40.")
+    config, path = weights.read_config(folder), folder / CONFIG
+    if config["architecture"] != ARCHITECTURE:
+        raise WeightsError(f"{folder} holds a model of the architecture "
+                           f"{config['architecture'][:40]!r}, expected is {ARCHITECTURE}; name "
+                           "another model.")
+    weights.check_texts(config, path, "entropy_hash", "synthesis_hash")
     encoder = config.get("encoder", {})
-    if not isinstance(encoder, dict) or not all(
-            isinstance(v, (int, float)) and abs(v) < math.inf for v in encoder.values()):
+    if not isinstance(encoder, dict) or not all(map(weights.is_finite, encoder.values())):
         raise WeightsError(f"{path} holds encoder settings that are not finite numbers: "
                            f"{str(encoder)[:200]}; download the model again.")
     arguments = config.get("arguments")
-    known = _ARGUMENTS | _INTER_ARGUMENTS
-    if not isinstance(arguments, dict) or arguments.keys() not in (
-            _ARGUMENTS.keys(), known.keys()) or not all(
-            type(v) is int and known[n][0] <= v <= known[n][1] for n, v in arguments.items()):
-        allowed = ", ".join(f"{n} {low} to {high}" for n, (low, high) in known.items())
-        raise WeightsError(f"{path} asks for arguments {str(arguments)[:200]}; allowed are "
-                           f"{allowed}.")
+    is_predicted = isinstance(arguments, dict) and any(n in _INTER_ARGUMENTS for n in arguments)
+    known = _ARGUMENTS | _INTER_ARGUMENTS if is_predicted else _ARGUMENTS
+    weights.check_arguments(arguments, known, path)
+    return config
 
 
 def load(folder: Path) -> StoredModel:
@@ -203,20 +173,7 @@ def load(folder: Path) -> StoredModel:
         WeightsError: anything is missing, tampered with or of another architecture.
     """
     config = read_config(folder)
-    path = folder / WEIGHTS
-    # Read once: what was hashed is what is used, whatever happens to the file meanwhile.
-    data = read_file(folder, WEIGHTS, MAX_WEIGHTS)
-    if hashlib.sha256(data).hexdigest() != config["sha256"]:
-        raise WeightsError(f"{path} does not match the SHA-256 in its config; it is damaged or "
-                           "tampered with. Download the model again.")
-    if problem := problem_of(data):
-        raise WeightsError(f"{path} is not a safetensors file: {problem}; download the model "
-                           "again.")
-    try:
-        tensors = deserialised(data)
-    except SafetensorError as err:
-        raise WeightsError(f"{path} is not a safetensors file; download the model again.") from err
-    return _assemble(config, tensors, folder)
+    return _assemble(config, weights.read_tensors(folder, config["sha256"]), folder)
 
 
 def _tables(stored: Tensor | None, folder: Path) -> ScaleTables:

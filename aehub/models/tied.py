@@ -158,15 +158,18 @@ class TiedConv2d(nn.Module):
             cached = self._cached = (key, self.dense().detach())
         return cached[1]
 
-    def forward(self, x: Tensor, gain: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, gain: Tensor | None = None, bias: Tensor | None = None,
+                padding: int | None = None) -> Tensor:
         """Convolve, then multiply and add per channel.
 
         Args:
             x: [B, inputs.channels, H, W].
             gain: [B or 1, outputs.channels, 1, 1]; equal on channels that turns permute.
             bias: like `gain`.
+            padding: zeros around x; what keeps the size by default.
         """
-        padding = self.kernel // 2 if self.stride == 1 else 0
+        if padding is None:
+            padding = self.kernel // 2 if self.stride == 1 else 0
         weight = self.weight()
         if not torch.is_grad_enabled() and all(t is None or len(t) == 1 for t in (gain, bias)):
             # One quality for the whole batch: two passes over the activations saved.

@@ -67,7 +67,9 @@ def carry(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -> Tensor:
     """
     batch, channels, h, w = states[0].shape
     used = modes.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None]
-    best = torch.zeros_like(states[0])
+    # Channels last: a block's numbers lie together and are moved together.
+    first = torch.arange(batch, device=modes.device)[:, None, None] * (h * w)
+    carried: list[Tensor] = []
     for number, state in enumerate(states):
         size = BLOCK * PRECISION
         blocks = vectors[:, number].long()
@@ -75,7 +77,8 @@ def carry(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -> Tensor:
         blocks = blocks.sign() * ((blocks.abs() + size // 2) // size)
         rows = (torch.arange(h, device=state.device)[:, None] + blocks[:, 0]).clamp(0, h - 1)
         columns = (torch.arange(w, device=state.device) + blocks[:, 1]).clamp(0, w - 1)
-        place = (rows * w + columns).view(batch, 1, h * w).expand(-1, channels, -1)
-        moved = state.reshape(batch, channels, h * w).gather(2, place).view_as(state)
-        best = torch.maximum(best, moved * ((used >> number) & 1))
-    return best
+        place = (first + rows * w + columns).flatten()
+        flat = state.permute(0, 2, 3, 1).reshape(-1, channels).index_select(0, place)
+        moved = flat.view(batch, h, w, channels).permute(0, 3, 1, 2)
+        carried.append(moved * ((used >> number) & 1))
+    return carried[0] if len(carried) == 1 else torch.maximum(*carried)

@@ -31,11 +31,14 @@ class Motion:
             second; 3 is the mean of both. With one reference all are 1.
         coded: bool [h / 4, w / 4] per 32x32 cell: it has codes of its own. Where it has not, all
             its codes are zero and none is written.
+        forms: how each reference's vectors lie in the stream that they were read from; None for
+            motion of another origin. Written again they lie there as they did.
     """
 
     vectors: np.ndarray
     modes: np.ndarray
     coded: np.ndarray
+    forms: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         references, components, h, w = self.vectors.shape
@@ -83,6 +86,7 @@ class Motion:
             turn_vectors(self.vectors, g),
             np.ascontiguousarray(d4.turn(self.modes, g)),
             np.ascontiguousarray(d4.turn(self.coded, g)),
+            self.forms,
         )
 
 

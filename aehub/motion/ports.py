@@ -63,11 +63,14 @@ class TallyPort:
     """To nowhere: `bits` is what a `WritePort` would have written; the tables given stay as is."""
 
     def __init__(self, tables: Tables) -> None:
-        self.tables = {name: counts.copy() for name, counts in tables.items()}
+        self.tables, self._own = dict(tables), set[str]()
         self.bits = 0.0
 
     def symbols(self, name: str, wanted: np.ndarray | None, contexts: np.ndarray) -> np.ndarray:
         assert wanted is not None
+        if name not in self._own:
+            self.tables[name] = self.tables[name].copy()
+            self._own.add(name)
         self.bits += self.tables[name].bits(wanted, contexts)
         self.tables[name].learn(wanted, contexts)
         return wanted

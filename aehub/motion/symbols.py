@@ -20,6 +20,8 @@ SPREADS = 5
 UNKNOWN = 4
 # Largest magnitude of each bin: 1, 2, 4, 8, ... 8192.
 _ENDS = 1 << np.arange(14)
+# And the smallest: 1, 2, 3, 5, 9, ...
+_BEGINS = ((_ENDS >> 1) + 1).astype(np.int32)
 
 _BITS = 1 << np.arange(8, dtype=np.uint8)
 ONE = np.zeros(1, np.uint8)
@@ -128,22 +130,25 @@ def pass_residuals(
     there = symbols = None
     if wanted is not None:
         there = wanted != 0
-        symbols = there.sum(axis=0, dtype=np.int32)
+        symbols = there[0].astype(np.int32) + there[1]
         for symbol in range(len(known) + 2, 2, -1):
-            symbols[(wanted == known[symbol - 3]).all(axis=0) & (symbols > 0)] = symbol
+            same = wanted == known[symbol - 3]
+            symbols[same[0] & same[1] & (symbols > 0)] = symbol
     symbols = port.symbols(name, symbols, contexts)
     if not symbols.any():
         return residual
     for symbol, value in enumerate(known, start=3):
         residual += value * (symbols == symbol)
-    single = np.flatnonzero(symbols == 1)
-    mask = np.tile(symbols == 2, (2, 1))
+    single = (symbols == 1).nonzero()[0]
+    mask = np.empty(spreads.shape, bool)
+    mask[:] = symbols == 2
     if len(single):
         second = None if there is None else there[1, single].astype(np.int32)
         mask[port.uniform(second, len(single), 2), single] = True
-    if mask.any():
+    sizes = spreads[mask]
+    if len(sizes):
         values = None if wanted is None else wanted[mask]
-        residual[mask] = _values(port, f"{name} size", values, spreads[mask])
+        residual[mask] = _values(port, f"{name} size", values, sizes)
     return residual
 
 
@@ -151,19 +156,15 @@ def _values(
     port: Port, name: str, wanted: np.ndarray | None, contexts: np.ndarray
 ) -> np.ndarray:
     """Pass integers [k] other than 0: the bin of the magnitude, then place in the bin and sign."""
-    if wanted is None:
-        bins = port.symbols(name, None, contexts)
-    else:
+    bins = raw = None
+    if wanted is not None:
         magnitudes = np.abs(wanted)
         bins = np.searchsorted(_ENDS, magnitudes).astype(np.int32)
-        bins = port.symbols(name, bins, contexts)
-    values = np.empty(len(bins), np.int32)
-    for size in np.flatnonzero(np.bincount(bins)).tolist():
-        at = np.flatnonzero(bins == size)
-        first = (1 << size >> 1) + 1
-        raw = None
-        if wanted is not None:
-            raw = 2 * (magnitudes[at] - first) + (wanted[at] < 0)
-        raw = port.uniform(raw, len(at), max(2, 1 << size))
-        values[at] = (first + (raw >> 1)) * (1 - 2 * (raw & 1))
-    return values
+        raw = 2 * (magnitudes - _BEGINS[bins]) + (wanted < 0)
+    bins = port.symbols(name, bins, contexts)
+    passed = np.empty(len(bins), np.int32)
+    for size in np.bincount(bins).nonzero()[0].tolist():
+        at = (bins == size).nonzero()[0]
+        part = None if raw is None else raw[at]
+        passed[at] = port.uniform(part, len(at), max(2, 1 << size))
+    return (_BEGINS[bins] + (passed >> 1)) * (1 - 2 * (passed & 1))

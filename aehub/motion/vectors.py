@@ -96,18 +96,24 @@ def _code(
         modes = np.full(blocks, FIRST, np.uint8)
     else:
         modes = (pass_labels(port, "modes", blocks, wanted) + 1).astype(np.uint8).reshape(blocks)
-    vectors = np.empty(shape, np.int16)
+    vectors, forms = np.empty(shape, np.int16), []
     for r in range(references):
         given = bases[r]
         base = given(middle_vectors(vectors[0])) if callable(given) else given
+        base = np.clip(base.astype(np.int32), -LIMIT, LIMIT)
         kind = r + (references == 2)
         used = (modes >> r & 1).astype(bool)
-        vectors[r] = _field(
-            port, kind, None if motion is None else motion.vectors[r], used, base
-        )
+        field = form = None
+        if motion is not None:
+            field = motion.vectors[r]
+            known = None if motion.forms is None else motion.forms[r]
+            form = _form(port, kind, field, used, base, known)
+        form = _pass_form(port, kind, form)
+        vectors[r] = _in_form(port, kind, field, used, base, form)
+        forms.append(form)
     wanted = None if motion is None else motion.coded.ravel().astype(np.int32)
     coded = pass_labels(port, "cells", cells, wanted, references - 1).reshape(cells)
-    return Motion(vectors, modes, coded.astype(bool))
+    return Motion(vectors, modes, coded.astype(bool), tuple(forms))
 
 
 def middle_vectors(field: np.ndarray) -> np.ndarray:
@@ -115,13 +121,21 @@ def middle_vectors(field: np.ndarray) -> np.ndarray:
     return middle(quarters(field)).astype(np.int16)
 
 
-def _field(
-    port: Port, kind: int, wanted: np.ndarray | None, used: np.ndarray, base: np.ndarray
-) -> np.ndarray:
-    """Pass the vectors [2, h, w] of one reference; blocks that do not use it get a prediction."""
-    base = np.clip(base.astype(np.int32), -LIMIT, LIMIT)
-    form = None if wanted is None else _cheapest(port, kind, wanted, used, base)
-    return _in_form(port, kind, wanted, used, base, form)
+def _form(
+    port: Port, kind: int, wanted: np.ndarray, used: np.ndarray, base: np.ndarray,
+    known: int | None,
+) -> int:  # fmt: skip
+    """The form of the vectors int16 [2, h, w] of one reference: the known one if it holds them."""
+    if known is not None:
+        other = 0 * base if known & _ZERO else base
+        if known & _VARIED or _is_flat(quarters(wanted), used, other):
+            return known
+    return _cheapest(port, kind, wanted, used, base)
+
+
+def _pass_form(port: Port, kind: int, form: int | None) -> int:
+    symbol = None if form is None else np.array([form], np.int32)
+    return int(port.symbols("form", symbol, ONE + kind)[0])
 
 
 def _cheapest(
@@ -137,7 +151,7 @@ def _cheapest(
 
     def cost(form: int) -> float:
         tally = TallyPort(port.tables)
-        _in_form(tally, kind, wanted, used, base, form)
+        _in_form(tally, kind, wanted, used, base, _pass_form(tally, kind, form))
         return tally.bits
 
     return min(forms, key=cost)
@@ -150,10 +164,9 @@ def _is_flat(four: np.ndarray, used: np.ndarray, base: np.ndarray) -> bool:
 
 def _in_form(
     port: Port, kind: int, wanted: np.ndarray | None, used: np.ndarray, base: np.ndarray,
-    form: int | None,
+    form: int,
 ) -> np.ndarray:  # fmt: skip
-    symbol = None if form is None else np.array([form], np.int32)
-    form = int(port.symbols("form", symbol, ONE + kind)[0])
+    """Pass the vectors [2, h, w] of one reference; blocks that do not use it get a prediction."""
     base, other = (np.zeros_like(base), base) if form & _ZERO else (base, np.zeros_like(base))
     if not form & _VARIED:
         return whole(np.broadcast_to(base[..., None], (*base.shape, 4)))
@@ -164,7 +177,7 @@ def _in_form(
     parents = deltas + flat
     parents[:, ~live] = np.clip(parents[:, ~live], -LIMIT, LIMIT)
     vectors = np.repeat(parents[..., None], 4, axis=-1)
-    _splits(port, kind, four, vectors, np.flatnonzero(live), contexts)
+    _splits(port, kind, four, vectors, live.nonzero()[0], contexts)
     if np.abs(vectors).max() > LIMIT:
         raise DamagedError(
             f"a frame's motion is damaged: a vector is longer than {LIMIT}; verify the file."
@@ -193,18 +206,19 @@ def _parents(
     for stage in stages(*used.shape):
         predicted, spreads = predict_deltas(deltas, stage)
         deltas[:, stage.cells] = predicted
-        live = np.flatnonzero(chosen[stage.cells])
+        live = chosen[stage.cells].nonzero()[0]
         if not len(live):
             continue
         cells, predicted, spreads = stage.cells[live], predicted[:, live], spreads[:, live]
         spreads += np.uint8(kind * SPREADS)
-        spread = spreads.max(axis=0)
+        spread = np.maximum(*spreads)
         residual = pass_residuals(
             port, "parent", None if wanted is None else wanted[:, cells] - predicted,
-            2 * spread + predicted.any(axis=0), spreads, (-predicted, other[:, cells] - predicted),
+            2 * spread + (predicted[0] | predicted[1] != 0), spreads,
+            (-predicted, other[:, cells] - predicted),
         )  # fmt: skip
         deltas[:, cells] = predicted + residual
-        contexts[cells] = 2 * spread + residual.any(axis=0)
+        contexts[cells] = 2 * spread + (residual[0] | residual[1] != 0)
     return deltas, contexts
 
 

@@ -27,7 +27,7 @@ def draw(log: Path, picture: Path) -> None:
         if points:
             axes.plot(*zip(*points, strict=True), label=label, color=colour)
     axes.set_xlabel("steps")
-    axes.set_ylabel("rate + distortion, relative to typical rate")
+    axes.set_ylabel("cost")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(picture, dpi=110)

@@ -30,10 +30,10 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
 
     Args:
         recipe: name of the model, e.g. "d4-codec".
-        data: folder of clips and pictures.
+        data: folder of clips and pictures; None where the recipe makes its own material.
         out: folder of the run; the finished model goes to `out/model`.
         minutes: stop after this much training time in all.
-        steps: stop after this many steps in all.
+        steps: stop after this many steps in all; some recipes know how many they need.
         resume: go on from the last checkpoint in `out`.
         device: "cpu", "cuda" or "auto".
         options: fields of the recipe's `Options` as text, e.g. {"batch": "4"}.
@@ -47,10 +47,12 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
     """
     module = recipes.find(recipe)
     chosen = parse_options(module.Options(), options or {})
-    if data is None or not data.is_dir():
+    if (data is None and getattr(module, "NEEDS_DATA", True)) or (data and not data.is_dir()):
         raise InputError(f"the training data is {data}; name a folder of clips with --data.")
     if minutes is None and steps is None:
-        raise InputError("no budget is given; say --minutes or --steps.")
+        if not hasattr(module, "steps"):
+            raise InputError("no budget is given; say --minutes or --steps.")
+        steps = module.steps(chosen)
     with _processes(device) as (where, leader):
         material = module.open_material(data, out / "frames", chosen, leader)
         trainer = Trainer(module, chosen, material, out, Budget(steps, minutes), where, SEED)

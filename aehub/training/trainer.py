@@ -54,17 +54,17 @@ class Budget:
         return min(1.0, max(shares))
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32: without AVX-512 a CPU takes 5 times as long."""
+    return device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
 class _Batches(torch.utils.data.IterableDataset):
     def __init__(self, material: Any, first: int, seed: int) -> None:
         self.material, self.first, self.seed = material, first, seed
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.material.batches(self.first, self.seed))
-
-
-def _has_half(device: torch.device) -> bool:
-    """Whether bfloat16 pays: a processor without it emulates it, 15 times as slow as float32."""
-    return device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 class Trainer:
@@ -106,16 +106,21 @@ class Trainer:
             count += 1
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
-            if now - reported >= self.options.report_seconds:
+            if now - reported >= self.options.report_seconds or self._ends_epoch():
                 yield self._report({name: value / count for name, value in sums.items()})
                 sums, count = {}, 0
                 last = reported = time.monotonic()
         if count:
             yield self._report({name: value / count for name, value in sums.items()})
 
+    def _ends_epoch(self) -> bool:
+        """Whether the recipe wants a report after this step."""
+        every = getattr(self.recipe, "report_steps", None)
+        return every is not None and self.step % every(self.options) == 0
+
     def _share(self) -> float:
         """How much of the budget is spent, by the clock of the first process; 1 stops."""
-        stop = self.stale > PATIENCE
+        stop = self.stale > getattr(self.recipe, "PATIENCE", PATIENCE)
         share = 1.0 if stop else self.budget.share(self.step, self.seconds)
         if self.world > 1:
             told = torch.tensor([share], device=self.device)
@@ -163,7 +168,7 @@ class Trainer:
     def _values(self, batch: list[Tensor], seed: int) -> dict[str, Tensor]:
         moved = [part.to(self.device, non_blocking=True) for part in batch]
         generator = torch.Generator().manual_seed(seed)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=_has_half(self.device)):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device)):
             values: dict[str, Tensor] = self.recipe.values(self.model, moved, generator)
         return values
 

@@ -12,6 +12,7 @@ import gradio as gr
 
 import aehub
 from aehub.errors import AEHubError, InputError
+from aehub.ui import running
 from aehub.ui.guard import gpu, sentence, told
 from aehub.ui.words import bytes_text, rate_text, seconds_text, table
 
@@ -105,7 +106,7 @@ def _runner(context: Context) -> Any:
                 progress((done, total), desc="Decoding")
                 if time.monotonic() - shown_at > 0.1:
                     shown_at = time.monotonic()
-                    yield gr.skip(), gr.skip(), _running(done, total), hidden
+                    yield gr.skip(), gr.skip(), running.counted("Decoding", done, total), hidden
         except StopIteration as end:
             result: aehub.Decompressed = end.value
         finally:
@@ -128,14 +129,6 @@ def _refuse_large(context: Context, packed: str) -> None:
     if facts["width"] * facts["height"] > limits.pixels:
         raise InputError(f"the picture is {facts['width']}×{facts['height']} and this page decodes "
                          f"{limits.pixels / 1e6:.1f} megapixels; use aehub decompress at home.")
-
-
-def _running(done: int, total: int) -> str:
-    percent = round(100 * done / total) if total else 0
-    return (f'<div class="ae-running"><h3>Decoding: frame {done} of {total}</h3>'
-            f'<div class="ae-track" role="progressbar" aria-valuenow="{percent}" '
-            f'aria-valuemin="0" aria-valuemax="100" aria-label="Progress">'
-            f'<i style="width:{percent}%"></i></div></div>')
 
 
 def _player(address: str, format: str) -> str:

@@ -8,21 +8,22 @@ from typing import Any
 import gradio as gr
 
 import aehub
-from aehub.ui import compare, compress, decode, edit, models
+from aehub.ui import animate, compare, compress, decode, edit, models
 from aehub.ui.jobs import Jobs
 from aehub.ui.limits import PageLimits
 from aehub.ui.pace import Pace
 from aehub.ui.theme import asset
 
 # Each panel is one module with TITLE and build(context); a new panel is one entry here.
-PANELS = (compress, decode, edit, compare, models)
+PANELS = (compress, decode, edit, animate, compare, models)
 
 
 @dataclass(frozen=True)
 class Context:
     """What every panel shares: limits, where results go, and how fast this machine is.
 
-    `shared` holds components that one panel offers to those built after it.
+    `shared` holds components that one panel offers to those built after it, and the tab that is
+    being built.
     """
 
     limits: PageLimits
@@ -45,7 +46,8 @@ def build(context: Context | None = None) -> gr.Blocks:
         gr.HTML(_head(), elem_id="ae-head")
         with gr.Tabs():
             for panel in PANELS:
-                with gr.Tab(panel.TITLE, id=panel.TITLE.lower()):
+                with gr.Tab(panel.TITLE, id=panel.TITLE.lower()) as tab:
+                    context.shared["tab"] = tab
                     panel.build(context)
         gr.HTML(_foot(context.limits), elem_id="ae-foot")
     demo.queue(max_size=context.limits.queue, api_open=False, default_concurrency_limit=4)

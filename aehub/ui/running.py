@@ -26,6 +26,15 @@ def waiting(title: str, sentence: str) -> str:
             f'<div class="ae-left"><span>{escape(sentence)}</span></div></div>')
 
 
+def counted(doing: str, done: int, total: int) -> str:
+    """A card with a bar for a job that counts its frames."""
+    percent = round(100 * done / total) if total else 0
+    return (f'<div class="ae-running"><h3>{escape(doing)}: frame {done} of {total}</h3>'
+            f'<div class="ae-track" role="progressbar" aria-valuenow="{percent}" '
+            f'aria-valuemin="0" aria-valuemax="100" aria-label="Progress">'
+            f'<i style="width:{percent}%"></i></div></div>')
+
+
 @dataclass(frozen=True)
 class State:
     """A moment of a job: its stage, frames in it, the share done of all, seconds left."""

@@ -22,7 +22,7 @@ from aehub.errors import AEHubError, UnknownModel, WeightsError
 from aehub.hub import find
 from aehub.hub.download import check
 from aehub.hub.names import is_revision, parse
-from aehub.models import header, store
+from aehub.models import header, store, weights
 from aehub.models.folder import config_of, is_model_name, read_file
 from aehub.models.migrate import migrate
 
@@ -230,7 +230,7 @@ def test_an_older_config_is_brought_up_to_date_and_loads(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The config of today is the older one of tomorrow; a format 0 leads to it in two steps."""
-    newest = store.FORMAT_VERSION
+    newest = weights.FORMAT_VERSION
     older = {**CONFIG, "format_version": newest - 2, "lambda": CONFIG["encoder"]["lambda"]}
     older["networks"] = older.pop("arguments")
     older.pop("encoder")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pytest
@@ -27,6 +27,7 @@ from aehub.models.integer import ACTIVATION_MAX, EXACT_LIMIT, IntegerConv2d, Qua
 from aehub.models.probe import is_probe, make_probe, reproduces_probe
 from aehub.models.scales import N_KINDS, N_SCALES
 from aehub.models.tied import TiedConv2d
+from aehub.models.tiles import Tiles
 
 LATENTS = start().latents
 CONTEXT = LATENTS.magnitudes() + A1 * 3
@@ -176,17 +177,17 @@ def test_codes_of_zero_at_step_0_show_the_prediction_itself() -> None:
 # Integers.
 
 
-def answers(coder: Coder, x: Inputs) -> Iterator[Tensor]:
+def answers(coder: Coder, x: Inputs, tiles: Tiles | None = None) -> Iterator[Tensor]:
     """Activations and tables of all stages for every kind of frame at several qualities."""
     for kind in range(N_KINDS):
         quality = torch.tensor([(0, 3141, 6250, 10_000)[kind]])
         yield coder.scales.hyper_index(quality, kind)
-        features = coder.scales.features(x.hyper, quality, (x.context, kind))
+        features = coder.scales.features(x.hyper, quality, (x.context, kind), tiles)
         yield features
         for stage in coder.stages(H, W, torch.device("cpu")):
             known = x.latent[:, :(0, stage.end, stage.begin, stage.begin)[stage.number]]
             yield coder.scales(stage.number, features, known if stage.number else None,
-                               stage.mask, quality)
+                               stage.mask, quality, tiles)
 
 
 def test_both_precisions_agree_on_every_integer(network: D4Codec) -> None:
@@ -209,6 +210,29 @@ def test_the_order_of_a_batch_changes_no_integer(network: D4Codec) -> None:
     for first, second, third in zip(whole, permuted, alone, strict=True):
         assert len(first) == 1 or torch.equal(first[order], second)
         assert torch.equal(first[:1], third)
+
+
+@pytest.mark.parametrize("wanted", [[], [0], [4], [1, 2, 3, 5], range(6)], ids=str)
+def test_a_part_of_the_cells_gets_the_integers_of_the_whole(network: D4Codec,
+                                                            wanted: Sequence[int]) -> None:
+    coder, x = decoder_of(network), made_up(9).to(torch.float32)
+    cells = torch.zeros(1, 1, H // 4, W // 4)
+    cells.view(-1)[list(wanted)] = 1
+    where = cells.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    everywhere = list(answers(coder, x))
+    for number, part in enumerate(answers(coder, x, Tiles(cells))):
+        if number % 6 == 1:  # Features of tiles, with what lies around them.
+            assert part.shape[2:] == (8, 8) and len(part) == len(wanted)
+        elif number % 6:
+            assert torch.equal(part, everywhere[number] * where)
+
+
+def test_few_cells_are_run_alone_and_many_with_the_rest() -> None:
+    cells = torch.zeros(1, 1, 4, 5)
+    cells.view(-1)[:8] = 1
+    assert Tiles.of(cells) is not None
+    cells.view(-1)[:9] = 1
+    assert Tiles.of(cells) is None
 
 
 def test_layers_that_see_the_context_stay_below_their_bound(network: D4Codec) -> None:

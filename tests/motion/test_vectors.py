@@ -110,6 +110,30 @@ def test_turned_motion_takes_the_same_bits_and_comes_back_turned(
     assert all(bits == turned_bits[0] for bits in turned_bits)
 
 
+def test_motion_that_was_read_is_written_as_it_lay() -> None:
+    motions = [scene(seed, (4, 5), 2) for seed in range(4)]
+    # A base that another encoder would not have bothered with.
+    bases: list[list[Base]] = [[*speckled(9, (4, 5), 2, 2).parents]] * 4
+    dear = [Motion(m.vectors, m.modes, m.coded, (1, 1)) for m in motions]
+    stream, seen = written(dear, bases)
+    assert len(stream) > len(written(motions, bases)[0])
+    back = read(stream, motions, bases)
+    assert [motion.forms for motion in back] == [(1, 1)] * 4
+    for g in d4.ELEMENTS.values():
+        turned = [motion.turn(g) for motion in back]
+        around = [[turn_vectors(base, g) for base in frame] for frame in bases]
+        again = read(written(turned, around)[0], turned, around)
+        undone = [motion.turn(d4.inverse(g)) for motion in again]
+        assert written(undone, bases)[0] == stream
+
+
+def test_a_form_that_does_not_hold_the_vectors_is_not_taken() -> None:
+    motion = scene(1, (3, 3), 2)
+    still = Motion(motion.vectors, motion.modes, motion.coded, (0, 2))
+    there_and_back([still], [nothing(still)])
+    assert written([still], [nothing(still)])[0] == written([motion], [nothing(motion)])[0]
+
+
 def test_bits_change_nothing() -> None:
     motion, coder = scene(4, (3, 3), 2), MotionCoder()
     first = coder.bits(motion, nothing(motion))

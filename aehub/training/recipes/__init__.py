@@ -13,6 +13,13 @@ A recipe is a module with
                                  `loss` to minimise, `cost` and others to watch
     fitted(model)                parameters fitted before step 0, for `options.fit_steps`
     export(model, material, folder, options)         write the model folder
+
+and, where the loop's own ways will not do,
+
+    NEEDS_DATA                   False: the recipe makes its own material, no --data is needed
+    PATIENCE                     reports without a lower held-out cost before the run stops
+    steps(options)               the budget where neither --steps nor --minutes is given
+    report_steps(options)        steps between reports, besides `options.report_seconds`
 """
 
 from __future__ import annotations
@@ -22,7 +29,8 @@ from types import ModuleType
 
 from aehub.errors import InputError
 
-RECIPES = {"d4-codec": "d4_codec", "d4-inter": "d4_inter"}
+RECIPES = {"d4-codec": "d4_codec", "d4-inter": "d4_inter", "d4-synthesis": "d4_synthesis",
+           "dense-28": "dense_28", "emoji-vae": "emoji_vae", "sprite-motion": "sprite_motion"}
 
 
 def find(name: str) -> ModuleType:

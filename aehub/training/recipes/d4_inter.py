@@ -19,6 +19,8 @@ from aehub.codec.structure import kind_of, quality_of
 from aehub.models import store
 from aehub.models.d4_codec import Coder, Condition, D4Codec, PlaneBatch, pixels_of
 from aehub.models.d4_start import set_predicted_start
+from aehub.models.dct import PIXELS
+from aehub.models.layers import Transform
 from aehub.models.probe import make_probe
 from aehub.models.tied import expanded_once
 from aehub.motion.context import context_of, seen
@@ -37,6 +39,7 @@ ENCODER_LAMBDA = 0.05
 _TABLE_CLIPS, _TABLE_FRAMES, _TABLE_SEED = 30, 17, 123
 _DISTURBANCE = 0.02
 _GAIN_WEIGHT = 0.1
+LAST = 0.1
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class Options:
 
     Attributes:
         base: folder of the model whose still half is kept.
+        start: folder of a model whose inter half training goes on from; the classical start if
+            empty.
+        anew: of `start`, forget the residual networks and the means of these stages, digits such
+            as "03"; "-" forgets nothing.
         fields: width in regular fields of 8 channels.
         analysis_blocks: residual blocks of the analysis.
         synthesis_blocks: residual blocks of the synthesis.
@@ -55,6 +62,8 @@ class Options:
     """
 
     base: str = "weights/d4-codec"
+    start: str = ""
+    anew: str = "-"
     fields: int = 16
     analysis_blocks: int = 1
     synthesis_blocks: int = 3
@@ -77,7 +86,38 @@ def build(options: Options) -> D4Codec:
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith("inter."))
     set_predicted_start(inter_of(model))
+    if options.start:
+        known = store.load(Path(options.start)).network
+        inter_of(model).load_state_dict(inter_of(known).state_dict())
+    _start_branches(inter_of(model), options)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@torch.no_grad()
+def _start_branches(coder: Coder, options: Options) -> None:
+    """Residual networks that add nothing yet, and see the textures of the prediction alone."""
+    fresh = Coder(options.fields, options.analysis_blocks, options.synthesis_blocks, True)
+    if options.anew != "-":
+        for mine, new in ((coder.analysis, fresh.analysis), (coder.synthesis, fresh.synthesis)):
+            new.linear.load_state_dict(mine.linear.state_dict())
+            mine.load_state_dict(new.state_dict())
+        for stage in map(int, options.anew):
+            for name in ("first", "bias", "last"):
+                mine, new = (getattr(c.means, name)[stage] for c in (coder, fresh))
+                mine.load_state_dict(new.state_dict())
+    if options.anew != "-" or not options.start:
+        for transform in (coder.analysis, coder.synthesis):
+            without_flat_areas(transform)
+
+
+@torch.no_grad()
+def without_flat_areas(transform: Transform) -> None:
+    """A start that does not see how bright a prediction is, only how it differs from place to
+    place: brightness is ten times larger and says nothing."""
+    dense = transform.head.dense().clone()
+    for plane in dense[:, -PIXELS.channels:].split((64, 16, 16), 1):
+        plane -= plane.mean((1, 2, 3), keepdim=True)
+    transform.head.set_dense(dense)
 
 
 def inter_of(model: D4Codec) -> Coder:
@@ -115,11 +155,16 @@ def fitted(model: D4Codec) -> Iterator[torch.nn.Parameter]:
 
 
 def groups(model: D4Codec) -> dict[float, list[torch.nn.Parameter]]:
-    """Parameters by factor on the learning rate: base indices count in tens, weights in tenths."""
-    parts: dict[float, list[torch.nn.Parameter]] = {1.0: [], 10.0: []}
+    """Parameters by factor on the learning rate.
+
+    Base indices count in tens, weights in tenths. What last layers add is in units of the picture:
+    at the full rate one step moves it by grey levels, and the branch before falls silent for good.
+    """
+    parts: dict[float, list[torch.nn.Parameter]] = {1.0: [], 10.0: [], LAST: []}
     for name, parameter in inter_of(model).named_parameters():
         is_index = name.startswith("scales.") and name.endswith(".values")
-        parts[10.0 if is_index else 1.0].append(parameter)
+        is_last = name.endswith((".tail.theta", ".linear.theta")) or name.startswith("means.last.")
+        parts[10.0 if is_index else LAST if is_last else 1.0].append(parameter)
     return parts
 
 

@@ -1,0 +1,1 @@
+"""Animation: walks through the latents of a model, from picture to picture."""

@@ -1,0 +1,180 @@
+"""What a walk goes through: seeds, pictures, latents and frames of a clip."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from aehub.animate.square import checked
+from aehub.clips import Trim, open_clip, to_rgb
+from aehub.clips.sniff import VIDEO_SUFFIXES
+from aehub.errors import InputError, LimitError
+
+MAX_KEYFRAMES = 256
+MAX_SEED = 2**63 - 1
+_MAX_PIXELS = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Keyframe:
+    """One keyframe; exactly one of seed, picture and latent is given.
+
+    Attributes:
+        name: what to call it in messages.
+        seed: of a picture that the model draws.
+        picture: uint8 [H, W, 3] in RGB, or [H, W, 4] with coverage.
+        latent: numbers of the model.
+        file: where the picture comes from.
+        moment: which frame of `file`, such as "12f" or "1.5"; empty for a picture.
+    """
+
+    name: str
+    seed: int | None = None
+    picture: np.ndarray | None = None
+    latent: np.ndarray | None = None
+    file: Path | None = None
+    moment: str = ""
+
+
+def gathered(seeds: Iterable[int] | None, keyframes: Iterable[Any] | None, clip: Any,
+             at: Sequence[str] | None) -> list[Keyframe]:
+    """All keyframes in order: seeds, then keyframes, then frames of a clip.
+
+    Args:
+        seeds: of pictures that the model draws.
+        keyframes: seeds, paths of pictures, pictures uint8 [H, W, 3 or 4], or latents, float [K].
+        clip: as `aehub.compress` takes it.
+        at: moments of the clip, seconds or frames with a trailing f; by default its first and last
+            frame.
+
+    Raises:
+        InputError: something is none of these.
+        LimitError: there are too many.
+    """
+    given = _counted([*map(_seed, _counted(seeds or ())), *_counted(keyframes or ())])
+    found = [_keyframe(entry, number) for number, entry in enumerate(given, 1)]
+    if clip is not None:
+        found += frames_of(clip, at)
+    elif at is not None:
+        raise InputError(f"moments {', '.join(map(str, at))[:80]} are given without a clip; name "
+                         "it with --clip.")
+    return _counted(found)
+
+
+def _counted(entries: Iterable[Any]) -> list[Any]:
+    """The entries, not one more looked at than may be."""
+    found = []
+    for entry in entries:
+        found.append(entry)
+        if len(found) > MAX_KEYFRAMES:
+            count = f"{len(entries)}" if isinstance(entries, Sequence) else f"over {MAX_KEYFRAMES}"
+            raise LimitError(f"{count} keyframes are given; a walk takes at most {MAX_KEYFRAMES}. "
+                             "Leave some out, or join several walks.")
+    return found
+
+
+def _seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise InputError(f"a seed is {str(seed)[:40]!r}; give whole numbers.")
+    if not 0 <= seed <= MAX_SEED:
+        raise InputError(f"a seed is {str(seed)[:40]}; seeds go from 0 to {MAX_SEED}.")
+    return int(seed)
+
+
+def _keyframe(given: Any, number: int) -> Keyframe:
+    name = f"keyframe {number}"
+    if isinstance(given, Keyframe):
+        return given
+    if isinstance(given, (int, np.integer)):
+        return Keyframe(name, seed=_seed(given))
+    if isinstance(given, (str, os.PathLike)):
+        path = Path(given)
+        return Keyframe(path.name, picture=read_picture(path), file=path)
+    if isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind == "f":
+        if not np.isfinite(given).all():
+            raise InputError(f"{name} holds latents that are not finite; leave those out.")
+        return Keyframe(name, latent=given.astype(np.float32))
+    return Keyframe(name, picture=checked(given, name))
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """A picture file as uint8 [H, W, 3], or [H, W, 4] if it has transparent parts.
+
+    Raises:
+        InputError: it is missing, a clip, too large or no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise LimitError(f"{path.name} is {image.width}x{image.height}; keyframes have at "
+                                 f"most {_MAX_PIXELS} pixels. Make it smaller.")
+            upright = ImageOps.exif_transpose(image)
+            mode = "RGBA" if upright.has_transparency_data else "RGB"
+            return np.asarray(upright.convert(mode))
+    except FileNotFoundError as err:
+        raise InputError(f"the keyframe {path} does not exist; name a picture.") from err
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError,
+            Image.DecompressionBombError) as err:
+        if isinstance(err, InputError):
+            raise
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            raise InputError(f"the keyframe {path.name} is a clip; name it with --clip, and its "
+                             "frames with --at.") from err
+        raise InputError(f"the keyframe {path.name} is no picture that can be read; give a PNG, "
+                         "JPEG or WebP file.") from err
+
+
+def frames_of(clip: Any, at: Sequence[str] | None) -> list[Keyframe]:
+    """Frames of a clip as keyframes.
+
+    Args:
+        clip: as `aehub.compress` takes it, but no stream, for it is read more than once.
+        at: moments, seconds or frames with a trailing f; by default the first and the last frame.
+
+    Raises:
+        InputError: the clip cannot be read, or is shorter than a moment.
+        LimitError: there are too many moments.
+    """
+    if hasattr(clip, "read"):
+        raise InputError("a clip to walk through is read more than once; give a path or an array.")
+    path = Path(clip) if isinstance(clip, (str, os.PathLike)) else None
+    wanted = ["0f", *_last_frame(clip)] if at is None else [str(m) for m in _counted(at)]
+    found = []
+    for moment in wanted:
+        name = f"frame {moment} of {path.name if path else 'the clip'}"
+        with open_clip(clip, trim=_from(moment)) as opened:
+            picture = to_rgb(next(iter(opened)).planes, opened.info.colour)
+        found.append(Keyframe(name, picture=picture, file=path, moment=moment))
+    return found
+
+
+def _from(moment: str) -> Trim:
+    try:
+        if ":" in moment:
+            raise InputError("")
+        return Trim.parse(f"{moment}:")
+    except InputError as err:
+        raise InputError(f"{moment[:40]!r} is no moment of a clip; give seconds such as 1.5, or "
+                         "frames such as 45f.") from err
+
+
+def _last_frame(clip: Any) -> list[str]:
+    with open_clip(clip) as opened:
+        count = sum(1 for _ in opened)
+    return [f"{count - 1}f"] if count > 1 else []
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, so that a recipe notices when it changes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

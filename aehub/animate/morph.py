@@ -1,0 +1,101 @@
+"""Walks through the latents of a codec, from one picture to the next.
+
+The latents of a codec describe patches where they lie, nearly linearly, so such a walk is close to
+a cross-fade of the pictures; `Settings.beside` shows both.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from aehub.animate.keyframes import Keyframe, digest_of
+from aehub.animate.path import Path
+from aehub.animate.plan import Plan
+from aehub.animate.render import enlarged, over_white
+from aehub.animate.settings import Settings
+from aehub.animate.walk import beside, faded, framed, notes_of, path_of, tag_of, way_of
+from aehub.clips import from_rgb, rgb_colour, to_rgb
+from aehub.codec.model import Codec
+from aehub.errors import InputError, LimitError
+
+QUALITY = 90.0
+"""At which pictures are coded: below it, latents lack detail; above it, they gain none to see."""
+MAX_PIXELS = 16_000_000
+"""Pixels of all keyframes together: each becomes 1.5 numbers that are kept."""
+_BATCH = 8
+
+
+def plan(model: Codec, keyframes: list[Keyframe], settings: Settings) -> Plan:
+    """A walk between pictures of one size, the frames of a clip for instance.
+
+    Args:
+        model: whose latents are walked through.
+        keyframes: at least two pictures of one size.
+        settings: how.
+
+    Raises:
+        InputError: a keyframe is no picture, or of another size; or a setting does not suit.
+        LimitError: the pictures are too large, or too many.
+    """
+    seconds = settings.segments(len(keyframes))
+    kind = path_of(settings, len(keyframes), gaussian=False, name=model.name)
+    pictures = [over_white(_picture(model, key)) for key in keyframes]
+    height, width = _size(keyframes, pictures)
+    scale = settings.scale or 1
+    size = framed((width * scale, height * scale), settings)
+    colour = rgb_colour(height)
+    latents = torch.cat([model.latents_of([from_rgb(picture, colour)], QUALITY)
+                         for picture in pictures])
+    path = Path(latents.float().cpu().numpy(), seconds, kind=kind, loop=settings.loop)
+    way = way_of(settings, seconds)
+
+    def frames() -> Iterator[np.ndarray]:
+        for begin in range(0, len(way), _BATCH):
+            part = way[begin:begin + _BATCH]
+            places = torch.from_numpy(np.stack([path.at(moment) for moment in part]))
+            made = model.pictures_of(places, QUALITY, (width, height))
+            for moment, planes in zip(part, made, strict=True):
+                shown = enlarged(to_rgb(planes, colour), scale)
+                yield (beside(shown, enlarged(faded(pictures, moment), scale))
+                       if settings.beside else shown)
+
+    return Plan(len(way), size, frames, [told(key) for key in keyframes],
+                tags=(tag_of(settings, len(way)),), notes=notes_of(settings, kind))
+
+
+def _picture(model: Codec, key: Keyframe) -> np.ndarray:
+    if key.picture is None:
+        raise InputError(f"{model.name} walks between pictures of yours, and {key.name} is a "
+                         f"{'seed' if key.seed is not None else 'latent'}; name frames of a clip "
+                         "with --clip, or pictures with --keyframe.")
+    return key.picture
+
+
+def _size(keyframes: list[Keyframe], pictures: list[np.ndarray]) -> tuple[int, int]:
+    """(height, width) that all pictures share."""
+    height, width = pictures[0].shape[:2]
+    for key, picture in zip(keyframes, pictures, strict=True):
+        if picture.shape[:2] != (height, width):
+            raise InputError(f"{key.name} is {picture.shape[1]}x{picture.shape[0]}, "
+                             f"{keyframes[0].name} {width}x{height}; give pictures of one size.")
+    if len(pictures) * height * width > MAX_PIXELS:
+        raise LimitError(f"{len(pictures)} keyframes of {width}x{height} are more than "
+                         f"{MAX_PIXELS} pixels together; give fewer or smaller ones.")
+    return height, width
+
+
+def told(key: Keyframe) -> dict[str, Any]:
+    """What a recipe says of a keyframe: the file, or the picture itself as PNG."""
+    if key.file is not None:
+        moment = {"moment": key.moment} if key.moment else {}
+        return {"file": str(key.file.resolve()), **moment, "sha256": digest_of(key.file)}
+    file = io.BytesIO()
+    Image.fromarray(key.picture if key.picture is not None else np.empty(0)).save(file, "PNG")
+    return {"name": key.name, "picture": base64.b64encode(file.getvalue()).decode()}

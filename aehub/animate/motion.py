@@ -1,0 +1,146 @@
+"""Characters in motion: one still picture becomes a walk cycle in four directions.
+
+    sprites = Sprites.from_pretrained(folder)
+    sheet = sprites.cycles(still)            # uint8 [4, 9, H, W, 4]: up, left, down, right
+
+A still is front-facing, on a transparent or white background, in a cell of 64x64 pixels or of a
+size that whole-number scaling turns into that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aehub.animate.model import Autoencoder
+from aehub.errors import InputError, WeightsError
+from aehub.models.network import StoredNetwork, load
+from aehub.models.pixelart import Indexed, indexed
+from aehub.models.pose import CYCLE, N_DIRECTIONS
+from aehub.models.sprite import HEIGHT, LEFT, SIDE, TOP, WIDTH, SpriteMotion, choose
+
+DIRECTIONS = ("up", "left", "down", "right")
+STEPS = (2, 64)
+"""Fewest and most steps of a cycle."""
+_LARGEST = 1024
+
+
+class Sprites(Autoencoder):
+    """A loaded `sprite-motion`; safe to use from several threads.
+
+    As an autoencoder it turns front-facing stills into identity latents and back: new characters
+    are drawn from them.
+    """
+
+    network: SpriteMotion
+
+    def __init__(self, stored: StoredNetwork, device: torch.device | str = "cpu",
+                 dtype: torch.dtype = torch.float32) -> None:
+        if not isinstance(stored.network, SpriteMotion):
+            raise WeightsError(f"{stored.name} animates no sprites; name a model that does, such "
+                               "as sprite-motion.")
+        super().__init__(stored, device, dtype)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, device: str = "cpu",
+                        dtype: torch.dtype = torch.float32) -> Sprites:
+        """Load a model folder strictly: hash, names, shapes and types must agree.
+
+        Raises:
+            WeightsError: anything does not.
+        """
+        return cls(load(Path(folder)), device, dtype)
+
+    def cycles(self, still: np.ndarray, steps: int = CYCLE) -> np.ndarray:
+        """The walk cycle of a character in four directions.
+
+        Args:
+            still: front-facing, uint8 [H, W, 4], or [H, W, 3] on white.
+            steps: of a cycle; the model learnt from 8.
+
+        Returns:
+            uint8 [4, 1 + steps, H, W, 4], directions as `DIRECTIONS`, first standing; only colours
+            of the still, background transparent.
+
+        Raises:
+            InputError: the still is of another size, or `steps` is out of range.
+        """
+        return np.stack([self.frames(still, direction, range(1 + steps), steps)
+                         for direction in DIRECTIONS])
+
+    @torch.inference_mode()
+    def frames(self, still: np.ndarray, direction: str, numbers: Sequence[int],
+               steps: int = CYCLE) -> np.ndarray:
+        """Some frames of a cycle: uint8 [numbers, H, W, 4]; 0 stands, 1 to `steps` walk.
+
+        Raises:
+            InputError: as `cycles`, or there is no such direction.
+        """
+        if direction not in DIRECTIONS:
+            raise InputError(f"there is no direction {direction!r}; give one of "
+                             f"{', '.join(DIRECTIONS)}.")
+        if not STEPS[0] <= steps <= STEPS[1]:
+            raise InputError(f"a cycle of {steps} steps is not possible; give {STEPS[0]} to "
+                             f"{STEPS[1]}.")
+        cell = Cell.of(still)
+        picture = indexed(cell.reduced(still))
+        facing = torch.tensor([DIRECTIONS.index(direction)], device=self.device)
+        poses = self.network.cycle(facing, steps)[:, list(numbers)]
+        return cell.restored(self._drawn(picture, facing, poses))
+
+    def _drawn(self, picture: Indexed, facing: Tensor, poses: Tensor) -> np.ndarray:
+        """Frames in the cell of the model, uint8 [T, S, S, 4]."""
+        colours = torch.from_numpy(picture.palette).to(self.device)[None] / 255
+        index = torch.from_numpy(picture.places).to(self.device)[None].long()
+        present = torch.ones(colours.shape[:2], dtype=torch.bool, device=self.device)
+        known = self.network.read(index, colours.to(self.dtype), present)
+        chosen = choose(self.network.scores(known, facing, poses).float(), colours.float())
+        places = np.zeros((poses.shape[1], SIDE, SIDE), np.uint8)
+        stage = chosen[0].view(-1, HEIGHT, WIDTH).cpu().numpy().astype(np.uint8)
+        places[:, TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH] = stage
+        shown = np.where(places > 0, 255, 0).astype(np.uint8)
+        return np.concatenate([picture.palette[places], shown[..., None]], -1)
+
+
+class Cell:
+    """How a cell of some size maps to the model's cell of 64x64 pixels and back."""
+
+    def __init__(self, side: int) -> None:
+        # Pixels of the picture for one of the model's, or the other way round.
+        self.shrink, self.grow = max(1, side // SIDE), max(1, SIDE // side)
+
+    @classmethod
+    def of(cls, still: np.ndarray) -> Cell:
+        """The cell of a still.
+
+        Raises:
+            InputError: it is no picture, or whole numbers do not scale it to 64x64.
+        """
+        if still.dtype != np.uint8 or still.ndim != 3 or still.shape[2] not in (3, 4):
+            raise InputError(f"a still is {still.dtype} {list(still.shape)}; give a picture, uint8 "
+                             "[height, width, 3 or 4].")
+        height, width = still.shape[:2]
+        fits = height == width >= SIDE // 4 and (SIDE % height == 0 or height % SIDE == 0)
+        if not fits or height > _LARGEST:
+            raise InputError(f"the still is {width}x{height}; sprites are squares of {SIDE // 4}, "
+                             f"{SIDE // 2}, {SIDE} or a multiple of {SIDE} pixels up to "
+                             f"{_LARGEST}. Put it into such a cell, feet near the bottom.")
+        return cls(height)
+
+    def reduced(self, still: np.ndarray) -> np.ndarray:
+        """The still in 64x64 pixels."""
+        middle = self.shrink // 2
+        still = still[middle::self.shrink, middle::self.shrink]
+        return still.repeat(self.grow, 0).repeat(self.grow, 1)
+
+    def restored(self, frames: np.ndarray) -> np.ndarray:
+        """Frames [T, 64, 64, 4] in the size of the still."""
+        frames = frames[:, self.grow // 2::self.grow, self.grow // 2::self.grow]
+        return frames.repeat(self.shrink, 1).repeat(self.shrink, 2)
+
+
+assert len(DIRECTIONS) == N_DIRECTIONS

@@ -1,0 +1,133 @@
+"""A plan becomes a file: an animation, a folder of pictures, or a sprite sheet with its JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from aehub.animate.plan import Plan
+from aehub.animate.render import open_renderer
+from aehub.animate.sheet import contact_sheet, description, sprite_sheet
+from aehub.errors import InputError, LimitError
+from aehub.output import refuse_overwriting, written
+from aehub.results import Step
+
+CONTACT_FRAMES, CONTACT_COLUMNS = 32, 8
+MAX_SHEET = 16384
+"""Pixels of a side of a sheet."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an animation goes.
+
+    Attributes:
+        output: the file, or a folder of pictures where it has no suffix.
+        is_sheet: whether one picture of all frames is wanted.
+        contact: a second file for a contact sheet.
+        force: overwrite what is there.
+    """
+
+    output: Path
+    is_sheet: bool = False
+    contact: Path | None = None
+    force: bool = False
+
+    @property
+    def description(self) -> Path | None:
+        """The JSON beside a sprite sheet."""
+        return self.output.with_suffix(".json") if self.is_sheet else None
+
+    def check(self) -> None:
+        """Refuse before the work what cannot be written.
+
+        Raises:
+            InputError: a suffix does not suit, or a folder is missing.
+            ExistsError: something is there and `force` is not set.
+        """
+        for path, what in ((self.output if self.is_sheet else None, "sheet"),
+                           (self.contact, "contact sheet")):
+            if path is not None and path.suffix.lower() != ".png":
+                raise InputError(f"a {what} is a PNG picture, and {path.name} is not; give a name "
+                                 "that ends in .png.")
+        for path in (self.output, self.description, self.contact):
+            if path is not None:
+                refuse_overwriting(path, self.force)
+
+
+def write(plan: Plan, target: Target, fps: Fraction) -> Generator[Step, None, None]:
+    """Write all frames, yielding a step after each; closing it leaves no file.
+
+    Raises:
+        InputError: the format is unknown, or the output cannot be written.
+        LimitError: the output would be too large.
+    """
+    wanted = evenly(plan.n_frames, CONTACT_FRAMES) if target.contact else set()
+    kept: list[np.ndarray] = []
+    frames = _kept(plan.frames(), wanted, kept)
+    if target.description is None:
+        with open_renderer(target.output, fps) as renderer:
+            for number, frame in enumerate(frames, 1):
+                renderer.write(frame)
+                yield Step(number, plan.n_frames)
+    else:
+        yield from _sheet(plan, frames, target, target.description, fps)
+    if target.contact is not None:
+        _save(contact_sheet(kept, CONTACT_COLUMNS), target.contact, target.force)
+
+
+def evenly(n_frames: int, most: int) -> set[int]:
+    """Numbers of at most that many frames, spread over the whole animation."""
+    count = min(n_frames, most)
+    return {round(number * (n_frames - 1) / max(1, count - 1)) for number in range(count)}
+
+
+def durations(n_frames: int, fps: Fraction) -> list[int]:
+    """Whole milliseconds of each frame; together they last as long as the animation."""
+    ends = [round(1000 * number / fps) for number in range(n_frames + 1)]
+    return [after - before for before, after in zip(ends, ends[1:], strict=False)]
+
+
+def _kept(frames: Iterator[np.ndarray], wanted: set[int], kept: list[np.ndarray]
+          ) -> Iterator[np.ndarray]:
+    for number, frame in enumerate(frames):
+        if number in wanted:
+            kept.append(frame)
+        yield frame
+
+
+def _sheet(plan: Plan, frames: Iterator[np.ndarray], target: Target, beside: Path, fps: Fraction
+           ) -> Generator[Step, None, None]:
+    width, height = plan.size
+    columns = plan.columns or max(1, round(math.sqrt(plan.n_frames * height / width)))
+    rows = -(-plan.n_frames // columns)
+    if max(columns * width, rows * height) > MAX_SHEET:
+        raise LimitError(f"a sheet of {plan.n_frames} frames of {width}x{height} would be "
+                         f"{columns * width}x{rows * height}; the limit is {MAX_SHEET} pixels on a "
+                         "side. Give fewer frames, or a smaller scale.")
+    cells = np.zeros((rows * columns, height, width, 4), np.uint8)
+    for number, frame in enumerate(frames):
+        cells[number, ..., :frame.shape[2]] = frame
+        if frame.shape[2] == 3:
+            cells[number, ..., 3] = 255
+        yield Step(number + 1, plan.n_frames)
+    cells = cells.reshape(rows, columns, height, width, 4)
+    lasting = (durations(plan.n_frames, fps) if plan.step_seconds is None
+               else [round(1000 * plan.step_seconds)] * plan.n_frames)
+    names = [f"{target.output.stem} {number}" for number in range(plan.n_frames)]
+    said = description(target.output.name, cells.shape, names, lasting, plan.tags)
+    with written(beside, force=target.force) as file:
+        file.write(json.dumps(said, indent=1).encode())
+    _save(sprite_sheet(cells), target.output, target.force)
+
+
+def _save(picture: np.ndarray, path: Path, force: bool) -> None:
+    with written(path, force=force) as file:
+        Image.fromarray(picture).save(file, "PNG")

@@ -1,0 +1,143 @@
+"""Characters that walk: a still, or characters the model draws, in one direction or in all four.
+
+Several seeds are an identity walk: the character becomes another while it walks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from aehub.animate.keyframes import Keyframe
+from aehub.animate.motion import DIRECTIONS, Sprites
+from aehub.animate.path import Path, moments
+from aehub.animate.plan import Plan
+from aehub.animate.render import enlarged
+from aehub.animate.settings import Settings
+from aehub.animate.sheet import Tag
+from aehub.animate.walk import SIZE, check_side, latents_of, path_of, told
+from aehub.errors import InputError
+
+STEP_SECONDS = 0.1
+"""A step of a cycle is shown for so long, whatever the rate."""
+SEEDS = (1, 2)
+
+
+def plan(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan:
+    """Characters that walk; the animation ends where a cycle ends, so it can be repeated.
+
+    Args:
+        model: that makes them walk.
+        keyframes: one still, or seeds and latents of the model's characters; if there are none,
+            `SEEDS`.
+        settings: how.
+
+    Raises:
+        InputError: the keyframes do not suit, or a setting does not.
+        LimitError: frames would be too large.
+    """
+    keyframes = keyframes or [Keyframe(f"seed {seed}", seed=seed) for seed in SEEDS]
+    _check(model, keyframes, settings)
+    return (_sheet if settings.sheet else _walk)(model, keyframes, settings)
+
+
+def _check(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> None:
+    stills = [key for key in keyframes if key.picture is not None]
+    if stills and len(keyframes) > 1:
+        raise InputError(f"{len(keyframes)} keyframes are given, {stills[0].name} among them; "
+                         f"{model.name} makes one still walk at a time. Leave the others out, or "
+                         "give seeds only.")
+    if settings.sheet and len(keyframes) > 1:
+        keyframes[1:] = []
+    if settings.beside or settings.ping_pong:
+        raise InputError(f"{model.name} makes characters walk, with nothing to show beside it and "
+                         "no way back; leave beside and ping-pong out.")
+    if settings.direction != "all" and settings.direction not in DIRECTIONS:
+        raise InputError(f"there is no direction {settings.direction!r}; give one of "
+                         f"{', '.join(DIRECTIONS)} or all.")
+
+
+def _walk(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan:
+    steps, scale = settings.steps, _scale(model, keyframes, settings)
+    facing = DIRECTIONS if settings.direction == "all" else (settings.direction,)
+    cycles = max(1, round(settings.total / (steps * STEP_SECONDS)))
+    n_steps = cycles * steps
+    n_frames = max(1, round(n_steps * STEP_SECONDS * settings.fps))
+    stills = _stills(model, keyframes, settings, n_steps)
+
+    def shown(number: int) -> np.ndarray:
+        still, step = stills[min(number, len(stills) - 1)], 1 + number % steps
+        views = [model.frames(still, direction, [step], steps)[0] for direction in facing]
+        return enlarged(np.concatenate(views, 1), scale)
+
+    def frames() -> Iterator[np.ndarray]:
+        # One still walks in a circle, so its pictures are drawn once.
+        drawn: dict[int, np.ndarray] = {}
+        period = steps if len(stills) == 1 else n_steps
+        for number in range(n_frames):
+            step = int(number / (settings.fps * STEP_SECONDS)) % period
+            if step not in drawn:
+                if len(stills) > 1:
+                    drawn.clear()
+                drawn[step] = shown(step)
+            yield drawn[step]
+
+    side, lasts = stills[0].shape[0] * scale, n_steps * STEP_SECONDS
+    notes = () if abs(lasts - settings.total) < STEP_SECONDS / 2 else (
+        f"It lasts {lasts:g} s, whole cycles of {steps} steps, so that it can be repeated.",)
+    return Plan(n_frames, check_side((side * len(facing), side)), frames,
+                _told(model, keyframes, settings), alpha=True,
+                tags=(Tag(f"walk {settings.direction}", 0, n_frames - 1),), notes=notes)
+
+
+def _sheet(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan:
+    """Standing and the steps of a cycle, a row for each direction."""
+    scale = settings.scale or 1
+    still = _stills(model, keyframes, settings, 1)[0]
+    columns = 1 + settings.steps
+
+    def frames() -> Iterator[np.ndarray]:
+        for row in model.cycles(still, settings.steps):
+            yield from (enlarged(frame, scale) for frame in row)
+
+    tags = tuple(tag for row, name in enumerate(DIRECTIONS) for tag in (
+        Tag(f"stand {name}", row * columns, row * columns),
+        Tag(f"walk {name}", row * columns + 1, (row + 1) * columns - 1)))
+    side = still.shape[0] * scale
+    return Plan(len(DIRECTIONS) * columns, check_side((side, side)), frames,
+                _told(model, keyframes, settings), alpha=True, columns=columns, tags=tags,
+                step_seconds=STEP_SECONDS)
+
+
+def _scale(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> int:
+    picture = keyframes[0].picture
+    side = model.side if picture is None else picture.shape[0]
+    return settings.scale or max(1, SIZE // side)
+
+
+def _stills(model: Sprites, keyframes: list[Keyframe], settings: Settings, n_steps: int
+            ) -> list[np.ndarray]:
+    """The still of every step; one if it stays the same."""
+    if keyframes[0].picture is not None:
+        # Refused at once if it has not the size of a cell.
+        model.frames(keyframes[0].picture, DIRECTIONS[0], [0], settings.steps)
+        return [keyframes[0].picture]
+    latents = latents_of(model, keyframes, settings.truncation)
+    if len(keyframes) == 1:
+        return model.decode(latents)
+    seconds = settings.segments(len(keyframes))
+    kind = path_of(settings, len(keyframes), gaussian=model.gaussian, name=model.name)
+    path = Path(latents, seconds, kind=kind, loop=settings.loop)
+    way = moments(n_steps, seconds, curve=settings.easing, loop=settings.loop, ping_pong=False)
+    return model.decode(np.stack([path.at(moment) for moment in way]).astype(np.float32))
+
+
+def _told(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> list[dict[str, Any]]:
+    from aehub.animate.morph import told as as_picture
+
+    if keyframes[0].picture is not None:
+        return [as_picture(keyframes[0])]
+    latents = latents_of(model, keyframes, settings.truncation)
+    return [told(key, latent) for key, latent in zip(keyframes, latents, strict=True)]

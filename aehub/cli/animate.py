@@ -1,0 +1,92 @@
+"""`aehub animate`: walks through the latents of a model, from keyframe to keyframe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import aehub
+from aehub.cli.progress import Progress
+from aehub.cli.values import bytes_text, print_json
+
+DIRECTIONS = ("up", "left", "down", "right", "all")
+PATHS = ("lerp", "slerp", "spline")
+
+
+class Numbers(click.ParamType):
+    """Numbers with commas between, as a list."""
+
+    def __init__(self, kind: type[int] | type[float], name: str) -> None:
+        self.kind, self.name = kind, name
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[int] | list[float]:
+        try:
+            return [self.kind(part) for part in str(value).split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is not {self.name}: numbers with commas between.", param, ctx)
+
+
+@click.command()
+@click.argument("output", metavar="OUT")
+@click.option("--model", help="Name, hub id or folder; emoji-vae if nothing is said.")
+@click.option("--seeds", type=Numbers(int, "1,2,3"),
+              help="Keyframes that the model draws; 1,2,3,4 if no keyframe is given.")
+@click.option("--keyframe", "keyframes", multiple=True, metavar="FILE",
+              type=click.Path(path_type=Path), help="A picture as keyframe; repeats.")
+@click.option("--clip", type=click.Path(path_type=Path), help="A clip whose frames are keyframes.")
+@click.option("--at", metavar="T,T,...", help="Which: seconds, or frames with a trailing f; the "
+              "first and the last if nothing is said.")
+@click.option("--seconds", type=Numbers(float, "S"),
+              help="Of the whole; or of each segment, with commas between. 4 if nothing is said.")
+@click.option("--fps", help="Frames per second, such as 25 or 30000/1001; 30 if nothing is said.")
+@click.option("--path", type=click.Choice(PATHS),
+              help="Straight lines, arcs, or one smooth curve; what suits if nothing is said.")
+@click.option("--easing", metavar="NAME", help="How each segment is spread over time: linear, "
+              "ease-in-out, cubic-out ...")
+@click.option("--loop", is_flag=True, help="Go on from the last keyframe to the first.")
+@click.option("--ping-pong", is_flag=True, help="Go back the way it came.")
+@click.option("--truncation", type=float, help="Of seeds: below 1 less variety, fewer failures.")
+@click.option("--scale", type=int, help="Whole factor on the size of the pictures.")
+@click.option("--sheet", is_flag=True,
+              help="Write a sprite sheet, a PNG of all frames, and a JSON that sprite tools read.")
+@click.option("--direction", type=click.Choice(DIRECTIONS),
+              help="That characters of sprite-motion walk in; down if nothing is said.")
+@click.option("--steps", type=int, help="Of the cycle that they walk; 8 if nothing is said.")
+@click.option("--beside", is_flag=True, help="Show a plain cross-fade of the keyframes beside it.")
+@click.option("--contact", metavar="FILE.png", type=click.Path(path_type=Path),
+              help="Write a contact sheet as well.")
+@click.option("--recipe", metavar="FILE", type=click.Path(path_type=Path),
+              help="Make an animation again from its recipe.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--force", is_flag=True, help="Overwrite OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def animate(output: str, at: str | None, force: bool, as_json: bool, **options: Any) -> None:
+    """Make an animation: pictures that a model draws, or yours, become each other.
+
+    OUT ends in .mp4, .webm, .gif, .webp or .png (animated, or a sheet); without a suffix it is a
+    folder of PNGs. Beside it OUT.recipe.json is written, which makes the same frames again.
+    """
+    # What was not said is not passed on: a recipe, or the library, says it.
+    said = {name: value for name, value in options.items() if value not in (None, False, ())}
+    seconds = said.get("seconds")
+    if seconds is not None and len(seconds) == 1:
+        said["seconds"] = seconds[0]
+    if at is not None:
+        said["at"] = at.split(",")
+    with Progress("animating") as progress:
+        result = aehub.animate(output, force=force, progress=progress, **said)
+    for note in result.notes:
+        click.echo(f"note: {note}", err=True)
+    if as_json:
+        print_json(result.to_json())
+        return
+    click.echo(
+        f"{click.format_filename(output)}: {result.frames} frames of {result.width}x"
+        f"{result.height}, {result.seconds:.2f} s at {result.fps} fps, in "
+        f"{bytes_text(result.bytes)} with {result.model}, {result.elapsed:.1f} s\n"
+        f"  {click.format_filename(result.recipe)} makes it again"
+    )

@@ -1,0 +1,77 @@
+"""Front-facing stills as a Gaussian latent: a variational autoencoder over known colours.
+
+A pixel is one of the colours that training pictures use most: a categorical likelihood, so what it
+draws is pixel art and no blur of it. Only the stage is drawn, the part of a picture in which
+characters walk; all around is background.
+
+Source: Kingma and Welling 2013, https://arxiv.org/abs/1312.6114
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SIDE = 64
+TOP, LEFT, HEIGHT, WIDTH = 8, 8, 56, 48
+"""The stage: rows 8..63 and columns 8..55."""
+_EMBEDDING = 32
+
+
+class Block(nn.Module):
+    """x + conv(silu(conv(silu(x)) s + b)); s and b follow a condition, if there is one."""
+
+    def __init__(self, channels: int, condition: int = 0) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.follow = nn.Linear(condition, 2 * channels) if condition else None
+        nn.init.normal_(self.second.weight, std=0.02 / channels**0.5)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        hidden = self.first(F.silu(x))
+        if self.follow is not None and condition is not None:
+            scale, shift = self.follow(condition)[:, :, None, None].chunk(2, 1)
+            hidden = hidden * (1 + scale) + shift
+        return x + self.second(F.silu(hidden))
+
+
+class Still(nn.Module):
+    """Pictures <-> latents.
+
+    Args:
+        latent: numbers.
+        colours: of the palette, the background first.
+    """
+
+    def __init__(self, latent: int, colours: int) -> None:
+        super().__init__()
+        self.palette = nn.Parameter(torch.ones(colours, 3), requires_grad=False)
+        self.analysis = nn.Sequential(
+            nn.PixelUnshuffle(4), nn.Conv2d(48, 96, 3, padding=1), Block(96),
+            nn.Conv2d(96, 128, 2, 2), Block(128), nn.SiLU(), nn.Conv2d(128, 48, 1),
+            nn.Flatten(), nn.Linear(48 * 64, 2 * latent))
+        self.expand = nn.Linear(latent, 128 * 64)
+        self.place = nn.Parameter(torch.randn(1, 128, 8, 8) * 0.1)
+        self.synthesis = nn.Sequential(
+            Block(128), nn.Conv2d(128, 384, 1), nn.PixelShuffle(2),
+            Block(96), Block(96), nn.Conv2d(96, 192, 1), nn.PixelShuffle(2))
+        self.detail = nn.Sequential(
+            Block(48), nn.SiLU(), nn.Conv2d(48, 4 * _EMBEDDING, 1), nn.PixelShuffle(2))
+        self.colour = nn.Linear(_EMBEDDING, colours)
+
+    def posterior(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, S, S] in [0, 1] -> mean and logarithm of the variance, [B, latent] each."""
+        x = (pictures - 0.5).contiguous(memory_format=torch.channels_last)
+        mean, logarithm = self.analysis(x).float().chunk(2, 1)
+        return mean, logarithm.clamp(-8, 4)
+
+    def logits(self, latents: Tensor) -> Tensor:
+        """How likely each colour is on the stage: [B, H, W, colours]."""
+        x = self.expand(latents).view(-1, 128, 8, 8) + self.place
+        x = self.synthesis(x.contiguous(memory_format=torch.channels_last))
+        x = x[:, :, TOP // 2:(TOP + HEIGHT) // 2, LEFT // 2:(LEFT + WIDTH) // 2]
+        x = self.detail(x.contiguous(memory_format=torch.channels_last))
+        scores: Tensor = self.colour(x.permute(0, 2, 3, 1))
+        return scores

@@ -1,0 +1,198 @@
+"""What all model folders have in common: read without trusting any of it, written whole.
+
+    config.json          format version, architecture and its arguments, name, task, hash, count
+    model.safetensors    the numbers, as the architecture stores them
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as deserialised
+from safetensors.torch import save as serialised
+from torch import Tensor, nn
+
+from aehub.errors import WeightsError
+from aehub.models.folder import CONFIG, MAX_WEIGHTS, WEIGHTS, config_of, is_model_name, read_file
+from aehub.models.header import problem_of
+from aehub.models.migrate import migrate
+
+FORMAT_VERSION = 1
+Bounds = Mapping[str, tuple[float, float]]
+"""Name of an argument -> the least and the most it may be; whole numbers where both are."""
+Kinds = Mapping[str, tuple[float, torch.dtype]]
+"""Name of a parameter -> the factor and the type with which it is stored."""
+_AS_IS = (1.0, torch.float32)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json, with what all architectures have in common checked.
+
+    Raises:
+        WeightsError: it is missing, not JSON, or of a format this version does not know.
+    """
+    config, path = migrate(config_of(folder), FORMAT_VERSION), folder / CONFIG
+    version = config.get("format_version")
+    if version != FORMAT_VERSION:
+        raise WeightsError(f"{folder} is of format {str(version)[:40]}, this AEHub reads format "
+                           f"{FORMAT_VERSION}; upgrade aehub, or name another model.")
+    check_texts(config, path, "architecture", "name", "sha256")
+    if not is_model_name(config["name"]):
+        raise WeightsError(f"{path} calls its model {config['name'][:80]!r}; a name has letters, "
+                           "digits, dots, hyphens and underscores, at most 40.")
+    return config
+
+
+def check_texts(config: Mapping[str, Any], path: Path, *names: str) -> None:
+    """Refuse a config in which one of these is no text.
+
+    Raises:
+        WeightsError: one is not.
+    """
+    for name in names:
+        if not isinstance(config.get(name), str):
+            raise WeightsError(f"{path} does not say {name!r}; download the model again.")
+
+
+def check_arguments(given: Any, bounds: Bounds, path: Path) -> None:
+    """Refuse arguments of an architecture that are not all there, or out of bounds.
+
+    Called before anything is allocated by them.
+
+    Raises:
+        WeightsError: they are.
+    """
+    if not isinstance(given, dict) or given.keys() != bounds.keys() or not all(
+            _is_within(given[name], *limits) for name, limits in bounds.items()):
+        allowed = ", ".join(f"{name} {low} to {high}" for name, (low, high) in bounds.items())
+        raise WeightsError(f"{path} asks for arguments {str(given)[:200]}; allowed are "
+                           f"{allowed or 'none'}.")
+
+
+def _is_within(value: Any, low: float, high: float) -> bool:
+    whole = type(low) is int and type(high) is int
+    return type(value) in ((int,) if whole else (int, float)) and bool(low <= value <= high)
+
+
+def read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
+    """The numbers of a model folder.
+
+    Args:
+        folder: the model folder.
+        sha256: what its config says of the file.
+
+    Raises:
+        WeightsError: the file is missing, too large, another one, or no safetensors file.
+    """
+    path = folder / WEIGHTS
+    # Read once: what was hashed is what is used, whatever happens to the file meanwhile.
+    data = read_file(folder, WEIGHTS, MAX_WEIGHTS)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise WeightsError(f"{path} does not match the SHA-256 in its config; it is damaged or "
+                           "tampered with. Download the model again.")
+    if problem := problem_of(data):
+        raise WeightsError(f"{path} is not a safetensors file: {problem}; download the model "
+                           "again.")
+    try:
+        return deserialised(data)
+    except SafetensorError as err:
+        raise WeightsError(f"{path} is not a safetensors file; download the model again.") from err
+
+
+def write(folder: Path, tensors: dict[str, Tensor], network: nn.Module, *, name: str,
+          architecture: str, task: str, arguments: Mapping[str, Any], **more: Any
+          ) -> dict[str, Any]:
+    """Write config.json and model.safetensors; returns the config.
+
+    Args:
+        folder: made if need be.
+        tensors: as they shall be stored.
+        network: whose parameters are counted.
+        name: of the model.
+        architecture: a name from `aehub.models.architectures`.
+        task: what the model does.
+        arguments: of the architecture.
+        more: what else the config shall say, between arguments and hash.
+
+    Raises:
+        WeightsError: `name` is no name of a model, or a number is not finite.
+    """
+    if not is_model_name(name):
+        raise WeightsError(f"{name[:80]!r} is no name of a model; use at most 40 letters, digits, "
+                           "dots, hyphens and underscores.")
+    for which, tensor in tensors.items():
+        if not torch.isfinite(tensor.float()).all():
+            raise WeightsError(f"{which!r} holds numbers that are not finite; they are not saved.")
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / (WEIGHTS + ".tmp")
+    # Not by `save_file`, which makes a file that only its owner can read.
+    data = serialised(tensors, {"format": "pt"})
+    temporary.write_bytes(data)
+    os.replace(temporary, folder / WEIGHTS)
+    config = {
+        "format_version": FORMAT_VERSION, "library_name": "aehub", "architecture": architecture,
+        "name": name, "task": task, "arguments": dict(arguments), **more,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "parameters": sum(p.numel() for p in network.parameters()),
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    return config
+
+
+def to_tensors(network: nn.Module, kinds: Kinds, default: tuple[float, torch.dtype] = _AS_IS
+               ) -> dict[str, Tensor]:
+    """Parameters as they are stored; integer types are rounded to.
+
+    Args:
+        network: the network.
+        kinds: parameters that are not stored as `default` says.
+        default: factor and type of all others.
+    """
+    tensors = {}
+    for name, parameter in network.named_parameters():
+        factor, dtype = kinds.get(name, default)
+        value = parameter.detach().cpu()
+        if not dtype.is_floating_point:
+            value = (value.double() * factor).round()
+            value = value.clamp(-127, 127) if dtype is torch.int8 else value
+        tensors[name] = value.to(dtype).contiguous()
+    return tensors
+
+
+@torch.no_grad()
+def from_tensors(network: nn.Module, tensors: dict[str, Tensor], kinds: Kinds,
+                 default: tuple[float, torch.dtype] = _AS_IS) -> None:
+    """Fill the network; names, shapes and types must be exactly those of `to_tensors`.
+
+    Raises:
+        WeightsError: anything is missing, unknown, or of another shape or type.
+    """
+    parameters = dict(network.named_parameters())
+    if missing := sorted(parameters.keys() - tensors.keys()):
+        raise WeightsError(f"the weights lack {missing[0]!r}; download the model again.")
+    if unknown := sorted(tensors.keys() - parameters.keys()):
+        raise WeightsError(
+            f"the weights hold an unknown {unknown[0]!r}; they are of another model.")
+    for name, parameter in parameters.items():
+        factor, dtype = kinds.get(name, default)
+        tensor = tensors[name]
+        if tensor.shape != parameter.shape or tensor.dtype != dtype:
+            raise WeightsError(
+                f"{name!r} is {tensor.dtype} {list(tensor.shape)}, expected {dtype} "
+                f"{list(parameter.shape)}; the weights are of another model.")
+        if not torch.isfinite(tensor.float()).all():
+            raise WeightsError(f"{name!r} holds numbers that are not finite; refuse the weights.")
+        parameter.copy_(tensor.double() / factor)
+
+
+def is_finite(value: Any) -> bool:
+    """Whether `value` is a number that is not infinite."""
+    return isinstance(value, (int, float)) and abs(value) < math.inf

@@ -1,0 +1,154 @@
+"""Training material for the synthesis of predicted frames: what the encoder really makes of clips.
+
+Clips are encoded once, each at a quality and with a distance of anchors of its own. Of every
+predicted frame is kept what its synthesis is given and what it should show.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aehub.clips.frames import Planes
+from aehub.codec.inter import GroupEncoder
+from aehub.codec.model import Codec
+from aehub.codec.structure import Pyramid
+from aehub.models.d4_codec import Coder, Condition, PlaneBatch, pixels_of
+from aehub.training.data import FrameStore, StoredClip, is_held_out
+
+CHANNELS = 96
+_SPANS = (1, 2, 4, 8)
+_FRAMES = 9
+_SEED = 11
+
+
+@dataclass(frozen=True)
+class Sheaf:
+    """One predicted frame: `h` x `w` blocks of 8x8 from number `begin` of all blocks."""
+
+    source: str
+    begin: int
+    h: int
+    w: int
+    quality: float
+
+
+class _Gatherer(GroupEncoder):
+    """An encoder that hands out what each synthesis is given and what it should show."""
+
+    def __init__(self, codec: Codec, quality: float,
+                 gather: Callable[[np.ndarray, np.ndarray, float], None]) -> None:
+        super().__init__(codec, quality)
+        self._gather = gather
+
+    def _show(self, coder: Coder, batch: PlaneBatch, latents: Tensor, quality: Tensor,
+              given: Condition | None) -> PlaneBatch:
+        if given is not None:
+            seen = torch.cat([latents / coder.gains(quality), given.pixels], 1)[0]
+            wanted = (pixels_of(batch)[0] + 0.5) * 255
+            self._gather(seen.half().permute(1, 2, 0).numpy(),
+                         wanted.round().byte().permute(1, 2, 0).numpy(), float(quality))
+        return super()._show(coder, batch, latents, quality, given)
+
+
+class Harvest:
+    """Gathered frames, cut to squares: endless batches for a `DataLoader`.
+
+    Batches are lists: float16 [B, 192, s, s] latents and prediction, uint8 [B, 96, s, s] what to
+    show, float32 [B] quality; s = size / 8.
+
+    Args:
+        folder: as `build` made it.
+        size: side of a crop in luma samples, a multiple of 8.
+        batch: crops per batch.
+    """
+
+    def __init__(self, folder: Path, *, size: int, batch: int) -> None:
+        self.side, self.batch = size // 8, batch
+        sheaves = [Sheaf(**s) for s in json.loads((folder / "harvest.json").read_text())]
+        sheaves = [s for s in sheaves if min(s.h, s.w) >= self.side]
+        held_out = {s.source for s in sheaves if is_held_out(s.source)} or {sheaves[0].source}
+        self._sheaves = {out: [s for s in sheaves if (s.source in held_out) == out]
+                         for out in (False, True)}
+        self._seen = np.memmap(folder / "seen.raw", np.float16, "r").reshape(-1, 2 * CHANNELS)
+        self._wanted = np.memmap(folder / "wanted.raw", np.uint8, "r").reshape(-1, CHANNELS)
+
+    @classmethod
+    def build(cls, store: FrameStore, codec: Codec, folder: Path, *, clips: int, size: int,
+              batch: int, qualities: Callable[[int], list[float]]) -> Harvest:
+        """Encode so many clips of `store`, held-out ones among them, unless that was done."""
+        if not (folder / "harvest.json").exists():
+            sheaves: list[Sheaf] = []
+            chosen = _chosen(store, clips)
+            with open(folder / "seen.raw", "wb") as seen, open(folder / "wanted.raw", "wb") as raw:
+                for number, (clip, quality) in enumerate(zip(chosen, qualities(clips),
+                                                             strict=False)):
+                    for s, w, level in _frames(store, clip, codec, quality, number):
+                        begin = raw.tell() // CHANNELS
+                        seen.write(s.tobytes())
+                        raw.write(w.tobytes())
+                        h, width = w.shape[:2]
+                        sheaves.append(Sheaf(clip.source, begin, h, width, level))
+            temporary = folder / "harvest.tmp"
+            temporary.write_text(json.dumps([asdict(s) for s in sheaves]))
+            os.replace(temporary, folder / "harvest.json")
+        return cls(folder, size=size, batch=batch)
+
+    @classmethod
+    def wait(cls, folder: Path, *, size: int, batch: int) -> Harvest:
+        """The same once another process has built it."""
+        while not (folder / "harvest.json").exists():
+            time.sleep(0.2)
+        return cls(folder, size=size, batch=batch)
+
+    def batches(self, first: int, seed: int, *, held_out: bool = False
+                ) -> Iterator[list[np.ndarray]]:
+        """Batches from number `first` on."""
+        number, sheaves = first, self._sheaves[held_out]
+        while True:
+            rng = np.random.default_rng((seed, number))
+            crops = [self._crop(rng, sheaves[rng.integers(len(sheaves))])
+                     for _ in range(self.batch)]
+            yield [np.stack(part) for part in zip(*crops, strict=True)]
+            number += 1
+
+    def _crop(self, rng: np.random.Generator, sheaf: Sheaf
+              ) -> tuple[np.ndarray, np.ndarray, np.float32]:
+        n = self.side
+        y, x = rng.integers(sheaf.h - n + 1), rng.integers(sheaf.w - n + 1)
+        places = slice(sheaf.begin, sheaf.begin + sheaf.h * sheaf.w)
+        seen, wanted = (raw[places].reshape(sheaf.h, sheaf.w, -1)[y:y + n, x:x + n].transpose(
+            2, 0, 1) for raw in (self._seen, self._wanted))
+        return seen, wanted, np.float32(sheaf.quality)
+
+
+def _chosen(store: FrameStore, n: int) -> list[StoredClip]:
+    """Random clips, a tenth of them held out."""
+    rng = np.random.default_rng(_SEED)
+    clips = [c for c in store.clips if c.n_frames >= _FRAMES]
+    out = [c for c in clips if is_held_out(c.source)][:max(1, n // 10)]
+    rest = [c for c in clips if c not in out]
+    picked = rng.permutation(len(rest))[:n - len(out)]
+    return [*out, *(rest[i] for i in picked)]
+
+
+def _frames(store: FrameStore, clip: StoredClip, codec: Codec, quality: float, number: int
+            ) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    gathered: list[tuple[np.ndarray, np.ndarray, float]] = []
+    encoder = _Gatherer(codec, quality, lambda *parts: gathered.append(parts))
+    span, pyramid = _SPANS[number % len(_SPANS)], Pyramid()
+    planes = [Planes(*map(np.array, store.planes(clip, t))) for t in range(_FRAMES)]
+    for begin in range(1 - span, _FRAMES, span):
+        n = 1 if begin <= 0 else span
+        for place in pyramid.extend(n):
+            encoder.add(place.number, planes[place.number], place.references, place.level)
+        encoder.keep([pyramid.n_frames - 1])
+    return gathered

@@ -1,0 +1,190 @@
+"""How `sprite-motion` is trained: three losses on disjoint parts of one network.
+
+- Frames: the cross-entropy of each pixel's colour, chosen among the colours of the still, and the
+  expected squared error of the colour, which is what PSNR asks for.
+- Poses: cycles of other lengths pass through the same poses, and the second round through those of
+  the first.
+- Stills: the evidence lower bound of a variational autoencoder over the colours used most.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aehub.errors import InputError
+from aehub.models import network
+from aehub.models.pose import CYCLE, resampled
+from aehub.models.sprite import SpriteMotion, staged
+from aehub.training.sprites import Characters, Sprites
+
+NAME = "sprite-motion"
+LEARNING_RATE = 2e-3
+_POSE_NOISE = 0.05
+_LENGTHS = (3, 17)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `--set` may change.
+
+    Attributes:
+        width: channels at 32x32.
+        pose: numbers of a pose latent.
+        hidden: of the recurrent state.
+        latent: numbers of an identity latent.
+        colours: that new characters are drawn with.
+        batch: characters per step.
+        frames: of each, all in one direction.
+        part: "motion" or "still", the halves, which share no parameter; or "all".
+        base: folder of a model to start from, such as one whose other half is trained.
+        fit_steps: none; the model has no step 0 of its own.
+        report_seconds: between reports and checkpoints.
+    """
+
+    width: int = 48
+    pose: int = 16
+    hidden: int = 64
+    latent: int = 64
+    colours: int = 384
+    batch: int = 16
+    frames: int = 3
+    part: str = "all"
+    base: str = ""
+    fit_steps: int = 0
+    report_seconds: float = 120.0
+
+
+def build(options: Options) -> SpriteMotion:
+    """The untrained network."""
+    if options.part not in ("all", "motion", "still"):
+        raise InputError(f"part is {options.part!r}; give motion, still or all.")
+    model = SpriteMotion(options.width, options.pose, options.hidden, options.latent,
+                         options.colours)
+    if options.base:
+        model.load_state_dict(network.load(Path(options.base)).network.state_dict())
+    for name, parameter in model.named_parameters():
+        is_still = name.startswith("still.")
+        parameter.requires_grad_(name != "still.palette"
+                                 and options.part in ("all", "still" if is_still else "motion"))
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+class Material(Sprites):
+    """Sprites, and the colours that new characters are drawn with: `still_colours` uint8 [N, 3]."""
+
+    def __init__(self, characters: Characters, options: Options) -> None:
+        super().__init__(characters, batch=options.batch, frames=options.frames)
+        self.still_colours = frequent_colours(self.stills(), options.colours)
+
+    def batches(self, first: int, seed: int, *, held_out: bool = False
+                ) -> Iterator[list[np.ndarray]]:
+        """As `Sprites`, with the stills by places among `still_colours`, int64 [B, S, S], and
+        these colours at the end."""
+        for batch in super().batches(first, seed, held_out=held_out):
+            places = _places(batch[-1], self.still_colours)
+            yield [*batch, places, self.still_colours]
+
+
+def frequent_colours(stills: np.ndarray, most: int) -> np.ndarray:
+    """The colours used most, the background first: uint8 [most, 3]; rows to spare are white."""
+    colours, counts = np.unique(stills.reshape(-1, 3), axis=0, return_counts=True)
+    ranked = colours[np.argsort(-counts)][:most]
+    table = np.full((most, 3), 255, np.uint8)
+    table[1:len(ranked)] = ranked[(ranked != 255).any(1)][:len(ranked) - 1]
+    return table
+
+
+def _places(stills: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    flat = stills.reshape(-1, 3).astype(np.int64)
+    codes = flat @ np.array([65536, 256, 1])
+    known, which = np.unique(codes, return_inverse=True)
+    values = np.stack([known >> 16, known >> 8 & 255, known & 255], 1)
+    distance = np.square(values[:, None] - colours[None].astype(np.int64)).sum(-1)
+    return np.asarray(distance.argmin(1)[which.ravel()].reshape(stills.shape[:-1]))
+
+
+def open_material(data: Path, cache: Path, options: Options, leader: bool) -> Material:
+    """The walk cycles below `data`."""
+    return Material(Characters.read(data), options)
+
+
+def groups(model: SpriteMotion) -> dict[float, list[torch.nn.Parameter]]:
+    """All parameters learn at one rate."""
+    return {1.0: [p for p in model.parameters() if p.requires_grad]}
+
+
+def values(model: SpriteMotion, batch: list[Tensor], generator: torch.Generator
+           ) -> dict[str, Tensor]:
+    """The `loss` to minimise; `cost`, `exact` (share of pixels) and `still` (nats) to watch.
+
+    Args:
+        model: the network.
+        batch: as `Material` makes them.
+        generator: of the cycle's length and of the latents' noise.
+    """
+    direction, stills, places = batch[3], batch[6], batch[7]
+    loss, told = torch.zeros((), device=direction.device), {}
+    if model.still.colour.weight.requires_grad:
+        still, nats = still_loss(model, stills, places, generator)
+        loss, told = loss + still, {"cost": still.detach(), "still": nats.detach()}
+    if model.poses.learnt.requires_grad:
+        moved = frame_values(model, batch)
+        poses = pose_loss(model, direction, generator)
+        told = {**told, "exact": moved["exact"], "poses": poses.detach(),
+                "cost": told.get("cost", 0) + moved["loss"].detach()}
+        loss = loss + moved["loss"] + poses
+    return {"loss": loss, **told}
+
+
+def frame_values(model: SpriteMotion, batch: list[Tensor]) -> dict[str, Tensor]:
+    """Loss and share of exact pixels of the frames of a batch."""
+    index, palette, present, direction, frames, targets, *_ = batch
+    known = model.read(index.long(), palette.float() / 255, present)
+    poses = model.poses.learnt[direction][:, frames]
+    if torch.is_grad_enabled():
+        # So that a pose between two others looks like a pose.
+        poses = poses + _POSE_NOISE * torch.randn_like(poses)
+    logits = model.scores(known, direction, poses)
+    wanted = staged(targets).flatten(2).long()
+    loss = F.cross_entropy(logits.flatten(0, 2), wanted.flatten())
+    exact = (logits.detach().argmax(-1) == wanted).float().mean()
+    return {"loss": loss, "exact": exact}
+
+
+def pose_loss(model: SpriteMotion, direction: Tensor, generator: torch.Generator) -> Tensor:
+    """How far two rounds of the recurrent network, at some pace, are from the poses learnt."""
+    length = CYCLE
+    if torch.rand((), generator=generator) < 0.5:
+        length = int(torch.randint(*_LENGTHS, (1,), generator=generator))
+    wanted = resampled(model.poses.learnt[direction][:, 1:].detach(), length)
+    found = model.poses(direction, 2 * length, length)
+    return F.mse_loss(found, torch.cat([wanted, wanted], 1))
+
+
+def still_loss(model: SpriteMotion, stills: Tensor, places: Tensor, generator: torch.Generator
+               ) -> tuple[Tensor, Tensor]:
+    """(loss, nats per picture without the divergence) of the variational autoencoder."""
+    pictures = stills.permute(0, 3, 1, 2).float() / 255
+    mean, logarithm = model.still.posterior(pictures)
+    noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+    latents = mean + noise * torch.exp(0.5 * logarithm)
+    logits = model.still.logits(latents).float()
+    nats = F.cross_entropy(logits.flatten(0, 2), staged(places).flatten(), reduction="sum")
+    nats = nats / len(stills)
+    divergence = 0.5 * (mean.square() + logarithm.exp() - 1 - logarithm).sum(1).mean()
+    return (nats + divergence) / 1000, nats
+
+
+def export(model: SpriteMotion, material: Material, folder: Path, options: Options) -> None:
+    """Write the model folder, with the colours that new characters are drawn with."""
+    model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+    model.still.palette.copy_(torch.from_numpy(material.still_colours) / 255)
+    network.save(folder, NAME, model)

@@ -1,0 +1,158 @@
+"""Keyframes as visitors see them: a grid of candidates, and the strip of those they chose."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import aehub
+from aehub.animate.directions import main_directions
+from aehub.animate.keyframes import frames_of, read_picture
+from aehub.clips.sniff import VIDEO_SUFFIXES
+from aehub.errors import InputError
+from aehub.models.architectures import COMPRESSION, LATENT_ANIMATION, SPRITE_ANIMATION
+
+TASKS = (LATENT_ANIMATION, SPRITE_ANIMATION, COMPRESSION)
+CANDIDATES = 18
+MOST_KEYS = 32
+_SHOWN = 96
+# Clicks on a piece of the grid or the strip tell which one it was.
+JS_PICK = """element.addEventListener('click', (event) => {
+  const hit = event.target.closest('button[data-number]');
+  if (hit) trigger('click', {number: Number(hit.dataset.number)});
+});"""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A keyframe on the timeline; one of seed, latent and file is given.
+
+    Attributes:
+        picture: what is shown of it, as an address.
+        label: a word for it.
+        seed: of a picture that the model draws.
+        latent: numbers of the model.
+        file: path of a picture.
+    """
+
+    picture: str
+    label: str
+    seed: int | None = None
+    latent: tuple[float, ...] | None = None
+    file: str | None = None
+
+    @property
+    def given(self) -> Any:
+        """The keyframe as `aehub.animate` takes it."""
+        if self.latent is not None:
+            return np.array(self.latent, np.float32)
+        return self.seed if self.seed is not None else self.file
+
+
+def offered() -> list[str]:
+    """Names of the models on this machine that animate: those that draw pictures first."""
+    entries = [entry for entry in aehub.list_models() if entry.state != "remote"]
+    names = [entry.name for task in TASKS for entry in entries if entry.task == task]
+    # What most people want is asked for first.
+    return sorted(names, key=lambda name: name != "emoji-vae")
+
+
+def task_of(name: str) -> str:
+    """The task of a model on this machine; empty if it is not here."""
+    return next((entry.task for entry in aehub.list_models()
+                 if entry.name == name and entry.state != "remote"), "")
+
+
+def drawer(name: str) -> Any:
+    """The model of that name, if it draws pictures of its own.
+
+    Raises:
+        InputError: it draws none, or is not on this machine.
+    """
+    task = task_of(name)
+    if not task:
+        raise InputError(f"the model {str(name)[:80]} is not on this machine; choose one of "
+                         f"{', '.join(offered())}, or download it in the tab Models.")
+    if task == COMPRESSION:
+        raise InputError(f"{name} draws no pictures of its own; add two pictures or a clip.")
+    return aehub.load(name)
+
+
+@lru_cache(maxsize=8)
+def directions(name: str) -> np.ndarray:
+    """The directions of a model that matter most, float32 [at most 8, K]."""
+    return main_directions(drawer(name))
+
+
+def address(picture: np.ndarray, side: int = _SHOWN) -> str:
+    """A picture as an address that holds it, made smaller if need be."""
+    image = Image.fromarray(picture)
+    if max(image.size) > side:
+        image.thumbnail((side, side), Image.Resampling.BOX)
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def seed_keys(name: str, seeds: Sequence[int], truncation: float = 1.0) -> list[Key]:
+    """Keyframes of seeds, as a model draws them."""
+    model = drawer(name)
+    pictures = model.decode(model.sample(seeds, truncation))
+    return [Key(address(picture), f"seed {seed}", seed=seed)
+            for seed, picture in zip(seeds, pictures, strict=True)]
+
+
+def file_keys(paths: Sequence[str], folder: Path) -> list[Key]:
+    """Keyframes of pictures; a clip gives its first and last frame.
+
+    Args:
+        paths: of pictures and clips.
+        folder: for frames of clips.
+    """
+    found = []
+    for path in map(Path, paths):
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            found.append(Key(address(read_picture(path)), path.name, file=str(path)))
+            continue
+        for number, frame in enumerate(frames_of(path, None)):
+            if frame.picture is None:
+                continue
+            place = folder / f"{path.stem}-{number}.png"
+            Image.fromarray(frame.picture).save(place)
+            found.append(Key(address(frame.picture), frame.moment, file=str(place)))
+    return found
+
+
+def grid(keys: Sequence[Key], *, crisp: bool) -> str:
+    """Candidates to click on."""
+    cells = "".join(
+        f'<button type="button" data-number="{key.seed}" aria-label="Add {escape(key.label)} to '
+        f'the timeline" title="{escape(key.label)}"><img src="{key.picture}" alt=""></button>'
+        for key in keys)
+    return f'<div class="ae-grid{" crisp" if crisp else ""}">{cells}</div>'
+
+
+def strip(keys: Sequence[Key]) -> str:
+    """The timeline: chosen keyframes in order, each with a cross to take it out."""
+    if not keys:
+        return ('<div class="ae-strip empty">Click two or more pictures above; they become '
+                "keyframes here.</div>")
+    cells = "".join(
+        f'<li><img src="{key.picture}" alt="{escape(key.label)}"><span>{escape(key.label)}</span>'
+        f'<button type="button" data-number="{number}" aria-label="Take keyframe {number + 1} '
+        'out">×</button></li>' for number, key in enumerate(keys))
+    return f'<ol class="ae-strip">{cells}</ol>'
+
+
+def hint(sentence: str) -> str:
+    """One remark in place of something that cannot be shown."""
+    return f'<p class="ae-hint" role="note">{escape(sentence)}</p>'

@@ -1,0 +1,142 @@
+"""Animate my sprite: one still picture of a character in, its walk in four directions out."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from fractions import Fraction
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+import aehub
+from aehub.animate.keyframes import read_picture
+from aehub.animate.motion import DIRECTIONS, Sprites
+from aehub.animate.render import enlarged, open_renderer
+from aehub.animate.sheet import sprite_sheet, walk_description
+from aehub.errors import InputError
+from aehub.models.architectures import SPRITE_ANIMATION
+from aehub.ui.guard import gpu, told
+from aehub.ui.keys import hint
+
+if TYPE_CHECKING:
+    from aehub.ui.page import Context
+
+STEP_MS = 100
+# Seen from the front first: that is the still that was given.
+_SHOWN = ("down", "left", "up", "right")
+_GIF_SIDE = 192
+_EMPTY = ('<div class="ae-empty ae-small"><b>Nobody walks yet</b><p>Drop a character that looks at '
+          "you, on a transparent or white ground, 64 pixels square (or 16, 32, 128 …). Or ask for "
+          "a new one.</p></div>")
+
+
+def build(context: Context) -> None:
+    """The panel, inside whatever block is open."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
+            if not model_name():
+                gr.HTML(hint(_absent()), elem_id="sprite-absent")
+            still = gr.File(label="One still, front-facing, PNG", file_types=["image"],
+                            height=132, elem_id="still", elem_classes="ae-drop")
+            new = gr.Button("A new character", elem_id="new-character")
+            steps = gr.Slider(2, 32, 8, step=1, label="Steps per cycle", buttons=[],
+                              elem_id="steps", info="The model learnt from 8")
+        with gr.Column(scale=8, min_width=320):
+            stage = gr.HTML(_EMPTY, elem_id="walkers")
+            with gr.Row(visible=False, elem_classes="ae-shelf") as shelf:
+                sheet = gr.DownloadButton("Sheet .png", variant="primary", elem_id="get-sprites",
+                                          min_width=90)
+                described = gr.DownloadButton("Frames .json", elem_id="get-frames", min_width=90)
+                gif = gr.DownloadButton("Walk .gif", elem_id="get-gif", min_width=90)
+
+    place: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1,
+                             "show_progress": "minimal", "show_progress_on": stage,
+                             "api_visibility": "private"}
+    given = [sheet, described, gif, stage, shelf]
+    gr.on([still.change, steps.release], _walker(context), [still, steps], given, **place)
+    new.click(_newcomer(context), None, still, **place)
+
+
+def model_name() -> str:
+    """Name of the model that makes sprites walk; empty if none is on this machine."""
+    return next((entry.name for entry in aehub.list_models()
+                 if entry.task == SPRITE_ANIMATION and entry.state != "remote"), "")
+
+
+def _absent() -> str:
+    return ("The model that makes sprites walk, sprite-motion, is not on this machine; download "
+            "it in the tab Models.")
+
+
+def _model() -> Any:
+    name = model_name()
+    if not name:
+        raise InputError(_absent())
+    return aehub.load(name)
+
+
+def _newcomer(context: Context) -> Any:
+    @told
+    @gpu
+    def newcomer() -> str:
+        """A still of a character that never was, as a file."""
+        model: Sprites = _model()
+        seed = secrets.randbelow(1_000_000)
+        path: Path = context.jobs.new() / f"character-{seed}.png"
+        Image.fromarray(model.decode(model.sample([seed]))[0]).save(path)
+        return str(path)
+
+    return newcomer
+
+
+def _walker(context: Context) -> Any:
+    @told
+    @gpu
+    def walk(still: str | None, steps: float) -> list[Any]:
+        """The walk cycle of a still, as a sheet, its JSON and an animation."""
+        if still is None:
+            return [None, None, None, _EMPTY, gr.update(visible=False)]
+        picture = read_picture(Path(still))
+        cycles = _model().cycles(picture, int(steps))
+        folder, name = context.jobs.new(), f"{Path(still).stem}.walk"
+        Image.fromarray(sprite_sheet(cycles)).save(folder / f"{name}.png")
+        said = walk_description(f"{name}.png", cycles, DIRECTIONS, STEP_MS)
+        (folder / f"{name}.json").write_text(json.dumps(said, indent=1))
+        _write_gif(folder / f"{name}.gif", cycles)
+        shown = _page(f"ae/jobs/{folder.name}/{name}.png", cycles)
+        return [*(str(folder / f"{name}{suffix}") for suffix in (".png", ".json", ".gif")), shown,
+                gr.update(visible=True)]
+
+    return walk
+
+
+def _write_gif(path: Path, cycles: np.ndarray) -> None:
+    """The four directions side by side, walking."""
+    times = max(1, _GIF_SIDE // cycles.shape[2])
+    rows = [cycles[DIRECTIONS.index(name), 1:] for name in _SHOWN]
+    with open_renderer(path, Fraction(1000, STEP_MS)) as renderer:
+        for frame in np.concatenate(rows, 2):
+            renderer.write(enlarged(frame, times))
+
+
+def _page(address: str, cycles: np.ndarray) -> str:
+    steps = cycles.shape[1] - 1
+    # The sheet itself walks: steps of a background as large as it, one cell shown.
+    ways = (f"--columns:{steps + 1};--from:{100 / steps:.4f}%;--to:{100 + 100 / steps:.4f}%;"
+            f"animation:ae-walk {steps * STEP_MS / 1000:g}s steps({steps}) infinite;"
+            f"background-image:url({escape(address)})")
+    walkers = "".join(
+        f'<figure><div class="ae-walker" role="img" aria-label="Walking {name}" '
+        f'style="{ways};background-position-y:{100 * DIRECTIONS.index(name) / 3:.4f}%"></div>'
+        f"<figcaption>{name}</figcaption></figure>" for name in _SHOWN)
+    side = cycles.shape[2]
+    return (f'<div class="ae-results"><div class="ae-walkers">{walkers}</div>'
+            f'<figure class="ae-sheet"><img src="{escape(address)}" alt="The sheet: four rows, '
+            f'standing and {steps} steps each"><figcaption>The sheet: up, left, down, right; '
+            f"standing, then {steps} steps of {STEP_MS} ms; cells of {side}×{side} pixels"
+            "</figcaption></figure></div>")

@@ -1,0 +1,182 @@
+"""The job behind the panel Animate: what is asked for becomes a file, with progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+import aehub
+from aehub.clips.sniff import VIDEO_SUFFIXES
+from aehub.errors import InputError
+from aehub.models.architectures import COMPRESSION
+from aehub.ui import running
+from aehub.ui.guard import gpu, told
+from aehub.ui.keys import MOST_KEYS, Key, offered, task_of
+from aehub.ui.words import bytes_text, notes, rate_text, seconds_text, tiles
+
+if TYPE_CHECKING:
+    from aehub.ui.page import Context
+
+# What a visitor may choose -> (suffix, whether it is a sprite sheet).
+FORMATS = {"mp4": (".mp4", False), "webm": (".webm", False), "gif": (".gif", False),
+           "webp": (".webp", False), "apng": (".png", False), "sheet": (".png", True)}
+PATHS = ("auto", "lerp", "slerp", "spline")
+ENDINGS = ("loop", "ping-pong", "once")
+SIZES = ("64", "128", "256", "512")
+MAX_FPS = 60
+
+
+def runner(context: Context, *, preview: bool = False) -> Any:
+    """The handler that makes an animation; a preview is small, fast and always an mp4."""
+
+    @told
+    @gpu
+    def run(model: str = "emoji-vae", seeds: str = "1, 2, 3, 4", files: list[str] | None = None,
+            seconds: float = 4, fps: float = 30, path: str = "auto", easing: str = "linear",
+            ending: str = "loop", truncation: float = 1, size: str = "256", format: str = "mp4",
+            direction: str = "down", steps: float = 8, beside: bool = False,
+            keys: list[Key] | None = None,
+            progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
+        """Animate: walk from picture to picture through the latents of a model.
+
+        Args:
+            model: name of a model that animates.
+            seeds: whole numbers of pictures that the model draws; used where no files are given.
+            files: pictures to walk through, in order; a clip stands for its first and last frame.
+            seconds: of the whole animation.
+            fps: frames per second.
+            path: "lerp", "slerp", "spline", or "auto" for what suits the model.
+            easing: how each segment is spread over time, such as "linear" or "ease-in-out".
+            ending: "loop" back to the first picture, "ping-pong" or "once".
+            truncation: of seeds; below 1 keeps nearer to the mean picture.
+            size: pixels of a side, reached by whole factors.
+            format: "mp4", "webm", "gif", "webp", "apng" or "sheet" (a sprite sheet).
+            direction: that characters walk in: "up", "left", "down", "right" or "all".
+            steps: of a cycle that characters walk.
+            beside: show a plain cross-fade of the same pictures to the right.
+
+        Returns:
+            The animation, facts about it, its recipe, the JSON of a sprite sheet, and two pieces
+            of the page.
+        """
+        if preview:
+            fps, size, format = min(fps, 15), "128", "mp4"
+        wanted: dict[str, Any] = {
+            "path": None if path == "auto" else path, "easing": easing, "beside": beside,
+            "loop": ending == "loop", "ping_pong": ending == "ping-pong",
+            "truncation": float(truncation), "direction": direction, "steps": int(steps)}
+        _check(context, seconds, fps, ending, size, format)
+        suffix, sheet = FORMATS[format]
+        given = _keyframes(model, seeds, files, keys)
+        folder = context.jobs.new()
+        job = aehub.iter_animate(
+            folder / f"{model}{suffix}", model=model, seconds=float(seconds), fps=fps, sheet=sheet,
+            scale=None if sheet else _scale(model, size), **wanted, **given)
+        try:
+            yield from _watched(job, folder, format, progress)
+        finally:
+            job.close()
+
+    return run
+
+
+def _watched(job: Any, folder: Path, format: str, progress: Any) -> Iterator[list[Any]]:
+    """Outputs while a job goes on, and those of its end."""
+    shown_at = 0.0
+    try:
+        while True:
+            step = next(job)
+            progress((step.done, step.total), desc="Drawing")
+            # Ten pictures a second look smooth; more would only fill the wire.
+            if time.monotonic() - shown_at > 0.1:
+                shown_at = time.monotonic()
+                card = running.counted("Drawing", step.done, step.total)
+                yield [gr.skip()] * 4 + [card, gr.update(visible=False)]
+    except StopIteration as end:
+        made: aehub.Animated = end.value
+    # Gradio takes whatever has a "path" for a file of its own.
+    facts = made.to_json()
+    for name in ("path", "recipe", "sheet"):
+        facts[name] = Path(facts[name]).name if facts.get(name) else None
+    facts["name"] = facts.pop("path")
+    page = _page(f"ae/jobs/{folder.name}/{facts['name']}", format, made)
+    described = gr.update(value=made.sheet, visible=bool(made.sheet))
+    yield [made.path, facts, made.recipe, described, page, gr.update(visible=True)]
+
+
+def _keyframes(model: str, seeds: str, files: Sequence[str] | None, keys: list[Key] | None
+               ) -> dict[str, Any]:
+    """What to walk through: the timeline, else files, else seeds."""
+    if not task_of(model):
+        raise InputError(f"the model {str(model)[:80]} is not on this machine; choose one of "
+                         f"{', '.join(offered())}.")
+    if keys:
+        return {"keyframes": [key.given for key in keys]}
+    if files:
+        clips = [file for file in files if Path(file).suffix.lower() in VIDEO_SUFFIXES]
+        pictures = [file for file in files if file not in clips]
+        if len(clips) > 1:
+            raise InputError(f"{len(clips)} clips are given; a walk takes one clip at a time.")
+        return {"keyframes": pictures, "clip": clips[0] if clips else None}
+    return {"seeds": seeds_of(seeds)}
+
+
+def seeds_of(text: str | None) -> list[int]:
+    """Seeds from a list such as "1, 2, 3".
+
+    Raises:
+        InputError: something in it is no whole number, or there are too many.
+    """
+    parts = str(text or "").replace(",", " ").split()
+    wrong = [part for part in parts if not (part.isascii() and part.isdecimal())]
+    if wrong or not parts:
+        raise InputError(f"the seeds are {str(text or '')[:60]!r}; give whole numbers with commas "
+                         "between, such as 1, 2, 3.")
+    if len(parts) > MOST_KEYS:
+        raise InputError(f"{len(parts)} seeds are given and this page walks through {MOST_KEYS}; "
+                         "use aehub animate at home.")
+    return [int(part[:20]) for part in parts]
+
+
+def _check(context: Context, seconds: float | None, fps: float | None, ending: str, size: str,
+           format: str) -> None:
+    """Hold what is asked for to what the page offers."""
+    most = context.limits.seconds
+    if not seconds or not 0 < seconds <= most:
+        raise InputError(f"{seconds} seconds are not possible; give a number above 0, up to "
+                         f"{most:g}.")
+    if not fps or not 1 <= fps <= MAX_FPS:
+        raise InputError(f"{fps} frames per second are not possible; give 1 to {MAX_FPS}.")
+    for value, known, what in ((ending, ENDINGS, "ending"), (size, SIZES, "size"),
+                               (format, FORMATS, "format")):
+        if value not in known:
+            raise InputError(f"the {what} {str(value)[:40]!r} is not offered; choose one of "
+                             f"{', '.join(known)}.")
+
+
+def _scale(model: str, size: str) -> int | None:
+    """Whole factor that brings pictures of a model nearest to a size; codecs keep theirs."""
+    if task_of(model) == COMPRESSION:
+        return None
+    return max(1, round(int(size) / aehub.load(model).side))  # type: ignore[attr-defined]
+
+
+def _page(address: str, format: str, made: aehub.Animated) -> str:
+    where, what = escape(address), escape(f"The animation by {made.model}")
+    if format in ("mp4", "webm"):
+        shown = (f'<video class="ae-player ae-walk" src="{where}" autoplay loop muted playsinline '
+                 f'controls aria-label="{what}"></video>')
+    else:
+        shown = f'<img class="ae-player ae-walk" src="{where}" alt="{what}">'
+    numbers = tiles([
+        ("Picture", f"{made.width}×{made.height}", "a sheet of frames" if made.sheet else format),
+        ("Frames", str(made.frames), f"{rate_text(made.fps)} per second"),
+        ("Plays", seconds_text(made.seconds), "then again"),
+        ("File", bytes_text(made.bytes), f"made in {seconds_text(made.elapsed)}"),
+    ])
+    return f'<div class="ae-results">{shown}{numbers}{notes(made.notes)}</div>'

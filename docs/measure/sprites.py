@@ -1,0 +1,148 @@
+"""`sprite-motion` on characters that training never saw: from one still to the whole sheet.
+
+    python docs/measure/sprites.py DATA [--model sprite-motion] [--figure OUT.png]
+
+DATA holds the archive of walk cycles that `aehub train sprite-motion` takes. PSNR is from the mean
+squared error over the 4x9 sheets on white of all characters of a group; a pixel is exact if its
+three values are.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import aehub
+from aehub.animate.render import enlarged
+from aehub.animate.sheet import contact_sheet
+from aehub.models.network import StoredNetwork
+from aehub.models.pose import CYCLE
+from aehub.training.sprites import DOWN, Characters
+
+WIDTH = 0.3
+RIDGE = 0.003
+# (row, frame) of a sheet: the back twice, four from the left, three of the front, two of the right.
+SHOWN = ((0, 0), (0, 3), (1, 0), (1, 2), (1, 4), (1, 6), (2, 2), (2, 4), (2, 6), (3, 2), (3, 6))
+
+
+class Score:
+    """Squared error and exact pixels, summed over sheets."""
+
+    def __init__(self) -> None:
+        self.squared = self.exact = 0.0
+        self.values = self.pixels = 0
+
+    def add(self, found: np.ndarray, wanted: np.ndarray) -> None:
+        """Add a sheet, uint8 or float [..., 3] in grey levels."""
+        difference = found.astype(np.float32) - wanted
+        self.squared += float(np.square(difference).sum())
+        self.exact += float((np.rint(found) == wanted).all(-1).sum())
+        self.values, self.pixels = self.values + wanted.size, self.pixels + wanted.size // 3
+
+    def __str__(self) -> str:
+        psnr = 10 * np.log10(255**2 * self.values / self.squared)
+        return f"{psnr:.2f} dB | {100 * self.exact / self.pixels:.1f} %"
+
+
+def kernel_ridge(characters: Characters) -> Callable[[np.ndarray], np.ndarray]:
+    """The sheet from the still, by kernel ridge regression on the training characters."""
+    trained = characters.walk[~characters.held_out]
+    stills = trained[:, DOWN, 0].reshape(len(trained), -1).astype(np.float32) / 255
+    sheets = trained.reshape(len(trained), -1)
+    mean = sheets.mean(0, dtype=np.float32)
+    norms = np.square(stills).sum(1)
+    distance = norms[:, None] + norms[None] - 2 * stills @ stills.T
+    width = float(np.median(distance)) / WIDTH
+    inverse = np.linalg.inv(np.exp(-distance / width) + RIDGE * np.eye(len(stills)))
+
+    def predict(still: np.ndarray) -> np.ndarray:
+        x = still.reshape(-1).astype(np.float32) / 255
+        kernel = np.exp(-(norms + x @ x - 2 * stills @ x) / width)
+        shares = (kernel @ inverse).astype(np.float32)
+        sheet = (1 - shares.sum()) * mean
+        for share, one in zip(shares, sheets, strict=True):
+            sheet += share * one
+        return np.asarray(sheet.clip(0, 255).reshape(trained.shape[1:]))
+
+    return predict
+
+
+def nearest_character(characters: Characters) -> Callable[[np.ndarray], np.ndarray]:
+    """The sheet of the training character whose still is nearest."""
+    trained = characters.walk[~characters.held_out]
+    stills = trained[:, DOWN, 0].astype(np.float32)
+    return lambda still: trained[np.square(stills - still).sum((1, 2, 3)).argmin()]
+
+
+def on_white(sheet: np.ndarray) -> np.ndarray:
+    """uint8 [..., 4] -> uint8 [..., 3]."""
+    return np.where(sheet[..., 3:] > 0, sheet[..., :3], 255).astype(np.uint8)
+
+
+def methods(model: aehub.Model, characters: Characters) -> dict[str, Callable[[np.ndarray],
+                                                                         np.ndarray]]:
+    """What is compared."""
+    order = np.random.default_rng(0).permutation(CYCLE) + 1
+    untrained = type(model)(StoredNetwork(
+        model.name, type(model.network)(**model.network.config).eval(), model.config))
+    return {
+        "sprite-motion": lambda still: on_white(model.cycles(still)),
+        "its poses shuffled": lambda still: on_white(model.cycles(still))[:, [0, *order]],
+        "step 0: not trained": lambda still: on_white(untrained.cycles(still)),
+        "kernel ridge regression from the still": kernel_ridge(characters),
+        "the nearest training character": nearest_character(characters),
+        "the still repeated": lambda still: np.broadcast_to(still, (4, 9, *still.shape)),
+    }
+
+
+def draw(path: Path, model: aehub.Model, characters: Characters, count: int) -> None:
+    """Draw held-out characters: the still and what becomes of it, above the artist's frames."""
+    chosen = np.flatnonzero(characters.held_out)
+    pictures = []
+    for number in chosen[np.linspace(0, len(chosen) - 1, count).astype(int)]:
+        sheet = characters.walk[number]
+        found = on_white(model.cycles(sheet[DOWN, 0]))
+        for which in (found, sheet):
+            pictures += [sheet[DOWN, 0] if which is found else np.full_like(sheet[DOWN, 0], 255)]
+            pictures += [which[row, frame] for row, frame in SHOWN]
+    rows = contact_sheet(pictures, 1 + len(SHOWN), gap=0)
+    Image.fromarray(enlarged(rows, 2)).save(path, optimize=True)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", default="sprite-motion")
+    parser.add_argument("--figure", type=Path, help="a PNG of some of the characters, nothing else")
+    parser.add_argument("--shown", type=int, default=5, help="how many")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    characters = Characters.read(arguments.data)
+    if arguments.figure:
+        draw(arguments.figure, aehub.load(arguments.model), characters, arguments.shown)
+        return
+    chosen = np.flatnonzero(characters.held_out)
+    unseen = characters.unseen_hair
+    print(f"{len(chosen)} characters that training never saw, {unseen.sum()} of them with hair "
+          "styles that it never saw; all, then unseen hair.\n")
+    print("| from one front-facing still | PSNR | exact | unseen hair: PSNR | exact |\n"
+          "|---|---|---|---|---|")
+    for name, method in methods(aehub.load(arguments.model), characters).items():
+        every, hair = Score(), Score()
+        for number in chosen:
+            sheet = characters.walk[number]
+            found = method(sheet[DOWN, 0])
+            every.add(found, sheet)
+            if unseen[number]:
+                hair.add(found, sheet)
+        print(f"| {name} | {every} | {hair} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

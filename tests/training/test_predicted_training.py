@@ -1,0 +1,123 @@
+"""Training of predicted frames starts where its residual networks can learn."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from aehub.models import store
+from aehub.models.d4_codec import Condition, D4Codec, pixels_of
+from aehub.training import train
+from aehub.training.harvest import CHANNELS
+from aehub.training.recipes import d4_inter, d4_synthesis
+from aehub.training.recipes.d4_inter import inter_of
+from material import moving_picture, write_clip
+
+TINY = Path(__file__).parents[1] / "golden" / "tiny-d4-inter"
+SIDE = 8
+QUALITY = torch.tensor([50.0])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def fresh() -> D4Codec:
+    """The inter half at its classical start, as wide as the one we ship."""
+    torch.manual_seed(0)
+    return d4_inter.build(d4_inter.Options(base=str(TINY), fields=16))
+
+
+def prediction(seed: int) -> Tensor:
+    """A rough picture as networks are given it, [1, 96, SIDE, SIDE]."""
+    rng = torch.Generator().manual_seed(seed)
+    return 0.25 * torch.randn(1, CHANNELS, SIDE, SIDE, generator=rng).clamp(-2, 2)
+
+
+def shown(model: D4Codec, latent: Tensor, pixels: Tensor) -> Tensor:
+    given = Condition(pixels, torch.empty(0), 0)
+    return pixels_of(inter_of(model).synthesise(latent, QUALITY, given))
+
+
+def test_a_step_of_training_moves_a_picture_by_less_than_two_grey_levels(fresh: D4Codec) -> None:
+    # Adam moves every parameter by about its rate. Where that makes the picture worse whatever the
+    # direction, biases that silence the branch are the way out, and it never learns again.
+    model, pixels = copy.deepcopy(fresh), prediction(0)
+    latent = torch.randint(-1, 2, pixels.shape, generator=torch.Generator().manual_seed(1)).float()
+    before = shown(model, latent, pixels)
+    (before * prediction(2)).sum().backward()
+    with torch.no_grad():
+        for factor, parameters in d4_inter.groups(model).items():
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter -= factor * d4_inter.LEARNING_RATE * parameter.grad.sign()
+        moved = 255 * (shown(model, latent, pixels) - before).square().mean().sqrt()
+    assert 0 < moved < 2
+
+
+@torch.no_grad()
+def test_residual_networks_start_without_regard_to_brightness(fresh: D4Codec) -> None:
+    pixels = prediction(3)
+    for transform in (inter_of(fresh).analysis, inter_of(fresh).synthesis):
+        heads = [transform.head(torch.cat([torch.zeros_like(pixels), p], 1))
+                 for p in (pixels, pixels + 0.3, 1.5 * pixels)]
+        # Beyond the border are zeros, so only the inside.
+        plain, brighter, rougher = (h[..., 1:-1, 1:-1] for h in heads)
+        assert torch.allclose(plain, brighter, atol=1e-5)
+        assert not torch.allclose(plain, rougher, atol=1e-2)
+
+
+@torch.no_grad()
+def test_forgotten_branches_add_nothing_and_can_learn_again() -> None:
+    base = store.load(TINY).network
+    options = d4_inter.Options(base=str(TINY), start=str(TINY), anew="03",
+                               fields=base.config["inter_fields"],
+                               analysis_blocks=base.config["inter_analysis_blocks"],
+                               synthesis_blocks=base.config["inter_synthesis_blocks"])
+    mine, theirs = inter_of(d4_inter.build(options)), inter_of(base)
+    assert torch.equal(mine.synthesis.linear.theta, theirs.synthesis.linear.theta)
+    assert torch.equal(mine.means.last[1].theta, theirs.means.last[1].theta)
+    assert torch.equal(mine.scales.context.theta, theirs.scales.context.theta)
+    for last in (mine.synthesis.tail, mine.analysis.tail, mine.means.last[0], mine.means.last[3]):
+        assert not last.theta.any()
+    hidden = mine.synthesis.head(torch.cat([prediction(4)] * 2, 1))
+    assert ((hidden > 0).float().mean((0, 2, 3)) > 0.1).all()
+
+
+@torch.no_grad()
+def test_a_residual_network_that_adds_nothing_is_not_run(
+    fresh: D4Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transform, pixels = inter_of(fresh).synthesis, prediction(5)
+    with torch.enable_grad():
+        whole = transform(pixels, QUALITY, pixels).detach()
+    monkeypatch.setattr(transform, "head", None)
+    assert torch.equal(transform(pixels, QUALITY, pixels), whole)
+
+
+def test_the_synthesis_alone_is_trained_and_codes_stay(tmp_path: Path) -> None:
+    data = tmp_path / "clips"
+    data.mkdir()
+    for seed, name in enumerate(("meadow", "harbour")):
+        write_clip(data / f"{name}.mp4", moving_picture(9, width=64, height=32, seed=seed))
+    options = {"base": str(TINY), "clips": "2", "size": "32", "batch": "2"}
+    folder = train(d4_synthesis.NAME, data=data, out=tmp_path / "run", steps=2, options=options)
+    base, trained = store.load(TINY), store.load(folder)
+    assert trained.entropy_hash == base.entropy_hash
+    assert trained.synthesis_hash != base.synthesis_hash
+    assert trained.network.config["inter_synthesis_blocks"] == 1
+    before, after = base.network.state_dict(), trained.network.state_dict()
+    changed = {n for n, value in after.items() if n not in before or not
+               np.array_equal(value, before[n])}
+    assert changed and all(name.startswith("inter.synthesis.") for name in changed)
