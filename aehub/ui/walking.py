@@ -66,10 +66,10 @@ def runner(context: Context, *, preview: bool = False) -> Any:
         """
         if preview:
             fps, size, format = min(fps, 15), "128", "mp4"
-        wanted = {"path": None if path == "auto" else path, "easing": easing,
-                  "loop": ending == "loop", "ping_pong": ending == "ping-pong",
-                  "truncation": float(truncation), "direction": direction, "steps": int(steps),
-                  **({"beside": True} if beside else {})}
+        wanted: dict[str, Any] = {
+            "path": None if path == "auto" else path, "easing": easing, "beside": beside,
+            "loop": ending == "loop", "ping_pong": ending == "ping-pong",
+            "truncation": float(truncation), "direction": direction, "steps": int(steps)}
         _check(context, seconds, fps, ending, size, format)
         suffix, sheet = FORMATS[format]
         given = _keyframes(model, seeds, files, keys)
