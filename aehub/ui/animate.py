@@ -96,7 +96,7 @@ def _pickers(context: Context, chosen: gr.State) -> tuple[Any, Any, dict[str, An
                                      label=f"Direction {number}", elem_id=f"slide-{number}")
                            for number in range(1, shape.SLIDERS + 1)]
     files = gr.File(label="Own pictures as keyframes, or a clip", file_types=_TYPES,
-                    file_count="multiple", height=104, elem_id="own", elem_classes="ae-drop")
+                    file_count="multiple", height=132, elem_id="own", elem_classes="ae-drop")
     return model, files, {"more": more, "grid": grid, "strip": strip, "clear": clear,
                           "live": live, "add": add, "sliders": sliders}
 
