@@ -26,7 +26,7 @@ from aehub.training.sprites import DOWN, Characters
 
 WIDTH = 0.3
 RIDGE = 0.003
-# (row, frame) of a sheet: two of the back, four from the left, three of the front, two of the right.
+# (row, frame) of a sheet: the back twice, four from the left, three of the front, two of the right.
 SHOWN = ((0, 0), (0, 3), (1, 0), (1, 2), (1, 4), (1, 6), (2, 2), (2, 4), (2, 6), (3, 2), (3, 6))
 
 

@@ -1,4 +1,4 @@
-"""What `sprite-motion` promises of every still: its colours, closed cycles, any length, any cell."""
+"""What `sprite-motion` promises of every still: its colours, closed cycles, any length or cell."""
 
 from __future__ import annotations
 
