@@ -54,12 +54,12 @@ def _walk(context: Context) -> None:
                 file = gr.DownloadButton("Animation", variant="primary", elem_id="get-walk",
                                          min_width=90)
                 recipe = gr.DownloadButton("Recipe .json", elem_id="get-recipe", min_width=90)
-                sheet = gr.DownloadButton("Sheet .json", elem_id="get-sheet", min_width=90,
-                                          visible=False)
+                with gr.Column(visible=False, min_width=90) as aside:
+                    sheet = gr.DownloadButton("Sheet .json", elem_id="get-sheet")
             facts = gr.JSON(visible=False, label="facts")
     seeds, *others = motion
     asked = [model, seeds, files, *others, chosen]
-    given = [file, facts, recipe, sheet, stage, shelf]
+    given = [file, facts, recipe, sheet, stage, shelf, aside]
     place: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1,
                              "show_progress": "minimal", "show_progress_on": stage,
                              "trigger_mode": "once"}

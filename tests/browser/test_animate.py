@@ -99,6 +99,7 @@ def test_a_dropped_sprite_walks_in_four_directions(visit: Visit, tmp_path: Path)
     assert page.locator(".ae-sheet img").evaluate("image => image.naturalWidth") == 9 * 64
     with page.expect_download() as got:
         page.locator("#get-sprites").click()
-    assert Image.open(got.value.path()).size == (9 * 64, 4 * 64)
+    with Image.open(got.value.path()) as sheet:
+        assert sheet.size == (9 * 64, 4 * 64)
     assert fits(visit)
     visit.check()
