@@ -72,7 +72,8 @@ def test_the_unmodified_client_reads_models_from_a_running_aehub(
 ) -> None:
     seen = python(CLIENT, HF_ENDPOINT=served)
     sizes = {name: len(data) for name, data in stored().items()}
-    assert seen["models"] == [NAME] and seen["main"] == [seen["sha"]]
+    bundled = {f"aehub/{path.parent.name}" for path in WEIGHTS.glob("*/config.json")}
+    assert set(seen["models"]) == bundled and seen["main"] == [seen["sha"]]
     assert seen["siblings"] == sizes == {name: facts[0] for name, facts in seen["tree"].items()}
     weights = hashlib.sha256((MODEL / "model.safetensors").read_bytes()).hexdigest()
     assert seen["tree"]["model.safetensors"][2] == weights
