@@ -45,7 +45,7 @@ def _walk(context: Context) -> None:
         with gr.Column(scale=6, min_width=320, elem_classes="ae-controls"):
             motion = _motion(context, model)
             with gr.Row(elem_classes="ae-go"):
-                make = gr.Button("Make the animation", variant="primary", elem_id="make", scale=3,
+                make = gr.Button("Make it", variant="primary", elem_id="make", scale=3,
                                  min_width=120)
                 look = gr.Button("Preview", elem_id="preview", scale=2, min_width=80)
                 stop = gr.Button("Stop", elem_id="stop-walk", scale=1, min_width=64)
