@@ -21,7 +21,7 @@ from torch import Tensor
 
 from aehub.errors import InputError
 from aehub.models import network
-from aehub.models.pose import CYCLE, resampled
+from aehub.models.pose import CYCLE, N_DIRECTIONS, resampled
 from aehub.models.sprite import SpriteMotion, staged
 from aehub.training.sprites import Characters, Sprites
 
@@ -31,6 +31,7 @@ _POSE_NOISE = 0.05
 _LENGTHS = (3, 17)
 # Of latents that say nothing.
 _LEAST_VARIANCE = 1e-3
+_SETTLE_STEPS, _SETTLE_RATE = 3000, 3e-3
 
 
 @dataclass(frozen=True)
@@ -185,10 +186,30 @@ def still_loss(model: SpriteMotion, stills: Tensor, places: Tensor, generator: t
     return (nats + divergence) / 1000, nats
 
 
+@torch.enable_grad()
+def settle_poses(model: SpriteMotion) -> None:
+    """Train the recurrent network on: the poses that it shall visit move no more."""
+    network_of_poses = [*model.poses.begin.parameters(), *model.poses.cell.parameters(),
+                        *model.poses.pose.parameters()]
+    for parameter in network_of_poses:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.Adam(network_of_poses, _SETTLE_RATE)
+    generator, facing = torch.Generator().manual_seed(0), torch.arange(N_DIRECTIONS)
+    for number in range(_SETTLE_STEPS):
+        for group in optimizer.param_groups:
+            group["lr"] = _SETTLE_RATE * (1 - number / _SETTLE_STEPS)
+        optimizer.zero_grad()
+        pose_loss(model, facing, generator).backward()
+        torch.nn.utils.clip_grad_norm_(network_of_poses, 1.0)
+        optimizer.step()
+    model.requires_grad_(False)
+
+
 def export(model: SpriteMotion, material: Material, folder: Path, options: Options) -> None:
     """Write the model folder, with the colours that new characters are drawn with."""
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     model.still.palette.copy_(torch.from_numpy(material.still_colours) / 255)
+    settle_poses(model)
     stills = torch.from_numpy(material.stills()).permute(0, 3, 1, 2) / 255
     latents = torch.cat([model.still.posterior(part)[0] for part in stills.split(64)])
     covariance = latents.T.cov() + _LEAST_VARIANCE * torch.eye(latents.shape[1])
