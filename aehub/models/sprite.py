@@ -202,11 +202,12 @@ class SpriteMotion(PictureModel):
 
     def to_latents(self, pictures: Tensor) -> Tensor:
         """Stills [B, 3, S, S] on white in [0, 1] -> identity latents [B, latent]."""
-        return self.still.posterior(pictures)[0]
+        return self.still.whitened(self.still.posterior(pictures)[0])
 
     def to_pictures(self, latents: Tensor) -> Tensor:
         """Identity latents [B, latent] -> stills [B, 3, S, S] on white in [0, 1]."""
-        stage = self.still.palette[self.still.logits(latents).argmax(-1)].permute(0, 3, 1, 2)
+        logits = self.still.logits(self.still.coloured(latents))
+        stage = self.still.palette[logits.argmax(-1)].permute(0, 3, 1, 2)
         around = (LEFT, SIDE - LEFT - WIDTH, TOP, SIDE - TOP - HEIGHT)
         return F.pad(stage, around, value=1.0)
 

@@ -4,6 +4,9 @@ A pixel is one of the colours that training pictures use most: a categorical lik
 draws is pixel art and no blur of it. Only the stage is drawn, the part of a picture in which
 characters walk; all around is background.
 
+Outside, latents are whitened by the mean and the covariance of the training stills' own latents,
+`centre` and `spread` (a Cholesky factor): what is drawn from N(0, 1) then lies where they lie.
+
 Source: Kingma and Welling 2013, https://arxiv.org/abs/1312.6114
 """
 
@@ -48,6 +51,8 @@ class Still(nn.Module):
     def __init__(self, latent: int, colours: int) -> None:
         super().__init__()
         self.palette = nn.Parameter(torch.ones(colours, 3), requires_grad=False)
+        self.centre = nn.Parameter(torch.zeros(latent), requires_grad=False)
+        self.spread = nn.Parameter(torch.eye(latent), requires_grad=False)
         self.analysis = nn.Sequential(
             nn.PixelUnshuffle(4), nn.Conv2d(48, 96, 3, padding=1), Block(96),
             nn.Conv2d(96, 128, 2, 2), Block(128), nn.SiLU(), nn.Conv2d(128, 48, 1),
@@ -75,3 +80,12 @@ class Still(nn.Module):
         x = self.detail(x.contiguous(memory_format=torch.channels_last))
         scores: Tensor = self.colour(x.permute(0, 2, 3, 1))
         return scores
+
+    def whitened(self, latents: Tensor) -> Tensor:
+        """Latents of the network -> latents of mean 0 and covariance 1, [B, latent]."""
+        away = (latents - self.centre).T
+        return torch.linalg.solve_triangular(self.spread, away, upper=False).T
+
+    def coloured(self, latents: Tensor) -> Tensor:
+        """The inverse of `whitened`."""
+        return latents @ self.spread.T + self.centre

@@ -45,7 +45,7 @@ def _walk(context: Context) -> None:
         with gr.Column(scale=6, min_width=320, elem_classes="ae-controls"):
             motion = _motion(context, model)
             with gr.Row(elem_classes="ae-go"):
-                make = gr.Button("Make the animation", variant="primary", elem_id="make", scale=3,
+                make = gr.Button("Make it", variant="primary", elem_id="make", scale=3,
                                  min_width=120)
                 look = gr.Button("Preview", elem_id="preview", scale=2, min_width=80)
                 stop = gr.Button("Stop", elem_id="stop-walk", scale=1, min_width=64)
@@ -54,12 +54,12 @@ def _walk(context: Context) -> None:
                 file = gr.DownloadButton("Animation", variant="primary", elem_id="get-walk",
                                          min_width=90)
                 recipe = gr.DownloadButton("Recipe .json", elem_id="get-recipe", min_width=90)
-                sheet = gr.DownloadButton("Sheet .json", elem_id="get-sheet", min_width=90,
-                                          visible=False)
+                with gr.Column(visible=False, min_width=90) as aside:
+                    sheet = gr.DownloadButton("Sheet .json", elem_id="get-sheet")
             facts = gr.JSON(visible=False, label="facts")
     seeds, *others = motion
     asked = [model, seeds, files, *others, chosen]
-    given = [file, facts, recipe, sheet, stage, shelf]
+    given = [file, facts, recipe, sheet, stage, shelf, aside]
     place: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1,
                              "show_progress": "minimal", "show_progress_on": stage,
                              "trigger_mode": "once"}
@@ -96,7 +96,7 @@ def _pickers(context: Context, chosen: gr.State) -> tuple[Any, Any, dict[str, An
                                      label=f"Direction {number}", elem_id=f"slide-{number}")
                            for number in range(1, shape.SLIDERS + 1)]
     files = gr.File(label="Own pictures as keyframes, or a clip", file_types=_TYPES,
-                    file_count="multiple", height=104, elem_id="own", elem_classes="ae-drop")
+                    file_count="multiple", height=132, elem_id="own", elem_classes="ae-drop")
     return model, files, {"more": more, "grid": grid, "strip": strip, "clear": clear,
                           "live": live, "add": add, "sliders": sliders}
 

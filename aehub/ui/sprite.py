@@ -20,6 +20,7 @@ from aehub.animate.render import enlarged, open_renderer
 from aehub.animate.sheet import sprite_sheet, walk_description
 from aehub.errors import InputError
 from aehub.models.architectures import SPRITE_ANIMATION
+from aehub.models.pixelart import opaque
 from aehub.ui.guard import gpu, told
 from aehub.ui.keys import hint
 
@@ -102,6 +103,9 @@ def _walker(context: Context) -> Any:
         if still is None:
             return [None, None, None, _EMPTY, gr.update(visible=False)]
         picture = read_picture(Path(still))
+        if not opaque(picture).any():
+            raise InputError(f"there is nobody to be seen in {Path(still).name}; give a character "
+                             "on a transparent or white ground.")
         cycles = _model().cycles(picture, int(steps))
         folder, name = context.jobs.new(), f"{Path(still).stem}.walk"
         Image.fromarray(sprite_sheet(cycles)).save(folder / f"{name}.png")

@@ -61,8 +61,8 @@ def runner(context: Context, *, preview: bool = False) -> Any:
             beside: show a plain cross-fade of the same pictures to the right.
 
         Returns:
-            The animation, facts about it, its recipe, the JSON of a sprite sheet, and two pieces
-            of the page.
+            The animation, facts about it, its recipe, the JSON of a sprite sheet, and pieces of
+            the page.
         """
         if preview:
             fps, size, format = min(fps, 15), "128", "mp4"
@@ -96,7 +96,7 @@ def _watched(job: Any, folder: Path, format: str, progress: Any) -> Iterator[lis
             if time.monotonic() - shown_at > 0.1:
                 shown_at = time.monotonic()
                 card = running.counted("Drawing", step.done, step.total)
-                yield [gr.skip()] * 4 + [card, gr.update(visible=False)]
+                yield [gr.skip()] * 4 + [card, gr.update(visible=False), gr.skip()]
     except StopIteration as end:
         made: aehub.Animated = end.value
     # Gradio takes whatever has a "path" for a file of its own.
@@ -105,8 +105,8 @@ def _watched(job: Any, folder: Path, format: str, progress: Any) -> Iterator[lis
         facts[name] = Path(facts[name]).name if facts.get(name) else None
     facts["name"] = facts.pop("path")
     page = _page(f"ae/jobs/{folder.name}/{facts['name']}", format, made)
-    described = gr.update(value=made.sheet, visible=bool(made.sheet))
-    yield [made.path, facts, made.recipe, described, page, gr.update(visible=True)]
+    yield [made.path, facts, made.recipe, made.sheet, page, gr.update(visible=True),
+           gr.update(visible=bool(made.sheet))]
 
 
 def _keyframes(model: str, seeds: str, files: Sequence[str] | None, keys: list[Key] | None

@@ -21,6 +21,7 @@ import aehub
 from aehub.animate.render import enlarged
 from aehub.animate.sheet import contact_sheet
 from aehub.models.network import StoredNetwork
+from aehub.models.pixelart import indexed, nearest
 from aehub.models.pose import CYCLE
 from aehub.training.sprites import DOWN, Characters
 
@@ -142,6 +143,15 @@ def main() -> None:
             if unseen[number]:
                 hair.add(found, sheet)
         print(f"| {name} | {every} | {hair} |", flush=True)
+    every, hair = Score(), Score()
+    for number in chosen:
+        sheet = characters.walk[number]
+        palette = indexed(sheet[DOWN, 0]).palette
+        found = palette[nearest(sheet, palette)]
+        every.add(found, sheet)
+        if unseen[number]:
+            hair.add(found, sheet)
+    print(f"| bound: the artist's sheet in the still's colours | {every} | {hair} |")
 
 
 if __name__ == "__main__":

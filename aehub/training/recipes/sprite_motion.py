@@ -29,6 +29,8 @@ NAME = "sprite-motion"
 LEARNING_RATE = 2e-3
 _POSE_NOISE = 0.05
 _LENGTHS = (3, 17)
+# Of latents that say nothing.
+_LEAST_VARIANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def build(options: Options) -> SpriteMotion:
         model.load_state_dict(network.load(Path(options.base)).network.state_dict())
     for name, parameter in model.named_parameters():
         is_still = name.startswith("still.")
-        parameter.requires_grad_(name != "still.palette"
+        parameter.requires_grad_(parameter.requires_grad
                                  and options.part in ("all", "still" if is_still else "motion"))
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -187,4 +189,9 @@ def export(model: SpriteMotion, material: Material, folder: Path, options: Optio
     """Write the model folder, with the colours that new characters are drawn with."""
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     model.still.palette.copy_(torch.from_numpy(material.still_colours) / 255)
+    stills = torch.from_numpy(material.stills()).permute(0, 3, 1, 2) / 255
+    latents = torch.cat([model.still.posterior(part)[0] for part in stills.split(64)])
+    covariance = latents.T.cov() + _LEAST_VARIANCE * torch.eye(latents.shape[1])
+    model.still.centre.copy_(latents.mean(0))
+    model.still.spread.copy_(torch.linalg.cholesky(covariance))
     network.save(folder, NAME, model)
