@@ -22,7 +22,6 @@ from aehub.clips.frames import ClipInfo, Frame
 from aehub.clips.staging import Stage, check_folder
 from aehub.clips.writer import ClipWriter
 from aehub.errors import InputError, LimitError
-from aehub.models.pixelart import nearest
 
 VIDEOS, PICTURES = (".mp4", ".webm", ".mkv"), (".gif", ".webp", ".png")
 MAX_VALUES = 1 << 30
@@ -197,7 +196,9 @@ def _paletted(frames: list[np.ndarray]) -> list[Image.Image]:
     images = []
     for colours, holes in zip(solid, clear, strict=True):
         if is_whole:
-            places = nearest(colours, palette)
+            # `palette` is sorted, and every colour but that of what is clear is in it.
+            found = np.searchsorted(_numbered(palette), _numbered(colours))
+            places = np.minimum(found, len(palette) - 1).astype(np.uint8)
         else:
             image = Image.fromarray(colours).quantize(palette=guide, dither=Image.Dither.NONE)
             places = np.asarray(image).copy()
@@ -211,13 +212,18 @@ def _paletted(frames: list[np.ndarray]) -> list[Image.Image]:
     return images
 
 
+def _numbered(colours: np.ndarray) -> np.ndarray:
+    """One number for each colour [..., 3], in the order of the channels."""
+    return colours.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+
+
 def _palette(solid: list[np.ndarray], clear: list[np.ndarray | None]) -> tuple[np.ndarray, bool]:
     """At most 255 colours, uint8 [K, 3]: those that stand for all best; whether they are all."""
     shown = [colours.reshape(-1, 3) if holes is None else colours[~holes]
              for colours, holes in zip(solid, clear, strict=True)]
-    seen = np.unique(np.concatenate([np.unique(one, axis=0) for one in shown]), axis=0)
+    seen = np.unique(np.concatenate([np.unique(_numbered(one)) for one in shown]))
     if len(seen) <= _CLEAR:
-        return seen.astype(np.uint8), True
+        return np.stack([seen >> 16, seen >> 8 & 255, seen & 255], 1).astype(np.uint8), True
     some = np.concatenate(shown)
     some = some[::max(1, len(some) // 500_000)]
     image = Image.fromarray(some[None]).quantize(_CLEAR, Image.Quantize.MEDIANCUT)

@@ -22,27 +22,28 @@ class DenseAutoencoder(PictureModel):
         latent: numbers of a code.
         rectified: 1 to end the encoder with a ReLU, so that codes are not negative.
         squashed: 1 to end the decoder with a sigmoid, as cross-entropy needs it.
+        anchors: codes of pictures that seeds choose among.
     """
 
     ARGUMENTS = {"side": (4, 64), "hidden": (4, 1024), "latent": (1, 256), "rectified": (0, 1),
-                 "squashed": (0, 1)}
+                 "squashed": (0, 1), "anchors": (1, 4096)}
     channels, gaussian = 1, False
     by_entropy = False
     """Whether training minimises cross-entropy instead of squared error; not stored."""
 
     def __init__(self, side: int = 28, hidden: int = 64, latent: int = 32, rectified: int = 0,
-                 squashed: int = 1) -> None:
+                 squashed: int = 1, anchors: int = 64) -> None:
         super().__init__()
         self.config = {"side": side, "hidden": hidden, "latent": latent, "rectified": rectified,
-                       "squashed": squashed}
+                       "squashed": squashed, "anchors": anchors}
         self.side, self.latent = side, latent
         self.encoder = nn.Sequential(nn.Linear(side * side, hidden), nn.ReLU(),
                                      nn.Linear(hidden, latent))
         self.decoder = nn.Sequential(nn.Linear(latent, hidden), nn.ReLU(),
                                      nn.Linear(hidden, side * side))
-        # Statistics of the codes of training pictures, set once by `describe`.
+        # Codes of pictures, set once by `describe`.
         self.mean = nn.Parameter(torch.zeros(latent), requires_grad=False)
-        self.spread = nn.Parameter(torch.eye(latent), requires_grad=False)
+        self.anchors = nn.Parameter(torch.randn(anchors, latent), requires_grad=False)
 
     def encode(self, x: Tensor) -> Tensor:
         """Flat pictures [B, S*S] -> codes [B, K]."""
@@ -68,12 +69,21 @@ class DenseAutoencoder(PictureModel):
         return self.decode(latents).clamp(0, 1).unflatten(1, (1, self.side, self.side))
 
     @torch.no_grad()
-    def describe(self, codes: Tensor) -> None:
-        """Remember mean and covariance of the codes [N, K] of training pictures, for `sample`."""
-        covariance = torch.cov(codes.double().T) + 1e-6 * torch.eye(self.latent)
-        self.mean.copy_(codes.double().mean(0))
-        self.spread.copy_(torch.linalg.cholesky(covariance))
+    def describe(self, codes: Tensor, anchors: Tensor) -> None:
+        """Remember the mean of the codes [N, K] of training pictures, and those to choose among.
+
+        Args:
+            codes: of training pictures.
+            anchors: [A, K], as many as the model was built for.
+        """
+        self.mean.copy_(codes.mean(0))
+        self.anchors.copy_(anchors)
 
     def sample(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Tensor:
-        """Codes [n, K] from the Gaussian that fits those of the training pictures."""
-        return self.mean + super().sample(n, generator, truncation) @ self.spread.T
+        """Codes [n, K] of anchors chosen at random, drawn nearer to the mean by `truncation`.
+
+        A Gaussian that fits all codes draws blots: this autoencoder was never asked to fill the
+        space between glyphs.
+        """
+        chosen = torch.randint(len(self.anchors), (n,), generator=generator)
+        return self.mean + truncation * (self.anchors[chosen] - self.mean)

@@ -28,6 +28,7 @@ SETS = ("training", "draws", "conditions", "characters")
 _ZOOM = 4
 _CANVAS = SIDE * _ZOOM
 _FONT_SIZE = 22 * _ZOOM
+_UPRIGHT_STROKES = (0.1, 0.4, 1.0)
 _MOST_STROKE, _MOST_ROTATION, _MOST_SHEAR, _MOST_SHIFT, _SCALES = 1.2, 20.0, 0.25, 2.5, (0.75, 1.1)
 
 
@@ -53,6 +54,12 @@ def glyphs(n: int, of: str, seed: int) -> np.ndarray:
     """
     rng = np.random.default_rng((seed, SETS.index(of)))
     return np.stack([render(draw(of, rng)) for _ in range(n)])
+
+
+def upright() -> np.ndarray:
+    """Every character of the training set as it stands, in three strokes: uint8 [N, 28, 28]."""
+    return np.stack([render(Draw(character, stroke, 0, 0, 1, 0, 0)) for stroke in _UPRIGHT_STROKES
+                     for character in CHARACTERS if character not in UNSEEN_CHARACTERS])
 
 
 def draw(of: str, rng: np.random.Generator) -> Draw:

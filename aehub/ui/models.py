@@ -105,7 +105,12 @@ def _listed() -> list[dict[str, Any]]:
 def snippet(entry: aehub.ModelEntry) -> str:
     """Lines that run as pasted, on a clip they make themselves."""
     if entry.task not in ("video-compression", ""):
-        return f'import aehub\n\nmodel = aehub.load("{entry.name}")\nprint(model)\n'
+        return f'''import aehub
+
+# Seeds are pictures that the model draws; your own are keyframes=["a.png", "b.png"].
+made = aehub.animate("walk.mp4", model="{entry.name}", seeds=[1, 2], seconds=2, force=True)
+print(made.frames, "frames of", made.width, "x", made.height)
+'''
     return f'''import aehub
 import numpy as np
 

@@ -127,14 +127,15 @@ class Gaussian(PictureModel):
         return (latents / 10 + 0.5).view(-1, 1, 4, 4)
 
 
-def test_the_largest_step_between_two_seeds_is_near_the_median() -> None:
+@pytest.mark.parametrize("name", ["emoji-vae", ""])
+def test_the_largest_step_between_two_seeds_is_near_the_median(name: str) -> None:
     from aehub.animate.keyframes import gathered
     from aehub.animate.model import Autoencoder
     from aehub.animate.settings import Settings
     from aehub.animate.walk import plan
 
-    config = {"architecture": "vae"}
-    model = Autoencoder(network.StoredNetwork("gaussian", Gaussian(), config))
+    plain = Autoencoder(network.StoredNetwork("plain", Gaussian(), {"architecture": "vae"}))
+    model: Any = aehub.load(name, device="cpu") if name else plain
     made = plan(model, gathered([1, 2], None, None, None), Settings(scale=1))
     shown = np.stack([frame.astype(float) for frame in made.frames()])
     steps = np.linalg.norm(np.diff(shown, axis=0).reshape(len(shown) - 1, -1), axis=1)

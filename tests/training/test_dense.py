@@ -22,6 +22,7 @@ from aehub.training.glyphs import (
     GlyphBatches,
     draw,
     glyphs,
+    upright,
 )
 from aehub.training.recipes import dense_28
 
@@ -46,11 +47,12 @@ def test_the_trained_model_loads_and_draws(run: Path) -> None:
     model: Any = aehub.load(run / "model", device="cpu")
     pictures = model.decode(model.sample([1, 2, 3]))
     assert model.name == "dense-28" and pictures[0].shape == (28, 28, 3)
-    # Its Gaussian is that of the codes of the training glyphs.
+    # Seeds choose among the codes of upright glyphs.
     codes = model.encode(list(glyphs(960, "training", 0)))
     assert np.allclose(model.network.mean, codes.mean(0), atol=1e-4)
-    spread = model.network.spread.numpy()
-    assert np.allclose(spread @ spread.T, np.cov(codes.T), atol=1e-4)
+    anchors = model.encode(list(upright()))
+    assert np.allclose(model.network.anchors, anchors, atol=1e-4)
+    assert any(np.allclose(model.sample([5])[0], anchor, atol=1e-4) for anchor in anchors)
 
 
 def test_both_losses_train_and_others_are_refused() -> None:

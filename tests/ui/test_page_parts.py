@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import gradio as gr
 import pytest
 
+import aehub
 from aehub.compare.comparison import ClipShape, Comparison, Point
 from aehub.errors import InputError
 from aehub.review import Replay
@@ -22,6 +23,7 @@ from aehub.ui.curves import rate_and_quality
 from aehub.ui.guard import gpu, told
 from aehub.ui.jobs import Jobs
 from aehub.ui.limits import PageLimits
+from aehub.ui.models import snippet
 from aehub.ui.theme import css, head, theme
 
 
@@ -35,6 +37,16 @@ def test_limits_come_from_the_environment() -> None:
     assert PageLimits.from_env({}) == PageLimits()
     with pytest.raises(InputError, match="AEHUB_MAX_UPLOAD_MB is '-3'"):
         PageLimits.from_env({"AEHUB_MAX_UPLOAD_MB": "-3"})
+
+
+@pytest.mark.parametrize("entry", aehub.list_models(states=["bundled"]), ids=lambda e: e.name)
+def test_the_snippet_of_every_model_runs_as_pasted(
+    entry: aehub.ModelEntry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet(entry), entry.name, "exec"), {})
+    assert capsys.readouterr().out and list(tmp_path.glob("*.*"))
 
 
 def test_old_results_are_deleted_and_new_ones_kept(tmp_path: Path) -> None:

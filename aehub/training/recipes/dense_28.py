@@ -21,7 +21,7 @@ from torch import Tensor
 from aehub.errors import InputError
 from aehub.models import network
 from aehub.models.dense import DenseAutoencoder
-from aehub.training.glyphs import SIDE, GlyphBatches
+from aehub.training.glyphs import SIDE, GlyphBatches, upright
 
 NAME = "dense-28"
 LEARNING_RATE = 3e-3
@@ -69,7 +69,7 @@ def build(options: Options) -> DenseAutoencoder:
         raise InputError(f"loss is {options.loss!r} with squashed={options.squashed}; give "
                          "loss=mse, or loss=bce with squashed=1.")
     model = DenseAutoencoder(SIDE, options.hidden, options.latent, options.rectified,
-                             options.squashed)
+                             options.squashed, len(upright()))
     model.by_entropy = options.loss == "bce"
     return model
 
@@ -118,9 +118,12 @@ def values(model: DenseAutoencoder, batch: list[Tensor], generator: torch.Genera
 
 def export(model: DenseAutoencoder, material: GlyphBatches, folder: Path, options: Options
            ) -> None:
-    """Write the model folder, with the statistics of the codes of the training glyphs."""
+    """Write the model folder, with the codes of upright glyphs for seeds to choose among."""
     finished = copy.deepcopy(model).cpu().float().eval()
     with torch.no_grad():
-        pictures = torch.from_numpy(material.training).flatten(1)
-        finished.describe(torch.cat([finished.encode(part / 255) for part in pictures.split(512)]))
+        codes, anchors = (
+            torch.cat([finished.encode(part / 255)
+                       for part in torch.from_numpy(pictures).flatten(1).split(512)])
+            for pictures in (material.training, upright()))
+        finished.describe(codes, anchors)
     network.save(folder, NAME, finished)
