@@ -35,4 +35,8 @@ def main_directions(model: Autoencoder, count: int = 8) -> np.ndarray:
     chosen = axes.T[::-1][:count]
     # An axis may be turned around; its largest number shall be positive, everywhere.
     largest = np.take_along_axis(chosen, np.abs(chosen).argmax(1)[:, None], 1)
-    return np.asarray(chosen * np.sign(largest) * spread, np.float32)
+    ways = chosen * np.sign(largest) * spread
+    ways /= np.linalg.norm(ways, axis=1, keepdims=True)
+    # Numbers of a latent may hang together: what counts is how far drawn ones reach along a way.
+    reach = ((drawn - mean) @ ways.T).std(0)
+    return np.asarray(ways * reach[:, None], np.float32)

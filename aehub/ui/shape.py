@@ -12,7 +12,7 @@ from aehub.errors import InputError
 from aehub.ui.keys import Key, address, directions, drawer
 
 SLIDERS = 8
-REACH = 3.0
+REACH = 2.0
 """Standard deviations that a slider goes to either side."""
 EMPTY = ('<div class="ae-live"><span>Click a picture, then move the sliders: it changes at once.'
          "</span></div>")

@@ -45,7 +45,7 @@ def test_two_candidates_become_a_walk_that_plays(visit: Visit) -> None:
 
     live = page.locator("#live img")
     before = live.get_attribute("src")
-    page.locator("#slide-1 input[type=range]").fill("2.5")
+    page.locator("#slide-1 input[type=range]").fill("1.5")
     expect(live).not_to_have_attribute("src", before or "", timeout=60_000)
     page.locator("#add-shaped").click()
     expect(chosen).to_have_count(3, timeout=60_000)
