@@ -85,7 +85,7 @@ def page_server(folder: Path, **environment: str) -> Iterator[PageServer]:
 
 
 def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
+    for _ in range(1200):
         if process.poll() is not None:
             raise AssertionError(f"the page ended: {log.read_text()}")
         try:
@@ -93,4 +93,4 @@ def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
             return
         except OSError:
             time.sleep(0.1)
-    raise AssertionError(f"the page is not ready after 30 s: {log.read_text()}")
+    raise AssertionError(f"the page is not ready after 2 minutes: {log.read_text()}")
