@@ -68,7 +68,8 @@ def decode_group(model: Codec, head: FileHead, group: Group) -> Iterator[Planes]
 
 def _predicted(model: Codec, head: FileHead, group: Group) -> Iterator[tuple[int, Planes]]:
     shown, size = group.head, (head.width, head.height)
-    pictures = GroupReader(model, group.payload, shown, head.coded_size(shown.crop)).pictures()
+    reader = GroupReader(model, group.payload, shown, head.coded_size(shown.crop))
+    pictures = reader.pictures(shown.order)
     with closing(pictures):
         while True:
             with torch.inference_mode():

@@ -8,7 +8,7 @@ pictures too; `GroupWriter` takes integers. The encoder that finds them is `aehu
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -114,21 +114,36 @@ class GroupReader:
         for number in self.order:
             yield self._frame(number, None)[0]
 
-    def pictures(self) -> Generator[tuple[int, PlaneBatch]]:
-        """(number, decoded planes) of all frames in coding order.
+    def pictures(self, shown: Iterable[int] | None = None
+                 ) -> Generator[tuple[int, PlaneBatch]]:
+        """(number, decoded planes) in coding order of the frames that are shown, all by default.
+
+        Frames that none of them is predicted from are only read.
 
         Raises:
             DamagedError: the bytes are not a stream of this model.
         """
+        needed = self._needed(self.order if shown is None else shown)
         decoded: dict[int, PlaneBatch] = {}
         for at, number in enumerate(self.order):
-            frame, latents, given = self._frame(number, decoded)
+            frame, latents, given = self._frame(number, decoded if number in needed else None)
+            if number not in needed:
+                continue
             coder = coder_of(self.codec, self.references[number])
             level = quality_tensor(lowered(self.quality, frame.lower), latents)
             decoded[number] = clipped(coder.synthesise(latents, level, given))
             yield number, decoded[number]
-            needed = {r for later in self.order[at + 1:] for r in self.references[later]}
-            decoded = {n: p for n, p in decoded.items() if n in needed}
+            later = needed.intersection(self.order[at + 1:])
+            asked = {r for n in later for r in self.references[n]}
+            decoded = {n: p for n, p in decoded.items() if n in asked}
+
+    def _needed(self, shown: Iterable[int]) -> set[int]:
+        """Frames, and all that they are predicted from."""
+        needed = set(shown)
+        for number in reversed(self.order):
+            if number in needed:
+                needed.update(self.references[number])
+        return needed
 
     def _frame(self, number: int, decoded: dict[int, PlaneBatch] | None
                ) -> tuple[FrameCodes, Tensor, Condition | None]:

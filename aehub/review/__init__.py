@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aehub.review.curves import iter_comparison
     from aehub.review.glance import Look, look
+    from aehub.review.moving import iter_moving, moving_frames
     from aehub.review.neighbours import Neighbour, iter_neighbours
     from aehub.review.replay import Replay, iter_replay
     from aehub.review.stills import still
@@ -34,12 +35,14 @@ __all__ = [
     "Turned",
     "fit",
     "iter_comparison",
+    "iter_moving",
     "iter_neighbours",
     "iter_prepare",
     "iter_replay",
     "iter_study",
     "look",
     "look_at_edit",
+    "moving_frames",
     "still",
 ]
 
@@ -54,12 +57,14 @@ _HOMES = {
     "Turned": "turned",
     "fit": "working",
     "iter_comparison": "curves",
+    "iter_moving": "moving",
     "iter_neighbours": "neighbours",
     "iter_prepare": "working",
     "iter_replay": "replay",
     "iter_study": "study",
     "look": "glance",
     "look_at_edit": "turned",
+    "moving_frames": "moving",
     "still": "stills",
 }
 

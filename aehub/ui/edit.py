@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +28,8 @@ BUTTONS = {
     "Turn ↻": "rotate 90", "Turn ↺": "rotate 270", "Transpose": "transpose",
     "Flip ↔": "flip horizontal", "Flip ↕": "flip vertical", "Reverse": "reverse",
 }
+# Clips whose videos are kept, and visitors who are told apart.
+_FILMS, _VISITORS = 16, 1000
 _EMPTY = ('<div class="ae-empty"><b>Nothing to edit yet</b><p>Codes are turned, not pixels: the '
           "file that comes out is as good as the one that goes in.</p></div>")
 
@@ -59,18 +65,19 @@ def build(context: Context) -> None:
                 edited = gr.DownloadButton("Edited .aev", variant="primary", elem_id="get-edited")
             facts = gr.JSON(visible=False, label="facts")
 
-    run = _runner(context)
+    latest = _Latest()
+    run = _runner(context, latest)
     asked, given = [packed, steps, exact], [edited, facts, stage, shelf]
     place: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1,
                              "show_progress": "minimal", "show_progress_on": stage}
     steps.submit(run, asked, given, api_name="edit", **place)
-    for button, words in zip(buttons, BUTTONS.values(), strict=True):
-        _then(button.click(_adder(words), steps, steps, **_QUIET), run, asked, given, place)
-    _then(cut.click(_with_trim, [steps, part], steps, **_QUIET), run, asked, given, place)
-    _then(undo.click(_without_last, steps, steps, **_QUIET), run, asked, given, place)
-    _then(over.click(lambda: "", None, steps, **_QUIET), run, asked, given, place)
     exact.input(run, asked, given, api_visibility="private", **place)
-    _then(packed.change(lambda: "", None, steps, **_QUIET), run, asked, given, place)
+    changes = [(button.click, _adder(words)) for button, words in zip(buttons, BUTTONS.values())]
+    changes += [(cut.click, _with_trim), (undo.click, _without_last), (over.click, _nothing),
+                (packed.change, _nothing)]
+    for event, change in changes:
+        event(_changed(latest, change), [steps, part], steps, **_QUIET).success(
+            run, asked, given, api_visibility="private", **place)
     if last is not None:
         take.click(told(_taken), last, packed, **_QUIET)
 
@@ -78,13 +85,41 @@ def build(context: Context) -> None:
 _QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
-def _then(event: Any, run: Any, asked: list[Any], given: list[Any], place: dict[str, Any]) -> None:
-    """Do the edit anew after whatever changed its steps."""
-    event.success(run, asked, given, api_visibility="private", **place)
+class _Latest:
+    """How often each visitor has changed the steps: work for an earlier count can end."""
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[str | None, int] = OrderedDict()
+
+    def of(self, request: gr.Request | None) -> int:
+        """The visitor's count."""
+        return self._counts.get(_visitor(request), 0)
+
+    def count(self, request: gr.Request | None) -> None:
+        """The visitor wants something else from now on."""
+        self._counts[_visitor(request)] = self._counts.pop(_visitor(request), 0) + 1
+        while len(self._counts) > _VISITORS:
+            self._counts.popitem(last=False)
 
 
-def _adder(words: str) -> Any:
-    return lambda steps: added(steps, words)
+def _visitor(request: gr.Request | None) -> str | None:
+    return None if request is None else request.session_hash
+
+
+Change = Callable[[str, str], str]
+"""Steps and the part to keep -> other steps."""
+
+
+def _changed(latest: _Latest, change: Change) -> Any:
+    def changed(steps: str, part: str, request: gr.Request) -> str:
+        latest.count(request)
+        return change(steps, part)
+
+    return changed
+
+
+def _adder(words: str) -> Change:
+    return lambda steps, part: added(steps, words)
 
 
 def added(steps: str, words: str) -> str:
@@ -96,8 +131,12 @@ def _with_trim(steps: str, part: str) -> str:
     return added(steps, f"trim {part.strip()}")
 
 
-def _without_last(steps: str) -> str:
-    return ", ".join(part.strip() for part in steps.split(",")[:-1])
+def _without_last(steps: str, part: str) -> str:
+    return ", ".join(word.strip() for word in steps.split(",")[:-1])
+
+
+def _nothing(steps: str, part: str) -> str:
+    return ""
 
 
 def _taken(path: str | None) -> str:
@@ -106,10 +145,13 @@ def _taken(path: str | None) -> str:
     return path
 
 
-def _runner(context: Context) -> Any:
+def _runner(context: Context, latest: _Latest) -> Any:
+    films: dict[str, Path] = {}
+
     @told
     @gpu
-    def run(packed: str | None, steps: str = "", exact: bool = False) -> list[Any]:
+    def run(packed: str | None, steps: str = "", exact: bool = False,
+            request: gr.Request | None = None) -> Iterator[list[Any]]:
         """Turn, trim or reverse an .aev file without decoding it.
 
         Args:
@@ -121,7 +163,9 @@ def _runner(context: Context) -> Any:
             The edited file, facts about it, and a piece of the page.
         """
         if packed is None:
-            return [None, None, _EMPTY, gr.update(visible=False)]
+            yield [None, None, _EMPTY, gr.update(visible=False)]
+            return
+        count = latest.of(request)
         _refuse_large(context, packed)
         operations = parse(steps)
         folder = context.jobs.new()
@@ -134,10 +178,39 @@ def _runner(context: Context) -> Any:
         # Gradio takes whatever has a "path" for a file of its own.
         facts = {"name": Path(facts.pop("path")).name, **facts, "steps": str_of(operations),
                  "levels": seen.levels, "share": round(seen.share, 8)}
-        return [str(output), facts, _page(f"ae/jobs/{folder.name}", result, seen),
-                gr.update(visible=True)]
+        place, shown = f"ae/jobs/{folder.name}", gr.update(visible=True)
+        yield [str(output), facts, _page(place, result, seen), shown]
+        for _ in _filming(films, packed, output, folder):
+            if latest.of(request) != count:
+                return  # Whoever pressed the next button meanwhile waits for that.
+        yield [str(output), facts, _page(place, result, seen, moving=True), shown]
 
     return run
+
+
+def _filming(films: dict[str, Path], packed: str, edited: Path, folder: Path) -> Iterator[None]:
+    """Write before.mp4 and after.mp4; yields after every frame.
+
+    Args:
+        films: what was made of each file before; the same file is edited again and again.
+        packed: the file before the edit.
+        edited: the file after it.
+        folder: of the job.
+    """
+    before, after = folder / "before.mp4", folder / "after.mp4"
+    try:
+        shutil.copyfile(films[packed], before)
+    except (KeyError, FileNotFoundError):
+        jobs = [(Path(packed), before), (edited, after)]
+    else:
+        jobs = [(edited, after)]
+    for source, video in jobs:
+        with closing(review.iter_moving(source, video)) as job:
+            for _ in job:
+                yield
+    while len(films) >= _FILMS:
+        films.pop(next(iter(films)), None)
+    films[packed] = before
 
 
 def str_of(operations: list[Any]) -> str:
@@ -156,7 +229,7 @@ def _refuse_large(context: Context, packed: str) -> None:
                          f"{limits.pixels / 1e6:.1f} megapixels; use aehub edit at home.")
 
 
-def _page(place: str, result: aehub.Edited, seen: review.Turned) -> str:
+def _page(place: str, result: aehub.Edited, seen: review.Turned, *, moving: bool = False) -> str:
     exact = "exact" if not seen.levels else f"{seen.levels} of 255"
     shown = tiles([
         ("Before", bytes_text(result.bytes_before), "the file you gave"),
@@ -165,12 +238,18 @@ def _page(place: str, result: aehub.Edited, seen: review.Turned) -> str:
         ("Picture", f"{result.width}×{result.height}",
          f"{result.frames} frames, {seconds_text(result.seconds)}"),
     ])
-    pictures = "".join(
-        f'<figure><img src="{escape(place)}/{name}.png" alt="{escape(words)}">'
-        f"<figcaption>{escape(words)}</figcaption></figure>"
-        for name, words in (
-            ("before", "First picture of the file"), ("after", "First picture after the edit"),
-            ("difference", "Turned before decoding minus turned after it, "
-                           f"times {review.TURN_GAIN}: black is exact")))
-    return (f'<div class="ae-results"><div class="ae-trio">{pictures}</div>{shown}'
-            f"{notes(result.notes)}</div>")
+    pair = "".join(_figure(f"{place}/{name}", f"{words} the edit", "ae-film", moving=moving)
+                   for name, words in (("before", "Before"), ("after", "After")))
+    difference = _figure(f"{place}/difference", "Turned before decoding minus turned after it, "
+                         f"times {review.TURN_GAIN}: black is exact", "ae-differs")
+    return (f'<div class="ae-results"><div class="ae-trio"><aehub-pair>{pair}</aehub-pair>'
+            f"{difference}</div>{shown}{notes(result.notes)}</div>")
+
+
+def _figure(address: str, words: str, kind: str, *, moving: bool = False) -> str:
+    address, words = escape(address), escape(words)
+    picture = f'<img src="{address}.png" alt="{words}">'
+    if moving:
+        picture = (f'<video src="{address}.mp4" poster="{address}.png" aria-label="{words}" muted '
+                   'loop playsinline controls disablepictureinpicture preload="auto"></video>')
+    return f'<figure class="{kind}">{picture}<figcaption>{words}</figcaption></figure>'

@@ -159,6 +159,7 @@ def css() -> str:
 
 
 def head() -> str:
-    """What the page's head carries: the player, and who we are."""
+    """What the page's head carries: the players, and who we are."""
     return ('<meta name="description" content="Compress a clip with a pretrained autoencoder and '
-            f'see what it kept.">\n<script>{asset("wipe.js")}</script>')
+            f'see what it kept.">\n<script>{asset("wipe.js")}</script>\n'
+            f'<script>{asset("pair.js")}</script>')

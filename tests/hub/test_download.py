@@ -123,7 +123,8 @@ def test_models_tells_where_each_model_is(hub: StandIn, aehub_command: Client) -
     # Known at a revision, it is listed by the name it is known by, and once.
     commit = hub.repos["lab/tiny-d4"].refs["main"]
     known["AEHUB_MODELS"] = f"lab/tiny-d4@{commit}"
-    assert states() == {"d4-codec": "bundled", f"lab/tiny-d4@{commit}": "cached"}
+    elsewhere = {name: state for name, state in states().items() if state != "bundled"}
+    assert elsewhere == {f"lab/tiny-d4@{commit}": "cached"}
 
 
 def test_a_wrong_list_of_known_models_is_one_sentence(aehub_command: Client) -> None:

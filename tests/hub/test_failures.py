@@ -50,7 +50,7 @@ def test_a_hub_that_refuses_is_one_sentence(
     assert words[status] in told
 
 
-def test_offline_misses_fail_within_a_second_and_tell_the_remedy(aehub_command: Client) -> None:
+def test_offline_misses_fail_at_once_and_tell_the_remedy(aehub_command: Client) -> None:
     with ExitStack() as stack:
         deaf = stack.enter_context(socket.socket())
         deaf.bind(("127.0.0.1", 0))
@@ -73,8 +73,9 @@ def test_offline_misses_fail_within_a_second_and_tell_the_remedy(aehub_command: 
             done = aehub_command("compress", "clip.mp4", "--model", "lab/tiny-d4", **environment)
             assert "lab/tiny-d4 is not on this machine" in done.sentence
             assert reason in done.sentence and remedy in done.sentence
-            # A busy machine takes its time to start the interpreter; that is not ours.
-            assert done.seconds - begin < 1, environment
+            # A busy machine takes its time to start the interpreter and to load torch; the client of
+            # the hub by itself would try for 10 s and longer.
+            assert done.seconds - begin < 3, environment
 
 
 def test_a_token_goes_to_the_clients_own_hub_only(hub: StandIn, aehub_command: Client) -> None:

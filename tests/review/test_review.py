@@ -155,6 +155,34 @@ def test_stills_are_exact(study: review.Study) -> None:
             review.still(study.prepared, packed, number, kind)
 
 
+@pytest.mark.parametrize(("width", "height", "fps", "frames"), [
+    (256, 256, Fraction(25), 75),
+    (256, 256, Fraction(60), 96),
+    (640, 360, Fraction(30000, 1001), 43),
+    (4096, 2304, Fraction(25), 8),
+    (64, 64, Fraction(1, 5), 1),
+])
+def test_moving_pictures_are_as_long_as_is_quick(
+    width: int, height: int, fps: Fraction, frames: int
+) -> None:
+    assert review.moving_frames(width, height, fps) == frames
+
+
+def test_moving_pictures_are_the_first_ones_of_the_file(
+    study: review.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aehub.review.moving.moving_frames", lambda *size: 5)
+    packed, video = Path(str(study.compressed.path)), tmp_path / "film.mp4"
+    assert finish(review.iter_moving(packed, video)) == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+    with open_clip(video) as clip, aehub.open(packed) as archive:
+        assert (clip.info.width, clip.info.height) == (archive.info.width, archive.info.height)
+        shown = [frame.planes.y.astype(float) for frame in clip]
+        assert len(shown) == 5
+        for number, luma in enumerate(shown):
+            assert np.abs(luma - archive.planes(number).y).mean() < 3
+
+
 def test_the_nearest_trial_does_not_take_more_bytes() -> None:
     trials = [_Trial(crf, size, []) for crf, size in ((20, 1200), (24, 1020), (28, 900))]
     assert nearest(trials, 1000).bytes == 1020  # within 3 %
