@@ -93,8 +93,4 @@ def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
             return
         except OSError:
             time.sleep(0.1)
-<<<<<<< HEAD
     raise AssertionError(f"the page is not ready after 120 s: {log.read_text()}")
-=======
-    raise AssertionError(f"the page is not ready after 2 minutes: {log.read_text()}")
->>>>>>> edit
