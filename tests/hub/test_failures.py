@@ -73,8 +73,8 @@ def test_offline_misses_fail_at_once_and_tell_the_remedy(aehub_command: Client) 
             done = aehub_command("compress", "clip.mp4", "--model", "lab/tiny-d4", **environment)
             assert "lab/tiny-d4 is not on this machine" in done.sentence
             assert reason in done.sentence and remedy in done.sentence
-            # A busy machine takes its time to start the interpreter and to load torch; the client of
-            # the hub by itself would try for 10 s and longer.
+            # A busy machine takes its time to start the interpreter and to load torch; the client
+            # of the hub by itself would try for 10 s and longer.
             assert done.seconds - begin < 3, environment
 
 
