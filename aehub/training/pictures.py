@@ -38,8 +38,10 @@ class PictureSet:
 
     def __init__(self, images: np.ndarray, names: list[str]) -> None:
         tones = np.array([_TONES in name for name in names], bool)
-        parts = np.array([part_of(family_of(name)) for name in names])
-        self.test = images[(parts == "test") & ~tones]
+        families = np.array([family_of(name) for name in names])
+        parts = np.array([part_of(family) for family in families])
+        tested = (parts == "test") & ~tones
+        self.test, self.test_families = images[tested], families[tested]
         watch = images[(parts == "watch") & ~tones]
         self.watch = watch[~look_alike(watch, self.test)]
         chosen = np.flatnonzero(parts == "training")
