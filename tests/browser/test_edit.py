@@ -81,8 +81,7 @@ def test_pausing_one_clip_pauses_the_other(visit: Visit, packed: Path) -> None:
 @pytest.mark.parametrize("visit", [PHONE], indirect=True)
 def test_on_a_phone_both_clips_fit_beside_each_other(visit: Visit, packed: Path) -> None:
     page = visit.page
-    page.get_by_role("button", name="More tabs").click()
-    page.get_by_role("button", name="Edit", exact=True).click()
+    page.get_by_role("tab", name="Edit").click()
     visit.upload(packed, "#edit-packed")
     films_play(visit, [[96, 64], [96, 64]])
     boxes = [film.bounding_box() for film in page.locator("#edited video").all()]
