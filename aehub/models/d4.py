@@ -127,7 +127,8 @@ class Representation:
         moved = turn(x[..., list(self.source[g]), :, :], g)
         if isinstance(x, Tensor):
             return moved * torch.as_tensor(sign, dtype=x.dtype, device=x.device)
-        moved = np.ascontiguousarray(moved)
+        # A copy in any case: an axis of length 1 may keep a negative stride, which torch refuses.
+        moved = np.array(moved, order="C")
         return moved if (sign == 1).all() else moved * sign.astype(x.dtype)
 
 
