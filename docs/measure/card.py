@@ -18,9 +18,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from cards import write_card
+
 import aehub
 from aehub.compare import Comparison, parse_codecs
-from aehub.hub.card import TAGS, front_matter
+from aehub.hub.card import TAGS
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights" / "d4-codec"
@@ -120,16 +122,9 @@ def main() -> None:
     shutil.copyfile(inter / "curves.png", WEIGHTS / "curves-inter.png")
     facts = {**training_facts(run), **training_facts(inter, "inter_"), **video_of(inter, clips),
              **stills_of(run, clips)}
-    config = json.loads((WEIGHTS / "config.json").read_text())
-    facts |= {"front_matter": front_matter(config, tags=(*TAGS, "equivariance"),
-                                           datasets=DATASETS,
-                                           measured=json.loads(facts.pop("measured"))),
-              "megabytes": f"{(WEIGHTS / 'model.safetensors').stat().st_size / 1e6:.1f}",
-              "parameters": f"{config['parameters']:,}"}
-    text = TEMPLATE.read_text()
-    for name, value in facts.items():
-        text = text.replace("{{" + name + "}}", value)
-    (WEIGHTS / "README.md").write_text(text)
+    write_card(WEIGHTS, TEMPLATE, facts, datasets=DATASETS,
+               tags=(*TAGS["video-compression"], "equivariance"),
+               measured=json.loads(facts.pop("measured")))
 
 
 if __name__ == "__main__":

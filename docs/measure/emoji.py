@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cards import write_card
 from PIL import Image
 from torch import Tensor
 
-from aehub.hub.card import front_matter
 from aehub.models import network
 from aehub.models.vae import PictureVAE
 from aehub.training import checkpoint
@@ -196,14 +196,7 @@ def main() -> None:
         shutil.copyfile(run / "model" / name, WEIGHTS / name)
     shutil.copyfile(run / "curves.png", WEIGHTS / "curves.png")
     shutil.copyfile(FIGURES / "emoji-samples.png", WEIGHTS / "samples.png")
-    config = json.loads((WEIGHTS / "config.json").read_text())
-    facts |= {"front_matter": front_matter(config, datasets=("noto-emoji",)),
-              "megabytes": f"{(WEIGHTS / 'model.safetensors').stat().st_size / 1e6:.1f}",
-              "parameters": f"{config['parameters']:,}"}
-    text = TEMPLATE.read_text()
-    for name, value in facts.items():
-        text = text.replace("{{" + name + "}}", value)
-    (WEIGHTS / "README.md").write_text(text)
+    write_card(WEIGHTS, TEMPLATE, facts, datasets=("noto-emoji",))
 
 
 if __name__ == "__main__":
