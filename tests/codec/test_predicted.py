@@ -39,15 +39,6 @@ from aehub.models.d4_codec import Coder
 N = 17
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Pictures this small gain nothing from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def moving() -> Encoded:
     return encoded(planes_of(orbit(N, 67, 45)), 65, (8, 5, 3))

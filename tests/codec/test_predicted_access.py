@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from codec.golden_files import GOLDEN, MODEL, PREDICTED_CLIPS, PREDICTED_MODEL
 from codec.predicted_files import compressed, groups_of, orbit, pan, tiny
 
@@ -30,15 +28,6 @@ from material import write_clip
 
 LENGTHS = (11, 6)
 N = sum(LENGTHS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Pictures this small gain nothing from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,10 @@ import random
 import resource
 import shutil
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hub.conftest import TINY
 from safetensors.torch import load as deserialised
 
@@ -31,15 +29,6 @@ WEIGHTS = (TINY / "model.safetensors").read_bytes()
 VALUES: tuple[Any, ...] = (
     None, True, -1, 0, 2**31, 2**63, 10**400, 1e308, float("nan"), float("inf"), "", "x", "../../x",
     "\0", "a" * 5000, [], {}, [[]] * 50, {"a": {"b": 1}}, "4018e319263402b0")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
