@@ -31,7 +31,17 @@ def finished(job: Generator[Step, None, _Result], progress: Progress | None) -> 
 
 
 @dataclass(frozen=True)
-class Compressed:
+class Facts:
+    """What a job tells of its result; `notes` are the last attribute of each kind."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes in order, with stable keys."""
+        told = asdict(self)
+        return {**told, "notes": list(told["notes"])}
+
+
+@dataclass(frozen=True)
+class Compressed(Facts):
     """A clip that became a file.
 
     Attributes:
@@ -72,13 +82,9 @@ class Compressed:
     quality: float
     notes: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """The attributes in order, with stable keys."""
-        return {**asdict(self), "notes": list(self.notes)}
-
 
 @dataclass(frozen=True)
-class Decompressed:
+class Decompressed(Facts):
     """A file that became a clip; the attributes are those of `Compressed`."""
 
     path: str | None
@@ -91,13 +97,9 @@ class Decompressed:
     elapsed: float
     notes: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """The attributes in order, with stable keys."""
-        return {**asdict(self), "notes": list(self.notes)}
-
 
 @dataclass(frozen=True)
-class Edited:
+class Edited(Facts):
     """A file made of others without decoding them, unless `psnr` says otherwise.
 
     Attributes:
@@ -131,13 +133,9 @@ class Edited:
     elapsed: float
     notes: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """The attributes in order, with stable keys."""
-        return {**asdict(self), "notes": list(self.notes)}
-
 
 @dataclass(frozen=True)
-class Animated:
+class Animated(Facts):
     """An animation that was made.
 
     Attributes:
@@ -167,7 +165,3 @@ class Animated:
     recipe: str
     sheet: str | None = None
     notes: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The attributes in order, with stable keys."""
-        return {**asdict(self), "notes": list(self.notes)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from aehub.errors import InputError, WeightsError
 from aehub.models import network
 from aehub.models.picture import PictureModel
 
+_Kind = TypeVar("_Kind", bound="Autoencoder")
 _BATCH = 32
 # Rec. 601 luma, as Pillow's mode L.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -43,8 +44,8 @@ class Autoencoder:
         self.network: PictureModel = stored.network.to(self.device, dtype)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: str = "cpu",
-                        dtype: torch.dtype = torch.float32) -> Autoencoder:
+    def from_pretrained(cls: type[_Kind], folder: str | Path, *, device: str = "cpu",
+                        dtype: torch.dtype = torch.float32) -> _Kind:
         """Load a model folder strictly: hash, names, shapes and types must agree.
 
         Raises:

@@ -10,18 +10,17 @@ size that whole-number scaling turns into that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from aehub.animate.model import Autoencoder
 from aehub.errors import InputError, WeightsError
-from aehub.models.network import StoredNetwork, load
-from aehub.models.pixelart import Indexed, indexed
+from aehub.models.network import StoredNetwork
+from aehub.models.pixelart import indexed
 from aehub.models.pose import CYCLE, N_DIRECTIONS
-from aehub.models.sprite import HEIGHT, LEFT, SIDE, TOP, WIDTH, SpriteMotion, choose
+from aehub.models.sprite import HEIGHT, LEFT, SIDE, TOP, WIDTH, Known, SpriteMotion, choose
 
 DIRECTIONS = ("up", "left", "down", "right")
 STEPS = (2, 64)
@@ -45,16 +44,7 @@ class Sprites(Autoencoder):
                                "as sprite-motion.")
         super().__init__(stored, device, dtype)
 
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: str = "cpu",
-                        dtype: torch.dtype = torch.float32) -> Sprites:
-        """Load a model folder strictly: hash, names, shapes and types must agree.
-
-        Raises:
-            WeightsError: anything does not.
-        """
-        return cls(load(Path(folder)), device, dtype)
-
+    @torch.inference_mode()
     def cycles(self, still: np.ndarray, steps: int = CYCLE) -> np.ndarray:
         """The walk cycle of a character in four directions.
 
@@ -69,7 +59,8 @@ class Sprites(Autoencoder):
         Raises:
             InputError: the still is of another size, or `steps` is out of range.
         """
-        return np.stack([self.frames(still, direction, range(1 + steps), steps)
+        read = self._read(self.check(still, steps), still)
+        return np.stack([self._seen(read, direction, range(1 + steps), steps)
                          for direction in DIRECTIONS])
 
     @torch.inference_mode()
@@ -83,27 +74,38 @@ class Sprites(Autoencoder):
         if direction not in DIRECTIONS:
             raise InputError(f"there is no direction {direction!r}; give one of "
                              f"{', '.join(DIRECTIONS)}.")
+        return self._seen(self._read(self.check(still, steps), still), direction, numbers, steps)
+
+    def check(self, still: np.ndarray, steps: int = CYCLE) -> Cell:
+        """Refuse what cannot be animated, before any work; returns the cell of the still.
+
+        Raises:
+            InputError: the still is of another size, or `steps` is out of range.
+        """
         if not STEPS[0] <= steps <= STEPS[1]:
             raise InputError(f"a cycle of {steps} steps is not possible; give {STEPS[0]} to "
                              f"{STEPS[1]}.")
-        cell = Cell.of(still)
-        picture = indexed(cell.reduced(still))
-        facing = torch.tensor([DIRECTIONS.index(direction)], device=self.device)
-        poses = self.network.cycle(facing, steps)[:, list(numbers)]
-        return cell.restored(self._drawn(picture, facing, poses))
+        return Cell.of(still)
 
-    def _drawn(self, picture: Indexed, facing: Tensor, poses: Tensor) -> np.ndarray:
-        """Frames in the cell of the model, uint8 [T, S, S, 4]."""
+    def _read(self, cell: Cell, still: np.ndarray) -> _Read:
+        picture = indexed(cell.reduced(still))
         colours = torch.from_numpy(picture.palette).to(self.device)[None] / 255
         index = torch.from_numpy(picture.places).to(self.device)[None].long()
         present = torch.ones(colours.shape[:2], dtype=torch.bool, device=self.device)
-        known = self.network.read(index, colours.to(self.dtype), present)
-        chosen = choose(self.network.scores(known, facing, poses).float(), colours.float())
+        return _Read(cell, picture.palette,
+                     self.network.read(index, colours.to(self.dtype), present))
+
+    def _seen(self, read: _Read, direction: str, numbers: Sequence[int], steps: int) -> np.ndarray:
+        facing = torch.tensor([DIRECTIONS.index(direction)], device=self.device)
+        poses = self.network.cycle(facing, steps)[:, list(numbers)]
+        scores = self.network.scores(read.known, facing, poses).float()
+        chosen = choose(scores, read.known.palette.float())
         places = np.zeros((poses.shape[1], SIDE, SIDE), np.uint8)
         stage = chosen[0].view(-1, HEIGHT, WIDTH).cpu().numpy().astype(np.uint8)
         places[:, TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH] = stage
         shown = np.where(places > 0, 255, 0).astype(np.uint8)
-        return np.concatenate([picture.palette[places], shown[..., None]], -1)
+        return read.cell.restored(
+            np.concatenate([read.palette[places], shown[..., None]], -1))
 
 
 class Cell:
@@ -141,6 +143,14 @@ class Cell:
         """Frames [T, 64, 64, 4] in the size of the still."""
         frames = frames[:, self.grow // 2::self.grow, self.grow // 2::self.grow]
         return frames.repeat(self.shrink, 1).repeat(self.shrink, 2)
+
+
+class _Read(NamedTuple):
+    """A still that the network has looked at."""
+
+    cell: Cell
+    palette: np.ndarray
+    known: Known
 
 
 assert len(DIRECTIONS) == N_DIRECTIONS

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from aehub.animate.plan import Plan
-from aehub.animate.render import open_renderer
+from aehub.animate.render import durations, open_renderer
 from aehub.animate.sheet import contact_sheet, description, sprite_sheet
 from aehub.errors import InputError, LimitError
 from aehub.output import refuse_overwriting, written
@@ -87,12 +87,6 @@ def evenly(n_frames: int, most: int) -> set[int]:
     """Numbers of at most that many frames, spread over the whole animation."""
     count = min(n_frames, most)
     return {round(number * (n_frames - 1) / max(1, count - 1)) for number in range(count)}
-
-
-def durations(n_frames: int, fps: Fraction) -> list[int]:
-    """Whole milliseconds of each frame; together they last as long as the animation."""
-    ends = [round(1000 * number / fps) for number in range(n_frames + 1)]
-    return [after - before for before, after in zip(ends, ends[1:], strict=False)]
 
 
 def _kept(frames: Iterator[np.ndarray], wanted: set[int], kept: list[np.ndarray]

@@ -22,6 +22,7 @@ from aehub.clips.frames import ClipInfo, Frame
 from aehub.clips.staging import Stage, check_folder
 from aehub.clips.writer import ClipWriter
 from aehub.errors import InputError, LimitError
+from aehub.models.pixelart import coloured, numbered
 
 VIDEOS, PICTURES = (".mp4", ".webm", ".mkv"), (".gif", ".webp", ".png")
 MAX_VALUES = 1 << 30
@@ -165,7 +166,7 @@ class _Moving(_Pictures):
     def finish(self, path: Path) -> None:
         if not self._frames:
             raise InputError("an animation without frames is not written.")
-        durations = _durations(len(self._frames), self._fps, self._suffix)
+        lasting = durations(len(self._frames), self._fps, self._suffix)
         kind = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG"}[self._suffix]
         if self._suffix == ".gif":
             images = _paletted(self._frames)
@@ -176,11 +177,11 @@ class _Moving(_Pictures):
                        else {"disposal": 1, "blend": 0, "compress_level": 3})
         with path.open("wb") as stream:
             images[0].save(stream, kind, save_all=True, append_images=images[1:],
-                           duration=durations, loop=0, **options)
+                           duration=lasting, loop=0, **options)
 
 
-def _durations(count: int, fps: Fraction, suffix: str) -> list[int]:
-    """Milliseconds of each frame: whole steps of what the format can say, never drifting."""
+def durations(count: int, fps: Fraction, suffix: str = "") -> list[int]:
+    """Milliseconds of each frame: whole steps of what a format can say, never drifting."""
     grid, shortest = _GRID_MS.get(suffix, 1), _SHORTEST_MS.get(suffix, 1)
     ends = [round(Fraction(1000 * (n + 1)) / fps / grid) * grid for n in range(count)]
     return [max(shortest, end - begin) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
@@ -197,7 +198,7 @@ def _paletted(frames: list[np.ndarray]) -> list[Image.Image]:
     for colours, holes in zip(solid, clear, strict=True):
         if is_whole:
             # `palette` is sorted, and every colour but that of what is clear is in it.
-            found = np.searchsorted(_numbered(palette), _numbered(colours))
+            found = np.searchsorted(numbered(palette), numbered(colours))
             places = np.minimum(found, len(palette) - 1).astype(np.uint8)
         else:
             image = Image.fromarray(colours).quantize(palette=guide, dither=Image.Dither.NONE)
@@ -212,18 +213,13 @@ def _paletted(frames: list[np.ndarray]) -> list[Image.Image]:
     return images
 
 
-def _numbered(colours: np.ndarray) -> np.ndarray:
-    """One number for each colour [..., 3], in the order of the channels."""
-    return colours.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
-
-
 def _palette(solid: list[np.ndarray], clear: list[np.ndarray | None]) -> tuple[np.ndarray, bool]:
     """At most 255 colours, uint8 [K, 3]: those that stand for all best; whether they are all."""
     shown = [colours.reshape(-1, 3) if holes is None else colours[~holes]
              for colours, holes in zip(solid, clear, strict=True)]
-    seen = np.unique(np.concatenate([np.unique(_numbered(one)) for one in shown]))
+    seen = np.unique(np.concatenate([np.unique(numbered(one)) for one in shown]))
     if len(seen) <= _CLEAR:
-        return np.stack([seen >> 16, seen >> 8 & 255, seen & 255], 1).astype(np.uint8), True
+        return coloured(seen), True
     some = np.concatenate(shown)
     some = some[::max(1, len(some) // 500_000)]
     image = Image.fromarray(some[None]).quantize(_CLEAR, Image.Quantize.MEDIANCUT)

@@ -66,6 +66,13 @@ def description(image: str, shape: Sequence[int], names: Sequence[str], duration
                       for tag in tags]}}
 
 
+def walk_tags(directions: Sequence[str], columns: int) -> tuple[Tag, ...]:
+    """The runs of a sheet of walk cycles, one row a direction: standing, then the steps."""
+    return tuple(tag for row, name in enumerate(directions) for tag in (
+        Tag(f"stand {name}", row * columns, row * columns),
+        Tag(f"walk {name}", row * columns + 1, (row + 1) * columns - 1)))
+
+
 def walk_description(image: str, cycles: np.ndarray, directions: Sequence[str], step_ms: int
                      ) -> dict[str, Any]:
     """The JSON of a sheet of walk cycles.
@@ -78,10 +85,8 @@ def walk_description(image: str, cycles: np.ndarray, directions: Sequence[str], 
     """
     n = cycles.shape[1]
     names = [f"{direction} {number}" for direction in directions for number in range(n)]
-    tags = [tag for row, direction in enumerate(directions) for tag in (
-        Tag(f"stand {direction}", row * n, row * n),
-        Tag(f"walk {direction}", row * n + 1, row * n + n - 1))]
-    return description(image, cycles.shape, names, [step_ms] * len(names), tags)
+    return description(image, cycles.shape, names, [step_ms] * len(names),
+                       walk_tags(directions, n))
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], columns: int, gap: int = 2) -> np.ndarray:

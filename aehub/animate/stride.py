@@ -5,7 +5,7 @@ Several seeds are an identity walk: the character becomes another while it walks
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from aehub.animate.path import Path, moments
 from aehub.animate.plan import Plan
 from aehub.animate.render import enlarged
 from aehub.animate.settings import Settings
-from aehub.animate.sheet import Tag
+from aehub.animate.sheet import Tag, walk_tags
 from aehub.animate.walk import SIZE, check_side, latents_of, path_of, told
 from aehub.errors import InputError
 
@@ -67,22 +67,22 @@ def _walk(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan
     n_frames = max(1, round(n_steps * STEP_SECONDS * settings.fps))
     stills = _stills(model, keyframes, settings, n_steps)
 
-    def shown(number: int) -> np.ndarray:
-        still, step = stills[min(number, len(stills) - 1)], 1 + number % steps
-        views = [model.frames(still, direction, [step], steps)[0] for direction in facing]
-        return enlarged(np.concatenate(views, 1), scale)
+    def shown(still: np.ndarray, numbers: Sequence[int]) -> list[np.ndarray]:
+        views = [model.frames(still, direction, numbers, steps) for direction in facing]
+        return [enlarged(frame, scale) for frame in np.concatenate(views, 2)]
 
     def frames() -> Iterator[np.ndarray]:
-        # One still walks in a circle, so its pictures are drawn once.
-        drawn: dict[int, np.ndarray] = {}
-        period = steps if len(stills) == 1 else n_steps
+        # One still walks in a circle, so its pictures are drawn once, all together.
+        cycle = shown(stills[0], range(1, 1 + steps)) if len(stills) == 1 else []
+        last, frame = -1, None
         for number in range(n_frames):
-            step = int(number / (settings.fps * STEP_SECONDS)) % period
-            if step not in drawn:
-                if len(stills) > 1:
-                    drawn.clear()
-                drawn[step] = shown(step)
-            yield drawn[step]
+            step = int(number / (settings.fps * STEP_SECONDS)) % n_steps
+            if step != last:
+                last = step
+                frame = (cycle[step % steps] if cycle
+                         else shown(stills[step], [1 + step % steps])[0])
+            assert frame is not None
+            yield frame
 
     side, lasts = stills[0].shape[0] * scale, n_steps * STEP_SECONDS
     notes = () if abs(lasts - settings.total) < STEP_SECONDS / 2 else (
@@ -102,13 +102,10 @@ def _sheet(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Pla
         for row in model.cycles(still, settings.steps):
             yield from (enlarged(frame, scale) for frame in row)
 
-    tags = tuple(tag for row, name in enumerate(DIRECTIONS) for tag in (
-        Tag(f"stand {name}", row * columns, row * columns),
-        Tag(f"walk {name}", row * columns + 1, (row + 1) * columns - 1)))
     side = still.shape[0] * scale
     return Plan(len(DIRECTIONS) * columns, check_side((side, side)), frames,
-                _told(model, keyframes, settings), alpha=True, columns=columns, tags=tags,
-                step_seconds=STEP_SECONDS)
+                _told(model, keyframes, settings), alpha=True, columns=columns,
+                tags=walk_tags(DIRECTIONS, columns), step_seconds=STEP_SECONDS)
 
 
 def _scale(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> int:
@@ -121,8 +118,7 @@ def _stills(model: Sprites, keyframes: list[Keyframe], settings: Settings, n_ste
             ) -> list[np.ndarray]:
     """The still of every step; one if it stays the same."""
     if keyframes[0].picture is not None:
-        # Refused at once if it has not the size of a cell.
-        model.frames(keyframes[0].picture, DIRECTIONS[0], [0], settings.steps)
+        model.check(keyframes[0].picture, settings.steps)
         return [keyframes[0].picture]
     latents = latents_of(model, keyframes, settings.truncation)
     if len(keyframes) == 1:

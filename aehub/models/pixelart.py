@@ -66,17 +66,24 @@ def _merged(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return palette[used], places
 
 
+def numbered(colours: np.ndarray) -> np.ndarray:
+    """One number for each colour, uint8 [..., 3] -> int32 [...], in the order of the channels."""
+    return np.asarray(colours.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32))
+
+
+def coloured(numbers: np.ndarray) -> np.ndarray:
+    """The inverse of `numbered`."""
+    return np.stack([numbers >> 16, numbers >> 8 & 255, numbers & 255], -1).astype(np.uint8)
+
+
 def nearest(picture: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """The place of each pixel's nearest colour: uint8 of the picture's shape without colours.
+    """The place of each pixel's nearest colour: int64 of the picture's shape without colours.
 
     Args:
         picture: uint8 [..., 3] on white.
-        palette: uint8 [K, 3], at most 256 colours.
+        palette: uint8 [K, 3].
     """
-    flat = picture.reshape(-1, 3).astype(np.int32)
-    codes = flat @ np.array([65536, 256, 1])
-    colours, places = np.unique(codes, return_inverse=True)
-    values = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], 1)
-    distance = np.square(values[:, None] - palette[None].astype(np.int64)).sum(-1)
-    found = distance.argmin(1).astype(np.uint8)[places.ravel()]
+    colours, places = np.unique(numbered(picture), return_inverse=True)
+    distance = coloured(colours)[:, None].astype(np.int64) - palette.astype(np.int64)
+    found = np.square(distance).sum(-1).argmin(1)[places]
     return np.asarray(found.reshape(picture.shape[:-1]))

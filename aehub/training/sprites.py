@@ -91,7 +91,7 @@ class Sprites:
     def __init__(self, characters: Characters, *, batch: int, frames: int) -> None:
         self.characters, self.batch, self.frames = characters, batch, frames
         self._stills = [indexed(sheet[DOWN, 0]) for sheet in characters.walk]
-        self._targets = np.stack([nearest(sheet, still.palette) for sheet, still in
+        self._targets = np.stack([nearest(sheet, still.palette).astype(np.uint8) for sheet, still in
                                   zip(characters.walk, self._stills, strict=True)])
 
     def batches(self, first: int, seed: int, *, held_out: bool = False

@@ -18,6 +18,7 @@ from aehub.animate.keyframes import read_picture
 from aehub.animate.motion import DIRECTIONS, Sprites
 from aehub.animate.render import enlarged, open_renderer
 from aehub.animate.sheet import sprite_sheet, walk_description
+from aehub.animate.stride import STEP_SECONDS
 from aehub.errors import InputError
 from aehub.models.architectures import SPRITE_ANIMATION
 from aehub.models.pixelart import opaque
@@ -27,7 +28,7 @@ from aehub.ui.keys import hint
 if TYPE_CHECKING:
     from aehub.ui.page import Context
 
-STEP_MS = 100
+STEP_MS = round(1000 * STEP_SECONDS)
 # Seen from the front first: that is the still that was given.
 _SHOWN = ("down", "left", "up", "right")
 _GIF_SIDE = 192

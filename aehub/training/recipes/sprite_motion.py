@@ -1,7 +1,6 @@
 """How `sprite-motion` is trained: three losses on disjoint parts of one network.
 
-- Frames: the cross-entropy of each pixel's colour, chosen among the colours of the still, and the
-  expected squared error of the colour, which is what PSNR asks for.
+- Frames: the cross-entropy of each pixel's colour, chosen among the colours of the still.
 - Poses: cycles of other lengths pass through the same poses, and the second round through those of
   the first.
 - Stills: the evidence lower bound of a variational autoencoder over the colours used most.
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from aehub.errors import InputError
 from aehub.models import network
+from aehub.models.pixelart import nearest
 from aehub.models.pose import CYCLE, N_DIRECTIONS, resampled
 from aehub.models.sprite import SpriteMotion, staged
 from aehub.training.sprites import Characters, Sprites
@@ -39,7 +39,7 @@ class Options:
     """What `--set` may change.
 
     Attributes:
-        width: channels at 32x32.
+        width: channels at 1/2; twice as many at 1/4, thrice at 1/8.
         pose: numbers of a pose latent.
         hidden: of the recurrent state.
         latent: numbers of an identity latent.
@@ -89,11 +89,9 @@ class Material(Sprites):
 
     def batches(self, first: int, seed: int, *, held_out: bool = False
                 ) -> Iterator[list[np.ndarray]]:
-        """As `Sprites`, with the stills by places among `still_colours`, int64 [B, S, S], and
-        these colours at the end."""
+        """As `Sprites`, with the stills by places among `still_colours`, int64 [B, S, S]."""
         for batch in super().batches(first, seed, held_out=held_out):
-            places = _places(batch[-1], self.still_colours)
-            yield [*batch, places, self.still_colours]
+            yield [*batch, nearest(batch[-1], self.still_colours)]
 
 
 def frequent_colours(stills: np.ndarray, most: int) -> np.ndarray:
@@ -103,15 +101,6 @@ def frequent_colours(stills: np.ndarray, most: int) -> np.ndarray:
     table = np.full((most, 3), 255, np.uint8)
     table[1:len(ranked)] = ranked[(ranked != 255).any(1)][:len(ranked) - 1]
     return table
-
-
-def _places(stills: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    flat = stills.reshape(-1, 3).astype(np.int64)
-    codes = flat @ np.array([65536, 256, 1])
-    known, which = np.unique(codes, return_inverse=True)
-    values = np.stack([known >> 16, known >> 8 & 255, known & 255], 1)
-    distance = np.square(values[:, None] - colours[None].astype(np.int64)).sum(-1)
-    return np.asarray(distance.argmin(1)[which.ravel()].reshape(stills.shape[:-1]))
 
 
 def open_material(data: Path, cache: Path, options: Options, leader: bool) -> Material:
