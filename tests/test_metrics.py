@@ -184,8 +184,12 @@ def test_a_single_point_is_no_curve() -> None:
     assert "test curve has fewer than two" in bd_rate(ANCHOR, [(1000, 30.0), (1200, 30.0)]).reason
 
 
+# Rounded: scipy's own slopes overflow between values that differ by less than 1e-307.
+RISES = st.floats(-3, 3).map(lambda rise: round(rise, 9))
+
+
 @given(
-    st.lists(st.tuples(st.floats(0.1, 5), st.floats(-3, 3)), min_size=2, max_size=8),
+    st.lists(st.tuples(st.floats(0.1, 5), RISES), min_size=2, max_size=8),
     st.floats(0, 1),
 )
 @settings(max_examples=60, deadline=None)

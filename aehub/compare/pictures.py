@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Literal
 
@@ -66,11 +65,6 @@ def crop(frames: Iterator[Planes], size: tuple[int, int]) -> Iterator[Planes]:
     width, height = size
     for y, u, v in frames:
         yield Planes(y[:height, :width], u, v)
-
-
-def silence_svt() -> None:
-    """Keep SVT-AV1's banner off stderr: it goes past every log handler and heeds only this."""
-    os.environ.setdefault("SVT_LOG", "1")
 
 
 def _view(plane: VideoPlane) -> np.ndarray:

@@ -16,10 +16,10 @@ from aehub.compare.pictures import (
     crop,
     from_video_frame,
     pad_to_even,
-    silence_svt,
     to_video_frame,
     video_context,
 )
+from aehub.compare.svt import open_svt
 from aehub.errors import InputError
 
 THREADS = 2
@@ -94,7 +94,6 @@ class Rival:
     def _context(
         self, size: tuple[int, int], info: ClipInfo, quality: float
     ) -> av.VideoCodecContext:
-        silence_svt()
         context = video_context(self.encoder, "w")
         context.width, context.height = size
         context.pix_fmt = "yuv420p"
@@ -103,10 +102,16 @@ class Rival:
         # PyAV's default is slice threads, which cost x264 5 % of rate at CIF.
         context.thread_count, context.thread_type = THREADS, "FRAME"
         context.options = {**self.options, "crf": f"{quality:g}"}
+        if self.encoder == "libsvtav1":
+            open_svt(context)
         return context
 
     def _stripped(self, packet: av.Packet) -> av.Packet:
-        stripped = av.Packet(self.bare(bytes(packet)))
+        data = self.bare(bytes(packet))
+        # Copied: a decoder's thread that gives Python's own bytes back waits for the interpreter,
+        # which may be waiting for that thread to end.
+        stripped = av.Packet(len(data))
+        stripped.update(data)
         stripped.pts, stripped.dts = packet.pts, packet.dts
         stripped.time_base = packet.time_base
         return stripped

@@ -22,11 +22,11 @@ from aehub.compare.codec import Encoded, listed
 from aehub.compare.pictures import (
     decode_packet,
     from_video_frame,
-    silence_svt,
     to_video_frame,
     video_context,
 )
 from aehub.compare.rivals import THREADS
+from aehub.compare.svt import open_svt
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,6 @@ def _write_webp(planes: Planes, quality: float) -> bytes:
 
 
 def _write_avif(planes: Planes, quality: float) -> bytes:
-    silence_svt()
     file = io.BytesIO()
     with av.open(file, "w", format="avif") as container:
         stream = container.add_stream("libsvtav1", rate=25)
@@ -118,6 +117,7 @@ def _write_avif(planes: Planes, quality: float) -> bytes:
         stream.pix_fmt = "yuv420p"
         params = f"avif=1:lp={THREADS}"
         stream.options = {"preset": "4", "crf": f"{quality:g}", "svtav1-params": params}
+        open_svt(stream.codec_context)
         container.mux(stream.encode(to_video_frame(planes, 0)))
         container.mux(stream.encode(None))
     return file.getvalue()
