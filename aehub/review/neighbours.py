@@ -27,7 +27,7 @@ class _Range(NamedTuple):
 
 
 CODECS = "x264-medium,svtav1-6"
-_ENCODES = 5
+_ENCODES = 7
 _CLOSE = 0.03
 # Quality numbers that exist, their step, the one to begin with, and how many halve the size.
 _RANGE = {

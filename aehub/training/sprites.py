@@ -1,78 +1,17 @@
-"""Training material for sprites: walk cycles, each by the palette of its own front-facing still.
-
-The material is an archive of walk cycles, `walk` uint8 [N, 4, 9, 64, 64, 3] on white (directions
-up, left, down, right; standing, then eight steps) with `names` and `layers` (the files each was
-composed of). Held out are some characters, and all of some hair styles: by hash, so that no list
-of them has to be kept.
-"""
+"""Training material for sprites: walk cycles, each by the palette of its own front-facing still."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from aehub.errors import InputError
 from aehub.models.pixelart import MAX_COLOURS, indexed, nearest
+from aehub.training.characters import DOWN, Characters
+from aehub.training.wardrobe import Wardrobe
 
-DOWN = 2
-_HAIR_SHARE, _CHARACTER_SHARE = 14, 9
 # One still of ten has more colours; it would make its whole batch twice as costly.
 _MOST_COLOURS = 64
-
-
-@dataclass(frozen=True)
-class Characters:
-    """Walk cycles.
-
-    Attributes:
-        walk: uint8 [N, 4, 9, S, S, 3] on white.
-        names: of the characters.
-        unseen_hair: bool [N], whose hair style is never trained on.
-        held_out: bool [N], that are never trained on, unseen hair included.
-    """
-
-    walk: np.ndarray
-    names: list[str]
-    unseen_hair: np.ndarray
-    held_out: np.ndarray
-
-    @classmethod
-    def read(cls, data: Path) -> Characters:
-        """The one archive with walk cycles in a folder, or that archive itself.
-
-        Raises:
-            InputError: there is none.
-        """
-        found = sorted(data.glob("*walk*.npz")) if data.is_dir() else [data]
-        if len(found) != 1:
-            raise InputError(f"{data} holds {len(found)} archives named *walk*.npz; give the one "
-                             "with walk cycles.")
-        with np.load(found[0], allow_pickle=False) as archive:
-            if "walk" not in archive:
-                raise InputError(f"{found[0].name} holds no array 'walk' of walk cycles.")
-            walk, names = archive["walk"], [str(name) for name in archive["names"]]
-            styles = [hair_style(str(layers)) for layers in archive["layers"]]
-        unseen = np.array([_share(f"hair {style}") < _HAIR_SHARE and bool(style)
-                           for style in styles])
-        apart = np.array([_share(f"character {name}") < _CHARACTER_SHARE for name in names])
-        return cls(walk, names, unseen, unseen | apart)
-
-
-def hair_style(layers: str) -> str:
-    """The hair style among the files a character is composed of; empty if it has none."""
-    for path in layers.split(" | "):
-        if path.startswith("hair/"):
-            return path.split("/")[2].removesuffix(".png")
-    return ""
-
-
-def _share(text: str) -> int:
-    """A number 0..99 that only depends on the text."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big") % 100
 
 
 class Sprites:
@@ -86,42 +25,56 @@ class Sprites:
         characters: walk cycles.
         batch: characters in a batch.
         frames: of each.
+        wardrobe: composes new characters of the layers of those in training.
+        composed: share of such among the characters of a batch.
     """
 
-    def __init__(self, characters: Characters, *, batch: int, frames: int) -> None:
+    def __init__(self, characters: Characters, *, batch: int, frames: int,
+                 wardrobe: Wardrobe | None = None, composed: float = 0.0) -> None:
         self.characters, self.batch, self.frames = characters, batch, frames
-        self._stills = [indexed(sheet[DOWN, 0]) for sheet in characters.walk]
-        self._targets = np.stack([nearest(sheet, still.palette).astype(np.uint8) for sheet, still in
-                                  zip(characters.walk, self._stills, strict=True)])
+        self.wardrobe, self.composed = wardrobe, composed if wardrobe else 0.0
 
     def batches(self, first: int, seed: int, *, held_out: bool = False
                 ) -> Iterator[list[np.ndarray]]:
         """Batches from number `first` on."""
-        few = np.array([len(still.palette) <= _MOST_COLOURS for still in self._stills])
-        chosen = np.flatnonzero((self.characters.held_out == held_out) & (few | held_out))
+        chosen = np.flatnonzero(self.characters.held_out == held_out)
         number = first
         while True:
             rng = np.random.default_rng((seed, number))
-            some = rng.choice(chosen, self.batch)
             direction = int(rng.integers(4))
             frames = np.sort(rng.choice(9, self.frames, replace=False))
-            palettes = [self._stills[n].palette for n in some]
-            if not held_out:
-                palettes = [recoloured(palette, rng) for palette in palettes]
-            slots = max(map(len, palettes))
-            palette = np.zeros((self.batch, slots, 3), np.uint8)
-            present = np.zeros((self.batch, slots), bool)
-            for row, colours in enumerate(palettes):
-                palette[row, :len(colours)], present[row, :len(colours)] = colours, True
-            yield [np.stack([self._stills[n].places for n in some]), palette, present,
-                   np.array([direction]), frames,
-                   self._targets[some, direction][:, frames],
-                   self.characters.walk[some, DOWN, 0]]
+            stills: list[np.ndarray] = []
+            places, palettes, targets = [], [], []
+            while len(stills) < self.batch:
+                if self.wardrobe and not held_out and rng.random() < self.composed:
+                    still, shown = self.wardrobe.moving(rng, direction, frames)
+                else:
+                    walk = self.characters.walk[rng.choice(chosen)]
+                    still, shown = walk[DOWN, 0], walk[direction][frames]
+                found = indexed(still)
+                if len(found.palette) > _MOST_COLOURS and not held_out:
+                    continue
+                stills.append(still)
+                places.append(found.places)
+                palettes.append(found.palette if held_out else recoloured(found.palette, rng))
+                targets.append(nearest(shown, found.palette).astype(np.uint8))
+            yield [np.stack(places), *_stacked(palettes), np.array([direction]), frames,
+                   np.stack(targets), np.stack(stills)]
             number += 1
 
     def stills(self, *, held_out: bool = False) -> np.ndarray:
         """All front-facing stills, uint8 [N, S, S, 3]."""
         return self.characters.walk[self.characters.held_out == held_out, DOWN, 0]
+
+
+def _stacked(palettes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(palettes uint8 [B, K, 3], slots in use bool [B, K])."""
+    slots = max(map(len, palettes))
+    palette = np.zeros((len(palettes), slots, 3), np.uint8)
+    present = np.zeros((len(palettes), slots), bool)
+    for row, colours in enumerate(palettes):
+        palette[row, :len(colours)], present[row, :len(colours)] = colours, True
+    return palette, present
 
 
 def recoloured(palette: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -23,7 +23,7 @@ from aehub.animate.sheet import contact_sheet
 from aehub.models.network import StoredNetwork
 from aehub.models.pixelart import indexed, nearest
 from aehub.models.pose import CYCLE
-from aehub.training.sprites import DOWN, Characters
+from aehub.training.characters import DOWN, Characters
 
 WIDTH = 0.3
 RIDGE = 0.003

@@ -23,7 +23,9 @@ from aehub.models import network
 from aehub.models.pixelart import nearest
 from aehub.models.pose import CYCLE, N_DIRECTIONS, resampled
 from aehub.models.sprite import SpriteMotion, staged
-from aehub.training.sprites import Characters, Sprites
+from aehub.training.characters import Characters
+from aehub.training.sprites import Sprites
+from aehub.training.wardrobe import Wardrobe
 
 NAME = "sprite-motion"
 LEARNING_RATE = 2e-3
@@ -46,6 +48,7 @@ class Options:
         colours: that new characters are drawn with.
         batch: characters per step.
         frames: of each, all in one direction.
+        composed: share of characters composed anew of the layers of others.
         part: "motion" or "still", the halves, which share no parameter; or "all".
         base: folder of a model to start from, such as one whose other half is trained.
         fit_steps: none; the model has no step 0 of its own.
@@ -59,6 +62,7 @@ class Options:
     colours: int = 384
     batch: int = 16
     frames: int = 3
+    composed: float = 0.7
     part: str = "all"
     base: str = ""
     fit_steps: int = 0
@@ -83,8 +87,10 @@ def build(options: Options) -> SpriteMotion:
 class Material(Sprites):
     """Sprites, and the colours that new characters are drawn with: `still_colours` uint8 [N, 3]."""
 
-    def __init__(self, characters: Characters, options: Options) -> None:
-        super().__init__(characters, batch=options.batch, frames=options.frames)
+    def __init__(self, characters: Characters, options: Options,
+                 wardrobe: Wardrobe | None = None) -> None:
+        super().__init__(characters, batch=options.batch, frames=options.frames,
+                         wardrobe=wardrobe, composed=options.composed)
         self.still_colours = frequent_colours(self.stills(), options.colours)
 
     def batches(self, first: int, seed: int, *, held_out: bool = False
@@ -105,7 +111,9 @@ def frequent_colours(stills: np.ndarray, most: int) -> np.ndarray:
 
 def open_material(data: Path, cache: Path, options: Options, leader: bool) -> Material:
     """The walk cycles below `data`."""
-    return Material(Characters.read(data), options)
+    characters = Characters.read(data)
+    wardrobe = Wardrobe.of(characters, cache, leader) if options.composed else None
+    return Material(characters, options, wardrobe)
 
 
 def groups(model: SpriteMotion) -> dict[float, list[torch.nn.Parameter]]:

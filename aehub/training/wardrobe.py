@@ -1,0 +1,198 @@
+"""Characters taken apart into the layers they were composed of, and new ones composed of those.
+
+Of each training character the archive names the layers, bottom first, but shows only the result.
+Where two characters share a layer, what is alike in them is that layer; where the layers below are
+known, what differs from them is what lies above. A few rounds of that give most of all layers, and
+with them any number of characters whose motion is known.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from aehub.models.pixelart import BACKGROUND, coloured, numbered
+from aehub.models.still import HEIGHT, LEFT, SIDE, TOP, WIDTH
+from aehub.training.characters import DOWN, Characters
+
+_ROUNDS = 8
+# A layer shows where its users agree on a colour that others seldom have there. Clothes hide most
+# of a body, so of its users few agree.
+_AGREE, _AGREE_BODY, _SELDOM, _OTHERS = 0.5, 0.12, 0.5, 60
+_LEAST_USERS = 3
+_CHANGE = 0.6
+# What is changed as one, bottom first: noses and ears have the colour of their body.
+_PARTS = (("body",), ("legs",), ("feet",), ("torso", "formal_male_no_th-sh"), ("belt",),
+          ("facial", "hair", "head"))
+
+
+@dataclass(frozen=True)
+class Wardrobe:
+    """Layers, and which of them characters wear.
+
+    Attributes:
+        shown: bool [L, 4, 9, H, W], where each layer has colour, on the stage.
+        places: uint16 [L, 4, 9, H, W], which colour.
+        colours: uint8 [K, 3].
+        worn: layers of each character by part, bottom first, as numbers.
+        build_of: which characters' parts fit each other, one number per character.
+    """
+
+    shown: np.ndarray
+    places: np.ndarray
+    colours: np.ndarray
+    worn: list[list[list[int]]]
+    build_of: np.ndarray
+
+    @classmethod
+    def of(cls, characters: Characters, cache: Path, leader: bool) -> Wardrobe:
+        """Take training characters apart, once; the leader of several processes does.
+
+        Args:
+            characters: with their layers.
+            cache: folder that keeps the result.
+            leader: whether this process writes it.
+        """
+        training = np.flatnonzero(~characters.held_out)
+        layers = [characters.layers[n].split(" | ") for n in training]
+        names = sorted({layer for some in layers for layer in some})
+        numbers = {name: number for number, name in enumerate(names)}
+        stage = characters.walk[training][..., TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH, :]
+        colours, pictures = np.unique(numbered(stage), return_inverse=True)
+        kept = cache / "wardrobe.npz"
+        if leader and not kept.exists():
+            worn = [[numbers[layer] for layer in some] for some in layers]
+            white = int(np.searchsorted(colours, numbered(BACKGROUND)))
+            shown, places = _taken_apart(pictures.reshape(len(stage), -1).astype(np.uint16), worn,
+                                         names, white)
+            _write(kept, shown, places)
+        while not kept.exists():
+            time.sleep(0.2)
+        with np.load(kept, allow_pickle=False) as archive:
+            shown, places = (archive[name].reshape(-1, *stage.shape[1:-1])
+                             for name in ("shown", "places"))
+        parts = [[[numbers[layer] for layer in some if layer.split("/")[0] in part]
+                  for part in _PARTS] for some in layers]
+        builds = np.array(["/male/" in some[0] for some in layers], int)
+        return cls(shown, places, coloured(colours), parts, builds)
+
+    def moving(self, rng: np.random.Generator, direction: int, frames: np.ndarray
+               ) -> tuple[np.ndarray, np.ndarray]:
+        """A new character: (its still uint8 [S, S, 3], the frames asked for [T, S, S, 3])."""
+        layers = self._dressed(rng)
+        return self.frames(layers, DOWN, np.array([0]))[0], self.frames(layers, direction, frames)
+
+    def frames(self, layers: list[int], direction: int, frames: np.ndarray) -> np.ndarray:
+        """The layers upon each other on white: uint8 [T, S, S, 3]."""
+        picture = np.broadcast_to(BACKGROUND, (len(frames), SIDE, SIDE, 3)).copy()
+        stage = picture[:, TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH]
+        for layer in layers:
+            shown = self.shown[layer, direction, frames]
+            stage[shown] = self.colours[self.places[layer, direction, frames][shown]]
+        return picture
+
+    def _dressed(self, rng: np.random.Generator) -> list[int]:
+        """Layers of a new character, bottom first: each part is likely another character's."""
+        base = int(rng.integers(len(self.worn)))
+        fitting = np.flatnonzero(self.build_of == self.build_of[base])
+        layers: list[int] = []
+        for part in range(len(_PARTS)):
+            giver = int(rng.choice(fitting)) if rng.random() < _CHANGE else base
+            layers += self.worn[giver][part]
+        return layers
+
+
+def _write(path: Path, shown: np.ndarray, places: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez_compressed(temporary, shown=shown, places=places)
+    os.replace(temporary, path)
+
+
+def style_of(layer: str) -> str:
+    """What layers that differ in colour only share: hair, beards and capes come in many colours."""
+    folders = layer.split("/")
+    if folders[0] in ("hair", "facial"):
+        return "/".join(folders[:3]).removesuffix(".png")
+    return "/".join(folders[:-1]) if "cape" in folders else layer
+
+
+def _taken_apart(pictures: np.ndarray, worn: list[list[int]], names: list[str], white: int
+                 ) -> tuple[np.ndarray, np.ndarray]:
+    """(shown bool [L, P], colour uint16 [L, P]) of layers, from pictures uint16 [N, P]."""
+    shown, places = _first_guess(pictures, worn, names, white)
+    styles = sorted({style_of(name) for name in names})
+    style = np.array([styles.index(style_of(name)) for name in names])
+    for _ in range(_ROUNDS):
+        shown, places = _round(pictures, worn, style, white, shown, places)
+    return shown, places
+
+
+def _first_guess(pictures: np.ndarray, worn: list[list[int]], names: list[str], white: int
+                 ) -> tuple[np.ndarray, np.ndarray]:
+    shown = np.zeros((len(names), pictures.shape[1]), bool)
+    places = np.zeros(shown.shape, np.uint16)
+    users = defaultdict(list)
+    for character, layers in enumerate(worn):
+        for layer in layers:
+            users[layer].append(character)
+    rng = np.random.default_rng(0)
+    for layer, some in users.items():
+        if len(some) < _LEAST_USERS:
+            continue
+        colour, share = _most_frequent(pictures[some])
+        rest = np.setdiff1d(np.arange(len(worn)), some)
+        rest = rng.choice(rest, min(_OTHERS, len(rest)), replace=False)
+        elsewhere = (pictures[rest] == colour).mean(0)
+        is_body = names[layer].startswith("body/") and names[layer].count("/") == 2
+        least = _AGREE_BODY if is_body else _AGREE
+        shown[layer] = (colour != white) & (share >= least) & (elsewhere < _SELDOM * share)
+        places[layer] = colour
+    return shown, places
+
+
+def _most_frequent(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(the most frequent value, its share) of each column."""
+    ordered = np.sort(rows, 0)
+    run = np.ones(ordered.shape, np.int16)
+    for number in range(1, len(rows)):
+        run[number] += np.where(ordered[number] == ordered[number - 1], run[number - 1], 0)
+    longest = run.argmax(0)[None]
+    value, length = (np.take_along_axis(a, longest, 0)[0] for a in (ordered, run))
+    return value, length / len(rows)
+
+
+def _round(pictures: np.ndarray, worn: list[list[int]], style: np.ndarray, white: int,
+           shown: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ask every character about every layer: does it differ from what lies below, and how?"""
+    n_styles, size = int(style.max()) + 1, pictures.shape[1]
+    differs, seen = (np.zeros((n_styles, size), np.int16) for _ in range(2))
+    colour, lead = np.zeros(shown.shape, np.uint16), np.zeros(shown.shape, np.int16)
+    for picture, layers in zip(pictures, worn, strict=True):
+        covered = [np.zeros(size, bool)]
+        for layer in reversed(layers[1:]):
+            covered.append(covered[-1] | shown[layer])
+        below = np.full(size, white, np.uint16)
+        for layer, above in zip(layers, reversed(covered), strict=True):
+            other = (picture != below) & ~above
+            differs[style[layer]] += other
+            seen[style[layer]] += ~above
+            _vote(colour[layer], lead[layer], picture, other)
+            below = np.where(shown[layer], places[layer], below)
+    opaque = (2 * differs > seen)[style] & (lead > 0) & (colour != white)
+    return opaque, colour
+
+
+def _vote(colour: np.ndarray, lead: np.ndarray, picture: np.ndarray, where: np.ndarray) -> None:
+    """Boyer and Moore's majority vote, one voter at a time, in place."""
+    agrees = where & (picture == colour)
+    fresh = where & ~agrees & (lead == 0)
+    lead += agrees
+    lead -= where & ~agrees & ~fresh
+    colour[fresh] = picture[fresh]
+    lead[fresh] = 1
