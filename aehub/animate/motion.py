@@ -18,14 +18,17 @@ import torch
 from aehub.animate.model import Autoencoder
 from aehub.errors import InputError, WeightsError
 from aehub.models.network import StoredNetwork
-from aehub.models.pixelart import indexed
+from aehub.models.pixelart import Indexed, indexed, nearest
 from aehub.models.pose import CYCLE, N_DIRECTIONS
-from aehub.models.sprite import HEIGHT, LEFT, SIDE, TOP, WIDTH, Known, SpriteMotion, choose
+from aehub.models.sprite import Drawn, Known, SpriteMotion, choose
+from aehub.models.still import HEIGHT, LEFT, SIDE, TOP, WIDTH
 
 DIRECTIONS = ("up", "left", "down", "right")
 STEPS = (2, 64)
 """Fewest and most steps of a cycle."""
 _LARGEST = 1024
+# What is left to the network even where parts explain all of a still.
+_DOUBT = 0.01
 
 
 class Sprites(Autoencoder):
@@ -93,12 +96,26 @@ class Sprites(Autoencoder):
         index = torch.from_numpy(picture.places).to(self.device)[None].long()
         present = torch.ones(colours.shape[:2], dtype=torch.bool, device=self.device)
         return _Read(cell, picture.palette,
-                     self.network.read(index, colours.to(self.dtype), present))
+                     self.network.read(index, colours.to(self.dtype), present),
+                     self._drawn(picture))
+
+    def _drawn(self, picture: Indexed) -> Drawn | None:
+        """The still composed of parts the model knows, if it knows any."""
+        parts = self.network.parts
+        if not len(parts.slot):
+            return None
+        still = picture.palette[picture.places][TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH]
+        found = parts.explain(still)
+        places = [torch.from_numpy(nearest(parts.drawn(worn, still), picture.palette)).to(
+            self.device) for _, worn in found.ways]
+        return Drawn([share for share, _ in found.ways], places, _DOUBT + found.wrong**2)
 
     def _seen(self, read: _Read, direction: str, numbers: Sequence[int], steps: int) -> np.ndarray:
         facing = torch.tensor([DIRECTIONS.index(direction)], device=self.device)
         poses = self.network.cycle(facing, steps)[:, list(numbers)]
         scores = self.network.scores(read.known, facing, poses).float()
+        if read.drawn:
+            scores = self.network.informed(scores, read.drawn, facing, poses)
         chosen = choose(scores, read.known.palette.float())
         places = np.zeros((poses.shape[1], SIDE, SIDE), np.uint8)
         stage = chosen[0].view(-1, HEIGHT, WIDTH).cpu().numpy().astype(np.uint8)
@@ -151,6 +168,7 @@ class _Read(NamedTuple):
     cell: Cell
     palette: np.ndarray
     known: Known
+    drawn: Drawn | None
 
 
 assert len(DIRECTIONS) == N_DIRECTIONS

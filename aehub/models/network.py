@@ -54,7 +54,7 @@ def save(folder: Path, name: str, network: nn.Module) -> dict[str, Any]:
     names = [name for name, known in ARCHITECTURES.items() if known.place == place]
     if not names:
         raise WeightsError(f"{place} is not listed among the architectures; add it there.")
-    tensors = weights.to_tensors(network, {}, _stored(kind))
+    tensors = weights.to_tensors(network, _integers(network), _stored(kind))
     return weights.write(
         folder, tensors, network, name=name, architecture=names[0],
         task=ARCHITECTURES[names[0]].task, arguments=getattr(network, "config", {}))
@@ -79,8 +79,14 @@ def load(folder: Path) -> StoredNetwork:
     except ValueError as err:
         raise WeightsError(f"{path} asks for what {config['architecture']} cannot be: {err} "
                            "Download the model again.") from err
-    weights.from_tensors(network, tensors, {}, _stored(kind))
+    weights.from_tensors(network, tensors, _integers(network), _stored(kind))
     return StoredNetwork(config["name"], network.eval().requires_grad_(False), config)
+
+
+def _integers(network: nn.Module) -> dict[str, tuple[float, torch.dtype]]:
+    """Parameters of an integer type are stored as they are."""
+    return {name: (1.0, parameter.dtype) for name, parameter in network.named_parameters()
+            if not parameter.is_floating_point()}
 
 
 def _stored(kind: type) -> tuple[float, torch.dtype]:

@@ -6,6 +6,7 @@
     features, direction ──View──> the character seen from there
     view, pose ──Mover──> features moved as the limbs are ──> a query for each pixel
     query . key ──softmax──> which colour of the still's own palette the pixel has
+    still ──Parts──> the clothes and hair it is composed of, in all poses: a second opinion
 
 Nothing is drawn that is not of the still's palette, so pictures stay pixel-crisp. New characters
 come from `Still`, a variational autoencoder of front-facing stills over the colours used most.
@@ -22,78 +23,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aehub.models.identity import KEY, Encoder, Known, Tokens
+from aehub.models.parts import Parts
 from aehub.models.picture import PictureModel
 from aehub.models.pose import CYCLE, KEYS, N_DIRECTIONS, Poses
 from aehub.models.still import HEIGHT, LEFT, SIDE, TOP, WIDTH, Block, Still
 
-_KEY, _ABOUT = 24, 8
 _GROUPS, _REACH_Y, _REACH_X = 4, 2, 3
 
 
-class Known(NamedTuple):
-    """What is known of stills.
+class Drawn(NamedTuple):
+    """A character composed of parts.
 
     Attributes:
-        fine, middle, coarse: features at 1/2, 1/4 and 1/8 of the stage.
-        keys: of the colours, [B, K, 24].
-        palette: [B, K, 3] in [0, 1].
-        present: bool [B, K], which slots are in use.
+        shares: of the ways it may be composed.
+        places: int64 [4, 9, H, W] in the palette of the still, of each way.
+        doubt: how little that counts against the network.
     """
 
-    fine: Tensor
-    middle: Tensor
-    coarse: Tensor
-    keys: Tensor
-    palette: Tensor
-    present: Tensor
-
-
-class Encoder(nn.Module):
-    """A still on the stage [B, 4, H, W] (colour and coverage) -> features at three scales."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.place = nn.Parameter(torch.randn(1, 16, HEIGHT // 2, WIDTH // 2) * 0.3)
-        self.enter = nn.Conv2d(16 + 16, width, 3, padding=1)
-        self.fine = Block(width)
-        self.down = nn.Conv2d(width, 2 * width, 2, 2)
-        self.middle = nn.Sequential(Block(2 * width), Block(2 * width))
-        self.down_again = nn.Conv2d(2 * width, 3 * width, 2, 2)
-        self.coarse = nn.Sequential(Block(3 * width), Block(3 * width))
-
-    def forward(self, still: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        place = self.place.expand(len(still), -1, -1, -1)
-        x = torch.cat([F.pixel_unshuffle(still, 2), place], 1)
-        fine = self.fine(self.enter(x.contiguous(memory_format=torch.channels_last)))
-        middle = self.middle(self.down(fine))
-        return fine, middle, self.coarse(self.down_again(middle))
-
-
-class Tokens(nn.Module):
-    """A key for each colour: what it looks like, how much there is of it, where, next to what."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.describe = nn.Conv2d(width, 4 * _KEY, 1)
-        self.mix = nn.Sequential(nn.Linear(_KEY + _ABOUT, 96), nn.SiLU(), nn.Linear(96, 96))
-        self.key = nn.Sequential(nn.SiLU(), nn.Linear(192, 96), nn.SiLU(), nn.Linear(96, _KEY))
-
-    def forward(self, fine: Tensor, index: Tensor, palette: Tensor, present: Tensor) -> Tensor:
-        pixels = F.pixel_shuffle(self.describe(fine), 2).flatten(2).transpose(1, 2)
-        y = torch.linspace(-1, 1, HEIGHT, device=fine.device)[:, None].expand(HEIGHT, WIDTH)
-        x = torch.linspace(-1, 1, WIDTH, device=fine.device).expand(HEIGHT, WIDTH)
-        where = torch.stack([torch.ones_like(x), x, y, x * x, y * y], 2).view(1, -1, 5)
-        pixels = torch.cat([pixels, where.expand(len(pixels), -1, -1)], 2)
-        member = F.one_hot(index.flatten(1), palette.shape[1]).to(pixels.dtype)
-        sums = member.transpose(1, 2) @ pixels
-        count = sums[:, :, _KEY:_KEY + 1]
-        mean = sums / count.clamp(min=1)
-        about = torch.cat([mean[:, :, :_KEY], torch.log1p(count) / 8, mean[:, :, _KEY + 1:],
-                           palette - 0.5], 2)
-        mixed = self.mix(about) * present[:, :, None]
-        whole = mixed.sum(1, keepdim=True) / present.sum(1)[:, None, None].clamp(min=1)
-        keys: Tensor = self.key(torch.cat([mixed, whole.expand_as(mixed)], 2))
-        return keys
+    shares: list[float]
+    places: list[Tensor]
+    doubt: float
 
 
 class View(nn.Module):
@@ -142,7 +92,7 @@ class Mover(nn.Module):
         reach = reach + torch.randn_like(reach) * 0.03
         self.reach = nn.Parameter(reach.flatten(2))
         self.move = nn.ModuleList([Block(width, pose)])
-        self.query = nn.Conv2d(width, 4 * _KEY, 1)
+        self.query = nn.Conv2d(width, 4 * KEY, 1)
 
     def forward(self, view: Tensor, direction: Tensor, poses: Tensor, nearness: Tensor) -> Tensor:
         """Queries [B, T, H * W, 24].
@@ -167,7 +117,7 @@ class Mover(nn.Module):
         for block in self.move:
             x = block(x, told)
         queries = F.pixel_shuffle(self.query(F.silu(x)), 2)
-        return queries.flatten(2).transpose(1, 2).reshape(b, t, HEIGHT * WIDTH, _KEY)
+        return queries.flatten(2).transpose(1, 2).reshape(b, t, HEIGHT * WIDTH, KEY)
 
 
 class SpriteMotion(PictureModel):
@@ -179,24 +129,31 @@ class SpriteMotion(PictureModel):
         hidden: of the recurrent state.
         latent: numbers of an identity latent.
         colours: that new characters are drawn with, the background included.
+        parts, palettes, cover, pixels: sizes of `Parts`.
     """
 
     ARGUMENTS: ClassVar[dict[str, tuple[float, float]]] = {
         "width": (8, 96), "pose": (4, 128), "hidden": (8, 256), "latent": (8, 256),
-        "colours": (2, 2048)}
+        "colours": (2, 2048), "parts": (0, 1024), "palettes": (0, 4096), "cover": (0, 1 << 23),
+        "pixels": (0, 1 << 24)}
     STORED = torch.float16
+    trust = 0.6
+    """How far the network's scores count beside the parts."""
 
     def __init__(self, width: int = 48, pose: int = 16, hidden: int = 64, latent: int = 64,
-                 colours: int = 384) -> None:
+                 colours: int = 384, parts: int = 0, palettes: int = 0, cover: int = 0,
+                 pixels: int = 0) -> None:
         super().__init__()
         self.config = {"width": width, "pose": pose, "hidden": hidden, "latent": latent,
-                       "colours": colours}
+                       "colours": colours, "parts": parts, "palettes": palettes, "cover": cover,
+                       "pixels": pixels}
         if width % _GROUPS:
             raise ValueError(f"a width of {width} is no multiple of {_GROUPS}.")
         self.side, self.channels, self.latent = SIDE, 3, latent
         self.encoder, self.tokens = Encoder(width), Tokens(width)
         self.poses, self.view, self.mover = Poses(pose, hidden), View(width), Mover(width, pose)
         self.still = Still(latent, colours)
+        self.parts = Parts(parts, palettes, cover, pixels)
 
     # Stills as latents.
 
@@ -242,6 +199,22 @@ class SpriteMotion(PictureModel):
         absent = torch.where(known.present, 0.0, -1e4)
         logits: Tensor = queries @ known.keys.transpose(1, 2)[:, None] + absent[:, None, None]
         return logits
+
+    def informed(self, scores: Tensor, drawn: Drawn, direction: Tensor, poses: Tensor) -> Tensor:
+        """The network's scores [1, T, H * W, K], and what the parts found in the still say.
+
+        Args:
+            scores: of one still.
+            drawn: its parts, in all poses that were learnt.
+            direction: int64 [1].
+            poses: [1, T, pose].
+        """
+        keys = self.poses.nearness(direction, poses)[0].argmax(-1)
+        said = torch.zeros_like(scores[0])
+        for share, places in zip(drawn.shares, drawn.places, strict=True):
+            shown = places[int(direction), keys].flatten(1)[..., None]
+            said.scatter_add_(2, shown, torch.full_like(shown, share, dtype=said.dtype))
+        return self.trust * scores.log_softmax(-1) + torch.log(said + drawn.doubt)
 
     def cycle(self, direction: Tensor, length: int = CYCLE) -> Tensor:
         """Poses of standing and of one cycle: [1, 1 + length, pose]."""

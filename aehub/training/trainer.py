@@ -175,8 +175,12 @@ class Trainer:
     @torch.no_grad()
     def _follow(self) -> None:
         decay = min(EMA, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.values()),
-                             [p.detach() for p in self.model.parameters()], 1 - decay)
+        # Integer parameters are no weights and do not change.
+        pairs = [(self.average[name], parameter.detach())
+                 for name, parameter in self.model.named_parameters()
+                 if parameter.is_floating_point()]
+        averages, parameters = map(list, zip(*pairs, strict=True))
+        torch._foreach_lerp_(averages, parameters, 1 - decay)
 
     def _fit(self) -> None:
         """Step 0: fit only what the recipe names (the classical codec's statistics)."""

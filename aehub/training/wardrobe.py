@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aehub.models.pixelart import BACKGROUND, coloured, numbered
+from aehub.models.parts import CLASSES, SLOTS, Packed, pack
+from aehub.models.pixelart import BACKGROUND, coloured, nearest, numbered
 from aehub.models.still import HEIGHT, LEFT, SIDE, TOP, WIDTH
 from aehub.training.characters import DOWN, Characters
 
@@ -39,6 +40,7 @@ class Wardrobe:
         shown: bool [L, 4, 9, H, W], where each layer has colour, on the stage.
         places: uint16 [L, 4, 9, H, W], which colour.
         colours: uint8 [K, 3].
+        names: of the layers' files.
         worn: layers of each character by part, bottom first, as numbers.
         build_of: which characters' parts fit each other, one number per character.
     """
@@ -46,6 +48,7 @@ class Wardrobe:
     shown: np.ndarray
     places: np.ndarray
     colours: np.ndarray
+    names: list[str]
     worn: list[list[list[int]]]
     build_of: np.ndarray
 
@@ -79,7 +82,7 @@ class Wardrobe:
         parts = [[[numbers[layer] for layer in some if layer.split("/")[0] in part]
                   for part in _PARTS] for some in layers]
         builds = np.array(["/male/" in some[0] for some in layers], int)
-        return cls(shown, places, coloured(colours), parts, builds)
+        return cls(shown, places, coloured(colours), names, parts, builds)
 
     def moving(self, rng: np.random.Generator, direction: int, frames: np.ndarray
                ) -> tuple[np.ndarray, np.ndarray]:
@@ -95,6 +98,41 @@ class Wardrobe:
             shown = self.shown[layer, direction, frames]
             stage[shown] = self.colours[self.places[layer, direction, frames][shown]]
         return picture
+
+    def parts(self) -> Packed:
+        """The layers as `aehub.models.parts` knows them: one part for all of a style, in as many
+        palettes as it has layers."""
+        styles: dict[str, list[int]] = defaultdict(list)
+        for layer, name in enumerate(self.names):
+            if self.shown[layer].any():
+                styles[style_of(name)].append(layer)
+        slots, shown, classes, owner, palettes = [], [], [], [], []
+        for part, layers in enumerate(styles.values()):
+            richest = max(layers, key=lambda layer: len(np.unique(
+                self.places[layer][self.shown[layer]])))
+            cover, own = self.shown[richest], self._classes(richest)
+            slots.append(SLOTS.index(slot_of(self.names[richest])))
+            shown.append(cover)
+            classes.append(own)
+            for layer in sorted(layers, key=lambda layer: layer != richest):
+                owner.append(part)
+                palettes.append(self._palette(layer, cover, own))
+        return pack(np.array(slots, np.uint8), np.stack(shown), np.stack(classes),
+                    np.array(owner), np.stack(palettes))
+
+    def _classes(self, layer: int) -> np.ndarray:
+        """A layer by its own colours, the most frequent ones: uint8 [4, 9, H, W]."""
+        cover, picture = self.shown[layer], self.colours[self.places[layer]]
+        colours, counts = np.unique(self.places[layer][cover], return_counts=True)
+        kept = self.colours[colours[np.argsort(-counts)][:CLASSES]]
+        return nearest(picture, kept).astype(np.uint8)
+
+    def _palette(self, layer: int, cover: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """The colour that a layer has most often where each class is: uint8 [K, 3]."""
+        both = cover & self.shown[layer]
+        pairs = classes[both].astype(np.int64) * len(self.colours) + self.places[layer][both]
+        counts = np.bincount(pairs, minlength=CLASSES * len(self.colours))
+        return self.colours[counts.reshape(CLASSES, -1).argmax(1)]
 
     def _dressed(self, rng: np.random.Generator) -> list[int]:
         """Layers of a new character, bottom first: each part is likely another character's."""
@@ -120,6 +158,17 @@ def style_of(layer: str) -> str:
     if folders[0] in ("hair", "facial"):
         return "/".join(folders[:3]).removesuffix(".png")
     return "/".join(folders[:-1]) if "cape" in folders else layer
+
+
+def slot_of(layer: str) -> str:
+    """Where a layer is worn, one of `SLOTS`."""
+    folders = layer.split("/")
+    if folders[0] == "body":
+        return folders[2] if len(folders) > 3 else "body"
+    if folders[0] == "torso":
+        return "cape" if "cape" in folders else "torso"
+    named = {"formal_male_no_th-sh": "suit", "facial": "beard", "hair": "head"}
+    return named.get(folders[0], folders[0])
 
 
 def _taken_apart(pictures: np.ndarray, worn: list[list[int]], names: list[str], white: int

@@ -12,6 +12,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from aehub.training.sprites import Sprites
 from aehub.training.wardrobe import Wardrobe
 
 NAME = "sprite-motion"
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 1e-3
 _POSE_NOISE = 0.05
 _LENGTHS = (3, 17)
 # Of latents that say nothing.
@@ -76,7 +77,9 @@ def build(options: Options) -> SpriteMotion:
     model = SpriteMotion(options.width, options.pose, options.hidden, options.latent,
                          options.colours)
     if options.base:
-        model.load_state_dict(network.load(Path(options.base)).network.state_dict())
+        base = network.load(Path(options.base)).network.state_dict()
+        model.load_state_dict({name: value for name, value in base.items()
+                               if not name.startswith("parts.")}, strict=False)
     for name, parameter in model.named_parameters():
         is_still = name.startswith("still.")
         parameter.requires_grad_(parameter.requires_grad
@@ -183,6 +186,21 @@ def still_loss(model: SpriteMotion, stills: Tensor, places: Tensor, generator: t
     return (nats + divergence) / 1000, nats
 
 
+def with_parts(model: SpriteMotion, wardrobe: Wardrobe | None) -> SpriteMotion:
+    """The model, with the parts that training characters are composed of."""
+    if wardrobe is None:
+        return model
+    packed = wardrobe.parts()
+    sizes: dict[str, Any] = {"parts": len(packed["slot"]), "palettes": len(packed["owner"]),
+             "cover": len(packed["cover"]), "pixels": len(packed["classes"])}
+    grown = SpriteMotion(**(model.config | sizes))
+    kept = {name: value for name, value in model.state_dict().items()
+            if not name.startswith("parts.")}
+    grown.load_state_dict(kept, strict=False)
+    grown.parts.fill(packed)
+    return grown
+
+
 @torch.enable_grad()
 def settle_poses(model: SpriteMotion) -> None:
     """Train the recurrent network on: the poses that it shall visit move no more."""
@@ -204,7 +222,8 @@ def settle_poses(model: SpriteMotion) -> None:
 
 def export(model: SpriteMotion, material: Material, folder: Path, options: Options) -> None:
     """Write the model folder, with the colours that new characters are drawn with."""
-    model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+    model = with_parts(copy.deepcopy(model).cpu().float(), material.wardrobe).eval()
+    model.requires_grad_(False)
     model.still.palette.copy_(torch.from_numpy(material.still_colours) / 255)
     settle_poses(model)
     stills = torch.from_numpy(material.stills()).permute(0, 3, 1, 2) / 255

@@ -1,0 +1,174 @@
+"""Characters are taken apart into layers that training never showed alone, and composed anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from aehub.models.parts import CLASSES, SLOTS, Parts
+from aehub.models.still import HEIGHT, LEFT, TOP, WIDTH
+from aehub.training.characters import Characters
+from aehub.training.wardrobe import Wardrobe, slot_of, style_of
+
+STAGE = (slice(TOP, TOP + HEIGHT), slice(LEFT, LEFT + WIDTH))
+# Top, bottom, left and right of what a layer covers, and how far it sways.
+SHAPES = {"body": (20, 60, 22, 42, 0), "legs": (44, 58, 24, 40, 1), "torso": (32, 46, 20, 44, 1),
+          "hair": (12, 28, 20, 44, 2)}
+COLOURS = {"body": 5, "legs": 5, "torso": 5, "hair": 8}
+
+
+def layer(kind: str, number: int) -> tuple[str, np.ndarray, np.ndarray]:
+    """(name, cover bool [4, 9, 64, 64], picture uint8 [4, 9, 64, 64, 3])."""
+    top, bottom, left, right, sway = SHAPES[kind]
+    style = number % 2 if kind == "hair" else 0
+    rng = np.random.default_rng([*kind.encode(), number])
+    cover, picture = np.zeros((4, 9, 64, 64), bool), np.zeros((4, 9, 64, 64, 3), np.uint8)
+    bright, dark = rng.integers(20, 230, 3), rng.integers(0, 60, 3)
+    for direction in range(4):
+        for pose in range(9):
+            x = left + sway * (pose % 3) + direction
+            cover[direction, pose, top:bottom + 4 * style, x:right] = True
+            picture[direction, pose, ...] = bright
+            picture[direction, pose, top + 3 + style:top + 6, x:right] = dark
+    folder = {"body": "body/male/{}.png", "legs": "legs/male/{}.png",
+              "torso": "torso/shirts/{}.png", "hair": f"hair/male/style{style}/{{}}.png"}[kind]
+    return folder.format(number), cover, picture
+
+
+LAYERS = {kind: [layer(kind, number) for number in range(count)]
+          for kind, count in COLOURS.items()}
+
+
+def composed(outfit: tuple[int, ...]) -> np.ndarray:
+    sheet = np.full((4, 9, 64, 64, 3), 255, np.uint8)
+    for kind, number in zip(SHAPES, outfit, strict=True):
+        _, cover, picture = LAYERS[kind][number]
+        sheet[cover] = picture[cover]
+    return sheet
+
+
+@pytest.fixture(scope="module")
+def outfits() -> list[tuple[int, ...]]:
+    rng = np.random.default_rng(0)
+    return [tuple(int(rng.integers(count)) for count in COLOURS.values()) for _ in range(60)]
+
+
+@pytest.fixture(scope="module")
+def wardrobe(outfits: list[tuple[int, ...]], tmp_path_factory: pytest.TempPathFactory) -> Wardrobe:
+    names = [" | ".join(LAYERS[kind][number][0] for kind, number in zip(SHAPES, one, strict=True))
+             for one in outfits]
+    nobody = np.zeros(len(outfits), bool)
+    characters = Characters(np.stack([composed(one) for one in outfits]), names, names, nobody,
+                            nobody)
+    folder: Path = tmp_path_factory.mktemp("wardrobe")
+    Wardrobe.of(characters, folder, True)
+    return Wardrobe.of(characters, folder, False)
+
+
+@pytest.fixture(scope="module")
+def parts(wardrobe: Wardrobe) -> Parts:
+    packed = wardrobe.parts()
+    parts = Parts(len(packed["slot"]), len(packed["owner"]), len(packed["cover"]),
+                  len(packed["classes"]))
+    parts.fill(packed)
+    return parts
+
+
+def test_layers_upon_each_other_are_the_character(wardrobe: Wardrobe, outfits: list[tuple[int, ...]]
+                                                  ) -> None:
+    wrong = 0.0
+    for outfit, worn in zip(outfits, wardrobe.worn, strict=True):
+        layers = [layer for part in worn for layer in part]
+        wanted = composed(outfit)
+        for direction in range(4):
+            shown = wardrobe.frames(layers, direction, np.arange(9))
+            wrong = max(wrong, float((shown != wanted[direction]).any(-1).mean()))
+    assert wrong < 0.005
+
+
+def test_a_new_character_moves_as_its_layers_do(wardrobe: Wardrobe) -> None:
+    names = {name: number for number, name in enumerate(wardrobe.names)}
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        outfit = tuple(int(rng.integers(count)) for count in COLOURS.values())
+        layers = [names[LAYERS[kind][n][0]] for kind, n in zip(SHAPES, outfit, strict=True)]
+        shown = wardrobe.frames(layers, 1, np.arange(9))
+        assert (shown != composed(outfit)[1]).any(-1).mean() < 0.01
+
+
+def test_characters_composed_anew_are_none_of_those_given(wardrobe: Wardrobe,
+                                                          outfits: list[tuple[int, ...]]) -> None:
+    given = {composed(outfit)[2, 0].tobytes() for outfit in outfits}
+    rng = np.random.default_rng(1)
+    stills = [wardrobe.moving(rng, 0, np.array([0, 4]))[0].tobytes() for _ in range(50)]
+    assert sum(still not in given for still in stills) > 25
+
+
+def test_a_still_in_known_parts_is_explained_and_moves_as_they_do(parts: Parts) -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(10):
+        wanted = composed(tuple(int(rng.integers(count)) for count in COLOURS.values()))
+        still = wanted[2, 0][STAGE]
+        found = parts.explain(still)
+        assert found.wrong < 0.01
+        assert sum(share for share, _ in found.ways) == pytest.approx(1)
+        drawn = parts.drawn(found.ways[0][1], still)
+        assert (drawn != wanted[:, :, STAGE[0], STAGE[1]]).any(-1).mean() < 0.01
+
+
+def test_colours_no_part_was_known_in_are_read_off_the_still(parts: Parts) -> None:
+    wanted = composed((0, 1, 2, 3))
+    _, cover, picture = LAYERS["hair"][3]
+    hair = cover & (picture == picture[0, 0, 0, 0]).all(-1)
+    wanted[hair] = (1, 250, 130)
+    still = wanted[2, 0][STAGE]
+    found = parts.explain(still)
+    drawn = parts.drawn(found.ways[0][1], still)
+    assert found.wrong < 0.01
+    assert (drawn != wanted[:, :, STAGE[0], STAGE[1]]).any(-1).mean() < 0.01
+
+
+def test_what_no_part_resembles_is_hardly_explained(parts: Parts) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+    assert parts.explain(noise).wrong > 0.8
+    assert parts.explain(np.full((HEIGHT, WIDTH, 3), 255, np.uint8)).wrong == 1
+
+
+def test_parts_of_any_bytes_explain_and_draw_without_a_crash() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        parts = Parts(5, 7, 40, 30)
+        for parameter in parts.parameters():
+            parameter.copy_(torch_bytes(rng, tuple(parameter.shape)))
+        still = rng.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+        found = parts.explain(still)
+        assert parts.drawn(found.ways[0][1], still).shape == (4, 9, HEIGHT, WIDTH, 3)
+
+
+def torch_bytes(rng: np.random.Generator, shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.from_numpy(rng.integers(0, 255, shape, np.uint8, endpoint=True))
+
+
+@pytest.mark.parametrize(("name", "slot", "style"), [
+    ("body/female/light.png", "body", "body/female/light.png"),
+    ("body/female/eyes/gray.png", "eyes", "body/female/eyes/gray.png"),
+    ("hair/female/long/blue.png", "head", "hair/female/long"),
+    ("hair/female/long.png", "head", "hair/female/long"),
+    ("head/helms/male/chainhat_male.png", "head", "head/helms/male/chainhat_male.png"),
+    ("facial/male/beard/black.png", "beard", "facial/male/beard"),
+    ("torso/back/cape/normal/female/cape_red.png", "cape", "torso/back/cape/normal/female"),
+    ("torso/plate/chest_male.png", "torso", "torso/plate/chest_male.png"),
+    ("formal_male_no_th-sh/vest.png", "suit", "formal_male_no_th-sh/vest.png"),
+    ("belt/cloth/male/white_cloth_male.png", "belt", "belt/cloth/male/white_cloth_male.png"),
+])
+def test_files_tell_where_a_layer_is_worn_and_what_it_shares(name: str, slot: str, style: str
+                                                             ) -> None:
+    assert slot_of(name) == slot and slot in SLOTS
+    assert style_of(name) == style
+
+
+def test_no_part_has_more_classes_than_are_stored(parts: Parts) -> None:
+    assert int(parts.classes.max()) < CLASSES
