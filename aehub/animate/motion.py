@@ -10,7 +10,7 @@ size that whole-number scaling turns into that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ import torch
 from aehub.animate.model import Autoencoder
 from aehub.errors import InputError, WeightsError
 from aehub.models.network import StoredNetwork
-from aehub.models.pixelart import Indexed, indexed, nearest
+from aehub.models.pixelart import Indexed, indexed
 from aehub.models.pose import CYCLE, N_DIRECTIONS
 from aehub.models.sprite import Drawn, Known, SpriteMotion, choose
 from aehub.models.still import HEIGHT, LEFT, SIDE, TOP, WIDTH
@@ -46,6 +46,27 @@ class Sprites(Autoencoder):
             raise WeightsError(f"{stored.name} animates no sprites; name a model that does, such "
                                "as sprite-motion.")
         super().__init__(stored, device, dtype)
+
+    def decode(self, latents: Any) -> list[np.ndarray]:
+        """Identity latents -> stills, in whole parts of characters.
+
+        The network draws a rough still; what is shown are the known parts nearest to it.
+
+        Args:
+            latents: [T, K], an array or a tensor.
+
+        Returns:
+            uint8 [S, S, 3] each, on white.
+
+        Raises:
+            InputError: they are not latents of this model.
+        """
+        stills = super().decode(latents)
+        if len(self.network.parts.slot):
+            for still in stills:
+                stage = still[TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH]
+                stage[:] = self.network.parts.tidied(stage)
+        return stills
 
     @torch.inference_mode()
     def cycles(self, still: np.ndarray, steps: int = CYCLE) -> np.ndarray:
@@ -104,10 +125,10 @@ class Sprites(Autoencoder):
         parts = self.network.parts
         if not len(parts.slot):
             return None
-        still = picture.palette[picture.places][TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH]
-        found = parts.explain(still)
-        places = [torch.from_numpy(nearest(parts.drawn(worn, still), picture.palette)).to(
-            self.device) for _, worn in found.ways]
+        stage = Indexed(picture.places[TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH], picture.palette)
+        found = parts.explain(picture.palette[stage.places])
+        places = [torch.from_numpy(parts.drawn(worn, stage)).to(self.device).long()
+                  for _, worn in found.ways]
         return Drawn([share for share, _ in found.ways], places, _DOUBT + found.wrong**2)
 
     def _seen(self, read: _Read, direction: str, numbers: Sequence[int], steps: int) -> np.ndarray:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from aehub.models.pixelart import BACKGROUND
+from aehub.models.pixelart import BACKGROUND, Indexed, nearest
 from aehub.models.pose import KEYS, N_DIRECTIONS
 from aehub.models.still import HEIGHT, WIDTH
 
@@ -93,37 +93,42 @@ class Parts(nn.Module):
     def _unpacked(self) -> _Unpacked:
         return _Unpacked(self)
 
-    def explain(self, still: np.ndarray) -> Explanation:
+    def explain(self, still: np.ndarray, *, new_colours: bool = True) -> Explanation:
         """Which parts, in which colours, a still shows.
 
         Args:
             still: uint8 [H, W, 3], the stage on white.
+            new_colours: whether parts may have colours that they are not known in.
         """
-        return _Search(self._unpacked, still).explanation()
+        return _Search(self._unpacked, still, new_colours).explanation()
 
-    def drawn(self, worn: Sequence[Worn], still: np.ndarray) -> np.ndarray:
-        """All pictures of a character: uint8 [4, 9, H, W, 3] on white.
+    def tidied(self, still: np.ndarray) -> np.ndarray:
+        """The still uint8 [H, W, 3] that known parts in their own colours make of a rough one."""
+        found = self.explain(still, new_colours=False)
+        picture = np.broadcast_to(BACKGROUND, still.shape).copy()
+        for one in found.ways[0][1]:
+            shown = self._unpacked.shown[one.part][_STILL]
+            picture[shown] = one.colours[self._unpacked.classes[one.part][_STILL][shown]]
+        return picture
+
+    def drawn(self, worn: Sequence[Worn], still: Indexed) -> np.ndarray:
+        """All pictures of a character, as places in the palette of its still: uint8 [4, 9, H, W].
 
         Seen from the front, a head is that of the still, moved as the part moves.
 
         Args:
             worn: bottom first.
-            still: uint8 [H, W, 3], the stage on white.
+            still: the stage.
         """
-        picture = np.broadcast_to(BACKGROUND, (*SHAPE, 3)).copy()
-        top = np.full(SHAPE, -1)
-        for number, one in enumerate(worn):
-            shown = self._unpacked.shown[one.part]
-            picture[shown] = one.colours[self._unpacked.classes[one.part][shown]]
-            top[shown] = number
-        heads = self._unpacked.of_slot["head"]
-        for number, one in enumerate(worn):
-            if one.part not in heads:
-                continue
-            for pose, (down, right) in enumerate(self._unpacked.shifts(one.part)):
-                source = np.roll(top[_STILL], (down, right), (0, 1)) == number
-                same = source & (top[_FRONT, pose] == number)
-                picture[_FRONT, pose][same] = np.roll(still, (down, right), (0, 1))[same]
+        picture = np.zeros(SHAPE, np.uint8)
+        for one in worn:
+            shown, classes = self._unpacked.shown[one.part], self._unpacked.classes[one.part]
+            picture[shown] = nearest(one.colours, still.palette).astype(np.uint8)[classes[shown]]
+        if worn and worn[-1].part in self._unpacked.of_slot["head"]:
+            head = self._unpacked.shown[worn[-1].part]
+            for pose, way in enumerate(self._unpacked.shifts(worn[-1].part)):
+                same = head[_FRONT, pose] & np.roll(head[_STILL], way, (0, 1))
+                picture[_FRONT, pose][same] = np.roll(still.places, way, (0, 1))[same]
         return picture
 
 
@@ -212,12 +217,14 @@ class _Unpacked:
 class _Search:
     """Coordinate descent over the slots for one still."""
 
-    def __init__(self, parts: _Unpacked, still: np.ndarray) -> None:
+    def __init__(self, parts: _Unpacked, still: np.ndarray, new_colours: bool) -> None:
+        self.new_colours = new_colours
         self.parts, self.still = parts, still.reshape(-1, 3).astype(np.int64)
         self.colours, self.index = np.unique(self.still, axis=0, return_inverse=True)
         self.index = self.index.ravel()
         self.apart = _error(self.colours[:, None], self.colours[None])
         self.worn: dict[str, Worn] = {}
+        self._errors: dict[int, np.ndarray] = {}
 
     def explanation(self) -> Explanation:
         for number in range(_ROUNDS):
@@ -257,17 +264,25 @@ class _Search:
         for part in self.parts.of_slot[slot]:
             counts = self._counts(part, free)
             without = error[free & self.parts.still_shown[part]].sum()
-            for colours in self.parts.palettes[part]:
-                gain = without - (counts * _error(colours[:, None], self.colours[None])).sum()
-                if gain > best:
-                    best, found = gain, Worn(part, colours)
-            if slot != "body":
+            seen = np.flatnonzero(counts.any(1))
+            palettes = self.parts.palettes[part]
+            costs = np.einsum("nkc,kc->n", self._error_of(part)[:, seen], counts[seen])
+            if len(seen) and without - costs.min() > best:
+                best, found = without - costs.min(), Worn(part, palettes[costs.argmin()])
+            if self.new_colours and slot != "body":
                 cost, colours = self._read_off(part, counts)
                 if without - cost > best:
                     best, found = without - cost, Worn(part, colours)
         self.worn.pop(slot, None)
         if found:
             self.worn[slot] = found
+
+    def _error_of(self, part: int) -> np.ndarray:
+        """Errors of a part's palettes against the still's colours: [n, K, colours]."""
+        if part not in self._errors:
+            palettes = self.parts.palettes[part]
+            self._errors[part] = _error(palettes[:, :, None], self.colours[None, None])
+        return self._errors[part]
 
     def _counts(self, part: int, free: np.ndarray) -> np.ndarray:
         """How often each class of a part meets each colour of the still: [K, colours]."""

@@ -26,7 +26,9 @@ _ROUNDS = 8
 # of a body, so of its users few agree.
 _AGREE, _AGREE_BODY, _SELDOM, _OTHERS = 0.5, 0.12, 0.5, 60
 _LEAST_USERS = 3
+_LEAST_MET = 8
 _CHANGE = 0.6
+_HEADS_OF_THEIR_OWN = ("orc", "skeleton")
 # What is changed as one, bottom first: noses and ears have the colour of their body.
 _PARTS = (("body",), ("legs",), ("feet",), ("torso", "formal_male_no_th-sh"), ("belt",),
           ("facial", "hair", "head"))
@@ -108,17 +110,34 @@ class Wardrobe:
                 styles[style_of(name)].append(layer)
         slots, shown, classes, owner, palettes = [], [], [], [], []
         for part, layers in enumerate(styles.values()):
-            richest = max(layers, key=lambda layer: len(np.unique(
-                self.places[layer][self.shown[layer]])))
-            cover, own = self.shown[richest], self._classes(richest)
-            slots.append(SLOTS.index(slot_of(self.names[richest])))
+            cover, own = self._common(layers)
+            slots.append(SLOTS.index(slot_of(self.names[layers[0]])))
             shown.append(cover)
             classes.append(own)
-            for layer in sorted(layers, key=lambda layer: layer != richest):
+            for layer in layers:
                 owner.append(part)
                 palettes.append(self._palette(layer, cover, own))
         return pack(np.array(slots, np.uint8), np.stack(shown), np.stack(classes),
                     np.array(owner), np.stack(palettes))
+
+    def _common(self, layers: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(where layers of a style show, their classes), both [4, 9, H, W]; they vote.
+
+        What one layer never shows, since something always hides it, another may.
+        """
+        richest = max(layers, key=lambda layer: int(self.shown[layer].sum()))
+        cover, classes = self.shown[richest], self._classes(richest)
+        votes = np.zeros((CLASSES, cover.size), np.uint16)
+        for layer in layers:
+            counts = self._met(layer, cover, classes)
+            of_colour = counts.argmax(0)
+            # A colour that goes with no class in particular strayed in from something else.
+            known = counts.max(0) > _AGREE * np.maximum(counts.sum(0), _LEAST_MET)
+            places = self.places[layer].ravel()
+            here = np.flatnonzero(self.shown[layer].ravel() & known[places])
+            votes[of_colour[places[here]], here] += 1
+        return ((votes.max(0) > 0).reshape(cover.shape),
+                votes.argmax(0).astype(np.uint8).reshape(cover.shape))
 
     def _classes(self, layer: int) -> np.ndarray:
         """A layer by its own colours, the most frequent ones: uint8 [4, 9, H, W]."""
@@ -127,12 +146,16 @@ class Wardrobe:
         kept = self.colours[colours[np.argsort(-counts)][:CLASSES]]
         return nearest(picture, kept).astype(np.uint8)
 
-    def _palette(self, layer: int, cover: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """The colour that a layer has most often where each class is: uint8 [K, 3]."""
+    def _met(self, layer: int, cover: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """How often each class meets each colour of a layer: [K, colours]."""
         both = cover & self.shown[layer]
         pairs = classes[both].astype(np.int64) * len(self.colours) + self.places[layer][both]
         counts = np.bincount(pairs, minlength=CLASSES * len(self.colours))
-        return self.colours[counts.reshape(CLASSES, -1).argmax(1)]
+        return np.asarray(counts.reshape(CLASSES, -1))
+
+    def _palette(self, layer: int, cover: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """The colour that a layer has most often where each class is: uint8 [K, 3]."""
+        return self.colours[self._met(layer, cover, classes).argmax(1)]
 
     def _dressed(self, rng: np.random.Generator) -> list[int]:
         """Layers of a new character, bottom first: each part is likely another character's."""
@@ -153,10 +176,14 @@ def _write(path: Path, shown: np.ndarray, places: np.ndarray) -> None:
 
 
 def style_of(layer: str) -> str:
-    """What layers that differ in colour only share: hair, beards and capes come in many colours."""
-    folders = layer.split("/")
+    """What layers that differ in colour only share: bodies, hair, beards and capes come in many
+    colours."""
+    folders = layer.removesuffix(".png").split("/")
     if folders[0] in ("hair", "facial"):
-        return "/".join(folders[:3]).removesuffix(".png")
+        return "/".join(folders[:3])
+    if folders[0] == "body" and len(folders) == 3:
+        other = [kind for kind in _HEADS_OF_THEIR_OWN if kind in folders[2]]
+        return "/".join([*folders[:2], *other])
     return "/".join(folders[:-1]) if "cape" in folders else layer
 
 

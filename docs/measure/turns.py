@@ -1,6 +1,6 @@
 """Edits of compressed files: are they exact, what do they cost, how long do they take?
 
-    python docs/measure/turns.py CLIPS [--frames N] [--seconds 10]
+    python docs/measure/turns.py CLIPS [--frames N] [--group N] [--seconds 10]
 
 For each clip of the folder and each of the 8 elements of D4: the edited file decoded against the
 decoded file turned, the change of size, and whether the opposite edit gives the same codes and the
@@ -40,11 +40,11 @@ def planes_of(path: Path) -> list[Planes]:
         return [archive.planes(number) for number in range(len(archive))]
 
 
-def turned(clip: Path, frames: int | None, quality: float, folder: Path) -> tuple[str, bool]:
+def turned(clip: Path, arguments: argparse.Namespace, folder: Path) -> tuple[str, bool]:
     """(a row of the table, whether everything is as promised) of one clip."""
     packed, there, back = (folder / f"{name}.aev" for name in ("packed", "there", "back"))
-    aehub.compress(clip, packed, quality=quality, trim=f":{frames}f" if frames else None,
-                   measure=False, force=True)
+    aehub.compress(clip, packed, quality=arguments.quality, group=arguments.group, measure=False,
+                   trim=f":{arguments.frames}f" if arguments.frames else None, force=True)
     with open_reader(packed) as reader:
         intra = not any(group.head.frame_types for group in reader.groups())
     before = planes_of(packed)
@@ -115,6 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", type=Path)
     parser.add_argument("--frames", type=int, help="of each clip; all by default")
+    parser.add_argument("--group", type=int, help="frames of a group; 1 codes each alone")
     parser.add_argument("--seconds", type=int, default=10, help="of the moving picture; 0: none")
     parser.add_argument("--quality", type=float, default=50)
     arguments = parser.parse_args()
@@ -124,7 +125,7 @@ def main() -> None:
     well = True
     with tempfile.TemporaryDirectory() as name:
         for clip in clips_in(arguments.clips):
-            row, fine = turned(clip, arguments.frames, arguments.quality, Path(name))
+            row, fine = turned(clip, arguments, Path(name))
             well &= fine
             print(row, flush=True)
         if arguments.seconds:
