@@ -17,6 +17,7 @@ import torch
 
 from aehub.animate.model import Autoencoder
 from aehub.errors import InputError, WeightsError
+from aehub.models.explanation import explain, tidied
 from aehub.models.network import StoredNetwork
 from aehub.models.pixelart import Indexed, indexed
 from aehub.models.pose import CYCLE, N_DIRECTIONS
@@ -65,7 +66,7 @@ class Sprites(Autoencoder):
         if len(self.network.parts.slot):
             for still in stills:
                 stage = still[TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH]
-                stage[:] = self.network.parts.tidied(stage)
+                stage[:] = tidied(self.network.parts, stage)
         return stills
 
     @torch.inference_mode()
@@ -126,7 +127,7 @@ class Sprites(Autoencoder):
         if not len(parts.slot):
             return None
         stage = Indexed(picture.places[TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH], picture.palette)
-        found = parts.explain(picture.palette[stage.places])
+        found = explain(parts, picture.palette[stage.places])
         places = [torch.from_numpy(parts.drawn(worn, stage)).to(self.device).long()
                   for _, worn in found.ways]
         return Drawn([share for share, _ in found.ways], places, _DOUBT + found.wrong**2)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from aehub.models.parts import CLASSES, SLOTS, Explanation, Parts
+from aehub.models.explanation import Explanation, explain
+from aehub.models.parts import CLASSES, SLOTS, Parts
 from aehub.models.pixelart import indexed
 from aehub.models.still import HEIGHT, LEFT, TOP, WIDTH
 from aehub.training.characters import Characters
@@ -118,7 +119,7 @@ def test_a_still_in_known_parts_is_explained_and_moves_as_they_do(parts: Parts) 
     for _ in range(10):
         wanted = composed(tuple(int(rng.integers(count)) for count in COLOURS.values()))
         still = wanted[2, 0][STAGE]
-        found = parts.explain(still)
+        found = explain(parts, still)
         assert found.wrong < 0.01
         assert sum(share for share, _ in found.ways) == pytest.approx(1)
         drawn = drawn_in_colours(parts, found, still)
@@ -131,7 +132,7 @@ def test_colours_no_part_was_known_in_are_read_off_the_still(parts: Parts) -> No
     hair = cover & (picture == picture[0, 0, 0, 0]).all(-1)
     wanted[hair] = (1, 250, 130)
     still = wanted[2, 0][STAGE]
-    found = parts.explain(still)
+    found = explain(parts, still)
     drawn = drawn_in_colours(parts, found, still)
     assert found.wrong < 0.01
     assert (drawn != wanted[:, :, STAGE[0], STAGE[1]]).any(-1).mean() < 0.01
@@ -139,8 +140,8 @@ def test_colours_no_part_was_known_in_are_read_off_the_still(parts: Parts) -> No
 
 def test_what_no_part_resembles_is_hardly_explained(parts: Parts) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
-    assert parts.explain(noise).wrong > 0.8
-    assert parts.explain(np.full((HEIGHT, WIDTH, 3), 255, np.uint8)).wrong == 1
+    assert explain(parts, noise).wrong > 0.8
+    assert explain(parts, np.full((HEIGHT, WIDTH, 3), 255, np.uint8)).wrong == 1
 
 
 def test_parts_of_any_bytes_explain_and_draw_without_a_crash() -> None:
@@ -150,7 +151,7 @@ def test_parts_of_any_bytes_explain_and_draw_without_a_crash() -> None:
         for parameter in parts.parameters():
             parameter.copy_(torch_bytes(rng, tuple(parameter.shape)))
         still = rng.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
-        found = parts.explain(still)
+        found = explain(parts, still)
         assert drawn_in_colours(parts, found, still).shape == (4, 9, HEIGHT, WIDTH, 3)
 
 
