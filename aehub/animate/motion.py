@@ -28,8 +28,6 @@ DIRECTIONS = ("up", "left", "down", "right")
 STEPS = (2, 64)
 """Fewest and most steps of a cycle."""
 _LARGEST = 1024
-# What is left to the network even where parts explain all of a still.
-_DOUBT = 0.01
 
 
 class Sprites(Autoencoder):
@@ -130,7 +128,7 @@ class Sprites(Autoencoder):
         found = explain(parts, picture.palette[stage.places])
         places = [torch.from_numpy(parts.drawn(worn, stage)).to(self.device).long()
                   for _, worn in found.ways]
-        return Drawn([share for share, _ in found.ways], places, _DOUBT + found.wrong**2)
+        return Drawn([share for share, _ in found.ways], places, found.wrong)
 
     def _seen(self, read: _Read, direction: str, numbers: Sequence[int], steps: int) -> np.ndarray:
         facing = torch.tensor([DIRECTIONS.index(direction)], device=self.device)

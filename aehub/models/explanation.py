@@ -21,7 +21,7 @@ _ROUNDS = 3
 # Squared errors count no further than this: a wrong pixel is wrong. A palette that is read off the
 # still has to earn what its colours cost. The head's other explanations are weighed by their error.
 _MOST, _COLOUR_COST, _LEAST_PIXELS = 6000, 4000, 4
-_DOUBT, _OTHERS = 1e5, 10
+_DOUBT, _OTHERS, _BEST = 5e4, 10, 0.1
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ class _Search:
         for number in range(_ROUNDS):
             for slot in SLOTS if number else _FIRST:
                 self._fill(slot)
-        ways = [(0.5, _dressed(self.worn))]
-        for share, head in self._heads():
-            ways.append((0.5 * share, _dressed(self.worn | {"head": head})))
         drawn = self._below(len(SLOTS))
         opaque = (self.still != BACKGROUND).any(1)
-        wrong = (drawn[opaque] != self.still[opaque]).any(1).mean() if opaque.any() else 1.0
-        return Explanation(ways, float(wrong))
+        wrong = float((drawn[opaque] != self.still[opaque]).any(1).mean()) if opaque.any() else 1.0
+        ways = [(_BEST, _dressed(self.worn))]
+        for share, head in self._heads(_DOUBT * (1 + 50 * wrong)):
+            ways.append(((1 - _BEST) * share, _dressed(self.worn | {"head": head})))
+        return Explanation(ways, wrong)
 
     def _below(self, place: int) -> np.ndarray:
         """What the slots below a place compose: int64 [P, 3]."""
@@ -147,8 +147,8 @@ class _Search:
         colours[seen] = self.colours[most]
         return float(cost), colours.clip(0, 255).astype(np.uint8)
 
-    def _heads(self) -> list[tuple[float, Worn | None]]:
-        """Other hair and hats with the shares that their errors leave them."""
+    def _heads(self, doubt: float) -> list[tuple[float, Worn | None]]:
+        """Other hair and hats; shares fall by e with every `doubt` of error."""
         place = SLOTS.index("head")
         free, error = self._free(place), _error(self._below(place), self.still)
         others: list[tuple[float, Worn | None]] = [(float(error[free].sum()), None)]
@@ -157,7 +157,7 @@ class _Search:
             left = error[free & ~self.parts.still_shown[part]].sum()
             others.append((float(left + cost), Worn(part, colours)))
         others = sorted(others, key=lambda other: other[0])[:_OTHERS]
-        shares = np.exp((others[0][0] - np.array([cost for cost, _ in others])) / _DOUBT)
+        shares = np.exp((others[0][0] - np.array([cost for cost, _ in others])) / doubt)
         return list(zip((shares / shares.sum()).tolist(), (one for _, one in others), strict=True))
 
 

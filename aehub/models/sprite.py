@@ -30,6 +30,8 @@ from aehub.models.pose import CYCLE, KEYS, N_DIRECTIONS, Poses
 from aehub.models.still import HEIGHT, LEFT, SIDE, TOP, WIDTH, Block, Still
 
 _GROUPS, _REACH_Y, _REACH_X = 4, 2, 3
+# What is left to the network's choice where the parts are of one mind.
+_DOUBT = 0.01
 
 
 class Drawn(NamedTuple):
@@ -38,12 +40,12 @@ class Drawn(NamedTuple):
     Attributes:
         shares: of the ways it may be composed.
         places: int64 [4, 9, H, W] in the palette of the still, of each way.
-        doubt: how little that counts against the network.
+        wrong: share of the still that they do not explain.
     """
 
     shares: list[float]
     places: list[Tensor]
-    doubt: float
+    wrong: float
 
 
 class View(nn.Module):
@@ -138,7 +140,7 @@ class SpriteMotion(PictureModel):
         "pixels": (0, 1 << 24)}
     STORED = torch.float16
     trust = 0.6
-    """How far the network's scores count beside the parts."""
+    """How far the network's scores count beside parts that explain all of a still."""
 
     def __init__(self, width: int = 48, pose: int = 16, hidden: int = 64, latent: int = 64,
                  colours: int = 384, parts: int = 0, palettes: int = 0, cover: int = 0,
@@ -214,7 +216,8 @@ class SpriteMotion(PictureModel):
         for share, places in zip(drawn.shares, drawn.places, strict=True):
             shown = places[int(direction), keys].flatten(1)[..., None]
             said.scatter_add_(2, shown, torch.full_like(shown, share, dtype=said.dtype))
-        return self.trust * scores.log_softmax(-1) + torch.log(said + drawn.doubt)
+        trust = min(1.0, self.trust * (1 + 3 * drawn.wrong))
+        return trust * scores.log_softmax(-1) + torch.log(said + _DOUBT * (1 + 10 * drawn.wrong))
 
     def cycle(self, direction: Tensor, length: int = CYCLE) -> Tensor:
         """Poses of standing and of one cycle: [1, 1 + length, pose]."""
