@@ -143,11 +143,13 @@ def _wire(context: Context, model: Any, files: Any, chosen: gr.State, parts: dic
     grid, strip, live, sliders = (parts[name] for name in ("grid", "strip", "live", "sliders"))
     fresh = [grid, number]
     tab = context.shared.get("tab")
+    # One after another: candidates of the model before must not come after those of the next.
+    drawn: dict[str, Any] = {**_QUIET, "concurrency_id": "candidates", "concurrency_limit": 1}
     if tab is not None:
-        tab.select(_first, [model, number], fresh, **_QUIET)
-    parts["more"].click(_next, [model, number], fresh, **_QUIET)
-    model.change(_other, [model, chosen],
-                 [*fresh, chosen, strip, base, live, *sliders, model], **_QUIET)
+        tab.select(_first, [model, number], fresh, **drawn)
+    parts["more"].click(_next, [model, number], fresh, **drawn)
+    model.change(_other, [model, chosen], [*fresh, chosen, strip, base, live, *sliders, model],
+                 **drawn)
     grid.click(_pick, [model, chosen], [chosen, strip, base, live, *sliders], **_QUIET)
     strip.click(_drop, chosen, [chosen, strip], **_FAST)
     parts["clear"].click(lambda: ([], keys.strip([])), None, [chosen, strip], **_FAST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,12 @@ class Visit:
         self.page.wait_for_function(
             "document.querySelector('aehub-wipe video').readyState >= 2")
         return player
+
+    def is_idle(self) -> bool:
+        """Whether the server leaves the processor alone for a second."""
+        before = self.server.cpu_seconds()
+        time.sleep(1)
+        return self.server.cpu_seconds() - before < 0.2
 
     def check(self) -> None:
         """Everything asked for lies on the server itself, and nothing was complained about."""

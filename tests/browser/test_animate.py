@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,29 @@ def test_own_pictures_become_keyframes_of_a_codec(visit: Visit, tmp_path: Path) 
     page.wait_for_function(PLAYS, timeout=120_000)
     assert page.locator("#walked video").evaluate("video => video.videoWidth") == 64
     assert fits(visit)
+    visit.check()
+
+
+def test_stop_leaves_the_processor_idle_and_the_next_walk_is_made(visit: Visit, tmp_path: Path
+                                                                  ) -> None:
+    paths = [tmp_path / "one.png", tmp_path / "two.png"]
+    for path, picture in zip(paths, moving_picture(2, 512, 512), strict=True):
+        Image.fromarray(picture).save(path)
+    page = visit.page
+    opened(visit)
+    page.locator("#walk-model input").click()
+    page.get_by_role("option", name="d4-codec").click()
+    expect(page.locator("#candidates")).to_contain_text("draws no pictures", timeout=60_000)
+    page.locator("#own input[type=file]").set_input_files(paths)
+    expect(page.locator("#timeline li")).to_have_count(2, timeout=60_000)
+    page.locator("#make").click()
+    time.sleep(2)
+    assert not visit.is_idle()
+    page.locator("#stop-walk").click()
+    assert any(visit.is_idle() for _ in range(6))
+    expect(page.locator("#walked")).to_contain_text("Stopped")
+    page.locator("#preview").click()
+    page.wait_for_function(PLAYS, timeout=120_000)
     visit.check()
 
 
