@@ -1,6 +1,6 @@
 """`sprite-motion` on characters that training never saw: from one still to the whole sheet.
 
-    python docs/measure/sprites.py DATA [--model sprite-motion] [--figure OUT.png]
+    python docs/measure/sprites.py DATA [--model sprite-motion] [--figure OUT.png] [--new OUT.png]
 
 DATA holds the archive of walk cycles that `aehub train sprite-motion` takes. PSNR is from the mean
 squared error over the 4x9 sheets on white of all characters of a group; a pixel is exact if its
@@ -29,6 +29,7 @@ from aehub.training.characters import DOWN, Characters
 
 WIDTH = 0.3
 RIDGE = 0.003
+NEW = 18
 # (row, frame) of a sheet: the back twice, four from the left, three of the front, two of the right.
 SHOWN = ((0, 0), (0, 3), (1, 0), (1, 2), (1, 4), (1, 6), (2, 2), (2, 4), (2, 6), (3, 2), (3, 6))
 
@@ -122,15 +123,29 @@ def draw(path: Path, model: aehub.Model, characters: Characters, count: int) -> 
     Image.fromarray(enlarged(rows, 2)).save(path, optimize=True)
 
 
+def draw_new(path: Path, model: aehub.Model) -> None:
+    """Draw characters that never were: each still, and four frames of what becomes of it."""
+    pictures = []
+    for still in model.decode(model.sample(range(NEW))):
+        sheet = on_white(model.cycles(still))
+        pictures += [still, *(sheet[place] for place in ((2, 2), (0, 0), (1, 2), (3, 4)))]
+    rows = contact_sheet(pictures, 15, gap=0)
+    Image.fromarray(enlarged(rows, 1)).save(path, optimize=True)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="sprite-motion")
     parser.add_argument("--figure", type=Path, help="a PNG of some of the characters, nothing else")
+    parser.add_argument("--new", type=Path, help="a PNG of new characters, nothing else")
     parser.add_argument("--shown", type=int, default=5, help="how many")
     arguments = parser.parse_args()
     torch.manual_seed(0)
+    if arguments.new:
+        draw_new(arguments.new, aehub.load(arguments.model))
+        return
     characters = Characters.read(arguments.data)
     if arguments.figure:
         draw(arguments.figure, aehub.load(arguments.model), characters, arguments.shown)
