@@ -82,9 +82,7 @@ class Sprites(Autoencoder):
         Raises:
             InputError: the still is of another size, or `steps` is out of range.
         """
-        read = self._read(self.check(still, steps), still)
-        return np.stack([self._seen(read, direction, range(1 + steps), steps)
-                         for direction in DIRECTIONS])
+        return self.views(still, DIRECTIONS, range(1 + steps), steps)
 
     @torch.inference_mode()
     def frames(self, still: np.ndarray, direction: str, numbers: Sequence[int],
@@ -94,10 +92,22 @@ class Sprites(Autoencoder):
         Raises:
             InputError: as `cycles`, or there is no such direction.
         """
-        if direction not in DIRECTIONS:
-            raise InputError(f"there is no direction {direction!r}; give one of "
-                             f"{', '.join(DIRECTIONS)}.")
-        return self._seen(self._read(self.check(still, steps), still), direction, numbers, steps)
+        return self.views(still, (direction,), numbers, steps)[0]
+
+    @torch.inference_mode()
+    def views(self, still: np.ndarray, directions: Sequence[str], numbers: Sequence[int],
+              steps: int = CYCLE) -> np.ndarray:
+        """The same frames from several directions, the still read once: [directions, numbers, ...].
+
+        Raises:
+            InputError: as `frames`.
+        """
+        for direction in directions:
+            if direction not in DIRECTIONS:
+                raise InputError(f"there is no direction {direction!r}; give one of "
+                                 f"{', '.join(DIRECTIONS)}.")
+        read = self._read(self.check(still, steps), still)
+        return np.stack([self._seen(read, direction, numbers, steps) for direction in directions])
 
     def check(self, still: np.ndarray, steps: int = CYCLE) -> Cell:
         """Refuse what cannot be animated, before any work; returns the cell of the still.

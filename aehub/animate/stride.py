@@ -68,8 +68,8 @@ def _walk(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan
     stills = _stills(model, keyframes, settings, n_steps)
 
     def shown(still: np.ndarray, numbers: Sequence[int]) -> list[np.ndarray]:
-        views = [model.frames(still, direction, numbers, steps) for direction in facing]
-        return [enlarged(frame, scale) for frame in np.concatenate(views, 2)]
+        views = model.views(still, facing, numbers, steps)
+        return [enlarged(frame, scale) for frame in np.concatenate(list(views), 2)]
 
     def frames() -> Iterator[np.ndarray]:
         # One still walks in a circle, so its pictures are drawn once, all together.

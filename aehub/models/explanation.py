@@ -37,24 +37,31 @@ class Explanation:
     wrong: float
 
 
-def explain(parts: Parts, still: np.ndarray, *, new_colours: bool = True) -> Explanation:
+def explain(parts: Parts, still: np.ndarray) -> Explanation:
     """Which parts, in which colours, a still shows.
+
+    Args:
+        parts: that are known.
+        still: uint8 [H, W, 3], the stage on white.
+    """
+    return _Search(parts, still, new_colours=True).explanation()
+
+
+def tidied(parts: Parts, still: np.ndarray) -> np.ndarray:
+    """The still uint8 [H, W, 3] that known parts in their own colours make of a rough one."""
+    search = _Search(parts, still, new_colours=False)
+    search.run()
+    return parts.standing(_dressed(search.worn))
+
+
+class _Search:
+    """Coordinate descent over the slots for one still.
 
     Args:
         parts: that are known.
         still: uint8 [H, W, 3], the stage on white.
         new_colours: whether parts may have colours that they are not known in.
     """
-    return _Search(parts, still, new_colours).explanation()
-
-
-def tidied(parts: Parts, still: np.ndarray) -> np.ndarray:
-    """The still uint8 [H, W, 3] that known parts in their own colours make of a rough one."""
-    return parts.standing(explain(parts, still, new_colours=False).ways[0][1])
-
-
-class _Search:
-    """Coordinate descent over the slots for one still."""
 
     def __init__(self, parts: Parts, still: np.ndarray, new_colours: bool) -> None:
         self.new_colours = new_colours
@@ -65,10 +72,14 @@ class _Search:
         self.worn: dict[str, Worn] = {}
         self._errors: dict[int, np.ndarray] = {}
 
-    def explanation(self) -> Explanation:
+    def run(self) -> None:
+        """Fill the slots."""
         for number in range(_ROUNDS):
             for slot in SLOTS if number else _FIRST:
                 self._fill(slot)
+
+    def explanation(self) -> Explanation:
+        self.run()
         drawn = self._below(len(SLOTS))
         opaque = (self.still != BACKGROUND).any(1)
         wrong = float((drawn[opaque] != self.still[opaque]).any(1).mean()) if opaque.any() else 1.0

@@ -63,9 +63,9 @@ def test_two_candidates_become_a_walk_that_plays(visit: Visit) -> None:
     visit.check()
 
 
-def test_own_pictures_become_keyframes_of_a_codec(visit: Visit, tmp_path: Path) -> None:
-    paths = [tmp_path / "one.png", tmp_path / "two.png"]
-    for path, picture in zip(paths, moving_picture(2, 64, 64), strict=True):
+def two_pictures_for_the_codec(visit: Visit, folder: Path, side: int) -> None:
+    paths = [folder / "one.png", folder / "two.png"]
+    for path, picture in zip(paths, moving_picture(2, side, side), strict=True):
         Image.fromarray(picture).save(path)
     page = visit.page
     opened(visit)
@@ -74,6 +74,11 @@ def test_own_pictures_become_keyframes_of_a_codec(visit: Visit, tmp_path: Path) 
     expect(page.locator("#candidates")).to_contain_text("draws no pictures", timeout=60_000)
     page.locator("#own input[type=file]").set_input_files(paths)
     expect(page.locator("#timeline li")).to_have_count(2, timeout=60_000)
+
+
+def test_own_pictures_become_keyframes_of_a_codec(visit: Visit, tmp_path: Path) -> None:
+    two_pictures_for_the_codec(visit, tmp_path, 64)
+    page = visit.page
     page.locator("#preview").click()
     page.wait_for_function(PLAYS, timeout=120_000)
     assert page.locator("#walked video").evaluate("video => video.videoWidth") == 64
@@ -83,16 +88,8 @@ def test_own_pictures_become_keyframes_of_a_codec(visit: Visit, tmp_path: Path) 
 
 def test_stop_leaves_the_processor_idle_and_the_next_walk_is_made(visit: Visit, tmp_path: Path
                                                                   ) -> None:
-    paths = [tmp_path / "one.png", tmp_path / "two.png"]
-    for path, picture in zip(paths, moving_picture(2, 512, 512), strict=True):
-        Image.fromarray(picture).save(path)
+    two_pictures_for_the_codec(visit, tmp_path, 512)
     page = visit.page
-    opened(visit)
-    page.locator("#walk-model input").click()
-    page.get_by_role("option", name="d4-codec").click()
-    expect(page.locator("#candidates")).to_contain_text("draws no pictures", timeout=60_000)
-    page.locator("#own input[type=file]").set_input_files(paths)
-    expect(page.locator("#timeline li")).to_have_count(2, timeout=60_000)
     page.locator("#make").click()
     time.sleep(2)
     assert not visit.is_idle()
