@@ -136,17 +136,18 @@ class Sprites(Autoencoder):
             return None
         stage = Indexed(picture.places[TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH], picture.palette)
         found = explain(parts, picture.palette[stage.places])
-        places = [torch.from_numpy(parts.drawn(worn, stage)).to(self.device).long()
-                  for _, worn in found.ways]
-        return Drawn([share for share, _ in found.ways], places, found.wrong)
+        below = parts.drawn(found.worn, stage)
+        places = np.stack([parts.drawn(top, stage, below) for top in found.tops])
+        return Drawn(torch.from_numpy(found.shares).to(self.device),
+                     torch.from_numpy(places).to(self.device), found.wrong)
 
     def _seen(self, read: _Read, direction: str, numbers: Sequence[int], steps: int) -> np.ndarray:
         facing = torch.tensor([DIRECTIONS.index(direction)], device=self.device)
         poses = self.network.cycle(facing, steps)[:, list(numbers)]
-        scores = self.network.scores(read.known, facing, poses).float()
+        shares = self.network.scores(read.known, facing, poses).float().softmax(-1)
         if read.drawn:
-            scores = self.network.informed(scores, read.drawn, facing, poses)
-        chosen = choose(scores, read.known.palette.float())
+            shares = self.network.informed(shares, read.drawn, facing, poses)
+        chosen = choose(shares, read.known.palette.float())
         places = np.zeros((poses.shape[1], SIDE, SIDE), np.uint8)
         stage = chosen[0].view(-1, HEIGHT, WIDTH).cpu().numpy().astype(np.uint8)
         places[:, TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH] = stage

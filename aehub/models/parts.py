@@ -19,13 +19,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from aehub.models.pixelart import BACKGROUND, Indexed, nearest
+from aehub.models.pixelart import BACKGROUND, Indexed, brightness, nearest
 from aehub.models.pose import KEYS, N_DIRECTIONS
 from aehub.models.still import HEIGHT, WIDTH
 
 SLOTS = ("body", "eyes", "nose", "ears", "legs", "feet", "torso", "suit", "cape", "belt", "beard",
-         "head")
+         "hair", "head")
 """What is worn where, bottom first; a character has at most one part of each."""
+TOPS = ("hair", "head")
+"""The slots of hair and hats."""
 CLASSES = 32
 SHAPE = (N_DIRECTIONS, KEYS, HEIGHT, WIDTH)
 _FRONT = 2
@@ -57,7 +59,7 @@ class Parts(nn.Module):
         def stored(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.zeros(shape, dtype=torch.uint8), requires_grad=False)
 
-        self.slot, self.box = stored(parts), stored(parts, 4)
+        self.slot, self.fits, self.box = stored(parts), stored(parts), stored(parts, 4)
         self.cover, self.classes = stored(cover), stored(pixels)
         self.owner, self.palettes = stored(palettes, 2), stored(palettes, CLASSES, 3)
 
@@ -81,39 +83,42 @@ class Parts(nn.Module):
             picture[shown] = one.colours[classes[shown]]
         return picture
 
-    def drawn(self, worn: Sequence[Worn], still: Indexed) -> np.ndarray:
+    def drawn(self, worn: Sequence[Worn], still: Indexed, below: np.ndarray | None = None
+              ) -> np.ndarray:
         """All pictures of a character, as places in the palette of its still: uint8 [4, 9, H, W].
 
-        Seen from the front, a head is that of the still, moved as the part moves.
+        Seen from the front, hair and hats are those of the still, moved as the part moves.
 
         Args:
             worn: bottom first.
             still: the stage.
+            below: what they are drawn upon, nothing by default.
         """
-        picture = np.zeros(SHAPE, np.uint8)
+        picture = np.zeros(SHAPE, np.uint8) if below is None else below.copy()
         # What a part covers is no background, however bright.
         colours = still.palette[1:] if len(still.palette) > 1 else still.palette
         for one in worn:
             shown, classes = self.unpacked.shown[one.part], self.unpacked.classes[one.part]
             places = nearest(one.colours, colours) + len(still.palette) - len(colours)
             picture[shown] = places.astype(np.uint8)[classes[shown]]
-        if worn and worn[-1].part in self.unpacked.of_slot["head"]:
-            head = self.unpacked.shown[worn[-1].part]
-            for pose, way in enumerate(self.unpacked.shifts(worn[-1].part)):
-                same = head[_FRONT, pose] & np.roll(head[STILL], way, (0, 1))
-                picture[_FRONT, pose][same] = np.roll(still.places, way, (0, 1))[same]
+        for one in worn:
+            if one.part in self.unpacked.tops:
+                shown = self.unpacked.shown[one.part]
+                for pose, way in enumerate(self.unpacked.shifts(one.part)):
+                    same = shown[_FRONT, pose] & np.roll(shown[STILL], way, (0, 1))
+                    picture[_FRONT, pose][same] = np.roll(still.places, way, (0, 1))[same]
         return picture
 
 
 Packed = dict[str, np.ndarray]
 
 
-def pack(slots: np.ndarray, shown: np.ndarray, classes: np.ndarray, owner: np.ndarray,
+def pack(kinds: np.ndarray, shown: np.ndarray, classes: np.ndarray, owner: np.ndarray,
          palettes: np.ndarray) -> Packed:
     """Parts as they are stored.
 
     Args:
-        slots: uint8 [L], places in `SLOTS`.
+        kinds: uint8 [L, 2], the place in `SLOTS` and a bit for each build of body that wears it.
         shown: bool [L, 4, 9, H, W].
         classes: uint8 [L, 4, 9, H, W], below `CLASSES`.
         owner: int [N], whose palettes they are, in order.
@@ -125,7 +130,8 @@ def pack(slots: np.ndarray, shown: np.ndarray, classes: np.ndarray, owner: np.nd
         boxes.append(box)
         covers.append(np.packbits(_cut(cover, box)))
         values.append(own[cover])
-    return {"slot": slots, "box": np.array(boxes, np.uint8).reshape(-1, 4),
+    return {"slot": kinds[:, 0], "fits": kinds[:, 1],
+            "box": np.array(boxes, np.uint8).reshape(-1, 4),
             "cover": np.concatenate(covers), "classes": np.concatenate(values).astype(np.uint8),
             "owner": np.stack([owner >> 8, owner & 255], -1).astype(np.uint8),
             "palettes": palettes}
@@ -149,10 +155,11 @@ class Unpacked:
     part."""
 
     def __init__(self, parts: Parts) -> None:
-        slot, box, cover, classes, owner, palettes = (
+        slot, self.fits, box, cover, classes, owner, palettes = (
             getattr(parts, name).cpu().numpy()
-            for name in ("slot", "box", "cover", "classes", "owner", "palettes"))
+            for name in ("slot", "fits", "box", "cover", "classes", "owner", "palettes"))
         self._shifts: dict[int, list[tuple[int, int]]] = {}
+        self._levels: dict[int, np.ndarray] = {}
         self.shown = np.zeros((len(slot), *SHAPE), bool)
         self.classes = np.zeros(self.shown.shape, np.uint8)
         bit = pixel = 0
@@ -172,7 +179,17 @@ class Unpacked:
                                if len(self.palettes[n])] for place, name in enumerate(SLOTS)}
         self.still_shown = self.shown[:, STILL[0], STILL[1]].reshape(len(slot), -1)
         self.still_classes = self.classes[:, STILL[0], STILL[1]].reshape(len(slot), -1)
+        self.tops = {part for name in TOPS for part in self.of_slot[name]}
+        self.hairy = self.still_shown[self.of_slot["hair"]].any(0)
 
+    def levels(self, part: int) -> np.ndarray:
+        """How bright each class is among those of its part, 0..1, over all its palettes: [K]."""
+        if part not in self._levels:
+            worn = np.unique(self.classes[part][self.shown[part]])
+            bright = brightness(self.palettes[part].astype(np.float64))
+            low, high = (edge(bright[:, worn], 1, keepdims=True) for edge in (np.min, np.max))
+            self._levels[part] = np.median((bright - low) / np.maximum(1, high - low), 0)
+        return self._levels[part]
 
     def shifts(self, part: int) -> list[tuple[int, int]]:
         """How far down and right a part has moved in each pose seen from the front."""

@@ -66,6 +66,11 @@ def _merged(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return palette[used], places
 
 
+def brightness(colours: np.ndarray) -> np.ndarray:
+    """Luma of colours [..., 3], 0..255."""
+    return np.asarray(colours @ np.array([0.299, 0.587, 0.114]))
+
+
 def numbered(colours: np.ndarray) -> np.ndarray:
     """One number for each colour, uint8 [..., 3] -> int32 [...], in the order of the channels."""
     return np.asarray(colours.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32))

@@ -30,21 +30,22 @@ from aehub.models.pose import CYCLE, KEYS, N_DIRECTIONS, Poses
 from aehub.models.still import HEIGHT, LEFT, SIDE, TOP, WIDTH, Block, Still
 
 _GROUPS, _REACH_Y, _REACH_X = 4, 2, 3
-# What is left to the network's choice where the parts are of one mind.
-_DOUBT = 0.01
+# The network counts little where parts explain a still but for its hair, and alone where they do
+# not.
+_LEAST_TRUST, _EXPLAINED, _UNEXPLAINED = 0.1, 0.25, 0.7
 
 
 class Drawn(NamedTuple):
-    """A character composed of parts.
+    """A character composed of parts, in ways that differ in hair and hats.
 
     Attributes:
-        shares: of the ways it may be composed.
-        places: int64 [4, 9, H, W] in the palette of the still, of each way.
+        shares: of the ways in each row, float [N, H].
+        places: uint8 [N, 4, 9, H, W] in the palette of the still.
         wrong: share of the still that they do not explain.
     """
 
-    shares: list[float]
-    places: list[Tensor]
+    shares: Tensor
+    places: Tensor
     wrong: float
 
 
@@ -139,9 +140,6 @@ class SpriteMotion(PictureModel):
         "colours": (2, 2048), "parts": (0, 1024), "palettes": (0, 4096), "cover": (0, 1 << 23),
         "pixels": (0, 1 << 24)}
     STORED = torch.float16
-    trust = 0.6
-    """How far the network's scores count beside parts that explain all of a still."""
-
     def __init__(self, width: int = 48, pose: int = 16, hidden: int = 64, latent: int = 64,
                  colours: int = 384, parts: int = 0, palettes: int = 0, cover: int = 0,
                  pixels: int = 0) -> None:
@@ -202,22 +200,24 @@ class SpriteMotion(PictureModel):
         logits: Tensor = queries @ known.keys.transpose(1, 2)[:, None] + absent[:, None, None]
         return logits
 
-    def informed(self, scores: Tensor, drawn: Drawn, direction: Tensor, poses: Tensor) -> Tensor:
-        """The network's scores [1, T, H * W, K], and what the parts found in the still say.
+    def informed(self, shares: Tensor, drawn: Drawn, direction: Tensor, poses: Tensor) -> Tensor:
+        """What the network says and what the parts found in the still say: [1, T, H * W, K].
 
         Args:
-            scores: of one still.
+            shares: the network's of each colour, of one still; they sum to 1.
             drawn: its parts, in all poses that were learnt.
             direction: int64 [1].
             poses: [1, T, pose].
         """
         keys = self.poses.nearness(direction, poses)[0].argmax(-1)
-        said = torch.zeros_like(scores[0])
-        for share, places in zip(drawn.shares, drawn.places, strict=True):
-            shown = places[int(direction), keys].flatten(1)[..., None]
-            said.scatter_add_(2, shown, torch.full_like(shown, share, dtype=said.dtype))
-        trust = min(1.0, self.trust * (1 + 3 * drawn.wrong))
-        return trust * scores.log_softmax(-1) + torch.log(said + _DOUBT * (1 + 10 * drawn.wrong))
+        said = torch.zeros_like(shares[0])
+        for share, places in zip(drawn.shares, drawn.places[:, int(direction)], strict=True):
+            shown = places[keys].flatten(1)[..., None].long()
+            rows = share.to(said.dtype).repeat_interleave(WIDTH)[None, :, None]
+            said.scatter_add_(2, shown, rows.expand_as(shown))
+        unexplained = (drawn.wrong - _EXPLAINED) / (_UNEXPLAINED - _EXPLAINED)
+        trust = _LEAST_TRUST + (1 - _LEAST_TRUST) * min(1.0, max(0.0, unexplained))
+        return trust * shares + (1 - trust) * said
 
     def cycle(self, direction: Tensor, length: int = CYCLE) -> Tensor:
         """Poses of standing and of one cycle: [1, 1 + length, pose]."""
@@ -230,15 +230,14 @@ def staged(pictures: Tensor) -> Tensor:
     return pictures[..., TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH]
 
 
-def choose(logits: Tensor, palette: Tensor) -> Tensor:
+def choose(shares: Tensor, palette: Tensor) -> Tensor:
     """The colours of least expected squared error: places in the palette, int64 [B, T, N].
 
     Args:
-        logits: [B, T, N, K].
+        shares: of each colour, [B, T, N, K]; those of a pixel sum to 1.
         palette: [B, K, 3] in [0, 1].
     """
-    share = logits.softmax(-1)
-    mean = share @ palette[:, None]
+    mean = shares @ palette[:, None]
     distance = palette.square().sum(-1)[:, None, None] - 2 * mean @ palette.transpose(1, 2)[:, None]
     # A colour that nothing speaks for is no compromise between two others.
-    return distance.masked_fill(share < 0.02, torch.inf).argmin(-1)
+    return distance.masked_fill(shares < 0.02, torch.inf).argmin(-1)

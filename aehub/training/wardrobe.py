@@ -28,6 +28,7 @@ _AGREE, _AGREE_BODY, _SELDOM, _OTHERS = 0.5, 0.12, 0.5, 60
 _LEAST_USERS = 3
 _LEAST_MET = 8
 _CHANGE = 0.6
+_SKIN = 0.6
 _HEADS_OF_THEIR_OWN = ("orc", "skeleton")
 # What is changed as one, bottom first: noses and ears have the colour of their body.
 _PARTS = (("body",), ("legs",), ("feet",), ("torso", "formal_male_no_th-sh"), ("belt",),
@@ -108,17 +109,23 @@ class Wardrobe:
         for layer, name in enumerate(self.names):
             if self.shown[layer].any():
                 styles[style_of(name)].append(layer)
-        slots, shown, classes, owner, palettes = [], [], [], [], []
+        kinds, shown, classes, owner, palettes = [], [], [], [], []
         for part, layers in enumerate(styles.values()):
             cover, own = self._common(layers)
-            slots.append(SLOTS.index(slot_of(self.names[layers[0]])))
+            kinds.append((SLOTS.index(slot_of(self.names[layers[0]])), self._fits(layers)))
             shown.append(cover)
             classes.append(own)
             for layer in layers:
                 owner.append(part)
                 palettes.append(self._palette(layer, cover, own))
-        return pack(np.array(slots, np.uint8), np.stack(shown), np.stack(classes),
+        return pack(np.array(kinds, np.uint8), np.stack(shown), np.stack(classes),
                     np.array(owner), np.stack(palettes))
+
+    def _fits(self, layers: list[int]) -> int:
+        """The builds of those who wear one of the layers, a bit for each."""
+        builds = {int(build) for some, build in zip(self.worn, self.build_of, strict=True)
+                  if any(layer in part for part in some for layer in layers)}
+        return sum(1 << build for build in builds)
 
     def _common(self, layers: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """(where layers of a style show, their classes), both [4, 9, H, W]; they vote.
@@ -194,7 +201,7 @@ def slot_of(layer: str) -> str:
         return folders[2] if len(folders) > 3 else "body"
     if folders[0] == "torso":
         return "cape" if "cape" in folders else "torso"
-    named = {"formal_male_no_th-sh": "suit", "facial": "beard", "hair": "head"}
+    named = {"formal_male_no_th-sh": "suit", "facial": "beard"}
     return named.get(folders[0], folders[0])
 
 
@@ -206,7 +213,33 @@ def _taken_apart(pictures: np.ndarray, worn: list[list[int]], names: list[str], 
     style = np.array([styles.index(style_of(name)) for name in names])
     for _ in range(_ROUNDS):
         shown, places = _round(pictures, worn, style, white, shown, places)
+    for number, name in enumerate(styles):
+        if name.startswith("hair/"):
+            _return_skin(pictures, worn, np.flatnonzero(style == number), shown, places)
     return shown, places
+
+
+def _return_skin(pictures: np.ndarray, worn: list[list[int]], layers: np.ndarray,
+                 shown: np.ndarray, places: np.ndarray) -> None:
+    """Where hair of a style has the colour of whoever wears it, most often, it is their skin that
+    shows; in place.
+
+    Most hair hides the head, so what little hair leaves free belongs to no body yet.
+    """
+    users = [(number, layer) for layer in layers for number, some in enumerate(worn)
+             if layer in some]
+    seen, skin = (np.zeros(shown.shape[1], np.int32) for _ in range(2))
+    for number, layer in users:
+        body = worn[number][0]
+        seen += shown[layer]
+        skin += shown[layer] & np.isin(pictures[number], np.unique(places[body][shown[body]]))
+    bare = skin > _SKIN * np.maximum(seen, 1)
+    for number, layer in users:
+        body = worn[number][0]
+        fresh = bare & shown[layer] & ~shown[body]
+        places[body][fresh] = pictures[number][fresh]
+        shown[body] |= fresh
+    shown[layers] &= ~bare
 
 
 def _first_guess(pictures: np.ndarray, worn: list[list[int]], names: list[str], white: int

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from aehub.models.explanation import Explanation, explain
+from aehub.models.explanation import Explanation, explain, row_shares
 from aehub.models.parts import CLASSES, SLOTS, Parts
 from aehub.models.pixelart import indexed
 from aehub.models.still import HEIGHT, LEFT, TOP, WIDTH
@@ -81,7 +81,7 @@ def parts(wardrobe: Wardrobe) -> Parts:
 
 def drawn_in_colours(parts: Parts, found: Explanation, still: np.ndarray) -> np.ndarray:
     picture = indexed(still)
-    return picture.palette[parts.drawn(found.ways[0][1], picture)]
+    return picture.palette[parts.drawn([*found.worn, *found.tops[0]], picture)]
 
 
 def test_layers_upon_each_other_are_the_character(wardrobe: Wardrobe, outfits: list[tuple[int, ...]]
@@ -121,7 +121,7 @@ def test_a_still_in_known_parts_is_explained_and_moves_as_they_do(parts: Parts) 
         still = wanted[2, 0][STAGE]
         found = explain(parts, still)
         assert found.wrong < 0.01
-        assert sum(share for share, _ in found.ways) == pytest.approx(1)
+        assert found.shares.sum(0) == pytest.approx(np.ones(HEIGHT), abs=1e-4)
         drawn = drawn_in_colours(parts, found, still)
         assert (drawn != wanted[:, :, STAGE[0], STAGE[1]]).any(-1).mean() < 0.01
 
@@ -136,6 +136,59 @@ def test_colours_no_part_was_known_in_are_read_off_the_still(parts: Parts) -> No
     drawn = drawn_in_colours(parts, found, still)
     assert found.wrong < 0.01
     assert (drawn != wanted[:, :, STAGE[0], STAGE[1]]).any(-1).mean() < 0.01
+
+
+def test_a_row_is_the_mean_of_what_looks_like_the_still_around_it() -> None:
+    rng = np.random.default_rng(2)
+    fronts = rng.random((3, HEIGHT * WIDTH, 3))
+    half = HEIGHT * WIDTH // 2
+    still = np.concatenate([fronts[0, :half], (fronts[1, half:] + fronts[2, half:]) / 2])
+    shares = row_shares(np.full(3, 1 / 3), fronts, still)
+    assert shares.sum(0) == pytest.approx(np.ones(HEIGHT), abs=1e-4)
+    assert shares[:, HEIGHT // 4] == pytest.approx([1, 0, 0], abs=0.15)
+    assert shares[:, 3 * HEIGHT // 4] == pytest.approx([0, 0.5, 0.5], abs=0.15)
+
+
+def test_parts_that_no_one_of_a_build_wears_are_not_found_on_it(wardrobe: Wardrobe, parts: Parts
+                                                                ) -> None:
+    assert set(parts.fits.tolist()) == {1 << 1}
+    still = composed((0, 1, 2, 3))[2, 0][STAGE]
+    hair = [place for place, slot in enumerate(parts.slot.tolist()) if SLOTS[slot] == "hair"]
+    assert any(one.part in hair for one in explain(parts, still).tops[0])
+    packed = wardrobe.parts()
+    packed["fits"][hair] = 1
+    other = Parts(len(packed["slot"]), len(packed["owner"]), len(packed["cover"]),
+                  len(packed["classes"]))
+    other.fill(packed)
+    assert not any(one.part in hair for top in explain(other, still).tops for one in top)
+
+
+def test_skin_that_little_hair_leaves_free_belongs_to_the_body(tmp_path: Path) -> None:
+    """Nobody is bald, so only those with a strip of hair show what the head is like."""
+    sheets, layers = [], []
+    # Two of the three who have hair of a colour have the same skin.
+    some = [(colour if user else (colour + 1) % 3, colour, True)
+            for colour in range(3) for user in range(3)]
+    for skin, colour, strip in [*some, *((n % 3, n % 5, False) for n in range(50))]:
+        name, cover, picture = LAYERS["body"][skin]
+        sheet = np.full((4, 9, 64, 64, 3), 255, np.uint8)
+        sheet[cover] = picture[cover]
+        hair = np.zeros_like(cover)
+        hair[..., 16:30, 31:33 if strip else 46] = True
+        hair[..., 16:30, 18:31] = not strip
+        sheet[hair] = LAYERS["hair"][colour][2][hair]
+        sheets.append(sheet)
+        layers.append(f"{name} | hair/male/{'strip' if strip else 'full'}/{colour}.png")
+    nobody = np.zeros(len(layers), bool)
+    wardrobe = Wardrobe.of(Characters(np.stack(sheets), layers, layers, nobody, nobody), tmp_path,
+                           True)
+    for number, name in enumerate(wardrobe.names):
+        if "strip" in name:
+            assert wardrobe.shown[number][..., 26 - TOP:29 - TOP, :].sum(-1).max() == 2
+        if name.startswith("body"):
+            head = wardrobe.shown[number][..., 26 - TOP:29 - TOP, 26 - LEFT:40 - LEFT]
+            # All but what the strip covers.
+            assert head.mean() == pytest.approx(12 / 14)
 
 
 def test_what_no_part_resembles_is_hardly_explained(parts: Parts) -> None:
@@ -163,8 +216,8 @@ def torch_bytes(rng: np.random.Generator, shape: tuple[int, ...]) -> torch.Tenso
     ("body/female/light.png", "body", "body/female"),
     ("body/male/red_orc.png", "body", "body/male/orc"),
     ("body/female/eyes/gray.png", "eyes", "body/female/eyes/gray.png"),
-    ("hair/female/long/blue.png", "head", "hair/female/long"),
-    ("hair/female/long.png", "head", "hair/female/long"),
+    ("hair/female/long/blue.png", "hair", "hair/female/long"),
+    ("hair/female/long.png", "hair", "hair/female/long"),
     ("head/helms/male/chainhat_male.png", "head", "head/helms/male/chainhat_male.png"),
     ("facial/male/beard/black.png", "beard", "facial/male/beard"),
     ("torso/back/cape/normal/female/cape_red.png", "cape", "torso/back/cape/normal/female"),
