@@ -86,7 +86,7 @@ class GroupEncoder:
             height, width = batch.y.shape[-2:]
             bases = self.chain.bases(number, references, (height // 16, width // 16))
             motion = self._motion(batch, number, references, bases, quality)
-            given = condition(self.chain, number, references, motion,
+            given = condition(codec, self.chain, number, references, motion,
                               [self._decoded[r] for r in references])
         motion, codes, index, latents = _code(codec, coder, batch, quality, motion, given)
         frame = FrameCodes(number, lower, motion, codes, index)
@@ -157,7 +157,7 @@ class GroupEncoder:
             return np.ones((n, m), np.uint8)
         both = torch.full((1, n, m), BOTH, dtype=torch.uint8, device=vectors.device)
         planes = [self._decoded[r] for r in references]
-        luma = predict(planes, vectors[None], both).y * 255 + 127.5
+        luma = predict(planes, vectors[None], both, self.codec.network.overlap).y * 255 + 127.5
         difference = (luma - current.luma).abs()[0, 0].view(n, 16, m, 16).sum((1, 3))
         costs = [f.cost + 2 * weight for f in found]
         # The mean of both is the usual choice: naming one reference costs bits of its own.

@@ -167,7 +167,7 @@ class GroupReader:
             bases = self.chain.bases(number, references, (shape[0] // 2, shape[1] // 2))
             motion = self.motion.read(self.still.coder, shape, len(references), bases)
             planes = None if decoded is None else [decoded[r] for r in references]
-            given = condition(self.chain, number, references, motion, planes)
+            given = condition(codec, self.chain, number, references, motion, planes)
             places = coded_places(motion, codec.device)
         level = quality_tensor(lowered(self.quality, lower), like)
         reader = self.predicted if references else self.still
@@ -242,13 +242,13 @@ class GroupWriter:
         return self.still.finish()
 
 
-def condition(chain: Chain, number: int, references: tuple[int, ...], motion: Motion,
-              planes: list[PlaneBatch] | None) -> Condition:
+def condition(codec: Codec, chain: Chain, number: int, references: tuple[int, ...],
+              motion: Motion, planes: list[PlaneBatch] | None) -> Condition:
     """What the networks of a predicted frame are given; without planes, its integers only."""
     pixels = torch.empty(0)
     if planes is not None:
         vectors, modes = motion_tensors(motion, planes[0].y.device)
-        pixels = pixels_of(predict(planes, vectors, modes))
+        pixels = pixels_of(predict(planes, vectors, modes, codec.network.overlap))
     return Condition(pixels, chain.context(references, motion), kind(number, references))
 
 

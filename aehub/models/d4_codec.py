@@ -255,19 +255,22 @@ class D4Codec(Coder):
         inter_fields: width of the coder of predicted frames; 0 for none.
         inter_analysis_blocks: residual blocks of its analysis.
         inter_synthesis_blocks: residual blocks of its synthesis.
+        inter_overlap: samples by which blocks of the prediction reach over their neighbours.
     """
 
     def __init__(self, fields: int = 16, analysis_blocks: int = 2, synthesis_blocks: int = 3,
                  inter_fields: int = 0, inter_analysis_blocks: int = 1,
-                 inter_synthesis_blocks: int = 3) -> None:
+                 inter_synthesis_blocks: int = 3, inter_overlap: int = 0) -> None:
         super().__init__(fields, analysis_blocks, synthesis_blocks)
         self.config = {"fields": fields, "analysis_blocks": analysis_blocks,
                        "synthesis_blocks": synthesis_blocks}
-        self.inter = None
+        self.inter, self.overlap = None, inter_overlap
         if inter_fields:
             self.config |= {"inter_fields": inter_fields,
                             "inter_analysis_blocks": inter_analysis_blocks,
                             "inter_synthesis_blocks": inter_synthesis_blocks}
+            # Models from before blocks overlapped say nothing of it, and are hashed so.
+            self.config |= {"inter_overlap": inter_overlap} if inter_overlap else {}
             self.inter = Coder(inter_fields, inter_analysis_blocks, inter_synthesis_blocks, True)
 
     def constrain(self) -> None:

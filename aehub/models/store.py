@@ -38,6 +38,7 @@ _DECODER = tuple(half + part for half in ("", "inter.")
 # The arguments of the architecture, and how large each may be.
 _ARGUMENTS = {"fields": (1, 64), "analysis_blocks": (0, 16), "synthesis_blocks": (0, 16)}
 _INTER_ARGUMENTS = {f"inter_{name}": limits for name, limits in _ARGUMENTS.items()}
+_OVERLAP = {"inter_overlap": (1, 4)}
 
 
 @dataclass
@@ -162,6 +163,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     arguments = config.get("arguments")
     is_predicted = isinstance(arguments, dict) and any(n in _INTER_ARGUMENTS for n in arguments)
     known = _ARGUMENTS | _INTER_ARGUMENTS if is_predicted else _ARGUMENTS
+    if isinstance(arguments, dict) and is_predicted and _OVERLAP.keys() <= arguments.keys():
+        known = known | _OVERLAP
     weights.check_arguments(arguments, known, path)
     return config
 

@@ -3,6 +3,10 @@
 Luma is moved in blocks of 8x8 with eight taps, chroma in 4x4 with four taps and eighths, as in HEVC
 (H.265 8.5.3.3.3). The filters of mirrored phases mirror each other, so a turned picture moved by
 turned vectors is the turned prediction. References are never rounded.
+
+Blocks may overlap: each is moved with a margin around it, and margins fade into each other, so that
+no edges appear between blocks with different vectors (overlapped block motion compensation,
+Orchard and Sullivan 1994).
 """
 
 from __future__ import annotations
@@ -82,21 +86,23 @@ def windows(planes: Tensor, rows: Tensor, columns: Tensor, n: int) -> Tensor:
     return picked
 
 
-def move(planes: Tensor, vectors: Tensor, *, chroma: bool = False) -> Tensor:
+def move(planes: Tensor, vectors: Tensor, *, chroma: bool = False, margin: int = 0) -> Tensor:
     """Move blocks of planes.
 
     Args:
         planes: [B, H, W], float.
         vectors: integers [B, 2, h, w], (down, right) in quarters of a luma sample, one per block.
         chroma: the planes have half of luma's resolution: blocks of 4x4, eighths of a sample.
+        margin: samples around each block that are moved with it.
 
     Returns:
-        [B, H, W].
+        [B, h, w, n, n], n a block's side and two margins.
     """
     side, phases = (BLOCK // 2, 2 * PRECISION) if chroma else (BLOCK, PRECISION)
-    table = filters(chroma, side).to(planes)
+    wide = side + 2 * margin
+    table = filters(chroma, wide).to(planes)
     n = table.shape[2]
-    before = (n - side) // 2
+    before = (n - wide) // 2 + margin
     batch, _, h, w = vectors.shape
     whole = torch.div(vectors, phases, rounding_mode="floor").long()
     phase = (vectors.long() - whole * phases)
@@ -105,10 +111,51 @@ def move(planes: Tensor, vectors: Tensor, *, chroma: bool = False) -> Tensor:
     picked = windows(planes, rows, columns, n).flatten(0, 2)
     down, right = table[phase[:, 0].reshape(-1)], table[phase[:, 1].reshape(-1)]
     moved = torch.bmm(torch.bmm(down, picked), right.transpose(1, 2))
-    return moved.view(batch, h, w, side, side).transpose(2, 3).reshape(batch, h * side, w * side)
+    return moved.view(batch, h, w, wide, wide)
 
 
-def predict(references: Sequence[PlaneBatch], vectors: Tensor, modes: Tensor) -> PlaneBatch:
+def lay(blocks: Tensor, margin: int = 0) -> Tensor:
+    """Blocks with margins [B, h, w, n, n] side by side, margins fading into each other: [B, H, W].
+
+    Beyond the border there is nothing to fade into.
+    """
+    batch, h, w, n, _ = blocks.shape
+    side = n - 2 * margin
+    if not margin:
+        return blocks.transpose(2, 3).reshape(batch, h * side, w * side)
+    fade = _fade(side, margin).to(blocks)
+    total = _added(blocks * fade[:, None] * fade, margin)
+    down, right = (_added_line(fade, count, margin) for count in (h, w))
+    return total / (down[:, None] * right)
+
+
+@lru_cache
+def _fade(side: int, margin: int) -> Tensor:
+    """How a block counts along a line through it and its margins; neighbours add up to 1."""
+    rise = (torch.arange(2 * margin) + 0.5) / (2 * margin)
+    return torch.cat([rise, torch.ones(side - 2 * margin), rise.flip(0)])
+
+
+def _added(blocks: Tensor, margin: int) -> Tensor:
+    """[B, h, w, n, n] -> [B, H, W], the sum where blocks lie upon each other."""
+    batch, h, w, n, _ = blocks.shape
+    side = n - 2 * margin
+    size = (h * side + 2 * margin, w * side + 2 * margin)
+    columns = blocks.flatten(3).flatten(1, 2).transpose(1, 2)
+    total = F.fold(columns, size, n, stride=side)[:, 0]
+    return total[:, margin:-margin, margin:-margin]
+
+
+def _added_line(fade: Tensor, count: int, margin: int) -> Tensor:
+    side = len(fade) - 2 * margin
+    total = fade.new_zeros(count * side + 2 * margin)
+    for block in range(count):
+        total[block * side:block * side + len(fade)] += fade
+    return total[margin:-margin]
+
+
+def predict(references: Sequence[PlaneBatch], vectors: Tensor, modes: Tensor, overlap: int = 0
+            ) -> PlaneBatch:
     """Predict pictures from decoded ones.
 
     Args:
@@ -116,21 +163,23 @@ def predict(references: Sequence[PlaneBatch], vectors: Tensor, modes: Tensor) ->
         vectors: integers [B, R, 2, h, w] per 8x8 block of luma.
         modes: integers [B, h/2, w/2] per 16x16 block: 1 the first reference, 2 the second, 3 the
             mean of both.
+        overlap: samples of luma by which blocks reach over their neighbours, even, up to 4.
     """
-    moved = [PlaneBatch(move(r.y[:, 0], v)[:, None], *_move_chroma(r, v))
-             for r, v in zip(references, vectors.unbind(1), strict=True)]
+    moved = [_moved(r, v, overlap) for r, v in zip(references, vectors.unbind(1), strict=True)]
     if len(moved) == 1:
-        return moved[0]
-    share = torch.tensor([0.0, 1.0, 0.0, 0.5]).to(moved[0].y)[modes.long()][:, None]
-    planes = []
-    for a, b in zip(*moved, strict=True):
-        n = a.shape[-1] // modes.shape[-1]
-        planes.append(torch.lerp(b, a, share.repeat_interleave(n, 2).repeat_interleave(n, 3)))
-    return PlaneBatch(*planes)
+        blocks = moved[0]
+    else:
+        share = torch.tensor([0.0, 1.0, 0.0, 0.5]).to(moved[0][0])[modes.long()]
+        share = share.repeat_interleave(2, 1).repeat_interleave(2, 2)[..., None, None]
+        blocks = [torch.lerp(b, a, share) for a, b in zip(*moved, strict=True)]
+    y, u, v = (lay(b, m)[:, None] for b, m in zip(
+        blocks, (overlap, overlap // 2, overlap // 2), strict=True))
+    return PlaneBatch(y, u, v)
 
 
-def _move_chroma(planes: PlaneBatch, vectors: Tensor) -> tuple[Tensor, Tensor]:
+def _moved(planes: PlaneBatch, vectors: Tensor, overlap: int) -> list[Tensor]:
+    """Blocks of the three planes."""
     both = torch.cat([planes.u, planes.v], 1).flatten(0, 1)
-    moved = move(both, vectors.repeat_interleave(2, 0), chroma=True)
-    u, v = moved.view(-1, 2, *moved.shape[1:]).unbind(1)
-    return u[:, None], v[:, None]
+    colours = move(both, vectors.repeat_interleave(2, 0), chroma=True, margin=overlap // 2)
+    return [move(planes.y[:, 0], vectors, margin=overlap),
+            *colours.unflatten(0, (-1, 2)).unbind(1)]

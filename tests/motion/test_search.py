@@ -14,7 +14,7 @@ from aehub.motion.field import Motion
 from aehub.motion.search import Found, Plane, coarse_cost, search, split
 from aehub.motion.settle import Price, settle
 from aehub.motion.vectors import MotionCoder
-from aehub.motion.warp import move, predict
+from aehub.motion.warp import lay, move, predict
 from material import moving_picture
 
 H, W, EDGE = 96, 160, 32
@@ -56,13 +56,13 @@ def test_nearly_every_block_of_a_fast_pan_is_found(luma: Tensor) -> None:
 @pytest.mark.parametrize(("down", "right"), [(1, 0), (-2, 3), (5, -7), (21, -34)])
 def test_a_translation_by_quarters_is_found(luma: Tensor, down: int, right: int) -> None:
     field = torch.tensor([down, right]).view(1, 2, 1, 1).expand(1, 2, H // 8, W // 8)
-    current = move(part(luma)[None], field)[0]
+    current = lay(move(part(luma)[None], field))[0]
     found = found_in(current, part(luma))
     right_ones = (inside(found.vectors) == torch.tensor([down, right])).all(1)
     assert right_ones.float().mean() > 0.9
     # The vectors predict what they were found to predict.
     whole = found.vectors.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    predicted = move(part(luma)[None], whole[None])[0]
+    predicted = lay(move(part(luma)[None], whole[None]))[0]
     blocks = (predicted - current).abs().view(H // 16, 16, W // 16, 16).sum((1, 3))
     assert torch.allclose(blocks, found.difference, rtol=1e-3, atol=0.5)
 

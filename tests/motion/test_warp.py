@@ -10,7 +10,7 @@ from torch import Tensor
 from aehub.models.d4 import ELEMENTS, turn
 from aehub.models.d4_codec import PlaneBatch
 from aehub.motion.field import turn_vectors
-from aehub.motion.warp import filters, move, predict
+from aehub.motion.warp import filters, lay, move, predict
 
 every_element = pytest.mark.parametrize("g", ELEMENTS.values(), ids=ELEMENTS.keys())
 
@@ -43,9 +43,9 @@ def shifted(plane: Tensor, field: Tensor, side: int) -> np.ndarray:
 def test_whole_vectors_are_plain_shifts_and_the_border_repeats(reach: int) -> None:
     field = vectors(reach, 1, reach)[0]
     picture = planes(1)
-    found = move(picture.y[:, 0], 4 * field)[0]
+    found = lay(move(picture.y[:, 0], 4 * field))[0]
     assert np.allclose(found, shifted(picture.y[0, 0], field[0], 8), atol=1e-12)
-    found = move(picture.u[:, 0], 8 * field, chroma=True)[0]
+    found = lay(move(picture.u[:, 0], 8 * field, chroma=True))[0]
     assert np.allclose(found, shifted(picture.u[0, 0], field[0], 4), atol=1e-12)
 
 
@@ -70,22 +70,22 @@ def test_parts_of_a_sample_move_a_smooth_wave_by_that_much(phase: int) -> None:
     wave = torch.sin(x / 4).expand(1, 32, 64)
     field = torch.zeros(1, 2, 4, 8, dtype=torch.int64)
     field[:, 1] = phase
-    found = move(wave.contiguous(), field)[0, 0, 8:-8]
+    found = lay(move(wave.contiguous(), field))[0, 0, 8:-8]
     # HEVC's quarter filter moves a slope by 15/64.
     assert (found - torch.sin((x + phase / 4) / 4)[8:-8]).abs().max() < 0.005
 
 
 @every_element
-@pytest.mark.parametrize("n_references", [1, 2])
+@pytest.mark.parametrize(("n_references", "overlap"), [(1, 0), (2, 0), (1, 4), (2, 2)])
 def test_turned_references_and_vectors_give_the_turned_prediction(
-    n_references: int, g: int
+    n_references: int, overlap: int, g: int
 ) -> None:
     references = [planes(10 * r) for r in range(n_references)]
     field = vectors(5, n_references)
     modes = torch.randint(1, 4 if n_references == 2 else 2, (1, 2, 4), generator=generator(6))
-    plain = predict(references, field, modes)
+    plain = predict(references, field, modes, overlap)
     there = predict([PlaneBatch(*(turn(p, g) for p in r)) for r in references],
-                    torch.from_numpy(turn_vectors(field.numpy(), g)), turn(modes, g))
+                    torch.from_numpy(turn_vectors(field.numpy(), g)), turn(modes, g), overlap)
     for found, plane in zip(there, plain, strict=True):
         assert (found - turn(plane, g)).abs().max() < 1e-12
 
@@ -111,13 +111,47 @@ def test_a_reference_that_no_block_uses_changes_nothing() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.parametrize("overlap", [2, 4])
+def test_blocks_that_move_alike_are_the_same_with_and_without_overlap(overlap: int) -> None:
+    picture, field = planes(4), torch.tensor([6, -13]).view(1, 1, 2, 1, 1).expand(1, 1, 2, 4, 8)
+    modes = torch.ones(1, 2, 4, dtype=torch.uint8)
+    plain, faded = (predict([picture], field, modes, o) for o in (0, overlap))
+    for a, b in zip(plain, faded, strict=True):
+        assert torch.allclose(a, b, atol=1e-12)
+
+
+def test_overlapping_blocks_leave_no_edge_where_motion_changes() -> None:
+    ramp = torch.arange(64, dtype=torch.float64).expand(1, 1, 32, 64)
+    picture = PlaneBatch(ramp, ramp[..., ::2, ::2], ramp[..., ::2, ::2])
+    field = torch.zeros(1, 1, 2, 4, 8, dtype=torch.int64)
+    field[..., 1, :, 4:] = 4 * 8
+    modes = torch.ones(1, 2, 4, dtype=torch.uint8)
+    steps = [float(predict([picture], field, modes, o).y[0, 0, 16, 20:50].diff().max())
+             for o in (0, 4)]
+    assert steps[0] == pytest.approx(9) and steps[1] == pytest.approx(2)
+
+
+def test_what_a_block_does_not_use_does_not_reach_over_its_neighbours() -> None:
+    field, modes = vectors(3, 2), torch.tensor([[[1, 2, 1, 2], [2, 1, 2, 1]]])
+    unused = (modes == 1).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    other = field.clone()
+    other[:, 1] += 11 * unused[:, None]
+    found = [predict([planes(0), planes(7)], f, modes, 4) for f in (field, other)]
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("margin", [0, 2])
 @pytest.mark.parametrize("chroma", [False, True])
-def test_the_gradient_to_the_reference_passes_gradcheck(chroma: bool) -> None:
+def test_the_gradient_to_the_reference_passes_gradcheck(chroma: bool, margin: int
+                                                           ) -> None:
     side = 4 if chroma else 8
     plane = torch.randn(2, 2 * side, side, generator=generator(0), dtype=torch.float64)
     field = torch.randint(-40, 41, (2, 2, 2, 1), generator=generator(1))
-    assert torch.autograd.gradcheck(lambda p: move(p, field, chroma=chroma),
-                                    (plane.requires_grad_(True),))
+
+    def predicted(plane: Tensor) -> Tensor:
+        return lay(move(plane, field, chroma=chroma, margin=margin), margin)
+
+    assert torch.autograd.gradcheck(predicted, (plane.requires_grad_(True),))
 
 
 def test_pictures_of_a_batch_do_not_see_each_other() -> None:

@@ -39,7 +39,7 @@ ENCODER_LAMBDA = 0.05
 _TABLE_CLIPS, _TABLE_FRAMES, _TABLE_SEED = 30, 17, 123
 _DISTURBANCE = 0.02
 _GAIN_WEIGHT = 0.1
-LAST = 0.1
+LAST = 0.005
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Options:
             empty.
         anew: of `start`, forget the residual networks and the means of these stages, digits such
             as "03"; "-" forgets nothing.
+        overlap: samples by which blocks of the prediction reach over their neighbours, even, to 4.
         fields: width in regular fields of 8 channels.
         analysis_blocks: residual blocks of the analysis.
         synthesis_blocks: residual blocks of the synthesis.
@@ -64,6 +65,7 @@ class Options:
     base: str = "weights/d4-codec"
     start: str = ""
     anew: str = "-"
+    overlap: int = 4
     fields: int = 16
     analysis_blocks: int = 1
     synthesis_blocks: int = 3
@@ -79,7 +81,8 @@ def build(options: Options) -> D4Codec:
     arguments = {n: v for n, v in base.config.items() if not n.startswith("inter_")}
     model = D4Codec(**arguments, inter_fields=options.fields,
                     inter_analysis_blocks=options.analysis_blocks,
-                    inter_synthesis_blocks=options.synthesis_blocks)
+                    inter_synthesis_blocks=options.synthesis_blocks,
+                    inter_overlap=options.overlap)
     still = {n: p for n, p in base.state_dict().items() if not n.startswith("inter.")}
     model.load_state_dict(still, strict=False)
     inter_of(model)
@@ -196,7 +199,8 @@ def _chain_values(model: D4Codec, frames: list[PlaneBatch], links: tuple[Link, .
     losses, watched, gain = [], [], None
     for number, link in enumerate(links[1:], 1):
         level = quality_of(quality, link.level)
-        given = _condition(decoded, links, number, frames[number], vectors[:, number])
+        given = _condition(decoded, links, number, frames[number], vectors[:, number],
+                           model.overlap)
         rated = rate_and_planes(inter_of(model), frames[number], level, given)
         typical = 0.28 * torch.exp2(2.5 * level / 100)
         learn, *rest = costs(rated, frames[number], level, typical)
@@ -221,14 +225,14 @@ def _still(model: D4Codec, frame: PlaneBatch, quality: Tensor) -> _Decoded:
 
 
 def _condition(decoded: list[_Decoded], links: tuple[Link, ...], number: int, frame: PlaneBatch,
-               vectors: Tensor) -> Condition:
+               vectors: Tensor, overlap: int) -> Condition:
     link = links[number]
     used = [decoded[r] for r in link.references]
     vectors = vectors[:, :len(used)]
     # A product in bfloat16 would round the prediction.
     with torch.autocast(vectors.device.type, enabled=False):
         modes = _modes([u.planes for u in used], vectors, frame)
-        pixels = pixels_of(predict([u.planes for u in used], vectors, modes))
+        pixels = pixels_of(predict([u.planes for u in used], vectors, modes, overlap))
     context = context_of([u.state for u in used], vectors, modes)
     times = [abs(link.time - links[r].time) for r in link.references]
     return Condition(pixels, context, kind_of(min(times)))
