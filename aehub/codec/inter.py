@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 LAMBDA = 0.08
 _LONGEST = 255
 # Vectors are coded whatever becomes of the difference: chosen on training clips.
-_VECTOR_WEIGHT = 1.3
+_VECTOR_WEIGHT = 1.8
 # Samples a block may move in one frame, and in all.
 _REACH, _REACH_PER_FRAME, _REACH_LIMIT = 8, 6, 48
 
@@ -146,7 +146,7 @@ class GroupEncoder:
         motion = Motion(vectors.cpu().numpy().astype(np.int16), modes,
                         np.ones((height // 2, width // 2), bool))
         squared = LAMBDA * float(step(quality)) ** 2
-        price = Price(squared, squared / (2 * weight))
+        price = Price(squared, squared / weight)
         return settle(current, [self._searched[r] for r in references], motion, bases, price)
 
     def _modes(self, current: Plane, references: tuple[int, ...], vectors: Tensor,

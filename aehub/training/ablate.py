@@ -13,6 +13,7 @@ and of `d4-inter`
     RUN/step-0            motion-compensated coding of the difference, as training began
     RUN/no-reference      the decoder's networks do not see the prediction they are added to
     RUN/no-code-context   the integer network does not see the references' codes
+    RUN/no-overlap        blocks of the prediction end where their neighbours begin
 
 Each has its own tables, counted anew, so that `aehub compare` measures the part and not a mismatch;
 nothing is trained again.
@@ -90,6 +91,12 @@ def without_code_context(model: D4Codec, _: Any) -> None:
     d4_inter.inter_of(model).scales.context.theta.zero_()
 
 
+def without_overlap(model: D4Codec, _: Any) -> None:
+    """Blocks of the prediction do not fade into each other."""
+    model.overlap = 0
+    model.config.pop("inter_overlap", None)
+
+
 def _histograms(latent: Tensor) -> np.ndarray:
     """Codes [B, C, h, w] -> counts of magnitudes [C, 256]."""
     magnitudes = latent.abs().clamp(max=255).to(torch.int64).transpose(0, 1).flatten(1).numpy()
@@ -120,6 +127,7 @@ VARIANTS: dict[str, Variants] = {
         "step-0": ("start", None),
         "no-reference": ("best", without_reference),
         "no-code-context": ("best", without_code_context),
+        "no-overlap": ("best", without_overlap),
     },
 }
 

@@ -41,6 +41,7 @@ PARTS = {
     "step-0": "step 0: motion-compensated DCT of the difference, hand-set context",
     "no-reference": "reference hidden from the decoder's networks (it is still added to)",
     "no-code-context": "context of the references' codes off",
+    "no-overlap": "blocks of the prediction do not overlap",
 }
 
 
