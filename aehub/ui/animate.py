@@ -121,7 +121,7 @@ def _motion(context: Context, model: gr.Dropdown) -> list[Any]:
                                 elem_id="direction", min_width=120)
         steps = gr.Slider(2, 32, 8, step=1, label="Steps per cycle", buttons=[],
                           elem_id="walk-steps", min_width=120)
-    with gr.Accordion("Size, variety, seeds", open=False, elem_classes="ae-fold"):
+    with gr.Accordion("Size, variety, seeds, timing", open=False, elem_classes="ae-fold"):
         size = gr.Dropdown(list(walking.SIZES), value="256", label="Side, px", elem_id="walk-size",
                            info="By whole factors; a codec keeps the size of your pictures")
         truncation = gr.Slider(0, 1.5, 1, step=0.05, label="Truncation", buttons=[],
@@ -129,11 +129,14 @@ def _motion(context: Context, model: gr.Dropdown) -> list[Any]:
                                info="Below 1 stays nearer to the mean picture")
         seeds = gr.Textbox("1, 2, 3, 4", label="Seeds", elem_id="seeds",
                            info="Walked through while the timeline is empty")
+        parts = gr.Textbox("", label="Seconds of each part", elem_id="parts",
+                           placeholder="1, 0.5, 2",
+                           info="From each picture to the next, instead of the seconds above")
         beside = gr.Checkbox(False, label="Beside a plain cross-fade of the same pictures",
                              elem_id="beside")
     model.change(lambda name: gr.update(visible=_is_sprite(name)), model, characters, **_FAST)
     return [seeds, seconds, fps, path, easing, ending, truncation, size, format, direction, steps,
-            beside]
+            beside, parts]
 
 
 def _wire(context: Context, model: Any, files: Any, chosen: gr.State, parts: dict[str, Any]
@@ -205,7 +208,12 @@ def _pick(name: str, chosen: list[Key], event: gr.EventData) -> list[Any]:
 
 
 def _drop(chosen: list[Key], event: gr.EventData) -> tuple[list[Key], str]:
-    kept = [key for number, key in enumerate(chosen) if number != int(event.number)]
+    """Take a keyframe out, or with a number below 0 (-1 is the first) put it one earlier."""
+    kept, number = list(chosen), int(event.number)
+    if number >= 0:
+        del kept[number:number + 1]
+    elif 2 <= -number <= len(kept):
+        kept[-number - 2], kept[-number - 1] = kept[-number - 1], kept[-number - 2]
     return kept, keys.strip(kept)
 
 

@@ -142,15 +142,23 @@ def grid(keys: Sequence[Key], *, crisp: bool) -> str:
 
 
 def strip(keys: Sequence[Key]) -> str:
-    """The timeline: chosen keyframes in order, each with a cross to take it out."""
+    """The timeline: chosen keyframes in order, each with a cross to take it out and, but for the
+    first, an arrow that puts it one earlier."""
     if not keys:
         return ('<div class="ae-strip empty">Click two or more pictures above; they become '
                 "keyframes here.</div>")
     cells = "".join(
         f'<li><img src="{key.picture}" alt="{escape(key.label)}"><span>{escape(key.label)}</span>'
         f'<button type="button" data-number="{number}" aria-label="Take keyframe {number + 1} '
-        'out">×</button></li>' for number, key in enumerate(keys))
+        'out">×</button>' + _earlier(number) + "</li>" for number, key in enumerate(keys))
     return f'<ol class="ae-strip">{cells}</ol>'
+
+
+def _earlier(number: int) -> str:
+    if not number:
+        return ""
+    return (f'<button type="button" class="earlier" data-number="{-1 - number}" '
+            f'aria-label="Put keyframe {number + 1} one earlier">‹</button>')
 
 
 def hint(sentence: str) -> str:

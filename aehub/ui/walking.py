@@ -39,7 +39,7 @@ def runner(context: Context, *, preview: bool = False) -> Any:
     def run(model: str = "emoji-vae", seeds: str = "1, 2, 3, 4", files: list[str] | None = None,
             seconds: float = 4, fps: float = 30, path: str = "auto", easing: str = "linear",
             ending: str = "loop", truncation: float = 1, size: str = "256", format: str = "mp4",
-            direction: str = "down", steps: float = 8, beside: bool = False,
+            direction: str = "down", steps: float = 8, beside: bool = False, parts: str = "",
             keys: list[Key] | None = None,
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
         """Animate: walk from picture to picture through the latents of a model.
@@ -59,6 +59,7 @@ def runner(context: Context, *, preview: bool = False) -> Any:
             direction: that characters walk in: "up", "left", "down", "right" or "all".
             steps: of a cycle that characters walk.
             beside: show a plain cross-fade of the same pictures to the right.
+            parts: seconds from each picture to the next, such as "1, 0.5"; instead of `seconds`.
 
         Returns:
             The animation, facts about it, its recipe, the JSON of a sprite sheet, and pieces of
@@ -70,13 +71,14 @@ def runner(context: Context, *, preview: bool = False) -> Any:
             "path": None if path == "auto" else path, "easing": easing, "beside": beside,
             "loop": ending == "loop", "ping_pong": ending == "ping-pong",
             "truncation": float(truncation), "direction": direction, "steps": int(steps)}
-        _check(context, seconds, fps, ending, size, format)
+        durations = parts_of(parts)
+        _check(context, sum(durations) if durations else seconds, fps, ending, size, format)
         suffix, sheet = FORMATS[format]
         given = _keyframes(model, seeds, files, keys)
         folder = context.jobs.new()
         job = aehub.iter_animate(
-            folder / f"{model}{suffix}", model=model, seconds=float(seconds), fps=fps, sheet=sheet,
-            scale=None if sheet else _scale(model, size), **wanted, **given)
+            folder / f"{model}{suffix}", model=model, seconds=durations or float(seconds), fps=fps,
+            sheet=sheet, scale=None if sheet else _scale(model, size), **wanted, **given)
         try:
             yield from _watched(job, folder, format, progress)
         finally:
@@ -141,6 +143,23 @@ def seeds_of(text: str | None) -> list[int]:
         raise InputError(f"{len(parts)} seeds are given and this page walks through {MOST_KEYS}; "
                          "use aehub animate at home.")
     return [int(part[:20]) for part in parts]
+
+
+def parts_of(text: str | None) -> list[float]:
+    """Seconds from a list such as "1, 0.5"; none of an empty one.
+
+    Raises:
+        InputError: something in it is no number above 0, or there are too many.
+    """
+    parts = str(text or "").replace(",", " ").split()
+    try:
+        found = [float(part) for part in parts]
+    except ValueError:
+        found = [0.0]
+    if len(found) > MOST_KEYS or not all(0 < part < float("inf") for part in found):
+        raise InputError(f"the seconds of each part are {str(text)[:60]!r}; give numbers above 0 "
+                         f"with commas between, such as 1, 0.5, at most {MOST_KEYS}.")
+    return found
 
 
 def _check(context: Context, seconds: float | None, fps: float | None, ending: str, size: str,

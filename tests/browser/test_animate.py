@@ -50,7 +50,10 @@ def test_two_candidates_become_a_walk_that_plays(visit: Visit) -> None:
     expect(live).not_to_have_attribute("src", before or "", timeout=60_000)
     page.locator("#add-shaped").click()
     expect(chosen).to_have_count(3, timeout=60_000)
-    chosen.nth(0).get_by_role("button").click()
+    second = chosen.nth(1).locator("span").inner_text()
+    chosen.nth(1).get_by_role("button", name="Put keyframe 2 one earlier").click()
+    expect(chosen.nth(0).locator("span")).to_have_text(second, timeout=60_000)
+    chosen.nth(0).get_by_role("button", name="Take keyframe 1 out").click()
     expect(chosen).to_have_count(2, timeout=60_000)
 
     page.locator("#preview").click()

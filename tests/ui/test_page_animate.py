@@ -84,6 +84,8 @@ def test_bad_input_becomes_one_sentence(
     assert "one size" in refusal(client, "d4-codec", files=unlike)
     assert "seed" in refusal(client, "d4-codec")
     assert "whole numbers" in refusal(client, "d4-codec", "one, two")
+    assert "seconds of each part" in refusal(client, "d4-codec", files=pair, parts="1, -2")
+    assert "2 durations" in refusal(client, "d4-codec", files=pair, parts="1, 2", ending="once")
     assert "seeds are given" in refusal(client, "d4-codec", ", ".join(["7"] * 10_000))
     assert "Traceback" not in page.log.read_text()
     # Of what no control of the page offers, Gradio itself says so, and prints more than that.
@@ -145,6 +147,14 @@ def test_a_timeline_tells_what_it_holds() -> None:
     page = keys.strip([seed, keys.Key("data:,", "<b>", file="a.png")])
     assert page.count("<li>") == 2 and "<b>" not in page
     assert "Click two" in keys.strip([])
+
+
+def test_each_part_has_seconds_of_its_own(client: Client, stills: list[Path]) -> None:
+    pair = [handle_file(still) for still in stills[:2]]
+    _, facts, recipe, *_ = client.predict("d4-codec", files=pair, fps=8, parts="0.5, 0.25",
+                                          api_name="/animate")
+    assert facts["frames"] == 6
+    assert json.loads(Path(recipe).read_text())["seconds"] == [0.5, 0.25]
 
 
 def test_seeds_are_whole_numbers() -> None:
