@@ -13,7 +13,8 @@ from aehub.models.parts import CLASSES, SLOTS, Parts
 from aehub.models.pixelart import indexed
 from aehub.models.still import HEIGHT, LEFT, TOP, WIDTH
 from aehub.training.characters import Characters
-from aehub.training.wardrobe import Wardrobe, slot_of, style_of
+from aehub.training.layers import slot_of, style_of
+from aehub.training.wardrobe import Wardrobe
 
 STAGE = (slice(TOP, TOP + HEIGHT), slice(LEFT, LEFT + WIDTH))
 # Top, bottom, left and right of what a layer covers, and how far it sways.
