@@ -30,9 +30,8 @@ from aehub.models.pose import CYCLE, KEYS, N_DIRECTIONS, Poses
 from aehub.models.still import HEIGHT, LEFT, SIDE, TOP, WIDTH, Block, Still
 
 _GROUPS, _REACH_Y, _REACH_X = 4, 2, 3
-# The network counts little where parts explain a still but for its hair, and alone where they do
-# not.
-_LEAST_TRUST, _EXPLAINED, _UNEXPLAINED = 0.1, 0.25, 0.7
+# Up to this share of a still may be wrong in hair alone; from that on the network counts alone.
+_EXPLAINED, _UNEXPLAINED = 0.25, 0.7
 
 
 class Drawn(NamedTuple):
@@ -140,6 +139,9 @@ class SpriteMotion(PictureModel):
         "colours": (2, 2048), "parts": (0, 1024), "palettes": (0, 4096), "cover": (0, 1 << 23),
         "pixels": (0, 1 << 24)}
     STORED = torch.float16
+    least_trust = 0.1
+    """How far the network counts beside parts that explain a still but for its hair."""
+
     def __init__(self, width: int = 48, pose: int = 16, hidden: int = 64, latent: int = 64,
                  colours: int = 384, parts: int = 0, palettes: int = 0, cover: int = 0,
                  pixels: int = 0) -> None:
@@ -216,7 +218,7 @@ class SpriteMotion(PictureModel):
             rows = share.to(said.dtype).repeat_interleave(WIDTH)[None, :, None]
             said.scatter_add_(2, shown, rows.expand_as(shown))
         unexplained = (drawn.wrong - _EXPLAINED) / (_UNEXPLAINED - _EXPLAINED)
-        trust = _LEAST_TRUST + (1 - _LEAST_TRUST) * min(1.0, max(0.0, unexplained))
+        trust = self.least_trust + (1 - self.least_trust) * min(1.0, max(0.0, unexplained))
         return trust * shares + (1 - trust) * said
 
     def cycle(self, direction: Tensor, length: int = CYCLE) -> Tensor:

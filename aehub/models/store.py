@@ -161,10 +161,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise WeightsError(f"{path} holds encoder settings that are not finite numbers: "
                            f"{str(encoder)[:200]}; download the model again.")
     arguments = config.get("arguments")
-    is_predicted = isinstance(arguments, dict) and any(n in _INTER_ARGUMENTS for n in arguments)
-    known = _ARGUMENTS | _INTER_ARGUMENTS if is_predicted else _ARGUMENTS
-    if isinstance(arguments, dict) and is_predicted and _OVERLAP.keys() <= arguments.keys():
-        known = known | _OVERLAP
+    given = arguments if isinstance(arguments, dict) else {}
+    known = _ARGUMENTS
+    if any(name in _INTER_ARGUMENTS for name in given):
+        known = known | _INTER_ARGUMENTS | {n: b for n, b in _OVERLAP.items() if n in given}
     weights.check_arguments(arguments, known, path)
     return config
 

@@ -125,7 +125,7 @@ def lay(blocks: Tensor, margin: int = 0) -> Tensor:
         return blocks.transpose(2, 3).reshape(batch, h * side, w * side)
     fade = _fade(side, margin).to(blocks)
     total = _added(blocks * fade[:, None] * fade, margin)
-    down, right = (_added_line(fade, count, margin) for count in (h, w))
+    down, right = (_line(side, margin, count).to(blocks) for count in (h, w))
     return total / (down[:, None] * right)
 
 
@@ -146,12 +146,13 @@ def _added(blocks: Tensor, margin: int) -> Tensor:
     return total[:, margin:-margin, margin:-margin]
 
 
-def _added_line(fade: Tensor, count: int, margin: int) -> Tensor:
-    side = len(fade) - 2 * margin
-    total = fade.new_zeros(count * side + 2 * margin)
-    for block in range(count):
-        total[block * side:block * side + len(fade)] += fade
-    return total[margin:-margin]
+@lru_cache
+def _line(side: int, margin: int, count: int) -> Tensor:
+    """What the blocks of a line add up to at each sample: less than 1 at the borders."""
+    blocks = _fade(side, margin).expand(1, 1, count, -1)
+    total = F.fold(blocks[0].transpose(1, 2), (1, count * side + 2 * margin),
+                   (1, side + 2 * margin), stride=(1, side))
+    return total[0, 0, 0, margin:-margin]
 
 
 def predict(references: Sequence[PlaneBatch], vectors: Tensor, modes: Tensor, overlap: int = 0

@@ -44,7 +44,7 @@ def slot_of(layer: str) -> str:
 
 
 def taken_apart(pictures: np.ndarray, worn: list[list[int]], names: list[str], white: int
-                 ) -> tuple[np.ndarray, np.ndarray]:
+                ) -> tuple[np.ndarray, np.ndarray]:
     """(shown bool [L, P], colour uint16 [L, P]) of layers, from pictures uint16 [N, P]."""
     shown, places = _first_guess(pictures, worn, names, white)
     styles = sorted({style_of(name) for name in names})

@@ -154,7 +154,7 @@ def _wire(context: Context, model: Any, files: Any, chosen: gr.State, parts: dic
     model.change(_other, [model, chosen], [*fresh, chosen, strip, base, live, *sliders, model],
                  **drawn)
     grid.click(_pick, [model, chosen], [chosen, strip, base, live, *sliders], **_QUIET)
-    strip.click(_drop, chosen, [chosen, strip], **_FAST)
+    strip.click(_change, chosen, [chosen, strip], **_FAST)
     parts["clear"].click(lambda: ([], keys.strip([])), None, [chosen, strip], **_FAST)
     gr.on([slider.input for slider in sliders], _slide, [model, base, *sliders], live,
           trigger_mode="always_last", **_FAST)
@@ -207,13 +207,12 @@ def _pick(name: str, chosen: list[Key], event: gr.EventData) -> list[Any]:
     return [kept, keys.strip(kept), base, shown, *[0] * shape.SLIDERS]
 
 
-def _drop(chosen: list[Key], event: gr.EventData) -> tuple[list[Key], str]:
-    """Take a keyframe out, or with a number below 0 (-1 is the first) put it one earlier."""
-    kept, number = list(chosen), int(event.number)
-    if number >= 0:
-        del kept[number:number + 1]
-    elif 2 <= -number <= len(kept):
-        kept[-number - 2], kept[-number - 1] = kept[-number - 1], kept[-number - 2]
+def _change(chosen: list[Key], event: gr.EventData) -> tuple[list[Key], str]:
+    """Take the keyframe that was clicked out, or put it one earlier."""
+    number = int(event.number)
+    kept = [key for n, key in enumerate(chosen) if n != number]
+    if event.earlier and 0 < number < len(chosen):
+        kept.insert(number - 1, chosen[number])
     return kept, keys.strip(kept)
 
 

@@ -28,7 +28,8 @@ _SHOWN = 96
 # Clicks on a piece of the grid or the strip tell which one it was.
 JS_PICK = """element.addEventListener('click', (event) => {
   const hit = event.target.closest('button[data-number]');
-  if (hit) trigger('click', {number: Number(hit.dataset.number)});
+  if (hit) trigger('click', {number: Number(hit.dataset.number),
+                               earlier: hit.classList.contains('earlier')});
 });"""
 
 
@@ -157,7 +158,7 @@ def strip(keys: Sequence[Key]) -> str:
 def _earlier(number: int) -> str:
     if not number:
         return ""
-    return (f'<button type="button" class="earlier" data-number="{-1 - number}" '
+    return (f'<button type="button" class="earlier" data-number="{number}" '
             f'aria-label="Put keyframe {number + 1} one earlier">‹</button>')
 
 

@@ -94,13 +94,14 @@ def methods(model: aehub.Model, characters: Characters) -> dict[str, Callable[[n
     order = np.random.default_rng(0).permutation(CYCLE) + 1
     untrained = type(model)(StoredNetwork(
         model.name, type(model.network)(**model.network.config).eval(), model.config))
-    network = copy(model)
-    network.network = deepcopy(model.network)
-    network.network.parts = Parts(0, 0, 0, 0)
+    network, parts = (copy(model) for _ in range(2))
+    network.network, parts.network = (deepcopy(model.network) for _ in range(2))
+    network.network.parts, parts.network.least_trust = Parts(0, 0, 0, 0), 0.0
     return {
         "sprite-motion": lambda still: on_white(model.cycles(still)),
         "its poses shuffled": lambda still: on_white(model.cycles(still))[:, [0, *order]],
         "its network alone": lambda still: on_white(network.cycles(still)),
+        "its parts alone": lambda still: on_white(parts.cycles(still)),
         "step 0: not trained": lambda still: on_white(untrained.cycles(still)),
         "kernel ridge regression from the still": kernel_ridge(characters),
         "the nearest training character": nearest_character(characters),

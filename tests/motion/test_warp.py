@@ -143,7 +143,7 @@ def test_what_a_block_does_not_use_does_not_reach_over_its_neighbours() -> None:
 @pytest.mark.parametrize("margin", [0, 2])
 @pytest.mark.parametrize("chroma", [False, True])
 def test_the_gradient_to_the_reference_passes_gradcheck(chroma: bool, margin: int
-                                                           ) -> None:
+                                                          ) -> None:
     side = 4 if chroma else 8
     plane = torch.randn(2, 2 * side, side, generator=generator(0), dtype=torch.float64)
     field = torch.randint(-40, 41, (2, 2, 2, 1), generator=generator(1))
