@@ -32,6 +32,7 @@ PREDICTED_PIXELS = 1 << 27
 _MOST = 1000
 # The picture changed if motion explains less than this share of what a flat block leaves.
 _CUT = 0.75
+_CUT_REACH = 32
 _QUIET = 4.0
 
 
@@ -136,8 +137,12 @@ def _with_next(clip: Clip) -> Iterator[tuple[Frame, Frame | None]]:
 
 def is_cut(before: Planes, after: Planes) -> bool:
     """Whether another picture begins with `after`: its blocks are nowhere in `before`."""
-    moved, flat = coarse_cost(_plane(after.y), _plane(before.y))
-    return moved > max(_CUT * flat, _QUIET)
+    current, reference = _plane(after.y), _plane(before.y)
+    for reach in (0, _CUT_REACH):  # most pictures look alike where they are
+        moved, flat = coarse_cost(current, reference, reach)
+        if moved <= max(_CUT * flat, _QUIET):
+            return False
+    return True
 
 
 def _plane(luma: np.ndarray) -> Plane:

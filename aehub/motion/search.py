@@ -9,17 +9,20 @@ All blocks take each step together.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aehub.motion.warp import PRECISION, filters, windows
+from aehub.motion.warp import PRECISION, filters
 
 BLOCK = 16
 _SHRINK = 4
 _WHOLE = 2  # samples searched around the best candidate
 _SPLIT_BITS = 4
+# The largest window, in samples.
+_OUTSIDE = BLOCK + 2 * (_WHOLE + 5)
 # How far a camera may turn from a picture to its reference, in samples.
 _PAN = 160
 
@@ -31,6 +34,23 @@ class Plane:
         """`luma` [H, W], sides multiples of 32, grey levels."""
         self.luma = luma
         self.small = F.avg_pool2d(luma[None, None], _SHRINK)[0, 0]
+
+    @cached_property
+    def padded(self) -> Tensor:
+        """`luma` with its border repeated: beyond so many samples outside there is nothing new."""
+        return F.pad(self.luma[None, None], (_OUTSIDE,) * 4, mode="replicate")[0, 0]
+
+    def windows(self, rows: Tensor, columns: Tensor, n: int) -> Tensor:
+        """[..., n, n] from these samples on, whatever their shape; outside, the border repeats."""
+        height, width = self.luma.shape
+        rows = (rows + _OUTSIDE).clamp(0, height + _OUTSIDE)
+        columns = (columns + _OUTSIDE).clamp(0, width + _OUTSIDE)
+        return self.padded.unfold(0, n, 1).unfold(1, n, 1)[rows, columns]
+
+    @cached_property
+    def blocks(self) -> Tensor:
+        """[H/16, W/16, 16, 16]."""
+        return self.luma.unfold(0, BLOCK, BLOCK).unfold(1, BLOCK, BLOCK).contiguous()
 
 
 @dataclass
@@ -87,7 +107,7 @@ def search(current: Plane, reference: Plane, *, weight: float, reach: int,
 
 
 @torch.inference_mode()
-def coarse_cost(current: Plane, reference: Plane, reach: int = 32) -> tuple[float, float]:
+def coarse_cost(current: Plane, reference: Plane, reach: int) -> tuple[float, float]:
     """How well quarter-size pictures predict: mean absolute difference in grey levels.
 
     Returns:
@@ -108,21 +128,30 @@ def _coarse(current: Plane, reference: Plane, weight: float, reach: int
     padded = F.pad(reference.small[None, None], (radius,) * 4, mode="replicate")[0, 0]
     side = BLOCK // _SHRINK
     shifts = torch.arange(-radius, radius + 1)
+    # A window of two blocks a side: small blocks alone find false matches.
+    across, down_sums = _overlapping(width, side), _overlapping(height, side).T
+    wide = torch.empty(height, len(shifts), width)
     best = torch.full((height // side, width // side), torch.inf)
     found = torch.zeros(2, *best.shape, dtype=torch.int64)
     for down in shifts.tolist():
         rows = padded[radius + down:radius + down + height].unfold(1, width, 1)
-        difference = (rows - small[:, None]).abs_().transpose(0, 1)
-        # A window of two blocks a side: small blocks alone find false matches.
-        total = F.avg_pool2d(difference[:, None], 2 * side, side, side // 2)[:, 0]
-        total = total * BLOCK**2
-        total += weight * 2 * torch.log2(1.0 + abs(down) + shifts.abs())[:, None, None]
-        low, at = total.min(0)
+        difference = torch.sub(rows, small[:, None], out=wide).abs_()
+        sums = (difference.flatten(0, 1) @ across).view(height, -1)
+        total = (down_sums @ sums).view(height // side, len(shifts), -1) * _SHRINK**2 / 4
+        total += weight * 2 * torch.log2(1.0 + abs(down) + shifts.abs())[:, None]
+        low, at = total.min(1)
         better = low < best
         best = torch.where(better, low, best)
         found[0][better] = down
         found[1][better] = shifts[at[better]]
     return found * _SHRINK, best / BLOCK**2
+
+
+@lru_cache
+def _overlapping(n: int, side: int) -> Tensor:
+    """[n, n / side]: which of n samples lie in a block or half a block beside it."""
+    centre = torch.arange(n // side) * side + (side - 1) / 2
+    return ((torch.arange(n)[:, None] - centre).abs() < side).float()
 
 
 def _pan(current: Plane, reference: Plane) -> tuple[int, int]:
@@ -167,25 +196,18 @@ def _neighbours(field: Tensor) -> list[Tensor]:
     return [padded[:, y:y + h, x:x + w] for y, x in ((0, 1), (2, 1), (1, 0), (1, 2))]
 
 
-def _blocks(plane: Tensor) -> Tensor:
-    """[H, W] -> [H/16, W/16, 16, 16]."""
-    return plane.unfold(0, BLOCK, BLOCK).unfold(1, BLOCK, BLOCK)
-
-
 def _at(reference: Plane, vectors: Tensor, margin: int) -> Tensor:
-    """Windows of the reference around the blocks moved by whole `vectors`."""
+    """Windows of the reference around the blocks moved by whole `vectors`: [H/16, W/16, n, n]."""
     h, w = vectors.shape[1:]
     rows = torch.arange(h)[:, None] * BLOCK + vectors[0] - margin
     columns = torch.arange(w) * BLOCK + vectors[1] - margin
-    n = BLOCK + 2 * margin
-    return windows(reference.luma[None], rows[None], columns[None], n)[0]
+    return reference.windows(rows, columns, BLOCK + 2 * margin)
 
 
 def _choose(current: Plane, reference: Plane, candidates: list[Tensor], weight: float,
             base: Tensor) -> Tensor:
-    blocks = _blocks(current.luma)
     costs = torch.stack([
-        (_at(reference, c, 0) - blocks).abs().sum((-1, -2))
+        (_at(reference, c, 0) - current.blocks).abs_().sum((-1, -2))
         + weight * vector_bits(c * PRECISION - base) for c in candidates])
     at = costs.argmin(0)
     return torch.stack(candidates).gather(0, at[None, None].expand(1, 2, -1, -1))[0]
@@ -195,15 +217,19 @@ def _refine(current: Plane, reference: Plane, start: Tensor, weight: float, pred
             ) -> Found:
     """Whole samples around `start`, then halves, then quarters."""
     h, w = start.shape[1:]
-    blocks = _blocks(current.luma).reshape(h * w, BLOCK, BLOCK)
+    blocks = current.blocks.view(h * w, BLOCK, BLOCK)
     predicted = predictions.flatten(2)  # [n, 2, blocks]
     field = start.flatten(1)
     margin = _WHOLE + 5
     window = _at(reference, start, margin).reshape(h * w, BLOCK + 2 * margin, -1)
     offsets = _square(_WHOLE)
-    sums = torch.stack([
-        _parts(window[:, margin + y:margin + y + BLOCK, margin + x:margin + x + BLOCK] - blocks)
-        for y, x in offsets.tolist()])
+    near = window[:, margin - _WHOLE:margin + _WHOLE + BLOCK,
+                  margin - _WHOLE:margin + _WHOLE + BLOCK].unfold(2, BLOCK, 1)
+    # Pooling wants them side by side; the layout of a difference of views is another.
+    wide = torch.empty(h * w, BLOCK, len(offsets) // near.shape[2], BLOCK)
+    sums = torch.cat([
+        _parts(torch.sub(near[:, y:y + BLOCK], blocks[:, :, None], out=wide).flatten(2))
+        for y in range(2 * _WHOLE + 1)])
     part_cost, part_at = sums.min(0)
     part_vectors = (field.T[:, None] + offsets[part_at]) * PRECISION
     moves = field[:, None] * PRECISION + offsets.T[:, :, None] * PRECISION
@@ -245,9 +271,15 @@ def _square(radius: int) -> Tensor:
 
 
 def _parts(difference: Tensor) -> Tensor:
-    """[N, 16, 16] -> absolute sums of the four parts [N, 4]."""
-    half = BLOCK // 2
-    return difference.abs().view(-1, 2, half, 2, half).sum((2, 4)).view(-1, 4)
+    """[N, 16, 16 n], n pictures side by side -> absolute sums of the four parts [n, N, 4]."""
+    count, _, width = difference.shape
+    sums = _eights(difference).view(count, 2, width // BLOCK, 2)
+    return sums.permute(2, 0, 1, 3).reshape(-1, count, 4)
+
+
+def _eights(difference: Tensor) -> Tensor:
+    """Absolute sums of 8x8 samples: [N, H, W] -> [N, H/8, W/8]."""
+    return F.avg_pool2d(difference.abs_()[:, None], BLOCK // 2)[:, 0] * (BLOCK // 2)**2
 
 
 def _spread(parts: Tensor, h: int, w: int) -> Tensor:
@@ -263,17 +295,20 @@ def _least_bits(moves: Tensor, predictions: Tensor) -> Tensor:
 
 def _sub_sums(near: Tensor, blocks: Tensor, sub: Tensor, stride: int) -> Tensor:
     """Absolute sums of the parts [N, 9, 4] at the 3x3 offsets sub + {-stride, 0, stride}."""
-    taps = _sub_table().to(near)  # [4 + 2 * 4 phases.., 16, 24]
+    taps = _sub_table()
     steps = torch.arange(-1, 2) * stride
-    down = taps[sub[:, :1] + steps + 4].flatten(1, 2)  # [N, 48, 24]
-    right = taps[sub[:, 1:] + steps + 4].flatten(1, 2)
-    moved = torch.bmm(torch.bmm(down, near), right.transpose(1, 2))
-    half = BLOCK // 2
-    difference = moved.view(-1, 3, BLOCK, 3, BLOCK) - blocks[:, None, :, None]
-    sums = difference.abs_().view(-1, 3, 2, half, 3, 2, half).sum((3, 6))
-    return sums.permute(0, 1, 3, 2, 4).reshape(-1, 9, 4)
+    if sub.any():
+        down = taps[sub[:, :1] + steps + 4].flatten(1, 2)  # [N, 48, 24]
+        right = taps[sub[:, 1:] + steps + 4].flatten(1, 2)
+        moved = torch.bmm(torch.bmm(down, near), right.transpose(1, 2))
+    else:
+        alike = taps[steps + 4].flatten(0, 1).T  # the same for all blocks: two plain products
+        moved = (near.transpose(1, 2) @ alike).transpose(1, 2) @ alike
+    moved.view(-1, 3, BLOCK, 3, BLOCK).sub_(blocks[:, None, :, None])
+    return _eights(moved).view(-1, 3, 2, 3, 2).permute(0, 1, 3, 2, 4).reshape(-1, 9, 4)
 
 
+@lru_cache
 def _sub_table() -> Tensor:
     """Matrices [9, 16, 24] that move a block by -4 .. 4 quarter samples, 4 samples around it."""
     phases = filters(False, BLOCK)  # [4, 16, 23], begins 3 samples before
@@ -284,7 +319,6 @@ def _sub_table() -> Tensor:
         inside = phases[phase][:, max(0, -begin):BLOCK + 8 - begin]
         table[quarter + 4, :, max(0, begin):max(0, begin) + inside.shape[1]] = inside
     return table
-
 
 
 def split(found: Found, weight: float) -> Tensor:

@@ -18,7 +18,7 @@ from aehub.motion.field import LIMIT, Motion, middle, quarters, whole
 from aehub.motion.pyramid import stages
 from aehub.motion.search import BLOCK, Plane
 from aehub.motion.vectors import Base, middle_vectors, predict_deltas
-from aehub.motion.warp import PRECISION, filters, windows
+from aehub.motion.warp import PRECISION, filters
 
 # Bits, about: as predicted, as the base, zero; and what another vector takes beside its size.
 _PREDICTED, _BASE, _ZERO, _OTHER = 0.5, 2.0, 3.0, 3.0
@@ -44,7 +44,7 @@ def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: S
         price: what bits are worth.
     """
     vectors = motion.vectors.copy()
-    blocks = _blocks(current.luma)
+    blocks = current.blocks.flatten(0, 1)
     moved = [_moved(r, v) for r, v in zip(references, motion.parents, strict=True)]
     for r, reference in enumerate(references):
         base = bases[r]
@@ -90,10 +90,13 @@ class _Field:
         bits = np.where((difference == 0).all(0), _PREDICTED,
                         _OTHER + 2 * np.log2(1 + difference).sum(0))
         offers = np.stack([own, predicted, np.zeros_like(own), -base])
-        offered: list[np.ndarray | float] = [bits, _PREDICTED, _BASE, _ZERO]
-        costs = np.stack([
-            self._error(cells, offer + base, columns) + self.price.per_bit * at
-            for offer, at in zip(offers, offered, strict=True)])
+        offered = np.empty((len(offers), len(cells)))
+        offered[:] = np.array([0, _PREDICTED, _BASE, _ZERO])[:, None]
+        offered[0] = bits
+        # All offers of all blocks at once: many short steps take longer than a few long ones.
+        vectors = (offers + base).swapaxes(0, 1).reshape(2, -1)
+        error = self._error(np.tile(cells, len(offers)), vectors, columns)
+        costs = error.reshape(offered.shape) + self.price.per_bit * offered
         return np.take_along_axis(offers, costs.argmin(0)[None, None], 0)[0]
 
     def _error(self, cells: np.ndarray, vectors: np.ndarray, columns: int) -> np.ndarray:
@@ -111,11 +114,6 @@ class _Field:
         return total
 
 
-def _blocks(plane: Tensor) -> Tensor:
-    """[H, W] -> [blocks, 16, 16]."""
-    return plane.unfold(0, BLOCK, BLOCK).unfold(1, BLOCK, BLOCK).flatten(0, 1)
-
-
 def _moved(reference: Plane, field: np.ndarray) -> Tensor:
     """Prediction of all blocks by vectors [2, n, m]: [blocks, 16, 16]."""
     rows, columns = field.shape[1:]
@@ -131,6 +129,6 @@ def _pick(reference: Plane, rows: Tensor, columns: Tensor, vectors: Tensor) -> T
     before = (n - BLOCK) // 2
     step = torch.div(vectors, PRECISION, rounding_mode="floor").long()
     phase = vectors.long() - step * PRECISION
-    found = windows(reference.luma[None], (rows * BLOCK + step[0] - before)[None, None],
-                    (columns * BLOCK + step[1] - before)[None, None], n)[0, 0]
+    found = reference.windows(rows * BLOCK + step[0] - before, columns * BLOCK + step[1] - before,
+                              n)
     return torch.bmm(torch.bmm(table[phase[0]], found), table[phase[1]].transpose(1, 2))

@@ -86,7 +86,7 @@ def watched() -> Iterator[Clock]:
                 (MotionCoder, "write", "vectors"), (MotionCoder, "read", "vectors"),
                 (inter, "search", "search"), (inter, "split", "search"),
                 (inter, "settle", "search"), (shots, "coarse_cost", "search"),
-                (predicted, "predict", "prediction"), (inter, "predict", "prediction"),
+                (predicted, "predict", "prediction"), (inter, "predict_planes", "prediction"),
                 (chain, "context_of", "prediction")):
             stack.enter_context(clock.watch(owner, name, label))
         yield clock

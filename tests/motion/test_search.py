@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aehub.clips.colour import from_rgb
 from aehub.clips.frames import Colour
-from aehub.models.d4_codec import PlaneBatch
+from aehub.models.planes import PlaneBatch
 from aehub.motion.field import Motion
 from aehub.motion.search import Found, Plane, coarse_cost, search, split
 from aehub.motion.settle import Price, settle
@@ -80,9 +80,9 @@ def test_blocks_are_split_only_where_parts_move_apart(luma: Tensor) -> None:
 def test_motion_explains_a_pan_and_not_another_picture(luma: Tensor) -> None:
     (other,) = moving_picture(1, W, H, seed=99)
     stranger = Plane(torch.from_numpy(from_rgb(other, Colour(6)).y).float())
-    moved, flat = coarse_cost(Plane(part(luma, 4, 8)), Plane(part(luma)))
+    moved, flat = coarse_cost(Plane(part(luma, 4, 8)), Plane(part(luma)), 32)
     assert moved < 0.3 * flat
-    moved, flat = coarse_cost(stranger, Plane(part(luma)))
+    moved, flat = coarse_cost(stranger, Plane(part(luma)), 32)
     assert moved > 0.75 * flat
 
 
