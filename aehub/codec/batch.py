@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aehub.clips.frames import Planes
 from aehub.container.filehead import ceil_grid
-from aehub.models.d4_codec import PlaneBatch
+from aehub.models.planes import PlaneBatch
 
 
 def to_batch(frames: Sequence[Planes], device: torch.device, dtype: torch.dtype) -> PlaneBatch:

@@ -32,13 +32,14 @@ from aehub.codec.quantise import Quantiser
 from aehub.codec.structure import lower_of, lowered
 from aehub.codec.symbols import drive
 from aehub.entropy import N_TABLES, ScaleTables, reach_of
-from aehub.models.d4_codec import Coder, Codes, Condition, PlaneBatch, Stage, quality_tensor
+from aehub.models.d4_codec import Coder, Codes, Condition, Stage, quality_tensor
 from aehub.models.layers import step
+from aehub.models.planes import PlaneBatch
 from aehub.motion.field import BOTH, Motion
 from aehub.motion.search import Found, Plane, search, split
 from aehub.motion.settle import Price, settle
 from aehub.motion.vectors import Base
-from aehub.motion.warp import predict
+from aehub.motion.warp import predict_planes
 
 if TYPE_CHECKING:
     from aehub.codec.model import Codec
@@ -156,9 +157,9 @@ class GroupEncoder:
         if len(references) == 1:
             return np.ones((n, m), np.uint8)
         both = torch.full((1, n, m), BOTH, dtype=torch.uint8, device=vectors.device)
-        planes = [self._decoded[r] for r in references]
-        luma = predict(planes, vectors[None], both, self.codec.network.overlap).y * 255 + 127.5
-        difference = (luma - current.luma).abs()[0, 0].view(n, 16, m, 16).sum((1, 3))
+        planes = [self._searched[r].luma[None] for r in references]
+        luma = predict_planes(planes, vectors[None], both, self.codec.network.overlap)
+        difference = 256 * F.avg_pool2d((luma - current.luma).abs_(), 16)[0]
         costs = [f.cost + 2 * weight for f in found]
         # The mean of both is the usual choice: naming one reference costs bits of its own.
         spare = sum(f.cost - f.difference for f in found)

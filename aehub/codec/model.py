@@ -25,7 +25,8 @@ from aehub.codec.symbols import Walk, drive, flat
 from aehub.entropy import Decoder, Encoder
 from aehub.errors import DamagedError, InputError
 from aehub.models import store
-from aehub.models.d4_codec import HYPER, Codes, PlaneBatch, Stage, quality_tensor
+from aehub.models.d4_codec import HYPER, Codes, Stage, quality_tensor
+from aehub.models.planes import PlaneBatch
 from aehub.models.probe import reproduces_probe
 
 _BATCH = 8

@@ -23,16 +23,8 @@ from aehub.container import GroupHead, coding_order
 from aehub.container.grouphead import chain
 from aehub.entropy import Decoder, Encoder
 from aehub.errors import DamagedError, WeightsError
-from aehub.models.d4_codec import (
-    HYPER,
-    Coder,
-    Codes,
-    Condition,
-    PlaneBatch,
-    Stage,
-    pixels_of,
-    quality_tensor,
-)
+from aehub.models.d4_codec import HYPER, Coder, Codes, Condition, Stage, quality_tensor
+from aehub.models.planes import PlaneBatch, pixels_of
 from aehub.motion.field import Motion
 from aehub.motion.vectors import Base, MotionCoder
 from aehub.motion.warp import predict

@@ -4,7 +4,7 @@
                                                         │
                                                    hyper-codes (24, at 1/32)
 
-    codes / gain ──synthesis──> pixels ──shuffle──> planes
+    codes / gain ──synthesis──> pixels ──shuffle──> planes ──in-loop filter──> planes
 
 Codes are written in four stages, each seeing all earlier ones through two networks: a float one
 predicts the mean (`MeanNetwork`), an exact integer one picks the table (`ScaleNetwork`):
@@ -14,8 +14,8 @@ predicts the mean (`MeanNetwork`), an exact integer one picks the table (`ScaleN
     2  middle frequencies
     3  high frequencies
 
-Analysis and synthesis start as block DCTs with residual branches at zero, and every
-layer of the decoder commutes with D4.
+Analysis and synthesis start as block DCTs with residual branches at zero, the filter as nothing;
+every layer of the decoder commutes with D4.
 
 Predicted frames go through a second `Coder` of the same shape. Its networks also see the prediction
 (decoded frames moved by block vectors), it codes the difference from it, and its integer network
@@ -37,20 +37,14 @@ from aehub.models.d4 import A1, A2, B1, B2, REGULAR, E, Representation
 from aehub.models.dct import PIXELS, start
 from aehub.models.integer import QUALITY_STEPS
 from aehub.models.layers import Curve, Transform, step
+from aehub.models.loop_filter import LoopFilter
 from aehub.models.means import MeanNetwork
+from aehub.models.planes import PlaneBatch, pixels_of, planes_of
 from aehub.models.scales import ScaleNetwork
 from aehub.models.tied import TiedConv2d
 from aehub.models.tiles import Tiles
 
 HYPER = A1 * 8 + A2 * 2 + B1 * 2 + B2 * 2 + E * 5
-
-
-class PlaneBatch(NamedTuple):
-    """Pictures as planes in [-0.5, 0.5]: `y` [B, 1, H, W]; `u`, `v` [B, 1, H/2, W/2]."""
-
-    y: Tensor
-    u: Tensor
-    v: Tensor
 
 
 class Codes(NamedTuple):
@@ -84,19 +78,6 @@ class Stage(NamedTuple):
     mask: Tensor
 
 
-def pixels_of(planes: PlaneBatch) -> Tensor:
-    """Planes -> [B, 96, h, w]: each position holds the samples of an 8x8 block."""
-    x = torch.cat([F.pixel_unshuffle(planes.y, 8), F.pixel_unshuffle(planes.u, 4),
-                   F.pixel_unshuffle(planes.v, 4)], 1)
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def planes_of(pixels: Tensor) -> PlaneBatch:
-    """The inverse of `pixels_of`."""
-    y, u, v = pixels.split((64, 16, 16), 1)
-    return PlaneBatch(F.pixel_shuffle(y, 8), F.pixel_shuffle(u, 4), F.pixel_shuffle(v, 4))
-
-
 class Coder(nn.Module):
     """The networks of one kind of frame.
 
@@ -105,10 +86,13 @@ class Coder(nn.Module):
         analysis_blocks: residual blocks of the analysis.
         synthesis_blocks: residual blocks of the synthesis.
         conditional: for predicted frames.
+        filter_fields: width of the in-loop filter; 0 for none.
+        filter_layers: hidden layers of the in-loop filter.
     """
 
     def __init__(self, fields: int, analysis_blocks: int, synthesis_blocks: int,
-                 conditional: bool = False) -> None:
+                 conditional: bool = False, filter_fields: int = 0, filter_layers: int = 0
+                 ) -> None:
         super().__init__()
         dct = start()
         matrix = torch.from_numpy(dct.matrix)
@@ -135,6 +119,8 @@ class Coder(nn.Module):
                                    dct.latents.magnitudes() + A1 * 3 if conditional else None)
         if conditional:
             self.activity = TiedConv2d(dct.latents.magnitudes(), HYPER, 2, stride=2, scale=0)
+        self.filter = (LoopFilter(filter_fields, filter_layers, conditional)
+                       if filter_fields else None)
 
     # Planes and latents.
 
@@ -163,10 +149,22 @@ class Coder(nn.Module):
     def synthesise(self, latent: Tensor, quality: Tensor, given: Condition | None = None
                    ) -> PlaneBatch:
         """Latents in steps [B, 96, h, w] -> planes, not yet clipped or rounded."""
+        return self.mend(self.unfiltered(latent, quality, given), quality, given)
+
+    def unfiltered(self, latent: Tensor, quality: Tensor, given: Condition | None = None
+                   ) -> PlaneBatch:
+        """What `synthesise` gives to the in-loop filter."""
         latent = latent / self.gains(quality)
         if given is None:
             return planes_of(self.synthesis(latent, quality))
         return planes_of(given.pixels + self.synthesis(latent, quality, given.pixels))
+
+    def mend(self, planes: PlaneBatch, quality: Tensor, given: Condition | None = None
+             ) -> PlaneBatch:
+        """The in-loop filter, if there is one."""
+        if self.filter is None:
+            return planes
+        return self.filter(planes, quality, None if given is None else planes_of(given.pixels))
 
     def gains(self, quality: Tensor) -> Tensor:
         """Steps per unit of latent [B, 96, 1, 1]."""
@@ -256,14 +254,21 @@ class D4Codec(Coder):
         inter_analysis_blocks: residual blocks of its analysis.
         inter_synthesis_blocks: residual blocks of its synthesis.
         inter_overlap: samples by which blocks of the prediction reach over their neighbours.
+        filter_fields: width of the in-loop filters of both halves; 0 for none.
+        filter_layers: hidden layers of the in-loop filters.
     """
 
     def __init__(self, fields: int = 16, analysis_blocks: int = 2, synthesis_blocks: int = 3,
                  inter_fields: int = 0, inter_analysis_blocks: int = 1,
-                 inter_synthesis_blocks: int = 3, inter_overlap: int = 0) -> None:
-        super().__init__(fields, analysis_blocks, synthesis_blocks)
+                 inter_synthesis_blocks: int = 3, inter_overlap: int = 0, filter_fields: int = 0,
+                 filter_layers: int = 0) -> None:
+        super().__init__(fields, analysis_blocks, synthesis_blocks, False, filter_fields,
+                         filter_layers)
         self.config = {"fields": fields, "analysis_blocks": analysis_blocks,
                        "synthesis_blocks": synthesis_blocks}
+        if filter_fields:
+            # Models from before there was a filter say nothing of it, and are hashed so.
+            self.config |= {"filter_fields": filter_fields, "filter_layers": filter_layers}
         self.inter, self.overlap = None, inter_overlap
         if inter_fields:
             self.config |= {"inter_fields": inter_fields,
@@ -271,7 +276,8 @@ class D4Codec(Coder):
                             "inter_synthesis_blocks": inter_synthesis_blocks}
             # Models from before blocks overlapped say nothing of it, and are hashed so.
             self.config |= {"inter_overlap": inter_overlap} if inter_overlap else {}
-            self.inter = Coder(inter_fields, inter_analysis_blocks, inter_synthesis_blocks, True)
+            self.inter = Coder(inter_fields, inter_analysis_blocks, inter_synthesis_blocks, True,
+                               filter_fields, filter_layers)
 
     def constrain(self) -> None:
         """Keep the integer layers inside their exactness bound; the trainer calls this."""

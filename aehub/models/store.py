@@ -34,11 +34,12 @@ _TABLES, _INTER_TABLES = "tables.frequencies", "tables.inter_frequencies"
 _PROBE = "probe."
 # Of the float networks, those that a decoder runs.
 _DECODER = tuple(half + part for half in ("", "inter.")
-                 for part in ("means.", "synthesis.", "gain.", "hyper_gain."))
+                 for part in ("means.", "synthesis.", "filter.", "gain.", "hyper_gain."))
 # The arguments of the architecture, and how large each may be.
 _ARGUMENTS = {"fields": (1, 64), "analysis_blocks": (0, 16), "synthesis_blocks": (0, 16)}
 _INTER_ARGUMENTS = {f"inter_{name}": limits for name, limits in _ARGUMENTS.items()}
-_OVERLAP = {"inter_overlap": (1, 4)}
+# What later versions added, each set of arguments whole or not at all.
+_LATER = ({"inter_overlap": (2, 4)}, {"filter_fields": (1, 16), "filter_layers": (0, 8)})
 
 
 @dataclass
@@ -163,8 +164,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     arguments = config.get("arguments")
     given = arguments if isinstance(arguments, dict) else {}
     known = _ARGUMENTS
-    if any(name in _INTER_ARGUMENTS for name in given):
-        known = known | _INTER_ARGUMENTS | {n: b for n, b in _OVERLAP.items() if n in given}
+    for more in (_INTER_ARGUMENTS, *_LATER):
+        known = known | (more if any(name in given for name in more) else {})
     weights.check_arguments(arguments, known, path)
     return config
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aehub.models.d4_codec import PlaneBatch
+from aehub.models.planes import PlaneBatch
 
 BLOCK = 8
 # Vectors count quarters of a luma sample.
@@ -166,21 +166,29 @@ def predict(references: Sequence[PlaneBatch], vectors: Tensor, modes: Tensor, ov
             mean of both.
         overlap: samples of luma by which blocks reach over their neighbours, even, up to 4.
     """
-    moved = [_moved(r, v, overlap) for r, v in zip(references, vectors.unbind(1), strict=True)]
+    luma = predict_planes([r.y[:, 0] for r in references], vectors, modes, overlap)
+    colours = predict_planes(
+        [torch.cat([r.u, r.v], 1).flatten(0, 1) for r in references],
+        vectors.repeat_interleave(2, 0), modes.repeat_interleave(2, 0), overlap // 2, chroma=True)
+    u, v = colours.unflatten(0, (-1, 2)).unbind(1)
+    return PlaneBatch(luma[:, None], u[:, None], v[:, None])
+
+
+def predict_planes(references: Sequence[Tensor], vectors: Tensor, modes: Tensor, margin: int, *,
+                   chroma: bool = False) -> Tensor:
+    """Predict planes [B, H, W] of one kind.
+
+    Args:
+        references: one or two, [B, H, W].
+        vectors: as for `predict`.
+        modes: as for `predict`.
+        margin: samples by which blocks reach over their neighbours.
+        chroma: as for `move`.
+    """
+    moved = [move(r, v, chroma=chroma, margin=margin)
+             for r, v in zip(references, vectors.unbind(1), strict=True)]
     if len(moved) == 1:
-        blocks = moved[0]
-    else:
-        share = torch.tensor([0.0, 1.0, 0.0, 0.5]).to(moved[0][0])[modes.long()]
-        share = share.repeat_interleave(2, 1).repeat_interleave(2, 2)[..., None, None]
-        blocks = [torch.lerp(b, a, share) for a, b in zip(*moved, strict=True)]
-    y, u, v = (lay(b, m)[:, None] for b, m in zip(
-        blocks, (overlap, overlap // 2, overlap // 2), strict=True))
-    return PlaneBatch(y, u, v)
-
-
-def _moved(planes: PlaneBatch, vectors: Tensor, overlap: int) -> list[Tensor]:
-    """Blocks of the three planes."""
-    both = torch.cat([planes.u, planes.v], 1).flatten(0, 1)
-    colours = move(both, vectors.repeat_interleave(2, 0), chroma=True, margin=overlap // 2)
-    return [move(planes.y[:, 0], vectors, margin=overlap),
-            *colours.unflatten(0, (-1, 2)).unbind(1)]
+        return lay(moved[0], margin)
+    share = torch.tensor([0.0, 1.0, 0.0, 0.5]).to(moved[0])[modes.long()]
+    share = share.repeat_interleave(2, 1).repeat_interleave(2, 2)[..., None, None]
+    return lay(torch.lerp(moved[1], moved[0], share), margin)

@@ -37,7 +37,7 @@ from aehub.compare.rivals import x264
 from aehub.edit.pixels import turned_planes
 from aehub.metrics import Distortion
 from aehub.models.d4 import ELEMENTS, turn
-from aehub.models.d4_codec import PlaneBatch
+from aehub.models.planes import PlaneBatch
 
 QUARTER = ELEMENTS["rotate-90"]
 KEPT = 48

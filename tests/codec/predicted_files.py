@@ -23,8 +23,9 @@ from aehub.container import FileHead, Group, GroupHead, open_reader
 from aehub.container.filehead import ceil_grid
 from aehub.container.grouphead import chain_types
 from aehub.entropy import ScaleTables
-from aehub.models.d4_codec import D4Codec, PlaneBatch
+from aehub.models.d4_codec import D4Codec
 from aehub.models.d4_start import set_classical_start, set_predicted_start
+from aehub.models.planes import PlaneBatch
 from aehub.models.probe import make_probe
 from aehub.models.store import StoredModel
 from aehub.motion.field import Motion

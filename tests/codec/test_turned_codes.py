@@ -12,7 +12,8 @@ from aehub.clips.frames import Colour
 from aehub.codec.model import Codec
 from aehub.entropy import ScaleTables
 from aehub.models.d4 import ELEMENTS, inverse, turn
-from aehub.models.d4_codec import HYPER, Codes, D4Codec, PlaneBatch
+from aehub.models.d4_codec import HYPER, Codes, D4Codec
+from aehub.models.planes import PlaneBatch
 from aehub.models.probe import make_probe
 from aehub.models.store import StoredModel
 from aehub.models.tied import TiedConv2d

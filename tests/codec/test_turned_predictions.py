@@ -23,8 +23,9 @@ from aehub.container import FileHead, GroupHead, pyramid
 from aehub.container.grouphead import chain_types
 from aehub.entropy import CODER_PREDICTED, ScaleTables
 from aehub.models.d4 import ELEMENTS, inverse, turn
-from aehub.models.d4_codec import HYPER, Codes, D4Codec, PlaneBatch
+from aehub.models.d4_codec import HYPER, Codes, D4Codec
 from aehub.models.d4_start import set_classical_start, set_predicted_start
+from aehub.models.planes import PlaneBatch
 from aehub.models.probe import make_probe
 from aehub.models.store import StoredModel
 from aehub.models.tied import TiedConv2d

@@ -12,18 +12,11 @@ from torch import Tensor
 
 from aehub.codec.symbols import drive
 from aehub.models.d4 import A1, ELEMENTS, turn
-from aehub.models.d4_codec import (
-    HYPER,
-    Coder,
-    Condition,
-    D4Codec,
-    PlaneBatch,
-    Stage,
-    pixels_of,
-)
+from aehub.models.d4_codec import HYPER, Coder, Condition, D4Codec, Stage
 from aehub.models.d4_start import set_classical_start, set_predicted_start
 from aehub.models.dct import PIXELS, start
 from aehub.models.integer import ACTIVATION_MAX, EXACT_LIMIT, IntegerConv2d, QualityBias
+from aehub.models.planes import PlaneBatch, pixels_of
 from aehub.models.probe import is_probe, make_probe, reproduces_probe
 from aehub.models.scales import N_KINDS, N_SCALES
 from aehub.models.tied import TiedConv2d

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aehub.models.d4 import ELEMENTS, turn
-from aehub.models.d4_codec import PlaneBatch
+from aehub.models.planes import PlaneBatch
 from aehub.motion.field import turn_vectors
 from aehub.motion.warp import filters, lay, move, predict
 

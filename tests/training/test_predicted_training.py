@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from aehub.models import store
-from aehub.models.d4_codec import Condition, D4Codec, pixels_of
+from aehub.models.d4_codec import Condition, D4Codec
+from aehub.models.planes import pixels_of
 from aehub.training import train
 from aehub.training.harvest import CHANNELS
-from aehub.training.recipes import d4_inter, d4_synthesis
+from aehub.training.recipes import d4_filter, d4_inter
 from aehub.training.recipes.d4_inter import inter_of
+from aehub.training.run import parse_options
 from material import moving_picture, write_clip
 
 TINY = Path(__file__).parents[1] / "golden" / "tiny-d4-inter"
@@ -97,18 +99,24 @@ def test_a_residual_network_that_adds_nothing_is_not_run(
     assert torch.equal(transform(pixels, QUALITY, pixels), whole)
 
 
-def test_the_synthesis_alone_is_trained_and_codes_stay(tmp_path: Path) -> None:
+def test_filters_alone_are_trained_and_codes_stay(tmp_path: Path) -> None:
     data = tmp_path / "clips"
     data.mkdir()
     for seed, name in enumerate(("meadow", "harbour")):
         write_clip(data / f"{name}.mp4", moving_picture(9, width=64, height=32, seed=seed))
-    options = {"base": str(TINY), "clips": "2", "size": "32", "batch": "2"}
-    folder = train(d4_synthesis.NAME, data=data, out=tmp_path / "run", steps=2, options=options)
+    options = {"base": str(TINY), "clips": "2", "size": "32", "batch": "2", "fields": "1",
+               "layers": "1"}
+    folder = train(d4_filter.NAME, data=data, out=tmp_path / "run", steps=4, options=options)
     base, trained = store.load(TINY), store.load(folder)
     assert trained.entropy_hash == base.entropy_hash
     assert trained.synthesis_hash != base.synthesis_hash
-    assert trained.network.config["inter_synthesis_blocks"] == 1
     before, after = base.network.state_dict(), trained.network.state_dict()
     changed = {n for n, value in after.items() if n not in before or not
                np.array_equal(value, before[n])}
-    assert changed and all(name.startswith("inter.synthesis.") for name in changed)
+    assert changed == {n for n in after if n.startswith(("filter.", "inter.filter."))}
+
+    # Trained on, one half anew: the other begins where it ended.
+    options |= {"base": str(folder), "anew": "still"}
+    model = d4_filter.build(parse_options(d4_filter.Options(), options)).state_dict()
+    assert not model["filter.tail.theta"].any()
+    assert torch.equal(model["inter.filter.tail.theta"], after["inter.filter.tail.theta"])

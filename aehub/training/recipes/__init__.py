@@ -29,7 +29,7 @@ from types import ModuleType
 
 from aehub.errors import InputError
 
-RECIPES = {"d4-codec": "d4_codec", "d4-inter": "d4_inter", "d4-synthesis": "d4_synthesis",
+RECIPES = {"d4-codec": "d4_codec", "d4-inter": "d4_inter", "d4-filter": "d4_filter",
            "dense-28": "dense_28", "emoji-vae": "emoji_vae", "sprite-motion": "sprite_motion"}
 
 

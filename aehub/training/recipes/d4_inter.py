@@ -17,10 +17,11 @@ from torch import Tensor
 
 from aehub.codec.structure import kind_of, quality_of
 from aehub.models import store
-from aehub.models.d4_codec import Coder, Condition, D4Codec, PlaneBatch, pixels_of
+from aehub.models.d4_codec import Coder, Condition, D4Codec
 from aehub.models.d4_start import set_predicted_start
 from aehub.models.dct import PIXELS
 from aehub.models.layers import Transform
+from aehub.models.planes import PlaneBatch, pixels_of
 from aehub.models.probe import make_probe
 from aehub.models.tied import expanded_once
 from aehub.motion.context import context_of, seen

@@ -1,0 +1,85 @@
+"""The in-loop filter: what a decoder can mend in a decoded picture without a single bit.
+
+Coding leaves edges between blocks and ringing around contours, at places and in directions that a
+network can learn. It works at half of luma's resolution, where a kernel sees both sides of an edge
+as neighbours; each position holds four samples of luma and one of either chroma. Frames are shown,
+and referred to, as it leaves them.
+
+Every layer commutes with D4. Source: Dai et al. 2017, "A convolutional neural network approach for
+post-processing in HEVC intra coding"; in the loop as in H.265's deblocking (8.7.2).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aehub.models.d4 import A1, B1, REGULAR, pixels
+from aehub.models.layers import Curve, step
+from aehub.models.planes import PlaneBatch
+from aehub.models.tied import TiedConv2d
+
+HALF = pixels(2) + A1 * 2
+# Where a position lies in its 8x8 block: beside how many edges, beside which, in a corner.
+_PLACE = A1 + B1 + A1
+# Pictures and steps of error in about the range of one.
+_PICTURE, _ERROR = 2.0, 0.5
+
+
+class LoopFilter(nn.Module):
+    """Adds to decoded planes what their quality, blocks and prediction say is missing.
+
+    Args:
+        fields: width in regular fields of 8 channels.
+        layers: hidden layers after the first.
+        conditional: for predicted frames; sees what was added to their prediction.
+    """
+
+    def __init__(self, fields: int, layers: int, conditional: bool = False) -> None:
+        super().__init__()
+        features = REGULAR * fields
+        inputs = HALF + HALF + _PLACE if conditional else HALF + _PLACE
+        self.head, self.head_bias = TiedConv2d(inputs, features), Curve(features)
+        self.hidden = nn.ModuleList(TiedConv2d(features, features) for _ in range(layers))
+        self.bias = nn.ModuleList(Curve(features) for _ in range(layers))
+        self.tail = TiedConv2d(features, HALF, scale=0)
+
+    def forward(self, planes: PlaneBatch, quality: Tensor, prediction: PlaneBatch | None = None
+                ) -> PlaneBatch:
+        """Decoded planes, not yet clipped or rounded -> the same, mended.
+
+        Args:
+            planes: in [-0.5, 0.5], sizes multiples of 32 in luma.
+            quality: [B] or [1], 0..100.
+            prediction: of predicted frames.
+        """
+        half = _half(planes)
+        steps = (255 / step(quality))[:, None, None, None]
+        seen = [half * _PICTURE]
+        if prediction is not None:
+            seen.append((half - _half(prediction)) * (steps * _ERROR))
+        place = _place(*half.shape[-2:]).to(half).expand(len(half), -1, -1, -1)
+        x = torch.cat([*seen, place], 1).contiguous(memory_format=torch.channels_last)
+        hidden = F.relu_(self.head(x, bias=self.head_bias(quality)))
+        for layer, bias in zip(self.hidden, self.bias, strict=True):
+            hidden = F.relu_(layer(hidden, bias=bias(quality)))
+        return _whole(half + self.tail(hidden).to(half.dtype) / steps)
+
+
+def _half(planes: PlaneBatch) -> Tensor:
+    """Planes -> [B, 6, H/2, W/2]."""
+    return torch.cat([F.pixel_unshuffle(planes.y, 2), planes.u, planes.v], 1)
+
+
+def _whole(half: Tensor) -> PlaneBatch:
+    """The inverse of `_half`."""
+    y, u, v = half.split((4, 1, 1), 1)
+    return PlaneBatch(F.pixel_shuffle(y, 2), u, v)
+
+
+def _place(height: int, width: int) -> Tensor:
+    """[1, 3, height, width], the same for every 4x4 positions."""
+    down, right = (((torch.arange(n) + 1) % 4 < 2).float() for n in (height, width))
+    down, right = down[:, None].expand(height, width), right.expand(height, width)
+    return torch.stack([down + right - 1, down - right, down * right])[None]
