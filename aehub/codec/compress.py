@@ -95,7 +95,8 @@ def estimate(model: Codec, frames: Sequence[Planes], quality: float, n_frames: i
     sizes = []
     for begin, end in ((0, 1), (1, len(frames))):
         for place in pyramid.extend(end - begin) if end > begin else ():
-            encoder.add(place.number, frames[place.number], place.references, place.level)
+            encoder.add(place.number, frames[place.number], place.references, place.level,
+                        show=False)
         sizes.append(encoder.size)
     first, later = sizes[0], sizes[1] - sizes[0]
     return first + later * (n_frames - 1) / max(1, len(frames) - 1)
@@ -173,7 +174,8 @@ class _Predicted:
         first = self._pyramid.n_frames
         for place in self._pyramid.extend(len(run.frames)):
             planes = run.frames[place.number - first].planes
-            result = self._encoder.add(place.number, planes, place.references, place.level)
+            result = self._encoder.add(place.number, planes, place.references, place.level,
+                                       show=self._measure)
             shown = from_batch(result, (0, 0), planes.size)[0] if self._measure else None
             yield place.number - first, shown
         self._encoder.keep([self._pyramid.n_frames - 1])

@@ -22,7 +22,6 @@ from aehub.codec.predicted import (
     FrameCodes,
     GroupWriter,
     add_index,
-    clipped,
     coder_of,
     condition,
     hyper_index,
@@ -31,10 +30,9 @@ from aehub.codec.predicted import (
 from aehub.codec.quantise import Quantiser
 from aehub.codec.structure import lower_of, lowered
 from aehub.codec.symbols import drive
-from aehub.entropy import N_TABLES, ScaleTables, reach_of
 from aehub.models.d4_codec import Coder, Codes, Condition, Stage, quality_tensor
 from aehub.models.layers import step
-from aehub.models.planes import PlaneBatch
+from aehub.models.planes import PlaneBatch, clipped
 from aehub.motion.field import BOTH, Motion
 from aehub.motion.search import Found, Plane, search, split
 from aehub.motion.settle import Price, settle
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
     from aehub.codec.model import Codec
 
 LAMBDA = 0.08
-_LONGEST = 255
 # Vectors are coded whatever becomes of the difference: chosen on training clips.
 _VECTOR_WEIGHT = 1.8
 # Samples a block may move in one frame, and in all.
@@ -68,14 +65,15 @@ class GroupEncoder:
 
     @torch.inference_mode()
     def add(self, number: int, planes: Planes, references: tuple[int, ...] = (),
-            level: int | None = None) -> PlaneBatch:
-        """Encode a frame; returns what it decodes to.
+            level: int | None = None, *, show: bool = True) -> PlaneBatch:
+        """Encode a frame; returns what it decodes to, as it is shown or as others refer to it.
 
         Args:
             number: of the frame in the order of times.
             planes: the picture.
             references: numbers of frames added before and kept since.
             level: of the pyramid; None for a frame that stands alone.
+            show: as it is shown, which takes time.
         """
         codec = self.codec
         batch = to_batch([planes], codec.device, codec.dtype)
@@ -94,14 +92,14 @@ class GroupEncoder:
         motion = self.writer.write(frame, bases)
         self.chain.remember(number, codes, references, motion,
                             None if given is None else given.context)
-        decoded = self._show(coder, batch, latents, quality, given)
+        decoded = clipped(coder.synthesise(latents, quality, given))
         self._decoded[number] = decoded
-        return decoded
+        return self._shown(coder, decoded, batch, quality, given) if show else decoded
 
-    def _show(self, coder: Coder, batch: PlaneBatch, latents: Tensor, quality: Tensor,
-              given: Condition | None) -> PlaneBatch:
-        """What a frame decodes to; `batch` is what it should."""
-        return clipped(coder.synthesise(latents, quality, given))
+    def _shown(self, coder: Coder, decoded: PlaneBatch, wanted: PlaneBatch, quality: Tensor,
+               given: Condition | None) -> PlaneBatch:
+        """What a decoded frame is shown as; `wanted` is what it should be."""
+        return coder.finish(decoded, quality, given)
 
     def keep(self, numbers: Sequence[int]) -> None:
         """Forget all other frames: nothing refers to them any more."""
@@ -180,15 +178,14 @@ def _code(codec: Codec, coder: Coder, batch: PlaneBatch, quality: Tensor, motion
     places: tuple[Tensor | None, Tensor | None] = (None, None)
     if motion is not None and given is not None:
         index = hyper_index(coder, hyper, quality, given, None)
-        worth = _Worth(quantiser, codec.stored.inter_tables, latent)
+        worth = _Worth(quantiser, latent)
         hyper_codes = quantiser(hyper, index)
-        codes, latents = drive(coder.walk(hyper_codes, quality, given), worth.choose)
+        # Without means: they take time, and change next to nothing of what cells are worth.
+        drive(coder.walk(hyper_codes, quality, given, means=False), worth.choose)
         cells = worth.cells(hyper_codes, index)
         motion = Motion(motion.vectors, motion.modes, cells)
-        if cells.all():
-            tables = Codes(index, torch.cat(worth.indices, 1))
-            return motion, Codes(hyper_codes, codes), tables, latents
-        places = coded_places(motion, latent.device)
+        if not cells.all():
+            places = coded_places(motion, latent.device)
     index = hyper_index(coder, hyper, quality, given, places[0])
     hyper_codes = hyper.round() * (index >= 1) if motion is None else quantiser(hyper, index)
     indices: list[Tensor] = []
@@ -205,40 +202,23 @@ def _code(codec: Codec, coder: Coder, batch: PlaneBatch, quality: Tensor, motion
 class _Worth:
     """What the codes of each 32x32 cell cost, and the squared error that they save."""
 
-    def __init__(self, quantiser: Quantiser, tables: ScaleTables, latent: Tensor) -> None:
+    def __init__(self, quantiser: Quantiser, latent: Tensor) -> None:
         self.quantiser, self.latent = quantiser, latent
-        self.prices = _prices(tables).to(latent.device)
         height, width = latent.shape[-2:]
         self.worth = latent.new_zeros(1, 1, height // 4, width // 4)
-        self.indices: list[Tensor] = []
 
     def choose(self, stage: Stage, mean: Tensor, index: Tensor) -> Tensor:
         """The codes of a stage; their worth is added up."""
         values = self.latent[:, stage.begin:stage.end] - mean
         index = index * stage.mask
-        add_index(self.indices, stage, index)
         codes = self.quantiser(values, index)
         saved = codes * (2 * values - codes) * stage.mask
-        saved = saved - LAMBDA * self._bits(codes, index)
+        saved = saved - LAMBDA * self.quantiser.bits(codes, index)
         self.worth += F.avg_pool2d(saved.sum(1, keepdim=True), 4) * 16
         return codes
 
-    def _bits(self, codes: Tensor, index: Tensor) -> Tensor:
-        places = index.long() * (_LONGEST + 1) + codes.abs().clamp(max=_LONGEST).long()
-        return self.prices[places]
-
     def cells(self, hyper_codes: Tensor, hyper_index: Tensor) -> np.ndarray:
         """Which cells are worth coding: bool [h/4, w/4]."""
-        bits = self._bits(hyper_codes, hyper_index).sum(1, keepdim=True)
+        bits = self.quantiser.bits(hyper_codes, hyper_index).sum(1, keepdim=True)
         cells: np.ndarray = (self.worth > LAMBDA * bits).cpu().numpy()
         return cells[0, 0]
-
-
-def _prices(tables: ScaleTables) -> Tensor:
-    """Bits of magnitude m under table i at place 256 i + m."""
-    prices = np.zeros((N_TABLES, _LONGEST + 1), np.float32)
-    for index in range(1, N_TABLES):
-        bits, reach = tables.magnitude_bits(index), reach_of(index)
-        prices[index] = bits[-1] + 8
-        prices[index, :min(reach, _LONGEST) + 1] = bits[:_LONGEST + 1]
-    return torch.from_numpy(prices.ravel())

@@ -26,7 +26,7 @@ from aehub.entropy import Decoder, Encoder
 from aehub.errors import DamagedError, InputError
 from aehub.models import store
 from aehub.models.d4_codec import HYPER, Codes, Stage, quality_tensor
-from aehub.models.planes import PlaneBatch
+from aehub.models.planes import PlaneBatch, clipped
 from aehub.models.probe import reproduces_probe
 
 _BATCH = 8
@@ -113,7 +113,7 @@ class Codec:
         level = quality_tensor(quality, codes.latent)
         latents = drive(self.network.walk(codes.hyper, level),
                          lambda stage, mean, index: codes.latent[:, stage.begin:stage.end])[1]
-        return self.network.synthesise(latents, level)
+        return self._shown(latents, level)
 
     # Codes and bytes.
 
@@ -197,8 +197,11 @@ class Codec:
         frames: list[Planes] = []
         for part in latents.split(self.batch):
             level = quality_tensor(quality, part)
-            frames += from_batch(self.network.synthesise(part, level), crop, size)
+            frames += from_batch(self._shown(part, level), crop, size)
         return frames
+
+    def _shown(self, latents: Tensor, level: Tensor) -> PlaneBatch:
+        return self.network.finish(clipped(self.network.synthesise(latents, level)), level)
 
     def _codes(self, values: np.ndarray, shape: tuple[int, ...]) -> Tensor:
         codes = torch.from_numpy(values).to(self.device, self.dtype).view(shape)

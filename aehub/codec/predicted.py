@@ -24,7 +24,7 @@ from aehub.container.grouphead import chain
 from aehub.entropy import Decoder, Encoder
 from aehub.errors import DamagedError, WeightsError
 from aehub.models.d4_codec import HYPER, Coder, Codes, Condition, Stage, quality_tensor
-from aehub.models.planes import PlaneBatch, pixels_of
+from aehub.models.planes import PlaneBatch, clipped, pixels_of
 from aehub.motion.field import Motion
 from aehub.motion.vectors import Base, MotionCoder
 from aehub.motion.warp import predict
@@ -115,7 +115,8 @@ class GroupReader:
         Raises:
             DamagedError: the bytes are not a stream of this model.
         """
-        needed = self._needed(self.order if shown is None else shown)
+        wanted = set(self.order if shown is None else shown)
+        needed = self._needed(wanted)
         decoded: dict[int, PlaneBatch] = {}
         for at, number in enumerate(self.order):
             frame, latents, given = self._frame(number, decoded if number in needed else None)
@@ -124,7 +125,8 @@ class GroupReader:
             coder = coder_of(self.codec, self.references[number])
             level = quality_tensor(lowered(self.quality, frame.lower), latents)
             decoded[number] = clipped(coder.synthesise(latents, level, given))
-            yield number, decoded[number]
+            if number in wanted:
+                yield number, coder.finish(decoded[number], level, given)
             later = needed.intersection(self.order[at + 1:])
             asked = {r for n in later for r in self.references[n]}
             decoded = {n: p for n, p in decoded.items() if n in asked}
@@ -262,8 +264,3 @@ def written(index: Tensor, stage: Stage, places: Tensor | None) -> Tensor:
 def add_index(found: list[Tensor], stage: Stage, index: Tensor) -> None:
     """Gather the tables of all stages; the first two share their channels."""
     found.append(found.pop() + index if stage.number == 1 else index)
-
-
-def clipped(planes: PlaneBatch) -> PlaneBatch:
-    """Decoded planes in range, as they are shown and referred to; never rounded."""
-    return PlaneBatch(*(p.clamp(-0.5, 0.5) for p in planes))

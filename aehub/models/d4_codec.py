@@ -4,7 +4,7 @@
                                                         │
                                                    hyper-codes (24, at 1/32)
 
-    codes / gain ──synthesis──> pixels ──shuffle──> planes ──in-loop filter──> planes
+    codes / gain ──synthesis──> pixels ──shuffle──> planes ──post-filter──> what is shown
 
 Codes are written in four stages, each seeing all earlier ones through two networks: a float one
 predicts the mean (`MeanNetwork`), an exact integer one picks the table (`ScaleNetwork`):
@@ -14,8 +14,8 @@ predicts the mean (`MeanNetwork`), an exact integer one picks the table (`ScaleN
     2  middle frequencies
     3  high frequencies
 
-Analysis and synthesis start as block DCTs with residual branches at zero, the filter as nothing;
-every layer of the decoder commutes with D4.
+Analysis and synthesis start as block DCTs with residual branches at zero, the post-filter as
+nothing; every layer of the decoder commutes with D4.
 
 Predicted frames go through a second `Coder` of the same shape. Its networks also see the prediction
 (decoded frames moved by block vectors), it codes the difference from it, and its integer network
@@ -37,9 +37,9 @@ from aehub.models.d4 import A1, A2, B1, B2, REGULAR, E, Representation
 from aehub.models.dct import PIXELS, start
 from aehub.models.integer import QUALITY_STEPS
 from aehub.models.layers import Curve, Transform, step
-from aehub.models.loop_filter import LoopFilter
 from aehub.models.means import MeanNetwork
-from aehub.models.planes import PlaneBatch, pixels_of, planes_of
+from aehub.models.planes import PlaneBatch, clipped, pixels_of, planes_of
+from aehub.models.post_filter import PostFilter
 from aehub.models.scales import ScaleNetwork
 from aehub.models.tied import TiedConv2d
 from aehub.models.tiles import Tiles
@@ -86,8 +86,8 @@ class Coder(nn.Module):
         analysis_blocks: residual blocks of the analysis.
         synthesis_blocks: residual blocks of the synthesis.
         conditional: for predicted frames.
-        filter_fields: width of the in-loop filter; 0 for none.
-        filter_layers: hidden layers of the in-loop filter.
+        filter_fields: width of the post-filter; 0 for none.
+        filter_layers: hidden layers of the post-filter.
     """
 
     def __init__(self, fields: int, analysis_blocks: int, synthesis_blocks: int,
@@ -119,8 +119,8 @@ class Coder(nn.Module):
                                    dct.latents.magnitudes() + A1 * 3 if conditional else None)
         if conditional:
             self.activity = TiedConv2d(dct.latents.magnitudes(), HYPER, 2, stride=2, scale=0)
-        self.filter = (LoopFilter(filter_fields, filter_layers, conditional)
-                       if filter_fields else None)
+        self.post_filter = (PostFilter(filter_fields, filter_layers, conditional)
+                            if filter_fields else None)
 
     # Planes and latents.
 
@@ -148,23 +148,19 @@ class Coder(nn.Module):
 
     def synthesise(self, latent: Tensor, quality: Tensor, given: Condition | None = None
                    ) -> PlaneBatch:
-        """Latents in steps [B, 96, h, w] -> planes, not yet clipped or rounded."""
-        return self.mend(self.unfiltered(latent, quality, given), quality, given)
-
-    def unfiltered(self, latent: Tensor, quality: Tensor, given: Condition | None = None
-                   ) -> PlaneBatch:
-        """What `synthesise` gives to the in-loop filter."""
+        """Latents in steps [B, 96, h, w] -> planes as others refer to them, not yet clipped."""
         latent = latent / self.gains(quality)
         if given is None:
             return planes_of(self.synthesis(latent, quality))
         return planes_of(given.pixels + self.synthesis(latent, quality, given.pixels))
 
-    def mend(self, planes: PlaneBatch, quality: Tensor, given: Condition | None = None
-             ) -> PlaneBatch:
-        """The in-loop filter, if there is one."""
-        if self.filter is None:
+    def finish(self, planes: PlaneBatch, quality: Tensor, given: Condition | None = None
+               ) -> PlaneBatch:
+        """Clipped planes as others refer to them -> as they are shown, clipped too."""
+        if self.post_filter is None:
             return planes
-        return self.filter(planes, quality, None if given is None else planes_of(given.pixels))
+        prediction = None if given is None else planes_of(given.pixels)
+        return clipped(self.post_filter(planes, quality, prediction))
 
     def gains(self, quality: Tensor) -> Tensor:
         """Steps per unit of latent [B, 96, 1, 1]."""
@@ -254,8 +250,8 @@ class D4Codec(Coder):
         inter_analysis_blocks: residual blocks of its analysis.
         inter_synthesis_blocks: residual blocks of its synthesis.
         inter_overlap: samples by which blocks of the prediction reach over their neighbours.
-        filter_fields: width of the in-loop filters of both halves; 0 for none.
-        filter_layers: hidden layers of the in-loop filters.
+        filter_fields: width of the post-filters of both halves; 0 for none.
+        filter_layers: hidden layers of the post-filters.
     """
 
     def __init__(self, fields: int = 16, analysis_blocks: int = 2, synthesis_blocks: int = 3,

@@ -80,7 +80,8 @@ class Transform(nn.Module):
         # Latents in steps reach hundreds; bfloat16 would round them by more than a step.
         with torch.autocast(x.device.type, enabled=False):
             linear = self.linear(x.to(self.linear.theta.dtype))
-        if not torch.is_grad_enabled() and not self.tail.theta.any():
+        learns = torch.is_grad_enabled() and self.tail.theta.requires_grad
+        if not learns and not self.tail.theta.any():
             return linear  # as at the start: the residual network adds nothing
         seen = x if condition is None else torch.cat([x, condition], 1)
         hidden = self.head(seen, self.head_gain(quality), self.head_bias(quality))

@@ -28,3 +28,8 @@ def planes_of(pixels: Tensor) -> PlaneBatch:
     """The inverse of `pixels_of`."""
     y, u, v = pixels.split((64, 16, 16), 1)
     return PlaneBatch(F.pixel_shuffle(y, 8), F.pixel_shuffle(u, 4), F.pixel_shuffle(v, 4))
+
+
+def clipped(planes: PlaneBatch) -> PlaneBatch:
+    """Planes in range; never rounded."""
+    return PlaneBatch(*(p.clamp(-0.5, 0.5) for p in planes))

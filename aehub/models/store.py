@@ -34,7 +34,7 @@ _TABLES, _INTER_TABLES = "tables.frequencies", "tables.inter_frequencies"
 _PROBE = "probe."
 # Of the float networks, those that a decoder runs.
 _DECODER = tuple(half + part for half in ("", "inter.")
-                 for part in ("means.", "synthesis.", "filter.", "gain.", "hyper_gain."))
+                 for part in ("means.", "synthesis.", "post_filter.", "gain.", "hyper_gain."))
 # The arguments of the architecture, and how large each may be.
 _ARGUMENTS = {"fields": (1, 64), "analysis_blocks": (0, 16), "synthesis_blocks": (0, 16)}
 _INTER_ARGUMENTS = {f"inter_{name}": limits for name, limits in _ARGUMENTS.items()}

@@ -93,10 +93,13 @@ class _Field:
         offered = np.empty((len(offers), len(cells)))
         offered[:] = np.array([0, _PREDICTED, _BASE, _ZERO])[:, None]
         offered[0] = bits
-        # All offers of all blocks at once: many short steps take longer than a few long ones.
-        vectors = (offers + base).swapaxes(0, 1).reshape(2, -1)
-        error = self._error(np.tile(cells, len(offers)), vectors, columns)
-        costs = error.reshape(offered.shape) + self.price.per_bit * offered
+        # Many are the same vector; what is left of all of them takes one step.
+        first = (offers[:, None] == offers).all(2).argmax(1)
+        new = first == np.arange(len(offers))[:, None]
+        error = np.empty(new.shape, np.float32)
+        vectors = (offers + base).swapaxes(0, 1)[:, new]
+        error[new] = self._error(np.broadcast_to(cells, new.shape)[new], vectors, columns)
+        costs = np.take_along_axis(error, first, 0) + self.price.per_bit * offered
         return np.take_along_axis(offers, costs.argmin(0)[None, None], 0)[0]
 
     def _error(self, cells: np.ndarray, vectors: np.ndarray, columns: int) -> np.ndarray:

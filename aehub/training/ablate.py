@@ -15,8 +15,12 @@ and of `d4-inter`
     RUN/no-code-context   the integer network does not see the references' codes
     RUN/no-overlap        blocks of the prediction end where their neighbours begin
 
-Each has its own tables, counted anew, so that `aehub compare` measures the part and not a mismatch;
-nothing is trained again.
+and of `d4-filter`
+
+    RUN/no-filter         pictures are shown as they are decoded
+
+Each has its own tables, counted anew, so that `aehub compare` measures the part and not a mismatch
+(without a filter the same are read); nothing is trained again.
 """
 
 from __future__ import annotations
@@ -97,6 +101,13 @@ def without_overlap(model: D4Codec, _: Any) -> None:
     model.config.pop("inter_overlap", None)
 
 
+def without_filter(model: D4Codec, _: Any) -> None:
+    """Pictures are shown as they are decoded."""
+    model.post_filter = d4_inter.inter_of(model).post_filter = None
+    for name in ("filter_fields", "filter_layers"):
+        model.config.pop(name)
+
+
 def _histograms(latent: Tensor) -> np.ndarray:
     """Codes [B, C, h, w] -> counts of magnitudes [C, 256]."""
     magnitudes = latent.abs().clamp(max=255).to(torch.int64).transpose(0, 1).flatten(1).numpy()
@@ -129,6 +140,7 @@ VARIANTS: dict[str, Variants] = {
         "no-code-context": ("best", without_code_context),
         "no-overlap": ("best", without_overlap),
     },
+    "d4-filter": {"no-filter": ("best", without_filter)},
 }
 
 

@@ -1,4 +1,4 @@
-"""Training material for the in-loop filters: what the encoder really makes of clips and pictures.
+"""Training material for the post-filters: what the encoder really makes of clips and pictures.
 
 Clips are encoded once, each at a quality and with a distance of anchors of its own, pictures as
 frames that stand alone. Of every frame is kept what its filter is given and what it should show.
@@ -20,7 +20,6 @@ from torch import Tensor
 from aehub.clips.frames import Planes
 from aehub.codec.inter import GroupEncoder
 from aehub.codec.model import Codec
-from aehub.codec.predicted import clipped
 from aehub.codec.structure import Pyramid
 from aehub.models.d4_codec import Coder, Condition
 from aehub.models.planes import PlaneBatch, pixels_of
@@ -54,16 +53,15 @@ class _Gatherer(GroupEncoder):
         super().__init__(codec, quality)
         self.gathered: list[tuple[np.ndarray, np.ndarray, float, bool]] = []
 
-    def _show(self, coder: Coder, batch: PlaneBatch, latents: Tensor, quality: Tensor,
-              given: Condition | None) -> PlaneBatch:
-        planes = coder.unfiltered(latents, quality, given)
-        decoded = pixels_of(planes)
-        prediction = torch.zeros_like(decoded) if given is None else given.pixels
-        wanted = (pixels_of(batch)[0] + 0.5) * 255
+    def _shown(self, coder: Coder, decoded: PlaneBatch, wanted: PlaneBatch, quality: Tensor,
+               given: Condition | None) -> PlaneBatch:
+        pixels = pixels_of(decoded)
+        prediction = torch.zeros_like(pixels) if given is None else given.pixels
+        levels = (pixels_of(wanted)[0] + 0.5) * 255
         self.gathered.append((
-            torch.cat([decoded, prediction], 1)[0].half().permute(1, 2, 0).numpy(),
-            wanted.round().byte().permute(1, 2, 0).numpy(), float(quality), given is not None))
-        return clipped(coder.mend(planes, quality, given))
+            torch.cat([pixels, prediction], 1)[0].half().permute(1, 2, 0).numpy(),
+            levels.round().byte().permute(1, 2, 0).numpy(), float(quality), given is not None))
+        return decoded
 
 
 class Harvest:

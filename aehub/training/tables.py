@@ -48,7 +48,8 @@ def count_predicted(model: Codec, clips: Iterable[tuple[list[Planes], float]]
         while begin < len(frames):
             run = frames[begin:begin + (SPAN if begin else 1)]
             for place in pyramid.extend(len(run)):
-                encoder.add(place.number, run[place.number - begin], place.references, place.level)
+                encoder.add(place.number, run[place.number - begin], place.references,
+                            place.level, show=False)
             begin += len(run)
             encoder.keep([begin - 1])
         types = chain_types(len(frames))

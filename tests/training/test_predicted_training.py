@@ -113,10 +113,10 @@ def test_filters_alone_are_trained_and_codes_stay(tmp_path: Path) -> None:
     before, after = base.network.state_dict(), trained.network.state_dict()
     changed = {n for n, value in after.items() if n not in before or not
                np.array_equal(value, before[n])}
-    assert changed == {n for n in after if n.startswith(("filter.", "inter.filter."))}
+    assert changed == {n for n in after if n.startswith(("post_filter.", "inter.post_filter."))}
 
     # Trained on, one half anew: the other begins where it ended.
     options |= {"base": str(folder), "anew": "still"}
     model = d4_filter.build(parse_options(d4_filter.Options(), options)).state_dict()
-    assert not model["filter.tail.theta"].any()
-    assert torch.equal(model["inter.filter.tail.theta"], after["inter.filter.tail.theta"])
+    assert not model["post_filter.tail.theta"].any()
+    assert torch.equal(model["inter.post_filter.tail.theta"], after["inter.post_filter.tail.theta"])

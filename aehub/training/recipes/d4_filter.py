@@ -1,4 +1,4 @@
-"""How the in-loop filters are trained, on what the encoder makes of clips and pictures.
+"""How the post-filters are trained, on what the encoder makes of clips and pictures.
 
 A step runs one filter on single frames, not all networks of a chain of frames: where time is short,
 that is many times as many pictures. Codes, tables and motion stay those of the base, and so does
@@ -19,8 +19,8 @@ from torch import Tensor
 from aehub.codec.model import Codec
 from aehub.models import store
 from aehub.models.d4_codec import D4Codec
-from aehub.models.loop_filter import LoopFilter
-from aehub.models.planes import PlaneBatch, planes_of
+from aehub.models.planes import clipped, planes_of
+from aehub.models.post_filter import PostFilter
 from aehub.training.data import FrameStore
 from aehub.training.harvest import CHANNELS, Harvest
 from aehub.training.recipes.d4_codec import distortion
@@ -68,13 +68,13 @@ def build(options: Options) -> D4Codec:
                                      "filter_layers": options.layers})
     known = base.state_dict()
     if base.config != model.config or options.anew == "all":
-        known = {name: value for name, value in known.items() if ".filter." not in f".{name}"}
+        known = {name: value for name, value in known.items() if "post_filter." not in name}
     elif options.anew:
-        lost = {"still": "filter.", "predicted": "inter.filter."}[options.anew]
+        lost = {"still": "post_filter.", "predicted": "inter.post_filter."}[options.anew]
         known = {name: value for name, value in known.items() if not name.startswith(lost)}
     model.load_state_dict(known, strict=False)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(".filter." in f".{name}")
+        parameter.requires_grad_("post_filter." in name)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -119,19 +119,15 @@ def values(model: D4Codec, batch: list[Tensor], generator: torch.Generator) -> d
     else:
         mended = _filter_of(model)(decoded, quality)
     original = planes_of(wanted / 255 - 0.5)
-    before, after = (distortion(original, _clipped(p), quality) for p in (decoded, mended))
+    before, after = (distortion(original, clipped(p), quality) for p in (decoded, mended))
     cost = _DB * (after.log() - before.log()).mean()
     return {"loss": cost, "cost": cost.detach(),
             "psnr": (10 * torch.log10(255**2 / after.detach())).mean()}
 
 
-def _filter_of(half: torch.nn.Module) -> LoopFilter:
-    assert isinstance(half.filter, LoopFilter)
-    return half.filter
-
-
-def _clipped(planes: PlaneBatch) -> PlaneBatch:
-    return PlaneBatch(*(p.clamp(-0.5, 0.5) for p in planes))
+def _filter_of(half: torch.nn.Module) -> PostFilter:
+    assert isinstance(half.post_filter, PostFilter)
+    return half.post_filter
 
 
 def export(model: D4Codec, material: Harvest, folder: Path, options: Options) -> None:

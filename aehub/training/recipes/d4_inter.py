@@ -53,6 +53,7 @@ class Options:
             empty.
         anew: of `start`, forget the residual networks and the means of these stages, digits such
             as "03"; "-" forgets nothing.
+        silent: 1 leaves residual networks that add nothing as they are, which saves time.
         overlap: samples by which blocks of the prediction reach over their neighbours, even, to 4.
         fields: width in regular fields of 8 channels.
         analysis_blocks: residual blocks of the analysis.
@@ -66,6 +67,7 @@ class Options:
     base: str = "weights/d4-codec"
     start: str = ""
     anew: str = "-"
+    silent: int = 0
     overlap: int = 4
     fields: int = 16
     analysis_blocks: int = 1
@@ -94,6 +96,8 @@ def build(options: Options) -> D4Codec:
         known = store.load(Path(options.start)).network
         inter_of(model).load_state_dict(inter_of(known).state_dict())
     _start_branches(inter_of(model), options)
+    if options.silent:
+        _leave_silent(inter_of(model))
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -112,6 +116,14 @@ def _start_branches(coder: Coder, options: Options) -> None:
     if options.anew != "-" or not options.start:
         for transform in (coder.analysis, coder.synthesis):
             without_flat_areas(transform)
+
+
+def _leave_silent(coder: Coder) -> None:
+    """Residual networks that add nothing are not run if they do not learn."""
+    for transform in (coder.analysis, coder.synthesis):
+        if not transform.tail.theta.any():
+            transform.requires_grad_(False)
+            transform.linear.requires_grad_(True)
 
 
 @torch.no_grad()

@@ -1,12 +1,14 @@
-"""The in-loop filter: what a decoder can mend in a decoded picture without a single bit.
+"""The post-filter: what a decoder can mend in a decoded picture without a single bit.
 
 Coding leaves edges between blocks and ringing around contours, at places and in directions that a
 network can learn. It works at half of luma's resolution, where a kernel sees both sides of an edge
-as neighbours; each position holds four samples of luma and one of either chroma. Frames are shown,
-and referred to, as it leaves them.
+as neighbours; each position holds four samples of luma and one of either chroma.
+
+Frames are shown as it leaves them, and referred to as they were before: a filter in the loop meets
+its own results again, frame after frame, and smooths them away.
 
 Every layer commutes with D4. Source: Dai et al. 2017, "A convolutional neural network approach for
-post-processing in HEVC intra coding"; in the loop as in H.265's deblocking (8.7.2).
+post-processing in HEVC intra coding".
 """
 
 from __future__ import annotations
@@ -23,12 +25,13 @@ from aehub.models.tied import TiedConv2d
 HALF = pixels(2) + A1 * 2
 # Where a position lies in its 8x8 block: beside how many edges, beside which, in a corner.
 _PLACE = A1 + B1 + A1
-# Pictures and steps of error in about the range of one.
-_PICTURE, _ERROR = 2.0, 0.5
+# Pictures and quantiser steps in about the range of one; texture of more steps is all alike.
+_PICTURE, _STEPS, _MOST = 2.0, 0.5, 4.0
+_AROUND = 5
 
 
-class LoopFilter(nn.Module):
-    """Adds to decoded planes what their quality, blocks and prediction say is missing.
+class PostFilter(nn.Module):
+    """Adds to decoded planes what their quality, texture, blocks and prediction say is missing.
 
     Args:
         fields: width in regular fields of 8 channels.
@@ -39,7 +42,7 @@ class LoopFilter(nn.Module):
     def __init__(self, fields: int, layers: int, conditional: bool = False) -> None:
         super().__init__()
         features = REGULAR * fields
-        inputs = HALF + HALF + _PLACE if conditional else HALF + _PLACE
+        inputs = HALF * (3 if conditional else 2) + _PLACE
         self.head, self.head_bias = TiedConv2d(inputs, features), Curve(features)
         self.hidden = nn.ModuleList(TiedConv2d(features, features) for _ in range(layers))
         self.bias = nn.ModuleList(Curve(features) for _ in range(layers))
@@ -47,7 +50,7 @@ class LoopFilter(nn.Module):
 
     def forward(self, planes: PlaneBatch, quality: Tensor, prediction: PlaneBatch | None = None
                 ) -> PlaneBatch:
-        """Decoded planes, not yet clipped or rounded -> the same, mended.
+        """Decoded planes -> the same, mended; not clipped.
 
         Args:
             planes: in [-0.5, 0.5], sizes multiples of 32 in luma.
@@ -56,9 +59,9 @@ class LoopFilter(nn.Module):
         """
         half = _half(planes)
         steps = (255 / step(quality))[:, None, None, None]
-        seen = [half * _PICTURE]
+        seen = [half * _PICTURE, ((half - _smooth(half)) * (steps * _STEPS)).clamp(-_MOST, _MOST)]
         if prediction is not None:
-            seen.append((half - _half(prediction)) * (steps * _ERROR))
+            seen.append((half - _half(prediction)) * (steps * _STEPS))
         place = _place(*half.shape[-2:]).to(half).expand(len(half), -1, -1, -1)
         x = torch.cat([*seen, place], 1).contiguous(memory_format=torch.channels_last)
         hidden = F.relu_(self.head(x, bias=self.head_bias(quality)))
@@ -76,6 +79,14 @@ def _whole(half: Tensor) -> PlaneBatch:
     """The inverse of `_half`."""
     y, u, v = half.split((4, 1, 1), 1)
     return PlaneBatch(F.pixel_shuffle(y, 2), u, v)
+
+
+def _smooth(half: Tensor) -> Tensor:
+    """Means around each position, of each plane: [B, 6, H/2, W/2]."""
+    y, colours = half.split((4, 2), 1)
+    means = F.avg_pool2d(torch.cat([y.mean(1, keepdim=True), colours], 1), _AROUND, 1,
+                         _AROUND // 2, count_include_pad=False)
+    return torch.cat([means[:, :1].expand_as(y), means[:, 1:]], 1)
 
 
 def _place(height: int, width: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The in-loop filter turns with the picture, begins as nothing, and names the weights' revision."""
+"""The post-filter turns with the picture, begins as nothing, and names the weights' revision."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from aehub.errors import WeightsError
 from aehub.models import store
 from aehub.models.d4 import ELEMENTS, turn
 from aehub.models.d4_codec import D4Codec
-from aehub.models.loop_filter import LoopFilter
 from aehub.models.planes import PlaneBatch
+from aehub.models.post_filter import PostFilter
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 QUALITY = torch.tensor([43.21])
@@ -22,10 +22,10 @@ both_kinds = pytest.mark.parametrize("conditional", [False, True], ids=["still",
 
 
 @torch.no_grad()
-def random_filter(conditional: bool, fields: int = 2) -> LoopFilter:
+def random_filter(conditional: bool, fields: int = 2) -> PostFilter:
     """Without a single parameter at its start."""
     torch.manual_seed(5)
-    loop = LoopFilter(fields, 2, conditional).double()
+    loop = PostFilter(fields, 2, conditional).double()
     for parameter in loop.parameters():
         parameter.copy_(0.3 * torch.randn_like(parameter))
     return loop.eval().requires_grad_(False)
@@ -63,7 +63,7 @@ def test_it_turns_with_the_picture(conditional: bool, g: int) -> None:
 @both_kinds
 def test_it_begins_as_nothing_and_can_learn(conditional: bool) -> None:
     torch.manual_seed(0)
-    loop, decoded = LoopFilter(2, 2, conditional).double(), picture(1)
+    loop, decoded = PostFilter(2, 2, conditional).double(), picture(1)
     mended = loop(decoded, QUALITY.double(), prediction_for(conditional))
     for before, after in zip(decoded, mended, strict=True):
         assert torch.allclose(before, after, atol=1e-12)
@@ -84,7 +84,7 @@ def test_it_tells_the_places_of_a_block_apart() -> None:
 def test_models_from_before_say_nothing_of_it() -> None:
     for name in ("tiny-d4", "tiny-d4-inter"):
         stored = store.load(GOLDEN / name)
-        assert stored.network.filter is None
+        assert stored.network.post_filter is None
         assert not any("filter" in argument for argument in stored.network.config)
 
 
@@ -95,8 +95,8 @@ def filtered(tmp_path: Path, strength: float) -> store.StoredModel:
     model = D4Codec(**base.network.config | {"filter_fields": 1, "filter_layers": 1})
     model.load_state_dict(base.network.state_dict(), strict=False)
     for half in (model, model.inter):
-        assert half is not None and half.filter is not None
-        half.filter.tail.theta.data.fill_(strength)
+        assert half is not None and half.post_filter is not None
+        half.post_filter.tail.theta.data.fill_(strength)
     store.save(tmp_path, base.name, model, base.tables, encoder={}, probe=base.probe,
                inter_tables=base.inter_tables)
     return store.load(tmp_path)
