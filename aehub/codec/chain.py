@@ -79,6 +79,12 @@ class Chain:
         span = number - references[0] if references else 0
         self._past[number] = _Past((codes.latent, context), flow, span)
 
+    def copy(self) -> Chain:
+        """A chain of the same frames that goes its own way."""
+        other = Chain()
+        other._past = dict(self._past)
+        return other
+
     def keep(self, numbers: Iterable[int]) -> None:
         """Forget all other frames."""
         self._past = {n: self._past[n] for n in numbers if n in self._past}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
@@ -21,6 +22,10 @@ from aehub.metrics import Distortion
 _AUDIO_PIECE = 1 << 20
 # A trim of a group of so few runs, the first frame being one, has little to cut off.
 _FEW_RUNS = 2
+# How much 1 dB changes the logarithm of the rate, about: the median of 13 training clips.
+_RATE_PER_DB = 0.18
+# Runs for which an answer holds.
+_TRUSTED = 7
 
 
 @dataclass
@@ -65,11 +70,13 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
         coding: _Group = (_Predicted if predicted else _Still)(model, head, clock, measure)
         for run in (predicted_runs if predicted else still_runs)(clip, size):
             decoded: dict[int, Planes] = {}
-            for place, result in coding.add(run):
-                if result is not None:
-                    decoded[place] = result
-                tally.frames += 1
-                tally.bytes = writer.size + coding.size
+            for step in coding.add(run):
+                if step is not None:
+                    place, result = step
+                    if result is not None and measure:
+                        decoded[place] = result
+                    tally.frames += 1
+                    tally.bytes = writer.size + coding.size
                 yield tally
             for place, result_planes in sorted(decoded.items()):
                 tally.distortion.add(run.frames[place].planes, result_planes)
@@ -109,9 +116,9 @@ class _Group(Protocol):
     def size(self) -> int:
         """Bytes so far, about."""
 
-    def add(self, run: Run) -> Iterator[tuple[int, Planes | None]]:
+    def add(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
         """Code frames; for each, when it is done, its place in the run and, if that is measured,
-        what it decodes to."""
+        what it is shown as. None where time passed and no frame is done."""
 
     def finish(self, following: Frame | None) -> tuple[GroupHead, bytes]:
         """Head and payload; the next frames begin a new group."""
@@ -143,7 +150,7 @@ class _Still:
         self._model, self._head, self._times, self._measure = model, head, _Times(clock), measure
         self._payload, self._n_frames = b"", 0
 
-    def add(self, run: Run) -> Iterator[tuple[int, Planes | None]]:
+    def add(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
         self._times.add(run.frames)
         planes = [frame.planes for frame in run.frames]
         self._payload, decoded = self._model.encode_group(planes, self._head.quality / 100,
@@ -157,38 +164,84 @@ class _Still:
 
 
 class _Predicted:
-    """The first frame stands alone, the others are a pyramid."""
+    """The first frame stands alone, the others are a pyramid.
+
+    Where a run is restless, its frames are coded both ways: between two anchors, and each an
+    anchor of its own. Which is better is asked again only now and then, for it takes the time of
+    the run once more.
+    """
 
     def __init__(self, model: Codec, head: FileHead, clock: Clock, measure: bool) -> None:
         self._model, self._head, self._times, self._measure = model, head, _Times(clock), measure
-        self._encoder = GroupEncoder(model, head.quality / 100)
-        self._pyramid = Pyramid()
-        self._ends: list[int] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._coded = _Coded(GroupEncoder(self._model, self._head.quality / 100), Pyramid(), [])
+        self._anchors_only, self._known = False, 0
 
     @property
     def size(self) -> int:
-        return self._encoder.size
+        return self._coded.encoder.size
 
-    def add(self, run: Run) -> Iterator[tuple[int, Planes | None]]:
+    def add(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
         self._times.add(run.frames)
-        first = self._pyramid.n_frames
-        for place in self._pyramid.extend(len(run.frames)):
-            planes = run.frames[place.number - first].planes
-            result = self._encoder.add(place.number, planes, place.references, place.level,
-                                       show=self._measure)
-            shown = from_batch(result, (0, 0), planes.size)[0] if self._measure else None
-            yield place.number - first, shown
-        self._encoder.keep([self._pyramid.n_frames - 1])
-        self._ends.append(self._encoder.words)
+        if not run.restless:
+            yield from self._coded.add(run.frames, False, self._measure)
+            return
+        if self._known:
+            self._known -= 1
+            yield from self._coded.add(run.frames, self._anchors_only, self._measure)
+            return
+        ways = [self._coded.fork(), self._coded]
+        results: list[list[tuple[int, Planes]]] = [[], []]
+        prices = []
+        for anchors_only, (way, found) in enumerate(zip(ways, results, strict=True)):
+            before, distortion = way.encoder.words, Distortion(with_ms_ssim=False)
+            for place, shown in way.add(run.frames, bool(anchors_only), True):
+                assert shown is not None
+                distortion.add(run.frames[place].planes, shown)
+                found.append((place, shown))
+                yield None
+            rate = math.log(max(1, way.encoder.words - before))
+            prices.append(rate - _RATE_PER_DB * distortion.psnr)
+        self._anchors_only, self._known = prices[1] < prices[0], _TRUSTED
+        self._coded = ways[self._anchors_only]
+        yield from results[self._anchors_only]
 
     def finish(self, following: Frame | None) -> tuple[GroupHead, bytes]:
         times, last = self._times.finish(following)
-        n_frames = self._pyramid.n_frames
+        coded, n_frames = self._coded, self._coded.pyramid.n_frames
         head = GroupHead(
             n_frames, self._head.quality, times=times, last=last,
-            frame_types=chain_types(n_frames), references=self._pyramid.references,
-            run_ends=tuple(self._ends[:-1]) if len(self._ends) > _FEW_RUNS else None)
-        payload = self._encoder.finish()
-        self._encoder = GroupEncoder(self._model, self._head.quality / 100)
-        self._pyramid, self._ends = Pyramid(), []
+            frame_types=chain_types(n_frames), references=coded.pyramid.references,
+            run_ends=tuple(coded.ends[:-1]) if len(coded.ends) > _FEW_RUNS else None)
+        payload = coded.encoder.finish()
+        self._begin()
         return head, payload
+
+
+@dataclass
+class _Coded:
+    """The frames of a group so far, and where its runs end."""
+
+    encoder: GroupEncoder
+    pyramid: Pyramid
+    ends: list[int]
+
+    def fork(self) -> _Coded:
+        """The same so far, to go on in another way."""
+        return _Coded(self.encoder.fork(), self.pyramid.fork(), list(self.ends))
+
+    def add(self, frames: list[Frame], anchors_only: bool, show: bool
+            ) -> Iterator[tuple[int, Planes | None]]:
+        """Code frames, as `_Group.add` says."""
+        first = self.pyramid.n_frames
+        for span in [1] * len(frames) if anchors_only else [len(frames)]:
+            for place in self.pyramid.extend(span):
+                planes = frames[place.number - first].planes
+                result = self.encoder.add(place.number, planes, place.references, place.level,
+                                          show=show)
+                shown = from_batch(result, (0, 0), planes.size)[0] if show else None
+                yield place.number - first, shown
+            self.encoder.keep([self.pyramid.n_frames - 1])
+            self.ends.append(self.encoder.words)

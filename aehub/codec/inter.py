@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,6 +107,13 @@ class GroupEncoder:
         self.chain.keep(numbers)
         self._decoded = {n: self._decoded[n] for n in numbers}
         self._searched = {n: p for n, p in self._searched.items() if n in numbers}
+
+    def fork(self) -> GroupEncoder:
+        """An encoder that has encoded the same and goes its own way."""
+        other = copy(self)
+        other.writer, other.chain = self.writer.fork(), self.chain.copy()
+        other._decoded, other._searched = dict(self._decoded), dict(self._searched)
+        return other
 
     @property
     def size(self) -> int:

@@ -197,8 +197,18 @@ class GroupWriter:
 
     def __init__(self, codec: Codec) -> None:
         self.codec, self.motion = codec, MotionCoder()
-        self.still = Encoder(codec.stored.tables)
-        self.predicted = Encoder(codec.stored.inter_tables, self.still.coder)
+        self._write_to(Encoder(codec.stored.tables))
+
+    def _write_to(self, still: Encoder) -> None:
+        self.still = still
+        self.predicted = Encoder(self.codec.stored.inter_tables, still.coder)
+
+    def fork(self) -> GroupWriter:
+        """A writer that has written the same and goes its own way."""
+        other = GroupWriter(self.codec)
+        other.motion = self.motion.copy()
+        other._write_to(Encoder(self.codec.stored.tables, self.still.coder.clone()))
+        return other
 
     def write(self, frame: FrameCodes, bases: Sequence[Base]) -> Motion | None:
         """Write one frame; returns its motion as a reader will see it.

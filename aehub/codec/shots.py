@@ -19,10 +19,10 @@ from aehub.container.filehead import ceil_grid
 from aehub.errors import InputError
 from aehub.motion.search import Plane, coarse_cost
 
-# Frames from anchor to anchor; longer where even the next anchor is much the same picture, shorter
-# where it is hardly: by the mean difference in grey levels that is left once its blocks are moved.
-SPAN, LONG_SPAN, _SHORT_SPAN = 8, 16, 2
-_STEADY, _HARD = 4.0, 9.0
+# Frames from anchor to anchor; longer where even the next anchor is much the same picture, and not
+# for sure where it differs: by the mean difference in grey levels left once its blocks are moved.
+SPAN, LONG_SPAN = 8, 16
+_STEADY, _RESTLESS = 4.0, 3.0
 SECONDS = 10
 # Of groups whose frames all stand alone: coded together for the coder's sake.
 STILL_FRAMES = 8
@@ -45,12 +45,14 @@ class Run:
         begins: a group begins with these frames.
         ends: the group ends with them.
         following: the frame after the last one.
+        restless: every frame might better be an anchor.
     """
 
     frames: list[Frame]
     begins: bool
     ends: bool
     following: Frame | None
+    restless: bool = False
 
 
 def group_frames(width: int, height: int, fps: float, predicted: bool, wanted: int | None = None
@@ -103,20 +105,14 @@ def predicted_runs(clip: Clip, size: int) -> Iterator[Run]:
 
 def _spans(anchor: Frame, frames: list[Frame], ends: bool, following: Frame | None
            ) -> Iterator[Run]:
-    """Frames after an anchor as one run, or as several shorter ones."""
-    if len(frames) == LONG_SPAN and _left(anchor, frames[-1]) < _STEADY:
-        yield Run(frames, False, ends, following)
-        return
-    if len(frames) > SPAN:
-        span = SPAN
-    elif len(frames) > _SHORT_SPAN and _left(anchor, frames[-1]) > _HARD:
-        span = len(frames) // 2
+    """Frames after an anchor as one run or two."""
+    left = _left(anchor, frames[-1])
+    if len(frames) > SPAN and not (len(frames) == LONG_SPAN and left < _STEADY):
+        part, rest = frames[:SPAN], frames[SPAN:]
+        yield from _spans(anchor, part, False, rest[0])
+        yield from _spans(part[-1], rest, ends, following)
     else:
-        yield Run(frames, False, ends, following)
-        return
-    part, rest = frames[:span], frames[span:]
-    yield from _spans(anchor, part, False, rest[0])
-    yield from _spans(part[-1], rest, ends, following)
+        yield Run(frames, False, ends, following, len(frames) > 1 and left > _RESTLESS)
 
 
 def _left(first: Frame, last: Frame) -> float:

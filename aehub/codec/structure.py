@@ -67,6 +67,12 @@ class Pyramid:
         self._spans: list[int] = []
         self.n_frames = 0
 
+    def fork(self) -> Pyramid:
+        """The same so far, to be extended in another way."""
+        other = Pyramid()
+        other._spans, other.n_frames = list(self._spans), self.n_frames
+        return other
+
     @property
     def references(self) -> References:
         """The references of all frames so far."""

@@ -42,6 +42,12 @@ class MotionCoder:
     def __init__(self) -> None:
         self.tables = start_tables()
 
+    def copy(self) -> MotionCoder:
+        """A state that knows the same and goes its own way."""
+        other = MotionCoder()
+        other.tables = {name: table.copy() for name, table in self.tables.items()}
+        return other
+
     def write(self, coder: Any, motion: Motion, bases: Sequence[Base]) -> Motion:
         """Write the motion of a frame to a `RangeEncoder`.
 

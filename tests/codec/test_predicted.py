@@ -212,7 +212,8 @@ def test_encoding_holds_no_more_than_two_runs_of_frames(monkeypatch: pytest.Monk
     monkeypatch.setattr(inter, "clipped", watched)
     clip: Any = Clip()
     tally = list(compress_clip(clip, BytesIO(), tiny(), 50))[-1]
-    assert tally.frames == len(sources) == len(results) == 64
+    # Restless runs are coded twice.
+    assert tally.frames == len(sources) == 64 <= len(results)
     # While a run is gathered the last one is still at hand.
     assert most[0] <= 2 * LONG_SPAN + 2 and most[1] <= LONG_SPAN + 2
 
