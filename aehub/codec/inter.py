@@ -35,7 +35,8 @@ from aehub.models.d4_codec import Coder, Codes, Condition, Stage, quality_tensor
 from aehub.models.layers import step
 from aehub.models.planes import PlaneBatch, clipped
 from aehub.motion.field import BOTH, Motion
-from aehub.motion.search import Found, Plane, search, split
+from aehub.motion.plane import Plane
+from aehub.motion.search import Found, search, split
 from aehub.motion.settle import Price, settle
 from aehub.motion.vectors import Base
 from aehub.motion.warp import predict_planes
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 LAMBDA = 0.08
 # Vectors are coded whatever becomes of the difference: chosen on training clips.
-_VECTOR_WEIGHT = 1.8
+_VECTOR_WEIGHT = 2.0
 # Samples a block may move in one frame, and in all.
 _REACH, _REACH_PER_FRAME, _REACH_LIMIT = 8, 6, 48
 
@@ -154,7 +155,8 @@ class GroupEncoder:
                         np.ones((height // 2, width // 2), bool))
         squared = LAMBDA * float(step(quality)) ** 2
         price = Price(squared, squared / weight)
-        return settle(current, [self._searched[r] for r in references], motion, bases, price)
+        return settle(current, [self._searched[r] for r in references], motion, bases, price,
+                      self.codec.network.merge)
 
     def _modes(self, current: Plane, references: tuple[int, ...], vectors: Tensor,
                found: list[Found], weight: float) -> np.ndarray:

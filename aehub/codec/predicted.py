@@ -89,7 +89,7 @@ class GroupReader:
         self.codec, self.quality = codec, head.quality / 100
         self.references, self.order = references_of(head), coding_order(head)
         self.width, self.height = coded_size
-        self.chain, self.motion = Chain(), MotionCoder()
+        self.chain, self.motion = Chain(), MotionCoder(codec.network.merge)
         try:
             self.still = Decoder(codec.stored.tables, payload)
         except ValueError as err:
@@ -196,7 +196,7 @@ class GroupWriter:
     """
 
     def __init__(self, codec: Codec) -> None:
-        self.codec, self.motion = codec, MotionCoder()
+        self.codec, self.motion = codec, MotionCoder(codec.network.merge)
         self._write_to(Encoder(codec.stored.tables))
 
     def _write_to(self, still: Encoder) -> None:

@@ -17,7 +17,8 @@ from aehub.clips import Clip
 from aehub.clips.frames import Frame, Planes
 from aehub.container.filehead import ceil_grid
 from aehub.errors import InputError
-from aehub.motion.search import Plane, coarse_cost
+from aehub.motion.coarse import coarse_cost
+from aehub.motion.plane import Plane
 
 # Frames from anchor to anchor; longer where even the next anchor is much the same picture, and not
 # for sure where it differs: by the mean difference in grey levels left once its blocks are moved.

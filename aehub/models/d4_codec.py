@@ -250,14 +250,15 @@ class D4Codec(Coder):
         inter_analysis_blocks: residual blocks of its analysis.
         inter_synthesis_blocks: residual blocks of its synthesis.
         inter_overlap: samples by which blocks of the prediction reach over their neighbours.
+        inter_merge: 1 where blocks may say that their vector is that of a neighbour.
         filter_fields: width of the post-filters of both halves; 0 for none.
         filter_layers: hidden layers of the post-filters.
     """
 
     def __init__(self, fields: int = 16, analysis_blocks: int = 2, synthesis_blocks: int = 3,
                  inter_fields: int = 0, inter_analysis_blocks: int = 1,
-                 inter_synthesis_blocks: int = 3, inter_overlap: int = 0, filter_fields: int = 0,
-                 filter_layers: int = 0) -> None:
+                 inter_synthesis_blocks: int = 3, inter_overlap: int = 0, inter_merge: int = 0,
+                 filter_fields: int = 0, filter_layers: int = 0) -> None:
         super().__init__(fields, analysis_blocks, synthesis_blocks, False, filter_fields,
                          filter_layers)
         self.config = {"fields": fields, "analysis_blocks": analysis_blocks,
@@ -265,13 +266,14 @@ class D4Codec(Coder):
         if filter_fields:
             # Models from before there was a filter say nothing of it, and are hashed so.
             self.config |= {"filter_fields": filter_fields, "filter_layers": filter_layers}
-        self.inter, self.overlap = None, inter_overlap
+        self.inter, self.overlap, self.merge = None, inter_overlap, bool(inter_merge)
         if inter_fields:
             self.config |= {"inter_fields": inter_fields,
                             "inter_analysis_blocks": inter_analysis_blocks,
                             "inter_synthesis_blocks": inter_synthesis_blocks}
-            # Models from before blocks overlapped say nothing of it, and are hashed so.
+            # Models from before blocks overlapped or merged say nothing of it, and are hashed so.
             self.config |= {"inter_overlap": inter_overlap} if inter_overlap else {}
+            self.config |= {"inter_merge": inter_merge} if inter_merge else {}
             self.inter = Coder(inter_fields, inter_analysis_blocks, inter_synthesis_blocks, True,
                                filter_fields, filter_layers)
 

@@ -39,7 +39,8 @@ _DECODER = tuple(half + part for half in ("", "inter.")
 _ARGUMENTS = {"fields": (1, 64), "analysis_blocks": (0, 16), "synthesis_blocks": (0, 16)}
 _INTER_ARGUMENTS = {f"inter_{name}": limits for name, limits in _ARGUMENTS.items()}
 # What later versions added, each set of arguments whole or not at all.
-_LATER = ({"inter_overlap": (2, 4)}, {"filter_fields": (1, 16), "filter_layers": (0, 8)})
+_LATER = ({"inter_overlap": (2, 4)}, {"inter_merge": (1, 1)},
+          {"filter_fields": (1, 16), "filter_layers": (0, 8)})
 
 
 @dataclass
@@ -113,7 +114,10 @@ def hashes(stored: dict[str, Tensor], coder: int, arguments: dict[str, int]) -> 
     integers = {n: t for n, t in stored.items() if not t.dtype.is_floating_point}
     floats = {n: t for n, t in stored.items()
               if t.dtype.is_floating_point and n.startswith(_DECODER)}
-    return (_digest(integers, f"coder {coder} levels 1\n"), _digest(floats, shape))
+    reading = f"coder {coder} levels 1\n"
+    if merge := arguments.get("inter_merge"):
+        reading += f"merge {merge}\n"
+    return _digest(integers, reading), _digest(floats, shape)
 
 
 def _stored(network: D4Codec, tables: ScaleTables, inter_tables: ScaleTables | None

@@ -9,48 +9,18 @@ All blocks take each step together.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aehub.motion.coarse import coarse, pan, panned
+from aehub.motion.plane import BLOCK, Plane
 from aehub.motion.warp import PRECISION, filters
 
-BLOCK = 16
-_SHRINK = 4
 _WHOLE = 2  # samples searched around the best candidate
 _SPLIT_BITS = 4
-# The largest window, in samples.
-_OUTSIDE = BLOCK + 2 * (_WHOLE + 5)
-# How far a camera may turn from a picture to its reference, in samples.
-_PAN = 160
-
-
-class Plane:
-    """A luma plane to search from or in, and its quarter-size copy."""
-
-    def __init__(self, luma: Tensor) -> None:
-        """`luma` [H, W], sides multiples of 32, grey levels."""
-        self.luma = luma
-        self.small = F.avg_pool2d(luma[None, None], _SHRINK)[0, 0]
-
-    @cached_property
-    def padded(self) -> Tensor:
-        """`luma` with its border repeated: beyond so many samples outside there is nothing new."""
-        return F.pad(self.luma[None, None], (_OUTSIDE,) * 4, mode="replicate")[0, 0]
-
-    def windows(self, rows: Tensor, columns: Tensor, n: int) -> Tensor:
-        """[..., n, n] from these samples on, whatever their shape; outside, the border repeats."""
-        height, width = self.luma.shape
-        rows = (rows + _OUTSIDE).clamp(0, height + _OUTSIDE)
-        columns = (columns + _OUTSIDE).clamp(0, width + _OUTSIDE)
-        return self.padded.unfold(0, n, 1).unfold(1, n, 1)[rows, columns]
-
-    @cached_property
-    def blocks(self) -> Tensor:
-        """[H/16, W/16, 16, 16]."""
-        return self.luma.unfold(0, BLOCK, BLOCK).unfold(1, BLOCK, BLOCK).contiguous()
 
 
 @dataclass
@@ -90,91 +60,20 @@ def search(current: Plane, reference: Plane, *, weight: float, reach: int,
         reach: how far to look, in samples.
         hints: int64 [2, H/16, W/16], vectors to try too; the first predicts what costs nothing.
     """
-    coarse, _ = _coarse(current, reference, weight, reach)
-    zero = torch.zeros_like(coarse)
+    rough, _ = coarse(current, reference, weight, reach)
+    zero = torch.zeros_like(rough)
     base = hints[0] if hints else zero
-    found = [*hints, zero, coarse * PRECISION, _median(coarse) * PRECISION]
-    down, right = _pan(current, reference)
+    found = [*hints, zero, rough * PRECISION, _median(rough) * PRECISION]
+    down, right = pan(current, reference)
     if max(abs(down), abs(right)) > reach // 2:
-        around, _ = _coarse(current, _panned(reference, down, right), weight, reach)
-        pan = torch.tensor([down, right])[:, None, None]
-        found += [(around + pan) * PRECISION, (_median(around) + pan) * PRECISION]
+        around, _ = coarse(current, panned(reference, down, right), weight, reach)
+        turned = torch.tensor([down, right])[:, None, None]
+        found += [(around + turned) * PRECISION, (_median(around) + turned) * PRECISION]
     candidates = [_whole(h) for h in found]
     best = _choose(current, reference, candidates, weight, base)
     best = _choose(current, reference, [best, *_neighbours(best)], weight, base)
     predicted = _median(best * PRECISION)
     return _refine(current, reference, best, weight, torch.stack([base, predicted, zero]))
-
-
-@torch.inference_mode()
-def coarse_cost(current: Plane, reference: Plane, reach: int) -> tuple[float, float]:
-    """How well quarter-size pictures predict: mean absolute difference in grey levels.
-
-    Returns:
-        (from the reference, each block moved; from each block's own mean).
-    """
-    small = current.small
-    side = BLOCK // _SHRINK
-    means = F.avg_pool2d(small[None, None], side).repeat_interleave(side, 2)
-    flat = (means.repeat_interleave(side, 3)[0, 0] - small).abs().mean()
-    return float(_coarse(current, reference, 0.0, reach)[1].mean()), float(flat)
-
-
-def _coarse(current: Plane, reference: Plane, weight: float, reach: int
-            ) -> tuple[Tensor, Tensor]:
-    """Whole vectors [2, H/16, W/16] from the quarter-size pictures; difference per sample."""
-    small, radius = current.small, -(-reach // _SHRINK)
-    height, width = small.shape
-    padded = F.pad(reference.small[None, None], (radius,) * 4, mode="replicate")[0, 0]
-    side = BLOCK // _SHRINK
-    shifts = torch.arange(-radius, radius + 1)
-    # A window of two blocks a side: small blocks alone find false matches.
-    across, down_sums = _overlapping(width, side), _overlapping(height, side).T
-    wide = torch.empty(height, len(shifts), width)
-    best = torch.full((height // side, width // side), torch.inf)
-    found = torch.zeros(2, *best.shape, dtype=torch.int64)
-    for down in shifts.tolist():
-        rows = padded[radius + down:radius + down + height].unfold(1, width, 1)
-        difference = torch.sub(rows, small[:, None], out=wide).abs_()
-        sums = (difference.flatten(0, 1) @ across).view(height, -1)
-        total = (down_sums @ sums).view(height // side, len(shifts), -1) * _SHRINK**2 / 4
-        total += weight * 2 * torch.log2(1.0 + abs(down) + shifts.abs())[:, None]
-        low, at = total.min(1)
-        better = low < best
-        best = torch.where(better, low, best)
-        found[0][better] = down
-        found[1][better] = shifts[at[better]]
-    return found * _SHRINK, best / BLOCK**2
-
-
-@lru_cache
-def _overlapping(n: int, side: int) -> Tensor:
-    """[n, n / side]: which of n samples lie in a block or half a block beside it."""
-    centre = torch.arange(n // side) * side + (side - 1) / 2
-    return ((torch.arange(n)[:, None] - centre).abs() < side).float()
-
-
-def _pan(current: Plane, reference: Plane) -> tuple[int, int]:
-    """The one vector that moves the whole picture best, in samples: a camera's turn goes far."""
-    size = (current.small.shape[0] // _SHRINK, current.small.shape[1] // _SHRINK)
-    here, there = (F.adaptive_avg_pool2d(p.small[None, None], size)[0, 0]
-                   for p in (current, reference))
-    radius = min(_PAN // _SHRINK**2, min(size) // 2)
-    padded = F.pad(there[None, None], (radius,) * 4, mode="replicate")[0, 0]
-    shifted = padded.unfold(0, size[0], 1).unfold(1, size[1], 1)
-    cost = (shifted - here).abs().mean((2, 3))
-    # Standing still is the usual case; noise must not beat it.
-    cost[radius, radius] *= 0.98
-    down, right = divmod(int(cost.argmin()), cost.shape[1])
-    return (down - radius) * _SHRINK**2, (right - radius) * _SHRINK**2
-
-
-def _panned(reference: Plane, down: int, right: int) -> Plane:
-    """The reference with everything moved by a whole vector, its border repeated."""
-    height, width = reference.luma.shape
-    rows = (torch.arange(height) + down).clamp(0, height - 1)
-    columns = (torch.arange(width) + right).clamp(0, width - 1)
-    return Plane(reference.luma[rows][:, columns])
 
 
 def _whole(vectors: Tensor) -> Tensor:

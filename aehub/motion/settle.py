@@ -2,7 +2,7 @@
 
 The search does not know how vectors are predicted when they are written. Here every block in turn
 of the pyramid's stages is offered the vectors that cost next to nothing: the one predicted from its
-neighbours, its base, and none. All blocks of a stage decide together.
+neighbours, its base, none, and neighbours' own. All blocks of a stage decide together.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from aehub.motion.field import LIMIT, Motion, middle, quarters, whole
+from aehub.motion.plane import BLOCK, Plane
 from aehub.motion.pyramid import stages
-from aehub.motion.search import BLOCK, Plane
-from aehub.motion.vectors import Base, middle_vectors, predict_deltas
+from aehub.motion.vectors import Base, middle_vectors, neighbours, predict_deltas
 from aehub.motion.warp import PRECISION, filters
 
 # Bits, about: as predicted, as the base, zero; and what another vector takes beside its size.
-_PREDICTED, _BASE, _ZERO, _OTHER = 0.5, 2.0, 3.0, 3.0
+_PREDICTED, _BASE, _ZERO, _MERGED, _OTHER = 0.5, 2.0, 3.0, 4.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Price:
 
 
 def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: Sequence[Base],
-           price: Price) -> Motion:
+           price: Price, merge: bool = False) -> Motion:
     """Give up vectors that are not worth their bits.
 
     Args:
@@ -42,6 +42,7 @@ def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: S
         motion: what the search found.
         bases: what vectors are expected to be, as for `MotionCoder.write`.
         price: what bits are worth.
+        merge: vectors may be those of neighbours, as for `MotionCoder`.
     """
     vectors = motion.vectors.copy()
     blocks = current.blocks.flatten(0, 1)
@@ -53,7 +54,7 @@ def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: S
         live = motion.uses[r] & ~motion.split[r]
         alone = motion.modes == 1 << r
         other = None if len(references) == 1 else moved[1 - r]
-        field = _Field(reference, blocks, other, torch.from_numpy(alone.ravel()), price)
+        field = _Field(reference, blocks, other, torch.from_numpy(alone.ravel()), price, merge)
         settled = field.settle(middle(quarters(vectors[r])), np.clip(base, -LIMIT, LIMIT), live)
         four = quarters(vectors[r])
         vectors[r] = whole(np.where(live[..., None], settled[..., None], four).astype(np.int16))
@@ -65,8 +66,8 @@ class _Field:
     """Decides the vectors to one reference."""
 
     def __init__(self, reference: Plane, blocks: Tensor, other: Tensor | None, alone: Tensor,
-                 price: Price) -> None:
-        self.reference, self.blocks, self.price = reference, blocks, price
+                 price: Price, merge: bool) -> None:
+        self.reference, self.blocks, self.price, self.merge = reference, blocks, price, merge
         self.other, self.alone = other, alone
 
     def settle(self, vectors: np.ndarray, base: np.ndarray, live: np.ndarray) -> np.ndarray:
@@ -80,18 +81,19 @@ class _Field:
             inside = chosen[stage.cells]
             cells = stage.cells[inside]
             if len(cells):
+                near = [n[:, inside] for n in neighbours(deltas, stage)] if self.merge else []
                 deltas[:, cells] = self._choose(cells, deltas[:, cells], predicted[:, inside],
-                                                flat[:, cells], columns)
+                                                flat[:, cells], near, columns)
         return (deltas + flat).reshape(2, rows, columns)
 
     def _choose(self, cells: np.ndarray, own: np.ndarray, predicted: np.ndarray, base: np.ndarray,
-                columns: int) -> np.ndarray:
+                near: list[np.ndarray], columns: int) -> np.ndarray:
         difference = np.abs(own - predicted)
         bits = np.where((difference == 0).all(0), _PREDICTED,
                         _OTHER + 2 * np.log2(1 + difference).sum(0))
-        offers = np.stack([own, predicted, np.zeros_like(own), -base])
+        offers = np.stack([own, predicted, np.zeros_like(own), -base, *near])
         offered = np.empty((len(offers), len(cells)))
-        offered[:] = np.array([0, _PREDICTED, _BASE, _ZERO])[:, None]
+        offered[:] = np.array([0, _PREDICTED, _BASE, _ZERO, *[_MERGED] * len(near)])[:, None]
         offered[0] = bits
         # Many are the same vector; what is left of all of them takes one step.
         first = (offers[:, None] == offers).all(2).argmax(1)

@@ -23,6 +23,7 @@ from aehub.motion.symbols import (
     ONE,
     SPREADS,
     UNKNOWN,
+    UNMERGED,
     pass_labels,
     pass_residuals,
     spread_class,
@@ -37,10 +38,14 @@ _VARIED, _ZERO = 1, 2
 
 
 class MotionCoder:
-    """The adaptive state of one group: one for all its frames, in coding order, on each side."""
+    """The adaptive state of one group: one for all its frames, in coding order, on each side.
 
-    def __init__(self) -> None:
-        self.tables = start_tables()
+    Args:
+        merge: blocks may say that their vector is that of a neighbour.
+    """
+
+    def __init__(self, merge: bool = False) -> None:
+        self.tables = start_tables(merge)
 
     def copy(self) -> MotionCoder:
         """A state that knows the same and goes its own way."""
@@ -209,6 +214,7 @@ def _parents(
     deltas = np.zeros((2, used.size), np.int32)
     contexts = np.zeros(used.size, np.uint8)
     chosen, other = used.ravel(), other.reshape(2, -1)
+    merges = port.tables["parent"].counts.shape[1] > UNMERGED
     for stage in stages(*used.shape):
         predicted, spreads = predict_deltas(deltas, stage)
         deltas[:, stage.cells] = predicted
@@ -218,10 +224,12 @@ def _parents(
         cells, predicted, spreads = stage.cells[live], predicted[:, live], spreads[:, live]
         spreads += np.uint8(kind * SPREADS)
         spread = np.maximum(*spreads)
+        known = [-predicted, other[:, cells] - predicted]
+        if merges:
+            known += [part[:, live] - predicted for part in neighbours(deltas, stage)]
         residual = pass_residuals(
             port, "parent", None if wanted is None else wanted[:, cells] - predicted,
-            2 * spread + (predicted[0] | predicted[1] != 0), spreads,
-            (-predicted, other[:, cells] - predicted),
+            2 * spread + (predicted[0] | predicted[1] != 0), spreads, known,
         )  # fmt: skip
         deltas[:, cells] = predicted + residual
         contexts[cells] = 2 * spread + (residual[0] | residual[1] != 0)
@@ -240,6 +248,26 @@ def predict_deltas(deltas: np.ndarray, stage: Stage) -> tuple[np.ndarray, np.nda
     total -= (low + high) * (count > 2)
     even = count % 2 == 0
     return (total + ((total < 0) & even)) >> even, spread_class(high - low)
+
+
+def neighbours(deltas: np.ndarray, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+    """The known neighbours' deltas that are nearest to the base and farthest from it: [2, k] each.
+
+    By the sum of both components' magnitudes, which turns do not change; the prediction where
+    several different ones are.
+    """
+    predicted, _ = predict_deltas(deltas, stage)
+    if not stage.count[0]:
+        return predicted, predicted
+    around = deltas[:, stage.filled]
+    length = np.abs(around).sum(axis=0)
+    found = []
+    for at in (length.argmin(0), length.argmax(0)):
+        best = np.take_along_axis(around, at[None, None], 1)[:, 0]
+        rivals = length == np.take_along_axis(length, at[None], 0)
+        alone = (~rivals | (around == best[:, None]).all(0)).all(0)
+        found.append(np.where(alone, best, predicted))
+    return found[0], found[1]
 
 
 def _splits(

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aehub.motion.search import Plane, search, split
+from aehub.motion.plane import Plane
+from aehub.motion.search import search, split
 from aehub.training.data import FrameStore, StoredClip
 
 SPANS = (1, 2, 4, 8)

@@ -10,8 +10,10 @@ from torch import Tensor
 from aehub.clips.colour import from_rgb
 from aehub.clips.frames import Colour
 from aehub.models.planes import PlaneBatch
+from aehub.motion.coarse import coarse_cost
 from aehub.motion.field import Motion
-from aehub.motion.search import Found, Plane, coarse_cost, search, split
+from aehub.motion.plane import Plane
+from aehub.motion.search import Found, search, split
 from aehub.motion.settle import Price, settle
 from aehub.motion.vectors import MotionCoder
 from aehub.motion.warp import lay, move, predict

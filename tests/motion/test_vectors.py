@@ -14,22 +14,34 @@ from aehub.entropy import Decoder, Encoder, ScaleTables
 from aehub.errors import DamagedError
 from aehub.models import d4
 from aehub.motion.field import LIMIT, Motion, scaled, turn_vectors
-from aehub.motion.vectors import Base, MotionCoder
+from aehub.motion.pyramid import stages
+from aehub.motion.vectors import Base, MotionCoder, neighbours
 
 TABLES = ScaleTables.fit()
 SEEDS = st.integers(0, 2**32 - 1)
 CELLS = st.tuples(st.integers(1, 5), st.integers(1, 5))
 REFERENCES = st.integers(1, 2)
+MERGE = [False]
+
+
+@pytest.fixture(autouse=True, scope="module", params=[False, True], ids=["alone", "merging"])
+def merging(request: pytest.FixtureRequest) -> None:
+    """Every rule holds with and without vectors taken from neighbours."""
+    MERGE[0] = request.param
+
+
+def coder_of() -> MotionCoder:
+    return MotionCoder(MERGE[0])
 
 
 def written(motions: Sequence[Motion], bases: Sequence[list[Base]]) -> tuple[bytes, list[Motion]]:
-    encoder, coder = Encoder(TABLES), MotionCoder()
+    encoder, coder = Encoder(TABLES), coder_of()
     seen = [coder.write(encoder.coder, m, base) for m, base in zip(motions, bases)]
     return encoder.finish(), seen
 
 
 def read(stream: bytes, motions: Sequence[Motion], bases: Sequence[list[Base]]) -> list[Motion]:
-    decoder, coder = Decoder(TABLES, stream), MotionCoder()
+    decoder, coder = Decoder(TABLES, stream), coder_of()
     return [
         coder.read(decoder.coder, m.vectors.shape[2:], m.n_references, base)
         for m, base in zip(motions, bases)
@@ -97,7 +109,7 @@ def test_turned_motion_takes_the_same_bits_and_comes_back_turned(
         turned = [motion.turn(g) for motion in motions]
         bases = [[base, lambda field: scaled(field, -1, 2)][: m.n_references] for m in turned]
         stream, seen = written(turned, bases)
-        coder, encoder, bits = MotionCoder(), Encoder(TABLES), []
+        coder, encoder, bits = coder_of(), Encoder(TABLES), []
         for motion, base in zip(turned, bases):
             bits.append(coder.bits(motion, base))
             coder.write(encoder.coder, motion, base)
@@ -135,10 +147,10 @@ def test_a_form_that_does_not_hold_the_vectors_is_not_taken() -> None:
 
 
 def test_bits_change_nothing() -> None:
-    motion, coder = scene(4, (3, 3), 2), MotionCoder()
+    motion, coder = scene(4, (3, 3), 2), coder_of()
     first = coder.bits(motion, nothing(motion))
     assert coder.bits(motion, nothing(motion)) == first
-    fresh = MotionCoder()
+    fresh = coder_of()
     for name, counts in coder.tables.items():
         assert np.array_equal(counts.counts, fresh.tables[name].counts)
 
@@ -146,7 +158,7 @@ def test_bits_change_nothing() -> None:
 @pytest.mark.parametrize("n_references", [1, 2])
 def test_a_frame_where_nothing_moves_is_almost_free(n_references: int) -> None:
     motion = Motion.still((32, 32), n_references)
-    coder, encoder = MotionCoder(), Encoder(TABLES)
+    coder, encoder = coder_of(), Encoder(TABLES)
     assert coder.bits(motion, nothing(motion)) < 12
     for _ in range(30):
         coder.write(encoder.coder, motion, nothing(motion))
@@ -154,7 +166,7 @@ def test_a_frame_where_nothing_moves_is_almost_free(n_references: int) -> None:
 
 
 def test_a_base_that_is_right_saves_the_vectors() -> None:
-    motion, coder = scene(5, (6, 6), 2), MotionCoder()
+    motion, coder = scene(5, (6, 6), 2), coder_of()
     plain = Motion(motion.parents.repeat(2, 2).repeat(2, 3), motion.modes, motion.coded)
     alone = coder.bits(plain, nothing(plain))
     given_first = coder.bits(plain, [plain.parents[0], np.zeros_like(plain.parents[1])])
@@ -163,7 +175,7 @@ def test_a_base_that_is_right_saves_the_vectors() -> None:
 
 
 def test_a_wrong_base_costs_no_more_than_none() -> None:
-    motion, coder = scene(6, (6, 6), 1), MotionCoder()
+    motion, coder = scene(6, (6, 6), 1), coder_of()
     noise = speckled(7, (6, 6), 1, 500).parents
     none = coder.bits(motion, nothing(motion))
     assert coder.bits(motion, list(noise)) < none + 100
@@ -174,20 +186,20 @@ def test_vectors_of_references_not_in_use_cost_nothing() -> None:
     motion.modes[:] = 1
     noisy = Motion(motion.vectors.copy(), motion.modes, motion.coded)
     noisy.vectors[1] = speckled(9, (4, 4), 1, 400).vectors[0]
-    coder = MotionCoder()
+    coder = coder_of()
     assert coder.bits(noisy, nothing(noisy)) == coder.bits(motion, nothing(motion))
 
 
 def test_smooth_motion_is_cheaper_than_noise_and_learning_helps() -> None:
-    coder, encoder = MotionCoder(), Encoder(TABLES)
+    coder, encoder = coder_of(), Encoder(TABLES)
     motions = [scene(seed, (8, 8), 1) for seed in range(6)]
     costs = []
     for motion in motions:
         costs.append(coder.bits(motion, nothing(motion)))
         coder.write(encoder.coder, motion, nothing(motion))
     noise = speckled(0, (8, 8), 1)
-    assert max(costs) < 0.5 * MotionCoder().bits(noise, nothing(noise))
-    fresh = [MotionCoder().bits(motion, nothing(motion)) for motion in motions[1:]]
+    assert max(costs) < 0.5 * coder_of().bits(noise, nothing(noise))
+    fresh = [coder_of().bits(motion, nothing(motion)) for motion in motions[1:]]
     assert sum(costs[1:]) < sum(fresh)
 
 
@@ -225,8 +237,32 @@ def test_motion_that_cannot_be_written_is_refused() -> None:
     motion = Motion.still((4, 4), 1)
     motion.vectors[0, 0, 0, 0] = LIMIT + 1
     with pytest.raises(ValueError, match="2049"):
-        MotionCoder().bits(motion, nothing(motion))
+        coder_of().bits(motion, nothing(motion))
     motion = Motion.still((4, 4), 1)
     motion.modes[0, 0] = 2
     with pytest.raises(ValueError, match="modes"):
-        MotionCoder().bits(motion, nothing(motion))
+        coder_of().bits(motion, nothing(motion))
+
+
+def test_vectors_of_neighbours_save_bits_where_things_move_apart() -> None:
+    # Large patches, each of its own motion: what lies between two medians is neither.
+    rng = np.random.default_rng(4)
+    patches = rng.integers(-200, 201, (1, 2, 4, 4)).repeat(8, 2).repeat(8, 3)
+    motion = Motion(patches.astype(np.int16), np.ones((16, 16), np.uint8), np.ones((8, 8), bool))
+    alone, merging = (MotionCoder(merge).bits(motion, nothing(motion)) for merge in (False, True))
+    assert merging < 0.6 * alone
+
+
+@given(SEEDS, st.tuples(st.integers(2, 9), st.integers(2, 9)), st.sampled_from(range(8)))
+@settings(max_examples=30, deadline=None)
+def test_what_neighbours_offer_turns_with_them(seed: int, size: tuple[int, int], g: int) -> None:
+    # Few values, so that several are equally far from the base.
+    field = np.random.default_rng(seed).integers(-2, 3, (2, *size)).astype(np.int32)
+    there = turn_vectors(field, g)
+    offers, turned = (np.zeros((2, *grid.shape), np.int32) for grid in (field, there))
+    for grid, found in ((field, offers), (there, turned)):
+        for stage in stages(*grid.shape[1:]):
+            for way, offer in enumerate(neighbours(grid.reshape(2, -1), stage)):
+                found[way].reshape(2, -1)[:, stage.cells] = offer
+    for before, after in zip(offers, turned, strict=True):
+        assert np.array_equal(turn_vectors(before, g), after)

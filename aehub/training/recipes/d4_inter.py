@@ -55,6 +55,7 @@ class Options:
             as "03"; "-" forgets nothing.
         silent: 1 leaves residual networks that add nothing as they are, which saves time.
         overlap: samples by which blocks of the prediction reach over their neighbours, even, to 4.
+        merge: 1 where blocks may say that their vector is that of a neighbour.
         fields: width in regular fields of 8 channels.
         analysis_blocks: residual blocks of the analysis.
         synthesis_blocks: residual blocks of the synthesis.
@@ -69,6 +70,7 @@ class Options:
     anew: str = "-"
     silent: int = 0
     overlap: int = 4
+    merge: int = 1
     fields: int = 16
     analysis_blocks: int = 1
     synthesis_blocks: int = 3
@@ -85,7 +87,7 @@ def build(options: Options) -> D4Codec:
     model = D4Codec(**arguments, inter_fields=options.fields,
                     inter_analysis_blocks=options.analysis_blocks,
                     inter_synthesis_blocks=options.synthesis_blocks,
-                    inter_overlap=options.overlap)
+                    inter_overlap=options.overlap, inter_merge=options.merge)
     still = {n: p for n, p in base.state_dict().items() if not n.startswith("inter.")}
     model.load_state_dict(still, strict=False)
     inter_of(model)

@@ -1,0 +1,85 @@
+"""Search at quarter resolution: about where blocks come from, and how a camera turned."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aehub.motion.plane import BLOCK, SHRINK, Plane
+
+# How far a camera may turn from a picture to its reference, in samples.
+_PAN = 160
+
+
+@torch.inference_mode()
+def coarse_cost(current: Plane, reference: Plane, reach: int) -> tuple[float, float]:
+    """How well quarter-size pictures predict: mean absolute difference in grey levels.
+
+    Returns:
+        (from the reference, each block moved; from each block's own mean).
+    """
+    small = current.small
+    side = BLOCK // SHRINK
+    means = F.avg_pool2d(small[None, None], side).repeat_interleave(side, 2)
+    flat = (means.repeat_interleave(side, 3)[0, 0] - small).abs().mean()
+    return float(coarse(current, reference, 0.0, reach)[1].mean()), float(flat)
+
+
+def coarse(current: Plane, reference: Plane, weight: float, reach: int
+            ) -> tuple[Tensor, Tensor]:
+    """Whole vectors [2, H/16, W/16] from the quarter-size pictures; difference per sample."""
+    small, radius = current.small, -(-reach // SHRINK)
+    height, width = small.shape
+    padded = F.pad(reference.small[None, None], (radius,) * 4, mode="replicate")[0, 0]
+    side = BLOCK // SHRINK
+    shifts = torch.arange(-radius, radius + 1)
+    # A window of two blocks a side: small blocks alone find false matches.
+    across, down_sums = _overlapping(width, side), _overlapping(height, side).T
+    wide = torch.empty(height, len(shifts), width)
+    best = torch.full((height // side, width // side), torch.inf)
+    found = torch.zeros(2, *best.shape, dtype=torch.int64)
+    for down in shifts.tolist():
+        rows = padded[radius + down:radius + down + height].unfold(1, width, 1)
+        difference = torch.sub(rows, small[:, None], out=wide).abs_()
+        sums = (difference.flatten(0, 1) @ across).view(height, -1)
+        total = (down_sums @ sums).view(height // side, len(shifts), -1) * SHRINK**2 / 4
+        total += weight * 2 * torch.log2(1.0 + abs(down) + shifts.abs())[:, None]
+        low, at = total.min(1)
+        better = low < best
+        best = torch.where(better, low, best)
+        found[0][better] = down
+        found[1][better] = shifts[at[better]]
+    return found * SHRINK, best / BLOCK**2
+
+
+@lru_cache
+def _overlapping(n: int, side: int) -> Tensor:
+    """[n, n / side]: which of n samples lie in a block or half a block beside it."""
+    centre = torch.arange(n // side) * side + (side - 1) / 2
+    return ((torch.arange(n)[:, None] - centre).abs() < side).float()
+
+
+def pan(current: Plane, reference: Plane) -> tuple[int, int]:
+    """The one vector that moves the whole picture best, in samples: a camera's turn goes far."""
+    size = (current.small.shape[0] // SHRINK, current.small.shape[1] // SHRINK)
+    here, there = (F.adaptive_avg_pool2d(p.small[None, None], size)[0, 0]
+                   for p in (current, reference))
+    radius = min(_PAN // SHRINK**2, min(size) // 2)
+    padded = F.pad(there[None, None], (radius,) * 4, mode="replicate")[0, 0]
+    shifted = padded.unfold(0, size[0], 1).unfold(1, size[1], 1)
+    cost = (shifted - here).abs().mean((2, 3))
+    # Standing still is the usual case; noise must not beat it.
+    cost[radius, radius] *= 0.98
+    down, right = divmod(int(cost.argmin()), cost.shape[1])
+    return (down - radius) * SHRINK**2, (right - radius) * SHRINK**2
+
+
+def panned(reference: Plane, down: int, right: int) -> Plane:
+    """The reference with everything moved by a whole vector, its border repeated."""
+    height, width = reference.luma.shape
+    rows = (torch.arange(height) + down).clamp(0, height - 1)
+    columns = (torch.arange(width) + right).clamp(0, width - 1)
+    return Plane(reference.luma[rows][:, columns])
