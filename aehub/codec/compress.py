@@ -185,22 +185,21 @@ class _Predicted:
 
     def add(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
         self._times.add(run.frames)
-        if not run.restless:
-            yield from self._coded.add(run.frames, False, self._measure)
+        if run.restless and not self._known:
+            yield from self._add_both_ways(run)
             return
-        if self._known:
-            self._known -= 1
-            yield from self._coded.add(run.frames, self._anchors_only, self._measure)
-            return
+        self._known -= run.restless
+        yield from self._coded.add(run.frames, run.restless and self._anchors_only, self._measure)
+
+    def _add_both_ways(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
         ways = [self._coded.fork(), self._coded]
         results: list[list[tuple[int, Planes]]] = [[], []]
         prices = []
         for anchors_only, (way, found) in enumerate(zip(ways, results, strict=True)):
             before, distortion = way.encoder.words, Distortion(with_ms_ssim=False)
-            for place, shown in way.add(run.frames, bool(anchors_only), True):
-                assert shown is not None
-                distortion.add(run.frames[place].planes, shown)
-                found.append((place, shown))
+            for place, planes in way.add(run.frames, bool(anchors_only), self._measure):
+                distortion.add(run.frames[place].planes, planes)
+                found.append((place, planes))
                 yield None
             rate = math.log(max(1, way.encoder.words - before))
             prices.append(rate - _RATE_PER_DB * distortion.psnr)
@@ -233,15 +232,15 @@ class _Coded:
         return _Coded(self.encoder.fork(), self.pyramid.fork(), list(self.ends))
 
     def add(self, frames: list[Frame], anchors_only: bool, show: bool
-            ) -> Iterator[tuple[int, Planes | None]]:
-        """Code frames, as `_Group.add` says."""
+            ) -> Iterator[tuple[int, Planes]]:
+        """Code frames; for each its place, and what it is shown as if `show`, else what others
+        refer to."""
         first = self.pyramid.n_frames
         for span in [1] * len(frames) if anchors_only else [len(frames)]:
             for place in self.pyramid.extend(span):
                 planes = frames[place.number - first].planes
                 result = self.encoder.add(place.number, planes, place.references, place.level,
                                           show=show)
-                shown = from_batch(result, (0, 0), planes.size)[0] if show else None
-                yield place.number - first, shown
+                yield place.number - first, from_batch(result, (0, 0), planes.size)[0]
             self.encoder.keep([self.pyramid.n_frames - 1])
             self.ends.append(self.encoder.words)

@@ -81,7 +81,8 @@ class _Field:
             inside = chosen[stage.cells]
             cells = stage.cells[inside]
             if len(cells):
-                near = [n[:, inside] for n in neighbours(deltas, stage)] if self.merge else []
+                around = neighbours(deltas, stage, predicted) if self.merge else ()
+                near = [n[:, inside] for n in around]
                 deltas[:, cells] = self._choose(cells, deltas[:, cells], predicted[:, inside],
                                                 flat[:, cells], near, columns)
         return (deltas + flat).reshape(2, rows, columns)

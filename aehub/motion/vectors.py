@@ -221,12 +221,12 @@ def _parents(
         live = chosen[stage.cells].nonzero()[0]
         if not len(live):
             continue
+        around = neighbours(deltas, stage, predicted) if merges else ()
         cells, predicted, spreads = stage.cells[live], predicted[:, live], spreads[:, live]
         spreads += np.uint8(kind * SPREADS)
         spread = np.maximum(*spreads)
         known = [-predicted, other[:, cells] - predicted]
-        if merges:
-            known += [part[:, live] - predicted for part in neighbours(deltas, stage)]
+        known += [near[:, live] - predicted for near in around]
         residual = pass_residuals(
             port, "parent", None if wanted is None else wanted[:, cells] - predicted,
             2 * spread + (predicted[0] | predicted[1] != 0), spreads, known,
@@ -250,13 +250,13 @@ def predict_deltas(deltas: np.ndarray, stage: Stage) -> tuple[np.ndarray, np.nda
     return (total + ((total < 0) & even)) >> even, spread_class(high - low)
 
 
-def neighbours(deltas: np.ndarray, stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+def neighbours(deltas: np.ndarray, stage: Stage, predicted: np.ndarray
+               ) -> tuple[np.ndarray, np.ndarray]:
     """The known neighbours' deltas that are nearest to the base and farthest from it: [2, k] each.
 
     By the sum of both components' magnitudes, which turns do not change; the prediction where
     several different ones are.
     """
-    predicted, _ = predict_deltas(deltas, stage)
     if not stage.count[0]:
         return predicted, predicted
     around = deltas[:, stage.filled]

@@ -14,6 +14,7 @@ and of `d4-inter`
     RUN/no-reference      the decoder's networks do not see the prediction they are added to
     RUN/no-code-context   the integer network does not see the references' codes
     RUN/no-overlap        blocks of the prediction end where their neighbours begin
+    RUN/no-merge          blocks may not take the vector of a neighbour
 
 and of `d4-filter`
 
@@ -101,6 +102,12 @@ def without_overlap(model: D4Codec, _: Any) -> None:
     model.config.pop("inter_overlap", None)
 
 
+def without_merge(model: D4Codec, _: Any) -> None:
+    """Blocks do not take the vector of a neighbour."""
+    model.merge = False
+    model.config.pop("inter_merge", None)
+
+
 def without_filter(model: D4Codec, _: Any) -> None:
     """Pictures are shown as they are decoded."""
     model.post_filter = d4_inter.inter_of(model).post_filter = None
@@ -139,6 +146,7 @@ VARIANTS: dict[str, Variants] = {
         "no-reference": ("best", without_reference),
         "no-code-context": ("best", without_code_context),
         "no-overlap": ("best", without_overlap),
+        "no-merge": ("best", without_merge),
     },
     "d4-filter": {"no-filter": ("best", without_filter)},
 }
@@ -151,7 +159,9 @@ def ablate(name: str, run: Path, data: Path, settings: Mapping[str, str]) -> Non
     material = recipe.open_material(data, run / "frames", options, True)
     for variant, (state, change) in VARIANTS[name].items():
         model = recipe.build(options)
-        checkpoint.put(model, checkpoint.read(run / f"{state}.safetensors"))
+        # What the run did not train, such as a filter that came later, is the base's.
+        trained = checkpoint.read(run / f"{state}.safetensors")
+        checkpoint.put(model, checkpoint.parameters_of(model) | trained)
         model.requires_grad_(False)
         if change is not None:
             change(model, material)

@@ -1,12 +1,14 @@
 """Write the card of `d4-codec` from measurements.
 
     python -m aehub.training.ablate d4-codec RUN DATA
-    python -m aehub.training.ablate d4-inter INTER DATA
-    python docs/measure/card.py RUN INTER CLIPS
+    python -m aehub.training.ablate d4-filter FILTER DATA --set base=INTER/model
+    python -m aehub.training.ablate d4-inter INTER DATA --set base=FILTER/model \\
+        --set start=FILTER/model
+    python docs/measure/card.py RUN INTER FILTER CLIPS
 
-RUN and INTER are the folders of the finished runs of both recipes, with their ablations; CLIPS is a
-folder of lossless clips that training never saw. The card, the training curves and the model are
-put into `weights/d4-codec/`, the figures into `docs/figures/`.
+RUN, INTER and FILTER are the folders of the finished runs of the three recipes, with their
+ablations; CLIPS is a folder of lossless clips that training never saw. The card, the training
+curves and the model are put into `weights/d4-codec/`, the figures into `docs/figures/`.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ PARTS = {
     "no-reference": "reference hidden from the decoder's networks (it is still added to)",
     "no-code-context": "context of the references' codes off",
     "no-overlap": "blocks of the prediction do not overlap",
+    "no-merge": "blocks do not take the vector of a neighbour",
 }
+FILTER_PART = "post-filter off"
 
 
 def training_facts(run: Path, prefix: str = "") -> dict[str, str]:
@@ -74,9 +78,10 @@ def by_clip(comparison: Comparison, names: tuple[str, ...]) -> str:
         + " |" for clip in comparison.clips)
 
 
-def stills_of(run: Path, clips: Path) -> dict[str, str]:
+def stills_of(run: Path, filtered: Path, clips: Path) -> dict[str, str]:
     """First frames against still picture codecs, and what the parts are worth."""
     variants = {str(run / name): text for name, text in STILL_PARTS.items()}
+    variants[str(filtered / "no-filter")] = FILTER_PART
     names = [*STILL_RIVALS, "d4-codec", *variants]
     measured = aehub.compare([clips], parse_codecs(",".join(names)), stills=True, anchor="jpeg")
     print(measured.table())
@@ -87,7 +92,7 @@ def stills_of(run: Path, clips: Path) -> dict[str, str]:
             "n_clips": str(len(measured.clips)), "measured": json.dumps(measured.to_dict())}
 
 
-def video_of(run: Path, clips: Path) -> dict[str, str]:
+def video_of(run: Path, filtered: Path, clips: Path) -> dict[str, str]:
     """Whole clips against video codecs, and what the parts are worth on their first frames."""
     names = ["d4-codec", *RIVALS]
     measured = aehub.compare([clips], parse_codecs(",".join(names)), anchor="x264-medium")
@@ -95,6 +100,7 @@ def video_of(run: Path, clips: Path) -> dict[str, str]:
     _plot(measured, names, "video.png")
     shown = {name: name for name in names if name != "x264-medium"}
     variants = {str(run / name): text for name, text in PARTS.items()}
+    variants[str(filtered / "no-filter")] = FILTER_PART
     parts = aehub.compare([clips], parse_codecs(",".join(["d4-codec", *variants])),
                           anchor="d4-codec", frames=ABLATED_FRAMES)
     print(parts.table())
@@ -115,14 +121,16 @@ def _plot(measured: Comparison, names: list[str], file: str) -> None:
 
 def main() -> None:
     """Measure and write."""
-    run, inter, clips = (Path(argument) for argument in sys.argv[1:4])
+    run, inter, filtered, clips = (Path(argument) for argument in sys.argv[1:5])
     WEIGHTS.mkdir(parents=True, exist_ok=True)
     for name in ("config.json", "model.safetensors"):
-        shutil.copyfile(inter / "model" / name, WEIGHTS / name)
+        shutil.copyfile(filtered / "model" / name, WEIGHTS / name)
     shutil.copyfile(run / "curves.png", WEIGHTS / "curves.png")
     shutil.copyfile(inter / "curves.png", WEIGHTS / "curves-inter.png")
-    facts = {**training_facts(run), **training_facts(inter, "inter_"), **video_of(inter, clips),
-             **stills_of(run, clips)}
+    shutil.copyfile(filtered / "curves.png", WEIGHTS / "curves-filter.png")
+    facts = {**training_facts(run), **training_facts(inter, "inter_"),
+             **training_facts(filtered, "filter_"), **video_of(inter, filtered, clips),
+             **stills_of(run, filtered, clips)}
     write_card(WEIGHTS, TEMPLATE, facts, datasets=DATASETS,
                tags=(*TAGS["video-compression"], "equivariance"),
                measured=json.loads(facts.pop("measured")))

@@ -4,7 +4,8 @@
 
 For each clip of the folder one row: the rate that predicted frames save against `--group 1` (every
 frame alone) at equal PSNR; the slope of PSNR along a group of 32 and of 128 frames (the clip played
-forward and backward) in dB over that length; and, after 128 frames, how far apart decoders in
+forward and backward) in dB over that length, as it is and less the slope that the same frames have
+when each is coded alone, which is the content's; and, after 128 frames, how far apart decoders in
 float32 and float64 are, in dB, and whether all their codes are the same.
 """
 
@@ -64,28 +65,39 @@ def there_and_back(clip: Path, n_frames: int) -> tuple[ClipInfo, list[Planes]]:
     return info, [period[t % len(period)] for t in range(n_frames)]
 
 
-def slopes(frames: list[Planes], decoded: list[Planes]) -> list[float]:
-    """dB that PSNR changes over the first 32 frames and over all, by a fitted line."""
+def psnrs(frames: list[Planes], decoded: list[Planes]) -> np.ndarray:
+    """PSNR of each frame."""
     found = []
-    for n in (32, len(frames)):
-        psnrs = []
-        for original, result in zip(frames[:n], decoded[:n], strict=True):
-            distortion = Distortion(with_ms_ssim=False)
-            distortion.add(original, result)
-            psnrs.append(distortion.psnr)
-        found.append(float(np.polyfit(np.arange(n) / (n - 1), psnrs, 1)[0]))
-    return found
+    for original, result in zip(frames, decoded, strict=True):
+        distortion = Distortion(with_ms_ssim=False)
+        distortion.add(original, result)
+        found.append(distortion.psnr)
+    return np.array(found)
+
+
+def slope(values: np.ndarray, n: int) -> float:
+    """How much the first `n` values rise over their length, by a fitted line."""
+    return float(np.polyfit(np.arange(n) / (n - 1), values[:n], 1)[0])
+
+
+def coded(clip: Path, file: Path, model: Codec, group: int | None) -> list[Planes]:
+    """What a clip decodes to, once it is compressed into `file`."""
+    aehub.compress(clip, file, model=model, quality=QUALITY, group=group, audio=False,
+                   measure=False, force=True)
+    with open_reader(file) as reader:
+        return [planes for group in reader.groups()
+                for planes in decode_group(model, reader.head, group)]
 
 
 def loop(clip: Path, model: Codec, exact: Codec, folder: Path) -> tuple[list[float], float, bool]:
-    """(slopes, dB between decoders of two precisions at the end, whether codes are the same)."""
+    """(slopes over 32 and over all frames, the same less the content's; dB between decoders of two
+    precisions at the end; whether codes are the same)."""
     info, frames = there_and_back(clip, 129)
     write_lossless(folder / "long.mkv", frames, info)
-    aehub.compress(folder / "long.mkv", folder / "long.aev", model=model, quality=QUALITY,
-                   audio=False, measure=False, force=True)
+    alone = psnrs(frames, coded(folder / "long.mkv", folder / "alone.aev", model, 1))
+    found = psnrs(frames, coded(folder / "long.mkv", folder / "long.aev", model, None))
+    slopes = [slope(values, n) for values in (found, found - alone) for n in (32, len(frames))]
     with open_reader(folder / "long.aev") as reader:
-        decoded = [planes for group in reader.groups()
-                   for planes in decode_group(model, reader.head, group)]
         (last,) = list(reader.groups())[-1:]
         size = reader.head.coded_size(last.head.crop)
         pairs = zip(*(GroupReader(codec, last.payload, last.head, size).pictures()
@@ -100,7 +112,7 @@ def loop(clip: Path, model: Codec, exact: Codec, folder: Path) -> tuple[list[flo
                    and torch.equal(a.codes.hyper.double(), b.codes.hyper.double())
                    for a, b in codes)
     apart = float("inf") if distance == 0 else -10 * np.log10(distance)
-    return slopes(frames, decoded), apart, same
+    return slopes, apart, same
 
 
 def main() -> None:
@@ -112,14 +124,15 @@ def main() -> None:
     model = aehub.load(arguments.model)
     exact = Codec(store.load(find(arguments.model)), dtype=torch.float64)
     print("| clip | rate against `--group 1` | slope, 32 frames | slope, 129 frames "
-          "| float32 to float64 | codes |")
-    print("|---|---|---|---|---|---|")
+          "| less the content's | less the content's | float32 to float64 | codes |")
+    print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
         for clip in clips_in(arguments.clips):
             percent = saving(clip, model, Path(name))
-            (short, long), apart, same = loop(clip, model, exact, Path(name))
-            print(f"| {clip.stem} | {percent:+.1f} % | {short:+.2f} dB | {long:+.2f} dB "
-                  f"| {apart:.0f} dB | {'the same' if same else 'DIFFER'} |", flush=True)
+            slopes, apart, same = loop(clip, model, exact, Path(name))
+            print(f"| {clip.stem} | {percent:+.1f} % | "
+                  + " | ".join(f"{value:+.2f} dB" for value in slopes)
+                  + f" | {apart:.0f} dB | {'the same' if same else 'DIFFER'} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from aehub.errors import DamagedError
 from aehub.models import d4
 from aehub.motion.field import LIMIT, Motion, scaled, turn_vectors
 from aehub.motion.pyramid import stages
-from aehub.motion.vectors import Base, MotionCoder, neighbours
+from aehub.motion.vectors import Base, MotionCoder, neighbours, predict_deltas
 
 TABLES = ScaleTables.fit()
 SEEDS = st.integers(0, 2**32 - 1)
@@ -262,7 +262,8 @@ def test_what_neighbours_offer_turns_with_them(seed: int, size: tuple[int, int],
     offers, turned = (np.zeros((2, *grid.shape), np.int32) for grid in (field, there))
     for grid, found in ((field, offers), (there, turned)):
         for stage in stages(*grid.shape[1:]):
-            for way, offer in enumerate(neighbours(grid.reshape(2, -1), stage)):
+            flat = grid.reshape(2, -1)
+            for way, offer in enumerate(neighbours(flat, stage, predict_deltas(flat, stage)[0])):
                 found[way].reshape(2, -1)[:, stage.cells] = offer
     for before, after in zip(offers, turned, strict=True):
         assert np.array_equal(turn_vectors(before, g), after)
