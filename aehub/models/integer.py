@@ -87,9 +87,36 @@ def _round(x: Tensor) -> Tensor:
     return x + (x.round() - x).detach()
 
 
+class ByQuality(nn.Module):
+    """Numbers that depend on quality; kept for the handful of qualities that a clip's frames have,
+    or they take half of the time of a small picture."""
+
+    values: nn.Parameter
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[tuple[Any, ...], Tensor] = {}
+
+    def forward(self, quality: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or quality.device.type != "cpu":
+            return self.at(quality)
+        key = (self.values.data_ptr(), self.values._version, self.values.dtype, quality.dtype,
+               *quality.tolist())
+        if key not in self._known:
+            if len(self._known) >= _KEPT:
+                self._known = {}
+            self._known[key] = self.at(quality)
+        return self._known[key]
+
+    def at(self, quality: Tensor) -> Tensor:
+        """The numbers themselves."""
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_known": {}}
 
 
-class QualityBias(nn.Module):
+class QualityBias(ByQuality):
     """An integer per channel that depends on quality; channels of a pair share it."""
 
     slots: Tensor
@@ -99,24 +126,9 @@ class QualityBias(nn.Module):
         slots = torch.as_tensor(outputs.slots())
         self.register_buffer("slots", slots, persistent=False)
         self.values = nn.Parameter(torch.zeros(KNOTS, int(slots.max()) + 1))
-        self._known: dict[tuple[Any, ...], Tensor] = {}
 
-    def forward(self, quality: Tensor) -> Tensor:
+    def at(self, quality: Tensor) -> Tensor:
         """int64 [B] in hundredths -> integers in the values' dtype [B, C, 1, 1], times 2^SHIFT."""
-        if torch.is_grad_enabled() or quality.device.type != "cpu":
-            return self._bias(quality)
-        # The frames of a clip have a handful of qualities: half of the time of a small picture.
-        key = (self.values.data_ptr(), self.values._version, self.values.dtype, *quality.tolist())
-        if key not in self._known:
-            if len(self._known) >= _KEPT:
-                self._known = {}
-            self._known[key] = self._bias(quality)
-        return self._known[key]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_known": {}}
-
-    def _bias(self, quality: Tensor) -> Tensor:
         parts = knot_parts(quality).to(self.values.dtype)[:, :, None]
         # Not as a matrix product: autocast and TF32 would round it.
         return (parts * _round(self.values * _PARTS)).sum(1)[:, self.slots, None, None]

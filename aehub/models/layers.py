@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aehub.models.d4 import REGULAR, Representation
-from aehub.models.integer import KNOTS
+from aehub.models.integer import KNOTS, ByQuality
 from aehub.models.tied import TiedConv2d
 
 
@@ -19,7 +19,7 @@ def step(quality: Tensor) -> Tensor:
     return 128 * torch.exp2(-6 * quality / 100)
 
 
-class Curve(nn.Module):
+class Curve(ByQuality):
     """A learned number per channel as a piecewise linear function of quality (0..100).
 
     Channels that turns permute share it: both of an E pair, all eight of a regular field.
@@ -33,7 +33,7 @@ class Curve(nn.Module):
         self.register_buffer("slots", slots, persistent=False)
         self.values = nn.Parameter(torch.full((KNOTS, int(slots.max()) + 1), start))
 
-    def forward(self, quality: Tensor) -> Tensor:
+    def at(self, quality: Tensor) -> Tensor:
         """[B] -> [B, C, 1, 1]."""
         place = quality.to(self.values.dtype)[:, None] * (KNOTS - 1) / 100
         knots = torch.arange(KNOTS, device=quality.device)

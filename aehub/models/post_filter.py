@@ -59,7 +59,7 @@ class PostFilter(nn.Module):
         """
         half = _half(planes)
         steps = (255 / step(quality))[:, None, None, None]
-        seen = [half * _PICTURE, ((half - _smooth(half)) * (steps * _STEPS)).clamp(-_MOST, _MOST)]
+        seen = [half * _PICTURE, ((half - _smooth(planes)) * (steps * _STEPS)).clamp(-_MOST, _MOST)]
         if prediction is not None:
             seen.append((half - _half(prediction)) * (steps * _STEPS))
         place = _place(*half.shape[-2:]).to(half).expand(len(half), -1, -1, -1)
@@ -81,12 +81,11 @@ def _whole(half: Tensor) -> PlaneBatch:
     return PlaneBatch(F.pixel_shuffle(y, 2), u, v)
 
 
-def _smooth(half: Tensor) -> Tensor:
+def _smooth(planes: PlaneBatch) -> Tensor:
     """Means around each position, of each plane: [B, 6, H/2, W/2]."""
-    y, colours = half.split((4, 2), 1)
-    means = F.avg_pool2d(torch.cat([y.mean(1, keepdim=True), colours], 1), _AROUND, 1,
-                         _AROUND // 2, count_include_pad=False)
-    return torch.cat([means[:, :1].expand_as(y), means[:, 1:]], 1)
+    small = torch.cat([F.avg_pool2d(planes.y, 2), planes.u, planes.v], 1)
+    means = F.avg_pool2d(small, _AROUND, 1, _AROUND // 2, count_include_pad=False)
+    return torch.cat([means[:, :1].expand(-1, 4, -1, -1), means[:, 1:]], 1)
 
 
 def _place(height: int, width: int) -> Tensor:
