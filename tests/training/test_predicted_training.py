@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from aehub.errors import InputError
 from aehub.models import store
 from aehub.models.d4_codec import Condition, D4Codec
 from aehub.models.planes import pixels_of
@@ -120,3 +121,12 @@ def test_filters_alone_are_trained_and_codes_stay(tmp_path: Path) -> None:
     model = d4_filter.build(parse_options(d4_filter.Options(), options)).state_dict()
     assert not model["post_filter.tail.theta"].any()
     assert torch.equal(model["inter.post_filter.tail.theta"], after["inter.post_filter.tail.theta"])
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({"base": str(TINY), "anew": "both"}, "give all, still or predicted"),
+    ({"base": str(TINY.with_name("tiny-d4"))}, "knows no predicted frames"),
+])
+def test_filters_that_cannot_be_trained_are_refused(options: dict[str, str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        d4_filter.build(parse_options(d4_filter.Options(), options))

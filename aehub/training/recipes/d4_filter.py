@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from aehub.codec.model import Codec
+from aehub.errors import InputError
 from aehub.models import store
 from aehub.models.d4_codec import D4Codec
 from aehub.models.planes import clipped, planes_of
@@ -32,6 +33,7 @@ LEARNING_RATE = 2e-3
 # At the full rate biases outrun the weights, and where that silences a layer it never learns again.
 _BIASES = 0.1
 _DB = 10 / math.log(10)
+_HALVES = {"still": "post_filter.", "predicted": "inter.post_filter."}
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,24 @@ class Options:
 
 
 def build(options: Options) -> D4Codec:
-    """The base with filters: its own if it has such, else new ones that change nothing."""
+    """The base with filters: its own if it has such, else new ones that change nothing.
+
+    Raises:
+        InputError: the base knows no predicted frames, or `options.anew` names no half.
+    """
     base = store.load(Path(options.base)).network
+    if base.inter is None:
+        raise InputError(f"base is {options.base}, which knows no predicted frames; name a model "
+                         "that d4-inter made.")
+    if options.anew not in ("", "all", *_HALVES):
+        raise InputError(f"anew is {options.anew!r}; give all, {' or '.join(_HALVES)}.")
     model = D4Codec(**base.config | {"filter_fields": options.fields,
                                      "filter_layers": options.layers})
     known = base.state_dict()
     if base.config != model.config or options.anew == "all":
         known = {name: value for name, value in known.items() if "post_filter." not in name}
     elif options.anew:
-        lost = {"still": "post_filter.", "predicted": "inter.post_filter."}[options.anew]
+        lost = _HALVES[options.anew]
         known = {name: value for name, value in known.items() if not name.startswith(lost)}
     model.load_state_dict(known, strict=False)
     for name, parameter in model.named_parameters():
