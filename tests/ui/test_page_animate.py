@@ -78,6 +78,7 @@ def test_a_codec_walks_between_two_pictures_in_every_format(
 def test_bad_input_becomes_one_sentence(
     client: Client, page: PageServer, stills: list[Path]
 ) -> None:
+    before = len(page.log.read_text())
     pair = [handle_file(still) for still in stills[:2]]
     unlike = [handle_file(still) for still in stills[1:]]
     assert "at least two" in refusal(client, "d4-codec", files=pair[:1])
@@ -87,7 +88,7 @@ def test_bad_input_becomes_one_sentence(
     assert "seconds of each part" in refusal(client, "d4-codec", files=pair, parts="1, -2")
     assert "2 durations" in refusal(client, "d4-codec", files=pair, parts="1, 2", ending="once")
     assert "seeds are given" in refusal(client, "d4-codec", ", ".join(["7"] * 10_000))
-    assert "Traceback" not in page.log.read_text()
+    assert "Traceback" not in page.log.read_text()[before:]
     # Of what no control of the page offers, Gradio itself says so, and prints more than that.
     for wrong in ({"seconds": 0}, {"seconds": 1000}, {"fps": 1000}, {"ending": "never"},
                   {"path": "straight"}, {"format": "bmp"}, {"model": "nothing"}):
