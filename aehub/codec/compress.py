@@ -18,6 +18,7 @@ from aehub.codec.structure import Pyramid
 from aehub.container import FileHead, GroupHead, Writer
 from aehub.container.grouphead import chain_types
 from aehub.metrics import Distortion
+from aehub.models.planes import PlaneBatch
 
 _AUDIO_PIECE = 1 << 20
 # A trim of a group of so few runs, the first frame being one, has little to cut off.
@@ -189,7 +190,9 @@ class _Predicted:
             yield from self._add_both_ways(run)
             return
         self._known -= run.restless
-        yield from self._coded.add(run.frames, run.restless and self._anchors_only, self._measure)
+        anchors_only = run.restless and self._anchors_only
+        for place, result in self._coded.add(run.frames, anchors_only, self._measure):
+            yield place, _planes(result, run.frames[place]) if self._measure else None
 
     def _add_both_ways(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
         ways = [self._coded.fork(), self._coded]
@@ -197,7 +200,8 @@ class _Predicted:
         prices = []
         for anchors_only, (way, found) in enumerate(zip(ways, results, strict=True)):
             before, distortion = way.encoder.words, Distortion(with_ms_ssim=False)
-            for place, planes in way.add(run.frames, bool(anchors_only), self._measure):
+            for place, result in way.add(run.frames, bool(anchors_only), self._measure):
+                planes = _planes(result, run.frames[place])
                 distortion.add(run.frames[place].planes, planes)
                 found.append((place, planes))
                 yield None
@@ -232,15 +236,19 @@ class _Coded:
         return _Coded(self.encoder.fork(), self.pyramid.fork(), list(self.ends))
 
     def add(self, frames: list[Frame], anchors_only: bool, show: bool
-            ) -> Iterator[tuple[int, Planes]]:
+            ) -> Iterator[tuple[int, PlaneBatch]]:
         """Code frames; for each its place, and what it is shown as if `show`, else what others
         refer to."""
         first = self.pyramid.n_frames
         for span in [1] * len(frames) if anchors_only else [len(frames)]:
             for place in self.pyramid.extend(span):
-                planes = frames[place.number - first].planes
-                result = self.encoder.add(place.number, planes, place.references, place.level,
-                                          show=show)
-                yield place.number - first, from_batch(result, (0, 0), planes.size)[0]
+                at = place.number - first
+                yield at, self.encoder.add(place.number, frames[at].planes, place.references,
+                                           place.level, show=show)
             self.encoder.keep([self.pyramid.n_frames - 1])
             self.ends.append(self.encoder.words)
+
+
+def _planes(result: PlaneBatch, frame: Frame) -> Planes:
+    """What was coded of a frame, rounded and of its size."""
+    return from_batch(result, (0, 0), frame.planes.size)[0]

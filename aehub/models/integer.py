@@ -102,11 +102,14 @@ class ByQuality(nn.Module):
             return self.at(quality)
         key = (self.values.data_ptr(), self.values._version, self.values.dtype, quality.dtype,
                *quality.tolist())
-        if key not in self._known:
+        # Never asked twice: another thread may have begun a new dictionary in between.
+        known = self._known.get(key)
+        if known is None:
+            known = self.at(quality)
             if len(self._known) >= _KEPT:
                 self._known = {}
-            self._known[key] = self.at(quality)
-        return self._known[key]
+            self._known[key] = known
+        return known
 
     def at(self, quality: Tensor) -> Tensor:
         """The numbers themselves."""

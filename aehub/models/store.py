@@ -39,8 +39,8 @@ _DECODER = tuple(half + part for half in ("", "inter.")
 _ARGUMENTS = {"fields": (1, 64), "analysis_blocks": (0, 16), "synthesis_blocks": (0, 16)}
 _INTER_ARGUMENTS = {f"inter_{name}": limits for name, limits in _ARGUMENTS.items()}
 # What later versions added, each set of arguments whole or not at all.
-_LATER = ({"inter_overlap": (2, 4)}, {"inter_merge": (1, 1)},
-          {"filter_fields": (1, 16), "filter_layers": (0, 8)})
+_FILTER = {"filter_fields": (1, 16), "filter_layers": (0, 8)}
+_INTER_LATER = ({"inter_overlap": (2, 4)}, {"inter_merge": (1, 1)})
 
 
 @dataclass
@@ -167,8 +167,10 @@ def read_config(folder: Path) -> dict[str, Any]:
                            f"{str(encoder)[:200]}; download the model again.")
     arguments = config.get("arguments")
     given = arguments if isinstance(arguments, dict) else {}
-    known = _ARGUMENTS
-    for more in (_INTER_ARGUMENTS, *_LATER):
+    known, later = _ARGUMENTS, [_FILTER]
+    if any(name in given for name in _INTER_ARGUMENTS):
+        known, later = known | _INTER_ARGUMENTS, [_FILTER, *_INTER_LATER]
+    for more in later:
         known = known | (more if any(name in given for name in more) else {})
     weights.check_arguments(arguments, known, path)
     return config

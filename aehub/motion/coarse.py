@@ -29,7 +29,7 @@ def coarse_cost(current: Plane, reference: Plane, reach: int) -> tuple[float, fl
 
 
 def coarse(current: Plane, reference: Plane, weight: float, reach: int
-            ) -> tuple[Tensor, Tensor]:
+           ) -> tuple[Tensor, Tensor]:
     """Whole vectors [2, H/16, W/16] from the quarter-size pictures; difference per sample."""
     small, radius = current.small, -(-reach // SHRINK)
     height, width = small.shape

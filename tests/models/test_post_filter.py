@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,14 @@ def test_half_of_its_arguments_are_refused(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace('"filter_layers"', '"filter_lairs"'))
     with pytest.raises(WeightsError, match="filter_layers 0 to 8"):
         store.load(tmp_path)
+
+
+def test_what_only_predicted_frames_have_is_refused_without_them(tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN / "tiny-d4", tmp_path / "model")
+    config = tmp_path / "model" / "config.json"
+    for name in ("inter_overlap", "inter_merge"):
+        described = json.loads((GOLDEN / "tiny-d4" / "config.json").read_text())
+        described["arguments"][name] = 1 if name == "inter_merge" else 4
+        config.write_text(json.dumps(described))
+        with pytest.raises(WeightsError, match=name):
+            store.load(tmp_path / "model")
