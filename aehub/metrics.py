@@ -20,9 +20,13 @@ MAX_DB = 100.0
 MS_SSIM_SHORT_SIDE = 176
 """Smallest side of a picture, in luma samples, whose fifth scale still holds one 11x11 window."""
 
-_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-_TAPS = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
-_TAPS = (_TAPS / _TAPS.sum()).astype(np.float32)
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Of MS-SSIM's scales, the finest first."""
+
+TAPS = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+TAPS = (TAPS / TAPS.sum()).astype(np.float32)
+"""Of SSIM's Gaussian window."""
+
 _STRIP = 64
 _C1, _C2 = np.float32((0.01 * 255) ** 2), np.float32((0.03 * 255) ** 2)
 
@@ -125,8 +129,8 @@ def ms_ssim(reference: np.ndarray, decoded: np.ndarray) -> float | None:
     # Variances do not change with an offset, and small numbers cost less of float32's mantissa.
     pair = np.stack([reference, decoded]).astype(np.float32) - 128
     product = 1.0
-    for scale, weight in enumerate(_SCALE_WEIGHTS):
-        last = scale == len(_SCALE_WEIGHTS) - 1
+    for scale, weight in enumerate(SCALE_WEIGHTS):
+        last = scale == len(SCALE_WEIGHTS) - 1
         product *= max(_similarity(pair, with_luminance=last), 0.0) ** weight
         if not last:
             pair = _halve(pair)
@@ -243,9 +247,9 @@ def _blur(maps: np.ndarray) -> np.ndarray:
     for axis in (1, 2):
         size = maps.shape[axis] - 10
         windows = [maps[(slice(None),) * axis + (slice(k, k + size),)] for k in range(11)]
-        total = _TAPS[5] * windows[5]
+        total = TAPS[5] * windows[5]
         for k in range(5):
-            total += _TAPS[k] * (windows[k] + windows[10 - k])
+            total += TAPS[k] * (windows[k] + windows[10 - k])
         maps = total
     return maps
 

@@ -197,7 +197,7 @@ class _Predicted:
     def _add_both_ways(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
         ways = [self._coded.fork(), self._coded]
         results: list[list[tuple[int, Planes]]] = [[], []]
-        prices = []
+        prices = [math.inf, math.inf]
         for anchors_only, (way, found) in enumerate(zip(ways, results, strict=True)):
             before, distortion = way.encoder.words, Distortion(with_ms_ssim=False)
             for place, result in way.add(run.frames, bool(anchors_only), self._measure):
@@ -205,8 +205,10 @@ class _Predicted:
                 distortion.add(run.frames[place].planes, planes)
                 found.append((place, planes))
                 yield None
-            rate = math.log(max(1, way.encoder.words - before))
-            prices.append(rate - _RATE_PER_DB * distortion.psnr)
+                rate = math.log(max(1, way.encoder.words - before))
+                prices[anchors_only] = rate - _RATE_PER_DB * distortion.psnr
+                if anchors_only and prices[1] > prices[0]:
+                    break  # Its quality stays about the same, its rate only grows.
         self._anchors_only, self._known = prices[1] < prices[0], _TRUSTED
         self._coded = ways[self._anchors_only]
         yield from results[self._anchors_only]

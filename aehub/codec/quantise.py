@@ -20,8 +20,6 @@ from torch import Tensor
 
 from aehub.entropy import N_TABLES, ScaleTables, reach_of
 
-_LONGEST = 255
-
 
 class Quantiser:
     """Rounds latents to codes.
@@ -42,7 +40,6 @@ class Quantiser:
             first[index] = weight / 2 * (bits[1] - bits[0])
             reach = min(reach_of(index), 8)
             later[index] = weight / 2 * float(np.diff(bits[1:reach + 1]).mean())
-        self._bits = _bits(tables).to(device)
         limit = 0.45
         self._first = torch.from_numpy(first.clip(0, limit)).float().to(device)
         self._later = torch.from_numpy(later.clip(0, limit)).float().to(device)
@@ -54,17 +51,3 @@ class Quantiser:
         threshold = torch.where(magnitude < 1.5, self._first[tables], self._later[tables])
         codes = (magnitude + 0.5 - threshold.to(values.dtype)).floor().clamp(min=0)
         return codes * values.sign() * (tables > 0)
-
-    def bits(self, codes: Tensor, index: Tensor) -> Tensor:
-        """What codes take under the tables of these indices, one by one."""
-        return self._bits[index.long() * (_LONGEST + 1) + codes.abs().clamp(max=_LONGEST).long()]
-
-
-def _bits(tables: ScaleTables) -> Tensor:
-    """Bits of magnitude m under table i at place 256 i + m."""
-    bits = np.zeros((N_TABLES, _LONGEST + 1), np.float32)
-    for index in range(1, N_TABLES):
-        known, reach = tables.magnitude_bits(index), reach_of(index)
-        bits[index] = known[-1] + 8
-        bits[index, :min(reach, _LONGEST) + 1] = known[:_LONGEST + 1]
-    return torch.from_numpy(bits.ravel())

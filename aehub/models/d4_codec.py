@@ -37,6 +37,7 @@ from aehub.models.d4 import A1, A2, B1, B2, REGULAR, E, Representation
 from aehub.models.dct import PIXELS, start
 from aehub.models.integer import QUALITY_STEPS
 from aehub.models.layers import Curve, Transform, step
+from aehub.models.masking import masking
 from aehub.models.means import MeanNetwork
 from aehub.models.planes import PlaneBatch, clipped, pixels_of, planes_of
 from aehub.models.post_filter import PostFilter
@@ -88,16 +89,17 @@ class Coder(nn.Module):
         conditional: for predicted frames.
         filter_fields: width of the post-filter; 0 for none.
         filter_layers: hidden layers of the post-filter.
+        masking: hundredths of the exponent by which steps grow where the prediction is busy.
     """
 
     def __init__(self, fields: int, analysis_blocks: int, synthesis_blocks: int,
-                 conditional: bool = False, filter_fields: int = 0, filter_layers: int = 0
-                 ) -> None:
+                 conditional: bool = False, filter_fields: int = 0, filter_layers: int = 0,
+                 masking: int = 0) -> None:
         super().__init__()
         dct = start()
         matrix = torch.from_numpy(dct.matrix)
         condition = PIXELS if conditional else None
-        self.conditional = conditional
+        self.conditional, self.masking = conditional, masking
         self.representation = dct.latents
         self.analysis = Transform(PIXELS, dct.latents, matrix, fields=fields,
                                   blocks=analysis_blocks, condition=condition)
@@ -139,7 +141,7 @@ class Coder(nn.Module):
         else:
             latent = self.analysis(x - given.pixels, quality, given.pixels)
         hyper = self.hyper(F.relu(self.fold(latent))) + self.hyper_direct(latent)
-        latent, hyper = latent * self.gains(quality), hyper * self.hyper_gains(quality)
+        latent, hyper = latent * self.gains(quality, given), hyper * self.hyper_gains(quality)
         if self.conditional:
             # Where much is left to code, and where not: what scales want to know.
             size = F.avg_pool2d(latent.abs(), 2)
@@ -149,7 +151,7 @@ class Coder(nn.Module):
     def synthesise(self, latent: Tensor, quality: Tensor, given: Condition | None = None
                    ) -> PlaneBatch:
         """Latents in steps [B, 96, h, w] -> planes as others refer to them, not yet clipped."""
-        latent = latent / self.gains(quality)
+        latent = latent / self.gains(quality, given)
         if given is None:
             return planes_of(self.synthesis(latent, quality))
         return planes_of(given.pixels + self.synthesis(latent, quality, given.pixels))
@@ -162,9 +164,12 @@ class Coder(nn.Module):
         prediction = None if given is None else planes_of(given.pixels)
         return clipped(self.post_filter(planes, quality, prediction))
 
-    def gains(self, quality: Tensor) -> Tensor:
-        """Steps per unit of latent [B, 96, 1, 1]."""
-        return torch.exp(self.gain(quality)) * (255 / step(quality))[:, None, None, None]
+    def gains(self, quality: Tensor, given: Condition | None = None) -> Tensor:
+        """Steps per unit of latent [B, 96, 1, 1]; [B, 96, h, w] where texture masks."""
+        gains = torch.exp(self.gain(quality)) * (255 / step(quality))[:, None, None, None]
+        if given is None or not self.masking:
+            return gains
+        return gains / masking(given.pixels, self.masking / 100)
 
     def hyper_gains(self, quality: Tensor) -> Tensor:
         """Steps per unit of hyper-latent [B, 24, 1, 1]."""
@@ -200,14 +205,15 @@ class Coder(nn.Module):
             means: predict them; without, only integer networks run and latents are codes.
 
         Yields:
-            (stage, mean, index), mean in steps and table index [B, C', h, w] of its codes. Send
-            the codes back; they are ignored where the stage's mask is 0.
+            (stage, mean, index), mean in steps ([1] where it is zero) and table index
+            [B, C', h, w] of its codes. Send the codes back; they are ignored where the stage's
+            mask is 0.
 
         Returns:
             (codes, latents) [B, 96, h, w]; latents = codes + mean, in steps.
         """
         hundredths = (quality * (QUALITY_STEPS / 100)).round().to(torch.int64)
-        gains = self.gains(quality)
+        gains = self.gains(quality, given if means else None)
         mean_features = self.means.features(
             hyper_codes / self.hyper_gains(quality), None if given is None else given.pixels
         ) if means else None
@@ -220,13 +226,11 @@ class Coder(nn.Module):
         height, width = (4 * n for n in hyper_codes.shape[-2:])
         for stage in self.stages(height, width, hyper_codes.device):
             known = torch.cat(codes, 1).detach() if codes else None
-            seen = torch.cat(latents, 1) if latents else None
-            if seen is not None:
-                seen = seen / gains[:, :seen.shape[1]]
-            mean = hyper_codes.new_zeros(1)
+            mean = None
             if mean_features is not None:
-                mean = self.means(stage.number, mean_features, seen, quality)
-                mean = mean * gains[:, stage.begin:stage.end]
+                mean = self.means(stage.number, mean_features, latents, gains, quality)
+            mean = (hyper_codes.new_zeros(1) if mean is None
+                    else mean * gains[:, stage.begin:stage.end])
             index = self.scales(stage.number, scale_features, known, stage.mask, hundredths, tiles)
             new = (yield stage, mean, index) * stage.mask
             latent = new + mean * stage.mask
@@ -251,6 +255,7 @@ class D4Codec(Coder):
         inter_synthesis_blocks: residual blocks of its synthesis.
         inter_overlap: samples by which blocks of the prediction reach over their neighbours.
         inter_merge: 1 where blocks may say that their vector is that of a neighbour.
+        inter_masking: hundredths of the exponent by which steps grow with texture.
         filter_fields: width of the post-filters of both halves; 0 for none.
         filter_layers: hidden layers of the post-filters.
     """
@@ -258,7 +263,7 @@ class D4Codec(Coder):
     def __init__(self, fields: int = 16, analysis_blocks: int = 2, synthesis_blocks: int = 3,
                  inter_fields: int = 0, inter_analysis_blocks: int = 1,
                  inter_synthesis_blocks: int = 3, inter_overlap: int = 0, inter_merge: int = 0,
-                 filter_fields: int = 0, filter_layers: int = 0) -> None:
+                 inter_masking: int = 0, filter_fields: int = 0, filter_layers: int = 0) -> None:
         super().__init__(fields, analysis_blocks, synthesis_blocks, False, filter_fields,
                          filter_layers)
         self.config = {"fields": fields, "analysis_blocks": analysis_blocks,
@@ -271,11 +276,12 @@ class D4Codec(Coder):
             self.config |= {"inter_fields": inter_fields,
                             "inter_analysis_blocks": inter_analysis_blocks,
                             "inter_synthesis_blocks": inter_synthesis_blocks}
-            # Models from before blocks overlapped or merged say nothing of it, and are hashed so.
-            self.config |= {"inter_overlap": inter_overlap} if inter_overlap else {}
-            self.config |= {"inter_merge": inter_merge} if inter_merge else {}
+            # Older models say nothing of what came later, and are hashed so.
+            later = {"inter_overlap": inter_overlap, "inter_merge": inter_merge,
+                     "inter_masking": inter_masking}
+            self.config |= {name: value for name, value in later.items() if value}
             self.inter = Coder(inter_fields, inter_analysis_blocks, inter_synthesis_blocks, True,
-                               filter_fields, filter_layers)
+                               filter_fields, filter_layers, inter_masking)
 
     def constrain(self) -> None:
         """Keep the integer layers inside their exactness bound; the trainer calls this."""

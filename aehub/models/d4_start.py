@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,6 +66,25 @@ def set_predicted_start(coder: Coder) -> None:
     activity[_CHROMA][~luma] = 1.5 / 128
     coder.activity.set_dense(activity)
     _set_contexts(coder, dct)
+
+
+@torch.no_grad()
+def tilt_steps(coder: Coder, amount: float) -> None:
+    """Steps of luma that grow with frequency, and base indices that know of it.
+
+    MS-SSIM gives half-scale and quarter-scale structure twelve times the weight of the finest, and
+    eyes see that much less noise in it; squared error alone does not ask.
+
+    Args:
+        coder: its gains and scales are changed.
+        amount: by how much the logarithm of the step grows from flat to the finest diagonal wave.
+    """
+    dct = start()
+    rise = amount * torch.from_numpy(np.where(dct.chroma, 0, dct.frequency / 14 - 0.25)).float()
+    coder.gain.values[:, coder.gain.slots] -= rise
+    for number, (begin, end) in enumerate(coder.ranges):
+        bias = coder.scales.stage(number).last_bias
+        bias.values[:, bias.slots] -= rise[begin:end] * _INDICES_PER_E_FOLD
 
 
 def _set_contexts(coder: Coder, dct: Start) -> None:

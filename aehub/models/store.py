@@ -40,7 +40,7 @@ _ARGUMENTS = {"fields": (1, 64), "analysis_blocks": (0, 16), "synthesis_blocks":
 _INTER_ARGUMENTS = {f"inter_{name}": limits for name, limits in _ARGUMENTS.items()}
 # What later versions added, each set of arguments whole or not at all.
 _FILTER = {"filter_fields": (1, 16), "filter_layers": (0, 8)}
-_INTER_LATER = ({"inter_overlap": (2, 4)}, {"inter_merge": (1, 1)})
+_INTER_LATER = ({"inter_overlap": (2, 4)}, {"inter_merge": (1, 1)}, {"inter_masking": (1, 50)})
 
 
 @dataclass

@@ -21,14 +21,15 @@ def coarse_cost(current: Plane, reference: Plane, reach: int) -> tuple[float, fl
     Returns:
         (from the reference, each block moved; from each block's own mean).
     """
-    small = current.small
-    side = BLOCK // SHRINK
+    small, side = current.small, BLOCK // SHRINK
+    height, width = small.shape
     means = F.avg_pool2d(small[None, None], side).repeat_interleave(side, 2)
     flat = (means.repeat_interleave(side, 3)[0, 0] - small).abs().mean()
-    return float(coarse(current, reference, 0.0, reach)[1].mean()), float(flat)
+    none = torch.zeros(height // side, width // side)
+    return float(coarse(current, reference, none, reach)[1].mean()), float(flat)
 
 
-def coarse(current: Plane, reference: Plane, weight: float, reach: int
+def coarse(current: Plane, reference: Plane, weight: Tensor, reach: int
            ) -> tuple[Tensor, Tensor]:
     """Whole vectors [2, H/16, W/16] from the quarter-size pictures; difference per sample."""
     small, radius = current.small, -(-reach // SHRINK)
@@ -39,6 +40,7 @@ def coarse(current: Plane, reference: Plane, weight: float, reach: int
     # A window of two blocks a side: small blocks alone find false matches.
     across, down_sums = _overlapping(width, side), _overlapping(height, side).T
     wide = torch.empty(height, len(shifts), width)
+    bits = 2 * torch.log2(1.0 + shifts[radius:, None, None] + shifts.abs()[:, None])
     best = torch.full((height // side, width // side), torch.inf)
     found = torch.zeros(2, *best.shape, dtype=torch.int64)
     for down in shifts.tolist():
@@ -46,7 +48,7 @@ def coarse(current: Plane, reference: Plane, weight: float, reach: int
         difference = torch.sub(rows, small[:, None], out=wide).abs_()
         sums = (difference.flatten(0, 1) @ across).view(height, -1)
         total = (down_sums @ sums).view(height // side, len(shifts), -1) * SHRINK**2 / 4
-        total += weight * 2 * torch.log2(1.0 + abs(down) + shifts.abs())[:, None]
+        total += weight[:, None] * bits[abs(down)]
         low, at = total.min(1)
         better = low < best
         best = torch.where(better, low, best)

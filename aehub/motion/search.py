@@ -49,17 +49,18 @@ def vector_bits(difference: Tensor) -> Tensor:
     return torch.where((difference == 0).all(0), 0.3, bits)
 
 
-def search(current: Plane, reference: Plane, *, weight: float, reach: int,
+def search(current: Plane, reference: Plane, *, weight: float | Tensor, reach: int,
            hints: list[Tensor]) -> Found:
     """Find the vectors of all blocks.
 
     Args:
         current: the picture to predict.
         reference: the decoded picture to predict it from.
-        weight: absolute difference that one bit outweighs.
+        weight: absolute difference that one bit outweighs, everywhere or [H/16, W/16].
         reach: how far to look, in samples.
         hints: int64 [2, H/16, W/16], vectors to try too; the first predicts what costs nothing.
     """
+    weight = torch.as_tensor(weight).expand(current.blocks.shape[:2])
     rough, _ = coarse(current, reference, weight, reach)
     zero = torch.zeros_like(rough)
     base = hints[0] if hints else zero
@@ -103,7 +104,7 @@ def _at(reference: Plane, vectors: Tensor, margin: int) -> Tensor:
     return reference.windows(rows, columns, BLOCK + 2 * margin)
 
 
-def _choose(current: Plane, reference: Plane, candidates: list[Tensor], weight: float,
+def _choose(current: Plane, reference: Plane, candidates: list[Tensor], weight: Tensor,
             base: Tensor) -> Tensor:
     costs = torch.stack([
         (_at(reference, c, 0) - current.blocks).abs_().sum((-1, -2))
@@ -112,7 +113,7 @@ def _choose(current: Plane, reference: Plane, candidates: list[Tensor], weight: 
     return torch.stack(candidates).gather(0, at[None, None].expand(1, 2, -1, -1))[0]
 
 
-def _refine(current: Plane, reference: Plane, start: Tensor, weight: float, predictions: Tensor
+def _refine(current: Plane, reference: Plane, start: Tensor, weight: Tensor, predictions: Tensor
             ) -> Found:
     """Whole samples around `start`, then halves, then quarters."""
     h, w = start.shape[1:]
@@ -132,7 +133,7 @@ def _refine(current: Plane, reference: Plane, start: Tensor, weight: float, pred
     part_cost, part_at = sums.min(0)
     part_vectors = (field.T[:, None] + offsets[part_at]) * PRECISION
     moves = field[:, None] * PRECISION + offsets.T[:, :, None] * PRECISION
-    cost, at = (sums.sum(-1) + weight * _least_bits(moves, predicted)).min(0)
+    cost, at = (sums.sum(-1) + weight.flatten() * _least_bits(moves, predicted)).min(0)
     difference = sums.sum(-1).gather(0, at[None])[0]
     centre = offsets[at]
     # Sub-sample steps share one window around the best whole vector.
@@ -147,7 +148,7 @@ def _refine(current: Plane, reference: Plane, start: Tensor, weight: float, pred
         sub_offsets = sub[:, None] + steps  # [blocks, 9, 2]
         sums = _sub_sums(near, blocks, sub, stride)
         moves = vectors[:, :, None] + sub_offsets.permute(2, 0, 1)
-        total = sums.sum(-1) + weight * _least_bits(moves, predicted[..., None])
+        total = sums.sum(-1) + weight.reshape(-1, 1) * _least_bits(moves, predicted[..., None])
         low, at = total.min(1)
         better = low < cost
         cost = torch.where(better, low, cost)
@@ -220,11 +221,12 @@ def _sub_table() -> Tensor:
     return table
 
 
-def split(found: Found, weight: float) -> Tensor:
+def split(found: Found, weight: float | Tensor) -> Tensor:
     """Vectors of all 8x8 blocks int64 [2, H/8, W/8]: a block's own four where they pay."""
     whole = found.vectors.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    parts = found.part_cost + weight * vector_bits(found.part_vectors - whole)
+    bits = vector_bits(found.part_vectors - whole)
     h, w = found.cost.shape
-    cost = parts.view(h, 2, w, 2).sum((1, 3)) + weight * _SPLIT_BITS
+    difference, bits = (x.view(h, 2, w, 2).sum((1, 3)) for x in (found.part_cost, bits))
+    cost = difference + weight * (bits + _SPLIT_BITS)
     pays = (cost < found.difference).repeat_interleave(2, 0).repeat_interleave(2, 1)
     return torch.where(pays, found.part_vectors, whole)

@@ -26,10 +26,13 @@ _PREDICTED, _BASE, _ZERO, _MERGED, _OTHER = 0.5, 2.0, 3.0, 4.0, 3.0
 
 @dataclass(frozen=True)
 class Price:
-    """Squared error that one bit outweighs, and the difference from which error grows linearly."""
+    """Squared error that one bit outweighs, and the difference from which error grows linearly.
 
-    per_bit: float
-    knee: float
+    Everywhere, or of each block: [H/16, W/16].
+    """
+
+    per_bit: float | np.ndarray
+    knee: float | np.ndarray
 
 
 def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: Sequence[Base],
@@ -67,7 +70,9 @@ class _Field:
 
     def __init__(self, reference: Plane, blocks: Tensor, other: Tensor | None, alone: Tensor,
                  price: Price, merge: bool) -> None:
-        self.reference, self.blocks, self.price, self.merge = reference, blocks, price, merge
+        self.reference, self.blocks, self.merge = reference, blocks, merge
+        self.per_bit, self.knee = (np.broadcast_to(x, reference.blocks.shape[:2]).ravel()
+                                   for x in (price.per_bit, price.knee))
         self.other, self.alone = other, alone
 
     def settle(self, vectors: np.ndarray, base: np.ndarray, live: np.ndarray) -> np.ndarray:
@@ -102,7 +107,7 @@ class _Field:
         error = np.empty(new.shape, np.float32)
         vectors = (offers + base).swapaxes(0, 1)[:, new]
         error[new] = self._error(np.broadcast_to(cells, new.shape)[new], vectors, columns)
-        costs = np.take_along_axis(error, first, 0) + self.price.per_bit * offered
+        costs = np.take_along_axis(error, first, 0) + self.per_bit[cells] * offered
         return np.take_along_axis(offers, costs.argmin(0)[None, None], 0)[0]
 
     def _error(self, cells: np.ndarray, vectors: np.ndarray, columns: int) -> np.ndarray:
@@ -113,9 +118,10 @@ class _Field:
         if self.other is not None:
             mean = (found + self.other[places]) / 2
             found = torch.where(self.alone[places][:, None, None], found, mean)
-        error, knee = (found - self.blocks[places]).abs(), self.price.knee
+        error = (found - self.blocks[places]).abs()
+        knee = torch.from_numpy(self.knee[cells]).to(error)[:, None, None]
         # Small differences stay and count squared; larger ones are coded, which grows more slowly.
-        low = error.clamp(max=knee)
+        low = torch.minimum(error, knee)
         total: np.ndarray = (low * (2 * error - low)).sum((1, 2)).numpy()
         return total
 

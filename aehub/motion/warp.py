@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -45,73 +45,78 @@ def filters(chroma: bool, side: int) -> Tensor:
 
 
 class _Windows(torch.autograd.Function):
-    """Square windows of planes [B, H, W] at places [B, h, w] -> [B, h, w, n, n]."""
+    """Square windows of planes [B, H, W] at places [k] -> [k, n, n]."""
 
     @staticmethod
-    def forward(ctx: Any, planes: Tensor, rows: Tensor, columns: Tensor, n: int) -> Tensor:
-        ctx.save_for_backward(rows, columns)
+    def forward(ctx: Any, planes: Tensor, picture: Tensor, rows: Tensor, columns: Tensor, n: int
+                ) -> Tensor:
+        ctx.save_for_backward(picture, rows, columns)
         ctx.geometry = (planes.shape, n)
-        batch = torch.arange(len(planes), device=planes.device)[:, None, None]
-        return planes.unfold(1, n, 1).unfold(2, n, 1)[batch, rows, columns]
+        return planes.unfold(1, n, 1).unfold(2, n, 1)[picture, rows, columns]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (rows, columns), ((batch, height, width), n) = ctx.saved_tensors, ctx.geometry
-        first = torch.arange(batch, device=rows.device)[:, None, None] * height + rows
+        (picture, rows, columns), ((batch, height, width), n) = ctx.saved_tensors, ctx.geometry
+        first = picture * height + rows
         inside = torch.arange(n, device=rows.device)
         places = (first[..., None, None] + inside[:, None]) * width
         places = places + columns[..., None, None] + inside
         total = grads[0].new_zeros(batch * height * width)
         total.index_add_(0, places.reshape(-1), grads[0].reshape(-1))
-        return total.view(batch, height, width), None, None, None
+        return total.view(batch, height, width), None, None, None, None
 
 
-def windows(planes: Tensor, rows: Tensor, columns: Tensor, n: int) -> Tensor:
-    """Windows of n x n samples from (rows, columns) on; outside, the border repeats.
+class _Blocks(NamedTuple):
+    """Some blocks of pictures, int64 [k] each: of which picture, which row and column of blocks."""
 
-    Args:
-        planes: [B, H, W].
-        rows: int64 [B, h, w], any value.
-        columns: likewise.
-        n: side of a window.
+    picture: Tensor
+    row: Tensor
+    column: Tensor
 
-    Returns:
-        [B, h, w, n, n].
-    """
-    height, width = planes.shape[-2:]
-    # Beyond n samples outside everything is border.
-    padded = F.pad(planes[:, None], (n, n, n, n), mode="replicate")[:, 0]
-    rows, columns = (rows + n).clamp(0, height + n), (columns + n).clamp(0, width + n)
-    picked: Tensor = _Windows.apply(padded, rows, columns, n)
-    return picked
+    @classmethod
+    def where(cls, chosen: Tensor) -> _Blocks:
+        """Those where [B, h, w] is true."""
+        return cls(*chosen.nonzero(as_tuple=True))
 
 
-def move(planes: Tensor, vectors: Tensor, *, chroma: bool = False, margin: int = 0) -> Tensor:
-    """Move blocks of planes.
+def move(planes: Tensor, vectors: Tensor, *, side: int = BLOCK, chroma: bool = False,
+         margin: int = 0) -> Tensor:
+    """Move blocks of planes; outside, the border repeats.
 
     Args:
         planes: [B, H, W], float.
         vectors: integers [B, 2, h, w], (down, right) in quarters of a luma sample, one per block.
-        chroma: the planes have half of luma's resolution: blocks of 4x4, eighths of a sample.
+        side: of a block in luma samples.
+        chroma: the planes have half of luma's resolution: half the samples, eighths of one.
         margin: samples around each block that are moved with it.
 
     Returns:
         [B, h, w, n, n], n a block's side and two margins.
     """
-    side, phases = (BLOCK // 2, 2 * PRECISION) if chroma else (BLOCK, PRECISION)
+    batch, _, h, w = vectors.shape
+    every = _Blocks.where(vectors.new_ones((batch, h, w), dtype=torch.bool))
+    moved = _move(planes, every, vectors, side, chroma, margin)
+    return moved.view(batch, h, w, *moved.shape[1:])
+
+
+def _move(planes: Tensor, blocks: _Blocks, vectors: Tensor, side: int, chroma: bool, margin: int
+          ) -> Tensor:
+    """`move` of some blocks: [k, n, n]."""
+    side, phases = (side // 2, 2 * PRECISION) if chroma else (side, PRECISION)
     wide = side + 2 * margin
     table = filters(chroma, wide).to(planes)
     n = table.shape[2]
     before = (n - wide) // 2 + margin
-    batch, _, h, w = vectors.shape
-    whole = torch.div(vectors, phases, rounding_mode="floor").long()
-    phase = (vectors.long() - whole * phases)
-    rows = torch.arange(h, device=planes.device)[:, None] * side + whole[:, 0] - before
-    columns = torch.arange(w, device=planes.device) * side + whole[:, 1] - before
-    picked = windows(planes, rows, columns, n).flatten(0, 2)
-    down, right = table[phase[:, 0].reshape(-1)], table[phase[:, 1].reshape(-1)]
-    moved = torch.bmm(torch.bmm(down, picked), right.transpose(1, 2))
-    return moved.view(batch, h, w, wide, wide)
+    own = vectors[blocks.picture, :, blocks.row, blocks.column].long()  # [k, 2]
+    whole = torch.div(own, phases, rounding_mode="floor")
+    phase = own - whole * phases
+    height, width = planes.shape[-2:]
+    # Beyond n samples outside everything is border.
+    padded = F.pad(planes[:, None], (n, n, n, n), mode="replicate")[:, 0]
+    rows = (blocks.row * side + whole[:, 0] - before + n).clamp(0, height + n)
+    columns = (blocks.column * side + whole[:, 1] - before + n).clamp(0, width + n)
+    picked: Tensor = _Windows.apply(padded, blocks.picture, rows, columns, n)
+    return torch.bmm(torch.bmm(table[phase[:, 0]], picked), table[phase[:, 1]].transpose(1, 2))
 
 
 def lay(blocks: Tensor, margin: int = 0) -> Tensor:
@@ -185,10 +190,40 @@ def predict_planes(references: Sequence[Tensor], vectors: Tensor, modes: Tensor,
         margin: samples by which blocks reach over their neighbours.
         chroma: as for `move`.
     """
-    moved = [move(r, v, chroma=chroma, margin=margin)
-             for r, v in zip(references, vectors.unbind(1), strict=True)]
-    if len(moved) == 1:
-        return lay(moved[0], margin)
-    share = torch.tensor([0.0, 1.0, 0.0, 0.5]).to(moved[0])[modes.long()]
-    share = share.repeat_interleave(2, 1).repeat_interleave(2, 2)[..., None, None]
-    return lay(torch.lerp(moved[1], moved[0], share), margin)
+    # Four parts with one vector overlap each other with what is the same: they move as one.
+    whole = vectors[..., ::2, ::2]
+    differ = (vectors != _doubled(whole)).any(2).float()
+    differ = F.max_pool2d(differ, 2).bool()
+    uses = torch.stack([modes & 1 << r != 0 for r in range(len(references))], 1)
+    split = (differ & uses).any(1)
+
+    def moved(blocks: _Blocks, vectors: Tensor, modes: Tensor, side: int) -> Tensor:
+        found = [_move(r, blocks, v, side, chroma, margin)
+                 for r, v in zip(references, vectors.unbind(1), strict=True)]
+        if len(found) == 1:
+            return found[0]
+        shares = torch.tensor([0.0, 1.0, 0.0, 0.5]).to(found[0])
+        share = shares[modes[blocks.picture, blocks.row, blocks.column].long()]
+        return torch.lerp(found[1], found[0], share[:, None, None])
+
+    picture = _lay(moved(_Blocks.where(~split), whole, modes, 2 * BLOCK), ~split, margin)
+    if split.any():
+        parts = _doubled(split)
+        blocks = moved(_Blocks.where(parts), vectors, _doubled(modes), BLOCK)
+        picture = picture + _lay(blocks, parts, margin)
+    return picture
+
+
+def _doubled(field: Tensor) -> Tensor:
+    """Each number of the last two dimensions four times."""
+    return field.repeat_interleave(2, -2).repeat_interleave(2, -1)
+
+
+def _lay(blocks: Tensor, chosen: Tensor, margin: int) -> Tensor:
+    """Blocks [k, n, n] where [B, h, w] is true laid as by `lay`, nothing elsewhere: [B, H, W]."""
+    shape = (*chosen.shape, *blocks.shape[1:])
+    if len(blocks) == chosen.numel():
+        return lay(blocks.view(shape), margin)
+    every = blocks.new_zeros(shape)
+    every[chosen] = blocks
+    return lay(every, margin)

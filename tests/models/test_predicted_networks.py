@@ -107,7 +107,8 @@ def walked(coder: Coder, x: Inputs) -> tuple[Tensor, Tensor, Tensor]:
     indices: list[Tensor] = []
 
     def choose(stage: Stage, mean: Tensor, index: Tensor) -> Tensor:
-        here, there = mean * stage.mask, index * stage.mask
+        there = index * stage.mask
+        here = (mean * stage.mask).expand_as(there)
         if stage.number == 1:
             here, there = means.pop() + here, indices.pop() + there
         means.append(here)

@@ -160,3 +160,30 @@ def test_pictures_of_a_batch_do_not_see_each_other() -> None:
     found = move(both, field)
     for i in range(2):
         assert torch.equal(found[i], move(both[i:i + 1], field[i:i + 1])[0])
+
+
+def whole_vectors(seed: int) -> Tensor:
+    """Of blocks of 16x16 that none of their parts leaves."""
+    return vectors(seed, 2, h=2, w=4).repeat_interleave(2, 3).repeat_interleave(2, 4)
+
+
+def test_blocks_are_the_same_whether_they_move_whole_or_in_parts() -> None:
+    references, modes = [planes(5), planes(6)], torch.full((1, 2, 4), 3)
+    whole = whole_vectors(1)
+    split = whole.clone()
+    split[:, :, :, 0, 0] += 4
+    plain, other = predict(references, whole, modes, 4), predict(references, split, modes, 4)
+    # The first part moved otherwise; it reaches over its neighbours by the margin.
+    assert torch.allclose(plain.y[..., 12:, :], other.y[..., 12:, :], atol=1e-12)
+    assert torch.allclose(plain.y[..., 12:], other.y[..., 12:], atol=1e-12)
+    assert (plain.y[..., :12, :12] != other.y[..., :12, :12]).any()
+
+
+def test_a_block_split_only_where_it_is_not_used_moves_whole_bit_for_bit() -> None:
+    references, modes = [planes(7), planes(8)], torch.tensor([[[1, 2, 3, 1], [3, 3, 2, 2]]])
+    whole = whole_vectors(2)
+    other = whole.clone()
+    other[0, 1, :, 0, 0] += 7
+    other[0, 0, :, 1, 3] -= 7
+    found = [predict(references, field, modes, 4) for field in (whole, other)]
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from aehub.entropy import scale_of
 from aehub.errors import InputError
 from aehub.models import store
 from aehub.models.d4_codec import Condition, D4Codec
+from aehub.models.d4_start import tilt_steps
+from aehub.models.dct import start
 from aehub.models.planes import pixels_of
 from aehub.training import train
 from aehub.training.harvest import CHANNELS
@@ -98,6 +102,75 @@ def test_a_residual_network_that_adds_nothing_is_not_run(
         whole = transform(pixels, QUALITY, pixels).detach()
     monkeypatch.setattr(transform, "head", None)
     assert torch.equal(transform(pixels, QUALITY, pixels), whole)
+
+
+@torch.no_grad()
+def test_means_that_are_zero_are_not_computed_and_change_nothing(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    means = copy.deepcopy(inter_of(store.load(TINY).network)).means.requires_grad_(True)
+    for layer in (means.last[2], means.direct, means.unfold):
+        layer.get_parameter("theta").zero_()
+    hyper, pixels = torch.ones(1, 24, SIDE // 4, SIDE // 4), prediction(6)
+    with torch.enable_grad():
+        features = means.features(hyper, pixels)
+        known = [prediction(7)[:, :means.first[2].inputs.channels - features[1].shape[1]]]
+        whole = means(2, features, known, torch.ones(1, 96, 1, 1), QUALITY)
+    assert features[0] is not None and whole is not None and not whole.any()
+    for name in ("direct", "unfold"):
+        monkeypatch.setattr(means, name, Mute(getattr(means, name)))
+    monkeypatch.setattr(means, "first", None)
+    again = means.features(hyper, pixels)
+    assert again[0] is None and torch.equal(again[1], features[1])
+    assert means(2, again, known, torch.ones(1, 96, 1, 1), QUALITY) is None
+
+
+class Mute(torch.nn.Module):
+    """A layer that can be looked at but not run."""
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.theta = layer.get_parameter("theta")
+
+
+@torch.no_grad()
+def test_tilted_steps_grow_with_the_frequency_of_luma_and_tables_follow() -> None:
+    plain = store.load(TINY).network
+    tilted = copy.deepcopy(plain)
+    tilt_steps(tilted, 0.4)
+    dct, growth = start(), (plain.gains(QUALITY) / tilted.gains(QUALITY)).flatten().log()
+    assert torch.allclose(growth[torch.from_numpy(dct.chroma)], torch.zeros(1))
+    assert float(growth[dct.frequency.argmax()]) == pytest.approx(0.3, abs=1e-5)
+    assert float(growth[0]) == pytest.approx(-0.1, abs=1e-5)
+    # A step that is larger by e makes codes smaller by e: so much lies between their tables.
+    begin, end = plain.ranges[3]
+    before, after = (m.scales.stage(3).last_bias for m in (plain, tilted))
+    moved = (before.values - after.values)[0, before.slots]
+    expected = growth[begin:end] / math.log(scale_of(9) / scale_of(8))
+    assert moved.tolist() == pytest.approx(expected.tolist(), abs=1e-3)
+
+
+def test_training_leaves_tilted_steps_and_counts_the_tables_anew(tmp_path: Path) -> None:
+    data = tmp_path / "clips"
+    data.mkdir()
+    for seed, name in enumerate(("meadow", "harbour")):
+        write_clip(data / f"{name}.mp4", moving_picture(20, width=64, height=32, seed=seed))
+    base = store.load(TINY)
+    options = {"base": str(TINY), "start": str(TINY), "silent": "1", "masking": "20",
+               "tilt": "0.4", "base_tilt": "0.4", "size": "32", "batch": "1", "fit_steps": "0",
+               **{n: str(base.network.config[f"inter_{n}"])
+                  for n in ("fields", "analysis_blocks", "synthesis_blocks")}}
+    trained = store.load(train(d4_inter.NAME, data=data, out=tmp_path / "run", steps=2,
+                               options=options))
+    assert inter_of(trained.network).masking == 20
+    expected = copy.deepcopy(base.network)
+    for half in (expected, inter_of(expected)):
+        tilt_steps(half, 0.4)
+    for mine, theirs in ((trained.network, expected),
+                         (inter_of(trained.network), inter_of(expected))):
+        assert torch.equal(mine.gain.values, theirs.gain.values)
+    assert (trained.tables.frequencies != base.tables.frequencies).any()
+    assert trained.entropy_hash != base.entropy_hash
 
 
 def test_filters_alone_are_trained_and_codes_stay(tmp_path: Path) -> None:

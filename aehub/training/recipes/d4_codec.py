@@ -78,11 +78,16 @@ def export(model: D4Codec, material: Crops, folder: Path, options: Options) -> N
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     encoder = {"lambda": ENCODER_LAMBDA}
     stored = StoredModel(NAME, model, ScaleTables.fit(), {"encoder": encoder})
+    save(folder, NAME, model, counted(stored, material), encoder=encoder, probe=make_probe(model))
+
+
+def counted(stored: StoredModel, material: Crops) -> ScaleTables:
+    """Tables counted on training crops."""
     levels = qualities(_TABLE_BATCHES, torch.Generator().manual_seed(0)).tolist()
     batches = material.batches(0, _TABLE_SEED)
     pictures = (([Planes(*frame) for frame in zip(*batch, strict=True)], quality)
                 for quality, batch in zip(levels, batches, strict=False))
-    save(folder, NAME, model, fit(stored, pictures), encoder=encoder, probe=make_probe(model))
+    return fit(stored, pictures)
 
 
 def fitted(model: D4Codec) -> Iterator[torch.nn.Parameter]:

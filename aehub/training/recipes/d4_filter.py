@@ -2,7 +2,8 @@
 
 A step runs one filter on single frames, not all networks of a chain of frames: where time is short,
 that is many times as many pictures. Codes, tables and motion stay those of the base, and so does
-the entropy hash. The cost is what PSNR gains, in dB below zero.
+the entropy hash. The cost is what PSNR and MS-SSIM gain, in dB below zero: a filter that minds
+squared error alone smooths away what structure is left.
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ from aehub.codec.model import Codec
 from aehub.errors import InputError
 from aehub.models import store
 from aehub.models.d4_codec import D4Codec
-from aehub.models.planes import clipped, planes_of
+from aehub.models.planes import PlaneBatch, clipped, planes_of
 from aehub.models.post_filter import PostFilter
 from aehub.training.data import FrameStore
 from aehub.training.harvest import CHANNELS, Harvest
 from aehub.training.recipes.d4_codec import distortion
 from aehub.training.recipes.d4_codec import qualities as all_qualities
 from aehub.training.recipes.d4_inter import inter_of
+from aehub.training.similarity import dissimilarity
 
 NAME = "d4-filter"
 LEARNING_RATE = 2e-3
 # At the full rate biases outrun the weights, and where that silences a layer it never learns again.
 _BIASES = 0.1
 _DB = 10 / math.log(10)
+# Of the cost; the rest is PSNR's. Identical pictures would have no bound.
+_SIMILARITY, _LEAST = 0.5, 1e-5
 _HALVES = {"still": "post_filter.", "predicted": "inter.post_filter."}
 
 
@@ -116,7 +120,7 @@ def fitted(model: D4Codec) -> Iterator[torch.nn.Parameter]:
 
 
 def values(model: D4Codec, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """The `loss` to minimise, which is the `cost` too; `psnr` to watch.
+    """The `loss` to minimise, which is the `cost` too; gains in dB of PSNR and MS-SSIM to watch.
 
     Args:
         model: the network.
@@ -130,10 +134,20 @@ def values(model: D4Codec, batch: list[Tensor], generator: torch.Generator) -> d
     else:
         mended = _filter_of(model)(decoded, quality)
     original = planes_of(wanted / 255 - 0.5)
-    before, after = (distortion(original, clipped(p), quality) for p in (decoded, mended))
-    cost = _DB * (after.log() - before.log()).mean()
-    return {"loss": cost, "cost": cost.detach(),
-            "psnr": (10 * torch.log10(255**2 / after.detach())).mean()}
+    error, unlikeness = (_gain(*(of(original, clipped(p), quality) for p in (decoded, mended)))
+                         for of in (distortion, _unlikeness))
+    cost = (1 - _SIMILARITY) * error + _SIMILARITY * unlikeness
+    return {"loss": cost, "cost": cost.detach(), "psnr_gain": -error.detach(),
+            "ms_ssim_gain": -unlikeness.detach()}
+
+
+def _unlikeness(planes: PlaneBatch, decoded: PlaneBatch, quality: Tensor) -> Tensor:
+    return dissimilarity(planes.y, decoded.y).clamp(min=_LEAST)
+
+
+def _gain(before: Tensor, after: Tensor) -> Tensor:
+    """dB that a distortion [B] grew, in the mean."""
+    return _DB * (after.log() - before.log()).mean()
 
 
 def _filter_of(half: torch.nn.Module) -> PostFilter:

@@ -18,7 +18,7 @@ from torch import Tensor
 from aehub.codec.structure import kind_of, quality_of
 from aehub.models import store
 from aehub.models.d4_codec import Coder, Condition, D4Codec
-from aehub.models.d4_start import set_predicted_start
+from aehub.models.d4_start import set_predicted_start, tilt_steps
 from aehub.models.dct import PIXELS
 from aehub.models.layers import Transform
 from aehub.models.planes import PlaneBatch, pixels_of
@@ -26,9 +26,9 @@ from aehub.models.probe import make_probe
 from aehub.models.tied import expanded_once
 from aehub.motion.context import context_of, seen
 from aehub.motion.warp import predict
-from aehub.training.data import FrameStore
+from aehub.training.data import Crops, FrameStore
 from aehub.training.motion import MotionStore
-from aehub.training.recipes.d4_codec import Rated, costs, rate_and_planes
+from aehub.training.recipes.d4_codec import Rated, costs, counted, rate_and_planes
 from aehub.training.recipes.d4_codec import qualities as all_qualities
 from aehub.training.sequences import CHAINS, Link, Sequences
 from aehub.training.tables import fit_predicted
@@ -41,6 +41,7 @@ _TABLE_CLIPS, _TABLE_FRAMES, _TABLE_SEED = 30, 17, 123
 _DISTURBANCE = 0.02
 _GAIN_WEIGHT = 0.1
 LAST = 0.005
+_HYPER = "h"
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,14 @@ class Options:
         start: folder of a model whose inter half training goes on from; the classical start if
             empty.
         anew: of `start`, forget the residual networks and the means of these stages, digits such
-            as "03"; "-" forgets nothing.
-        silent: 1 leaves residual networks that add nothing as they are, which saves time.
+            as "03", with an h what hyper-codes say of means; "-" forgets nothing.
+        silent: 1 leaves what adds nothing as it is, which saves time: residual networks, means.
         overlap: samples by which blocks of the prediction reach over their neighbours, even, to 4.
         merge: 1 where blocks may say that their vector is that of a neighbour.
+        masking: hundredths of the exponent by which steps grow with texture; 0 for none.
+        tilt: by how much steps of the start's inter half are made to grow with frequency. Gains
+            are left as they are then and with `masking`: squared error would level them.
+        base_tilt: the same of the base's still half, whose tables are counted again.
         fields: width in regular fields of 8 channels.
         analysis_blocks: residual blocks of the analysis.
         synthesis_blocks: residual blocks of the synthesis.
@@ -71,6 +76,9 @@ class Options:
     silent: int = 0
     overlap: int = 4
     merge: int = 1
+    masking: int = 14
+    tilt: float = 0.0
+    base_tilt: float = 0.0
     fields: int = 16
     analysis_blocks: int = 1
     synthesis_blocks: int = 3
@@ -87,7 +95,8 @@ def build(options: Options) -> D4Codec:
     model = D4Codec(**arguments, inter_fields=options.fields,
                     inter_analysis_blocks=options.analysis_blocks,
                     inter_synthesis_blocks=options.synthesis_blocks,
-                    inter_overlap=options.overlap, inter_merge=options.merge)
+                    inter_overlap=options.overlap, inter_merge=options.merge,
+                    inter_masking=options.masking)
     still = {n: p for n, p in base.state_dict().items() if not n.startswith("inter.")}
     model.load_state_dict(still, strict=False)
     inter_of(model)
@@ -98,6 +107,10 @@ def build(options: Options) -> D4Codec:
         known = store.load(Path(options.start)).network
         inter_of(model).load_state_dict(inter_of(known).state_dict())
     _start_branches(inter_of(model), options)
+    tilt_steps(model, options.base_tilt)
+    tilt_steps(inter_of(model), options.tilt)
+    if options.masking or options.tilt:
+        inter_of(model).gain.requires_grad_(False)
     if options.silent:
         _leave_silent(inter_of(model))
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -111,7 +124,10 @@ def _start_branches(coder: Coder, options: Options) -> None:
         for mine, new in ((coder.analysis, fresh.analysis), (coder.synthesis, fresh.synthesis)):
             new.linear.load_state_dict(mine.linear.state_dict())
             mine.load_state_dict(new.state_dict())
-        for stage in map(int, options.anew):
+        if _HYPER in options.anew:
+            coder.means.direct.theta.zero_()
+            coder.means.unfold.theta.zero_()
+        for stage in map(int, options.anew.replace(_HYPER, "")):
             for name in ("first", "bias", "last"):
                 mine, new = (getattr(c.means, name)[stage] for c in (coder, fresh))
                 mine.load_state_dict(new.state_dict())
@@ -121,11 +137,18 @@ def _start_branches(coder: Coder, options: Options) -> None:
 
 
 def _leave_silent(coder: Coder) -> None:
-    """Residual networks that add nothing are not run if they do not learn."""
+    """Networks that add nothing are not run if they do not learn."""
     for transform in (coder.analysis, coder.synthesis):
         if not transform.tail.theta.any():
             transform.requires_grad_(False)
             transform.linear.requires_grad_(True)
+    means = coder.means
+    for first, bias, last in zip(means.first, means.bias, means.last, strict=True):
+        if not any(p.any() for p in last.parameters()):
+            for part in (first, bias, last):
+                part.requires_grad_(False)
+    for layer in (means.direct, means.unfold):
+        layer.requires_grad_(bool(layer.theta.any()))
 
 
 @torch.no_grad()
@@ -152,15 +175,18 @@ def open_material(data: Path, cache: Path, options: Options, leader: bool) -> Se
 
 
 def export(model: D4Codec, material: Sequences, folder: Path, options: Options) -> None:
-    """Write the model folder: the tables of the base, and tables counted on predicted frames."""
+    """Write the model folder: the base's tables, and tables counted on predicted frames."""
     base = store.load(Path(options.base))
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     encoder = base.config.get("encoder", {}) | {"inter_lambda": ENCODER_LAMBDA}
     stored = store.StoredModel(base.name, model, base.tables, {"encoder": encoder})
+    if options.base_tilt:
+        crops = Crops(material.store, size=options.size, batch=options.batch)
+        stored.tables = counted(stored, crops)
     clips = material.clips(_TABLE_CLIPS, _TABLE_FRAMES, _TABLE_SEED)
     levels = all_qualities(_TABLE_CLIPS, torch.Generator().manual_seed(0)).tolist()
     tables = fit_predicted(stored, zip(clips, levels, strict=False))
-    store.save(folder, base.name, model, base.tables, encoder=encoder, probe=make_probe(model),
+    store.save(folder, base.name, model, stored.tables, encoder=encoder, probe=make_probe(model),
                inter_tables=tables)
 
 
