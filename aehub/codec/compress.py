@@ -27,6 +27,8 @@ _FEW_RUNS = 2
 _RATE_PER_DB = 0.18
 # Runs for which an answer holds.
 _TRUSTED = 7
+# Anchors after which a try may be given up, and by how much they must be dearer then: a sixth.
+_TRIED, _SURE = 4, 0.15
 
 
 @dataclass
@@ -205,10 +207,13 @@ class _Predicted:
                 distortion.add(run.frames[place].planes, planes)
                 found.append((place, planes))
                 yield None
-                rate = math.log(max(1, way.encoder.words - before))
+                # Anchors are much alike: after some of them all are known, about.
+                part = distortion.n_frames / len(run.frames) if anchors_only else 1
+                rate = math.log(max(1, way.encoder.words - before) / part)
                 prices[anchors_only] = rate - _RATE_PER_DB * distortion.psnr
-                if anchors_only and prices[1] > prices[0]:
-                    break  # Its quality stays about the same, its rate only grows.
+                if anchors_only and distortion.n_frames >= _TRIED and (
+                        prices[1] > prices[0] + _SURE):
+                    break
         self._anchors_only, self._known = prices[1] < prices[0], _TRUSTED
         self._coded = ways[self._anchors_only]
         yield from results[self._anchors_only]

@@ -113,8 +113,7 @@ def _spans(anchor: Frame, frames: list[Frame], ends: bool, following: Frame | No
         yield from _spans(anchor, part, False, rest[0])
         yield from _spans(part[-1], rest, ends, following)
     else:
-        restless = 1 < len(frames) <= SPAN and left > _RESTLESS
-        yield Run(frames, False, ends, following, restless)
+        yield Run(frames, False, ends, following, len(frames) > 1 and left > _RESTLESS)
 
 
 def _left(first: Frame, last: Frame) -> float:

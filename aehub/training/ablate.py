@@ -15,6 +15,7 @@ and of `d4-inter`
     RUN/no-code-context   the integer network does not see the references' codes
     RUN/no-overlap        blocks of the prediction end where their neighbours begin
     RUN/no-merge          blocks may not take the vector of a neighbour
+    RUN/no-masking        steps do not grow with the texture of the prediction
 
 and of `d4-filter`
 
@@ -108,6 +109,12 @@ def without_merge(model: D4Codec, _: Any) -> None:
     model.config.pop("inter_merge", None)
 
 
+def without_masking(model: D4Codec, _: Any) -> None:
+    """Steps are the same wherever a block lies."""
+    d4_inter.inter_of(model).masking = 0
+    model.config.pop("inter_masking", None)
+
+
 def without_filter(model: D4Codec, _: Any) -> None:
     """Pictures are shown as they are decoded."""
     model.post_filter = d4_inter.inter_of(model).post_filter = None
@@ -147,6 +154,7 @@ VARIANTS: dict[str, Variants] = {
         "no-code-context": ("best", without_code_context),
         "no-overlap": ("best", without_overlap),
         "no-merge": ("best", without_merge),
+        "no-masking": ("best", without_masking),
     },
     "d4-filter": {"no-filter": ("best", without_filter)},
 }

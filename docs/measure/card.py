@@ -45,6 +45,7 @@ PARTS = {
     "no-code-context": "context of the references' codes off",
     "no-overlap": "blocks of the prediction do not overlap",
     "no-merge": "blocks do not take the vector of a neighbour",
+    "no-masking": "steps do not grow with texture",
 }
 FILTER_PART = "post-filter off"
 
