@@ -204,12 +204,13 @@ def _code(codec: Codec, coder: Coder, batch: PlaneBatch, quality: Tensor, motion
             places = coded_places(motion, latent.device)
     index = hyper_index(coder, hyper, quality, given, places[0])
     hyper_codes = hyper.round() * (index >= 1) if motion is None else quantiser(hyper, index)
+    weight = codec.weight_of(batch) if motion is None else None
     indices: list[Tensor] = []
 
     def choose(stage: Stage, mean: Tensor, index: Tensor) -> Tensor:
         index = written(index, stage, places[1])
         add_index(indices, stage, index)
-        return quantiser(latent[:, stage.begin:stage.end] - mean, index)
+        return quantiser(latent[:, stage.begin:stage.end] - mean, index, weight)
 
     codes, latents = drive(coder.walk(hyper_codes, quality, given, cells=places[0]), choose)
     return motion, Codes(hyper_codes, codes), Codes(index, torch.cat(indices, 1)), latents

@@ -26,7 +26,8 @@ from aehub.entropy import Decoder, Encoder
 from aehub.errors import DamagedError, InputError
 from aehub.models import store
 from aehub.models.d4_codec import HYPER, Codes, Stage, quality_tensor
-from aehub.models.planes import PlaneBatch, clipped
+from aehub.models.masking import masking
+from aehub.models.planes import PlaneBatch, clipped, pixels_of
 from aehub.models.probe import reproduces_probe
 
 _BATCH = 8
@@ -52,6 +53,7 @@ class Codec:
         settings = stored.config.get("encoder", {})
         self.inter_quantiser = Quantiser(
             stored.inter_tables, {"lambda": settings.get("inter_lambda", 0.0)}, self.device)
+        self._masking = settings.get("masking", 0.0)
         if self.device.type != "cpu" and not reproduces_probe(self.network, stored.probe):
             self.network.scales.to("cpu")
             if self.network.inter is not None:
@@ -203,6 +205,10 @@ class Codec:
     def _shown(self, latents: Tensor, level: Tensor) -> PlaneBatch:
         return self.network.finish(clipped(self.network.synthesise(latents, level)), level)
 
+    def weight_of(self, batch: PlaneBatch) -> Tensor | None:
+        """What multiplies lambda in pictures that stand alone, [B, 1, h, w]: texture masks."""
+        return masking(pixels_of(batch), self._masking) if self._masking else None
+
     def _codes(self, values: np.ndarray, shape: tuple[int, ...]) -> Tensor:
         codes = torch.from_numpy(values).to(self.device, self.dtype).view(shape)
         return codes.contiguous(memory_format=torch.channels_last)
@@ -238,13 +244,14 @@ class Codec:
             batch = to_batch(frames[begin:begin + self.batch], self.device, self.dtype)
             level = quality_tensor(quality, batch.y)
             latent, hyper = self.network.analyse(batch, level)
+            weight = self.weight_of(batch)
             hundredths = (level * 100).round().long()
             hyper_index = self.network.scales.hyper_index(hundredths)
             hyper_codes = hyper.round() * (hyper_index >= 1)
 
-            def choose(stage: Stage, mean: Tensor, index: Tensor, latent: Tensor = latent
-                       ) -> Tensor:
-                return self.quantiser(latent[:, stage.begin:stage.end] - mean, index)
+            def choose(stage: Stage, mean: Tensor, index: Tensor, latent: Tensor = latent,
+                       weight: Tensor | None = weight) -> Tensor:
+                return self.quantiser(latent[:, stage.begin:stage.end] - mean, index, weight)
 
             codes, latents = drive(self.network.walk(hyper_codes, level), choose)
             coded.append(Codes(hyper_codes, codes))

@@ -34,6 +34,8 @@ LEARNING_RATE = 1e-3
 _LAMBDA = 0.08
 # Of the encoder's rounding, in steps^2 per bit: chosen on training clips.
 ENCODER_LAMBDA = 0.05
+# And by which power of the variance it grows, for MS-SSIM.
+ENCODER_MASKING = 0.3
 _TABLE_BATCHES, _TABLE_SEED = 48, 123
 
 
@@ -76,7 +78,7 @@ def open_material(data: Path, cache: Path, options: Options, leader: bool) -> Cr
 def export(model: D4Codec, material: Crops, folder: Path, options: Options) -> None:
     """Write the model folder: tables counted on training crops, integer layers with their proof."""
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
-    encoder = {"lambda": ENCODER_LAMBDA}
+    encoder = {"lambda": ENCODER_LAMBDA, "masking": ENCODER_MASKING}
     stored = StoredModel(NAME, model, ScaleTables.fit(), {"encoder": encoder})
     save(folder, NAME, model, counted(stored, material), encoder=encoder, probe=make_probe(model))
 

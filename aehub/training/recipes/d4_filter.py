@@ -36,7 +36,7 @@ LEARNING_RATE = 2e-3
 _BIASES = 0.1
 _DB = 10 / math.log(10)
 # Of the cost; the rest is PSNR's. Identical pictures would have no bound.
-_SIMILARITY, _LEAST = 0.5, 1e-5
+_SIMILARITY, _LEAST = 0.7, 1e-5
 _HALVES = {"still": "post_filter.", "predicted": "inter.post_filter."}
 
 

@@ -28,7 +28,13 @@ from aehub.motion.context import context_of, seen
 from aehub.motion.warp import predict
 from aehub.training.data import Crops, FrameStore
 from aehub.training.motion import MotionStore
-from aehub.training.recipes.d4_codec import Rated, costs, counted, rate_and_planes
+from aehub.training.recipes.d4_codec import (
+    ENCODER_MASKING,
+    Rated,
+    costs,
+    counted,
+    rate_and_planes,
+)
 from aehub.training.recipes.d4_codec import qualities as all_qualities
 from aehub.training.sequences import CHAINS, Link, Sequences
 from aehub.training.tables import fit_predicted
@@ -179,6 +185,8 @@ def export(model: D4Codec, material: Sequences, folder: Path, options: Options) 
     base = store.load(Path(options.base))
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     encoder = base.config.get("encoder", {}) | {"inter_lambda": ENCODER_LAMBDA}
+    if options.base_tilt:
+        encoder["masking"] = ENCODER_MASKING
     stored = store.StoredModel(base.name, model, base.tables, {"encoder": encoder})
     if options.base_tilt:
         crops = Crops(material.store, size=options.size, batch=options.batch)
