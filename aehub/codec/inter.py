@@ -34,7 +34,7 @@ from aehub.models.d4_codec import Coder, Codes, Condition, Stage, quality_tensor
 from aehub.models.layers import step
 from aehub.models.masking import masking
 from aehub.models.planes import PlaneBatch, clipped, pixels_of
-from aehub.motion.field import BOTH, Motion
+from aehub.motion.field import BOTH, LIMIT, Motion
 from aehub.motion.plane import Plane
 from aehub.motion.search import Found, search, split
 from aehub.motion.settle import Price, settle
@@ -53,6 +53,8 @@ _VECTOR_WEIGHT = 2.0
 _FIRST_BITS, _LATER_BITS, _CELL_BITS, _DEAD = 5.0, 2.0, 8.0, 0.2
 # Samples a block may move in one frame, and in all.
 _REACH, _REACH_PER_FRAME, _REACH_LIMIT = 8, 6, 48
+# Quarter samples of what is expected: the search takes some steps from there.
+_FARTHEST = LIMIT - 64
 
 
 class GroupEncoder:
@@ -148,19 +150,19 @@ class GroupEncoder:
             base = bases[which]
             if callable(base):
                 base = base(found[0].vectors.cpu().numpy().astype(np.int16))
-            hint = torch.from_numpy(base.astype(np.int64)).to(batch.y.device)
+            hint = torch.from_numpy(base.astype(np.int64)).clamp(-_FARTHEST, _FARTHEST)
             distance = abs(number - reference)
             reach = min(_REACH + _REACH_PER_FRAME * distance, _REACH_LIMIT)
             found.append(search(current, self._searched[reference], weight=weight, reach=reach,
-                                hints=[hint]))
+                                hints=[hint.to(batch.y.device)]))
             fields.append(split(found[-1], weight))
         vectors = torch.stack(fields)
         modes = self._modes(current, references, vectors, found, weight)
         height, width = modes.shape
         motion = Motion(vectors.cpu().numpy().astype(np.int16), modes,
                         np.ones((height // 2, width // 2), bool))
-        squared = LAMBDA * steps ** 2
-        price = Price(squared.numpy(), (math.sqrt(LAMBDA) / _VECTOR_WEIGHT * steps).numpy())
+        sizes = steps.cpu().numpy()
+        price = Price(LAMBDA * sizes ** 2, math.sqrt(LAMBDA) / _VECTOR_WEIGHT * sizes)
         return settle(current, [self._searched[r] for r in references], motion, bases, price,
                       self.codec.network.merge)
 

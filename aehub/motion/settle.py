@@ -106,7 +106,10 @@ class _Field:
         new = first == np.arange(len(offers))[:, None]
         error = np.empty(new.shape, np.float32)
         vectors = (offers + base).swapaxes(0, 1)[:, new]
+        # What neighbours do may lead out of range where the base is another.
+        beyond = np.abs(vectors).max(0) > LIMIT
         error[new] = self._error(np.broadcast_to(cells, new.shape)[new], vectors, columns)
+        error[new] = np.where(beyond, np.inf, error[new])
         costs = np.take_along_axis(error, first, 0) + self.per_bit[cells] * offered
         return np.take_along_axis(offers, costs.argmin(0)[None, None], 0)[0]
 

@@ -79,15 +79,13 @@ class _Blocks(NamedTuple):
         return cls(*chosen.nonzero(as_tuple=True))
 
 
-def move(planes: Tensor, vectors: Tensor, *, side: int = BLOCK, chroma: bool = False,
-         margin: int = 0) -> Tensor:
+def move(planes: Tensor, vectors: Tensor, *, chroma: bool = False, margin: int = 0) -> Tensor:
     """Move blocks of planes; outside, the border repeats.
 
     Args:
         planes: [B, H, W], float.
         vectors: integers [B, 2, h, w], (down, right) in quarters of a luma sample, one per block.
-        side: of a block in luma samples.
-        chroma: the planes have half of luma's resolution: half the samples, eighths of one.
+        chroma: the planes have half of luma's resolution: blocks of 4x4, eighths of a sample.
         margin: samples around each block that are moved with it.
 
     Returns:
@@ -95,13 +93,13 @@ def move(planes: Tensor, vectors: Tensor, *, side: int = BLOCK, chroma: bool = F
     """
     batch, _, h, w = vectors.shape
     every = _Blocks.where(vectors.new_ones((batch, h, w), dtype=torch.bool))
-    moved = _move(planes, every, vectors, side, chroma, margin)
+    moved = _move(planes, every, vectors, BLOCK, chroma, margin)
     return moved.view(batch, h, w, *moved.shape[1:])
 
 
 def _move(planes: Tensor, blocks: _Blocks, vectors: Tensor, side: int, chroma: bool, margin: int
           ) -> Tensor:
-    """`move` of some blocks: [k, n, n]."""
+    """`move` of some blocks with `side` luma samples a side: [k, n, n]."""
     side, phases = (side // 2, 2 * PRECISION) if chroma else (side, PRECISION)
     wide = side + 2 * margin
     table = filters(chroma, wide).to(planes)

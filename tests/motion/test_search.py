@@ -11,7 +11,7 @@ from aehub.clips.colour import from_rgb
 from aehub.clips.frames import Colour
 from aehub.models.planes import PlaneBatch
 from aehub.motion.coarse import coarse_cost
-from aehub.motion.field import Motion
+from aehub.motion.field import Motion, check
 from aehub.motion.plane import Plane
 from aehub.motion.search import Found, search, split
 from aehub.motion.settle import Price, settle
@@ -154,3 +154,19 @@ def test_a_lone_wrong_vector_in_flat_ground_is_given_up() -> None:
     settled = settle(Plane(flat), [Plane(flat)], Motion(vectors, motion.modes, motion.coded),
                      bases, Price(1.0, 6.0))
     assert not settled.vectors.any()
+
+
+def test_what_neighbours_do_leads_no_vector_out_of_range() -> None:
+    # All blocks but those of the last columns lie a picture's height beside their base; there the base is large.
+    flat, edged = torch.full((H, W), 200.0), torch.full((H, W), 80.0)
+    edged[-1] = 200  # Whatever goes far enough down sees this.
+    motion = Motion.still((H // 8, W // 8), 1)
+    base = np.zeros((2, H // 16, W // 16), np.int16)
+    base[0, :, -2:] = 1900
+    vectors = base.repeat(2, 1).repeat(2, 2)
+    vectors[0, :, :-4] = 4 * H
+    own = Motion(vectors[None], motion.modes, motion.coded)
+    for merge in (False, True):
+        settled = settle(Plane(flat), [Plane(edged)], own, [base], Price(1.0, 6.0), merge)
+        check(settled)
+        assert (settled.vectors[..., :-4] == 4 * H).any()
