@@ -20,13 +20,10 @@ MAX_DB = 100.0
 MS_SSIM_SHORT_SIDE = 176
 """Smallest side of a picture, in luma samples, whose fifth scale still holds one 11x11 window."""
 
+# Of MS-SSIM's scales, the finest first; of SSIM's Gaussian window.
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Of MS-SSIM's scales, the finest first."""
-
 TAPS = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
 TAPS = (TAPS / TAPS.sum()).astype(np.float32)
-"""Of SSIM's Gaussian window."""
-
 _STRIP = 64
 _C1, _C2 = np.float32((0.01 * 255) ** 2), np.float32((0.03 * 255) ** 2)
 

@@ -205,9 +205,8 @@ class Coder(nn.Module):
             means: predict them; without, only integer networks run and latents are codes.
 
         Yields:
-            (stage, mean, index), mean in steps ([1] where it is zero) and table index
-            [B, C', h, w] of its codes. Send the codes back; they are ignored where the stage's
-            mask is 0.
+            (stage, mean, index), mean in steps ([1] if zero) and table index [B, C', h, w] of its
+            codes. Send the codes back; they are ignored where the stage's mask is 0.
 
         Returns:
             (codes, latents) [B, 96, h, w]; latents = codes + mean, in steps.
@@ -226,9 +225,8 @@ class Coder(nn.Module):
         height, width = (4 * n for n in hyper_codes.shape[-2:])
         for stage in self.stages(height, width, hyper_codes.device):
             known = torch.cat(codes, 1).detach() if codes else None
-            mean = None
-            if mean_features is not None:
-                mean = self.means(stage.number, mean_features, latents, gains, quality)
+            mean = None if mean_features is None else self.means(
+                stage.number, mean_features, latents, gains, quality)
             mean = (hyper_codes.new_zeros(1) if mean is None
                     else mean * gains[:, stage.begin:stage.end])
             index = self.scales(stage.number, scale_features, known, stage.mask, hundredths, tiles)

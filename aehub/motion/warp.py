@@ -31,6 +31,7 @@ _CHROMA = ((0, 64, 0, 0), (-2, 58, 10, -2), (-4, 54, 16, -2), (-6, 46, 28, -4), 
 
 
 @lru_cache
+@torch.inference_mode(False)  # Training may be the next to use it.
 def filters(chroma: bool, side: int) -> Tensor:
     """For each phase the matrix [side, side + taps - 1] that moves a row of samples by it."""
     half = _CHROMA if chroma else _LUMA
@@ -133,6 +134,7 @@ def lay(blocks: Tensor, margin: int = 0) -> Tensor:
 
 
 @lru_cache
+@torch.inference_mode(False)  # Training may be the next to use it.
 def _fade(side: int, margin: int) -> Tensor:
     """How a block counts along a line through it and its margins; neighbours add up to 1."""
     rise = (torch.arange(2 * margin) + 0.5) / (2 * margin)
@@ -150,6 +152,7 @@ def _added(blocks: Tensor, margin: int) -> Tensor:
 
 
 @lru_cache
+@torch.inference_mode(False)  # Training may be the next to use it.
 def _line(side: int, margin: int, count: int) -> Tensor:
     """What the blocks of a line add up to at each sample: less than 1 at the borders."""
     blocks = _fade(side, margin).expand(1, 1, count, -1)

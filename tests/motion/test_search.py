@@ -157,7 +157,7 @@ def test_a_lone_wrong_vector_in_flat_ground_is_given_up() -> None:
 
 
 def test_what_neighbours_do_leads_no_vector_out_of_range() -> None:
-    # All blocks but those of the last columns lie a picture's height beside their base; there the base is large.
+    # Blocks lie a picture's height beside their base; in the last columns the base is large.
     flat, edged = torch.full((H, W), 200.0), torch.full((H, W), 80.0)
     edged[-1] = 200  # Whatever goes far enough down sees this.
     motion = Motion.still((H // 8, W // 8), 1)

@@ -19,13 +19,12 @@ from aehub.codec.structure import kind_of, quality_of
 from aehub.models import store
 from aehub.models.d4_codec import Coder, Condition, D4Codec
 from aehub.models.d4_start import set_predicted_start, tilt_steps
-from aehub.models.dct import PIXELS
-from aehub.models.layers import Transform
 from aehub.models.planes import PlaneBatch, pixels_of
 from aehub.models.probe import make_probe
 from aehub.models.tied import expanded_once
 from aehub.motion.context import context_of, seen
 from aehub.motion.warp import predict
+from aehub.training.branches import forget, leave_silent, without_flat_areas
 from aehub.training.data import Crops, FrameStore
 from aehub.training.motion import MotionStore
 from aehub.training.recipes.d4_codec import (
@@ -47,7 +46,6 @@ _TABLE_CLIPS, _TABLE_FRAMES, _TABLE_SEED = 30, 17, 123
 _DISTURBANCE = 0.02
 _GAIN_WEIGHT = 0.1
 LAST = 0.005
-_HYPER = "h"
 
 
 @dataclass(frozen=True)
@@ -112,59 +110,19 @@ def build(options: Options) -> D4Codec:
     if options.start:
         known = store.load(Path(options.start)).network
         inter_of(model).load_state_dict(inter_of(known).state_dict())
-    _start_branches(inter_of(model), options)
+    if options.anew != "-":
+        fresh = Coder(options.fields, options.analysis_blocks, options.synthesis_blocks, True)
+        forget(inter_of(model), fresh, options.anew)
+    if options.anew != "-" or not options.start:
+        for transform in (inter_of(model).analysis, inter_of(model).synthesis):
+            without_flat_areas(transform)
     tilt_steps(model, options.base_tilt)
     tilt_steps(inter_of(model), options.tilt)
     if options.masking or options.tilt:
         inter_of(model).gain.requires_grad_(False)
     if options.silent:
-        _leave_silent(inter_of(model))
+        leave_silent(inter_of(model))
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-@torch.no_grad()
-def _start_branches(coder: Coder, options: Options) -> None:
-    """Residual networks that add nothing yet, and see the textures of the prediction alone."""
-    fresh = Coder(options.fields, options.analysis_blocks, options.synthesis_blocks, True)
-    if options.anew != "-":
-        for mine, new in ((coder.analysis, fresh.analysis), (coder.synthesis, fresh.synthesis)):
-            new.linear.load_state_dict(mine.linear.state_dict())
-            mine.load_state_dict(new.state_dict())
-        if _HYPER in options.anew:
-            coder.means.direct.theta.zero_()
-            coder.means.unfold.theta.zero_()
-        for stage in map(int, options.anew.replace(_HYPER, "")):
-            for name in ("first", "bias", "last"):
-                mine, new = (getattr(c.means, name)[stage] for c in (coder, fresh))
-                mine.load_state_dict(new.state_dict())
-    if options.anew != "-" or not options.start:
-        for transform in (coder.analysis, coder.synthesis):
-            without_flat_areas(transform)
-
-
-def _leave_silent(coder: Coder) -> None:
-    """Networks that add nothing are not run if they do not learn."""
-    for transform in (coder.analysis, coder.synthesis):
-        if not transform.tail.theta.any():
-            transform.requires_grad_(False)
-            transform.linear.requires_grad_(True)
-    means = coder.means
-    for first, bias, last in zip(means.first, means.bias, means.last, strict=True):
-        if not any(p.any() for p in last.parameters()):
-            for part in (first, bias, last):
-                part.requires_grad_(False)
-    for layer in (means.direct, means.unfold):
-        layer.requires_grad_(bool(layer.theta.any()))
-
-
-@torch.no_grad()
-def without_flat_areas(transform: Transform) -> None:
-    """A start that does not see how bright a prediction is, only how it differs from place to
-    place: brightness is ten times larger and says nothing."""
-    dense = transform.head.dense().clone()
-    for plane in dense[:, -PIXELS.channels:].split((64, 16, 16), 1):
-        plane -= plane.mean((1, 2, 3), keepdim=True)
-    transform.head.set_dense(dense)
 
 
 def inter_of(model: D4Codec) -> Coder:
