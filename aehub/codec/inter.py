@@ -139,7 +139,10 @@ class GroupEncoder:
     def _motion(self, batch: PlaneBatch, number: int, references: tuple[int, ...],
                 bases: list[Base], quality: Tensor) -> Motion:
         """Vectors and modes; every cell is coded so far."""
-        steps = float(step(quality)) * self._masking(batch)
+        exponent = coder_of(self.codec, references).masking / 100
+        # By which factor steps will be larger, about, in each block: [H/16, W/16].
+        factors = F.avg_pool2d(masking(pixels_of(batch), exponent), 2)[0, 0]
+        steps = float(step(quality)) * factors
         # Where little is seen to move, a search that listens more finely hears noise.
         weight = _VECTOR_WEIGHT * math.sqrt(LAMBDA) * steps.clamp(min=float(step(quality)))
         current, fields = _grey(batch), []
@@ -165,11 +168,6 @@ class GroupEncoder:
         price = Price(LAMBDA * sizes ** 2, math.sqrt(LAMBDA) / _VECTOR_WEIGHT * sizes)
         return settle(current, [self._searched[r] for r in references], motion, bases, price,
                       self.codec.network.merge)
-
-    def _masking(self, batch: PlaneBatch) -> Tensor:
-        """By which factor steps will be larger, about, in each block: [H/16, W/16]."""
-        exponent = coder_of(self.codec, (0,)).masking / 100
-        return F.avg_pool2d(masking(pixels_of(batch), exponent), 2)[0, 0]
 
     def _modes(self, current: Plane, references: tuple[int, ...], vectors: Tensor,
                found: list[Found], weight: Tensor) -> np.ndarray:

@@ -17,11 +17,17 @@ from torch import Tensor
 from aehub.motion.field import LIMIT, Motion, middle, quarters, whole
 from aehub.motion.plane import BLOCK, Plane
 from aehub.motion.pyramid import stages
-from aehub.motion.vectors import Base, middle_vectors, neighbours, predict_deltas
+from aehub.motion.vectors import (
+    Base,
+    middle_vectors,
+    neighbours,
+    predict_deltas,
+    residual_bits,
+)
 from aehub.motion.warp import PRECISION, filters
 
-# Bits, about: as predicted, as the base, zero; and what another vector takes beside its size.
-_PREDICTED, _BASE, _ZERO, _MERGED, _OTHER = 0.5, 2.0, 3.0, 4.0, 3.0
+# Bits, about: as predicted, as the base, zero, as a neighbour.
+_PREDICTED, _BASE, _ZERO, _MERGED = 0.5, 2.0, 3.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -94,9 +100,8 @@ class _Field:
 
     def _choose(self, cells: np.ndarray, own: np.ndarray, predicted: np.ndarray, base: np.ndarray,
                 near: list[np.ndarray], columns: int) -> np.ndarray:
-        difference = np.abs(own - predicted)
-        bits = np.where((difference == 0).all(0), _PREDICTED,
-                        _OTHER + 2 * np.log2(1 + difference).sum(0))
+        residual = own - predicted
+        bits = np.where((residual == 0).all(0), _PREDICTED, residual_bits(residual))
         offers = np.stack([own, predicted, np.zeros_like(own), -base, *near])
         offered = np.empty((len(offers), len(cells)))
         offered[:] = np.array([0, _PREDICTED, _BASE, _ZERO, *[_MERGED] * len(near)])[:, None]
