@@ -64,9 +64,11 @@ def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: S
         alone = motion.modes == 1 << r
         other = None if len(references) == 1 else moved[1 - r]
         field = _Field(reference, blocks, other, torch.from_numpy(alone.ravel()), price, merge)
-        settled = field.settle(middle(quarters(vectors[r])), np.clip(base, -LIMIT, LIMIT), live)
+        settled = field.settle(middle(quarters(vectors[r])), np.clip(base, -LIMIT, LIMIT), live,
+                               ~motion.uses[r])
         four = quarters(vectors[r])
-        vectors[r] = whole(np.where(live[..., None], settled[..., None], four).astype(np.int16))
+        split = motion.split[r][..., None]
+        vectors[r] = whole(np.where(split, four, settled[..., None]).astype(np.int16))
         moved[r] = _moved(reference, middle_vectors(vectors[r]))
     return Motion(vectors, motion.modes, motion.coded)
 
@@ -81,14 +83,21 @@ class _Field:
                                    for x in (price.per_bit, price.knee))
         self.other, self.alone = other, alone
 
-    def settle(self, vectors: np.ndarray, base: np.ndarray, live: np.ndarray) -> np.ndarray:
-        """Vectors [2, n, m] -> vectors; only those of `live` blocks are chosen."""
+    def settle(self, vectors: np.ndarray, base: np.ndarray, live: np.ndarray, idle: np.ndarray
+               ) -> np.ndarray:
+        """Vectors [2, n, m] -> vectors; those of `live` blocks are chosen.
+
+        Those of `idle` blocks, which do not use the reference, are not written: their neighbours
+        will know them as predicted.
+        """
         rows, columns = live.shape
         base = base.astype(np.int32)
         deltas = (vectors - base).reshape(2, -1)
-        flat, chosen = base.reshape(2, -1), live.ravel()
+        flat, chosen, idle = base.reshape(2, -1), live.ravel(), idle.ravel()
         for stage in stages(rows, columns):
             predicted, _ = predict_deltas(deltas, stage)
+            unknown = idle[stage.cells]
+            deltas[:, stage.cells[unknown]] = predicted[:, unknown]
             inside = chosen[stage.cells]
             cells = stage.cells[inside]
             if len(cells):
@@ -96,7 +105,7 @@ class _Field:
                 near = [n[:, inside] for n in around]
                 deltas[:, cells] = self._choose(cells, deltas[:, cells], predicted[:, inside],
                                                 flat[:, cells], near, columns)
-        return (deltas + flat).reshape(2, rows, columns)
+        return np.clip(deltas + flat, -LIMIT, LIMIT).reshape(2, rows, columns)
 
     def _choose(self, cells: np.ndarray, own: np.ndarray, predicted: np.ndarray, base: np.ndarray,
                 near: list[np.ndarray], columns: int) -> np.ndarray:

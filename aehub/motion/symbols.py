@@ -65,10 +65,10 @@ _SPLIT = (
     (64, 0.25), (24, 1), (40, 0.5), (24, 1), (40, 0.5), (24, 1), (32, 0.5), (16, 1), (32, 0.5),
     (12, 1),
 )  # fmt: skip
-# For each set of neighbours' labels: the label.
-_MODES = (
+MODES = (
     (1, 1, 2), (6, 1, 1), (1, 7, 2), (4, 4, 2), (1, 1, 8), (4, 1, 5), (1, 4, 5), (3, 3, 4),
 )  # fmt: skip
+"""The same of modes: for each set of neighbours' labels, how often each label comes."""
 _CELLS = ((2, 1), (16, 1), (1, 3), (5, 4))
 
 
@@ -85,7 +85,7 @@ def start_tables(merge: bool) -> Tables:
         return Counts(np.maximum(counts, FLOOR).astype(np.int64))
 
     return {
-        "modes": rows(_MODES, 1),
+        "modes": rows(MODES, 1),
         "modes alike": rows([(4, 0.25, 0.25, 2)], 1),
         "form": rows([(1, 2, 1, 2)], KINDS),
         "parent": rows(parent, KINDS),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from motion.fields import nothing
 from torch import Tensor
 
 from aehub.clips.colour import from_rgb
 from aehub.clips.frames import Colour
+from aehub.entropy import Encoder, ScaleTables
 from aehub.models.planes import PlaneBatch
 from aehub.motion.coarse import coarse_cost
 from aehub.motion.field import Motion, check
@@ -129,20 +131,36 @@ def test_settling_never_costs_more(luma: Tensor, n_references: int, per_bit: flo
     assert np.array_equal(settled.modes, motion.modes)
 
 
-def test_settling_leaves_split_blocks_and_unused_vectors_alone(luma: Tensor) -> None:
+def settled_between(luma: Tensor, motion: Motion, per_bit: float) -> Motion:
+    """The motion of a picture between two others, settled with neither merging nor bases."""
+    return settle(Plane(part(luma, 2, 2)), [Plane(part(luma)), Plane(part(luma, 4, 4))], motion,
+                  nothing(motion), Price(per_bit, 6.0))
+
+
+def test_settling_leaves_split_blocks_alone(luma: Tensor) -> None:
     rng = np.random.default_rng(5)
     motion = restless(4, 2)
     vectors = motion.vectors.copy()
     vectors[:, :, 4:6, 6:10] += rng.integers(1, 4, (2, 2, 2, 4)).astype(np.int16)
     vectors[:, :, 4, 6] += 3
     motion = Motion(vectors, motion.modes, motion.coded)
-    bases = [np.zeros((2, H // 16, W // 16), np.int16)] * 2
-    settled = settle(Plane(part(luma, 2, 2)), [Plane(part(luma)), Plane(part(luma, 4, 4))],
-                     motion, bases, Price(500.0, 6.0))
-    kept = (motion.split | ~motion.uses).repeat(2, 1).repeat(2, 2)[:, None]
-    assert motion.split.any() and (~motion.uses).any()
+    settled = settled_between(luma, motion, 500.0)
+    kept = motion.split.repeat(2, 1).repeat(2, 2)[:, None]
+    assert motion.split.any()
     assert ((settled.vectors == motion.vectors) | ~kept).all()
     assert not np.array_equal(settled.vectors, motion.vectors)
+
+
+def test_what_blocks_do_not_use_is_settled_as_the_reader_will_see_it(luma: Tensor) -> None:
+    motion = restless(4, 2)
+    settled = settled_between(luma, motion, 20.0)
+    seen = MotionCoder().write(Encoder(ScaleTables.fit()).coder, settled, nothing(settled))
+    assert (~motion.uses).any()
+    assert np.array_equal(settled.vectors, seen.vectors)
+    # Nor does anything depend on what stood there before: it is not written.
+    idle = (~motion.uses).repeat(2, 1).repeat(2, 2)[:, None]
+    wild = Motion(np.where(idle, 999, motion.vectors).astype(np.int16), motion.modes, motion.coded)
+    assert np.array_equal(settled_between(luma, wild, 20.0).vectors, settled.vectors)
 
 
 def test_a_lone_wrong_vector_in_flat_ground_is_given_up() -> None:
