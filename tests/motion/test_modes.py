@@ -1,4 +1,4 @@
-"""Blocks use the reference that serves them best, unless their neighbours make it dear to say so."""
+"""Blocks use the reference that serves them best, unless it is dear beside their neighbours."""
 
 from __future__ import annotations
 
