@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
@@ -25,10 +25,10 @@ _AUDIO_PIECE = 1 << 20
 _FEW_RUNS = 2
 # How much 1 dB changes the logarithm of the rate, about: the median of 13 training clips.
 _RATE_PER_DB = 0.18
-# Runs for which an answer holds.
-_TRUSTED = 7
-# Anchors after which a try may be given up, and by how much they must be dearer then: a sixth.
-_TRIED, _SURE = 4, 0.15
+# Distances of anchors that are tried where a run is restless, and runs for which the answer holds.
+_NEARER, _TRUSTED = (4, 1), 15
+# Frames after which a try may be given up, and by how much they must be dearer then: two fifths.
+_TRIED, _SURE = 4, 0.35
 
 
 @dataclass
@@ -169,9 +169,8 @@ class _Still:
 class _Predicted:
     """The first frame stands alone, the others are a pyramid.
 
-    Where a run is restless, its frames are coded both ways: between two anchors, and each an
-    anchor of its own. Which is better is asked again only now and then, for it takes the time of
-    the run once more.
+    Where a run is restless, anchors nearer to each other are tried too. That is done again only now
+    and then, for it takes the time of the run once more or twice.
     """
 
     def __init__(self, model: Codec, head: FileHead, clock: Clock, measure: bool) -> None:
@@ -180,7 +179,7 @@ class _Predicted:
 
     def _begin(self) -> None:
         self._coded = _Coded(GroupEncoder(self._model, self._head.quality / 100), Pyramid(), [])
-        self._anchors_only, self._known = False, 0
+        self._span, self._known = 0, 0
 
     @property
     def size(self) -> int:
@@ -189,34 +188,44 @@ class _Predicted:
     def add(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
         self._times.add(run.frames)
         if run.restless and not self._known:
-            yield from self._add_both_ways(run)
+            yield from self._try_spans(run)
             return
         self._known -= run.restless
-        anchors_only = run.restless and self._anchors_only
-        for place, result in self._coded.add(run.frames, anchors_only, self._measure):
+        span = self._span if run.restless else len(run.frames)
+        for place, result in self._coded.add(run.frames, span, self._measure):
             yield place, _planes(result, run.frames[place]) if self._measure else None
 
-    def _add_both_ways(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
-        ways = [self._coded.fork(), self._coded]
-        results: list[list[tuple[int, Planes]]] = [[], []]
-        prices = [math.inf, math.inf]
-        for anchors_only, (way, found) in enumerate(zip(ways, results, strict=True)):
-            before, distortion = way.encoder.words, Distortion(with_ms_ssim=False)
-            for place, result in way.add(run.frames, bool(anchors_only), self._measure):
-                planes = _planes(result, run.frames[place])
-                distortion.add(run.frames[place].planes, planes)
-                found.append((place, planes))
-                yield None
-                # Anchors are much alike: after some of them all are known, about.
-                part = distortion.n_frames / len(run.frames) if anchors_only else 1
-                rate = math.log(max(1, way.encoder.words - before) / part)
-                prices[anchors_only] = rate - _RATE_PER_DB * distortion.psnr
-                if anchors_only and distortion.n_frames >= _TRIED and (
-                        prices[1] > prices[0] + _SURE):
-                    break
-        self._anchors_only, self._known = prices[1] < prices[0], _TRUSTED
-        self._coded = ways[self._anchors_only]
-        yield from results[self._anchors_only]
+    def _try_spans(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
+        """Code a run as one span and as several shorter ones, and keep what is best."""
+        before, best = self._coded, math.inf
+        results: list[tuple[int, Planes]] = []
+        for span in (len(run.frames), *(n for n in _NEARER if n < len(run.frames))):
+            way = before.fork()
+            found, price = yield from self._tried(way, run.frames, span, best)
+            if price < best:
+                best, results, self._coded, self._span = price, found, way, span
+        self._known = _TRUSTED
+        yield from results
+
+    def _tried(self, way: _Coded, frames: list[Frame], span: int, best: float
+               ) -> Generator[None, None, tuple[list[tuple[int, Planes]], float]]:
+        """Code frames one way; (what they are shown as, price), the price about if it is worse."""
+        found: list[tuple[int, Planes]] = []
+        before, distortion, price = way.encoder.words, Distortion(with_ms_ssim=False), math.inf
+        for place, result in way.add(frames, span, self._measure):
+            planes = _planes(result, frames[place])
+            distortion.add(frames[place].planes, planes)
+            found.append((place, planes))
+            yield None
+            n_frames = distortion.n_frames
+            if n_frames % span and n_frames < len(frames):
+                continue
+            # Spans of one run are much alike: after some of them all are known, about.
+            rate = math.log(max(1, way.encoder.words - before) * len(frames) / n_frames)
+            price = rate - _RATE_PER_DB * distortion.psnr
+            if n_frames >= _TRIED and price > best + _SURE:
+                break
+        return found, price
 
     def finish(self, following: Frame | None) -> tuple[GroupHead, bytes]:
         times, last = self._times.finish(following)
@@ -242,13 +251,12 @@ class _Coded:
         """The same so far, to go on in another way."""
         return _Coded(self.encoder.fork(), self.pyramid.fork(), list(self.ends))
 
-    def add(self, frames: list[Frame], anchors_only: bool, show: bool
-            ) -> Iterator[tuple[int, PlaneBatch]]:
-        """Code frames; for each its place, and what it is shown as if `show`, else what others
-        refer to."""
+    def add(self, frames: list[Frame], span: int, show: bool) -> Iterator[tuple[int, PlaneBatch]]:
+        """Code frames with an anchor every `span` frames; for each its place, and what it is shown
+        as if `show`, else what others refer to."""
         first = self.pyramid.n_frames
-        for span in [1] * len(frames) if anchors_only else [len(frames)]:
-            for place in self.pyramid.extend(span):
+        for begin in range(0, len(frames), span):
+            for place in self.pyramid.extend(min(span, len(frames) - begin)):
                 at = place.number - first
                 yield at, self.encoder.add(place.number, frames[at].planes, place.references,
                                            place.level, show=show)

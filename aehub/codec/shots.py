@@ -20,10 +20,11 @@ from aehub.errors import InputError
 from aehub.motion.coarse import coarse_cost
 from aehub.motion.plane import Plane
 
-# Frames from anchor to anchor; longer where even the next anchor is much the same picture, and not
-# for sure where it differs: by the mean difference in grey levels left once its blocks are moved.
+# Frames from anchor to anchor at most; more where even the next anchor is much the same picture,
+# perhaps fewer where it differs: by the mean difference in grey levels left once its blocks are
+# moved.
 SPAN, LONG_SPAN = 8, 16
-_STEADY, _RESTLESS = 4.0, 3.0
+_STEADY, _RESTLESS = 4.0, 1.5
 SECONDS = 10
 # Of groups whose frames all stand alone: coded together for the coder's sake.
 STILL_FRAMES = 8
@@ -46,7 +47,7 @@ class Run:
         begins: a group begins with these frames.
         ends: the group ends with them.
         following: the frame after the last one.
-        restless: every frame might better be an anchor.
+        restless: anchors might better be nearer to each other.
     """
 
     frames: list[Frame]

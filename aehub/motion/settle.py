@@ -27,7 +27,7 @@ from aehub.motion.vectors import (
 from aehub.motion.warp import PRECISION, filters
 
 # Bits, about: as predicted, as the base, zero, as a neighbour.
-_PREDICTED, _BASE, _ZERO, _MERGED = 0.5, 2.0, 3.0, 4.0
+_PREDICTED, _BASE, _ZERO, _MERGED = 0.5, 3.0, 6.0, 4.0
 
 
 @dataclass(frozen=True)
