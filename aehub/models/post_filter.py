@@ -23,6 +23,8 @@ from aehub.models.planes import PlaneBatch
 from aehub.models.tied import TiedConv2d
 
 HALF = pixels(2) + A1 * 2
+PREDICTED = slice(2 * HALF.channels, 3 * HALF.channels)
+"""Which inputs of a conditional filter's first layer show its prediction."""
 # Where a position lies in its 8x8 block: beside how many edges, beside which, in a corner.
 _PLACE = A1 + B1 + A1
 # Pictures and quantiser steps in about the range of one; texture of more steps is all alike.

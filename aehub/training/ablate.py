@@ -42,7 +42,9 @@ from aehub.codec.model import Codec
 from aehub.entropy import N_TABLES, ScaleTables, reach_of, scale_of
 from aehub.models.d4_codec import D4Codec
 from aehub.models.integer import KNOTS
+from aehub.models.post_filter import PREDICTED
 from aehub.models.store import StoredModel
+from aehub.models.tied import TiedConv2d
 from aehub.training import checkpoint, recipes
 from aehub.training.data import Crops
 from aehub.training.recipes import d4_codec, d4_inter
@@ -81,14 +83,20 @@ def with_frozen_scales(model: D4Codec, crops: Crops) -> None:
 
 @torch.no_grad()
 def without_reference(model: D4Codec, _: Any) -> None:
-    """Synthesis and means see nothing of the prediction."""
+    """Synthesis, means and post-filter see nothing of the prediction."""
     inter = d4_inter.inter_of(model)
-    head = inter.synthesis.head
-    dense = head.dense().clone()
-    dense[:, inter.representation.channels:] = 0
-    head.set_dense(dense)
+    _blind(inter.synthesis.head, slice(inter.representation.channels, None))
     if inter.means.see is not None:
         inter.means.see.theta.zero_()
+    if inter.post_filter is not None:
+        _blind(inter.post_filter.head, PREDICTED)
+
+
+def _blind(layer: TiedConv2d, channels: slice) -> None:
+    """Some input channels count nothing."""
+    dense = layer.dense().clone()
+    dense[:, channels] = 0
+    layer.set_dense(dense)
 
 
 @torch.no_grad()
