@@ -272,6 +272,19 @@ def test_codecs_are_drawn_side_by_side(visit: Visit, counter: Path) -> None:
     visit.check()
 
 
+@pytest.mark.parametrize("visit", [PHONE], indirect=True, ids=["phone"])
+def test_no_panel_is_wider_than_a_phone(visit: Visit) -> None:
+    page = visit.page
+    for name in page.get_by_role("tablist").first.get_by_role("tab").all_inner_texts():
+        page.get_by_role("tab", name=name, exact=True).first.click()
+        if name == "Models":
+            expect(page.locator("#snippet-d4-codec .cm-content")).to_be_visible()
+            page.get_by_role("button", name="The whole card").first.click()
+            expect(page.get_by_text("Limits").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0], name
+    visit.check()
+
+
 def test_models_show_numbers_files_and_a_snippet_that_runs(visit: Visit, tmp_path: Path) -> None:
     page = visit.page
     page.get_by_role("tab", name="Models").click()
