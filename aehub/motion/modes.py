@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from aehub.motion.pyramid import stages
-from aehub.motion.symbols import MODES
+from aehub.motion.symbols import MODES, labels_around
 
 # Labels like the neighbours' are worth more than their own bits: blocks that follow know them.
 # Chosen on training clips.
@@ -24,9 +24,7 @@ def choose_modes(costs: np.ndarray, weight: np.ndarray) -> np.ndarray:
     flat, per_bit = costs.reshape(3, -1), _WEIGHT * weight.ravel()
     labels = np.zeros(flat.shape[1], np.intp)
     for stage in stages(*weight.shape):
-        around = np.zeros(len(stage.cells), np.intp)
-        if stage.count[0]:
-            around = np.bitwise_or.reduce(1 << labels[stage.filled])
+        around = labels_around(labels, stage)
         total = flat[:, stage.cells] + per_bit[stage.cells] * bits[around].T
         labels[stage.cells] = total.argmin(0)
     return (labels + 1).astype(np.uint8).reshape(weight.shape)

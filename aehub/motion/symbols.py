@@ -11,7 +11,7 @@ import numpy as np
 
 from aehub.adaptive import FLOOR, GAIN, Counts
 from aehub.motion.ports import Port, Tables
-from aehub.motion.pyramid import stages
+from aehub.motion.pyramid import Stage, stages
 
 # Kinds of field: the only one, the first of two, the second of two.
 KINDS = 3
@@ -114,12 +114,18 @@ def pass_labels(
     if same:
         return labels
     for stage in stages(*shape):
-        contexts = np.full(len(stage.cells), kind << n, np.uint8)
-        if stage.count[0]:
-            contexts |= np.bitwise_or.reduce(_BITS[labels[stage.filled]])
+        contexts = labels_around(labels, stage) | np.uint8(kind << n)
         part = None if wanted is None else wanted[stage.cells]
         labels[stage.cells] = port.symbols(name, part, contexts)
     return labels
+
+
+def labels_around(labels: np.ndarray, stage: Stage) -> np.ndarray:
+    """The set of labels that each cell's known neighbours have, a bit for each: uint8 [k]."""
+    if not stage.count[0]:
+        return np.zeros(len(stage.cells), np.uint8)
+    around: np.ndarray = np.bitwise_or.reduce(_BITS[labels[stage.filled]])
+    return around
 
 
 def spread_class(spread: np.ndarray) -> np.ndarray:

@@ -1,0 +1,37 @@
+"""A model whose reference is hidden shows the same whatever the prediction is."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor
+
+import aehub
+from aehub.models.d4_codec import D4Codec
+from aehub.models.planes import PlaneBatch
+from aehub.training.ablate import without_reference
+from aehub.training.recipes.d4_inter import inter_of
+
+QUALITY = torch.tensor([50.0])
+
+
+def noise(seed: int) -> PlaneBatch:
+    generator = torch.Generator().manual_seed(seed)
+    return PlaneBatch(*(torch.rand(1, 1, side, side, generator=generator) - 0.5
+                        for side in (64, 32, 32)))
+
+
+def mended(model: D4Codec, prediction: int) -> Tensor:
+    post_filter = inter_of(model).post_filter
+    assert post_filter is not None
+    with torch.inference_mode():
+        result: PlaneBatch = post_filter(noise(0), QUALITY, noise(prediction))
+    return result.y
+
+
+def test_the_post_filter_does_not_see_a_hidden_prediction() -> None:
+    model = deepcopy(aehub.load("d4-codec").network)
+    assert not torch.allclose(mended(model, 1), mended(model, 2))
+    without_reference(model, None)
+    assert torch.equal(mended(model, 1), mended(model, 2))
