@@ -79,8 +79,8 @@ def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
         seeds: of pictures that the model draws.
         keyframes: paths of pictures, pictures uint8 [H, W, 3 or 4], latents float [K], seeds.
         clip: path or frames of a clip, for keyframes at the moments `at`.
-        at: moments of the clip, such as "1.5" (seconds) or "45f" (frames); by default its first
-            and its last frame.
+        at: moments of the clip, such as "1.5" (seconds), "45f" (frames) or "last"; by default its
+            first and its last frame.
         recipe: file of an earlier animation that shall be made again; it says all but the model.
         contact: a PNG for a contact sheet of the animation.
         force: overwrite what is there.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from aehub.animate.square import checked
 from aehub.clips import Trim, open_clip, to_rgb
 from aehub.clips.sniff import VIDEO_SUFFIXES
+from aehub.config import Limits
 from aehub.errors import InputError, LimitError
 
 MAX_KEYFRAMES = 256
 MAX_SEED = 2**63 - 1
 _MAX_PIXELS = 64 * 1024 * 1024
+LAST = "last"
+"""The moment of a clip's last frame."""
+_FIRST = "0f"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +38,7 @@ class Keyframe:
         picture: uint8 [H, W, 3] in RGB, or [H, W, 4] with coverage.
         latent: numbers of the model.
         file: where the picture comes from.
-        moment: which frame of `file`, such as "12f" or "1.5"; empty for a picture.
+        moment: which frame of `file`, such as "12f", "1.5" or "last"; empty for a picture.
     """
 
     name: str
@@ -51,8 +57,7 @@ def gathered(seeds: Iterable[int] | None, keyframes: Iterable[Any] | None, clip:
         seeds: of pictures that the model draws.
         keyframes: seeds, paths of pictures, pictures uint8 [H, W, 3 or 4], or latents, float [K].
         clip: as `aehub.compress` takes it.
-        at: moments of the clip, seconds or frames with a trailing f; by default its first and last
-            frame.
+        at: moments of the clip, as `frames_of` takes them.
 
     Raises:
         InputError: something is none of these.
@@ -131,44 +136,87 @@ def read_picture(path: Path) -> np.ndarray:
                          "JPEG or WebP file.") from err
 
 
-def frames_of(clip: Any, at: Sequence[str] | None) -> list[Keyframe]:
+def frames_of(clip: Any, at: Sequence[str] | None, limits: Limits | None = None
+              ) -> list[Keyframe]:
     """Frames of a clip as keyframes.
 
     Args:
-        clip: as `aehub.compress` takes it, but no stream, for it is read more than once.
-        at: moments, seconds or frames with a trailing f; by default the first and the last frame.
+        clip: as `aehub.compress` takes it, but neither a stream nor an iterator, for it is read
+            more than once.
+        at: moments: seconds, frames with a trailing f, or "last"; by default the first and the
+            last frame.
+        limits: the largest clip to accept; by default from the environment.
 
     Raises:
         InputError: the clip cannot be read, or is shorter than a moment.
-        LimitError: there are too many moments.
+        LimitError: there are too many moments, or the clip is larger than `limits`.
     """
-    if hasattr(clip, "read"):
+    if hasattr(clip, "read") or isinstance(clip, Iterator):
         raise InputError("a clip to walk through is read more than once; give a path or an array.")
+    if at is None:
+        first, last = _frame_at(clip, _FIRST, limits), last_frame(clip, limits)
+        return [first, last] if last.moment == LAST else [first]
+    moments = [str(moment) for moment in _counted(at)]
+    if not moments:
+        raise InputError("no moments of the clip are given; name some, or leave them out for its "
+                         "first and its last frame.")
+    return [last_frame(clip, limits) if moment == LAST else _frame_at(clip, moment, limits)
+            for moment in moments]
+
+
+def last_frame(clip: Any, limits: Limits | None = None) -> Keyframe:
+    """The last frame of a clip, found by the times of its packets: long clips are sought in.
+
+    Args:
+        clip: as `frames_of` takes it.
+        limits: the largest clip to accept, from its first frame on; by default from the
+            environment.
+
+    Returns:
+        The keyframe at the moment "last", or "0f" where the clip has one frame.
+
+    Raises:
+        InputError: the clip cannot be read.
+        LimitError: it is larger than `limits`.
+    """
+    with open_clip(clip, limits=limits) as opened:
+        start = opened.last_frame_time() or Fraction(0)
+    try:
+        number, picture = _end_of(clip, Trim(start), limits)
+    except InputError:
+        if not start:
+            raise
+        # Packets may promise more than is shown, behind an edit list for instance.
+        number, picture = _end_of(clip, Trim(), limits)
+    return _of_clip(clip, LAST if start or number else _FIRST, picture)
+
+
+def _end_of(clip: Any, trim: Trim, limits: Limits | None) -> tuple[int, np.ndarray]:
+    """(number counted from the start of the trim, picture) of the last frame."""
+    with open_clip(clip, trim=trim, limits=limits) as opened:
+        ((number, frame),) = deque(enumerate(opened), 1)
+        return number, to_rgb(frame.planes, opened.info.colour)
+
+
+def _frame_at(clip: Any, moment: str, limits: Limits | None) -> Keyframe:
+    with open_clip(clip, trim=_from(moment), limits=limits) as opened:
+        return _of_clip(clip, moment, to_rgb(next(iter(opened)).planes, opened.info.colour))
+
+
+def _of_clip(clip: Any, moment: str, picture: np.ndarray) -> Keyframe:
     path = Path(clip) if isinstance(clip, (str, os.PathLike)) else None
-    wanted = ["0f", *_last_frame(clip)] if at is None else [str(m) for m in _counted(at)]
-    found = []
-    for moment in wanted:
-        name = f"frame {moment} of {path.name if path else 'the clip'}"
-        with open_clip(clip, trim=_from(moment)) as opened:
-            picture = to_rgb(next(iter(opened)).planes, opened.info.colour)
-        found.append(Keyframe(name, picture=picture, file=path, moment=moment))
-    return found
+    name = f"frame {moment} of {path.name if path else 'the clip'}"
+    return Keyframe(name, picture=picture, file=path, moment=moment)
 
 
 def _from(moment: str) -> Trim:
     try:
-        if ":" in moment:
+        if ":" in moment or not moment.strip():
             raise InputError("")
         return Trim.parse(f"{moment}:")
     except InputError as err:
-        raise InputError(f"{moment[:40]!r} is no moment of a clip; give seconds such as 1.5, or "
-                         "frames such as 45f.") from err
-
-
-def _last_frame(clip: Any) -> list[str]:
-    with open_clip(clip) as opened:
-        count = sum(1 for _ in opened)
-    return [f"{count - 1}f"] if count > 1 else []
+        raise InputError(f"{moment[:40]!r} is no moment of a clip; give seconds such as 1.5, "
+                         f"frames such as 45f, or {LAST}.") from err
 
 
 def digest_of(path: Path) -> str:

@@ -38,8 +38,8 @@ class Numbers(click.ParamType):
 @click.option("--keyframe", "keyframes", multiple=True, metavar="FILE",
               type=click.Path(path_type=Path), help="A picture as keyframe; repeats.")
 @click.option("--clip", type=click.Path(path_type=Path), help="A clip whose frames are keyframes.")
-@click.option("--at", metavar="T,T,...", help="Which: seconds, or frames with a trailing f; the "
-              "first and the last if nothing is said.")
+@click.option("--at", metavar="T,T,...", help="Which: seconds, frames with a trailing f, or last; "
+              "the first and the last if nothing is said.")
 @click.option("--seconds", type=Numbers(float, "S"),
               help="Of the whole; or of each segment, with commas between. 4 if nothing is said.")
 @click.option("--fps", help="Frames per second, such as 25 or 30000/1001; 30 if nothing is said.")

@@ -77,6 +77,12 @@ class Clip:
         base = self._reader.info.time_base
         return self._reader.audio(self._start * base, self._stop_seconds())
 
+    def last_frame_time(self) -> Fraction | None:
+        """When the last frame of the source is shown in seconds, from its packets, whatever the
+        trim; `None` where they do not tell."""
+        known = self._source is not None and self._source.is_seekable
+        return self._reader.time_of_frame(-1) if known else None
+
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
 

@@ -116,9 +116,10 @@ class VideoReader:
             return audio.extract(container, zero + start, None if stop is None else zero + stop)
 
     def time_of_frame(self, index: int) -> Fraction | None:
-        """When frame `index` is shown in seconds, from the packets; `None` past the end."""
+        """When frame `index` (-1: the last) is shown in seconds, from the packets; `None` past
+        the end."""
         times, _ = packet_times(self._source, self._kind)
-        return times[index] - times[0] if index < len(times) else None
+        return times[index] - times[0] if times and index < len(times) else None
 
     def close(self) -> None:
         """Release the decoder."""
