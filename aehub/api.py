@@ -170,8 +170,9 @@ def _frames(source: str | os.PathLike[str] | BinaryIO, *,
 
     def decoded() -> Iterator[np.ndarray]:
         with reader:
+            colour = clip_info(reader.head).colour
             for frame in decode_frames(reader, codec):
-                yield to_rgb(frame.planes, reader.head.colour)
+                yield to_rgb(frame.planes, colour)
 
     return decoded()
 

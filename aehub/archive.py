@@ -72,7 +72,7 @@ class Archive:
         return (self._rgb(i) for i in range(len(self)))
 
     def _rgb(self, number: int) -> np.ndarray:
-        return to_rgb(self.planes(number), self._reader.head.colour)
+        return to_rgb(self.planes(number), self.info.colour)
 
     def planes(self, number: int) -> Planes:
         """Frame `number`, from 0, as 4:2:0 planes.

@@ -15,7 +15,8 @@ import numpy as np
 from aehub.clips.frames import Colour, Planes
 from aehub.errors import InputError
 
-# H.273 matrix code point -> (kr, kb). "Not said" (2) is read as BT.601, as players do.
+# H.273 matrix code point -> (kr, kb). "Not said" (2) is BT.601 here: what is of high definition
+# went through `as_shown` when it was read.
 _WEIGHTS = {
     1: (0.2126, 0.0722),
     2: (0.299, 0.114),
@@ -31,8 +32,10 @@ _WEIGHTS = {
 # nothing measurable at 640x360.
 _STRIP_ROWS = 256
 
-# Height from which RGB sources are stored as BT.709, as players expect of high definition.
-_HD_HEIGHT = 720
+# High definition: from this height on, or wider than this. Players and browsers show clips of that
+# size as BT.709 where the file does not say, and RGB sources of that height are stored so.
+_HD_HEIGHT, _SD_WIDTH = 720, 1024
+_BT709, _BT601, _UNSAID = 1, 6, 2
 
 
 class _Scale(NamedTuple):
@@ -48,7 +51,48 @@ class _Scale(NamedTuple):
 
 def rgb_colour(height: int) -> Colour:
     """The colour in which RGB pictures `height` rows high are stored: limited range, sRGB light."""
-    return Colour(matrix=1 if height >= _HD_HEIGHT else 6, primaries=1, transfer=13)
+    return Colour(_BT709 if height >= _HD_HEIGHT else _BT601, primaries=1, transfer=13)
+
+
+def as_shown(colour: Colour, width: int, height: int) -> Colour:
+    """Return the colour that players take a file of this size for.
+
+    Args:
+        colour: the tags of the file.
+        width: of the pictures as they are stored in the file, before any turn, trim or resize.
+        height: of these pictures.
+
+    Returns:
+        BT.709 for what is of high definition and does not state its matrix, else `colour`.
+    """
+    return _said(colour, _BT709) if _needs_tags(colour, width, height) else colour
+
+
+def as_tagged(colour: Colour, width: int, height: int) -> Colour:
+    """Return the tags that a file of this size needs, so that `as_shown` gives `colour` again.
+
+    Silence means BT.601, unless the pictures have become as large as those of high definition:
+    a turned or padded one of less.
+    """
+    return _said(colour, _BT601) if _needs_tags(colour, width, height) else colour
+
+
+def is_plain(colour: Colour, width: int, height: int) -> bool:
+    """Whether players show pictures of this size right that do not state their matrix."""
+    guessed = as_shown(Colour(), width, height)
+    return _WEIGHTS[guessed.matrix] == _WEIGHTS.get(colour.matrix)
+
+
+def _needs_tags(colour: Colour, width: int, height: int) -> bool:
+    """Whether nothing is said and players would take BT.709."""
+    return colour.matrix == _UNSAID and (height >= _HD_HEIGHT or width > _SD_WIDTH)
+
+
+def _said(colour: Colour, standard: int) -> Colour:
+    """The colour with all that it does not say taken from one standard."""
+    matrix, full_range, primaries, transfer = colour
+    said = (standard if point == _UNSAID else point for point in (primaries, transfer))
+    return Colour(standard, full_range, *said)
 
 
 def to_rgb(planes: Planes, colour: Colour) -> np.ndarray:

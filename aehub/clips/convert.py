@@ -44,13 +44,13 @@ class Converter:
         self.size = first.width, first.height
         depth = samples.depth_of(first.format)
         self._is_hdr = first.color_trc in tonemap.TRANSFERS and depth > 8
-        # 0 says RGB, which planes are not: a wrong tag.
-        self._tags = Colour(
-            matrix=int(first.colorspace) or 2,
+        said = Colour(
+            matrix=_code_point(first.colorspace),
             full_range=first.color_range == 2 or _is_full(first.format.name, codec),
-            primaries=int(first.color_primaries) or 2,
-            transfer=int(first.color_trc) or 2,
+            primaries=_code_point(first.color_primaries),
+            transfer=_code_point(first.color_trc),
         )
+        self._tags = colours.as_shown(said, first.width, first.height)
         self.colour = self._tags
         if _is_rgb(first.format):
             self.colour = colours.rgb_colour(first.height)
@@ -119,6 +119,11 @@ def _unpacked(frame: av.VideoFrame) -> av.VideoFrame:
     if (pixels.is_planar or len(pixels.components) == 1) and not pixels.is_big_endian:
         return frame
     return frame.reformat(format="yuv444p16le" if samples.depth_of(pixels) > 8 else "yuv444p")
+
+
+def _code_point(number: int) -> int:
+    """An H.273 code point; 0 (RGB, which planes are not) and 3 (reserved) say nothing: 2."""
+    return 2 if number in (0, 3) else int(number)
 
 
 def _is_rgb(pixels: av.VideoFormat) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, NamedTuple
 import av
 import numpy as np
 
+from aehub.clips import colour as colours
 from aehub.clips.audio import Feed
 from aehub.clips.frames import ClipInfo, Planes
 from aehub.clips.sinks import frame_of_planes
@@ -92,11 +93,12 @@ class VideoSink:
         self._container.close()
 
     def _add_stream(self, recipe: Recipe, lossless: bool) -> Any:
-        info, colour = self._info, self._info.colour
+        info = self._info
         options = {**recipe.options, **(recipe.lossless if lossless else {})}
         stream: Any = self._container.add_stream(recipe.encoder, rate=info.fps, options=options)
         stream.width = info.width + self._pad[1]
         stream.height = info.height + self._pad[0]
+        colour = colours.as_tagged(info.colour, stream.width, stream.height)
         stream.pix_fmt = "yuv420p"
         stream.time_base = info.time_base
         context = stream.codec_context

@@ -35,7 +35,8 @@ class Frame(NamedTuple):
 class Colour(NamedTuple):
     """What the planes mean, as H.273 code points (the numbers video files carry).
 
-    `matrix` 1 is BT.709, 5 and 6 are BT.601, 2 is "not said" (players take BT.601 here).
+    `matrix` 1 is BT.709, 5 and 6 are BT.601, 2 is "not said": BT.601, for `colour.as_shown` names
+    what players take for BT.709.
     """
 
     matrix: int = 2

@@ -69,6 +69,11 @@ class Y4mSink:
         self.notes: list[str] = []
         self._file, self._info, self._n_frames = file, info, 0
         self._is_own = is_own
+        if not colours.is_plain(info.colour, info.width, info.height):
+            self.notes.append(
+                "y4m cannot say which colour matrix the planes have; programs that read it will "
+                f"guess another than that of this clip, number {info.colour.matrix} of H.273."
+            )
         fps, aspect = info.fps, info.pixel_aspect
         shown_range = "FULL" if info.colour.full_range else "LIMITED"
         header = (

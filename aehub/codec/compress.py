@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from aehub.clips import Clip
+from aehub.clips.colour import as_tagged
 from aehub.clips.frames import Frame, Planes
 from aehub.codec.batch import from_batch
 from aehub.codec.clock import Clock
@@ -66,7 +67,8 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
         model=model.name, entropy_hash=model.stored.entropy_hash,
         synthesis_hash=model.stored.synthesis_hash, coder=model.stored.coder,
         width=info.width, height=info.height, fps=clock.fps, quality=round(quality * 100),
-        group_frames=size, time_base=clock.time_base, colour=info.colour,
+        group_frames=size, time_base=clock.time_base,
+        colour=as_tagged(info.colour, info.width, info.height),
         pixel_aspect=info.pixel_aspect)
     tally = Tally()
     with Writer(stream, head) as writer:

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import torch
 
+from aehub.clips.colour import as_shown
 from aehub.clips.frames import ClipInfo, Frame, Planes
 from aehub.codec.batch import from_batch
 from aehub.codec.model import Codec
@@ -39,8 +40,9 @@ def check_model(head: FileHead, model: Codec) -> None:
 
 def clip_info(head: FileHead, n_frames: int | None = None) -> ClipInfo:
     """The clip that a file head describes."""
+    colour = as_shown(head.colour, head.width, head.height)
     return ClipInfo(width=head.width, height=head.height, fps=head.fps, time_base=head.time_base,
-                    colour=head.colour, pixel_aspect=head.pixel_aspect, n_frames=n_frames)
+                    colour=colour, pixel_aspect=head.pixel_aspect, n_frames=n_frames)
 
 
 def decode_group(model: Codec, head: FileHead, group: Group) -> Iterator[Planes]:

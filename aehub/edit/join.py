@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import reduce
 from math import gcd, lcm
 
+from aehub.clips.colour import as_shown
 from aehub.container import FileHead, GroupHead, Reader, pack_group_head, retime
 from aehub.container.filehead import TIME_BASE_LIMITS
 from aehub.edit.hidden import kept_by_trim, restricted, shortened
@@ -45,7 +46,7 @@ _REMEDIES = {"the frame size": "turn or compress them to one size."}
 
 
 def _shared(head: FileHead) -> tuple[str, ...]:
-    colour = head.colour
+    colour = as_shown(head.colour, head.width, head.height)
     return (head.model, head.entropy_hash.hex(), head.synthesis_hash.hex(), str(head.coder),
             f"{head.width}x{head.height}",
             f"matrix {colour.matrix}, {'full' if colour.full_range else 'limited'} range, "

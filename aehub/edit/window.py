@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from aehub.clips.colour import as_shown, as_tagged
 from aehub.container import FileHead, GroupHead
 from aehub.errors import InputError
 
@@ -15,7 +16,10 @@ def turned_file_head(head: FileHead, g: int) -> FileHead:
     """The head of the file turned by element `g` of `aehub.models.d4`."""
     if not g & _TRANSPOSES:
         return head
-    return replace(head, width=head.height, height=head.width, pixel_aspect=1 / head.pixel_aspect)
+    width, height = head.height, head.width
+    shown = as_shown(head.colour, head.width, head.height)
+    return replace(head, width=width, height=height, colour=as_tagged(shown, width, height),
+                   pixel_aspect=1 / head.pixel_aspect)
 
 
 def turned_group_head(head: GroupHead, file_head: FileHead, g: int) -> GroupHead:

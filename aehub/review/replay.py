@@ -103,10 +103,10 @@ def iter_replay(
 
 def _tagged(info: ClipInfo) -> ClipInfo:
     """The clip with its colours said: browsers guess from the height, and stacking doubles that."""
-    colour = info.colour
-    if colour.matrix == 2:
-        return replace(info, colour=Colour(6, colour.full_range, 1, 1))
-    return info
+    matrix, full_range, *light = info.colour
+    primaries, transfer = (1 if point == 2 else point for point in light)
+    matrix = 6 if matrix == 2 else matrix
+    return replace(info, colour=Colour(matrix, full_range, primaries, transfer))
 
 
 def stacked_half(height: int) -> int:
