@@ -19,7 +19,7 @@ from PIL import Image
 from aehub.clips import sniff, timeline
 from aehub.clips.audio import AudioTrack
 from aehub.clips.frames import ClipInfo, Frame, Planes
-from aehub.clips.pictures import ArrayReader, FolderReader, PictureReader
+from aehub.clips.pictures import ArrayReader, FolderReader, PictureReader, is_composed_avif
 from aehub.clips.source import Source
 from aehub.clips.trim import Trim
 from aehub.clips.video import VideoReader
@@ -216,15 +216,17 @@ def open_clip(
 def _reader(source: Source, limits: Limits, fps: Fraction | None, salvage: bool) -> Reader:
     """The reader for one file."""
     kind = source.kind
-    if kind in ("png", "webp", "jpeg_pipe"):
+    if kind in ("png", "webp", "jpeg_pipe", "avif"):
         kind = _kind_of_picture(source, kind)
-    if kind in ("png", "bmp", "tiff", "webp"):
+    if kind in ("png", "bmp", "tiff", "webp", "avif"):
         return PictureReader(source, limits, fps)
     return VideoReader(source, kind, limits, fps, salvage)
 
 
 def _kind_of_picture(source: Source, kind: str) -> str:
     """Tell apart what Pillow must read from what PyAV reads better: planes, untouched."""
+    if kind == "avif":
+        return "avif" if is_composed_avif(source) else "mov"
     with source.from_start() as file:
         if kind == "png":
             return "apng" if sniff.is_animated_png(file) else "png"

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from av.stream import Disposition
 from PIL import Image, UnidentifiedImageError
 
 from aehub.clips import colour as colours
 from aehub.clips import orientation, samples, sniff
 from aehub.clips.frames import ClipInfo, Frame, Planes
+from aehub.clips.probe import packet_times, reopened
 from aehub.clips.source import READABLE, Source
 from aehub.clips.timeline import DEFAULT_FPS, clean_rate
 from aehub.clips.video import check_pixels
@@ -91,7 +93,7 @@ class ArrayReader(SilentReader):
 
 
 class PictureReader(SilentReader):
-    """Reads a still picture or an animated WebP with Pillow."""
+    """Reads a still picture, an animated WebP or an AVIF of several layers with Pillow."""
 
     def __init__(self, source: Source, limits: Limits, fps: Fraction | None) -> None:
         """Read the header.
@@ -102,7 +104,7 @@ class PictureReader(SilentReader):
         """
         super().__init__()
         self._source = source
-        durations = _webp_durations(source) if source.kind == "webp" else []
+        durations = _durations(source)
         self._image = image = _opened(source)
         check_pixels(source.name, *image.size, limits)
         self._orientation = orientation.from_exif(image.getexif().get(0x112, 1))
@@ -245,6 +247,32 @@ def _opened(source: Source) -> Image.Image:
         raise InputError(
             f"{source.name} is not a clip or picture that can be read; give an intact {READABLE}."
         ) from err
+
+
+def is_composed_avif(source: Source) -> bool:
+    """Whether an AVIF is made of several pictures at once: colour and transparency, or tiles."""
+    with reopened(source, "mov") as container:
+        if len(container.streams.video) == 1:
+            return False
+        if any(stream.disposition & Disposition.dependent for stream in container.streams.video):
+            return True
+    with source.from_start(), _opened(source) as image:
+        return image.has_transparency_data
+
+
+def _durations(source: Source) -> list[int]:
+    """Milliseconds of each frame of an animation; nothing is decoded."""
+    if source.kind == "webp":
+        return _webp_durations(source)
+    if source.kind != "avif":
+        return []
+    with reopened(source, "mov") as container:
+        tracks = [stream.index for stream in container.streams.video if stream.frames > 1]
+    if not tracks:
+        return []
+    times, seconds = packet_times(source, "mov", tracks[0])
+    ends = [time - times[0] for time in times[1:]] + [seconds]
+    return np.diff([0, *(round(1000 * end) for end in ends)]).tolist()
 
 
 def _webp_durations(source: Source) -> list[int]:

@@ -43,10 +43,12 @@ def reopened(source: Source, kind: str | None) -> Iterator[Any]:
         yield container
 
 
-def packet_times(source: Source, kind: str | None) -> tuple[list[Fraction], Fraction]:
-    """When each frame is shown, in order, and the whole duration in seconds; nothing is decoded."""
+def packet_times(
+    source: Source, kind: str | None, index: int
+) -> tuple[list[Fraction], Fraction]:
+    """When each frame of stream `index` is shown, in order, and the duration, both in seconds."""
     with reopened(source, kind) as container:
-        stream = container.streams.video[0]
+        stream = container.streams[index]
         base = stream.time_base or Fraction(1, 1000)
         spans = []
         try:
@@ -76,7 +78,7 @@ def rate_and_count(
     n_frames = stream.frames or None
     doubtful = len(stated) < 2 or not timeline.agree(*stated) or kind == "matroska"
     if doubtful and source.is_seekable and (source.n_bytes or 0) <= _SCANNED_BYTES:
-        times, seconds = packet_times(source, kind)
+        times, seconds = packet_times(source, kind, stream.index)
         measured = len(times) / seconds if seconds else Fraction(0)
         if measured and not (stated and timeline.agree(measured, stated[0])):
             stated = [measured]

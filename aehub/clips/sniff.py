@@ -38,7 +38,8 @@ def kind_of(head: bytes) -> str | None:
     if head.startswith(b"RIFF"):
         return {b"WEBP": "webp", b"AVI ": "avi"}.get(head[8:12])
     if head[4:8] in _ATOMS:
-        return "mov"
+        brands = head[8 : int.from_bytes(head[:4], "big")] if head[4:8] == b"ftyp" else b""
+        return "avif" if b"avif" in brands or b"avis" in brands else "mov"
     return None
 
 
@@ -51,7 +52,7 @@ def declared_bytes(file: BinaryIO, kind: str | None, size: int) -> int | None:
     if kind in ("avi", "webp"):
         file.seek(4)
         return int.from_bytes(file.read(4), "little") + 8
-    if kind == "mov":
+    if kind in ("mov", "avif"):
         return _end_of_atoms(file, size)
     if kind == "matroska":
         return _end_of_segment(file)

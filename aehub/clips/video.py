@@ -10,7 +10,7 @@ from typing import Any
 import av
 from PIL import Image
 
-from aehub.clips import audio, orientation, timeline
+from aehub.clips import audio, orientation, streams, timeline
 from aehub.clips.convert import Converter
 from aehub.clips.frames import ClipInfo, Frame
 from aehub.clips.orientation import Orientation
@@ -50,16 +50,19 @@ class VideoReader:
         self._source, self._kind, self._limits = source, kind, limits
         self._fps, self._salvage = fps, salvage
         self._pictures: Iterator[av.VideoFrame] = iter(())
+        self._index: int | None = None
+        self._left_out: list[str] = []
         self._open()
         try:
             first = next(self._pictures)
         except (av.FFmpegError, BrokenOff) as err:
-            raise InputError(f"{source.name} cannot be decoded: its data is damaged.") from err
+            raise streams.undecodable(source, kind) from err
         except StopIteration:
             raise InputError(f"{source.name} holds no frame that can be decoded.") from None
         self._first: av.VideoFrame | None = first
         self._convert = Converter(first, self._stream.codec_context.name)
         self.notes = self._convert.notes
+        self.notes.extend(self._left_out)
         self._orientation = self._oriented(first)
         self._zero = first.pts or 0
         self.info = self._describe(first)
@@ -71,6 +74,7 @@ class VideoReader:
         target = self._zero + int(seconds / self._time_base)
         try:
             self._container.seek(target, stream=self._stream)
+            self._decoder.flush_buffers()
             landed = next(self._decoded(counted=False))
         except (av.FFmpegError, BrokenOff, StopIteration):
             landed = None
@@ -118,7 +122,7 @@ class VideoReader:
     def time_of_frame(self, index: int) -> Fraction | None:
         """When frame `index` (-1: the last) is shown in seconds, from the packets; `None` past
         the end."""
-        times, _ = packet_times(self._source, self._kind)
+        times, _ = packet_times(self._source, self._kind, self._stream.index)
         return times[index] - times[0] if times and index < len(times) else None
 
     def close(self) -> None:
@@ -127,12 +131,11 @@ class VideoReader:
 
     def _open(self) -> None:
         self._container = open_container(self._source, self._kind)
-        streams = self._container.streams.video
-        if not streams:
-            raise InputError(f"{self._source.name} holds no pictures; give a clip with a video.")
-        stream = streams[0]
-        if stream.codec_context is None:
-            raise InputError(f"{self._source.name} uses a codec that cannot be decoded here.")
+        if self._index is None:
+            stream, self._left_out = streams.choose_video(self._source, self._kind, self._container)
+            self._index = stream.index
+        stream = self._container.streams[self._index]
+        self._decoder = decoder = streams.decoder_of(stream)
         self._check_pixels(stream.codec_context.width, stream.codec_context.height)
         # A stream may grow in the middle; the decoder must refuse before it allocates. The margin
         # is for codecs that round sizes up to whole blocks.
@@ -141,8 +144,8 @@ class VideoReader:
         if self._kind in _STILLS:
             # Otherwise half a photograph is decoded as a whole one with a grey rest.
             options["err_detect"] = "explode"
-        stream.codec_context.options = options
-        stream.thread_type = "AUTO"
+        decoder.options = options
+        decoder.thread_type = "AUTO"
         self._stream = stream
         self._time_base = stream.time_base or Fraction(1, 1000)
         self._pictures = self._decoded(counted=True)
@@ -156,7 +159,9 @@ class VideoReader:
                     raise BrokenOff
                 if packet.pts is not None:
                     n_packets, end = n_packets + 1, max(end, packet.pts * self._time_base)
-                for frame in packet.decode():
+                if streams.is_locked(packet):
+                    raise streams.locked(self._source)
+                for frame in self._decoder.decode(packet):
                     self._check_pixels(frame.width, frame.height)
                     yield frame
             if counted:
@@ -180,7 +185,7 @@ class VideoReader:
     def _left_over(self) -> Iterator[av.VideoFrame]:
         """The intact frames that the decoder still holds after an error."""
         try:
-            yield from self._stream.codec_context.decode(None)
+            yield from self._decoder.decode(None)
         except av.FFmpegError:
             return
 
