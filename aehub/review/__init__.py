@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from aehub.review.curves import iter_comparison
     from aehub.review.glance import Look, look
     from aehub.review.moving import iter_moving, moving_frames
-    from aehub.review.neighbours import Neighbour, iter_neighbours
-    from aehub.review.replay import Replay, iter_replay
+    from aehub.review.neighbours import iter_neighbours
+    from aehub.review.records import Neighbour, Replay, Study
+    from aehub.review.replay import iter_replay
     from aehub.review.stills import still
-    from aehub.review.study import STAGES, Stage, Study, iter_study
+    from aehub.review.study import STAGES, Stage, iter_study
     from aehub.review.turned import TURN_GAIN, Turned, look_at_edit
     from aehub.review.working import fit, iter_prepare
 
@@ -49,10 +50,10 @@ __all__ = [
 _HOMES = {
     "STAGES": "study",
     "Look": "glance",
-    "Neighbour": "neighbours",
-    "Replay": "replay",
+    "Neighbour": "records",
+    "Replay": "records",
     "Stage": "study",
-    "Study": "study",
+    "Study": "records",
     "TURN_GAIN": "turned",
     "Turned": "turned",
     "fit": "working",

@@ -16,6 +16,7 @@ from aehub.compare.pictures import crop
 from aehub.compare.rivals import Rival
 from aehub.errors import InputError
 from aehub.metrics import Distortion
+from aehub.review.records import Neighbour
 
 
 class _Range(NamedTuple):
@@ -34,29 +35,6 @@ _RANGE = {
     "libx264": _Range(0.0, 51.0, 0.25, 20.0, 6.0),
     "libsvtav1": _Range(1.0, 63.0, 1.0, 25.0, 10.0),
 }
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A rival on the same frames, as near to the same bytes as its settings reach.
-
-    Attributes:
-        codec: e.g. "x264-medium".
-        crf: its constant rate factor.
-        bytes: of the bare stream, without container and sound.
-        psnr: (6Y + U + V)/8 in dB over the clip.
-        ms_ssim: of luma; None for small pictures.
-        seconds: of all encodes that were tried.
-        encodes: how many those were.
-    """
-
-    codec: str
-    crf: float
-    bytes: int
-    psnr: float
-    ms_ssim: float | None
-    seconds: float
-    encodes: int
 
 
 @dataclass(frozen=True)

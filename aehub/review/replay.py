@@ -13,7 +13,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -26,41 +26,10 @@ from aehub.codec.sizes import frame_sizes
 from aehub.container import Reader, open_reader
 from aehub.errors import AEHubError
 from aehub.metrics import Distortion
+from aehub.review.records import Replay
 
 _MACROBLOCK = 16
 _SPOOL = 32 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Replay:
-    """A decoded file beside its original.
-
-    Attributes:
-        width: of one half, in pixels.
-        height: of one half, in pixels.
-        half: first row of the reconstruction in the stacked video.
-        fps: nominal frames per second.
-        times: when each frame is shown, in seconds.
-        seconds: duration.
-        has_sound: whether the videos carry sound.
-        psnr: (6Y + U + V)/8 in dB over the clip.
-        ms_ssim: of luma; None below 176 pixels on the short side.
-        frame_psnrs: `psnr` of every frame.
-        groups: (first frame, frames, bytes) of what is coded together: single frames where they
-            are predicted.
-    """
-
-    width: int
-    height: int
-    half: int
-    fps: float
-    times: tuple[float, ...]
-    seconds: float
-    has_sound: bool
-    psnr: float
-    ms_ssim: float | None
-    frame_psnrs: tuple[float, ...]
-    groups: tuple[tuple[int, int, int], ...]
 
 
 def iter_replay(

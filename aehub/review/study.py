@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from aehub.api import iter_compress
 from aehub.clips import Trim
 from aehub.compare.measurement import load as load_source
 from aehub.config import Limits
 from aehub.errors import LimitError
-from aehub.results import Compressed
-from aehub.review.neighbours import Neighbour, iter_neighbours
-from aehub.review.replay import Replay, iter_replay
+from aehub.review.neighbours import iter_neighbours
+from aehub.review.records import Neighbour, Study
+from aehub.review.replay import iter_replay
 from aehub.review.working import iter_prepare
 
 STAGES = ("prepare", "compress", "replay", "neighbours")
@@ -28,51 +27,6 @@ class Stage(NamedTuple):
     name: str
     done: int
     total: int
-
-
-@dataclass(frozen=True)
-class Study:
-    """A compression laid open.
-
-    Attributes:
-        source_bytes: size of the file that was given.
-        trimmed: whether only a part of it was used.
-        prepared: the working copy: what the model saw, without loss.
-        stacked: mp4 with the original above the reconstruction; see `Replay.half`.
-        decoded: mp4 of the reconstruction.
-        compressed: the file that was made; its `ratio` is None for a trimmed clip.
-        replay: what came back, measured.
-        neighbours: rivals at the same bytes; empty if not asked for.
-        seconds: time each stage took.
-        notes: what was changed on the way in, or left out.
-    """
-
-    source_bytes: int
-    trimmed: bool
-    prepared: Path
-    stacked: Path
-    decoded: Path
-    compressed: Compressed
-    replay: Replay
-    neighbours: tuple[Neighbour, ...]
-    seconds: dict[str, float]
-    notes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The numbers, with stable keys; files are named, not placed."""
-        facts = self.compressed.to_json()
-        facts = {"name": Path(facts.pop("path")).name, **facts}
-        facts.update(
-            source_bytes=self.source_bytes,
-            ratio=None if self.trimmed else round(self.source_bytes / facts["bytes"], 3),
-            psnr=round(self.replay.psnr, 3),
-            ms_ssim=None if self.replay.ms_ssim is None else round(self.replay.ms_ssim, 6),
-            elapsed=round(sum(self.seconds.values()), 3),
-            stages={name: round(value, 3) for name, value in self.seconds.items()},
-            neighbours=[asdict(neighbour) for neighbour in self.neighbours],
-            notes=list(self.notes),
-        )
-        return facts
 
 
 def iter_study(

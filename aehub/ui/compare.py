@@ -10,7 +10,7 @@ import gradio as gr
 
 from aehub import review
 from aehub.errors import InputError
-from aehub.ui import curves
+from aehub.ui import curves, verdict
 from aehub.ui.guard import gpu, told
 from aehub.ui.words import bytes_text, table
 
@@ -115,6 +115,7 @@ def page(comparison: Comparison) -> str:
     caption = ("Bits needed for the same PSNR, averaged over the range all share (Bjøntegaard). "
                "Bytes without sound: whole .aev files against bare streams.")
     return (f'<div class="ae-results">{curves.rate_and_quality(comparison)}'
+            f"{verdict.of_comparison(comparison)}"
             f"{table(head, rows, caption=caption, mark=_mark(comparison))}</div>")
 
 

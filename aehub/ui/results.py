@@ -8,32 +8,31 @@ from typing import Any
 
 from aehub import review
 from aehub.ui.chart import over_time
+from aehub.ui.verdict import beside, verdict
 from aehub.ui.words import bytes_text, notes, rate_text, table, tiles
 
-_SKETCH = (
-    '<svg viewBox="-1 0 302 110" aria-hidden="true" fill="none" stroke="currentColor" '
-    'stroke-width="1.5"><rect x="1" y="16" width="98" height="74" rx="8"/>'
-    '<path d="M1 72l26-24 20 18 24-30 28 30"/><circle cx="26" cy="35" r="7"/>'
-    '<path d="M112 53h22m-6-6 6 6-6 6M166 53h22m-6-6 6 6-6 6" stroke="var(--ae-accent)" '
-    'stroke-width="2"/><rect x="141" y="43" width="18" height="20" rx="3" '
-    'stroke="var(--ae-accent)" stroke-width="2"/><rect x="201" y="16" width="98" height="74" '
-    'rx="8"/><path d="M201 72l26-24 20 18 24-30 28 30"/><circle cx="226" cy="35" r="7"/></svg>')
-EMPTY = (f'<div class="ae-empty">{_SKETCH}<b>Nothing compressed yet</b><p>Original and '
-         "reconstruction will lie here under one divider.</p></div>")
+EMPTY = ('<div class="ae-empty"><b>Nothing compressed yet</b></div>')
 STOPPED = ('<div class="ae-empty"><b>Stopped</b><p>Nothing was kept. Change what you like and '
            "compress again.</p></div>")
 _NAMES = {"x264-medium": "H.264 (x264 medium)", "svtav1-6": "AV1 (SVT-AV1 6)"}
 
 
 def overview(study: review.Study, place: str, elapsed: float) -> str:
-    """The player and the numbers that matter most.
+    """The player, who is better at the same bytes, and the numbers that matter most.
 
     Args:
         study: the finished study.
         place: address of its files, relative to the page.
         elapsed: seconds it took as the visitor felt it.
     """
-    return (f'<div class="ae-results">{_player(study, place)}{_tiles(study, elapsed)}'
+    speed = study.compressed.frames / study.compressed.elapsed
+    time = ("Time", f"{elapsed:.1f} s", f"{speed:.0f} frames/s to compress")
+    return shown(study, player(study, place), time)
+
+
+def shown(study: review.Study, above: str, last: tuple[str, str, str]) -> str:
+    """What every finished study shows: `above`, the verdict, the tiles with `last` at the end."""
+    return (f'<div class="ae-results">{above}{verdict(study)}{tiles([*_tiles(study), last])}'
             f"{notes(study.notes)}</div>")
 
 
@@ -43,24 +42,25 @@ def figures(study: review.Study) -> str:
             f"<section><h3>Over time</h3>{over_time(study.replay)}</section></div>")
 
 
-def _player(study: review.Study, place: str) -> str:
+def player(study: review.Study, place: str, *, more: str = "") -> str:
+    """The wipe player of a study; `more` are further attributes of it."""
     replay = study.replay
-    sound = " sound" if replay.has_sound else ""
+    more += " sound" if replay.has_sound else ""
     label = f"AEHub, {bytes_text(study.compressed.bytes)}"
     return (f'<aehub-wipe src="{place}/{study.stacked.name}" width="{replay.width}" '
             f'height="{replay.height}" half="{replay.half}" stills="{place}" '
-            f'label="{escape(label)}" times="{escape(json.dumps(replay.times))}"{sound}>'
+            f'label="{escape(label)}" times="{escape(json.dumps(replay.times))}"{more}>'
             "</aehub-wipe>")
 
 
-def _tiles(study: review.Study, elapsed: float) -> str:
+def _tiles(study: review.Study) -> list[tuple[str, str, str]]:
     made, facts = study.compressed, study.to_json()
     ratio = ("–", "only a part was used") if facts["ratio"] is None else (
         f"{facts['ratio']:.1f}×", "smaller" if facts["ratio"] >= 1 else "it grew")
     similar = "–" if facts["ms_ssim"] is None else f"{facts['ms_ssim']:.4f}"
     sound = f"{bytes_text(made.audio_bytes)} of it sound" if made.audio_bytes else "all of it"
     raw = made.width * made.height * 1.5 * made.frames
-    return tiles([
+    return [
         ("Uploaded", bytes_text(study.source_bytes), f"raw {bytes_text(raw)}"),
         (".aev file", bytes_text(made.bytes), sound),
         ("Ratio", *ratio),
@@ -69,8 +69,7 @@ def _tiles(study: review.Study, elapsed: float) -> str:
         ("MS-SSIM", similar, "below 176 px" if facts["ms_ssim"] is None else "1 is identical"),
         ("Picture", f"{made.width}×{made.height}",
          f"{made.frames} frames, {rate_text(made.fps)}/s"),
-        ("Time", f"{elapsed:.1f} s", f"{made.frames / made.elapsed:.0f} frames/s to compress"),
-    ])
+    ]
 
 
 def _neighbours(study: review.Study) -> str:
@@ -79,19 +78,20 @@ def _neighbours(study: review.Study) -> str:
     made, replay = study.compressed, study.replay
     pictures = made.bytes - made.audio_bytes
     rows = [_row(f"AEHub ({made.model})", f"quality {made.quality:g}", pictures, replay.psnr,
-                 replay.ms_ssim)]
-    rows += [_of(neighbour) for neighbour in study.neighbours]
+                 replay.ms_ssim, "")]
+    rows += [_of(study, neighbour) for neighbour in study.neighbours]
     caption = ("Bytes without sound: the whole .aev against bare streams. Each neighbour's setting "
                "was searched for the same number of bytes.")
-    shown = table(["Codec", "Setting", "Bytes", "PSNR", "MS-SSIM"], rows, caption=caption, mark=0)
-    return f"<section><h3>Neighbours at the same size</h3>{shown}</section>"
+    head = ["Codec", "Setting", "Bytes", "PSNR", "MS-SSIM", "Beside AEHub"]
+    return ("<section><h3>Neighbours at the same size</h3>"
+            f"{table(head, rows, caption=caption, mark=0)}</section>")
 
 
-def _of(neighbour: review.Neighbour) -> list[str]:
+def _of(study: review.Study, neighbour: review.Neighbour) -> list[str]:
     return _row(_NAMES.get(neighbour.codec, neighbour.codec), f"crf {neighbour.crf:g}",
-                neighbour.bytes, neighbour.psnr, neighbour.ms_ssim)
+                neighbour.bytes, neighbour.psnr, neighbour.ms_ssim, beside(study, neighbour))
 
 
-def _row(name: str, setting: str, size: int, psnr: float, similar: Any) -> list[str]:
+def _row(name: str, setting: str, size: int, psnr: float, similar: Any, words: str) -> list[str]:
     return [name, setting, bytes_text(size), f"{psnr:.2f} dB",
-            "–" if similar is None else f"{similar:.4f}"]
+            "–" if similar is None else f"{similar:.4f}", words]
