@@ -20,9 +20,9 @@ from aehub.animate.plan import Plan, planned
 from aehub.animate.render import VIDEOS
 from aehub.animate.settings import Settings
 from aehub.errors import InputError, UnknownModel, WeightsError
+from aehub.files import is_special, output_of, refuse_overwriting, written
 from aehub.hub import load
 from aehub.models.tag import tag_of
-from aehub.output import refuse_overwriting, written
 from aehub.results import Animated, Progress, Step, finished
 
 if TYPE_CHECKING:
@@ -94,20 +94,22 @@ def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
     """
     began = time.monotonic()
     if recipe is None:
-        chosen, keys = _settings(settings), gathered(seeds, keyframes, clip, at)
-        loaded: Any = _loaded(model or DEFAULT_MODEL, device)
+        found, chosen = None, _settings(settings)
     else:
         given = dict(seeds=seeds, keyframes=keyframes, clip=clip, at=at, **settings)
         if told := [name for name, value in given.items() if value is not None]:
             raise InputError(f"{', '.join(told)} cannot be changed where a recipe says all; leave "
                              "it out, or make a new animation without the recipe.")
         found = recipes.read(Path(recipe))
-        chosen, keys = found.settings, found.keyframes
-        loaded = _cook(found, model, device)
-    target = Target(Path(output), chosen.sheet, Path(contact) if contact else None, force)
+        chosen = found.settings
+    target = Target(_path(output), chosen.sheet, _path(contact) if contact else None, force)
     beside = recipes.place_of(target.output)
     target.check()
     refuse_overwriting(beside, force)
+    if found is None:
+        keys, loaded = gathered(seeds, keyframes, clip, at), _loaded(model or DEFAULT_MODEL, device)
+    else:
+        keys, loaded = found.keyframes, _cook(found, model, device)
     plan = planned(loaded, keys, chosen)
     text = recipes.text_of(loaded.name, tag_of(loaded.config), plan, chosen,
                            beside.absolute().parent)
@@ -115,6 +117,14 @@ def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
     with written(beside, force=force) as file:
         file.write(text.encode())
     return _summary(target, beside, loaded.name, plan, chosen.fps, time.monotonic() - began)
+
+
+def _path(output: Any) -> Path:
+    place = output_of(output, may_be_folder=True)
+    if not isinstance(place, Path) or is_special(place):
+        raise InputError(f"an animation is written to a file or a folder, and {output} is neither; "
+                         "give its path.")
+    return place
 
 
 def _settings(given: dict[str, Any]) -> Settings:

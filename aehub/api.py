@@ -30,10 +30,10 @@ from aehub.codec.trials import Trials
 from aehub.container import FileHead, Reader, open_reader
 from aehub.entropy import CODER_PREDICTED
 from aehub.errors import DamagedError, InputError
+from aehub.files import beside, output_of, refuse_overwriting, written
 from aehub.hub import codec_of, load_written
 from aehub.hub.model import Model
 from aehub.inspection import per
-from aehub.output import refuse_overwriting, written
 from aehub.results import Compressed, Decompressed, Progress, Step, finished
 
 __all__ = [
@@ -191,9 +191,9 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
         device: "cpu", "cuda" or "auto".
     """
     began = time.monotonic()
-    target = Path(output) if isinstance(output, (str, os.PathLike)) else output
+    target = output_of(output, may_be_folder=True)
     if isinstance(target, Path):
-        refuse_overwriting(target, force)
+        refuse_overwriting(target, force, is_folder=not target.suffix)
     with ExitStack() as stack:
         if isinstance(target, Path) and not isinstance(source, (str, os.PathLike)):
             # The sound comes after the pictures; writers of files want it first.
@@ -261,8 +261,8 @@ def _output_path(source: Any, output: Any) -> Path | BinaryIO:
     if output is None:
         if not isinstance(source, (str, os.PathLike)):
             raise InputError("frames and streams have no name to write beside; give an output.")
-        return Path(source).with_suffix(".aev")
-    return Path(output) if isinstance(output, (str, os.PathLike)) else cast(BinaryIO, output)
+        return beside(source, ".aev")
+    return output_of(output)
 
 
 def _summary(target: Path | BinaryIO, model: str, facts: ClipInfo, tally: Tally, quality: float,

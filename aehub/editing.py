@@ -17,7 +17,7 @@ from aehub.edit.job import Outcome, edit_codes, edit_pixels, join
 from aehub.edit.operations import Operation, element
 from aehub.edit.rewrite import Load
 from aehub.errors import InputError
-from aehub.output import refuse_overwriting, written
+from aehub.files import output_of, refuse_overwriting, written
 from aehub.results import Edited, Progress, Step, finished
 
 if TYPE_CHECKING:
@@ -157,10 +157,10 @@ def _loader(model: _Given | None, device: str) -> Load:
 
 
 def _target(output: _File, force: bool) -> Path | BinaryIO:
-    if not isinstance(output, (str, os.PathLike)):
-        return output
-    refuse_overwriting(Path(output), force)
-    return Path(output)
+    target = output_of(output)
+    if isinstance(target, Path):
+        refuse_overwriting(target, force)
+    return target
 
 
 def _result(target: Path | BinaryIO, outcome: Outcome, before: int, elapsed: float) -> Edited:

@@ -29,14 +29,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 HEIGHTS = {
     "errors": 0, "config": 0,
     "models": 1, "container": 1, "entropy": 1, "adaptive": 1, "clips": 1, "motion": 1,
-    "output": 1, "results": 1, "inspection": 2, "archive": 2,
+    "files": 0, "results": 1, "inspection": 2, "archive": 2,
     "codec": 2, "edit": 2, "animate": 2, "metrics": 2, "hub": 2,
     "api": 3, "animation": 3, "editing": 3, "compare": 3, "aehub": 3,
     "training": 4, "review": 4, "endpoint": 4,
     "ui": 5, "cli": 5,
     "__main__": 6, "app": 6,
 }
-WITHOUT_TORCH = {"container", "clips", "entropy", "adaptive", "errors", "config"}
+WITHOUT_TORCH = {"container", "clips", "entropy", "adaptive", "errors", "config", "files"}
 LONGEST_MODULE = 300
 
 
@@ -155,7 +155,7 @@ def test_only_the_command_line_uses_training_and_only_when_asked(imports: list[I
 
 
 def test_the_command_line_imports_heavy_things_only_when_asked(imports: list[Import]) -> None:
-    light = {None, "cli", "aehub", "errors", "config"}
+    light = {None, "cli", "aehub", "errors", "config", "files"}
     heavy = [i for i in imports if i.unit_from == "cli" and i.unit not in light and not i.lazy]
     others = [i for i in imports if i.unit_from == "cli" and not i.lazy and i.unit is None]
     known = set(sys.stdlib_module_names) | {"click"}

@@ -19,6 +19,7 @@ from aehub.clips import Trim, open_clip, to_rgb
 from aehub.clips.sniff import VIDEO_SUFFIXES
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
+from aehub.files import path_of
 
 MAX_KEYFRAMES = 256
 MAX_SEED = 2**63 - 1
@@ -100,7 +101,7 @@ def _keyframe(given: Any, number: int) -> Keyframe:
     if isinstance(given, (int, np.integer)):
         return Keyframe(name, seed=_seed(given))
     if isinstance(given, (str, os.PathLike)):
-        path = Path(given)
+        path = path_of(given)
         return Keyframe(path.name, picture=read_picture(path), file=path)
     if isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind == "f":
         if not np.isfinite(given).all():

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from aehub.animate.plan import Plan
-from aehub.animate.render import durations, open_renderer
+from aehub.animate.render import check_size, check_suffix, durations, open_renderer
 from aehub.animate.sheet import contact_sheet, description, sprite_sheet
 from aehub.errors import InputError, LimitError
-from aehub.output import refuse_overwriting, written
+from aehub.files import refuse_overwriting, written
 from aehub.results import Step
 
 CONTACT_FRAMES, CONTACT_COLUMNS = 32, 8
@@ -57,7 +57,10 @@ class Target:
             if path is not None and path.suffix.lower() != ".png":
                 raise InputError(f"a {what} is a PNG picture, and {path.name} is not; give a name "
                                  "that ends in .png.")
-        for path in (self.output, self.description, self.contact):
+        if not self.is_sheet:
+            check_suffix(self.output)
+        refuse_overwriting(self.output, self.force, is_folder=not self.output.suffix)
+        for path in (self.description, self.contact):
             if path is not None:
                 refuse_overwriting(path, self.force)
 
@@ -69,6 +72,9 @@ def write(plan: Plan, target: Target, fps: Fraction) -> Generator[Step, None, No
         InputError: the format is unknown, or the output cannot be written.
         LimitError: the output would be too large.
     """
+    if not target.is_sheet:
+        n_values = plan.n_frames * math.prod(plan.size) * (4 if plan.alpha else 3)
+        check_size(target.output.suffix.lower(), n_values)
     wanted = evenly(plan.n_frames, CONTACT_FRAMES) if target.contact else set()
     kept: list[np.ndarray] = []
     frames = _kept(plan.frames(), wanted, kept)

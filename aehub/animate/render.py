@@ -19,9 +19,9 @@ from PIL import Image
 from aehub.clips import Colour, open_writer
 from aehub.clips.colour import from_rgb
 from aehub.clips.frames import ClipInfo, Frame
-from aehub.clips.staging import Stage, check_folder
 from aehub.clips.writer import ClipWriter
 from aehub.errors import InputError, LimitError
+from aehub.files import Stage, check_folder
 from aehub.models.pixelart import coloured, numbered
 
 VIDEOS, PICTURES = (".mp4", ".webm", ".mkv"), (".gif", ".webp", ".png")
@@ -64,21 +64,37 @@ def open_renderer(path: Path, fps: Fraction) -> Iterator[Renderer]:
             video.abort()
             raise
         return
-    if suffix not in PICTURES and suffix:
-        known = ", ".join((*VIDEOS, *PICTURES))
-        raise InputError(f"an animation cannot be written as {suffix}; use {known}, or no suffix "
-                         "for a folder of PNGs.")
+    check_suffix(path)
     if not suffix:
         check_folder(path)
-    stage = Stage(path)
-    try:
+    with Stage(path) as stage:
         pictures: _Pictures = _Moving(suffix, fps) if suffix else _Folder(stage.path)
         yield pictures
         pictures.finish(stage.path)
-        stage.publish()
-    except BaseException:
-        stage.discard()
-        raise
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a name whose suffix stands for no format.
+
+    Raises:
+        InputError: it does.
+    """
+    suffix = path.suffix.lower()
+    if suffix and suffix not in (*VIDEOS, *PICTURES):
+        known = ", ".join((*VIDEOS, *PICTURES))
+        raise InputError(f"an animation cannot be written as {suffix}; use {known}, or no suffix "
+                         "for a folder of PNGs.")
+
+
+def check_size(suffix: str, n_values: int) -> None:
+    """Refuse a moving picture whose frames, so many bytes in all, would not fit into memory.
+
+    Raises:
+        LimitError: they would not.
+    """
+    if suffix in PICTURES and n_values > MAX_VALUES:
+        raise LimitError(f"the animation is more than {MAX_VALUES} bytes of pixels, too much "
+                         f"for {suffix}; write .mp4, or make it shorter or smaller.")
 
 
 def over_white(picture: np.ndarray) -> np.ndarray:
@@ -158,9 +174,7 @@ class _Moving(_Pictures):
 
     def write(self, picture: np.ndarray) -> None:
         self._values += picture.size
-        if self._values > MAX_VALUES:
-            raise LimitError(f"the animation is more than {MAX_VALUES} bytes of pixels, too much "
-                             f"for {self._suffix}; write .mp4, or make it shorter or smaller.")
+        check_size(self._suffix, self._values)
         self._frames.append(picture.copy())
 
     def finish(self, path: Path) -> None:

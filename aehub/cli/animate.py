@@ -36,8 +36,8 @@ class Numbers(click.ParamType):
 @click.option("--seeds", type=Numbers(int, "1,2,3"),
               help="Keyframes that the model draws; 1,2,3,4 if no keyframe is given.")
 @click.option("--keyframe", "keyframes", multiple=True, metavar="FILE",
-              type=click.Path(path_type=Path), help="A picture as keyframe; repeats.")
-@click.option("--clip", type=click.Path(path_type=Path), help="A clip whose frames are keyframes.")
+              help="A picture as keyframe; repeats.")
+@click.option("--clip", metavar="FILE", help="A clip whose frames are keyframes.")
 @click.option("--at", metavar="T,T,...", help="Which: seconds, frames with a trailing f, or last; "
               "the first and the last if nothing is said.")
 @click.option("--seconds", type=Numbers(float, "S"),

@@ -15,7 +15,7 @@ CODECS = "d4-codec,x264-medium,x265-medium,svtav1-6"
 
 
 @click.command()
-@click.argument("clips", metavar="IN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("clips", metavar="IN...", nargs=-1, required=True)
 @click.option("--codecs", default=CODECS, show_default=True, help="Names with commas between.")
 @click.option("--stills", is_flag=True, help="Compare the first frame of each clip as a picture.")
 @click.option("--frames", type=click.IntRange(1), help="Compare only the first frames of a clip.")
@@ -23,7 +23,7 @@ CODECS = "d4-codec,x264-medium,x265-medium,svtav1-6"
 @click.option("--force", is_flag=True, help="Overwrite the plot.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def compare(
-    clips: tuple[Path, ...],
+    clips: tuple[str, ...],
     codecs: str,
     stills: bool,
     frames: int | None,

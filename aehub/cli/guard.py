@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -19,17 +23,21 @@ EXTRAS = {"matplotlib": "plot", "gradio": "demo"}
 class GuardedGroup(click.Group):
     """A command group that reports every error of its commands in one sentence on stderr.
 
-    Exit codes: 0 done, 1 bad input or data, 2 wrong usage (click's own), 130 interrupted.
+    Exit codes: 0 done, 1 bad input or data, 2 wrong usage (click's own), 130 interrupted, 128 and
+    the number of a signal that ended it.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            result = super().invoke(ctx)
+            with _unwinding():
+                result = super().invoke(ctx)
             # A reader that went away is noticed here, not at the interpreter's exit.
             sys.stdout.flush()
             return result
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except _Ended as end:
+            raise click.exceptions.Exit(128 + end.number) from None
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
         except BrokenPipeError:
@@ -40,6 +48,36 @@ class GuardedGroup(click.Group):
                 traceback.print_exc()
             click.echo(f"aehub: {sentence(error)}", err=True)
             raise click.exceptions.Exit(FAILED) from None
+
+
+class _Ended(KeyboardInterrupt):
+    """A signal asks the process to end: work is given up as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _unwinding() -> Iterator[None]:
+    """Let signals that end a process unwind it, so that no unfinished file stays behind."""
+    def end(number: int, frame: object) -> None:
+        # Once is enough: a second one must not interrupt the cleaning up.
+        signal.signal(number, signal.SIG_IGN)
+        raise _Ended(number)
+
+    numbers = []
+    if threading.current_thread() is threading.main_thread():
+        # Under nohup a hang-up is ignored, and stays so.
+        numbers = [number for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None))
+                   if number is not None and signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def sentence(error: Exception) -> str:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from aehub import files
 from aehub.errors import InputError
 
 PIPE = "-"
@@ -76,17 +77,17 @@ class Number(click.FloatRange):
         return number
 
 
-def source(name: str) -> Path | BinaryIO:
+def source(name: str) -> str | BinaryIO:
     """The file of that name, or standard input for "-"."""
     if name != PIPE:
-        return Path(name)
+        return name
     stream = sys.stdin.buffer
     if stream.isatty():
         raise click.UsageError("standard input is a terminal; pipe a file into -.")
     return stream
 
 
-def sink(name: str, *, unlike: str) -> Path | BinaryIO:
+def sink(name: str, *, unlike: str) -> str | BinaryIO:
     """Where to write: the file of that name, or standard output for "-".
 
     Args:
@@ -99,18 +100,25 @@ def sink(name: str, *, unlike: str) -> Path | BinaryIO:
             raise click.UsageError("standard output is a terminal; redirect it or name a file.")
         return stream
     path = Path(name)
-    if unlike != PIPE and path.exists() and Path(unlike).exists() and path.samefile(unlike):
+    if unlike != PIPE and _is_same(path, Path(unlike)):
         shown = click.format_filename(path)
         raise click.UsageError(f"{shown} is both input and output; name another file for OUT.")
-    return path
+    # As it was given: a slash at its end says something that a path forgets.
+    return name
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    try:
+        return first.samefile(second)
+    except (OSError, ValueError):
+        return False
 
 
 def beside(name: str, suffix: str) -> str:
     """The output's name when only an input was given: `clip.mp4` and `.aev` make `clip.aev`."""
-    path = Path(name)
-    if name == PIPE or not path.name:
-        raise click.UsageError(f"an input of {name!r} has no name to build on; give OUT as well.")
-    return str(path.with_suffix(suffix))
+    if name == PIPE:
+        raise click.UsageError("an input of '-' has no name to build on; give OUT as well.")
+    return str(files.beside(name, suffix))
 
 
 def bytes_text(count: int) -> str:

@@ -25,6 +25,7 @@ from aehub.clips.trim import Trim
 from aehub.clips.video import VideoReader
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
+from aehub.files import source_of
 
 
 class Reader(Protocol):
@@ -191,9 +192,9 @@ def open_clip(
     limits = Limits.from_env() if limits is None else limits
     rate = None if fps is None else timeline.rate_given(fps)
     trim = trim or Trim()
-    if isinstance(source, (str, os.PathLike)):
-        source = Path(source)
-    elif not hasattr(source, "read"):
+    if isinstance(source, (str, os.PathLike)) or hasattr(source, "read"):
+        source = source_of(source)
+    else:
         return Clip(ArrayReader(source, limits, rate), trim, limits, "The clip")
     if isinstance(source, Path) and source.is_dir():
         folder = FolderReader(source, rate, partial(_read_still, limits=limits))

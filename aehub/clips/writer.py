@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import av
 
@@ -15,8 +15,8 @@ from aehub.clips.animation import ApngSink, GifSink, WebpSink
 from aehub.clips.encode import VideoSink
 from aehub.clips.frames import ClipInfo, Frame
 from aehub.clips.sinks import FolderSink, Sink, Y4mSink
-from aehub.clips.staging import Stage, check_folder
 from aehub.errors import InputError
+from aehub.files import Stage, check_folder, is_special, output_of
 
 # Suffix -> name of the format.
 SUFFIXES = {
@@ -158,15 +158,16 @@ def open_writer(
         InputError: the suffix or format is unknown, or the folder to write into is not there.
         ExistsError: a folder of that name holds something else than frames.
     """
-    place = Path(target) if isinstance(target, (str, os.PathLike)) else target
+    place = output_of(target, may_be_folder=True)
     path = place if isinstance(place, Path) else None
     chosen = _format(path, format)
     if path is not None and chosen == "folder":
         check_folder(path)
-    stage = None if path is None and chosen == "y4m" else Stage(place)
+    is_stream = path is None or is_special(path)
+    stage = None if is_stream and chosen == "y4m" else Stage(place)
     name = "the output" if stage is None else stage.name
     try:
-        sink = _sink(chosen, target, stage, info, audio, lossless)
+        sink = _sink(chosen, place, stage, info, audio, lossless)
     except BaseException as err:
         if stage is not None:
             stage.discard()
@@ -188,6 +189,8 @@ def _format(path: Path | None, given: str | None) -> str:
     if path is None:
         return "y4m"
     suffix = path.suffix.lower()
+    if not suffix and is_special(path):
+        return "y4m"
     if suffix not in SUFFIXES:
         names = ", ".join(s for s in SUFFIXES if s)
         raise InputError(
@@ -199,7 +202,7 @@ def _format(path: Path | None, given: str | None) -> str:
 
 def _sink(
     chosen: str,
-    target: Any,
+    target: Path | BinaryIO,
     stage: Stage | None,
     info: ClipInfo,
     audio: BinaryIO | None,
@@ -207,9 +210,11 @@ def _sink(
 ) -> Sink:
     """Open the sink of one format."""
     if stage is None:
+        if isinstance(target, Path):
+            return Y4mSink(target.open("wb"), info, is_own=True)
         return Y4mSink(target, info)
     if chosen == "y4m":
-        return Y4mSink(stage.path.open("wb"), info, is_own=True)
+        return Y4mSink(stage.open(), info, is_own=True)
     if chosen == "folder":
         return FolderSink(stage.path, info)
     if chosen in _ANIMATIONS:

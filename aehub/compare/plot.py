@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aehub.errors import InputError
+from aehub.files import written
 from aehub.metrics import ms_ssim_db
 
 if TYPE_CHECKING:
@@ -68,12 +68,8 @@ def draw(comparison: Comparison, path: Path) -> Path:
                 f"a plot cannot be written as '{path.name}'; end the name in .png, .svg or .pdf."
             )
         _compose(figure, comparison)
-        partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-        try:
-            figure.savefig(partial, dpi=200)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with written(path, force=True) as file:
+            figure.savefig(file, format=path.suffix[1:].lower(), dpi=200)
     return path
 
 

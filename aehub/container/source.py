@@ -13,6 +13,7 @@ from aehub.container.chunk import AUDIO, BLOCK, METADATA, Chunk, Window
 from aehub.container.filehead import PREFIX, FileHead, unpack_file_head
 from aehub.container.notes import unpack_notes
 from aehub.errors import DamagedError, InputError
+from aehub.files import source_of
 
 _IN_MEMORY = 8 << 20
 """Bytes of a pipe's audio kept in memory; more go to a temporary file."""
@@ -24,9 +25,10 @@ def open_source(source: str | os.PathLike[str] | BinaryIO) -> tuple[BinaryIO, st
     Raises:
         InputError: there is no such file.
     """
-    if isinstance(source, (str, os.PathLike)):
+    source = source_of(source)
+    if isinstance(source, Path):
         try:
-            return open(source, "rb"), Path(source).name, True
+            return open(source, "rb"), source.name, True
         except OSError as error:
             raise InputError(f"{source} cannot be read: {error.strerror}.") from error
     name = getattr(source, "name", None)

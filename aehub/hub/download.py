@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from aehub.errors import ExistsError, HubError, Offline, UnknownModel, WeightsError
+from aehub.files import written
 from aehub.hub import cache, remote
 from aehub.hub.bundled import bundled
 from aehub.hub.meter import Meter
@@ -248,7 +248,6 @@ def _copied(folder: Path, target: Path) -> Path:
              if path.name in _LIMITS or PICTURE.fullmatch(path.name)]
     # The config comes last: a folder is a model only when it is there.
     for name in sorted(names, key=lambda name: name == CONFIG):
-        temporary = target / f".{name}.part"
-        shutil.copyfile(folder / name, temporary)
-        os.replace(temporary, target / name)
+        with written(target / name, force=True) as file:
+            file.write((folder / name).read_bytes())
     return target

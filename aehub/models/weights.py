@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from aehub.errors import WeightsError
+from aehub.files import written
 from aehub.models.folder import CONFIG, MAX_WEIGHTS, WEIGHTS, config_of, is_model_name, read_file
 from aehub.models.header import problem_of
 from aehub.models.migrate import migrate
@@ -132,18 +132,17 @@ def write(folder: Path, tensors: dict[str, Tensor], network: nn.Module, *, name:
         if not torch.isfinite(tensor.float()).all():
             raise WeightsError(f"{which!r} holds numbers that are not finite; they are not saved.")
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / (WEIGHTS + ".tmp")
-    # Not by `save_file`, which makes a file that only its owner can read.
     data = serialised(tensors, {"format": "pt"})
-    temporary.write_bytes(data)
-    os.replace(temporary, folder / WEIGHTS)
+    with written(folder / WEIGHTS, force=True) as file:
+        file.write(data)
     config = {
         "format_version": FORMAT_VERSION, "library_name": "aehub", "architecture": architecture,
         "name": name, "task": task, "arguments": dict(arguments), **more,
         "sha256": hashlib.sha256(data).hexdigest(),
         "parameters": sum(p.numel() for p in network.parameters()),
     }
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    with written(folder / CONFIG, force=True) as file:
+        file.write((json.dumps(config, indent=2) + "\n").encode())
     return config
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from aehub.errors import InputError
+from aehub.files import written
 
 if TYPE_CHECKING:
     from aehub.training.trainer import Trainer
@@ -35,10 +36,9 @@ def put(model: nn.Module, values: dict[str, Tensor]) -> None:
 def write(path: Path, tensors: dict[str, Tensor], state: dict[str, float] | None = None) -> None:
     """Write under another name, then rename: a kill at any moment leaves a whole file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    save_file({n: t.contiguous() for n, t in tensors.items()}, temporary,
-              {"state": json.dumps(state or {})})
-    os.replace(temporary, path)
+    with written(path, force=True) as file:
+        file.write(serialised({n: t.contiguous() for n, t in tensors.items()},
+                              {"state": json.dumps(state or {})}))
 
 
 def read(path: Path) -> dict[str, Tensor]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from aehub.clips import open_clip
 from aehub.clips.frames import Planes
 from aehub.clips.sniff import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from aehub.errors import AEHubError, InputError
+from aehub.files import written
 
 _SUFFIXES = VIDEO_SUFFIXES | PICTURE_SUFFIXES
 
@@ -95,9 +95,8 @@ class FrameStore:
         if not clips:
             raise InputError(f"{data} holds no clip or picture that can be read; "
                              "name a folder of videos or photos with --data.")
-        temporary = index.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"stamp": stamp, "clips": [asdict(c) for c in clips]}))
-        os.replace(temporary, index)
+        with written(index, force=True) as file:
+            file.write(json.dumps({"stamp": stamp, "clips": [asdict(c) for c in clips]}).encode())
         return cls(folder)
 
     @classmethod

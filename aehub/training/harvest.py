@@ -7,7 +7,6 @@ frames that stand alone. Of every frame is kept what its filter is given and wha
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from aehub.clips.frames import Planes
 from aehub.codec.inter import GroupEncoder
 from aehub.codec.model import Codec
 from aehub.codec.structure import Pyramid
+from aehub.files import written
 from aehub.models.d4_codec import Coder, Condition
 from aehub.models.planes import PlaneBatch, pixels_of
 from aehub.training.data import FrameStore, StoredClip, is_held_out
@@ -103,9 +103,8 @@ class Harvest:
                         raw.write(w.tobytes())
                         h, width = w.shape[:2]
                         sheaves.append(Sheaf(clip.source, begin, h, width, level, predicted))
-            temporary = folder / "harvest.tmp"
-            temporary.write_text(json.dumps([asdict(s) for s in sheaves]))
-            os.replace(temporary, folder / "harvest.json")
+            with written(folder / "harvest.json", force=True) as file:
+                file.write(json.dumps([asdict(s) for s in sheaves]).encode())
         return cls(folder, size=size, batch=batch)
 
     @classmethod

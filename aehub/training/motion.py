@@ -7,7 +7,6 @@ in 1, 2, 4, 8: what pyramids of span 1 to 8 refer to.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from aehub.files import written
 from aehub.motion.plane import Plane
 from aehub.motion.search import search, split
 from aehub.training.data import FrameStore, StoredClip
@@ -60,9 +60,8 @@ class MotionStore:
                         raw.write(field.tobytes())
                     if progress:
                         progress(done + 1, len(clips))
-            temporary = index.with_suffix(".tmp")
-            temporary.write_text(json.dumps({"offsets": offsets}))
-            os.replace(temporary, index)
+            with written(index, force=True) as file:
+                file.write(json.dumps({"offsets": offsets}).encode())
         return cls(folder)
 
     @classmethod

@@ -8,7 +8,6 @@ with them any number of characters whose motion is known.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aehub.files import written
 from aehub.models.parts import CLASSES, SLOTS, Packed, pack
 from aehub.models.pixelart import BACKGROUND, coloured, nearest, numbered
 from aehub.models.still import HEIGHT, LEFT, SIDE, TOP, WIDTH
@@ -172,6 +172,5 @@ class Wardrobe:
 
 def _write(path: Path, shown: np.ndarray, places: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez_compressed(temporary, shown=shown, places=places)
-    os.replace(temporary, path)
+    with written(path, force=True) as file:
+        np.savez_compressed(file, shown=shown, places=places)
