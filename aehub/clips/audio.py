@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from itertools import chain
 from tempfile import SpooledTemporaryFile
@@ -12,6 +13,7 @@ from typing import Any, BinaryIO, cast
 
 import av
 
+from aehub.clips import recode, streams
 from aehub.clips.source import SPOOL_BYTES
 
 # Sound starts one packet before the picture, for decoders to warm up on; Opus wants 80 ms.
@@ -25,8 +27,12 @@ _HELD = {
     "webm": ("libopus", frozenset({"opus", "vorbis"})),
     "matroska": ("", None),
 }
-_RATES = {"libopus": 48_000}
-_BITS_PER_SECOND = 160_000
+# What sound becomes for which Matroska, where clips keep it, has no name.
+_ANEW = "aac"
+# Packets that cannot be cut: TTA counts them from its start, those of WavPack last half a second.
+_WHOLE_ONLY = frozenset({"tta", "wavpack"})
+# Encoders begin a few packets early; more is sound that somebody meant to be heard.
+_LEAD_WORTH_A_NOTE = Fraction(1, 10)
 
 
 class AudioTrack:
@@ -82,59 +88,130 @@ class _View(io.RawIOBase):
         return len(chunk)
 
 
-def extract(container: Any, start: Fraction, stop: Fraction | None) -> AudioTrack | None:
-    """Copy the packets of the first sound track that sound between `start` and `stop`.
+def extract(
+    container: Any, start: Fraction, stop: Fraction | None, notes: list[str] | None = None
+) -> AudioTrack | None:
+    """Take what sounds between `start` and `stop`: its packets, or coded anew as AAC.
 
     Args:
         container: an open libavformat reader, at its beginning.
         start: seconds on the container's clock that become 0.
         stop: seconds on the same clock, `None` for the end.
+        notes: takes sentences about sound that was changed or left out.
 
     Returns:
-        The track, or `None` when nothing sounds there, or Matroska has no name for its codec.
+        The track, or `None` when nothing sounds there, or it cannot be decoded.
     """
-    stream = container.streams.audio[0]
+    notes = [] if notes is None else notes
+    stream, left_out = streams.choose_audio(container)
+    notes.extend(left_out)
+    if stream is None:
+        return None
     if stream.codec_context is None:
+        notes.append("The sound was left out, for its codec is not known here.")
         return None
     file = cast(BinaryIO, SpooledTemporaryFile(SPOOL_BYTES))
-    n_packets = 0
+    last: Fraction | None = None
+    codec = stream.codec_context.codec.canonical_name
     try:
         with av.open(file, "w", format="matroska", options=MUXER_OPTIONS) as target:
-            copied = target.add_stream_from_template(stream)
-            for packet in _between(container.demux(stream), stream, start, stop):
+            is_held, copied = _add_stream(target, stream)
+            packets = _between(container.demux(stream), stream, start, stop)
+            for packet in packets if is_held else recode.encoded(_decoded(packets, stream), copied):
+                last = packet.pts * packet.time_base
                 packet.stream = copied
                 target.mux(packet)
-                n_packets += 1
+    except streams.Locked:
+        notes.append("The sound was left out, for it is encrypted.")
     except (av.FFmpegError, ValueError):
-        # Damage ends the sound early, as it does the picture; Matroska lacks names for some codecs.
-        pass
-    if not n_packets:
+        # Damage ends the sound early, as it does the picture.
+        rest = "was left out, for" if last is None else f"ends after {float(last):.1f} s, for there"
+        notes.append(f"The sound {rest} its data is damaged.")
+    if last is None:
         file.close()
         return None
-    return AudioTrack(stream.codec_context.codec.canonical_name, file)
+    if not is_held:
+        notes.append(recode.note(stream.codec_context, "as AAC"))
+    return AudioTrack(codec if is_held else _ANEW, file)
+
+
+def note_before(container: Any, zero: Fraction) -> list[str]:
+    """Say how much sound is lost because it comes before the first picture, at `zero` seconds."""
+    stream, _ = streams.choose_audio(container)
+    if stream is None or stream.start_time is None:
+        return []
+    lead = zero - stream.start_time * stream.time_base
+    if lead < _LEAD_WORTH_A_NOTE:
+        return []
+    return [f"{float(lead):.1f} s of sound before the first picture were left out."]
+
+
+def _add_stream(target: Any, stream: Any) -> tuple[bool, Any]:
+    """Add a copy of `stream`, or a stream for an encoder where its packets cannot be used."""
+    if stream.codec_context.name not in _WHOLE_ONLY:
+        # Matroska has no names for some codecs.
+        with suppress(ValueError):
+            return True, target.add_stream_from_template(stream)
+    return False, recode.add_encoder(target, _ANEW, stream.codec_context)
+
+
+def _decoded(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
+    """Decode packets, and leave out what sounds before 0."""
+    decoder = stream.codec_context
+    for frame in chain.from_iterable(map(decoder.decode, chain(packets, [None]))):
+        if frame.pts is not None and frame.pts * frame.time_base + Fraction(
+            frame.samples, frame.sample_rate
+        ) > 0:
+            yield frame
 
 
 def _between(
     packets: Iterator[Any], stream: Any, start: Fraction, stop: Fraction | None
 ) -> Iterator[Any]:
-    """The packets of a span, moved so that `start` is 0."""
+    """The packets of a span, moved so that `start` is 0, on a grid of samples or finer."""
     codec = stream.codec_context
     preroll = _OPUS_PREROLL if codec.name == "opus" else Fraction(0)
-    usual = Fraction(codec.frame_size or 0, codec.sample_rate or 1)
-    for packet in packets:
-        if packet.pts is None or not packet.size:
-            continue
-        base = packet.time_base
-        if stop is not None and packet.pts * base >= stop:
+    rate = codec.sample_rate or 48_000
+    latest: int | None = None
+    for packet, time, length in _timed(packets, Fraction(codec.frame_size or 0, rate)):
+        if streams.is_locked(packet):
+            raise streams.Locked
+        if stop is not None and time >= stop:
             return
-        # Matroska does not state how long its first packet is.
-        length = (packet.duration or 0) * base or usual
-        if packet.pts * base + length < start - max(length, preroll):
+        if time + length < start - max(length, preroll):
             continue
-        shift = round(start / base)
-        packet.pts -= shift
-        packet.dts = packet.pts
+        # AVI counts whole packets, a quarter of a second each.
+        grid = min(packet.time_base, Fraction(1, rate))
+        moved = round((time - start) / grid)
+        # Times that go back, as in joined recordings, would stop the writer.
+        latest = moved if latest is None else max(moved, latest + 1)
+        packet.time_base, packet.pts, packet.dts = grid, latest, latest
+        packet.duration = round(length / grid)
         yield packet
+
+
+def _timed(
+    packets: Iterator[Any], usual: Fraction
+) -> Iterator[tuple[Any, Fraction, Fraction]]:
+    """Packets with when they begin and how long they last in seconds; what has no time follows."""
+    held: tuple[Any, Fraction] | None = None
+    follows: Fraction | None = None
+    for packet in packets:
+        base = packet.time_base
+        time = follows if packet.pts is None else packet.pts * base
+        if held is not None:
+            begun = held[1]
+            yield held[0], begun, Fraction(0) if time is None else max(time - begun, Fraction(0))
+            held = None
+        if not packet.size or time is None:
+            continue
+        # Matroska does not state how long its first packet is, and some codecs never do.
+        length = (packet.duration or 0) * base or usual
+        follows = time + length
+        if length:
+            yield packet, time, length
+        else:
+            held = packet, time
 
 
 class Feed:
@@ -156,8 +233,10 @@ class Feed:
             copy = target.add_stream_from_template(stream)
             self._packets = _on_the_grid(self._source.demux(stream), stream, copy)
         else:
-            self._packets = self._coded_anew(stream, encoder)
-            self.notes.append(f"{codec} sound was coded anew for {container_format}.")
+            coded = recode.add_encoder(target, encoder, stream.codec_context)
+            packets = (packet for packet in self._source.demux(stream) if packet.pts is not None)
+            self._packets = recode.encoded(_decoded(packets, stream), coded)
+            self.notes.append(recode.note(stream.codec_context, f"for {container_format}"))
         self._next = next(self._packets, None)
 
     def up_to(self, seconds: Fraction | None) -> None:
@@ -171,30 +250,6 @@ class Feed:
     def close(self) -> None:
         """Release the track."""
         self._source.close()
-
-    def _coded_anew(self, stream: Any, encoder: str) -> Iterator[Any]:
-        source = stream.codec_context
-        rate = _RATES.get(encoder, source.sample_rate)
-        layout = "mono" if source.layout.nb_channels == 1 else "stereo"
-        coded = self._target.add_stream(encoder, rate=rate, layout=layout)
-        coded.bit_rate = _BITS_PER_SECOND
-        return _encoded(self._source, stream, coded)
-
-
-def _encoded(container: Any, stream: Any, coded: Any) -> Iterator[Any]:
-    """Decode one stream and encode it into another."""
-    context = coded.codec_context
-    context.open()
-    resampler = av.AudioResampler(
-        format=context.format,
-        layout=context.layout,
-        rate=context.rate,
-        frame_size=context.frame_size,
-    )
-    for frame in chain(container.decode(stream), (None,)):
-        for piece in resampler.resample(frame):
-            yield from coded.encode(piece)
-    yield from coded.encode(None)
 
 
 def _on_the_grid(packets: Iterator[Any], stream: Any, copy: Any) -> Iterator[Any]:

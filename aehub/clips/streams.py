@@ -24,6 +24,10 @@ _HEAD_BYTES = 1 << 20
 _LOCKED_TAGS = frozenset({"drmi", "drms", "encv", "enca"})
 
 
+class Locked(Exception):
+    """A packet is encrypted."""
+
+
 def choose_video(source: Source, kind: str | None, container: Any) -> tuple[Any, list[str]]:
     """Choose the stream that players show: films before pictures, then the default, the largest.
 
@@ -91,7 +95,11 @@ def decoder_of(stream: Any) -> Any:
 
 def is_locked(packet: Any) -> bool:
     """Whether a packet is encrypted, by its container's account."""
-    tag = packet.stream.codec_tag
+    try:
+        tag = packet.stream.codec_tag
+    except UnicodeDecodeError:
+        # Tags of AVI are numbers; PyAV 18 reads them as letters.
+        tag = ""
     return tag in _LOCKED_TAGS or any(
         data.data_type == "encryption_info" for data in packet.iter_sidedata()
     )

@@ -117,7 +117,10 @@ class VideoReader:
             return None
         zero = self._zero * self._time_base
         with reopened(self._source, self._kind) as container:
-            return audio.extract(container, zero + start, None if stop is None else zero + stop)
+            if not start:
+                self.notes.extend(audio.note_before(container, zero))
+            end = None if stop is None else zero + stop
+            return audio.extract(container, zero + start, end, self.notes)
 
     def time_of_frame(self, index: int) -> Fraction | None:
         """When frame `index` (-1: the last) is shown in seconds, from the packets; `None` past

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
-from aehub.clips import open_clip, open_writer
+from aehub.clips import Trim, open_clip, open_writer
 from material import moving_picture, tones, write_clip
 
 PICTURES = moving_picture(25, 64, 48, seed=6)
@@ -140,3 +142,142 @@ def test_formats_without_sound_say_so(tmp_path: Path, target: str) -> None:
 def test_a_silent_clip_has_no_track(tmp_path: Path) -> None:
     with open_clip(write_clip(tmp_path / "a.mp4", PICTURES[:2])) as clip:
         assert clip.audio is None
+
+
+def spoken(path: Path, codec: str, rate: int, layout: str = "mono", seconds: int = 1) -> Path:
+    """A clip whose sound, a rising tone, is in a codec that few containers hold."""
+    channels = {"mono": 1, "stereo": 2, "5.1": 6}[layout]
+    video = {".3gp": "h263", ".avi": "mpeg4"}.get(path.suffix, "libx264")
+    size = (176, 144) if video == "h263" else (64, 48)
+    with av.open(str(path), "w") as container:
+        pictures: Any = container.add_stream(video, rate=25)
+        pictures.width, pictures.height, pictures.pix_fmt = *size, "yuv420p"
+        coded: Any = container.add_stream(codec, rate=rate, layout=layout)
+        coded.codec_context.open()
+        resampler = av.AudioResampler(
+            coded.format, layout, rate, frame_size=coded.codec_context.frame_size or 1000
+        )
+        for index in range(25 * seconds):
+            picture = av.VideoFrame.from_ndarray(PICTURES[index % 25], format="rgb24")
+            container.mux(pictures.encode(picture.reformat(*size, "yuv420p")))
+        container.mux(pictures.encode(None))
+        samples = np.tile(rising_tone(seconds, rate), (channels, 1))
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        for piece in (*resampler.resample(frame), *resampler.resample(None)):
+            container.mux(coded.encode(piece))
+        container.mux(coded.encode(None))
+    return path
+
+
+def rising_tone(seconds: float, rate: int) -> np.ndarray:
+    t = np.arange(round(seconds * rate)) / rate
+    return (0.4 * np.sin(2 * np.pi * t * (300 + 200 * t))).astype(np.float32)
+
+
+def lag_ms(heard: np.ndarray, start: float) -> float:
+    """By how much the rising tone, heard from `start` seconds on, comes late."""
+    meant = rising_tone(1, 48_000)[round(start * 48_000) :]
+    part = slice(6_000, 20_000)
+    scores = {
+        lag: float(np.corrcoef(meant[part], np.roll(heard[0], -lag)[part])[0, 1])
+        for lag in range(-960, 961, 12)
+    }
+    best = max(scores, key=lambda lag: scores[lag])
+    assert scores[best] > 0.9
+    return best / 48
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"),
+    [
+        ("a.3gp", "libopencore_amrnb", 8000),
+        ("a.avi", "adpcm_ms", 44_100),
+        ("a.avi", "adpcm_ima_wav", 22_050),
+        ("a.mov", "pcm_mulaw", 8000),
+        ("a.mov", "pcm_alaw", 8000),
+        ("a.mov", "adpcm_ima_qt", 44_100),
+        ("a.mkv", "tta", 44_100),
+    ],
+)
+def test_sound_that_clips_cannot_keep_is_coded_anew_in_step(
+    tmp_path: Path, name: str, codec: str, rate: int
+) -> None:
+    source = spoken(tmp_path / name, codec, rate)
+    for start in (Fraction(0), Fraction(1, 5)):
+        with open_clip(source, trim=Trim(start)) as clip:
+            assert clip.audio is not None and clip.audio.codec == "aac"
+            assert any("sound was coded anew as AAC" in note for note in clip.info.notes)
+            with (
+                clip.audio.open() as track,
+                open_writer(tmp_path / "b.mkv", info=clip.info, audio=track) as writer,
+            ):
+                for frame in clip:
+                    writer.write(frame)
+        assert abs(lag_ms(sound(tmp_path / "b.mkv"), float(start))) < 2
+        (tmp_path / "b.mkv").unlink()
+
+
+def test_trimmed_sound_of_long_packets_stays_in_step(tmp_path: Path) -> None:
+    # Packets of 4096 samples; Matroska cannot say when one begins that begins before the trim.
+    source = spoken(tmp_path / "a.mp4", "alac", 44_100)
+    with open_clip(source, trim=Trim(Fraction(1, 5))) as clip:
+        assert clip.audio is not None
+        with (
+            clip.audio.open() as track,
+            open_writer(tmp_path / "b.webm", info=clip.info, audio=track) as writer,
+        ):
+            for frame in clip:
+                writer.write(frame)
+    assert abs(lag_ms(sound(tmp_path / "b.webm"), 0.2)) < 2
+
+
+def test_six_channels_are_mixed_to_two_and_said(tmp_path: Path) -> None:
+    source = spoken(tmp_path / "a.mkv", "ac3", 48_000, "5.1")
+    notes = rewritten(source, tmp_path / "b.webm")
+    assert notes == ["ac3 sound was coded anew for webm, mixed down to stereo."]
+
+
+def test_a_second_sound_track_and_sound_before_the_pictures_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        pictures: Any = container.add_stream("libx264", rate=25)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        tracks: list[Any] = [
+            container.add_stream(codec, rate=48_000, layout="mono") for codec in ("flac", "aac")
+        ]
+        tracks[1].disposition = Disposition.default
+        container.start_encoding()
+        for index in range(5):
+            frame = av.VideoFrame.from_ndarray(PICTURES[index], format="rgb24")
+            frame.pts, frame.time_base = index + 10, Fraction(1, 25)
+            container.mux(pictures.encode(frame.reformat(format="yuv420p")))
+        container.mux(pictures.encode(None))
+        for track in tracks:
+            samples = rising_tone(0.6, 48_000)[None]
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 48_000, 0
+            resampler = av.AudioResampler(
+                track.format, "mono", 48_000, frame_size=track.codec_context.frame_size
+            )
+            for piece in (*resampler.resample(frame), *resampler.resample(None)):
+                container.mux(track.encode(piece))
+            container.mux(track.encode(None))
+    with open_clip(path) as clip:
+        assert clip.audio is not None and clip.audio.codec == "aac"
+        assert clip.info.notes == (
+            "0.4 s of sound before the first picture were left out.",
+            "A second sound track (flac) was left out.",
+        )
+
+
+def test_sound_that_is_damaged_is_not_lost_in_silence(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mkv", PICTURES, audio="flac")
+    content = path.read_bytes()
+    with open_clip(path) as clip:
+        assert clip.audio is not None and clip.info.notes == ()
+    # The codec is called by a name that nobody knows.
+    path.write_bytes(content.replace(b"A_FLAC", b"A_QQQQ"))
+    with open_clip(path) as clip:
+        assert clip.audio is None
+        assert any("The sound was left out" in note for note in clip.info.notes)
