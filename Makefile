@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 TORCH := $(shell grep '^torch==' requirements.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types build clean
+.PHONY: help demo test pictures lint types build clean
 
 help:  ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -15,6 +15,9 @@ demo: $(VENV)/demo.stamp  ## open the demo page (installs what it needs the firs
 
 test: $(VENV)/test.stamp  ## run every test, style and types among them (installs what it needs the first time)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST)
+
+pictures: $(VENV)/test.stamp  ## make the pictures of the page in README and docs anew (needs chromium)
+	AEHUB_REGENERATE=1 AEHUB_BROWSER=required $(BIN)/python -m pytest tests/browser/test_pictures.py
 
 lint: $(VENV)/test.stamp  ## ruff over everything
 	$(BIN)/ruff check .

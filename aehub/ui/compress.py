@@ -12,7 +12,7 @@ import gradio as gr
 import aehub
 from aehub import review
 from aehub.errors import AEHubError, InputError
-from aehub.ui import examples, preview, results, running
+from aehub.ui import examples, opening, preview, results, running
 from aehub.ui.guard import gpu, sentence, told
 from aehub.ui.pace import duration_text
 
@@ -27,7 +27,7 @@ CLIP_TYPES = ["video", ".mkv", ".mov", ".avi", ".ts", ".y4m", ".gif", ".webp", "
 def build(context: Context) -> None:
     """The panel, inside whatever block is open."""
     limits = context.limits
-    with gr.Row(equal_height=False):
+    with gr.Row(equal_height=False, elem_classes="ae-bench"):
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
             clip = gr.File(label=f"Clip, up to {limits.upload_mb} MB", file_types=CLIP_TYPES,
                            height=132, elem_id="clip", elem_classes="ae-drop")
@@ -36,6 +36,7 @@ def build(context: Context) -> None:
                 tried = [gr.Button(example.label, elem_id=f"example-{example.name}",
                                    elem_classes="ae-example")
                          for example in examples.EXAMPLES.values()]
+            gr.HTML(f'<p class="ae-fine">{examples.HARD}</p>')
             seen = gr.HTML(elem_id="seen", visible=False)
             with gr.Accordion("Part of the clip", open=False, visible=False,
                               elem_id="trim") as part:
@@ -61,14 +62,14 @@ def build(context: Context) -> None:
                 stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=80)
             forecast = gr.HTML(elem_id="forecast", elem_classes="ae-forecast")
         with gr.Column(scale=8, min_width=320):
-            stage = gr.HTML(results.EMPTY, elem_id="stage")
+            stage = gr.HTML(opening.overview(), elem_id="stage")
             with gr.Row(visible=False, elem_id="downloads") as shelf:
                 packed = gr.DownloadButton("Compressed .aev", variant="primary", elem_id="get-aev",
                                            min_width=100)
                 decoded = gr.DownloadButton("Decoded .mp4", elem_id="get-mp4", min_width=100)
                 original = gr.DownloadButton("Original .mkv", elem_id="get-original",
                                              min_width=100)
-            figures = gr.HTML(elem_id="figures", visible=False)
+            figures = gr.HTML(opening.figures(), elem_id="figures")
             facts = gr.JSON(visible=False, label="facts")
 
     context.shared["packed"] = packed

@@ -17,6 +17,7 @@ from aehub import review
 from aehub.edit.operations import parse
 from aehub.errors import InputError
 from aehub.review.stills import png
+from aehub.ui import opening
 from aehub.ui.guard import gpu, told
 from aehub.ui.words import bytes_text, notes, seconds_text, tiles
 
@@ -79,7 +80,7 @@ def build(context: Context) -> None:
         event(_changed(latest, change), [steps, part], steps, **_QUIET).success(
             run, asked, given, api_visibility="private", **place)
     if last is not None:
-        take.click(told(_taken), last, packed, **_QUIET)
+        take.click(_taker(context), last, packed, **_QUIET)
 
 
 _QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -139,10 +140,15 @@ def _nothing(steps: str, part: str) -> str:
     return ""
 
 
-def _taken(path: str | None) -> str:
-    if path is None:
-        raise InputError("there is no result yet; compress a clip first, or drop an .aev file.")
-    return path
+def _taker(context: Context) -> Any:
+    @told
+    def taken(path: str | None) -> str:
+        """The visitor's last result; before there is one, the example that the page opens on."""
+        if path is not None:
+            return path
+        return str(shutil.copy(opening.packed(), context.jobs.new()))
+
+    return taken
 
 
 def _runner(context: Context, latest: _Latest) -> Any:

@@ -1,7 +1,10 @@
-"""Example clips, made at first use: pans over public-domain pictures, and a drawn animation.
+"""Example clips, made at first use: pans over photographs, and a drawn animation.
 
-    hubble    NASA; public domain
+The photographs are those of scikit-image that may be passed on:
+
+    cat       Stefan van der Walt; CC0
     coffee    Rachel Michetti; CC0
+    tissue    Center for Microscopy and Molecular Imaging; no known copyright restrictions
     marbles   drawn here
 """
 
@@ -20,28 +23,34 @@ from PIL import Image
 from aehub.errors import InputError
 from aehub.ui.jobs import private_folder
 
-SIDE, FRAMES, FPS = 256, 48, 24
+FPS = 24
 _LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Example:
-    """A clip of the project's own; `draw` gives the picture at time t in [0, 1)."""
+    """A clip of the project's own.
+
+    Attributes:
+        name: of its file.
+        label: short, for people.
+        frames: how many it has, at `FPS`.
+        draw: the picture at time t in [0, 1), uint8 [H, W, 3].
+    """
 
     name: str
     label: str
+    frames: int
     draw: Callable[[float], np.ndarray]
 
 
-def _smooth(t: float) -> float:
-    return t * t * (3 - 2 * t)
-
-
-def _view(picture: Image.Image, x: float, y: float, size: float) -> np.ndarray:
-    """The square of `size` pixels centred on (x, y), at the examples' size, sub-pixel exact."""
-    box = (x - size / 2, y - size / 2, x + size / 2, y + size / 2)
-    seen = picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box)
-    return np.asarray(seen.convert("RGB"))
+def _view(
+    picture: Image.Image, x: float, y: float, wide: float, size: tuple[int, int]
+) -> np.ndarray:
+    """The part `wide` pixels wide around (x, y), at `size` (width, height), sub-pixel exact."""
+    high = wide * size[1] / size[0]
+    box = (x - wide / 2, y - high / 2, x + wide / 2, y + high / 2)
+    return np.asarray(picture.resize(size, Image.Resampling.BICUBIC, box=box).convert("RGB"))
 
 
 @lru_cache
@@ -53,28 +62,33 @@ def _picture(name: str) -> Image.Image:
     return Image.fromarray(getattr(data, name)())
 
 
+def _cat(t: float) -> np.ndarray:
+    """There and back at one speed, so that it plays in a loop."""
+    s = 1 - abs(1 - 2 * t)
+    return _view(_picture("chelsea"), 200 + 50 * s, 150, 380, (480, 272))
+
+
 def _coffee(t: float) -> np.ndarray:
-    s = _smooth(t)
-    return _view(_picture("coffee"), 250 + 110 * s, 200 + 20 * s, 396 - 150 * s)
+    return _view(_picture("coffee"), 210 + 180 * t, 205, 400, (384, 216))
 
 
-def _hubble(t: float) -> np.ndarray:
-    s = _smooth(t)
-    return _view(_picture("hubble_deep_field"), 320 + 330 * s, 340 + 190 * s, 420 - 110 * s)
+def _tissue(t: float) -> np.ndarray:
+    return _view(_picture("immunohistochemistry"), 200 + 110 * t, 230, 384, (384, 216))
 
 
 def _marbles(t: float) -> np.ndarray:
     """Shaded balls that circle over a chequered floor, seen from above."""
-    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+    side = 256
+    y, x = np.mgrid[:side, :side].astype(np.float32)
     turn = 2 * np.pi * t
     floor = ((x + 20 * np.sin(turn)) // 32 + (y + 20 * np.cos(turn)) // 32) % 2
     out = np.stack([226 - 40 * floor, 220 - 34 * floor, 206 - 20 * floor], -1)
-    out *= (1 - 0.0011 * np.hypot(x - SIDE / 2, y - SIDE / 2))[..., None]
+    out *= (1 - 0.0011 * np.hypot(x - side / 2, y - side / 2))[..., None]
     colours = ((225, 78, 62), (52, 120, 214), (242, 177, 52), (60, 160, 110), (140, 90, 200))
     for number, colour in enumerate(colours):
         angle = turn + 2 * np.pi * number / len(colours)
         reach, r = 74 + 14 * np.sin(2 * turn + number), 30 + 3 * number
-        cx, cy = SIDE / 2 + reach * np.cos(angle), SIDE / 2 + reach * np.sin(angle)
+        cx, cy = side / 2 + reach * np.cos(angle), side / 2 + reach * np.sin(angle)
         shade = np.clip(1 - np.hypot(x - cx - 9, y - cy - 12) / (1.25 * r), 0, 1)[..., None]
         out *= 1 - 0.7 * np.minimum(1, 2 * shade)
         u, v = (x - cx) / r, (y - cy) / r
@@ -89,11 +103,19 @@ def _marbles(t: float) -> np.ndarray:
 EXAMPLES = {
     example.name: example
     for example in (
-        Example("coffee", "Coffee", _coffee),
-        Example("hubble", "Deep field", _hubble),
-        Example("marbles", "Marbles", _marbles),
+        Example("cat", "Cat", 72, _cat),
+        Example("coffee", "Coffee", 48, _coffee),
+        Example("tissue", "Tissue", 48, _tissue),
+        Example("marbles", "Marbles", 48, _marbles),
     )
 }
+
+
+HARD = "Marbles: flat graphics, hard for this model."
+"""Which example shows the weakness, in words."""
+CREDITS = ("Photographs of the examples: Cat by Stefan van der Walt, Coffee by Rachel Michetti, "
+           "both CC0; Tissue by the Center for Microscopy and Molecular Imaging, no known "
+           "copyright restrictions.")
 
 
 def clip(name: str) -> Path:
@@ -108,7 +130,7 @@ def clip(name: str) -> Path:
     path = private_folder("aehub-examples") / f"{name}.mkv"
     with _LOCK:
         if not path.exists():
-            frames = (example.draw(index / FRAMES) for index in range(FRAMES))
+            frames = (example.draw(index / example.frames) for index in range(example.frames))
             with open_clip(frames, fps=FPS) as drawn, open_writer(path, info=drawn.info) as writer:
                 for frame in drawn:
                     writer.write(frame)
@@ -117,8 +139,9 @@ def clip(name: str) -> Path:
 
 @lru_cache
 def thumbnail(name: str) -> bytes:
-    """A small JPEG of the example, 192x192."""
-    picture = Image.fromarray(_named(name).draw(0.55)).resize((192, 192))
+    """A small JPEG of the example, at most 256 pixels wide."""
+    picture = Image.fromarray(_named(name).draw(0.55))
+    picture.thumbnail((256, 192))
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=85)
     return file.getvalue()

@@ -9,6 +9,7 @@ import gradio as gr
 
 import aehub
 from aehub.ui import animate, compare, compress, decode, edit, models
+from aehub.ui.examples import CREDITS
 from aehub.ui.jobs import Jobs
 from aehub.ui.limits import PageLimits
 from aehub.ui.pace import Pace
@@ -67,5 +68,5 @@ def _head() -> str:
 
 
 def _foot(limits: PageLimits) -> str:
-    return (f"{limits.sentence} Nothing is sent anywhere else, and nothing is counted. "
+    return (f"{limits.sentence} Nothing is sent anywhere else, and nothing is counted. {CREDITS} "
             f"AEHub {aehub.__version__}, Apache-2.0.")

@@ -11,7 +11,6 @@ from aehub.ui.chart import over_time
 from aehub.ui.verdict import beside, verdict
 from aehub.ui.words import bytes_text, notes, rate_text, table, tiles
 
-EMPTY = ('<div class="ae-empty"><b>Nothing compressed yet</b></div>')
 STOPPED = ('<div class="ae-empty"><b>Stopped</b><p>Nothing was kept. Change what you like and '
            "compress again.</p></div>")
 _NAMES = {"x264-medium": "H.264 (x264 medium)", "svtav1-6": "AV1 (SVT-AV1 6)"}
@@ -30,10 +29,19 @@ def overview(study: review.Study, place: str, elapsed: float) -> str:
     return shown(study, player(study, place), time)
 
 
-def shown(study: review.Study, above: str, last: tuple[str, str, str]) -> str:
-    """What every finished study shows: `above`, the verdict, the tiles with `last` at the end."""
-    return (f'<div class="ae-results">{above}{verdict(study)}{tiles([*_tiles(study), last])}'
-            f"{notes(study.notes)}</div>")
+def shown(
+    study: review.Study, above: str, last: tuple[str, str, str], *, kind: str = ""
+) -> str:
+    """What every finished study shows.
+
+    Args:
+        study: the finished study.
+        above: HTML of its player.
+        last: label, value and note of the last tile.
+        kind: what is to be said of the original.
+    """
+    numbers = tiles([*_tiles(study, kind), last])
+    return f'<div class="ae-results">{above}{verdict(study)}{numbers}{notes(study.notes)}</div>'
 
 
 def figures(study: review.Study) -> str:
@@ -53,7 +61,7 @@ def player(study: review.Study, place: str, *, more: str = "") -> str:
             "</aehub-wipe>")
 
 
-def _tiles(study: review.Study) -> list[tuple[str, str, str]]:
+def _tiles(study: review.Study, kind: str) -> list[tuple[str, str, str]]:
     made, facts = study.compressed, study.to_json()
     ratio = ("–", "only a part was used") if facts["ratio"] is None else (
         f"{facts['ratio']:.1f}×", "smaller" if facts["ratio"] >= 1 else "it grew")
@@ -61,7 +69,7 @@ def _tiles(study: review.Study) -> list[tuple[str, str, str]]:
     sound = f"{bytes_text(made.audio_bytes)} of it sound" if made.audio_bytes else "all of it"
     raw = made.width * made.height * 1.5 * made.frames
     return [
-        ("Uploaded", bytes_text(study.source_bytes), f"raw {bytes_text(raw)}"),
+        ("Original", bytes_text(study.source_bytes), f"{kind} raw {bytes_text(raw)}".strip()),
         (".aev file", bytes_text(made.bytes), sound),
         ("Ratio", *ratio),
         ("Rate", f"{made.kbps:.0f} kbit/s", f"{made.bits_per_pixel:.3f} bits a pixel"),

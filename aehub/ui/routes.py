@@ -12,7 +12,7 @@ from starlette.routing import Route
 import aehub
 from aehub import endpoint, review
 from aehub.errors import AEHubError
-from aehub.ui import examples
+from aehub.ui import examples, opening
 from aehub.ui.jobs import Jobs
 
 MODEL_FILES = ("config.json", "model.safetensors", "README.md")
@@ -38,7 +38,9 @@ def routes(jobs: Jobs) -> list[Route]:
         original, compressed = (jobs.file(token, facts[key]) for key in ("prepared", "packed"))
         if original is None or compressed is None:
             return _gone()
-        kind = request.path_params["kind"]
+        return await still(original, compressed, number, request.path_params["kind"])
+
+    async def still(original: Path, compressed: Path, number: int, kind: str) -> Response:
         try:
             picture = await anyio.to_thread.run_sync(
                 review.still, original, compressed, number, kind, limiter=_STILLS)
@@ -46,6 +48,18 @@ def routes(jobs: Jobs) -> list[Route]:
             return PlainTextResponse(str(error), 404)
         kept = {"Cache-Control": "private, max-age=3600"}
         return Response(picture, media_type="image/png", headers=kept)
+
+    async def opened(request: Request) -> Response:
+        path = opening.file(request.path_params["name"])
+        return _gone() if path is None else FileResponse(path)
+
+    async def opened_frame(request: Request) -> Response:
+        try:
+            original = await anyio.to_thread.run_sync(examples.clip, opening.NAME)
+        except AEHubError as error:
+            return PlainTextResponse(str(error), 404)
+        return await still(original, opening.packed(), request.path_params["number"],
+                           request.path_params["kind"])
 
     async def example(request: Request) -> Response:
         try:
@@ -67,6 +81,8 @@ def routes(jobs: Jobs) -> list[Route]:
         Route("/healthz", healthz),
         Route("/ae/jobs/{token}/{name}", result),
         Route("/ae/jobs/{token}/{kind}/{number:int}.png", frame),
+        Route("/ae/opening/{name}", opened),
+        Route("/ae/opening/{kind}/{number:int}.png", opened_frame),
         Route("/ae/examples/{name}.jpg", example),
         Route("/ae/models/{name}/{file}", model),
         *endpoint.routes(),

@@ -37,7 +37,8 @@ class Visit:
 
     def player(self, seconds: float = 90) -> Any:
         """The wipe player of a finished job, its first frame drawn."""
-        player = self.page.locator("aehub-wipe")
+        # The page opens on a player of its own.
+        player = self.page.locator('aehub-wipe[src^="ae/jobs/"]')
         player.wait_for(timeout=1000 * seconds)
         self.page.wait_for_function(
             "document.querySelector('aehub-wipe video').readyState >= 2")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from aehub.ui.examples import EXAMPLES
 from pageserver import ROOT, PageServer, page_server
 
 
@@ -66,7 +67,7 @@ def test_model_files_are_served_whole(page: PageServer) -> None:
 
 def test_examples_have_thumbnails(page: PageServer) -> None:
     pytest.importorskip("skimage")
-    for name in ("coffee", "hubble", "marbles"):
+    for name in EXAMPLES:
         status, body = page.get(f"/ae/examples/{name}.jpg")
         assert status == 200
         assert body[:2] == b"\xff\xd8"

@@ -27,8 +27,10 @@
       this.listen();
       this.place(0.5);
       this.watch();
+      this.showPoster();
       if (!matchMedia("(prefers-reduced-motion: reduce)").matches) {
         this.video.play().catch(() => {});
+        if (this.hasAttribute("sweep")) this.sweep();
       }
     }
 
@@ -123,6 +125,29 @@
       if (frame !== this.frame) { this.frame = frame; this.show(); }
     }
 
+    // What is seen until the video has arrived.
+    showPoster() {
+      const address = this.getAttribute("poster");
+      if (!address) return;
+      const poster = new Image();
+      poster.onload = () => {
+        if (this.video.readyState < 2) this.context.drawImage(poster, 0, 0, this.W, this.H);
+      };
+      poster.src = address;
+    }
+
+    // The divider goes to and fro by itself until somebody takes it.
+    sweep() {
+      this.sweeps = true;
+      const began = performance.now();
+      const move = (now) => {
+        if (!this.sweeps || !this.isConnected) return;
+        if (!this.video.paused) this.place(0.5 + 0.32 * Math.sin((now - began) / 1300));
+        requestAnimationFrame(move);
+      };
+      requestAnimationFrame(move);
+    }
+
     frameAt(time) {
       let low = 0, high = this.times.length - 1;
       while (low < high) {
@@ -191,6 +216,7 @@
     drag(event) {
       if (!this.error.hidden || event.button) return;
       event.preventDefault();
+      this.sweeps = false;
       this.divider.focus({ preventScroll: true });
       const follow = (move) => {
         const box = this.canvas.getBoundingClientRect();
@@ -209,6 +235,7 @@
     }
 
     slide(event) {
+      this.sweeps = false;
       const by = { ArrowLeft: -0.02, ArrowRight: 0.02, PageDown: -0.1, PageUp: 0.1 }[event.key];
       if (by !== undefined) this.place(this.at + by);
       else if (event.key === "Home") this.place(0);
@@ -231,13 +258,13 @@
 
   customElements.define("aehub-wipe", Wipe);
 
-  // On a phone the result lies below the controls: whoever starts a job is taken there.
+  // On a phone the result and the controls are not seen at once: whoever starts a job is taken there.
   document.addEventListener("click", (event) => {
     if (!event.target.closest("#go, .ae-example")) return;
     setTimeout(() => {
       const stage = document.querySelector("#stage");
       const top = stage ? stage.getBoundingClientRect().top : 0;
-      if (top > innerHeight * 0.7) stage.scrollIntoView({ behavior: "smooth", block: "start" });
+      if (top < -innerHeight * 0.3 || top > innerHeight * 0.7) stage.scrollIntoView({ behavior: "smooth", block: "start" });
     }, 400);
   });
 

@@ -1,0 +1,53 @@
+"""Record the finished example that the page opens on.
+
+    python docs/measure/opening.py
+
+The example is drawn, compressed, decoded, measured and set beside x264 and AV1 at the same bytes,
+as the page does it for a visitor; what the page shows of it goes to `aehub/ui/assets/opening/`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from aehub import review
+from aehub.results import finished
+from aehub.review.stills import still
+from aehub.ui import examples, opening
+
+QUALITY = 50
+POSTER_FRAME = 0
+
+
+def record(folder: Path, work: Path) -> review.Study:
+    """Fill `folder` with the files of the opening; others go to `work`."""
+    original = examples.clip(opening.NAME)
+    study = finished(review.iter_study(original, work, quality=QUALITY, longest=None), None)
+    packed = Path(str(study.compressed.path))
+    folder.mkdir(exist_ok=True)
+    for path in (packed, study.stacked):
+        shutil.copy(path, folder)
+    poster = Image.open(io.BytesIO(still(original, packed, POSTER_FRAME, "reconstruction")))
+    poster.save(folder / opening.POSTER, "JPEG", quality=80)
+    text = json.dumps(study.record()) + "\n"
+    (folder / opening.RECORD).write_text(text, encoding="utf-8")
+    return study
+
+
+def main() -> None:
+    """Record, and print what the page will say."""
+    with tempfile.TemporaryDirectory() as work:
+        study = record(opening.FOLDER, Path(work))
+    print(json.dumps(study.to_json(), indent=1))
+    for path in sorted(opening.FOLDER.iterdir()):
+        print(f"{path.name}: {path.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""The finished example that the page opens on: true, small, and not computed by the page."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import aehub
+from aehub import review
+from aehub.clips import open_clip
+from aehub.results import finished
+from aehub.ui import examples, opening
+from material import psnr
+from pageserver import ROOT, PageServer
+
+
+def test_the_opening_was_made_with_the_bundled_weights_and_is_whole() -> None:
+    assert aehub.verify(opening.packed()).ok
+    said, made = aehub.info(opening.packed()), opening.study().compressed
+    for fact in ("model", "bytes", "frames", "width", "height", "fps", "seconds", "quality"):
+        assert said[fact] == getattr(made, fact), fact
+    config = json.loads((ROOT / "weights" / made.model / "config.json").read_text())
+    for which in ("entropy_hash", "synthesis_hash"):
+        assert said[which] == config[which], "run: python docs/measure/opening.py"
+    assert len(opening.study().neighbours) == 2
+
+
+def test_the_numbers_of_the_opening_are_those_of_a_fresh_measurement(tmp_path: Path) -> None:
+    pytest.importorskip("skimage")
+    said, stacked = opening.study().replay, tmp_path / "stacked.mp4"
+    found = finished(review.iter_replay(examples.clip(opening.NAME), opening.packed(), stacked,
+                                        tmp_path / "decoded.mp4"), None)
+    assert found.psnr == pytest.approx(said.psnr, abs=0.01)
+    assert found.ms_ssim == pytest.approx(said.ms_ssim, abs=1e-4)
+    assert found.frame_psnrs == pytest.approx(said.frame_psnrs, abs=0.02)
+    for fact in ("width", "height", "half", "fps", "times", "seconds", "has_sound", "groups"):
+        assert getattr(found, fact) == getattr(said, fact), fact
+    with open_clip(opening.study().stacked) as kept, open_clip(stacked) as fresh:
+        for shown, wanted in zip(kept, fresh, strict=True):
+            assert psnr(shown.planes.y, wanted.planes.y) > 45
+
+
+def test_the_opening_is_small() -> None:
+    kept = list(opening.FOLDER.iterdir())
+    served = {path.name for path in kept if opening.file(path.name)}
+    assert served == {path.name for path in kept} - {opening.RECORD}
+    assert sum(path.stat().st_size for path in kept) < 600_000
+
+
+def test_the_opening_is_shown_without_torch_and_without_drawing_the_example() -> None:
+    code = ("import sys; from aehub.ui import opening; "
+            "assert 'aehub-wipe' in opening.overview() and 'AV1' in opening.figures(); "
+            "print('loaded:', *{'torch', 'skimage', 'gradio'} & sys.modules.keys())")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                          check=True)
+    assert done.stdout.strip() == "loaded:"
+
+
+def test_the_first_example_is_the_one_on_show_and_the_hard_one_is_named() -> None:
+    assert next(iter(examples.EXAMPLES)) == opening.NAME
+    assert examples.HARD.startswith(examples.EXAMPLES["marbles"].label)
+    assert "hard for this model" in examples.HARD
+
+
+def test_the_files_of_the_opening_are_served_whole_and_in_parts(page: PageServer) -> None:
+    for name in (opening.packed().name, opening.study().stacked.name, opening.POSTER):
+        assert page.get(f"/ae/opening/{name}") == (200, (opening.FOLDER / name).read_bytes())
+    asked = urllib.request.Request(f"{page.url}/ae/opening/{opening.study().stacked.name}",
+                                   headers={"Range": "bytes=10-19"})
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        assert answer.status == 206 and len(answer.read()) == 10
+    for name in (opening.RECORD, "..%2f..%2fpage.css", "nonsense.aev"):
+        assert page.get(f"/ae/opening/{name}")[0] == 404
+    with Image.open(opening.FOLDER / opening.POSTER) as poster:
+        replay = opening.study().replay
+        assert poster.size == (replay.width, replay.height)
+
+
+def test_the_error_of_a_frame_of_the_opening_is_drawn_when_it_is_asked_for(
+    page: PageServer
+) -> None:
+    pytest.importorskip("skimage")
+    status, body = page.get("/ae/opening/difference/1.png")
+    assert status == 200
+    with Image.open(io.BytesIO(body)) as drawn:
+        error = np.asarray(drawn) / 8
+    assert error.shape == (272, 480, 3) and 0.5 < error.mean() < 5
+    assert page.get("/ae/opening/difference/72.png")[0] == 404
+    assert page.get("/ae/opening/nonsense/1.png")[0] == 404
