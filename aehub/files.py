@@ -202,6 +202,8 @@ class Stage:
             return
         self._target = target = Path(os.path.realpath(target))
         if not target.parent.is_dir():
+            if target.parent.exists():
+                raise InputError(f"{target.parent} is no folder; choose another place.")
             raise InputError(f"the folder {target.parent} does not exist; create it first.")
         self.path = target.with_name(part)
 

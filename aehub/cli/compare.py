@@ -9,7 +9,6 @@ import click
 import aehub
 from aehub.cli.progress import Progress
 from aehub.cli.values import print_json
-from aehub.errors import ExistsError
 
 CODECS = "d4-codec,x264-medium,x265-medium,svtav1-6"
 
@@ -32,20 +31,23 @@ def compare(
     as_json: bool,
 ) -> None:
     """Measure rate against distortion of several codecs on the clips IN."""
-    # Known before the measurement, which may take minutes.
-    if plot is not None and plot.exists() and not force:
-        raise ExistsError(
-            f"{click.format_filename(plot)} is already there; use --force to overwrite it."
-        )
     from aehub.compare import parse_codecs
+    from aehub.compare.plot import check_plot
 
+    # Known before the measurement, which may take minutes.
+    if plot is not None:
+        check_plot(plot, force=force)
     with Progress("comparing") as progress:
         comparison = aehub.compare(
             list(clips), parse_codecs(codecs), stills=stills, frames=frames, progress=progress
         )
-    if plot is not None:
-        comparison.plot(plot)
-    if as_json:
-        print_json(comparison.to_dict())
-    else:
-        click.echo(comparison.table())
+    try:
+        if as_json:
+            print_json(comparison.to_dict())
+        else:
+            click.echo(comparison.table())
+    finally:
+        # Drawn even if whoever read the numbers went away.
+        if plot is not None:
+            comparison.plot(plot)
+    comparison.check()

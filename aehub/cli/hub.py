@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -78,14 +79,17 @@ def publish(
 
     The token is that of hf auth login, or HF_TOKEN.
     """
-    measured, codec = None, None
-    if clips:
-        codec = _as_codec(name)
+    codec = _as_codec(name) if clips else None
+
+    def measured() -> dict[str, Any]:
         with Progress("measuring") as progress:
             comparison = aehub.compare(list(clips), f"{codecs},{codec}", progress=progress)
-        measured = comparison.to_dict()
+        comparison.check()
+        return comparison.to_dict()
+
     result = aehub.publish(
-        name, repo, endpoint=endpoint, private=private, measured=measured, codec=codec
+        name, repo, endpoint=endpoint, private=private, codec=codec,
+        measured=measured if clips else None,
     )
     if as_json:
         print_json(result.to_json())

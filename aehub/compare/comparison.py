@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from aehub.compare.codec import Source
+from aehub.errors import AEHubError
 from aehub.metrics import RateDifference, bd_rate, ms_ssim_db
 
 Metric = Literal["psnr", "ms_ssim"]
@@ -51,6 +52,23 @@ class Point:
     decode_seconds: float
 
 
+class Failure(NamedTuple):
+    """What could not be measured; `codec` is None where the clip itself cannot be read."""
+
+    clip: str
+    codec: str | None
+    error: Exception
+
+    @property
+    def reason(self) -> str:
+        """Why, on one line."""
+        return " ".join(str(self.error).split()) or type(self.error).__name__
+
+    def to_dict(self) -> dict[str, Any]:
+        """Clip, codec and reason."""
+        return {"clip": self.clip, "codec": self.codec, "reason": self.reason}
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Codecs side by side on the same clips.
@@ -61,6 +79,7 @@ class Comparison:
         settings: codec name -> encoder and options, in the order given.
         points: every measurement.
         ours: names of the codecs that are models of the zoo, drawn to stand out.
+        failures: what could not be measured; points measured before stand among `points`.
     """
 
     anchor: str
@@ -68,6 +87,7 @@ class Comparison:
     settings: dict[str, str]
     points: tuple[Point, ...]
     ours: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
     @property
     def codecs(self) -> tuple[str, ...]:
@@ -96,10 +116,12 @@ class Comparison:
         known = [percent for percent in found if percent is not None]
         return statistics.fmean(known) if known else None
 
-    def speed(self, codec: str) -> tuple[float, float]:
-        """(encoding, decoding) frames per second over all clips and qualities."""
+    def speed(self, codec: str) -> tuple[float, float] | None:
+        """(encoding, decoding) frames per second over all clips and qualities, if there are any."""
         n_frames = {clip.name: clip.n_frames for clip in self.clips}
         mine = [point for point in self.points if point.codec == codec]
+        if not mine:
+            return None
         total = sum(n_frames[point.clip] for point in mine)
         encode = sum(point.encode_seconds for point in mine)
         decode = sum(point.decode_seconds for point in mine)
@@ -111,6 +133,19 @@ class Comparison:
 
         return render(self)
 
+    def check(self) -> None:
+        """Refuse what is not complete.
+
+        Raises:
+            AEHubError: something could not be measured; the first such is named.
+        """
+        if not self.failures:
+            return
+        first, count = self.failures[0], len(self.failures)
+        what = first.clip if first.codec is None else f"{first.clip} with {first.codec}"
+        raise AEHubError(("1 measurement failed" if count == 1 else
+                          f"{count} measurements failed, the first") + f": {what}: {first.reason}")
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain data with stable keys."""
         clips = [{**clip._asdict(), "fps": str(clip.fps)} for clip in self.clips]
@@ -119,6 +154,7 @@ class Comparison:
             "clips": clips,
             "codecs": [self._codec_dict(codec) for codec in self.codecs],
             "points": [asdict(point) for point in self.points],
+            "failures": [failure.to_dict() for failure in self.failures],
         }
 
     def to_json(self) -> str:
@@ -136,7 +172,7 @@ class Comparison:
         return draw(self, Path(path))
 
     def _codec_dict(self, codec: str) -> dict[str, Any]:
-        encode, decode = self.speed(codec)
+        encode, decode = self.speed(codec) or (None, None)
         entry: dict[str, Any] = {"name": codec, "settings": self.settings[codec]}
         metrics: tuple[Metric, Metric] = ("psnr", "ms_ssim")
         for metric in metrics:

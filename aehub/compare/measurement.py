@@ -6,17 +6,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import av
+
 from aehub.clips.frames import Planes
 from aehub.clips.sniff import clips_in
 from aehub.compare.codec import Codec, Encoded, Source
-from aehub.compare.comparison import ClipShape, Comparison, Point
+from aehub.compare.comparison import ClipShape, Comparison, Failure, Point
 from aehub.compare.names import parse_codecs
 from aehub.compare.ours import ModelCodec
 from aehub.errors import AEHubError, InputError, LimitError
+from aehub.files import path_of
 from aehub.metrics import Distortion
 
 MAX_SOURCE_BYTES = 1_000_000_000
 """Planes of one clip held in memory; a minute of 1080p would need 5 GB."""
+
+_REFUSALS = (AEHubError, av.FFmpegError, OSError, ValueError, MemoryError)
+"""What clips and codecs raise; anything else is a fault of the program, and ends it."""
 
 Progress = Callable[[int, int], None]
 
@@ -32,6 +38,8 @@ def compare(
 ) -> Comparison:
     """Measure rate and distortion of codecs side by side.
 
+    What cannot be measured stands among the failures of the result; the rest goes on.
+
     Args:
         sources: clips or folders of clips; if they are not lossless, every codec is judged by the
             noise of another.
@@ -43,8 +51,8 @@ def compare(
         progress: called with (points done, points in all) after each point.
 
     Raises:
-        InputError: an unknown codec or anchor, no clip, or a clip that cannot be read or coded.
-        LimitError: a clip does not fit in memory.
+        InputError: an unknown codec or anchor, no clip, or a clip that does not exist.
+        AEHubError: nothing could be measured; it is the first failure.
 
     Example:
         >>> comparison = compare(["clip.mkv"], "x264-medium,svtav1-6")  # doctest: +SKIP
@@ -60,21 +68,63 @@ def compare(
     paths = [clip for source in sources for clip in _expanded(source)]
     if not paths:
         raise InputError("no clip is given; give at least one.")
+    for codec in chosen:
+        if isinstance(codec, ModelCodec):
+            codec.check()
     total = len(paths) * sum(len(codec.qualities) for codec in chosen)
     shapes: list[ClipShape] = []
     points: list[Point] = []
+    failures: list[Failure] = []
     for path in paths:
-        source = path if isinstance(path, Source) else load(path, frames=n_frames)
-        source = Source(source.name, source.frames[:n_frames], source.info)
+        source = _loaded(path, n_frames)
+        if isinstance(source, Failure):
+            failures.append(source)
+            continue
         source = _renamed(source, [shape.name for shape in shapes])
         shapes.append(ClipShape.of(source))
-        for point in measure(source, chosen):
-            points.append(point)
+        for result in attempts(source, chosen):
+            if isinstance(result, Failure):
+                failures.append(result)
+                continue
+            points.append(result)
             if progress is not None:
                 progress(len(points), total)
-    settings = {codec.name: codec.settings for codec in chosen}
-    ours = tuple(codec.name for codec in chosen if isinstance(codec, ModelCodec))
-    return Comparison(anchor, tuple(shapes), settings, tuple(points), ours)
+    return compared(chosen, anchor, shapes, points, failures)
+
+
+def compared(codecs: Sequence[Codec], anchor: str, shapes: Iterable[ClipShape],
+             points: Sequence[Point], failures: Sequence[Failure]) -> Comparison:
+    """The outcome of a run.
+
+    Raises:
+        Exception: nothing was measured; it is the first failure.
+    """
+    if failures and not points:
+        raise failures[0].error
+    measured = {point.clip for point in points}
+    settings = {codec.name: codec.settings for codec in codecs}
+    ours = tuple(codec.name for codec in codecs if isinstance(codec, ModelCodec))
+    return Comparison(anchor, tuple(shape for shape in shapes if shape.name in measured), settings,
+                      tuple(points), ours, tuple(failures))
+
+
+def attempts(source: Source, codecs: Iterable[Codec]) -> Iterator[Point | Failure]:
+    """As `measure`, but what a codec refuses is a failure, and the next one takes its turn."""
+    for codec in codecs:
+        try:
+            yield from measure(source, [codec])
+        except _REFUSALS as error:
+            yield Failure(source.name, codec.name, error)
+
+
+def _loaded(path: str | Path | Source, n_frames: int | None) -> Source | Failure:
+    """The first `n_frames` frames of a clip in memory, or why they are not."""
+    if isinstance(path, Source):
+        return Source(path.name, path.frames[:n_frames], path.info)
+    try:
+        return load(path, frames=n_frames)
+    except _REFUSALS as error:
+        return Failure(Path(path).stem, None, error)
 
 
 def measure(source: Source, codecs: Iterable[Codec]) -> Iterator[Point]:
@@ -105,7 +155,13 @@ def measure(source: Source, codecs: Iterable[Codec]) -> Iterator[Point]:
 
 
 def _expanded(source: str | Path | Source) -> list[str | Path | Source]:
-    """A folder of clips as its clips; a folder of pictures is one clip."""
+    """A folder of clips as its clips; a folder of pictures is one clip.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if not isinstance(source, Source) and not path_of(source).exists():
+        raise InputError(f"{source} does not exist; check the path.")
     if isinstance(source, (str, Path)) and Path(source).is_dir():
         return list(clips_in(Path(source))) or [source]
     return [source]

@@ -33,6 +33,14 @@ class ModelCodec:
         """Model and qualities in one line."""
         return f"aehub quality={listed(self.qualities)}"
 
+    def check(self) -> None:
+        """Load the model, so that one that cannot be had is known before the work.
+
+        Raises:
+            ModelError: it is unknown, damaged, or makes no compressed files.
+        """
+        assert self._model
+
     @cached_property
     def _model(self) -> Model:
         """Loaded once, so that no time measured contains it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aehub.errors import InputError
-from aehub.files import written
+from aehub.files import refuse_overwriting, written
 from aehub.metrics import ms_ssim_db
 
 if TYPE_CHECKING:
@@ -48,25 +48,39 @@ class _Look(NamedTuple):
     order: int
 
 
-def draw(comparison: Comparison, path: Path) -> Path:
-    """Write the figure; the suffix chooses the format, and the file appears when it is whole.
+def check_plot(path: Path, *, force: bool) -> None:
+    """Check before the measurement that a figure can be drawn there.
 
     Raises:
-        InputError: matplotlib is missing, or the suffix is not one it writes.
+        InputError: matplotlib is missing, it writes no such files, or the place takes none.
+        ExistsError: `path` exists and `force` is not set.
     """
     try:
-        import matplotlib
-        from matplotlib.figure import Figure
+        import matplotlib.figure
     except ImportError as error:
         raise InputError(
             "a plot needs matplotlib, which is not installed; pip install 'aehub[plot]'."
         ) from error
+    known = matplotlib.figure.Figure().canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise InputError(
+            f"a plot cannot be written as '{path.name}'; end the name in .png, .svg or .pdf."
+        )
+    refuse_overwriting(path, force)
+
+
+def draw(comparison: Comparison, path: Path) -> Path:
+    """Write the figure; the suffix chooses the format, and the file appears when it is whole.
+
+    Raises:
+        InputError: as `check_plot`.
+    """
+    check_plot(path, force=True)
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(_STYLE):
         figure = Figure(layout="constrained")
-        if path.suffix[1:].lower() not in figure.canvas.get_supported_filetypes():
-            raise InputError(
-                f"a plot cannot be written as '{path.name}'; end the name in .png, .svg or .pdf."
-            )
         _compose(figure, comparison)
         with written(path, force=True) as file:
             figure.savefig(file, format=path.suffix[1:].lower(), dpi=200)
@@ -129,6 +143,8 @@ def _draw_curves(
     per_pixel = _is_per_pixel(comparison)
     for codec, look in looks.items():
         curve = comparison.curve(clip, codec)
+        if not curve:
+            continue
         rates = [point.bits_per_pixel if per_pixel else point.kbps for point in curve]
         axes.plot(
             rates,

@@ -13,6 +13,10 @@ def render(comparison: Comparison) -> str:
     """Points of every clip, then the differences against the anchor, then the settings."""
     blocks = [_points(comparison, clip) for clip in comparison.clips]
     blocks += [_differences(comparison), _settings(comparison)]
+    if comparison.failures:
+        rows = [(failure.clip, failure.codec or "-", failure.reason)
+                for failure in comparison.failures]
+        blocks.append("not measured\n" + _grid(rows, left=3))
     return "\n\n".join(blocks)
 
 
@@ -55,16 +59,16 @@ def _differences(comparison: Comparison) -> str:
             for codec in names
         ),
     )
-    own = comparison.speed(comparison.anchor)
-    speeds = (
-        "speed, encode / decode",
-        *(
-            " / ".join(f"{s / o:.2g}x" for s, o in zip(comparison.speed(c), own, strict=True))
-            for c in names
-        ),
-    )
+    speeds = ("speed, encode / decode", *(_speed(comparison, codec) for codec in names))
     title = f"against {comparison.anchor} (negative: fewer bits)"
     return f"{title}\n{_grid([header, *rows, mean, speeds])}"
+
+
+def _speed(comparison: Comparison, codec: str) -> str:
+    own, others = comparison.speed(comparison.anchor), comparison.speed(codec)
+    if own is None or others is None:
+        return "-"
+    return " / ".join(f"{other / one:.2g}x" for other, one in zip(others, own, strict=True))
 
 
 def _pair(comparison: Comparison, clip: str, codec: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aehub.errors import ExistsError, HubError, Offline, UnknownModel, WeightsError
-from aehub.files import written
+from aehub.files import refuse_overwriting, written
 from aehub.hub import cache, remote
 from aehub.hub.bundled import bundled
 from aehub.hub.meter import Meter
@@ -239,6 +239,9 @@ def _refuse_overwriting(folder: Path, force: bool) -> None:
                           "--force.")
     if folder.exists() and not folder.is_dir():
         raise ExistsError(f"{folder} is a file; choose another name for the folder.")
+    # What is there of it must take files, or folders.
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    refuse_overwriting(there / CONFIG, force=True)
 
 
 def _copied(folder: Path, target: Path) -> Path:

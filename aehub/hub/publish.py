@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,9 @@ class Published:
 
 
 def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | None = None,
-            private: bool = False, message: str | None = None, measured: Measured | None = None,
-            codec: str | None = None, datasets: Sequence[str] = ()) -> Published:
+            private: bool = False, message: str | None = None,
+            measured: Measured | Callable[[], Measured] | None = None, codec: str | None = None,
+            datasets: Sequence[str] = ()) -> Published:
     """Put a model on a hub through huggingface_hub; the repository is made if need be.
 
     Args:
@@ -52,7 +53,8 @@ def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | N
         token: by default as huggingface_hub finds it.
         private: make a new repository private.
         message: of the commit.
-        measured: a comparison (`aehub.compare(...).to_dict()`); a new card is made from it.
+        measured: a comparison (`aehub.compare(...).to_dict()`); a new card is made from it. A
+            function that measures is called when all else is known to be in order.
         codec: what the comparison calls the model.
         datasets: ids of what the model was trained on, for a new card.
 
@@ -65,16 +67,11 @@ def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | N
         Offline: the hub cannot be reached.
         HubError: it refuses, or `repo` is no name of a repository.
     """
-    from aehub.hub.resolve import local
-
-    place = parse(repo)
-    if place is None or place.revision is not None:
-        raise HubError(f"{repo!r} is no name of a repository; give one such as org/name.")
-    folder = local(name)
-    if folder is None:
-        raise UnknownModel(f"there is no model {str(name)[:120]!r} on this machine; give a bundled "
-                           "name, a cached hub id, or the path of a model folder.")
-    at = remote.address(endpoint)
+    folder, place, at = _ends(name, repo, endpoint)
+    if callable(measured):
+        check(folder)
+        remote.reach(at, remote.PATIENT)
+        measured = measured()
     with tempfile.TemporaryDirectory() as stage:
         _stage(folder, Path(stage), repo, measured, codec, datasets)
         remote.reach(at, remote.PATIENT)
@@ -85,6 +82,20 @@ def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | N
         commit = _send(Path(stage), place, at, token, private, tag,
                        message or f"{folder.name} as of {tag}")
     return Published(repo, f"{at}/{repo}", commit, tag)
+
+
+def _ends(name: str, repo: str, endpoint: str | None) -> tuple[Path, HubName, str]:
+    """The folder that is sent, the repository that it is sent to, and the hub's address."""
+    from aehub.hub.resolve import local
+
+    place = parse(repo)
+    if place is None or place.revision is not None:
+        raise HubError(f"{repo!r} is no name of a repository; give one such as org/name.")
+    folder = local(name)
+    if folder is None:
+        raise UnknownModel(f"there is no model {str(name)[:120]!r} on this machine; give a bundled "
+                           "name, a cached hub id, or the path of a model folder.")
+    return folder, place, remote.address(endpoint)
 
 
 def _loadable(folder: Path) -> dict[str, Any]:

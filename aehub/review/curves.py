@@ -8,10 +8,9 @@ from pathlib import Path
 
 from aehub.api import Step
 from aehub.clips import Trim
-from aehub.compare import Comparison, measure, parse_codecs
-from aehub.compare.comparison import ClipShape
-from aehub.compare.measurement import load
-from aehub.compare.ours import ModelCodec
+from aehub.compare import Comparison, parse_codecs
+from aehub.compare.comparison import ClipShape, Failure
+from aehub.compare.measurement import attempts, compared, load
 from aehub.config import Limits
 from aehub.review.working import iter_prepare
 
@@ -40,12 +39,13 @@ def iter_comparison(
     for _ in iter_prepare(source, copy, longest=longest, trim=part, limits=limits):
         yield Step(0, total)
     clip = load(copy)
-    points = []
-    for point in measure(clip, chosen):
-        points.append(point)
+    points, failures = [], []
+    for result in attempts(clip, chosen):
+        if isinstance(result, Failure):
+            failures.append(result)
+            continue
+        points.append(result)
         yield Step(len(points), total)
     names = [codec.name for codec in chosen]
     anchor = "x264-medium" if "x264-medium" in names else names[0]
-    ours = tuple(codec.name for codec in chosen if isinstance(codec, ModelCodec))
-    settings = {codec.name: codec.settings for codec in chosen}
-    return Comparison(anchor, (ClipShape.of(clip),), settings, tuple(points), ours)
+    return compared(chosen, anchor, [ClipShape.of(clip)], points, failures)

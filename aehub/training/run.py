@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from aehub.errors import InputError
+from aehub.files import refuse_overwriting
 from aehub.training import recipes
 from aehub.training.trainer import Budget, Trainer
 
@@ -53,6 +54,7 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
         if not hasattr(module, "steps"):
             raise InputError("no budget is given; say --minutes or --steps.")
         steps = module.steps(chosen)
+    _check_folder(out)
     with _processes(device) as (where, leader):
         material = module.open_material(data, out / "frames", chosen, leader)
         trainer = Trainer(module, chosen, material, out, Budget(steps, minutes), where, SEED)
@@ -67,6 +69,20 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
             trainer.load_best()
             module.export(trainer.model, material, out / MODEL_FOLDER, chosen)
     return out / MODEL_FOLDER
+
+
+def _check_folder(out: Path) -> None:
+    """Make the folder of a run, and see that it takes files: training may last for days.
+
+    Raises:
+        InputError: it cannot be made, or takes none.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise InputError(f"{out} cannot be a folder: {err.strerror}; name another one with "
+                         "--out.") from err
+    refuse_overwriting(out / "state.safetensors", force=True)
 
 
 def parse_options(defaults: Any, given: Mapping[str, str]) -> Any:

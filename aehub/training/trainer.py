@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from aehub.errors import InputError
 from aehub.training import checkpoint
 from aehub.training.curves import draw, note
 
@@ -247,5 +248,13 @@ class Trainer:
         checkpoint.restore(self)
 
     def load_best(self) -> None:
-        """Put the moving average with the lowest held-out cost into the model."""
-        checkpoint.put(self.model, checkpoint.read(self.out / "best.safetensors"))
+        """Put the moving average with the lowest held-out cost into the model.
+
+        Raises:
+            InputError: no report had a cost that is a number.
+        """
+        path = self.out / "best.safetensors"
+        if not path.exists():
+            raise InputError(f"the run in {self.out} never had a held-out cost that is a number, "
+                             "so there is no model to keep; change its options or its data.")
+        checkpoint.put(self.model, checkpoint.read(path))

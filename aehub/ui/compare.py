@@ -106,8 +106,12 @@ def page(comparison: Comparison) -> str:
     for codec in comparison.codecs:
         percent = comparison.mean_difference(codec)
         against = "–" if percent is None else f"{percent:+.0f} %"
-        encode, decode = comparison.speed(codec)
+        speed = comparison.speed(codec)
         points = comparison.curve(comparison.clips[0].name, codec)
+        if speed is None:
+            rows.append([codec, "–", "could not code this clip", "–", "–"])
+            continue
+        encode, decode = speed
         rows.append([codec, against, f"{bytes_text(points[0].bytes)} – "
                      f"{bytes_text(points[-1].bytes)}", f"{encode:.0f}", f"{decode:.0f}"])
     head = ["Codec", f"Bits against {comparison.anchor}", "Files", "Encodes, frames/s",

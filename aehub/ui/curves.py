@@ -18,7 +18,7 @@ def rate_and_quality(comparison: Comparison) -> str:
     """PSNR over bits per pixel, on a scale of ratios."""
     clip = comparison.clips[0].name
     lines = {codec: [(p.bits_per_pixel, p.psnr) for p in comparison.curve(clip, codec)]
-             for codec in comparison.codecs}
+             for codec in comparison.codecs if comparison.curve(clip, codec)}
     rates = [rate for line in lines.values() for rate, _ in line]
     quality = [psnr for line in lines.values() for _, psnr in line]
     across = _scale(math.log(min(rates)), math.log(max(rates)), _LEFT, _WIDTH - _RIGHT)

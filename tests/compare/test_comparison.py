@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from aehub.compare import Comparison, Source, compare, measure
+from aehub.compare import Comparison, Source, compare, measure, parse_codecs
 from aehub.compare.measurement import load
 from aehub.compare.ours import write_lossless
 from aehub.errors import AEHubError, InputError, LimitError
@@ -199,3 +199,73 @@ def test_without_matplotlib_the_plot_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match=r"pip install 'aehub\[plot\]'"):
         comparison.plot(tmp_path / "figure.png")
+
+
+class Stubborn:
+    """Refuses clips of one name, after one point."""
+
+    name, settings, qualities = "stubborn", "none", (2.0, 4.0)
+
+    def __init__(self, ruler: Any, refused: str) -> None:
+        self.ruler, self.refused = ruler(qualities=self.qualities), refused
+
+    def encode(self, frames: Any, info: Any, quality: float) -> Any:
+        if quality == 4 and info.fps == (30 if self.refused == "fast" else 25):
+            raise InputError("it takes no such\nclip.")
+        return self.ruler.encode(frames, info, quality)
+
+
+def test_one_failure_is_a_row_and_the_rest_goes_on(
+    source: Callable[..., Source], ruler: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no clip")
+    clips = [source(name="fast", fps=30), tmp_path / "broken.mp4", source(name="slow")]
+    found = compare(clips, [Stubborn(ruler, "fast"), ruler()])
+    assert [clip.name for clip in found.clips] == ["fast", "slow"]
+    assert [len(found.curve(clip, "stubborn")) for clip in ("fast", "slow")] == [1, 2]
+    assert [(one.clip, one.codec) for one in found.failures] == [
+        ("fast", "stubborn"), ("broken", None)]  # fmt: skip
+    *_, head, first, second = found.table().splitlines()
+    assert head == "not measured"
+    assert first.split() == ["fast", "stubborn", "it", "takes", "no", "such", "clip."]
+    assert second.startswith("  broken  -")
+    failures = json.loads(found.to_json())["failures"]
+    assert failures[0] == {"clip": "fast", "codec": "stubborn", "reason": "it takes no such clip."}
+    with pytest.raises(AEHubError, match="2 measurements failed, the first: fast with stub"):
+        found.check()
+    assert found.plot(tmp_path / "figure.svg").stat().st_size
+
+
+def test_a_codec_without_any_point_is_drawn_and_listed_without_one(
+    source: Callable[..., Source], ruler: Any, tmp_path: Path
+) -> None:
+    refusing = Stubborn(ruler, "slow")
+    refusing.qualities = (4.0,)
+    for anchor in ("ruler", "stubborn"):
+        found = compare([source(192, 176, 1)], [ruler(), refusing], anchor=anchor)
+        assert found.speed("stubborn") is None
+        assert json.loads(found.to_json())["codecs"][1]["encode_fps"] is None
+        assert "not measured" in found.table() and found.plot(tmp_path / f"{anchor}.svg")
+    with pytest.raises(InputError, match="it takes no such"):
+        compare([source()], [refusing])
+
+
+def test_what_can_be_known_is_checked_before_anything_is_measured(
+    source: Callable[..., Source], ruler: Any, tmp_path: Path
+) -> None:
+    class Watched(ruler):  # type: ignore[misc]
+        def encode(self, frames: Any, info: Any, quality: float) -> Any:
+            raise AssertionError("measured")
+
+    with pytest.raises(InputError, match=r"nowhere\.mp4 does not exist"):
+        compare([source(), tmp_path / "nowhere.mp4"], [Watched()])
+    with pytest.raises(AEHubError, match="no-such/model"):
+        compare([source()], [Watched(), *parse_codecs("no-such/model")])
+
+
+def test_a_plot_has_a_name_as_long_as_a_name_can_be(
+    comparison: Comparison, tmp_path: Path
+) -> None:
+    target = tmp_path / ("n" * 251 + ".svg")
+    comparison.plot(target)
+    assert list(tmp_path.iterdir()) == [target]
