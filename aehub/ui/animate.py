@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from aehub.ui.page import Context
 
 TITLE = "Animate"
-_TYPES = ["image", "video", ".mkv", ".mov", ".avi", ".webm"]
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _FAST: dict[str, Any] = {**_QUIET, "queue": False}
 _EMPTY = ('<div class="ae-empty ae-small"><b>Nothing animated yet</b><p>Pick pictures, press Make: '
@@ -95,8 +94,8 @@ def _pickers(context: Context, chosen: gr.State) -> tuple[Any, Any, dict[str, An
                 sliders = [gr.Slider(-shape.REACH, shape.REACH, 0, step=0.1, buttons=[],
                                      label=f"Direction {number}", elem_id=f"slide-{number}")
                            for number in range(1, shape.SLIDERS + 1)]
-    files = gr.File(label="Own pictures as keyframes, or a clip", file_types=_TYPES,
-                    file_count="multiple", height=132, elem_id="own", elem_classes="ae-drop")
+    files = gr.File(label="Own pictures as keyframes, or a clip", file_count="multiple", height=132,
+                    elem_id="own", elem_classes="ae-drop")
     return model, files, {"more": more, "grid": grid, "strip": strip, "clear": clear,
                           "live": live, "add": add, "sliders": sliders}
 
@@ -159,7 +158,8 @@ def _wire(context: Context, model: Any, files: Any, chosen: gr.State, parts: dic
     gr.on([slider.input for slider in sliders], _slide, [model, base, *sliders], live,
           trigger_mode="always_last", **_FAST)
     parts["add"].click(_add, [model, base, chosen, *sliders], [chosen, strip], **_QUIET)
-    files.upload(_filer(context), [files, chosen], [chosen, strip], **_QUIET)
+    files.upload(_filer(context), [files, chosen], [chosen, strip], concurrency_id="model",
+                 concurrency_limit=1, **_QUIET)
 
 
 def _is_sprite(name: str | None) -> bool:
@@ -231,7 +231,8 @@ def _add(name: str, base: list[float] | None, chosen: list[Key], *values: float
 def _filer(context: Context) -> Any:
     @told
     def add(files: list[str] | None, chosen: list[Key]) -> tuple[list[Key], str]:
-        kept = _more(chosen, keys.file_keys(files or [], context.jobs.new()))
+        with context.jobs.new() as folder:
+            kept = _more(chosen, keys.file_keys(files or [], folder, context.limits))
         return kept, keys.strip(kept)
 
     return add

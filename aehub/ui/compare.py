@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -32,8 +33,7 @@ def build(context: Context) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
             clip = gr.File(label=f"Clip, up to {context.limits.upload_mb} MB", height=132,
-                           file_types=["video", ".mkv", ".y4m"], elem_id="compared",
-                           elem_classes="ae-drop")
+                           elem_id="compared", elem_classes="ae-drop")
             codecs = gr.CheckboxGroup(CODECS, value=_USUAL, label="Codecs")
             frames = gr.Slider(1, MAX_FRAMES, 16, step=1, label="Frames", buttons=[],
                                info=f"From the start, brought to {LONGEST} px at most")
@@ -73,18 +73,17 @@ def _runner(context: Context) -> Any:
                              f"{', '.join(CODECS)}.")
         if not 1 <= frames <= MAX_FRAMES:
             raise InputError(f"{frames:g} frames cannot be compared here; give 1 to {MAX_FRAMES}.")
-        job = review.iter_comparison(clip, context.jobs.new(), ",".join(codecs), int(frames),
-                                     longest=LONGEST, limits=context.limits.picture)
         began = time.monotonic()
-        try:
-            while True:
-                done, total = next(job)
-                progress((done, total), desc="Comparing")
-                yield gr.skip(), _running(done, total, time.monotonic() - began)
-        except StopIteration as end:
-            comparison: Comparison = end.value
-        finally:
-            job.close()
+        with context.jobs.new() as folder, closing(review.iter_comparison(
+                clip, folder, ",".join(codecs), int(frames), longest=LONGEST,
+                limits=context.limits.picture)) as job:
+            try:
+                while True:
+                    done, total = next(job)
+                    progress((done, total), desc="Comparing")
+                    yield gr.skip(), _running(done, total, time.monotonic() - began)
+            except StopIteration as end:
+                comparison: Comparison = end.value
         yield comparison.to_dict(), page(comparison)
 
     return run

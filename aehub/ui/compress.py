@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
 TITLE = "Compress"
 SIZES = ["256", "480", "640", "960", "1280", "as it is"]
-CLIP_TYPES = ["video", ".mkv", ".mov", ".avi", ".ts", ".y4m", ".gif", ".webp", ".apng", ".png"]
 
 
 def build(context: Context) -> None:
@@ -29,8 +30,8 @@ def build(context: Context) -> None:
     limits = context.limits
     with gr.Row(equal_height=False, elem_classes="ae-bench"):
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
-            clip = gr.File(label=f"Clip, up to {limits.upload_mb} MB", file_types=CLIP_TYPES,
-                           height=132, elem_id="clip", elem_classes="ae-drop")
+            clip = gr.File(label=f"Clip, up to {limits.upload_mb} MB", height=132, elem_id="clip",
+                           elem_classes="ae-drop")
             gr.HTML('<p class="ae-label">Or try one of these</p>')
             with gr.Row(elem_classes="ae-examples"):
                 tried = [gr.Button(example.label, elem_id=f"example-{example.name}",
@@ -94,7 +95,7 @@ def build(context: Context) -> None:
                api_visibility="private")
     for button, name in zip(tried, examples.EXAMPLES, strict=True):
         # One click shows the result: what is pressed next is the button a visitor would press.
-        button.click(_example(name), None, [clip, stage], api_visibility="private",
+        button.click(_example(context, name), None, [clip, stage], api_visibility="private",
                      show_progress="hidden", concurrency_limit=8).success(
             None, js="() => document.querySelector('#go').click()", api_visibility="private")
 
@@ -105,12 +106,13 @@ def _models() -> list[str]:
         entry.state == "remote" and not entry.task)] or ["d4-codec"]
 
 
-def _example(name: str) -> Any:
+def _example(context: Context, name: str) -> Any:
     @told
     def use() -> Iterator[tuple[Any, Any]]:
         yield gr.skip(), running.waiting("Drawing the example", "It is made once, at first use.")
-        path = str(examples.clip(name))
-        yield path, running.waiting("Waiting for a place", "Jobs run one after another.")
+        with context.jobs.new() as folder:
+            path = shutil.copyfile(examples.clip(name), folder / f"{name}.mkv")
+            yield str(path), running.waiting("Waiting for a place", "Jobs run one after another.")
 
     return use
 
@@ -181,13 +183,24 @@ def _handlers(context: Context) -> tuple[Any, Any, Any]:
             The .aev file, the measured facts, the decoded mp4, the original as the model saw it
             (lossless), and two pieces of the page.
         """
-        folder = context.jobs.new()
-        job = review.iter_study(clip, folder, model=model, quality=quality,
-                         target_size=_target(aim, kilobytes), longest=longest_side(size),
-                         trim=trim_text(start, length), neighbours=neighbours,
-                         limits=limits.clip)
-        began, shown_at = time.monotonic(), 0.0
-        meter = running.Meter(context.pace, neighbours=neighbours)
+        began = time.monotonic()
+        with context.jobs.new() as folder:
+            job = review.iter_study(clip, folder, model=model, quality=quality,
+                                    target_size=_target(aim, kilobytes),
+                                    longest=longest_side(size), trim=trim_text(start, length),
+                                    neighbours=neighbours, limits=limits.clip)
+            study = yield from _watched(
+                job, running.Meter(context.pace, neighbours=neighbours), progress)
+            context.pace.note(study)
+            yield _finished(context, folder, study, time.monotonic() - began)
+
+    return show, check, run
+
+
+def _watched(job: Any, meter: running.Meter, progress: Any) -> Generator[Any, None, review.Study]:
+    """Outputs while a job goes on."""
+    shown_at = 0.0
+    with closing(job):
         try:
             while True:
                 state = meter.update(next(job))
@@ -198,12 +211,7 @@ def _handlers(context: Context) -> tuple[Any, Any, Any]:
                     yield [gr.skip()] * 4 + [state.html()] + [gr.update(visible=False)] * 2
         except StopIteration as end:
             study: review.Study = end.value
-        finally:
-            job.close()
-        context.pace.note(study)
-        yield _finished(context, folder, study, time.monotonic() - began)
-
-    return show, check, run
+    return study
 
 
 def _target(aim: str, kilobytes: float | None) -> int | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,8 @@ def build(context: Context) -> None:
     """The panel, inside whatever block is open."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
-            packed = gr.File(label="Compressed file, .aev", file_types=[".aev"], height=132,
-                             elem_id="packed", elem_classes="ae-drop")
+            packed = gr.File(label="Compressed file, .aev", height=132, elem_id="packed",
+                             elem_classes="ae-drop")
             head = gr.HTML(elem_id="head", visible=False)
             format = gr.Radio(FORMATS, value="mp4", label="As")
             with gr.Row(elem_classes="ae-go"):
@@ -96,10 +97,21 @@ def _runner(context: Context) -> Any:
             raise InputError(f"the format {format!r} is not offered; choose one of "
                              f"{', '.join(FORMATS)}.")
         _refuse_large(context, packed)
-        folder = context.jobs.new()
-        output = folder / f"{Path(packed).stem}.{format}"
-        job = aehub.iter_decompress(packed, output)
-        shown_at, hidden = 0.0, gr.update(visible=False)
+        with context.jobs.new() as folder:
+            output = folder / f"{Path(packed).stem}.{format}"
+            facts = (yield from _watched(aehub.iter_decompress(packed, output), progress)).to_json()
+            # Gradio takes whatever has a "path" for a file of its own.
+            facts = {"name": Path(facts.pop("path")).name, "bytes": output.stat().st_size, **facts}
+            yield (str(output), facts, _player(context.jobs.address(output), format),
+                   gr.update(visible=True))
+
+    return run
+
+
+def _watched(job: Any, progress: Any) -> Generator[Any, None, aehub.Decompressed]:
+    """Outputs while a job goes on."""
+    shown_at, hidden = 0.0, gr.update(visible=False)
+    with closing(job):
         try:
             while True:
                 done, total = next(job)
@@ -109,15 +121,7 @@ def _runner(context: Context) -> Any:
                     yield gr.skip(), gr.skip(), running.counted("Decoding", done, total), hidden
         except StopIteration as end:
             result: aehub.Decompressed = end.value
-        finally:
-            job.close()
-        facts = result.to_json()
-        # Gradio takes whatever has a "path" for a file of its own.
-        facts = {"name": Path(facts.pop("path")).name, "bytes": output.stat().st_size, **facts}
-        yield (str(output), facts, _player(f"ae/jobs/{folder.name}/{output.name}", format),
-               gr.update(visible=True))
-
-    return run
+    return result
 
 
 def _refuse_large(context: Context, packed: str) -> None:

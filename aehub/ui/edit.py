@@ -39,8 +39,8 @@ def build(context: Context) -> None:
     """The panel, inside whatever block is open."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
-            packed = gr.File(label="Compressed file, .aev", file_types=[".aev"], height=132,
-                             elem_id="edit-packed", elem_classes="ae-drop")
+            packed = gr.File(label="Compressed file, .aev", height=132, elem_id="edit-packed",
+                             elem_classes="ae-drop")
             last = context.shared.get("packed")
             take = gr.Button("Take the last result", elem_id="take-last", visible=last is not None)
             buttons = []
@@ -146,7 +146,8 @@ def _taker(context: Context) -> Any:
         """The visitor's last result; before there is one, the example that the page opens on."""
         if path is not None:
             return path
-        return str(shutil.copy(opening.packed(), context.jobs.new()))
+        with context.jobs.new() as folder:
+            return str(shutil.copy(opening.packed(), folder))
 
     return taken
 
@@ -174,22 +175,22 @@ def _runner(context: Context, latest: _Latest) -> Any:
         count = latest.of(request)
         _refuse_large(context, packed)
         operations = parse(steps)
-        folder = context.jobs.new()
-        output = folder / f"{Path(packed).stem}.edited.aev"
-        result = aehub.edit(packed, output, operations, group_exact=exact)
-        seen = review.look_at_edit(Path(packed), output, operations)
-        for name in ("before", "after", "difference"):
-            (folder / f"{name}.png").write_bytes(png(getattr(seen, name)))
-        facts = result.to_json()
-        # Gradio takes whatever has a "path" for a file of its own.
-        facts = {"name": Path(facts.pop("path")).name, **facts, "steps": str_of(operations),
-                 "levels": seen.levels, "share": round(seen.share, 8)}
-        place, shown = f"ae/jobs/{folder.name}", gr.update(visible=True)
-        yield [str(output), facts, _page(place, result, seen), shown]
-        for _ in _filming(films, packed, output, folder):
-            if latest.of(request) != count:
-                return  # Whoever pressed the next button meanwhile waits for that.
-        yield [str(output), facts, _page(place, result, seen, moving=True), shown]
+        with context.jobs.new() as folder:
+            output = folder / f"{Path(packed).stem}.edited.aev"
+            result = aehub.edit(packed, output, operations, group_exact=exact)
+            seen = review.look_at_edit(Path(packed), output, operations)
+            for name in ("before", "after", "difference"):
+                (folder / f"{name}.png").write_bytes(png(getattr(seen, name)))
+            facts = result.to_json()
+            # Gradio takes whatever has a "path" for a file of its own.
+            facts = {"name": Path(facts.pop("path")).name, **facts, "steps": str_of(operations),
+                     "levels": seen.levels, "share": round(seen.share, 8)}
+            place, shown = f"ae/jobs/{folder.name}", gr.update(visible=True)
+            yield [str(output), facts, _page(place, result, seen), shown]
+            for _ in _filming(films, packed, output, folder):
+                if latest.of(request) != count:
+                    return  # Whoever pressed the next button meanwhile waits for that.
+            yield [str(output), facts, _page(place, result, seen, moving=True), shown]
 
     return run
 

@@ -1,4 +1,4 @@
-"""Folders for results: found by a name nobody can guess, deleted when they are old."""
+"""Files of visitors: below one folder of this process, deleted when they are old and at its end."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+from filelock import FileLock
 
 from aehub.errors import InputError
 
+# Read once, for a page puts its own folder there.
+_ASKED_FOR = os.environ.get("GRADIO_TEMP_DIR")
+_PREFIX = "aehub-visitors-"
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _FACTS = "study.json"
 
@@ -34,33 +42,65 @@ def private_folder(name: str) -> Path:
 
 
 class Jobs:
-    """One folder for each job, below one root.
+    """One folder for each job, below a root that this process alone uses.
+
+    Uploads lie below the root, too, and Gradio gives files away from there without copying them:
+    nothing of a visitor lies anywhere else, and one sweep finds all of it. The root is locked as
+    long as the process lives; whoever starts later deletes roots that no process holds.
 
     Args:
-        keep_seconds: age at which a folder is deleted.
-        root: where the folders are; by default one place for all processes of a user, so that
-            what an earlier one left behind is deleted in time.
+        keep_seconds: age at which an upload or a job's folder is deleted.
+        place: where the root is made; by default `GRADIO_TEMP_DIR`, or a folder of this user.
+
+    Attributes:
+        root: the folder of this process.
+        waiting: gives the paths that jobs in the queue name; those files are not deleted.
     """
 
-    def __init__(self, keep_seconds: float, root: Path | None = None) -> None:
+    def __init__(self, keep_seconds: float, place: Path | None = None) -> None:
         self.keep_seconds = keep_seconds
-        self._root = private_folder("aehub-page") if root is None else root
-        self._own: list[Path] = []
+        if place is None:
+            place = Path(_ASKED_FOR) if _ASKED_FOR else private_folder("aehub-page")
+        place.mkdir(parents=True, exist_ok=True)
+        self.root = place.resolve() / f"{_PREFIX}{secrets.token_hex(8)}"
+        self.waiting: Callable[[], Iterable[str]] = tuple
+        self._running: set[str] = set()
+        _delete_left_behind(self.root.parent)
+        self._lock = _lock_of(self.root)
+        self._lock.acquire(timeout=0)
+        self.root.mkdir(mode=0o700)
 
-    def new(self) -> Path:
-        """A new folder; its name is its token. Old folders go."""
-        self.sweep()
-        folder = self._root / secrets.token_hex(16)
-        folder.mkdir(parents=True)
-        self._own.append(folder)
-        return folder
+    @contextmanager
+    def new(self) -> Iterator[Path]:
+        """A new folder; its name is its token. Its age begins when the block ends."""
+        folder = self.root / secrets.token_hex(16)
+        self._running.add(folder.name)
+        try:
+            folder.mkdir(parents=True)
+            yield folder
+        finally:
+            with suppress(FileNotFoundError):
+                os.utime(folder)
+            self._running.discard(folder.name)
+
+    def address(self, path: Path) -> str:
+        """Address of a file in a job's folder, relative to the page."""
+        return f"ae/jobs/{path.parent.name}/{quote(path.name)}"
 
     def file(self, token: str, name: str) -> Path | None:
         """The file of that name in the job's folder; None if there is none."""
-        if not _TOKEN.fullmatch(token) or "/" in name or "\\" in name or name.startswith("."):
+        if not _TOKEN.fullmatch(token) or "/" in name or "\\" in name:
             return None
-        path = self._root / token / name
+        path = self.root / token / name
         return path if path.is_file() else None
+
+    def upload(self, path: Any) -> Path | None:
+        """The file of an upload or a result, be it still there or not; None for anything else."""
+        # Too long, a loop of links, or not even text that can name a file.
+        with suppress(OSError, ValueError, RuntimeError, TypeError):
+            file = Path(path).resolve()
+            return file if self.root in file.parents else None
+        return None
 
     def remember(self, folder: Path, facts: dict[str, Any]) -> None:
         """Keep what other requests need to know of a job."""
@@ -72,26 +112,69 @@ class Jobs:
         return None if path is None else json.loads(path.read_text())
 
     def sweep(self) -> None:
-        """Delete what is older than `keep_seconds`."""
+        """Delete what is older than `keep_seconds` and not needed by a job."""
         oldest = time.time() - self.keep_seconds
-        for folder in self._root.glob("*"):
-            try:
-                if folder.stat().st_mtime < oldest:
-                    shutil.rmtree(folder, ignore_errors=True)
-            except FileNotFoundError:
-                # Another request swept it.
-                continue
+        needed = self._running | {self._entry(path) for path in self.waiting()}
+        for entry in self.root.glob("*"):
+            # Another thread may delete the same.
+            with suppress(FileNotFoundError):
+                if entry.name not in needed and _newest(entry) < oldest:
+                    _delete(entry)
 
     def keep_sweeping(self) -> None:
         """Sweep every so often as long as the process lives."""
         def loop() -> None:
             while True:
-                time.sleep(max(1.0, self.keep_seconds / 4))
+                time.sleep(max(1.0, self.keep_seconds / 12))
                 self.sweep()
 
         threading.Thread(target=loop, name="aehub-sweep", daemon=True).start()
 
     def close(self) -> None:
-        """Delete everything made by this process."""
-        for folder in self._own:
-            shutil.rmtree(folder, ignore_errors=True)
+        """Delete everything of this process."""
+        # Jobs that still run find no folder to write to.
+        gone = self.root.with_suffix(".gone")
+        with suppress(OSError):
+            self.root.rename(gone)
+        for folder in (gone, self.root):
+            _delete(folder)
+        _release(self._lock)
+
+    def _entry(self, path: str) -> str:
+        """Name of what lies directly below the root and holds `path`; empty if nothing does."""
+        with suppress(ValueError):
+            return Path(path).relative_to(self.root).parts[0]
+        return ""
+
+
+def _delete_left_behind(place: Path) -> None:
+    """Delete the roots of processes that are gone."""
+    for root in place.glob(f"{_PREFIX}*"):
+        if root.is_dir():
+            lock = _lock_of(root)
+            # Held by a process that lives, or of another user.
+            with suppress(OSError):
+                lock.acquire(timeout=0)
+                _delete(root)
+                _release(lock)
+
+
+def _lock_of(root: Path) -> FileLock:
+    return FileLock(f"{root}.lock")
+
+
+def _release(lock: FileLock) -> None:
+    lock.release()
+    Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _newest(entry: Path) -> float:
+    """When the entry or anything in it was last written to."""
+    return max(path.lstat().st_mtime for path in (entry, *entry.rglob("*")))
+
+
+def _delete(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        entry.unlink(missing_ok=True)

@@ -16,10 +16,10 @@ from PIL import Image
 
 import aehub
 from aehub.animate.directions import main_directions
-from aehub.animate.keyframes import frames_of, read_picture
-from aehub.clips.sniff import VIDEO_SUFFIXES
-from aehub.errors import InputError
+from aehub.animate.keyframes import Keyframe, frames_of, read_picture
+from aehub.errors import InputError, LimitError
 from aehub.models.architectures import COMPRESSION, LATENT_ANIMATION, SPRITE_ANIMATION
+from aehub.ui.limits import PageLimits
 
 TASKS = (LATENT_ANIMATION, SPRITE_ANIMATION, COMPRESSION)
 CANDIDATES = 18
@@ -53,10 +53,17 @@ class Key:
 
     @property
     def given(self) -> Any:
-        """The keyframe as `aehub.animate` takes it."""
-        if self.latent is not None:
-            return np.array(self.latent, np.float32)
-        return self.seed if self.seed is not None else self.file
+        """The keyframe as `aehub.animate` takes it; of a file the picture, for a recipe to hold it.
+
+        Raises:
+            InputError: the file was deleted meanwhile.
+        """
+        if self.file is None:
+            return self.seed if self.latent is None else np.array(self.latent, np.float32)
+        if not Path(self.file).is_file():
+            raise InputError(f"the picture {self.label} is not on this server any more, for files "
+                             "are deleted after some time; take it out and drop it again.")
+        return Keyframe(self.label, picture=read_picture(Path(self.file)))
 
 
 def offered() -> list[str]:
@@ -112,25 +119,55 @@ def seed_keys(name: str, seeds: Sequence[int], truncation: float = 1.0) -> list[
             for seed, picture in zip(seeds, pictures, strict=True)]
 
 
-def file_keys(paths: Sequence[str], folder: Path) -> list[Key]:
+def file_keys(paths: Sequence[str], folder: Path, limits: PageLimits) -> list[Key]:
     """Keyframes of pictures; a clip gives its first and last frame.
 
     Args:
-        paths: of pictures and clips.
+        paths: of pictures and clips, told apart by their content.
         folder: for frames of clips.
+        limits: of the page.
+
+    Raises:
+        InputError: a file is neither, or is larger than the page takes, or there are too many.
     """
+    if len(paths) > MOST_KEYS:
+        raise LimitError(f"{len(paths)} files are given and the timeline holds {MOST_KEYS} "
+                         "keyframes; leave some out.")
     found = []
-    for path in map(Path, paths):
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
-            found.append(Key(address(read_picture(path)), path.name, file=str(path)))
-            continue
-        for number, frame in enumerate(frames_of(path, None)):
-            if frame.picture is None:
-                continue
-            place = folder / f"{path.stem}-{number}.png"
-            Image.fromarray(frame.picture).save(place)
-            found.append(Key(address(frame.picture), frame.moment, file=str(place)))
+    for number, path in enumerate(map(Path, paths)):
+        for frame in _frames(path, limits):
+            assert frame.picture is not None
+            place = path
+            if frame.moment:
+                place = folder / f"{number}-{frame.moment}.png"
+                Image.fromarray(frame.picture).save(place)
+            found.append(Key(address(frame.picture), frame.name, file=str(place)))
     return found
+
+
+def picture_in(path: Path, limits: PageLimits) -> np.ndarray:
+    """A picture file as uint8 [H, W, 3], or [H, W, 4] if it has transparent parts.
+
+    Raises:
+        LimitError: it is larger than the page takes.
+        InputError: it is no picture.
+    """
+    picture = read_picture(path)
+    height, width = picture.shape[:2]
+    if width * height > limits.pixels:
+        raise LimitError(f"{path.name} is {width}×{height} and this page takes "
+                         f"{limits.pixels / 1e6:.1f} megapixels; make it smaller.")
+    return picture
+
+
+def _frames(path: Path, limits: PageLimits) -> list[Keyframe]:
+    """A picture, or the first and the last frame of a clip."""
+    try:
+        return [Keyframe(path.name, picture=picture_in(path, limits))]
+    except LimitError:
+        raise
+    except InputError:
+        return frames_of(path, None, limits.clip)
 
 
 def grid(keys: Sequence[Key], *, crisp: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from aehub.ui.jobs import Jobs
 from aehub.ui.limits import PageLimits
 from aehub.ui.pace import Pace
 from aehub.ui.theme import asset
+from aehub.ui.uploads import Page
 
 # Each panel is one module with TITLE and build(context); a new panel is one entry here.
 PANELS = (compress, decode, edit, animate, compare, models)
@@ -40,10 +42,9 @@ def build(context: Context | None = None) -> gr.Blocks:
         context: limits and folders; by default those of the environment.
     """
     context = context or default_context()
-    keep = 60 * context.limits.keep_minutes
-    with gr.Blocks(
-        title="AEHub", analytics_enabled=False, delete_cache=(max(60, keep // 4), keep)
-    ) as demo:
+    # Where Gradio keeps uploads; the jobs delete them with their own files.
+    os.environ["GRADIO_TEMP_DIR"] = str(context.jobs.root)
+    with Page(context.jobs, title="AEHub", analytics_enabled=False) as demo:
         gr.HTML(_head(), elem_id="ae-head")
         with gr.Tabs():
             for panel in PANELS:

@@ -77,7 +77,18 @@ def routes(jobs: Jobs) -> list[Route]:
             return _gone()
         return FileResponse(entries[name] / file, filename=file)
 
+    async def elsewhere(request: Request) -> Response:
+        return PlainTextResponse("This server fetches nothing from other addresses.", 403)
+
+    async def unused(request: Request) -> Response:
+        return _gone()
+
     return [
+        # Gradio's own would fetch the address, or leave files of visitors where nobody looks.
+        *(Route(f"/gradio_api/file{sign}{scheme}:{{rest:path}}", elsewhere)
+          for sign in "=/" for scheme in ("http", "https")),
+        Route("/gradio_api/process_recording", unused, methods=["POST"]),
+        Route("/gradio_api/deep_link", unused),
         Route("/healthz", healthz),
         Route("/ae/jobs/{token}/{name}", result),
         Route("/ae/jobs/{token}/{kind}/{number:int}.png", frame),

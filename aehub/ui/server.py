@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
+import sys
+import threading
 from importlib.resources import as_file, files
 from typing import Any
 
@@ -33,6 +36,8 @@ def serve(
     context.jobs.keep_sweeping()
     demo = build(context)
     try:
+        if block:
+            _end_on_signals()
         _launch(demo, context, port, host)
         context.pace.warm_up()
         if not quiet:
@@ -43,6 +48,16 @@ def serve(
         if block:
             context.jobs.close()
     return demo
+
+
+def _end_on_signals() -> None:
+    """Let the signals that end a process end it in order, so that files of visitors are deleted."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # Only the main thread may; and whoever handles it already, or runs this with nohup, knows.
+        if number and threading.current_thread() is threading.main_thread() \
+                and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
 
 
 def _launch(

@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 
 import aehub
-from aehub.animate.keyframes import read_picture
 from aehub.animate.motion import DIRECTIONS, Sprites
 from aehub.animate.render import enlarged, open_renderer
 from aehub.animate.sheet import sprite_sheet, walk_description
@@ -23,7 +22,7 @@ from aehub.errors import InputError
 from aehub.models.architectures import SPRITE_ANIMATION
 from aehub.models.pixelart import opaque
 from aehub.ui.guard import gpu, told
-from aehub.ui.keys import hint
+from aehub.ui.keys import hint, picture_in
 
 if TYPE_CHECKING:
     from aehub.ui.page import Context
@@ -43,8 +42,8 @@ def build(context: Context) -> None:
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
             if not model_name():
                 gr.HTML(hint(_absent()), elem_id="sprite-absent")
-            still = gr.File(label="One still, front-facing, PNG", file_types=["image"],
-                            height=132, elem_id="still", elem_classes="ae-drop")
+            still = gr.File(label="One still, front-facing, PNG", height=132, elem_id="still",
+                            elem_classes="ae-drop")
             new = gr.Button("A new character", elem_id="new-character")
             steps = gr.Slider(2, 32, 8, step=1, label="Steps per cycle", buttons=[],
                               elem_id="steps", info="The model learnt from 8")
@@ -89,8 +88,9 @@ def _newcomer(context: Context) -> Any:
         """A still of a character that never was, as a file."""
         model: Sprites = _model()
         seed = secrets.randbelow(1_000_000)
-        path: Path = context.jobs.new() / f"character-{seed}.png"
-        Image.fromarray(model.decode(model.sample([seed]))[0]).save(path)
+        with context.jobs.new() as folder:
+            path = folder / f"character-{seed}.png"
+            Image.fromarray(model.decode(model.sample([seed]))[0]).save(path)
         return str(path)
 
     return newcomer
@@ -103,18 +103,18 @@ def _walker(context: Context) -> Any:
         """The walk cycle of a still, as a sheet, its JSON and an animation."""
         if still is None:
             return [None, None, None, _EMPTY, gr.update(visible=False)]
-        picture = read_picture(Path(still))
+        picture = picture_in(Path(still), context.limits)
         if not opaque(picture).any():
             raise InputError(f"there is nobody to be seen in {Path(still).name}; give a character "
                              "on a transparent or white ground.")
-        cycles = _model().cycles(picture, int(steps))
-        folder, name = context.jobs.new(), f"{Path(still).stem}.walk"
-        Image.fromarray(sprite_sheet(cycles)).save(folder / f"{name}.png")
-        said = walk_description(f"{name}.png", cycles, DIRECTIONS, STEP_MS)
-        (folder / f"{name}.json").write_text(json.dumps(said, indent=1))
-        _write_gif(folder / f"{name}.gif", cycles)
-        shown = _page(f"ae/jobs/{folder.name}/{name}.png", cycles)
-        return [*(str(folder / f"{name}{suffix}") for suffix in (".png", ".json", ".gif")), shown,
+        cycles, name = _model().cycles(picture, int(steps)), f"{Path(still).stem}.walk"
+        with context.jobs.new() as folder:
+            sheet, described, gif = (folder / f"{name}{end}" for end in (".png", ".json", ".gif"))
+            Image.fromarray(sprite_sheet(cycles)).save(sheet)
+            said = walk_description(sheet.name, cycles, DIRECTIONS, STEP_MS)
+            described.write_text(json.dumps(said, indent=1))
+            _write_gif(gif, cycles)
+        return [*map(str, (sheet, described, gif)), _page(context.jobs.address(sheet), cycles),
                 gr.update(visible=True)]
 
     return walk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 import aehub
-from aehub.clips.sniff import VIDEO_SUFFIXES
 from aehub.errors import InputError
 from aehub.models.architectures import COMPRESSION
 from aehub.ui import running
 from aehub.ui.guard import gpu, told
-from aehub.ui.keys import MOST_KEYS, Key, offered, task_of
+from aehub.ui.keys import MOST_KEYS, Key, file_keys, offered, task_of
 from aehub.ui.words import bytes_text, notes, rate_text, seconds_text, tiles
 
 if TYPE_CHECKING:
@@ -74,20 +74,19 @@ def runner(context: Context, *, preview: bool = False) -> Any:
         durations = parts_of(parts)
         _check(context, sum(durations) if durations else seconds, fps, ending, size, format)
         suffix, sheet = FORMATS[format]
-        given = _keyframes(model, seeds, files, keys)
-        folder = context.jobs.new()
-        job = aehub.iter_animate(
-            folder / f"{model}{suffix}", model=model, seconds=durations or float(seconds), fps=fps,
-            sheet=sheet, scale=None if sheet else _scale(model, size), **wanted, **given)
-        try:
-            yield from _watched(job, folder, format, progress)
-        finally:
-            job.close()
+        with context.jobs.new() as folder:
+            given = _keyframes(context, folder, model, seeds, files, keys)
+            # The name of a model from a hub is org/name.
+            output = folder / f"{model.rpartition('/')[2]}{suffix}"
+            with closing(aehub.iter_animate(
+                    output, model=model, seconds=durations or float(seconds), fps=fps, sheet=sheet,
+                    scale=None if sheet else _scale(model, size), **wanted, **given)) as job:
+                yield from _watched(job, context.jobs.address(output), format, progress)
 
     return run
 
 
-def _watched(job: Any, folder: Path, format: str, progress: Any) -> Iterator[list[Any]]:
+def _watched(job: Any, address: str, format: str, progress: Any) -> Iterator[list[Any]]:
     """Outputs while a job goes on, and those of its end."""
     shown_at = 0.0
     try:
@@ -106,26 +105,20 @@ def _watched(job: Any, folder: Path, format: str, progress: Any) -> Iterator[lis
     for name in ("path", "recipe", "sheet"):
         facts[name] = Path(facts[name]).name if facts.get(name) else None
     facts["name"] = facts.pop("path")
-    page = _page(f"ae/jobs/{folder.name}/{facts['name']}", format, made)
-    yield [made.path, facts, made.recipe, made.sheet, page, gr.update(visible=True),
-           gr.update(visible=bool(made.sheet))]
+    yield [made.path, facts, made.recipe, made.sheet, _page(address, format, made),
+           gr.update(visible=True), gr.update(visible=bool(made.sheet))]
 
 
-def _keyframes(model: str, seeds: str, files: Sequence[str] | None, keys: list[Key] | None
-               ) -> dict[str, Any]:
+def _keyframes(context: Context, folder: Path, model: str, seeds: str,
+               files: Sequence[str] | None, keys: list[Key] | None) -> dict[str, Any]:
     """What to walk through: the timeline, else files, else seeds."""
     if not task_of(model):
         raise InputError(f"the model {str(model)[:80]} is not on this machine; choose one of "
                          f"{', '.join(offered())}.")
-    if keys:
-        return {"keyframes": [key.given for key in keys]}
-    if files:
-        clips = [file for file in files if Path(file).suffix.lower() in VIDEO_SUFFIXES]
-        pictures = [file for file in files if file not in clips]
-        if len(clips) > 1:
-            raise InputError(f"{len(clips)} clips are given; a walk takes one clip at a time.")
-        return {"keyframes": pictures, "clip": clips[0] if clips else None}
-    return {"seeds": seeds_of(seeds)}
+    if not keys and not files:
+        return {"seeds": seeds_of(seeds)}
+    found = keys or file_keys(files or [], folder, context.limits)
+    return {"keyframes": [key.given for key in found]}
 
 
 def seeds_of(text: str | None) -> list[int]:

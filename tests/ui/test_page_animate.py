@@ -144,7 +144,8 @@ def test_sliders_move_a_latent_and_refuse_what_is_not_of_the_model(
 def test_a_timeline_tells_what_it_holds() -> None:
     seed, shaped = keys.Key("data:,", "seed 3", seed=3), keys.Key("data:,", "s", latent=(0.5, 1))
     assert seed.given == 3 and shaped.given.tolist() == [0.5, 1]
-    assert keys.Key("data:,", "<b>", file="a.png").given == "a.png"
+    with pytest.raises(InputError, match="<b> is not on this server any more"):
+        _ = keys.Key("data:,", "<b>", file="a.png").given
     page = keys.strip([seed, keys.Key("data:,", "<b>", file="a.png")])
     assert page.count("<li>") == 2 and "<b>" not in page
     assert "Click two" in keys.strip([])

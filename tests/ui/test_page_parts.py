@@ -51,35 +51,36 @@ def test_the_snippet_of_every_model_runs_as_pasted(
 
 def test_old_results_are_deleted_and_new_ones_kept(tmp_path: Path) -> None:
     jobs = Jobs(60, tmp_path)
-    old, new = jobs.new(), jobs.new()
-    for folder in (old, new):
-        jobs.remember(folder, {"packed": "a.aev"})
-    os.utime(old, (0, 0))
+    with jobs.new() as old, jobs.new() as new:
+        for folder in (old, new):
+            jobs.remember(folder, {"packed": "a.aev"})
+    waited_for = jobs.root / "ab" / "clip.mp4"
+    forgotten = jobs.root / "cd" / "clip.mp4"
+    for upload in (waited_for, forgotten):
+        upload.parent.mkdir()
+        upload.write_bytes(b"clip")
+    for path in (old, *old.iterdir(), *jobs.root.glob("*/clip.mp4"), *jobs.root.glob("?[bd]")):
+        os.utime(path, (0, 0))
+    jobs.waiting = lambda: [str(waited_for), "/elsewhere/clip.mp4"]
     jobs.sweep()
-    assert jobs.facts(old.name) is None
-    assert jobs.facts(new.name) == {"packed": "a.aev"}
+    assert jobs.facts(old.name) is None and not forgotten.exists()
+    assert jobs.facts(new.name) == {"packed": "a.aev"} and waited_for.exists()
     assert len(new.name) == 32
-
-
-def test_what_an_earlier_process_left_is_deleted_and_what_another_has_is_kept(
-    tmp_path: Path
-) -> None:
-    left, busy = Jobs(60, tmp_path).new(), Jobs(60, tmp_path).new()
-    os.utime(left, (0, 0))
-    jobs = Jobs(60, tmp_path)
-    own = jobs.new()
-    assert not left.exists()
     jobs.close()
-    assert not own.exists() and busy.exists()
 
 
 def test_result_files_are_found_in_their_own_folder_only(tmp_path: Path) -> None:
     jobs = Jobs(60, tmp_path / "jobs")
-    folder = jobs.new()
+    with jobs.new() as folder:
+        (folder / "clip.aev").write_text("clip")
+        (folder / ".clip.aev").write_text("clip")
     (tmp_path / "secret").write_text("secret")
-    (folder / "clip.aev").write_text("clip")
+    (jobs.root / "secret").write_text("secret")
     assert jobs.file(folder.name, "clip.aev") == folder / "clip.aev"
+    assert jobs.file(folder.name, ".clip.aev") == folder / ".clip.aev"
+    assert jobs.address(folder / "a #1?.aev") == f"ae/jobs/{folder.name}/a%20%231%3F.aev"
     for token, name in ((folder.name, "../../secret"), ("..", "secret"), (folder.name, ".."),
+                        (folder.name, "../secret"), (folder.name, "."),
                         ("", "secret"), (folder.name, "missing.aev")):
         assert jobs.file(token, name) is None
 
