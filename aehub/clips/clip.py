@@ -233,7 +233,9 @@ def _kind_of_picture(source: Source, kind: str) -> str:
             return "apng" if sniff.is_animated_png(file) else "png"
         if kind == "webp":
             animated = any(name == b"ANIM" for name, _ in sniff.webp_chunks(file))
-            return "webp" if animated else "webp_pipe"
+            # PyAV takes what was appended to a picture for a part of it.
+            ends_early = (sniff.declared_bytes(file, kind, 0) or 0) < (source.n_bytes or 0)
+            return "webp" if animated or ends_early else "webp_pipe"
         # PyAV takes the ink of four-colour print for transparency.
         with suppress(OSError, SyntaxError, ValueError), Image.open(file) as image:
             return "tiff" if image.mode == "CMYK" else kind

@@ -19,6 +19,8 @@ _MAGICS = (
     (b"MM\0*", "tiff"),
 )
 _ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+# Without the end of these, pictures are lost.
+_NEEDED_ATOMS = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"meta"})
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 PICTURE_SUFFIXES = frozenset(
@@ -115,7 +117,10 @@ def _natural(path: Path) -> list[tuple[bool, int, str]]:
 
 
 def _end_of_atoms(file: BinaryIO, size: int) -> int:
-    """Where the last top-level atom of a QuickTime or MP4 file says it ends."""
+    """Where the last top-level atom of a QuickTime or MP4 file that matters says it ends.
+
+    Programs append all kinds of things to a film; players stop at what they do not know.
+    """
     position = 0
     while position + 8 <= size:
         file.seek(position)
@@ -123,7 +128,8 @@ def _end_of_atoms(file: BinaryIO, size: int) -> int:
         length = int.from_bytes(header[:4], "big")
         if length == 1:
             length = int.from_bytes(header[8:16], "big")
-        if length < 8:
+        is_cut = position + length > size
+        if length < 8 or is_cut and header[4:8] not in _NEEDED_ATOMS:
             return size
         position += length
     return position

@@ -117,6 +117,47 @@ def test_a_file_cut_off_is_an_error_and_can_be_salvaged(tmp_path: Path, name: st
             assert 0 < sum(1 for _ in clip) < whole
 
 
+TRAILERS = {
+    "text": b"SSH script, added by the server that kept this file.\n",
+    "zeros": bytes(1000),
+    "ones": b"\xff" * 500,
+    "tags": b"TAG" + b"a title".ljust(125, b"\0"),
+    "free": b"\0\0\2\x80free" + bytes(56),
+    "another film": b"\0\0\0\x18ftypmp42" + bytes(12),
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["c.mp4", "c.mov", "c.mkv", "c.webm", "c.avi", "c.ts", "c.gif", "c.webp", "s.webp"]
+)
+def test_what_was_appended_to_an_intact_file_does_no_harm(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name in ("c.gif", "c.webp"):
+        animation(path)
+    elif name == "s.webp":
+        Image.fromarray(PICTURES[0]).save(path)
+    else:
+        write_clip(path, PICTURES[:8])
+    content = path.read_bytes()
+    whole = count(path)
+    for trailer in TRAILERS.values():
+        path.write_bytes(content + trailer)
+        assert count(path) == whole, trailer
+
+
+@pytest.mark.parametrize("options", [{}, {"movflags": "frag_keyframe+empty_moov"}])
+def test_a_film_cut_off_is_refused_wherever_it_is_cut(
+    tmp_path: Path, options: dict[str, str]
+) -> None:
+    path = write_clip(
+        tmp_path / "c.mp4", PICTURES, options={"g": "10"}, container_options=options
+    )
+    content = path.read_bytes()
+    for tenths in (2, 4, 5, 7, 9):
+        path.write_bytes(content[: len(content) * tenths // 10])
+        assert "c.mp4 is cut off" in refusal(path)
+
+
 def test_damage_in_the_middle_is_an_error_and_can_be_salvaged(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "d.mkv", PICTURES)
     content = bytearray(path.read_bytes())
