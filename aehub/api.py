@@ -201,7 +201,7 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
         reader = stack.enter_context(open_reader(source))
         codec = _model_of(reader.head, model, device)
         total = reader.frame_count or 0
-        facts = clip_info(reader.head, total or None)
+        facts = clip_info(reader.head, total or None, reader.plays)
         track = cast(BinaryIO, stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOL)))
         damage = _copy_sound(reader, track) if isinstance(target, Path) else None
         sound = track if track.tell() else None
@@ -211,7 +211,7 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
             try:
                 for frame in decode_frames(reader, codec):
                     writer.write(frame)
-                    done, last = done + 1, frame.time
+                    done, last = done + 1, frame.time + (frame.duration or facts.step)
                     yield Step(done, max(total, done))
             except DamagedError as error:
                 # What is intact is written; the sentence comes after.
@@ -220,7 +220,7 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
                     raise
         if damage is not None:
             raise damage
-        seconds = float(last * facts.time_base + 1 / facts.fps)
+        seconds = float(last * facts.time_base)
         return Decompressed(str(target) if isinstance(target, Path) else None, codec.name, done,
                             facts.width, facts.height, _rate(facts), round(seconds, 6),
                             round(time.monotonic() - began, 3), tuple(writer.notes))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from av.codec.context import Flags
 
 from aehub.clips import colour as colours
 from aehub.clips import sniff
@@ -15,6 +17,10 @@ from aehub.clips.frames import ClipInfo, Planes
 
 _CENTISECOND = Fraction(1, 100)
 _MILLISECOND = Fraction(1, 1000)
+# The largest number of 16 bits, in which GIF and APNG count delays.
+_UINT16 = 65_535
+# The same of 24 bits, for WebP: over four hours.
+_UINT24 = (1 << 24) - 1
 # Browsers show GIF frames of less than 20 ms for 100 ms.
 _SHORTEST_GIF = 2
 # The palette is drawn from a smaller picture: twice as fast on 352x288, 0.9 dB worse.
@@ -33,12 +39,19 @@ class _AnimationSink:
         encoder: tuple[str, str, dict[str, str]],
         grid: Fraction,
         shortest: int = 1,
+        longest: int | None = None,
+        times_one: bool = False,
     ) -> None:
-        """Open `container` (name, options) and `encoder` (name, pixel format, options)."""
+        """Open `container` (name, options) and `encoder` (name, pixel format, options).
+
+        Delays have `grid` seconds a tick and go from `shortest` to `longest` ticks; `times_one`
+        tells whether a file of one picture has one.
+        """
         self.notes: list[str] = []
-        self._info, self._grid, self._shortest = info, grid, shortest
+        self._info, self._grid = info, grid
+        self._shortest, self._longest, self._times_one = shortest, longest, times_one
         self._held: tuple[np.ndarray, int] | None = None
-        self._end = 0
+        self._end = self._lasting = self._n_encoded = 0
         name, options = container
         self._container = av.open(str(path), "w", format=name, container_options=options)
         codec, self._pixels, codec_options = encoder
@@ -46,6 +59,7 @@ class _AnimationSink:
         stream.width, stream.height, stream.pix_fmt = info.width, info.height, self._pixels
         stream.time_base = stream.codec_context.time_base = grid
         stream.codec_context.sample_aspect_ratio = info.pixel_aspect
+        stream.codec_context.flags |= Flags.frame_duration
         self._stream = stream
 
     def put(self, planes: Planes, time: int, duration: int) -> None:
@@ -60,8 +74,11 @@ class _AnimationSink:
 
     def finish(self) -> None:
         """Encode what is held back."""
+        is_one = self._held is not None and self._n_encoded == 0
         self._encode_held(self._end)
         self._container.mux(self._stream.encode(None))
+        if is_one and not self._times_one and self._end != self._on_grid(self._info.step):
+            self.notes.append("One picture alone has no duration in this format; it was lost.")
 
     def close(self) -> None:
         """Write the trailer and release everything."""
@@ -71,9 +88,15 @@ class _AnimationSink:
         if self._held is None:
             return
         rgb, start = self._held
-        frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-        frame.pts, frame.time_base, frame.duration = start, self._grid, until - start
-        self._encode(frame)
+        while start < until:
+            # What a frame cannot last is shown by another one like it.
+            lasting = left = until - start
+            if self._longest is not None and left > self._longest:
+                lasting = min(self._longest, left - self._shortest)
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            frame.pts, frame.time_base, frame.duration = start, self._grid, lasting
+            self._encode(frame)
+            start, self._lasting, self._n_encoded = start + lasting, lasting, self._n_encoded + 1
 
     def _encode(self, frame: av.VideoFrame) -> None:
         if frame.format.name != self._pixels:
@@ -98,10 +121,13 @@ class GifSink(_AnimationSink):
         super().__init__(
             path,
             info,
-            container=("gif", {"loop": "0"}),
+            # GIF counts how often it is played again; -1 leaves the count out.
+            container=("gif", {"loop": str({0: 0, 1: -1}.get(info.plays, info.plays - 1))}),
             encoder=("gif", "pal8", {}),
             grid=_CENTISECOND,
             shortest=_SHORTEST_GIF,
+            longest=_UINT16,
+            times_one=True,
         )
         self.notes.append("GIF shows at most 256 colours a frame.")
         self._graph = self._palette_graph()
@@ -144,10 +170,32 @@ class ApngSink(_AnimationSink):
         super().__init__(
             path,
             info,
-            container=("apng", {"plays": "0"}),
+            container=("apng", {"plays": str(info.plays)}),
             encoder=("apng", "rgb24", {"pred": "mixed"}),
             grid=grid,
         )
+        self._path = path
+
+    def close(self) -> None:
+        """Write the file, then put the duration of its last frame right."""
+        super().close()
+        if self._lasting and self._path.exists():
+            self._set_end(self._lasting * self._grid)
+
+    def _set_end(self, seconds: Fraction) -> None:
+        """libavformat gives the last frame the duration of the one before."""
+        delay = min(seconds, Fraction(_UINT16))
+        delay = delay.limit_denominator(int(_UINT16 / max(Fraction(1), delay)))
+        parts = (part.to_bytes(2, "big") for part in delay.as_integer_ratio())
+        with self._path.open("r+b") as file:
+            ends = [end for name, end in sniff.png_chunks(file) if name == b"fcTL"]
+            if ends:
+                # Name (4), 20 bytes, the delay as two numbers of 2, 2 bytes, checksum (4).
+                file.seek(ends[-1] - 34)
+                chunk = file.read(30)
+                chunk = chunk[:24] + b"".join(parts) + chunk[28:]
+                file.seek(ends[-1] - 34)
+                file.write(chunk + zlib.crc32(chunk).to_bytes(4, "big"))
 
 
 class WebpSink(_AnimationSink):
@@ -158,9 +206,10 @@ class WebpSink(_AnimationSink):
         super().__init__(
             path,
             info,
-            container=("webp", {"loop": "0"}),
+            container=("webp", {"loop": str(info.plays)}),
             encoder=("libwebp_anim", "bgra", quality),
             grid=_MILLISECOND,
+            longest=_UINT24,
         )
         self._path = path
 
@@ -181,4 +230,4 @@ class WebpSink(_AnimationSink):
             if durations:
                 last = self._end - sum(duration for _, duration in durations[:-1])
                 file.seek(durations[-1][0])
-                file.write(max(1, last).to_bytes(3, "little"))
+                file.write(min(max(1, last), _UINT24).to_bytes(3, "little"))

@@ -9,7 +9,6 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property, partial
 from itertools import chain
-from math import ceil
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -53,30 +52,34 @@ class Clip:
     def __init__(
         self, reader: Reader, trim: Trim, limits: Limits, name: str, source: Source | None = None
     ) -> None:
-        """Read up to the first frame that is kept; `open_clip` does this for you."""
+        """Read up to the first frame of the trim; `open_clip` does this for you."""
         self._reader, self._trim, self._limits = reader, trim, limits
         self._name, self._source = name, source
         self._check_header()
         if not trim.start_in_frames and not trim.stop_in_frames:
             reader.skip_to(trim.start)
+        self._base = reader.info.time_base / trim.finer(reader.info.time_base)
+        self._start: Fraction | None = None
         self._kept = self._trimmed()
-        first = next(self._kept, None)
-        if first is None:
-            raise InputError(f"The trim {trim} keeps no frame of {name}; the clip is shorter.")
-        self._start = first.time
-        self._frames = self._counted(chain([first], self._kept))
+        self._frames: Iterator[Frame] = self._kept
+        if trim.start:
+            first = next(self._kept, None)
+            if first is None:
+                raise InputError(f"The trim {trim} keeps no frame of {name}; the clip is shorter.")
+            self._frames = chain([first], self._kept)
 
     @property
     def info(self) -> ClipInfo:
         """What is known; the notes grow while frames are read."""
-        info = self._reader.info
-        return replace(info, n_frames=self._expected(), notes=tuple(self._reader.notes))
+        notes = tuple(self._reader.notes)
+        return replace(
+            self._reader.info, time_base=self._base, n_frames=self._expected(), notes=notes
+        )
 
     @cached_property
     def audio(self) -> AudioTrack | None:
         """The sound of the part that is kept, `None` for a silent clip; closed with the clip."""
-        base = self._reader.info.time_base
-        return self._reader.audio(self._start * base, self._stop_seconds())
+        return self._reader.audio(self._start or Fraction(0), self._stop_seconds())
 
     def last_frame_time(self) -> Fraction | None:
         """When the last frame of the source is shown in seconds, from its packets, whatever the
@@ -100,7 +103,6 @@ class Clip:
 
     def close(self) -> None:
         """Release decoder and file; a file object given by the caller stays open."""
-        self._frames.close()
         self._kept.close()
         self._reader.close()
         track = self.__dict__.get("audio")
@@ -110,26 +112,36 @@ class Clip:
             self._source.close()
 
     def _trimmed(self) -> Generator[Frame, None, None]:
-        base = self._reader.info.time_base
-        for index, frame in enumerate(self._reader.frames()):
-            seconds = frame.time * base
-            if self._trim.has_ended(index, seconds):
+        """What is kept: times count from its beginning, and durations are those on screen."""
+        info, base = self._reader.info, self._reader.info.time_base
+        n_kept = 0
+        for index, (frame, following) in enumerate(timeline.with_next(self._reader.frames())):
+            after = frame.time + (frame.duration or info.step)
+            end = after if following is None else following.time
+            part = self._trim.part(
+                index, frame.time * base, end * base, is_last=following is None
+            )
+            if part is not None:
+                if self._start is None:
+                    self._start = part[0]
+                begin, stop = (moment - self._start for moment in part)
+                n_kept += 1
+                self._check(n_kept, stop)
+                time = round(begin / self._base)
+                yield Frame(frame.planes, time, max(1, round(stop / self._base) - time))
+            if following is None or self._trim.has_ended(index + 1, following.time * base):
                 return
-            if self._trim.has_started(index, seconds):
-                yield frame
-
-    def _counted(self, frames: Iterator[Frame]) -> Generator[Frame, None, None]:
-        """Count time from the first kept frame, and hold the clip to its limits."""
-        info = self._reader.info
-        for index, frame in enumerate(frames):
-            self._check(index + 1, (frame.time - self._start) * info.time_base + 1 / info.fps)
-            yield frame._replace(time=frame.time - self._start)
+            if part is not None and self._start is not None:
+                # Before yet another one is read, which may never come.
+                shown = (following.time + (following.duration or info.step)) * base - self._start
+                self._check(n_kept + 1, min(shown, self._trim.seconds or shown))
 
     def _check_header(self) -> None:
         """Refuse at once what says of itself that it is too long."""
         expected = self._expected()
         if expected:
-            self._check(expected, expected / self._reader.info.fps)
+            seconds = expected / self._reader.info.fps
+            self._check(expected, min(seconds, self._trim.seconds or seconds))
 
     def _check(self, n_frames: int, seconds: Fraction) -> None:
         limits = self._limits
@@ -147,11 +159,7 @@ class Clip:
     def _expected(self) -> int | None:
         """Frames to come by the header and the trim; a hint."""
         info = self._reader.info
-        start, stop = self._trim.span(info.fps)
-        if info.n_frames is None:
-            return None
-        end = info.n_frames if stop is None else min(info.n_frames, ceil(stop * info.fps))
-        return max(1, end - ceil(start * info.fps))
+        return None if info.n_frames is None else self._trim.expected(info.n_frames, info.fps)
 
     def _stop_seconds(self) -> Fraction | None:
         trim = self._trim

@@ -7,10 +7,12 @@ from typing import Any, BinaryIO, NamedTuple
 
 import av
 import numpy as np
+from av.codec.context import Flags
 
 from aehub.clips import colour as colours
 from aehub.clips.audio import Feed
 from aehub.clips.frames import ClipInfo, Planes
+from aehub.clips.loops import TAG
 from aehub.clips.sinks import frame_of_planes
 
 
@@ -25,10 +27,11 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    # crf 12 lies above 45 dB on camera material: no eye tells it from the source.
+    # crf 12 lies above 45 dB on camera material: no eye tells it from the source. Without B-frames
+    # the picture coded last is the one shown last, and mp4 takes the end from its duration.
     "mp4": Recipe(
         "libx264",
-        {"crf": "12", "preset": "veryfast"},
+        {"crf": "12", "preset": "veryfast", "bf": "0"},
         {"crf": "0", "qp": "0"},
         {"movflags": "+faststart"},
         even_only=True,
@@ -67,6 +70,8 @@ class VideoSink:
             # PyAV 18 sets the aspect of the codec only, and Matroska wants that of the stream.
             self.notes.append(f"The pixel aspect {info.pixel_aspect} is not kept in {name}.")
         self._container = av.open(str(path), "w", format=name, container_options=recipe.container)
+        if info.plays:
+            self._container.metadata[TAG] = str(info.plays)
         self._stream = self._add_stream(recipe, lossless)
         if audio is not None:
             self._feed = Feed(audio, self._container, name)
@@ -104,6 +109,7 @@ class VideoSink:
         context = stream.codec_context
         context.sample_aspect_ratio = info.pixel_aspect
         context.time_base = info.time_base
+        context.flags |= Flags.frame_duration
         context.colorspace, context.color_range = colour.matrix, 2 if colour.full_range else 1
         context.color_primaries, context.color_trc = colour.primaries, colour.transfer
         if recipe.encoder != "ffv1":

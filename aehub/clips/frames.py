@@ -26,10 +26,15 @@ class Planes(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A picture and when it is shown: `time` in ticks of `ClipInfo.time_base` from the first."""
+    """A picture and when it is shown, in ticks of `ClipInfo.time_base`.
+
+    `time` counts from the first frame; `duration` is how long the picture stays, None where nobody
+    says: until the next frame, and the last one for as long as frames of the clip usually do.
+    """
 
     planes: Planes
     time: int
+    duration: int | None = None
 
 
 class Colour(NamedTuple):
@@ -58,6 +63,7 @@ class ClipInfo:
         pixel_aspect: width of a pixel over its height.
         n_frames: expected number of frames, None when the file does not say; a hint only.
         source_bytes: size of the input file, None for arrays and pipes.
+        plays: how often an animation is played, 0 for ever.
         notes: sentences about what was changed on the way in (10-bit to 8, alpha over white, ...).
     """
 
@@ -69,4 +75,10 @@ class ClipInfo:
     pixel_aspect: Fraction = Fraction(1)
     n_frames: int | None = None
     source_bytes: int | None = None
+    plays: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def step(self) -> int:
+        """Ticks that a frame lasts at the nominal rate, at least 1."""
+        return max(1, round(1 / (self.fps * self.time_base)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,18 +111,19 @@ class PictureReader(SilentReader):
         self._orientation = orientation.from_exif(image.getexif().get(0x112, 1))
         width, height = self._orientation.size(*image.size)
         rate = fps or DEFAULT_FPS
-        self._times = list(range(max(1, len(durations))))
+        self._times = list(range(max(1, len(durations)) + 1))
         if durations and not fps:
             rate = clean_rate(Fraction(1000 * len(durations), sum(durations)))
-            self._times = [0, *np.cumsum(durations[:-1]).tolist()]
+            self._times = [0, *np.cumsum(durations).tolist()]
         self.info = ClipInfo(
             width=width,
             height=height,
             fps=rate,
             time_base=_MILLISECOND if durations and not fps else 1 / rate,
             colour=colours.rgb_colour(height),
-            n_frames=len(self._times),
+            n_frames=len(self._times) - 1,
             source_bytes=source.n_bytes,
+            plays=int(image.info.get("loop") or 0) if len(durations) > 1 else 0,
         )
 
     def frames(self) -> Iterator[Frame]:
@@ -130,7 +132,7 @@ class PictureReader(SilentReader):
         Raises:
             InputError: a page is damaged.
         """
-        for index, time in enumerate(self._times):
+        for index, (time, end) in enumerate(pairwise(self._times)):
             try:
                 self._image.seek(index)
                 rgb = self._rgb()
@@ -139,7 +141,7 @@ class PictureReader(SilentReader):
                     raise
                 raise InputError(f"{self._source.name} is damaged: it cannot be decoded.") from err
             upright = np.ascontiguousarray(self._orientation.turn_array(rgb))
-            yield Frame(colours.from_rgb(upright, self.info.colour), time)
+            yield Frame(colours.from_rgb(upright, self.info.colour), time, end - time)
 
     def close(self) -> None:
         """Release the picture."""

@@ -63,7 +63,18 @@ def packet_times(
     spans.sort()
     length = spans[-1][0] - spans[0][0]
     last = spans[-1][1] or round(length / max(1, len(spans) - 1))
-    return [pts * base for pts, _ in spans], (length + last) * base
+    end = max(spans[-1][0] + last, stated_end(stream, kind))
+    return [pts * base for pts, _ in spans], (end - spans[0][0]) * base
+
+
+def stated_end(stream: Any, kind: str | None) -> int:
+    """When the last frame ends in ticks by the file's index, 0 where there is none.
+
+    The frame shown last may be coded before others; then its own packet does not tell.
+    """
+    if kind != "mov" or not stream.frames or not stream.duration:
+        return 0
+    return int((stream.start_time or 0) + stream.duration)
 
 
 def rate_and_count(

@@ -46,6 +46,8 @@ class FolderSink:
 
     def put(self, planes: Planes, time: int, duration: int) -> None:
         """Write one picture."""
+        if not self.notes and is_uneven(self._info, self._n_frames, time, duration):
+            self.notes.append("Pictures have no times; those of this clip vary and are lost.")
         picture = Image.fromarray(colours.to_rgb(planes, self._info.colour))
         name = f"{self._n_frames:06d}.png"
         picture.save(self._folder / name, compress_level=_PNG_LEVEL)
@@ -84,11 +86,9 @@ class Y4mSink:
 
     def put(self, planes: Planes, time: int, duration: int) -> None:
         """Write one picture."""
-        even = self._n_frames / self._info.fps
-        if abs(time * self._info.time_base - even) * self._info.fps > Fraction(1, 2):
+        if not self.notes and is_uneven(self._info, self._n_frames, time, duration):
             note = "Frames follow evenly in y4m; the times of this clip vary and are lost."
-            if note not in self.notes:
-                self.notes.append(note)
+            self.notes.append(note)
         self._file.write(b"FRAME\n")
         for plane in planes:
             self._file.write(np.ascontiguousarray(plane).data)
@@ -102,6 +102,12 @@ class Y4mSink:
         """A file object of the caller's stays open."""
         if self._is_own:
             self._file.close()
+
+
+def is_uneven(info: ClipInfo, number: int, time: int, duration: int) -> bool:
+    """Whether frame `number` begins or ends half a frame or more off the steady rate."""
+    places = ((number, time), (number + 1, time + duration))
+    return any(abs(at * info.time_base * info.fps - even) > Fraction(1, 2) for even, at in places)
 
 
 def frame_of_planes(planes: Planes) -> av.VideoFrame:

@@ -59,7 +59,7 @@ def declared_bytes(file: BinaryIO, kind: str | None, size: int) -> int | None:
     if kind == "matroska":
         return _end_of_segment(file)
     if kind == "png":
-        return next((end for name, end in _png_chunks(file) if name == b"IEND"), size + 1)
+        return next((end for name, end in png_chunks(file) if name == b"IEND"), size + 1)
     if kind == "gif":
         return _end_of_gif(file)
     return None
@@ -67,7 +67,7 @@ def declared_bytes(file: BinaryIO, kind: str | None, size: int) -> int | None:
 
 def is_animated_png(file: BinaryIO) -> bool:
     """Whether the animation control chunk comes before the picture, as in APNG."""
-    for name, _ in _png_chunks(file):
+    for name, _ in png_chunks(file):
         if name in (b"acTL", b"IDAT"):
             return name == b"acTL"
     return False
@@ -150,7 +150,7 @@ def _end_of_segment(file: BinaryIO) -> int | None:
     return found + 4 + width + length
 
 
-def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """The chunks of a PNG file: (name, position of the end)."""
     position = len(_PNG)
     while True:

@@ -2,12 +2,58 @@
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import TypeVar
 
 from aehub.errors import InputError
 
 DEFAULT_FPS = Fraction(25)
 _FASTEST = 1000
+_Item = TypeVar("_Item")
+
+
+def with_next(items: Iterable[_Item]) -> Iterator[tuple[_Item, _Item | None]]:
+    """Give each item with the one after it; the last with None."""
+    last: _Item | None = None
+    for item in items:
+        if last is not None:
+            yield last, item
+        last = item
+    if last is not None:
+        yield last, None
+
+
+class DisplayTimes:
+    """The times of decoded frames where packets may only say when they are decoded.
+
+    AVI counts its chunks, and files converted from it repeat that: where pictures predicted from
+    both sides make the decoder reorder them, the k-th frame shown has the k-th time. Times that go
+    backward from packet to packet are those of the pictures themselves.
+
+    Args:
+        reorders: frames may come in another order than their packets.
+        counted: times are known to count packets.
+    """
+
+    def __init__(self, reorders: bool, *, counted: bool = False) -> None:
+        self._waiting: list[int] = []
+        self._latest: int | None = None
+        self._sorts, self._counted = reorders or counted, counted
+
+    def packet(self, time: int | None) -> None:
+        """Note the time of a packet that goes to the decoder."""
+        if not self._sorts or time is None:
+            return
+        if self._latest is not None and time < self._latest and not self._counted:
+            self._sorts = False
+        self._latest = time
+        heapq.heappush(self._waiting, time)
+
+    def frame(self, pts: int | None) -> int | None:
+        """Return when the next frame is shown, whose packet said `pts`."""
+        return heapq.heappop(self._waiting) if self._sorts and self._waiting else pts
 
 
 class Clock:
@@ -60,7 +106,7 @@ def clean_rate(rate: Fraction) -> Fraction:
         standard = Fraction(round(rate / scale)) * scale
         if standard and abs(rate / standard - 1) < Fraction(1, 5000):
             return standard
-    return rate.limit_denominator(10_000)
+    return 1 / (1 / rate).limit_denominator(10_000) if rate < 1 else rate.limit_denominator(10_000)
 
 
 def is_plausible(rate: Fraction | None) -> bool:

@@ -10,11 +10,17 @@ from typing import Any
 import av
 from PIL import Image
 
-from aehub.clips import audio, orientation, streams, timeline
+from aehub.clips import audio, loops, orientation, streams, timeline
 from aehub.clips.convert import Converter
 from aehub.clips.frames import ClipInfo, Frame
 from aehub.clips.orientation import Orientation
-from aehub.clips.probe import open_container, packet_times, rate_and_count, reopened
+from aehub.clips.probe import (
+    open_container,
+    packet_times,
+    rate_and_count,
+    reopened,
+    stated_end,
+)
 from aehub.clips.source import Source
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
@@ -75,7 +81,8 @@ class VideoReader:
         try:
             self._container.seek(target, stream=self._stream)
             self._decoder.flush_buffers()
-            landed = next(self._decoded(counted=False))
+            pictures = self._decoded(counted=False)
+            landed = next(pictures)
         except (av.FFmpegError, BrokenOff, StopIteration):
             landed = None
         if landed is None or landed.pts is None or landed.pts > target:
@@ -84,7 +91,7 @@ class VideoReader:
             self._open()
             self._first = None
             return
-        self._first, self._pictures = landed, self._decoded(counted=False)
+        self._first, self._pictures = landed, pictures
 
     def frames(self) -> Iterator[Frame]:
         """Decode; times are true, so after `skip_to` they do not start at 0.
@@ -92,13 +99,13 @@ class VideoReader:
         Raises:
             InputError: decoding broke off, unless it is to be salvaged.
         """
-        step = round(1 / (self.info.fps * self._time_base))
-        clock = timeline.Clock(step, self._zero)
+        clock = timeline.Clock(self.info.step, self._zero)
         n_frames = 0
         try:
-            for picture in self._from_first():
+            for picture, following in timeline.with_next(self._from_first()):
                 planes = self._orientation.turn(self._convert(picture))
-                yield Frame(planes, n_frames if self._fps else clock.tick(picture.pts))
+                time = n_frames if self._fps else clock.tick(picture.pts)
+                yield Frame(planes, time, self._duration(picture, following is None))
                 n_frames += 1
         except (av.FFmpegError, BrokenOff) as err:
             if not self._salvage:
@@ -156,16 +163,22 @@ class VideoReader:
     def _decoded(self, *, counted: bool) -> Iterator[av.VideoFrame]:
         """Decode from where the container stands; `counted`: check at the end that all came."""
         n_packets, end = 0, Fraction(0)
+        counts = self._kind == "avi"
+        times = timeline.DisplayTimes(self._stream.codec_context.has_b_frames, counted=counts)
         try:
             for packet in self._container.demux(self._stream):
                 if packet.is_corrupt and self._kind in _INDEXED:
                     raise BrokenOff
                 if packet.pts is not None:
-                    n_packets, end = n_packets + 1, max(end, packet.pts * self._time_base)
+                    after = packet.pts + (packet.duration or 0)
+                    n_packets, end = n_packets + 1, max(end, after * self._time_base)
                 if streams.is_locked(packet):
                     raise streams.locked(self._source)
+                if packet.size and not packet.is_discard:
+                    times.packet(packet.dts if counts else packet.pts)
                 for frame in self._decoder.decode(packet):
                     self._check_pixels(frame.width, frame.height)
+                    frame.pts = times.frame(frame.pts)
                     yield frame
             if counted:
                 self._check_complete(n_packets, end)
@@ -184,6 +197,15 @@ class VideoReader:
             stated = 3600 * hours + 60 * minutes + seconds
             if end + 3 / self.info.fps < stated:
                 raise BrokenOff
+
+    def _duration(self, picture: av.VideoFrame, is_last: bool) -> int | None:
+        """Ticks that a picture says it stays, the last one as long as the file says it lasts."""
+        if self._fps:
+            return 1
+        stated = int(picture.duration)
+        if is_last and picture.pts is not None:
+            stated = max(stated, stated_end(self._stream, self._kind) - picture.pts)
+        return stated or None
 
     def _left_over(self) -> Iterator[av.VideoFrame]:
         """The intact frames that the decoder still holds after an error."""
@@ -213,7 +235,15 @@ class VideoReader:
             pixel_aspect=1 / aspect if self._orientation.transpose else aspect,
             n_frames=n_frames,
             source_bytes=self._source.n_bytes,
+            plays=0 if n_frames == 1 else self._plays(),
         )
+
+    def _plays(self) -> int:
+        """How often an animation is played."""
+        if self._kind in loops.ANIMATIONS and self._source.is_seekable:
+            with self._source.from_start() as file:
+                return loops.plays_of(file, self._kind)
+        return loops.stated_plays(self._container.metadata.get(loops.TAG))
 
     def _rate_and_count(self) -> tuple[Fraction, int | None]:
         """The nominal rate, and the number of frames to expect."""

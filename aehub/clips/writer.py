@@ -65,7 +65,7 @@ class ClipWriter:
             return
         if frame.time <= held.time:
             raise InputError(f"A frame at time {frame.time} follows one at {held.time}; sort them.")
-        self._guarded(lambda: self._sink.put(*held, frame.time - held.time))
+        self._guarded(lambda: self._sink.put(held.planes, held.time, frame.time - held.time))
 
     def close(self) -> None:
         """Write what is held back and put the output in its place.
@@ -79,8 +79,8 @@ class ClipWriter:
             if self._held is None:
                 raise InputError(f"No frame was written to {self._name}; give at least one.")
             last = self._held
-            step = max(1, round(1 / (self._info.fps * self._info.time_base)))
-            self._guarded(lambda: self._sink.put(*last, step))
+            lasting = last.duration or self._info.step
+            self._guarded(lambda: self._sink.put(last.planes, last.time, lasting))
             self._guarded(self._sink.finish)
             self._guarded(self._sink.close)
             if self._stage is not None:

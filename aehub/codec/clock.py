@@ -37,6 +37,7 @@ class Clock:
     def of(cls, info: ClipInfo) -> Clock:
         """The clock for a clip; ticks are not finer than a millionth of a frame."""
         fps = nearest_rate(info.fps).limit_denominator(_LARGEST_DENOMINATOR)
+        fps = max(fps, Fraction(1, _LARGEST_DENOMINATOR))
         step = min(10_000, max(1, -int(-1 / (fps * info.time_base) // 1)))
         return cls(fps, 1 / (fps * step), step, info.time_base)
 
@@ -48,13 +49,18 @@ class Clock:
             return frame * self.step
         return round(seconds / self.time_base)
 
+    @property
+    def usual(self) -> int:
+        """Source ticks of a frame that does not say how long it lasts."""
+        return max(1, round(1 / (self.fps * self.source)))
+
     def relative(self, times: Sequence[int]) -> tuple[int, ...] | None:
         """File ticks of a group's frames -> times after its first; None if they are steady."""
         steps = tuple(time - times[0] for time in times)
         return None if steps == tuple(range(0, len(times) * self.step, self.step)) else steps
 
-    def last(self, times: Sequence[int], following: int | None) -> int | None:
-        """Ticks from a group's last frame to the next group; None if as long as the one before."""
+    def last(self, times: Sequence[int], end: int) -> int | None:
+        """Ticks from a group's last frame to its `end`; None if as long as the one before."""
         usual = times[-1] - times[-2] if len(times) > 1 else self.step
-        gap = usual if following is None else following - times[-1]
-        return None if gap == usual else gap
+        lasting = max(1, end - times[-1])
+        return None if lasting == usual else lasting

@@ -18,6 +18,7 @@ from aehub.codec.shots import STILL_FRAMES, Run, group_frames, predicted_runs, s
 from aehub.codec.structure import Pyramid
 from aehub.container import FileHead, GroupHead, Writer
 from aehub.container.grouphead import chain_types
+from aehub.container.notes import PLAYS
 from aehub.metrics import Distortion
 from aehub.models.planes import PlaneBatch
 
@@ -94,6 +95,8 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
                 while piece := track.read(_AUDIO_PIECE):
                     writer.audio(piece)
             tally.audio_bytes = writer.audio_bytes
+        if info.plays:
+            writer.metadata({PLAYS: info.plays})
     tally.bytes = writer.size
     yield tally
 
@@ -135,15 +138,20 @@ class _Times:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ticks: list[int] = []
+        self._latest, self._end = -1, 0
 
     def add(self, frames: list[Frame]) -> None:
-        self._ticks += [self._clock.ticks(frame.time) for frame in frames]
+        for frame in frames:
+            # Frames nearer to each other than a tick of the source may fall on the same one.
+            self._latest = max(self._clock.ticks(frame.time), self._latest + 1)
+            self._ticks.append(self._latest)
+        self._end = frames[-1].time + (frames[-1].duration or self._clock.usual)
 
     def finish(self, following: Frame | None) -> tuple[tuple[int, ...] | None, int | None]:
         """Times after the first, and how long the last frame lasts; None for what is usual."""
         ticks, self._ticks = self._ticks, []
-        after = None if following is None else self._clock.ticks(following.time)
-        return self._clock.relative(ticks), self._clock.last(ticks, after)
+        end = self._end if following is None else following.time
+        return self._clock.relative(ticks), self._clock.last(ticks, self._clock.ticks(end))
 
 
 class _Still:

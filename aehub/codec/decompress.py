@@ -38,11 +38,11 @@ def check_model(head: FileHead, model: Codec) -> None:
                 f"model here has {here.hex()}; decode it with the revision it names.")
 
 
-def clip_info(head: FileHead, n_frames: int | None = None) -> ClipInfo:
+def clip_info(head: FileHead, n_frames: int | None = None, plays: int = 0) -> ClipInfo:
     """The clip that a file head describes."""
     colour = as_shown(head.colour, head.width, head.height)
     return ClipInfo(width=head.width, height=head.height, fps=head.fps, time_base=head.time_base,
-                    colour=colour, pixel_aspect=head.pixel_aspect, n_frames=n_frames)
+                    colour=colour, pixel_aspect=head.pixel_aspect, n_frames=n_frames, plays=plays)
 
 
 def decode_group(model: Codec, head: FileHead, group: Group) -> Iterator[Planes]:
@@ -107,5 +107,5 @@ def decode_frames(reader: Reader, model: Codec) -> Iterator[Frame]:
         start = max(start, begins.get(group.offset, start))
         durations = group.head.durations(head.step)
         for number, planes in zip(group.head.order, decode_group(model, head, group), strict=True):
-            yield Frame(planes, start)
+            yield Frame(planes, start, durations[number])
             start += durations[number]

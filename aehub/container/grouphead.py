@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, groupby, pairwise
@@ -186,6 +187,15 @@ def coding_order(head: GroupHead) -> tuple[int, ...]:
     if len(order) < len(references):
         raise InputError("frames of the group are predicted from each other in a circle.")
     return tuple(order)
+
+
+def lasting(head: GroupHead, ticks: Mapping[int, int], step: int) -> GroupHead:
+    """Return the same group with some coded frames (their numbers -> ticks) shown for so long."""
+    durations = list(head.durations(step))
+    for frame, duration in ticks.items():
+        durations[frame] = duration
+    *gaps, last = durations
+    return replace(head, times=tuple(accumulate(gaps, initial=0)), last=last)
 
 
 def retime(head: GroupHead, source: FileHead, target: FileHead) -> GroupHead:

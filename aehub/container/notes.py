@@ -8,6 +8,9 @@ from typing import Any
 from aehub.container.limits import MAX_METADATA
 from aehub.errors import FormatError, InputError
 
+PLAYS = "plays"
+"""Key of how often an animation is played; absent or 0 is for ever."""
+
 
 def pack_notes(notes: dict[str, Any]) -> bytes:
     """Encode a JSON object.
@@ -40,3 +43,9 @@ def unpack_notes(body: bytes | memoryview) -> dict[str, Any]:
     if not isinstance(notes, dict):
         raise FormatError(f"the metadata is a {type(notes).__name__}, not a JSON object.")
     return notes
+
+
+def plays_in(notes: dict[str, Any]) -> int:
+    """Return how often the notes say that a clip is played, 0 where they say nothing sensible."""
+    value = notes.get(PLAYS)
+    return value if type(value) is int and 0 <= value < 1 << 16 else 0

@@ -25,7 +25,7 @@ from aehub.container.chunk import (
 from aehub.container.groupfields import unpack_group
 from aehub.container.grouphead import GroupHead
 from aehub.container.index import IndexEntry, unpack_footer
-from aehub.container.notes import unpack_notes
+from aehub.container.notes import plays_in, unpack_notes
 from aehub.container.source import Aside, open_source, read_head, read_some
 from aehub.container.survey import Survey
 from aehub.container.tally import Losses, Tally
@@ -147,6 +147,14 @@ class Reader:
             if place.kind == METADATA:
                 notes.update(unpack_notes(self._body(place)))
         return notes
+
+    @property
+    def plays(self) -> int:
+        """How often the clip is played, 0 for ever or where its metadata is damaged."""
+        try:
+            return plays_in(self.metadata)
+        except FormatError:
+            return 0
 
     def audio_pieces(self) -> Iterator[bytes]:
         """Yield the audio track, a Matroska file, piece by piece; nothing if there is none.

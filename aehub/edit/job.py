@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import BinaryIO, cast
 
 from aehub.container import FileHead, Reader, Writer, open_reader
+from aehub.container.notes import PLAYS
 from aehub.edit import sound
 from aehub.edit.join import Joiner
 from aehub.edit.operations import Operation, Turn, element
@@ -61,12 +62,12 @@ def edit_codes(reader: Reader, stream: BinaryIO, operations: Sequence[Operation]
         InputError: an operation cannot be done.
     """
     index = reader.index or ()
-    timeline = Timeline.of(index).edited(operations, reader.head,
-                                         lambda number: reader.group_at(number).head)
-    rewriter = Rewriter(reader, load, g=element(operations), exact=exact)
+    timeline = Timeline.of(index, reader.head).edited(
+        operations, lambda number: reader.group_at(number).head)
+    rewriter = Rewriter(reader, timeline, load, g=element(operations), exact=exact)
     frames = ticks = 0
     with Writer(stream, rewriter.head) as writer:
-        for head, payload in rewriter.groups(timeline):
+        for head, payload in rewriter.groups():
             writer.group(head, payload)
             frames, ticks = frames + head.n_shown, ticks + head.ticks(writer.head.step)
             yield Step(frames, max(frames, timeline.n_frames))
@@ -76,7 +77,8 @@ def edit_codes(reader: Reader, stream: BinaryIO, operations: Sequence[Operation]
             if notes_kept := reader.metadata:
                 writer.metadata(notes_kept)
             if not rewriter.lost:
-                notes = _sound(reader, writer, timeline, index[-1].stop if index else 0)
+                end = index[-1].stop * reader.head.time_base if index else Fraction(0)
+                notes = _sound(reader, writer, timeline, end)
         except DamagedError as error:
             damage = damage or error
     return Outcome(writer.head, frames, ticks * writer.head.time_base, writer.size,
@@ -131,6 +133,8 @@ def join(readers: Sequence[Reader], stream: BinaryIO, load: Load
         damage = joiner.damage()
         try:
             merged = {key: value for reader in readers for key, value in reader.metadata.items()}
+            if len({reader.plays for reader in readers}) > 1:
+                merged.pop(PLAYS, None)
             if merged:
                 writer.metadata(merged)
             if not joiner.lost:
@@ -141,18 +145,18 @@ def join(readers: Sequence[Reader], stream: BinaryIO, load: Load
                    writer.audio_bytes, notes, damage=damage)
 
 
-def _sound(reader: Reader, writer: Writer, timeline: Timeline, end: int) -> tuple[str, ...]:
+def _sound(reader: Reader, writer: Writer, timeline: Timeline, end: Fraction) -> tuple[str, ...]:
     """Write the sound of what is shown; return what there is to say about it."""
     if not reader.summary()["audio_bytes"]:
         return ()
     if timeline.backward:
         return ("The sound was left out, for the pictures play backward.",)
-    stop = timeline.start + timeline.ticks
-    if (timeline.start, stop) == (0, end):
+    base = timeline.head.time_base
+    start, stop = timeline.start * base, (timeline.start + timeline.ticks) * base
+    if (start, stop) == (0, end):
         sound.copy_sound(reader, writer)
-        return ()
-    base = reader.head.time_base
-    sound.copy_part(reader, writer, timeline.start * base, None if stop == end else stop * base)
+    else:
+        sound.copy_part(reader, writer, start, None if stop == end else stop)
     return ()
 
 

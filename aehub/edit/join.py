@@ -12,6 +12,7 @@ from math import gcd, lcm
 from aehub.clips.colour import as_shown
 from aehub.container import FileHead, GroupHead, Reader, pack_group_head, retime
 from aehub.container.filehead import TIME_BASE_LIMITS
+from aehub.container.grouphead import lasting
 from aehub.edit.hidden import kept_by_trim, restricted, shortened
 from aehub.edit.rewrite import Load
 from aehub.errors import DamagedError, InputError, ModelError
@@ -106,17 +107,25 @@ class Joiner:
         """The group that a trim cut the two from; None if it did not.
 
         The part that holds the later frames holds the others too, hidden. The halves fit if
-        cutting it again, where the earlier part ends, makes exactly that part.
+        cutting it again, where the earlier part ends, makes exactly that part. Of a frame that was
+        cut itself both show a part.
         """
         early, late = (second, first) if second[0].reverse else (first, second)
         (head, payload), (whole, everything) = early, late
-        if head.shown[1] != whole.shown[0]:
+        cut, step = head.shown[1] - 1, self.head.step
+        shares = head.durations(step)[cut], whole.durations(step)[whole.shown[0]]
+        again = whole
+        # Whole frames are no shares, as a rule.
+        if cut == whole.shown[0] and step not in shares:
+            again = lasting(whole, {cut: shares[0]}, step)
+            whole = lasting(whole, {cut: sum(shares)}, step)
+        elif cut + 1 != whole.shown[0]:
             return None
-        again = replace(whole, shown=head.shown)
+        again = replace(again, shown=head.shown)
         frames = kept_by_trim(again, exact=False)
         is_less = len(frames) < whole.n_frames
-        cut = restricted(again, frames, self.head.step) if is_less else again
-        if pack_group_head(cut, self.head) != pack_group_head(head, self.head):
+        less = restricted(again, frames, step) if is_less else again
+        if pack_group_head(less, self.head) != pack_group_head(head, self.head):
             return None
         cuts = self._cuts(everything, again, frames) if is_less else iter((everything,))
         if payload not in cuts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from typing import BinaryIO, cast
 
@@ -55,7 +54,7 @@ class _Turned:
 
     def __init__(self, reader: Reader, codec: Codec, g: int) -> None:
         head = turned_file_head(reader.head, g)
-        self.info: ClipInfo = replace(clip_info(head), n_frames=reader.frame_count)
+        self.info: ClipInfo = clip_info(head, reader.frame_count, reader.plays)
         self.notes: list[str] = []
         self._reader, self._codec, self._g = reader, codec, g
 
@@ -63,8 +62,8 @@ class _Turned:
         """Nothing is skipped: trims are done before, on groups."""
 
     def frames(self) -> Iterator[Frame]:
-        for planes, time in decode_frames(self._reader, self._codec):
-            yield Frame(turned_planes(planes, self._g), time)
+        for frame in decode_frames(self._reader, self._codec):
+            yield frame._replace(planes=turned_planes(frame.planes, self._g))
 
     def audio(self, start: Fraction, stop: Fraction | None) -> AudioTrack | None:
         file = cast(BinaryIO, tempfile.SpooledTemporaryFile(_SPOOL))

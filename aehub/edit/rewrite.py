@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from aehub.container import FileHead, GroupHead, Reader
+from aehub.container import FileHead, GroupHead, Reader, retime
 from aehub.edit.hidden import kept_by_trim, restricted, shortened
 from aehub.edit.timeline import Piece, Timeline
 from aehub.edit.window import turned_file_head, turned_group_head
@@ -24,6 +24,7 @@ class Rewriter:
 
     Args:
         reader: the file; it can seek.
+        timeline: what is shown of it.
         load: finds the model that a file head names; called only where symbols must move.
         g: element of `aehub.models.d4` by which the picture turns.
         exact: drop every hidden frame that no shown one needs.
@@ -32,21 +33,24 @@ class Rewriter:
         lost: numbers of the groups that could not be read.
     """
 
-    def __init__(self, reader: Reader, load: Load, *, g: int = 0, exact: bool = False) -> None:
+    def __init__(self, reader: Reader, timeline: Timeline, load: Load, *, g: int = 0,
+                 exact: bool = False) -> None:
         self.reader, self.lost = reader, list[int]()
+        self._timeline = timeline
         self._load, self._g, self._exact = load, g, exact
 
     @property
     def head(self) -> FileHead:
         """The head of the edited file."""
-        return turned_file_head(self.reader.head, self._g)
+        return turned_file_head(self._timeline.head, self._g)
 
-    def groups(self, timeline: Timeline) -> Iterator[tuple[GroupHead, bytes]]:
+    def groups(self) -> Iterator[tuple[GroupHead, bytes]]:
         """Yield (head, payload) of every group to write."""
-        for piece in timeline.pieces:
+        timed = self._timeline.head
+        for piece in self._timeline.pieces:
             try:
                 group = self.reader.group_at(piece.number)
-                head = piece.shown(group.head)
+                head = piece.shown(retime(group.head, self.reader.head, timed), timed.step)
                 edited = self._turned(*self._cut(piece, head, group.payload))
             except DamagedError:
                 self.lost.append(piece.number)
@@ -90,7 +94,7 @@ class Rewriter:
             from aehub.codec import turning
 
             less = turning.keep_frames(self._codec, payload, head, self.reader.head, frames)
-        return restricted(head, frames, self.reader.head.step), less
+        return restricted(head, frames, self._timeline.head.step), less
 
     def _turned(self, head: GroupHead, payload: bytes) -> tuple[GroupHead, bytes]:
         if not self._g:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from aehub.clips.trim import Trim as Part
-from aehub.container import FileHead, GroupHead, IndexEntry
+from aehub.container import FileHead, GroupHead, IndexEntry, retime
+from aehub.container.filehead import TIME_BASE_LIMITS
+from aehub.container.grouphead import lasting
 from aehub.edit.operations import Operation, Reverse, Trim
 from aehub.errors import InputError
 
@@ -21,6 +24,7 @@ class Piece:
         ticks: how long they are shown.
         cut: (first, stop) of the coded frames shown, None as the file says.
         backward: shown the other way round than the file says.
+        parts: (coded frame, ticks) of frames of which a trim keeps a part.
     """
 
     number: int
@@ -28,25 +32,40 @@ class Piece:
     ticks: int
     cut: tuple[int, int] | None = None
     backward: bool = False
+    parts: tuple[tuple[int, int], ...] = ()
 
-    def shown(self, head: GroupHead) -> GroupHead:
-        """The group's head, saying so."""
-        return replace(head, shown=self.cut or head.shown, reverse=head.reverse ^ self.backward)
+    def shown(self, head: GroupHead, step: int) -> GroupHead:
+        """The group's head, saying so; `step` is that of the timeline's file head."""
+        head = replace(head, shown=self.cut or head.shown, reverse=head.reverse ^ self.backward)
+        return lasting(head, dict(self.parts), step) if self.parts else head
+
+    def scaled(self, scale: Fraction) -> Piece:
+        """The same in ticks of which `scale` are one tick of now."""
+        parts = tuple((frame, int(ticks * scale)) for frame, ticks in self.parts)
+        return replace(self, ticks=int(self.ticks * scale), parts=parts)
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """What an edited file shows: pieces in order; where they begin in the source, in ticks."""
+    """What an edited file shows.
 
+    Attributes:
+        head: of the file, its time base perhaps finer: it counts the ticks.
+        pieces: in order.
+        start: where they begin in the source, in ticks.
+        backward: whether the source is played backward.
+    """
+
+    head: FileHead
     pieces: tuple[Piece, ...]
     start: int = 0
     backward: bool = False
 
     @classmethod
-    def of(cls, index: Sequence[IndexEntry]) -> Timeline:
+    def of(cls, index: Sequence[IndexEntry], head: FileHead) -> Timeline:
         """A whole file."""
-        return cls(tuple(Piece(number, entry.n_frames, entry.ticks)
-                         for number, entry in enumerate(index)))
+        return cls(head, tuple(Piece(number, entry.n_frames, entry.ticks)
+                               for number, entry in enumerate(index)))
 
     @property
     def n_frames(self) -> int:
@@ -56,74 +75,98 @@ class Timeline:
     def ticks(self) -> int:
         return sum(piece.ticks for piece in self.pieces)
 
-    def edited(self, operations: Sequence[Operation], file_head: FileHead,
-               head_of: Callable[[int], GroupHead]) -> Timeline:
+    def edited(self, operations: Sequence[Operation], head_of: Callable[[int], GroupHead]
+               ) -> Timeline:
         """The timeline after trims and reversals, in their order; turns change nothing here.
 
         Args:
             operations: all that was asked for.
-            file_head: of the file.
             head_of: reads the head of a group; asked only where a trim cuts one.
 
         Raises:
             InputError: a trim keeps no frame.
         """
-        found = self
+        trims = [Part.parse(done.part) for done in operations if isinstance(done, Trim)]
+        finer = max((part.finer(self.head.time_base) for part in trims), default=1)
+        base = self.head.time_base / finer
+        if base.numerator > TIME_BASE_LIMITS[0] or base.denominator > TIME_BASE_LIMITS[1]:
+            finer = 1
+        found = self._scaled(Fraction(finer))
+
+        def shown(piece: Piece) -> GroupHead:
+            return piece.shown(retime(head_of(piece.number), self.head, found.head),
+                               found.head.step)
+
         for operation in operations:
             if isinstance(operation, Trim):
-                found = found._trimmed(Part.parse(operation.part), file_head, head_of)
+                found = found._trimmed(trims.pop(0), shown)
             elif isinstance(operation, Reverse):
                 found = found._reversed()
-        return found
+        kept = [found.start, *(ticks for piece in found.pieces for _, ticks in piece.parts)]
+        coarse = all(ticks % finer == 0 for ticks in kept)
+        return found._scaled(Fraction(1, finer)) if coarse else found
+
+    def _scaled(self, scale: Fraction) -> Timeline:
+        head = replace(self.head, time_base=self.head.time_base / scale)
+        pieces = tuple(piece.scaled(scale) for piece in self.pieces)
+        return replace(self, head=head, pieces=pieces, start=int(self.start * scale))
 
     def _reversed(self) -> Timeline:
         pieces = (replace(piece, backward=not piece.backward) for piece in reversed(self.pieces))
         return replace(self, pieces=tuple(pieces), backward=not self.backward)
 
-    def _trimmed(self, part: Part, file_head: FileHead, head_of: Callable[[int], GroupHead]
-                 ) -> Timeline:
-        kept: list[Piece] = []
+    def _trimmed(self, part: Part, shown: Callable[[Piece], GroupHead]) -> Timeline:
+        base, kept = self.head.time_base, list[Piece]()
         index = ticks = before = 0
         for piece in self.pieces:
-            begin = (index, ticks * file_head.time_base)
-            index, ticks = index + piece.n_frames, ticks + piece.ticks
-            end = (index, ticks * file_head.time_base)
-            inside = part.has_started(*begin) and not part.has_ended(*end)
-            outside = part.has_ended(*begin) or not part.has_started(*end)
-            left = piece if inside else None
-            if not inside and not outside:
-                left, skipped = _cut(piece, part, begin[0], ticks - piece.ticks, file_head, head_of)
-                before += skipped if not kept else 0
-            elif outside and not kept:
+            begin, after = (index, ticks * base), (index + piece.n_frames, ticks + piece.ticks)
+            end = (after[0], after[1] * base)
+            if part.has_ended(*begin):
+                break
+            if part.has_started(*begin) and not part.has_ended(*end):
+                kept.append(piece)
+            elif part.has_started(*end):
+                left, skipped = self._cut(piece, part, (index, ticks), shown(piece))
+                before += 0 if kept else skipped
+                kept += [left] if left is not None else []
+            else:
                 before += piece.ticks
-            kept += [left] if left is not None else []
+            index, ticks = after
         if not kept:
             raise InputError(f"the trim {part} keeps no frame; there are {self.n_frames} frames, "
-                             f"{float(self.ticks * file_head.time_base):g} s.")
+                             f"{float(self.ticks * base):g} s.")
         found = replace(self, pieces=tuple(kept))
         # Played backward, what goes in front is the end of the source.
-        after = self.ticks - before - found.ticks
-        return replace(found, start=self.start + (after if self.backward else before))
+        after_it = self.ticks - before - found.ticks
+        return replace(found, start=self.start + (after_it if self.backward else before))
 
+    def _cut(self, piece: Piece, part: Part, place: tuple[int, int], head: GroupHead
+             ) -> tuple[Piece | None, int]:
+        """What a trim leaves of a piece, and the ticks before it.
 
-def _cut(piece: Piece, part: Part, index: int, ticks: int, file_head: FileHead,
-         head_of: Callable[[int], GroupHead]) -> tuple[Piece | None, int]:
-    """What a trim leaves of a piece that begins at `index` and `ticks`, and the ticks before it."""
-    head = piece.shown(head_of(piece.number))
-    durations = head.durations(file_head.step)
-    left: list[int] = []
-    skipped = 0
-    for place, frame in enumerate(head.order):
-        seconds = ticks * file_head.time_base
-        if part.has_started(index + place, seconds) and not part.has_ended(index + place, seconds):
-            left.append(frame)
-        elif not left:
-            skipped += durations[frame]
-        ticks += durations[frame]
-    if not left:
-        return None, skipped
-    cut = (min(left), max(left) + 1)
-    if cut == head.shown:
-        return piece, skipped
-    shown = replace(head, shown=cut)
-    return replace(piece, n_frames=len(left), ticks=shown.ticks(file_head.step), cut=cut), skipped
+        Args:
+            piece: what there is.
+            part: to keep.
+            place: (number, tick) of its first frame.
+            head: of its group, as it is shown.
+        """
+        base, durations = self.head.time_base, head.durations(self.head.step)
+        (index, ticks), first = place, place[1]
+        left, parts = dict[int, int](), dict(piece.parts)
+        for frame in head.order:
+            is_last = index + 1 == self.n_frames
+            times = part.part(index, ticks * base, (ticks + durations[frame]) * base,
+                              is_last=is_last)
+            if times is not None:
+                begin, end = (round(time / base) for time in times)
+                first = begin if not left else first
+                left[frame] = max(1, end - begin)
+            index, ticks = index + 1, ticks + durations[frame]
+        if not left:
+            return None, piece.ticks
+        parts.update((frame, kept) for frame, kept in left.items() if kept != durations[frame])
+        cut = (min(left), max(left) + 1)
+        found = replace(piece, n_frames=len(left), ticks=sum(left.values()), cut=cut,
+                        parts=tuple(item for item in parts.items() if item[0] in left))
+        return (piece if cut == head.shown and found.ticks == piece.ticks else found,
+                first - place[1])

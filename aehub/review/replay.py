@@ -47,7 +47,7 @@ def iter_replay(
     Raises:
         FormatError: the file is not one, or not of this clip.
     """
-    distortion, times = Distortion(), []
+    distortion, times, seconds = Distortion(), [], 0.0
     with ExitStack() as stack:
         clip = stack.enter_context(open_clip(original))
         reader = stack.enter_context(open_reader(compressed))
@@ -61,13 +61,15 @@ def iter_replay(
         total = reader.frame_count or 0
         for source, result in _pairs(iter(clip), decode_frames(reader, model)):
             distortion.add(source.planes, result.planes)
-            above.write(Frame(stack_planes(source.planes, result.planes, half), result.time))
+            both = stack_planes(source.planes, result.planes, half)
+            above.write(result._replace(planes=both))
             alone.write(result)
             times.append(float(result.time * facts.time_base))
+            seconds = times[-1] + float((result.duration or facts.step) * facts.time_base)
             yield Step(len(times), max(total, len(times)))
         groups = tuple(frame_sizes(reader, model))
         has_sound = one.track is not None
-    return _summary(facts, half, times, has_sound, distortion, groups)
+    return _summary(facts, half, times, seconds, has_sound, distortion, groups)
 
 
 def _tagged(info: ClipInfo) -> ClipInfo:
@@ -125,6 +127,7 @@ def _summary(
     facts: ClipInfo,
     half: int,
     times: list[float],
+    seconds: float,
     has_sound: bool,
     distortion: Distortion,
     groups: tuple[tuple[int, int, int], ...],
@@ -135,7 +138,7 @@ def _summary(
         half=half,
         fps=float(facts.fps),
         times=tuple(round(time, 6) for time in times),
-        seconds=round(times[-1] + float(1 / facts.fps), 6),
+        seconds=round(seconds, 6),
         has_sound=has_sound,
         psnr=distortion.psnr,
         ms_ssim=distortion.ms_ssim,

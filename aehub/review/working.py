@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from aehub.clips import ClipInfo, Frame, Planes, Trim, open_clip, open_writer
+from aehub.clips import ClipInfo, Planes, Trim, open_clip, open_writer
 from aehub.config import Limits
 from aehub.errors import InputError
 
@@ -80,7 +80,7 @@ def iter_prepare(
         writer = stack.enter_context(open_writer(output, info=info, audio=sound))
         done = 0
         for frame in clip:
-            writer.write(Frame(resize(frame.planes), frame.time))
+            writer.write(frame._replace(planes=resize(frame.planes)))
             done += 1
             yield done, max(done, given.n_frames or 0)
         notes = clip.info.notes

@@ -87,13 +87,16 @@ def expected(frames: list[Shown], operation: Any) -> list[Shown]:
         return frames[::-1]
     if isinstance(operation, Turn):
         return [frame._replace(g=compose(element([operation]), frame.g)) for frame in frames]
-    sides = operation.part.split(":")
+    first, last = operation.part.split(":")
+    in_frames = "f" in operation.part
     kept, ticks = [], 0
     for number, frame in enumerate(frames):
-        places = [number if side.endswith("f") else ticks * TICK for side in sides]
-        limits = [Fraction(side.rstrip("f") or 0) for side in sides]
-        begun, ended = limits[0] <= places[0], sides[1] and limits[1] <= places[1]
-        kept += [frame] if begun and not ended else []
+        begin, end = (number, number + 1) if in_frames else (ticks, ticks + frame.ticks)
+        limits = [Fraction(side.rstrip("f")) / (1 if in_frames else TICK) if side else default
+                  for side, default in ((first, 0), (last, end))]
+        part = min(end, int(limits[1])) - max(begin, int(limits[0]))
+        if part > 0:
+            kept.append(frame if in_frames else frame._replace(ticks=part))
         ticks += frame.ticks
     return kept
 

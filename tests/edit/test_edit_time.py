@@ -375,3 +375,50 @@ def test_an_existing_file_is_not_overwritten_without_force(source: Path, tmp_pat
     assert output.read_bytes() == b"mine"
 
 
+
+
+def seen(data: bytes) -> list[tuple[str, float]]:
+    """(name, seconds) of each frame of a file of words."""
+    with open_reader(BytesIO(data)) as reader:
+        base = reader.head.time_base
+    assert aehub.verify(BytesIO(data)).ok
+    return [(frame.name, float(frame.ticks * base)) for frame in shown(data)]
+
+
+def test_a_trim_keeps_what_is_on_screen_for_as_long_as_it_is() -> None:
+    slow = worded_file([GroupHead(3, 5000), GroupHead(2, 5000)], fps=Fraction(1, 3))
+    wanted = {
+        "1:2": [("0.0", 1)],
+        "2:4": [("0.0", 1), ("0.1", 1)],
+        "8:9.25": [("0.2", 1), ("1.0", 0.25)],
+        "2f:4f": [("0.2", 3), ("1.0", 3)],
+        "13.99:": [("1.1", 1.01)],
+        "1:1f": [("0.0", 2)],
+        "2.99:6.01": [("0.1", 3)],
+    }
+    with words_instead_of_codes():
+        for part, frames in wanted.items():
+            assert seen(edited(slow, [aehub.Trim(part)])) == frames, part
+        turned = edited(slow, [aehub.Reverse(), aehub.Trim("1:4.5"), aehub.Trim("1:3")])
+        assert seen(turned) == [("1.1", 1), ("1.0", 1)]
+        with open_reader(BytesIO(edited(slow, [aehub.Trim("3:9")]))) as reader:
+            assert reader.head.step == 1, "times that were whole frames stay so"
+
+
+def test_halves_of_a_frame_become_one_again() -> None:
+    slow = worded_file([GroupHead(3, 5000), GroupHead(2, 5000)], fps=Fraction(1, 3))
+    with words_instead_of_codes():
+        halves = [edited(slow, [aehub.Trim(part)]) for part in (":4.5", "4.5:")]
+        assert [name for half in halves for name, _ in seen(half)].count("0.1") == 2
+        assert seen(joined(halves)) == seen(slow)
+
+
+def test_a_held_frame_keeps_its_time_in_every_edit() -> None:
+    held = worded_file([GroupHead(2, 5000), GroupHead(2, 5000, last=75)])
+    frames = [("0.0", 0.04), ("0.1", 0.04), ("1.0", 0.04), ("1.1", 3.0)]
+    with words_instead_of_codes():
+        assert seen(held) == frames
+        assert seen(edited(held, [aehub.Reverse()])) == frames[::-1]
+        assert seen(edited(held, [aehub.Rotate(90)])) == frames
+        assert seen(edited(held, [aehub.Trim("0.04:1.12")])) == [*frames[1:3], ("1.1", 1.0)]
+        assert seen(joined([held, held])) == frames + frames
