@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from aehub.ui.page import Context
 
 TITLE = "Compress"
+# Once the button can be pressed again.
+_PRESS = """() => {
+  const press = () => {
+    const go = document.querySelector('#go');
+    if (go.disabled) setTimeout(press, 50); else go.click();
+  };
+  press();
+}"""
 SIZES = ["256", "480", "640", "960", "1280", "as it is"]
 
 
@@ -95,9 +103,9 @@ def build(context: Context) -> None:
                api_visibility="private")
     for button, name in zip(tried, examples.EXAMPLES, strict=True):
         # One click shows the result: what is pressed next is the button a visitor would press.
-        button.click(_example(context, name), None, [clip, stage], api_visibility="private",
+        button.click(_example(context, name), None, [clip, stage, go], api_visibility="private",
                      show_progress="hidden", concurrency_limit=8).success(
-            None, js="() => document.querySelector('#go').click()", api_visibility="private")
+            None, js=_PRESS, api_visibility="private")
 
 
 def _models() -> list[str]:
@@ -108,11 +116,19 @@ def _models() -> list[str]:
 
 def _example(context: Context, name: str) -> Any:
     @told
-    def use() -> Iterator[tuple[Any, Any]]:
-        yield gr.skip(), running.waiting("Drawing the example", "It is made once, at first use.")
+    def use() -> Iterator[tuple[Any, Any, Any]]:
+        # Whoever presses the button meanwhile would compress nothing, or what was there before.
+        yield (gr.skip(), running.waiting("Drawing the example", "It is made once, at first use."),
+               gr.update(interactive=False))
+        ready = gr.update(interactive=True)
         with context.jobs.new() as folder:
-            path = shutil.copyfile(examples.clip(name), folder / f"{name}.mkv")
-            yield str(path), running.waiting("Waiting for a place", "Jobs run one after another.")
+            try:
+                path = shutil.copyfile(examples.clip(name), folder / f"{name}.mkv")
+            except AEHubError:
+                yield gr.skip(), gr.skip(), ready
+                raise
+            yield (str(path), running.waiting("Waiting for a place", "Jobs run one after another."),
+                   ready)
 
     return use
 
@@ -151,18 +167,17 @@ def _handlers(context: Context) -> tuple[Any, Any, Any]:
               size: str = "640", neighbours: bool = True) -> list[dict[str, Any]]:
         problem = ""
         try:
-            if clip is None:
-                raise InputError("there is no clip yet; drop one, or click an example.")
             longest_side(size)
             part = trim_text(start, length)
-            review.look(clip, trim=preview.parsed(part), limits=limits.clip, with_sound=False)
+            if clip is not None:
+                review.look(clip, trim=preview.parsed(part), limits=limits.clip, with_sound=False)
         except AEHubError as error:
             problem = sentence(error)
         return [gr.validate(not problem, problem)] + [gr.validate(True, "")] * 8
 
     @told
     @gpu
-    def run(clip: str, start: float = 0, length: float = 0, model: str = "d4-codec",
+    def run(clip: str | None, start: float = 0, length: float = 0, model: str = "d4-codec",
             aim: str = "quality", quality: float = 50, kilobytes: float = 200,
             size: str = "640", neighbours: bool = True,
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
@@ -183,6 +198,8 @@ def _handlers(context: Context) -> tuple[Any, Any, Any]:
             The .aev file, the measured facts, the decoded mp4, the original as the model saw it
             (lossless), and two pieces of the page.
         """
+        if clip is None:
+            raise InputError("there is no clip yet; drop one, or click an example.")
         began = time.monotonic()
         with context.jobs.new() as folder:
             job = review.iter_study(clip, folder, model=model, quality=quality,

@@ -102,8 +102,8 @@ def _runner(context: Context) -> Any:
             facts = (yield from _watched(aehub.iter_decompress(packed, output), progress)).to_json()
             # Gradio takes whatever has a "path" for a file of its own.
             facts = {"name": Path(facts.pop("path")).name, "bytes": output.stat().st_size, **facts}
-            yield (str(output), facts, _player(context.jobs.address(output), format),
-                   gr.update(visible=True))
+            page = _player(context.jobs.address(output), format, still=facts["frames"] == 1)
+            yield str(output), facts, page, gr.update(visible=True)
 
     return run
 
@@ -135,8 +135,10 @@ def _refuse_large(context: Context, packed: str) -> None:
                          f"{limits.pixels / 1e6:.1f} megapixels; use aehub decompress at home.")
 
 
-def _player(address: str, format: str) -> str:
+def _player(address: str, format: str, *, still: bool) -> str:
     if format == "mp4":
-        return (f'<video class="ae-player" src="{escape(address)}" controls loop playsinline '
+        # Browsers show nothing of a loop that is over at once.
+        ways = "" if still else "controls loop"
+        return (f'<video class="ae-player" src="{escape(address)}" {ways} playsinline '
                 'aria-label="The decoded clip"></video>')
     return f'<img class="ae-player" src="{escape(address)}" alt="The decoded clip">'

@@ -187,6 +187,8 @@ def _runner(context: Context, latest: _Latest) -> Any:
                      "levels": seen.levels, "share": round(seen.share, 8)}
             place, shown = f"ae/jobs/{folder.name}", gr.update(visible=True)
             yield [str(output), facts, _page(place, result, seen), shown]
+            if result.frames == 1:
+                return  # Nothing moves in a picture.
             for _ in _filming(films, packed, output, folder):
                 if latest.of(request) != count:
                     return  # Whoever pressed the next button meanwhile waits for that.

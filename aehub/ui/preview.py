@@ -43,8 +43,10 @@ def shown(
     too_long = seen.seconds is not None and seen.seconds > most + 0.001
     page = gr.update(value=_words(seen, Path(path).name, most if too_long else None), visible=True)
     offered = seen.seconds is not None and seen.seconds > 1
-    start = gr.update(value=0, maximum=round(seen.seconds or most, 1))
-    length = gr.update(value=most if too_long else 0, maximum=min(most, seen.seconds or most))
+    # Of what is too short to be cut, such as a picture, no slider could show a part.
+    seconds = seen.seconds if offered and seen.seconds else most
+    start = gr.update(value=0, maximum=round(seconds, 1))
+    length = gr.update(value=most if too_long else 0, maximum=min(most, seconds))
     yield page, gr.update(visible=offered, open=too_long), start, length, "Measuring this machine …"
     yield (*(gr.skip() for _ in range(4)),
            forecast_text(context, seen, longest_side(size), neighbours))

@@ -87,6 +87,8 @@ def visit(browser: Browser, server: PageServer, request: pytest.FixtureRequest) 
     page.on("pageerror", lambda error: visit.complaints.append(str(error)))
     page.on("console", lambda line: visit.complaints.append(line.text)
             if line.type == "error" else None)
+    page.on("response", lambda answer: visit.complaints.append(f"{answer.status} {answer.url}")
+            if answer.status >= 400 else None)
     page.goto(server.url)
     page.locator("#go").wait_for()
     yield visit

@@ -13,6 +13,8 @@
     silent: icon("M4 9v6h4l5 4V5L8 9zM16 9.5l5 5M21 9.5l-5 5"),
   };
 
+  const CALM = matchMedia("(prefers-reduced-motion: reduce)");
+
   class Wipe extends HTMLElement {
     connectedCallback() {
       if (this.video) return;
@@ -20,6 +22,8 @@
       this.H = Number(this.getAttribute("height"));
       this.half = Number(this.getAttribute("half"));
       this.times = JSON.parse(this.getAttribute("times"));
+      // A picture is a clip of one frame: nothing to play, nothing to step through.
+      this.still = this.times.length === 1;
       this.label = this.getAttribute("label") || "AEHub";
       this.at = 0.5;
       this.frame = 0;
@@ -28,10 +32,7 @@
       this.place(0.5);
       this.watch();
       this.showPoster();
-      if (!matchMedia("(prefers-reduced-motion: reduce)").matches) {
-        this.video.play().catch(() => {});
-        if (this.hasAttribute("sweep")) this.sweep();
-      }
+      if (this.hasAttribute("sweep") && !CALM.matches) this.sweep();
     }
 
     disconnectedCallback() {
@@ -43,9 +44,10 @@
     build() {
       const sound = this.hasAttribute("sound");
       const last = this.times.length - 1;
+      const moves = this.still ? "hidden" : "";
       this.innerHTML = `
         <div class="aw-stage" style="--w:${this.W};--h:${this.H}">
-          <video src="${this.getAttribute("src")}" muted loop playsinline preload="auto"
+          <video src="${this.getAttribute("src")}" muted ${this.still ? "" : "loop"} playsinline preload="auto"
                  aria-hidden="true" tabindex="-1"></video>
           <canvas width="${this.W}" height="${this.H}" role="img"
                   aria-label="The clip, original left of the divider, ${this.label} right of it"></canvas>
@@ -55,13 +57,13 @@
                aria-valuemin="0" aria-valuemax="100" aria-orientation="horizontal"><i></i></div>
         </div>
         <div class="aw-bar">
-          <button type="button" class="aw-play" title="Play or pause (space)">${ICONS.pause}</button>
-          <button type="button" class="aw-back" title="One frame back (left arrow)"
+          <button type="button" class="aw-play" ${moves} title="Play or pause (space)">${ICONS.pause}</button>
+          <button type="button" class="aw-back" ${moves} title="One frame back (left arrow)"
                   aria-label="One frame back">${ICONS.back}</button>
-          <button type="button" class="aw-forward" title="One frame on (right arrow)"
+          <button type="button" class="aw-forward" ${moves} title="One frame on (right arrow)"
                   aria-label="One frame on">${ICONS.forward}</button>
           <input class="aw-seek" type="range" min="0" max="${last}" value="0" step="1"
-                 aria-label="Frame">
+                 aria-label="Frame" ${moves}>
           <output class="aw-count"></output>
           <button type="button" class="aw-sound" ${sound ? "" : "hidden"}></button>
           <button type="button" class="aw-mode" aria-pressed="false"
@@ -95,10 +97,16 @@
       on(this.sound, "click", () => { this.video.muted = !this.video.muted; this.showState(); });
       for (const event of ["play", "pause"]) on(this.video, event, () => this.showState());
       on(this.video, "seeked", () => this.draw());
-      on(this.video, "loadeddata", () => this.draw());
+      on(this.video, "loadeddata", () => this.begin());
       on(this.stage, "pointerdown", (event) => this.drag(event));
       on(this.divider, "keydown", (event) => this.slide(event));
       on(this, "keydown", (event) => this.key(event));
+    }
+
+    // The first frame is drawn before it plays: a loop shorter than a tick never has a frame at hand.
+    begin() {
+      this.draw();
+      if (!this.still && !CALM.matches) this.video.play().catch(() => {});
     }
 
     watch() {
@@ -170,6 +178,7 @@
     step(by) { this.video.pause(); this.go(this.frame + by); }
 
     toggle() {
+      if (this.still) return;
       if (!this.video.paused) { this.video.pause(); return; }
       this.setMode(false);
       this.video.play().catch(() => {});
