@@ -342,6 +342,8 @@ def test_a_wheel_carries_the_bundled_weights(tmp_path: Path) -> None:
     carried = set(zipfile.ZipFile(wheel).namelist())
     assert {f"aehub/_weights/probe/{path.name}" for path in probe.iterdir()} <= carried
     assert {"aehub/py.typed", "aehub/cli/__init__.py"} <= carried
+    opening = {f"aehub/ui/assets/opening/{name}" for name in ("cat.aev", "stacked.mp4")}
+    assert opening <= carried
     assert not [name for name in carried if name.startswith(("weights/", "tests/"))]
 
 

@@ -10,6 +10,7 @@ The photographs are those of scikit-image that may be passed on:
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from aehub.errors import InputError
 from aehub.ui.jobs import private_folder
 
 FPS = 24
+# What another version drew is not what this one would draw.
+_VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 _LOCK = threading.Lock()
 
 
@@ -110,7 +113,6 @@ EXAMPLES = {
     )
 }
 
-
 HARD = "Marbles: flat graphics, hard for this model."
 """Which example shows the weakness, in words."""
 CREDITS = ("Photographs of the examples: Cat by Stefan van der Walt, Coffee by Rachel Michetti, "
@@ -127,7 +129,7 @@ def clip(name: str) -> Path:
     from aehub.clips import open_clip, open_writer
 
     example = _named(name)
-    path = private_folder("aehub-examples") / f"{name}.mkv"
+    path = private_folder(f"aehub-examples-{_VERSION}") / f"{name}.mkv"
     with _LOCK:
         if not path.exists():
             frames = (example.draw(index / example.frames) for index in range(example.frames))

@@ -72,6 +72,7 @@ def test_an_example_becomes_a_file_that_the_command_line_verifies(
     page.locator("#example-marbles").click()
     player = visit.player()
     assert time.monotonic() - began < 120
+    expect(player).to_be_in_viewport(ratio=1)
     expect(player.locator(".aw-tag").first).to_have_text("original")
     expect(page.locator("#figures")).to_contain_text("H.264")
     expect(page.locator("#figures")).to_contain_text("AV1")

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from aehub import review
 from aehub.clips import open_clip
 from aehub.results import finished
 from aehub.ui import examples, opening
+from aehub.ui.jobs import private_folder
 from material import psnr
 from pageserver import ROOT, PageServer
 
@@ -68,6 +70,21 @@ def test_the_first_example_is_the_one_on_show_and_the_hard_one_is_named() -> Non
     assert next(iter(examples.EXAMPLES)) == opening.NAME
     assert examples.HARD.startswith(examples.EXAMPLES["marbles"].label)
     assert "hard for this model" in examples.HARD
+
+
+def test_an_example_that_another_version_drew_is_drawn_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old = private_folder("aehub-examples") / "marbles.mkv"
+    old.write_bytes(b"old")
+    drawn = examples.clip("marbles")
+    with open_clip(drawn) as clip:
+        assert (clip.info.width, clip.info.height) == (256, 256)
+        first = next(iter(clip)).planes.y
+    assert examples.clip("marbles") == drawn and first.std() > 10
+    monkeypatch.setattr(examples, "_VERSION", "other")
+    assert examples.clip("marbles") != drawn
 
 
 def test_the_files_of_the_opening_are_served_whole_and_in_parts(page: PageServer) -> None:

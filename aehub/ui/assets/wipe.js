@@ -273,7 +273,7 @@
     setTimeout(() => {
       const stage = document.querySelector("#stage");
       const top = stage ? stage.getBoundingClientRect().top : 0;
-      if (top < -innerHeight * 0.3 || top > innerHeight * 0.7) stage.scrollIntoView({ behavior: "smooth", block: "start" });
+      if (top < 0 || top > innerHeight * 0.7) stage.scrollIntoView({ block: "start" });
     }, 400);
   });
 
