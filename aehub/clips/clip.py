@@ -225,6 +225,8 @@ def open_clip(
 def _reader(source: Source, limits: Limits, fps: Fraction | None, salvage: bool) -> Reader:
     """The reader for one file."""
     kind = source.kind
+    if kind == "sound":
+        raise InputError(f"{source.name} is sound and holds no video; give a clip with a video.")
     if kind in ("png", "webp", "jpeg_pipe", "avif"):
         kind = _kind_of_picture(source, kind)
     if kind in ("png", "bmp", "tiff", "webp", "avif"):

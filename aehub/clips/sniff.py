@@ -17,6 +17,9 @@ _MAGICS = (
     (b"BM", "bmp"),
     (b"II*\0", "tiff"),
     (b"MM\0*", "tiff"),
+    *((magic, "sound") for magic in (b"ID3", b"fLaC", b"#!AMR", b"caff")),
+    # MPEG audio and AAC without a container.
+    *((b"\xff" + second, "sound") for second in (b"\xfb", b"\xf3", b"\xf2", b"\xf1", b"\xf9")),
 )
 _ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 # Without the end of these, pictures are lost.
@@ -38,7 +41,9 @@ def kind_of(head: bytes) -> str | None:
     if head.startswith(_PNG):
         return "png"
     if head.startswith(b"RIFF"):
-        return {b"WEBP": "webp", b"AVI ": "avi"}.get(head[8:12])
+        return {b"WEBP": "webp", b"AVI ": "avi", b"WAVE": "sound"}.get(head[8:12])
+    if head.startswith(b"FORM") and head[8:12] in (b"AIFF", b"AIFC"):
+        return "sound"
     if head[4:8] in _ATOMS:
         brands = head[8 : int.from_bytes(head[:4], "big")] if head[4:8] == b"ftyp" else b""
         return "avif" if b"avif" in brands or b"avis" in brands else "mov"

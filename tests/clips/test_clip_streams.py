@@ -132,6 +132,26 @@ def test_sound_with_a_cover_is_no_clip_and_is_called_so(tmp_path: Path) -> None:
     assert "sound with a cover picture" in refusal(song)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("s.mp3", "libmp3lame"), ("s.flac", "flac"), ("s.wav", "pcm_s16le"), ("s.aac", "aac")],
+)
+def test_a_sound_file_is_called_sound(tmp_path: Path, name: str, codec: str) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        coded: Any = container.add_stream(codec, rate=48_000, layout="mono")
+        container.start_encoding()
+        resampler = av.AudioResampler(
+            coded.format, "mono", 48_000, frame_size=coded.codec_context.frame_size or 1000
+        )
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 9600), np.float32), "fltp", "mono")
+        silence.sample_rate, silence.pts = 48_000, 0
+        for piece in (*resampler.resample(silence), *resampler.resample(None)):
+            container.mux(coded.encode(piece))
+        container.mux(coded.encode(None))
+    assert f"{name} is sound and holds no video" in refusal(path)
+
+
 @pytest.mark.parametrize("scheme", ["mp4", "mkv"])
 def test_an_encrypted_clip_is_called_encrypted(tmp_path: Path, scheme: str) -> None:
     if scheme == "mp4":
