@@ -18,7 +18,8 @@ from PIL import Image
 from aehub.clips import sniff, timeline
 from aehub.clips.audio import AudioTrack
 from aehub.clips.frames import ClipInfo, Frame, Planes
-from aehub.clips.pictures import ArrayReader, FolderReader, PictureReader, is_composed_avif
+from aehub.clips.photograph import PhotographReader, photograph_in_parts
+from aehub.clips.pictures import ArrayReader, FolderReader, PictureReader
 from aehub.clips.source import Source
 from aehub.clips.trim import Trim
 from aehub.clips.video import VideoReader
@@ -231,13 +232,18 @@ def _reader(source: Source, limits: Limits, fps: Fraction | None, salvage: bool)
         kind = _kind_of_picture(source, kind)
     if kind in ("png", "bmp", "tiff", "webp", "avif"):
         return PictureReader(source, limits, fps)
+    if kind == "heif":
+        photograph = photograph_in_parts(source)
+        if photograph is not None:
+            return PhotographReader(source, photograph, limits, fps)
+        kind = "mov"
     return VideoReader(source, kind, limits, fps, salvage)
 
 
 def _kind_of_picture(source: Source, kind: str) -> str:
     """Tell apart what Pillow must read from what PyAV reads better: planes, untouched."""
     if kind == "avif":
-        return "avif" if is_composed_avif(source) else "mov"
+        return kind if photograph_in_parts(source) is not None else "mov"
     with source.from_start() as file:
         if kind == "png":
             return "apng" if sniff.is_animated_png(file) else "png"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from av.stream import Disposition
 from PIL import Image, UnidentifiedImageError
 
 from aehub.clips import colour as colours
@@ -249,17 +248,6 @@ def _opened(source: Source) -> Image.Image:
         raise InputError(
             f"{source.name} is not a clip or picture that can be read; give an intact {READABLE}."
         ) from err
-
-
-def is_composed_avif(source: Source) -> bool:
-    """Whether an AVIF is made of several pictures at once: colour and transparency, or tiles."""
-    with reopened(source, "mov") as container:
-        if len(container.streams.video) == 1:
-            return False
-        if any(stream.disposition & Disposition.dependent for stream in container.streams.video):
-            return True
-    with source.from_start(), _opened(source) as image:
-        return image.has_transparency_data
 
 
 def _durations(source: Source) -> list[int]:

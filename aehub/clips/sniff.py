@@ -46,7 +46,9 @@ def kind_of(head: bytes) -> str | None:
         return "sound"
     if head[4:8] in _ATOMS:
         brands = head[8 : int.from_bytes(head[:4], "big")] if head[4:8] == b"ftyp" else b""
-        return "avif" if b"avif" in brands or b"avis" in brands else "mov"
+        if b"avif" in brands or b"avis" in brands:
+            return "avif"
+        return "heif" if b"heic" in brands or b"mif1" in brands else "mov"
     return None
 
 
@@ -59,7 +61,7 @@ def declared_bytes(file: BinaryIO, kind: str | None, size: int) -> int | None:
     if kind in ("avi", "webp"):
         file.seek(4)
         return int.from_bytes(file.read(4), "little") + 8
-    if kind in ("mov", "avif"):
+    if kind in ("mov", "avif", "heif"):
         return _end_of_atoms(file, size)
     if kind == "matroska":
         return _end_of_segment(file)

@@ -13,7 +13,7 @@ from aehub.clips import sniff
 from aehub.clips.sniff import HEAD_BYTES
 from aehub.errors import InputError
 
-READABLE = "mp4, mov, webm, mkv, avi, gif, webp, avif, png, jpg, bmp, tiff or y4m"
+READABLE = "mp4, mov, webm, mkv, avi, gif, webp, avif, heic, png, jpg, bmp, tiff or y4m"
 
 # Bytes of a pipe, or of a sound track, that stay in memory; more go to a temporary file.
 SPOOL_BYTES = 8_000_000
