@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -214,7 +214,8 @@ def _from(moment: str) -> Trim:
     try:
         if ":" in moment or not moment.strip():
             raise InputError("")
-        return Trim.parse(f"{moment}:")
+        # The picture on screen then, be another ever so near.
+        return replace(Trim.parse(f"{moment}:"), exact=True)
     except InputError as err:
         raise InputError(f"{moment[:40]!r} is no moment of a clip; give seconds such as 1.5, "
                          f"frames such as 45f, or {LAST}.") from err

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+from av.format import Flags
 
 from aehub.clips import timeline
 from aehub.clips.source import READABLE, Source
@@ -85,7 +86,11 @@ def rate_and_count(
     Headers of files with varying frame times state all kinds of rates; where they disagree, and in
     Matroska, which states one for files of any timing, the packets are asked.
     """
-    stated = [r for r in (stream.average_rate, stream.guessed_rate) if timeline.is_plausible(r)]
+    rates = [stream.average_rate, stream.guessed_rate]
+    if Flags(container.format.flags) & Flags.no_timestamps:
+        # A bare stream: the average is the reader's default, the guess is what the stream says.
+        rates.reverse()
+    stated = [rate for rate in rates if timeline.is_plausible(rate)]
     n_frames = stream.frames or None
     doubtful = len(stated) < 2 or not timeline.agree(*stated) or kind == "matroska"
     if doubtful and source.is_seekable and (source.n_bytes or 0) <= _SCANNED_BYTES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil, floor
 
@@ -26,6 +26,7 @@ class Trim:
         stop: likewise; `None` is the end of the clip.
         start_in_frames: `start` counts frames.
         stop_in_frames: `stop` counts frames.
+        exact: sides in seconds are not moved to the border of a frame, be it ever so near.
 
     Example:
         >>> Trim.parse("1.5:90f")
@@ -36,6 +37,7 @@ class Trim:
     stop: Fraction | None = None
     start_in_frames: bool = False
     stop_in_frames: bool = False
+    exact: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         comparable = self.start_in_frames == self.stop_in_frames or self.start == 0
@@ -98,7 +100,7 @@ class Trim:
 
     def _within(self, moment: Fraction, begin: Fraction, end: Fraction) -> Fraction:
         """The moment brought into a frame, and to the nearer end of it if that is near enough."""
-        near = min(_NEAR, (self.seconds or 1) / 4)
+        near = Fraction(0) if self.exact else min(_NEAR, (self.seconds or 1) / 4)
         if end - moment <= min(near, moment - begin):
             return end
         return begin if moment - begin < near else moment

@@ -60,6 +60,17 @@ def test_the_last_frame_is_the_last_one_decoded(tmp_path: Path, name: str) -> No
     assert np.array_equal(last.picture, frames_of(path, ["3f"])[0].picture)  # type: ignore[arg-type]
 
 
+def test_a_moment_is_the_picture_on_screen_then(clip: Path, tmp_path: Path) -> None:
+    frames = decoded(clip)
+    # 5 frames a second: the third is on screen from 0.4 to 0.6, and a hair before it the second.
+    wanted = {"0.4": 2, "0.5": 2, "0.599": 2, "0.6": 3, "0.395": 1, "12.9": 64}
+    for moment, number in wanted.items():
+        (found,) = frames_of(clip, [moment])
+        assert np.array_equal(found.picture, frames[number]), moment  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="13.2: keeps no frame of clip.mp4"):
+        frames_of(clip, ["13.2"])
+
+
 def test_a_clip_of_one_frame_is_one_keyframe(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "one.mp4", moving_picture(1, 64, 48))
     assert [key.moment for key in frames_of(path, None)] == ["0f"]

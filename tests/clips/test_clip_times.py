@@ -215,6 +215,14 @@ def test_times_of_decoding_are_brought_into_the_order_of_showing(tmp_path: Path)
     assert told(tmp_path / "d.mkv") == told(source) == [(n, 0.04) for n in range(12)]
 
 
+@pytest.mark.parametrize("name", ["c.h264", "c.hevc"])
+def test_a_bare_stream_is_shown_at_the_rate_that_it_says(tmp_path: Path, name: str) -> None:
+    codec = {"c.h264": "libx264", "c.hevc": "libx265"}[name]
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {"bf": "2"}
+    path = write_clip(tmp_path / name, PICTURES[:6], codec=codec, fps=10, options=options)
+    assert told(path) == [(number, 0.1) for number in range(6)]
+
+
 @pytest.mark.parametrize("plays", [0, 1, 3])
 @pytest.mark.parametrize("name", ["c.gif", "c.webp", "c.png"])
 def test_how_often_an_animation_plays_is_kept(tmp_path: Path, name: str, plays: int) -> None:

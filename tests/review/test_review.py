@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +17,7 @@ import aehub
 from aehub import review
 from aehub.clips import Planes, Trim, open_clip
 from aehub.config import Limits
+from aehub.container import open_reader
 from aehub.errors import InputError, LimitError
 from aehub.review.neighbours import _Trial, nearest
 from aehub.review.replay import stack_planes, stacked_half
@@ -202,3 +204,20 @@ def test_closing_a_study_ends_it_at_any_stage(clip: Path, tmp_path: Path) -> Non
         assert not list(folder.glob("*.part"))
         with pytest.raises(StopIteration):
             next(job)
+
+
+def test_the_videos_of_a_study_show_what_was_on_screen_for_as_long(tmp_path: Path) -> None:
+    images = [Image.fromarray(picture) for picture in moving_picture(2, 64, 48)]
+    images[0].save(tmp_path / "c.gif", save_all=True, append_images=images[1:],
+                   duration=[1000, 3000])
+    found = finish(review.iter_study(tmp_path / "c.gif", tmp_path, quality=30, neighbours=False,
+                                     trim="0.25:2.5"))
+    assert found.replay.times == (0, 0.75)
+    assert found.replay.seconds == found.compressed.seconds == 2.25
+    for path in (found.prepared, found.stacked, found.decoded):
+        with av.open(str(path)) as container:
+            assert container.duration == pytest.approx(2_250_000, abs=1000), path.name
+    with open_clip(found.prepared) as copy:
+        assert copy.info.plays == 1
+    with open_reader(found.compressed.path) as reader:
+        assert reader.plays == 1, "a GIF that does not say more is played once"
