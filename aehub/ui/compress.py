@@ -89,8 +89,9 @@ def build(context: Context) -> None:
         api_name="compress",
         validator=check, concurrency_id="model", concurrency_limit=1, show_progress="minimal",
         show_progress_on=stage, trigger_mode="once")
-    stop.click(_stopped, None, [stage, shelf, figures], cancels=[event], queue=False,
-               api_visibility="private", show_progress="hidden")
+    gone = gr.update(visible=False)
+    stop.click(running.stopping(results.STOPPED, gone, gone), stage, [stage, shelf, figures],
+               cancels=[event], queue=False, api_visibility="private", show_progress="hidden")
     clip.change(
         show, [clip, size, neighbours], [seen, part, start, length, forecast],
         show_progress="hidden", api_visibility="private")
@@ -131,10 +132,6 @@ def _example(context: Context, name: str) -> Any:
                    ready)
 
     return use
-
-
-def _stopped() -> tuple[Any, ...]:
-    return results.STOPPED, gr.update(visible=False), gr.update(visible=False)
 
 
 def trim_text(start: float | None, length: float | None) -> str | None:

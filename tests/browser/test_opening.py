@@ -95,6 +95,15 @@ def test_a_poster_is_seen_until_the_video_arrives(browser: Browser, server: Page
     context.close()
 
 
+def test_stop_leaves_alone_what_is_finished(visit: Visit) -> None:
+    page = visit.page
+    page.locator("#stop").click()
+    page.wait_for_timeout(1000)
+    assert page.locator("#stage aehub-wipe").count() == 1
+    expect(page.locator("#figures table")).to_be_visible()
+    visit.check()
+
+
 def test_the_file_of_the_opening_can_be_had_and_edited(visit: Visit, tmp_path: Path) -> None:
     page = visit.page
     with page.expect_download() as got:
