@@ -73,8 +73,8 @@ def plan(model: Codec, keyframes: list[Keyframe], settings: Settings) -> Plan:
 def _picture(model: Codec, key: Keyframe) -> np.ndarray:
     if key.picture is None:
         raise InputError(f"{model.name} walks between pictures of yours, and {key.name} is a "
-                         f"{'seed' if key.seed is not None else 'latent'}; name frames of a clip "
-                         "with --clip, or pictures with --keyframe.")
+                         f"{'seed' if key.seed is not None else 'latent'}; give pictures, or a "
+                         "clip.", "They are named with --keyframe and --clip.")
     return key.picture
 
 

@@ -111,7 +111,7 @@ class VideoReader:
         except (av.FFmpegError, BrokenOff) as err:
             if not self._salvage:
                 raise InputError(
-                    f"{self._source.name} breaks off after {n_frames} frames: its data is damaged. "
+                    f"{self._source.name} breaks off after {n_frames} frames: its data is damaged.",
                     "Keep what is intact with --salvage (salvage=True)."
                 ) from err
             self.notes.append(f"Decoding broke off after {n_frames} frames; the rest is lost.")
@@ -285,5 +285,5 @@ def check_pixels(name: str, width: int, height: int, limits: Limits) -> None:
     if width * height > limits.max_pixels:
         raise LimitError(
             f"{name} is {width}x{height}, {width * height} pixels; at most {limits.max_pixels} are "
-            "allowed. Make it smaller, or raise AEHUB_MAX_PIXELS."
+            "allowed. Make it smaller.", "AEHUB_MAX_PIXELS raises the limit."
         )

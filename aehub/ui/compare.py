@@ -69,8 +69,8 @@ def _runner(context: Context) -> Any:
             raise InputError("there is no clip yet; drop one.")
         unknown = set(codecs) - set(CODECS)
         if unknown or not codecs:
-            raise InputError(f"the codecs {codecs} are not offered; choose among "
-                             f"{', '.join(CODECS)}.")
+            raise InputError(f"the codecs {', '.join(map(str, codecs)) or 'none'} are not offered; "
+                             f"choose among {', '.join(CODECS)}.")
         if not 1 <= frames <= MAX_FRAMES:
             raise InputError(f"{frames:g} frames cannot be compared here; give 1 to {MAX_FRAMES}.")
         began = time.monotonic()

@@ -49,7 +49,8 @@ def build(context: Context) -> None:
             seen = gr.HTML(elem_id="seen", visible=False)
             with gr.Accordion("Part of the clip", open=False, visible=False,
                               elem_id="trim") as part:
-                start = gr.Slider(0, limits.seconds, 0, step=0.1, label="Start, s", buttons=[],
+                # Ends where the clip does once there is one; programs begin anywhere in a day.
+                start = gr.Slider(0, 86_400, 0, step=0.1, label="Start, s", buttons=[],
                                   elem_id="start")
                 length = gr.Slider(0, limits.seconds, 0, step=0.1, label="Length, s (0 is all)",
                                    buttons=[], elem_id="length")

@@ -350,7 +350,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"scale": 65}, "scale is 65"),
     ({"keyframes": ["words.png", 1]}, "words.png is no picture that can be read"),
     ({"keyframes": ["gone.png", 1]}, "gone.png does not exist"),
-    ({"keyframes": ["clip.mp4", 1]}, "clip.mp4 is a clip; name it with --clip"),
+    ({"keyframes": ["clip.mp4", 1]}, "clip.mp4 is a clip; give a picture.*--clip"),
     ({"keyframes": [np.zeros((8, 8, 2), np.uint8), 1]}, r"keyframe 1 is uint8 of shape \[8, 8, 2"),
     ({"keyframes": [np.zeros((8, 8, 3)), 1]}, "keyframe 1 is float64"),
     ({"keyframes": [1, np.zeros(5)]}, "keyframe 2 has 5 numbers; the latents of small have 4"),
