@@ -25,13 +25,12 @@ from PIL import Image, UnidentifiedImageError
 
 from aehub.animate.keyframes import Keyframe, digest_of, frames_of, gathered, read_picture
 from aehub.animate.plan import Plan
-from aehub.animate.settings import Settings
+from aehub.animate.settings import FLAGS, Settings
 from aehub.errors import InputError
 
 FORMAT_VERSION = 1
 MAX_BYTES = 64 * 1024 * 1024
 SUFFIX = ".recipe.json"
-_FLAGS = ("loop", "ping_pong", "beside", "sheet")
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def read(path: Path) -> Recipe:
     entries = told.get("keyframes")
     texts = [told.get("model"), told.get("tag"), chosen.get("easing", "linear")]
     if not isinstance(entries, list) or not all(isinstance(text, str) for text in texts) or any(
-            not isinstance(chosen.get(flag, False), bool) for flag in _FLAGS):
+            not isinstance(chosen.get(flag, False), bool) for flag in FLAGS):
         raise InputError(f"{path.name} lacks model, tag, keyframes or settings; it is no whole "
                          "recipe.")
     keys = gathered(None, [_keyframe(entry, path) for entry in entries[:10_000]], None, None)
@@ -127,7 +126,8 @@ def _keyframe(entry: Any, path: Path) -> Any:
     try:
         if isinstance(entry.get("picture"), str):
             with Image.open(io.BytesIO(base64.b64decode(entry["picture"], validate=True))) as image:
-                return Keyframe(name, picture=np.asarray(image.convert("RGB")))
+                mode = "RGBA" if image.has_transparency_data else "RGB"
+                return Keyframe(name, picture=np.asarray(image.convert(mode)))
         latent = np.array(entry["latent"], np.float64)
     except (KeyError, TypeError, ValueError, OSError, binascii.Error, UnidentifiedImageError,
             Image.DecompressionBombError) as err:

@@ -111,6 +111,18 @@ def test_a_still_becomes_a_sheet(client: Client, tmp_path: Path) -> None:
     with Image.open(sheet) as opened:
         assert opened.size == (5 * 64, 4 * 64) and facts["frames"] == 20
     assert len(json.loads(Path(described).read_text())["frames"]) == 20
+    aside = np.full((150, 120, 3), (0, 200, 0), np.uint8)
+    aside[7:47, 100:116] = picture[20:60, 24:40, :3]
+    Image.fromarray(aside).save(tmp_path / "aside.png")
+    again, facts, *_ = client.predict(
+        "sprite-motion", files=[handle_file(tmp_path / "aside.png")], format="sheet", steps=4,
+        api_name="/animate")
+    with Image.open(sheet) as first, Image.open(again) as second:
+        assert first.tobytes() == second.tobytes()
+    assert any("ground of aside.png" in note for note in facts["notes"])
+    Image.fromarray(np.zeros((64, 64, 4), np.uint8)).save(tmp_path / "empty.png")
+    said = refusal(client, "sprite-motion", files=[handle_file(tmp_path / "empty.png")])
+    assert "nobody to be seen in empty.png" in said
 
 
 class Flat:
