@@ -32,7 +32,7 @@ class InOrder(click.Command):
               help="Swap left and right, or top and bottom.")
 @click.option("--transpose", count=True, help="Swap rows and columns.")
 @click.option("--trim", type=Trim(), multiple=True,
-              help="Keep A to B: seconds, or frames with a trailing f.")
+              help="Keep what is shown from A to B: seconds, or frames with a trailing f.")
 @click.option("--reverse", count=True, help="Play backward; the sound is left out.")
 @click.option("--group-exact", is_flag=True,
               help="Drop hidden frames too. Without it a trim that begins inside a group keeps the "

@@ -26,7 +26,11 @@ from aehub.cli.values import (
 @click.option("--quality", type=Number(0, 100), help="0 (smallest) to 100; 50 if nothing is said.")
 @click.option("--target-size", type=Size(), help="Bytes of the whole file, such as 500kB.")
 @click.option("--target-kbps", type=Number(0, min_open=True), help="Average rate.")
-@click.option("--trim", type=Trim(), help="Keep A to B: seconds, or frames with a trailing f.")
+@click.option(
+    "--trim",
+    type=Trim(),
+    help="Keep what is shown from A to B: seconds, or frames with a trailing f.",
+)
 @click.option(
     "--group",
     type=click.IntRange(1),

@@ -40,6 +40,7 @@ class DisplayTimes:
     def __init__(self, reorders: bool, *, counted: bool = False) -> None:
         self._waiting: list[int] = []
         self._latest: int | None = None
+        self._begins = True
         self._sorts, self._counted = reorders or counted, counted
 
     def packet(self, time: int | None) -> None:
@@ -53,6 +54,11 @@ class DisplayTimes:
 
     def frame(self, pts: int | None) -> int | None:
         """Return when the next frame is shown, whose packet said `pts`."""
+        if self._begins and pts is not None and not self._counted:
+            # Packets before the first frame that can be decoded show nothing.
+            self._waiting = [time for time in self._waiting if time >= pts]
+            heapq.heapify(self._waiting)
+        self._begins = False
         return heapq.heappop(self._waiting) if self._sorts and self._waiting else pts
 
 

@@ -96,11 +96,14 @@ class Trim:
             stop = end if index < self.stop else begin
         else:
             stop = self._within(self.stop, begin, end)
+            if begin == 0 == stop:
+                stop = min(self.stop, end)
         return (start, stop) if start < stop else None
 
     def _within(self, moment: Fraction, begin: Fraction, end: Fraction) -> Fraction:
         """The moment brought into a frame, and to the nearer end of it if that is near enough."""
-        near = Fraction(0) if self.exact else min(_NEAR, (self.seconds or 1) / 4)
+        short = self.start > 0 and self.seconds is not None and self.seconds <= 2 * _NEAR
+        near = Fraction(0) if self.exact or short else _NEAR
         if end - moment <= min(near, moment - begin):
             return end
         return begin if moment - begin < near else moment

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from aehub.clips import ClipInfo, Colour, Frame, Trim, from_rgb, open_clip, open_writer
+from aehub.clips.timeline import DisplayTimes
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
 from material import moving_picture, write_clip
@@ -231,6 +232,13 @@ def test_times_of_decoding_are_brought_into_the_order_of_showing(tmp_path: Path)
             packet.stream, packet.duration = copied, 1
             target.mux(packet)
     assert told(tmp_path / "d.mkv") == told(source) == [(n, 0.04) for n in range(12)]
+
+
+def test_packets_that_show_nothing_take_no_time() -> None:
+    times = DisplayTimes(reorders=True)
+    for pts in (0, 40, 80):
+        times.packet(pts)
+    assert [times.frame(pts) for pts in (40, 80)] == [40, 80], "a stream joined in the middle"
 
 
 @pytest.mark.parametrize("name", ["c.h264", "c.hevc"])

@@ -420,9 +420,10 @@ def test_a_trim_keeps_what_is_on_screen_for_as_long_as_it_is() -> None:
 def test_halves_of_a_frame_become_one_again() -> None:
     slow = worded_file([GroupHead(3, 5000), GroupHead(2, 5000)], fps=Fraction(1, 3))
     with words_instead_of_codes():
-        halves = [edited(slow, [aehub.Trim(part)]) for part in (":4.5", "4.5:")]
-        assert [name for half in halves for name, _ in seen(half)].count("0.1") == 2
-        assert seen(joined(halves)) == seen(slow)
+        for cut, n_parts in (("4.5", 2), ("4.03", 2), ("3.01", 1), ("5.99", 1)):
+            halves = [edited(slow, [aehub.Trim(part)]) for part in (f":{cut}", f"{cut}:")]
+            assert [name for half in halves for name, _ in seen(half)].count("0.1") == n_parts
+            assert seen(joined(halves)) == seen(slow)
 
 
 def test_a_held_frame_keeps_its_time_in_every_edit() -> None:
