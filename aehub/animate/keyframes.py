@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from aehub.animate.square import checked
 from aehub.clips import Trim, open_clip, to_rgb
-from aehub.clips.sniff import VIDEO_SUFFIXES
+from aehub.clips.contents import told_by_bytes, what_is
+from aehub.clips.picture import read_picture as read_still
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
 from aehub.files import path_of
 
 MAX_KEYFRAMES = 256
 MAX_SEED = 2**63 - 1
-_MAX_PIXELS = 64 * 1024 * 1024
 LAST = "last"
 """The moment of a clip's last frame."""
 _FIRST = "0f"
@@ -69,8 +68,8 @@ def gathered(seeds: Iterable[int] | None, keyframes: Iterable[Any] | None, clip:
     if clip is not None:
         found += frames_of(clip, at)
     elif at is not None:
-        raise InputError(f"moments {', '.join(map(str, at))[:80]} are given without a clip; give "
-                         "it, too.", "It is named with --clip.")
+        raise InputError(f"moments {', '.join(map(str, at))[:80]} are given without a clip; name "
+                         "it with --clip.")
     return _counted(found)
 
 
@@ -116,25 +115,15 @@ def read_picture(path: Path) -> np.ndarray:
     Raises:
         InputError: it is missing, a clip, too large or no picture.
     """
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                raise LimitError(f"{path.name} is {image.width}x{image.height}; keyframes have at "
-                                 f"most {_MAX_PIXELS} pixels. Make it smaller.")
-            upright = ImageOps.exif_transpose(image)
-            mode = "RGBA" if upright.has_transparency_data else "RGB"
-            return np.asarray(upright.convert(mode))
-    except FileNotFoundError as err:
-        raise InputError(f"the keyframe {path} does not exist; name a picture.") from err
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError,
-            Image.DecompressionBombError) as err:
-        if isinstance(err, InputError):
-            raise
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            raise InputError(f"the keyframe {path.name} is a clip; give a picture.", "A clip is "
-                             "named with --clip, and its frames with --at.") from err
+    if not path.exists():
+        raise InputError(f"the keyframe {path} does not exist; name a picture.")
+    if what_is(path) == "clip":
+        raise InputError(f"the keyframe {path.name} is a clip; name it with --clip, and its "
+                         "frames with --at.")
+    if not told_by_bytes(path):
         raise InputError(f"the keyframe {path.name} is no picture that can be read; give a PNG, "
-                         "JPEG or WebP file.") from err
+                         "JPEG or WebP file.")
+    return read_still(path)
 
 
 def frames_of(clip: Any, at: Sequence[str] | None, limits: Limits | None = None

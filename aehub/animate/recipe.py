@@ -21,16 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from aehub.animate.keyframes import Keyframe, digest_of, frames_of, gathered, read_picture
 from aehub.animate.plan import Plan
-from aehub.animate.settings import FLAGS, Settings
+from aehub.animate.settings import Settings
+from aehub.clips.still import Still
+from aehub.config import Limits
 from aehub.errors import InputError
 
 FORMAT_VERSION = 1
 MAX_BYTES = 64 * 1024 * 1024
 SUFFIX = ".recipe.json"
+_FLAGS = ("loop", "ping_pong", "beside", "sheet")
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def read(path: Path) -> Recipe:
     entries = told.get("keyframes")
     texts = [told.get("model"), told.get("tag"), chosen.get("easing", "linear")]
     if not isinstance(entries, list) or not all(isinstance(text, str) for text in texts) or any(
-            not isinstance(chosen.get(flag, False), bool) for flag in FLAGS):
+            not isinstance(chosen.get(flag, False), bool) for flag in _FLAGS):
         raise InputError(f"{path.name} lacks model, tag, keyframes or settings; it is no whole "
                          "recipe.")
     keys = gathered(None, [_keyframe(entry, path) for entry in entries[:10_000]], None, None)
@@ -125,12 +127,11 @@ def _keyframe(entry: Any, path: Path) -> Any:
         return _of_file(path.parent / entry["file"], entry)
     try:
         if isinstance(entry.get("picture"), str):
-            with Image.open(io.BytesIO(base64.b64decode(entry["picture"], validate=True))) as image:
-                mode = "RGBA" if image.has_transparency_data else "RGB"
-                return Keyframe(name, picture=np.asarray(image.convert(mode)))
+            file = io.BytesIO(base64.b64decode(entry["picture"], validate=True))
+            with Still(file, name, Limits.from_env()) as still:
+                return Keyframe(name, picture=still.page(0)[..., :3])
         latent = np.array(entry["latent"], np.float64)
-    except (KeyError, TypeError, ValueError, OSError, binascii.Error, UnidentifiedImageError,
-            Image.DecompressionBombError) as err:
+    except (KeyError, TypeError, ValueError, binascii.Error) as err:
         raise wrong from err
     if latent.ndim != 1 or not np.isfinite(latent).all():
         raise wrong

@@ -43,6 +43,7 @@ def train(
         )
     from aehub.training import train as run
 
+    notes: list[str] = []
     with Progress("training") as progress:
         run(
             recipe,
@@ -54,7 +55,10 @@ def train(
             device=device,
             options=_pairs(settings),
             progress=progress,
+            note=notes.append,
         )
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
     click.echo(click.format_filename(out))
 
 

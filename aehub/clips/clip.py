@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property, partial
@@ -13,9 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from PIL import Image
-
-from aehub.clips import sniff, timeline
+from aehub.clips import sniff, still, timeline
 from aehub.clips.audio import AudioTrack
 from aehub.clips.frames import ClipInfo, Frame, Planes
 from aehub.clips.photograph import PhotographReader, photograph_in_parts
@@ -148,13 +146,13 @@ class Clip:
         limits = self._limits
         if limits.max_frames is not None and n_frames > limits.max_frames:
             raise LimitError(
-                f"{self._name} has more than {limits.max_frames} frames. Trim it.",
-                "AEHUB_MAX_FRAMES raises the limit."
+                f"{self._name} has more than {limits.max_frames} frames. "
+                "Trim it, or raise AEHUB_MAX_FRAMES."
             )
         if limits.max_seconds is not None and seconds > limits.max_seconds + Fraction(1, 1000):
             raise LimitError(
-                f"{self._name} is longer than {limits.max_seconds:g} s. Trim it.",
-                "AEHUB_MAX_SECONDS raises the limit."
+                f"{self._name} is longer than {limits.max_seconds:g} s. "
+                "Trim it, or raise AEHUB_MAX_SECONDS."
             )
 
     def _expected(self) -> int | None:
@@ -214,7 +212,7 @@ def open_clip(
         if opened.missing_bytes and not salvage:
             raise InputError(
                 f"{opened.name} is cut off: at least {opened.missing_bytes} bytes are missing. "
-                "Fetch it again.", "Keep what is there with --salvage (salvage=True)."
+                "Fetch it again, or keep what is there with --salvage (salvage=True)."
             )
         reader = _reader(opened, limits, rate, salvage)
         undo.callback(reader.close)
@@ -230,7 +228,7 @@ def _reader(source: Source, limits: Limits, fps: Fraction | None, salvage: bool)
         raise InputError(f"{source.name} is sound and holds no video; give a clip with a video.")
     if kind in ("png", "webp", "jpeg_pipe", "avif"):
         kind = _kind_of_picture(source, kind)
-    if kind in ("png", "bmp", "tiff", "webp", "avif"):
+    if kind in still.KINDS:
         return PictureReader(source, limits, fps)
     if kind == "heif":
         photograph = photograph_in_parts(source)
@@ -246,16 +244,17 @@ def _kind_of_picture(source: Source, kind: str) -> str:
         return kind if photograph_in_parts(source) is not None else "mov"
     with source.from_start() as file:
         if kind == "png":
-            return "apng" if sniff.is_animated_png(file) else "png"
+            if not sniff.is_animated(file, kind):
+                return kind
+            # libavcodec fails with broken metadata.
+            source.file = still.without_metadata(file, oriented=False) or file
+            return "apng"
         if kind == "webp":
-            animated = any(name == b"ANIM" for name, _ in sniff.webp_chunks(file))
             # PyAV takes what was appended to a picture for a part of it.
             ends_early = (sniff.declared_bytes(file, kind, 0) or 0) < (source.n_bytes or 0)
-            return "webp" if animated or ends_early else "webp_pipe"
+            return kind if sniff.is_animated(file, kind) or ends_early else "webp_pipe"
         # PyAV takes the ink of four-colour print for transparency.
-        with suppress(OSError, SyntaxError, ValueError), Image.open(file) as image:
-            return "tiff" if image.mode == "CMYK" else kind
-    return kind
+        return "tiff" if still.is_cmyk(file) else kind
 
 
 def _read_still(path: Path, limits: Limits) -> tuple[ClipInfo, Planes]:

@@ -39,7 +39,8 @@ class Converter:
         notes: sentences about what the conversion changes; may grow while frames are read.
     """
 
-    def __init__(self, first: av.VideoFrame, codec: str) -> None:
+    def __init__(self, first: av.VideoFrame, codec: str, *, is_photo: bool = False) -> None:
+        """Look at the first frame; `is_photo`: it is BT.601 of any size if it does not say."""
         self.notes: list[str] = []
         self.size = first.width, first.height
         depth = samples.depth_of(first.format)
@@ -50,7 +51,7 @@ class Converter:
             primaries=_code_point(first.color_primaries),
             transfer=_code_point(first.color_trc),
         )
-        self._tags = colours.as_shown(said, first.width, first.height)
+        self._tags = said if is_photo else colours.as_shown(said, first.width, first.height)
         self.colour = self._tags
         if _is_rgb(first.format):
             self.colour = colours.rgb_colour(first.height)

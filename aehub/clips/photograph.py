@@ -15,9 +15,8 @@ from aehub.clips.frames import ClipInfo, Frame, Planes
 from aehub.clips.heif import Grid, Photograph, read_photograph
 from aehub.clips.pictures import SilentReader
 from aehub.clips.probe import reopened
-from aehub.clips.source import Source
+from aehub.clips.source import Source, check_pixels
 from aehub.clips.timeline import DEFAULT_FPS
-from aehub.clips.video import check_pixels
 from aehub.config import Limits
 from aehub.errors import InputError
 
@@ -84,7 +83,7 @@ class PhotographReader(SilentReader):
             # What lies wholly outside the picture is no tile of it, and might be without end.
             if (n - 1) * frame.width > grid.width or (n_rows - 1) * frame.height > grid.height:
                 raise KeyError(item)
-            convert = convert or Converter(frame, "hevc")
+            convert = convert or Converter(frame, "hevc", is_photo=True)
             tiles[item] = convert(frame)
         if convert is None:
             raise KeyError(grid)

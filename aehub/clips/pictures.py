@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from aehub.clips import colour as colours
-from aehub.clips import orientation, samples, sniff
+from aehub.clips import contents, samples, sniff
+from aehub.clips.contents import counted, named
 from aehub.clips.frames import ClipInfo, Frame, Planes
 from aehub.clips.probe import packet_times, reopened
-from aehub.clips.source import READABLE, Source
+from aehub.clips.source import Source, check_pixels
+from aehub.clips.still import Still
 from aehub.clips.timeline import DEFAULT_FPS, clean_rate
-from aehub.clips.video import check_pixels
 from aehub.config import Limits
-from aehub.errors import InputError
+from aehub.errors import InputError, LimitError
 
 _MILLISECOND = Fraction(1, 1000)
 # What browsers take for WebP frames that state no duration.
@@ -103,14 +103,12 @@ class PictureReader(SilentReader):
             LimitError: it is too large.
         """
         super().__init__()
-        self._source = source
         durations = _durations(source)
-        self._image = image = _opened(source)
-        check_pixels(source.name, *image.size, limits)
-        self._orientation = orientation.from_exif(image.getexif().get(0x112, 1))
-        width, height = self._orientation.size(*image.size)
+        self._still = Still(source.file, source.name, limits)
+        self.notes = self._still.notes
+        width, height = self._still.size
         rate = fps or DEFAULT_FPS
-        self._times = list(range(max(1, len(durations)) + 1))
+        self._times = list(range(max(self._still.n_pages, len(durations)) + 1))
         if durations and not fps:
             rate = clean_rate(Fraction(1000 * len(durations), sum(durations)))
             self._times = [0, *np.cumsum(durations).tolist()]
@@ -122,7 +120,7 @@ class PictureReader(SilentReader):
             colour=colours.rgb_colour(height),
             n_frames=len(self._times) - 1,
             source_bytes=source.n_bytes,
-            plays=int(image.info.get("loop") or 0) if len(durations) > 1 else 0,
+            plays=self._still.plays if len(durations) > 1 else 0,
         )
 
     def frames(self) -> Iterator[Frame]:
@@ -132,37 +130,16 @@ class PictureReader(SilentReader):
             InputError: a page is damaged.
         """
         for index, (time, end) in enumerate(pairwise(self._times)):
-            try:
-                self._image.seek(index)
-                rgb = self._rgb()
-            except (OSError, SyntaxError, ValueError, EOFError) as err:
-                if isinstance(err, InputError):
-                    raise
-                raise InputError(f"{self._source.name} is damaged: it cannot be decoded.") from err
-            upright = np.ascontiguousarray(self._orientation.turn_array(rgb))
-            yield Frame(colours.from_rgb(upright, self.info.colour), time, end - time)
+            page = self._still.page(index)
+            if page.shape[2] == 4:
+                page, was_clear = samples.over_white(page)
+                if was_clear:
+                    self._note("Transparent parts were laid over white.")
+            yield Frame(colours.from_rgb(page, self.info.colour), time, end - time)
 
     def close(self) -> None:
         """Release the picture."""
-        self._image.close()
-
-    def _rgb(self) -> np.ndarray:
-        """The page as uint8 [H, W, 3]."""
-        image = self._image
-        if image.mode.startswith("I;16"):
-            self._note("16-bit samples were rounded to 8 bits.")
-            grey = samples.to_8_bits(np.asarray(image).astype(np.uint16), 16, full_range=True)
-            return np.repeat(grey[..., None], 3, axis=2)
-        if image.mode in ("I", "F"):
-            raise InputError(
-                f"{self._source.name} has samples of 32 bits; save it as an 8-bit picture."
-            )
-        if image.has_transparency_data:
-            rgb, was_clear = samples.over_white(np.asarray(image.convert("RGBA")))
-            if was_clear:
-                self._note("Transparent parts were laid over white.")
-            return rgb
-        return np.asarray(image.convert("RGB"))
+        self._still.close()
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notes:
@@ -181,15 +158,19 @@ class FolderReader(SilentReader):
         """Look at the first picture, with `read_still` as with all others.
 
         Raises:
-            InputError: the folder has no pictures, or the first is damaged.
+            InputError: the folder has no pictures, none can be read, or it holds clips.
         """
         super().__init__()
-        self._paths = sniff.pictures_in(folder)
-        if not self._paths:
-            raise InputError(f"The folder {folder.name} holds no pictures; give png or jpg files.")
         self._read_still = read_still
+        self._unread: list[str] = []
+        self._paths = self._pictures_in(folder)
+        self._stills = self._opened()
+        self._first = next(self._stills, None)
+        if self._first is None:
+            raise InputError(f"No picture in the folder {folder.name} can be read: "
+                             f"{self._unread[0]}")
         rate = fps or DEFAULT_FPS
-        first, _ = self._still(self._paths[0])
+        first = self._first[1]
         self.info = ClipInfo(
             width=first.width,
             height=first.height,
@@ -202,28 +183,52 @@ class FolderReader(SilentReader):
         )
 
     def frames(self) -> Iterator[Frame]:
-        """Open one picture after another.
+        """Open one picture after another; what cannot be read is left out with a note.
 
         Raises:
-            InputError: a picture is damaged or differs in size.
+            InputError: a picture differs in size.
         """
         size = self.info.width, self.info.height
-        for index, path in enumerate(self._paths):
-            still, planes = self._still(path)
-            if (still.width, still.height) != size:
+        first = self._first
+        assert first is not None
+        for index, (path, read, planes) in enumerate(chain([first], self._stills)):
+            if (read.width, read.height) != size:
                 raise InputError(
-                    f"{path.name} is {still.width}x{still.height}, the first picture "
+                    f"{path.name} is {read.width}x{read.height}, the first picture "
                     f"{size[0]}x{size[1]}; give pictures of one size."
                 )
-            if still.colour != self.info.colour:
-                rgb = colours.to_rgb(planes, still.colour)
+            if read.colour != self.info.colour:
+                rgb = colours.to_rgb(planes, read.colour)
                 planes = colours.from_rgb(rgb, self.info.colour)
             yield Frame(planes, index)
 
-    def _still(self, path: Path) -> tuple[ClipInfo, Planes]:
-        info, planes = self._read_still(path)
-        self.notes.extend(note for note in info.notes if note not in self.notes)
-        return info, planes
+    def _pictures_in(self, folder: Path) -> list[Path]:
+        pictures, clips, others = contents.listed(folder)
+        if clips:
+            also = f"{counted(len(pictures), 'picture')} and " if pictures else ""
+            raise InputError(
+                f"The folder {folder.name} holds {also}{counted(len(clips), 'clip')} "
+                f"({named(clips)}); give one clip at a time, or a folder of pictures only."
+            )
+        if not pictures:
+            raise InputError(f"The folder {folder.name} holds no pictures; give png or jpg files.")
+        if others:
+            self.notes.append(f"Left out, for they are no pictures: {named(others)}.")
+        return pictures
+
+    def _opened(self) -> Iterator[tuple[Path, ClipInfo, Planes]]:
+        """The pictures that can be read."""
+        for path in self._paths:
+            try:
+                info, planes = self._read_still(path)
+            except LimitError:
+                raise
+            except InputError as error:
+                self._unread.append(str(error))
+                self.notes.append(f"{path.name} was left out: {error}")
+                continue
+            self.notes.extend(note for note in info.notes if note not in self.notes)
+            yield path, info, planes
 
 
 def _checked(array: Any) -> np.ndarray:
@@ -239,15 +244,6 @@ def _checked(array: Any) -> np.ndarray:
     return array
 
 
-def _opened(source: Source) -> Image.Image:
-    try:
-        return Image.open(source.file)
-    except Image.DecompressionBombError as err:
-        raise InputError(f"{source.name} is larger than Pillow opens; make it smaller.") from err
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as err:
-        raise InputError(
-            f"{source.name} is not a clip or picture that can be read; give an intact {READABLE}."
-        ) from err
 
 
 def _durations(source: Source) -> list[int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 HEAD_BYTES = 64
@@ -20,17 +20,20 @@ _MAGICS = (
     *((magic, "sound") for magic in (b"ID3", b"fLaC", b"#!AMR", b"caff")),
     # MPEG audio and AAC without a container.
     *((b"\xff" + second, "sound") for second in (b"\xfb", b"\xf3", b"\xf2", b"\xf1", b"\xf9")),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
+    (b"\0\0\0\x0cjP  ", "jp2"),
+    (b"\xff\x4f\xff\x51", "jp2"),
+    (b"8BPS", "psd"),
+    (b"\0\0\1\0", "ico"),
+    (b"qoif", "qoi"),
 )
+# A letter, the number of the variant, white space: too short to stand among the magics.
+_PPM = re.compile(rb"P[1-6][\s#]")
 _ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 # Without the end of these, pictures are lost.
 _NEEDED_ATOMS = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"meta"})
-_PNG = b"\x89PNG\r\n\x1a\n"
-
-PICTURE_SUFFIXES = frozenset(
-    {".png", ".apng", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
-)
-
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".y4m"})
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def kind_of(head: bytes) -> str | None:
@@ -38,8 +41,10 @@ def kind_of(head: bytes) -> str | None:
     for magic, kind in _MAGICS:
         if head.startswith(magic):
             return kind
-    if head.startswith(_PNG):
+    if head.startswith(PNG):
         return "png"
+    if _PPM.match(head):
+        return "ppm"
     if head.startswith(b"RIFF"):
         return {b"WEBP": "webp", b"AVI ": "avi", b"WAVE": "sound"}.get(head[8:12])
     if head.startswith(b"FORM") and head[8:12] in (b"AIFF", b"AIFC"):
@@ -68,16 +73,19 @@ def declared_bytes(file: BinaryIO, kind: str | None, size: int) -> int | None:
     if kind == "png":
         return next((end for name, end in png_chunks(file) if name == b"IEND"), size + 1)
     if kind == "gif":
-        return _end_of_gif(file)
+        return max(end for _, end in _gif_blocks(file))
     return None
 
 
-def is_animated_png(file: BinaryIO) -> bool:
-    """Whether the animation control chunk comes before the picture, as in APNG."""
-    for name, _ in png_chunks(file):
-        if name in (b"acTL", b"IDAT"):
-            return name == b"acTL"
-    return False
+def is_animated(file: BinaryIO, kind: str) -> bool:
+    """Whether a PNG, WebP or GIF holds more than one picture."""
+    if kind == "webp":
+        return any(name == b"ANIM" for name, _ in webp_chunks(file))
+    if kind == "gif":
+        return sum(name == b"," for name, _ in _gif_blocks(file)) > 1
+    # The animation control chunk comes before the picture.
+    first = (name for name, _ in png_chunks(file) if name in (b"acTL", b"IDAT"))
+    return next(first, b"") == b"acTL"
 
 
 def webp_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
@@ -91,36 +99,6 @@ def webp_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield header[:4], position + 8
         length = int.from_bytes(header[4:], "little")
         position += 8 + length + length % 2
-
-
-def clips_in(folder: Path) -> list[Path]:
-    """The video files of a folder by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder in natural order: 2.png before 10.png."""
-    return sorted(
-        (
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in PICTURE_SUFFIXES
-            and not path.name.startswith(".")
-            and path.is_file()
-        ),
-        key=_natural,
-    )
-
-
-def _natural(path: Path) -> list[tuple[bool, int, str]]:
-    """A sort key in which runs of digits count as numbers."""
-    pieces: list[str] = []
-    for character in path.name.lower():
-        if pieces and pieces[-1][-1].isdecimal() == character.isdecimal():
-            pieces[-1] += character
-        else:
-            pieces.append(character)
-    return [(not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in pieces]
 
 
 def _end_of_atoms(file: BinaryIO, size: int) -> int:
@@ -159,7 +137,7 @@ def _end_of_segment(file: BinaryIO) -> int | None:
 
 def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """The chunks of a PNG file: (name, position of the end)."""
-    position = len(_PNG)
+    position = len(PNG)
     while True:
         file.seek(position)
         header = file.read(8)
@@ -169,8 +147,8 @@ def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield header[4:], position
 
 
-def _end_of_gif(file: BinaryIO) -> int:
-    """Where the blocks of a GIF end, the trailer included, be it there or not."""
+def _gif_blocks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """The blocks of a GIF: (their first byte, position of the end), `b","` for a picture."""
     file.seek(0)
     flags = file.read(13)[10:11]
     position = 13 + _palette_bytes(flags)
@@ -183,7 +161,9 @@ def _end_of_gif(file: BinaryIO) -> int:
             position = _end_of_sub_blocks(file, position + 11 + _palette_bytes(block[9:]))
         else:
             # The trailer, garbage that viewers take for it, or the end of a cut-off file.
-            return position + 1
+            yield b";", position + 1
+            return
+        yield block[:1], position
 
 
 def _end_of_sub_blocks(file: BinaryIO, position: int) -> int:

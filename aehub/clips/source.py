@@ -11,7 +11,8 @@ from typing import Any, BinaryIO, cast
 
 from aehub.clips import sniff
 from aehub.clips.sniff import HEAD_BYTES
-from aehub.errors import InputError
+from aehub.config import Limits
+from aehub.errors import InputError, LimitError
 
 READABLE = "mp4, mov, webm, mkv, avi, gif, webp, avif, heic, png, jpg, bmp, tiff or y4m"
 
@@ -25,6 +26,7 @@ class Source:
     Attributes:
         file: the bytes, at their start; seekable unless it is y4m on a pipe.
         name: what to call it in messages.
+        whole: the same bytes where `file` was replaced by some without metadata.
         kind: see `sniff.kind_of`.
         n_bytes: its size, `None` for a pipe.
     """
@@ -48,6 +50,7 @@ class Source:
             self._measure()
         else:
             self._take_pipe()
+        self.whole = self.file
         if self.kind is None and not self._head:
             self.close()
             raise InputError(f"{self.name} is empty (0 bytes); give a clip or a picture.")
@@ -115,6 +118,19 @@ class _Rejoined:
             taken, self._head = self._head[:n_bytes], self._head[n_bytes:]
             return taken
         return self._rest.read(n_bytes)
+
+
+def check_pixels(name: str, width: int, height: int, limits: Limits) -> None:
+    """Refuse pictures above the limit.
+
+    Raises:
+        LimitError: naming size and limit.
+    """
+    if width * height > limits.max_pixels:
+        raise LimitError(
+            f"{name} is {width}x{height}, {width * height} pixels; at most {limits.max_pixels} are "
+            "allowed. Make it smaller, or raise AEHUB_MAX_PIXELS."
+        )
 
 
 def _open_file(path: Path) -> BinaryIO:

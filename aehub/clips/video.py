@@ -8,9 +8,8 @@ from fractions import Fraction
 from typing import Any
 
 import av
-from PIL import Image
 
-from aehub.clips import audio, ebml, loops, orientation, streams, timeline
+from aehub.clips import audio, loops, orientation, still, streams, timeline
 from aehub.clips.convert import Converter
 from aehub.clips.frames import ClipInfo, Frame
 from aehub.clips.orientation import Orientation
@@ -21,11 +20,12 @@ from aehub.clips.probe import (
     reopened,
     stated_end,
 )
-from aehub.clips.source import Source
+from aehub.clips.source import Source, check_pixels
 from aehub.config import Limits
-from aehub.errors import InputError, LimitError
+from aehub.errors import InputError
 
 _STILLS = frozenset({"jpeg_pipe", "webp_pipe"})
+_WITH_EXIF = _STILLS | {"apng"}
 # Files whose parts are indexed: a packet cut short there is damage, elsewhere it is daily life.
 _INDEXED = frozenset({"mov", "avi", "matroska"})
 _DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)$")
@@ -57,7 +57,6 @@ class VideoReader:
         self._fps, self._salvage = fps, salvage
         self._pictures: Iterator[av.VideoFrame] = iter(())
         self._index: int | None = None
-        self._end = Fraction(0)
         self._left_out: list[str] = []
         self._open()
         try:
@@ -67,7 +66,8 @@ class VideoReader:
         except StopIteration:
             raise InputError(f"{source.name} holds no frame that can be decoded.") from None
         self._first: av.VideoFrame | None = first
-        self._convert = Converter(first, self._stream.codec_context.name)
+        is_photo = source.kind == "avif" or kind in _STILLS
+        self._convert = Converter(first, self._stream.codec_context.name, is_photo=is_photo)
         self.notes = self._convert.notes
         self.notes.extend(self._left_out)
         self._orientation = self._oriented(first)
@@ -111,7 +111,7 @@ class VideoReader:
         except (av.FFmpegError, BrokenOff) as err:
             if not self._salvage:
                 raise InputError(
-                    f"{self._source.name} breaks off after {n_frames} frames: its data is damaged.",
+                    f"{self._source.name} breaks off after {n_frames} frames: its data is damaged. "
                     "Keep what is intact with --salvage (salvage=True)."
                 ) from err
             self.notes.append(f"Decoding broke off after {n_frames} frames; the rest is lost.")
@@ -156,7 +156,8 @@ class VideoReader:
             # Otherwise half a photograph is decoded as a whole one with a grey rest.
             options["err_detect"] = "explode"
         decoder.options = options
-        decoder.thread_type = "AUTO"
+        # Several frames of an APNG at once wait for each other without end where one is damaged.
+        decoder.thread_type = "SLICE" if self._kind in _WITH_EXIF else "AUTO"
         self._stream = stream
         self._time_base = stream.time_base or Fraction(1, 1000)
         self._pictures = self._decoded(counted=True)
@@ -181,6 +182,9 @@ class VideoReader:
                     self._check_pixels(frame.width, frame.height)
                     frame.pts = times.frame(frame.pts)
                     yield frame
+                    if self._kind in _STILLS:
+                        # What follows is its preview, its gain map, another view or a film.
+                        return
             if counted:
                 self._check_complete(n_packets, end)
         except (av.FFmpegError, BrokenOff):
@@ -197,12 +201,7 @@ class VideoReader:
             hours, minutes, seconds = (Fraction(part) for part in tag.groups())
             stated = 3600 * hours + 60 * minutes + seconds
             if end + 3 / self.info.fps < stated:
-                # Older writers do not say of the last frame itself how long it stays.
-                with self._source.from_start() as file:
-                    if not ebml.is_whole(file):
-                        raise BrokenOff
-                length = Fraction(self._container.duration or 0, av.time_base)
-                self._end = min(stated, length)
+                raise BrokenOff
 
     def _duration(self, picture: av.VideoFrame, is_last: bool) -> int | None:
         """Ticks that a picture says it stays, the last one as long as the file says it lasts."""
@@ -210,8 +209,7 @@ class VideoReader:
             return 1
         stated = int(picture.duration)
         if is_last and picture.pts is not None:
-            end = max(stated_end(self._stream, self._kind), int(self._end / self._time_base))
-            stated = max(stated, end - picture.pts)
+            stated = max(stated, stated_end(self._stream, self._kind) - picture.pts)
         return stated or None
 
     def _left_over(self) -> Iterator[av.VideoFrame]:
@@ -262,28 +260,16 @@ class VideoReader:
 
     def _oriented(self, first: av.VideoFrame) -> Orientation:
         """How to turn the pictures, from the display matrix or the tag of a photograph."""
+        if self._kind in _WITH_EXIF:
+            # libavcodec takes no EXIF that begins with its own name, and PyAV 18 gives none at all.
+            with self._source.from_start():
+                return still.orientation_in(self._source.whole)
         try:
             matrix: Any = first.side_data.get("DISPLAYMATRIX")
         except ValueError:
-            # PyAV 18 refuses the whole table when it holds a type it does not know, such as EXIF.
-            if self._kind in _STILLS:
-                with self._source.from_start() as file, Image.open(file) as image:
-                    return orientation.from_exif(image.getexif().get(0x112, 1))
+            # PyAV 18 refuses the whole table when it holds a type it does not know.
             return orientation.from_rotation(first.rotation)
         return orientation.from_matrix(bytes(matrix)) if matrix else Orientation()
 
     def _check_pixels(self, width: int, height: int) -> None:
         check_pixels(self._source.name, width, height, self._limits)
-
-
-def check_pixels(name: str, width: int, height: int, limits: Limits) -> None:
-    """Refuse pictures above the limit.
-
-    Raises:
-        LimitError: naming size and limit.
-    """
-    if width * height > limits.max_pixels:
-        raise LimitError(
-            f"{name} is {width}x{height}, {width * height} pixels; at most {limits.max_pixels} are "
-            "allowed. Make it smaller.", "AEHUB_MAX_PIXELS raises the limit."
-        )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import av
 
+from aehub.clips.contents import listed
 from aehub.clips.frames import Planes
-from aehub.clips.sniff import clips_in
 from aehub.compare.codec import Codec, Encoded, Source
 from aehub.compare.comparison import ClipShape, Comparison, Failure, Point
 from aehub.compare.names import parse_codecs
@@ -163,7 +163,7 @@ def _expanded(source: str | Path | Source) -> list[str | Path | Source]:
     if not isinstance(source, Source) and not path_of(source).exists():
         raise InputError(f"{source} does not exist; check the path.")
     if isinstance(source, (str, Path)) and Path(source).is_dir():
-        return list(clips_in(Path(source))) or [source]
+        return [*listed(Path(source)).clips] or [source]
     return [source]
 
 

@@ -12,7 +12,7 @@ from aehub.compare import Comparison, parse_codecs
 from aehub.compare.comparison import ClipShape, Failure
 from aehub.compare.measurement import attempts, compared, load
 from aehub.config import Limits
-from aehub.review.working import iter_prepare, named_as
+from aehub.review.working import iter_prepare
 
 
 def iter_comparison(
@@ -38,8 +38,7 @@ def iter_comparison(
     copy = folder / f"{Path(source).stem}.mkv"
     for _ in iter_prepare(source, copy, longest=longest, trim=part, limits=limits):
         yield Step(0, total)
-    with named_as(Path(source), copy):
-        clip = load(copy)
+    clip = load(copy)
     points, failures = [], []
     for result in attempts(clip, chosen):
         if isinstance(result, Failure):

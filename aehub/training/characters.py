@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aehub.clips.contents import is_hidden
 from aehub.errors import InputError
 
 DOWN = 2
@@ -45,7 +46,9 @@ class Characters:
         Raises:
             InputError: there is none.
         """
-        found = sorted(data.glob("*walk*.npz")) if data.is_dir() else [data]
+        found = [data]
+        if data.is_dir():
+            found = sorted(p for p in data.glob("*walk*.npz") if not is_hidden(p))
         if len(found) != 1:
             raise InputError(f"{data} holds {len(found)} archives named *walk*.npz; give the one "
                              "with walk cycles.")

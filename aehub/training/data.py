@@ -20,12 +20,10 @@ import numpy as np
 from PIL import Image
 
 from aehub.clips import open_clip
+from aehub.clips.contents import below
 from aehub.clips.frames import Planes
-from aehub.clips.sniff import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from aehub.errors import AEHubError, InputError
 from aehub.files import written
-
-_SUFFIXES = VIDEO_SUFFIXES | PICTURE_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,8 @@ class FrameStore:
     def __init__(self, folder: Path) -> None:
         index = json.loads((folder / "frames.json").read_text())
         self.clips = [StoredClip(**entry) for entry in index["clips"]]
+        self.notes: list[str] = index.get("notes", [])
+        """Which files could not be read, and why."""
         self._raw = np.memmap(folder / "frames.raw", np.uint8, "r")
 
     @classmethod
@@ -71,12 +71,12 @@ class FrameStore:
               progress: Callable[[int, int], None] | None = None) -> FrameStore:
         """Decode every clip and picture below `data` into `folder`, unless that was done before.
 
-        Sizes are cut to even numbers. Files that cannot be read are left out.
+        Sizes are cut to even numbers. Files that cannot be read are left out, with a note.
 
         Raises:
             InputError: nothing readable lies below `data`.
         """
-        files = sorted(p for p in data.rglob("*") if p.suffix.lower() in _SUFFIXES)
+        files = list(below(data))
         stamp = hashlib.sha256("\n".join(
             f"{p.relative_to(data)} {p.stat().st_size}" for p in files).encode()).hexdigest()
         index = folder / "frames.json"
@@ -84,19 +84,21 @@ class FrameStore:
             return cls(folder)
         folder.mkdir(parents=True, exist_ok=True)
         clips: list[StoredClip] = []
+        notes: list[str] = []
         with open(folder / "frames.raw", "wb") as raw:
             for done, path in enumerate(files):
                 try:
                     clips += _store(path, str(path.relative_to(data)), raw)
-                except AEHubError:
-                    continue
+                except AEHubError as error:
+                    notes.append(f"{path.relative_to(data)} was left out: {error}")
                 if progress:
                     progress(done + 1, len(files))
         if not clips:
             raise InputError(f"{data} holds no clip or picture that can be read; "
                              "name a folder of videos or photos with --data.")
+        told = {"stamp": stamp, "notes": notes, "clips": [asdict(clip) for clip in clips]}
         with written(index, force=True) as file:
-            file.write(json.dumps({"stamp": stamp, "clips": [asdict(c) for c in clips]}).encode())
+            file.write(json.dumps(told).encode())
         return cls(folder)
 
     @classmethod
@@ -147,6 +149,7 @@ class Crops:
 
     def __init__(self, store: FrameStore, *, size: int, batch: int, shrink: float = 0.3) -> None:
         self.store, self.size, self.batch, self.shrink = store, size, batch, shrink
+        self.notes = store.notes
         clips = [c for c in store.clips if min(c.width, c.height) >= size]
         if not clips:
             raise InputError(f"no training picture is at least {size}x{size}; give larger ones.")

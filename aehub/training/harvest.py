@@ -78,6 +78,7 @@ class Harvest:
 
     def __init__(self, folder: Path, *, size: int, batch: int) -> None:
         self.side, self.batch = size // 8, batch
+        self.notes: list[str] = []
         sheaves = [Sheaf(**s) for s in json.loads((folder / "harvest.json").read_text())]
         sheaves = [s for s in sheaves if min(s.h, s.w) >= self.side]
         held_out = {s.source for s in sheaves if is_held_out(s.source)} or {sheaves[0].source}

@@ -6,23 +6,25 @@ files whose names tell their family; other sizes are brought to 64x64 on white.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from aehub.clips.contents import below, is_hidden, what_is
+from aehub.clips.picture import read_picture
+from aehub.config import Limits
 from aehub.errors import InputError
 from aehub.training.augment import altered, composed
 from aehub.training.families import family_of, look_alike, part_of
 
 SIDE = 64
-_SUFFIXES = {".png", ".webp", ".jpg", ".jpeg", ".bmp", ".gif"}
 _TONES = "EMOJI MODIFIER FITZPATRICK"
 # Of a skin-tone variant, when the picture itself counts 1: each picture has five of them.
 _TONE_WEIGHT = 0.15
-_MOST_PIXELS = 64_000_000
+_LIMITS = Limits(max_pixels=64_000_000)
 
 
 class PictureSet:
@@ -36,7 +38,9 @@ class PictureSet:
         InputError: no picture is left to train on.
     """
 
-    def __init__(self, images: np.ndarray, names: list[str]) -> None:
+    def __init__(self, images: np.ndarray, names: list[str], notes: Sequence[str] = ()) -> None:
+        self.notes = list(notes)
+        """Which files could not be read."""
         tones = np.array([_TONES in name for name in names], bool)
         families = np.array([family_of(name) for name in names])
         parts = np.array([part_of(family) for family in families])
@@ -62,22 +66,24 @@ class PictureSet:
         Raises:
             InputError: there are none, or a file of pictures has another layout.
         """
-        archives = sorted(data.rglob("*.npz"))
-        images, names = [], []
+        archives = sorted(path for path in data.rglob("*.npz") if not is_hidden(path))
+        images, names, notes = [], [], list[str]()
         for path in archives:
             found, of_found = _archive(path)
             images.append(found)
             names += of_found
         if not archives:
-            for path in sorted(p for p in data.rglob("*") if p.suffix.lower() in _SUFFIXES):
-                picture = _picture(path)
-                if picture is not None:
-                    images.append(picture[None])
+            for path in (p for p in below(data) if what_is(p) != "clip"):
+                try:
+                    images.append(_picture(path)[None])
+                except InputError as error:
+                    notes.append(f"{path.relative_to(data)} was left out: {error}")
+                else:
                     names.append(path.stem)
         if not images:
             raise InputError(f"{data} holds no picture that can be read; name a folder of PNG "
                              "files, or of .npz files with images and names.")
-        return cls(np.concatenate(images), names)
+        return cls(np.concatenate(images), names, notes)
 
 
 def _archive(path: Path) -> tuple[np.ndarray, list[str]]:
@@ -93,15 +99,9 @@ def _archive(path: Path) -> tuple[np.ndarray, list[str]]:
     return images, names
 
 
-def _picture(path: Path) -> np.ndarray | None:
-    """uint8 [64, 64, 3] on white, or None if it cannot be read."""
-    try:
-        with Image.open(path) as opened:
-            if opened.width * opened.height > _MOST_PIXELS:
-                return None
-            picture = opened.convert("RGBA")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
-        return None
+def _picture(path: Path) -> np.ndarray:
+    """uint8 [64, 64, 3] on white."""
+    picture = Image.fromarray(read_picture(path, _LIMITS)).convert("RGBA")
     side = max(picture.size)
     square = Image.new("RGBA", (side, side), "white")
     square.alpha_composite(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
@@ -119,6 +119,7 @@ class PictureBatches:
 
     def __init__(self, pictures: PictureSet, *, batch: int) -> None:
         self.pictures, self.batch = pictures, batch
+        self.notes = pictures.notes
 
     def batches(self, first: int, seed: int, *, held_out: bool = False
                 ) -> Iterator[list[np.ndarray]]:

@@ -24,7 +24,8 @@ MODEL_FOLDER = "model"
 def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = None,
           steps: int | None = None, resume: bool = False, device: str = "auto",
           options: Mapping[str, str] | None = None,
-          progress: Callable[[int, int], None] | None = None) -> Path:
+          progress: Callable[[int, int], None] | None = None,
+          note: Callable[[str], None] | None = None) -> Path:
     """Train a model of the zoo.
 
     Under `torchrun` every process trains on its own crops and gradients are averaged.
@@ -39,6 +40,7 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
         device: "cpu", "cuda" or "auto".
         options: fields of the recipe's `Options` as text, e.g. {"batch": "4"}.
         progress: called as `progress(done, total)` in steps, or in seconds with `minutes`.
+        note: called with a sentence for each file of `data` that could not be read.
 
     Returns:
         The folder of the model.
@@ -57,6 +59,9 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
     _check_folder(out)
     with _processes(device) as (where, leader):
         material = module.open_material(data, out / "frames", chosen, leader)
+        if note is not None:
+            for left_out in getattr(material, "notes", ()):
+                note(left_out)
         trainer = Trainer(module, chosen, material, out, Budget(steps, minutes), where, SEED)
         if resume:
             trainer.resume()

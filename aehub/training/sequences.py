@@ -54,6 +54,7 @@ class Sequences:
 
     def __init__(self, store: FrameStore, motion: MotionStore, *, size: int, batch: int) -> None:
         self.store, self.motion, self.size, self.batch = store, motion, size, batch
+        self.notes = store.notes
         clips = [c for c in store.clips if c in motion and min(c.width, c.height) >= size
                  and c.n_frames > 4]
         held_out = {c.source for c in clips if is_held_out(c.source)} or {clips[0].source}

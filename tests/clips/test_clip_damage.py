@@ -205,10 +205,7 @@ def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", side * 2 + b"\x08\x02\0\0\0")
     path = tmp_path / "bomb.png"
     path.write_bytes(png + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b""))
-    with (
-        pytest.raises(LimitError, match="12000x12000"),
-        pytest.warns(Image.DecompressionBombWarning),
-    ):
+    with pytest.raises(LimitError, match="12000x12000"):
         open_clip(path)
     huge = tmp_path / "bomb.y4m"
     huge.write_bytes(b"YUV4MPEG2 W30000 H30000 F25:1 Ip A1:1 C420jpeg\nFRAME\n" + b"\0" * 1000)

@@ -7,7 +7,8 @@ A recipe is a module with
                                  `fit_steps` and `report_seconds`
     build(options)               the untrained model
     open_material(data, cache, options, leader)
-                                 training data, with `.batches(first, seed, held_out=)`
+                                 training data, with `.batches(first, seed, held_out=)`; it may
+                                 have `.notes`, sentences about what was left out
     groups(model)                parameters by factor on the learning rate
     values(model, batch, generator)
                                  `loss` to minimise, `cost` and others to watch

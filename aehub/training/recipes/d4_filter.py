@@ -101,8 +101,10 @@ def open_material(data: Path, cache: Path, options: Options, leader: bool) -> Ha
     frames = FrameStore.build(data, cache)
     codec = Codec(store.load(Path(options.base)))
     with torch.inference_mode():
-        return Harvest.build(frames, codec, cache, clips=options.clips,
-                             qualities=all_qualities, **cut)
+        harvest = Harvest.build(frames, codec, cache, clips=options.clips,
+                                qualities=all_qualities, **cut)
+    harvest.notes = frames.notes
+    return harvest
 
 
 def groups(model: D4Codec) -> dict[float, list[torch.nn.Parameter]]:
