@@ -147,11 +147,11 @@ def _cook(recipe: recipes.Recipe, model: _Given | None, device: str) -> Any:
         loaded = _loaded(model or recipe.model, device)
     except UnknownModel as err:
         raise UnknownModel(f"the recipe was made with {recipe.model[:80]!r}, which is not on this "
-                           "machine; name its folder or hub id with --model.") from err
+                           "machine.", "Name its folder or hub id with --model.") from err
     here = tag_of(loaded.config)
     if here != recipe.tag:
         raise WeightsError(f"the recipe was made with the numbers {recipe.tag[:80]} of "
-                           f"{recipe.model[:80]}, {loaded.name} here has {here}; name the right "
+                           f"{recipe.model[:80]}, {loaded.name} here has {here}.", "Name the right "
                            f"ones with --model, such as aehub/{recipe.model[:80]}@{recipe.tag[:80]}"
                            ".")
     return loaded

@@ -12,18 +12,33 @@
     │   └── Offline                  the network is needed and absent or switched off
     └── ExistsError (FileExistsError)  the output is already there and --force was not given
 
-A message is one sentence or two: what was given, what is allowed, what to do.
+A message is one sentence or two: what was given, what is allowed, what to do. What an option of the
+command line, an argument or a variable can do about it stands apart: a page's visitors have none.
 """
 
 from __future__ import annotations
 
 
 class AEHubError(Exception):
-    """Root of all errors raised on purpose; `str(error)` is meant for the user."""
+    """Root of all errors raised on purpose; `str(error)` is meant for the user.
+
+    Args:
+        message: for everyone.
+        option: a further sentence for who runs the program, naming options and variables.
+    """
+
+    def __init__(self, message: str = "", option: str = "") -> None:
+        super().__init__(message or self.__class__.__name__)
+        self.option = option
+
+    @property
+    def message(self) -> str:
+        """What is said to everyone."""
+        # KeyError and OSError print their arguments in their own ways; a user wants the sentence.
+        return str(self.args[0])
 
     def __str__(self) -> str:
-        # KeyError and OSError print their arguments in their own ways; a user wants the sentence.
-        return str(self.args[0]) if self.args else self.__class__.__name__
+        return f"{self.message} {self.option}".rstrip()
 
 
 class InputError(AEHubError, ValueError):

@@ -140,7 +140,8 @@ def refuse_overwriting(path: Path, force: bool = False, *, is_folder: bool = Fal
     if is_there and path.is_dir() and not is_folder:
         raise InputError(f"{path} is a folder; give the name of a file.")
     if is_there and not force:
-        raise ExistsError(f"{path.name} already exists; choose another name, or add --force.")
+        raise ExistsError(f"{path.name} already exists; choose another name.",
+                          "Or add --force.")
     if is_folder:
         check_folder(path)
     probe = Stage(path)

@@ -222,6 +222,24 @@ def test_unknown_attributes_are_refused_by_name() -> None:
         aehub.nonsense  # noqa: B018
 
 
+# Said at the start of a program, to who started it.
+ABOUT_VARIABLES = {"config.py", "limits.py", "registry.py"}
+
+
+def test_what_an_error_says_to_everyone_names_no_option_and_no_variable() -> None:
+    errors = import_module("aehub.errors")
+    names = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {said}"
+        for path in sources()
+        if unit_of(path) not in ("cli", "training") and path.name not in ABOUT_VARIABLES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in names and node.args
+        and re.search(r"--[a-z]|\b(AEHUB|HF)_[A-Z]|\w=True", said := ast.unparse(node.args[0]))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def fresh_python(code: str) -> str:
     """What `code` prints in an interpreter that has loaded nothing yet."""
     done = subprocess.run(

@@ -58,6 +58,6 @@ def easing(name: str) -> Curve:
     Raises:
         InputError: there is none.
     """
-    if name not in EASINGS:
+    if not isinstance(name, str) or name not in EASINGS:
         raise InputError(f"there is no easing {name!r}; known are {', '.join(EASINGS)}.")
     return EASINGS[name]

@@ -68,8 +68,8 @@ def gathered(seeds: Iterable[int] | None, keyframes: Iterable[Any] | None, clip:
     if clip is not None:
         found += frames_of(clip, at)
     elif at is not None:
-        raise InputError(f"moments {', '.join(map(str, at))[:80]} are given without a clip; name "
-                         "it with --clip.")
+        raise InputError(f"moments {', '.join(map(str, at))[:80]} are given without a clip; give "
+                         "it, too.", "It is named with --clip.")
     return _counted(found)
 
 
@@ -118,8 +118,8 @@ def read_picture(path: Path) -> np.ndarray:
     if not path.exists():
         raise InputError(f"the keyframe {path} does not exist; name a picture.")
     if what_is(path) == "clip":
-        raise InputError(f"the keyframe {path.name} is a clip; name it with --clip, and its "
-                         "frames with --at.")
+        raise InputError(f"the keyframe {path.name} is a clip; give a picture.", "A clip is "
+                         "named with --clip, and its frames with --at.")
     if not told_by_bytes(path):
         raise InputError(f"the keyframe {path.name} is no picture that can be read; give a PNG, "
                          "JPEG or WebP file.")

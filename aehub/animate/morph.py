@@ -19,7 +19,7 @@ from aehub.animate.keyframes import Keyframe, digest_of
 from aehub.animate.path import Path
 from aehub.animate.plan import Plan
 from aehub.animate.render import enlarged, over_white
-from aehub.animate.settings import Settings
+from aehub.animate.settings import Settings, without_effect
 from aehub.animate.walk import beside, faded, framed, notes_of, path_of, tag_of, way_of
 from aehub.clips import from_rgb, rgb_colour, to_rgb
 from aehub.codec.model import Codec
@@ -67,14 +67,16 @@ def plan(model: Codec, keyframes: list[Keyframe], settings: Settings) -> Plan:
                        if settings.beside else shown)
 
     return Plan(len(way), size, frames, [told(key) for key in keyframes],
-                tags=(tag_of(settings, len(way)),), notes=notes_of(settings, kind))
+                tags=(tag_of(settings, len(way)),), notes=(
+                    *notes_of(settings, kind, len(keyframes)), *without_effect(
+                        model.name, settings, ["direction", "steps", "truncation"])))
 
 
 def _picture(model: Codec, key: Keyframe) -> np.ndarray:
     if key.picture is None:
         raise InputError(f"{model.name} walks between pictures of yours, and {key.name} is a "
-                         f"{'seed' if key.seed is not None else 'latent'}; name frames of a clip "
-                         "with --clip, or pictures with --keyframe.")
+                         f"{'seed' if key.seed is not None else 'latent'}; give pictures, or a "
+                         "clip.", "They are named with --keyframe and --clip.")
     return key.picture
 
 

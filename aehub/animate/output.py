@@ -57,6 +57,9 @@ class Target:
             if path is not None and path.suffix.lower() != ".png":
                 raise InputError(f"a {what} is a PNG picture, and {path.name} is not; give a name "
                                  "that ends in .png.")
+        if self.contact is not None and self.contact.resolve() == self.output.resolve():
+            raise InputError(f"the contact sheet would take the place of {self.output.name}; give "
+                             "it another name.")
         if not self.is_sheet:
             check_suffix(self.output)
         refuse_overwriting(self.output, self.force, is_folder=not self.output.suffix)

@@ -24,7 +24,7 @@ import numpy as np
 
 from aehub.animate.keyframes import Keyframe, digest_of, frames_of, gathered, read_picture
 from aehub.animate.plan import Plan
-from aehub.animate.settings import Settings
+from aehub.animate.settings import FLAGS, Settings
 from aehub.clips.still import Still
 from aehub.config import Limits
 from aehub.errors import InputError
@@ -32,7 +32,6 @@ from aehub.errors import InputError
 FORMAT_VERSION = 1
 MAX_BYTES = 64 * 1024 * 1024
 SUFFIX = ".recipe.json"
-_FLAGS = ("loop", "ping_pong", "beside", "sheet")
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def read(path: Path) -> Recipe:
     entries = told.get("keyframes")
     texts = [told.get("model"), told.get("tag"), chosen.get("easing", "linear")]
     if not isinstance(entries, list) or not all(isinstance(text, str) for text in texts) or any(
-            not isinstance(chosen.get(flag, False), bool) for flag in _FLAGS):
+            not isinstance(chosen.get(flag, False), bool) for flag in FLAGS):
         raise InputError(f"{path.name} lacks model, tag, keyframes or settings; it is no whole "
                          "recipe.")
     keys = gathered(None, [_keyframe(entry, path) for entry in entries[:10_000]], None, None)
@@ -129,7 +128,7 @@ def _keyframe(entry: Any, path: Path) -> Any:
         if isinstance(entry.get("picture"), str):
             file = io.BytesIO(base64.b64decode(entry["picture"], validate=True))
             with Still(file, name, Limits.from_env()) as still:
-                return Keyframe(name, picture=still.page(0)[..., :3])
+                return Keyframe(name, picture=still.page(0))
         latent = np.array(entry["latent"], np.float64)
     except (KeyError, TypeError, ValueError, binascii.Error) as err:
         raise wrong from err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -14,13 +14,20 @@ from aehub.clips.timeline import rate_given
 from aehub.errors import InputError, LimitError
 
 MAX_SECONDS = 600.0
-MAX_FPS = 120
+MIN_FPS, MAX_FPS = Fraction(1, 10), 120
 MAX_FRAMES = 18_000
 MAX_SIDE = 4096
 """Pixels of a side of what is written."""
 MAX_TRUNCATION = 2.0
 MAX_SCALE = 64
-MAX_STEPS = 64
+STEPS = (2, 64)
+"""Fewest and most steps of a cycle."""
+DIRECTIONS = ("up", "left", "down", "right")
+"""That characters walk in."""
+
+
+FLAGS = ("loop", "ping_pong", "beside", "sheet")
+"""Settings that are true or false."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         easing(self.easing)
+        for name in FLAGS:
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} is {str(getattr(self, name))[:40]}; give true or "
+                                 "false.")
         if self.path is not None:
             check_path(self.path)
         if self.loop and self.ping_pong:
@@ -73,8 +84,15 @@ class Settings:
         if self.scale is not None and (
                 type(self.scale) is not int or not 1 <= self.scale <= MAX_SCALE):
             raise InputError(f"scale is {self.scale}; give a whole number from 1 to {MAX_SCALE}.")
-        if type(self.steps) is not int or not 1 <= self.steps <= MAX_STEPS:
-            raise InputError(f"steps are {self.steps}; give a whole number from 1 to {MAX_STEPS}.")
+        if type(self.steps) is not int or not STEPS[0] <= self.steps <= STEPS[1]:
+            raise InputError(f"steps are {self.steps}; give a whole number from {STEPS[0]} to "
+                             f"{STEPS[1]}.")
+        if self.direction not in (*DIRECTIONS, "all"):
+            raise InputError(f"there is no direction {self.direction!r}; give one of "
+                             f"{', '.join(DIRECTIONS)} or all.")
+        if self.total * self.fps < 0.5:
+            raise InputError(f"{self.total:g} s at {float(self.fps):g} frames/s are less than a "
+                             "frame; give more of either.")
         if self.n_frames > MAX_FRAMES:
             raise LimitError(f"{self.total:g} s at {float(self.fps):g} frames/s are "
                              f"{self.n_frames} frames; an animation has at most {MAX_FRAMES}. "
@@ -91,9 +109,9 @@ class Settings:
             raise LimitError(f"the animation would take {sum(parts):g} s; the limit is "
                              f"{MAX_SECONDS:g} s. Shorten it.")
         rate = rate_given(fps)
-        if rate > MAX_FPS:
-            raise LimitError(f"fps is {float(rate):g}; the limit is {MAX_FPS} frames per second. "
-                             "Give fewer.")
+        if not MIN_FPS <= rate <= MAX_FPS:
+            raise LimitError(f"fps is {float(rate):g}; the limit is {MAX_FPS} frames per second, "
+                             f"and the least {float(MIN_FPS):g}. Give a rate between.")
         return cls(seconds=parts if many else parts[0], fps=rate, **others)
 
     @property
@@ -123,6 +141,20 @@ class Settings:
             raise InputError(f"{len(self.seconds)} durations are given for the {count} segments of "
                              f"{n_keyframes} keyframes; give one for each, or one number for all.")
         return list(self.seconds)
+
+
+def without_effect(model: str, settings: Settings, names: Iterable[str]) -> tuple[str, ...]:
+    """A note about settings that were changed though they do not matter.
+
+    Args:
+        model: name of the model.
+        settings: how an animation is made.
+        names: of settings that do not matter.
+    """
+    usual = Settings()
+    given = [name for name in names if getattr(settings, name) != getattr(usual, name)]
+    return (f"{' and '.join(given).capitalize()} {'has' if len(given) == 1 else 'have'} no effect "
+            f"on what {model} does here.",) if given else ()
 
 
 def _seconds(value: Any) -> float:

@@ -6,16 +6,18 @@ Several seeds are an identity walk: the character becomes another while it walks
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from aehub.animate.cell import Cell
 from aehub.animate.keyframes import Keyframe
 from aehub.animate.motion import DIRECTIONS, Sprites
 from aehub.animate.path import Path, moments
 from aehub.animate.plan import Plan
 from aehub.animate.render import enlarged
-from aehub.animate.settings import Settings
+from aehub.animate.settings import Settings, without_effect
 from aehub.animate.sheet import Tag, walk_tags
 from aehub.animate.walk import SIZE, check_side, latents_of, path_of, told
 from aehub.errors import InputError
@@ -38,9 +40,14 @@ def plan(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan:
         InputError: the keyframes do not suit, or a setting does not.
         LimitError: frames would be too large.
     """
-    keyframes = keyframes or [Keyframe(f"seed {seed}", seed=seed) for seed in SEEDS]
-    _check(model, keyframes, settings)
-    return (_sheet if settings.sheet else _walk)(model, keyframes, settings)
+    keys = keyframes or [Keyframe(f"seed {seed}", seed=seed) for seed in SEEDS]
+    _check(model, keys, settings)
+    if not settings.sheet:
+        return _walk(model, keys, settings)
+    made = _sheet(model, keys[:1], settings)
+    return made if len(keyframes) < 2 else replace(made, notes=(
+        f"A sheet of {model.name} shows one character, {keys[0].name}; the other "
+        f"{len(keyframes) - 1} were left out.", *made.notes))
 
 
 def _check(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> None:
@@ -49,25 +56,31 @@ def _check(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Non
         raise InputError(f"{len(keyframes)} keyframes are given, {stills[0].name} among them; "
                          f"{model.name} makes one still walk at a time. Leave the others out, or "
                          "give seeds only.")
-    if settings.sheet and len(keyframes) > 1:
-        keyframes[1:] = []
     if settings.beside or settings.ping_pong:
         raise InputError(f"{model.name} makes characters walk, with nothing to show beside it and "
                          "no way back; leave beside and ping-pong out.")
-    if settings.direction != "all" and settings.direction not in DIRECTIONS:
-        raise InputError(f"there is no direction {settings.direction!r}; give one of "
-                         f"{', '.join(DIRECTIONS)} or all.")
+    if isinstance(settings.seconds, tuple) and len(settings.seconds) > len(keyframes) == 1:
+        raise InputError(f"{len(settings.seconds)} durations are given, and one character walks, "
+                         "with no segments to spread them over; give one number.")
+
+
+def _unused(keyframes: list[Keyframe], settings: Settings) -> list[str]:
+    """Names of settings that do not matter here."""
+    return [*["path", "easing"] * (len(keyframes) == 1),
+            *["direction", "seconds", "fps"] * settings.sheet,
+            *["truncation"] * (keyframes[0].seed is None and len(keyframes) == 1)]
 
 
 def _walk(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan:
-    steps, scale = settings.steps, _scale(model, keyframes, settings)
+    steps = settings.steps
     facing = DIRECTIONS if settings.direction == "all" else (settings.direction,)
     cycles = max(1, round(settings.total / (steps * STEP_SECONDS)))
     n_steps = cycles * steps
     n_frames = max(1, round(n_steps * STEP_SECONDS * settings.fps))
     stills = _stills(model, keyframes, settings, n_steps)
+    scale = settings.scale or max(1, SIZE // stills[0].side)
 
-    def shown(still: np.ndarray, numbers: Sequence[int]) -> list[np.ndarray]:
+    def shown(still: Cell, numbers: Sequence[int]) -> list[np.ndarray]:
         views = model.views(still, facing, numbers, steps)
         return [enlarged(frame, scale) for frame in np.concatenate(list(views), 2)]
 
@@ -84,50 +97,52 @@ def _walk(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan
             assert frame is not None
             yield frame
 
-    side, lasts = stills[0].shape[0] * scale, n_steps * STEP_SECONDS
-    notes = () if abs(lasts - settings.total) < STEP_SECONDS / 2 else (
-        f"It lasts {lasts:g} s, whole cycles of {steps} steps, so that it can be repeated.",)
+    side, lasts = stills[0].side * scale, n_steps * STEP_SECONDS
+    notes = [] if abs(lasts - settings.total) < STEP_SECONDS / 2 else [
+        f"It lasts {lasts:g} s, whole cycles of {steps} steps, so that it can be repeated."]
     return Plan(n_frames, check_side((side * len(facing), side)), frames,
                 _told(model, keyframes, settings), alpha=True,
-                tags=(Tag(f"walk {settings.direction}", 0, n_frames - 1),), notes=notes)
+                tags=(Tag(f"walk {settings.direction}", 0, n_frames - 1),),
+                notes=(*notes, *_notes(model, keyframes, settings, stills)))
 
 
 def _sheet(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan:
     """Standing and the steps of a cycle, a row for each direction."""
     scale = settings.scale or 1
-    still = _stills(model, keyframes, settings, 1)[0]
+    stills = _stills(model, keyframes, settings, 1)
     columns = 1 + settings.steps
 
     def frames() -> Iterator[np.ndarray]:
-        for row in model.cycles(still, settings.steps):
+        for row in model.cycles(stills[0], settings.steps):
             yield from (enlarged(frame, scale) for frame in row)
 
-    side = still.shape[0] * scale
+    side = stills[0].side * scale
     return Plan(len(DIRECTIONS) * columns, check_side((side, side)), frames,
                 _told(model, keyframes, settings), alpha=True, columns=columns,
-                tags=walk_tags(DIRECTIONS, columns), step_seconds=STEP_SECONDS)
+                tags=walk_tags(DIRECTIONS, columns), step_seconds=STEP_SECONDS,
+                notes=_notes(model, keyframes, settings, stills))
 
 
-def _scale(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> int:
-    picture = keyframes[0].picture
-    side = model.side if picture is None else picture.shape[0]
-    return settings.scale or max(1, SIZE // side)
+def _notes(model: Sprites, keyframes: list[Keyframe], settings: Settings, stills: list[Cell]
+           ) -> tuple[str, ...]:
+    return (*stills[0].notes,
+            *without_effect(model.name, settings, _unused(keyframes, settings)))
 
 
 def _stills(model: Sprites, keyframes: list[Keyframe], settings: Settings, n_steps: int
-            ) -> list[np.ndarray]:
+            ) -> list[Cell]:
     """The still of every step; one if it stays the same."""
     if keyframes[0].picture is not None:
-        model.check(keyframes[0].picture, settings.steps)
-        return [keyframes[0].picture]
+        return [model.placed(keyframes[0].picture, keyframes[0].name)]
     latents = latents_of(model, keyframes, settings.truncation)
     if len(keyframes) == 1:
-        return model.decode(latents)
+        return [Cell.drawn(still) for still in model.decode(latents)]
     seconds = settings.segments(len(keyframes))
     kind = path_of(settings, len(keyframes), gaussian=model.gaussian, name=model.name)
     path = Path(latents, seconds, kind=kind, loop=settings.loop)
     way = moments(n_steps, seconds, curve=settings.easing, loop=settings.loop, ping_pong=False)
-    return model.decode(np.stack([path.at(moment) for moment in way]).astype(np.float32))
+    places = np.stack([path.at(moment) for moment in way]).astype(np.float32)
+    return [Cell.drawn(still) for still in model.decode(places)]
 
 
 def _told(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from aehub.animate.model import Autoencoder
 from aehub.animate.path import Moment, Path, moments
 from aehub.animate.plan import Plan
 from aehub.animate.render import enlarged
-from aehub.animate.settings import MAX_SIDE, Settings
+from aehub.animate.settings import MAX_SIDE, Settings, without_effect
 from aehub.animate.sheet import Tag
 from aehub.errors import InputError, LimitError
 
@@ -48,6 +48,8 @@ def plan(model: Autoencoder, keyframes: list[kinds.Keyframe], settings: Settings
     path = Path(latents, seconds, kind=kind, loop=settings.loop)
     way = way_of(settings, seconds)
 
+    unused = ["direction", "steps", *["truncation"] * all(key.seed is None for key in keyframes)]
+
     def frames() -> Iterator[np.ndarray]:
         keys = model.decode(latents) if settings.beside else []
         for begin in range(0, len(way), _BATCH):
@@ -59,7 +61,8 @@ def plan(model: Autoencoder, keyframes: list[kinds.Keyframe], settings: Settings
 
     return Plan(len(way), size, frames, [told(key, latent) for key, latent in zip(
         keyframes, latents, strict=True)], tags=(tag_of(settings, len(way)),),
-        notes=notes_of(settings, kind))
+        notes=(*notes_of(settings, kind, len(keyframes)),
+               *without_effect(model.name, settings, unused)))
 
 
 def path_of(settings: Settings, n_keyframes: int, *, gaussian: bool, name: str) -> str:
@@ -110,12 +113,16 @@ def tag_of(settings: Settings, n_frames: int) -> Tag:
     return Tag("walk", 0, n_frames - 1)
 
 
-def notes_of(settings: Settings, kind: str) -> tuple[str, ...]:
+def notes_of(settings: Settings, kind: str, n_keyframes: int) -> tuple[str, ...]:
     """What a user may not expect of this walk."""
+    notes = []
     if settings.loop and kind != "spline" and settings.easing == "linear":
-        return (f"A loop of {kind} with linear easing turns sharply at its keyframes; path spline, "
-                "or easing ease-in-out, rounds it.",)
-    return ()
+        notes.append(f"A loop of {kind} with linear easing turns sharply at its keyframes; path "
+                     "spline, or easing ease-in-out, rounds it.")
+    if settings.n_frames < n_keyframes:
+        notes.append(f"{settings.n_frames} frames cannot show all {n_keyframes} keyframes; give "
+                     "more seconds.")
+    return tuple(notes)
 
 
 def faded(keys: list[np.ndarray], moment: Moment) -> np.ndarray:

@@ -146,13 +146,13 @@ class Clip:
         limits = self._limits
         if limits.max_frames is not None and n_frames > limits.max_frames:
             raise LimitError(
-                f"{self._name} has more than {limits.max_frames} frames. "
-                "Trim it, or raise AEHUB_MAX_FRAMES."
+                f"{self._name} has more than {limits.max_frames} frames. Trim it.",
+                "AEHUB_MAX_FRAMES raises the limit."
             )
         if limits.max_seconds is not None and seconds > limits.max_seconds + Fraction(1, 1000):
             raise LimitError(
-                f"{self._name} is longer than {limits.max_seconds:g} s. "
-                "Trim it, or raise AEHUB_MAX_SECONDS."
+                f"{self._name} is longer than {limits.max_seconds:g} s. Trim it.",
+                "AEHUB_MAX_SECONDS raises the limit."
             )
 
     def _expected(self) -> int | None:
@@ -212,7 +212,7 @@ def open_clip(
         if opened.missing_bytes and not salvage:
             raise InputError(
                 f"{opened.name} is cut off: at least {opened.missing_bytes} bytes are missing. "
-                "Fetch it again, or keep what is there with --salvage (salvage=True)."
+                "Fetch it again.", "Keep what is there with --salvage (salvage=True)."
             )
         reader = _reader(opened, limits, rate, salvage)
         undo.callback(reader.close)

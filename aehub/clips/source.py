@@ -129,7 +129,7 @@ def check_pixels(name: str, width: int, height: int, limits: Limits) -> None:
     if width * height > limits.max_pixels:
         raise LimitError(
             f"{name} is {width}x{height}, {width * height} pixels; at most {limits.max_pixels} are "
-            "allowed. Make it smaller, or raise AEHUB_MAX_PIXELS."
+            "allowed. Make it smaller.", "AEHUB_MAX_PIXELS raises the limit."
         )
 
 

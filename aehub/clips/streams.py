@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Any
 
 import av
@@ -20,8 +21,6 @@ _DECODERS_OF_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # The ids of ContentEncodings, ContentEncoding and ContentEncryption in a Matroska track.
 _ENCRYPTION = re.compile(rb"\x6d\x80.{1,8}\x62\x40.{1,40}?\x50\x35", re.DOTALL)
 _HEAD_BYTES = 1 << 20
-# Sample entries of films that a shop sold with a lock.
-_LOCKED_TAGS = frozenset({"drmi", "drms", "encv", "enca"})
 
 
 class Locked(Exception):
@@ -44,6 +43,8 @@ def choose_video(source: Source, kind: str | None, container: Any) -> tuple[Any,
         raise InputError(_without_film(source.name, bool(covers), bool(container.streams.audio)))
     known = [stream for stream in films if stream.codec_context is not None]
     if not known:
+        if any(map(is_locked, islice(container.demux(films), 1))):
+            raise locked(source)
         raise InputError(f"{source.name} uses a codec that cannot be decoded here.")
     counts = _packet_counts(source, kind, known) if len(known) > 1 else {}
 
@@ -95,14 +96,7 @@ def decoder_of(stream: Any) -> Any:
 
 def is_locked(packet: Any) -> bool:
     """Whether a packet is encrypted, by its container's account."""
-    try:
-        tag = packet.stream.codec_tag
-    except UnicodeDecodeError:
-        # Tags of AVI are numbers; PyAV 18 reads them as letters.
-        tag = ""
-    return tag in _LOCKED_TAGS or any(
-        data.data_type == "encryption_info" for data in packet.iter_sidedata()
-    )
+    return any(data.data_type == "encryption_info" for data in packet.iter_sidedata())
 
 
 def locked(source: Source) -> InputError:

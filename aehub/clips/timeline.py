@@ -94,11 +94,13 @@ class Clock:
 def rate_given(fps: Fraction | float | str) -> Fraction:
     """Read a rate given by a caller, such as `25`, `29.97` or `"30000/1001"`.
 
+    Containers hold fractions of small whole numbers, so one near to it is taken of any other.
+
     Raises:
         InputError: it is no number above 0 and up to 1000.
     """
     try:
-        rate = Fraction(str(fps))
+        rate = Fraction(str(fps)).limit_denominator(10_000)
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
     if not 0 < rate <= _FASTEST:

@@ -9,7 +9,7 @@ from typing import Any
 
 import av
 
-from aehub.clips import audio, loops, orientation, still, streams, timeline
+from aehub.clips import audio, ebml, loops, orientation, still, streams, timeline
 from aehub.clips.convert import Converter
 from aehub.clips.frames import ClipInfo, Frame
 from aehub.clips.orientation import Orientation
@@ -57,6 +57,7 @@ class VideoReader:
         self._fps, self._salvage = fps, salvage
         self._pictures: Iterator[av.VideoFrame] = iter(())
         self._index: int | None = None
+        self._end = Fraction(0)
         self._left_out: list[str] = []
         self._open()
         try:
@@ -111,7 +112,7 @@ class VideoReader:
         except (av.FFmpegError, BrokenOff) as err:
             if not self._salvage:
                 raise InputError(
-                    f"{self._source.name} breaks off after {n_frames} frames: its data is damaged. "
+                    f"{self._source.name} breaks off after {n_frames} frames: its data is damaged.",
                     "Keep what is intact with --salvage (salvage=True)."
                 ) from err
             self.notes.append(f"Decoding broke off after {n_frames} frames; the rest is lost.")
@@ -201,7 +202,12 @@ class VideoReader:
             hours, minutes, seconds = (Fraction(part) for part in tag.groups())
             stated = 3600 * hours + 60 * minutes + seconds
             if end + 3 / self.info.fps < stated:
-                raise BrokenOff
+                # Older writers do not say of the last frame itself how long it stays.
+                with self._source.from_start() as file:
+                    if not ebml.is_whole(file):
+                        raise BrokenOff
+                length = Fraction(self._container.duration or 0, av.time_base)
+                self._end = min(stated, length)
 
     def _duration(self, picture: av.VideoFrame, is_last: bool) -> int | None:
         """Ticks that a picture says it stays, the last one as long as the file says it lasts."""
@@ -209,7 +215,8 @@ class VideoReader:
             return 1
         stated = int(picture.duration)
         if is_last and picture.pts is not None:
-            stated = max(stated, stated_end(self._stream, self._kind) - picture.pts)
+            end = max(stated_end(self._stream, self._kind), int(self._end / self._time_base))
+            stated = max(stated, end - picture.pts)
         return stated or None
 
     def _left_over(self) -> Iterator[av.VideoFrame]:

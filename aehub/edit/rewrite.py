@@ -78,8 +78,9 @@ class Rewriter:
         if not turning.turns(codec):
             raise InputError(
                 f"the latents of {codec.name!r} do not turn with the picture, for its layers lack "
-                "the symmetry; --via-pixels (via_pixels=True) decodes, turns and compresses "
-                "again, which loses quality and says how much.")
+                "the symmetry.",
+                "--via-pixels (via_pixels=True) decodes, turns and compresses again, which loses "
+                "quality and says how much.")
         return codec
 
     def _cut(self, piece: Piece, head: GroupHead, payload: bytes) -> tuple[GroupHead, bytes]:

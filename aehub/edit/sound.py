@@ -15,6 +15,8 @@ from aehub.errors import DamagedError
 
 _SPOOL = 8 << 20
 _PIECE = 1 << 20
+# Bytes of the smallest and largest block at the start of a FLAC header.
+_FLAC_BLOCK_SIZES = 4
 
 
 class Track(NamedTuple):
@@ -133,7 +135,11 @@ def _placed(container: Any, begin: Fraction, stop: Fraction | None, latest: Frac
 def _kind(stream: Any) -> object:
     """What must agree for packets of two tracks to follow each other."""
     codec = stream.codec_context
-    return (codec.codec.canonical_name, codec.sample_rate, codec.layout.name, codec.extradata)
+    name, setup = codec.codec.canonical_name, codec.extradata
+    if name == "flac":
+        # Of its header only the sizes of blocks bind a decoder; the rest describes one sound.
+        setup = setup[:_FLAC_BLOCK_SIZES]
+    return name, codec.sample_rate, codec.layout.name, codec.format.name, setup
 
 
 def _spool() -> BinaryIO:

@@ -40,5 +40,6 @@ def turned_group_head(head: GroupHead, file_head: FileHead, g: int) -> GroupHead
     if turned_file_head(file_head, g).coded_size((x, y)) != (columns, rows):
         raise InputError(
             f"a group shows a window that begins at {head.crop}; files whose window begins "
-            "beyond 31 samples can only be turned with --via-pixels (via_pixels=True).")
+            "beyond 31 samples cannot be turned as they are.",
+            "Decode and compress it again with --via-pixels (via_pixels=True).")
     return replace(head, crop=(x, y))

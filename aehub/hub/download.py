@@ -41,9 +41,9 @@ def may_fetch() -> bool:
 
 def absent(name: str) -> Offline:
     """The error for a model that is not here and may not be fetched in passing."""
-    return Offline(f"the model {name} is not on this machine, and AEHUB_AUTO_DOWNLOAD forbids to "
-                   f"fetch it in passing; run aehub download {name}, or press Download on the "
-                   "Models panel.")
+    return Offline(f"the model {name} is not on this machine, and none is fetched in passing; "
+                   "press Download on the Models panel.", f"Or run aehub download {name}; "
+                   "AEHUB_AUTO_DOWNLOAD is what forbids to fetch it.")
 
 
 def download(name: str = "d4-codec", *, to: str | os.PathLike[str] | None = None,
@@ -108,7 +108,8 @@ def _fetched(entry: Known, endpoint: str | None, token: str | bool | None, force
         place, listing = _listing(entry, place, at, token, seconds)
     except Offline as error:
         if held is None:
-            raise Offline(f"the model {entry.name} is not on this machine, and {error}") from error
+            raise Offline(f"the model {entry.name} is not on this machine, and {error.message}",
+                          error.option) from error
         return held
     return _fetch(listing, place, at, entry.sha256, token, force, progress)
 
@@ -235,8 +236,8 @@ def _check_announced(folder: Path, files: list[RemoteFile]) -> None:
 def _refuse_overwriting(folder: Path, force: bool) -> None:
     held = [name for name in _LIMITS if (folder / name).exists()]
     if held and not force:
-        raise ExistsError(f"{folder} already holds {held[0]}; choose another folder, or add "
-                          "--force.")
+        raise ExistsError(f"{folder} already holds {held[0]}; choose another folder.",
+                          "Or add --force.")
     if folder.exists() and not folder.is_dir():
         raise ExistsError(f"{folder} is a file; choose another name for the folder.")
     # What is there of it must take files, or folders.

@@ -80,17 +80,17 @@ def reach(endpoint: str, seconds: float) -> None:
         Offline: nobody does, or the network is switched off.
     """
     if is_switched_off():
-        raise Offline("the network is switched off by HF_HUB_OFFLINE; unset it, or bring the model "
-                      "here as a folder: aehub download NAME --to FOLDER elsewhere, then give "
-                      "the folder's path as the model.")
+        raise Offline("the network is switched off on this machine.", "Unset HF_HUB_OFFLINE, or "
+                      "bring the model here as a folder: aehub download NAME --to FOLDER "
+                      "elsewhere, then give the folder's path as the model.")
     parts = urlsplit(endpoint)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     if {parts.scheme, "all"} & getproxies().keys() and not proxy_bypass(host):
         return
     reason = _unreachable(host, port, seconds)
     if reason is not None:
-        raise Offline(f"{endpoint} cannot be reached: {reason}. Check the network, or fetch from "
-                      "an AEHub that runs nearby with --endpoint or HF_ENDPOINT.")
+        raise Offline(f"{endpoint} cannot be reached: {reason}. Check the network.", "Or fetch "
+                      "from an AEHub that runs nearby with --endpoint or HF_ENDPOINT.")
 
 
 def _unreachable(host: str, port: int, seconds: float) -> str | None:
@@ -178,18 +178,19 @@ def _sentence(error: Exception, place: HubName | None, endpoint: str) -> AEHubEr
 
     what = str(place.repo if place else "the hub")
     if isinstance(error, errors.GatedRepoError):
-        return HubError(f"{what} is gated: ask for access at {endpoint}/{what}, then log in with "
-                        "hf auth login, or set HF_TOKEN.")
+        return HubError(f"{what} is gated: ask for access at {endpoint}/{what}.",
+                        "Then log in with hf auth login, or set HF_TOKEN.")
     if isinstance(error, errors.RepositoryNotFoundError):
         return UnknownModel(f"there is no model {what} at {endpoint}, or it is private; check the "
-                            "name, or log in with hf auth login or HF_TOKEN.")
+                            "name.", "Or log in with hf auth login or HF_TOKEN.")
     if isinstance(error, errors.RevisionNotFoundError):
         return UnknownModel(f"{what} has no revision {place.revision if place else ''} at "
                             f"{endpoint}; leave it out for the newest.")
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, FileNotFoundError):
         return WeightsError(f"{what} at {endpoint} lacks a file of its own list; fetch it again.")
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return Offline("the network is switched off by HF_HUB_OFFLINE; unset it to fetch models.")
+        return Offline("the network is switched off on this machine.",
+                       "Unset HF_HUB_OFFLINE to fetch models.")
     if isinstance(error, errors.HfHubHTTPError):
         return HubError(_refusal(error, what, endpoint))
     if type(error).__module__.split(".")[0] in _CLIENTS or isinstance(

@@ -161,9 +161,9 @@ def load_written(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
     if folder is None:
         raise UnknownModel(
             f"the file was written with the model {name[:80]!r} "
-            f"({entropy_hash.hex()}-{synthesis_hash.hex()}), which is not on this machine; "
-            f"{'fetch it with aehub download, or ' if is_model_name(name) else ''}"
-            "name its folder or hub id with --model.")
+            f"({entropy_hash.hex()}-{synthesis_hash.hex()}), which is not on this machine.",
+            f"{'Fetch it with aehub download, or n' if is_model_name(name) else 'N'}"
+            "ame its folder or hub id with --model.")
     return codec_of(_load_folder(folder, device))
 
 

@@ -65,6 +65,30 @@ def tidied(parts: Parts, still: np.ndarray) -> np.ndarray:
     return parts.standing(_dressed(search.worn))
 
 
+def body_error(parts: Parts, still: np.ndarray) -> float:
+    """Squared error between a still and the body that fits it best: least where it stands right.
+
+    Args:
+        parts: that are known.
+        still: uint8 [H, W, 3], the stage on white.
+    """
+    search = _Search(parts, still, new_colours=True)
+    search.fill("body")
+    return search.error()
+
+
+def redrawn(parts: Parts, still: np.ndarray) -> np.ndarray:
+    """A still that resizing or lossy coding has blurred, in the pixels of the parts it shows.
+
+    Args:
+        parts: that are known.
+        still: uint8 [H, W, 3], the stage on white; where no part is near to it, it stays.
+    """
+    search = _Search(parts, still, new_colours=True)
+    search.run()
+    return search.nearby().reshape(still.shape).astype(np.uint8)
+
+
 class _Search:
     """Coordinate descent over the slots for one still.
 
@@ -87,7 +111,16 @@ class _Search:
         """Fill the slots."""
         for number in range(_ROUNDS):
             for slot in SLOTS if number else _FIRST:
-                self._fill(slot)
+                self.fill(slot)
+
+    def error(self) -> float:
+        """Squared error of what is worn, all together."""
+        return float(_error(self._below(len(SLOTS)), self.still).sum())
+
+    def nearby(self) -> np.ndarray:
+        """What is worn where it is near to the still, the still elsewhere: int64 [P, 3]."""
+        drawn = self._below(len(SLOTS))
+        return np.where((_error(drawn, self.still) < _MOST)[:, None], drawn, self.still)
 
     def explanation(self) -> Explanation:
         """What is worn, and how the ways of hair and hats share each row of the picture.
@@ -133,7 +166,7 @@ class _Search:
         build = fits[self.worn["body"].part] if "body" in self.worn and slot != "body" else 255
         return [part for part in self.parts.of_slot[slot] if fits[part] & build]
 
-    def _fill(self, slot: str) -> None:
+    def fill(self, slot: str) -> None:
         """The part that explains best, or none, given all other slots."""
         place = SLOTS.index(slot)
         free, error = self._free(place), _error(self._below(place), self.still)

@@ -51,18 +51,18 @@ def indexed(picture: np.ndarray) -> Indexed:
         return Indexed(np.zeros(shown.shape, np.uint8), BACKGROUND[None].copy())
     palette, places = np.unique(colours, axis=0, return_inverse=True)
     if len(palette) > MAX_COLOURS - 1:
-        palette, places = _merged(colours)
+        palette, places = merged(colours, MAX_COLOURS - 1)
     index = np.zeros(shown.shape, np.uint8)
     index[shown] = places.ravel() + 1
     return Indexed(index, np.concatenate([BACKGROUND[None], palette]).astype(np.uint8))
 
 
-def _merged(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(fewer colours, place of each pixel among them)."""
+def merged(colours: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """(at most so many colours uint8 [K, 3], place of each of the pixels [N, 3] among them)."""
     strip = Image.fromarray(colours[None].astype(np.uint8))
-    merged = strip.quantize(MAX_COLOURS - 1, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    palette = np.array(merged.getpalette(), np.uint8).reshape(-1, 3)
-    used, places = np.unique(np.asarray(merged)[0], return_inverse=True)
+    found = strip.quantize(most, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    palette = np.array(found.getpalette(), np.uint8).reshape(-1, 3)
+    used, places = np.unique(np.asarray(found)[0], return_inverse=True)
     return palette[used], places
 
 

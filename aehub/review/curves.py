@@ -12,7 +12,7 @@ from aehub.compare import Comparison, parse_codecs
 from aehub.compare.comparison import ClipShape, Failure
 from aehub.compare.measurement import attempts, compared, load
 from aehub.config import Limits
-from aehub.review.working import iter_prepare
+from aehub.review.working import iter_prepare, named_as
 
 
 def iter_comparison(
@@ -38,7 +38,8 @@ def iter_comparison(
     copy = folder / f"{Path(source).stem}.mkv"
     for _ in iter_prepare(source, copy, longest=longest, trim=part, limits=limits):
         yield Step(0, total)
-    clip = load(copy)
+    with named_as(Path(source), copy):
+        clip = load(copy)
     points, failures = [], []
     for result in attempts(clip, chosen):
         if isinstance(result, Failure):

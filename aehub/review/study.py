@@ -15,7 +15,7 @@ from aehub.errors import LimitError
 from aehub.review.neighbours import iter_neighbours
 from aehub.review.records import Neighbour, Study
 from aehub.review.replay import iter_replay
-from aehub.review.working import iter_prepare
+from aehub.review.working import iter_prepare, named_as
 
 STAGES = ("prepare", "compress", "replay", "neighbours")
 _Result = TypeVar("_Result")
@@ -70,12 +70,13 @@ def iter_study(
     info = yield from _timed(
         "prepare", iter_prepare(source, prepared, longest=longest, trim=part, limits=limits),
         seconds)
-    result = yield from _timed(
-        "compress", iter_compress(prepared, packed, model=model, quality=quality,
-                                  target_size=target_size, measure=False, force=True,
-                                  device=device), seconds)
-    replay = yield from _timed(
-        "replay", iter_replay(prepared, packed, stacked, decoded, device=device), seconds)
+    with named_as(source, prepared, stacked, decoded):
+        result = yield from _timed(
+            "compress", iter_compress(prepared, packed, model=model, quality=quality,
+                                      target_size=target_size, measure=False, force=True,
+                                      device=device), seconds)
+        replay = yield from _timed(
+            "replay", iter_replay(prepared, packed, stacked, decoded, device=device), seconds)
     beside: list[Neighbour] = []
     notes = list(info.notes)
     if neighbours:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 
 from aehub.clips import ClipInfo, Planes, Trim, open_clip, open_writer
 from aehub.config import Limits
-from aehub.errors import InputError
+from aehub.errors import AEHubError, InputError
 
 SMALLEST_SIDE = 16
 
@@ -88,6 +88,25 @@ def iter_prepare(
             notes += (f"The clip was brought from {given.width}x{given.height} to "
                       f"{width}x{height}.",)
     return replace(info, n_frames=done, notes=notes)
+
+
+@contextmanager
+def named_as(source: Path, *own: Path) -> Iterator[None]:
+    """Let errors about working copies name the file that was given: nobody knows the others.
+
+    Args:
+        source: what was given.
+        own: files that were made of it.
+    """
+    try:
+        yield
+    except AEHubError as error:
+        message = error.message
+        for path in own:
+            message = message.replace(path.name, source.name)
+        if message == error.message:
+            raise
+        raise type(error)(message, error.option) from error
 
 
 def _resizer(before: tuple[int, int], after: tuple[int, int]) -> Callable[[Planes], Planes]:

@@ -11,7 +11,7 @@ from aehub.animate.easing import EASINGS
 from aehub.animate.motion import DIRECTIONS
 from aehub.errors import AEHubError, InputError
 from aehub.models.architectures import SPRITE_ANIMATION
-from aehub.ui import keys, shape, sprite, walking
+from aehub.ui import keys, running, shape, sprite, walking
 from aehub.ui.guard import sentence, told
 from aehub.ui.keys import Key
 
@@ -65,7 +65,7 @@ def _walk(context: Context) -> None:
     made = make.click(walking.runner(context), asked, given, api_name="animate", **place)
     seen = look.click(walking.runner(context, preview=True), asked, given,
                       api_visibility="private", **place)
-    stop.click(lambda: (_STOPPED, gr.update(visible=False)), None, [stage, shelf],
+    stop.click(running.stopping(_STOPPED, gr.update(visible=False)), stage, [stage, shelf],
                cancels=[made, seen], **_FAST)
     _wire(context, model, files, chosen, parts)
 

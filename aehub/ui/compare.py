@@ -11,7 +11,7 @@ import gradio as gr
 
 from aehub import review
 from aehub.errors import InputError
-from aehub.ui import curves, verdict
+from aehub.ui import curves, running, verdict
 from aehub.ui.guard import gpu, told
 from aehub.ui.words import bytes_text, table
 
@@ -46,7 +46,7 @@ def build(context: Context) -> None:
     event = go.click(_runner(context), [clip, codecs, frames], [facts, stage],
                      api_name="compare", concurrency_id="model", concurrency_limit=1,
                      show_progress="minimal", show_progress_on=stage, trigger_mode="once")
-    stop.click(lambda: _EMPTY, None, stage, cancels=[event], queue=False,
+    stop.click(running.stopping(_EMPTY), stage, stage, cancels=[event], queue=False,
                show_progress="hidden", api_visibility="private")
 
 
@@ -69,8 +69,8 @@ def _runner(context: Context) -> Any:
             raise InputError("there is no clip yet; drop one.")
         unknown = set(codecs) - set(CODECS)
         if unknown or not codecs:
-            raise InputError(f"the codecs {codecs} are not offered; choose among "
-                             f"{', '.join(CODECS)}.")
+            raise InputError(f"the codecs {', '.join(map(str, codecs)) or 'none'} are not offered; "
+                             f"choose among {', '.join(CODECS)}.")
         if not 1 <= frames <= MAX_FRAMES:
             raise InputError(f"{frames:g} frames cannot be compared here; give 1 to {MAX_FRAMES}.")
         began = time.monotonic()

@@ -49,7 +49,8 @@ def build(context: Context) -> None:
             seen = gr.HTML(elem_id="seen", visible=False)
             with gr.Accordion("Part of the clip", open=False, visible=False,
                               elem_id="trim") as part:
-                start = gr.Slider(0, limits.seconds, 0, step=0.1, label="Start, s", buttons=[],
+                # Ends where the clip does once there is one; programs begin anywhere in a day.
+                start = gr.Slider(0, 86_400, 0, step=0.1, label="Start, s", buttons=[],
                                   elem_id="start")
                 length = gr.Slider(0, limits.seconds, 0, step=0.1, label="Length, s (0 is all)",
                                    buttons=[], elem_id="length")
@@ -89,8 +90,9 @@ def build(context: Context) -> None:
         api_name="compress",
         validator=check, concurrency_id="model", concurrency_limit=1, show_progress="minimal",
         show_progress_on=stage, trigger_mode="once")
-    stop.click(_stopped, None, [stage, shelf, figures], cancels=[event], queue=False,
-               api_visibility="private", show_progress="hidden")
+    gone = gr.update(visible=False)
+    stop.click(running.stopping(results.STOPPED, gone, gone), stage, [stage, shelf, figures],
+               cancels=[event], queue=False, api_visibility="private", show_progress="hidden")
     clip.change(
         show, [clip, size, neighbours], [seen, part, start, length, forecast],
         show_progress="hidden", api_visibility="private")
@@ -131,10 +133,6 @@ def _example(context: Context, name: str) -> Any:
                    ready)
 
     return use
-
-
-def _stopped() -> tuple[Any, ...]:
-    return results.STOPPED, gr.update(visible=False), gr.update(visible=False)
 
 
 def trim_text(start: float | None, length: float | None) -> str | None:

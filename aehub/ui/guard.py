@@ -48,8 +48,8 @@ def _shown(error: AEHubError) -> gr.Error:
 
 
 def sentence(error: AEHubError) -> str:
-    """What the visitor reads: it begins with a capital, unless with the name of a file."""
-    text = str(error)
+    """What the visitor reads: no options, and a capital first, unless it is the name of a file."""
+    text = error.message
     return text[:1].upper() + text[1:] if text.split(" ")[0].isalpha() else text
 
 

@@ -11,11 +11,11 @@ import gradio as gr
 import aehub
 from aehub.ui import animate, compare, compress, decode, edit, models
 from aehub.ui.examples import CREDITS
+from aehub.ui.inputs import Page
 from aehub.ui.jobs import Jobs
 from aehub.ui.limits import PageLimits
 from aehub.ui.pace import Pace
 from aehub.ui.theme import asset
-from aehub.ui.uploads import Page
 
 # Each panel is one module with TITLE and build(context); a new panel is one entry here.
 PANELS = (compress, decode, edit, animate, compare, models)

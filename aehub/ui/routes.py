@@ -45,7 +45,7 @@ def routes(jobs: Jobs) -> list[Route]:
             picture = await anyio.to_thread.run_sync(
                 review.still, original, compressed, number, kind, limiter=_STILLS)
         except AEHubError as error:
-            return PlainTextResponse(str(error), 404)
+            return PlainTextResponse(error.message, 404)
         kept = {"Cache-Control": "private, max-age=3600"}
         return Response(picture, media_type="image/png", headers=kept)
 
@@ -57,7 +57,7 @@ def routes(jobs: Jobs) -> list[Route]:
         try:
             original = await anyio.to_thread.run_sync(examples.clip, opening.NAME)
         except AEHubError as error:
-            return PlainTextResponse(str(error), 404)
+            return PlainTextResponse(error.message, 404)
         return await still(original, opening.packed(), request.path_params["number"],
                            request.path_params["kind"])
 
@@ -66,7 +66,7 @@ def routes(jobs: Jobs) -> list[Route]:
             picture = await anyio.to_thread.run_sync(
                 examples.thumbnail, request.path_params["name"])
         except AEHubError as error:
-            return PlainTextResponse(str(error), 404)
+            return PlainTextResponse(error.message, 404)
         return Response(picture, media_type="image/jpeg")
 
     async def model(request: Request) -> Response:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
+from typing import Any
+
+import gradio as gr
 
 from aehub import review
 from aehub.ui.pace import Pace, time_left
@@ -33,6 +37,20 @@ def counted(doing: str, done: int, total: int) -> str:
             f'<div class="ae-track" role="progressbar" aria-valuenow="{percent}" '
             f'aria-valuemin="0" aria-valuemax="100" aria-label="Progress">'
             f'<i style="width:{percent}%"></i></div></div>')
+
+
+def stopping(*instead: Any) -> Callable[[str], Any]:
+    """Return what Stop does: show `instead` of a job that runs, leave a finished result alone.
+
+    The handler takes what the stage shows, and gives the stage its first update.
+    """
+    def stop(stage: str) -> Any:
+        # A job may run before it shows anything.
+        unfinished = "ae-running" in stage or "ae-empty" in stage
+        updates = instead if unfinished else tuple(gr.skip() for _ in instead)
+        return updates if len(updates) > 1 else updates[0]
+
+    return stop
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from fractions import Fraction
 from html import escape
 from pathlib import Path
@@ -20,9 +21,9 @@ from aehub.animate.sheet import sprite_sheet, walk_description
 from aehub.animate.stride import STEP_SECONDS
 from aehub.errors import InputError
 from aehub.models.architectures import SPRITE_ANIMATION
-from aehub.models.pixelart import opaque
 from aehub.ui.guard import gpu, told
 from aehub.ui.keys import hint, picture_in
+from aehub.ui.words import notes
 
 if TYPE_CHECKING:
     from aehub.ui.page import Context
@@ -32,8 +33,7 @@ STEP_MS = round(1000 * STEP_SECONDS)
 _SHOWN = ("down", "left", "up", "right")
 _GIF_SIDE = 192
 _EMPTY = ('<div class="ae-empty ae-small"><b>Nobody walks yet</b><p>Drop a character that looks at '
-          "you, on a transparent or white ground, 64 pixels square (or 16, 32, 128 …). Or ask for "
-          "a new one.</p></div>")
+          "you, on a ground that is transparent or of one colour. Or ask for a new one.</p></div>")
 
 
 def build(context: Context) -> None:
@@ -104,18 +104,17 @@ def _walker(context: Context) -> Any:
         if still is None:
             return [None, None, None, _EMPTY, gr.update(visible=False)]
         picture = picture_in(Path(still), context.limits)
-        if not opaque(picture).any():
-            raise InputError(f"there is nobody to be seen in {Path(still).name}; give a character "
-                             "on a transparent or white ground.")
-        cycles, name = _model().cycles(picture, int(steps)), f"{Path(still).stem}.walk"
+        model: Sprites = _model()
+        cell = model.placed(picture, Path(still).name)
+        cycles, name = model.cycles(cell, int(steps)), f"{Path(still).stem}.walk"
         with context.jobs.new() as folder:
             sheet, described, gif = (folder / f"{name}{end}" for end in (".png", ".json", ".gif"))
             Image.fromarray(sprite_sheet(cycles)).save(sheet)
             said = walk_description(sheet.name, cycles, DIRECTIONS, STEP_MS)
             described.write_text(json.dumps(said, indent=1))
             _write_gif(gif, cycles)
-        return [*map(str, (sheet, described, gif)), _page(context.jobs.address(sheet), cycles),
-                gr.update(visible=True)]
+        shown = _page(context.jobs.address(sheet), cycles, cell.notes)
+        return [*map(str, (sheet, described, gif)), shown, gr.update(visible=True)]
 
     return walk
 
@@ -129,7 +128,7 @@ def _write_gif(path: Path, cycles: np.ndarray) -> None:
             renderer.write(enlarged(frame, times))
 
 
-def _page(address: str, cycles: np.ndarray) -> str:
+def _page(address: str, cycles: np.ndarray, remarks: Sequence[str]) -> str:
     steps = cycles.shape[1] - 1
     # The sheet itself walks: steps of a background as large as it, one cell shown.
     ways = (f"--columns:{steps + 1};--from:{100 / steps:.4f}%;--to:{100 + 100 / steps:.4f}%;"
@@ -144,4 +143,4 @@ def _page(address: str, cycles: np.ndarray) -> str:
             f'<figure class="ae-sheet"><img src="{escape(address)}" alt="The sheet: four rows, '
             f'standing and {steps} steps each"><figcaption>The sheet: up, left, down, right; '
             f"standing, then {steps} steps of {STEP_MS} ms; cells of {side}×{side} pixels"
-            "</figcaption></figure></div>")
+            f"</figcaption></figure>{notes(remarks)}</div>")

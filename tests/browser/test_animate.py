@@ -125,5 +125,12 @@ def test_a_dropped_sprite_walks_in_four_directions(visit: Visit, tmp_path: Path)
         page.locator("#get-sprites").click()
     with Image.open(got.value.path()) as sheet:
         assert sheet.size == (9 * 64, 4 * 64)
+    aside = np.full((150, 120, 3), (0, 200, 0), np.uint8)
+    aside[7:47, 100:116] = picture[20:60, 24:40, :3]
+    Image.fromarray(aside).save(tmp_path / "aside.png")
+    page.locator("#still").get_by_label("Clear").click()
+    page.locator("#still input[type=file]").set_input_files(tmp_path / "aside.png")
+    expect(page.locator("#walkers .ae-notes")).to_contain_text("ground of aside.png",
+                                                               timeout=120_000)
     assert fits(visit)
     visit.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -108,6 +109,23 @@ def test_a_held_last_frame_keeps_its_time(tmp_path: Path, name: str) -> None:
     with pytest.raises(LimitError, match="longer than 3 s"):
         told(path, limits=Limits(max_seconds=3))
     assert len(told(path, limits=Limits(max_seconds=3.2))) == 6
+
+
+def test_a_matroska_file_says_its_length_and_the_last_frame_nothing(tmp_path: Path) -> None:
+    path = video(tmp_path / "old.mkv", "ffv1", {}, [40] * 6)
+    # As older writers leave it: blocks say when they begin, the file when it ends.
+    data = path.read_bytes().replace(b"00:00:00.240000000", b"00:00:03.200000000")
+    place = data.index(b"\x44\x89\x88") + 3
+    data = data[:place] + struct.pack(">d", 3200.0) + data[place + 8 :]
+    path.write_bytes(data)
+    assert told(path) == [*((number, 0.04) for number in range(5)), (5, 3.0)]
+    path.write_bytes(data + b"appended")
+    assert told(path)[-1] == (5, 3.0)
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    path.write_bytes(data[: places[3]] + bytes(places[5] - places[3]) + data[places[5] :])
+    with pytest.raises(InputError, match="data is damaged"):
+        told(path)
 
 
 @pytest.mark.parametrize("name", ["o.mp4", "o.mkv", "o.webm", "o.gif", "o.webp", "o.png"])

@@ -311,6 +311,18 @@ def test_silent_parts_of_a_join_stay_silent_and_foreign_sound_is_told(
     assert [t - 1000 for t, _ in found][:5] == [t for t, _ in packets_of(heard)][:5]
 
 
+def test_lossless_sound_of_two_clips_is_joined(model: Codec, tmp_path: Path) -> None:
+    paths = []
+    for number, seconds in enumerate((1, 2)):
+        clip = write_clip(tmp_path / f"{number}.mkv", moving_picture(10 * seconds, 64, 32), fps=10,
+                          audio="flac")
+        paths.append(tmp_path / f"{number}.aev")
+        aehub.compress(clip, paths[-1], model=model, measure=False)
+    result = aehub.concat(paths, tmp_path / "joined.aev")
+    assert not result.notes
+    assert packets_of(tmp_path / "joined.aev")[-1][0] > 2500
+
+
 def test_notes_of_the_files_are_kept(tmp_path: Path) -> None:
     parts = []
     for name in ("one", "two"):

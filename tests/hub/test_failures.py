@@ -63,7 +63,8 @@ def test_offline_misses_fail_at_once_and_tell_the_remedy(aehub_command: Client) 
             one.connect_ex(deaf.getsockname())
         begin = aehub_command("--version").seconds
         ways = [
-            ({"HF_HUB_OFFLINE": "1"}, "switched off by HF_HUB_OFFLINE", "--to FOLDER"),
+            ({"HF_HUB_OFFLINE": "1"}, "switched off on this machine. Unset HF_HUB_OFFLINE",
+             "--to FOLDER"),
             ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "Connection refused", "--endpoint"),
             ({"HF_ENDPOINT": "http://hub.invalid"}, "cannot be reached", "--endpoint"),
             ({"HF_ENDPOINT": silent}, "cannot be reached", "--endpoint"),

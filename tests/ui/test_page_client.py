@@ -109,8 +109,8 @@ def test_a_long_clip_is_refused_before_the_queue_and_a_part_of_it_is_taken(
 ) -> None:
     long = write_clip(tmp_path / "long.mp4", moving_picture(60, 64, 48), fps=10)
     said = refusal(client, handle_file(long), neighbours=False, api_name="/compress")
-    assert "longer than 4 s" in said and "rim it" in said
-    _, facts, *_ = client.predict(handle_file(long), start=2, length=1, neighbours=False,
+    assert "long.mp4 is longer than 4 s. Trim it." in said and "AEHUB_" not in said
+    _, facts, *_ = client.predict(handle_file(long), start=5, length=1, neighbours=False,
                                   api_name="/compress")
     assert facts["frames"] == 10 and facts["ratio"] is None
 
@@ -127,6 +127,12 @@ def test_damage_becomes_a_sentence_and_no_traceback(
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no clip at all" * 40)
     assert "broken.mp4" in refusal(client, handle_file(broken), api_name="/compress")
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(clip.read_bytes()[:-400])
+    said = refusal(client, handle_file(cut), neighbours=False, api_name="/compress")
+    assert "cut.mp4" in said and "--" not in said and "=" not in said, said
+    said = refusal(client, handle_file(clip), codecs=["d4-codec", "vp8"], api_name="/compare")
+    assert "Codecs 'vp8' is not offered; choose among d4-codec, x264-medium" in said
     wrong = tmp_path / "wrong.aev"
     wrong.write_bytes(clip.read_bytes())
     assert "wrong.aev" in refusal(client, handle_file(wrong), api_name="/decompress")

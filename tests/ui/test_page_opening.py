@@ -109,6 +109,7 @@ def test_the_error_of_a_frame_of_the_opening_is_drawn_when_it_is_asked_for(
     assert status == 200
     with Image.open(io.BytesIO(body)) as drawn:
         error = np.asarray(drawn) / 8
-    assert error.shape == (272, 480, 3) and 0.5 < error.mean() < 5
-    assert page.get("/ae/opening/difference/72.png")[0] == 404
+    replay = opening.study().replay
+    assert error.shape == (replay.height, replay.width, 3) and 0.5 < error.mean() < 5
+    assert page.get(f"/ae/opening/difference/{len(replay.times)}.png")[0] == 404
     assert page.get("/ae/opening/nonsense/1.png")[0] == 404
