@@ -17,8 +17,9 @@ LEVEL = 0.1
 SAME_BYTES = 0.05
 """Files that differ less than this share in size are called equally large."""
 NAMES = {"x264-medium": "x264", "svtav1-6": "AV1"}
-REASON = ("One reason to use this file all the same: it can be turned, flipped, trimmed, joined, "
-          "reversed and walked through without loss.")
+_EDITS = "can be turned, flipped, trimmed, joined, reversed and walked through without loss."
+REASON = f"One reason to use this file all the same: it {_EDITS}"
+REASON_FOR_FILES = f"One reason to use its files all the same: they {_EDITS}"
 
 
 def verdict(study: Study) -> str:
@@ -27,7 +28,7 @@ def verdict(study: Study) -> str:
         return ""
     told = [_sentence(study, neighbour) for neighbour in study.neighbours]
     behind = any(max(_leads(study, neighbour)) > 0 for neighbour in study.neighbours)
-    return _paragraph(told, behind)
+    return _paragraph(told, REASON if behind else "")
 
 
 def beside(study: Study, neighbour: Neighbour) -> str:
@@ -41,16 +42,17 @@ def of_comparison(comparison: Comparison) -> str:
     percents = {codec: 0.0 if codec == comparison.anchor else comparison.mean_difference(codec)
                 for codec in comparison.codecs}
     known = {codec: percent for codec, percent in percents.items() if percent is not None}
-    told, behind = [], False
-    for ours in comparison.ours:
-        if ours not in known or len(known) < 2:
-            continue
+    told, reason = [], ""
+    for ours in [codec for codec in comparison.ours if codec in known]:
         fewer = [codec for codec, percent in known.items() if percent < known[ours]]
-        behind = behind or bool(fewer)
-        told.append(f"At the same PSNR {_listed(fewer)} {'need' if fewer[1:] else 'needs'} fewer "
-                    f"bits than {ours}." if fewer else
-                    f"At the same PSNR {ours} needs the fewest bits of these.")
-    return _paragraph(told, behind) if told else ""
+        more = [codec for codec, percent in known.items() if percent > known[ours]]
+        if fewer:
+            need = "need" if fewer[1:] else "needs"
+            told.append(f"{_listed(fewer)} {need} fewer bits than {ours} for the same PSNR.")
+            reason = REASON_FOR_FILES
+        if more:
+            told.append(f"{ours} needs fewer bits than {_listed(more)} for the same PSNR.")
+    return _paragraph(told, reason) if told else ""
 
 
 def _sentence(study: Study, neighbour: Neighbour) -> str:
@@ -89,6 +91,6 @@ def _listed(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
-def _paragraph(sentences: Iterable[str], with_reason: bool) -> str:
-    reason = f" {REASON}" if with_reason else ""
-    return f'<p class="ae-verdict"><b>{escape(" ".join(sentences))}</b>{escape(reason)}</p>'
+def _paragraph(sentences: Iterable[str], reason: str) -> str:
+    first = escape(" ".join(sentences))
+    return f'<p class="ae-verdict"><b>{first}</b> {escape(reason)}</p>'

@@ -14,7 +14,7 @@ from aehub.compare.comparison import ClipShape, Comparison, Point
 from aehub.results import Compressed
 from aehub.review import Neighbour, Replay, Study
 from aehub.ui import compare, results
-from aehub.ui.verdict import REASON, beside, verdict
+from aehub.ui.verdict import REASON, REASON_FOR_FILES, beside, verdict
 
 BYTES = 10_000
 
@@ -39,7 +39,7 @@ def av1(psnr: float, size: int = BYTES, ms_ssim: float | None = 0.99) -> Neighbo
 
 
 def words(study: Study) -> str:
-    return re.sub(r"<[^>]*>", "", verdict(study))
+    return re.sub(r"<[^>]*>", "", verdict(study)).strip()
 
 
 def test_where_another_codec_is_better_the_page_says_by_how_much_and_gives_one_reason() -> None:
@@ -93,8 +93,10 @@ def test_each_row_of_the_table_says_how_it_stands_beside_ours() -> None:
 
 
 @pytest.mark.parametrize(("kilobytes", "said", "with_reason"), [
-    (2.0, "At the same PSNR x264-medium and svtav1-6 need fewer bits than d4-codec.", True),
-    (0.5, "At the same PSNR d4-codec needs the fewest bits of these.", False),
+    (2.0, "x264-medium and svtav1-6 need fewer bits than d4-codec for the same PSNR.", True),
+    (0.9, "svtav1-6 needs fewer bits than d4-codec for the same PSNR. "
+     "d4-codec needs fewer bits than x264-medium for the same PSNR.", True),
+    (0.5, "d4-codec needs fewer bits than x264-medium and svtav1-6 for the same PSNR.", False),
 ])
 def test_curves_are_summed_up_in_words(kilobytes: float, said: str, with_reason: bool) -> None:
     factors = {"d4-codec": kilobytes, "x264-medium": 1.0, "svtav1-6": 0.8}
@@ -103,8 +105,8 @@ def test_curves_are_summed_up_in_words(kilobytes: float, said: str, with_reason:
         for codec, factor in factors.items() for n in (1, 2, 3, 4))
     drawn = compare.page(Comparison("x264-medium", (ClipShape("clip", 64, 48, 4, Fraction(25)),),
                                     dict.fromkeys(factors, ""), points, ("d4-codec",)))
-    assert said in drawn
-    assert (REASON in drawn) == with_reason
+    assert f"<b>{said}</b>" in drawn
+    assert (REASON_FOR_FILES in drawn) == with_reason and REASON not in drawn
 
 
 def test_a_study_comes_back_from_its_record(tmp_path: Path) -> None:
