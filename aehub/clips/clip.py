@@ -128,7 +128,9 @@ class Clip:
                 self._check(n_kept, stop)
                 time = round(begin / self._base)
                 yield Frame(frame.planes, time, max(1, round(stop / self._base) - time))
-            if following is None or self._trim.has_ended(index + 1, following.time * base):
+            if following is None:
+                continue
+            if self._trim.has_ended(index + 1, following.time * base):
                 return
             if part is not None and self._start is not None:
                 # Before yet another one is read, which may never come.

@@ -15,14 +15,28 @@ _Item = TypeVar("_Item")
 
 
 def with_next(items: Iterable[_Item]) -> Iterator[tuple[_Item, _Item | None]]:
-    """Give each item with the one after it; the last with None."""
+    """Give each item with the one after it; the last with None.
+
+    An error that ends the items comes after the last of them.
+    """
+    iterator = iter(items)
     last: _Item | None = None
-    for item in items:
+    failure: Exception | None = None
+    while True:
+        try:
+            item = next(iterator)
+        except StopIteration:
+            break
+        except Exception as error:
+            failure = error
+            break
         if last is not None:
             yield last, item
         last = item
     if last is not None:
         yield last, None
+    if failure is not None:
+        raise failure
 
 
 class DisplayTimes:

@@ -57,7 +57,7 @@ class VideoReader:
         self._fps, self._salvage = fps, salvage
         self._pictures: Iterator[av.VideoFrame] = iter(())
         self._index: int | None = None
-        self._end = Fraction(0)
+        self._end, self._is_complete = Fraction(0), False
         self._left_out: list[str] = []
         self._open()
         try:
@@ -188,6 +188,7 @@ class VideoReader:
                         return
             if counted:
                 self._check_complete(n_packets, end)
+            self._is_complete = True
         except (av.FFmpegError, BrokenOff):
             if self._salvage:
                 yield from self._left_over()
@@ -214,7 +215,7 @@ class VideoReader:
         if self._fps:
             return 1
         stated = int(picture.duration)
-        if is_last and picture.pts is not None:
+        if is_last and self._is_complete and picture.pts is not None:
             end = max(stated_end(self._stream, self._kind), int(self._end / self._time_base))
             stated = max(stated, end - picture.pts)
         return stated or None

@@ -15,6 +15,7 @@ import torch
 
 from aehub.clips import Clip
 from aehub.clips.frames import Frame, Planes
+from aehub.clips.timeline import with_next
 from aehub.container.filehead import ceil_grid
 from aehub.errors import InputError
 from aehub.motion.coarse import coarse_cost
@@ -79,7 +80,7 @@ def group_frames(width: int, height: int, fps: float, predicted: bool, wanted: i
 def still_runs(clip: Clip, size: int) -> Iterator[Run]:
     """Groups of `size` frames that all stand alone, one run each."""
     frames: list[Frame] = []
-    for frame, following in _with_next(clip):
+    for frame, following in with_next(clip):
         frames.append(frame)
         if len(frames) == size or following is None:
             yield Run(frames, True, True, following)
@@ -91,7 +92,7 @@ def predicted_runs(clip: Clip, size: int) -> Iterator[Run]:
     frames: list[Frame] = []
     anchor: Frame | None = None
     length = 0
-    for frame, following in _with_next(clip):
+    for frame, following in with_next(clip):
         frames.append(frame)
         length += 1
         ends = following is None or length >= size or is_cut(frame.planes, following.planes)
@@ -121,16 +122,6 @@ def _left(first: Frame, last: Frame) -> float:
     """Mean difference between two frames, once the blocks of the first are moved."""
     moved, _ = coarse_cost(_plane(last.planes.y), _plane(first.planes.y), reach=48)
     return moved
-
-
-def _with_next(clip: Clip) -> Iterator[tuple[Frame, Frame | None]]:
-    last: Frame | None = None
-    for frame in clip:
-        if last is not None:
-            yield last, frame
-        last = frame
-    if last is not None:
-        yield last, None
 
 
 def is_cut(before: Planes, after: Planes) -> bool:

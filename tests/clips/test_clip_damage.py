@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -168,6 +169,18 @@ def test_damage_in_the_middle_is_an_error_and_can_be_salvaged(tmp_path: Path) ->
     with open_clip(path, salvage=True) as clip:
         assert 5 < sum(1 for _ in clip) < 20
         assert any("broke off" in note for note in clip.info.notes)
+
+
+def test_all_frames_before_the_damage_are_salvaged_and_none_is_held(tmp_path: Path) -> None:
+    options = {"bf": "0", "g": "1"}
+    path = write_clip(tmp_path / "s.mp4", PICTURES, options=options,
+                      container_options={"movflags": "+faststart"})
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    path.write_bytes(path.read_bytes()[: places[9]])
+    with open_clip(path, salvage=True) as clip:
+        frames = list(clip)
+        assert len(frames) == 9 and frames[-1].duration * clip.info.time_base == Fraction(1, 25)
 
 
 def test_a_damaged_webm_is_not_taken_for_a_short_one(tmp_path: Path) -> None:
