@@ -33,6 +33,7 @@ class Reader(Protocol):
     notes: list[str]
 
     def skip_to(self, seconds: Fraction) -> None: ...
+    def may_shrink(self, width: int, height: int) -> None: ...
     def frames(self) -> Iterator[Frame]: ...
     def audio(self, start: Fraction, stop: Fraction | None) -> AudioTrack | None: ...
     def time_of_frame(self, index: int) -> Fraction | None: ...
@@ -85,6 +86,13 @@ class Clip:
         trim; `None` where they do not tell."""
         known = self._source is not None and self._source.is_seekable
         return self._reader.time_of_frame(-1) if known else None
+
+    def may_shrink(self, width: int, height: int) -> None:
+        """Allow later frames to come at this size, for the caller will resize them to it anyway.
+
+        High dynamic range is then mapped on small pictures; all other frames keep their size.
+        """
+        self._reader.may_shrink(width, height)
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames

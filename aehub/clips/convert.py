@@ -44,6 +44,7 @@ class Converter:
         self.notes: list[str] = []
         self.size = first.width, first.height
         depth = samples.depth_of(first.format)
+        self._wanted: tuple[int, int] | None = None
         self._is_hdr = first.color_trc in tonemap.TRANSFERS and depth > 8
         said = Colour(
             matrix=_code_point(first.colorspace),
@@ -61,12 +62,19 @@ class Converter:
         elif depth > 8:
             self._note(f"{depth}-bit samples were rounded to 8 bits.")
 
+    def may_shrink(self, width: int, height: int) -> None:
+        """Give pictures at this size from now on where that saves work: high dynamic range."""
+        self._wanted = width, height
+
     def __call__(self, frame: av.VideoFrame) -> Planes:
         """Convert one frame."""
         if (frame.width, frame.height) != self.size:
             width, height = self.size
             self._note(f"The size changes midway; all frames are shown at {width}x{height}.")
             frame = frame.reformat(width, height)
+        if self._wanted is not None and self._is_hdr:
+            # Within the format: samples keep their depth and their meaning.
+            frame = frame.reformat(*self._wanted, interpolation="BICUBIC")
         if frame.format.name in _PASS and not self._is_hdr:
             y, u, v = samples.samples_of(frame)
             return Planes(y, u, v)

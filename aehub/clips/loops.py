@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO
 
-from PIL import Image
+from aehub.clips import still
 
 ANIMATIONS = frozenset({"gif", "apng", "webp"})
 TAG = "PLAYS"
@@ -16,11 +16,7 @@ def plays_of(file: BinaryIO, kind: str) -> int:
 
     A GIF that says nothing is played once; otherwise it says how often it is repeated.
     """
-    try:
-        with Image.open(file) as image:
-            loop = image.info.get("loop")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return 0
+    loop = still.loop_in(file)
     if kind == "gif":
         return 1 if loop is None else int(loop) + 1 if loop else 0
     return int(loop or 0)

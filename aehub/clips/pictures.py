@@ -37,6 +37,9 @@ class SilentReader:
     def skip_to(self, seconds: Fraction) -> None:
         """Nothing to be saved here."""
 
+    def may_shrink(self, width: int, height: int) -> None:
+        """Nor here."""
+
     def audio(self, start: Fraction, stop: Fraction | None) -> None:
         """There is no sound."""
 

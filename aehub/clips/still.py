@@ -6,9 +6,9 @@ import io
 import re
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -31,6 +31,9 @@ _WHITE_IS_ZERO = 0
 _ROUNDED = "16-bit samples were rounded to 8 bits."
 # Chunks of a PNG besides those that every reader must know.
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
+
+
+_T = TypeVar("_T")
 
 
 class Still:
@@ -180,23 +183,25 @@ class Still:
 
 def orientation_in(file: BinaryIO) -> Orientation:
     """How the picture in a file must be turned; upright if the file does not say."""
-    with _quiet(), suppress(Exception), Image.open(file, formats=_FORMATS) as image:
-        return _orientation_of(image)
-    return Orientation()
+    return _looked_at(file, _orientation_of, Orientation())
 
 
 def is_cmyk(file: BinaryIO) -> bool:
     """Whether the picture in a file is of four inks."""
-    with _quiet(), suppress(Exception), Image.open(file, formats=_FORMATS) as image:
-        return image.mode == "CMYK"
-    return False
+    return _looked_at(file, lambda image: image.mode == "CMYK", False)
 
 
-def has_transparency(file: BinaryIO) -> bool:
-    """Whether the picture in a file may have transparent parts."""
+def loop_in(file: BinaryIO) -> int | None:
+    """The number of loops that an animation states: `None` if none, 0 where it is damaged."""
+    otherwise: int | None = 0
+    return _looked_at(file, lambda image: image.info.get("loop"), otherwise)
+
+
+def _looked_at(file: BinaryIO, look: Callable[[Image.Image], _T], otherwise: _T) -> _T:
+    """What the head of a picture says, `otherwise` where Pillow cannot open it."""
     with _quiet(), suppress(Exception), Image.open(file, formats=_FORMATS) as image:
-        return image.has_transparency_data
-    return False
+        return look(image)
+    return otherwise
 
 
 def without_metadata(file: BinaryIO, *, oriented: bool) -> BinaryIO | None:

@@ -95,6 +95,10 @@ class VideoReader:
             return
         self._first, self._pictures = landed, pictures
 
+    def may_shrink(self, width: int, height: int) -> None:
+        """Give pictures at this size, upright, where it saves work that they are small early."""
+        self._convert.may_shrink(*self._orientation.size(width, height))
+
     def frames(self) -> Iterator[Frame]:
         """Decode; times are true, so after `skip_to` they do not start at 0.
 

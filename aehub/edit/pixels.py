@@ -61,6 +61,9 @@ class _Turned:
     def skip_to(self, seconds: Fraction) -> None:
         """Nothing is skipped: trims are done before, on groups."""
 
+    def may_shrink(self, width: int, height: int) -> None:
+        """Pictures keep their size."""
+
     def frames(self) -> Iterator[Frame]:
         for frame in decode_frames(self._reader, self._codec):
             yield frame._replace(planes=turned_planes(frame.planes, self._g))

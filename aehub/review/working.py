@@ -74,7 +74,8 @@ def iter_prepare(
         width, height = fit(given.width, given.height, longest, given.pixel_aspect)
         if min(width, height) < 1:
             raise InputError(f"the clip is {given.width}x{given.height}; nothing is left of it.")
-        resize = _resizer((given.width, given.height), (width, height))
+        clip.may_shrink(width, height)
+        resize = _resizer((width, height))
         info = replace(given, width=width, height=height, pixel_aspect=Fraction(1))
         sound = stack.enter_context(clip.audio.open()) if clip.audio is not None else None
         writer = stack.enter_context(open_writer(output, info=info, audio=sound))
@@ -109,12 +110,16 @@ def named_as(source: Path, *own: Path) -> Iterator[None]:
         raise type(error)(message, error.option) from error
 
 
-def _resizer(before: tuple[int, int], after: tuple[int, int]) -> Callable[[Planes], Planes]:
+def _resizer(size: tuple[int, int]) -> Callable[[Planes], Planes]:
     """A function that brings planes to a size, each plane by itself: no colour is converted."""
-    if before == after:
-        return lambda planes: planes
-    half = -(-after[0] // 2), -(-after[1] // 2)
-    return lambda planes: Planes(*(_plane(p, s) for p, s in zip(planes, (after, half, half))))
+    half = -(-size[0] // 2), -(-size[1] // 2)
+
+    def resize(planes: Planes) -> Planes:
+        if planes.size == size:
+            return planes
+        return Planes(*(_plane(p, s) for p, s in zip(planes, (size, half, half))))
+
+    return resize
 
 
 def _plane(samples: np.ndarray, size: tuple[int, int]) -> np.ndarray:
