@@ -27,6 +27,7 @@ _HELD = {
     "webm": ("libopus", frozenset({"opus", "vorbis"})),
     "matroska": ("", None),
 }
+_DAMAGE = "Damaged parts of the sound were left out."
 # What sound becomes for which Matroska, where clips keep it, has no name.
 _ANEW = "aac"
 # Packets that cannot be cut: TTA counts them from its start, those of WavPack last half a second.
@@ -117,7 +118,9 @@ def extract(
         with av.open(file, "w", format="matroska", options=MUXER_OPTIONS) as target:
             is_held, copied = _add_stream(target, stream)
             packets = _between(container.demux(stream), stream, start, stop)
-            for packet in packets if is_held else recode.encoded(_decoded(packets, stream), copied):
+            if not is_held:
+                packets = recode.encoded(_decoded(packets, stream, notes), copied)
+            for packet in packets:
                 last = packet.pts * packet.time_base
                 packet.stream = copied
                 target.mux(packet)
@@ -155,14 +158,20 @@ def _add_stream(target: Any, stream: Any) -> tuple[bool, Any]:
     return False, recode.add_encoder(target, _ANEW, stream.codec_context)
 
 
-def _decoded(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
-    """Decode packets, and leave out what sounds before 0."""
+def _decoded(packets: Iterator[Any], stream: Any, notes: list[str]) -> Iterator[Any]:
+    """Decode packets, and leave out what sounds before 0 or is damaged; `notes` says so."""
     decoder = stream.codec_context
-    for frame in chain.from_iterable(map(decoder.decode, chain(packets, [None]))):
-        if frame.pts is not None and frame.pts * frame.time_base + Fraction(
-            frame.samples, frame.sample_rate
-        ) > 0:
-            yield frame
+    for packet in chain(packets, [None]):
+        try:
+            frames = decoder.decode(packet)
+        except av.FFmpegError:
+            if _DAMAGE not in notes:
+                notes.append(_DAMAGE)
+            continue
+        for frame in frames:
+            length = Fraction(frame.samples, frame.sample_rate)
+            if frame.pts is not None and frame.pts * frame.time_base + length > 0:
+                yield frame
 
 
 def _between(
@@ -173,7 +182,9 @@ def _between(
     preroll = _OPUS_PREROLL if codec.name == "opus" else Fraction(0)
     rate = codec.sample_rate or 48_000
     latest: int | None = None
-    for packet, time, length in _timed(packets, Fraction(codec.frame_size or 0, rate)):
+    # Sound in AVI has no times, and those that libavformat makes up may be far off.
+    is_avi = stream.container.format.name == "avi"
+    for packet, time, length in _timed(packets, Fraction(codec.frame_size or 0, rate), is_avi):
         if streams.is_locked(packet):
             raise streams.Locked
         if stop is not None and time >= stop:
@@ -191,14 +202,21 @@ def _between(
 
 
 def _timed(
-    packets: Iterator[Any], usual: Fraction
+    packets: Iterator[Any], usual: Fraction, is_no_gap: bool
 ) -> Iterator[tuple[Any, Fraction, Fraction]]:
-    """Packets with when they begin and how long they last in seconds; what has no time follows."""
+    """Packets with when they begin and how long they last in seconds.
+
+    What has no time follows the packet before; so does what leaves a gap of several packets, if
+    there `is_no_gap`.
+    """
     held: tuple[Any, Fraction] | None = None
     follows: Fraction | None = None
+    length = Fraction(0)
     for packet in packets:
         base = packet.time_base
         time = follows if packet.pts is None else packet.pts * base
+        if is_no_gap and time and follows is not None and length and time > follows + 4 * length:
+            time = follows
         if held is not None:
             begun = held[1]
             yield held[0], begun, Fraction(0) if time is None else max(time - begun, Fraction(0))
@@ -218,12 +236,14 @@ class Feed:
     """Gives a container the packets of a sound track, in step with the pictures.
 
     Attributes:
-        notes: says so when the sound had to be coded anew.
+        notes: says so when the sound had to be coded anew; may grow until all is written.
     """
 
-    def __init__(self, track: BinaryIO, target: Any, container_format: str) -> None:
+    def __init__(
+        self, track: BinaryIO, target: Any, container_format: str, notes: list[str]
+    ) -> None:
         """Add a stream to `target`, whose format is `mp4`, `webm` or `matroska`."""
-        self.notes: list[str] = []
+        self.notes = notes
         self._source = av.open(track, "r")
         self._target = target
         stream = self._source.streams.audio[0]
@@ -235,7 +255,7 @@ class Feed:
         else:
             coded = recode.add_encoder(target, encoder, stream.codec_context)
             packets = (packet for packet in self._source.demux(stream) if packet.pts is not None)
-            self._packets = recode.encoded(_decoded(packets, stream), coded)
+            self._packets = recode.encoded(_decoded(packets, stream, notes), coded)
             self.notes.append(recode.note(stream.codec_context, f"for {container_format}"))
         self._next = next(self._packets, None)
 

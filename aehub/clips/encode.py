@@ -74,8 +74,7 @@ class VideoSink:
             self._container.metadata[TAG] = str(info.plays)
         self._stream = self._add_stream(recipe, lossless)
         if audio is not None:
-            self._feed = Feed(audio, self._container, name)
-            self.notes.extend(self._feed.notes)
+            self._feed = Feed(audio, self._container, name, self.notes)
 
     def put(self, planes: Planes, time: int, duration: int) -> None:
         """Encode one picture, and the sound up to it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import chain
 from typing import Any
 
@@ -10,6 +11,10 @@ import av
 
 # Bits per second of one channel: transparent at 48 kHz, and no more than low rates can use.
 _CHANNEL_BITS, _LEAST_CHANNEL_BITS = 80_000, 24_000
+# Seconds by which sound must be late before it is a gap, and no rounding of timestamps.
+_JUMP = Fraction(1, 20)
+# Seconds of silence that are coded; a longer gap is a gap in the file, too.
+_LONGEST_SILENCE = 60
 
 
 def add_encoder(target: Any, encoder: str, source: Any) -> Any:
@@ -38,21 +43,58 @@ def note(source: Any, why: str) -> str:
 
 
 def encoded(frames: Iterator[Any], coded: Any) -> Iterator[Any]:
-    """Encode decoded `frames` into the stream `coded`, in step with their timestamps."""
+    """Encode decoded `frames` into the stream `coded`, in step with their timestamps.
+
+    The frames may change their rate and layout; a gap between them is silence.
+    """
     context = coded.codec_context
     context.open()
-    resampler = av.AudioResampler(
-        format=context.format,
-        layout=context.layout,
-        rate=context.rate,
-        frame_size=context.frame_size,
-    )
-    end: int | None = None
-    for frame in chain(frames, [None]):
-        for piece in resampler.resample(frame):
-            # Timestamps that go back, as in joined recordings, would stop the writer.
-            at = piece.pts or 0
-            piece.pts = at if end is None else max(at, end)
-            end = piece.pts + piece.samples
-            yield from coded.encode(piece)
+    rate, fifo = context.rate, av.AudioFifo()
+    begin: int | None = None
+    for piece in _alike(frames, context):
+        moment = round((piece.pts or 0) * piece.time_base * rate)
+        begin = moment if begin is None else begin
+        ahead = moment - begin - fifo.samples
+        if ahead > rate * _LONGEST_SILENCE:
+            begin += ahead
+        elif ahead > rate * _JUMP:
+            fifo.write(_silence(ahead, context))
+        piece.pts = None
+        fifo.write(piece)
+        for full in fifo.read_many(context.frame_size):
+            yield from coded.encode(_placed(full, begin, rate))
+            begin += full.samples
+    rest = fifo.read(partial=True)
+    if rest is not None and begin is not None:
+        yield from coded.encode(_placed(rest, begin, rate))
     yield from coded.encode(None)
+
+
+def _alike(frames: Iterator[Any], context: Any) -> Iterator[Any]:
+    """Frames as the encoder `context` takes them."""
+    form: object = None
+    resampler: Any = None
+    for frame in chain(frames, [None]):
+        known = frame and (frame.format.name, frame.layout.name, frame.sample_rate)
+        if known != form:
+            if resampler is not None:
+                yield from resampler.resample(None)
+            form = known
+            resampler = av.AudioResampler(context.format, context.layout, context.rate)
+        if frame is not None:
+            yield from resampler.resample(frame)
+
+
+def _silence(n_samples: int, context: Any) -> Any:
+    """A frame of silence as the encoder `context` takes it."""
+    frame = av.AudioFrame(context.format.name, context.layout.name, n_samples)
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    frame.sample_rate, frame.pts = context.rate, None
+    return frame
+
+
+def _placed(frame: Any, begin: int, rate: int) -> Any:
+    """The frame, with the number of its first sample as its time."""
+    frame.pts, frame.time_base = begin, Fraction(1, rate)
+    return frame
