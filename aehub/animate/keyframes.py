@@ -109,8 +109,12 @@ def _keyframe(given: Any, number: int) -> Keyframe:
     return Keyframe(name, picture=checked(given, name))
 
 
-def read_picture(path: Path) -> np.ndarray:
+def read_picture(path: Path, limits: Limits | None = None) -> np.ndarray:
     """A picture file as uint8 [H, W, 3], or [H, W, 4] if it has transparent parts.
+
+    Args:
+        path: of the file.
+        limits: the largest picture to accept; by default from the environment.
 
     Raises:
         InputError: it is missing, a clip, too large or no picture.
@@ -123,7 +127,7 @@ def read_picture(path: Path) -> np.ndarray:
     if not told_by_bytes(path):
         raise InputError(f"the keyframe {path.name} is no picture that can be read; give a PNG, "
                          "JPEG or WebP file.")
-    return read_still(path)
+    return read_still(path, limits)
 
 
 def frames_of(clip: Any, at: Sequence[str] | None, limits: Limits | None = None

@@ -17,6 +17,7 @@ from PIL import Image
 import aehub
 from aehub.animate.directions import main_directions
 from aehub.animate.keyframes import Keyframe, frames_of, read_picture
+from aehub.clips.contents import what_is
 from aehub.errors import InputError, LimitError
 from aehub.models.architectures import COMPRESSION, LATENT_ANIMATION, SPRITE_ANIMATION
 from aehub.ui.limits import PageLimits
@@ -145,29 +146,11 @@ def file_keys(paths: Sequence[str], folder: Path, limits: PageLimits) -> list[Ke
     return found
 
 
-def picture_in(path: Path, limits: PageLimits) -> np.ndarray:
-    """A picture file as uint8 [H, W, 3], or [H, W, 4] if it has transparent parts.
-
-    Raises:
-        LimitError: it is larger than the page takes.
-        InputError: it is no picture.
-    """
-    picture = read_picture(path)
-    height, width = picture.shape[:2]
-    if width * height > limits.pixels:
-        raise LimitError(f"{path.name} is {width}×{height} and this page takes "
-                         f"{limits.pixels / 1e6:.1f} megapixels; make it smaller.")
-    return picture
-
-
 def _frames(path: Path, limits: PageLimits) -> list[Keyframe]:
     """A picture, or the first and the last frame of a clip."""
-    try:
-        return [Keyframe(path.name, picture=picture_in(path, limits))]
-    except LimitError:
-        raise
-    except InputError:
+    if what_is(path) in ("clip", ""):
         return frames_of(path, None, limits.clip)
+    return [Keyframe(path.name, picture=read_picture(path, limits.picture))]
 
 
 def grid(keys: Sequence[Key], *, crisp: bool) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from aehub import review
+from aehub.ui.jobs import Jobs
 
 _TRIAL_FRAMES, _TRIAL_SHAPE = 9, (144, 192, 3)
 # A new measurement counts this much: machines change their pace, single jobs lie.
@@ -17,9 +18,14 @@ _WEIGHT = 0.5
 
 
 class Pace:
-    """Seconds per million pixels of every stage; safe to use from several threads."""
+    """Seconds per million pixels of every stage; safe to use from several threads.
 
-    def __init__(self) -> None:
+    Args:
+        jobs: gives the trial a folder.
+    """
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
         self._rates: dict[str, float] = {}
         self._lock = threading.Lock()
         self._trial = threading.Lock()
@@ -56,29 +62,30 @@ class Pace:
             if self._rates:
                 return
             for _ in range(2):
-                study = _tiny_study()
+                with self._jobs.new() as folder:
+                    study = _tiny_study(folder)
+                    shutil.rmtree(folder, ignore_errors=True)
                 self._rates.clear()
                 self.note(study)
 
 
-def _tiny_study() -> review.Study:
+def _tiny_study(folder: Path) -> review.Study:
     from aehub.clips import open_clip, open_writer
 
     # A picture that moves: frames without anything in common would all be coded alone.
     still = np.random.default_rng(0).integers(90, 160, _TRIAL_SHAPE, dtype=np.uint8)
     pictures = np.stack([np.roll(still, 3 * t, axis=1) for t in range(_TRIAL_FRAMES)])
-    with TemporaryDirectory() as name:
-        source = Path(name, "trial.mkv")
-        with open_clip(pictures) as clip, open_writer(source, info=clip.info) as writer:
-            for frame in clip:
-                writer.write(frame)
-        job = review.iter_study(source, Path(name))
-        while True:
-            try:
-                next(job)
-            except StopIteration as end:
-                study: review.Study = end.value
-                return study
+    source = folder / "trial.mkv"
+    with open_clip(pictures) as clip, open_writer(source, info=clip.info) as writer:
+        for frame in clip:
+            writer.write(frame)
+    job = review.iter_study(source, folder)
+    while True:
+        try:
+            next(job)
+        except StopIteration as end:
+            study: review.Study = end.value
+            return study
 
 
 def duration_text(seconds: float) -> str:

@@ -59,7 +59,8 @@ def build(context: Context | None = None) -> gr.Blocks:
 def default_context() -> Context:
     """Limits of the environment, and a temporary folder for results."""
     limits = PageLimits.from_env()
-    return Context(limits, Jobs(60 * limits.keep_minutes), Pace())
+    jobs = Jobs(60 * limits.keep_minutes)
+    return Context(limits, jobs, Pace(jobs))
 
 
 def _head() -> str:

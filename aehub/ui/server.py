@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import threading
 from importlib.resources import as_file, files
 from typing import Any
@@ -37,7 +36,7 @@ def serve(
     demo = build(context)
     try:
         if block:
-            _end_on_signals()
+            _close_on_signals(context)
         _launch(demo, context, port, host)
         context.pace.warm_up()
         if not quiet:
@@ -50,14 +49,22 @@ def serve(
     return demo
 
 
-def _end_on_signals() -> None:
-    """Let the signals that end a process end it in order, so that files of visitors are deleted."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        # Only the main thread may; and whoever handles it already, or runs this with nohup, knows.
-        if number and threading.current_thread() is threading.main_thread() \
-                and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, lambda number, frame: sys.exit(128 + number))
+def _close_on_signals(context: Context) -> None:
+    """Delete files of visitors before a signal ends the process.
+
+    It ends there: threads of a job that runs would wait, or abort, while Python shuts down.
+    """
+    def end(number: int, frame: object) -> None:
+        context.jobs.close()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    # No other thread may set them, and a signal that is ignored (nohup) stays so.
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number and signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, end)
 
 
 def _launch(

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 import aehub
+from aehub.animate.keyframes import read_picture
 from aehub.animate.motion import DIRECTIONS, Sprites
 from aehub.animate.render import enlarged, open_renderer
 from aehub.animate.sheet import sprite_sheet, walk_description
@@ -22,7 +23,7 @@ from aehub.animate.stride import STEP_SECONDS
 from aehub.errors import InputError
 from aehub.models.architectures import SPRITE_ANIMATION
 from aehub.ui.guard import gpu, told
-from aehub.ui.keys import hint, picture_in
+from aehub.ui.keys import hint
 from aehub.ui.words import notes
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _walker(context: Context) -> Any:
         """The walk cycle of a still, as a sheet, its JSON and an animation."""
         if still is None:
             return [None, None, None, _EMPTY, gr.update(visible=False)]
-        picture = picture_in(Path(still), context.limits)
+        picture = read_picture(Path(still), context.limits.picture)
         model: Sprites = _model()
         cell = model.placed(picture, Path(still).name)
         cycles, name = model.cycles(cell, int(steps)), f"{Path(still).stem}.walk"
