@@ -43,7 +43,6 @@ def train(
         )
     from aehub.training import train as run
 
-    notes: list[str] = []
     with Progress("training") as progress:
         run(
             recipe,
@@ -55,10 +54,8 @@ def train(
             device=device,
             options=_pairs(settings),
             progress=progress,
-            note=notes.append,
+            note=lambda sentence: click.echo(f"note: {sentence}", err=True),
         )
-    for note in notes:
-        click.echo(f"note: {note}", err=True)
     click.echo(click.format_filename(out))
 
 

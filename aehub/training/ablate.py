@@ -46,6 +46,7 @@ from aehub.models.post_filter import PREDICTED
 from aehub.models.store import StoredModel
 from aehub.models.tied import TiedConv2d
 from aehub.training import checkpoint, recipes
+from aehub.training.cache import Cache
 from aehub.training.data import Crops
 from aehub.training.recipes import d4_codec, d4_inter
 from aehub.training.run import parse_options
@@ -172,7 +173,7 @@ def ablate(name: str, run: Path, data: Path, settings: Mapping[str, str]) -> Non
     """Write every variant of the finished run of a recipe."""
     recipe = recipes.find(name)
     options = parse_options(recipe.Options(), settings)
-    material = recipe.open_material(data, run / "frames", options, True)
+    material = recipe.open_material(data, Cache(run / "frames"), options)
     for variant, (state, change) in VARIANTS[name].items():
         model = recipe.build(options)
         # What the run did not train, such as a filter that came later, is the base's.

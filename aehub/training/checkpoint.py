@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
@@ -33,7 +35,7 @@ def put(model: nn.Module, values: dict[str, Tensor]) -> None:
         parameter.copy_(values[name])
 
 
-def write(path: Path, tensors: dict[str, Tensor], state: dict[str, float] | None = None) -> None:
+def write(path: Path, tensors: dict[str, Tensor], state: Mapping[str, Any] | None = None) -> None:
     """Write under another name, then rename: a kill at any moment leaves a whole file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with written(path, force=True) as file:
@@ -58,23 +60,32 @@ def save(trainer: Trainer) -> None:
                 tensors[f"{key}.{name}"] = moment.detach().clone()
     write(trainer.out / "state.safetensors", tensors, {
         "step": trainer.step, "seconds": trainer.seconds, "best": trainer.best,
-        "stale": trainer.stale})
+        "stale": trainer.stale, "recipe": trainer.recipe.NAME, "options": asdict(trainer.options)})
 
 
-def restore(trainer: Trainer) -> None:
+def restore(trainer: Trainer) -> list[str]:
     """Set a trainer to the last state of its folder.
 
+    Returns:
+        A sentence for each option that differs from the run that wrote the state.
+
     Raises:
-        InputError: the folder holds none, or one of another model.
+        InputError: the folder holds none, or one of another recipe or model.
     """
     path = trainer.out / "state.safetensors"
     if not path.exists():
         raise InputError(f"{trainer.out} holds no run to resume; leave --resume out.")
     tensors = load_file(path, device=str(trainer.device))
-    if {f"parameter.{n}" for n in trainer.average} - tensors.keys():
-        raise InputError(f"the run in {trainer.out} is of another model; choose another --out.")
     with safe_open(path, "pt") as opened:
         state = json.loads(opened.metadata()["state"])
+    changes = _changes(asdict(trainer.options), state.get("options", {}))
+    known = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    wanted = {f"parameter.{name}": tuple(tensor.shape) for name, tensor in trainer.average.items()}
+    if state.get("recipe", trainer.recipe.NAME) != trainer.recipe.NAME or any(
+            known.get(name) != shape for name, shape in wanted.items()):
+        began = f", begun with {', '.join(was for _, was, _ in changes)}" if changes else ""
+        raise InputError(f"the run in {trainer.out} is of another model{began}; choose another "
+                         "--out.")
     trainer.step, trainer.seconds = int(state["step"]), float(state["seconds"])
     trainer.best, trainer.stale = float(state["best"]), int(state["stale"])
     trainer.average = {n: tensors[f"average.{n}"] for n in trainer.average}
@@ -83,3 +94,10 @@ def restore(trainer: Trainer) -> None:
         moments = {key: tensors[f"{key}.{name}"] for key in _MOMENTS if f"{key}.{name}" in tensors}
         if moments:
             trainer.optimizer.state[parameter] = moments
+    return [f"The run goes on with {now}; it was begun with {was}." for _, was, now in changes]
+
+
+def _changes(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(name, what it was, what it is) of each option that has changed, as NAME=VALUE."""
+    return [(name, f"{name}={before[name]}", f"{name}={now[name]}")
+            for name in now if name in before and before[name] != now[name]]

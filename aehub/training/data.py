@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,8 +21,12 @@ from PIL import Image
 from aehub.clips import open_clip
 from aehub.clips.contents import below
 from aehub.clips.frames import Planes
+from aehub.config import Limits
 from aehub.errors import AEHubError, InputError
-from aehub.files import written
+from aehub.training.cache import Cache
+
+# Of how clips are decoded and stored.
+_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,10 @@ class FrameStore:
 
     Args:
         folder: holds `frames.raw` and `frames.json`, as `FrameStore.build` made them.
+
+    Attributes:
+        clips: what is stored.
+        name: of the folder: stores of the same name hold the same.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,12 +71,13 @@ class FrameStore:
         self.clips = [StoredClip(**entry) for entry in index["clips"]]
         self.notes: list[str] = index.get("notes", [])
         """Which files could not be read, and why."""
+        self.name = folder.name
         self._raw = np.memmap(folder / "frames.raw", np.uint8, "r")
 
     @classmethod
-    def build(cls, data: Path, folder: Path,
+    def build(cls, data: Path, cache: Cache,
               progress: Callable[[int, int], None] | None = None) -> FrameStore:
-        """Decode every clip and picture below `data` into `folder`, unless that was done before.
+        """Decode every clip and picture below `data`, unless the very same were decoded before.
 
         Sizes are cut to even numbers. Files that cannot be read are left out, with a note.
 
@@ -77,36 +85,30 @@ class FrameStore:
             InputError: nothing readable lies below `data`.
         """
         files = list(below(data))
-        stamp = hashlib.sha256("\n".join(
-            f"{p.relative_to(data)} {p.stat().st_size}" for p in files).encode()).hexdigest()
-        index = folder / "frames.json"
-        if index.exists() and json.loads(index.read_text())["stamp"] == stamp:
-            return cls(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        clips: list[StoredClip] = []
-        notes: list[str] = []
-        with open(folder / "frames.raw", "wb") as raw:
-            for done, path in enumerate(files):
-                try:
-                    clips += _store(path, str(path.relative_to(data)), raw)
-                except AEHubError as error:
-                    notes.append(f"{path.relative_to(data)} was left out: {error}")
-                if progress:
-                    progress(done + 1, len(files))
-        if not clips:
-            raise InputError(f"{data} holds no clip or picture that can be read; "
-                             "name a folder of videos or photos with --data.")
-        told = {"stamp": stamp, "notes": notes, "clips": [asdict(clip) for clip in clips]}
-        with written(index, force=True) as file:
-            file.write(json.dumps(told).encode())
-        return cls(folder)
+        stats = [(str(path.relative_to(data)), path.stat()) for path in files]
+        made_of = {"version": _VERSION, "limits": asdict(Limits.from_env()), "files": [
+            [name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]}
 
-    @classmethod
-    def wait(cls, folder: Path) -> FrameStore:
-        """The store once another process has built it."""
-        while not (folder / "frames.json").exists():
-            time.sleep(0.2)
-        return cls(folder)
+        def make(folder: Path) -> None:
+            clips: list[StoredClip] = []
+            notes: list[str] = []
+            with open(folder / "frames.raw", "wb") as raw:
+                for done, path in enumerate(files):
+                    begin = raw.tell()
+                    try:
+                        clips += _store(path, str(path.relative_to(data)), raw)
+                    except AEHubError as error:
+                        raw.truncate(raw.seek(begin))
+                        notes.append(f"{path.relative_to(data)} was left out: {error}")
+                    if progress:
+                        progress(done + 1, len(files))
+            if not clips:
+                raise InputError(f"{data} holds no clip or picture that can be read; "
+                                 "name a folder of videos or photos with --data.")
+            told = {"notes": notes, "clips": [asdict(clip) for clip in clips]}
+            (folder / "frames.json").write_text(json.dumps(told))
+
+        return cls(cache.kept("frames", made_of, make))
 
     def planes(self, clip: StoredClip, frame: int) -> Planes:
         """Frame number `frame` as views into the map."""

@@ -7,7 +7,6 @@ frames that stand alone. Of every frame is kept what its filter is given and wha
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,15 +19,18 @@ from aehub.clips.frames import Planes
 from aehub.codec.inter import GroupEncoder
 from aehub.codec.model import Codec
 from aehub.codec.structure import Pyramid
-from aehub.files import written
+from aehub.errors import InputError
 from aehub.models.d4_codec import Coder, Condition
 from aehub.models.planes import PlaneBatch, pixels_of
+from aehub.training.cache import Cache
 from aehub.training.data import FrameStore, StoredClip, is_held_out
 
 CHANNELS = 96
 _SPANS = (1, 2, 4, 8)
 _FRAMES = 9
 _SEED = 11
+# Of how the encoder is asked, and of what is kept of its frames.
+_VERSION = 1
 _GRID, _WINDOW = 32, 256
 # Of the batches.
 _PREDICTED = 0.7
@@ -81,6 +83,9 @@ class Harvest:
         self.notes: list[str] = []
         sheaves = [Sheaf(**s) for s in json.loads((folder / "harvest.json").read_text())]
         sheaves = [s for s in sheaves if min(s.h, s.w) >= self.side]
+        if not sheaves:
+            raise InputError(f"no clip has {_FRAMES} frames, and no picture is {size}x{size}, or "
+                             "larger; give more material, or a smaller size.")
         held_out = {s.source for s in sheaves if is_held_out(s.source)} or {sheaves[0].source}
         self._sheaves: dict[tuple[bool, bool], list[Sheaf]] = {}
         for s in sheaves:
@@ -89,13 +94,14 @@ class Harvest:
         self._wanted = np.memmap(folder / "wanted.raw", np.uint8, "r").reshape(-1, CHANNELS)
 
     @classmethod
-    def build(cls, store: FrameStore, codec: Codec, folder: Path, *, clips: int, size: int,
+    def build(cls, store: FrameStore, codec: Codec, cache: Cache, *, clips: int, size: int,
               batch: int, qualities: Callable[[int, torch.Generator], Tensor]) -> Harvest:
-        """Encode so many clips of `store` and all pictures, unless that was done."""
-        if not (folder / "harvest.json").exists():
+        """Encode so many clips of `store` and all pictures, unless that was done by this codec."""
+        chosen = _chosen(store, clips)
+        levels = qualities(len(chosen), torch.Generator().manual_seed(0)).tolist()
+
+        def make(folder: Path) -> None:
             sheaves: list[Sheaf] = []
-            chosen = _chosen(store, clips)
-            levels = qualities(len(chosen), torch.Generator().manual_seed(0)).tolist()
             with open(folder / "seen.raw", "wb") as seen, open(folder / "wanted.raw", "wb") as raw:
                 for number, (clip, quality) in enumerate(zip(chosen, levels, strict=True)):
                     for s, w, level, predicted in _frames(store, clip, codec, quality, number):
@@ -104,16 +110,11 @@ class Harvest:
                         raw.write(w.tobytes())
                         h, width = w.shape[:2]
                         sheaves.append(Sheaf(clip.source, begin, h, width, level, predicted))
-            with written(folder / "harvest.json", force=True) as file:
-                file.write(json.dumps([asdict(s) for s in sheaves]).encode())
-        return cls(folder, size=size, batch=batch)
+            (folder / "harvest.json").write_text(json.dumps([asdict(s) for s in sheaves]))
 
-    @classmethod
-    def wait(cls, folder: Path, *, size: int, batch: int) -> Harvest:
-        """The same once another process has built it."""
-        while not (folder / "harvest.json").exists():
-            time.sleep(0.2)
-        return cls(folder, size=size, batch=batch)
+        made_of = {"version": _VERSION, "frames": store.name, "base": codec.stored.config,
+                   "clips": [clip.name for clip in chosen], "qualities": levels}
+        return cls(cache.kept("harvest", made_of, make), size=size, batch=batch)
 
     def batches(self, first: int, seed: int, *, held_out: bool = False
                 ) -> Iterator[list[np.ndarray]]:

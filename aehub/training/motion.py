@@ -7,21 +7,23 @@ in 1, 2, 4, 8: what pyramids of span 1 to 8 refer to.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from aehub.files import written
 from aehub.motion.plane import Plane
 from aehub.motion.search import search, split
+from aehub.training.cache import Cache
 from aehub.training.data import FrameStore, StoredClip
 
 SPANS = (1, 2, 4, 8)
 _WEIGHT = 5.0
 _GRID = 32
+# Of how fields are searched.
+_VERSION = 1
 
 
 def pairs(n_frames: int) -> Iterator[tuple[int, int]]:
@@ -32,6 +34,16 @@ def pairs(n_frames: int) -> Iterator[tuple[int, int]]:
                 yield frame, frame - span
             if frame // span % 2 and frame + span < n_frames and span < SPANS[-1]:
                 yield frame, frame + span
+
+
+def place_of(n_frames: int, frame: int, reference: int) -> int:
+    """The place of a pair among all `pairs` of a clip."""
+    return _places(n_frames)[frame, reference]
+
+
+@lru_cache(maxsize=1024)
+def _places(n_frames: int) -> dict[tuple[int, int], int]:
+    return {pair: place for place, pair in enumerate(pairs(n_frames))}
 
 
 class MotionStore:
@@ -46,12 +58,12 @@ class MotionStore:
         return clip.name in self._offsets
 
     @classmethod
-    def build(cls, store: FrameStore, folder: Path,
+    def build(cls, store: FrameStore, cache: Cache,
               progress: Callable[[int, int], None] | None = None) -> MotionStore:
         """Search all clips of two frames and more in `store`, unless that was done before."""
-        index = folder / "motion.json"
         clips = [c for c in store.clips if c.n_frames > 1]
-        if not index.exists():
+
+        def make(folder: Path) -> None:
             offsets: dict[str, int] = {}
             with open(folder / "motion.raw", "wb") as raw:
                 for done, clip in enumerate(clips):
@@ -60,21 +72,15 @@ class MotionStore:
                         raw.write(field.tobytes())
                     if progress:
                         progress(done + 1, len(clips))
-            with written(index, force=True) as file:
-                file.write(json.dumps({"offsets": offsets}).encode())
-        return cls(folder)
+            (folder / "motion.json").write_text(json.dumps({"offsets": offsets}))
 
-    @classmethod
-    def wait(cls, folder: Path) -> MotionStore:
-        """The fields once another process has searched them."""
-        while not (folder / "motion.json").exists():
-            time.sleep(0.2)
-        return cls(folder)
+        made_of = {"version": _VERSION, "frames": store.name, "spans": SPANS, "weight": _WEIGHT}
+        return cls(cache.kept("motion", made_of, make))
 
     def field(self, clip: StoredClip, frame: int, reference: int) -> np.ndarray:
         """The field of a pair."""
         h, w = _grid(clip)
-        number = list(pairs(clip.n_frames)).index((frame, reference))
+        number = place_of(clip.n_frames, frame, reference)
         begin = self._offsets[clip.name] + number * 2 * h * w
         return np.asarray(self._raw[begin:begin + 2 * h * w]).reshape(2, h, w)
 

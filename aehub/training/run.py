@@ -15,6 +15,7 @@ import torch.distributed as dist
 from aehub.errors import InputError
 from aehub.files import refuse_overwriting
 from aehub.training import recipes
+from aehub.training.cache import Cache
 from aehub.training.trainer import Budget, Trainer
 
 SEED = 0
@@ -40,7 +41,8 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
         device: "cpu", "cuda" or "auto".
         options: fields of the recipe's `Options` as text, e.g. {"batch": "4"}.
         progress: called as `progress(done, total)` in steps, or in seconds with `minutes`.
-        note: called with a sentence for each file of `data` that could not be read.
+        note: called with a sentence on what a user may not expect: files of `data` that could not
+            be read, material made anew, options that a resumed run changes.
 
     Returns:
         The folder of the model.
@@ -58,13 +60,14 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
         steps = module.steps(chosen)
     _check_folder(out)
     with _processes(device) as (where, leader):
-        material = module.open_material(data, out / "frames", chosen, leader)
-        if note is not None:
-            for left_out in getattr(material, "notes", ()):
-                note(left_out)
+        cache = Cache(out / "frames", leader, note)
+        material = module.open_material(data, cache, chosen)
+        for left_out in getattr(material, "notes", ()):
+            cache.note(left_out)
         trainer = Trainer(module, chosen, material, out, Budget(steps, minutes), where, SEED)
         if resume:
-            trainer.resume()
+            for sentence in trainer.resume():
+                cache.note(sentence)
         for report in trainer.run():
             if progress is not None and minutes is not None:
                 progress(int(report["seconds"]), int(minutes * 60))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aehub.clips.frames import Planes
+from aehub.errors import InputError
 from aehub.training.data import FrameStore, StoredClip, is_held_out
 from aehub.training.motion import MotionStore
 
@@ -57,6 +58,9 @@ class Sequences:
         self.notes = store.notes
         clips = [c for c in store.clips if c in motion and min(c.width, c.height) >= size
                  and c.n_frames > 4]
+        if not clips:
+            raise InputError(f"no clip of 5 frames and more is at least {size}x{size}; give others "
+                             "with --data.")
         held_out = {c.source for c in clips if is_held_out(c.source)} or {clips[0].source}
         self._clips = {out: [c for c in clips if (c.source in held_out) == out]
                        for out in (False, True)}

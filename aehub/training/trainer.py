@@ -91,6 +91,10 @@ class Trainer:
     def run(self) -> Iterator[dict[str, float]]:
         """Train until the budget is spent or the held-out cost stops falling; yields reports."""
         if self.step == 0:
+            if self.rank == 0:
+                # What an earlier run left in the folder is none of this one's.
+                for name in ("log.jsonl", "best.safetensors"):
+                    (self.out / name).unlink(missing_ok=True)
             self._fit()
             if self.rank == 0:
                 checkpoint.write(self.out / "start.safetensors", self.average)
@@ -239,13 +243,13 @@ class Trainer:
         checkpoint.put(self.model, mine)
         return sums
 
-    def resume(self) -> None:
-        """Continue from the folder's last state.
+    def resume(self) -> list[str]:
+        """Continue from the folder's last state; returns what differs from the run before.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or it is of another recipe or model.
         """
-        checkpoint.restore(self)
+        return checkpoint.restore(self)
 
     def load_best(self) -> None:
         """Put the moving average with the lowest held-out cost into the model.

@@ -8,23 +8,25 @@ with them any number of characters whose motion is known.
 
 from __future__ import annotations
 
-import time
+import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from aehub.files import written
 from aehub.models.parts import CLASSES, SLOTS, Packed, pack
 from aehub.models.pixelart import BACKGROUND, coloured, nearest, numbered
 from aehub.models.still import HEIGHT, LEFT, SIDE, TOP, WIDTH
+from aehub.training.cache import Cache
 from aehub.training.characters import DOWN, Characters
 from aehub.training.layers import slot_of, style_of, taken_apart
 
 # A class goes with a colour that it meets in most places, of so many at least.
 _AGREE, _LEAST_MET = 0.5, 8
 _CHANGE = 0.6
+# Of how characters are taken apart.
+_VERSION = 1
 # What is changed as one, bottom first: noses and ears have the colour of their body.
 _PARTS = (("body",), ("legs",), ("feet",), ("torso", "formal_male_no_th-sh"), ("belt",),
           ("facial", "hair", "head"))
@@ -51,13 +53,12 @@ class Wardrobe:
     build_of: np.ndarray
 
     @classmethod
-    def of(cls, characters: Characters, cache: Path, leader: bool) -> Wardrobe:
-        """Take training characters apart, once; the leader of several processes does.
+    def of(cls, characters: Characters, cache: Cache) -> Wardrobe:
+        """Take training characters apart, once.
 
         Args:
             characters: with their layers.
-            cache: folder that keeps the result.
-            leader: whether this process writes it.
+            cache: that keeps the result.
         """
         training = np.flatnonzero(~characters.held_out)
         layers = [characters.layers[n].split(" | ") for n in training]
@@ -65,16 +66,17 @@ class Wardrobe:
         numbers = {name: number for number, name in enumerate(names)}
         stage = characters.walk[training][..., TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH, :]
         colours, pictures = np.unique(numbered(stage), return_inverse=True)
-        kept = cache / "wardrobe.npz"
-        if leader and not kept.exists():
+
+        def make(folder: Path) -> None:
             worn = [[numbers[layer] for layer in some] for some in layers]
             white = int(np.searchsorted(colours, numbered(BACKGROUND)))
             shown, places = taken_apart(pictures.reshape(len(stage), -1).astype(np.uint16), worn,
                                          names, white)
-            _write(kept, shown, places)
-        while not kept.exists():
-            time.sleep(0.2)
-        with np.load(kept, allow_pickle=False) as archive:
+            np.savez_compressed(folder / "wardrobe.npz", shown=shown, places=places)
+
+        walks = hashlib.sha256(np.ascontiguousarray(stage).data).hexdigest()
+        kept = cache.kept("wardrobe", {"version": _VERSION, "layers": layers, "walks": walks}, make)
+        with np.load(kept / "wardrobe.npz", allow_pickle=False) as archive:
             shown, places = (archive[name].reshape(-1, *stage.shape[1:-1])
                              for name in ("shown", "places"))
         parts = [[[numbers[layer] for layer in some if layer.split("/")[0] in part]
@@ -168,9 +170,3 @@ class Wardrobe:
             giver = int(rng.choice(fitting)) if rng.random() < _CHANGE else base
             layers += self.worn[giver][part]
         return layers
-
-
-def _write(path: Path, shown: np.ndarray, places: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written(path, force=True) as file:
-        np.savez_compressed(file, shown=shown, places=places)

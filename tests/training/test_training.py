@@ -18,6 +18,7 @@ import aehub
 from aehub.clips import open_clip
 from aehub.errors import InputError
 from aehub.training import train
+from aehub.training.cache import Cache
 from aehub.training.data import Crops, FrameStore, source_of
 from material import moving_picture, write_clip
 
@@ -86,7 +87,7 @@ def test_step_0_is_kept_to_measure_against(data: Path, tmp_path: Path) -> None:
 
 
 def test_frames_of_a_store_are_those_of_the_clip(data: Path, tmp_path: Path) -> None:
-    store = FrameStore.build(data, tmp_path)
+    store = FrameStore.build(data, Cache(tmp_path))
     stored = next(clip for clip in store.clips if clip.name == "harbour.mp4")
     with open_clip(data / "harbour.mp4") as clip:
         for number, frame in enumerate(clip):
@@ -96,14 +97,15 @@ def test_frames_of_a_store_are_those_of_the_clip(data: Path, tmp_path: Path) -> 
 
 
 def test_a_store_is_decoded_once(data: Path, tmp_path: Path) -> None:
-    FrameStore.build(data, tmp_path)
-    before = (tmp_path / "frames.raw").stat().st_mtime_ns
-    FrameStore.build(data, tmp_path)
-    assert (tmp_path / "frames.raw").stat().st_mtime_ns == before
+    FrameStore.build(data, Cache(tmp_path))
+    (raw,) = tmp_path.glob("frames-*/frames.raw")
+    before = raw.stat().st_mtime_ns
+    FrameStore.build(data, Cache(tmp_path))
+    assert list(tmp_path.glob("*/frames.raw")) == [raw] and raw.stat().st_mtime_ns == before
 
 
 def test_held_out_crops_share_no_source_with_training_crops(data: Path, tmp_path: Path) -> None:
-    crops = Crops(FrameStore.build(data, tmp_path), size=64, batch=2)
+    crops = Crops(FrameStore.build(data, Cache(tmp_path)), size=64, batch=2)
     training, held_out = ({clip.source for clip in clips}
                           for clips in (crops._training, crops._held_out))
     assert training and held_out and not training & held_out
@@ -115,7 +117,7 @@ def test_snippets_of_one_recording_have_one_source() -> None:
 
 
 def test_batches_depend_on_seed_and_number_alone(data: Path, tmp_path: Path) -> None:
-    crops = Crops(FrameStore.build(data, tmp_path), size=64, batch=2)
+    crops = Crops(FrameStore.build(data, Cache(tmp_path)), size=64, batch=2)
     batches = crops.batches(0, 5)
     next(batches)
     again = next(crops.batches(1, 5))

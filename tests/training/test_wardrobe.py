@@ -12,6 +12,7 @@ from aehub.models.explanation import Explanation, explain, row_shares
 from aehub.models.parts import CLASSES, SLOTS, Parts
 from aehub.models.pixelart import indexed
 from aehub.models.still import HEIGHT, LEFT, TOP, WIDTH
+from aehub.training.cache import Cache
 from aehub.training.characters import Characters
 from aehub.training.layers import slot_of, style_of
 from aehub.training.wardrobe import Wardrobe
@@ -67,8 +68,8 @@ def wardrobe(outfits: list[tuple[int, ...]], tmp_path_factory: pytest.TempPathFa
     characters = Characters(np.stack([composed(one) for one in outfits]), names, names, nobody,
                             nobody)
     folder: Path = tmp_path_factory.mktemp("wardrobe")
-    Wardrobe.of(characters, folder, True)
-    return Wardrobe.of(characters, folder, False)
+    Wardrobe.of(characters, Cache(folder))
+    return Wardrobe.of(characters, Cache(folder, leader=False))
 
 
 @pytest.fixture(scope="module")
@@ -181,8 +182,8 @@ def test_skin_that_little_hair_leaves_free_belongs_to_the_body(tmp_path: Path) -
         sheets.append(sheet)
         layers.append(f"{name} | hair/male/{'strip' if strip else 'full'}/{colour}.png")
     nobody = np.zeros(len(layers), bool)
-    wardrobe = Wardrobe.of(Characters(np.stack(sheets), layers, layers, nobody, nobody), tmp_path,
-                           True)
+    wardrobe = Wardrobe.of(Characters(np.stack(sheets), layers, layers, nobody, nobody),
+                           Cache(tmp_path))
     for number, name in enumerate(wardrobe.names):
         if "strip" in name:
             assert wardrobe.shown[number][..., 26 - TOP:29 - TOP, :].sum(-1).max() == 2

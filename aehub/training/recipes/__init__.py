@@ -6,7 +6,7 @@ A recipe is a module with
     Options                      dataclass of numbers that `--set name=value` may change; has
                                  `fit_steps` and `report_seconds`
     build(options)               the untrained model
-    open_material(data, cache, options, leader)
+    open_material(data, cache, options)
                                  training data, with `.batches(first, seed, held_out=)`; it may
                                  have `.notes`, sentences about what was left out
     groups(model)                parameters by factor on the learning rate

@@ -25,6 +25,7 @@ from aehub.models.d4_start import set_classical_start
 from aehub.models.layers import step
 from aehub.models.probe import make_probe
 from aehub.models.store import StoredModel, save
+from aehub.training.cache import Cache
 from aehub.training.data import Crops, FrameStore
 from aehub.training.rate import code_bits
 from aehub.training.tables import fit
@@ -69,9 +70,9 @@ def build(options: Options) -> D4Codec:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def open_material(data: Path, cache: Path, options: Options, leader: bool) -> Crops:
+def open_material(data: Path, cache: Cache, options: Options) -> Crops:
     """Crops of the clips and pictures below `data`, decoded once into `cache`."""
-    store = FrameStore.build(data, cache) if leader else FrameStore.wait(cache)
+    store = FrameStore.build(data, cache)
     return Crops(store, size=options.size, batch=options.batch)
 
 

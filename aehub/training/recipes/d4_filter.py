@@ -23,6 +23,7 @@ from aehub.models import store
 from aehub.models.d4_codec import D4Codec
 from aehub.models.planes import PlaneBatch, clipped, planes_of
 from aehub.models.post_filter import PostFilter
+from aehub.training.cache import Cache
 from aehub.training.data import FrameStore
 from aehub.training.harvest import CHANNELS, Harvest
 from aehub.training.recipes.d4_codec import distortion
@@ -93,16 +94,13 @@ def build(options: Options) -> D4Codec:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def open_material(data: Path, cache: Path, options: Options, leader: bool) -> Harvest:
+def open_material(data: Path, cache: Cache, options: Options) -> Harvest:
     """What the base makes of the clips and pictures below `data`, encoded once into `cache`."""
-    cut = {"size": options.size, "batch": options.batch}
-    if not leader:
-        return Harvest.wait(cache, **cut)
     frames = FrameStore.build(data, cache)
     codec = Codec(store.load(Path(options.base)))
     with torch.inference_mode():
         harvest = Harvest.build(frames, codec, cache, clips=options.clips,
-                                qualities=all_qualities, **cut)
+                                qualities=all_qualities, size=options.size, batch=options.batch)
     harvest.notes = frames.notes
     return harvest
 

@@ -25,6 +25,7 @@ from aehub.models.tied import expanded_once
 from aehub.motion.context import context_of, seen
 from aehub.motion.warp import predict
 from aehub.training.branches import forget, leave_silent, without_flat_areas
+from aehub.training.cache import Cache
 from aehub.training.data import Crops, FrameStore
 from aehub.training.motion import MotionStore
 from aehub.training.recipes.d4_codec import (
@@ -131,10 +132,10 @@ def inter_of(model: D4Codec) -> Coder:
     return model.inter
 
 
-def open_material(data: Path, cache: Path, options: Options, leader: bool) -> Sequences:
+def open_material(data: Path, cache: Cache, options: Options) -> Sequences:
     """Sequences of the clips below `data`, decoded and searched once into `cache`."""
-    frames = FrameStore.build(data, cache) if leader else FrameStore.wait(cache)
-    motion = MotionStore.build(frames, cache) if leader else MotionStore.wait(cache)
+    frames = FrameStore.build(data, cache)
+    motion = MotionStore.build(frames, cache)
     return Sequences(frames, motion, size=options.size, batch=options.batch)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from aehub.errors import InputError
 from aehub.models import network
 from aehub.models.dense import DenseAutoencoder
+from aehub.training.cache import Cache
 from aehub.training.glyphs import SIDE, GlyphBatches, upright
 
 NAME = "dense-28"
@@ -74,7 +75,7 @@ def build(options: Options) -> DenseAutoencoder:
     return model
 
 
-def open_material(data: Path | None, cache: Path, options: Options, leader: bool) -> GlyphBatches:
+def open_material(data: Path | None, cache: Cache, options: Options) -> GlyphBatches:
     """Glyphs, drawn anew by every process; `data` and `cache` are not used."""
     return GlyphBatches(options.glyphs, batch=options.batch)
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from aehub.models.network import save
 from aehub.models.vae import PictureVAE
+from aehub.training.cache import Cache
 from aehub.training.pictures import PictureBatches, PictureSet
 
 NAME = "emoji-vae"
@@ -58,7 +59,7 @@ def build(options: Options) -> PictureVAE:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def open_material(data: Path, cache: Path, options: Options, leader: bool) -> PictureBatches:
+def open_material(data: Path, cache: Cache, options: Options) -> PictureBatches:
     """Altered pictures of the set below `data`; it fits into memory, so `cache` stays empty."""
     return PictureBatches(PictureSet.open(data), batch=options.batch)
 

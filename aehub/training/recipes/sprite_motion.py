@@ -24,6 +24,7 @@ from aehub.models import network
 from aehub.models.pixelart import nearest
 from aehub.models.pose import CYCLE, N_DIRECTIONS, resampled
 from aehub.models.sprite import SpriteMotion, staged
+from aehub.training.cache import Cache
 from aehub.training.characters import Characters
 from aehub.training.sprites import Sprites
 from aehub.training.wardrobe import Wardrobe
@@ -112,10 +113,10 @@ def frequent_colours(stills: np.ndarray, most: int) -> np.ndarray:
     return table
 
 
-def open_material(data: Path, cache: Path, options: Options, leader: bool) -> Material:
+def open_material(data: Path, cache: Cache, options: Options) -> Material:
     """The walk cycles below `data`."""
     characters = Characters.read(data)
-    wardrobe = Wardrobe.of(characters, cache, leader) if options.composed else None
+    wardrobe = Wardrobe.of(characters, cache) if options.composed else None
     return Material(characters, options, wardrobe)
 
 

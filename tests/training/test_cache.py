@@ -1,0 +1,196 @@
+"""What is made once for training is made again when anything it was made of has changed."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from aehub.cli import main
+from aehub.codec.model import Codec
+from aehub.errors import InputError
+from aehub.models import store
+from aehub.models.probe import make_probe
+from aehub.training import train
+from aehub.training.cache import Cache
+from aehub.training.characters import Characters
+from aehub.training.data import FrameStore
+from aehub.training.harvest import Harvest
+from aehub.training.motion import MotionStore, pairs, place_of
+from aehub.training.recipes.d4_inter import all_qualities
+from aehub.training.wardrobe import Wardrobe
+from material import moving_picture, write_clip
+
+TINY = Path(__file__).parents[1] / "golden" / "tiny-d4-inter"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two clips."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for seed, name in enumerate(("meadow", "harbour")):
+        write_clip(folder / f"{name}.mp4", moving_picture(3, width=64, height=32, seed=seed))
+    return folder
+
+
+def all_fields(motion: MotionStore, frames: FrameStore) -> list[np.ndarray]:
+    return [motion.field(clip, *pair) for clip in frames.clips for pair in pairs(clip.n_frames)]
+
+
+def test_frames_and_fields_follow_their_clips(data: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    cache = Cache(tmp_path / "cache", note=notes.append)
+    frames = FrameStore.build(data, cache)
+    MotionStore.build(frames, cache)
+    assert notes == [] and len(list(cache.folder.iterdir())) == 2
+    write_clip(data / "meadow.mp4", moving_picture(5, width=64, height=32, seed=7))
+    frames = FrameStore.build(data, cache)
+    motion = MotionStore.build(frames, cache)
+    fresh = Cache(tmp_path / "fresh")
+    wanted = FrameStore.build(data, fresh)
+    assert frames.clips == wanted.clips
+    for found, right in zip(all_fields(motion, frames),
+                            all_fields(MotionStore.build(wanted, fresh), wanted), strict=True):
+        assert np.array_equal(found, right)
+    assert [note.partition(" were made anew, ")[2] for note in notes] == [
+        "for they were made of other files.", "for they were made of other frames."]
+    # What is stale takes no room.
+    assert len(list(cache.folder.iterdir())) == 2
+
+
+def test_a_clip_of_the_same_name_and_size_is_decoded_again(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    path, cache = tmp_path / "data" / "a.bmp", Cache(tmp_path / "cache")
+    for number, level in enumerate((40, 200)):
+        Image.new("L", (64, 64), level).save(path)
+        os.utime(path, ns=(number, number))
+        frames = FrameStore.build(tmp_path / "data", cache)
+        assert abs(int(frames.planes(frames.clips[0], 0).y.mean()) - level) < 25
+
+
+def test_notes_on_files_that_cannot_be_read_are_kept(data: Path, tmp_path: Path) -> None:
+    (data / "broken.mp4").write_bytes(b"no clip")
+    cache = Cache(tmp_path / "cache")
+    for _ in range(2):
+        frames = FrameStore.build(data, cache)
+        assert [note.partition(":")[0] for note in frames.notes] == ["broken.mp4 was left out"]
+        assert [clip.n_frames for clip in frames.clips] == [3, 3]
+
+
+def test_pictures_of_an_encoder_follow_its_model(data: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    cache = Cache(tmp_path / "cache", note=notes.append)
+    write_clip(data / "meadow.mp4", moving_picture(9, width=64, height=32, seed=7))
+    frames, stored = FrameStore.build(data, cache), store.load(TINY)
+    store.save(tmp_path / "other", "other", stored.network, stored.tables,
+               encoder={"lambda": 0.4, "inter_lambda": 0.4}, probe=make_probe(stored.network),
+               inter_tables=stored.inter_tables)
+
+    def harvested(model: Path, clips: int) -> bytes:
+        codec = Codec(store.load(model))
+        with torch.inference_mode():
+            Harvest.build(frames, codec, cache, clips=clips, size=32, batch=1,
+                          qualities=all_qualities)
+        (seen,) = cache.folder.glob("harvest-*/seen.raw")
+        return seen.read_bytes()
+
+    first = harvested(TINY, 2)
+    assert harvested(TINY, 2) == first and notes == []
+    assert harvested(tmp_path / "other", 2) != first
+    assert "made of other base." in notes[-1]
+    assert harvested(TINY, 2) == first
+
+
+def test_layers_follow_their_characters(tmp_path: Path) -> None:
+    nobody = np.zeros(4, bool)
+    layers = [f"body/male/{name}.png" for name in ("light", "light", "dark", "dark")]
+    cache = Cache(tmp_path)
+    for level in (50, 150):
+        walk = np.full((4, 4, 9, 64, 64, 3), 255, np.uint8)
+        walk[:2, ..., 20:40, 20:40, :], walk[2:, ..., 20:40, 20:40, :] = level, level + 40
+        wardrobe = Wardrobe.of(Characters(walk, layers, layers, nobody, nobody), cache)
+        dark, light = (wardrobe.frames([n], 2, np.array([0]))[0, 30, 30] for n in (0, 1))
+        assert (light == level).all() and (dark == level + 40).all()
+
+
+def test_another_process_waits_until_all_is_written(tmp_path: Path) -> None:
+    leader, other = Cache(tmp_path), Cache(tmp_path, leader=False)
+    may_end, found = threading.Event(), []
+
+    def make(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        may_end.wait(20)
+        (folder / "whole").write_text(str(len(list(tmp_path.iterdir()))))
+
+    leader.kept("things", {"version": 1}, lambda folder: None)
+    threads = [threading.Thread(target=lambda: leader.kept("things", {"version": 2}, make)),
+               threading.Thread(target=lambda: found.append(sorted(
+                   path.name for path in other.kept("things", {"version": 2}, make).iterdir())))]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    assert not found
+    may_end.set()
+    for thread in threads:
+        thread.join(20)
+    assert found == [["half", "made_of.json", "whole"]]
+
+
+def test_what_could_not_be_made_leaves_nothing(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise InputError("no.")
+
+    kept = Cache(tmp_path).kept("things", {"version": 1}, lambda folder: None)
+    with pytest.raises(InputError):
+        Cache(tmp_path).kept("things", {"version": 2}, fail)
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_the_place_of_a_pair_is_that_in_the_list_of_all() -> None:
+    for n_frames in (0, 1, 2, 9, 40):
+        for place, (frame, reference) in enumerate(pairs(n_frames)):
+            assert place_of(n_frames, frame, reference) == place
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    train("dense-28", data=None, out=out, steps=2, options={"glyphs": "64", "batch": "32"})
+    return out
+
+
+def test_a_resumed_run_says_what_is_other_than_before(run: Path) -> None:
+    done = CliRunner().invoke(main, [
+        "train", "dense-28", "--out", str(run), "--steps", "3", "--resume", "--set", "glyphs=64",
+        "--set", "batch=16"])
+    assert done.exit_code == 0, done.stderr
+    assert "note: The run goes on with batch=16; it was begun with batch=32." in done.stderr
+
+
+@pytest.mark.parametrize(("recipe", "options", "words"), [
+    ("dense-28", {"hidden": "48", "glyphs": "64"}, "of another model, begun with .*hidden=64"),
+    ("emoji-vae", {}, "of another model"),
+])
+def test_a_run_of_another_model_is_not_resumed(
+    run: Path, tmp_path: Path, recipe: str, options: dict[str, str], words: str
+) -> None:
+    picture = np.zeros((64, 64, 3), np.uint8)
+    for number in range(12):
+        Image.fromarray(picture + 20 * number).save(tmp_path / f"thing {number}.png")
+    with pytest.raises(InputError, match=words):
+        train(recipe, data=tmp_path, out=run, steps=4, resume=True, options=options)
+
+
+def test_a_new_run_keeps_nothing_of_an_earlier_one(run: Path) -> None:
+    (run / "log.jsonl").write_text('{"step": 9, "held_out_cost": 0}\n')
+    train("dense-28", data=None, out=run, steps=1, options={"glyphs": "64", "batch": "32"})
+    assert '"step": 9' not in (run / "log.jsonl").read_text()
