@@ -13,6 +13,7 @@ import aehub
 from aehub.clips import open_clip
 from aehub.clips.contents import below, listed
 from aehub.errors import InputError
+from aehub.training.cache import Cache
 from aehub.training.data import FrameStore
 from aehub.training.pictures import PictureSet
 from material import moving_picture, write_clip
@@ -100,11 +101,11 @@ def test_training_data_skips_hidden_files_and_tells_what_cannot_be_read(tmp_path
     write_clip(data / "film.m4v", PICTURES[:2])
     clutter(data)
     (data / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    store = FrameStore.build(data, tmp_path / "frames")
+    store = FrameStore.build(data, Cache(tmp_path))
     assert {clip.name for clip in store.clips} == {
         "film.m4v", *(f"deep/thing {number}.jp2" for number in range(4))}
     assert [note.split()[0] for note in store.notes] == ["broken.png"]
-    assert FrameStore(tmp_path / "frames").notes == store.notes
+    assert FrameStore(tmp_path / store.name).notes == store.notes
     # Deep samples and orientation as everywhere.
     deep = (PICTURES[1][..., 0].astype(np.uint16)) * 257
     Image.fromarray(deep).save(data / "deep" / "grey.png")
