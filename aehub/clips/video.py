@@ -67,7 +67,7 @@ class VideoReader:
         except StopIteration:
             raise InputError(f"{source.name} holds no frame that can be decoded.") from None
         self._first: av.VideoFrame | None = first
-        is_photo = source.kind == "avif" or kind in _STILLS
+        is_photo = source.kind in ("avif", "heif") or kind in _STILLS
         self._convert = Converter(first, self._stream.codec_context.name, is_photo=is_photo)
         self.notes = self._convert.notes
         self.notes.extend(self._left_out)

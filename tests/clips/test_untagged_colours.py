@@ -14,6 +14,7 @@ from PIL import Image
 import aehub
 from aehub.clips import Colour, Planes, Trim, open_clip, open_writer, to_rgb
 from aehub.clips.sinks import frame_of_planes
+from aehub.compare.stills import avif
 from aehub.review.replay import _tagged
 from aehub.review.working import iter_prepare
 
@@ -136,3 +137,15 @@ def test_a_compressed_file_keeps_what_an_untagged_clip_was_taken_for(tmp_path: P
             (streamed,) = aehub.decompress(tmp_path / "t.aev")
             assert np.array_equal(archive[0], streamed)
             assert np.array_equal(to_rgb(planes, Colour(matrix)), streamed)
+
+
+def test_photographs_that_do_not_say_are_bt601_of_any_size(tmp_path: Path) -> None:
+    planes = Planes(*(np.full(size, value, np.uint8)
+                      for size, value in zip([(64, 1040), (32, 520), (32, 520)], YUV, strict=True)))
+    (tmp_path / "still.avif").write_bytes(avif().write(planes, 10))
+    Image.new("RGB", (1040, 64), (200, 60, 30)).save(tmp_path / "still.jpg", quality=95)
+    Image.new("RGB", (1040, 64), (200, 60, 30)).save(tmp_path / "still.webp", quality=95)
+    rgb, _ = first_of(tmp_path / "still.avif")
+    assert np.abs(rgb - shown_as(*BT601)).max() <= 3
+    for name in ("still.jpg", "still.webp"):
+        assert np.abs(first_of(tmp_path / name)[0] - (200, 60, 30)).max() <= 3, name
