@@ -41,6 +41,8 @@ def compare(
         comparison = aehub.compare(
             list(clips), parse_codecs(codecs), stills=stills, frames=frames, progress=progress
         )
+    for note in comparison.notes:
+        click.echo(f"note: {note}", err=True)
     try:
         if as_json:
             print_json(comparison.to_dict())

@@ -80,6 +80,7 @@ class Comparison:
         points: every measurement.
         ours: names of the codecs that are models of the zoo, drawn to stand out.
         failures: what could not be measured; points measured before stand among `points`.
+        notes: sentences about what was left out of folders.
     """
 
     anchor: str
@@ -88,6 +89,7 @@ class Comparison:
     points: tuple[Point, ...]
     ours: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def codecs(self) -> tuple[str, ...]:

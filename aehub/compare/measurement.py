@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import av
 
-from aehub.clips.contents import listed
+from aehub.clips.contents import listed, named
 from aehub.clips.frames import Planes
 from aehub.compare.codec import Codec, Encoded, Source
 from aehub.compare.comparison import ClipShape, Comparison, Failure, Point
@@ -65,7 +66,8 @@ def compare(
     n_frames = 1 if stills else frames
     if n_frames is not None and n_frames < 1:
         raise InputError(f"{n_frames} frames cannot be compared; give at least 1.")
-    paths = [clip for source in sources for clip in _expanded(source)]
+    notes: list[str] = []
+    paths = [clip for source in sources for clip in _expanded(source, notes)]
     if not paths:
         raise InputError("no clip is given; give at least one.")
     for codec in chosen:
@@ -89,7 +91,7 @@ def compare(
             points.append(result)
             if progress is not None:
                 progress(len(points), total)
-    return compared(chosen, anchor, shapes, points, failures)
+    return replace(compared(chosen, anchor, shapes, points, failures), notes=tuple(notes))
 
 
 def compared(codecs: Sequence[Codec], anchor: str, shapes: Iterable[ClipShape],
@@ -154,8 +156,8 @@ def measure(source: Source, codecs: Iterable[Codec]) -> Iterator[Point]:
             )
 
 
-def _expanded(source: str | Path | Source) -> list[str | Path | Source]:
-    """A folder of clips as its clips; a folder of pictures is one clip.
+def _expanded(source: str | Path | Source, notes: list[str]) -> list[str | Path | Source]:
+    """A folder of clips as its clips, with a note on the rest; a folder of pictures is one clip.
 
     Raises:
         InputError: there is no such file.
@@ -163,7 +165,11 @@ def _expanded(source: str | Path | Source) -> list[str | Path | Source]:
     if not isinstance(source, Source) and not path_of(source).exists():
         raise InputError(f"{source} does not exist; check the path.")
     if isinstance(source, (str, Path)) and Path(source).is_dir():
-        return [*listed(Path(source)).clips] or [source]
+        pictures, clips, others = listed(Path(source))
+        if clips and (pictures or others):
+            notes.append(f"Left out of {Path(source).name}, for they are no clips: "
+                         f"{named([*pictures, *others])}.")
+        return [*clips] or [source]
     return [source]
 
 

@@ -87,8 +87,12 @@ def test_one_odd_file_does_not_spoil_a_comparison(tmp_path: Path) -> None:
     write_clip(tmp_path / "clip10.ts", PICTURES[:2])
     (tmp_path / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(40))
     clutter(tmp_path)
+    Image.fromarray(PICTURES[0]).save(tmp_path / "cover.png")
+    (tmp_path / "words.txt").write_text("no clip")
     found = aehub.compare([tmp_path], "x264-ultrafast", frames=1)
     assert [clip.name for clip in found.clips] == ["clip2", "clip10"]
+    assert found.notes == (
+        f"Left out of {tmp_path.name}, for they are no clips: cover.png, words.txt.",)
     assert len(found.failures) == 1 and "broken" in str(found.failures[0])
 
 
