@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
-from itertools import chain
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, cast
 
@@ -21,13 +20,6 @@ _OPUS_PREROLL = Fraction(8, 100)
 # The same bytes for the same sound; and times before the first frame stay what they are.
 MUXER_OPTIONS = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
 
-# What each container can hold so that players play it, and what to use otherwise.
-_HELD = {
-    "mp4": ("aac", frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})),
-    "webm": ("libopus", frozenset({"opus", "vorbis"})),
-    "matroska": ("", None),
-}
-_DAMAGE = "Damaged parts of the sound were left out."
 # What sound becomes for which Matroska, where clips keep it, has no name.
 _ANEW = "aac"
 # Packets that cannot be cut: TTA counts them from its start, those of WavPack last half a second.
@@ -119,7 +111,7 @@ def extract(
             is_held, copied = _add_stream(target, stream)
             packets = _between(container.demux(stream), stream, start, stop)
             if not is_held:
-                packets = recode.encoded(_decoded(packets, stream, notes), copied)
+                packets = recode.encoded(recode.decoded(packets, stream, notes), copied)
             for packet in packets:
                 last = packet.pts * packet.time_base
                 packet.stream = copied
@@ -156,22 +148,6 @@ def _add_stream(target: Any, stream: Any) -> tuple[bool, Any]:
         with suppress(ValueError):
             return True, target.add_stream_from_template(stream)
     return False, recode.add_encoder(target, _ANEW, stream.codec_context)
-
-
-def _decoded(packets: Iterator[Any], stream: Any, notes: list[str]) -> Iterator[Any]:
-    """Decode packets, and leave out what sounds before 0 or is damaged; `notes` says so."""
-    decoder = stream.codec_context
-    for packet in chain(packets, [None]):
-        try:
-            frames = decoder.decode(packet)
-        except av.FFmpegError:
-            if _DAMAGE not in notes:
-                notes.append(_DAMAGE)
-            continue
-        for frame in frames:
-            length = Fraction(frame.samples, frame.sample_rate)
-            if frame.pts is not None and frame.pts * frame.time_base + length > 0:
-                yield frame
 
 
 def _between(
@@ -230,64 +206,3 @@ def _timed(
             yield packet, time, length
         else:
             held = packet, time
-
-
-class Feed:
-    """Gives a container the packets of a sound track, in step with the pictures.
-
-    Attributes:
-        notes: says so when the sound had to be coded anew; may grow until all is written.
-    """
-
-    def __init__(
-        self, track: BinaryIO, target: Any, container_format: str, notes: list[str]
-    ) -> None:
-        """Add a stream to `target`, whose format is `mp4`, `webm` or `matroska`."""
-        self.notes = notes
-        self._source = av.open(track, "r")
-        self._target = target
-        stream = self._source.streams.audio[0]
-        codec = stream.codec_context.codec.canonical_name
-        encoder, held = _HELD[container_format]
-        if held is None or codec in held:
-            copy = target.add_stream_from_template(stream)
-            self._packets = _on_the_grid(self._source.demux(stream), stream, copy)
-        else:
-            coded = recode.add_encoder(target, encoder, stream.codec_context)
-            packets = (packet for packet in self._source.demux(stream) if packet.pts is not None)
-            self._packets = recode.encoded(_decoded(packets, stream, notes), coded)
-            self.notes.append(recode.note(stream.codec_context, f"for {container_format}"))
-        self._next = next(self._packets, None)
-
-    def up_to(self, seconds: Fraction | None) -> None:
-        """Write the packets that start before `seconds`, or all that are left."""
-        while self._next is not None and (
-            seconds is None or self._next.pts * self._next.time_base < seconds
-        ):
-            self._target.mux(self._next)
-            self._next = next(self._packets, None)
-
-    def close(self) -> None:
-        """Release the track."""
-        self._source.close()
-
-
-def _on_the_grid(packets: Iterator[Any], stream: Any, copy: Any) -> Iterator[Any]:
-    """Undo Matroska's rounding of times to milliseconds where packets follow without a gap."""
-    rate = stream.codec_context.sample_rate
-    samples = stream.codec_context.frame_size
-    grid = Fraction(1, rate) if rate else None
-    expected: int | None = None
-    for packet in packets:
-        if packet.pts is None or not packet.size:
-            continue
-        packet.stream = copy
-        if grid and samples:
-            at = round(packet.pts * packet.time_base / grid)
-            if expected is not None and abs(at - expected) * grid < Fraction(2, 1000):
-                at = expected
-            packet.time_base = grid
-            packet.pts = packet.dts = at
-            packet.duration = samples
-            expected = at + samples
-        yield packet

@@ -10,7 +10,7 @@ import numpy as np
 from av.codec.context import Flags
 
 from aehub.clips import colour as colours
-from aehub.clips.audio import Feed
+from aehub.clips.feed import Feed
 from aehub.clips.frames import ClipInfo, Planes
 from aehub.clips.loops import TAG
 from aehub.clips.sinks import frame_of_planes

@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 
+_DAMAGE = "Damaged parts of the sound were left out."
 # Bits per second of one channel: transparent at 48 kHz, and no more than low rates can use.
 _CHANNEL_BITS, _LEAST_CHANNEL_BITS = 80_000, 24_000
 # Seconds by which sound must be late before it is a gap, and no rounding of timestamps.
@@ -42,6 +43,22 @@ def note(source: Any, why: str) -> str:
     return f"{source.codec.canonical_name} sound was coded anew {why}{mixed}."
 
 
+def decoded(packets: Iterator[Any], stream: Any, notes: list[str]) -> Iterator[Any]:
+    """Decode packets, and leave out what sounds before 0 or is damaged; `notes` says so."""
+    decoder = stream.codec_context
+    for packet in chain(packets, [None]):
+        try:
+            frames = decoder.decode(packet)
+        except av.FFmpegError:
+            if _DAMAGE not in notes:
+                notes.append(_DAMAGE)
+            continue
+        for frame in frames:
+            length = Fraction(frame.samples, frame.sample_rate)
+            if frame.pts is not None and frame.pts * frame.time_base + length > 0:
+                yield frame
+
+
 def encoded(frames: Iterator[Any], coded: Any) -> Iterator[Any]:
     """Encode decoded `frames` into the stream `coded`, in step with their timestamps.
 
@@ -58,9 +75,8 @@ def encoded(frames: Iterator[Any], coded: Any) -> Iterator[Any]:
         if ahead > rate * _LONGEST_SILENCE:
             begin += ahead
         elif ahead > rate * _JUMP:
-            fifo.write(_silence(ahead, context))
-        piece.pts = None
-        fifo.write(piece)
+            fifo.write(_placed(_silence(ahead, context), None, rate))
+        fifo.write(_placed(piece, None, rate))
         for full in fifo.read_many(context.frame_size):
             yield from coded.encode(_placed(full, begin, rate))
             begin += full.samples
@@ -90,11 +106,11 @@ def _silence(n_samples: int, context: Any) -> Any:
     frame = av.AudioFrame(context.format.name, context.layout.name, n_samples)
     for plane in frame.planes:
         plane.update(bytes(plane.buffer_size))
-    frame.sample_rate, frame.pts = context.rate, None
+    frame.sample_rate = context.rate
     return frame
 
 
-def _placed(frame: Any, begin: int, rate: int) -> Any:
-    """The frame, with the number of its first sample as its time."""
+def _placed(frame: Any, begin: int | None, rate: int) -> Any:
+    """The frame, with the number of its first sample as its time, or without one."""
     frame.pts, frame.time_base = begin, Fraction(1, rate)
     return frame

@@ -166,15 +166,15 @@ def _joined_sound(readers: Sequence[Reader], writer: Writer) -> tuple[str, ...]:
         ticks = sum(entry.ticks for entry in reader.index or ())
         tracks.append(sound.track_of(reader, ticks * reader.head.time_base))
     try:
-        left_out = [readers[place].name for place in sound.copy_joined(tracks, writer)]
+        others = [readers[place].name for place in sound.copy_joined(tracks, writer)]
     finally:
         for track in tracks:
             if track.file is not None:
                 track.file.close()
-    if not left_out:
+    if not others:
         return ()
-    return (f"The sound of {', '.join(left_out)} was left out, for it is of another kind than "
-            "the first.",)
+    return (f"The sound was coded anew as AAC, for that of {', '.join(others)} is of another kind "
+            "than the first.",)
 
 
 def _spool() -> BinaryIO:

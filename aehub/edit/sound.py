@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from fractions import Fraction
+from itertools import chain
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import av
 
+from aehub.clips import recode
 from aehub.clips.audio import MUXER_OPTIONS, extract
 from aehub.container import Reader, Writer
 from aehub.errors import DamagedError
@@ -75,61 +78,87 @@ def track_of(reader: Reader, seconds: Fraction) -> Track:
 
 
 def copy_joined(tracks: Sequence[Track], writer: Writer) -> list[int]:
-    """Copy tracks one after the other, each in step with its own pictures.
+    """Write tracks one after the other, each in step with its own pictures.
+
+    Packets are copied where all tracks are of one kind; otherwise all sound is coded anew as AAC.
 
     Returns:
-        Places of the tracks that were left out because they are not of the first one's kind.
+        Places of the tracks that are of another kind than the first.
     """
-    heard = [place for place, track in enumerate(tracks) if track.file is not None]
-    if not heard:
+    if not any(track.file for track in tracks):
         return []
-    with _spool() as file:
+    with ExitStack() as stack:
+        parts = list(_parts(tracks, stack))
+        kinds = [_kind(part.stream) for part in parts]
+        others = [part.place for part, kind in zip(parts, kinds, strict=True) if kind != kinds[0]]
+        file = stack.enter_context(_spool())
         with av.open(file, "w", format="matroska", options=MUXER_OPTIONS) as target:
-            left_out = _mux(tracks, target)
+            for packet in (_coded_anew if others else _copied)(parts, target):
+                target.mux(packet)
         file.seek(0)
         _write(file, writer)
-    return left_out
+    return others
 
 
-def _mux(tracks: Sequence[Track], target: Any) -> list[int]:
-    left_out: list[int] = []
-    copied: Any = None
-    kind: object = None
-    begin, latest = Fraction(0), None
+class _Part(NamedTuple):
+    """A track that is open: its place, where it begins, and where the next one does (or None)."""
+
+    place: int
+    stream: Any
+    begin: Fraction
+    stop: Fraction | None
+
+
+def _parts(tracks: Sequence[Track], stack: ExitStack) -> Iterator[_Part]:
+    begin = Fraction(0)
     for place, track in enumerate(tracks):
         if track.file is not None:
-            last = place == len(tracks) - 1
-            with av.open(track.file, "r") as container:
-                stream = container.streams.audio[0]
-                if copied is None:
-                    kind, copied = _kind(stream), target.add_stream_from_template(stream)
-                if _kind(stream) != kind:
-                    left_out.append(place)
-                else:
-                    for packet in _placed(container, begin, None if last else track.seconds,
-                                          latest):
-                        latest = packet.pts * packet.time_base
-                        packet.stream = copied
-                        target.mux(packet)
+            container = stack.enter_context(av.open(track.file, "r"))
+            is_last = place == len(tracks) - 1
+            yield _Part(place, container.streams.audio[0], begin,
+                        None if is_last else begin + track.seconds)
         begin += track.seconds
-    return left_out
 
 
-def _placed(container: Any, begin: Fraction, stop: Fraction | None, latest: Fraction | None
-            ) -> Iterator[Any]:
-    """The packets of a track up to `stop`, moved to `begin`, none twice.
+def _copied(parts: Sequence[_Part], target: Any) -> Iterator[Any]:
+    """The packets of all parts, none twice.
 
     Trimmed sound begins with a packet from before its pictures, which the part before it has.
     """
-    for packet in container.demux(container.streams.audio[0]):
+    copy, latest = target.add_stream_from_template(parts[0].stream), None
+    for packet in chain.from_iterable(map(_placed, parts)):
+        time = packet.pts * packet.time_base
+        if latest is None or time > latest:
+            latest, packet.stream = time, copy
+            yield packet
+
+
+def _coded_anew(parts: Sequence[_Part], target: Any) -> Iterator[Any]:
+    """The sound of all parts, in the rate and layout of the richest."""
+    richest = max((part.stream.codec_context for part in parts),
+                  key=lambda codec: (codec.layout.nb_channels, codec.sample_rate))
+    return recode.encoded(chain.from_iterable(map(_heard, parts)),
+                          recode.add_encoder(target, "aac", richest))
+
+
+def _heard(part: _Part) -> Iterator[Any]:
+    """Decode a part from its begin to its stop, to the nearest frame."""
+    for frame in recode.decoded(_placed(part), part.stream, []):
+        middle = frame.pts * frame.time_base + Fraction(frame.samples, 2 * frame.sample_rate)
+        if part.begin <= middle and (part.stop is None or middle < part.stop):
+            yield frame
+
+
+def _placed(part: _Part) -> Iterator[Any]:
+    """The packets of a part that begin before its stop, at their place in the whole."""
+    for packet in part.stream.container.demux(part.stream):
         if packet.pts is None or not packet.size:
             continue
-        if stop is not None and packet.pts * packet.time_base >= stop:
-            return
-        packet.pts += round(begin / packet.time_base)
+        packet.pts += round(part.begin / packet.time_base)
         packet.dts = packet.pts
-        if latest is None or packet.pts * packet.time_base > latest:
-            yield packet
+        if part.stop is not None and packet.pts * packet.time_base >= part.stop:
+            return
+        yield packet
 
 
 def _kind(stream: Any) -> object:
