@@ -16,7 +16,9 @@ _CLUTTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__ma
 # Names count where the first bytes tell nothing, and where a file cannot be read.
 PICTURE_SUFFIXES = frozenset(
     ".png .apng .jpg .jpeg .jpe .jfif .mpo .bmp .dib .tif .tiff .webp .gif .avif .heic .heif .jp2 "
-    ".j2k .jpx .psd .ico .qoi .ppm .pgm .pbm .pnm".split()
+    ".j2k .jpx .psd .ico .qoi .ppm .pgm .pbm .pnm "
+    # Pictures that cannot be read here, and are told so.
+    ".jxl .exr .hdr .tga .dds .pcx .dng .cr2 .cr3 .nef .arw .raf .orf .rw2".split()
 )
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .qt .mkv .webm .avi .y4m .ts .mts .m2ts .mpg .mpeg .m2v .vob .flv .f4v .ogv "

@@ -170,6 +170,8 @@ class Still:
         except Exception:  # A broken chain of pages: those before are intact.
             self._note(f"What follows page {number} of the file is damaged and was left out.")
         pages = list(sizes) or [0]
+        if not sizes:
+            self._note("Only a smaller copy of the picture could be read.")
         if len(set(sizes.values())) > 1:
             self._note(f"The file holds {len(pages)} pages of different sizes; the first was "
                        "taken.")

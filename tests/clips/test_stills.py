@@ -123,6 +123,9 @@ def test_pages_of_one_size_are_frames_and_others_are_told(tmp_path: Path) -> Non
     reduced.encoderinfo = {"tiffinfo": {254: 1}}
     pages[0].save(tmp_path / "pyramid.tif", save_all=True, append_images=[reduced])
     assert shown(tmp_path / "pyramid.tif")[1] == ()
+    pages[0].save(tmp_path / "preview.tif", tiffinfo={254: 1})
+    assert shown(tmp_path / "preview.tif")[1] == (
+        "Only a smaller copy of the picture could be read.",)
     broken = bytearray((tmp_path / "even.tif").read_bytes())
     with Image.open(tmp_path / "even.tif") as image:
         begin = image.tag_v2._offset
