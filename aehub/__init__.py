@@ -134,6 +134,8 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+# Before anything loads torch.
+import_module("aehub.threads").prepare()
 
 
 def __getattr__(name: str) -> object:

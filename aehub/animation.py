@@ -21,7 +21,8 @@ from aehub.animate.render import VIDEOS
 from aehub.animate.settings import Settings
 from aehub.errors import InputError, UnknownModel, WeightsError
 from aehub.files import is_special, output_of, refuse_overwriting, written
-from aehub.hub import load
+from aehub.hub import model_of
+from aehub.models.device import Device
 from aehub.models.tag import tag_of
 from aehub.results import Animated, Progress, Step, finished
 
@@ -67,7 +68,7 @@ def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
                  clip: Any = None, at: Sequence[str] | None = None,
                  recipe: str | os.PathLike[str] | None = None,
                  contact: str | os.PathLike[str] | None = None, force: bool = False,
-                 device: str = "auto", **settings: Any) -> Generator[Step, None, Animated]:
+                 device: Device = "auto", **settings: Any) -> Generator[Step, None, Animated]:
     """`animate`, yielding a `Step` after each frame; closing it cancels.
 
     Keyframes are seeds, then `keyframes`, then frames of the clip; if there are none, a model that
@@ -84,7 +85,7 @@ def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
         recipe: file of an earlier animation that shall be made again; it says all but the model.
         contact: a PNG for a contact sheet of the animation.
         force: overwrite what is there.
-        device: "cpu", "cuda" or "auto".
+        device: where networks run, as `aehub.load`.
         settings: how, each with a default: `seconds` (4; of all, or a list of one for each
             segment), `fps` (30), `path` ("lerp", "slerp", "spline", or what suits the model),
             `easing` ("linear"), `loop`, `ping_pong`, `truncation` (1.0), `scale` (a whole factor
@@ -107,7 +108,8 @@ def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
     target.check()
     refuse_overwriting(beside, force)
     if found is None:
-        keys, loaded = gathered(seeds, keyframes, clip, at), _loaded(model or DEFAULT_MODEL, device)
+        keys = gathered(seeds, keyframes, clip, at)
+        loaded = model_of(model or DEFAULT_MODEL, device)
     else:
         keys, loaded = found.keyframes, _cook(found, model, device)
     plan = planned(loaded, keys, chosen)
@@ -137,14 +139,10 @@ def _settings(given: dict[str, Any]) -> Settings:
         raise TypeError(f"animate has no option {unknown[0]!r}") from err
 
 
-def _loaded(model: _Given, device: str) -> Any:
-    return load(model, device=device) if isinstance(model, (str, os.PathLike)) else model
-
-
-def _cook(recipe: recipes.Recipe, model: _Given | None, device: str) -> Any:
+def _cook(recipe: recipes.Recipe, model: _Given | None, device: Device) -> Any:
     """The model of a recipe: with other numbers it would make other frames."""
     try:
-        loaded = _loaded(model or recipe.model, device)
+        loaded = model_of(model or recipe.model, device)
     except UnknownModel as err:
         raise UnknownModel(f"the recipe was made with {recipe.model[:80]!r}, which is not on this "
                            "machine.", "Name its folder or hub id with --model.") from err

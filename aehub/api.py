@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -34,6 +35,7 @@ from aehub.files import beside, output_of, refuse_overwriting, written
 from aehub.hub import codec_of, load_written
 from aehub.hub.model import Model
 from aehub.inspection import per
+from aehub.models.device import Device
 from aehub.results import Compressed, Decompressed, Progress, Step, finished
 
 __all__ = [
@@ -75,7 +77,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
                   target_size: int | None = None, target_kbps: float | None = None,
                   trim: str | None = None, group: int | None = None, force: bool = False,
                   salvage: bool = False, audio: bool = True, measure: bool = True,
-                  fps: float | None = None, device: str = "auto"
+                  fps: Fraction | float | str | None = None, device: Device = "auto"
                   ) -> Generator[Step, None, Compressed]:
     """`compress`, yielding a `Step` after each group; closing it cancels.
 
@@ -93,7 +95,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
         audio: carry the audio track.
         measure: decode what was written and compare it with the source.
         fps: rate of frames given as arrays or pictures.
-        device: "cpu", "cuda" or "auto".
+        device: where networks run, as `aehub.load`.
     """
     began = time.monotonic()
     quality = check_quality(quality)
@@ -158,7 +160,7 @@ def decompress(source: str | os.PathLike[str] | BinaryIO,
 
 
 def _frames(source: str | os.PathLike[str] | BinaryIO, *,
-            model: _Given | None = None, device: str = "auto"
+            model: _Given | None = None, device: Device = "auto"
             ) -> Iterator[np.ndarray]:
     """The frames of a `.aev` file; what can be refused is refused at once."""
     reader = open_reader(source)
@@ -180,7 +182,7 @@ def _frames(source: str | os.PathLike[str] | BinaryIO, *,
 def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
                     output: str | os.PathLike[str] | BinaryIO, *,
                     model: _Given | None = None, force: bool = False,
-                    device: str = "auto") -> Generator[Step, None, Decompressed]:
+                    device: Device = "auto") -> Generator[Step, None, Decompressed]:
     """`decompress` to a file, yielding a `Step` after each frame; closing it cancels.
 
     Args:
@@ -188,7 +190,7 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
         output: as `decompress`.
         model: where the model lies, if not under the name that the file gives.
         force: overwrite the output.
-        device: "cpu", "cuda" or "auto".
+        device: where networks run, as `aehub.load`.
     """
     began = time.monotonic()
     target = output_of(output, may_be_folder=True)
@@ -227,12 +229,12 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
 
 
 def open(source: str | os.PathLike[str] | BinaryIO, *,
-         model: _Given | None = None, device: str = "auto") -> Archive:
+         model: _Given | None = None, device: Device = "auto") -> Archive:
     """Open a `.aev` file for random access: `aehub.open("clip.aev")[120:180]`."""
     return Archive(source, lambda head: _model_of(head, model, device))
 
 
-def _model_of(head: FileHead, given: _Given | None, device: str) -> Codec:
+def _model_of(head: FileHead, given: _Given | None, device: Device) -> Codec:
     """The model that a file was written with: `given`, or found by the hashes in its head."""
     if given is not None:
         model = codec_of(given, device=device)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from aehub.errors import InputError
-
-_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -34,23 +31,41 @@ class Limits:
             InputError: a variable is not a number above zero.
         """
         environ = os.environ if environ is None else environ
-        pixels = _setting(environ, "AEHUB_MAX_PIXELS", int)
+        pixels = whole_number(environ, "AEHUB_MAX_PIXELS")
         return cls(
             max_pixels=cls.max_pixels if pixels is None else pixels,
-            max_frames=_setting(environ, "AEHUB_MAX_FRAMES", int),
-            max_seconds=_setting(environ, "AEHUB_MAX_SECONDS", float),
+            max_frames=whole_number(environ, "AEHUB_MAX_FRAMES"),
+            max_seconds=_number(environ, "AEHUB_MAX_SECONDS"),
         )
 
 
-def _setting(environ: Mapping[str, str], name: str, kind: type[_Number]) -> _Number | None:
-    """The value of one variable, `None` when unset or empty."""
+def whole_number(environ: Mapping[str, str], name: str) -> int | None:
+    """Return the value of the variable `name`, from 1 on; None when it is unset or empty.
+
+    Raises:
+        InputError: it is no whole number above zero.
+    """
     text = environ.get(name, "").strip()
     if not text:
         return None
     try:
-        value = kind(text)
+        value = int(text)
     except ValueError:
-        value = kind(0)
+        value = 0
+    if value < 1:
+        raise InputError(f"{name} is {text[:40]!r}; give a whole number above zero, or unset it.")
+    return value
+
+
+def _number(environ: Mapping[str, str], name: str) -> float | None:
+    """The value of one variable, None when unset or empty."""
+    text = environ.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not value > 0:
-        raise InputError(f"{name} is {text!r}; give a number above zero, or unset it.")
+        raise InputError(f"{name} is {text[:40]!r}; give a number above zero, or unset it.")
     return value

@@ -23,6 +23,7 @@ from aehub.results import Edited, Progress, Step, finished
 if TYPE_CHECKING:
     from aehub.codec.model import Codec
     from aehub.hub.model import Model
+    from aehub.models.device import Device
 
     _Given = str | os.PathLike[str] | Codec | Model
 
@@ -62,7 +63,7 @@ def edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
 
 def iter_edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
               model: _Given | None = None, group_exact: bool = False,
-              via_pixels: bool = False, force: bool = False, device: str = "auto"
+              via_pixels: bool = False, force: bool = False, device: Device = "auto"
               ) -> Generator[Step, None, Edited]:
     """`edit`, yielding a `Step` after each group; closing it cancels.
 
@@ -75,7 +76,7 @@ def iter_edit(source: _File, output: _File, operations: Sequence[Operation] = ()
             frames of a group before the beginning of a trim stay in the file, hidden.
         via_pixels: decode, turn and compress again instead of turning codes.
         force: overwrite the output.
-        device: "cpu", "cuda" or "auto".
+        device: where networks run, as `aehub.load`.
     """
     began, target = time.monotonic(), _target(output, force)
     with ExitStack() as stack:
@@ -117,7 +118,7 @@ def concat(sources: Sequence[_File], output: _File, *, progress: Progress | None
 
 def iter_concat(sources: Sequence[_File], output: _File, *,
                 model: _Given | None = None, force: bool = False,
-                device: str = "auto") -> Generator[Step, None, Edited]:
+                device: Device = "auto") -> Generator[Step, None, Edited]:
     """`concat`, yielding a `Step` after each group; closing it cancels.
 
     Args:
@@ -125,7 +126,7 @@ def iter_concat(sources: Sequence[_File], output: _File, *,
         output: as `concat`.
         model: where the model lies, if not under the name that the files give.
         force: overwrite the output.
-        device: "cpu", "cuda" or "auto".
+        device: where networks run, as `aehub.load`.
     """
     if not sources:
         raise InputError("there is no file to join; give at least one.")
@@ -147,7 +148,7 @@ def _opened(source: _File, stack: ExitStack) -> Reader:
     return stack.enter_context(open_reader(source))
 
 
-def _loader(model: _Given | None, device: str) -> Load:
+def _loader(model: _Given | None, device: Device) -> Load:
     def load(head: FileHead) -> Codec:
         from aehub.api import _model_of
 

@@ -27,7 +27,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # A unit may import units of its own height or lower ones; "aehub" is the package root itself.
 HEIGHTS = {
-    "errors": 0, "config": 0,
+    "errors": 0, "config": 0, "threads": 0,
     "models": 1, "container": 1, "entropy": 1, "adaptive": 1, "clips": 1, "motion": 1,
     "files": 0, "results": 1, "inspection": 2, "archive": 2,
     "codec": 2, "edit": 2, "animate": 2, "metrics": 2, "hub": 2,
@@ -36,7 +36,8 @@ HEIGHTS = {
     "ui": 5, "cli": 5,
     "__main__": 6, "app": 6,
 }
-WITHOUT_TORCH = {"container", "clips", "entropy", "adaptive", "errors", "config", "files"}
+WITHOUT_TORCH = {
+    "container", "clips", "entropy", "adaptive", "errors", "config", "files", "threads"}
 LONGEST_MODULE = 300
 
 
@@ -155,7 +156,7 @@ def test_only_the_command_line_uses_training_and_only_when_asked(imports: list[I
 
 
 def test_the_command_line_imports_heavy_things_only_when_asked(imports: list[Import]) -> None:
-    light = {None, "cli", "aehub", "errors", "config", "files"}
+    light = {None, "cli", "aehub", "errors", "config", "files", "threads"}
     heavy = [i for i in imports if i.unit_from == "cli" and i.unit not in light and not i.lazy]
     others = [i for i in imports if i.unit_from == "cli" and not i.lazy and i.unit is None]
     known = set(sys.stdlib_module_names) | {"click"}

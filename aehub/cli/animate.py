@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import aehub
+from aehub.cli import options
 from aehub.cli.progress import Progress
 from aehub.cli.values import bytes_text, print_json
 
@@ -61,17 +62,18 @@ class Numbers(click.ParamType):
               help="Write a contact sheet as well.")
 @click.option("--recipe", metavar="FILE", type=click.Path(path_type=Path),
               help="Make an animation again from its recipe.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@options.device
+@options.threads
 @click.option("--force", is_flag=True, help="Overwrite OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def animate(output: str, at: str | None, force: bool, as_json: bool, **options: Any) -> None:
+def animate(output: str, at: str | None, force: bool, as_json: bool, **choices: Any) -> None:
     """Make an animation: pictures that a model draws, or yours, become each other.
 
     OUT ends in .mp4, .webm, .gif, .webp or .png (animated, or a sheet); without a suffix it is a
     folder of PNGs. Beside it OUT.recipe.json is written, which makes the same frames again.
     """
     # What was not said is not passed on: a recipe, or the library, says it.
-    said = {name: value for name, value in options.items() if value not in (None, False, ())}
+    said = {name: value for name, value in choices.items() if value not in (None, False, ())}
     seconds = said.get("seconds")
     if seconds is not None and len(seconds) == 1:
         said["seconds"] = seconds[0]

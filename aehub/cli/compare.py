@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 import aehub
+from aehub.cli import options
 from aehub.cli.progress import Progress
 from aehub.cli.values import print_json
 
@@ -19,6 +20,7 @@ CODECS = "d4-codec,x264-medium,x265-medium,svtav1-6"
 @click.option("--stills", is_flag=True, help="Compare the first frame of each clip as a picture.")
 @click.option("--frames", type=click.IntRange(1), help="Compare only the first frames of a clip.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the curves into this PNG.")
+@options.threads
 @click.option("--force", is_flag=True, help="Overwrite the plot.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def compare(

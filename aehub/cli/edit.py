@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import aehub
+from aehub.cli import options
 from aehub.cli.progress import Progress
 from aehub.cli.values import PIPE, Trim, bytes_text, print_json, sink, source
 
@@ -42,6 +43,8 @@ class InOrder(click.Command):
               help="Decode, turn and compress again, for models whose latents do not turn; prints "
                    "what that lost.")
 @click.option("--model", help="Its name or folder, if not the name that the file gives.")
+@options.device
+@options.threads
 @click.option("--force", is_flag=True, help="Overwrite OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
@@ -52,6 +55,7 @@ def edit(
     group_exact: bool,
     via_pixels: bool,
     model: str | None,
+    device: str,
     force: bool,
     as_json: bool,
     **steps: Any,
@@ -68,7 +72,7 @@ def edit(
     _refuse_two_outputs(as_json, output)
     with Progress("editing") as progress:
         result = aehub.edit(
-            source(file), sink(output, unlike=file), operations, model=model,
+            source(file), sink(output, unlike=file), operations, model=model, device=device,
             group_exact=group_exact, via_pixels=via_pixels, force=force, progress=progress,
         )
     _tell(result, output, as_json)
@@ -77,9 +81,13 @@ def edit(
 @click.command()
 @click.argument("files", metavar="A.aev B.aev ... OUT.aev", nargs=-1, required=True)
 @click.option("--model", help="Its name or folder, if not the name that the files give.")
+@options.device
+@options.threads
 @click.option("--force", is_flag=True, help="Overwrite OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def concat(files: tuple[str, ...], model: str | None, force: bool, as_json: bool) -> None:
+def concat(
+    files: tuple[str, ...], model: str | None, device: str, force: bool, as_json: bool
+) -> None:
     """Join A.aev, B.aev ... into OUT.aev without decoding a picture.
 
     They must be of one model and one frame size; qualities may differ. The halves of a group that
@@ -92,7 +100,7 @@ def concat(files: tuple[str, ...], model: str | None, force: bool, as_json: bool
     target = [sink(output, unlike=name) for name in sources][0]
     with Progress("joining") as progress:
         result = aehub.concat([source(name) for name in sources], target, model=model,
-                              force=force, progress=progress)
+                              device=device, force=force, progress=progress)
     _tell(result, output, as_json)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import aehub
+from aehub.cli import options
 from aehub.cli.progress import Progress
 from aehub.cli.values import (
     PIPE,
@@ -37,6 +38,13 @@ from aehub.cli.values import (
     help="Most frames coded together, independent of all others; by default a scene, up to ten "
     "seconds. Fewer make trims and seeking finer and the file larger.",
 )
+@click.option("--fps", metavar="F", help="Frames per second of pictures, such as 25 or 30000/1001; "
+              "a clip is shown at this rate instead of its own, without its sound.")
+@click.option("--audio/--no-audio", default=True, show_default=True, help="Carry the sound along.")
+@click.option("--measure/--no-measure", default=True, show_default=True,
+              help="Compare what was written with the source, which takes time.")
+@options.device
+@options.threads
 @click.option("--salvage", is_flag=True, help="Keep what could be read of a clip that breaks off.")
 @click.option("--force", is_flag=True, help="Overwrite OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -49,6 +57,10 @@ def compress(
     target_kbps: float | None,
     trim: str | None,
     group: int | None,
+    fps: str | None,
+    audio: bool,
+    measure: bool,
+    device: str,
     salvage: bool,
     force: bool,
     as_json: bool,
@@ -60,7 +72,7 @@ def compress(
     if as_json and output == PIPE:
         raise click.UsageError("--json and the output - both want standard output; name a file.")
     # First, so that a model that cannot be had is told before anything heavy is imported.
-    loaded = aehub.load(model)
+    loaded = aehub.load(model, device=device)
     with Progress("compressing") as progress:
         result = aehub.compress(
             source(clip),
@@ -71,6 +83,9 @@ def compress(
             target_kbps=target_kbps,
             trim=trim,
             group=group,
+            fps=fps,
+            audio=audio,
+            measure=measure,
             salvage=salvage,
             force=force,
             progress=progress,
@@ -86,8 +101,12 @@ def compress(
 @click.argument("file", metavar="IN.aev")
 @click.argument("output", metavar="[OUT]", required=False)
 @click.option("--model", help="Its name or folder, if not the name that the file gives.")
+@options.device
+@options.threads
 @click.option("--force", is_flag=True, help="Overwrite OUT.")
-def decompress(file: str, output: str | None, model: str | None, force: bool) -> None:
+def decompress(
+    file: str, output: str | None, model: str | None, device: str, force: bool
+) -> None:
     """Turn IN.aev back into a clip.
 
     OUT ends in .mp4, .mkv (lossless), .webm, .gif, .webp or .png (animated); without a suffix it
@@ -96,7 +115,8 @@ def decompress(file: str, output: str | None, model: str | None, force: bool) ->
     output = output or beside(file, ".mp4")
     with Progress("decompressing") as progress:
         result = aehub.decompress(
-            source(file), sink(output, unlike=file), model=model, force=force, progress=progress
+            source(file), sink(output, unlike=file), model=model, device=device, force=force,
+            progress=progress,
         )
     assert isinstance(result, aehub.Decompressed)
     _note(result.notes)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import aehub
+from aehub.cli import options
 from aehub.cli.progress import Progress
 from aehub.cli.values import bytes_text, print_json
 from aehub.errors import InputError
@@ -65,6 +66,7 @@ def download(name: str, to: Path | None, endpoint: str | None, force: bool) -> N
 @click.option(
     "--codecs", default="x264-medium", show_default=True, help="What to measure it against."
 )
+@options.threads
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def publish(
     name: str,

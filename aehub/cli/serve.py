@@ -6,9 +6,12 @@ import os
 
 import click
 
+from aehub.cli import options
+
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="By default the first free from 7860.")
+@options.threads
 def serve(port: int | None) -> None:
     """Serve the demo page, and the bundled models to other machines, until interrupted."""
     # Read when gradio and huggingface_hub are imported: nothing calls home.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from aehub.cli import options
 from aehub.cli.progress import Progress
 from aehub.cli.values import Number
 from aehub.errors import ExistsError
@@ -18,7 +19,8 @@ from aehub.errors import ExistsError
 @click.option("--minutes", type=Number(0, min_open=True), help="Stop after this long.")
 @click.option("--steps", type=click.IntRange(1), help="Stop after this many steps.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@options.device
+@options.threads
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="Change an option of the recipe, such as batch=4; may repeat.")
 @click.option("--force", is_flag=True, help="Write into a folder that is not empty.")

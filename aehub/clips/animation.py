@@ -14,6 +14,7 @@ from av.codec.context import Flags
 from aehub.clips import colour as colours
 from aehub.clips import sniff
 from aehub.clips.frames import ClipInfo, Planes
+from aehub.threads import share
 
 _CENTISECOND = Fraction(1, 100)
 _MILLISECOND = Fraction(1, 1000)
@@ -60,6 +61,7 @@ class _AnimationSink:
         stream.time_base = stream.codec_context.time_base = grid
         stream.codec_context.sample_aspect_ratio = info.pixel_aspect
         stream.codec_context.flags |= Flags.frame_duration
+        share(stream.codec_context)
         self._stream = stream
 
     def put(self, planes: Planes, time: int, duration: int) -> None:

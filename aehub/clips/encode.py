@@ -14,6 +14,7 @@ from aehub.clips.feed import Feed
 from aehub.clips.frames import ClipInfo, Planes
 from aehub.clips.loops import TAG
 from aehub.clips.sinks import frame_of_planes
+from aehub.threads import share
 
 
 class Recipe(NamedTuple):
@@ -106,6 +107,7 @@ class VideoSink:
         stream.pix_fmt = "yuv420p"
         stream.time_base = info.time_base
         context = stream.codec_context
+        share(context)
         context.sample_aspect_ratio = info.pixel_aspect
         context.time_base = info.time_base
         context.flags |= Flags.frame_duration

@@ -23,6 +23,7 @@ from aehub.clips.probe import (
 from aehub.clips.source import Source, check_pixels
 from aehub.config import Limits
 from aehub.errors import InputError
+from aehub.threads import share
 
 _STILLS = frozenset({"jpeg_pipe", "webp_pipe"})
 _WITH_EXIF = _STILLS | {"apng"}
@@ -163,6 +164,7 @@ class VideoReader:
         decoder.options = options
         # Several frames of an APNG at once wait for each other without end where one is damaged.
         decoder.thread_type = "SLICE" if self._kind in _WITH_EXIF else "AUTO"
+        share(decoder)
         self._stream = stream
         self._time_base = stream.time_base or Fraction(1, 1000)
         self._pictures = self._decoded(counted=True)

@@ -16,6 +16,7 @@ import av
 from aehub.clips.frames import ClipInfo, Planes
 from aehub.compare.codec import Encoded, listed
 from aehub.compare.pictures import to_video_frame
+from aehub.threads import share
 
 if TYPE_CHECKING:
     from aehub.codec.model import Codec as Model
@@ -80,6 +81,7 @@ def write_lossless(path: Path, frames: Sequence[Planes], info: ClipInfo) -> None
         stream.pix_fmt = "yuv420p"
         stream.time_base = 1 / info.fps
         context = stream.codec_context
+        share(context)
         context.colorspace = info.colour.matrix
         context.color_primaries = info.colour.primaries
         context.color_trc = info.colour.transfer

@@ -10,6 +10,7 @@ import numpy as np
 from av.video.plane import VideoPlane
 
 from aehub.clips.frames import Planes
+from aehub.threads import share
 
 
 def to_video_frame(planes: Planes, index: int) -> av.VideoFrame:
@@ -43,6 +44,7 @@ def video_context(name: str, mode: Literal["r", "w"]) -> av.VideoCodecContext:
     """The named decoder ("r") or encoder ("w")."""
     context = av.CodecContext.create(name, mode)
     assert isinstance(context, av.VideoCodecContext)
+    share(context)
     return context
 
 

@@ -21,8 +21,9 @@ from aehub.compare.pictures import (
 )
 from aehub.compare.svt import open_svt
 from aehub.errors import InputError
+from aehub.threads import at_most
 
-THREADS = 2
+_THREADS = 2
 """For all alike, and not the machine's number, because threads cost some encoders rate.
 
 x264 still gives sizes up to 1 % apart from run to run where AVX-512 meets widths that are no
@@ -30,6 +31,11 @@ multiple of 256 (its macroblock tree; fixed by asm=avx2, which would crash elsew
 """
 
 _MAX_FPS = Fraction(240)
+
+
+def encoder_threads() -> int:
+    """Return how many threads every encoder and decoder that is compared may use."""
+    return at_most(_THREADS)
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class Rival:
         fps = min(info.fps, _MAX_FPS)
         context.framerate, context.time_base = fps, 1 / fps
         # PyAV's default is slice threads, which cost x264 5 % of rate at CIF.
-        context.thread_count, context.thread_type = THREADS, "FRAME"
+        context.thread_count, context.thread_type = encoder_threads(), "FRAME"
         context.options = {**self.options, "crf": f"{quality:g}"}
         if self.encoder == "libsvtav1":
             open_svt(context)
@@ -119,7 +125,7 @@ class Rival:
     def decode(self, packets: Sequence[av.Packet]) -> Iterator[Planes]:
         """The frames of a bare stream, padded to even sides."""
         context = video_context(self.decoder, "r")
-        context.thread_count, context.thread_type = THREADS, "FRAME"
+        context.thread_count, context.thread_type = encoder_threads(), "FRAME"
         for packet in [*packets, None]:
             yield from map(from_video_frame, context.decode(packet))
 
@@ -133,14 +139,14 @@ def x264(preset: str, *, b_frames: bool = True) -> Rival:
 
 def x265(preset: str) -> Rival:
     """HEVC by x265."""
-    params = f"log-level=none:pools={THREADS}:frame-threads=1"
+    params = f"log-level=none:pools={encoder_threads()}:frame-threads=1"
     options = {"preset": preset, "x265-params": params}
     return Rival(f"x265-{preset}", "libx265", "hevc", (18, 23, 28, 33, 38, 43), bare_hevc, options)
 
 
 def svtav1(preset: int) -> Rival:
     """AV1 by SVT-AV1."""
-    options = {"preset": str(preset), "svtav1-params": f"lp={THREADS}"}
+    options = {"preset": str(preset), "svtav1-params": f"lp={encoder_threads()}"}
     qualities = (18, 27, 36, 45, 54, 63)
     return Rival(f"svtav1-{preset}", "libsvtav1", "libdav1d", qualities, bare_av1, options)
 

@@ -25,8 +25,9 @@ from aehub.compare.pictures import (
     to_video_frame,
     video_context,
 )
-from aehub.compare.rivals import THREADS
+from aehub.compare.rivals import encoder_threads
 from aehub.compare.svt import open_svt
+from aehub.threads import share
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _write_avif(planes: Planes, quality: float) -> bytes:
         stream = container.add_stream("libsvtav1", rate=25)
         stream.width, stream.height = planes.size
         stream.pix_fmt = "yuv420p"
-        params = f"avif=1:lp={THREADS}"
+        params = f"avif=1:lp={encoder_threads()}"
         stream.options = {"preset": "4", "crf": f"{quality:g}", "svtav1-params": params}
         open_svt(stream.codec_context)
         container.mux(stream.encode(to_video_frame(planes, 0)))
@@ -125,4 +126,5 @@ def _write_avif(planes: Planes, quality: float) -> bytes:
 
 def _read_avif(data: bytes) -> Planes:
     with av.open(io.BytesIO(data)) as container:
+        share(container.streams.video[0].codec_context)
         return from_video_frame(next(container.decode(video=0)))

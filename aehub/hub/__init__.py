@@ -14,9 +14,9 @@ from aehub.hub.bundled import bundled_root
 from aehub.hub.download import download
 from aehub.hub.listing import ModelEntry, list_models
 from aehub.hub.publish import Published, publish
-from aehub.hub.resolve import codec_of, find, find_written, load, load_written
+from aehub.hub.resolve import codec_of, find, find_written, load, load_written, model_of
 
 __all__ = [
     "ModelEntry", "Published", "bundled_root", "codec_of", "download", "find", "find_written",
-    "list_models", "load", "load_written", "publish",
+    "list_models", "load", "load_written", "model_of", "publish",
 ]

@@ -27,6 +27,7 @@ from aehub.models.architectures import (
     SPRITE_ANIMATION,
     architecture,
 )
+from aehub.models.device import Device
 from aehub.models.folder import CARD, WEIGHTS, config_of
 
 _Model = TypeVar("_Model", bound="Model")
@@ -60,15 +61,15 @@ class Model:
 
     @classmethod
     def from_pretrained(cls: type[_Model], name: str | os.PathLike[str] = "d4-codec", *,
-                        device: str = "cpu", dtype: torch.dtype = torch.float32,
+                        device: Device = "cpu", dtype: torch.dtype = torch.float32,
                         revision: str | None = None, endpoint: str | None = None,
                         token: str | bool | None = None, force_download: bool = False) -> _Model:
         """Load a model by name, fetching it first if it is only on a hub.
 
         Args:
             name: bundled name, hub id "org/name", or a model folder.
-            device: where its networks run.
-            dtype: of the float networks.
+            device: where its networks run, as `aehub.load`.
+            dtype: what its float networks compute in: torch.float32, float64, bfloat16 or float16.
             revision: branch, tag or commit of a hub id.
             endpoint: address of a hub; by default `HF_ENDPOINT`, or else https://huggingface.co.
             token: for private models; by default as huggingface_hub finds it.
@@ -78,7 +79,9 @@ class Model:
             UnknownModel: there is no such model.
             Offline: it has to be fetched, and there is no network.
             WeightsError: hashes, names, shapes or types do not agree.
-            ModelError: it is of another kind than the class that was asked.
+            ModelError: it is of another kind than the class that was asked, or not exact where
+                it has to be on this device in this dtype.
+            InputError: the device is not on this machine, or networks cannot compute in the dtype.
         """
         text = name if revision is None else f"{os.fspath(name)}@{revision}"
         if isinstance(text, str) and parse(text) and (endpoint or token or force_download):
@@ -88,7 +91,7 @@ class Model:
         return cls.from_folder(folder, device=device, dtype=dtype)
 
     @classmethod
-    def from_folder(cls: type[_Model], folder: Path, *, device: str = "cpu",
+    def from_folder(cls: type[_Model], folder: Path, *, device: Device = "cpu",
                     dtype: torch.dtype = torch.float32) -> _Model:
         """Load a model folder.
 
@@ -105,7 +108,7 @@ class Model:
         return model
 
     @classmethod
-    def _opened(cls: type[_Model], folder: Path, device: str, dtype: torch.dtype) -> _Model:
+    def _opened(cls: type[_Model], folder: Path, device: Device, dtype: torch.dtype) -> _Model:
         raise NotImplementedError
 
     def _save(self, folder: Path) -> None:
@@ -156,7 +159,7 @@ class CodecModel(Model, Codec):
     """A model that compresses clips into `.aev` files."""
 
     @classmethod
-    def _opened(cls, folder: Path, device: str, dtype: torch.dtype) -> CodecModel:
+    def _opened(cls, folder: Path, device: Device, dtype: torch.dtype) -> CodecModel:
         return cls(store.load(folder), device, dtype)
 
     def _save(self, folder: Path) -> None:
@@ -167,7 +170,7 @@ class PictureModel(Model, Autoencoder):
     """A model whose latents are small pictures, for walks from one to the next."""
 
     @classmethod
-    def _opened(cls, folder: Path, device: str, dtype: torch.dtype) -> PictureModel:
+    def _opened(cls, folder: Path, device: Device, dtype: torch.dtype) -> PictureModel:
         return cls(network.load(folder), device, dtype)
 
     def _save(self, folder: Path) -> None:
@@ -178,7 +181,7 @@ class SpriteModel(Model, Sprites):
     """A model that makes a still picture of a character walk."""
 
     @classmethod
-    def _opened(cls, folder: Path, device: str, dtype: torch.dtype) -> SpriteModel:
+    def _opened(cls, folder: Path, device: Device, dtype: torch.dtype) -> SpriteModel:
         return cls(network.load(folder), device, dtype)
 
     def _save(self, folder: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from aehub.errors import HubError, ModelError, UnknownModel
+from aehub.errors import HubError, InputError, ModelError, UnknownModel
 from aehub.hub import cache
 from aehub.hub.bundled import bundled, folders, readable
 from aehub.hub.download import absent, download, may_fetch
@@ -18,8 +18,11 @@ from aehub.models.folder import CONFIG, WEIGHTS, is_model_name
 from aehub.models.tag import tag_of
 
 if TYPE_CHECKING:
+    import torch
+
     from aehub.codec.model import Codec
     from aehub.hub.model import Model
+    from aehub.models.device import Device
 
 _Name = str | os.PathLike[str]
 
@@ -105,32 +108,35 @@ def find_written(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
         return None
 
 
-def load(name: _Name = "d4-codec", *, device: str = "auto") -> Model:
+def load(name: _Name = "d4-codec", *, device: Device = "auto") -> Model:
     """Load a model, once: later calls with the same arguments return the same object.
 
     Args:
         name: name of a bundled model, hub id "org/name" or "org/name@revision", or a path to a
             model folder. What is on a hub is fetched once and found in the cache from then on.
-        device: "cpu", "cuda", or "auto" for the best there is.
+        device: "auto" for a GPU of CUDA if there is one, and the processor otherwise; "cpu",
+            "cuda", "cuda:1", "mps"; or a `torch.device`.
 
     Raises:
         UnknownModel: there is no such model.
         Offline: it has to be fetched, and there is no network.
         HubError: the hub refuses.
         WeightsError: its weights are damaged, tampered with or of another architecture.
+        InputError: the device is not on this machine.
     """
     return _load_folder(find(name), device)
 
 
-def codec_of(given: _Name | Model | Codec, *, device: str = "auto") -> Codec:
+def codec_of(given: _Name | Model | Codec, *, device: Device = "auto") -> Codec:
     """The codec that is given, or that `load` finds by the name that is given.
 
     Raises:
         ModelError: the model makes no compressed files.
+        InputError: the device is not on this machine, or the model that is given is elsewhere.
     """
     from aehub.codec.model import Codec
 
-    model = load(given, device=device) if isinstance(given, (str, os.PathLike)) else given
+    model = model_of(given, device)
     if isinstance(model, Codec):
         return model
     codecs = [entry.name for entry in known().values() if entry.task == COMPRESSION]
@@ -138,8 +144,26 @@ def codec_of(given: _Name | Model | Codec, *, device: str = "auto") -> Codec:
                      f"use {' or '.join(codecs)}.")
 
 
+def model_of(given: Any, device: Device) -> Any:
+    """The model that is given, or that `load` finds by the name that is given.
+
+    Raises:
+        InputError: the device is not on this machine, or the model that is given is elsewhere.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        return load(given, device=device)
+    if device != "auto":
+        from aehub.models.device import resolve_device
+
+        wanted = resolve_device(device)
+        if (wanted.type, wanted.index or 0) != (given.device.type, given.device.index or 0):
+            raise InputError(f"the model {given.name} was loaded on {given.device}, not on "
+                             f"{wanted}; load it there, or leave the device out.")
+    return given
+
+
 def load_written(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
-                 device: str = "auto", fetch: bool = True) -> Codec:
+                 device: Device = "auto", fetch: bool = True) -> Codec:
     """Load the model that a file was written with, or else what has its name.
 
     Args:
@@ -167,10 +191,12 @@ def load_written(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
     return codec_of(_load_folder(folder, device))
 
 
-def _load_folder(folder: Path, device: str) -> Model:
+def _load_folder(folder: Path, device: Device) -> Model:
+    from aehub.models.device import resolve_device
+
     folder = folder.resolve()
     stamps = tuple(_stamp(folder / name) for name in (CONFIG, WEIGHTS))
-    return _load(folder, stamps, _device(device))
+    return _load(folder, stamps, resolve_device(device))
 
 
 def _stamp(path: Path) -> int:
@@ -178,15 +204,8 @@ def _stamp(path: Path) -> int:
 
 
 @lru_cache(maxsize=8)
-def _load(folder: Path, stamps: tuple[int, ...], device: str) -> Model:
+def _load(folder: Path, stamps: tuple[int, ...], device: torch.device) -> Model:
     from aehub.hub.model import Model
 
     return Model.from_folder(folder, device=device)
 
-
-def _device(device: str) -> str:
-    if device != "auto":
-        return device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -26,6 +26,7 @@ from aehub.codec.sizes import frame_sizes
 from aehub.container import Reader, open_reader
 from aehub.errors import AEHubError
 from aehub.metrics import Distortion
+from aehub.models.device import Device
 from aehub.review.records import Replay
 
 _MACROBLOCK = 16
@@ -33,7 +34,7 @@ _SPOOL = 32 * 1024 * 1024
 
 
 def iter_replay(
-    original: Path, compressed: Path, stacked: Path, decoded: Path, *, device: str = "auto"
+    original: Path, compressed: Path, stacked: Path, decoded: Path, *, device: Device = "auto"
 ) -> Generator[Step, None, Replay]:
     """Decode a file, measure it against its original and write both videos.
 

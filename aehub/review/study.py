@@ -12,6 +12,7 @@ from aehub.clips import Trim
 from aehub.compare.measurement import load as load_source
 from aehub.config import Limits
 from aehub.errors import LimitError
+from aehub.models.device import Device
 from aehub.review.neighbours import iter_neighbours
 from aehub.review.records import Neighbour, Study
 from aehub.review.replay import iter_replay
@@ -40,7 +41,7 @@ def iter_study(
     trim: str | None = None,
     neighbours: bool = True,
     limits: Limits | None = None,
-    device: str = "auto",
+    device: Device = "auto",
 ) -> Generator[Stage, None, Study]:
     """Compress a clip and gather everything a person may want to see of it.
 

@@ -14,6 +14,8 @@ import torch.distributed as dist
 
 from aehub.errors import InputError
 from aehub.files import refuse_overwriting
+from aehub.models.device import Device, resolve_device
+from aehub.models.surroundings import plain
 from aehub.training import recipes
 from aehub.training.cache import Cache
 from aehub.training.trainer import Budget, Trainer
@@ -23,7 +25,7 @@ MODEL_FOLDER = "model"
 
 
 def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = None,
-          steps: int | None = None, resume: bool = False, device: str = "auto",
+          steps: int | None = None, resume: bool = False, device: Device = "auto",
           options: Mapping[str, str] | None = None,
           progress: Callable[[int, int], None] | None = None,
           note: Callable[[str], None] | None = None) -> Path:
@@ -38,7 +40,7 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
         minutes: stop after this much training time in all.
         steps: stop after this many steps in all; some recipes know how many they need.
         resume: go on from the last checkpoint in `out`.
-        device: "cpu", "cuda" or "auto".
+        device: where networks run, as `aehub.load`.
         options: fields of the recipe's `Options` as text, e.g. {"batch": "4"}.
         progress: called as `progress(done, total)` in steps, or in seconds with `minutes`.
         note: called with a sentence on what a user may not expect: files of `data` that could not
@@ -59,7 +61,7 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
             raise InputError("no budget is given; say --minutes or --steps.")
         steps = module.steps(chosen)
     _check_folder(out)
-    with _processes(device) as (where, leader):
+    with plain(), _processes(device) as (where, leader):
         cache = Cache(out / "frames", leader, note)
         material = module.open_material(data, cache, chosen)
         for left_out in getattr(material, "notes", ()):
@@ -112,12 +114,13 @@ def parse_options(defaults: Any, given: Mapping[str, str]) -> Any:
 
 
 @contextmanager
-def _processes(device: str) -> Iterator[tuple[torch.device, bool]]:
+def _processes(device: Device) -> Iterator[tuple[torch.device, bool]]:
     """(device of this process, whether it leads); joins the others that `torchrun` started."""
-    cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    where = resolve_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield torch.device("cuda" if cuda else "cpu"), True
+        yield where, True
         return
+    cuda = where.type == "cuda"
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
         local = int(os.environ["LOCAL_RANK"])

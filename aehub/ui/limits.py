@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aehub.config import Limits
-from aehub.errors import InputError
+from aehub.config import Limits, whole_number
+from aehub.threads import VARIABLE as THREADS
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,15 @@ class PageLimits:
             InputError: a variable is not a number above zero.
         """
         environ = os.environ if environ is None else environ
+        # Said here for the page to refuse it when it starts.
+        whole_number(environ, THREADS)
         general = Limits.from_env(environ)
         return cls(
             seconds=general.max_seconds or cls.seconds,
             pixels=general.max_pixels if environ.get("AEHUB_MAX_PIXELS") else cls.pixels,
-            upload_mb=_whole(environ, "AEHUB_MAX_UPLOAD_MB", cls.upload_mb),
-            queue=_whole(environ, "AEHUB_MAX_QUEUE", cls.queue),
-            keep_minutes=_whole(environ, "AEHUB_KEEP_MINUTES", cls.keep_minutes),
+            upload_mb=whole_number(environ, "AEHUB_MAX_UPLOAD_MB") or cls.upload_mb,
+            queue=whole_number(environ, "AEHUB_MAX_QUEUE") or cls.queue,
+            keep_minutes=whole_number(environ, "AEHUB_KEEP_MINUTES") or cls.keep_minutes,
         )
 
     @property
@@ -61,12 +63,3 @@ class PageLimits:
         return (f"At most {self.seconds:g} s of a clip, {self.pixels / 1e6:.1f} megapixels a "
                 f"frame, {self.upload_mb} MB an upload. Files are deleted after "
                 f"{self.keep_minutes} minutes.")
-
-
-def _whole(environ: Mapping[str, str], name: str, usual: int) -> int:
-    text = environ.get(name, "").strip()
-    if not text:
-        return usual
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"{name} is {text!r}; give a whole number above zero, or unset it.")
-    return int(text)

@@ -1,0 +1,154 @@
+"""Threads: they sleep while they wait, and no more of them compute than the user allows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import aehub
+from aehub import threads
+from aehub.cli import main
+from aehub.clips import open_clip
+from aehub.compare.rivals import encoder_threads
+from material import moving_picture, write_clip
+
+ROOT = Path(__file__).resolve().parent.parent
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc and libgomp")
+
+
+def fresh(code: str, **settings: str) -> tuple[str, str]:
+    """What a new interpreter prints, on stdout and stderr, with only these settings of threads."""
+    inherited = {name: value for name, value in os.environ.items()
+                 if not name.startswith(("OMP_", "GOMP_", "AEHUB_THREADS"))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                          env=inherited | {"PYTHONPATH": str(ROOT)} | settings)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+@contextmanager
+def busy(core: int) -> Iterator[None]:
+    """A process that keeps one core busy."""
+    loop = f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
+    process = subprocess.Popen([sys.executable, "-c", loop])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+WORK = """
+import os, resource
+os.sched_setaffinity(0, {cores})
+import aehub, torch
+from aehub.codec.model import Codec
+from aehub.hub import find
+import numpy as np
+model = Codec.from_pretrained(find("d4-codec"))
+frames = [np.full((128, 128, 3), 9 * n, np.uint8) for n in range(3)]
+
+def spent(n_threads):
+    torch.set_num_threads(n_threads)
+    model.encode(frames)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+    for _ in range(3):
+        model.encode(frames)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_utime - before
+
+print(spent(2) / spent(1))
+"""
+
+
+@linux
+def test_waiting_beside_a_busy_process_costs_no_time_of_the_processor() -> None:
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        pytest.skip("one core has one thread")
+    with busy(cores[0]):
+        out, told = fresh(WORK.format(cores=set(cores)), OMP_DISPLAY_ENV="VERBOSE")
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in told
+    # Spinning, two threads spend ten times of what one does, and more.
+    assert float(out) < 3
+
+
+@linux
+def test_a_command_computes_with_as_many_threads_as_it_is_told(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", moving_picture(3, 64, 48))
+    code = ("from aehub.cli import main\n"
+            f"main(['compress', {str(clip)!r}, '--no-measure', '--threads', '1'], "
+            "standalone_mode=False)\n"
+            "import torch\nprint(torch.get_num_threads(), torch.get_num_interop_threads())")
+    out, told = fresh(code, OMP_DISPLAY_ENV="VERBOSE", OMP_WAIT_POLICY="ACTIVE")
+    assert out.splitlines()[-1] == "1 1"
+    assert "OMP_NUM_THREADS = '1'" in told
+    # What the user says of waiting stands.
+    assert "OMP_WAIT_POLICY = 'ACTIVE'" in told
+
+
+def test_the_budget_holds_where_torch_was_imported_first() -> None:
+    code = "import torch, aehub; print(torch.get_num_threads(), torch.get_num_interop_threads())"
+    assert fresh(code, AEHUB_THREADS="1")[0].split() == ["1", "1"]
+
+
+@pytest.fixture
+def ours() -> Iterator[pytest.MonkeyPatch]:
+    """A place to change settings of threads that end with the test."""
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv(threads.VARIABLE, "1")
+        yield patch
+    torch.set_num_threads(before)
+
+
+def n_threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+@linux
+def test_reading_and_writing_clips_start_no_threads_beyond_the_budget(
+    tmp_path: Path, ours: pytest.MonkeyPatch
+) -> None:
+    frames = moving_picture(4, 64, 48)
+    clip = write_clip(tmp_path / "clip.mp4", frames)
+    packed = aehub.compress(clip, tmp_path / "clip.aev", measure=False)
+    before = n_threads()
+    for suffix in (".mp4", ".mkv", ".webm", ".png"):
+        with open_clip(clip) as source:
+            next(iter(source))
+            assert n_threads() == before, suffix
+        steps = aehub.iter_decompress(str(packed.path), tmp_path / f"back{suffix}")
+        for _ in steps:
+            assert n_threads() == before, suffix
+    assert encoder_threads() == 1
+    ours.setenv(threads.VARIABLE, "64")
+    assert encoder_threads() == min(2, os.cpu_count() or 1)
+    assert threads.budget() == min(64, os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "9" * 5000])
+def test_a_budget_that_is_no_whole_number_is_refused_in_one_sentence(
+    value: str, ours: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ours.setenv(threads.VARIABLE, value)
+    with pytest.raises(aehub.InputError, match="AEHUB_THREADS is .*whole number above zero"):
+        aehub.load("d4-codec")
+    with pytest.raises(aehub.InputError, match="AEHUB_THREADS"):
+        aehub.compress([np.zeros((32, 32, 3), np.uint8)], tmp_path / "x.aev")
+
+
+def test_a_budget_of_no_threads_is_wrong_usage(capsys: Any) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["compress", "clip.mp4", "--threads", "0"])
+    assert ended.value.code == 2
+    assert "--threads" in capsys.readouterr().err
