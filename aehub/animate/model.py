@@ -8,17 +8,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from aehub.animate.render import over_white
 from aehub.animate.square import checked, fitted
 from aehub.errors import InputError, WeightsError
 from aehub.models import network
+from aehub.models.device import SHORT, Device, resolve_device, resolve_dtype
 from aehub.models.picture import PictureModel
+from aehub.models.surroundings import computes, plain
 
 _Kind = TypeVar("_Kind", bound="Autoencoder")
 _BATCH = 32
@@ -33,18 +37,23 @@ class Autoencoder:
         name: what people call it.
         stored: network and config as loaded.
         device: where the network runs.
+        dtype: what it computes in.
+        exact: type of its parameters, and of what it is given.
     """
 
-    def __init__(self, stored: network.StoredNetwork, device: torch.device | str = "cpu",
+    def __init__(self, stored: network.StoredNetwork, device: Device = "cpu",
                  dtype: torch.dtype = torch.float32) -> None:
         if not isinstance(stored.network, PictureModel):
             raise WeightsError(f"{stored.name} is no autoencoder of pictures; name another model.")
         self.stored, self.name, self.config = stored, stored.name, stored.config
-        self.device, self.dtype = torch.device(device), dtype
-        self.network: PictureModel = stored.network.to(self.device, dtype)
+        self.device, self.dtype = resolve_device(device), resolve_dtype(dtype)
+        # Parameters stay as they are: a model is saved as it was loaded.
+        self.exact = torch.float32 if dtype in SHORT else dtype
+        with plain():
+            self.network: PictureModel = stored.network.to(self.device, self.exact)
 
     @classmethod
-    def from_pretrained(cls: type[_Kind], folder: str | Path, *, device: str = "cpu",
+    def from_pretrained(cls: type[_Kind], folder: str | Path, *, device: Device = "cpu",
                         dtype: torch.dtype = torch.float32) -> _Kind:
         """Load a model folder strictly: hash, names, shapes and types must agree.
 
@@ -72,7 +81,7 @@ class Autoencoder:
         """Whether latents are drawn from N(0, 1)."""
         return self.network.gaussian
 
-    @torch.inference_mode()
+    @computes
     def encode(self, frames: Iterable[np.ndarray]) -> np.ndarray:
         """Pictures -> latents.
 
@@ -90,11 +99,12 @@ class Autoencoder:
         latents = [np.empty((0, self.latent), np.float32)]
         for begin in range(0, len(pictures), _BATCH):
             batch = torch.from_numpy(np.stack(pictures[begin:begin + _BATCH]))
-            made = self.network.to_latents(batch.to(self.device, self.dtype) / 255)
+            with self._precision():
+                made = self.network.to_latents(batch.to(self.device, self.exact) / 255)
             latents.append(made.float().cpu().numpy())
         return np.concatenate(latents)
 
-    @torch.inference_mode()
+    @computes
     def decode(self, latents: Any) -> list[np.ndarray]:
         """Latents -> pictures.
 
@@ -107,24 +117,32 @@ class Autoencoder:
         Raises:
             InputError: they are not latents of this model.
         """
-        given = torch.as_tensor(latents)
+        given = torch.as_tensor(latents, device=None if isinstance(latents, Tensor) else "cpu")
         if given.ndim != 2 or given.shape[1] != self.latent:
             raise InputError(f"latents have the shape {list(given.shape)}; {self.name} takes "
                              f"[pictures, {self.latent}].")
         if not torch.isfinite(given).all():
             raise InputError("latents hold numbers that are not finite; leave those out.")
         pictures: list[np.ndarray] = []
-        for part in given.to(self.device, self.dtype).split(_BATCH):
-            made = self.network.to_pictures(part).clamp(0, 1).mul(255).round().to(torch.uint8)
+        for part in given.to(self.device, self.exact).split(_BATCH):
+            with self._precision():
+                drawn = self.network.to_pictures(part).to(self.exact)
+            made = drawn.clamp(0, 1).mul(255).round().to(torch.uint8)
             made = made.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous()
             pictures += list(made.cpu().numpy())
         return pictures
 
+    @computes
     def sample(self, seeds: Iterable[int], truncation: float = 1.0) -> np.ndarray:
         """Latents of pictures that never were: float32 [seeds, K], the same for the same seed."""
         drawn = [self.network.sample(1, torch.Generator().manual_seed(seed), truncation)
                  for seed in seeds]
         return torch.cat(drawn).float().cpu().numpy()
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        """In it the network computes in `dtype`."""
+        short = self.dtype in SHORT
+        return torch.autocast(self.device.type, self.dtype) if short else nullcontext()
 
     def _channels(self, picture: np.ndarray) -> np.ndarray:
         """RGB uint8 [H, W, 3] -> what the network takes, float32 [C, S, S]."""

@@ -22,12 +22,14 @@ from aehub.animate.model import Autoencoder
 from aehub.animate.render import over_white
 from aehub.animate.settings import DIRECTIONS, STEPS
 from aehub.errors import InputError, WeightsError
+from aehub.models.device import Device
 from aehub.models.explanation import body_error, explain, redrawn, tidied
 from aehub.models.network import StoredNetwork
 from aehub.models.pixelart import MAX_COLOURS, Indexed, indexed, merged
 from aehub.models.pose import CYCLE, N_DIRECTIONS
 from aehub.models.sprite import Drawn, Known, SpriteMotion, choose
 from aehub.models.still import HEIGHT, LEFT, SIDE, TOP, WIDTH
+from aehub.models.surroundings import computes
 
 # A character is looked for so many columns to each side, more if it is wider than bare bodies are.
 _REACH, _BREADTH = 2, 26
@@ -47,7 +49,7 @@ class Sprites(Autoencoder):
 
     network: SpriteMotion
 
-    def __init__(self, stored: StoredNetwork, device: torch.device | str = "cpu",
+    def __init__(self, stored: StoredNetwork, device: Device = "cpu",
                  dtype: torch.dtype = torch.float32) -> None:
         if not isinstance(stored.network, SpriteMotion):
             raise WeightsError(f"{stored.name} animates no sprites; name a model that does, such "
@@ -75,7 +77,7 @@ class Sprites(Autoencoder):
                 stage[:] = tidied(self.network.parts, stage)
         return stills
 
-    @torch.inference_mode()
+    @computes
     def cycles(self, still: np.ndarray | Cell, steps: int = CYCLE) -> np.ndarray:
         """The walk cycle of a character in four directions.
 
@@ -93,7 +95,7 @@ class Sprites(Autoencoder):
         """
         return self.views(still, DIRECTIONS, range(1 + steps), steps)
 
-    @torch.inference_mode()
+    @computes
     def frames(self, still: np.ndarray | Cell, direction: str, numbers: Sequence[int],
                steps: int = CYCLE) -> np.ndarray:
         """Some frames of a cycle: uint8 [numbers, H, W, 4]; 0 stands, 1 to `steps` walk.
@@ -103,7 +105,7 @@ class Sprites(Autoencoder):
         """
         return self.views(still, (direction,), numbers, steps)[0]
 
-    @torch.inference_mode()
+    @computes
     def views(self, still: np.ndarray | Cell, directions: Sequence[str], numbers: Sequence[int],
               steps: int = CYCLE) -> np.ndarray:
         """The same frames from several directions, the still read once: [directions, numbers, ...].
@@ -116,8 +118,11 @@ class Sprites(Autoencoder):
                 raise InputError(f"there is no direction {direction!r}; give one of "
                                  f"{', '.join(DIRECTIONS)}.")
         check_steps(steps)
-        read = self._read(still if isinstance(still, Cell) else self.placed(still))
-        return np.stack([self._seen(read, direction, numbers, steps) for direction in directions])
+        cell = still if isinstance(still, Cell) else self.placed(still)
+        with self._precision():
+            read = self._read(cell)
+            seen = [self._seen(read, direction, numbers, steps) for direction in directions]
+        return np.stack(seen)
 
     def placed(self, still: np.ndarray, name: str = "the still") -> Cell:
         """The character of a still, cut out of its ground and standing where the model draws.
@@ -170,11 +175,11 @@ class Sprites(Autoencoder):
 
     def _read(self, cell: Cell) -> _Read:
         picture = indexed(cell.picture)
-        colours = torch.from_numpy(picture.palette).to(self.device)[None] / 255
+        colours = torch.from_numpy(picture.palette).to(self.device, self.exact)[None] / 255
         index = torch.from_numpy(picture.places).to(self.device)[None].long()
         present = torch.ones(colours.shape[:2], dtype=torch.bool, device=self.device)
         return _Read(cell, picture.palette,
-                     self.network.read(index, colours.to(self.dtype), present),
+                     self.network.read(index, colours, present),
                      self._drawn(picture))
 
     def _drawn(self, picture: Indexed) -> Drawn | None:

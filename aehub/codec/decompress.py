@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
-import torch
-
 from aehub.clips.colour import as_shown
 from aehub.clips.frames import ClipInfo, Frame, Planes
 from aehub.codec.batch import from_batch
@@ -17,6 +15,7 @@ from aehub.container import FileHead, Group, GroupHead, Reader
 from aehub.container.limits import MAX_PIXELS
 from aehub.entropy import CODER_PREDICTED
 from aehub.errors import FormatError, WeightsError
+from aehub.models.surroundings import computing
 
 
 def check_model(head: FileHead, model: Codec) -> None:
@@ -74,7 +73,7 @@ def _predicted(model: Codec, head: FileHead, group: Group) -> Iterator[tuple[int
     pictures = reader.pictures(shown.order)
     with closing(pictures):
         while True:
-            with torch.inference_mode():
+            with computing(model.device):
                 try:
                     number, picture = next(pictures)
                 except StopIteration:

@@ -34,6 +34,7 @@ from aehub.models.d4_codec import Coder, Codes, Condition, Stage, quality_tensor
 from aehub.models.layers import step
 from aehub.models.masking import masking
 from aehub.models.planes import PlaneBatch, clipped, pixels_of
+from aehub.models.surroundings import computes
 from aehub.motion.field import BOTH, LIMIT, Motion
 from aehub.motion.modes import choose_modes
 from aehub.motion.plane import Plane
@@ -67,12 +68,12 @@ class GroupEncoder:
     """
 
     def __init__(self, codec: Codec, quality: float) -> None:
-        self.codec, self.quality = codec, quality
+        self.codec, self.quality, self.device = codec, quality, codec.device
         self.writer, self.chain = GroupWriter(codec), Chain()
         self._decoded: dict[int, PlaneBatch] = {}
         self._searched: dict[int, Plane] = {}
 
-    @torch.inference_mode()
+    @computes
     def add(self, number: int, planes: Planes, references: tuple[int, ...] = (),
             level: int | None = None, *, show: bool = True) -> PlaneBatch:
         """Encode a frame; returns what it decodes to, as it is shown or as others refer to it.
@@ -85,7 +86,7 @@ class GroupEncoder:
             show: as it is shown, which takes time.
         """
         codec = self.codec
-        batch = to_batch([planes], codec.device, codec.dtype)
+        batch = to_batch([planes], codec.device, codec.exact)
         lower = lower_of(level)
         quality = quality_tensor(lowered(self.quality, lower), batch.y)
         coder = coder_of(codec, references)

@@ -20,15 +20,18 @@ from torch import Tensor
 from aehub.clips.colour import from_rgb, to_rgb
 from aehub.clips.frames import Colour, Planes
 from aehub.codec.batch import from_batch, to_batch
+from aehub.codec.latents import Latents, check_quality, quality_of, size_of
+from aehub.codec.placement import placed
 from aehub.codec.quantise import Quantiser
 from aehub.codec.symbols import Walk, drive, flat
 from aehub.entropy import Decoder, Encoder
 from aehub.errors import DamagedError, InputError
 from aehub.models import store
 from aehub.models.d4_codec import HYPER, Codes, Stage, quality_tensor
+from aehub.models.device import SHORT, Device, resolve_device, resolve_dtype
 from aehub.models.masking import masking
 from aehub.models.planes import PlaneBatch, clipped, pixels_of
-from aehub.models.probe import reproduces_probe
+from aehub.models.surroundings import computes
 
 _BATCH = 8
 
@@ -40,27 +43,26 @@ class Codec:
         name: what files call it.
         stored: networks, tables and config as loaded.
         device: where the networks run.
+        dtype: what float networks compute in.
+        exact: type of codes, planes, and all that lies between convolutions.
         batch: frames that go through the networks together; the codes do not depend on it.
     """
 
-    def __init__(self, stored: store.StoredModel, device: torch.device | str = "cpu",
+    def __init__(self, stored: store.StoredModel, device: Device = "cpu",
                  dtype: torch.dtype = torch.float32, batch: int = _BATCH) -> None:
         self.stored, self.name, self.batch = stored, stored.name, batch
         self.config = stored.config
-        self.device, self.dtype = torch.device(device), dtype
-        self.network = stored.network.to(self.device, dtype)
-        self.quantiser = Quantiser(stored.tables, stored.config.get("encoder", {}), self.device)
+        self.device, self.dtype = resolve_device(device), resolve_dtype(dtype)
+        self.exact = torch.float32 if dtype in SHORT else dtype
+        self.network = placed(stored, self.device, self.dtype)
         settings = stored.config.get("encoder", {})
+        self.quantiser = Quantiser(stored.tables, settings, self.device)
         self.inter_quantiser = Quantiser(
             stored.inter_tables, {"lambda": settings.get("inter_lambda", 0.0)}, self.device)
         self._masking = settings.get("masking", 0.0)
-        if self.device.type != "cpu" and not reproduces_probe(self.network, stored.probe):
-            self.network.scales.to("cpu")
-            if self.network.inter is not None:
-                self.network.inter.scales.to("cpu")
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: str = "cpu",
+    def from_pretrained(cls, folder: str | Path, *, device: Device = "cpu",
                         dtype: torch.dtype = torch.float32) -> Codec:
         """Load a model folder strictly: hashes, names, shapes and types must agree.
 
@@ -77,39 +79,70 @@ class Codec:
 
     # Frames and latents, for programs.
 
-    def encode(self, frames: Sequence[np.ndarray], *, quality: float = 50) -> Codes:
-        """RGB frames, uint8 [H, W, 3] each -> integer codes (latents) of the padded pictures."""
-        planes = [from_rgb(np.asarray(f), Colour(6)) for f in frames]
-        return self.encode_planes(planes, quality)
+    def encode(self, frames: Sequence[np.ndarray], *, quality: float = 50) -> Latents:
+        """Encode frames, each as a picture that stands alone; `aehub.compress` predicts them.
 
-    def decode(self, latents: Codes, *, quality: float = 50,
+        Args:
+            frames: RGB, uint8 [H, W, 3] each, of one size.
+            quality: 0..100.
+
+        Returns:
+            The integer codes of the padded pictures, and the quality that they were made at.
+
+        Raises:
+            InputError: there are no frames, they differ in size, or an argument is out of range.
+        """
+        quality = check_quality(quality)
+        planes = [from_rgb(np.asarray(f), Colour(6)) for f in frames]
+        sizes = {p.size for p in planes}
+        if len(sizes) != 1:
+            raise InputError(f"{len(planes)} frames of {len(sizes)} sizes were given; give at "
+                             "least one frame, and all in one size.")
+        return Latents.of(self.encode_planes(planes, quality), quality)
+
+    def decode(self, latents: Codes, *, quality: float | None = None,
                size: tuple[int, int] | None = None) -> list[np.ndarray]:
-        """Codes -> RGB frames, uint8 [H, W, 3]; `size` (width, height) cuts the padding off."""
-        height, width = latents.latent.shape[-2] * 8, latents.latent.shape[-1] * 8
-        planes = from_batch(self.decode_codes(latents, quality), (0, 0), size or (width, height))
+        """Decode what `encode` returned.
+
+        Args:
+            latents: the codes.
+            quality: that they were made at, where they do not say it themselves.
+            size: (width, height) of the frames, to cut the padding off.
+
+        Returns:
+            RGB frames, uint8 [H, W, 3] each.
+
+        Raises:
+            InputError: the quality is missing or another, or the codes are not of this model.
+        """
+        quality = quality_of(latents, quality)
+        whole = size_of(latents)
+        if size is not None and not all(0 < n <= most for n, most in zip(size, whole, strict=True)):
+            raise InputError(f"the size is {size}; the codes hold {whole} (width, height).")
+        planes = from_batch(self.decode_codes(latents, quality), (0, 0), size or whole)
         return [to_rgb(p, Colour(6)) for p in planes]
 
     # Planes and latents, for walks between pictures.
 
-    @torch.inference_mode()
+    @computes
     def latents_of(self, frames: Sequence[Planes], quality: float) -> Tensor:
         """4:2:0 frames of one size -> what a decoder makes of their codes, float [T, C, h, w]."""
         return self._encode(frames, quality)[1]
 
-    @torch.inference_mode()
+    @computes
     def pictures_of(self, latents: Tensor, quality: float, size: tuple[int, int]) -> list[Planes]:
         """Latents, not necessarily of any codes -> frames of `size` (width, height)."""
-        return self._pictures(latents.to(self.device, self.dtype), quality, (0, 0), size)
+        return self._pictures(latents.to(self.device, self.exact), quality, (0, 0), size)
 
     # Planes and codes.
 
-    @torch.inference_mode()
+    @computes
     def encode_planes(self, frames: Sequence[Planes], quality: float) -> Codes:
         """4:2:0 frames of one size -> their integer codes, chosen by rate and distortion."""
         codes, _ = self._encode(frames, quality)
         return codes
 
-    @torch.inference_mode()
+    @computes
     def decode_codes(self, codes: Codes, quality: float) -> PlaneBatch:
         """Integer codes -> decoded planes, unrounded."""
         level = quality_tensor(quality, codes.latent)
@@ -119,7 +152,7 @@ class Codec:
 
     # Codes and bytes.
 
-    @torch.inference_mode()
+    @computes
     def encode_group(self, frames: Sequence[Planes], quality: float, *, decode: bool = False
                      ) -> tuple[bytes, list[Planes]]:
         """Frames of one size -> the bytes of a group, and what they decode to if `decode`."""
@@ -127,7 +160,7 @@ class Codec:
         decoded = self._pictures(latents, quality, (0, 0), frames[0].size) if decode else []
         return self.write_codes(codes, quality), decoded
 
-    @torch.inference_mode()
+    @computes
     def decode_group(self, payload: bytes, n_frames: int, coded_size: tuple[int, int],
                      quality: float, *, crop: tuple[int, int] = (0, 0),
                      size: tuple[int, int] | None = None) -> list[Planes]:
@@ -147,14 +180,14 @@ class Codec:
         latents = self._read(payload, n_frames, coded_size, quality)[1]
         return self._pictures(latents, quality, crop, size or coded_size)
 
-    @torch.inference_mode()
+    @computes
     def write_codes(self, codes: Codes, quality: float) -> bytes:
         """Integer codes -> bytes. No analysis or synthesis network runs."""
         encoder = Encoder(self.stored.tables)
         self.visit_codes(codes, quality, encoder.write)
         return encoder.finish()
 
-    @torch.inference_mode()
+    @computes
     def visit_codes(self, codes: Codes, quality: float,
                     visit: Callable[[np.ndarray, np.ndarray], None]) -> None:
         """Call `visit(codes int32 [n], table indices uint8 [n])` in the order of the stream."""
@@ -167,7 +200,7 @@ class Codec:
 
         self._lockstep(codes.hyper, quality, put)
 
-    @torch.inference_mode()
+    @computes
     def read_codes(self, payload: bytes, n_frames: int, coded_size: tuple[int, int],
                    quality: float) -> Codes:
         """Bytes -> integer codes, the inverse of `write_codes`; arguments as `decode_group`."""
@@ -179,7 +212,7 @@ class Codec:
         shape = (n_frames, HYPER.channels, height // 32, width // 32)
         try:
             decoder = Decoder(self.stored.tables, payload)
-            like = torch.empty(shape, dtype=self.dtype, device=self.device)
+            like = torch.empty(shape, dtype=self.exact, device=self.device)
             hyper = self._codes(decoder.read(self._hyper_index(like, quality)), shape)
 
             def get(stage: Stage, indices: list[Tensor]) -> list[Tensor]:
@@ -210,7 +243,7 @@ class Codec:
         return masking(pixels_of(batch), self._masking) if self._masking else None
 
     def _codes(self, values: np.ndarray, shape: tuple[int, ...]) -> Tensor:
-        codes = torch.from_numpy(values).to(self.device, self.dtype).view(shape)
+        codes = torch.from_numpy(values).to(self.device, self.exact).view(shape)
         return codes.contiguous(memory_format=torch.channels_last)
 
     def _hyper_index(self, hyper: Tensor, quality: float) -> np.ndarray:
@@ -241,7 +274,7 @@ class Codec:
     def _encode(self, frames: Sequence[Planes], quality: float) -> tuple[Codes, Tensor]:
         coded, decoded = [], []
         for begin in range(0, len(frames), self.batch):
-            batch = to_batch(frames[begin:begin + self.batch], self.device, self.dtype)
+            batch = to_batch(frames[begin:begin + self.batch], self.device, self.exact)
             level = quality_tensor(quality, batch.y)
             latent, hyper = self.network.analyse(batch, level)
             weight = self.weight_of(batch)
@@ -262,14 +295,3 @@ class Codec:
 def _masked(indices: Iterable[Tensor], stage: Stage) -> np.ndarray:
     """Table indices of a stage; 0, so nothing is written, where it has no codes."""
     return np.concatenate([flat(index * stage.mask, np.uint8) for index in indices])
-
-
-def check_quality(quality: float) -> float:
-    """`quality` if it can be used.
-
-    Raises:
-        InputError: it is not a number from 0 to 100.
-    """
-    if not 0 <= quality <= 100:
-        raise InputError(f"quality is {quality}; it goes from 0 (smallest) to 100 (best).")
-    return round(float(quality), 2)

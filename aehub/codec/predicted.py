@@ -153,7 +153,7 @@ class GroupReader:
         coder = coder_of(codec, references)
         lower = int(read_uniform(self.still.coder, 1, LOWER_STEPS)[0])
         like = torch.empty((1, HYPER.channels, self.height // 32, self.width // 32),
-                           dtype=codec.dtype, device=codec.device)
+                           dtype=codec.exact, device=codec.device)
         motion, given = None, None
         places: tuple[Tensor | None, Tensor | None] = (None, None)
         if references:
@@ -249,7 +249,7 @@ class GroupWriter:
 def condition(codec: Codec, chain: Chain, number: int, references: tuple[int, ...],
               motion: Motion, planes: list[PlaneBatch] | None) -> Condition:
     """What the networks of a predicted frame are given; without planes, its integers only."""
-    pixels = torch.empty(0)
+    pixels = torch.empty(0, dtype=codec.exact, device=codec.device)
     if planes is not None:
         vectors, modes = motion_tensors(motion, planes[0].y.device)
         pixels = pixels_of(predict(planes, vectors, modes, codec.network.overlap))

@@ -28,6 +28,7 @@ from aehub.entropy import CODER_PREDICTED, Decoder, Encoder
 from aehub.errors import DamagedError, FormatError
 from aehub.models.d4 import Representation
 from aehub.models.d4_codec import HYPER, Codes, Stage
+from aehub.models.surroundings import computes
 
 
 class Symbols(NamedTuple):
@@ -100,7 +101,7 @@ def keep_frames(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHe
     return write_symbols(codec, Symbols(*(part[list(frames)] for part in found)))
 
 
-@torch.inference_mode()
+@computes
 def _predicted(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead,
                frames: Sequence[int], g: int) -> tuple[bytes, list[int]]:
     """A group of predicted frames with only some of them, turned; one frame chain in memory.
@@ -135,7 +136,7 @@ def _predicted(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHea
 
 def _turned(codec: Codec, frame: FrameCodes, g: int) -> FrameCodes:
     def moved(part: Tensor, channels: Representation, dtype: Any) -> Tensor:
-        return torch.from_numpy(channels.act(whole(part, dtype), g))
+        return torch.from_numpy(channels.act(whole(part, dtype), g)).to(codec.device)
 
     latents = codec.network.representation
     return frame._replace(
@@ -157,7 +158,7 @@ def _refuse_huge(head: GroupHead, size: tuple[int, int], most: int) -> None:
                           f"the {most} samples coded together; no AEHub wrote this file.")
 
 
-@torch.inference_mode()
+@computes
 def read_symbols(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead) -> Symbols:
     """All symbols of a group.
 
@@ -220,7 +221,7 @@ def _batches(codec: Codec, n: int) -> list[slice]:
 
 
 def _tensor(codec: Codec, values: np.ndarray) -> Tensor:
-    tensor = torch.from_numpy(values).to(codec.device, codec.dtype)
+    tensor = torch.from_numpy(values).to(codec.device, codec.exact)
     return tensor.contiguous(memory_format=torch.channels_last)
 
 

@@ -85,5 +85,6 @@ class DenseAutoencoder(PictureModel):
         A Gaussian that fits all codes draws blots: this autoencoder was never asked to fill the
         space between glyphs.
         """
-        chosen = torch.randint(len(self.anchors), (n,), generator=generator)
+        chosen = torch.randint(len(self.anchors), (n,), generator=generator, device="cpu")
+        chosen = chosen.to(self.anchors.device)
         return self.mean + truncation * (self.anchors[chosen] - self.mean)

@@ -66,8 +66,9 @@ class Tokens(nn.Module):
 
     def forward(self, fine: Tensor, index: Tensor, palette: Tensor, present: Tensor) -> Tensor:
         pixels = F.pixel_shuffle(self.describe(fine), 2).flatten(2).transpose(1, 2)
-        y = torch.linspace(-1, 1, HEIGHT, device=fine.device)[:, None].expand(HEIGHT, WIDTH)
-        x = torch.linspace(-1, 1, WIDTH, device=fine.device).expand(HEIGHT, WIDTH)
+        y, x = (torch.linspace(-1, 1, n, dtype=torch.float32, device=fine.device)
+                for n in (HEIGHT, WIDTH))
+        y, x = y[:, None].expand(HEIGHT, WIDTH), x.expand(HEIGHT, WIDTH)
         where = torch.stack([torch.ones_like(x), x, y, x * x, y * y], 2).view(1, -1, 5)
         pixels = torch.cat([pixels, where.expand(len(pixels), -1, -1)], 2)
         member = F.one_hot(index.flatten(1), palette.shape[1]).to(pixels.dtype)

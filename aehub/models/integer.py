@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from aehub.errors import WeightsError
 from aehub.models.d4 import Representation
+from aehub.models.frozen import Freezable
 from aehub.models.tied import TiedConv2d
 
 ACTIVATION_MAX = 31
@@ -30,8 +31,6 @@ BIAS_LIMIT = 2**23
 QUALITY_STEPS = 10_000
 KNOTS = 8
 _PARTS = 16
-# Qualities whose biases are kept.
-_KEPT = 32
 
 # round(4 log2(1 + m)), cut at 31, as the magnitudes at which each level begins: stored, so that
 # no machine computes a logarithm.
@@ -43,10 +42,10 @@ _LEVELS = (0, 4, 6, 8, *range(9, 32))
 @lru_cache
 def _level_table(device: torch.device, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):  # Training may be the next to use it.
-        table = torch.zeros(256)
+        table = torch.zeros(256, dtype=dtype, device="cpu")
         for begin, level in zip(_LEVEL_STARTS, _LEVELS, strict=True):
             table[begin:] = level
-        return table.to(device, dtype)
+        return table.to(device)
 
 
 def _level(magnitudes: Tensor) -> Tensor:
@@ -87,36 +86,22 @@ def _round(x: Tensor) -> Tensor:
     return x + (x.round() - x).detach()
 
 
-class ByQuality(nn.Module):
-    """Numbers that depend on quality; kept for the handful of qualities that a clip's frames have,
-    or they take half of the time of a small picture."""
+class ByQuality(Freezable):
+    """Numbers that depend on quality; a frozen layer keeps those of the handful of qualities that a
+    clip's frames have."""
 
     values: nn.Parameter
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._known: dict[tuple[Any, ...], Tensor] = {}
-
     def forward(self, quality: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or quality.device.type != "cpu":
+        # What a GPU would have to be asked is sooner computed; autocast may round.
+        if quality.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return self.at(quality)
-        key = (self.values.data_ptr(), self.values._version, self.values.dtype, quality.dtype,
-               *quality.tolist())
-        # Never asked twice: another thread may have begun a new dictionary in between.
-        known = self._known.get(key)
-        if known is None:
-            known = self.at(quality)
-            if len(self._known) >= _KEPT:
-                self._known = {}
-            self._known[key] = known
-        return known
+        key = (quality.dtype, *quality.tolist()) if self.frozen else None
+        return self.kept(key, lambda: self.at(quality))
 
     def at(self, quality: Tensor) -> Tensor:
         """The numbers themselves."""
         raise NotImplementedError
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_known": {}}
 
 
 class QualityBias(ByQuality):
@@ -153,6 +138,10 @@ class IntegerConv2d(TiedConv2d):
     The parameters are kept as real numbers for training; every use rounds `256 theta` to int8.
     """
 
+    def __init__(self, inputs: Representation, outputs: Representation, kernel: int = 3, *,
+                 scale: float = 1.0) -> None:
+        super().__init__(inputs, outputs, kernel, scale=scale, exact=True)
+
     def orbit_values(self) -> Tensor:
         scaled = self.theta * 2.0**SHIFT
         return scaled + (scaled.round().clamp(-127, 127) - scaled).detach()
@@ -178,6 +167,7 @@ class IntegerConv2d(TiedConv2d):
         excess = self.bound() / EXACT_LIMIT
         if excess >= 1:
             self.theta.mul_(0.98 / excess)
+            self.forget()
 
 
 class _Bounded(torch.autograd.Function):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from aehub.models.d4 import REGULAR, Representation
 from aehub.models.integer import KNOTS, ByQuality
+from aehub.models.surroundings import full_precision
 from aehub.models.tied import TiedConv2d
 
 
@@ -66,7 +67,7 @@ class Transform(nn.Module):
                  fields: int, blocks: int, condition: Representation | None = None) -> None:
         super().__init__()
         features = REGULAR * fields
-        self.linear = TiedConv2d(inputs, outputs)
+        self.linear = TiedConv2d(inputs, outputs, exact=True)
         dense = torch.zeros(self.linear.shape)
         dense[:, :, 1, 1] = matrix.float()
         self.linear.set_dense(dense)
@@ -78,7 +79,7 @@ class Transform(nn.Module):
 
     def forward(self, x: Tensor, quality: Tensor, condition: Tensor | None = None) -> Tensor:
         # Latents in steps reach hundreds; bfloat16 would round them by more than a step.
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device.type):
             linear = self.linear(x.to(self.linear.theta.dtype))
         learns = torch.is_grad_enabled() and self.tail.theta.requires_grad
         if not learns and not self.tail.theta.any():

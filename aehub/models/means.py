@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from aehub.models.d4 import REGULAR, Representation
 from aehub.models.layers import Curve
+from aehub.models.surroundings import full_precision
 from aehub.models.tied import TiedConv2d
 
 
@@ -29,7 +30,7 @@ class MeanNetwork(nn.Module):
         super().__init__()
         features, hidden = REGULAR * 4, REGULAR * 6
         low = stages[0][1]
-        self.direct = TiedConv2d(hyper, low.blocks(4), 1, scale=0)
+        self.direct = TiedConv2d(hyper, low.blocks(4), 1, scale=0, exact=True)
         self.unfold = TiedConv2d(hyper, features.blocks(4), 1)
         self.see = None if condition is None else TiedConv2d(condition, features)
         self.first = nn.ModuleList(
@@ -46,7 +47,7 @@ class MeanNetwork(nn.Module):
         """
         direct = None
         if _speaks(self.direct):
-            with torch.autocast(hyper.device.type, enabled=False):
+            with full_precision(hyper.device.type):
                 direct = F.pixel_shuffle(self.direct(hyper), 4)
         if self.see is None or condition is None:
             return direct, F.relu(F.pixel_shuffle(self.unfold(hyper), 4))

@@ -21,6 +21,7 @@ from aehub.errors import WeightsError
 from aehub.models import weights
 from aehub.models.architectures import ARCHITECTURES, architecture
 from aehub.models.folder import CONFIG
+from aehub.models.surroundings import plain
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def save(folder: Path, name: str, network: nn.Module) -> dict[str, Any]:
         task=ARCHITECTURES[names[0]].task, arguments=getattr(network, "config", {}))
 
 
+@plain()
 def load(folder: Path) -> StoredNetwork:
     """Load a model folder, strictly: hash, names, shapes and types must all agree.
 

@@ -54,4 +54,5 @@ class PictureModel(nn.Module):
             truncation: below 1 keeps nearer to the mean picture: less variety, fewer failures.
         """
         like = next(self.parameters())
-        return truncation * torch.randn(n, self.latent, generator=generator).to(like)
+        drawn = torch.randn(n, self.latent, generator=generator, dtype=torch.float32, device="cpu")
+        return truncation * drawn.to(like)

@@ -75,7 +75,7 @@ class Poses(nn.Module):
 
 def resampled(cycle: Tensor, length: int) -> Tensor:
     """A cycle [B, CYCLE, pose] at another length: periodic linear interpolation."""
-    place = torch.arange(length, device=cycle.device) * (CYCLE / length)
+    place = torch.arange(length, dtype=torch.float32, device=cycle.device) * (CYCLE / length)
     first = place.floor().long()
     share = (place - first)[None, :, None]
     return cycle[:, first % CYCLE] * (1 - share) + cycle[:, (first + 1) % CYCLE] * share

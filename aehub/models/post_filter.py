@@ -64,7 +64,8 @@ class PostFilter(nn.Module):
         seen = [half * _PICTURE, ((half - _smooth(planes)) * (steps * _STEPS)).clamp(-_MOST, _MOST)]
         if prediction is not None:
             seen.append((half - _half(prediction)) * (steps * _STEPS))
-        place = _place(*half.shape[-2:]).to(half).expand(len(half), -1, -1, -1)
+        height, width = half.shape[-2:]
+        place = _place(height, width, half.device).to(half).expand(len(half), -1, -1, -1)
         x = torch.cat([*seen, place], 1).contiguous(memory_format=torch.channels_last)
         hidden = F.relu_(self.head(x, bias=self.head_bias(quality)))
         for layer, bias in zip(self.hidden, self.bias, strict=True):
@@ -90,8 +91,8 @@ def _smooth(planes: PlaneBatch) -> Tensor:
     return torch.cat([means[:, :1].expand(-1, 4, -1, -1), means[:, 1:]], 1)
 
 
-def _place(height: int, width: int) -> Tensor:
+def _place(height: int, width: int, device: torch.device) -> Tensor:
     """[1, 3, height, width], the same for every 4x4 positions."""
-    down, right = (((torch.arange(n) + 1) % 4 < 2).float() for n in (height, width))
+    down, right = (((torch.arange(n, device=device) + 1) % 4 < 2).float() for n in (height, width))
     down, right = down[:, None].expand(height, width), right.expand(height, width)
     return torch.stack([down + right - 1, down - right, down * right])[None]

@@ -27,6 +27,7 @@ from aehub.models.integer import (
     levels,
     requantise,
 )
+from aehub.models.surroundings import full_precision
 from aehub.models.tiles import Tiles
 
 N_SCALES = 64
@@ -39,7 +40,7 @@ HIDDEN = REGULAR * 8
 @contextmanager
 def _exact(device: torch.device) -> Iterator[None]:
     """Full float32: neither autocast nor TF32 may round the sums."""
-    with torch.autocast(device.type, enabled=False), \
+    with full_precision(device.type), \
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
 

@@ -198,7 +198,7 @@ class SpriteMotion(PictureModel):
         """
         view = self.view(known, direction.expand(len(known.keys)))
         queries = self.mover(view, direction, poses, self.poses.nearness(direction, poses))
-        absent = torch.where(known.present, 0.0, -1e4)
+        absent = (~known.present).to(queries.dtype) * -1e4
         logits: Tensor = queries @ known.keys.transpose(1, 2)[:, None] + absent[:, None, None]
         return logits
 

@@ -27,6 +27,7 @@ from aehub.models.d4_codec import D4Codec
 from aehub.models.folder import CONFIG
 from aehub.models.integer import IntegerConv2d, QualityBias
 from aehub.models.probe import is_probe
+from aehub.models.surroundings import plain
 from aehub.models.tensors import from_tensors, to_tensors
 
 ARCHITECTURE = "d4-codec"
@@ -176,6 +177,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+@plain()
 def load(folder: Path) -> StoredModel:
     """Load a model folder, strictly: hashes, names, shapes and types must all agree.
 

@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aehub.models.d4 import ORDER, Representation, pixels
+from aehub.models.frozen import Freezable
 
-_SHARED: ContextVar[dict[int, Tensor] | None] = ContextVar("shared", default=None)
+_SHARED: ContextVar[dict[tuple[int, bool], Tensor] | None] = ContextVar("shared", default=None)
 
 
 @contextmanager
@@ -44,6 +45,7 @@ class _Orbits:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # Training may be the next to use it.
 def _orbits(inputs: Representation, outputs: Representation, kernel: int) -> _Orbits:
     taps = kernel * kernel
     shape = (outputs.channels, inputs.channels, taps)
@@ -90,7 +92,7 @@ class _Expand(torch.autograd.Function):
         return (picked * member_sign.to(picked.dtype)).sum(1), None, None, None, None
 
 
-class TiedConv2d(nn.Module):
+class TiedConv2d(Freezable):
     """A convolution that commutes with D4: [B, inputs.channels, H, W] -> [B, outputs.channels, ..]
 
     Stride equals the kernel (blocks, no padding) or is 1 (odd kernel, zero padding), so that
@@ -102,25 +104,27 @@ class TiedConv2d(nn.Module):
         kernel: side of the kernel in samples; odd, or equal to `stride`.
         stride: 1 or `kernel`.
         scale: standard deviation of the start relative to He's; 0 starts at zero.
+        exact: compute in the parameters' type, whatever `compute_in` says of the network.
     """
 
     index: Tensor
     sign: Tensor
     members: Tensor
     member_sign: Tensor
+    precision: torch.dtype | None
 
     def __init__(self, inputs: Representation, outputs: Representation, kernel: int = 3, *,
-                 stride: int = 1, scale: float = 1.0) -> None:
+                 stride: int = 1, scale: float = 1.0, exact: bool = False) -> None:
         super().__init__()
         if stride not in (1, kernel) or (stride == 1 and kernel % 2 == 0):
             raise ValueError(f"kernel {kernel} with stride {stride} does not commute with turns")
         self.inputs, self.outputs, self.kernel, self.stride = inputs, outputs, kernel, stride
+        self.exact, self.precision = exact, None
         orbits = _orbits(inputs, outputs, kernel)
         for name in ("index", "sign", "members", "member_sign"):
             self.register_buffer(name, getattr(orbits, name), persistent=False)
         std = scale * math.sqrt(2 / (inputs.channels * kernel * kernel))
         self.theta = nn.Parameter(torch.randn(len(orbits.members)) * std)
-        self._cached: tuple[tuple[Any, ...], Tensor] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -141,22 +145,17 @@ class TiedConv2d(nn.Module):
         """Take the nearest tied weights to dense `weight` [O, I, k, k]."""
         flat = weight.reshape(-1)[self.members.long()]
         self.theta.copy_((flat * self.member_sign).sum(1) / self.member_sign.abs().sum(1))
+        self.forget()
 
     def weight(self) -> Tensor:
-        """The expanded weights; kept between calls when no gradient is wanted."""
-        if torch.is_grad_enabled():
-            shared = _SHARED.get()
-            if shared is None:
-                return self.dense()
-            if id(self) not in shared:
-                shared[id(self)] = self.dense()
-            return shared[id(self)]
-        key = (self.theta.data_ptr(), self.theta._version, self.theta.dtype, self.theta.device)
-        # One tuple, swapped whole: threads that share the model may both expand, never mix.
-        cached = self._cached
-        if cached is None or cached[0] != key:
-            cached = self._cached = (key, self.dense().detach())
-        return cached[1]
+        """The expanded weights; kept between calls when the layer is frozen."""
+        shared, learns = _SHARED.get(), torch.is_grad_enabled()
+        if shared is None or (self.frozen and not learns):
+            return self.kept("dense", self.dense)
+        key = (id(self), learns)
+        if key not in shared:
+            shared[key] = self.dense()
+        return shared[key]
 
     def forward(self, x: Tensor, gain: Tensor | None = None, bias: Tensor | None = None,
                 padding: int | None = None) -> Tensor:
@@ -175,10 +174,26 @@ class TiedConv2d(nn.Module):
             # One quality for the whole batch: two passes over the activations saved.
             weight = weight if gain is None else weight * gain.view(-1, 1, 1, 1)
             flat = None if bias is None else bias.flatten()
-            return F.conv2d(x, weight, flat, stride=self.stride, padding=padding)
-        y = F.conv2d(x, weight, stride=self.stride, padding=padding)
+            return self._convolve(x, weight, flat, padding)
+        y = self._convolve(x, weight, None, padding)
         y = y if gain is None else y * gain
         return y if bias is None else y + bias
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cached": None}
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+        if self.precision is None:
+            return F.conv2d(x, weight, bias, stride=self.stride, padding=padding)
+        short = None if bias is None else bias.to(self.precision)
+        y = F.conv2d(x.to(self.precision), weight.to(self.precision), short, stride=self.stride,
+                     padding=padding)
+        return y.to(x.dtype)
+
+
+def compute_in(network: nn.Module, precision: torch.dtype) -> None:
+    """Let the float convolutions of a network run in `precision`.
+
+    Their parameters, and all that lies between them, stay as they are: codes are integers that a
+    shorter type could not hold, and a model is saved as it was loaded.
+    """
+    for module in network.modules():
+        if isinstance(module, TiedConv2d) and not module.exact:
+            module.precision = precision

@@ -144,13 +144,13 @@ class PictureVAE(PictureModel):
             truncation: factor on the latents; 0 is the mean of all emoji.
         """
         device, scaled = self.anchors.device, self.anchors * self.deviation
-        first = torch.randint(len(scaled), (n,), generator=generator).to(device)
+        first = torch.randint(len(scaled), (n,), generator=generator, device="cpu").to(device)
         near = torch.cdist(scaled[first], scaled).topk(min(_NEIGHBOURS + 1, len(scaled)),
                                                        largest=False).indices
         # The nearest is the anchor itself.
-        chosen = torch.randint(1, max(2, near.shape[1]), (n, 1), generator=generator)
+        chosen = torch.randint(1, max(2, near.shape[1]), (n, 1), generator=generator, device="cpu")
         other = near.gather(1, chosen.clamp(max=near.shape[1] - 1).to(device))[:, 0]
-        above = _above_a_line(n, generator).to(device)
+        above = _above_a_line(n, generator).to(scaled)
         code = torch.lerp(self._code(self.anchors[other]).unflatten(1, (-1, GRID, GRID)),
                           self._code(self.anchors[first]).unflatten(1, (-1, GRID, GRID)), above)
         return truncation * self._latents(code.flatten(1))
@@ -162,8 +162,9 @@ class PictureVAE(PictureModel):
 
 def _above_a_line(n: int, generator: torch.Generator) -> Tensor:
     """Share of the upper picture at each place [n, 1, 8, 8]: 1 above a random line, 0 below."""
-    tilt, offset = 2 * torch.rand(2, n, 1, 1, 1, generator=generator) - 1
-    place = torch.linspace(-1, 1, GRID)
+    drawn = torch.rand(2, n, 1, 1, 1, generator=generator, dtype=torch.float32, device="cpu")
+    tilt, offset = 2 * drawn - 1
+    place = torch.linspace(-1, 1, GRID, dtype=tilt.dtype, device=tilt.device)
     height = (torch.cos(_TILT * tilt) * place[:, None] + torch.sin(_TILT * tilt) * place
               - _OFFSET * offset)
     return torch.sigmoid(-_SHARPNESS * height)

@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aehub.models.surroundings import computes
 from aehub.motion.plane import BLOCK, SHRINK, Plane
 
 # How far a camera may turn from a picture to its reference, in samples.
 _PAN = 160
 
 
-@torch.inference_mode()
+@computes
 def coarse_cost(current: Plane, reference: Plane, reach: int) -> tuple[float, float]:
     """How well quarter-size pictures predict: mean absolute difference in grey levels.
 
@@ -25,7 +26,7 @@ def coarse_cost(current: Plane, reference: Plane, reach: int) -> tuple[float, fl
     height, width = small.shape
     means = F.avg_pool2d(small[None, None], side).repeat_interleave(side, 2)
     flat = (means.repeat_interleave(side, 3)[0, 0] - small).abs().mean()
-    none = torch.zeros(height // side, width // side)
+    none = small.new_zeros(height // side, width // side)
     return float(coarse(current, reference, none, reach)[1].mean()), float(flat)
 
 
@@ -36,18 +37,18 @@ def coarse(current: Plane, reference: Plane, weight: Tensor, reach: int
     height, width = small.shape
     padded = F.pad(reference.small[None, None], (radius,) * 4, mode="replicate")[0, 0]
     side = BLOCK // SHRINK
-    shifts = torch.arange(-radius, radius + 1)
+    shifts = torch.arange(-radius, radius + 1, device=small.device)
     # A window of two blocks a side: small blocks alone find false matches.
-    across, down_sums = _overlapping(width, side), _overlapping(height, side).T
-    wide = torch.empty(height, len(shifts), width)
-    bits = 2 * torch.log2(1.0 + shifts[radius:, None, None] + shifts.abs()[:, None])
-    best = torch.full((height // side, width // side), torch.inf)
-    found = torch.zeros(2, *best.shape, dtype=torch.int64)
-    for down in shifts.tolist():
+    across, down_sums = (_overlapping(n, side).to(small) for n in (width, height))
+    wide = small.new_empty(height, len(shifts), width)
+    bits = 2 * torch.log2((1 + shifts[radius:, None, None] + shifts.abs()[:, None]).to(small))
+    best = small.new_full((height // side, width // side), torch.inf)
+    found = shifts.new_zeros(2, *best.shape)
+    for down in range(-radius, radius + 1):
         rows = padded[radius + down:radius + down + height].unfold(1, width, 1)
         difference = torch.sub(rows, small[:, None], out=wide).abs_()
         sums = (difference.flatten(0, 1) @ across).view(height, -1)
-        total = (down_sums @ sums).view(height // side, len(shifts), -1) * SHRINK**2 / 4
+        total = (down_sums.T @ sums).view(height // side, len(shifts), -1) * SHRINK**2 / 4
         total += weight[:, None] * bits[abs(down)]
         low, at = total.min(1)
         better = low < best
@@ -58,10 +59,11 @@ def coarse(current: Plane, reference: Plane, weight: Tensor, reach: int
 
 
 @lru_cache
+@torch.inference_mode(False)  # A caller with gradients may be the next to use it.
 def _overlapping(n: int, side: int) -> Tensor:
     """[n, n / side]: which of n samples lie in a block or half a block beside it."""
-    centre = torch.arange(n // side) * side + (side - 1) / 2
-    return ((torch.arange(n)[:, None] - centre).abs() < side).float()
+    centre = torch.arange(n // side, dtype=torch.float32, device="cpu") * side + (side - 1) / 2
+    return ((torch.arange(n, device="cpu")[:, None] - centre).abs() < side).float()
 
 
 def pan(current: Plane, reference: Plane) -> tuple[int, int]:
@@ -82,6 +84,6 @@ def pan(current: Plane, reference: Plane) -> tuple[int, int]:
 def panned(reference: Plane, down: int, right: int) -> Plane:
     """The reference with everything moved by a whole vector, its border repeated."""
     height, width = reference.luma.shape
-    rows = (torch.arange(height) + down).clamp(0, height - 1)
-    columns = (torch.arange(width) + right).clamp(0, width - 1)
+    rows, columns = ((torch.arange(n, device=reference.device) + way).clamp(0, n - 1)
+                     for n, way in ((height, down), (width, right)))
     return Plane(reference.luma[rows][:, columns])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -20,6 +21,11 @@ class Plane:
         """`luma` [H, W], sides multiples of 32, grey levels."""
         self.luma = luma
         self.small = F.avg_pool2d(luma[None, None], SHRINK)[0, 0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where its samples are."""
+        return self.luma.device
 
     @cached_property
     def padded(self) -> Tensor:

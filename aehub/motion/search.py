@@ -60,7 +60,8 @@ def search(current: Plane, reference: Plane, *, weight: float | Tensor, reach: i
         reach: how far to look, in samples.
         hints: int64 [2, H/16, W/16], vectors to try too; the first predicts what costs nothing.
     """
-    weight = torch.as_tensor(weight).expand(current.blocks.shape[:2])
+    weight = torch.as_tensor(weight, dtype=current.luma.dtype, device=current.device).expand(
+        current.blocks.shape[:2])
     rough, _ = coarse(current, reference, weight, reach)
     zero = torch.zeros_like(rough)
     base = hints[0] if hints else zero
@@ -68,7 +69,7 @@ def search(current: Plane, reference: Plane, *, weight: float | Tensor, reach: i
     down, right = pan(current, reference)
     if max(abs(down), abs(right)) > reach // 2:
         around, _ = coarse(current, panned(reference, down, right), weight, reach)
-        turned = torch.tensor([down, right])[:, None, None]
+        turned = torch.tensor([down, right], device=rough.device)[:, None, None]
         found += [(around + turned) * PRECISION, (_median(around) + turned) * PRECISION]
     candidates = [_whole(h) for h in found]
     best = _choose(current, reference, candidates, weight, base)
@@ -99,8 +100,8 @@ def _neighbours(field: Tensor) -> list[Tensor]:
 def _at(reference: Plane, vectors: Tensor, margin: int) -> Tensor:
     """Windows of the reference around the blocks moved by whole `vectors`: [H/16, W/16, n, n]."""
     h, w = vectors.shape[1:]
-    rows = torch.arange(h)[:, None] * BLOCK + vectors[0] - margin
-    columns = torch.arange(w) * BLOCK + vectors[1] - margin
+    rows = torch.arange(h, device=vectors.device)[:, None] * BLOCK + vectors[0] - margin
+    columns = torch.arange(w, device=vectors.device) * BLOCK + vectors[1] - margin
     return reference.windows(rows, columns, BLOCK + 2 * margin)
 
 
@@ -122,11 +123,11 @@ def _refine(current: Plane, reference: Plane, start: Tensor, weight: Tensor, pre
     field = start.flatten(1)
     margin = _WHOLE + 5
     window = _at(reference, start, margin).reshape(h * w, BLOCK + 2 * margin, -1)
-    offsets = _square(_WHOLE)
+    offsets = _square(_WHOLE, field.device)
     near = window[:, margin - _WHOLE:margin + _WHOLE + BLOCK,
                   margin - _WHOLE:margin + _WHOLE + BLOCK].unfold(2, BLOCK, 1)
     # Pooling wants them side by side; the layout of a difference of views is another.
-    wide = torch.empty(h * w, BLOCK, len(offsets) // near.shape[2], BLOCK)
+    wide = blocks.new_empty(h * w, BLOCK, len(offsets) // near.shape[2], BLOCK)
     sums = torch.cat([
         _parts(torch.sub(near[:, y:y + BLOCK], blocks[:, :, None], out=wide).flatten(2))
         for y in range(2 * _WHOLE + 1)])
@@ -137,14 +138,15 @@ def _refine(current: Plane, reference: Plane, start: Tensor, weight: Tensor, pre
     difference = sums.sum(-1).gather(0, at[None])[0]
     centre = offsets[at]
     # Sub-sample steps share one window around the best whole vector.
-    n = torch.arange(BLOCK + 2 * 4)
+    n = torch.arange(BLOCK + 2 * 4, device=field.device)
     rows = (centre[:, :1] + margin - 4 + n)[:, :, None]
     columns = (centre[:, 1:] + margin - 4 + n)[:, None]
-    near = window[torch.arange(h * w)[:, None, None], rows, columns]
+    every = torch.arange(h * w, device=field.device)
+    near = window[every[:, None, None], rows, columns]
     vectors = (field + centre.T) * PRECISION
-    sub = torch.zeros(h * w, 2, dtype=torch.int64)
+    sub = field.new_zeros(h * w, 2)
     for stride in (2, 1):
-        steps = _square(1) * stride
+        steps = _square(1, field.device) * stride
         sub_offsets = sub[:, None] + steps  # [blocks, 9, 2]
         sums = _sub_sums(near, blocks, sub, stride)
         moves = vectors[:, :, None] + sub_offsets.permute(2, 0, 1)
@@ -159,14 +161,14 @@ def _refine(current: Plane, reference: Plane, start: Tensor, weight: Tensor, pre
         part_cost = torch.where(improves, low_part, part_cost)
         picked = vectors.T[:, None] + sub_offsets.gather(1, at_part[..., None].expand(-1, -1, 2))
         part_vectors = torch.where(improves[..., None], picked, part_vectors)
-        sub = torch.where(better[:, None], sub_offsets[torch.arange(h * w), at], sub)
+        sub = torch.where(better[:, None], sub_offsets[every, at], sub)
     vectors = vectors + sub.T
     return Found(vectors.view(2, h, w), cost.view(h, w), difference.view(h, w),
                  _spread(part_vectors.permute(2, 0, 1), h, w), _spread(part_cost[None], h, w)[0])
 
 
-def _square(radius: int) -> Tensor:
-    side = torch.arange(-radius, radius + 1)
+def _square(radius: int, device: torch.device) -> Tensor:
+    side = torch.arange(-radius, radius + 1, device=device)
     return torch.cartesian_prod(side, side)
 
 
@@ -195,8 +197,8 @@ def _least_bits(moves: Tensor, predictions: Tensor) -> Tensor:
 
 def _sub_sums(near: Tensor, blocks: Tensor, sub: Tensor, stride: int) -> Tensor:
     """Absolute sums of the parts [N, 9, 4] at the 3x3 offsets sub + {-stride, 0, stride}."""
-    taps = _sub_table()
-    steps = torch.arange(-1, 2) * stride
+    taps = _sub_table().to(near)
+    steps = torch.arange(-1, 2, device=sub.device) * stride
     if sub.any():
         down = taps[sub[:, :1] + steps + 4].flatten(1, 2)  # [N, 48, 24]
         right = taps[sub[:, 1:] + steps + 4].flatten(1, 2)
@@ -209,10 +211,11 @@ def _sub_sums(near: Tensor, blocks: Tensor, sub: Tensor, stride: int) -> Tensor:
 
 
 @lru_cache
+@torch.inference_mode(False)  # A caller with gradients may be the next to use it.
 def _sub_table() -> Tensor:
     """Matrices [9, 16, 24] that move a block by -4 .. 4 quarter samples, 4 samples around it."""
     phases = filters(False, BLOCK)  # [4, 16, 23], begins 3 samples before
-    table = torch.zeros(9, BLOCK, BLOCK + 8)
+    table = phases.new_zeros(9, BLOCK, BLOCK + 8)
     for quarter in range(-4, 5):
         whole, phase = divmod(quarter, PRECISION)
         begin = 1 + whole

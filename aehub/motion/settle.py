@@ -61,9 +61,9 @@ def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: S
         if callable(base):
             base = base(middle_vectors(vectors[0]))
         live = motion.uses[r] & ~motion.split[r]
-        alone = motion.modes == 1 << r
         other = None if len(references) == 1 else moved[1 - r]
-        field = _Field(reference, blocks, other, torch.from_numpy(alone.ravel()), price, merge)
+        alone = torch.from_numpy((motion.modes == 1 << r).ravel()).to(current.device)
+        field = _Field(reference, blocks, other, alone, price, merge)
         settled = field.settle(middle(quarters(vectors[r])), np.clip(base, -LIMIT, LIMIT), live,
                                ~motion.uses[r])
         four = quarters(vectors[r])
@@ -129,9 +129,9 @@ class _Field:
 
     def _error(self, cells: np.ndarray, vectors: np.ndarray, columns: int) -> np.ndarray:
         """Error of some blocks, predicted with these vectors."""
-        places = torch.from_numpy(cells)
+        places = torch.from_numpy(cells).to(self.blocks.device)
         found = _pick(self.reference, places // columns, places % columns,
-                      torch.from_numpy(np.clip(vectors, -LIMIT, LIMIT)))
+                      torch.from_numpy(np.clip(vectors, -LIMIT, LIMIT)).to(places.device))
         if self.other is not None:
             mean = (found + self.other[places]) / 2
             found = torch.where(self.alone[places][:, None, None], found, mean)
@@ -139,16 +139,16 @@ class _Field:
         knee = torch.from_numpy(self.knee[cells]).to(error)[:, None, None]
         # Small differences stay and count squared; larger ones are coded, which grows more slowly.
         low = torch.minimum(error, knee)
-        total: np.ndarray = (low * (2 * error - low)).sum((1, 2)).numpy()
+        total: np.ndarray = (low * (2 * error - low)).sum((1, 2)).cpu().numpy()
         return total
 
 
 def _moved(reference: Plane, field: np.ndarray) -> Tensor:
     """Prediction of all blocks by vectors [2, n, m]: [blocks, 16, 16]."""
     rows, columns = field.shape[1:]
-    place = torch.arange(rows * columns)
+    place = torch.arange(rows * columns, device=reference.device)
     return _pick(reference, place // columns, place % columns,
-                 torch.from_numpy(field.astype(np.int64).reshape(2, -1)))
+                 torch.from_numpy(field.astype(np.int64).reshape(2, -1)).to(place.device))
 
 
 def _pick(reference: Plane, rows: Tensor, columns: Tensor, vectors: Tensor) -> Tensor:

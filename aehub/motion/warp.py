@@ -38,10 +38,10 @@ def filters(chroma: bool, side: int) -> Tensor:
     taps = len(half[0])
     # Phase 0 of the mirror image would begin one sample later: it is not mirrored.
     rows = [*half, *(row[::-1] for row in half[-2:0:-1])]
-    matrix = torch.zeros(len(rows), side, side + taps - 1)
+    matrix = torch.zeros(len(rows), side, side + taps - 1, dtype=torch.float32, device="cpu")
     for phase, row in enumerate(rows):
         for i in range(side):
-            matrix[phase, i, i:i + taps] = torch.tensor(row) / 64
+            matrix[phase, i, i:i + taps] = matrix.new_tensor(row) / 64
     return matrix
 
 
@@ -137,8 +137,8 @@ def lay(blocks: Tensor, margin: int = 0) -> Tensor:
 @torch.inference_mode(False)  # Training may be the next to use it.
 def _fade(side: int, margin: int) -> Tensor:
     """How a block counts along a line through it and its margins; neighbours add up to 1."""
-    rise = (torch.arange(2 * margin) + 0.5) / (2 * margin)
-    return torch.cat([rise, torch.ones(side - 2 * margin), rise.flip(0)])
+    rise = (torch.arange(2 * margin, dtype=torch.float32, device="cpu") + 0.5) / (2 * margin)
+    return torch.cat([rise, rise.new_ones(side - 2 * margin), rise.flip(0)])
 
 
 def _added(blocks: Tensor, margin: int) -> Tensor:
@@ -203,7 +203,7 @@ def predict_planes(references: Sequence[Tensor], vectors: Tensor, modes: Tensor,
                  for r, v in zip(references, vectors.unbind(1), strict=True)]
         if len(found) == 1:
             return found[0]
-        shares = torch.tensor([0.0, 1.0, 0.0, 0.5]).to(found[0])
+        shares = found[0].new_tensor([0.0, 1.0, 0.0, 0.5])
         share = shares[modes[blocks.picture, blocks.row, blocks.column].long()]
         return torch.lerp(found[1], found[0], share[:, None, None])
 

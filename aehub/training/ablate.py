@@ -133,8 +133,8 @@ def without_filter(model: D4Codec, _: Any) -> None:
 
 def _histograms(latent: Tensor) -> np.ndarray:
     """Codes [B, C, h, w] -> counts of magnitudes [C, 256]."""
-    magnitudes = latent.abs().clamp(max=255).to(torch.int64).transpose(0, 1).flatten(1).numpy()
-    return np.stack([np.bincount(row, minlength=256) for row in magnitudes])
+    magnitudes = latent.abs().clamp(max=255).to(torch.int64).transpose(0, 1).flatten(1)
+    return np.stack([np.bincount(row, minlength=256) for row in magnitudes.cpu().numpy()])
 
 
 def _prices() -> np.ndarray:

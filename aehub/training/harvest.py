@@ -61,8 +61,9 @@ class _Gatherer(GroupEncoder):
         prediction = torch.zeros_like(pixels) if given is None else given.pixels
         levels = (pixels_of(wanted)[0] + 0.5) * 255
         self.gathered.append((
-            torch.cat([pixels, prediction], 1)[0].half().permute(1, 2, 0).numpy(),
-            levels.round().byte().permute(1, 2, 0).numpy(), float(quality), given is not None))
+            torch.cat([pixels, prediction], 1)[0].half().permute(1, 2, 0).cpu().numpy(),
+            levels.round().byte().permute(1, 2, 0).cpu().numpy(),
+            float(quality), given is not None))
         return decoded
 
 

@@ -100,4 +100,4 @@ def _fields(store: FrameStore, clip: StoredClip) -> Iterator[np.ndarray]:
     for frame, reference in pairs(clip.n_frames):
         reach = min(48, 8 + 6 * abs(frame - reference))
         found = search(planes[frame], planes[reference], weight=_WEIGHT, reach=reach, hints=[])
-        yield split(found, _WEIGHT).numpy().astype(np.int16)
+        yield split(found, _WEIGHT).cpu().numpy().astype(np.int16)

@@ -142,4 +142,4 @@ class PictureBatches:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         pictures = torch.from_numpy(set_.training[chosen]).permute(0, 3, 1, 2) / 255
         changed = composed(altered(pictures, generator), generator)
-        return np.asarray((changed * 255).round().to(torch.uint8).numpy())
+        return np.asarray((changed * 255).round().to(torch.uint8).cpu().numpy())

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aehub.metrics import SCALE_WEIGHTS, TAPS
+from aehub.models.surroundings import full_precision
 
 _C1, _C2 = 0.01**2, 0.03**2
 _FLOOR = 1e-4
@@ -25,7 +26,7 @@ def dissimilarity(reference: Tensor, decoded: Tensor) -> Tensor:
     Source: Wang, Simoncelli and Bovik 2003.
     """
     # Differences of squares would drown in bfloat16.
-    with torch.autocast(reference.device.type, enabled=False):
+    with full_precision(reference.device.type):
         pair = torch.stack([reference, decoded]).float()
         total, weights = pair.new_zeros(pair.shape[1]), 0.0
         for number, weight in enumerate(SCALE_WEIGHTS):

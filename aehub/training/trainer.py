@@ -24,6 +24,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from aehub.errors import InputError
+from aehub.models.tied import expanded_once
 from aehub.training import checkpoint
 from aehub.training.curves import draw, note
 
@@ -234,7 +235,7 @@ class Trainer:
         self.model.train()
         sums: dict[str, float] = {}
         batches = self.material.batches(0, HELD_OUT_SEED, held_out=True)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), expanded_once():
             torch.manual_seed(1)
             for number, batch in zip(range(HELD_OUT_BATCHES), batches, strict=False):
                 values = self._values([torch.from_numpy(part) for part in batch], number)

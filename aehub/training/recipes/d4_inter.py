@@ -21,6 +21,7 @@ from aehub.models.d4_codec import Coder, Condition, D4Codec
 from aehub.models.d4_start import set_predicted_start, tilt_steps
 from aehub.models.planes import PlaneBatch, pixels_of
 from aehub.models.probe import make_probe
+from aehub.models.surroundings import full_precision
 from aehub.models.tied import expanded_once
 from aehub.motion.context import context_of, seen
 from aehub.motion.warp import predict
@@ -238,7 +239,7 @@ def _condition(decoded: list[_Decoded], links: tuple[Link, ...], number: int, fr
     used = [decoded[r] for r in link.references]
     vectors = vectors[:, :len(used)]
     # A product in bfloat16 would round the prediction.
-    with torch.autocast(vectors.device.type, enabled=False):
+    with full_precision(vectors.device.type):
         modes = _modes([u.planes for u in used], vectors, frame)
         pixels = pixels_of(predict([u.planes for u in used], vectors, modes, overlap))
     context = context_of([u.state for u in used], vectors, modes)
