@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from aehub.clips.colour import as_shown
@@ -44,8 +44,16 @@ def clip_info(head: FileHead, n_frames: int | None = None, plays: int = 0) -> Cl
                     colour=colour, pixel_aspect=head.pixel_aspect, n_frames=n_frames, plays=plays)
 
 
-def decode_group(model: Codec, head: FileHead, group: Group) -> Iterator[Planes]:
+def decode_group(model: Codec, head: FileHead, group: Group,
+                 places: Sequence[int] | None = None) -> Iterator[Planes]:
     """The shown frames of a group, in the order in which they are shown.
+
+    Args:
+        model: that the file was written with.
+        head: of the file.
+        group: of the file.
+        places: which of the shown frames are wanted, counted from 0, in this order; what none of
+            them is predicted from is not decoded. All by default.
 
     Raises:
         FormatError: it asks for more memory than a group of any encoder.
@@ -59,18 +67,19 @@ def decode_group(model: Codec, head: FileHead, group: Group) -> Iterator[Planes]
     if shown.n_frames > 1 and shown.n_frames * width * height > most:
         raise FormatError(f"a group of {shown.n_frames} frames of {width}x{height} is more than "
                           f"the {most} samples decoded together; no AEHub wrote this file.")
+    order = shown.order if places is None else [shown.order[place] for place in places]
     if predicted:
-        return _in_order(shown, _predicted(model, head, group))
-    frames = model.decode_group(
+        return _in_order(order, _predicted(model, head, group, order))
+    return iter(model.decode_group(
         group.payload, shown.n_frames, (width, height), shown.quality / 100,
-        crop=shown.crop, size=(head.width, head.height))
-    return (frames[number] for number in shown.order)
+        crop=shown.crop, size=(head.width, head.height), frames=order))
 
 
-def _predicted(model: Codec, head: FileHead, group: Group) -> Iterator[tuple[int, Planes]]:
+def _predicted(model: Codec, head: FileHead, group: Group, order: Sequence[int]
+               ) -> Iterator[tuple[int, Planes]]:
     shown, size = group.head, (head.width, head.height)
     reader = GroupReader(model, group.payload, shown, head.coded_size(shown.crop))
-    pictures = reader.pictures(shown.order)
+    pictures = reader.pictures(order)
     with closing(pictures):
         while True:
             with computing(model.device):
@@ -82,14 +91,13 @@ def _predicted(model: Codec, head: FileHead, group: Group) -> Iterator[tuple[int
             yield number, planes
 
 
-def _in_order(shown: GroupHead, decoded: Iterator[tuple[int, Planes]]) -> Iterator[Planes]:
-    """Frames as they are shown; the rest of the group is not decoded after the last of them."""
+def _in_order(order: Sequence[int], decoded: Iterator[tuple[int, Planes]]) -> Iterator[Planes]:
+    """Frames in this order; the rest of the group is not decoded after the last of them."""
     waiting: dict[int, Planes] = {}
-    for number in shown.order:
+    for number in order:
         while number not in waiting:
             found, planes = next(decoded)
-            if found in shown.order:
-                waiting[found] = planes
+            waiting[found] = planes
         yield waiting.pop(number)
 
 

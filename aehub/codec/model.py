@@ -163,7 +163,8 @@ class Codec:
     @computes
     def decode_group(self, payload: bytes, n_frames: int, coded_size: tuple[int, int],
                      quality: float, *, crop: tuple[int, int] = (0, 0),
-                     size: tuple[int, int] | None = None) -> list[Planes]:
+                     size: tuple[int, int] | None = None,
+                     frames: Sequence[int] | None = None) -> list[Planes]:
         """The bytes of a group -> its frames.
 
         Args:
@@ -173,11 +174,13 @@ class Codec:
             quality: 0..100, as it was encoded.
             crop: (x, y) of the shown window.
             size: (width, height) of the shown window; the whole plane if None.
+            frames: numbers of those wanted, in this order; all if None.
 
         Raises:
             DamagedError: the bytes are not a stream of this model.
         """
         latents = self._read(payload, n_frames, coded_size, quality)[1]
+        latents = latents if frames is None else latents[list(frames)]
         return self._pictures(latents, quality, crop, size or coded_size)
 
     @computes

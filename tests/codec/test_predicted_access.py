@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -71,15 +72,51 @@ def test_any_frame_in_any_order_is_that_of_reading_through(
         assert np.array_equal(np.stack(list(clip)), frames)
 
 
-def test_a_frame_costs_only_the_frames_coded_before_it(
-    data: bytes, synthesised: list[int]
+@pytest.mark.parametrize(("asked", "costs"), [
+    # Frames 0 and 11 come first in their groups, 8 second, and 4 is between them.
+    ([0, 11], [1, 1]), ([8], [2]), ([4], [3]), ([0, 8, 8], [1, 2, 0]),
+    # On and on, each frame once; after a jump, once more at most.
+    (list(range(9)), [1, 4, 0, 1, 0, 2, 0, 1, 0]),
+    ([6, 5, 4, 3, 2, 1, 0], None), ([4, 5, 6, 7, 8, 9, 10], None), ([10, 0, 9, 1], None),
+], ids=str)
+def test_a_frame_costs_only_those_it_is_predicted_from(
+    data: bytes, frames: np.ndarray, synthesised: list[int], asked: list[int],
+    costs: list[int] | None,
 ) -> None:
+    found = []
     with aehub.open(io.BytesIO(data), model=tiny()) as clip:
-        # Frames 0 and 11 come first in their groups, 8 second.
-        for number, cost in ((0, 1), (8, 8), (11, 1)):
+        for number in asked:
             synthesised.clear()
-            clip[number]
+            assert np.array_equal(clip[number], frames[number])
+            found.append(len(synthesised))
+    if costs is not None:
+        assert found == costs
+    assert sum(found) <= 2 * LENGTHS[0]
+
+
+def test_a_slice_costs_each_frame_once(
+    data: bytes, frames: np.ndarray, synthesised: list[int]
+) -> None:
+    for part, cost in ((slice(8, 11), 4), (slice(None), N), (slice(None, None, -1), N)):
+        with aehub.open(io.BytesIO(data), model=tiny()) as clip:
+            synthesised.clear()
+            assert np.array_equal(clip[part], frames[part])
             assert len(synthesised) == cost
+
+
+def test_several_threads_share_an_archive_and_a_model(data: bytes, frames: np.ndarray) -> None:
+    def read(order: list[int]) -> list[bool]:
+        return [np.array_equal(clip[number], frames[number]) for number in order]
+
+    def encoded(seed: int) -> bytes:
+        return compressed(pan(4, 64, 48, seed=seed))
+
+    orders = [list(range(N)), list(range(N))[::-1], [3, 16] * 6, list(range(11, N)) * 2]
+    with aehub.open(io.BytesIO(data), model=tiny()) as clip, ThreadPoolExecutor(6) as pool:
+        readers = [pool.submit(read, order) for order in orders]
+        writers = [pool.submit(encoded, seed) for seed in (0, 1)]
+        assert all(all(reader.result()) for reader in readers)
+        assert [writer.result() for writer in writers] == [encoded(0), encoded(1)]
 
 
 def shown_only(data: bytes, **changes: Any) -> list[Planes]:

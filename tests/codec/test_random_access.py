@@ -82,9 +82,9 @@ def test_only_the_groups_asked_for_are_decoded(
     decoded: list[int] = []
     plain = module.decode_group
 
-    def counting(model: Any, head: Any, group: Any) -> Any:
+    def counting(model: Any, head: Any, group: Any, places: Any) -> Any:
         decoded.append(group.index)
-        return plain(model, head, group)
+        return plain(model, head, group, places)
 
     monkeypatch.setattr(module, "decode_group", counting)
     with aehub.open(path) as clip:
