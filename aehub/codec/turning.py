@@ -49,56 +49,60 @@ def turns(codec: Codec) -> bool:
     return isinstance(getattr(codec.network, "representation", None), Representation)
 
 
-def turn_group(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead, g: int
-               ) -> tuple[bytes, tuple[int, ...] | None]:
-    """The payload of the group turned by element `g` of `aehub.models.d4`, and its run ends.
+def rewrite_group(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead, g: int,
+                  frames: Sequence[int]) -> tuple[bytes, list[int] | None]:
+    """The payload of a group with some of its frames, turned by element `g` of `aehub.models.d4`.
 
     Args:
         codec: the model that the file was written with.
         payload: as the file holds it.
-        head: of the group, before the turn.
-        file_head: of the file, before the turn.
-        g: 0 to 7.
+        head: of the group, before the edit.
+        file_head: of the file, before the edit.
+        g: 0 to 7; 0 leaves codes as they are.
+        frames: numbers of the frames to keep, without gaps; those they are predicted from are
+            among them.
 
     Returns:
-        The payload, and what `GroupHead.run_ends` becomes; None where the head has none.
+        The payload, and how many words it has after each frame in coding order; None where all
+        frames stand alone.
 
     Raises:
         DamagedError: the bytes are not a stream of this model.
         FormatError: the group is larger than any encoder makes.
     """
     if file_head.coder == CODER_PREDICTED:
-        moved, words = _predicted(codec, payload, head, file_head, range(head.n_frames), g)
-        ends = tuple(words[anchor] for anchor in anchors_of(head)[:-1])
-        return moved, ends if head.run_ends is not None else None
+        return _predicted(codec, payload, head, file_head, frames, g)
     found = read_symbols(codec, payload, head, file_head)
     latents = codec.network.representation
-    turned = Symbols(
-        HYPER.act(found.hyper, g), HYPER.magnitudes().act(found.hyper_index, g),
-        latents.act(found.latent, g), latents.magnitudes().act(found.latent_index, g))
+    kinds = (HYPER, HYPER.magnitudes(), latents, latents.magnitudes())
+    turned = Symbols(*(kind.act(part[list(frames)], g)
+                       for kind, part in zip(kinds, found, strict=True)))
     return write_symbols(codec, turned), None
+
+
+def turn_group(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead, g: int
+               ) -> tuple[bytes, tuple[int, ...] | None]:
+    """The payload of a whole group turned, as `rewrite_group`, and its head's run ends."""
+    moved, words = rewrite_group(codec, payload, head, file_head, g, range(head.n_frames))
+    return moved, run_ends(head, words)
 
 
 def keep_frames(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead,
                 frames: Sequence[int]) -> bytes:
-    """The payload with only some of its frames, their codes untouched.
+    """The payload with only some of its frames, their codes untouched, as `rewrite_group`."""
+    return rewrite_group(codec, payload, head, file_head, 0, frames)[0]
+
+
+def run_ends(head: GroupHead, words: Sequence[int] | None) -> tuple[int, ...] | None:
+    """What `GroupHead.run_ends` becomes; None where the head has none.
 
     Args:
-        codec: the model that the file was written with.
-        payload: as the file holds it.
-        head: of the group that holds all of them.
-        file_head: of the file.
-        frames: numbers of the frames to keep, without gaps; those they are predicted from are
-            among them.
-
-    Raises:
-        DamagedError: the bytes are not a stream of this model.
-        FormatError: the group is larger than any encoder makes.
+        head: of the group as it is written.
+        words: of the payload after each frame, as `rewrite_group` gives them.
     """
-    if file_head.coder == CODER_PREDICTED:
-        return _predicted(codec, payload, head, file_head, frames, 0)[0]
-    found = read_symbols(codec, payload, head, file_head)
-    return write_symbols(codec, Symbols(*(part[list(frames)] for part in found)))
+    if words is None or head.run_ends is None:
+        return None
+    return tuple(words[anchor] for anchor in anchors_of(head)[:-1])
 
 
 @computes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -51,7 +51,7 @@ class Rewriter:
             try:
                 group = self.reader.group_at(piece.number)
                 head = piece.shown(retime(group.head, self.reader.head, timed), timed.step)
-                edited = self._turned(*self._cut(piece, head, group.payload))
+                edited = self._rewritten(piece, head, group.payload)
             except DamagedError:
                 self.lost.append(piece.number)
                 continue
@@ -83,26 +83,24 @@ class Rewriter:
                 "quality and says how much.")
         return codec
 
-    def _cut(self, piece: Piece, head: GroupHead, payload: bytes) -> tuple[GroupHead, bytes]:
-        """The group without the frames that a trim drops; whole ones stay as they are."""
-        if piece.cut is None and not self._exact:
-            return head, payload
-        frames = kept_by_trim(head, exact=self._exact)
-        if len(frames) == head.n_frames:
-            return head, payload
-        less = shortened(head, payload, frames)
-        if less is None:
-            from aehub.codec import turning
-
-            less = turning.keep_frames(self._codec, payload, head, self.reader.head, frames)
-        return restricted(head, frames, self._timeline.head.step), less
-
-    def _turned(self, head: GroupHead, payload: bytes) -> tuple[GroupHead, bytes]:
-        if not self._g:
-            return head, payload
+    def _rewritten(self, piece: Piece, head: GroupHead, payload: bytes) -> tuple[GroupHead, bytes]:
+        """The group as it is written: cut and turned, its symbols read once at most."""
+        written, whole = head, range(head.n_frames)
+        frames: Sequence[int] = whole
+        if piece.cut is not None or self._exact:
+            frames = kept_by_trim(head, exact=self._exact)
+        if len(frames) < len(whole):
+            written = restricted(head, frames, self._timeline.head.step)
+            less = shortened(head, payload, frames)
+            if less is not None:
+                head, payload, frames = written, less, range(written.n_frames)
+        if not self._g and len(frames) == head.n_frames:
+            return written, payload
         from aehub.codec import turning
 
-        turned = turned_group_head(head, self.reader.head, self._g)
-        moved, ends = turning.turn_group(self._codec, payload, head, self.reader.head, self._g)
-        return replace(turned, run_ends=ends), moved
-
+        moved, words = turning.rewrite_group(
+            self._codec, payload, head, self.reader.head, self._g, frames)
+        if not self._g:
+            return written, moved
+        turned = turned_group_head(written, self.reader.head, self._g)
+        return replace(turned, run_ends=turning.run_ends(written, words)), moved

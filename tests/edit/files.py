@@ -137,27 +137,20 @@ def shown(data: bytes) -> list[Shown]:
     return frames
 
 
-def _turn_words(codec: Any, payload: bytes, head: GroupHead, file_head: FileHead, g: int
-                ) -> tuple[bytes, None]:
+def _rewrite_words(codec: Any, payload: bytes, head: GroupHead, file_head: FileHead, g: int,
+                   frames: Sequence[int]) -> tuple[bytes, None]:
     before, names = read_worded(payload)
-    return f"{compose(g, before)}|{','.join(names)}".encode(), None
-
-
-def _keep_words(codec: Any, payload: bytes, head: GroupHead, file_head: FileHead,
-                frames: Sequence[int]) -> bytes:
-    g, names = read_worded(payload)
     references = chain(head.types) if head.references is None else head.references
     for frame in frames:
         assert set(references[frame]) <= set(frames), "a frame lost what it is predicted from"
-    return f"{g}|{','.join(names[frame] for frame in frames)}".encode()
+    return f"{compose(g, before)}|{','.join(names[frame] for frame in frames)}".encode(), None
 
 
 @contextmanager
 def words_instead_of_codes() -> Iterator[None]:
     """Let edits work on payloads of words; no model is asked for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(turning, "turn_group", _turn_words)
-        patch.setattr(turning, "keep_frames", _keep_words)
+        patch.setattr(turning, "rewrite_group", _rewrite_words)
         patch.setattr(turning, "turns", lambda codec: True)
         patch.setattr("aehub.editing._loader", lambda model, device: lambda head: None)
         yield

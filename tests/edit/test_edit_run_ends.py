@@ -236,6 +236,32 @@ def test_turned_groups_tell_where_their_runs_end(source: bytes) -> None:
         assert np.array_equal(shown(data), shown(turned)[4:12])
 
 
+def test_a_trim_with_a_turn_reads_each_group_once(
+    source: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bare(head: GroupHead) -> GroupHead:
+        return replace(head, run_ends=None)
+
+    # Where the head does not tell where runs end, a cut group is read.
+    head, groups = groups_of(source)
+    stream = BytesIO()
+    with Writer(stream, head) as writer:
+        for group in groups:
+            writer.group(bare(group.head), group.payload)
+    trim = aehub.Trim("6f:13f")
+    for data in (stream.getvalue(), source):
+        apart = edited(edited(data, [trim], model=tiny()), [TURN], model=tiny())
+        read: list[int] = []
+        with monkeypatch.context() as patch:
+            plain = GroupReader.frames
+            patch.setattr(GroupReader, "frames",
+                          lambda reader: (read.append(1), plain(reader))[1])  # noqa: B023
+            together = edited(data, [trim, TURN], model=tiny())
+        touched = sum(1 for _ in groups_of(together)[1])
+        assert together == apart and len(read) == touched
+        assert np.array_equal(shown(together), shown(edited(data, [TURN], model=tiny()))[6:13])
+
+
 def test_halves_turned_since_become_one_group_again(source: bytes) -> None:
     halves = [edited(edited(source, [aehub.Trim(part)]), [TURN], model=tiny())
               for part in (":12f", "12f:")]
