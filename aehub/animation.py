@@ -78,7 +78,8 @@ def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
         output: as `animate`.
         model: name, folder, hub id or a loaded model; by default that of the recipe, or emoji-vae.
         seeds: of pictures that the model draws.
-        keyframes: paths of pictures, pictures uint8 [H, W, 3 or 4], latents float [K], seeds.
+        keyframes: paths of pictures, pictures uint8 [H, W, 3 or 4] or of Pillow, latents float [K],
+            seeds.
         clip: path or frames of a clip, for keyframes at the moments `at`.
         at: moments of the clip, such as "1.5" (seconds), "45f" (frames) or "last"; by default its
             first and its last frame.

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from aehub.animate.square import checked
 from aehub.clips import Trim, open_clip, to_rgb
 from aehub.clips.contents import told_by_bytes, what_is
 from aehub.clips.picture import read_picture as read_still
+from aehub.clips.still import Still
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
 from aehub.files import path_of
 
 MAX_KEYFRAMES = 256
 MAX_SEED = 2**63 - 1
+MAX_PIXELS = 1 << 28
+"""Pixels of all pictures together, which are kept until the end."""
 LAST = "last"
 """The moment of a clip's last frame."""
 _FIRST = "0f"
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +47,7 @@ class Keyframe:
         latent: numbers of the model.
         file: where the picture comes from.
         moment: which frame of `file`, such as "12f", "1.5" or "last"; empty for a picture.
+        notes: sentences about what of `file` was not taken.
     """
 
     name: str
@@ -47,6 +56,19 @@ class Keyframe:
     latent: np.ndarray | None = None
     file: Path | None = None
     moment: str = ""
+    notes: tuple[str, ...] = ()
+
+    def visible(self) -> np.ndarray | None:
+        """The picture, if there is one.
+
+        Raises:
+            InputError: all of it is transparent.
+        """
+        if self.picture is not None and self.picture.shape[2] == 4 and (
+                not self.picture[..., 3].any()):
+            raise InputError(f"{self.name} is transparent everywhere; give a picture that shows "
+                             "something.")
+        return self.picture
 
 
 def gathered(seeds: Iterable[int] | None, keyframes: Iterable[Any] | None, clip: Any,
@@ -55,7 +77,8 @@ def gathered(seeds: Iterable[int] | None, keyframes: Iterable[Any] | None, clip:
 
     Args:
         seeds: of pictures that the model draws.
-        keyframes: seeds, paths of pictures, pictures uint8 [H, W, 3 or 4], or latents, float [K].
+        keyframes: seeds, paths of pictures, pictures uint8 [H, W, 3 or 4] or of Pillow, or latents,
+            float [K].
         clip: as `aehub.compress` takes it.
         at: moments of the clip, as `frames_of` takes them.
 
@@ -64,7 +87,15 @@ def gathered(seeds: Iterable[int] | None, keyframes: Iterable[Any] | None, clip:
         LimitError: there are too many.
     """
     given = _counted([*map(_seed, _counted(seeds or ())), *_counted(keyframes or ())])
-    found = [_keyframe(entry, number) for number, entry in enumerate(given, 1)]
+    found, pixels = [], 0
+    for number, entry in enumerate(given, 1):
+        found.append(_keyframe(entry, number))
+        picture = found[-1].picture
+        pixels += 0 if picture is None else picture.shape[0] * picture.shape[1]
+        if pixels > MAX_PIXELS:
+            raise LimitError(f"the first {number} keyframes hold {pixels / 1e6:.0f} million pixels;"
+                             f" {MAX_PIXELS / 1e6:.0f} million are the limit of all together. Make "
+                             "them smaller, or give fewer.")
     if clip is not None:
         found += frames_of(clip, at)
     elif at is not None:
@@ -101,7 +132,10 @@ def _keyframe(given: Any, number: int) -> Keyframe:
         return Keyframe(name, seed=_seed(given))
     if isinstance(given, (str, os.PathLike)):
         path = path_of(given)
-        return Keyframe(path.name, picture=read_picture(path), file=path)
+        picture = read_picture(path)
+        return Keyframe(path.name, picture=picture, file=path, notes=_notes_of(path))
+    if isinstance(given, Image.Image):
+        return Keyframe(name, picture=_of_image(given, name))
     if isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind == "f":
         if not np.isfinite(given).all():
             raise InputError(f"{name} holds latents that are not finite; leave those out.")
@@ -128,6 +162,27 @@ def read_picture(path: Path, limits: Limits | None = None) -> np.ndarray:
         raise InputError(f"the keyframe {path.name} is no picture that can be read; give a PNG, "
                          "JPEG or WebP file.")
     return read_still(path, limits)
+
+
+def _notes_of(path: Path) -> tuple[str, ...]:
+    """What of a file with several pictures is not taken."""
+    count = 1
+    with suppress(InputError), open_clip(path) as opened:
+        count = sum(1 for _ in islice(opened, 2))
+    return () if count == 1 else (
+        f"{path.name} holds several pictures, and the first of them is the keyframe; give it as a "
+        "clip for others.",)
+
+
+def _of_image(image: Image.Image, name: str) -> np.ndarray:
+    """A picture of Pillow, of any mode, as `read_picture` reads files."""
+    upright, file = ImageOps.exif_transpose(image), io.BytesIO()
+    if upright.mode in ("I", "F"):
+        upright.save(file, "TIFF")
+    else:
+        (upright if upright.mode in _PNG_MODES else upright.convert("RGB")).save(file, "PNG")
+    with Still(file, name, Limits.from_env()) as still:
+        return still.page(0)
 
 
 def frames_of(clip: Any, at: Sequence[str] | None, limits: Limits | None = None

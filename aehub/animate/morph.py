@@ -73,11 +73,11 @@ def plan(model: Codec, keyframes: list[Keyframe], settings: Settings) -> Plan:
 
 
 def _picture(model: Codec, key: Keyframe) -> np.ndarray:
-    if key.picture is None:
+    if (picture := key.visible()) is None:
         raise InputError(f"{model.name} walks between pictures of yours, and {key.name} is a "
                          f"{'seed' if key.seed is not None else 'latent'}; give pictures, or a "
                          "clip.", "They are named with --keyframe and --clip.")
-    return key.picture
+    return picture
 
 
 def _size(keyframes: list[Keyframe], pictures: list[np.ndarray]) -> tuple[int, int]:

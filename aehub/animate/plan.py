@@ -10,7 +10,7 @@ that refuses at once what cannot be done; frames are made only while `Plan.frame
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -66,4 +66,4 @@ def planned(model: Any, keyframes: list[Keyframe], settings: Settings) -> Plan:
     """
     task = architecture(model.config.get("architecture")).task
     made: Plan = import_module(_PLANNERS[task]).plan(model, keyframes, settings)
-    return made
+    return replace(made, notes=(*(note for key in keyframes for note in key.notes), *made.notes))

@@ -152,8 +152,8 @@ def _latents(model: Autoencoder, key: kinds.Keyframe, truncation: float) -> np.n
     """float32 [1, K] of one keyframe."""
     if key.seed is not None:
         return model.sample([key.seed], truncation)
-    if key.picture is not None:
-        return model.encode([key.picture])
+    if (picture := key.visible()) is not None:
+        return model.encode([picture])
     latent = np.asarray(key.latent, np.float32)
     if latent.shape != (model.latent,):
         raise InputError(f"{key.name} has {latent.size} numbers; the latents of {model.name} have "

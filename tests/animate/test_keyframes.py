@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
-from aehub.animate.keyframes import LAST, frames_of, last_frame
+import aehub
+from aehub.animate.keyframes import LAST, frames_of, gathered, last_frame
+from aehub.animate.model import Autoencoder
+from aehub.animate.plan import planned
+from aehub.animate.settings import Settings
 from aehub.clips import open_clip, to_rgb
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
+from aehub.models import network
+from aehub.models.dense import DenseAutoencoder
 from material import moving_picture, write_clip
 
 
@@ -91,3 +99,74 @@ def test_clips_for_keyframes_are_held_to_limits_and_read_again(clip: Path) -> No
             frames_of(clip, [moment])
     with pytest.raises(InputError, match="no moments"):
         frames_of(clip, [])
+
+
+def save_frames(path: Path, pictures: list[np.ndarray], **options: Any) -> Path:
+    first, *others = (Image.fromarray(picture) for picture in pictures)
+    first.save(path, save_all=True, append_images=others, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.tif"])
+def test_a_keyframe_of_several_pictures_is_the_first_and_that_is_said(
+    tmp_path: Path, name: str
+) -> None:
+    # Pictures of two colours, which a GIF holds as they are.
+    pictures = [np.full((32, 48, 3), (20 * n, 90, 200), np.uint8) for n in range(1, 4)]
+    for picture in pictures:
+        picture[8:16, 8:16] = 255
+    path = save_frames(tmp_path / name, pictures,
+                       **({} if name == "a.tif" else {"duration": 100}),
+                       **({"lossless": True} if name == "a.webp" else {}))
+    (key,) = gathered(None, [path], None, None)
+    assert np.array_equal(key.picture[..., :3], pictures[0])  # type: ignore[index]
+    assert key.notes == (f"{name} holds several pictures, and the first of them is the keyframe; "
+                         "give it as a clip for others.",)
+    found = gathered(None, None, path, ["1f", "last"])
+    for frame, picture in zip(found, pictures[1:], strict=True):
+        assert np.abs(frame.picture[20:, 20:].astype(int) - picture[20:, 20:]).max() < 4
+    model = Autoencoder(network.StoredNetwork("small", DenseAutoencoder(8, 12, 4), {
+        "architecture": "dense"}))
+    assert planned(model, [key, key], Settings()).notes[:1] == key.notes
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_a_picture_of_pillow_is_read_as_its_file_is(tmp_path: Path, mode: str) -> None:
+    picture = Image.fromarray(moving_picture(1, 24, 16)[0])
+    picture = (Image.fromarray(np.arange(384, dtype=np.uint16).reshape(16, 24) * 150)
+               if mode == "I;16" else picture.convert(mode))
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    picture.save(path)
+    (key,), (right,) = (gathered(None, [given], None, None) for given in (picture, path))
+    assert np.array_equal(key.picture, right.picture)  # type: ignore[arg-type]
+    assert key.picture is not None and len(np.unique(key.picture[..., 0])) > 1
+
+
+def test_a_keyframe_that_shows_nothing_is_refused(tmp_path: Path) -> None:
+    empty = np.zeros((32, 32, 4), np.uint8)
+    Image.fromarray(empty).save(tmp_path / "empty.png")
+    for given, name in ((tmp_path / "empty.png", "empty.png"), (empty, "keyframe 2")):
+        for model in ("dense-28", "d4-codec"):
+            with pytest.raises(InputError, match=f"{name} is transparent everywhere; give"):
+                aehub.animate(tmp_path / "a.gif", model=model, seconds=0.1,
+                              keyframes=[np.full((32, 32, 3), 9, np.uint8), given])
+    assert not (tmp_path / "a.gif").exists()
+
+
+def test_keyframes_too_large_to_be_kept_are_refused_before_they_are_all_read() -> None:
+    large = np.broadcast_to(np.uint8(7), (16_000, 2_000, 3))
+    with pytest.raises(LimitError, match="first 9 keyframes hold 288 million pixels"):
+        gathered(None, [large] * 200, None, None)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 500), (1200, 7)])
+@pytest.mark.parametrize("model", ["dense-28", "d4-codec"])
+def test_keyframes_of_odd_sizes_become_each_other(
+    tmp_path: Path, size: tuple[int, int], model: str
+) -> None:
+    pair = [np.full((*size, 3), level, np.uint8) for level in (20, 220)]
+    made = aehub.animate(tmp_path / "a.gif", model=model, keyframes=pair, seconds=0.2, fps=10,
+                         scale=1)
+    assert made.frames == 2
+    if model == "d4-codec":
+        assert (made.height, made.width) == size
