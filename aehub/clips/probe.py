@@ -10,7 +10,7 @@ from typing import Any
 import av
 from av.format import Flags
 
-from aehub.clips import timeline
+from aehub.clips import sniff, timeline
 from aehub.clips.source import READABLE, Source
 from aehub.errors import InputError
 
@@ -19,6 +19,8 @@ from aehub.errors import InputError
 _GUESSED = "mpegts,mpeg,mpegvideo,flv,ogg,asf,ivf,h264,hevc,obu"
 # Larger files are taken at their header's word: reading them twice would be felt.
 _SCANNED_BYTES = 64_000_000
+# By then a file has said that it is encrypted.
+_HEAD_BYTES = 1 << 20
 
 
 def open_container(source: Source, kind: str | None) -> Any:
@@ -32,9 +34,22 @@ def open_container(source: Source, kind: str | None) -> Any:
         # The mode is said, for PyAV would take that of the file, and write to a temporary one.
         return av.open(source.file, "r", format=kind, options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError) as err:
-        raise InputError(
-            f"{source.name} is not a clip or picture that can be read; give an intact {READABLE}."
-        ) from err
+        reason = f"is not a clip or picture that can be read; give an intact {READABLE}."
+        raise unreadable(source, reason) from err
+
+
+def unreadable(source: Source, reason: str) -> InputError:
+    """Return the error for what cannot be opened or decoded: it is encrypted, or `reason`."""
+    if source.is_seekable:
+        with source.from_start() as file:
+            if sniff.is_encrypted(file.read(_HEAD_BYTES)):
+                return locked(source)
+    return InputError(f"{source.name} {reason}")
+
+
+def locked(source: Source) -> InputError:
+    """Return the error for pictures that nobody can see without a key."""
+    return InputError(f"{source.name} is encrypted; give a copy without copy protection.")
 
 
 @contextmanager

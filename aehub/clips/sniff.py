@@ -33,6 +33,12 @@ _PPM = re.compile(rb"P[1-6][\s#]")
 _ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 # Without the end of these, pictures are lost.
 _NEEDED_ATOMS = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"meta"})
+# The ids of ContentEncodings, ContentEncoding and ContentEncryption in a Matroska track.
+_ENCRYPTED_TRACK = re.compile(
+    rb"\x1aE\xdf\xa3.*\x6d\x80.{1,8}\x62\x40.{1,40}?\x50\x35", re.DOTALL
+)
+# Bytes of a transport stream's packet, and the first of them.
+_TS_PACKET, _TS_SYNC = 188, 0x47
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -55,6 +61,15 @@ def kind_of(head: bytes) -> str | None:
             return "avif"
         return "heif" if b"heic" in brands or b"mif1" in brands else "mov"
     return None
+
+
+def is_encrypted(head: bytes) -> bool:
+    """Whether a Matroska file or a transport stream says so; libavformat does not pass it on."""
+    if _ENCRYPTED_TRACK.match(head):
+        return True
+    packets = range(0, len(head) - 3, _TS_PACKET)
+    is_ts = len(packets) > 3 and all(head[at] == _TS_SYNC for at in packets[:4])
+    return is_ts and any(head[at + 3] & 0x80 for at in packets if head[at] == _TS_SYNC)
 
 
 def declared_bytes(file: BinaryIO, kind: str | None, size: int) -> int | None:

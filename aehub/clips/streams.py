@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from itertools import islice
 from typing import Any
 
 import av
 from av.stream import Disposition
 
-from aehub.clips.probe import reopened
+from aehub.clips.probe import locked, reopened
 from aehub.clips.source import Source
 from aehub.errors import InputError
 
@@ -18,9 +17,6 @@ _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 _ENOUGH_PACKETS = 500
 # libavcodec's own decoders drop the second picture of a packet, which holds the transparency.
 _DECODERS_OF_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-# The ids of ContentEncodings, ContentEncoding and ContentEncryption in a Matroska track.
-_ENCRYPTION = re.compile(rb"\x6d\x80.{1,8}\x62\x40.{1,40}?\x50\x35", re.DOTALL)
-_HEAD_BYTES = 1 << 20
 
 
 class Locked(Exception):
@@ -97,21 +93,6 @@ def decoder_of(stream: Any) -> Any:
 def is_locked(packet: Any) -> bool:
     """Whether a packet is encrypted, by its container's account."""
     return any(data.data_type == "encryption_info" for data in packet.iter_sidedata())
-
-
-def locked(source: Source) -> InputError:
-    """Return the error for pictures that nobody can see without a key."""
-    return InputError(f"{source.name} is encrypted; give a copy without copy protection.")
-
-
-def undecodable(source: Source, kind: str | None) -> InputError:
-    """Return the error for a stream of which not even the first frame can be decoded."""
-    if kind == "matroska" and source.is_seekable:
-        # libavformat reads this element, and tells nobody.
-        with source.from_start() as file:
-            if _ENCRYPTION.search(file.read(_HEAD_BYTES)):
-                return locked(source)
-    return InputError(f"{source.name} cannot be decoded: its data is damaged.")
 
 
 def _without_film(name: str, has_cover: bool, has_sound: bool) -> str:

@@ -14,11 +14,13 @@ from aehub.clips.convert import Converter
 from aehub.clips.frames import ClipInfo, Frame
 from aehub.clips.orientation import Orientation
 from aehub.clips.probe import (
+    locked,
     open_container,
     packet_times,
     rate_and_count,
     reopened,
     stated_end,
+    unreadable,
 )
 from aehub.clips.source import Source, check_pixels
 from aehub.config import Limits
@@ -64,9 +66,9 @@ class VideoReader:
         try:
             first = next(self._pictures)
         except (av.FFmpegError, BrokenOff) as err:
-            raise streams.undecodable(source, kind) from err
+            raise unreadable(source, "cannot be decoded: its data is damaged.") from err
         except StopIteration:
-            raise InputError(f"{source.name} holds no frame that can be decoded.") from None
+            raise unreadable(source, "holds no frame that can be decoded.") from None
         self._first: av.VideoFrame | None = first
         is_photo = source.kind in ("avif", "heif") or kind in _STILLS
         self._convert = Converter(first, self._stream.codec_context.name, is_photo=is_photo)
@@ -182,7 +184,7 @@ class VideoReader:
                     after = packet.pts + (packet.duration or 0)
                     n_packets, end = n_packets + 1, max(end, after * self._time_base)
                 if streams.is_locked(packet):
-                    raise streams.locked(self._source)
+                    raise locked(self._source)
                 if packet.size and not packet.is_discard:
                     times.packet(packet.dts if counts else packet.pts)
                 for frame in self._decoder.decode(packet):

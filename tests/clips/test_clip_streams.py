@@ -152,9 +152,16 @@ def test_a_sound_file_is_called_sound(tmp_path: Path, name: str, codec: str) -> 
     assert f"{name} is sound and holds no video" in refusal(path)
 
 
-@pytest.mark.parametrize("scheme", ["encv", "drmi", "mkv"])
+@pytest.mark.parametrize("scheme", ["encv", "drmi", "mkv", "ts"])
 def test_an_encrypted_clip_is_called_encrypted(tmp_path: Path, scheme: str) -> None:
-    if scheme != "mkv":
+    if scheme == "ts":
+        path = write_clip(tmp_path / "c.ts", SMALL)
+        content = np.frombuffer(path.read_bytes(), np.uint8).reshape(-1, 188).copy()
+        is_video = (content[:, 1] & 0x1F == 1) & (content[:, 2] == 0)
+        content[is_video, 3] |= 0x80
+        content[is_video, 12:] = 0x5A
+        path.write_bytes(content.tobytes())
+    elif scheme != "mkv":
         key = "00112233445566778899aabbccddeeff"
         options = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": key}
         path = write_clip(
