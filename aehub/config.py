@@ -5,8 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from aehub.errors import InputError
+
+_ROUNDED_SECONDS = 0.04
+
+
+def too_long(seconds: Fraction | float, most: float) -> bool:
+    """Whether a clip lasts longer than `most` seconds.
+
+    Trims go to the border of a frame where one is near, at either end: that does not count.
+    """
+    return round(float(seconds), 6) >= round(most + _ROUNDED_SECONDS, 6)
 
 
 @dataclass(frozen=True)

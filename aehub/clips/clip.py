@@ -21,7 +21,7 @@ from aehub.clips.pictures import ArrayReader, FolderReader, PictureReader
 from aehub.clips.source import Source
 from aehub.clips.trim import Trim
 from aehub.clips.video import VideoReader
-from aehub.config import Limits
+from aehub.config import Limits, too_long
 from aehub.errors import InputError, LimitError
 from aehub.files import source_of
 
@@ -159,7 +159,7 @@ class Clip:
                 f"{self._name} has more than {limits.max_frames} frames. Trim it.",
                 "AEHUB_MAX_FRAMES raises the limit."
             )
-        if limits.max_seconds is not None and seconds > limits.max_seconds + Fraction(1, 1000):
+        if limits.max_seconds is not None and too_long(seconds, limits.max_seconds):
             raise LimitError(
                 f"{self._name} is longer than {limits.max_seconds:g} s. Trim it.",
                 "AEHUB_MAX_SECONDS raises the limit."

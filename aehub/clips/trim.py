@@ -9,9 +9,9 @@ from math import ceil, floor
 
 from aehub.errors import InputError
 
-# A side this near to the beginning or end of a frame is put there: nobody sees the difference, and
-# steady clips stay steady.
-_NEAR = Fraction(1, 50)
+# A side this near to the beginning or end of a frame is put there: half a frame at 24 frames per
+# second, so that steady clips stay steady.
+_NEAR = Fraction(21, 1000)
 # Ticks that a trim in seconds needs, for it may cut a frame that is shown for long.
 _FINE = Fraction(1, 1000)
 _MOMENT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)?(f?)")

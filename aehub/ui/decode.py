@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 import aehub
+from aehub.config import too_long
 from aehub.errors import AEHubError, InputError
 from aehub.ui import running
 from aehub.ui.guard import gpu, sentence, told
@@ -127,7 +128,7 @@ def _watched(job: Any, progress: Any) -> Generator[Any, None, aehub.Decompressed
 def _refuse_large(context: Context, packed: str) -> None:
     """Hold a file to the page's limits before anything is decoded."""
     facts, limits = aehub.info(packed), context.limits
-    if facts["seconds"] > limits.seconds + 0.001:
+    if too_long(facts["seconds"], limits.seconds):
         raise InputError(f"the file plays {seconds_text(facts['seconds'])} and this page decodes "
                          f"{limits.seconds:g} s; use aehub decompress at home.")
     if facts["width"] * facts["height"] > limits.pixels:

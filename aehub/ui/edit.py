@@ -14,6 +14,7 @@ import gradio as gr
 
 import aehub
 from aehub import review
+from aehub.config import too_long
 from aehub.edit.operations import parse
 from aehub.errors import InputError
 from aehub.review.stills import png
@@ -230,7 +231,7 @@ def str_of(operations: list[Any]) -> str:
 def _refuse_large(context: Context, packed: str) -> None:
     """Hold a file to the page's limits before anything of it is decoded."""
     facts, limits = aehub.info(packed), context.limits
-    if facts["seconds"] > limits.seconds + 0.001:
+    if too_long(facts["seconds"], limits.seconds):
         raise InputError(f"the file plays {seconds_text(facts['seconds'])} and this page edits "
                          f"{limits.seconds:g} s; use aehub edit at home.")
     if facts["width"] * facts["height"] > limits.pixels:

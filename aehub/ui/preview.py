@@ -15,6 +15,7 @@ from PIL import Image
 
 from aehub import review
 from aehub.clips import Trim
+from aehub.config import too_long
 from aehub.errors import AEHubError
 from aehub.ui.guard import sentence
 from aehub.ui.words import bytes_text, rate_text, seconds_text
@@ -40,14 +41,14 @@ def shown(
         yield gr.update(value=told, visible=True), nothing, gr.skip(), gr.skip(), ""
         return
     most = context.limits.seconds
-    too_long = seen.seconds is not None and seen.seconds > most + 0.001
-    page = gr.update(value=_words(seen, Path(path).name, most if too_long else None), visible=True)
+    is_long = seen.seconds is not None and too_long(seen.seconds, most)
+    page = gr.update(value=_words(seen, Path(path).name, most if is_long else None), visible=True)
     offered = seen.seconds is not None and seen.seconds > 1
     # Of what is too short to be cut, such as a picture, no slider could show a part.
     seconds = seen.seconds if offered and seen.seconds else most
     start = gr.update(value=0, maximum=round(seconds, 1))
-    length = gr.update(value=most if too_long else 0, maximum=min(most, seconds))
-    yield page, gr.update(visible=offered, open=too_long), start, length, "Measuring this machine …"
+    length = gr.update(value=most if is_long else 0, maximum=min(most, seconds))
+    yield page, gr.update(visible=offered, open=is_long), start, length, "Measuring this machine …"
     yield (*(gr.skip() for _ in range(4)),
            forecast_text(context, seen, longest_side(size), neighbours))
 

@@ -199,6 +199,16 @@ def test_a_trim_of_a_long_frame_is_held_to_the_limit_by_what_it_keeps() -> None:
         told(np.stack(PICTURES[:2]), trim=Trim.parse("30:60"), **options)
 
 
+@pytest.mark.parametrize("fps", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(25)])
+def test_a_trim_as_long_as_the_limit_keeps_to_it(tmp_path: Path, fps: Fraction) -> None:
+    path = write_clip(tmp_path / "c.mp4", PICTURES * 2, fps=fps)
+    for start in range(10):
+        part = Trim(Fraction(start, 100), Fraction(start, 100) + Fraction(1, 2))
+        kept = told(path, trim=part, limits=Limits(max_seconds=0.5))
+        assert sum(seconds for _, seconds in kept) == pytest.approx(0.5, abs=0.04)
+        assert len({round(seconds, 3) for _, seconds in kept[:-1]}) == 1, "steady clips stay so"
+
+
 @pytest.mark.parametrize(("codec", "options"), [
     ("libx264", {"bf": "3", "b_strategy": "0"}), ("mpeg4", {"bf": "2"}),
     ("mpeg2video", {"bf": "2"}),
