@@ -3,7 +3,7 @@
 Weights tied to each other are expanded, and numbers that follow quality are looked up; both would
 take much of a small picture's time. Whoever loads a network to use it calls `freeze`, and from then
 on each layer computes them once. Copies of a frozen network are not frozen, nor is a network that
-is put into training mode: those may be changed.
+is put into training mode, or whose parameters require gradients: those may be changed.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ class Freezable(nn.Module):
             make: makes it of the parameters.
         """
         if not self.frozen or torch.is_grad_enabled():
+            return make()
+        if any(own is not None and own.requires_grad for own in self._parameters.values()):
+            self.forget()
             return make()
         # Never asked twice: another thread may have begun a new dictionary in between.
         found = self._kept.get(key)

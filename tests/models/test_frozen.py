@@ -46,7 +46,7 @@ def test_a_layer_that_was_used_may_be_changed(
 def test_a_frozen_layer_computes_once_until_it_may_have_changed(
     make: Callable[[], Freezable], use: Callable[[Freezable], Tensor]
 ) -> None:
-    layer = make()
+    layer = make().requires_grad_(False)
     freeze(layer)
     assert use(layer) is use(layer)
     other = copy.deepcopy(layer)
@@ -57,6 +57,10 @@ def test_a_frozen_layer_computes_once_until_it_may_have_changed(
     assert torch.allclose(use(layer.float()), kept)
     layer.load_state_dict(other.state_dict())
     assert not use(layer).any() and use(layer) is use(layer)
+    layer.requires_grad_(True)
+    assert use(layer) is not use(layer)
+    layer.requires_grad_(False)
+    assert use(layer) is use(layer)
     layer.train()
     assert use(layer) is not use(layer)
 
@@ -65,9 +69,10 @@ def test_a_frozen_layer_computes_once_until_it_may_have_changed(
 def test_gradients_reach_the_parameters_of_a_frozen_layer(
     make: Callable[[], Freezable], use: Callable[[Freezable], Tensor]
 ) -> None:
-    layer = make()
+    layer = make().requires_grad_(False)
     freeze(layer)
     with torch.inference_mode():
         use(layer)
+    layer.requires_grad_(True)
     use(layer).sum().backward()
     assert all(parameter.grad is not None for parameter in layer.parameters())
