@@ -148,7 +148,7 @@ def _wire(context: Context, model: Any, files: Any, chosen: gr.State, parts: dic
     # One after another: candidates of the model before must not come after those of the next.
     drawn: dict[str, Any] = {**_QUIET, "concurrency_id": "candidates", "concurrency_limit": 1}
     if tab is not None:
-        tab.select(_first, [model, number], fresh, **drawn)
+        tab.select(_first, [model, number], [*fresh, model], **drawn)
     parts["more"].click(_next, [model, number], fresh, **drawn)
     model.change(_other, [model, chosen], [*fresh, chosen, strip, base, live, *sliders, model],
                  **drawn)
@@ -183,8 +183,9 @@ def _candidates(name: str | None, number: int) -> str:
     return keys.grid(found, crisp=name != "emoji-vae")
 
 
-def _first(name: str | None, number: int) -> tuple[Any, int]:
-    return _candidates(name, number), number
+def _first(name: str | None, number: int) -> tuple[Any, int, Any]:
+    # Models may have been fetched since the page was built.
+    return _candidates(name, number), number, gr.update(choices=keys.offered())
 
 
 def _next(name: str | None, number: int) -> tuple[str, int]:

@@ -72,15 +72,21 @@ class Jobs:
 
     @contextmanager
     def new(self) -> Iterator[Path]:
-        """A new folder; its name is its token. Its age begins when the block ends."""
+        """A new folder; its name is its token. Its age begins when the block ends.
+
+        Of a job that fails or is stopped, nothing is kept.
+        """
         folder = self.root / secrets.token_hex(16)
         self._running.add(folder.name)
         try:
             folder.mkdir(parents=True)
             yield folder
-        finally:
             with suppress(FileNotFoundError):
                 os.utime(folder)
+        except BaseException:
+            _delete(folder)
+            raise
+        finally:
             self._running.discard(folder.name)
 
     def address(self, path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from importlib.resources import as_file, files
@@ -31,6 +32,8 @@ def serve(
     Returns:
         The running page; `close()` ends it.
     """
+    # Models come when somebody presses Download, never because of what a visitor's file names.
+    os.environ.setdefault("AEHUB_AUTO_DOWNLOAD", "0")
     context = context or default_context()
     context.jobs.keep_sweeping()
     demo = build(context)

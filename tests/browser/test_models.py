@@ -52,6 +52,13 @@ def test_a_model_on_a_hub_is_fetched_with_one_click(visit: Visit, hub: StandIn) 
     expect(card).to_contain_text("MIT")
     expect(page.locator("#get-lab-tiny-d4")).to_be_hidden()
 
+    page.get_by_role("tab", name="Animate", exact=True).first.click()
+    # A reload would break off what is still on its way, and Gradio complains about that.
+    expect(page.locator("#candidates :is(button, p[role=note])").first).to_be_visible(
+        timeout=60_000)
+    page.locator("#walk-model input").click()
+    expect(page.get_by_role("option", name="lab/tiny-d4")).to_be_visible(timeout=20_000)
+
     page.reload()
     page.get_by_role("tab", name="Models").click()
     expect(card).to_contain_text("cached")

@@ -66,6 +66,10 @@ def test_old_results_are_deleted_and_new_ones_kept(tmp_path: Path) -> None:
     assert jobs.facts(old.name) is None and not forgotten.exists()
     assert jobs.facts(new.name) == {"packed": "a.aev"} and waited_for.exists()
     assert len(new.name) == 32
+    with pytest.raises(GeneratorExit), jobs.new() as stopped:
+        (stopped / "clip.aev").write_bytes(b"clip")
+        raise GeneratorExit
+    assert not stopped.exists()
     jobs.close()
 
 
