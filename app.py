@@ -16,7 +16,7 @@ try:
 except ImportError:
     pass
 
-from aehub.ui import serve
+from aehub.cli import main
 
 if __name__ == "__main__":
-    serve()
+    main(["serve"], prog_name="aehub")

@@ -12,6 +12,11 @@ os.environ["HF_HOME"] = os.path.join(tempfile.gettempdir(), "aehub-tests-without
 for name in ("AEHUB_MODELS", "AEHUB_AUTO_DOWNLOAD", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_TOKEN"):
     os.environ.pop(name, None)
 
+# No test goes through a proxy of this machine's user: those that need one name it themselves.
+for scheme in ("http", "https", "all", "no"):
+    for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper()):
+        os.environ.pop(name, None)
+
 # Read when torch is imported. Threads that wait for each other spin: where other work shares the
 # machine, that made tests ten times slower. Instead, tests run side by side.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -15,6 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+DEAD_PROXIES = {"http_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "nonsense://",
+                "ALL_PROXY": "socks5://127.0.0.1:9", "NO_PROXY": ""}
+"""Of machines behind a proxy: one that does not answer, and two that no client can use."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -68,7 +71,7 @@ def page_server(folder: Path, **environment: str) -> Iterator[PageServer]:
     variables = os.environ | {
         "GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(temporary / "gradio"),
         "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE",
-    } | environment
+    } | DEAD_PROXIES | environment
     began = time.monotonic()
     with log.open("wb") as out:
         process = subprocess.Popen([sys.executable, str(ROOT / "app.py")], cwd=folder,

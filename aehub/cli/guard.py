@@ -36,8 +36,6 @@ class GuardedGroup(click.Group):
             return result
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except _Ended as end:
-            raise click.exceptions.Exit(128 + end.number) from None
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
         except BrokenPipeError:
@@ -50,21 +48,13 @@ class GuardedGroup(click.Group):
             raise click.exceptions.Exit(FAILED) from None
 
 
-class _Ended(KeyboardInterrupt):
-    """A signal asks the process to end: work is given up as after Ctrl-C."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
 @contextmanager
 def _unwinding() -> Iterator[None]:
     """Let signals that end a process unwind it, so that no unfinished file stays behind."""
     def end(number: int, frame: object) -> None:
         # Once is enough: a second one must not interrupt the cleaning up.
         signal.signal(number, signal.SIG_IGN)
-        raise _Ended(number)
+        sys.exit(128 + number)
 
     numbers = []
     if threading.current_thread() is threading.main_thread():

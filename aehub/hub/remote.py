@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from aehub.errors import AEHubError, HubError, Offline, UnknownModel, WeightsError
 from aehub.hub.names import HubName, parse
 from aehub.hub.registry import Known
 from aehub.models.architectures import TASKS
+from aehub.proxies import proxy_for, usable_proxies
 
 PATIENT, HASTY = 10.0, 0.8
 """Seconds until a hub must have taken the connection: asked for on purpose, and in passing."""
@@ -78,16 +78,22 @@ def reach(endpoint: str, seconds: float) -> None:
 
     Raises:
         Offline: nobody does, or the network is switched off.
+        HubError: it would take a proxy that cannot be used.
     """
     if is_switched_off():
         raise Offline("the network is switched off on this machine.", "Unset HF_HUB_OFFLINE, or "
                       "bring the model here as a folder: aehub download NAME --to FOLDER "
                       "elsewhere, then give the folder's path as the model.")
-    parts = urlsplit(endpoint)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    if {parts.scheme, "all"} & getproxies().keys() and not proxy_bypass(host):
+    parts, proxy = urlsplit(endpoint), proxy_for(endpoint)
+    if proxy is not None:
+        reason = _unreachable(proxy.host, proxy.port, seconds)
+        if reason is not None:
+            raise Offline(f"{endpoint} cannot be reached: its proxy does not answer ({reason}).",
+                          f"The proxy {proxy.host}:{proxy.port} is that of {proxy.variable}; "
+                          "correct it, or unset it.")
         return
-    reason = _unreachable(host, port, seconds)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    reason = _unreachable(parts.hostname or "", port, seconds)
     if reason is not None:
         raise Offline(f"{endpoint} cannot be reached: {reason}. Check the network.", "Or fetch "
                       "from an AEHub that runs nearby with --endpoint or HF_ENDPOINT.")
@@ -161,7 +167,12 @@ def _task(tags: list[str] | None) -> str:
 @contextmanager
 def translated(place: HubName | None, endpoint: str) -> Iterator[None]:
     """Turn what the client raises inside the block into one sentence."""
+    from huggingface_hub import get_session
+
     try:
+        # The client lives as long as the process, and takes its proxies when it is made.
+        with usable_proxies():
+            get_session()
         yield
     except AEHubError:
         raise

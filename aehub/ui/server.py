@@ -6,11 +6,16 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from typing import Any
 
 import gradio as gr
 
+from aehub.errors import InputError
+from aehub.proxies import usable_proxies
+from aehub.ui import environment
 from aehub.ui.page import Context, build, default_context
 from aehub.ui.routes import routes
 from aehub.ui.theme import css, head, theme
@@ -31,7 +36,11 @@ def serve(
 
     Returns:
         The running page; `close()` ends it.
+
+    Raises:
+        InputError: the page cannot be there, or a variable of the environment cannot be used.
     """
+    port, host = environment.place(port, host)
     # Models come when somebody presses Download, never because of what a visitor's file names.
     os.environ.setdefault("AEHUB_AUTO_DOWNLOAD", "0")
     context = context or default_context()
@@ -70,8 +79,19 @@ def _close_on_signals(context: Context) -> None:
                 signal.signal(number, end)
 
 
+@contextmanager
+def _told(port: int, host: str) -> Iterator[None]:
+    """Say in a sentence that Gradio cannot begin."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise InputError(f"the page cannot be served on {host}, port {port}: Gradio cannot listen "
+                         f"there; give another port, or an IPv4 address with {environment.HOST}."
+                         ) from error
+
+
 def _launch(
-    demo: gr.Blocks, context: Context, port: int | None, host: str | None
+    demo: gr.Blocks, context: Context, port: int, host: str
 ) -> None:
     # Every request of a poll would be a line of its own.
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -80,7 +100,9 @@ def _launch(
     options.update(ssr_mode=False, pwa=False, mcp_server=False)
     # Nothing is stored in the visitor's browser and no numbers are kept of visitors.
     options.update(enable_monitoring=False, run_history=False)
-    with as_file(files("aehub.ui") / "assets" / "favicon.png") as favicon:
+    # Before it is open, Gradio asks the page itself whether it answers.
+    with (as_file(files("aehub.ui") / "assets" / "favicon.png") as favicon,
+          usable_proxies(none=True), _told(port, host)):
         demo.launch(
             server_port=port, server_name=host, quiet=True, prevent_thread_lock=True,
             show_error=False, footer_links=["api"], favicon_path=str(favicon), theme=theme(),

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hub.standin import StandIn, stand_in
 
-from pageserver import ROOT, _wait, free_port
+from pageserver import DEAD_PROXIES, ROOT, _wait, free_port
 
 TINY = ROOT / "tests/golden/tiny-d4"
 
@@ -66,7 +66,7 @@ def client_settings(home: Path) -> dict[str, str]:
     return kept | {
         "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_UPDATE_CHECK": "1", "HF_ENDPOINT": "http://127.0.0.1:9",
-        "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
     }
 
 
@@ -103,7 +103,7 @@ def serving(folder: Path) -> Iterator[str]:
     port, log = free_port(), folder / "serve.log"
     environment = client_settings(folder / "home") | {
         "GRADIO_TEMP_DIR": str(folder / "gradio"), "TMPDIR": str(folder),
-        "OMP_WAIT_POLICY": "PASSIVE"}
+        "OMP_WAIT_POLICY": "PASSIVE", **DEAD_PROXIES}
     with log.open("wb") as out:
         running = subprocess.Popen(
             [sys.executable, "-m", "aehub", "serve", "--port", str(port)], cwd=folder,
