@@ -20,7 +20,7 @@ from aehub.animate.plan import Plan, planned
 from aehub.animate.render import VIDEOS
 from aehub.animate.settings import Settings
 from aehub.errors import InputError, UnknownModel, WeightsError
-from aehub.files import is_special, output_of, refuse_overwriting, written
+from aehub.files import is_special, output_of, path_of, refuse_overwriting, written
 from aehub.hub import model_of
 from aehub.models.device import Device
 from aehub.models.tag import tag_of
@@ -102,15 +102,15 @@ def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
         if told := [name for name, value in given.items() if value is not None]:
             raise InputError(f"{', '.join(told)} cannot be changed where a recipe says all; leave "
                              "it out, or make a new animation without the recipe.")
-        found = recipes.read(Path(recipe))
+        found = recipes.read(path_of(recipe, "recipe"))
         chosen = found.settings
-    target = Target(_path(output), chosen.sheet, _path(contact) if contact else None, force)
+    target = Target(_path(output), chosen.sheet, None if contact is None else _path(contact), force)
     beside = recipes.place_of(target.output)
     target.check()
     refuse_overwriting(beside, force)
     if found is None:
         keys = gathered(seeds, keyframes, clip, at)
-        loaded = model_of(model or DEFAULT_MODEL, device)
+        loaded = model_of(DEFAULT_MODEL if model is None else model, device)
     else:
         keys, loaded = found.keyframes, _cook(found, model, device)
     plan = planned(loaded, keys, chosen)
@@ -143,7 +143,7 @@ def _settings(given: dict[str, Any]) -> Settings:
 def _cook(recipe: recipes.Recipe, model: _Given | None, device: Device) -> Any:
     """The model of a recipe: with other numbers it would make other frames."""
     try:
-        loaded = model_of(model or recipe.model, device)
+        loaded = model_of(recipe.model if model is None else model, device)
     except UnknownModel as err:
         raise UnknownModel(f"the recipe was made with {recipe.model[:80]!r}, which is not on this "
                            "machine.", "Name its folder or hub id with --model.") from err

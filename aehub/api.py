@@ -20,18 +20,21 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from aehub.archive import Archive
-from aehub.clips import Clip, Trim, open_clip, open_writer, to_rgb
+from aehub.arguments import check_function, check_whole
+from aehub.clips import Clip, open_clip, open_writer, to_rgb
 from aehub.clips.frames import ClipInfo
+from aehub.clips.trim import Trim as Part
 from aehub.codec.again import in_file, kept
 from aehub.codec.compress import Tally, compress_clip, estimate
 from aehub.codec.decompress import check_model, clip_info, decode_frames
-from aehub.codec.model import Codec, check_quality
+from aehub.codec.model import Codec
 from aehub.codec.target import PREDICTED_BPP, STILL_BPP
-from aehub.codec.trials import Trials
+from aehub.codec.trials import Trials, one_goal
 from aehub.container import FileHead, Reader, open_reader
+from aehub.edit.operations import Trim as Cut
 from aehub.entropy import CODER_PREDICTED
 from aehub.errors import DamagedError, InputError
-from aehub.files import beside, output_of, refuse_overwriting, written
+from aehub.files import beside, output_of, refuse_overwriting, source_of, written
 from aehub.hub import codec_of, load_written
 from aehub.hub.model import Model
 from aehub.inspection import per
@@ -73,9 +76,9 @@ def compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = Non
 
 
 def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = None, *,
-                  model: _Given = "d4-codec", quality: float = 50,
+                  model: _Given = "d4-codec", quality: float | None = None,
                   target_size: int | None = None, target_kbps: float | None = None,
-                  trim: str | None = None, group: int | None = None, force: bool = False,
+                  trim: str | Cut | None = None, group: int | None = None, force: bool = False,
                   salvage: bool = False, audio: bool = True, measure: bool = True,
                   fps: Fraction | float | str | None = None, device: Device = "auto"
                   ) -> Generator[Step, None, Compressed]:
@@ -85,10 +88,11 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
         source: as `compress`.
         output: as `compress`.
         model: name, folder, or a loaded model.
-        quality: 0 (smallest) to 100 (best); fractions count.
+        quality: 0 (smallest) to 100 (best), 50 by default; fractions count.
         target_size: bytes of the whole file at most; at most 4 encodes find the quality.
-        target_kbps: the same as an average rate, without audio.
-        trim: "A:B" in seconds, or frames with a trailing f.
+        target_kbps: the same as an average rate, without audio. Of quality and the two targets
+            one can be given.
+        trim: "A:B" in seconds, or frames with a trailing f; or the same as `aehub.Trim`.
         group: frames coded together.
         force: overwrite the output.
         salvage: keep what could be read of a clip that breaks off.
@@ -98,14 +102,16 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
         device: where networks run, as `aehub.load`.
     """
     began = time.monotonic()
-    quality = check_quality(quality)
+    quality, target_size, target_kbps = one_goal(quality, target_size, target_kbps)
+    group = None if group is None else check_whole("group", group, 1)
+    part = Part.given(trim.part if isinstance(trim, Cut) else trim)
     target = _output_path(source, output)
     codec = codec_of(model, device=device)
     if isinstance(target, Path):
         refuse_overwriting(target, force)
 
     def opened() -> Clip:
-        return open_clip(source, trim=Trim.parse(trim) if trim else None, salvage=salvage, fps=fps)
+        return open_clip(source, trim=part, salvage=salvage, fps=fps)
 
     def encode(clip: Clip, stream: BinaryIO, at: float) -> Generator[Step, None, Tally]:
         total = clip.info.n_frames or 0
@@ -144,7 +150,7 @@ def decompress(source: str | os.PathLike[str] | BinaryIO,
         output: path whose suffix names the format (a folder of PNGs without one), or a stream,
             which gets y4m. None returns the frames.
         progress: called as `progress(done, total)` in frames; total is 0 if unknown.
-        options: those of `iter_decompress`; without `output` only `model` and `device`.
+        options: those of `iter_decompress`.
 
     Returns:
         Facts about what was written; without `output` an iterator of uint8 [H, W, 3] in RGB.
@@ -155,14 +161,15 @@ def decompress(source: str | os.PathLike[str] | BinaryIO,
         DamagedError: groups are lost; the intact ones were given or written first.
     """
     if output is None:
-        return _frames(source, **options)
+        return _frames(source, progress, **options)
     return finished(iter_decompress(source, output, **options), progress)
 
 
-def _frames(source: str | os.PathLike[str] | BinaryIO, *,
-            model: _Given | None = None, device: Device = "auto"
+def _frames(source: str | os.PathLike[str] | BinaryIO, progress: Progress | None, *,
+            model: _Given | None = None, force: bool = False, device: Device = "auto"
             ) -> Iterator[np.ndarray]:
     """The frames of a `.aev` file; what can be refused is refused at once."""
+    check_function("progress", progress)
     reader = open_reader(source)
     try:
         codec = _model_of(reader.head, model, device)
@@ -172,8 +179,10 @@ def _frames(source: str | os.PathLike[str] | BinaryIO, *,
 
     def decoded() -> Iterator[np.ndarray]:
         with reader:
-            colour = clip_info(reader.head).colour
-            for frame in decode_frames(reader, codec):
+            colour, total = clip_info(reader.head).colour, reader.frame_count or 0
+            for done, frame in enumerate(decode_frames(reader, codec), 1):
+                if progress is not None:
+                    progress(done, max(total, done))
                 yield to_rgb(frame.planes, colour)
 
     return decoded()
@@ -196,8 +205,9 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
     target = output_of(output, may_be_folder=True)
     if isinstance(target, Path):
         refuse_overwriting(target, force, is_folder=not target.suffix)
+    source = source_of(source)
     with ExitStack() as stack:
-        if isinstance(target, Path) and not isinstance(source, (str, os.PathLike)):
+        if isinstance(target, Path) and not isinstance(source, Path):
             # The sound comes after the pictures; writers of files want it first.
             source = stack.enter_context(in_file(source))
         reader = stack.enter_context(open_reader(source))

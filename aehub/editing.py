@@ -12,12 +12,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from aehub.arguments import check_list
 from aehub.container import FileHead, Reader, open_reader
 from aehub.edit.job import Outcome, edit_codes, edit_pixels, join
-from aehub.edit.operations import Operation, element
+from aehub.edit.operations import Operation, checked, element
 from aehub.edit.rewrite import Load
 from aehub.errors import InputError
-from aehub.files import output_of, refuse_overwriting, written
+from aehub.files import output_of, refuse_overwriting, source_of, written
 from aehub.results import Edited, Progress, Step, finished
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def iter_edit(source: _File, output: _File, operations: Sequence[Operation] = ()
         force: overwrite the output.
         device: where networks run, as `aehub.load`.
     """
+    operations = checked(operations)
     began, target = time.monotonic(), _target(output, force)
     with ExitStack() as stack:
         reader = _opened(source, stack)
@@ -128,6 +130,7 @@ def iter_concat(sources: Sequence[_File], output: _File, *,
         force: overwrite the output.
         device: where networks run, as `aehub.load`.
     """
+    sources = check_list("sources", sources)
     if not sources:
         raise InputError("there is no file to join; give at least one.")
     began, target = time.monotonic(), _target(output, force)
@@ -141,7 +144,8 @@ def iter_concat(sources: Sequence[_File], output: _File, *,
 
 def _opened(source: _File, stack: ExitStack) -> Reader:
     """A reader that can seek; what comes through a pipe is put into a temporary file first."""
-    if not isinstance(source, (str, os.PathLike)):
+    source = source_of(source)
+    if not isinstance(source, Path):
         from aehub.codec.again import in_file
 
         source = stack.enter_context(in_file(source))

@@ -26,16 +26,18 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 _SLASHES = tuple(filter(None, (os.sep, os.altsep)))
 
 
-def path_of(given: str | os.PathLike[str], what: str = "input") -> Path:
+def path_of(given: Any, what: str = "input") -> Path:
     """The path that was given, if it can be one of this machine.
 
     Args:
-        given: a path.
-        what: it is, for messages.
+        given: what was given.
+        what: it shall be, for messages.
 
     Raises:
-        InputError: it is empty, holds a zero byte, or is an address.
+        InputError: it is no path, is empty, holds a zero byte, or is an address.
     """
+    if not isinstance(given, (str, os.PathLike)):
+        raise InputError(f"the {what} is a {type(given).__name__}; give a path.")
     name = os.fspath(given)
     if not isinstance(name, str) or not name or "\0" in name:
         raise InputError(f"the {what} {name!r} is no name of a file; give one.")

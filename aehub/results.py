@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, TypeVar, cast
 
+from aehub.arguments import check_function
+
 Progress = Callable[[int, int], None]
 _Result = TypeVar("_Result")
 
@@ -19,6 +21,7 @@ class Step(NamedTuple):
 
 def finished(job: Generator[Step, None, _Result], progress: Progress | None) -> _Result:
     """Run a job to its end, telling `progress(done, total)` of each step; returns its result."""
+    check_function("progress", progress)
     try:
         while True:
             step = next(job)

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from aehub.animate.square import checked
+from aehub.arguments import check_iterable
 from aehub.clips import Trim, open_clip, to_rgb
 from aehub.clips.contents import told_by_bytes, what_is
 from aehub.clips.picture import read_picture as read_still
@@ -86,7 +87,7 @@ def gathered(seeds: Iterable[int] | None, keyframes: Iterable[Any] | None, clip:
         InputError: something is none of these.
         LimitError: there are too many.
     """
-    given = _counted([*map(_seed, _counted(seeds or ())), *_counted(keyframes or ())])
+    given = _counted([*map(_seed, _listed("seeds", seeds)), *_listed("keyframes", keyframes)])
     found, pixels = [], 0
     for number, entry in enumerate(given, 1):
         found.append(_keyframe(entry, number))
@@ -99,7 +100,7 @@ def gathered(seeds: Iterable[int] | None, keyframes: Iterable[Any] | None, clip:
     if clip is not None:
         found += frames_of(clip, at)
     elif at is not None:
-        raise InputError(f"moments {', '.join(map(str, at))[:80]} are given without a clip; give "
+        raise InputError(f"moments {str(at)[:80]} are given without a clip; give "
                          "it, too.", "It is named with --clip.")
     return _counted(found)
 
@@ -114,6 +115,13 @@ def _counted(entries: Iterable[Any]) -> list[Any]:
             raise LimitError(f"{count} keyframes are given; a walk takes at most {MAX_KEYFRAMES}. "
                              "Leave some out, or join several walks.")
     return found
+
+
+def _listed(name: str, given: Any) -> list[Any]:
+    if given is None:
+        return []
+    check_iterable(name, given)
+    return _counted(given)
 
 
 def _seed(seed: Any) -> int:

@@ -124,5 +124,5 @@ def check_path(kind: str) -> None:
     Raises:
         InputError: there is none of that name.
     """
-    if kind not in PATHS:
+    if not isinstance(kind, str) or kind not in PATHS:
         raise InputError(f"there is no path {kind!r}; known are {', '.join(PATHS)}.")

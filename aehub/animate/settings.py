@@ -87,7 +87,7 @@ class Settings:
         if type(self.steps) is not int or not STEPS[0] <= self.steps <= STEPS[1]:
             raise InputError(f"steps are {self.steps}; give a whole number from {STEPS[0]} to "
                              f"{STEPS[1]}.")
-        if self.direction not in (*DIRECTIONS, "all"):
+        if not isinstance(self.direction, str) or self.direction not in (*DIRECTIONS, "all"):
             raise InputError(f"there is no direction {self.direction!r}; give one of "
                              f"{', '.join(DIRECTIONS)} or all.")
         if self.total * self.fps < 0.5:

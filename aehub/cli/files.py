@@ -78,7 +78,7 @@ def compress(
             source(clip),
             sink(output, unlike=clip),
             model=loaded,
-            quality=50 if quality is None else quality,
+            quality=quality,
             target_size=target_size,
             target_kbps=target_kbps,
             trim=trim,

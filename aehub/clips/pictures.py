@@ -64,7 +64,11 @@ class ArrayReader(SilentReader):
         if isinstance(given, np.ndarray):
             given = given[None] if given.ndim == 3 else given
             n_frames = len(given) if given.ndim else None
-        self._arrays = iter(given) if n_frames != 0 else iter(())
+        try:
+            self._arrays = iter(given) if n_frames != 0 else iter(())
+        except TypeError as err:
+            raise InputError(f"The clip is a {type(given).__name__}; give a path, a stream, or "
+                             "frames as uint8 [T, H, W, 3].") from err
         first = next(self._arrays, None)
         if first is None:
             raise InputError("The clip has no frames; give at least one.")

@@ -57,6 +57,8 @@ class Trim:
         Raises:
             InputError: the text has another form, or the end is not after the start.
         """
+        if not isinstance(text, str):
+            raise _malformed(text)
         sides = [_MOMENT.fullmatch(side.strip()) for side in text.split(":")]
         if len(sides) != 2 or sides[0] is None or sides[1] is None:
             raise _malformed(text)
@@ -108,6 +110,15 @@ class Trim:
             return end
         return begin if moment - begin < near else moment
 
+    @classmethod
+    def given(cls, trim: Trim | str | None) -> Trim | None:
+        """The trim that was given, as text or as it is; None, and nothing, keep the whole clip.
+
+        Raises:
+            InputError: as `parse`.
+        """
+        return trim if isinstance(trim, Trim) or trim is None else cls.parse(trim)
+
     def has_started(self, index: int, seconds: Fraction) -> bool:
         """Whether all from frame `index` on, which appears at `seconds`, is past the start."""
         return self.start <= (index if self.start_in_frames else seconds)
@@ -143,8 +154,8 @@ def _text(moment: Fraction, in_frames: bool) -> str:
     return f"{moment}f" if in_frames else f"{float(moment):g}"
 
 
-def _malformed(text: str) -> InputError:
+def _malformed(text: object) -> InputError:
     return InputError(
-        f"The trim {text!r} is not A:B; give seconds such as 1.5:4, frames such as 30f:90f, "
-        "or leave one side empty."
+        f"The trim {str(text)[:40]!r} is not A:B; give seconds such as 1.5:4, frames such as "
+        "30f:90f, or leave one side empty."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aehub.arguments import check_number
 from aehub.errors import InputError
 from aehub.models.d4_codec import HYPER, Codes
 
@@ -29,9 +30,7 @@ def check_quality(quality: float) -> float:
     Raises:
         InputError: it is not a number from 0 to 100.
     """
-    if not 0 <= quality <= 100:
-        raise InputError(f"quality is {quality}; it goes from 0 (smallest) to 100 (best).")
-    return round(float(quality), 2)
+    return round(check_number("quality", quality, 0, 100), 2)
 
 
 def quality_of(codes: Codes, given: float | None) -> float:

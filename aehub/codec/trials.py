@@ -7,12 +7,15 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from itertools import islice
 from types import TracebackType
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
+from aehub.arguments import check_number, check_whole
 from aehub.clips import Clip
 from aehub.clips.frames import ClipInfo, Planes
 from aehub.codec.compress import Tally
+from aehub.codec.latents import check_quality
 from aehub.codec.target import TOLERANCE, Trial, first_guess, refine, search
+from aehub.errors import InputError
 from aehub.results import Step
 
 # What is tried stays in memory up to this size.
@@ -23,6 +26,21 @@ _SAMPLED, _LONG = 9, 18
 
 Sample = Callable[[Sequence[Planes], float, int], float]
 Encode = Callable[[Clip, BinaryIO, float], Generator[Step, None, Tally]]
+
+
+def one_goal(quality: Any, size: Any, kbps: Any) -> tuple[float, int | None, float | None]:
+    """Quality, size and rate, of which one is given: quality 50 is meant if none is.
+
+    Raises:
+        InputError: several are given, or one cannot be used.
+    """
+    given = {"quality": quality, "target_size": size, "target_kbps": kbps}
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise InputError(f"{' and '.join(names)} exclude each other; give one of them.")
+    return (check_quality(50 if quality is None else quality),
+            None if size is None else check_whole("target_size", size, 1),
+            None if kbps is None else check_number("target_kbps", kbps, 0, above=True))
 
 
 class Trials:

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 
+from aehub.arguments import check_function, check_list, check_whole
 from aehub.clips.contents import listed, named
 from aehub.clips.frames import Planes
 from aehub.compare.codec import Codec, Encoded, Source
@@ -59,13 +61,15 @@ def compare(
         >>> comparison = compare(["clip.mkv"], "x264-medium,svtav1-6")  # doctest: +SKIP
         >>> print(comparison.table())  # doctest: +SKIP
     """
-    chosen = parse_codecs(codecs) if isinstance(codecs, str) else list(codecs)
+    check_function("progress", progress)
+    sources = check_list("sources", sources)
+    chosen = _codecs(codecs)
     if not chosen:
         raise InputError("no codec is given; give at least one, such as x264-medium.")
     anchor = _anchor([codec.name for codec in chosen], anchor, stills=stills)
     n_frames = 1 if stills else frames
-    if n_frames is not None and n_frames < 1:
-        raise InputError(f"{n_frames} frames cannot be compared; give at least 1.")
+    if n_frames is not None:
+        n_frames = check_whole("frames", n_frames, 1)
     notes: list[str] = []
     paths = [clip for source in sources for clip in _expanded(source, notes)]
     if not paths:
@@ -92,6 +96,17 @@ def compare(
             if progress is not None:
                 progress(len(points), total)
     return replace(compared(chosen, anchor, shapes, points, failures), notes=tuple(notes))
+
+
+def _codecs(given: Any) -> list[Codec]:
+    if isinstance(given, str):
+        return parse_codecs(given)
+    found = check_list("codecs", given)
+    for codec in found:
+        if not hasattr(codec, "encode"):
+            raise InputError(f"codecs hold {str(codec)[:40]!r}, which is none; give a text such as "
+                             "x264-medium,svtav1-6.")
+    return found
 
 
 def compared(codecs: Sequence[Codec], anchor: str, shapes: Iterable[ClipShape],
@@ -162,7 +177,7 @@ def _expanded(source: str | Path | Source, notes: list[str]) -> list[str | Path 
     Raises:
         InputError: there is no such file.
     """
-    if not isinstance(source, Source) and not path_of(source).exists():
+    if not isinstance(source, Source) and not path_of(source, "clip").exists():
         raise InputError(f"{source} does not exist; check the path.")
     if isinstance(source, (str, Path)) and Path(source).is_dir():
         pictures, clips, others = listed(Path(source))
@@ -223,8 +238,9 @@ def _anchor(names: Sequence[str], wanted: str | None, *, stills: bool) -> str:
     if wanted is None:
         usual = "jpeg" if stills else "x264-medium"
         return usual if usual in names else names[0]
-    if wanted not in names:
-        raise InputError(f"anchor '{wanted}' is not among the codecs {', '.join(names)}; add it.")
+    if not isinstance(wanted, str) or wanted not in names:
+        raise InputError(f"anchor '{str(wanted)[:80]}' is not among the codecs {', '.join(names)}; "
+                         "add it.")
     return wanted
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from numbers import Integral
+from typing import Any, ClassVar
 
+from aehub.arguments import check_list
 from aehub.clips.trim import Trim as Part
 from aehub.errors import InputError
 
@@ -20,7 +22,8 @@ class Rotate:
     degrees: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.degrees, int) or self.degrees % 90:
+        is_whole = isinstance(self.degrees, Integral) and not isinstance(self.degrees, bool)
+        if not is_whole or self.degrees % 90:
             raise InputError(f"a rotation by {self.degrees!r} degrees is not possible without "
                              "decoding; give a multiple of 90.")
 
@@ -41,7 +44,7 @@ class Flip:
     direction: str
 
     def __post_init__(self) -> None:
-        if self.direction not in _DIRECTIONS:
+        if not isinstance(self.direction, str) or self.direction not in _DIRECTIONS:
             raise InputError(f"the flip {self.direction!r} is not known; give horizontal (left "
                              "and right change places) or vertical (top and bottom do).")
 
@@ -87,6 +90,20 @@ class Reverse:
 
 Turn = Rotate | Flip | Transpose
 Operation = Rotate | Flip | Transpose | Trim | Reverse
+
+
+def checked(operations: Any) -> list[Operation]:
+    """The operations that were given as a list.
+
+    Raises:
+        InputError: it is no list, or holds something else.
+    """
+    found = check_list("operations", operations)
+    for operation in found:
+        if not isinstance(operation, Operation):
+            raise InputError(f"the operation {str(operation)[:40]!r} is not known; give Rotate, "
+                             "Flip, Transpose, Trim or Reverse of aehub.")
+    return found
 
 
 def element(operations: Iterable[Operation]) -> int:

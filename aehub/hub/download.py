@@ -14,8 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aehub.arguments import check_function, check_text
 from aehub.errors import ExistsError, HubError, Offline, UnknownModel, WeightsError
-from aehub.files import refuse_overwriting, written
+from aehub.files import path_of, refuse_overwriting, written
 from aehub.hub import cache, remote
 from aehub.hub.bundled import bundled
 from aehub.hub.meter import Meter
@@ -72,7 +73,8 @@ def download(name: str = "d4-codec", *, to: str | os.PathLike[str] | None = None
         WeightsError: what came is not what it should be; it is not kept.
         ExistsError: `to` holds files already and `force` is not set.
     """
-    target = Path(to) if to is not None else None
+    check_function("progress", progress)
+    target = None if to is None else path_of(to, "folder")
     if target is not None:
         _refuse_overwriting(target, force)
     entry = _known(name)
@@ -86,7 +88,7 @@ def download(name: str = "d4-codec", *, to: str | os.PathLike[str] | None = None
 
 
 def _known(name: str) -> Known:
-    place, listed = parse(name), known()
+    place, listed = parse(check_text("the model", name, "d4-codec or org/name")), known()
     if name in listed:
         return listed[name]
     if place is None:

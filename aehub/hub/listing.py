@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from aehub.arguments import check_list
+from aehub.errors import InputError
 from aehub.hub import cache
 from aehub.hub.bundled import folders, readable
 from aehub.hub.registry import Known, known
@@ -56,6 +58,9 @@ def list_models(*, endpoint: str | None = None, states: Collection[str] = STATES
     Raises:
         HubError: the hub does not answer.
     """
+    if unknown := {str(state) for state in check_list("states", states)} - set(STATES):
+        raise InputError(f"there is no state {sorted(unknown)[0][:40]!r}; give some of "
+                         f"{', '.join(STATES)}.")
     entries = {folder.name: _entry(folder.name, "bundled", folder, config)
                for folder, config in readable(folders())}
     if set(states) != {"bundled"}:

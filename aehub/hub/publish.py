@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aehub.errors import HubError, UnknownModel, WeightsError
+from aehub.arguments import check_text
+from aehub.errors import HubError, InputError, UnknownModel, WeightsError
 from aehub.hub import remote
 from aehub.hub.card import Measured, make_card, problems
 from aehub.hub.download import PICTURE, check
@@ -72,6 +73,9 @@ def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | N
         check(folder)
         remote.reach(at, remote.PATIENT)
         measured = measured()
+    if measured is not None and not (isinstance(measured, Mapping) and "codecs" in measured):
+        raise InputError(f"measured is a {type(measured).__name__}; give what "
+                         "aehub.compare(...).to_dict() returns.")
     with tempfile.TemporaryDirectory() as stage:
         _stage(folder, Path(stage), repo, measured, codec, datasets)
         remote.reach(at, remote.PATIENT)
@@ -88,7 +92,7 @@ def _ends(name: str, repo: str, endpoint: str | None) -> tuple[Path, HubName, st
     """The folder that is sent, the repository that it is sent to, and the hub's address."""
     from aehub.hub.resolve import local
 
-    place = parse(repo)
+    place = parse(check_text("the repository", repo, "org/name"))
     if place is None or place.revision is not None:
         raise HubError(f"{repo!r} is no name of a repository; give one such as org/name.")
     folder = local(name)

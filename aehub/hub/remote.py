@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from aehub.arguments import check_text
 from aehub.errors import AEHubError, HubError, Offline, UnknownModel, WeightsError
 from aehub.hub.names import HubName, parse
 from aehub.hub.registry import Known
@@ -49,12 +50,21 @@ def address(endpoint: str | None) -> str:
     """
     from huggingface_hub import constants
 
-    text = (constants.ENDPOINT if endpoint is None else endpoint).rstrip("/")
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    given = constants.ENDPOINT if endpoint is None else endpoint
+    text = check_text("the hub", given, "https://huggingface.co").rstrip("/")
+    if not _is_address(text):
         raise HubError(f"{text!r} is not the address of a hub; give one such as "
                        "https://huggingface.co or http://127.0.0.1:7860.")
     return text
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        # Reading the port is what refuses a wrong one.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def credential(endpoint: str | None, token: str | bool | None) -> str | bool | None:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aehub.arguments import check_text
 from aehub.errors import HubError, InputError, ModelError, UnknownModel
 from aehub.hub import cache
 from aehub.hub.bundled import bundled, folders, readable
@@ -40,10 +41,10 @@ def find(name: _Name) -> Path:
         HubError: the hub refuses.
         WeightsError: what the hub sent is not what it should be.
     """
+    text = _text(name)
     folder = local(name)
     if folder is not None:
         return folder
-    text = os.fspath(name)
     entry, place = known().get(text), parse(text) if isinstance(name, str) else None
     if entry is None and place is None:
         raise UnknownModel(f"there is no model {text!r} here; known are: {', '.join(known())}. "
@@ -54,9 +55,22 @@ def find(name: _Name) -> Path:
     return download(text, patient=False)
 
 
+def _text(name: Any) -> str:
+    """The name of a model, or the path of its folder, as text.
+
+    Raises:
+        InputError: it is neither.
+    """
+    given = os.fspath(name) if isinstance(name, (str, os.PathLike)) else name
+    if isinstance(given, str) and "\0" not in given:
+        return given
+    return check_text("the model", None if isinstance(given, str) else given,
+                          "d4-codec, org/name, or the path of a folder")
+
+
 def local(name: _Name) -> Path | None:
     """The folder of a model if it is on this machine: bundled, a folder, or cached."""
-    text = os.fspath(name)
+    text = _text(name)
     if isinstance(name, str):
         here = bundled(text) or _bundled_as(text)
         if here is not None:
@@ -150,7 +164,7 @@ def model_of(given: Any, device: Device) -> Any:
     Raises:
         InputError: the device is not on this machine, or the model that is given is elsewhere.
     """
-    if isinstance(given, (str, os.PathLike)):
+    if not (hasattr(given, "name") and hasattr(given, "device")):
         return load(given, device=device)
     if device != "auto":
         from aehub.models.device import resolve_device

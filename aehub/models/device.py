@@ -26,7 +26,7 @@ def resolve_device(given: Device = "auto") -> torch.device:
         InputError: there is no such device on this machine, or `AEHUB_THREADS` cannot be used.
     """
     hold()
-    if given == "auto":
+    if isinstance(given, str) and given == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(given)

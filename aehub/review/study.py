@@ -73,7 +73,8 @@ def iter_study(
         seconds)
     with named_as(source, prepared, stacked, decoded):
         result = yield from _timed(
-            "compress", iter_compress(prepared, packed, model=model, quality=quality,
+            "compress", iter_compress(prepared, packed, model=model,
+                                      quality=quality if target_size is None else None,
                                       target_size=target_size, measure=False, force=True,
                                       device=device), seconds)
         replay = yield from _timed(

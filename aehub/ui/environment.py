@@ -64,7 +64,7 @@ def place(port: int | None, host: str | None) -> tuple[int, str]:
     shown = f"{tried[0]}" if len(tried) == 1 else f"{tried[0]} to {tried[-1]}"
     why = reason.strerror if reason else "no port is left"
     raise InputError(f"the page cannot be served on {host}, port {shown}: {why}; choose another "
-                     f"port with --port or {PORT}, or another host with {HOST}.")
+                     "place.", f"The port is that of --port or {PORT}, the host that of {HOST}.")
 
 
 def _is_whole(text: str) -> bool:

@@ -107,7 +107,7 @@ def test_stills_and_frames_use_the_beginning_only(
         assert compare([given], [ruler()], stills=True).clips[0].n_frames == 1
         assert compare([given], [ruler()], frames=3).clips[0].n_frames == 3
         assert compare([given], [ruler()]).clips[0].n_frames == 5
-    with pytest.raises(InputError, match="0 frames"):
+    with pytest.raises(InputError, match="frames is 0"):
         compare([clip], [ruler()], frames=0)
 
 

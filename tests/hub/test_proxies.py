@@ -45,8 +45,8 @@ def test_a_hub_on_this_machine_is_reached_past_any_proxy(
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"http_proxy": "http://127.0.0.1:9"}, "the proxy 127.0.0.1:9 of http_proxy does not"),
-        ({"HTTP_PROXY": "127.0.0.1:9"}, "the proxy 127.0.0.1:9 of HTTP_PROXY does not answer"),
+        ({"http_proxy": "http://127.0.0.1:9"}, "The proxy 127.0.0.1:9 is that of http_proxy"),
+        ({"HTTP_PROXY": "127.0.0.1:9"}, "The proxy 127.0.0.1:9 is that of HTTP_PROXY;"),
         ({"ALL_PROXY": "socks://me:secret@127.0.0.1:9"}, "socks://127.0.0.1 of ALL_PROXY is of a"),
         ({"HTTP_PROXY": "http://"}, "HTTP_PROXY names no proxy that can be used"),
         ({"HTTP_PROXY": "http://a:port"}, "HTTP_PROXY names no proxy that can be used"),

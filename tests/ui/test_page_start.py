@@ -67,7 +67,7 @@ def test_a_port_of_the_environment_is_the_port(monkeypatch: pytest.MonkeyPatch) 
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         monkeypatch.setenv("GRADIO_SERVER_PORT", str(taken.getsockname()[1]))
-        with pytest.raises(InputError, match="choose another port"):
+        with pytest.raises(InputError, match="The port is that of --port or GRADIO_SERVER_PORT"):
             environment.place(None, None)
     assert environment.place(None, None) == (int(os.environ["GRADIO_SERVER_PORT"]), "127.0.0.1")
 
@@ -77,7 +77,7 @@ def test_a_host_that_is_not_this_machine_is_said(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRADIO_SERVER_NAME", host)
-    with pytest.raises(InputError, match="another host with GRADIO_SERVER_NAME"):
+    with pytest.raises(InputError, match="the host that of GRADIO_SERVER_NAME"):
         environment.place(None, None)
 
 

@@ -1,0 +1,94 @@
+"""Arguments of the public functions, checked before any work: what was given, what is allowed."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from numbers import Integral, Real
+from typing import Any
+
+from aehub.errors import InputError
+
+
+def check_number(name: str, value: Any, low: float, high: float = math.inf, *,
+                 above: bool = False) -> float:
+    """`value` as a float, if it is a number from `low` to `high`; numpy's are taken, too.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        low: the least that is allowed.
+        high: the most that is allowed.
+        above: `low` itself is not allowed.
+
+    Raises:
+        InputError: it is no finite number within the range.
+    """
+    if isinstance(value, Real) and not isinstance(value, bool):
+        given = float(value)
+        if math.isfinite(given) and low <= given <= high and not (above and given == low):
+            return given
+    raise InputError(f"{name} is {_shown(value)}; give a number {_range(low, high, above)}.")
+
+
+def check_whole(name: str, value: Any, low: int, high: float = math.inf) -> int:
+    """`value` as an int, if it is a whole number from `low` to `high`; numpy's are taken, too.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(value, Integral) and not isinstance(value, bool) and low <= int(value) <= high:
+        return int(value)
+    raise InputError(f"{name} is {_shown(value)}; give a whole number {_range(low, high, False)}.")
+
+
+def check_text(name: str, value: Any, example: str) -> str:
+    """`value`, if it is a text that says something.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(value, str) and value.strip():
+        return value
+    raise InputError(f"{name} is {_shown(value)}; give a text such as {example}.")
+
+
+def check_iterable(name: str, value: Any) -> Iterator[Any]:
+    """The entries of `value`, if it is a list or another iterable; a single text is none.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes, os.PathLike)):
+        # An array of no dimension says that it can be iterated over, and cannot.
+        with suppress(TypeError):
+            return iter(value)
+    raise InputError(f"{name} is {_shown(value)}; give a list.")
+
+
+def check_list(name: str, value: Any) -> list[Any]:
+    """The same as a list."""
+    return list(check_iterable(name, value))
+
+
+def check_function(name: str, value: Any) -> None:
+    """Refuse what cannot be called; None stands for no function.
+
+    Raises:
+        InputError: it cannot be called.
+    """
+    if value is not None and not callable(value):
+        raise InputError(f"{name} is {_shown(value)}; give a function of (done, total).")
+
+
+def _shown(value: Any) -> str:
+    kinds = (str, bytes, int, float, type(None), list, tuple, dict)
+    return repr(value)[:40] if isinstance(value, kinds) else f"a {type(value).__name__}"
+
+
+def _range(low: float, high: float, above: bool) -> str:
+    if high == math.inf:
+        return f"above {low:g}" if above else f"of at least {low:g}"
+    return f"above {low:g}, at most {high:g}" if above else f"from {low:g} to {high:g}"
