@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 import aehub
+from aehub.animate.cell import Cell
 from aehub.animate.render import enlarged
 from aehub.animate.sheet import contact_sheet
 from aehub.models.network import StoredNetwork
@@ -97,12 +98,17 @@ def methods(model: aehub.Model, characters: Characters) -> dict[str, Callable[[n
     network, parts = (copy(model) for _ in range(2))
     network.network, parts.network = (deepcopy(model.network) for _ in range(2))
     network.network.parts, parts.network.least_trust = Parts(0, 0, 0, 0), 0.0
+
+    def walked(sprites: aehub.Model, still: np.ndarray) -> np.ndarray:
+        # These stills stand in their place, which only parts could find.
+        return on_white(sprites.cycles(Cell.drawn(still)))
+
     return {
-        "sprite-motion": lambda still: on_white(model.cycles(still)),
-        "its poses shuffled": lambda still: on_white(model.cycles(still))[:, [0, *order]],
-        "its network alone": lambda still: on_white(network.cycles(still)),
-        "its parts alone": lambda still: on_white(parts.cycles(still)),
-        "step 0: not trained": lambda still: on_white(untrained.cycles(still)),
+        "sprite-motion": lambda still: walked(model, still),
+        "its poses shuffled": lambda still: walked(model, still)[:, [0, *order]],
+        "its network alone": lambda still: walked(network, still),
+        "its parts alone": lambda still: walked(parts, still),
+        "step 0: not trained": lambda still: walked(untrained, still),
         "kernel ridge regression from the still": kernel_ridge(characters),
         "the nearest training character": nearest_character(characters),
         "the still repeated": lambda still: np.broadcast_to(still, (4, 9, *still.shape)),
