@@ -113,7 +113,8 @@ def _off_ground(picture: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, 
     shown[top:top + height, left:left + width] = found
     if (ground == BACKGROUND).all():
         return shown, ()
-    return shown, (f"The ground of {name}, all rgb({', '.join(map(str, ground))}), was left out.",)
+    return shown, (f"The ground of {name}, rgb({', '.join(map(str, ground))}), was left out, with "
+                   "all else of that colour.",)
 
 
 def _without_ground(picture: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

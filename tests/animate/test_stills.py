@@ -203,7 +203,7 @@ def test_a_walk_says_what_was_done_to_its_still(hero: np.ndarray, tmp_path: Path
     aehub.animate(tmp_path / "e.gif", recipe=array.recipe)
     assert len({(tmp_path / f"{name}.gif").read_bytes() for name in "abcde"}) == 1
     assert made.notes == again.notes == (
-        "The ground of aside.png, all rgb(90, 90, 200), was left out.",)
+        "The ground of aside.png, rgb(90, 90, 200), was left out, with all else of that colour.",)
     Image.fromarray(np.tile(hero, (1, 2, 1))).save(tmp_path / "two.png")
     done = CliRunner().invoke(main, ["animate", str(tmp_path / "f.gif"), "--model", "sprite-motion",
                                      "--keyframe", str(tmp_path / "two.png")])
