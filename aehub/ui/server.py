@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -44,6 +45,8 @@ def serve(
     # Models come when somebody presses Download, never because of what a visitor's file names.
     os.environ.setdefault("AEHUB_AUTO_DOWNLOAD", "0")
     context = context or default_context()
+    # Where the page does not block, it ends with the process.
+    atexit.register(context.jobs.close)
     context.jobs.keep_sweeping()
     demo = build(context)
     try:
