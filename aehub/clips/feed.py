@@ -64,16 +64,18 @@ def _on_the_grid(packets: Iterator[Any], stream: Any, copy: Any) -> Iterator[Any
     samples = stream.codec_context.frame_size
     grid = Fraction(1, rate) if rate else None
     expected: int | None = None
+    latest: int | None = None
     for packet in packets:
         if packet.pts is None or not packet.size:
             continue
-        packet.stream = copy
+        packet.stream, at = copy, packet.pts
         if grid and samples:
-            at = round(packet.pts * packet.time_base / grid)
+            at = round(at * packet.time_base / grid)
             if expected is not None and abs(at - expected) * grid < Fraction(2, 1000):
                 at = expected
-            packet.time_base = grid
-            packet.pts = packet.dts = at
-            packet.duration = samples
+            packet.time_base, packet.duration = grid, samples
             expected = at + samples
+        # Two of one millisecond stay in order.
+        latest = at if latest is None else max(at, latest + 1)
+        packet.pts = packet.dts = latest
         yield packet

@@ -173,7 +173,7 @@ class VideoReader:
 
     def _decoded(self, *, counted: bool) -> Iterator[av.VideoFrame]:
         """Decode from where the container stands; `counted`: check at the end that all came."""
-        n_packets, end = 0, Fraction(0)
+        n_packets, end, has_begun = 0, Fraction(0), False
         counts = self._kind == "avi"
         times = timeline.DisplayTimes(self._stream.codec_context.has_b_frames, counted=counts)
         try:
@@ -190,11 +190,12 @@ class VideoReader:
                 for frame in self._decoder.decode(packet):
                     self._check_pixels(frame.width, frame.height)
                     frame.pts = times.frame(frame.pts)
+                    has_begun = True
                     yield frame
                     if self._kind in _STILLS:
                         # What follows is its preview, its gain map, another view or a film.
                         return
-            if counted:
+            if counted and has_begun:
                 self._check_complete(n_packets, end)
             self._is_complete = True
         except (av.FFmpegError, BrokenOff):

@@ -297,6 +297,20 @@ def test_damaged_packets_of_sound_cost_no_more_than_themselves(tmp_path: Path) -
     assert np.abs(heard[:, after] - meant[:, after]).std() < 0.05
 
 
+def test_packets_of_one_moment_are_kept_in_order(tmp_path: Path) -> None:
+    whole, path = write_clip(tmp_path / "a.mkv", PICTURES, audio="ac3"), tmp_path / "b.mkv"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        copies = [target.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.size:
+                if packet.stream.type == "audio":
+                    packet.pts = packet.dts = packet.pts // 64 * 64
+                packet.stream = copies[packet.stream.index]
+                target.mux(packet)
+    assert rewritten(path, tmp_path / "c.mp4") == []
+    assert packets(str(tmp_path / "c.mp4")) == packets(str(whole))
+
+
 def test_sound_may_change_from_mono_to_stereo(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:

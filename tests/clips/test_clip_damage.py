@@ -183,6 +183,15 @@ def test_all_frames_before_the_damage_are_salvaged_and_none_is_held(tmp_path: Pa
         assert len(frames) == 9 and frames[-1].duration * clip.info.time_base == Fraction(1, 25)
 
 
+def test_a_track_without_packets_is_one_sentence(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "d.webm", PICTURES[:5])
+    content = path.read_bytes()
+    # The packets are of track 1, and no track is.
+    assert content.count(b"\xd7\x81\x01") == 1
+    path.write_bytes(content.replace(b"\xd7\x81\x01", b"\xd7\x81\x05"))
+    assert "d.webm holds no frame" in refusal(path)
+
+
 def test_a_damaged_webm_is_not_taken_for_a_short_one(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "d.webm", PICTURES)
     content = bytearray(path.read_bytes())
