@@ -113,6 +113,11 @@ def beside(source: str | os.PathLike[str], suffix: str) -> Path:
     return path.with_suffix(suffix)
 
 
+def is_lfs_pointer(data: bytes) -> bool:
+    """Whether a file begins as those that Git LFS leaves where the file itself should be."""
+    return data.startswith(b"version https://git-lfs.github.com/spec/")
+
+
 def is_special(path: Path) -> bool:
     """Whether `path` is a pipe or a device: nothing is lost when it is written to."""
     try:

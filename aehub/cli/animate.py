@@ -10,7 +10,7 @@ import click
 import aehub
 from aehub.cli import options
 from aehub.cli.progress import Progress
-from aehub.cli.values import bytes_text, print_json
+from aehub.cli.values import bytes_text, count_text, print_json
 
 DIRECTIONS = ("up", "left", "down", "right", "all")
 PATHS = ("lerp", "slerp", "spline")
@@ -87,7 +87,7 @@ def animate(output: str, at: str | None, force: bool, as_json: bool, **choices: 
         print_json(result.to_json())
         return
     click.echo(
-        f"{click.format_filename(output)}: {result.frames} frames of {result.width}x"
+        f"{click.format_filename(output)}: {count_text(result.frames, 'frame')} of {result.width}x"
         f"{result.height}, {result.seconds:.2f} s at {result.fps} fps, in "
         f"{bytes_text(result.bytes)} with {result.model}, {result.elapsed:.1f} s\n"
         f"  {click.format_filename(result.recipe)} makes it again"

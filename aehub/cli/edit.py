@@ -10,7 +10,7 @@ import click
 import aehub
 from aehub.cli import options
 from aehub.cli.progress import Progress
-from aehub.cli.values import PIPE, Trim, bytes_text, print_json, sink, source
+from aehub.cli.values import PIPE, Trim, bytes_text, count_text, print_json, sink, source
 
 _ORDER = "aehub.order"
 
@@ -132,7 +132,7 @@ def _tell(result: aehub.Edited, output: str, as_json: bool) -> None:
         print_json(result.to_json())
         return
     shown = "standard output" if output == PIPE else click.format_filename(output)
-    lines = [f"{shown}: {result.frames} frames of {result.width}x{result.height}, "
+    lines = [f"{shown}: {count_text(result.frames, 'frame')} of {result.width}x{result.height}, "
              f"{result.seconds:.2f} s, in {bytes_text(result.bytes)} "
              f"({bytes_text(result.bytes_before)} before)"]
     if result.psnr is not None:

@@ -14,6 +14,7 @@ from aehub.cli.values import (
     Trim,
     beside,
     bytes_text,
+    count_text,
     print_json,
     sink,
     source,
@@ -121,7 +122,7 @@ def decompress(
     assert isinstance(result, aehub.Decompressed)
     _note(result.notes)
     click.echo(
-        f"{_shown(output)}: {result.frames} frames of {result.width}x{result.height} "
+        f"{_shown(output)}: {count_text(result.frames, 'frame')} of {result.width}x{result.height} "
         f"at {result.fps} fps in {result.elapsed:.1f} s",
         err=output == PIPE,
     )
@@ -130,7 +131,7 @@ def decompress(
 def compressed_text(output: str, result: aehub.Compressed) -> str:
     """The result of a compression for people, in two or three lines."""
     head = (
-        f"{_shown(output)}: {result.frames} frames of {result.width}x{result.height} "
+        f"{_shown(output)}: {count_text(result.frames, 'frame')} of {result.width}x{result.height} "
         f"in {bytes_text(result.bytes)} with {result.model}, {result.elapsed:.1f} s"
     )
     rate = [f"{result.kbps:.1f} kbps", f"{result.bits_per_pixel:.4f} bits per pixel"]

@@ -8,7 +8,8 @@ import click
 
 import aehub
 from aehub.cli.guard import FAILED
-from aehub.cli.values import print_json, source
+from aehub.cli.values import count_text, print_json, source
+from aehub.errors import FormatError
 
 
 @click.command()
@@ -32,13 +33,15 @@ def verify(file: str) -> None:
     report = aehub.verify(source(file))
     name = click.format_filename(file)
     if report.ok:
-        click.echo(f"{name}: {report.n_groups} groups, all intact")
+        click.echo(f"{name}: {count_text(report.n_groups, 'group')}, all intact")
         return
+    if not report.is_aev:
+        raise FormatError(report.problems[0])
     for problem in report.problems:
         click.echo(problem)
     click.echo(
-        f"aehub: {name} is damaged: {len(report.problems)} problems, "
-        f"{report.n_groups} groups found.",
+        f"aehub: {name} is damaged: {count_text(len(report.problems), 'problem')}, "
+        f"{count_text(report.n_groups, 'group')} found.",
         err=True,
     )
     raise click.exceptions.Exit(FAILED)

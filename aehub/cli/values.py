@@ -121,10 +121,15 @@ def beside(name: str, suffix: str) -> str:
     return str(files.beside(name, suffix))
 
 
+def count_text(count: int, noun: str) -> str:
+    """So many of what a noun says: "1 frame", "2 frames"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def bytes_text(count: int) -> str:
     """`count` for people: "999 bytes", "1.2 kB", "34.5 MB"."""
     if count < 1000:
-        return f"{count} bytes"
+        return count_text(count, "byte")
     for unit in ("kB", "MB"):
         if count < 999_950:
             return f"{count / 1000:.1f} {unit}"

@@ -13,6 +13,7 @@ from aehub.clips import sniff
 from aehub.clips.sniff import HEAD_BYTES
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
+from aehub.files import is_lfs_pointer
 
 READABLE = "mp4, mov, webm, mkv, avi, gif, webp, avif, heic, png, jpg, bmp, tiff or y4m"
 
@@ -54,6 +55,10 @@ class Source:
         if self.kind is None and not self._head:
             self.close()
             raise InputError(f"{self.name} is empty (0 bytes); give a clip or a picture.")
+        if is_lfs_pointer(self._head):
+            self.close()
+            raise InputError(f"{self.name} is only a pointer of Git LFS; run git lfs pull for the "
+                             "file itself.")
 
     @property
     def is_seekable(self) -> bool:

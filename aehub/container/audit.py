@@ -28,16 +28,24 @@ from aehub.container.index import Footer, IndexEntry, unpack_footer, unpack_inde
 from aehub.container.notes import unpack_notes
 from aehub.container.source import open_source, read_head, read_some
 from aehub.container.tally import count
-from aehub.errors import FormatError
+from aehub.errors import DamagedError, FormatError
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` found: whether all is well, the intact groups, a sentence for each problem."""
+    """What `verify` found.
+
+    Attributes:
+        ok: whether all is well.
+        n_groups: intact groups.
+        problems: a sentence for each.
+        is_aev: whether it is an `.aev` file that this version reads, damaged or not.
+    """
 
     ok: bool
     n_groups: int
     problems: list[str]
+    is_aev: bool = True
 
 
 def verify(source: str | os.PathLike[str] | BinaryIO | bytes) -> Report:
@@ -53,7 +61,7 @@ def verify(source: str | os.PathLike[str] | BinaryIO | bytes) -> Report:
         audit = _Audit(head, window.position, name)
         audit.run(window)
     except FormatError as error:
-        return Report(False, 0, [str(error)])
+        return Report(False, 0, [str(error)], is_aev=isinstance(error, DamagedError))
     finally:
         if owned:
             stream.close()

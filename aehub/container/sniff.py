@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from aehub.files import is_lfs_pointer
+
 
 def looks_like(data: bytes) -> str:
     """Say in words what a file that is not ours begins like."""
     if data[4:8] == b"ftyp":
         return "an MP4 or MOV video; compress it first"
+    if is_lfs_pointer(data):
+        return "only a pointer of Git LFS; run git lfs pull for the file itself"
     signatures = (
         (b"\x1aE\xdf\xa3", "a Matroska or WebM video; compress it first"),
         (b"\x89PNG", "a PNG picture; compress it first"),

@@ -23,7 +23,16 @@ from aehub.hub.meter import Meter
 from aehub.hub.names import MAIN, HubName, is_commit, parse
 from aehub.hub.registry import Known, known
 from aehub.hub.remote import Listing, RemoteFile
-from aehub.models.folder import CARD, CONFIG, MAX_CONFIG, MAX_WEIGHTS, WEIGHTS, config_of, read_file
+from aehub.models.folder import (
+    CARD,
+    CONFIG,
+    MAX_CONFIG,
+    MAX_WEIGHTS,
+    WEIGHTS,
+    config_of,
+    read_file,
+    refuse_foreign,
+)
 from aehub.models.header import problem_of
 from aehub.models.tag import is_tag, tag_of
 
@@ -101,17 +110,19 @@ def _known(name: str) -> Known:
 def _fetched(entry: Known, endpoint: str | None, token: str | bool | None, force: bool,
              progress: Progress | None, seconds: float) -> Path:
     place = HubName(entry.repo, entry.revision)
-    held = None if force else _sound(cache.snapshot(*place), entry)
-    if held is not None and (is_commit(place.revision) or is_tag(place.revision)):
+    held = _sound(cache.snapshot(*place), entry)
+    if held is not None and not force and (is_commit(place.revision) or is_tag(place.revision)):
         # What such a revision names never changes, so nobody needs to be asked.
         return held
     at, token = remote.address(endpoint), remote.credential(endpoint, token)
     try:
         place, listing = _listing(entry, place, at, token, seconds)
     except Offline as error:
-        if held is None:
-            raise Offline(f"the model {entry.name} is not on this machine, and {error.message}",
-                          error.option) from error
+        if held is None or force:
+            how = "not on this machine, and" if held is None else (
+                f"on this machine, in {held}, and cannot be fetched again:")
+            raise Offline(f"the model {entry.name} is {how} {error.message}", error.option
+                          ) from error
         return held
     return _fetch(listing, place, at, entry.sha256, token, force, progress)
 
@@ -179,7 +190,7 @@ def _wanted(listing: Listing, at: str) -> list[RemoteFile]:
     for name in (CONFIG, WEIGHTS):
         if name not in listing.files:
             raise WeightsError(
-                f"{listing.repo} at {at} has no {name}; it is no model of AEHub"
+                f"{listing.repo} at {at} has no {name}; it is {_kind(listing)}"
                 f"{_pickles(listing) if name == WEIGHTS else ''}.")
     pictures = sorted(filter(PICTURE.fullmatch, listing.files))[:_MOST_PICTURES]
     names = [name for name in (CONFIG, WEIGHTS, CARD, *pictures) if name in listing.files]
@@ -189,6 +200,12 @@ def _wanted(listing: Listing, at: str) -> list[RemoteFile]:
             raise WeightsError(f"{listing.repo} at {at} announces {size} bytes for {name}, where "
                                f"at most {limit} are taken; it is no model of AEHub.")
     return [listing.files[name] for name in names]
+
+
+def _kind(listing: Listing) -> str:
+    if {"model_index.json", "diffusion_pytorch_model.safetensors"} & listing.files.keys():
+        return "a model of diffusers, which this version of AEHub cannot read"
+    return "no model of AEHub"
 
 
 def _pickles(listing: Listing) -> str:
@@ -210,6 +227,7 @@ def check(folder: Path, sha256: str | None = None, revision: str | None = None
         WeightsError: they are damaged, or others than expected.
     """
     config = config_of(folder)
+    refuse_foreign(folder, config)
     data = read_file(folder, WEIGHTS, MAX_WEIGHTS)
     digest = hashlib.sha256(data).hexdigest()
     if digest != config.get("sha256"):

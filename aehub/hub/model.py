@@ -28,7 +28,7 @@ from aehub.models.architectures import (
     architecture,
 )
 from aehub.models.device import Device
-from aehub.models.folder import CARD, WEIGHTS, config_of
+from aehub.models.folder import CARD, WEIGHTS, config_of, refuse_foreign
 
 _Model = TypeVar("_Model", bound="Model")
 
@@ -99,7 +99,9 @@ class Model:
             WeightsError: hashes, names, shapes or types do not agree.
             ModelError: it is of another kind than the class that was asked.
         """
-        kind = KINDS[architecture(config_of(folder).get("architecture")).task]
+        config = config_of(folder)
+        refuse_foreign(folder, config)
+        kind = KINDS[architecture(config.get("architecture")).task]
         if not issubclass(kind, cls):
             raise ModelError(f"{folder.name} is a {kind.__name__}, not a {cls.__name__}; load it "
                              "with aehub.load.")

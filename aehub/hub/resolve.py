@@ -46,6 +46,10 @@ def find(name: _Name) -> Path:
     if folder is not None:
         return folder
     entry, place = known().get(text), parse(text) if isinstance(name, str) else None
+    if Path(text).is_dir():
+        what = ("a pipeline of diffusers, which this version of AEHub cannot read"
+                if Path(text, "model_index.json").is_file() else f"no model: it has no {CONFIG}")
+        raise UnknownModel(f"the folder {text} holds {what}; give the folder of a model of AEHub.")
     if entry is None and place is None:
         raise UnknownModel(f"there is no model {text!r} here; known are: {', '.join(known())}. "
                            "Give one of these names, a hub id such as org/name, or the path of a "

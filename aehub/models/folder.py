@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from aehub.errors import WeightsError
+from aehub.files import is_lfs_pointer
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 MAX_CONFIG = 100_000
@@ -47,6 +49,9 @@ def read_file(folder: Path, name: str, limit: int) -> bytes:
             data = file.read(limit + 1) if path.stat().st_size <= limit else None
     except OSError as err:
         raise WeightsError(f"{path} cannot be read: {err.strerror}.") from err
+    if data is not None and is_lfs_pointer(data):
+        raise WeightsError(f"{path} is only a pointer of Git LFS, which names the file itself; run "
+                           "git lfs pull in its folder, or download the model again.")
     if data is None or len(data) > limit:
         raise WeightsError(f"{path} is larger than {limit} bytes; it is not a model of AEHub.")
     return data
@@ -59,6 +64,24 @@ def stays_inside(folder: Path, path: Path) -> bool:
     if home.parent.name == "snapshots" and home.parent.parent.name.startswith("models--"):
         home = home.parent.parent.parent
     return path.resolve().is_relative_to(home)
+
+
+def refuse_foreign(folder: Path, config: Mapping[str, Any]) -> None:
+    """Say of a config of another library whose it is.
+
+    Raises:
+        WeightsError: it is one.
+    """
+    if config.get("architecture") is not None:
+        return
+    if (name := config.get("_class_name")) is not None:
+        kind = f"{str(name)[:60]!r} of diffusers"
+    elif "model_type" in config or "architectures" in config:
+        kind = f"{str(config.get('model_type'))[:60]!r} of transformers"
+    else:
+        return
+    raise WeightsError(f"{folder} holds a model {kind}, which this version of AEHub cannot read; "
+                       "give a model of AEHub, whose config.json names an architecture.")
 
 
 def config_of(folder: Path) -> dict[str, Any]:
