@@ -162,6 +162,8 @@ def _summary(target: Target, recipe: Path, model: str, plan: Plan, fps: Fraction
     is_covered = plan.alpha and output.suffix.lower() in VIDEOS
     notes = ("Video holds no transparency here: clear parts were laid over white.",) * is_covered
     files = output.iterdir() if output.is_dir() else [output]
+    if plan.step_seconds is not None:
+        fps = 1 / Fraction(str(plan.step_seconds))
     return Animated(
         path=str(output), model=model, bytes=sum(path.stat().st_size for path in files),
         frames=plan.n_frames, width=plan.size[0], height=plan.size[1],

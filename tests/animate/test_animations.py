@@ -206,6 +206,7 @@ def test_a_sheet_of_a_still_has_a_row_for_each_direction(room: Path, tmp_path: P
     tags = {tag["name"]: (tag["from"], tag["to"]) for tag in told["meta"]["frameTags"]}
     assert tags["stand up"] == (0, 0) and tags["walk down"] == (19, 26)
     assert {frame["duration"] for frame in told["frames"]} == {100}
+    assert (made.seconds, made.fps) == (3.6, "10/1")
 
 
 # Sheets.
