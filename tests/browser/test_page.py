@@ -173,6 +173,7 @@ def test_the_player_obeys_keyboard_and_pointer(visit: Visit, counter: Path) -> N
     playing = "!document.querySelector('aehub-wipe video').paused"
     page.keyboard.press("Space")
     page.wait_for_function(f"!({playing})")
+    page.wait_for_function("!document.querySelector('aehub-wipe video').seeking")
     frame = int(player.locator(".aw-seek").input_value())
     player.locator(".aw-forward").focus()
     page.keyboard.press("ArrowLeft")

@@ -95,7 +95,9 @@
       on(this.seek, "input", () => { this.video.pause(); this.go(Number(this.seek.value)); });
       on(this.mode, "click", () => this.setMode(this.mode.getAttribute("aria-pressed") !== "true"));
       on(this.sound, "click", () => { this.video.muted = !this.video.muted; this.showState(); });
-      for (const event of ["play", "pause"]) on(this.video, event, () => this.showState());
+      on(this.video, "play", () => this.showState());
+      // The frame on show stays: one that was on its way when the video paused is not shown.
+      on(this.video, "pause", () => { this.showState(); if (!this.still) this.go(this.frame); });
       on(this.video, "seeked", () => this.draw());
       on(this.video, "loadeddata", () => this.begin());
       on(this.stage, "pointerdown", (event) => this.drag(event));
