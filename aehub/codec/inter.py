@@ -169,7 +169,7 @@ class GroupEncoder:
         sizes = steps.cpu().numpy()
         price = Price(LAMBDA * sizes ** 2, math.sqrt(LAMBDA) / _VECTOR_WEIGHT * sizes)
         return settle(current, [self._searched[r] for r in references], motion, bases, price,
-                      self.codec.network.merge)
+                      self.codec.network.merge, self.codec.network.overlap)
 
     def _modes(self, current: Plane, references: tuple[int, ...], vectors: Tensor,
                found: list[Found], weight: Tensor) -> np.ndarray:

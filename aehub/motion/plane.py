@@ -32,6 +32,12 @@ class Plane:
         """`luma` with its border repeated: beyond so many samples outside there is nothing new."""
         return F.pad(self.luma[None, None], (_OUTSIDE,) * 4, mode="replicate")[0, 0]
 
+    @cached_property
+    def spectrum(self) -> Tensor:
+        """Fourier transform of `luma` less the mean of 3x3 samples: flat areas show no motion."""
+        around = F.avg_pool2d(F.pad(self.luma[None, None], (1, 1, 1, 1), mode="replicate"), 3, 1)
+        return torch.fft.rfft2(self.luma - around[0, 0])
+
     def windows(self, rows: Tensor, columns: Tensor, n: int) -> Tensor:
         """[..., n, n] from these samples on, whatever their shape; outside, the border repeats."""
         height, width = self.luma.shape

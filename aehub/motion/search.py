@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aehub.motion.coarse import coarse, pan, panned
+from aehub.motion.coarse import coarse, pan, panned, translations
 from aehub.motion.plane import BLOCK, Plane
 from aehub.motion.warp import PRECISION, filters
 
@@ -72,6 +72,8 @@ def search(current: Plane, reference: Plane, *, weight: float | Tensor, reach: i
         turned = torch.tensor([down, right], device=rough.device)[:, None, None]
         found += [(around + turned) * PRECISION, (_median(around) + turned) * PRECISION]
     candidates = [_whole(h) for h in found]
+    candidates += [zero.new_tensor(v)[:, None, None].expand_as(zero)
+                   for v in translations(current, reference)]
     best = _choose(current, reference, candidates, weight, base)
     best = _choose(current, reference, [best, *_neighbours(best)], weight, base)
     predicted = _median(best * PRECISION)

@@ -2,7 +2,12 @@
 
 The search does not know how vectors are predicted when they are written. Here every block in turn
 of the pyramid's stages is offered the vectors that cost next to nothing: the one predicted from its
-neighbours, its base, none, and neighbours' own. All blocks of a stage decide together.
+neighbours, its base, none, and neighbours' own, written already or only found so far. All blocks of
+a stage decide together.
+
+Blocks reach over their neighbours (OBMC), so each is weighed with its margins, by the share that it
+has in the prediction there: a flat block beside text has the text's vector, or blurs it.
+Source: Orchard and Sullivan 1994, "Overlapped block motion compensation", windowed estimation.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ from aehub.motion.vectors import (
     predict_deltas,
     residual_bits,
 )
-from aehub.motion.warp import PRECISION, filters
+from aehub.motion.warp import PRECISION, fade_of, filters
 
 # Bits, about: as predicted, as the base, zero, as a neighbour.
 _PREDICTED, _BASE, _ZERO, _MERGED = 0.5, 3.0, 6.0, 4.0
@@ -42,7 +47,7 @@ class Price:
 
 
 def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: Sequence[Base],
-           price: Price, merge: bool = False) -> Motion:
+           price: Price, merge: bool = False, overlap: int = 0) -> Motion:
     """Give up vectors that are not worth their bits.
 
     Args:
@@ -52,10 +57,14 @@ def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: S
         bases: what vectors are expected to be, as for `MotionCoder.write`.
         price: what bits are worth.
         merge: vectors may be those of neighbours, as for `MotionCoder`.
+        overlap: samples by which blocks reach over their neighbours, as for `predict`.
     """
     vectors = motion.vectors.copy()
-    blocks = current.blocks.flatten(0, 1)
-    moved = [_moved(r, v) for r, v in zip(references, motion.parents, strict=True)]
+    rows, columns = motion.modes.shape
+    place = torch.arange(rows * columns, device=current.device)
+    blocks = current.windows(place // columns * BLOCK - overlap, place % columns * BLOCK - overlap,
+                             BLOCK + 2 * overlap)
+    moved = [_moved(r, v, overlap) for r, v in zip(references, motion.parents, strict=True)]
     for r, reference in enumerate(references):
         base = bases[r]
         if callable(base):
@@ -63,13 +72,13 @@ def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: S
         live = motion.uses[r] & ~motion.split[r]
         other = None if len(references) == 1 else moved[1 - r]
         alone = torch.from_numpy((motion.modes == 1 << r).ravel()).to(current.device)
-        field = _Field(reference, blocks, other, alone, price, merge)
+        field = _Field(reference, blocks, other, alone, price, merge, overlap)
         settled = field.settle(middle(quarters(vectors[r])), np.clip(base, -LIMIT, LIMIT), live,
                                ~motion.uses[r])
         four = quarters(vectors[r])
         split = motion.split[r][..., None]
         vectors[r] = whole(np.where(split, four, settled[..., None]).astype(np.int16))
-        moved[r] = _moved(reference, middle_vectors(vectors[r]))
+        moved[r] = _moved(reference, middle_vectors(vectors[r]), overlap)
     return Motion(vectors, motion.modes, motion.coded)
 
 
@@ -77,11 +86,12 @@ class _Field:
     """Decides the vectors to one reference."""
 
     def __init__(self, reference: Plane, blocks: Tensor, other: Tensor | None, alone: Tensor,
-                 price: Price, merge: bool) -> None:
+                 price: Price, merge: bool, overlap: int) -> None:
         self.reference, self.blocks, self.merge = reference, blocks, merge
         self.per_bit, self.knee = (np.broadcast_to(x, reference.blocks.shape[:2]).ravel()
                                    for x in (price.per_bit, price.knee))
         self.other, self.alone = other, alone
+        self.overlap, self.fade = overlap, fade_of(BLOCK, overlap).to(blocks)
 
     def settle(self, vectors: np.ndarray, base: np.ndarray, live: np.ndarray, idle: np.ndarray
                ) -> np.ndarray:
@@ -93,6 +103,8 @@ class _Field:
         rows, columns = live.shape
         base = base.astype(np.int32)
         deltas = (vectors - base).reshape(2, -1)
+        # Of what is not written nothing may depend.
+        beside = np.where(_beside(idle[None]), vectors, _beside(vectors)).reshape(4, 2, -1)
         flat, chosen, idle = base.reshape(2, -1), live.ravel(), idle.ravel()
         for stage in stages(rows, columns):
             predicted, _ = predict_deltas(deltas, stage)
@@ -104,17 +116,18 @@ class _Field:
                 around = neighbours(deltas, stage, predicted) if self.merge else ()
                 near = [n[:, inside] for n in around]
                 deltas[:, cells] = self._choose(cells, deltas[:, cells], predicted[:, inside],
-                                                flat[:, cells], near, columns)
+                                                flat[:, cells], near, beside[..., cells], columns)
         return np.clip(deltas + flat, -LIMIT, LIMIT).reshape(2, rows, columns)
 
     def _choose(self, cells: np.ndarray, own: np.ndarray, predicted: np.ndarray, base: np.ndarray,
-                near: list[np.ndarray], columns: int) -> np.ndarray:
-        residual = own - predicted
-        bits = np.where((residual == 0).all(0), _PREDICTED, residual_bits(residual))
-        offers = np.stack([own, predicted, np.zeros_like(own), -base, *near])
-        offered = np.empty((len(offers), len(cells)))
-        offered[:] = np.array([0, _PREDICTED, _BASE, _ZERO, *[_MERGED] * len(near)])[:, None]
-        offered[0] = bits
+                near: list[np.ndarray], beside: np.ndarray, columns: int) -> np.ndarray:
+        free = np.stack([own, *(beside - base)])
+        residual = free - predicted
+        bits = np.where((residual == 0).all(1), _PREDICTED,
+                        residual_bits(residual.swapaxes(0, 1).reshape(2, -1)).reshape(5, -1))
+        offers = np.stack([predicted, np.zeros_like(own), -base, *near, *free])
+        cheap = np.array([_PREDICTED, _BASE, _ZERO, *[_MERGED] * len(near)])
+        offered = np.concatenate([np.broadcast_to(cheap[:, None], (len(cheap), len(cells))), bits])
         # Many are the same vector; what is left of all of them takes one step.
         first = (offers[:, None] == offers).all(2).argmax(1)
         new = first == np.arange(len(offers))[:, None]
@@ -131,7 +144,8 @@ class _Field:
         """Error of some blocks, predicted with these vectors."""
         places = torch.from_numpy(cells).to(self.blocks.device)
         found = _pick(self.reference, places // columns, places % columns,
-                      torch.from_numpy(np.clip(vectors, -LIMIT, LIMIT)).to(places.device))
+                      torch.from_numpy(np.clip(vectors, -LIMIT, LIMIT)).to(places.device),
+                      self.overlap)
         if self.other is not None:
             mean = (found + self.other[places]) / 2
             found = torch.where(self.alone[places][:, None, None], found, mean)
@@ -139,21 +153,30 @@ class _Field:
         knee = torch.from_numpy(self.knee[cells]).to(error)[:, None, None]
         # Small differences stay and count squared; larger ones are coded, which grows more slowly.
         low = torch.minimum(error, knee)
-        total: np.ndarray = (low * (2 * error - low)).sum((1, 2)).cpu().numpy()
+        total: np.ndarray = (low * (2 * error - low) * self.fade).sum((1, 2)).cpu().numpy()
         return total
 
 
-def _moved(reference: Plane, field: np.ndarray) -> Tensor:
-    """Prediction of all blocks by vectors [2, n, m]: [blocks, 16, 16]."""
+def _beside(field: np.ndarray) -> np.ndarray:
+    """What [c, n, m] holds above, below, left and right: [4, c, n, m]; at the border its own."""
+    padded = np.pad(field, ((0, 0), (1, 1), (1, 1)), "edge")
+    return np.stack([padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2],
+                     padded[:, 1:-1, 2:]])
+
+
+def _moved(reference: Plane, field: np.ndarray, overlap: int) -> Tensor:
+    """Prediction of all blocks by vectors [2, n, m]: [blocks, side, side]."""
     rows, columns = field.shape[1:]
     place = torch.arange(rows * columns, device=reference.device)
     return _pick(reference, place // columns, place % columns,
-                 torch.from_numpy(field.astype(np.int64).reshape(2, -1)).to(place.device))
+                 torch.from_numpy(field.astype(np.int64).reshape(2, -1)).to(place.device), overlap)
 
 
-def _pick(reference: Plane, rows: Tensor, columns: Tensor, vectors: Tensor) -> Tensor:
-    """Blocks at these places moved by vectors [2, k] in quarter samples: [k, 16, 16]."""
-    table = filters(False, BLOCK).to(reference.luma)
+def _pick(reference: Plane, rows: Tensor, columns: Tensor, vectors: Tensor, overlap: int
+          ) -> Tensor:
+    """Blocks at these places moved by vectors [2, k] in quarter samples: [k, side, side]."""
+    side = BLOCK + 2 * overlap
+    table = filters(False, side).to(reference.luma)
     n = table.shape[2]
     before = (n - BLOCK) // 2
     step = torch.div(vectors, PRECISION, rounding_mode="floor").long()

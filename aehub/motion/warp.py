@@ -141,6 +141,12 @@ def _fade(side: int, margin: int) -> Tensor:
     return torch.cat([rise, rise.new_ones(side - 2 * margin), rise.flip(0)])
 
 
+def fade_of(side: int, margin: int) -> Tensor:
+    """Weights of a block and its margins in the prediction: [n, n]."""
+    fade = _fade(side, margin)
+    return fade[:, None] * fade
+
+
 def _added(blocks: Tensor, margin: int) -> Tensor:
     """[B, h, w, n, n] -> [B, H, W], the sum where blocks lie upon each other."""
     batch, h, w, n, _ = blocks.shape
