@@ -5,6 +5,7 @@ What kind a file is tells its content, as everywhere: no input asks for suffixes
 
 from __future__ import annotations
 
+import shutil
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,11 @@ def _held(jobs: Jobs, path: Any) -> Path:
     if not file.is_file():
         raise _refusal(f"{file.name} is not on this server any more: files are deleted after "
                        f"{jobs.keep_seconds / 60:g} minutes. Drop it again.")
-    return file
+    if not file.name.startswith("."):
+        return file
+    # Gradio takes and gives no hidden files where the temporary folder lies below its own.
+    plain = file.with_name(file.name.lstrip(".") or "file")
+    return plain if plain.exists() else Path(shutil.copyfile(file, plain))
 
 
 def _foreign(path: Any) -> Refusal:

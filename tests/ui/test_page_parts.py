@@ -21,6 +21,7 @@ from aehub.ui.chart import over_time
 from aehub.ui.compress import longest_side, trim_text
 from aehub.ui.curves import rate_and_quality
 from aehub.ui.guard import gpu, told
+from aehub.ui.inputs import checked
 from aehub.ui.jobs import Jobs
 from aehub.ui.limits import PageLimits
 from aehub.ui.models import snippet
@@ -87,6 +88,23 @@ def test_result_files_are_found_in_their_own_folder_only(tmp_path: Path) -> None
                         (folder.name, "../secret"), (folder.name, "."),
                         ("", "secret"), (folder.name, "missing.aev")):
         assert jobs.file(token, name) is None
+
+
+def test_of_what_is_said_of_a_file_only_the_path_of_an_upload_is_taken(tmp_path: Path) -> None:
+    jobs = Jobs(60, tmp_path)
+    upload = jobs.root / "ab" / ".clip.mp4"
+    upload.parent.mkdir()
+    upload.write_bytes(b"clip")
+    said = {"path": str(upload), "url": "http://host.invalid", "is_stream": True, "size": "large"}
+    (taken,) = checked(jobs, [said], takes_files=True)
+    assert taken == {"path": str(upload.with_name("clip.mp4")),
+                     "meta": {"_type": "gradio.FileData"}}
+    assert Path(taken["path"]).read_bytes() == b"clip"
+    for wrong in ({"path": str(jobs.root)}, {"path": str(upload.parent)}, {"path": 3}, {}, "text"):
+        with pytest.raises(gr.Error, match="upload of this server|not on this server any more"):
+            checked(jobs, wrong, takes_files=True)
+    assert checked(jobs, ["text", None, 3], takes_files=False) == ["text", None, 3]
+    jobs.close()
 
 
 def test_an_error_for_the_user_becomes_a_sentence_and_others_stay() -> None:
