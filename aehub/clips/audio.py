@@ -104,7 +104,7 @@ def extract(
         notes.append("The sound was left out, for its codec is not known here.")
         return None
     file = cast(BinaryIO, SpooledTemporaryFile(SPOOL_BYTES))
-    last: Fraction | None = None
+    last, is_damaged = cast("Fraction | None", None), False
     codec = stream.codec_context.codec.canonical_name
     try:
         with av.open(file, "w", format="matroska", options=MUXER_OPTIONS) as target:
@@ -117,9 +117,15 @@ def extract(
                 packet.stream = copied
                 target.mux(packet)
     except streams.Locked:
+        file.close()
         notes.append("The sound was left out, for it is encrypted.")
+        return None
     except (av.FFmpegError, ValueError):
         # Damage ends the sound early, as it does the picture.
+        is_damaged = True
+    if last is not None and not _can_be_opened(file):
+        last, is_damaged = None, True
+    if is_damaged:
         rest = "was left out, for" if last is None else f"ends after {float(last):.1f} s, for there"
         notes.append(f"The sound {rest} its data is damaged.")
     if last is None:
@@ -139,6 +145,16 @@ def note_before(container: Any, zero: Fraction) -> list[str]:
     if lead < _LEAD_WORTH_A_NOTE:
         return []
     return [f"{float(lead):.1f} s of sound before the first picture were left out."]
+
+
+def _can_be_opened(file: BinaryIO) -> bool:
+    """Whether a track can be read again: a copy has the damage of what it was copied from."""
+    file.seek(0)
+    try:
+        av.open(file, "r").close()
+    except av.FFmpegError:
+        return False
+    return True
 
 
 def _add_stream(target: Any, stream: Any) -> tuple[bool, Any]:

@@ -285,6 +285,19 @@ def test_sound_that_is_damaged_is_not_lost_in_silence(tmp_path: Path) -> None:
         assert any("The sound was left out" in note for note in clip.info.notes)
 
 
+def test_sound_that_lost_its_header_costs_no_picture(tmp_path: Path) -> None:
+    path = write_clip(
+        tmp_path / "a.mkv", PICTURES, audio="vorbis", container_options={"strict": "experimental"}
+    )
+    content = path.read_bytes()
+    # The element that holds the header, by another name.
+    at = content.rindex(b"\x63\xa2", 0, content.index(b"\1vorbis"))
+    path.write_bytes(content[:at] + b"\x46\xa2" + content[at + 2 :])
+    with open_clip(path) as clip:
+        assert clip.audio is None and sum(1 for _ in clip) == len(PICTURES)
+        assert any("The sound was left out" in note for note in clip.info.notes)
+
+
 def test_damaged_packets_of_sound_cost_no_more_than_themselves(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mkv", PICTURES, audio="flac")
     broken = packets(str(path))[4]
