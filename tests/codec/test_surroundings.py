@@ -242,12 +242,12 @@ def test_codes_are_decoded_at_the_quality_they_were_made_at() -> None:
     for wrong, sentence in (
             (lambda: model.decode(bare), "do not say their quality"),
             (lambda: model.decode(latents, quality=50), "made at quality 70"),
-            (lambda: model.decode(bare, quality=101), "goes from 0"),
+            (lambda: model.decode(bare, quality=101), "0 to 100"),
             (lambda: model.decode(latents, size=(65, 48)), "the size is"),
             (lambda: model.decode(type(latents)(latent, hyper), quality=70), "not what encode"),
             (lambda: model.encode([]), "0 frames"),
             (lambda: model.encode([FRAMES[0], FRAMES[1][:32]]), "2 sizes"),
-            (lambda: model.encode(FRAMES, quality=-1), "goes from 0")):
+            (lambda: model.encode(FRAMES, quality=-1), "0 to 100")):
         with pytest.raises(aehub.InputError, match=sentence):
             wrong()
 
