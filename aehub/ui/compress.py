@@ -17,6 +17,7 @@ from aehub.errors import AEHubError, InputError
 from aehub.ui import examples, opening, preview, results, running
 from aehub.ui.guard import gpu, sentence, told
 from aehub.ui.pace import duration_text
+from aehub.ui.words import count_text
 
 if TYPE_CHECKING:
     from aehub.ui.page import Context
@@ -272,4 +273,5 @@ def forecast_text(
     width, height = review.fit(seen.width, seen.height, longest)
     frames = min(seen.n_frames, round(context.limits.seconds * seen.fps))
     seconds = context.pace.forecast(width * height * frames, neighbours=neighbours)
-    return f"{width}×{height}, {frames} frames: {duration_text(seconds)} on this machine."
+    size = f"{width}×{height}, {count_text(frames, 'frame')}"
+    return f"{size}: {duration_text(seconds)} on this machine."

@@ -16,7 +16,7 @@ from aehub.config import too_long
 from aehub.errors import AEHubError, InputError
 from aehub.ui import running
 from aehub.ui.guard import gpu, sentence, told
-from aehub.ui.words import bytes_text, rate_text, seconds_text, table
+from aehub.ui.words import bytes_text, count_text, rate_text, seconds_text, table
 
 if TYPE_CHECKING:
     from aehub.ui.page import Context
@@ -64,16 +64,17 @@ def _describe(path: str | None) -> Any:
 
 def _words(path: Path) -> str:
     facts, report = aehub.info(path), aehub.verify(path)
-    groups = f"{facts['groups']} of up to {facts['group_frames']} frames"
+    groups = f"{facts['groups']} of up to {count_text(facts['group_frames'], 'frame')}"
     rows = [
         ("Model", facts["model"]),
         ("Picture", f"{facts['width']}×{facts['height']}, {rate_text(facts['fps'])} frames/s"),
-        ("Length", f"{seconds_text(facts['seconds'])}, {facts['frames']} frames"),
+        ("Length", f"{seconds_text(facts['seconds'])}, {count_text(facts['frames'], 'frame')}"),
         ("File", f"{bytes_text(facts['bytes'])}, {facts['kbps']:.0f} kbit/s"),
         ("Sound", bytes_text(facts["audio_bytes"]) if facts["audio_bytes"] else "none"),
         ("Quality", f"{facts['quality']:g} of 100"),
         ("Groups", groups),
-        ("Condition", "intact" if report.ok else f"damaged: {len(report.problems)} problems"),
+        ("Condition", "intact" if report.ok else
+         f"damaged: {count_text(len(report.problems), 'problem')}"),
     ]
     return table(["Property", "Value"], rows, caption="Read from the head; nothing was decoded.")
 

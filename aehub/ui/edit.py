@@ -20,7 +20,7 @@ from aehub.errors import InputError
 from aehub.review.stills import png
 from aehub.ui import opening
 from aehub.ui.guard import gpu, told
-from aehub.ui.words import bytes_text, notes, seconds_text, tiles
+from aehub.ui.words import bytes_text, count_text, notes, seconds_text, tiles
 
 if TYPE_CHECKING:
     from aehub.ui.page import Context
@@ -246,7 +246,7 @@ def _page(place: str, result: aehub.Edited, seen: review.Turned, *, moving: bool
         ("After", bytes_text(result.bytes), f"{result.elapsed:.1f} s to edit"),
         ("Equivariance error", exact, f"in {100 * seen.share:.4f} % of the values"),
         ("Picture", f"{result.width}×{result.height}",
-         f"{result.frames} frames, {seconds_text(result.seconds)}"),
+         f"{count_text(result.frames, 'frame')}, {seconds_text(result.seconds)}"),
     ])
     pair = "".join(_figure(f"{place}/{name}", f"{words} the edit", "ae-film", moving=moving)
                    for name, words in (("before", "Before"), ("after", "After")))

@@ -9,7 +9,7 @@ from typing import Any
 from aehub import review
 from aehub.ui.chart import over_time
 from aehub.ui.verdict import beside, verdict
-from aehub.ui.words import bytes_text, notes, rate_text, table, tiles
+from aehub.ui.words import bytes_text, count_text, notes, rate_text, table, tiles
 
 STOPPED = ('<div class="ae-empty"><b>Stopped</b><p>Nothing was kept. Change what you like and '
            "compress again.</p></div>")
@@ -76,7 +76,7 @@ def _tiles(study: review.Study, kind: str) -> list[tuple[str, str, str]]:
         ("PSNR", f"{facts['psnr']:.2f} dB", f"quality {made.quality:g}"),
         ("MS-SSIM", similar, "below 176 px" if facts["ms_ssim"] is None else "1 is identical"),
         ("Picture", f"{made.width}×{made.height}",
-         f"{made.frames} frames, {rate_text(made.fps)}/s"),
+         f"{count_text(made.frames, 'frame')}, {rate_text(made.fps)}/s"),
     ]
 
 

@@ -7,10 +7,15 @@ from fractions import Fraction
 from html import escape
 
 
+def count_text(count: int, noun: str) -> str:
+    """So many of what a noun says: "1 frame", "2 frames"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def bytes_text(count: float) -> str:
     """Bytes for people: "999 bytes", "12.3 kB", "4.5 MB"; 1 kB is 1000 bytes."""
     if count < 1000:
-        return f"{count:.0f} bytes"
+        return count_text(round(count), "byte")
     for unit in ("kB", "MB"):
         count /= 1000
         if count < 999.95:

@@ -96,7 +96,7 @@ def test_a_picture_is_a_clip_of_one_frame_in_every_panel(visit: Visit, tmp_path:
     page.wait_for_function("document.querySelector('.ae-player')?.readyState >= 2", timeout=60_000)
     opened(page, "Edit")
     visit.upload(packed, "#edit-packed")
-    expect(page.locator("#edited")).to_contain_text("1 frames", timeout=60_000)
+    expect(page.locator("#edited")).to_contain_text("1 frame, ", timeout=60_000)
     assert page.locator("#edited .ae-film img").count() == 2
     opened(page, "Animate")
     page.locator("#walk-model input").click()
