@@ -1,14 +1,13 @@
-"""How many threads compute, and that they sleep while they wait for each other.
+"""The number of threads that compute, and how OpenMP's threads wait: passively.
 
-A network's threads wait for the slowest of them after every layer. By default they spin, and where
-another process has one of the cores, they spin most of the time: ten times the work, on all cores.
-OpenMP reads how to wait, and how many threads to start, once: when torch is first imported.
-`import aehub` therefore says both, unless the user's environment does. Where torch was imported
-before aehub, the number is still kept, but threads spin: import aehub first, or set
-`OMP_WAIT_POLICY=PASSIVE`.
+The threads of a network wait for the slowest of them after every layer. By default they spin, and
+where another process has one of the cores, they spin most of the time: ten times the processor
+time. OpenMP reads the wait policy and the number of threads once, when torch is first imported, so
+`import aehub` sets both, unless the environment does. Where torch was imported before aehub, the
+number is still set, but threads spin: import aehub first, or set `OMP_WAIT_POLICY=PASSIVE`.
 
 The number is `AEHUB_THREADS`, and at most that of the machine's cores; without it, every library
-takes what it thinks best.
+uses its own default.
 """
 
 from __future__ import annotations
@@ -18,14 +17,13 @@ import os
 import sys
 from typing import Any
 
-from aehub.config import whole_number
 from aehub.errors import InputError
 
 VARIABLE = "AEHUB_THREADS"
 
 
 def prepare() -> None:
-    """Tell the OpenMP runtime, which torch will load, how to wait and how many threads to start."""
+    """Set the wait policy and the number of threads of OpenMP, before torch loads its runtime."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A value that cannot be used is refused where work begins, not by an import.
     with contextlib.suppress(InputError):
@@ -33,11 +31,16 @@ def prepare() -> None:
 
 
 def budget() -> int | None:
-    """Return how many threads may compute at once, None if nothing is said.
+    """Return how many threads may compute at once, None if `AEHUB_THREADS` is not set.
 
     Raises:
         InputError: `AEHUB_THREADS` is no whole number above zero.
     """
+    if not os.environ.get(VARIABLE):
+        return None
+    # Imported here: it needs dataclasses, which `import aehub` does without.
+    from aehub.config import whole_number
+
     count = whole_number(os.environ, VARIABLE)
     return None if count is None else min(count, os.cpu_count() or 1)
 
@@ -48,7 +51,7 @@ def at_most(count: int) -> int:
 
 
 def share(context: Any) -> None:
-    """Hold one codec of FFmpeg, a context of PyAV that is not open yet, to the budget."""
+    """Limit the threads of one codec, a PyAV context that is not open yet, to the budget."""
     if (count := budget()) is not None:
         context.thread_count = count
 
@@ -60,9 +63,9 @@ def allow(count: int) -> None:
 
 
 def hold() -> None:
-    """Hold OpenMP and torch, whether or not it is loaded yet, to the budget; raises as `budget`.
+    """Limit OpenMP and torch, loaded or not, to the budget; raises as `budget`.
 
-    Whoever opens a codec of FFmpeg gives it the budget with `share`.
+    Codecs of FFmpeg are limited one by one, with `share`.
     """
     count = budget()
     if count is None:
