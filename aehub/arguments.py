@@ -45,12 +45,12 @@ def check_whole(name: str, value: Any, low: int, high: float = math.inf) -> int:
 
 
 def check_text(name: str, value: Any, example: str) -> str:
-    """`value`, if it is a text that says something.
+    """Return `value`, if it is a text, not blank and without zero bytes.
 
     Raises:
         InputError: it is none.
     """
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, str) and value.strip() and "\0" not in value:
         return value
     raise InputError(f"{name} is {_shown(value)}; give a text such as {example}.")
 

@@ -6,16 +6,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
 from aehub.errors import InputError
+
+_Number = TypeVar("_Number", int, float)
 
 _ROUNDED_SECONDS = 0.04
 
 
 def too_long(seconds: Fraction | float, most: float) -> bool:
-    """Whether a clip lasts longer than `most` seconds.
+    """Return whether a clip lasts longer than `most` seconds.
 
-    Trims go to the border of a frame where one is near, at either end: that does not count.
+    Trims are moved to the border of a near frame at either end, which does not count: a duration
+    may be longer by less than a frame at 25 frames per second.
     """
     return round(float(seconds), 6) >= round(most + _ROUNDED_SECONDS, 6)
 
@@ -46,7 +50,7 @@ class Limits:
         return cls(
             max_pixels=cls.max_pixels if pixels is None else pixels,
             max_frames=whole_number(environ, "AEHUB_MAX_FRAMES"),
-            max_seconds=_number(environ, "AEHUB_MAX_SECONDS"),
+            max_seconds=_setting(environ, "AEHUB_MAX_SECONDS", float, "a number"),
         )
 
 
@@ -56,27 +60,20 @@ def whole_number(environ: Mapping[str, str], name: str) -> int | None:
     Raises:
         InputError: it is no whole number above zero.
     """
+    return _setting(environ, name, int, "a whole number")
+
+
+def _setting(
+    environ: Mapping[str, str], name: str, kind: type[_Number], wanted: str
+) -> _Number | None:
+    """Return the value of one variable, `None` when unset or empty."""
     text = environ.get(name, "").strip()
     if not text:
         return None
     try:
-        value = int(text)
+        value = kind(text)
     except ValueError:
-        value = 0
-    if value < 1:
-        raise InputError(f"{name} is {text[:40]!r}; give a whole number above zero, or unset it.")
-    return value
-
-
-def _number(environ: Mapping[str, str], name: str) -> float | None:
-    """The value of one variable, None when unset or empty."""
-    text = environ.get(name, "").strip()
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+        value = kind(0)
     if not value > 0:
-        raise InputError(f"{name} is {text[:40]!r}; give a number above zero, or unset it.")
+        raise InputError(f"{name} is {text[:40]!r}; give {wanted} above zero, or unset it.")
     return value

@@ -60,12 +60,7 @@ def output_of(output: Any, *, may_be_folder: bool = False) -> Path | BinaryIO:
         if os.fspath(output).endswith(_SLASHES) and (path.suffix or not may_be_folder):
             raise InputError(f"{output} ends in a slash as a folder does; give the name of a file.")
         return path
-    if not callable(getattr(output, "write", None)) or isinstance(output, io.TextIOBase):
-        raise InputError(f"the output is a {type(output).__name__}; give a path, or a stream that "
-                         "takes bytes.")
-    if getattr(output, "closed", False):
-        raise InputError("the output is a stream that is closed; open it again.")
-    return cast(BinaryIO, output)
+    return _stream(output, "output", "write")
 
 
 def source_of(source: Any) -> Path | BinaryIO:
@@ -76,12 +71,17 @@ def source_of(source: Any) -> Path | BinaryIO:
     """
     if isinstance(source, (str, os.PathLike)):
         return path_of(source)
-    if not callable(getattr(source, "read", None)) or isinstance(source, io.TextIOBase):
-        raise InputError(f"the input is a {type(source).__name__}; give a path, or a stream that "
-                         "gives bytes.")
-    if getattr(source, "closed", False):
-        raise InputError("the input is a stream that is closed; open it again.")
-    return cast(BinaryIO, source)
+    return _stream(source, "input", "read")
+
+
+def _stream(given: Any, what: str, method: str) -> BinaryIO:
+    """Return what was given if it is an open stream of bytes with this method."""
+    if not callable(getattr(given, method, None)) or isinstance(given, io.TextIOBase):
+        raise InputError(f"the {what} is a {type(given).__name__}; give a path, or a stream of "
+                         "bytes.")
+    if getattr(given, "closed", False):
+        raise InputError(f"the {what} is a stream that is closed; open it again.")
+    return cast(BinaryIO, given)
 
 
 def refuse_address(name: str | os.PathLike[str]) -> None:

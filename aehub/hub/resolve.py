@@ -65,11 +65,8 @@ def _text(name: Any) -> str:
     Raises:
         InputError: it is neither.
     """
-    given = os.fspath(name) if isinstance(name, (str, os.PathLike)) else name
-    if isinstance(given, str) and "\0" not in given:
-        return given
-    return check_text("the model", None if isinstance(given, str) else given,
-                          "d4-codec, org/name, or the path of a folder")
+    return check_text("the model", os.fspath(name) if isinstance(name, os.PathLike) else name,
+                      "d4-codec, org/name, or the path of a folder")
 
 
 def local(name: _Name) -> Path | None:
@@ -226,4 +223,3 @@ def _load(folder: Path, stamps: tuple[int, ...], device: torch.device) -> Model:
     from aehub.hub.model import Model
 
     return Model.from_folder(folder, device=device)
-
