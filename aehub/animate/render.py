@@ -238,4 +238,3 @@ def _palette(solid: list[np.ndarray], clear: list[np.ndarray | None]) -> tuple[n
     some = some[::max(1, len(some) // 500_000)]
     image = Image.fromarray(some[None]).quantize(_CLEAR, Image.Quantize.MEDIANCUT)
     return np.array(image.getpalette(), np.uint8).reshape(-1, 3)[:_CLEAR], False
-

@@ -24,8 +24,6 @@ STEPS = (2, 64)
 """Fewest and most steps of a cycle."""
 DIRECTIONS = ("up", "left", "down", "right")
 """That characters walk in."""
-
-
 FLAGS = ("loop", "ping_pong", "beside", "sheet")
 """Settings that are true or false."""
 

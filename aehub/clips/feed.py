@@ -19,17 +19,16 @@ _HELD = {
 
 
 class Feed:
-    """Gives a container the packets of a sound track, in step with the pictures.
-
-    Attributes:
-        notes: says so when the sound had to be coded anew; may grow until all is written.
-    """
+    """Gives a container the packets of a sound track, in step with the pictures."""
 
     def __init__(
         self, track: BinaryIO, target: Any, container_format: str, notes: list[str]
     ) -> None:
-        """Add a stream to `target`, whose format is `mp4`, `webm` or `matroska`."""
-        self.notes = notes
+        """Add a stream to `target`, whose format is `mp4`, `webm` or `matroska`.
+
+        `notes` takes a sentence where the sound had to be coded anew; it may grow until all is
+        written.
+        """
         self._source = av.open(track, "r")
         self._target = target
         stream = self._source.streams.audio[0]
@@ -42,7 +41,7 @@ class Feed:
             coded = recode.add_encoder(target, encoder, stream.codec_context)
             packets = (packet for packet in self._source.demux(stream) if packet.pts is not None)
             self._packets = recode.encoded(recode.decoded(packets, stream, notes), coded)
-            self.notes.append(recode.note(stream.codec_context, f"for {container_format}"))
+            notes.append(recode.note(stream.codec_context, f"for {container_format}"))
         self._next = next(self._packets, None)
 
     def up_to(self, seconds: Fraction | None) -> None:

@@ -32,7 +32,6 @@ _ROUNDED = "16-bit samples were rounded to 8 bits."
 # Chunks of a PNG besides those that every reader must know.
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 
-
 _T = TypeVar("_T")
 
 

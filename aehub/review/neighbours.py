@@ -120,4 +120,3 @@ def _judge(
         distortion.add(before, after)
         yield Step((number + 1) * _ENCODES - 1, rivals * _ENCODES)
     return distortion
-

@@ -119,4 +119,3 @@ def _named(
         return result
     finally:
         job.close()
-

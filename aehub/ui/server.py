@@ -113,4 +113,3 @@ def _launch(
             max_file_size=f"{context.limits.upload_mb}mb",
             app_kwargs={"routes": routes(context.jobs), "docs_url": None, "redoc_url": None},
             **options)
-

@@ -416,8 +416,6 @@ def test_an_existing_file_is_not_overwritten_without_force(source: Path, tmp_pat
     assert output.read_bytes() == b"mine"
 
 
-
-
 def seen(data: bytes) -> list[tuple[str, float]]:
     """(name, seconds) of each frame of a file of words."""
     with open_reader(BytesIO(data)) as reader:

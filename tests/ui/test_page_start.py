@@ -79,5 +79,3 @@ def test_a_host_that_is_not_this_machine_is_said(
     monkeypatch.setenv("GRADIO_SERVER_NAME", host)
     with pytest.raises(InputError, match="the host that of GRADIO_SERVER_NAME"):
         environment.place(None, None)
-
-
