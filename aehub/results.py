@@ -19,8 +19,11 @@ class Step(NamedTuple):
     total: int
 
 
-def finished(job: Generator[Step, None, _Result], progress: Progress | None) -> _Result:
-    """Run a job to its end, telling `progress(done, total)` of each step; returns its result."""
+def finished(job: Generator[Any, None, _Result], progress: Progress | None) -> _Result:
+    """Run a job to its end, telling `progress(done, total)` of each `Step`; return its result.
+
+    Without `progress`, steps may be of any kind.
+    """
     check_function("progress", progress)
     try:
         while True:

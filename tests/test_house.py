@@ -27,7 +27,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # A unit may import units of its own height or lower ones; "aehub" is the package root itself.
 HEIGHTS = {
-    "errors": 0, "config": 0, "threads": 0,
+    "errors": 0, "config": 0, "threads": 0, "words": 0,
     "models": 1, "container": 1, "entropy": 1, "adaptive": 1, "clips": 1, "motion": 1,
     "files": 0, "proxies": 0, "arguments": 0, "results": 1, "inspection": 2, "archive": 2,
     "codec": 2, "edit": 2, "animate": 2, "metrics": 2, "hub": 2,
@@ -37,7 +37,7 @@ HEIGHTS = {
     "__main__": 6, "app": 6,
 }
 WITHOUT_TORCH = {
-    "container", "clips", "entropy", "adaptive", "errors", "config", "files", "threads"}
+    "container", "clips", "entropy", "adaptive", "errors", "config", "files", "threads", "words"}
 LONGEST_MODULE = 300
 
 
@@ -156,7 +156,7 @@ def test_only_the_command_line_uses_training_and_only_when_asked(imports: list[I
 
 
 def test_the_command_line_imports_heavy_things_only_when_asked(imports: list[Import]) -> None:
-    light = {None, "cli", "aehub", "errors", "config", "files", "threads"}
+    light = {None, "cli", "aehub", "errors", "config", "files", "threads", "words"}
     heavy = [i for i in imports if i.unit_from == "cli" and i.unit not in light and not i.lazy]
     others = [i for i in imports if i.unit_from == "cli" and not i.lazy and i.unit is None]
     known = set(sys.stdlib_module_names) | {"click"}

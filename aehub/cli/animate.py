@@ -10,7 +10,8 @@ import click
 import aehub
 from aehub.cli import options
 from aehub.cli.progress import Progress
-from aehub.cli.values import bytes_text, count_text, print_json
+from aehub.cli.values import bytes_text, print_json
+from aehub.words import count_text
 
 DIRECTIONS = ("up", "left", "down", "right", "all")
 PATHS = ("lerp", "slerp", "spline")

@@ -10,7 +10,8 @@ import click
 import aehub
 from aehub.cli import options
 from aehub.cli.progress import Progress
-from aehub.cli.values import PIPE, Trim, bytes_text, count_text, print_json, sink, source
+from aehub.cli.values import PIPE, Trim, bytes_text, print_json, sink, source
+from aehub.words import count_text
 
 _ORDER = "aehub.order"
 

@@ -14,11 +14,11 @@ from aehub.cli.values import (
     Trim,
     beside,
     bytes_text,
-    count_text,
     print_json,
     sink,
     source,
 )
+from aehub.words import count_text
 
 
 @click.command()

@@ -8,8 +8,9 @@ import click
 
 import aehub
 from aehub.cli.guard import FAILED
-from aehub.cli.values import count_text, print_json, source
+from aehub.cli.values import print_json, source
 from aehub.errors import FormatError
+from aehub.words import count_text
 
 
 @click.command()

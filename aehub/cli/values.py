@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 
 import click
 
-from aehub import files
 from aehub.errors import InputError
+from aehub.words import count_text
 
 PIPE = "-"
 UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -118,12 +118,9 @@ def beside(name: str, suffix: str) -> str:
     """The output's name when only an input was given: `clip.mp4` and `.aev` make `clip.aev`."""
     if name == PIPE:
         raise click.UsageError("an input of '-' has no name to build on; give OUT as well.")
-    return str(files.beside(name, suffix))
+    from aehub.files import beside as named_beside
 
-
-def count_text(count: int, noun: str) -> str:
-    """So many of what a noun says: "1 frame", "2 frames"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return str(named_beside(name, suffix))
 
 
 def bytes_text(count: int) -> str:

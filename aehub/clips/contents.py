@@ -90,11 +90,6 @@ def _told_by(file: BinaryIO) -> What:
     return "clip" if kind in _CLIPS else ""
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things in words: "1 clip", "2 clips"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def named(paths: Sequence[Path]) -> str:
     """The names of files, at most `_NAMED` of them."""
     names = [path.name + ("/" if path.is_dir() else "") for path in paths[:_NAMED]]

@@ -12,7 +12,7 @@ import numpy as np
 
 from aehub.clips import colour as colours
 from aehub.clips import contents, samples, sniff
-from aehub.clips.contents import counted, named
+from aehub.clips.contents import named
 from aehub.clips.frames import ClipInfo, Frame, Planes
 from aehub.clips.probe import packet_times, reopened
 from aehub.clips.source import Source, check_pixels
@@ -20,6 +20,7 @@ from aehub.clips.still import Still
 from aehub.clips.timeline import DEFAULT_FPS, clean_rate
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
+from aehub.words import count_text
 
 _MILLISECOND = Fraction(1, 1000)
 # What browsers take for WebP frames that state no duration.
@@ -212,9 +213,9 @@ class FolderReader(SilentReader):
     def _pictures_in(self, folder: Path) -> list[Path]:
         pictures, clips, others = contents.listed(folder)
         if clips:
-            also = f"{counted(len(pictures), 'picture')} and " if pictures else ""
+            also = f"{count_text(len(pictures), 'picture')} and " if pictures else ""
             raise InputError(
-                f"The folder {folder.name} holds {also}{counted(len(clips), 'clip')} "
+                f"The folder {folder.name} holds {also}{count_text(len(clips), 'clip')} "
                 f"({named(clips)}); give one clip at a time, or a folder of pictures only."
             )
         if not pictures:
@@ -249,8 +250,6 @@ def _checked(array: Any) -> np.ndarray:
             f"A frame is {array.dtype} of shape {array.shape}; give uint8 [height, width, 3], RGB."
         )
     return array
-
-
 
 
 def _durations(source: Source) -> list[int]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from aehub.compare.codec import Source
 from aehub.errors import AEHubError
 from aehub.metrics import RateDifference, bd_rate, ms_ssim_db
+from aehub.words import count_text
 
 Metric = Literal["psnr", "ms_ssim"]
 
@@ -145,8 +146,9 @@ class Comparison:
             return
         first, count = self.failures[0], len(self.failures)
         what = first.clip if first.codec is None else f"{first.clip} with {first.codec}"
-        raise AEHubError(("1 measurement failed" if count == 1 else
-                          f"{count} measurements failed, the first") + f": {what}: {first.reason}")
+        others = ", the first" if count > 1 else ""
+        raise AEHubError(f"{count_text(count, 'measurement')} failed{others}: {what}: "
+                         f"{first.reason}")
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain data with stable keys."""

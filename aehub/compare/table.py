@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from aehub.words import count_text
+
 if TYPE_CHECKING:
     from aehub.compare.comparison import ClipShape, Comparison, Point
 
@@ -27,7 +29,7 @@ def _points(comparison: Comparison, clip: ClipShape) -> str:
         for codec in comparison.codecs
         for point in comparison.curve(clip.name, codec)
     ]
-    frames = "1 frame" if clip.n_frames == 1 else f"{clip.n_frames} frames"
+    frames = count_text(clip.n_frames, "frame")
     title = f"{clip.name}: {clip.width}x{clip.height}, {frames}, {float(clip.fps):.4g} fps"
     return f"{title}\n{_grid([header, *rows])}"
 

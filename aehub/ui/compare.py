@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from aehub import review
 from aehub.errors import InputError
+from aehub.results import Step
 from aehub.ui import curves, running, verdict
 from aehub.ui.guard import gpu, told
 from aehub.ui.words import bytes_text, table
@@ -74,16 +74,16 @@ def _runner(context: Context) -> Any:
         if not 1 <= frames <= MAX_FRAMES:
             raise InputError(f"{frames:g} frames cannot be compared here; give 1 to {MAX_FRAMES}.")
         began = time.monotonic()
-        with context.jobs.new() as folder, closing(review.iter_comparison(
-                clip, folder, ",".join(codecs), int(frames), longest=LONGEST,
-                limits=context.limits.picture)) as job:
-            try:
-                while True:
-                    done, total = next(job)
-                    progress((done, total), desc="Comparing")
-                    yield gr.skip(), _running(done, total, time.monotonic() - began)
-            except StopIteration as end:
-                comparison: Comparison = end.value
+
+        def card(step: Step) -> str:
+            progress((step.done, step.total), desc="Comparing")
+            return _running(*step, time.monotonic() - began)
+
+        with context.jobs.new() as folder:
+            comparison: Comparison = yield from running.watched(
+                review.iter_comparison(clip, folder, ",".join(codecs), int(frames), longest=LONGEST,
+                                       limits=context.limits.picture),
+                card, lambda card: (gr.skip(), card))
         yield comparison.to_dict(), page(comparison)
 
     return run

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from aehub.errors import AEHubError, InputError
 from aehub.ui import examples, opening, preview, results, running
 from aehub.ui.guard import gpu, sentence, told
 from aehub.ui.pace import duration_text
-from aehub.ui.words import count_text
+from aehub.words import count_text
 
 if TYPE_CHECKING:
     from aehub.ui.page import Context
@@ -205,29 +204,19 @@ def _handlers(context: Context) -> tuple[Any, Any, Any]:
                                     target_size=_target(aim, kilobytes),
                                     longest=longest_side(size), trim=trim_text(start, length),
                                     neighbours=neighbours, limits=limits.clip)
-            study = yield from _watched(
-                job, running.Meter(context.pace, neighbours=neighbours), progress)
+            meter = running.Meter(context.pace, neighbours=neighbours)
+
+            def card(stage: review.Stage) -> str:
+                state = meter.update(stage)
+                progress(state.fraction, desc=state.label)
+                return state.html()
+
+            study = yield from running.watched(job, card, lambda card: [
+                *[gr.skip()] * 4, card, *[gr.update(visible=False)] * 2])
             context.pace.note(study)
             yield _finished(context, folder, study, time.monotonic() - began)
 
     return show, check, run
-
-
-def _watched(job: Any, meter: running.Meter, progress: Any) -> Generator[Any, None, review.Study]:
-    """Outputs while a job goes on."""
-    shown_at = 0.0
-    with closing(job):
-        try:
-            while True:
-                state = meter.update(next(job))
-                progress(state.fraction, desc=state.label)
-                # Ten pictures a second look smooth; more would only fill the wire.
-                if time.monotonic() - shown_at > 0.1:
-                    shown_at = time.monotonic()
-                    yield [gr.skip()] * 4 + [state.html()] + [gr.update(visible=False)] * 2
-        except StopIteration as end:
-            study: review.Study = end.value
-    return study
 
 
 def _target(aim: str, kilobytes: float | None) -> int | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,8 @@ from aehub.config import too_long
 from aehub.errors import AEHubError, InputError
 from aehub.ui import running
 from aehub.ui.guard import gpu, sentence, told
-from aehub.ui.words import bytes_text, count_text, rate_text, seconds_text, table
+from aehub.ui.words import bytes_text, rate_text, seconds_text, table
+from aehub.words import count_text
 
 if TYPE_CHECKING:
     from aehub.ui.page import Context
@@ -101,29 +100,16 @@ def _runner(context: Context) -> Any:
         _refuse_large(context, packed)
         with context.jobs.new() as folder:
             output = folder / f"{Path(packed).stem}.{format}"
-            facts = (yield from _watched(aehub.iter_decompress(packed, output), progress)).to_json()
+            result = yield from running.watched(
+                aehub.iter_decompress(packed, output), running.counter("Decoding", progress),
+                lambda card: (gr.skip(), gr.skip(), card, gr.update(visible=False)))
+            facts = result.to_json()
             # Gradio takes whatever has a "path" for a file of its own.
             facts = {"name": Path(facts.pop("path")).name, "bytes": output.stat().st_size, **facts}
             page = _player(context.jobs.address(output), format, still=facts["frames"] == 1)
             yield str(output), facts, page, gr.update(visible=True)
 
     return run
-
-
-def _watched(job: Any, progress: Any) -> Generator[Any, None, aehub.Decompressed]:
-    """Outputs while a job goes on."""
-    shown_at, hidden = 0.0, gr.update(visible=False)
-    with closing(job):
-        try:
-            while True:
-                done, total = next(job)
-                progress((done, total), desc="Decoding")
-                if time.monotonic() - shown_at > 0.1:
-                    shown_at = time.monotonic()
-                    yield gr.skip(), gr.skip(), running.counted("Decoding", done, total), hidden
-        except StopIteration as end:
-            result: aehub.Decompressed = end.value
-    return result
 
 
 def _refuse_large(context: Context, packed: str) -> None:

@@ -20,7 +20,8 @@ from aehub.errors import InputError
 from aehub.review.stills import png
 from aehub.ui import opening
 from aehub.ui.guard import gpu, told
-from aehub.ui.words import bytes_text, count_text, notes, seconds_text, tiles
+from aehub.ui.words import bytes_text, notes, seconds_text, tiles
+from aehub.words import count_text
 
 if TYPE_CHECKING:
     from aehub.ui.page import Context

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from aehub import review
+from aehub.results import finished
 from aehub.ui.jobs import Jobs
 
 _TRIAL_FRAMES, _TRIAL_SHAPE = 9, (144, 192, 3)
@@ -79,13 +80,7 @@ def _tiny_study(folder: Path) -> review.Study:
     with open_clip(pictures) as clip, open_writer(source, info=clip.info) as writer:
         for frame in clip:
             writer.write(frame)
-    job = review.iter_study(source, folder)
-    while True:
-        try:
-            next(job)
-        except StopIteration as end:
-            study: review.Study = end.value
-            return study
+    return finished(review.iter_study(source, folder), None)
 
 
 def duration_text(seconds: float) -> str:

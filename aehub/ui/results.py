@@ -9,7 +9,8 @@ from typing import Any
 from aehub import review
 from aehub.ui.chart import over_time
 from aehub.ui.verdict import beside, verdict
-from aehub.ui.words import bytes_text, count_text, notes, rate_text, table, tiles
+from aehub.ui.words import bytes_text, notes, rate_text, table, tiles
+from aehub.words import count_text
 
 STOPPED = ('<div class="ae-empty"><b>Stopped</b><p>Nothing was kept. Change what you like and '
            "compress again.</p></div>")

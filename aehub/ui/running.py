@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import gradio as gr
 
 from aehub import review
+from aehub.results import Step
 from aehub.ui.pace import Pace, time_left
 from aehub.ui.words import seconds_text
+
+_Step = TypeVar("_Step")
+_Result = TypeVar("_Result")
 
 WORDS = {
     "prepare": "Reading the clip",
@@ -51,6 +56,37 @@ def stopping(*instead: Any) -> Callable[[str], Any]:
         return updates if len(updates) > 1 else updates[0]
 
     return stop
+
+
+def watched(job: Generator[_Step, None, _Result], card: Callable[[_Step], str],
+            outputs: Callable[[str], Any]) -> Generator[Any, None, _Result]:
+    """Run a job to its end, yielding outputs of the page while it goes on; return its result.
+
+    Args:
+        job: is closed at the end.
+        card: HTML for a step of it.
+        outputs: for that HTML.
+    """
+    shown_at = 0.0
+    with closing(job):
+        while True:
+            try:
+                html = card(next(job))
+            except StopIteration as end:
+                return cast(_Result, end.value)
+            # Ten pictures a second look smooth; more would only fill the wire.
+            if time.monotonic() - shown_at > 0.1:
+                shown_at = time.monotonic()
+                yield outputs(html)
+
+
+def counter(doing: str, progress: Any) -> Callable[[Step], str]:
+    """Return a function that makes a card of each step, and tells Gradio's `progress` of it."""
+    def card(step: Step) -> str:
+        progress((step.done, step.total), desc=doing)
+        return counted(doing, *step)
+
+    return card
 
 
 @dataclass(frozen=True)

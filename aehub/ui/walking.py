@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,35 +76,26 @@ def runner(context: Context, *, preview: bool = False) -> Any:
             given = _keyframes(context, folder, model, seeds, files, keys)
             # The name of a model from a hub is org/name.
             output = folder / f"{model.rpartition('/')[2]}{suffix}"
-            with closing(aehub.iter_animate(
-                    output, model=model, seconds=durations or float(seconds), fps=fps, sheet=sheet,
-                    scale=None if sheet else _scale(model, size), **wanted, **given)) as job:
-                yield from _watched(job, context.jobs.address(output), format, progress)
+            job = aehub.iter_animate(
+                output, model=model, seconds=durations or float(seconds), fps=fps, sheet=sheet,
+                scale=None if sheet else _scale(model, size), **wanted, **given)
+            made = yield from running.watched(
+                job, running.counter("Drawing", progress),
+                lambda card: [*[gr.skip()] * 4, card, gr.update(visible=False), gr.skip()])
+            yield _outputs(made, context.jobs.address(output), format)
 
     return run
 
 
-def _watched(job: Any, address: str, format: str, progress: Any) -> Iterator[list[Any]]:
-    """Outputs while a job goes on, and those of its end."""
-    shown_at = 0.0
-    try:
-        while True:
-            step = next(job)
-            progress((step.done, step.total), desc="Drawing")
-            # Ten pictures a second look smooth; more would only fill the wire.
-            if time.monotonic() - shown_at > 0.1:
-                shown_at = time.monotonic()
-                card = running.counted("Drawing", step.done, step.total)
-                yield [gr.skip()] * 4 + [card, gr.update(visible=False), gr.skip()]
-    except StopIteration as end:
-        made: aehub.Animated = end.value
+def _outputs(made: aehub.Animated, address: str, format: str) -> list[Any]:
+    """Return the outputs of a finished animation."""
     # Gradio takes whatever has a "path" for a file of its own.
     facts = made.to_json()
     for name in ("path", "recipe", "sheet"):
         facts[name] = Path(facts[name]).name if facts.get(name) else None
     facts["name"] = facts.pop("path")
-    yield [made.path, facts, made.recipe, made.sheet, _page(address, format, made),
-           gr.update(visible=True), gr.update(visible=bool(made.sheet))]
+    return [made.path, facts, made.recipe, made.sheet, _page(address, format, made),
+            gr.update(visible=True), gr.update(visible=bool(made.sheet))]
 
 
 def _keyframes(context: Context, folder: Path, model: str, seeds: str,

@@ -6,10 +6,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from html import escape
 
-
-def count_text(count: int, noun: str) -> str:
-    """So many of what a noun says: "1 frame", "2 frames"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+from aehub.words import count_text
 
 
 def bytes_text(count: float) -> str:

@@ -1,0 +1,12 @@
+"""Numbers in words."""
+
+from __future__ import annotations
+
+from aehub.cli import values
+from aehub.ui import words
+from aehub.words import count_text
+
+
+def test_one_of_a_kind_is_singular() -> None:
+    assert [count_text(n, "frame") for n in (0, 1, 2)] == ["0 frames", "1 frame", "2 frames"]
+    assert words.bytes_text(1) == values.bytes_text(1) == "1 byte"
