@@ -27,9 +27,9 @@ _GROUPS = 2
 class _Opened:
     """One group, and its frames that were decoded so far.
 
-    A frame costs those that it is predicted from, and the codes of all that are written before it.
-    Who goes on asking is given the others as well, each decoded once: after one jump, frames are
-    decoded in the order in which they are shown.
+    To decode a frame, the frames that it is predicted from are decoded, and the codes of all that
+    are written before it are read. The first request out of order decodes just that; after it, all
+    frames up to a requested one are decoded in display order, each once.
 
     Args:
         decode: gives the frames at these places of the group, counted from 0 as they are shown;

@@ -14,7 +14,7 @@ from aehub.errors import InputError
 
 def check_number(name: str, value: Any, low: float, high: float = math.inf, *,
                  above: bool = False) -> float:
-    """`value` as a float, if it is a number from `low` to `high`; numpy's are taken, too.
+    """Return `value` as a float, if it is a number from `low` to `high`, numpy's included.
 
     Args:
         name: of the argument.
@@ -34,7 +34,7 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf, *,
 
 
 def check_whole(name: str, value: Any, low: int, high: float = math.inf) -> int:
-    """`value` as an int, if it is a whole number from `low` to `high`; numpy's are taken, too.
+    """Return `value` as an int, if it is a whole number from `low` to `high`, numpy's included.
 
     Raises:
         InputError: it is none.
@@ -56,7 +56,7 @@ def check_text(name: str, value: Any, example: str) -> str:
 
 
 def check_iterable(name: str, value: Any) -> Iterator[Any]:
-    """The entries of `value`, if it is a list or another iterable; a single text is none.
+    """Iterate over `value`, if it is a list or another iterable, but no text.
 
     Raises:
         InputError: it is none.
@@ -69,7 +69,7 @@ def check_iterable(name: str, value: Any) -> Iterator[Any]:
 
 
 def check_list(name: str, value: Any) -> list[Any]:
-    """The same as a list."""
+    """Return the entries of `value` as a list; raises as `check_iterable`."""
     return list(check_iterable(name, value))
 
 

@@ -27,7 +27,7 @@ _SLASHES = tuple(filter(None, (os.sep, os.altsep)))
 
 
 def path_of(given: Any, what: str = "input") -> Path:
-    """The path that was given, if it can be one of this machine.
+    """Return the path that was given, if a file of this machine can have it.
 
     Args:
         given: what was given.
@@ -46,7 +46,7 @@ def path_of(given: Any, what: str = "input") -> Path:
 
 
 def output_of(output: Any, *, may_be_folder: bool = False) -> Path | BinaryIO:
-    """The path or the stream that was given as an output.
+    """Return the path or the stream that was given as an output.
 
     Args:
         output: what was given.
@@ -64,7 +64,7 @@ def output_of(output: Any, *, may_be_folder: bool = False) -> Path | BinaryIO:
 
 
 def source_of(source: Any) -> Path | BinaryIO:
-    """The path or the stream that was given as an input file.
+    """Return the path or the stream that was given as an input file.
 
     Raises:
         InputError: it is neither, or a name that no file can have.
@@ -85,7 +85,7 @@ def _stream(given: Any, what: str, method: str) -> BinaryIO:
 
 
 def refuse_address(name: str | os.PathLike[str]) -> None:
-    """Only files of this machine are read and written.
+    """Refuse an address: only files of this machine are read and written.
 
     Raises:
         InputError: `name` is an address such as https://host/clip.mp4.
@@ -265,7 +265,7 @@ class Stage:
 
 @contextmanager
 def _named(target: Path | BinaryIO) -> Iterator[None]:
-    """Errors of the system name the output, not the hidden file that it is written to."""
+    """Name the output in errors of the system, not the hidden file that is written."""
     try:
         yield
     except OSError as err:

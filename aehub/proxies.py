@@ -1,4 +1,4 @@
-"""The proxies that the environment names: never between this machine and itself.
+"""The proxies that the environment names, which requests to this machine itself bypass.
 
 HTTP clients read `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case of
 letters, when they are made; one variable that they cannot use ends them, whatever they are for.
@@ -48,10 +48,10 @@ def is_loopback(host: str) -> bool:
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """The proxy that requests for `url` go through, None if they go straight.
+    """The proxy that requests for `url` go through, None if they go directly.
 
     Raises:
-        HubError: it is none that could be used.
+        HubError: it cannot be used.
     """
     parts = urlsplit(url)
     host, given = parts.hostname or "", getproxies()
@@ -66,7 +66,7 @@ def proxy_for(url: str) -> Proxy | None:
 
 @contextmanager
 def usable_proxies(*, none: bool = False) -> Iterator[None]:
-    """Within the block, make HTTP clients that can be made, and that reach this machine directly.
+    """Set the proxy variables in the block so that HTTP clients can be made, and bypass loopback.
 
     Args:
         none: make clients that use no proxy at all.

@@ -1,4 +1,4 @@
-"""Options that every command which computes has: where, and with how many threads."""
+"""Options of the commands that compute: the device and the number of threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What files and folders hold, pictures or clips: told by bytes, and by names else."""
+"""Tell pictures from clips, in files and folders: by the first bytes, else by the name."""
 
 from __future__ import annotations
 

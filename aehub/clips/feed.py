@@ -1,4 +1,4 @@
-"""Sound on its way into an output: untouched where the container can hold it, or coded anew."""
+"""Mux sound into an output: its packets where the container takes their codec, or coded anew."""
 
 from __future__ import annotations
 

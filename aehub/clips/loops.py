@@ -1,4 +1,4 @@
-"""How often an animation is played, which no decoder tells."""
+"""The number of plays of an animation, which decoders do not report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading photographs that a file keeps in parts: tiles side by side, transparency aside."""
+"""Read photographs stored in parts: a grid of tiles, and opacity as a picture of its own."""
 
 from __future__ import annotations
 

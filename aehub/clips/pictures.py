@@ -39,7 +39,7 @@ class SilentReader:
         """Nothing to be saved here."""
 
     def may_shrink(self, width: int, height: int) -> None:
-        """Nor here."""
+        """Pictures keep their size."""
 
     def audio(self, start: Fraction, stop: Fraction | None) -> None:
         """There is no sound."""

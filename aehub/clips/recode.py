@@ -1,4 +1,4 @@
-"""Sound coded anew, where a container has no place for the codec it came in."""
+"""Decode sound and encode it anew, where a container does not take its codec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which stream of a file is the clip and which its sound, and what is left out."""
+"""Choose the video and the audio stream of a file, and name those that are left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Codes as programs hold them: with the quality that they were made at."""
+"""Codes together with the quality they were encoded at, for programs."""
 
 from __future__ import annotations
 

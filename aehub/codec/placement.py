@@ -1,4 +1,4 @@
-"""Networks of a codec put where they run, and tested for what has to be exact there."""
+"""Move the networks of a codec to a device and type, and check that integer networks stay exact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where networks run."""
+"""Choose the device that networks run on, and the type that they compute in."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from aehub.errors import InputError
 from aehub.threads import hold
 
 Device = str | torch.device
-"""What may name a device: see `resolve_device`."""
+"""A device or its name, as `resolve_device` takes it."""
 SHORT = (torch.bfloat16, torch.float16)
 """Types that are too short for codes and parameters: only convolutions run in them."""
 
 
 def resolve_device(given: Device = "auto") -> torch.device:
-    """Return the device that is meant, and hold torch to the budget of threads.
+    """Return the device that a name stands for, and limit torch to the budget of threads.
 
     Args:
         given: "auto" for a GPU of CUDA if there is one, and the processor otherwise; "cpu", "cuda",

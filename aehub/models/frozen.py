@@ -1,8 +1,8 @@
-"""Layers that keep what their parameters become, once these stay as they are.
+"""Layers that cache values derived from their parameters, while these are constant.
 
-Weights tied to each other are expanded, and numbers that follow quality are looked up; both would
-take much of a small picture's time. Whoever loads a network to use it calls `freeze`, and from then
-on each layer computes them once. Copies of a frozen network are not frozen, nor is a network that
+Tied weights are expanded, and curves over quality are evaluated; both would take much of a small
+picture's time. Code that loads a network to use it calls `freeze`, and from then on each layer
+computes them once. Copies of a frozen network are not frozen, nor is a network that
 is put into training mode, or whose parameters require gradients: those may be changed.
 """
 
@@ -21,10 +21,10 @@ _MOST = 32
 
 
 class Freezable(nn.Module):
-    """A layer whose parameters stand for something larger.
+    """A layer that derives larger values from its parameters.
 
     Attributes:
-        frozen: its parameters stay as they are, apart from their device and type.
+        frozen: its parameters are constant, apart from their device and type.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Freezable(nn.Module):
         self._kept: dict[Hashable, Tensor] = {}
 
     def kept(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
-        """Return what `make` returns; what it returned before, if frozen and without gradients.
+        """Return what `make` returns; the cached value, if frozen and without gradients.
 
         Args:
             key: of what is made, among all that this layer keeps.
@@ -54,7 +54,7 @@ class Freezable(nn.Module):
         return found
 
     def forget(self) -> None:
-        """Drop what is kept, for the parameters have changed."""
+        """Clear the cache, for the parameters have changed."""
         self._kept = {}
 
     def train(self: _Layer, mode: bool = True) -> _Layer:
@@ -77,7 +77,7 @@ class Freezable(nn.Module):
 
 
 def freeze(network: nn.Module) -> None:
-    """Let the layers of a network keep what their parameters become, which stay as they are."""
+    """Let the layers of a network cache what they derive from their parameters."""
     for module in network.modules():
         if isinstance(module, Freezable):
             module.frozen = True

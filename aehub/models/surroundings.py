@@ -1,8 +1,8 @@
-"""What a caller may have set around a call of ours, and what networks are loaded and run under.
+"""Shield loading and computing from the torch contexts that a caller may have entered.
 
-Inference mode, autocast, and torch's default type and device all reach into the functions that are
-called within them. A model that is loaded once serves every later call, so nothing of the first
-caller's may stay in it; and a file says the same whatever its decoder was called within.
+Inference mode, autocast, and torch's default type and device apply to every function called within
+them. A model is loaded once for all later calls, so nothing of the first caller's contexts may stay
+in it; and a file decodes to the same pictures in any of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Result = TypeVar("_Result")
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """Torch as it is where nothing was set: new tensors are float32, on the processor, ordinary.
+    """Restore torch's defaults in the block: new tensors are ordinary float32 on the processor.
 
     For loading and training; the default type is of the process, so only one thread at a time.
     """
@@ -48,7 +48,7 @@ def plain() -> Iterator[None]:
 
 @contextmanager
 def computing(device: torch.device) -> Iterator[None]:
-    """Networks at work on `device`: no gradients, and every operation in the type it says."""
+    """Run networks on `device` in the block: no gradients, no autocast."""
     with torch.inference_mode(), full_precision(device.type):
         yield
 
@@ -67,7 +67,7 @@ def computes(work: Callable[Concatenate[_Owner, _Given], _Result]
 
 @contextmanager
 def full_precision(kind: str) -> Iterator[None]:
-    """No autocast on the processor, nor on devices of this kind."""
+    """Disable autocast in the block, on the processor and on devices of this kind."""
     with ExitStack() as stack:
         for one in {"cpu", kind}:
             if torch.amp.is_autocast_available(one) and torch.is_autocast_enabled(one):

@@ -1,4 +1,4 @@
-"""A compression laid open, as a record: numbers and where its files lie. Needs no torch."""
+"""The record of a study of one compression: its numbers and its files. Needs no torch."""
 
 from __future__ import annotations
 

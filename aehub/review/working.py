@@ -93,7 +93,7 @@ def iter_prepare(
 
 @contextmanager
 def named_as(source: Path, *own: Path) -> Iterator[None]:
-    """Let errors about working copies name the file that was given: nobody knows the others.
+    """Name the file that was given in errors about its working copies.
 
     Args:
         source: what was given.

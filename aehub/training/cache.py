@@ -1,10 +1,10 @@
-"""What is made once for training and kept: under its name and the hash of all it was made of.
+"""A cache on disk for training: folders named after their contents and a hash of the inputs.
 
     cache = Cache(out / "frames")
     folder = cache.kept("frames", {"files": [...]}, make)       # make(folder) writes the files
 
-What was made of something else lies in another folder, so nothing stale is ever read; and a folder
-gets its name when it is whole, so no process reads what another one is still writing.
+Other inputs make another folder, so nothing stale is ever read; and a folder gets its name when it
+is complete, so no process reads what another one is still writing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KEY = "made_of.json"
 
 
 class Cache:
-    """A folder of such things.
+    """A folder that holds such folders.
 
     Args:
         folder: where they lie.
@@ -42,10 +42,10 @@ class Cache:
             self._note(sentence)
 
     def kept(self, name: str, made_of: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-        """The folder of a thing, which is made if it is not there.
+        """Return the folder for a name and its inputs; make it if it is not there.
 
         Args:
-            name: of the thing; what it was made of earlier is thrown away.
+            name: of the contents; folders of that name and of other inputs are deleted.
             made_of: all that it depends on, as JSON can hold it; a "version" is that of the code.
             make: writes its files into the new folder it is given.
         """

@@ -1,4 +1,4 @@
-"""What Gradio reads from the environment, checked before it does: its own errors name no remedy."""
+"""Check the environment variables that Gradio reads, before it does: its errors name no remedy."""
 
 from __future__ import annotations
 

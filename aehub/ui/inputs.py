@@ -1,6 +1,6 @@
-"""What requests may hold: uploads and results of this server as files, and values that are offered.
+"""Check what requests hold: files are uploads or results of this server, values are offered ones.
 
-What kind a file is tells its content, as everywhere: no input asks for suffixes.
+The kind of a file is told by its content, as everywhere: no input asks for suffixes.
 """
 
 from __future__ import annotations

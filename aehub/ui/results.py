@@ -18,7 +18,7 @@ _NAMES = {"x264-medium": "H.264 (x264 medium)", "svtav1-6": "AV1 (SVT-AV1 6)"}
 
 
 def overview(study: review.Study, place: str, elapsed: float) -> str:
-    """The player, who is better at the same bytes, and the numbers that matter most.
+    """The player, the comparison at the same bytes, and the numbers that matter most.
 
     Args:
         study: the finished study.

@@ -23,7 +23,7 @@ REASON_FOR_FILES = f"One reason to use its files all the same: they {_EDITS}"
 
 
 def verdict(study: Study) -> str:
-    """Who is better at these bytes, and why one may use ours where another is; HTML."""
+    """Say which codec is better at these bytes, and what else our file is good for; HTML."""
     if not study.neighbours:
         return ""
     told = [_sentence(study, neighbour) for neighbour in study.neighbours]
