@@ -7,8 +7,6 @@ import os
 # Read when gradio and huggingface_hub are imported: nothing calls home.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-# Models come when somebody presses Download, never because of a file that was dropped.
-os.environ.setdefault("AEHUB_AUTO_DOWNLOAD", "0")
 
 try:
     # ZeroGPU wants to be first, before anything touches CUDA.

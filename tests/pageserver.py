@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -75,7 +76,10 @@ def page_server(folder: Path, **environment: str) -> Iterator[PageServer]:
     began = time.monotonic()
     with log.open("wb") as out:
         process = subprocess.Popen([sys.executable, str(ROOT / "app.py")], cwd=folder,
-                                   env=variables, stdout=out, stderr=subprocess.STDOUT)
+                                   env=variables, stdout=out, stderr=subprocess.STDOUT,
+                                   # Jobs in the background of a shell ignore it.
+                                   preexec_fn=lambda: signal.signal(
+                                       signal.SIGINT, signal.SIG_DFL))
     try:
         url = f"http://127.0.0.1:{port}"
         _wait(url + "/healthz", process, log)

@@ -179,7 +179,9 @@ def test_a_signal_that_ends_the_work_leaves_no_file(number: signal.Signals, tmp_
     write_clip(clip, moving_picture(60, width=320, height=240))
     running = subprocess.Popen(
         [sys.executable, "-m", "aehub", "compress", str(clip), "out.aev"], cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE,
+        # Under nohup a hang-up is ignored, here too.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     assert running.stderr
     with running.stderr as stderr:
         while not list(tmp_path.glob(".*.part")):

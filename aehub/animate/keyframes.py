@@ -176,7 +176,7 @@ def _notes_of(path: Path) -> tuple[str, ...]:
     """What of a file with several pictures is not taken."""
     count = 1
     with suppress(InputError), open_clip(path) as opened:
-        count = sum(1 for _ in islice(opened, 2))
+        count = opened.info.n_frames or sum(1 for _ in islice(opened, 2))
     return () if count == 1 else (
         f"{path.name} holds several pictures, and the first of them is the keyframe; give it as a "
         "clip for others.",)

@@ -6,27 +6,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from aehub.ui import opening
-from pageserver import ROOT, PageServer, page_server
+from pageserver import ROOT
 from pictures import PICTURES, is_stale, stamp
 
 from .conftest import Visit
 
 pytestmark = pytest.mark.browser
 TABS = ["Compress", "Decode", "Edit", "Animate", "Compare", "Models"]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
-    """A page with its usual limits, which it names."""
-    with page_server(tmp_path_factory.mktemp("page")) as running:
-        yield running
 
 
 @pytest.mark.parametrize(("visit", "name"), [(size, name) for name, size in PICTURES.items()],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -25,9 +25,10 @@ from aehub.training.sequences import CHAINS
 FRAMES = orbit(5, 64, 48)
 
 
-def results(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str, bytes]:
-    """A file and its pictures, an edit of it, latents of pictures and back."""
-    model = aehub.Model.from_pretrained(PREDICTED_MODEL, device=device, dtype=dtype)
+def results(device: str = "cpu", drawing: Sequence[str] = ("dense-28", "emoji-vae")
+            ) -> dict[str, bytes]:
+    """A file and its pictures, an edit, latents and back; and what the `drawing` models draw."""
+    model = aehub.Model.from_pretrained(PREDICTED_MODEL, device=device)
     packed, turned = io.BytesIO(), io.BytesIO()
     told = aehub.compress(FRAMES, packed, model=model)
     steps = [aehub.Rotate(90), aehub.Trim("1f:4f")]
@@ -37,11 +38,11 @@ def results(device: str = "cpu", dtype: torch.dtype = torch.float32) -> dict[str
     found = {"file": packed.getvalue(), "frames": np.stack(list(shown)).tobytes(),
              "edit": turned.getvalue(), "pictures": np.stack(model.decode(latents)).tobytes(),
              "told": repr(told.psnr).encode()}
-    for name in ("dense-28", "emoji-vae"):
-        drawing = aehub.Model.from_pretrained(name, device=device, dtype=dtype)
-        drawn = drawing.sample([1, 2])  # type: ignore[attr-defined]
-        found[name] = drawn.tobytes() + np.stack(drawing.decode(drawn)).tobytes()
-        found[name] += drawing.encode(drawing.decode(drawn)).tobytes()
+    for name in drawing:
+        drawer: Any = aehub.Model.from_pretrained(name, device=device)
+        drawn = drawer.sample([1, 2])
+        found[name] = drawn.tobytes() + np.stack(drawer.decode(drawn)).tobytes()
+        found[name] += drawer.encode(drawer.decode(drawn)).tobytes()
     return found
 
 
@@ -140,7 +141,7 @@ def test_integer_networks_stay_on_the_processor_where_the_device_is_not_exact(
         return asked[-1] == "cpu"
 
     monkeypatch.setattr(placement, "reproduces_probe", exact)
-    assert results(elsewhere) == plain
+    assert results(elsewhere, ()).items() <= plain.items()
     assert asked == [elsewhere, "cpu"]
 
 
