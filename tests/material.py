@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import numpy as np
+from PIL import Image
 
 
 def moving_picture(n: int, width: int, height: int, seed: int = 0) -> list[np.ndarray]:
@@ -99,6 +100,17 @@ def tones(seconds: float | Fraction, rate: int = 48_000) -> np.ndarray:
     """Two tones, float32 [2, samples]."""
     t = np.arange(round(seconds * rate)) / rate
     return np.stack([np.sin(2765 * t), np.sin(4147 * t)]).astype(np.float32) / 3
+
+
+def shown_for(path: Path) -> list[float]:
+    """Read milliseconds of each picture of an animation, by Pillow."""
+    found = []
+    with Image.open(path) as image:
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            image.load()
+            found.append(float(image.info["duration"]))
+    return found
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from PIL import Image
 
 import aehub
 from aehub.codec.model import Codec
-from material import moving_picture, tones
+from material import moving_picture, shown_for, tones
 
 LASTING = [100, 100, 100, 3000]
 PICTURES = moving_picture(4, 64, 48, seed=5)
@@ -28,17 +28,6 @@ def animation(path: Path, **options: Any) -> Path:
     images = [Image.fromarray(picture) for picture in PICTURES]
     images[0].save(path, save_all=True, append_images=images[1:], duration=LASTING, **options)
     return path
-
-
-def shown_for(path: Path) -> list[int]:
-    """Milliseconds of each picture of an animation, by Pillow."""
-    found = []
-    with Image.open(path) as image:
-        for index in range(image.n_frames):
-            image.seek(index)
-            image.load()
-            found.append(round(image.info["duration"]))
-    return found
 
 
 def test_a_held_last_frame_goes_through_a_file_and_its_edits(model: Codec, tmp_path: Path) -> None:
@@ -57,7 +46,7 @@ def test_a_held_last_frame_goes_through_a_file_and_its_edits(model: Codec, tmp_p
         for suffix in (".gif", ".webp", ".png"):
             result = aehub.decompress(path, path.with_suffix(suffix), model=model)
             assert result.seconds == pytest.approx(sum(lasting) / 1000)
-            found = shown_for(path.with_suffix(suffix))
+            found = list(map(round, shown_for(path.with_suffix(suffix))))
             # WebP shows a picture that follows itself once.
             assert found == lasting or (suffix, path, sum(found)) == (".webp", twice, sum(lasting))
         for suffix in (".mp4", ".mkv", ".webm"):

@@ -7,19 +7,11 @@ import pytest
 import torch
 from animate.sprites import knight
 
-import aehub
 from aehub.animate.motion import DIRECTIONS, Sprites
 from aehub.animate.render import over_white
 from aehub.errors import InputError
 from aehub.models.network import StoredNetwork
 from aehub.models.sprite import SpriteMotion
-
-
-@pytest.fixture(scope="module")
-def model() -> Sprites:
-    loaded = aehub.load("sprite-motion")
-    assert isinstance(loaded, Sprites)
-    return loaded
 
 
 @pytest.fixture(scope="module")

@@ -22,13 +22,6 @@ from material import moving_picture
 
 
 @pytest.fixture(scope="module")
-def model() -> Sprites:
-    loaded = aehub.load("sprite-motion")
-    assert isinstance(loaded, Sprites)
-    return loaded
-
-
-@pytest.fixture(scope="module")
 def hero(model: Sprites) -> np.ndarray:
     """A character in parts that the model knows, uint8 [64, 64, 4]."""
     return Cell.drawn(model.decode(model.sample([3]))[0]).picture

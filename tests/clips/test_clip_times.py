@@ -17,7 +17,7 @@ from aehub.clips import ClipInfo, Colour, Frame, Trim, from_rgb, open_clip, open
 from aehub.clips.timeline import DisplayTimes
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
-from material import moving_picture, write_clip
+from material import moving_picture, shown_for, write_clip
 
 PICTURES = moving_picture(12, 64, 48, seed=5)
 for number, picture in enumerate(PICTURES):
@@ -85,13 +85,7 @@ MAKERS: dict[str, Callable[[Path, Sequence[int]], Path]] = {
 def durations_in(path: Path) -> list[float]:
     """Milliseconds of each picture, by Pillow, or by the packets of PyAV and the stated length."""
     if path.suffix in (".gif", ".webp", ".png"):
-        found = []
-        with Image.open(path) as image:
-            for index in range(image.n_frames):
-                image.seek(index)
-                image.load()
-                found.append(float(image.info["duration"]))
-        return found
+        return shown_for(path)
     with av.open(str(path)) as container:
         times = sorted(float(1000 * packet.pts * packet.time_base)
                        for packet in container.demux(video=0) if packet.pts is not None)
