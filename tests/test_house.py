@@ -27,9 +27,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # A unit may import units of its own height or lower ones; "aehub" is the package root itself.
 HEIGHTS = {
-    "errors": 0, "config": 0, "threads": 0, "words": 0,
+    "errors": 0, "config": 0, "files": 0, "threads": 0, "words": 0, "proxies": 0, "arguments": 0,
     "models": 1, "container": 1, "entropy": 1, "adaptive": 1, "clips": 1, "motion": 1,
-    "files": 0, "proxies": 0, "arguments": 0, "results": 1, "inspection": 2, "archive": 2,
+    "results": 1, "inspection": 2, "archive": 2,
     "codec": 2, "edit": 2, "animate": 2, "metrics": 2, "hub": 2,
     "api": 3, "animation": 3, "editing": 3, "compare": 3, "aehub": 3,
     "training": 4, "review": 4, "endpoint": 4,

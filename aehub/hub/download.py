@@ -52,8 +52,8 @@ def may_fetch() -> bool:
 def absent(name: str) -> Offline:
     """The error for a model that is not here and may not be fetched in passing."""
     return Offline(f"the model {name} is not on this machine, and none is fetched in passing; "
-                   "press Download on the Models panel.", f"Or run aehub download {name}; "
-                   "AEHUB_AUTO_DOWNLOAD is what forbids to fetch it.")
+                   "press Download on the Models panel.", f"Or run aehub download {name}, "
+                   "or unset AEHUB_AUTO_DOWNLOAD.")
 
 
 def download(name: str = "d4-codec", *, to: str | os.PathLike[str] | None = None,
