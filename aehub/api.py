@@ -28,6 +28,7 @@ from aehub.codec.again import in_file, kept
 from aehub.codec.compress import Tally, compress_clip, estimate
 from aehub.codec.decompress import check_model, clip_info, decode_frames
 from aehub.codec.model import Codec
+from aehub.codec.shots import MOST_FRAMES
 from aehub.codec.target import PREDICTED_BPP, STILL_BPP
 from aehub.codec.trials import Trials, one_goal
 from aehub.container import FileHead, Reader, open_reader
@@ -103,7 +104,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
     """
     began = time.monotonic()
     quality, target_size, target_kbps = one_goal(quality, target_size, target_kbps)
-    group = None if group is None else check_whole("group", group, 1)
+    group = None if group is None else check_whole("group", group, 1, MOST_FRAMES)
     part = Part.given(trim.part if isinstance(trim, Cut) else trim)
     target = _output_path(source, output)
     codec = codec_of(model, device=device)

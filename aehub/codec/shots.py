@@ -32,7 +32,7 @@ STILL_FRAMES = 8
 _STILL_PIXELS = 8 * 1280 * 736
 # A group may have to be decoded whole, to play it backward.
 PREDICTED_PIXELS = 1 << 27
-_MOST = 1000
+MOST_FRAMES = 1000
 # The picture changed if motion explains less than this share of what a flat block leaves.
 _CUT = 0.75
 _CUT_REACH = 32
@@ -67,13 +67,13 @@ def group_frames(width: int, height: int, fps: float, predicted: bool, wanted: i
     """
     pixels = ceil_grid(width) * ceil_grid(height)
     if predicted:
-        most = max(1, min(round(SECONDS * fps), PREDICTED_PIXELS // pixels, _MOST))
+        most = max(1, min(round(SECONDS * fps), PREDICTED_PIXELS // pixels, MOST_FRAMES))
     else:
         most = max(1, min(STILL_FRAMES, _STILL_PIXELS // pixels))
     if wanted is None:
         return most
-    if not 1 <= wanted <= _MOST:
-        raise InputError(f"a group of {wanted} frames is not possible; give 1 to {_MOST}.")
+    if not 1 <= wanted <= MOST_FRAMES:
+        raise InputError(f"a group of {wanted} frames is not possible; give 1 to {MOST_FRAMES}.")
     return min(wanted, most)
 
 

@@ -65,8 +65,7 @@ def _walk(context: Context) -> None:
     made = make.click(walking.runner(context), asked, given, api_name="animate", **place)
     seen = look.click(walking.runner(context, preview=True), asked, given,
                       api_visibility="private", **place)
-    stop.click(running.stopping(_STOPPED, gr.update(visible=False)), stage, [stage, shelf],
-               cancels=[made, seen], **_FAST)
+    running.stops(stop, [made, seen], [stage, shelf], [_STOPPED, gr.update(visible=False)])
     _wire(context, model, files, chosen, parts)
 
 

@@ -46,8 +46,7 @@ def build(context: Context) -> None:
     event = go.click(_runner(context), [clip, codecs, frames], [facts, stage],
                      api_name="compare", concurrency_id="model", concurrency_limit=1,
                      show_progress="minimal", show_progress_on=stage, trigger_mode="once")
-    stop.click(running.stopping(_EMPTY), stage, stage, cancels=[event], queue=False,
-               show_progress="hidden", api_visibility="private")
+    running.stops(stop, [event], [stage], [_EMPTY])
 
 
 def _runner(context: Context) -> Any:

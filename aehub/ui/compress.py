@@ -91,8 +91,7 @@ def build(context: Context) -> None:
         validator=check, concurrency_id="model", concurrency_limit=1, show_progress="minimal",
         show_progress_on=stage, trigger_mode="once")
     gone = gr.update(visible=False)
-    stop.click(running.stopping(results.STOPPED, gone, gone), stage, [stage, shelf, figures],
-               cancels=[event], queue=False, api_visibility="private", show_progress="hidden")
+    running.stops(stop, [event], [stage, shelf, figures], [results.STOPPED, gone, gone])
     clip.change(
         show, [clip, size, neighbours], [seen, part, start, length, forecast],
         show_progress="hidden", api_visibility="private")

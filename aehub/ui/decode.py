@@ -47,8 +47,7 @@ def build(context: Context) -> None:
     event = go.click(_runner(context), [packed, format], [clip, facts, stage, shelf],
                      api_name="decompress", concurrency_id="model", concurrency_limit=1,
                      show_progress="minimal", show_progress_on=stage, trigger_mode="once")
-    stop.click(running.stopping(_EMPTY, gr.update(visible=False)), stage, [stage, shelf],
-               cancels=[event], queue=False, show_progress="hidden", api_visibility="private")
+    running.stops(stop, [event], [stage, shelf], [_EMPTY, gr.update(visible=False)])
 
 
 def _describe(path: str | None) -> Any:

@@ -10,6 +10,7 @@ from html import escape
 from typing import Any, TypeVar, cast
 
 import gradio as gr
+from gradio.components import Component
 
 from aehub import review
 from aehub.results import Step
@@ -44,18 +45,25 @@ def counted(doing: str, done: int, total: int) -> str:
             f'<i style="width:{percent}%"></i></div></div>')
 
 
-def stopping(*instead: Any) -> Callable[[str], Any]:
-    """Return what Stop does: show `instead` of a job that runs, leave a finished result alone.
+def stops(button: gr.Button, events: list[dict[str, Any]], outputs: list[Component],
+          instead: list[Any]) -> None:
+    """Let `button` end jobs; a finished result stays on show.
 
-    The handler takes what the stage shows, and gives the stage its first update.
+    Args:
+        button: is pressed.
+        events: of the jobs.
+        outputs: the stage, and what else shows something of a job.
+        instead: what they show where a job was ended.
     """
-    def stop(stage: str) -> Any:
+    def stop(stage: str) -> list[Any]:
         # A job may run before it shows anything.
         unfinished = "ae-running" in stage or "ae-empty" in stage
-        updates = instead if unfinished else tuple(gr.skip() for _ in instead)
-        return updates if len(updates) > 1 else updates[0]
+        return instead if unfinished else [gr.skip() for _ in instead]
 
-    return stop
+    quiet: dict[str, Any] = {
+        "queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    # After the end of a job, or one of its updates on the way would be shown last.
+    button.click(None, cancels=events, **quiet).then(stop, outputs[0], outputs, **quiet)
 
 
 def watched(job: Generator[_Step, None, _Result], card: Callable[[_Step], str],

@@ -231,7 +231,7 @@ def test_groups_have_the_length_that_was_asked_for(
 
 @pytest.mark.parametrize("group", [0, -1, 1001])
 def test_a_group_of_impossible_length_is_refused(clips: dict[str, Path], group: int) -> None:
-    with pytest.raises(InputError, match="give 1 to 1000"):
+    with pytest.raises(InputError, match="from 1 to 1000"):
         aehub.compress(clips["odd"], io.BytesIO(), group=group)
 
 
