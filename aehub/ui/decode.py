@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 import aehub
-from aehub.config import too_long
 from aehub.errors import AEHubError, InputError
 from aehub.ui import running
 from aehub.ui.guard import gpu, sentence, told
@@ -96,7 +95,7 @@ def _runner(context: Context) -> Any:
         if format not in FORMATS:
             raise InputError(f"the format {format!r} is not offered; choose one of "
                              f"{', '.join(FORMATS)}.")
-        _refuse_large(context, packed)
+        context.limits.check(aehub.info(packed), "decodes", "aehub decompress")
         with context.jobs.new() as folder:
             output = folder / f"{Path(packed).stem}.{format}"
             result = yield from running.watched(
@@ -109,17 +108,6 @@ def _runner(context: Context) -> Any:
             yield str(output), facts, page, gr.update(visible=True)
 
     return run
-
-
-def _refuse_large(context: Context, packed: str) -> None:
-    """Hold a file to the page's limits before anything is decoded."""
-    facts, limits = aehub.info(packed), context.limits
-    if too_long(facts["seconds"], limits.seconds):
-        raise InputError(f"the file plays {seconds_text(facts['seconds'])} and this page decodes "
-                         f"{limits.seconds:g} s; use aehub decompress at home.")
-    if facts["width"] * facts["height"] > limits.pixels:
-        raise InputError(f"the picture is {facts['width']}×{facts['height']} and this page decodes "
-                         f"{limits.pixels / 1e6:.1f} megapixels; use aehub decompress at home.")
 
 
 def _player(address: str, format: str, *, still: bool) -> str:

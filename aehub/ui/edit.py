@@ -14,9 +14,7 @@ import gradio as gr
 
 import aehub
 from aehub import review
-from aehub.config import too_long
 from aehub.edit.operations import parse
-from aehub.errors import InputError
 from aehub.review.stills import png
 from aehub.ui import opening
 from aehub.ui.guard import gpu, told
@@ -175,7 +173,7 @@ def _runner(context: Context, latest: _Latest) -> Any:
             yield [None, None, _EMPTY, gr.update(visible=False)]
             return
         count = latest.of(request)
-        _refuse_large(context, packed)
+        context.limits.check(aehub.info(packed), "edits", "aehub edit")
         operations = parse(steps)
         with context.jobs.new() as folder:
             output = folder / f"{Path(packed).stem}.edited.aev"
@@ -227,17 +225,6 @@ def _filming(films: dict[str, Path], packed: str, edited: Path, folder: Path) ->
 def str_of(operations: list[Any]) -> str:
     """Operations as they are written."""
     return ", ".join(map(str, operations))
-
-
-def _refuse_large(context: Context, packed: str) -> None:
-    """Hold a file to the page's limits before anything of it is decoded."""
-    facts, limits = aehub.info(packed), context.limits
-    if too_long(facts["seconds"], limits.seconds):
-        raise InputError(f"the file plays {seconds_text(facts['seconds'])} and this page edits "
-                         f"{limits.seconds:g} s; use aehub edit at home.")
-    if facts["width"] * facts["height"] > limits.pixels:
-        raise InputError(f"the picture is {facts['width']}×{facts['height']} and this page edits "
-                         f"{limits.pixels / 1e6:.1f} megapixels; use aehub edit at home.")
 
 
 def _page(place: str, result: aehub.Edited, seen: review.Turned, *, moving: bool = False) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from aehub.config import Limits, whole_number
+from aehub.config import Limits, too_long, whole_number
+from aehub.errors import InputError
 from aehub.threads import VARIABLE as THREADS
+from aehub.ui.words import seconds_text
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,25 @@ class PageLimits:
     def picture(self) -> Limits:
         """What holds for a clip that may still be trimmed."""
         return Limits(max_pixels=self.pixels)
+
+    def check(self, facts: Mapping[str, Any], does: str, command: str) -> None:
+        """Refuse an `.aev` file above the limits, before anything of it is decoded.
+
+        Args:
+            facts: as `aehub.info` returns them.
+            does: what the page does with it, such as "decodes".
+            command: what does the same without limits.
+
+        Raises:
+            InputError: it plays too long, or its pictures are too large.
+        """
+        width, height = facts["width"], facts["height"]
+        if too_long(facts["seconds"], self.seconds):
+            raise InputError(f"the file plays {seconds_text(facts['seconds'])} and this page "
+                             f"{does} {self.seconds:g} s; use {command} at home.")
+        if width * height > self.pixels:
+            raise InputError(f"the picture is {width}×{height} and this page {does} "
+                             f"{self.pixels / 1e6:.1f} megapixels; use {command} at home.")
 
     @property
     def sentence(self) -> str:
