@@ -66,11 +66,13 @@ def packet_times(
     with reopened(source, kind) as container:
         stream = container.streams[index]
         base = stream.time_base or Fraction(1, 1000)
-        spans = []
+        spans, repeated = [], 0
         try:
             for packet in container.demux(stream):
-                if packet.pts is not None:
+                if packet.pts is not None and packet.size:
                     spans.append((packet.pts, packet.duration or 0))
+                elif packet.pts is not None:
+                    repeated = packet.pts + (packet.duration or 0)
         except av.FFmpegError:
             # What is damaged is said when it is decoded.
             pass
@@ -79,7 +81,7 @@ def packet_times(
     spans.sort()
     length = spans[-1][0] - spans[0][0]
     last = spans[-1][1] or round(length / max(1, len(spans) - 1))
-    end = max(spans[-1][0] + last, stated_end(stream, kind))
+    end = max(spans[-1][0] + last, repeated, stated_end(stream, kind))
     return [pts * base for pts, _ in spans], (end - spans[0][0]) * base
 
 

@@ -97,6 +97,9 @@ class Still:
                 image.seek(self._pages[index])
                 if image.format == "TIFF":
                     _forget_tags(image)
+                if image.mode not in ("P", "PA"):
+                    # Pillow keeps that of the page looked at before, and fails with it.
+                    image.palette = None
                 if _is_deep(image):
                     self._note(_ROUNDED)
                 image.load()

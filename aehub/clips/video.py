@@ -185,6 +185,10 @@ class VideoReader:
                     n_packets, end = n_packets + 1, max(end, after * self._time_base)
                 if streams.is_locked(packet):
                     raise locked(self._source)
+                if not packet.size and packet.pts is not None:
+                    # The picture before stays, say Theora and AVI; decoders refuse such packets.
+                    self._end = max(self._end, after * self._time_base)
+                    continue
                 if packet.size and not packet.is_discard:
                     times.packet(packet.dts if counts else packet.pts)
                 for frame in self._decoder.decode(packet):

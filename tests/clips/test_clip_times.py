@@ -122,6 +122,18 @@ def test_a_matroska_file_says_its_length_and_the_last_frame_nothing(tmp_path: Pa
         told(path)
 
 
+def test_a_packet_without_data_keeps_the_picture_before(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "c.mov", PICTURES[:6], codec="mjpeg", pix_fmt="yuvj420p")
+    data = bytearray(path.read_bytes())
+    # The sizes of the six samples; those of the last two become 0.
+    sizes = data.index(b"stsz") + 16
+    data[sizes + 16 : sizes + 24] = bytes(8)
+    path.write_bytes(data)
+    assert [round(seconds, 6) for _, seconds in told(path)] == [0.04, 0.04, 0.04, 0.12]
+    with open_clip(path) as clip:
+        assert clip.last_frame_time() == Fraction(12, 100)
+
+
 @pytest.mark.parametrize("name", ["o.mp4", "o.mkv", "o.webm", "o.gif", "o.webp", "o.png"])
 @pytest.mark.parametrize("n_frames", [1, 5])
 def test_the_last_frame_is_written_as_long_as_it_lasts(

@@ -36,6 +36,8 @@ def test_a_folder_of_pictures_of_any_format_is_read_whole_and_the_rest_told(
     images[1].save(tmp_path / "a2.avif")
     images[2].save(tmp_path / "a3.jfif", "JPEG")
     images[3].save(tmp_path / "a4.jp2")
+    pages = [Image.fromarray(picture) for picture in PICTURES[2:]]
+    pages[1].save(tmp_path / "a4b.tif", save_all=True, append_images=pages[:1])
     images[0].save(tmp_path / "a5.mpo", "JPEG")
     images[1].save(tmp_path / "a6.gif")
     # The bytes decide, whatever the name.
@@ -48,7 +50,8 @@ def test_a_folder_of_pictures_of_any_format_is_read_whole_and_the_rest_told(
     with open_clip(tmp_path) as clip:
         frames = list(clip)
         notes = clip.info.notes
-    assert [frame.time for frame in frames] == list(range(7))
+    assert [frame.time for frame in frames] == list(range(8))
+    assert "a4b.tif holds 2 pictures; the first was taken." in notes
     assert notes[0] == "Left out, for they are no pictures: more/, words.txt."
     told = [note for note in notes if "was left out" in note]
     assert [note.split()[0] for note in told] == ["a8.png", "a9.jxl"]

@@ -113,6 +113,12 @@ def test_pages_of_one_size_are_frames_and_others_are_told(tmp_path: Path) -> Non
         assert clip.info.n_frames == 3 and clip.info.notes == ()
         levels = [to_rgb(frame.planes, clip.info.colour).mean() for frame in clip]
     assert np.abs(np.array(levels) - (30, 90, 200)).max() <= 1
+    # Pages of different kinds, with and without a palette.
+    kinds = [pages[2].convert("P"), pages[1].convert("RGBA"), pages[0].convert("L")]
+    pages[0].save(tmp_path / "kinds.tif", save_all=True, append_images=kinds)
+    with open_clip(tmp_path / "kinds.tif") as clip:
+        levels = [to_rgb(frame.planes, clip.info.colour).mean() for frame in clip]
+    assert np.abs(np.array(levels) - (30, 200, 90, 30)).max() <= 8
     uneven = [pages[1].resize((32, 24)), pages[2]]
     pages[0].save(tmp_path / "uneven.tif", save_all=True, append_images=uneven)
     picture, notes = shown(tmp_path / "uneven.tif")
