@@ -22,6 +22,8 @@ _MILLISECOND = Fraction(1, 1000)
 _UINT16 = 65_535
 # The same of 24 bits, for WebP: over four hours.
 _UINT24 = (1 << 24) - 1
+# Seconds up to which one frame is a still picture, with no duration to lose.
+_SHORT = Fraction(1, 10)
 # Browsers show GIF frames of less than 20 ms for 100 ms.
 _SHORTEST_GIF = 2
 # The palette is drawn from a smaller picture: twice as fast on 352x288, 0.9 dB worse.
@@ -79,8 +81,8 @@ class _AnimationSink:
         is_one = self._held is not None and self._n_encoded == 0
         self._encode_held(self._end)
         self._container.mux(self._stream.encode(None))
-        if is_one and not self._times_one and self._end != self._on_grid(self._info.step):
-            self.notes.append("One picture alone has no duration in this format; it was lost.")
+        if is_one and not self._times_one:
+            self._note_lost()
 
     def close(self) -> None:
         """Write the trailer and release everything."""
@@ -109,6 +111,11 @@ class _AnimationSink:
 
     def _on_grid(self, time: int) -> int:
         return round(time * self._info.time_base / self._grid)
+
+    def _note_lost(self) -> None:
+        """Say that the duration of one picture alone is lost, unless it is that of any still."""
+        if self._end * self._grid > _SHORT:
+            self.notes.append("One picture alone has no duration in this format; it was lost.")
 
     def _note_dropped(self) -> None:
         note = f"Frames closer than {float(self._shortest * self._grid):g} s were left out."
@@ -229,7 +236,10 @@ class WebpSink(_AnimationSink):
                 if name == b"ANMF":
                     file.seek(payload + 12)
                     durations.append((payload + 12, int.from_bytes(file.read(3), "little")))
-            if durations:
+            if not durations and self._n_encoded > 1:
+                # libwebp found all frames alike.
+                self._note_lost()
+            elif durations:
                 last = self._end - sum(duration for _, duration in durations[:-1])
                 file.seek(durations[-1][0])
                 file.write(min(max(1, last), _UINT24).to_bytes(3, "little"))

@@ -60,19 +60,22 @@ def reopened(source: Source, kind: str | None) -> Iterator[Any]:
 
 
 def packet_times(
-    source: Source, kind: str | None, index: int
+    source: Source, kind: str | None, index: int, *, repeated: bool = False
 ) -> tuple[list[Fraction], Fraction]:
-    """When each frame of stream `index` is shown, in order, and the duration, both in seconds."""
+    """When each frame of stream `index` is shown, in order, and the duration, both in seconds.
+
+    `repeated`: count packets without data, too, which keep the picture before.
+    """
     with reopened(source, kind) as container:
         stream = container.streams[index]
         base = stream.time_base or Fraction(1, 1000)
-        spans, repeated = [], 0
+        spans, end = [], 0
         try:
             for packet in container.demux(stream):
-                if packet.pts is not None and packet.size:
+                if packet.pts is not None and (packet.size or repeated):
                     spans.append((packet.pts, packet.duration or 0))
                 elif packet.pts is not None:
-                    repeated = packet.pts + (packet.duration or 0)
+                    end = packet.pts + (packet.duration or 0)
         except av.FFmpegError:
             # What is damaged is said when it is decoded.
             pass
@@ -81,7 +84,7 @@ def packet_times(
     spans.sort()
     length = spans[-1][0] - spans[0][0]
     last = spans[-1][1] or round(length / max(1, len(spans) - 1))
-    end = max(spans[-1][0] + last, repeated, stated_end(stream, kind))
+    end = max(spans[-1][0] + last, end, stated_end(stream, kind))
     return [pts * base for pts, _ in spans], (end - spans[0][0]) * base
 
 
@@ -111,7 +114,7 @@ def rate_and_count(
     n_frames = stream.frames or None
     doubtful = len(stated) < 2 or not timeline.agree(*stated) or kind == "matroska"
     if doubtful and source.is_seekable and (source.n_bytes or 0) <= _SCANNED_BYTES:
-        times, seconds = packet_times(source, kind, stream.index)
+        times, seconds = packet_times(source, kind, stream.index, repeated=True)
         measured = len(times) / seconds if seconds else Fraction(0)
         if measured and not (stated and timeline.agree(measured, stated[0])):
             stated = [measured]

@@ -169,6 +169,9 @@ class VideoReader:
         share(decoder)
         self._stream = stream
         self._time_base = stream.time_base or Fraction(1, 1000)
+        if self._source.kind in ("avif", "heif") and self._time_base == 1:
+            # A photograph, for which libavformat makes up a second.
+            self._fps = self._fps or timeline.DEFAULT_FPS
         self._pictures = self._decoded(counted=True)
 
     def _decoded(self, *, counted: bool) -> Iterator[av.VideoFrame]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,27 @@ def test_the_last_frame_is_written_as_long_as_it_lasts(
         return
     assert durations_in(tmp_path / name) == [40] * (n_frames - 1) + [HELD]
     assert not [note for note in writer.notes if "lost" in note]
+
+
+@pytest.mark.parametrize("name", ["o.webp", "o.png"])
+def test_the_time_of_one_picture_alone_is_not_lost_in_silence(tmp_path: Path, name: str) -> None:
+    # A clip of one frame has the rate that this frame makes.
+    info = replace(STEADY, fps=Fraction(1000, HELD))
+    for n_frames in (1, 3):
+        # Of frames that are all alike WebP makes one picture; an APNG keeps them.
+        with open_writer(tmp_path / f"{n_frames}{name}", info=info) as writer:
+            for number in range(n_frames):
+                frame = from_rgb(PICTURES[0], STEADY.colour)
+                writer.write(Frame(frame, number * HELD, HELD))
+        is_lost = n_frames == 1 or name == "o.webp"
+        assert len([note for note in writer.notes if "no duration" in note]) == is_lost
+
+
+def test_a_photograph_lasts_one_frame_in_every_format(tmp_path: Path) -> None:
+    for name in ("c.avif", "c.jpg", "c.png", "c.webp"):
+        Image.fromarray(PICTURES[0]).save(tmp_path / name)
+        assert [seconds for _, seconds in told(tmp_path / name)] == [0.04], name
+        assert [seconds for _, seconds in told(tmp_path / name, fps=10)] == [0.1], name
 
 
 @pytest.mark.parametrize("name", ["o.y4m", "o"])
