@@ -236,8 +236,8 @@ class FolderReader(SilentReader):
                 self.notes.append(f"{path.name} was left out: {error}")
                 continue
             if info.n_frames and info.n_frames > 1:
-                pages = counted(info.n_frames, "picture")
-                self.notes.append(f"{path.name} holds {pages}; the first was taken.")
+                held = count_text(info.n_frames, "picture")
+                self.notes.append(f"{path.name} holds {held}; the first was taken.")
             self.notes.extend(note for note in info.notes if note not in self.notes)
             yield path, info, planes
 
