@@ -29,6 +29,8 @@ _FEW_RUNS = 2
 _RATE_PER_DB = 0.18
 # Distances of anchors that are tried where a run is restless, and runs for which the answer holds.
 _NEARER, _TRUSTED = (4, 1), 15
+# Rate per frame, over that of the run that was tried, from which the answer holds no longer.
+_CHANGED = 2.0
 # Frames after which a try may be given up, and by how much they must be dearer then: two fifths.
 _TRIED, _SURE = 4, 0.35
 
@@ -189,7 +191,7 @@ class _Predicted:
 
     def _begin(self) -> None:
         self._coded = _Coded(GroupEncoder(self._model, self._head.quality / 100), Pyramid(), [])
-        self._span, self._known = 0, 0
+        self._span, self._known, self._limit = 0, 0, 0.0
 
     @property
     def size(self) -> int:
@@ -201,9 +203,11 @@ class _Predicted:
             yield from self._try_spans(run)
             return
         self._known -= run.restless
-        span = self._span if run.restless else len(run.frames)
+        span, before = self._span if run.restless else len(run.frames), self._coded.encoder.words
         for place, result in self._coded.add(run.frames, span, self._measure):
             yield place, _planes(result, run.frames[place]) if self._measure else None
+        if run.restless and self._coded.encoder.words - before > self._limit * len(run.frames):
+            self._known = 0
 
     def _try_spans(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
         """Code a run as one span and as several shorter ones, and keep what is best."""
@@ -215,6 +219,8 @@ class _Predicted:
             if price < best:
                 best, results, self._coded, self._span = price, found, way, span
         self._known = _TRUSTED
+        words = self._coded.encoder.words - before.encoder.words
+        self._limit = _CHANGED * words / len(run.frames)
         yield from results
 
     def _tried(self, way: _Coded, frames: list[Frame], span: int, best: float
