@@ -109,7 +109,7 @@ def extract(
     try:
         with av.open(file, "w", format="matroska", options=MUXER_OPTIONS) as target:
             is_held, copied = _add_stream(target, stream)
-            packets = _between(container.demux(stream), stream, start, stop)
+            packets = _between(packets_of(stream), stream, start, stop)
             if not is_held:
                 packets = recode.encoded(recode.decoded(packets, stream, notes), copied)
             for packet in packets:
@@ -134,6 +134,29 @@ def extract(
     if not is_held:
         notes.append(recode.note(stream.codec_context, "as AAC"))
     return AudioTrack(codec if is_held else _ANEW, file)
+
+
+def packets_of(stream: Any) -> Iterator[Any]:
+    """Read the packets of a stream, each with its time if its container has any.
+
+    Of packets in Matroska that do not state how long they last, as those of ALAC, libavformat
+    knows no time below 0. They lie one behind the other before the first that has a time.
+    """
+    packets = (packet for packet in stream.container.demux(stream) if packet.size)
+    if not stream.container.format.name.startswith("matroska"):
+        yield from packets
+        return
+    untimed: list[Any] = []
+    timed: list[Any] = []
+    while len(timed) < (2 if untimed else 1) and (packet := next(packets, None)) is not None:
+        (untimed if packet.pts is None and not timed else timed).append(packet)
+    if len(timed) == 2 and timed[1].pts is not None:
+        length = timed[1].pts - timed[0].pts
+        for back, packet in enumerate(reversed(untimed), 1):
+            packet.pts = packet.dts = timed[0].pts - back * length
+    yield from untimed
+    yield from timed
+    yield from packets
 
 
 def note_before(container: Any, zero: Fraction) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import av
 
 from aehub.clips import recode
+from aehub.clips.audio import packets_of
 
 # What each container can hold so that players play it, and what to use otherwise.
 _HELD = {
@@ -36,10 +37,10 @@ class Feed:
         encoder, held = _HELD[container_format]
         if held is None or codec in held:
             copy = target.add_stream_from_template(stream)
-            self._packets = _on_the_grid(self._source.demux(stream), stream, copy)
+            self._packets = _on_the_grid(packets_of(stream), stream, copy)
         else:
             coded = recode.add_encoder(target, encoder, stream.codec_context)
-            packets = (packet for packet in self._source.demux(stream) if packet.pts is not None)
+            packets = (packet for packet in packets_of(stream) if packet.pts is not None)
             self._packets = recode.encoded(recode.decoded(packets, stream, notes), coded)
             notes.append(recode.note(stream.codec_context, f"for {container_format}"))
         self._next = next(self._packets, None)

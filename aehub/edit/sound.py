@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import av
 
 from aehub.clips import recode
-from aehub.clips.audio import MUXER_OPTIONS, extract
+from aehub.clips.audio import MUXER_OPTIONS, extract, packets_of
 from aehub.container import Reader, Writer
 from aehub.errors import DamagedError
 
@@ -151,8 +151,8 @@ def _heard(part: _Part) -> Iterator[Any]:
 
 def _placed(part: _Part) -> Iterator[Any]:
     """The packets of a part that begin before its stop, at their place in the whole."""
-    for packet in part.stream.container.demux(part.stream):
-        if packet.pts is None or not packet.size:
+    for packet in packets_of(part.stream):
+        if packet.pts is None:
             continue
         packet.pts += round(part.begin / packet.time_base)
         packet.dts = packet.pts

@@ -234,6 +234,27 @@ def test_trimmed_sound_of_long_packets_stays_in_step(tmp_path: Path) -> None:
     assert abs(lag_ms(sound(tmp_path / "b.webm"), 0.2)) < 2
 
 
+@pytest.mark.parametrize("target", ["o.mkv", "o.mp4", "o.webm"])
+def test_trimmed_sound_begins_at_once_where_packets_do_not_state_their_length(
+    tmp_path: Path, target: str
+) -> None:
+    path = write_clip(tmp_path / "c.mkv", PICTURES, audio="alac")
+    with open_clip(path, trim=Trim.parse("0.52:")) as clip:
+        assert clip.audio is not None
+        with (
+            clip.audio.open() as track,
+            open_writer(tmp_path / target, info=clip.info, audio=track) as writer,
+        ):
+            for frame in clip:
+                writer.write(frame)
+    # A packet is of 85 ms, and the one that the trim falls into begins before 0.
+    with av.open(str(tmp_path / target)) as container:
+        zero = min(p.pts * p.time_base for p in container.demux(video=0) if p.size)
+    with av.open(str(tmp_path / target)) as container:
+        first = min(p.pts * p.time_base for p in container.demux(audio=0) if p.pts is not None)
+    assert first - zero < Fraction(1, 100)
+
+
 def test_six_channels_are_mixed_to_two_and_said(tmp_path: Path) -> None:
     source = spoken(tmp_path / "a.mkv", "ac3", 48_000, "5.1")
     notes = rewritten(source, tmp_path / "b.webm")
