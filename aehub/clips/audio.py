@@ -226,7 +226,7 @@ def _timed(
     """
     held: tuple[Any, Fraction] | None = None
     follows: Fraction | None = None
-    length = Fraction(0)
+    length = lasted = Fraction(0)
     for packet in packets:
         base = packet.time_base
         time = follows if packet.pts is None else packet.pts * base
@@ -234,7 +234,8 @@ def _timed(
             time = follows
         if held is not None:
             begun = held[1]
-            yield held[0], begun, Fraction(0) if time is None else max(time - begun, Fraction(0))
+            lasted = Fraction(0) if time is None else max(time - begun, Fraction(0))
+            yield held[0], begun, lasted
             held = None
         if not packet.size or time is None:
             continue
@@ -245,3 +246,6 @@ def _timed(
             yield packet, time, length
         else:
             held = packet, time
+    if held is not None:
+        # As long as the one before it, which the container does not say either.
+        yield *held, lasted

@@ -56,6 +56,7 @@ def sound(path: Path) -> np.ndarray:
         ("a.mp4", "aac"),
         ("a.webm", "libopus"),
         ("a.mkv", "libmp3lame"),
+        ("a.mkv", "alac"),
         ("a.mkv", "flac"),
         ("a.mkv", "ac3"),
         ("a.avi", "pcm_s16le"),
