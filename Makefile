@@ -5,15 +5,18 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 TORCH := $(shell grep '^torch==' requirements.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pictures lint types build clean
+.PHONY: help demo test test-all pictures lint types build clean
 
 help:  ## list the verbs
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 demo: $(VENV)/demo.stamp  ## open the demo page (installs what it needs the first time)
 	$(BIN)/python app.py
 
-test: $(VENV)/test.stamp  ## run every test, style and types among them (installs what it needs the first time)
+test: $(VENV)/test.stamp  ## run the tests, style and types among them (installs what it needs the first time)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(PYTEST)
+
+test-all: $(VENV)/test.stamp  ## the same with the slow tests: long clips, training, many visitors
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST)
 
 pictures: $(VENV)/test.stamp  ## make the pictures of the page in README and docs anew (needs chromium)

@@ -150,6 +150,7 @@ def test_tilted_steps_grow_with_the_frequency_of_luma_and_tables_follow() -> Non
     assert moved.tolist() == pytest.approx(expected.tolist(), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_training_leaves_tilted_steps_and_counts_the_tables_anew(tmp_path: Path) -> None:
     data = tmp_path / "clips"
     data.mkdir()

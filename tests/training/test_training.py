@@ -44,6 +44,7 @@ def log(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_and_lowers_the_held_out_cost(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     victim = subprocess.Popen(command(data, out, "--steps", "200"), start_new_session=True)
@@ -69,6 +70,7 @@ def test_a_killed_run_resumes_and_lowers_the_held_out_cost(data: Path, tmp_path:
     assert result.psnr is not None and result.psnr > 20
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(data: Path, tmp_path: Path) -> None:
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
            "-m", "aehub", "train", "d4-codec", "--data", str(data), "--out", str(tmp_path / "run"),

@@ -166,6 +166,7 @@ def wait_until(true: Any, seconds: float = 40) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_eight_visitors_at_once_are_all_served_in_bounded_memory(
     page: PageServer, clip: Path, tmp_path: Path
 ) -> None:
