@@ -402,3 +402,17 @@ def test_shell_snippets_of_the_readme_run_as_pasted(code: str, tmp_path: Path) -
 @pytest.mark.parametrize("code", snippets("python", README))
 def test_python_snippets_of_the_readme_run_as_pasted(code: str, tmp_path: Path) -> None:
     run_as_pasted([sys.executable, "-c", code], tmp_path)
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "docs" / "measure").glob("*.py")),
+                         ids=lambda path: path.stem)
+def test_what_a_measuring_script_imports_is_there(
+    script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(script.parent))
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            module = import_module(node.module)
+            for alias in node.names:
+                # A name of the module, or a module in it.
+                assert hasattr(module, alias.name) or import_module(f"{node.module}.{alias.name}")

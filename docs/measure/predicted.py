@@ -20,8 +20,8 @@ import torch
 
 import aehub
 from aehub.clips import open_clip
+from aehub.clips.contents import listed
 from aehub.clips.frames import ClipInfo, Planes
-from aehub.clips.sniff import clips_in
 from aehub.codec.decompress import decode_frames, decode_group
 from aehub.codec.model import Codec
 from aehub.codec.predicted import GroupReader
@@ -127,7 +127,7 @@ def main() -> None:
           "| less the content's | less the content's | float32 to float64 | codes |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
-        for clip in clips_in(arguments.clips):
+        for clip in listed(arguments.clips).clips:
             percent = saving(clip, model, Path(name))
             slopes, apart, same = loop(clip, model, exact, Path(name))
             print(f"| {clip.stem} | {percent:+.1f} % | "

@@ -29,8 +29,8 @@ import torch.nn.functional as F
 
 import aehub
 from aehub.clips import open_clip
+from aehub.clips.contents import listed
 from aehub.clips.frames import ClipInfo, Planes
-from aehub.clips.sniff import clips_in
 from aehub.codec.batch import from_batch, to_batch
 from aehub.compare.pictures import crop
 from aehub.compare.rivals import x264
@@ -162,7 +162,7 @@ def main() -> None:
           "| untied: channels mapped |\n|---|---|---|---|---|---|---|")
     losses = []
     with tempfile.TemporaryDirectory() as name:
-        for path in clips_in(arguments.clips):
+        for path in listed(arguments.clips).clips:
             with open_clip(path) as clip:
                 info = clip.info
                 source = [frame.planes for frame in islice(clip, arguments.frames)]

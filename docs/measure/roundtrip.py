@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aehub.clips import open_clip
-from aehub.clips.sniff import clips_in
+from aehub.clips.contents import listed
 
 QUALITIES = (10, 50, 90)
 
@@ -53,7 +53,7 @@ def main() -> None:
     print("| clip | frames | " + " | ".join(f"quality {q}" for q in QUALITIES) + " | all back |")
     print("|---|---|" + "---|" * (len(QUALITIES) + 1))
     with tempfile.TemporaryDirectory() as folder:
-        for clip in clips_in(Path(sys.argv[1])):
+        for clip in listed(Path(sys.argv[1])).clips:
             runs = [round_trip(clip, quality, Path(folder)) for quality in QUALITIES]
             rising = all(a["bytes"] < b["bytes"] and a["psnr"] < b["psnr"]
                          for (a, _), (b, _) in zip(runs, runs[1:], strict=False))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from predicted import psnrs, slope, there_and_back
 
-from aehub.clips.sniff import clips_in
+from aehub.clips.contents import listed
 from aehub.compare.rivals import svtav1, x264, x265
 
 # Constant rate factors for a mean PSNR of 33 to 42 dB on most clips.
@@ -36,7 +36,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips", type=Path)
-    clips = clips_in(parser.parse_args().clips)
+    clips = listed(parser.parse_args().clips).clips
     heads = [f"{codec.name}, {what}" for codec, _ in CODECS
              for what in (*(f"{n} frames" for n in LENGTHS), "mean")]
     print("| clip | " + " | ".join(heads) + " |")

@@ -19,8 +19,8 @@ import numpy as np
 from speed import moving_clip
 
 import aehub
+from aehub.clips.contents import listed
 from aehub.clips.frames import Planes
-from aehub.clips.sniff import clips_in
 from aehub.container import open_reader
 from aehub.edit.operations import Operation, parse
 from aehub.edit.pixels import turned_planes
@@ -124,7 +124,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     well = True
     with tempfile.TemporaryDirectory() as name:
-        for clip in clips_in(arguments.clips):
+        for clip in listed(arguments.clips).clips:
             row, fine = turned(clip, arguments, Path(name))
             well &= fine
             print(row, flush=True)
