@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from aehub.ui.page import Context
 
 TITLE = "Compress"
-# Once the button can be pressed again.
-_PRESS = """() => {
-  const press = () => {
-    const go = document.querySelector('#go');
-    if (go.disabled) setTimeout(press, 50); else go.click();
-  };
-  press();
-}"""
 SIZES = ["256", "480", "640", "960", "1280", "as it is"]
 
 
@@ -85,13 +77,19 @@ def build(context: Context) -> None:
     context.shared["packed"] = packed
     asked = [clip, start, length, model, aim, quality, kilobytes, size, neighbours]
     show, check, run = _handlers(context)
-    event = go.click(
-        run, asked, [packed, facts, decoded, original, stage, shelf, figures],
-        api_name="compress",
-        validator=check, concurrency_id="model", concurrency_limit=1, show_progress="minimal",
-        show_progress_on=stage, trigger_mode="once")
+    given = [packed, facts, decoded, original, stage, shelf, figures]
+    place: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1,
+                             "show_progress": "minimal", "show_progress_on": stage}
+    events: list[dict[str, Any]] = [
+        go.click(run, asked, given, api_name="compress", validator=check, trigger_mode="once",
+                 **place)]
+    for button, name in zip(tried, examples.EXAMPLES, strict=True):
+        # One click shows the result.
+        drawn = button.click(_example(context, name), None, [clip, stage, go],
+                             api_visibility="private", show_progress="hidden", concurrency_limit=8)
+        events.append(drawn.success(run, asked, given, api_visibility="private", **place))
     gone = gr.update(visible=False)
-    running.stops(stop, [event], [stage, shelf, figures], [results.STOPPED, gone, gone])
+    running.stops(stop, events, [stage, shelf, figures], [results.STOPPED, gone, gone])
     clip.change(
         show, [clip, size, neighbours], [seen, part, start, length, forecast],
         show_progress="hidden", api_visibility="private")
@@ -102,11 +100,6 @@ def build(context: Context) -> None:
                                gr.update(visible=chosen == "size")),
                aim, [quality, kilobytes], queue=False, show_progress="hidden",
                api_visibility="private")
-    for button, name in zip(tried, examples.EXAMPLES, strict=True):
-        # One click shows the result: what is pressed next is the button a visitor would press.
-        button.click(_example(context, name), None, [clip, stage, go], api_visibility="private",
-                     show_progress="hidden", concurrency_limit=8).success(
-            None, js=_PRESS, api_visibility="private")
 
 
 def _models() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +93,7 @@ def test_stop_leaves_the_processor_idle_and_the_next_walk_is_made(visit: Visit, 
     two_pictures_for_the_codec(visit, tmp_path, 512)
     page = visit.page
     page.locator("#make").click()
-    time.sleep(2)
+    page.locator("#walked .ae-running").wait_for(timeout=30_000)
     assert not visit.is_idle()
     page.locator("#stop-walk").click()
     assert any(visit.is_idle() for _ in range(6))
