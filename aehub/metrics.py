@@ -6,8 +6,8 @@ Everything works on the source's own 4:2:0 planes, so no colour conversion can c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,11 +21,11 @@ MS_SSIM_SHORT_SIDE = 176
 """Smallest side of a picture, in luma samples, whose fifth scale still holds one 11x11 window."""
 
 # Of MS-SSIM's scales, the finest first; of SSIM's Gaussian window.
-SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-TAPS = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
-TAPS = (TAPS / TAPS.sum()).astype(np.float32)
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_TAPS = [math.exp(-(k**2) / (2 * 1.5**2)) for k in range(-5, 6)]
+_TAPS = [tap / sum(_TAPS) for tap in _TAPS]
 _STRIP = 64
-_C1, _C2 = np.float32((0.01 * 255) ** 2), np.float32((0.03 * 255) ** 2)
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 class Distortion:
@@ -85,11 +85,6 @@ class Distortion:
         """`psnr` of every frame alone, for curves over time."""
         return [_weighted([psnr_of_mse(mse) for mse in mses]) for mses in self._mses]
 
-    @property
-    def frame_ms_ssims(self) -> list[float | None]:
-        """MS-SSIM of every frame alone, for curves over time."""
-        return list(self._ms_ssims)
-
     def _refuse_empty(self) -> None:
         if not self._mses:
             raise InputError("nothing was measured: the clip has no frames; give at least one.")
@@ -123,15 +118,25 @@ def ms_ssim(reference: np.ndarray, decoded: np.ndarray) -> float | None:
     """
     if min(reference.shape) < MS_SSIM_SHORT_SIDE:
         return None
-    # Variances do not change with an offset, and small numbers cost less of float32's mantissa.
-    pair = np.stack([reference, decoded]).astype(np.float32) - 128
-    product = 1.0
-    for scale, weight in enumerate(SCALE_WEIGHTS):
-        last = scale == len(SCALE_WEIGHTS) - 1
-        product *= max(_similarity(pair, with_luminance=last), 0.0) ** weight
-        if not last:
-            pair = _halve(pair)
-    return product
+    pair = (plane.astype(np.float32) - 128 for plane in (reference, decoded))
+    return math.prod(max(float(similarity), 0.0) ** weight
+                     for weight, similarity in scale_similarities(*pair))
+
+
+def scale_similarities(a: Any, b: Any) -> Iterator[tuple[float, Any]]:
+    """Yield (weight, mean similarity [...]) of each scale that holds a window, the finest first.
+
+    Args:
+        a: levels less 128, float32 [..., H, W], an array or a tensor. Variances do not change with
+            an offset, and small numbers cost less of float32's mantissa.
+        b: the same shape.
+    """
+    for number, weight in enumerate(_SCALE_WEIGHTS, 1):
+        last = number == len(_SCALE_WEIGHTS) or min(a.shape[-2:]) < 22
+        yield weight, _similarity(a, b, with_luminance=last)
+        if last:
+            return
+        a, b = _halve(a), _halve(b)
 
 
 class RateDifference(NamedTuple):
@@ -213,49 +218,48 @@ def _mse(a: np.ndarray, b: np.ndarray) -> float:
     return int(np.sum(difference * difference, dtype=np.int64)) / a.size
 
 
-def _similarity(pair: np.ndarray, *, with_luminance: bool) -> float:
-    """Mean contrast-structure term of [2, H, W], times the luminance term if asked."""
-    height, width = (size - 10 for size in pair.shape[1:])
+def _similarity(a: Any, b: Any, *, with_luminance: bool) -> Any:
+    """Mean contrast-structure term of [..., H, W], times the luminance term if asked: [...]."""
+    height, width = (size - 10 for size in a.shape[-2:])
     total = 0.0
     # Strips stay in the cache: half the time at 1080p.
     for top in range(0, height, _STRIP):
-        strip = pair[:, top : top + _STRIP + 10]
-        total += float(np.sum(_terms(strip, with_luminance=with_luminance), dtype=np.float64))
+        strips = (maps[..., top : top + _STRIP + 10, :] for maps in (a, b))
+        total = total + _terms(*strips, with_luminance=with_luminance).sum((-2, -1))
     return total / (height * width)
 
 
-def _terms(pair: np.ndarray, *, with_luminance: bool) -> np.ndarray:
-    """The similarity of every window: [2, H, W] -> [H - 10, W - 10]."""
-    a, b = pair
-    mean_a, mean_b, mean_squares, mean_product = _blur(np.stack([a, b, a * a + b * b, a * b]))
+def _terms(a: Any, b: Any, *, with_luminance: bool) -> Any:
+    """The similarity of every window: twice [..., H, W] -> [..., H - 10, W - 10]."""
+    mean_a, mean_b, mean_squares, mean_product = map(_blur, (a, b, a * a + b * b, a * b))
     squares, product = mean_a * mean_a + mean_b * mean_b, mean_a * mean_b
     terms = (2 * (mean_product - product) + _C2) / (mean_squares - squares + _C2)
     if with_luminance:
         mean_a, mean_b = mean_a + 128, mean_b + 128
-        terms *= (2 * mean_a * mean_b + _C1) / (mean_a * mean_a + mean_b * mean_b + _C1)
+        terms = terms * ((2 * mean_a * mean_b + _C1) / (mean_a * mean_a + mean_b * mean_b + _C1))
     return terms
 
 
-def _blur(maps: np.ndarray) -> np.ndarray:
-    """Gaussian window where it fits: [N, H, W] -> [N, H - 10, W - 10].
+def _blur(maps: Any) -> Any:
+    """Gaussian window where it fits: [..., H, W] -> [..., H - 10, W - 10].
 
     Sums of shifted slices: a third of the time of a torch convolution with one channel.
     """
-    for axis in (1, 2):
-        size = maps.shape[axis] - 10
-        windows = [maps[(slice(None),) * axis + (slice(k, k + size),)] for k in range(11)]
-        total = TAPS[5] * windows[5]
+    for axis in (-2, -1):
+        spans = [slice(k, k + maps.shape[axis] - 10) for k in range(11)]
+        windows = [maps[..., span, :] if axis == -2 else maps[..., span] for span in spans]
+        total = _TAPS[5] * windows[5]
         for k in range(5):
-            total += TAPS[k] * (windows[k] + windows[10 - k])
+            total = total + _TAPS[k] * (windows[k] + windows[10 - k])
         maps = total
     return maps
 
 
-def _halve(maps: np.ndarray) -> np.ndarray:
-    """Means of 2x2 samples: [N, H, W] -> [N, H // 2, W // 2]."""
-    even = maps[:, : maps.shape[1] // 2 * 2, : maps.shape[2] // 2 * 2]
-    rows = even[:, 0::2] + even[:, 1::2]
-    return (rows[:, :, 0::2] + rows[:, :, 1::2]) * np.float32(0.25)
+def _halve(maps: Any) -> Any:
+    """Means of 2x2 samples: [..., H, W] -> [..., H // 2, W // 2]."""
+    even = maps[..., : maps.shape[-2] // 2 * 2, : maps.shape[-1] // 2 * 2]
+    rows = even[..., 0::2, :] + even[..., 1::2, :]
+    return (rows[..., 0::2] + rows[..., 1::2]) * 0.25
 
 
 def _curve(points: Iterable[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
