@@ -108,7 +108,7 @@ def estimate(model: Codec, frames: Sequence[Planes], quality: float, n_frames: i
     if model.network.inter is None:
         few = frames[:STILL_FRAMES // 2]
         return len(model.encode_group(few, quality)[0]) * n_frames / len(few)
-    encoder, pyramid = GroupEncoder(model, quality), Pyramid()
+    encoder, pyramid = GroupEncoder(model.runtime, quality), Pyramid()
     sizes = []
     for begin, end in ((0, 1), (1, len(frames))):
         for place in pyramid.extend(end - begin) if end > begin else ():
@@ -190,7 +190,8 @@ class _Predicted:
         self._begin()
 
     def _begin(self) -> None:
-        self._coded = _Coded(GroupEncoder(self._model, self._head.quality / 100), Pyramid(), [])
+        encoder = GroupEncoder(self._model.runtime, self._head.quality / 100)
+        self._coded = _Coded(encoder, Pyramid(), [])
         self._span, self._known, self._limit = 0, 0, 0.0
 
     @property

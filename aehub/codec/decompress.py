@@ -78,7 +78,7 @@ def decode_group(model: Codec, head: FileHead, group: Group,
 def _predicted(model: Codec, head: FileHead, group: Group, order: Sequence[int]
                ) -> Iterator[tuple[int, Planes]]:
     shown, size = group.head, (head.width, head.height)
-    reader = GroupReader(model, group.payload, shown, head.coded_size(shown.crop))
+    reader = GroupReader(model.runtime, group.payload, shown, head.coded_size(shown.crop))
     pictures = reader.pictures(order)
     with closing(pictures):
         while True:

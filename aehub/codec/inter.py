@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from copy import copy
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,11 +22,11 @@ from aehub.codec.predicted import (
     FrameCodes,
     GroupWriter,
     add_index,
-    coder_of,
     condition,
     hyper_index,
     written,
 )
+from aehub.codec.runtime import Runtime
 from aehub.codec.structure import lower_of, lowered
 from aehub.codec.symbols import drive
 from aehub.models.d4_codec import Coder, Codes, Condition, Stage, quality_tensor
@@ -42,9 +41,6 @@ from aehub.motion.search import Found, search, split
 from aehub.motion.settle import Price, settle
 from aehub.motion.vectors import Base
 from aehub.motion.warp import predict_planes
-
-if TYPE_CHECKING:
-    from aehub.codec.model import Codec
 
 LAMBDA = 0.08
 # Vectors are coded whatever becomes of the difference: chosen on training clips.
@@ -63,13 +59,13 @@ class GroupEncoder:
     """Encodes a group frame by frame, in coding order.
 
     Args:
-        codec: a model with networks for predicted frames.
+        runtime: a model's networks and tables.
         quality: of the group, 0..100.
     """
 
-    def __init__(self, codec: Codec, quality: float) -> None:
-        self.codec, self.quality, self.device = codec, quality, codec.device
-        self.writer, self.chain = GroupWriter(codec), Chain()
+    def __init__(self, runtime: Runtime, quality: float) -> None:
+        self.runtime, self.quality, self.device = runtime, quality, runtime.device
+        self.writer, self.chain = GroupWriter(runtime), Chain()
         self._decoded: dict[int, PlaneBatch] = {}
         self._searched: dict[int, Plane] = {}
 
@@ -85,19 +81,19 @@ class GroupEncoder:
             level: of the pyramid; None for a frame that stands alone.
             show: as it is shown, which takes time.
         """
-        codec = self.codec
-        batch = to_batch([planes], codec.device, codec.exact)
+        runtime = self.runtime
+        batch = to_batch([planes], runtime.device, runtime.exact)
         lower = lower_of(level)
         quality = quality_tensor(lowered(self.quality, lower), batch.y)
-        coder = coder_of(codec, references)
+        coder = runtime.coder(references)
         motion, given, bases = None, None, []
         if references:
             height, width = batch.y.shape[-2:]
             bases = self.chain.bases(number, references, (height // 16, width // 16))
             motion = self._motion(batch, number, references, bases, quality)
-            given = condition(codec, self.chain, number, references, motion,
+            given = condition(runtime, self.chain, number, references, motion,
                               [self._decoded[r] for r in references])
-        motion, codes, index, latents = _code(codec, coder, batch, quality, motion, given)
+        motion, codes, index, latents = _code(runtime, coder, batch, quality, motion, given)
         frame = FrameCodes(number, lower, motion, codes, index)
         motion = self.writer.write(frame, bases)
         self.chain.remember(number, codes, references, motion,
@@ -141,7 +137,7 @@ class GroupEncoder:
     def _motion(self, batch: PlaneBatch, number: int, references: tuple[int, ...],
                 bases: list[Base], quality: Tensor) -> Motion:
         """Vectors and modes; every cell is coded so far."""
-        exponent = coder_of(self.codec, references).masking / 100
+        exponent = self.runtime.coder(references).masking / 100
         # By which factor steps will be larger, about, in each block: [H/16, W/16].
         factors = F.avg_pool2d(masking(pixels_of(batch), exponent), 2)[0, 0]
         steps = float(step(quality)) * factors
@@ -169,7 +165,7 @@ class GroupEncoder:
         sizes = steps.cpu().numpy()
         price = Price(LAMBDA * sizes ** 2, math.sqrt(LAMBDA) / _VECTOR_WEIGHT * sizes)
         return settle(current, [self._searched[r] for r in references], motion, bases, price,
-                      self.codec.network.merge, self.codec.network.overlap)
+                      self.runtime.network.merge, self.runtime.network.overlap)
 
     def _modes(self, current: Plane, references: tuple[int, ...], vectors: Tensor,
                found: list[Found], weight: Tensor) -> np.ndarray:
@@ -179,7 +175,7 @@ class GroupEncoder:
             return np.ones((n, m), np.uint8)
         both = torch.full((1, n, m), BOTH, dtype=torch.uint8, device=vectors.device)
         planes = [self._searched[r].luma[None] for r in references]
-        luma = predict_planes(planes, vectors[None], both, self.codec.network.overlap)
+        luma = predict_planes(planes, vectors[None], both, self.runtime.network.overlap)
         difference = 256 * F.avg_pool2d((luma - current.luma).abs_(), 16)[0]
         # Where both are used, some vectors will be given up.
         spare = sum(f.cost - f.difference for f in found)
@@ -191,10 +187,10 @@ def _grey(planes: PlaneBatch) -> Plane:
     return Plane(planes.y[0, 0].float() * 255 + 127.5)
 
 
-def _code(codec: Codec, coder: Coder, batch: PlaneBatch, quality: Tensor, motion: Motion | None,
+def _code(runtime: Runtime, coder: Coder, batch: PlaneBatch, quality: Tensor, motion: Motion | None,
           given: Condition | None) -> tuple[Motion | None, Codes, Codes, Tensor]:
     """(motion with its coded cells, codes, table indices, latents) of a picture."""
-    quantiser = codec.quantiser if motion is None else codec.inter_quantiser
+    quantiser = runtime.quantiser if motion is None else runtime.inter_quantiser
     latent, hyper = coder.analyse(batch, quality, given)
     places: tuple[Tensor | None, Tensor | None] = (None, None)
     if motion is not None:
@@ -204,7 +200,7 @@ def _code(codec: Codec, coder: Coder, batch: PlaneBatch, quality: Tensor, motion
             places = coded_places(motion, latent.device)
     index = hyper_index(coder, hyper, quality, given, places[0])
     hyper_codes = hyper.round() * (index >= 1) if motion is None else quantiser(hyper, index)
-    weight = codec.weight_of(batch) if motion is None else None
+    weight = runtime.weight_of(batch) if motion is None else None
     indices: list[Tensor] = []
 
     def choose(stage: Stage, mean: Tensor, index: Tensor) -> Tensor:

@@ -21,16 +21,14 @@ from aehub.clips.colour import from_rgb, to_rgb
 from aehub.clips.frames import Colour, Planes
 from aehub.codec.batch import from_batch, to_batch
 from aehub.codec.latents import Latents, check_quality, quality_of, size_of
-from aehub.codec.placement import placed
-from aehub.codec.quantise import Quantiser
+from aehub.codec.runtime import Runtime
 from aehub.codec.symbols import Walk, drive, flat
 from aehub.entropy import Decoder, Encoder
 from aehub.errors import DamagedError, InputError
 from aehub.models import store
 from aehub.models.d4_codec import HYPER, Codes, Stage, quality_tensor
-from aehub.models.device import SHORT, Device, resolve_device, resolve_dtype
-from aehub.models.masking import masking
-from aehub.models.planes import PlaneBatch, clipped, pixels_of
+from aehub.models.device import Device, resolve_device, resolve_dtype
+from aehub.models.planes import PlaneBatch, clipped
 from aehub.models.surroundings import computes
 
 _BATCH = 8
@@ -44,7 +42,7 @@ class Codec:
         stored: networks, tables and config as loaded.
         device: where the networks run.
         dtype: what float networks compute in.
-        exact: type of codes, planes, and all that lies between convolutions.
+        runtime: what readers and writers of groups are given.
         batch: frames that go through the networks together; the codes do not depend on it.
     """
 
@@ -53,13 +51,8 @@ class Codec:
         self.stored, self.name, self.batch = stored, stored.name, batch
         self.config = stored.config
         self.device, self.dtype = resolve_device(device), resolve_dtype(dtype)
-        self.exact = torch.float32 if dtype in SHORT else dtype
-        self.network = placed(stored, self.device, self.dtype)
-        settings = stored.config.get("encoder", {})
-        self.quantiser = Quantiser(stored.tables, settings, self.device)
-        self.inter_quantiser = Quantiser(
-            stored.inter_tables, {"lambda": settings.get("inter_lambda", 0.0)}, self.device)
-        self._masking = settings.get("masking", 0.0)
+        self.runtime = Runtime.of(stored, self.device, self.dtype)
+        self.network = self.runtime.network
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, device: Device = "cpu",
@@ -132,7 +125,7 @@ class Codec:
     @computes
     def pictures_of(self, latents: Tensor, quality: float, size: tuple[int, int]) -> list[Planes]:
         """Latents, not necessarily of any codes -> frames of `size` (width, height)."""
-        return self._pictures(latents.to(self.device, self.exact), quality, (0, 0), size)
+        return self._pictures(latents.to(self.device, self.runtime.exact), quality, (0, 0), size)
 
     # Planes and codes.
 
@@ -215,7 +208,7 @@ class Codec:
         shape = (n_frames, HYPER.channels, height // 32, width // 32)
         try:
             decoder = Decoder(self.stored.tables, payload)
-            like = torch.empty(shape, dtype=self.exact, device=self.device)
+            like = torch.empty(shape, dtype=self.runtime.exact, device=self.device)
             hyper = self._codes(decoder.read(self._hyper_index(like, quality)), shape)
 
             def get(stage: Stage, indices: list[Tensor]) -> list[Tensor]:
@@ -241,12 +234,8 @@ class Codec:
     def _shown(self, latents: Tensor, level: Tensor) -> PlaneBatch:
         return self.network.finish(clipped(self.network.synthesise(latents, level)), level)
 
-    def weight_of(self, batch: PlaneBatch) -> Tensor | None:
-        """What multiplies lambda in pictures that stand alone, [B, 1, h, w]: texture masks."""
-        return masking(pixels_of(batch), self._masking) if self._masking else None
-
     def _codes(self, values: np.ndarray, shape: tuple[int, ...]) -> Tensor:
-        codes = torch.from_numpy(values).to(self.device, self.exact).view(shape)
+        codes = torch.from_numpy(values).to(self.device, self.runtime.exact).view(shape)
         return codes.contiguous(memory_format=torch.channels_last)
 
     def _hyper_index(self, hyper: Tensor, quality: float) -> np.ndarray:
@@ -275,19 +264,19 @@ class Codec:
         return results
 
     def _encode(self, frames: Sequence[Planes], quality: float) -> tuple[Codes, Tensor]:
-        coded, decoded = [], []
+        coded, decoded, quantiser = [], [], self.runtime.quantiser
         for begin in range(0, len(frames), self.batch):
-            batch = to_batch(frames[begin:begin + self.batch], self.device, self.exact)
+            batch = to_batch(frames[begin:begin + self.batch], self.device, self.runtime.exact)
             level = quality_tensor(quality, batch.y)
             latent, hyper = self.network.analyse(batch, level)
-            weight = self.weight_of(batch)
+            weight = self.runtime.weight_of(batch)
             hundredths = (level * 100).round().long()
             hyper_index = self.network.scales.hyper_index(hundredths)
             hyper_codes = hyper.round() * (hyper_index >= 1)
 
             def choose(stage: Stage, mean: Tensor, index: Tensor, latent: Tensor = latent,
                        weight: Tensor | None = weight) -> Tensor:
-                return self.quantiser(latent[:, stage.begin:stage.end] - mean, index, weight)
+                return quantiser(latent[:, stage.begin:stage.end] - mean, index, weight)
 
             codes, latents = drive(self.network.walk(hyper_codes, level), choose)
             coded.append(Codes(hyper_codes, codes))

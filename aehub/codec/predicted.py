@@ -9,7 +9,7 @@ pictures too; `GroupWriter` takes integers. The encoder that finds them is `aehu
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,20 +17,18 @@ from torch import Tensor
 
 from aehub.adaptive import read_uniform, write_uniform
 from aehub.codec.chain import Chain, coded_places, kind, motion_tensors
+from aehub.codec.runtime import Runtime
 from aehub.codec.structure import LOWER_STEPS, lowered
 from aehub.codec.symbols import drive, flat, shaped, whole
 from aehub.container import GroupHead, coding_order
 from aehub.container.grouphead import chain
 from aehub.entropy import Decoder, Encoder
-from aehub.errors import DamagedError, WeightsError
+from aehub.errors import DamagedError
 from aehub.models.d4_codec import HYPER, Coder, Codes, Condition, Stage, quality_tensor
 from aehub.models.planes import PlaneBatch, clipped, pixels_of
 from aehub.motion.field import Motion
 from aehub.motion.vectors import Base, MotionCoder
 from aehub.motion.warp import predict
-
-if TYPE_CHECKING:
-    from aehub.codec.model import Codec
 
 
 class FrameCodes(NamedTuple):
@@ -57,25 +55,11 @@ def references_of(head: GroupHead) -> tuple[tuple[int, ...], ...]:
     return chain(head.types) if head.references is None else head.references
 
 
-def coder_of(codec: Codec, references: tuple[int, ...]) -> Coder:
-    """The networks of a frame with these references.
-
-    Raises:
-        WeightsError: the model knows no predicted frames.
-    """
-    if not references:
-        return codec.network
-    if codec.network.inter is None or len(references) > 2:
-        raise WeightsError(f"{codec.name} has no networks for frames predicted from "
-                           f"{len(references)} others; the file needs another model.")
-    return codec.network.inter
-
-
 class GroupReader:
     """Reads a group.
 
     Args:
-        codec: the model.
+        runtime: the model's networks and tables.
         payload: of the group.
         head: of the group.
         coded_size: (width, height) of the coded plane, multiples of 32.
@@ -84,18 +68,18 @@ class GroupReader:
         DamagedError: the payload is no stream at all.
     """
 
-    def __init__(self, codec: Codec, payload: bytes, head: GroupHead, coded_size: tuple[int, int]
-                 ) -> None:
-        self.codec, self.quality = codec, head.quality / 100
+    def __init__(self, runtime: Runtime, payload: bytes, head: GroupHead,
+                 coded_size: tuple[int, int]) -> None:
+        self.runtime, self.quality = runtime, head.quality / 100
         self.references, self.order = references_of(head), coding_order(head)
         self.width, self.height = coded_size
-        self.chain, self.motion = Chain(), MotionCoder(codec.network.merge)
+        self.chain, self.motion = Chain(), MotionCoder(runtime.network.merge)
         try:
-            self.still = Decoder(codec.stored.tables, payload)
+            self.still = Decoder(runtime.tables, payload)
         except ValueError as err:
             raise DamagedError("a group does not decode: its bytes are not a stream of "
-                               f"{codec.name}; verify the file.") from err
-        self.predicted = Decoder(codec.stored.inter_tables, self.still.coder)
+                               f"{runtime.name}; verify the file.") from err
+        self.predicted = Decoder(runtime.inter_tables, self.still.coder)
 
     def frames(self) -> Iterator[FrameCodes]:
         """Integers of all frames in coding order; no float network runs.
@@ -122,7 +106,7 @@ class GroupReader:
             frame, latents, given = self._frame(number, decoded if number in needed else None)
             if number not in needed:
                 continue
-            coder = coder_of(self.codec, self.references[number])
+            coder = self.runtime.coder(self.references[number])
             level = quality_tensor(lowered(self.quality, frame.lower), latents)
             decoded[number] = clipped(coder.synthesise(latents, level, given))
             if number in wanted:
@@ -145,15 +129,15 @@ class GroupReader:
             return self._read(number, decoded)
         except (ValueError, AssertionError) as err:
             raise DamagedError(f"frame {number} of a group does not decode: its bytes are not a "
-                               f"stream of {self.codec.name}; verify the file.") from err
+                               f"stream of {self.runtime.name}; verify the file.") from err
 
     def _read(self, number: int, decoded: dict[int, PlaneBatch] | None
               ) -> tuple[FrameCodes, Tensor, Condition | None]:
-        references, codec = self.references[number], self.codec
-        coder = coder_of(codec, references)
+        references, runtime = self.references[number], self.runtime
+        coder = runtime.coder(references)
         lower = int(read_uniform(self.still.coder, 1, LOWER_STEPS)[0])
         like = torch.empty((1, HYPER.channels, self.height // 32, self.width // 32),
-                           dtype=codec.exact, device=codec.device)
+                           dtype=runtime.exact, device=runtime.device)
         motion, given = None, None
         places: tuple[Tensor | None, Tensor | None] = (None, None)
         if references:
@@ -161,8 +145,8 @@ class GroupReader:
             bases = self.chain.bases(number, references, (shape[0] // 2, shape[1] // 2))
             motion = self.motion.read(self.still.coder, shape, len(references), bases)
             planes = None if decoded is None else [decoded[r] for r in references]
-            given = condition(codec, self.chain, number, references, motion, planes)
-            places = coded_places(motion, codec.device)
+            given = condition(runtime, self.chain, number, references, motion, planes)
+            places = coded_places(motion, runtime.device)
         level = quality_tensor(lowered(self.quality, lower), like)
         reader = self.predicted if references else self.still
         index = hyper_index(coder, like, level, given, places[0])
@@ -192,22 +176,22 @@ class GroupWriter:
     """Writes the frames of a group, in coding order.
 
     Args:
-        codec: the model.
+        runtime: the model's networks and tables.
     """
 
-    def __init__(self, codec: Codec) -> None:
-        self.codec, self.motion = codec, MotionCoder(codec.network.merge)
-        self._write_to(Encoder(codec.stored.tables))
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime, self.motion = runtime, MotionCoder(runtime.network.merge)
+        self._write_to(Encoder(runtime.tables))
 
     def _write_to(self, still: Encoder) -> None:
         self.still = still
-        self.predicted = Encoder(self.codec.stored.inter_tables, still.coder)
+        self.predicted = Encoder(self.runtime.inter_tables, still.coder)
 
     def fork(self) -> GroupWriter:
         """A writer that has written the same and goes its own way."""
-        other = GroupWriter(self.codec)
+        other = GroupWriter(self.runtime)
         other.motion = self.motion.copy()
-        other._write_to(Encoder(self.codec.stored.tables, self.still.coder.clone()))
+        other._write_to(Encoder(self.runtime.tables, self.still.coder.clone()))
         return other
 
     def write(self, frame: FrameCodes, bases: Sequence[Base]) -> Motion | None:
@@ -225,7 +209,7 @@ class GroupWriter:
         writer.write(flat(frame.codes.hyper, np.int32), flat(frame.tables.hyper, np.uint8))
         codes, tables = whole(frame.codes.latent, np.int32), whole(frame.tables.latent, np.uint8)
         height, width = codes.shape[-2:]
-        for stage in self.codec.network.stages(height, width, torch.device("cpu")):
+        for stage in self.runtime.network.stages(height, width, torch.device("cpu")):
             part = slice(stage.begin, stage.end)
             index = tables[:, part] * whole(stage.mask, np.uint8)
             writer.write(codes[:, part].ravel(), index.ravel())
@@ -246,13 +230,13 @@ class GroupWriter:
         return self.still.finish()
 
 
-def condition(codec: Codec, chain: Chain, number: int, references: tuple[int, ...],
+def condition(runtime: Runtime, chain: Chain, number: int, references: tuple[int, ...],
               motion: Motion, planes: list[PlaneBatch] | None) -> Condition:
     """What the networks of a predicted frame are given; without planes, its integers only."""
-    pixels = torch.empty(0, dtype=codec.exact, device=codec.device)
+    pixels = torch.empty(0, dtype=runtime.exact, device=runtime.device)
     if planes is not None:
         vectors, modes = motion_tensors(motion, planes[0].y.device)
-        pixels = pixels_of(predict(planes, vectors, modes, codec.network.overlap))
+        pixels = pixels_of(predict(planes, vectors, modes, runtime.network.overlap))
     return Condition(pixels, chain.context(references, motion), kind(number, references))
 
 

@@ -29,9 +29,9 @@ def frame_sizes(reader: Reader, model: Codec) -> Iterator[tuple[int, int, int]]:
 def _sizes(model: Codec, group: Group, coded_size: tuple[int, int]) -> dict[int, int]:
     """Bytes by frame: what the stream grows by when its frames are written again."""
     references, order = references_of(group.head), coding_order(group.head)
-    writer, chain = GroupWriter(model), Chain()
+    writer, chain = GroupWriter(model.runtime), Chain()
     sizes: dict[int, int] = {}
-    for done, frame in enumerate(GroupReader(model, group.payload, group.head,
+    for done, frame in enumerate(GroupReader(model.runtime, group.payload, group.head,
                                              coded_size).frames(), 1):
         before, used = writer.size, references[frame.number]
         blocks = (coded_size[1] // 16, coded_size[0] // 16)

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from aehub.codec.chain import Chain
-from aehub.codec.model import Codec
 from aehub.codec.predicted import FrameCodes, GroupReader, GroupWriter, references_of
+from aehub.codec.runtime import Runtime
 from aehub.codec.shots import PREDICTED_PIXELS
 from aehub.codec.symbols import whole
 from aehub.container import FileHead, GroupHead, anchors_of, coding_order
@@ -29,6 +29,9 @@ from aehub.errors import DamagedError, FormatError
 from aehub.models.d4 import Representation
 from aehub.models.d4_codec import HYPER, Codes, Stage
 from aehub.models.surroundings import computes
+
+# Frames that go through the networks together.
+_BATCH = 8
 
 
 class Symbols(NamedTuple):
@@ -44,17 +47,17 @@ class Symbols(NamedTuple):
     latent_index: np.ndarray
 
 
-def turns(codec: Codec) -> bool:
+def turns(runtime: Runtime) -> bool:
     """Whether turning the codes of this model turns the picture."""
-    return isinstance(getattr(codec.network, "representation", None), Representation)
+    return isinstance(getattr(runtime.network, "representation", None), Representation)
 
 
-def rewrite_group(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead, g: int,
+def rewrite_group(runtime: Runtime, payload: bytes, head: GroupHead, file_head: FileHead, g: int,
                   frames: Sequence[int]) -> tuple[bytes, list[int] | None]:
     """The payload of a group with some of its frames, turned by element `g` of `aehub.models.d4`.
 
     Args:
-        codec: the model that the file was written with.
+        runtime: of the model that the file was written with.
         payload: as the file holds it.
         head: of the group, before the edit.
         file_head: of the file, before the edit.
@@ -71,26 +74,26 @@ def rewrite_group(codec: Codec, payload: bytes, head: GroupHead, file_head: File
         FormatError: the group is larger than any encoder makes.
     """
     if file_head.coder == CODER_PREDICTED:
-        return _predicted(codec, payload, head, file_head, frames, g)
-    found = read_symbols(codec, payload, head, file_head)
-    latents = codec.network.representation
+        return _predicted(runtime, payload, head, file_head, frames, g)
+    found = read_symbols(runtime, payload, head, file_head)
+    latents = runtime.network.representation
     kinds = (HYPER, HYPER.magnitudes(), latents, latents.magnitudes())
     turned = Symbols(*(kind.act(part[list(frames)], g)
                        for kind, part in zip(kinds, found, strict=True)))
-    return write_symbols(codec, turned), None
+    return write_symbols(runtime, turned), None
 
 
-def turn_group(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead, g: int
+def turn_group(runtime: Runtime, payload: bytes, head: GroupHead, file_head: FileHead, g: int
                ) -> tuple[bytes, tuple[int, ...] | None]:
     """The payload of a whole group turned, as `rewrite_group`, and its head's run ends."""
-    moved, words = rewrite_group(codec, payload, head, file_head, g, range(head.n_frames))
+    moved, words = rewrite_group(runtime, payload, head, file_head, g, range(head.n_frames))
     return moved, run_ends(head, words)
 
 
-def keep_frames(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead,
+def keep_frames(runtime: Runtime, payload: bytes, head: GroupHead, file_head: FileHead,
                 frames: Sequence[int]) -> bytes:
     """The payload with only some of its frames, their codes untouched, as `rewrite_group`."""
-    return rewrite_group(codec, payload, head, file_head, 0, frames)[0]
+    return rewrite_group(runtime, payload, head, file_head, 0, frames)[0]
 
 
 def run_ends(head: GroupHead, words: Sequence[int] | None) -> tuple[int, ...] | None:
@@ -106,7 +109,7 @@ def run_ends(head: GroupHead, words: Sequence[int] | None) -> tuple[int, ...] | 
 
 
 @computes
-def _predicted(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead,
+def _predicted(runtime: Runtime, payload: bytes, head: GroupHead, file_head: FileHead,
                frames: Sequence[int], g: int) -> tuple[bytes, list[int]]:
     """A group of predicted frames with only some of them, turned; one frame chain in memory.
 
@@ -116,16 +119,16 @@ def _predicted(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHea
     size = file_head.coded_size(head.crop)
     _refuse_huge(head, size, PREDICTED_PIXELS)
     try:
-        found = GroupReader(codec, payload, head, size).frames()
+        found = GroupReader(runtime, payload, head, size).frames()
     except ValueError as error:
-        raise _damaged(codec) from error
+        raise _damaged(runtime) from error
     references = references_of(head)
     order = [number for number in coding_order(head) if number in frames]
-    writer, chain, words = GroupWriter(codec), Chain(), list[int]()
+    writer, chain, words = GroupWriter(runtime), Chain(), list[int]()
     for frame in found:
         if frame.number not in frames:
             continue
-        frame = _turned(codec, frame, g)
+        frame = _turned(runtime, frame, g)
         used = references[frame.number]
         rows, columns = frame.codes.latent.shape[-2:]
         bases = chain.bases(frame.number, used, (rows // 2, columns // 2))
@@ -138,11 +141,11 @@ def _predicted(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHea
     return writer.finish(), words
 
 
-def _turned(codec: Codec, frame: FrameCodes, g: int) -> FrameCodes:
+def _turned(runtime: Runtime, frame: FrameCodes, g: int) -> FrameCodes:
     def moved(part: Tensor, channels: Representation, dtype: Any) -> Tensor:
-        return torch.from_numpy(channels.act(whole(part, dtype), g)).to(codec.device)
+        return torch.from_numpy(channels.act(whole(part, dtype), g)).to(runtime.device)
 
-    latents = codec.network.representation
+    latents = runtime.network.representation
     return frame._replace(
         motion=None if frame.motion is None else frame.motion.turn(g),
         codes=Codes(moved(frame.codes.hyper, HYPER, np.int32),
@@ -151,9 +154,9 @@ def _turned(codec: Codec, frame: FrameCodes, g: int) -> FrameCodes:
                      moved(frame.tables.latent, latents.magnitudes(), np.uint8)))
 
 
-def _damaged(codec: Codec) -> DamagedError:
+def _damaged(runtime: Runtime) -> DamagedError:
     return DamagedError("a group cannot be edited: its bytes are not a stream of "
-                        f"{codec.name}; verify the file.")
+                        f"{runtime.name}; verify the file.")
 
 
 def _refuse_huge(head: GroupHead, size: tuple[int, int], most: int) -> None:
@@ -163,7 +166,7 @@ def _refuse_huge(head: GroupHead, size: tuple[int, int], most: int) -> None:
 
 
 @computes
-def read_symbols(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead) -> Symbols:
+def read_symbols(runtime: Runtime, payload: bytes, head: GroupHead, file_head: FileHead) -> Symbols:
     """All symbols of a group.
 
     Raises:
@@ -173,28 +176,28 @@ def read_symbols(codec: Codec, payload: bytes, head: GroupHead, file_head: FileH
     size = file_head.coded_size(head.crop)
     _refuse_huge(head, size, MAX_PIXELS)
     try:
-        return _read(codec, Decoder(codec.stored.tables, payload), head, size)
+        return _read(runtime, Decoder(runtime.tables, payload), head, size)
     except (ValueError, AssertionError) as error:
-        raise _damaged(codec) from error
+        raise _damaged(runtime) from error
 
 
-def _read(codec: Codec, decoder: Decoder, head: GroupHead, size: tuple[int, int]) -> Symbols:
-    scales, n = codec.network.scales, head.n_frames
+def _read(runtime: Runtime, decoder: Decoder, head: GroupHead, size: tuple[int, int]) -> Symbols:
+    scales, n = runtime.network.scales, head.n_frames
     columns, rows = size[0] // 8, size[1] // 8
-    quality = torch.tensor([head.quality], device=codec.device)
+    quality = torch.tensor([head.quality], device=runtime.device)
     index = _integers(scales.hyper_index(quality))
     hyper_index = np.ascontiguousarray(
         np.broadcast_to(index, (n, HYPER.channels, rows // 4, columns // 4)))
     hyper = decoder.read(hyper_index.ravel()).reshape(hyper_index.shape)
-    latent = np.zeros((n, codec.network.representation.channels, rows, columns), np.int32)
+    latent = np.zeros((n, runtime.network.representation.channels, rows, columns), np.int32)
     latent_index = np.zeros(latent.shape, np.uint8)
-    parts = _batches(codec, n)
-    features = [scales.features(_tensor(codec, hyper[part]), quality) for part in parts]
-    for stage in codec.network.stages(rows, columns, codec.device):
+    parts = _batches(runtime, n)
+    features = [scales.features(_tensor(runtime, hyper[part]), quality) for part in parts]
+    for stage in runtime.network.stages(rows, columns, runtime.device):
         channels, mask = slice(stage.begin, stage.end), _integers(stage.mask)
         found = np.empty((n, stage.end - stage.begin, rows, columns), np.uint8)
         for part, known in zip(parts, features, strict=True):
-            before = _tensor(codec, latent[part, :_known(stage)]) if stage.number else None
+            before = _tensor(runtime, latent[part, :_known(stage)]) if stage.number else None
             found[part] = _integers(scales(stage.number, known, before, stage.mask, quality))
         found *= mask
         latent[:, channels] += decoder.read(found.ravel()).reshape(found.shape)
@@ -202,12 +205,12 @@ def _read(codec: Codec, decoder: Decoder, head: GroupHead, size: tuple[int, int]
     return Symbols(hyper, hyper_index, latent, latent_index)
 
 
-def write_symbols(codec: Codec, symbols: Symbols) -> bytes:
+def write_symbols(runtime: Runtime, symbols: Symbols) -> bytes:
     """The payload that holds these symbols, in the order of `docs/format.md`."""
-    encoder = Encoder(codec.stored.tables)
+    encoder = Encoder(runtime.tables)
     encoder.write(symbols.hyper.ravel(), symbols.hyper_index.ravel())
     rows, columns = symbols.latent.shape[-2:]
-    for stage in codec.network.stages(rows, columns, torch.device("cpu")):
+    for stage in runtime.network.stages(rows, columns, torch.device("cpu")):
         channels = slice(stage.begin, stage.end)
         index = symbols.latent_index[:, channels] * _integers(stage.mask)
         encoder.write(symbols.latent[:, channels].ravel(), index.ravel())
@@ -219,13 +222,13 @@ def _known(stage: Stage) -> int:
     return stage.end if stage.number == 1 else stage.begin
 
 
-def _batches(codec: Codec, n: int) -> list[slice]:
+def _batches(runtime: Runtime, n: int) -> list[slice]:
     """Frames that go through the network together."""
-    return [slice(begin, min(n, begin + codec.batch)) for begin in range(0, n, codec.batch)]
+    return [slice(begin, min(n, begin + _BATCH)) for begin in range(0, n, _BATCH)]
 
 
-def _tensor(codec: Codec, values: np.ndarray) -> Tensor:
-    tensor = torch.from_numpy(values).to(codec.device, codec.exact)
+def _tensor(runtime: Runtime, values: np.ndarray) -> Tensor:
+    tensor = torch.from_numpy(values).to(runtime.device, runtime.exact)
     return tensor.contiguous(memory_format=torch.channels_last)
 
 

@@ -141,4 +141,5 @@ class Joiner:
 
         # Without the model, or with a damaged stream, the halves stay two groups: nothing is lost.
         with suppress(ModelError, DamagedError):
-            yield turning.keep_frames(self._load(self.head), payload, head, self.head, frames)
+            runtime = self._load(self.head).runtime
+            yield turning.keep_frames(runtime, payload, head, self.head, frames)

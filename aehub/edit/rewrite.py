@@ -75,7 +75,7 @@ class Rewriter:
         from aehub.codec import turning
 
         codec = self._load(self.reader.head)
-        if not turning.turns(codec):
+        if not turning.turns(codec.runtime):
             raise InputError(
                 f"the latents of {codec.name!r} do not turn with the picture, for its layers lack "
                 "the symmetry.",
@@ -99,7 +99,7 @@ class Rewriter:
         from aehub.codec import turning
 
         moved, words = turning.rewrite_group(
-            self._codec, payload, head, self.reader.head, self._g, frames)
+            self._codec.runtime, payload, head, self.reader.head, self._g, frames)
         if not self._g:
             return written, moved
         turned = turned_group_head(written, self.reader.head, self._g)

@@ -52,7 +52,7 @@ class _Gatherer(GroupEncoder):
     """An encoder that hands out what each filter is given and what it should show."""
 
     def __init__(self, codec: Codec, quality: float) -> None:
-        super().__init__(codec, quality)
+        super().__init__(codec.runtime, quality)
         self.gathered: list[tuple[np.ndarray, np.ndarray, float, bool]] = []
 
     def _shown(self, coder: Coder, decoded: PlaneBatch, wanted: PlaneBatch, quality: Tensor,

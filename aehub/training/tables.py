@@ -44,7 +44,7 @@ def count_predicted(model: Codec, clips: Iterable[tuple[list[Planes], float]]
     """The same of the predicted frames of clips, each with its quality."""
     counts = {i: np.zeros(reach_of(i) + 2, np.int64) for i in range(1, N_TABLES)}
     for frames, quality in clips:
-        encoder, pyramid, begin = GroupEncoder(model, quality), Pyramid(), 0
+        encoder, pyramid, begin = GroupEncoder(model.runtime, quality), Pyramid(), 0
         while begin < len(frames):
             run = frames[begin:begin + (SPAN if begin else 1)]
             for place in pyramid.extend(len(run)):
@@ -56,7 +56,7 @@ def count_predicted(model: Codec, clips: Iterable[tuple[list[Planes], float]]
         head = GroupHead(len(frames), round(quality * 100), frame_types=types,
                          references=pyramid.references)
         size = (ceil_grid(frames[0].size[0]), ceil_grid(frames[0].size[1]))
-        for frame in GroupReader(model, encoder.finish(), head, size).frames():
+        for frame in GroupReader(model.runtime, encoder.finish(), head, size).frames():
             if frame.motion is not None:
                 for codes, index in zip(frame.codes, frame.tables, strict=True):
                     _note(counts, flat(codes, np.int32), flat(index, np.uint8))

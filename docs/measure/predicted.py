@@ -100,13 +100,13 @@ def loop(clip: Path, model: Codec, exact: Codec, folder: Path) -> tuple[list[flo
     with open_reader(folder / "long.aev") as reader:
         (last,) = list(reader.groups())[-1:]
         size = reader.head.coded_size(last.head.crop)
-        pairs = zip(*(GroupReader(codec, last.payload, last.head, size).pictures()
+        pairs = zip(*(GroupReader(codec.runtime, last.payload, last.head, size).pictures()
                       for codec in (model, exact)), strict=True)
         distance = 0.0
         for (number, one), (_, other) in pairs:
             if number == last.head.n_frames - 1:
                 distance = float((one.y.double() - other.y).square().mean())
-        codes = zip(*(GroupReader(codec, last.payload, last.head, size).frames()
+        codes = zip(*(GroupReader(codec.runtime, last.payload, last.head, size).frames()
                       for codec in (model, exact)), strict=True)
         same = all(torch.equal(a.codes.latent.double(), b.codes.latent.double())
                    and torch.equal(a.codes.hyper.double(), b.codes.hyper.double())

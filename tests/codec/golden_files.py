@@ -102,7 +102,7 @@ def predicted_codes(path: Path, model: Codec) -> list[list[FrameCodes]]:
     """Codes and motion of the frames of every group of a file, in coding order."""
     with open_reader(path) as reader, torch.inference_mode():
         return [
-            list(GroupReader(model, group.payload, group.head,
+            list(GroupReader(model.runtime, group.payload, group.head,
                              reader.head.coded_size(group.head.crop)).frames())
             for group in reader.groups()
         ]

@@ -83,7 +83,7 @@ class Encoded(NamedTuple):
     decoded: dict[int, PlaneBatch]
 
     def reader(self, codec: Codec) -> GroupReader:
-        return GroupReader(codec, self.payload, self.head, self.size)
+        return GroupReader(codec.runtime, self.payload, self.head, self.size)
 
     def frames(self, codec: Codec) -> list[FrameCodes]:
         with torch.inference_mode():
@@ -97,7 +97,7 @@ class Encoded(NamedTuple):
 def encoded(frames: Sequence[Planes], quality: float, runs: Sequence[int],
             codec: Codec | None = None) -> Encoded:
     """Encode a group of one frame that stands alone and then runs of so many frames."""
-    encoder, pyramid = GroupEncoder(codec or tiny(), quality), Pyramid()
+    encoder, pyramid = GroupEncoder((codec or tiny()).runtime, quality), Pyramid()
     decoded: dict[int, PlaneBatch] = {}
     written: list[FrameCodes] = []
     write = encoder.writer.write

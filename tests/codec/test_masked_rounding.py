@@ -68,7 +68,7 @@ def test_a_picture_has_the_same_codes_alone_and_first_in_a_clip(
     model: Codec, picture: Planes
 ) -> None:
     alone = model.encode_planes([picture], QUALITY)
-    encoder = GroupEncoder(model, QUALITY)
+    encoder = GroupEncoder(model.runtime, QUALITY)
     shown = encoder.add(0, picture)
     decoded = model.decode_codes(alone, QUALITY)
     for a, b in zip(shown, decoded, strict=True):

@@ -190,7 +190,7 @@ def test_frames_predicted_from_three_others_are_refused_in_one_sentence(data: by
     _, (group, *_) = groups_of(data)
     many = GroupHead(2, 5000, frame_types=chain_types(2), references=((), (0, 0, 0)))
     with pytest.raises(WeightsError, match="predicted from 3 others"):
-        list(GroupReader(tiny(), group.payload, many, (160, 96)).frames())
+        list(GroupReader(tiny().runtime, group.payload, many, (160, 96)).frames())
 
 
 # Damage.

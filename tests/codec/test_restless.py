@@ -76,7 +76,7 @@ def decoded(file: bytes) -> list[Planes]:
 
 def price_of(file: bytes, planes: list[Planes]) -> float:
     """Logarithm of the bytes after the first frame, less what their PSNR is worth."""
-    encoder, later = GroupEncoder(model(), QUALITY), Distortion(with_ms_ssim=False)
+    encoder, later = GroupEncoder(model().runtime, QUALITY), Distortion(with_ms_ssim=False)
     encoder.add(0, planes[0])
     for original, result in zip(planes[1:], decoded(file)[1:], strict=True):
         later.add(original, result)
@@ -119,7 +119,7 @@ def test_an_encoder_forked_goes_its_own_way() -> None:
     with torch.inference_mode():
         payloads = []
         for forks in (False, True):
-            encoder = GroupEncoder(model(), QUALITY)
+            encoder = GroupEncoder(model().runtime, QUALITY)
             encoder.add(0, planes[0])
             encoder.add(2, planes[2], (0,), 0)
             if forks:

@@ -80,7 +80,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture(scope="module", params=ELEMENTS.values(), ids=ELEMENTS.keys())
 def turned(case: Case, request: pytest.FixtureRequest) -> Turned:
     g, group = request.param, case.group
-    payload, _ = turn_group(case.codec, group.payload, group.head, file_head(SIZE), g)
+    payload, _ = turn_group(case.codec.runtime, group.payload, group.head, file_head(SIZE), g)
     size = SIZE[::-1] if g & 4 else SIZE
     return Turned(case, g, group._replace(payload=payload, size=size))
 
@@ -94,7 +94,7 @@ def test_turned_payloads_show_turned_pictures(turned: Turned) -> None:
 
 
 def test_turning_back_gives_the_same_bytes(turned: Turned) -> None:
-    back, _ = turn_group(turned.case.codec, turned.group.payload, turned.group.head,
+    back, _ = turn_group(turned.case.codec.runtime, turned.group.payload, turned.group.head,
                          file_head(turned.group.size), inverse(turned.g))
     assert back == turned.case.group.payload
 
@@ -123,7 +123,7 @@ def test_pictures_are_not_symmetric_by_themselves(case: Case) -> None:
 
 
 def test_frames_that_need_no_others_can_be_kept_alone(case: Case) -> None:
-    kept = keep_frames(case.codec, case.group.payload, case.group.head, file_head(SIZE),
+    kept = keep_frames(case.codec.runtime, case.group.payload, case.group.head, file_head(SIZE),
                        range(5))
     head = GroupHead(5, case.group.head.quality, frame_types=chain_types(5),
                      references=pyramid(((4, 1),)))

@@ -63,10 +63,10 @@ def codes_of(path: Path, model: Codec) -> list[np.ndarray]:
     with open_reader(path) as reader:
         for group in reader.groups():
             if reader.head.coder != CODER_PREDICTED:
-                found += turning.read_symbols(model, group.payload, group.head, reader.head)
+                found += turning.read_symbols(model.runtime, group.payload, group.head, reader.head)
                 continue
             size = reader.head.coded_size(group.head.crop)
-            for frame in GroupReader(model, group.payload, group.head, size).frames():
+            for frame in GroupReader(model.runtime, group.payload, group.head, size).frames():
                 found += [part.numpy() for part in frame.codes]
                 found += [] if frame.motion is None else [frame.motion.vectors]
     return found
@@ -75,7 +75,7 @@ def codes_of(path: Path, model: Codec) -> list[np.ndarray]:
 def symbols_of(path: Path | BytesIO, model: Codec) -> list[turning.Symbols]:
     """The symbols of every group of a file."""
     with open_reader(path) as reader:
-        return [turning.read_symbols(model, group.payload, group.head, reader.head)
+        return [turning.read_symbols(model.runtime, group.payload, group.head, reader.head)
                 for group in reader.groups()]
 
 
@@ -137,6 +137,12 @@ def shown(data: bytes) -> list[Shown]:
     return frames
 
 
+class Wordless:
+    """A model that is never run."""
+
+    runtime = None
+
+
 def _rewrite_words(codec: Any, payload: bytes, head: GroupHead, file_head: FileHead, g: int,
                    frames: Sequence[int]) -> tuple[bytes, None]:
     before, names = read_worded(payload)
@@ -152,7 +158,7 @@ def words_instead_of_codes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(turning, "rewrite_group", _rewrite_words)
         patch.setattr(turning, "turns", lambda codec: True)
-        patch.setattr("aehub.editing._loader", lambda model, device: lambda head: None)
+        patch.setattr("aehub.editing._loader", lambda model, device: lambda head: Wordless)
         yield
 
 

@@ -274,7 +274,7 @@ class Untied:
 
     def __init__(self, model: Codec) -> None:
         self.name, self.stored, self._model = "dense", model.stored, model
-        self.network = object()
+        self.runtime = replace(model.runtime, network=object())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)

@@ -93,7 +93,7 @@ def groups_with_ends() -> list[Encoded]:
         n = 1 + sum(runs)
         group = encoded(planes_of(orbit(n, *size, seed=n)), quality, runs)
         marked = replace(group.head, run_ends=(1,) * len(runs))
-        payload, ends = turning.turn_group(tiny(), group.payload, marked, *plain(group), 0)
+        payload, ends = turning.turn_group(tiny().runtime, group.payload, marked, *plain(group), 0)
         assert payload == group.payload and ends is not None
         found.append(group._replace(head=replace(group.head, run_ends=ends)))
     return found
@@ -116,7 +116,7 @@ def test_real_groups_read_the_same_up_to_every_run_end() -> None:
             assert frames[-1] == min(a for a in anchors_of(head) if a >= stop - 1)
             less = shortened(head, group.payload, frames)
             assert less is not None
-            found = list(GroupReader(tiny(), less, restricted(head, frames, 1),
+            found = list(GroupReader(tiny().runtime, less, restricted(head, frames, 1),
                                      group.size).frames())
             wanted = [frame for frame in group.written if frame.number in frames]
             assert len(found) == len(frames)
@@ -156,7 +156,7 @@ def shown(data: bytes) -> np.ndarray:
 def test_the_encoder_tells_where_runs_end(source: bytes) -> None:
     head, (group,) = groups_of(source)
     assert len(group.head.run_ends or ()) == len(anchors_of(group.head)) - 1
-    payload, ends = turning.turn_group(tiny(), group.payload, group.head, head, 0)
+    payload, ends = turning.turn_group(tiny().runtime, group.payload, group.head, head, 0)
     assert (payload, ends) == (group.payload, group.head.run_ends)
 
 
