@@ -35,7 +35,7 @@ clean:  ## remove what was installed and built
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/venv.stamp:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "AEHub needs Python 3.10 or newer; set PYTHON=... to one.")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "AEHub needs Python 3.11 or newer; set PYTHON=... to one.")'
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 

@@ -85,7 +85,7 @@ class Counts:
         n = self.counts.shape[1]
         pairs = contexts.astype(np.intp) * n + symbols
         seen = np.bincount(pairs, minlength=self.counts.size).reshape(-1, n)
-        used = seen.any(axis=1).nonzero()[0]
+        used = np.flatnonzero(seen.any(axis=1))
         rows = self.counts[used].tolist()
         tables = np.array([_frequencies(row) for row in rows]).reshape(-1, n)
         return float(-(seen[used] * np.log2(tables / TOTAL)).sum())

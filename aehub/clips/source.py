@@ -154,8 +154,7 @@ def _name_of(file: Any) -> str:
 
 
 def _is_seekable(file: Any) -> bool:
-    # Python 3.10's spooled files seek but do not say so.
-    return hasattr(file, "seek") and (not hasattr(file, "seekable") or bool(file.seekable()))
+    return hasattr(file, "seekable") and bool(file.seekable())
 
 
 def _read_fully(file: BinaryIO, n_bytes: int) -> bytes:

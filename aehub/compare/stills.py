@@ -125,6 +125,6 @@ def _write_avif(planes: Planes, quality: float) -> bytes:
 
 
 def _read_avif(data: bytes) -> Planes:
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         share(container.streams.video[0].codec_context)
         return from_video_frame(next(container.decode(video=0)))

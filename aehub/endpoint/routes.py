@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio.to_thread
@@ -135,7 +135,7 @@ async def _no_repo(request: Request) -> Response:
 
 
 def _facts(model: Holding, *, blobs: bool) -> dict[str, Any]:
-    modified = datetime.fromtimestamp(model.modified, timezone.utc)
+    modified = datetime.fromtimestamp(model.modified, UTC)
     tags = [OWNER, "safetensors", *filter(None, [model.task])]
     files = [{"rfilename": file.name, **(_blob(file) if blobs else {})}
              for file in model.files.values()]
