@@ -113,8 +113,7 @@ def ms_ssim(reference: np.ndarray, decoded: np.ndarray) -> float | None:
     Returns:
         At most 1 (identical); None where the short side is below 176 samples.
 
-    Source: Wang, Simoncelli and Bovik, "Multi-scale structural similarity for image quality
-        assessment", Asilomar 2003.
+    Source: Wang, Simoncelli and Bovik, Asilomar 2003.
     """
     if min(reference.shape) < MS_SSIM_SHORT_SIDE:
         return None
@@ -201,12 +200,8 @@ def pchip(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
     d = _pchip_derivatives(h, slope)
     k = np.clip(np.searchsorted(x, at, side="right") - 1, 0, len(x) - 2)
     t = (at - x[k]) / h[k]
-    return (
-        (1 + 2 * t) * (1 - t) ** 2 * y[k]
-        + t * (1 - t) ** 2 * h[k] * d[k]
-        + t**2 * (3 - 2 * t) * y[k + 1]
-        - t**2 * (1 - t) * h[k] * d[k + 1]
-    )
+    left = (1 - t) ** 2 * ((1 + 2 * t) * y[k] + t * h[k] * d[k])
+    return left + t**2 * ((3 - 2 * t) * y[k + 1] - (1 - t) * h[k] * d[k + 1])
 
 
 def _weighted(planes: Sequence[float]) -> float:
