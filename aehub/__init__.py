@@ -6,10 +6,10 @@ Functions are found on first use (PEP 562), so `import aehub` loads neither torc
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from aehub import threads
 from aehub.errors import (
     AEHubError,
     DamagedError,
@@ -23,6 +23,8 @@ from aehub.errors import (
     UnknownModel,
     WeightsError,
 )
+from aehub.lazy import importer
+from aehub.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from aehub.animation import animate, iter_animate
@@ -44,81 +46,15 @@ if TYPE_CHECKING:
     from aehub.inspection import Report, info, verify
     from aehub.results import Animated, Edited
 
-__version__ = "0.1.0"
-
 __all__ = [
-    "AEHubError",
-    "Animated",
-    "Archive",
-    "Compressed",
-    "DamagedError",
-    "Decompressed",
-    "Edited",
-    "ExistsError",
-    "Flip",
-    "FormatError",
-    "HubError",
-    "InputError",
-    "LimitError",
-    "Model",
-    "ModelEntry",
-    "ModelError",
-    "Offline",
-    "Published",
-    "Report",
-    "Reverse",
-    "Rotate",
-    "Transpose",
-    "Trim",
-    "UnknownModel",
-    "WeightsError",
-    "animate",
-    "compare",
-    "compress",
-    "concat",
-    "decompress",
-    "download",
-    "edit",
-    "info",
-    "iter_animate",
-    "iter_compress",
-    "iter_concat",
-    "iter_decompress",
-    "iter_edit",
-    "list_models",
-    "load",
-    "open",
-    "publish",
+    "AEHubError", "Animated", "Archive", "Compressed", "DamagedError", "Decompressed", "Edited",
+    "ExistsError", "Flip", "FormatError", "HubError", "InputError", "LimitError", "Model",
+    "ModelEntry", "ModelError", "Offline", "Published", "Report", "Reverse", "Rotate",
+    "Transpose", "Trim", "UnknownModel", "WeightsError", "animate", "compare", "compress",
+    "concat", "decompress", "download", "edit", "info", "iter_animate", "iter_compress",
+    "iter_concat", "iter_decompress", "iter_edit", "list_models", "load", "open", "publish",
     "verify",
 ]
-
-# Where a name is found if not in `aehub.api`; `info` and `verify` must not load torch.
-_HOMES = {
-    "Animated": "aehub.results",
-    "Edited": "aehub.results",
-    "Flip": "aehub.edit.operations",
-    "Model": "aehub.hub.model",
-    "ModelEntry": "aehub.hub",
-    "Published": "aehub.hub",
-    "Report": "aehub.inspection",
-    "Reverse": "aehub.edit.operations",
-    "Rotate": "aehub.edit.operations",
-    "Transpose": "aehub.edit.operations",
-    "Trim": "aehub.edit.operations",
-    "animate": "aehub.animation",
-    "compare": "aehub.compare",
-    "concat": "aehub.editing",
-    "download": "aehub.hub",
-    "edit": "aehub.editing",
-    "info": "aehub.inspection",
-    "iter_animate": "aehub.animation",
-    "iter_concat": "aehub.editing",
-    "iter_edit": "aehub.editing",
-    "list_models": "aehub.hub",
-    "load": "aehub.hub",
-    "publish": "aehub.hub",
-    "verify": "aehub.inspection",
-}
 
 
 class _Package(ModuleType):
@@ -135,15 +71,20 @@ class _Package(ModuleType):
 
 sys.modules[__name__].__class__ = _Package
 # Before anything loads torch.
-import_module("aehub.threads").prepare()
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES.get(name, "aehub.api")), name)
-    globals()[name] = value
-    return value
+threads.prepare()
+__getattr__ = importer(__name__, {
+    "aehub.animation": "animate iter_animate",
+    "aehub.api": "Archive Compressed Decompressed compress decompress iter_compress "
+                 "iter_decompress open",
+    "aehub.compare": "compare",
+    "aehub.edit.operations": "Flip Reverse Rotate Transpose Trim",
+    "aehub.editing": "concat edit iter_concat iter_edit",
+    "aehub.hub": "ModelEntry Published download list_models load publish",
+    "aehub.hub.model": "Model",
+    # These must not load torch.
+    "aehub.inspection": "Report info verify",
+    "aehub.results": "Animated Edited",
+})
 
 
 def __dir__() -> list[str]:

@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 
 from aehub.cli import main
 from aehub.cli.guard import GuardedGroup
+from aehub.cli.options import bytes_text, parse_size, print_json
 from aehub.cli.progress import Progress, line
-from aehub.cli.values import bytes_text, parse_size, print_json
 from aehub.errors import DamagedError, Offline, UnknownModel
 from material import moving_picture, write_clip
 

@@ -7,7 +7,6 @@ import sys
 
 import click
 
-from aehub import __version__
 from aehub.cli.animate import animate
 from aehub.cli.compare import compare
 from aehub.cli.edit import concat, edit
@@ -17,6 +16,7 @@ from aehub.cli.hub import download, models, publish
 from aehub.cli.serve import serve
 from aehub.cli.show import info, verify
 from aehub.cli.train import train
+from aehub.version import __version__
 
 
 @click.group(cls=GuardedGroup, context_settings={"help_option_names": ["-h", "--help"]})

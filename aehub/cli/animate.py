@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-import aehub
 from aehub.cli import options
+from aehub.cli.options import bytes_text, print_json, print_notes
 from aehub.cli.progress import Progress
-from aehub.cli.values import bytes_text, print_json
 from aehub.words import count_text
 
 DIRECTIONS = ("up", "left", "down", "right", "all")
@@ -65,14 +64,16 @@ class Numbers(click.ParamType):
               help="Make an animation again from its recipe.")
 @options.device
 @options.threads
-@click.option("--force", is_flag=True, help="Overwrite OUT.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.force
+@options.as_json
 def animate(output: str, at: str | None, force: bool, as_json: bool, **choices: Any) -> None:
     """Make an animation: pictures that a model draws, or yours, become each other.
 
     OUT ends in .mp4, .webm, .gif, .webp or .png (animated, or a sheet); without a suffix it is a
     folder of PNGs. Beside it OUT.recipe.json is written, which makes the same frames again.
     """
+    from aehub import animation
+
     # What was not said is not passed on: a recipe, or the library, says it.
     said = {name: value for name, value in choices.items() if value not in (None, False, ())}
     seconds = said.get("seconds")
@@ -81,9 +82,8 @@ def animate(output: str, at: str | None, force: bool, as_json: bool, **choices: 
     if at is not None:
         said["at"] = at.split(",")
     with Progress("animating") as progress:
-        result = aehub.animate(output, force=force, progress=progress, **said)
-    for note in result.notes:
-        click.echo(f"note: {note}", err=True)
+        result = animation.animate(output, force=force, progress=progress, **said)
+    print_notes(result.notes)
     if as_json:
         print_json(result.to_json())
         return

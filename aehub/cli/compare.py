@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-import aehub
 from aehub.cli import options
+from aehub.cli.options import print_json, print_notes
 from aehub.cli.progress import Progress
-from aehub.cli.values import print_json
 
 CODECS = "d4-codec,x264-medium,x265-medium,svtav1-6"
 
@@ -22,7 +21,7 @@ CODECS = "d4-codec,x264-medium,x265-medium,svtav1-6"
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the curves into this PNG.")
 @options.threads
 @click.option("--force", is_flag=True, help="Overwrite the plot.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def compare(
     clips: tuple[str, ...],
     codecs: str,
@@ -33,6 +32,7 @@ def compare(
     as_json: bool,
 ) -> None:
     """Measure rate against distortion of several codecs on the clips IN."""
+    from aehub.compare import compare as measure
     from aehub.compare import parse_codecs
     from aehub.compare.plot import check_plot
 
@@ -40,11 +40,10 @@ def compare(
     if plot is not None:
         check_plot(plot, force=force)
     with Progress("comparing") as progress:
-        comparison = aehub.compare(
+        comparison = measure(
             list(clips), parse_codecs(codecs), stills=stills, frames=frames, progress=progress
         )
-    for note in comparison.notes:
-        click.echo(f"note: {note}", err=True)
+    print_notes(comparison.notes)
     try:
         if as_json:
             print_json(comparison.to_dict())

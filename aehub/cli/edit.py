@@ -7,10 +7,20 @@ from typing import Any
 
 import click
 
-import aehub
 from aehub.cli import options
+from aehub.cli.options import (
+    PIPE,
+    Trim,
+    bytes_text,
+    print_json,
+    print_notes,
+    refuse_two_outputs,
+    shown,
+    sink,
+    source,
+)
 from aehub.cli.progress import Progress
-from aehub.cli.values import PIPE, Trim, bytes_text, print_json, sink, source
+from aehub.results import Edited
 from aehub.words import count_text
 
 _ORDER = "aehub.order"
@@ -46,8 +56,8 @@ class InOrder(click.Command):
 @click.option("--model", help="Its name or folder, if not the name that the file gives.")
 @options.device
 @options.threads
-@click.option("--force", is_flag=True, help="Overwrite OUT.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.force
+@options.as_json
 @click.pass_context
 def edit(
     ctx: click.Context,
@@ -66,13 +76,15 @@ def edit(
     Several options apply in the order given and may repeat. The result is a plain file of the
     turned picture: nothing is lost, and the opposite edit gives the same codes back.
     """
+    from aehub import editing
+
     operations = list(_operations(ctx.meta[_ORDER], steps))
     if not operations and not group_exact:
         raise click.UsageError("there is nothing to do; give --rotate, --flip, --transpose, "
                                "--trim, --reverse or --group-exact.")
-    _refuse_two_outputs(as_json, output)
+    refuse_two_outputs(as_json, output)
     with Progress("editing") as progress:
-        result = aehub.edit(
+        result = editing.edit(
             source(file), sink(output, unlike=file), operations, model=model, device=device,
             group_exact=group_exact, via_pixels=via_pixels, force=force, progress=progress,
         )
@@ -84,8 +96,8 @@ def edit(
 @click.option("--model", help="Its name or folder, if not the name that the files give.")
 @options.device
 @options.threads
-@click.option("--force", is_flag=True, help="Overwrite OUT.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.force
+@options.as_json
 def concat(
     files: tuple[str, ...], model: str | None, device: str, force: bool, as_json: bool
 ) -> None:
@@ -94,48 +106,45 @@ def concat(
     They must be of one model and one frame size; qualities may differ. The halves of a group that
     a trim cut apart become one group again.
     """
+    from aehub import editing
+
     *sources, output = files
     if len(sources) < 2:
         raise click.UsageError("give at least two files to join, and OUT.aev at the end.")
-    _refuse_two_outputs(as_json, output)
+    refuse_two_outputs(as_json, output)
     target = [sink(output, unlike=name) for name in sources][0]
     with Progress("joining") as progress:
-        result = aehub.concat([source(name) for name in sources], target, model=model,
+        result = editing.concat([source(name) for name in sources], target, model=model,
                               device=device, force=force, progress=progress)
     _tell(result, output, as_json)
 
 
 def _operations(order: list[str], steps: dict[str, Any]) -> Iterator[Any]:
     """The operations that the options ask for, in the order in which they were given."""
+    from aehub.edit import operations
+
     left = {name: iter(values) for name, values in steps.items() if isinstance(values, tuple)}
     for name in order:
         if name == "rotate":
-            yield aehub.Rotate(int(next(left[name])))
+            yield operations.Rotate(int(next(left[name])))
         elif name == "flip":
-            yield aehub.Flip(next(left[name]))
+            yield operations.Flip(next(left[name]))
         elif name == "trim":
-            yield aehub.Trim(next(left[name]))
+            yield operations.Trim(next(left[name]))
         elif name == "transpose":
-            yield aehub.Transpose()
+            yield operations.Transpose()
         elif name == "reverse":
-            yield aehub.Reverse()
+            yield operations.Reverse()
 
 
-def _refuse_two_outputs(as_json: bool, output: str) -> None:
-    if as_json and output == PIPE:
-        raise click.UsageError("--json and the output - both want standard output; name a file.")
-
-
-def _tell(result: aehub.Edited, output: str, as_json: bool) -> None:
-    for note in result.notes:
-        click.echo(f"note: {note}", err=True)
+def _tell(result: Edited, output: str, as_json: bool) -> None:
+    print_notes(result.notes)
     if as_json:
         print_json(result.to_json())
         return
-    shown = "standard output" if output == PIPE else click.format_filename(output)
-    lines = [f"{shown}: {count_text(result.frames, 'frame')} of {result.width}x{result.height}, "
-             f"{result.seconds:.2f} s, in {bytes_text(result.bytes)} "
-             f"({bytes_text(result.bytes_before)} before)"]
+    lines = [f"{shown(output)}: {count_text(result.frames, 'frame')} of "
+             f"{result.width}x{result.height}, {result.seconds:.2f} s, in "
+             f"{bytes_text(result.bytes)} ({bytes_text(result.bytes_before)} before)"]
     if result.psnr is not None:
         lines.append(f"decoded, turned and compressed again: {result.psnr:.2f} dB against the "
                      "turned pictures")

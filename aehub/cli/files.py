@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import click
 
-import aehub
 from aehub.cli import options
-from aehub.cli.progress import Progress
-from aehub.cli.values import (
+from aehub.cli.options import (
     PIPE,
     Number,
     Size,
@@ -15,9 +13,14 @@ from aehub.cli.values import (
     beside,
     bytes_text,
     print_json,
+    print_notes,
+    refuse_two_outputs,
+    shown,
     sink,
     source,
 )
+from aehub.cli.progress import Progress
+from aehub.results import Compressed, Decompressed
 from aehub.words import count_text
 
 
@@ -47,8 +50,8 @@ from aehub.words import count_text
 @options.device
 @options.threads
 @click.option("--salvage", is_flag=True, help="Keep what could be read of a clip that breaks off.")
-@click.option("--force", is_flag=True, help="Overwrite OUT.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.force
+@options.as_json
 def compress(
     clip: str,
     output: str | None,
@@ -67,15 +70,18 @@ def compress(
     as_json: bool,
 ) -> None:
     """Compress the clip IN into OUT.aev."""
+    from aehub import hub
+
     if sum(option is not None for option in (quality, target_size, target_kbps)) > 1:
         raise click.UsageError("--quality, --target-size and --target-kbps exclude each other.")
     output = output or beside(clip, ".aev")
-    if as_json and output == PIPE:
-        raise click.UsageError("--json and the output - both want standard output; name a file.")
+    refuse_two_outputs(as_json, output)
     # First, so that a model that cannot be had is told before anything heavy is imported.
-    loaded = aehub.load(model, device=device)
+    loaded = hub.load(model, device=device)
+    from aehub import api
+
     with Progress("compressing") as progress:
-        result = aehub.compress(
+        result = api.compress(
             source(clip),
             sink(output, unlike=clip),
             model=loaded,
@@ -91,7 +97,7 @@ def compress(
             force=force,
             progress=progress,
         )
-    _note(result.notes)
+    print_notes(result.notes)
     if as_json:
         print_json(result.to_json())
     else:
@@ -104,7 +110,7 @@ def compress(
 @click.option("--model", help="Its name or folder, if not the name that the file gives.")
 @options.device
 @options.threads
-@click.option("--force", is_flag=True, help="Overwrite OUT.")
+@options.force
 def decompress(
     file: str, output: str | None, model: str | None, device: str, force: bool
 ) -> None:
@@ -113,25 +119,27 @@ def decompress(
     OUT ends in .mp4, .mkv (lossless), .webm, .gif, .webp or .png (animated); without a suffix it
     is a folder of PNGs, and - is a y4m pipe. Without OUT, an .mp4 is written beside IN.aev.
     """
+    from aehub import api
+
     output = output or beside(file, ".mp4")
     with Progress("decompressing") as progress:
-        result = aehub.decompress(
+        result = api.decompress(
             source(file), sink(output, unlike=file), model=model, device=device, force=force,
             progress=progress,
         )
-    assert isinstance(result, aehub.Decompressed)
-    _note(result.notes)
+    assert isinstance(result, Decompressed)
+    print_notes(result.notes)
     click.echo(
-        f"{_shown(output)}: {count_text(result.frames, 'frame')} of {result.width}x{result.height} "
+        f"{shown(output)}: {count_text(result.frames, 'frame')} of {result.width}x{result.height} "
         f"at {result.fps} fps in {result.elapsed:.1f} s",
         err=output == PIPE,
     )
 
 
-def compressed_text(output: str, result: aehub.Compressed) -> str:
+def compressed_text(output: str, result: Compressed) -> str:
     """The result of a compression for people, in two or three lines."""
     head = (
-        f"{_shown(output)}: {count_text(result.frames, 'frame')} of {result.width}x{result.height} "
+        f"{shown(output)}: {count_text(result.frames, 'frame')} of {result.width}x{result.height} "
         f"in {bytes_text(result.bytes)} with {result.model}, {result.elapsed:.1f} s"
     )
     rate = [f"{result.kbps:.1f} kbps", f"{result.bits_per_pixel:.4f} bits per pixel"]
@@ -145,12 +153,3 @@ def compressed_text(output: str, result: aehub.Compressed) -> str:
     if result.ms_ssim is not None:
         fidelity.append(f"MS-SSIM {result.ms_ssim:.4f}")
     return "\n  ".join(filter(None, [head, ", ".join(rate), ", ".join(fidelity)]))
-
-
-def _shown(output: str) -> str:
-    return "standard output" if output == PIPE else click.format_filename(output)
-
-
-def _note(notes: tuple[str, ...]) -> None:
-    for note in notes:
-        click.echo(f"note: {note}", err=True)

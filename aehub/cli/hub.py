@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-import aehub
 from aehub.cli import options
+from aehub.cli.options import bytes_text, print_json
 from aehub.cli.progress import Progress
-from aehub.cli.values import bytes_text, print_json
 from aehub.errors import InputError
 
 _endpoint = click.option(
@@ -20,10 +19,12 @@ _endpoint = click.option(
 
 @click.command()
 @_endpoint
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def models(endpoint: str | None, as_json: bool) -> None:
     """List every known model and where it is: bundled, cached or remote."""
-    entries = aehub.list_models(endpoint=endpoint)
+    from aehub import hub
+
+    entries = hub.list_models(endpoint=endpoint)
     if as_json:
         print_json({"models": [entry.to_json() for entry in entries]})
         return
@@ -46,8 +47,10 @@ def download(name: str, to: Path | None, endpoint: str | None, force: bool) -> N
 
     NAME is a known name or a hub id: org/name, or org/name@revision.
     """
+    from aehub import hub
+
     with Progress("downloading") as progress:
-        folder = aehub.download(name, to=to, endpoint=endpoint, force=force, progress=progress)
+        folder = hub.download(name, to=to, endpoint=endpoint, force=force, progress=progress)
     click.echo(click.format_filename(folder))
 
 
@@ -67,7 +70,7 @@ def download(name: str, to: Path | None, endpoint: str | None, force: bool) -> N
     "--codecs", default="x264-medium", show_default=True, help="What to measure it against."
 )
 @options.threads
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def publish(
     name: str,
     repo: str,
@@ -81,15 +84,19 @@ def publish(
 
     The token is that of hf auth login, or HF_TOKEN.
     """
+    from aehub import hub
+
     codec = _as_codec(name) if clips else None
 
     def measured() -> dict[str, Any]:
+        from aehub.compare import compare
+
         with Progress("measuring") as progress:
-            comparison = aehub.compare(list(clips), f"{codecs},{codec}", progress=progress)
+            comparison = compare(list(clips), f"{codecs},{codec}", progress=progress)
         comparison.check()
         return comparison.to_dict()
 
-    result = aehub.publish(
+    result = hub.publish(
         name, repo, endpoint=endpoint, private=private, codec=codec,
         measured=measured if clips else None,
     )

@@ -1,15 +1,25 @@
-"""Options of the commands that compute: the device and the number of threads."""
+"""Options that commands share: what they mean, and what is printed for people or programs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import json
+import math
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import click
 
+from aehub.errors import InputError
+from aehub.files import beside as named_beside
 from aehub.threads import allow
+from aehub.words import count_text
 
-_Function = Callable[..., Any]
+PIPE = "-"
+UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(|[kmg]i?)b?", re.IGNORECASE)
 
 
 def _allow(context: click.Context, parameter: click.Parameter, count: int | None) -> None:
@@ -24,3 +34,152 @@ threads = click.option(
 
 device = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+
+force = click.option("--force", is_flag=True, help="Overwrite OUT.")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def parse_size(text: str) -> int:
+    """Bytes in `text`: "500kB", "1.5 MB" or "2000". 1 kB is 1000 bytes, 1 KiB is 1024.
+
+    Raises:
+        ValueError: it is not a size, or less than one byte.
+    """
+    match = SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a size; write 500kB, 1.5MB or a number of bytes.")
+    size = int(float(match[1]) * UNITS[match[2].lower()])
+    if size < 1:
+        raise ValueError(f"{text!r} is less than one byte.")
+    return size
+
+
+class Size(click.ParamType):
+    """A number of bytes with a unit."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        try:
+            return parse_size(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Trim(click.ParamType):
+    """A stretch of time `A:B`, checked here and passed on as text."""
+
+    name = "A:B"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        from aehub.clips import trim
+
+        try:
+            trim.Trim.parse(str(value))
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+class Number(click.FloatRange):
+    """A finite number in a range; click's own range lets "nan" pass."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
+def source(name: str) -> str | BinaryIO:
+    """The file of that name, or standard input for "-"."""
+    if name != PIPE:
+        return name
+    stream = sys.stdin.buffer
+    if stream.isatty():
+        raise click.UsageError("standard input is a terminal; pipe a file into -.")
+    return stream
+
+
+def sink(name: str, *, unlike: str) -> str | BinaryIO:
+    """Where to write: the file of that name, or standard output for "-".
+
+    Args:
+        name: what the user gave as output.
+        unlike: what the user gave as input; the two must differ.
+    """
+    if name == PIPE:
+        stream = sys.stdout.buffer
+        if stream.isatty():
+            raise click.UsageError("standard output is a terminal; redirect it or name a file.")
+        return stream
+    path = Path(name)
+    if unlike != PIPE and _is_same(path, Path(unlike)):
+        shown = click.format_filename(path)
+        raise click.UsageError(f"{shown} is both input and output; name another file for OUT.")
+    # As it was given: a slash at its end says something that a path forgets.
+    return name
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    try:
+        return first.samefile(second)
+    except (OSError, ValueError):
+        return False
+
+
+def beside(name: str, suffix: str) -> str:
+    """The output's name when only an input was given: `clip.mp4` and `.aev` make `clip.aev`."""
+    if name == PIPE:
+        raise click.UsageError("an input of '-' has no name to build on; give OUT as well.")
+    return str(named_beside(name, suffix))
+
+
+def refuse_two_outputs(as_json: bool, output: str) -> None:
+    """Refuse a result and its facts on the same standard output."""
+    if as_json and output == PIPE:
+        raise click.UsageError("--json and the output - both want standard output; name a file.")
+
+
+def shown(output: str) -> str:
+    """The output's name for people."""
+    return "standard output" if output == PIPE else click.format_filename(output)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """A line on stderr for each note."""
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def bytes_text(count: int) -> str:
+    """`count` for people: "999 bytes", "1.2 kB", "34.5 MB"."""
+    if count < 1000:
+        return count_text(count, "byte")
+    for unit in ("kB", "MB"):
+        if count < 999_950:
+            return f"{count / 1000:.1f} {unit}"
+        count //= 1000
+    return f"{count / 1000:.1f} GB"
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One object on stdout; infinite and undefined numbers become null, as JSON has none."""
+    click.echo(json.dumps(_finite(value), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

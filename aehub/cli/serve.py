@@ -7,6 +7,7 @@ import os
 import click
 
 from aehub.cli import options
+from aehub.proxies import usable_proxies
 
 
 @click.command()
@@ -17,6 +18,10 @@ def serve(port: int | None) -> None:
     # Read when gradio and huggingface_hub are imported: nothing calls home.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from aehub.ui import serve as run
+    from aehub.ui import environment
 
+    environment.check()
+    # Gradio makes HTTP clients when it is imported.
+    with usable_proxies(none=True):
+        from aehub.ui.server import serve as run
     run(port=port)

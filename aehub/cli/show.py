@@ -6,19 +6,21 @@ from typing import Any
 
 import click
 
-import aehub
+from aehub.cli import options
 from aehub.cli.guard import FAILED
-from aehub.cli.values import print_json, source
+from aehub.cli.options import print_json, source
 from aehub.errors import FormatError
 from aehub.words import count_text
 
 
 @click.command()
 @click.argument("file", metavar="IN.aev")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 def info(file: str, as_json: bool) -> None:
     """Print what IN.aev says about itself, without decoding it."""
-    facts = aehub.info(source(file))
+    from aehub import inspection
+
+    facts = inspection.info(source(file))
     if as_json:
         print_json(facts)
         return
@@ -31,7 +33,9 @@ def info(file: str, as_json: bool) -> None:
 @click.argument("file", metavar="IN.aev")
 def verify(file: str) -> None:
     """Check every chunk of IN.aev."""
-    report = aehub.verify(source(file))
+    from aehub import inspection
+
+    report = inspection.verify(source(file))
     name = click.format_filename(file)
     if report.ok:
         click.echo(f"{name}: {count_text(report.n_groups, 'group')}, all intact")

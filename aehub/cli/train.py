@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from aehub.cli import options
+from aehub.cli.options import Number
 from aehub.cli.progress import Progress
-from aehub.cli.values import Number
 from aehub.errors import ExistsError
 
 

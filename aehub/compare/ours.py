@@ -54,14 +54,14 @@ class ModelCodec:
 
         The copy has no audio, holds only the frames compared and keeps their planes exactly.
         """
-        import aehub
+        from aehub import api
 
         model, file = self._model, io.BytesIO()
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "clip.mp4")
             write_lossless(source, frames, info)
             start = time.perf_counter()
-            aehub.compress(source, file, model=model, quality=quality, measure=False)
+            api.compress(source, file, model=model, quality=quality, measure=False)
             seconds = time.perf_counter() - start
         return Encoded(len(file.getvalue()), seconds, self._decode(file.getvalue()))
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import aehub
+from aehub import hub
 from aehub.models.tag import tag_of
 
 OWNER = "aehub"
@@ -80,7 +80,7 @@ class Holding:
 def holdings() -> dict[str, Holding]:
     """The bundled models by repository; one whose files change just now is left out."""
     held: dict[str, Holding] = {}
-    for entry in aehub.list_models(states=["bundled"]):
+    for entry in hub.list_models(states=["bundled"]):
         try:
             found = _holding(f"{OWNER}/{entry.name}", entry.task, Path(entry.folder))
         except (OSError, ValueError):

@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aehub import __version__
 from aehub.files import Stage
+from aehub.version import __version__
 
 _KEY = "made_of.json"
 

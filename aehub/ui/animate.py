@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-import aehub
+from aehub import hub
 from aehub.animate.easing import EASINGS
 from aehub.animate.motion import DIRECTIONS
 from aehub.errors import AEHubError, InputError
@@ -169,7 +169,7 @@ def _about(name: str) -> str:
     """One sentence about a model, or why there is none."""
     if not name:
         return "No model that animates is on this machine."
-    return next((entry.summary for entry in aehub.list_models() if entry.name == name), "")
+    return next((entry.summary for entry in hub.list_models() if entry.name == name), "")
 
 
 def _candidates(name: str | None, number: int) -> str:

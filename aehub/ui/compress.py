@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-import aehub
-from aehub import review
+from aehub import hub, review
 from aehub.errors import AEHubError, InputError
 from aehub.ui import examples, opening, preview, results, running
 from aehub.ui.guard import gpu, sentence, told
@@ -104,7 +103,7 @@ def build(context: Context) -> None:
 
 def _models() -> list[str]:
     # Of a model that is not fetched yet, the task may be unknown.
-    return [entry.name for entry in aehub.list_models() if entry.task == "video-compression" or (
+    return [entry.name for entry in hub.list_models() if entry.task == "video-compression" or (
         entry.state == "remote" and not entry.task)] or ["d4-codec"]
 
 

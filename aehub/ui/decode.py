@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-import aehub
+from aehub import api, inspection
 from aehub.errors import AEHubError, InputError
 from aehub.ui import running
 from aehub.ui.guard import gpu, sentence, told
@@ -60,7 +60,7 @@ def _describe(path: str | None) -> Any:
 
 
 def _words(path: Path) -> str:
-    facts, report = aehub.info(path), aehub.verify(path)
+    facts, report = inspection.info(path), inspection.verify(path)
     groups = f"{facts['groups']} of up to {count_text(facts['group_frames'], 'frame')}"
     rows = [
         ("Model", facts["model"]),
@@ -95,11 +95,11 @@ def _runner(context: Context) -> Any:
         if format not in FORMATS:
             raise InputError(f"the format {format!r} is not offered; choose one of "
                              f"{', '.join(FORMATS)}.")
-        context.limits.check(aehub.info(packed), "decodes", "aehub decompress")
+        context.limits.check(inspection.info(packed), "decodes", "aehub decompress")
         with context.jobs.new() as folder:
             output = folder / f"{Path(packed).stem}.{format}"
             result = yield from running.watched(
-                aehub.iter_decompress(packed, output), running.counter("Decoding", progress),
+                api.iter_decompress(packed, output), running.counter("Decoding", progress),
                 lambda card: (gr.skip(), gr.skip(), card, gr.update(visible=False)))
             facts = result.to_json()
             # Gradio takes whatever has a "path" for a file of its own.

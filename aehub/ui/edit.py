@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-import aehub
-from aehub import review
+from aehub import editing, inspection, review
 from aehub.edit.operations import parse
+from aehub.results import Edited
 from aehub.review.stills import png
 from aehub.ui import opening
 from aehub.ui.guard import gpu, told
@@ -173,11 +173,11 @@ def _runner(context: Context, latest: _Latest) -> Any:
             yield [None, None, _EMPTY, gr.update(visible=False)]
             return
         count = latest.of(request)
-        context.limits.check(aehub.info(packed), "edits", "aehub edit")
+        context.limits.check(inspection.info(packed), "edits", "aehub edit")
         operations = parse(steps)
         with context.jobs.new() as folder:
             output = folder / f"{Path(packed).stem}.edited.aev"
-            result = aehub.edit(packed, output, operations, group_exact=exact)
+            result = editing.edit(packed, output, operations, group_exact=exact)
             seen = review.look_at_edit(Path(packed), output, operations)
             for name in ("before", "after", "difference"):
                 (folder / f"{name}.png").write_bytes(png(getattr(seen, name)))
@@ -227,7 +227,7 @@ def str_of(operations: list[Any]) -> str:
     return ", ".join(map(str, operations))
 
 
-def _page(place: str, result: aehub.Edited, seen: review.Turned, *, moving: bool = False) -> str:
+def _page(place: str, result: Edited, seen: review.Turned, *, moving: bool = False) -> str:
     exact = "exact" if not seen.levels else f"{seen.levels} of 255"
     shown = tiles([
         ("Before", bytes_text(result.bytes_before), "the file you gave"),

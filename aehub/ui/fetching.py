@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator
 from html import escape
 
-import aehub
+from aehub import hub
 from aehub.ui.words import bytes_text
 
 _PAUSE = 0.1  # seconds between looks
@@ -32,7 +32,7 @@ def iter_download(name: str) -> Generator[tuple[int, int], None, None]:
 
     def fetch() -> None:
         try:
-            aehub.download(name, progress=progress)
+            hub.download(name, progress=progress)
         except _Stopped:
             pass
         except Exception as error:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import aehub
+from aehub import hub
 from aehub.animate.directions import main_directions
 from aehub.animate.keyframes import Keyframe, frames_of, read_picture
 from aehub.clips.contents import what_is
@@ -69,7 +69,7 @@ class Key:
 
 def offered() -> list[str]:
     """Names of the models on this machine that animate: those that draw pictures first."""
-    entries = [entry for entry in aehub.list_models() if entry.state != "remote"]
+    entries = [entry for entry in hub.list_models() if entry.state != "remote"]
     names = [entry.name for task in TASKS for entry in entries if entry.task == task]
     # What most people want is asked for first.
     return sorted(names, key=lambda name: name != "emoji-vae")
@@ -77,7 +77,7 @@ def offered() -> list[str]:
 
 def task_of(name: str) -> str:
     """The task of a model on this machine; empty if it is not here."""
-    return next((entry.task for entry in aehub.list_models()
+    return next((entry.task for entry in hub.list_models()
                  if entry.name == name and entry.state != "remote"), "")
 
 
@@ -93,7 +93,7 @@ def drawer(name: str) -> Any:
                          f"{', '.join(offered())}, or download it in the tab Models.")
     if task == COMPRESSION:
         raise InputError(f"{name} draws no pictures of its own; add two pictures or a clip.")
-    return aehub.load(name)
+    return hub.load(name)
 
 
 @lru_cache(maxsize=8)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-import aehub
+from aehub import hub
+from aehub.errors import AEHubError
 from aehub.ui import fetching
 from aehub.ui.guard import told
 from aehub.ui.routes import MODEL_FILES
@@ -31,7 +32,7 @@ _WHERE = {
 
 def build(context: Context) -> None:
     """The panel, inside whatever block is open."""
-    for entry in aehub.list_models():
+    for entry in hub.list_models():
         card = _card(entry)
         with gr.Column():
             words = gr.HTML(_words(entry, card))
@@ -46,7 +47,7 @@ def build(context: Context) -> None:
     gr.api(_listed, api_name="models")
 
 
-def _offer(entry: aehub.ModelEntry, words: gr.HTML) -> None:
+def _offer(entry: hub.ModelEntry, words: gr.HTML) -> None:
     """A button that fetches a model, and what it says meanwhile."""
     way = gr.HTML(visible=False)
     get = gr.Button("Download", variant="primary", elem_id=f"get-{_slug(entry.name)}")
@@ -70,7 +71,7 @@ def _fetcher(name: str) -> Any:
             for done, total in job:
                 way = gr.update(value=fetching.html(name, done, total), visible=True)
                 yield gr.skip(), way, gr.update(interactive=False)
-        except aehub.AEHubError:
+        except AEHubError:
             yield gr.skip(), gr.update(visible=False), gr.update(interactive=True)
             raise
         finally:
@@ -81,10 +82,10 @@ def _fetcher(name: str) -> Any:
     return fetch
 
 
-def _now(name: str) -> aehub.ModelEntry:
+def _now(name: str) -> hub.ModelEntry:
     """The entry as it is at this moment, wherever the model is."""
-    missing = aehub.ModelEntry(name, "", 0, 0, "remote", "", "")
-    return next((entry for entry in aehub.list_models() if entry.name == name), missing)
+    missing = hub.ModelEntry(name, "", 0, 0, "remote", "", "")
+    return next((entry for entry in hub.list_models() if entry.name == name), missing)
 
 
 @told
@@ -95,14 +96,14 @@ def _listed() -> list[dict[str, Any]]:
         For each: name, task, parameters, bytes, state, summary, and addresses of its files.
     """
     listed = []
-    for entry in aehub.list_models():
+    for entry in hub.list_models():
         facts = entry.to_json()
         facts.pop("folder")
         listed.append({**facts, "files": [f"/{address}" for address in _files(entry).values()]})
     return listed
 
 
-def snippet(entry: aehub.ModelEntry) -> str:
+def snippet(entry: hub.ModelEntry) -> str:
     """Lines that run as pasted, on a clip they make themselves."""
     if entry.task not in ("video-compression", ""):
         return f'''import aehub
@@ -133,12 +134,12 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", name)
 
 
-def _card(entry: aehub.ModelEntry) -> str:
+def _card(entry: hub.ModelEntry) -> str:
     path = Path(entry.folder) / "README.md"
     return path.read_text(encoding="utf-8") if entry.folder and path.is_file() else ""
 
 
-def _show_card(entry: aehub.ModelEntry, card: str) -> None:
+def _show_card(entry: hub.ModelEntry, card: str) -> None:
     """A card of our own as it is meant; a stranger's as plain text, so that nothing in it loads."""
     body = card.split("---", 2)[-1].strip() if card.startswith("---") else card
     if entry.state == "bundled":
@@ -148,7 +149,7 @@ def _show_card(entry: aehub.ModelEntry, card: str) -> None:
         gr.Code(body, language="markdown", show_label=False, interactive=False)
 
 
-def _files(entry: aehub.ModelEntry) -> dict[str, str]:
+def _files(entry: hub.ModelEntry) -> dict[str, str]:
     """Addresses of the files that this server gives away: those of bundled models."""
     if entry.state != "bundled":
         return {}
@@ -156,7 +157,7 @@ def _files(entry: aehub.ModelEntry) -> dict[str, str]:
             if (Path(entry.folder) / name).is_file()}
 
 
-def _words(entry: aehub.ModelEntry, card: str) -> str:
+def _words(entry: hub.ModelEntry, card: str) -> str:
     licence = _LICENCE.search(card)
     unknown = "Apache-2.0" if entry.state == "bundled" else "unknown"
     numbers = tiles([

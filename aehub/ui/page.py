@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 
-import aehub
 from aehub.ui import animate, compare, compress, decode, edit, models
 from aehub.ui.examples import CREDITS
 from aehub.ui.inputs import Page
@@ -16,6 +15,7 @@ from aehub.ui.jobs import Jobs
 from aehub.ui.limits import PageLimits
 from aehub.ui.pace import Pace
 from aehub.ui.theme import asset
+from aehub.version import __version__
 
 # Each panel is one module with TITLE and build(context); a new panel is one entry here.
 PANELS = (compress, decode, edit, animate, compare, models)
@@ -71,4 +71,4 @@ def _head() -> str:
 
 def _foot(limits: PageLimits) -> str:
     return (f"{limits.sentence} Nothing is sent anywhere else, and nothing is counted. {CREDITS} "
-            f"AEHub {aehub.__version__}, Apache-2.0.")
+            f"AEHub {__version__}, Apache-2.0.")

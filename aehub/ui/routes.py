@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-import aehub
-from aehub import endpoint, review
+from aehub import endpoint, hub, review
 from aehub.errors import AEHubError
 from aehub.ui import examples, opening
 from aehub.ui.jobs import Jobs
+from aehub.version import __version__
 
 MODEL_FILES = ("config.json", "model.safetensors", "README.md")
 # One still decodes a group of frames: more at once would starve the queue's job.
@@ -24,7 +24,7 @@ def routes(jobs: Jobs) -> list[Route]:
     """All routes; they stand before those of the page."""
 
     async def healthz(request: Request) -> Response:
-        return JSONResponse({"status": "ok", "version": aehub.__version__})
+        return JSONResponse({"status": "ok", "version": __version__})
 
     async def result(request: Request) -> Response:
         path = jobs.file(request.path_params["token"], request.path_params["name"])
@@ -72,7 +72,7 @@ def routes(jobs: Jobs) -> list[Route]:
     async def model(request: Request) -> Response:
         name, file = request.path_params["name"], request.path_params["file"]
         entries = {entry.name: Path(entry.folder)
-                   for entry in aehub.list_models(states=["bundled"])}
+                   for entry in hub.list_models(states=["bundled"])}
         if name not in entries or file not in MODEL_FILES or not (entries[name] / file).is_file():
             return _gone()
         return FileResponse(entries[name] / file, filename=file)

@@ -14,7 +14,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-import aehub
+from aehub import hub
 from aehub.animate.keyframes import read_picture
 from aehub.animate.motion import DIRECTIONS, Sprites
 from aehub.animate.render import enlarged, open_renderer
@@ -66,7 +66,7 @@ def build(context: Context) -> None:
 
 def model_name() -> str:
     """Name of the model that makes sprites walk; empty if none is on this machine."""
-    return next((entry.name for entry in aehub.list_models()
+    return next((entry.name for entry in hub.list_models()
                  if entry.task == SPRITE_ANIMATION and entry.state != "remote"), "")
 
 
@@ -79,7 +79,7 @@ def _model() -> Any:
     name = model_name()
     if not name:
         raise InputError(_absent())
-    return aehub.load(name)
+    return hub.load(name)
 
 
 def _newcomer(context: Context) -> Any:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-import aehub
+from aehub import animation, hub
 from aehub.errors import InputError
 from aehub.models.architectures import COMPRESSION
+from aehub.results import Animated
 from aehub.ui import running
 from aehub.ui.guard import gpu, told
 from aehub.ui.keys import MOST_KEYS, Key, file_keys, offered, task_of
@@ -76,7 +77,7 @@ def runner(context: Context, *, preview: bool = False) -> Any:
             given = _keyframes(context, folder, model, seeds, files, keys)
             # The name of a model from a hub is org/name.
             output = folder / f"{model.rpartition('/')[2]}{suffix}"
-            job = aehub.iter_animate(
+            job = animation.iter_animate(
                 output, model=model, seconds=durations or float(seconds), fps=fps, sheet=sheet,
                 scale=None if sheet else _scale(model, size), **wanted, **given)
             made = yield from running.watched(
@@ -87,7 +88,7 @@ def runner(context: Context, *, preview: bool = False) -> Any:
     return run
 
 
-def _outputs(made: aehub.Animated, address: str, format: str) -> list[Any]:
+def _outputs(made: Animated, address: str, format: str) -> list[Any]:
     """Return the outputs of a finished animation."""
     # Gradio takes whatever has a "path" for a file of its own.
     facts = made.to_json()
@@ -164,10 +165,10 @@ def _scale(model: str, size: str) -> int | None:
     """Whole factor that brings pictures of a model nearest to a size; codecs keep theirs."""
     if task_of(model) == COMPRESSION:
         return None
-    return max(1, round(int(size) / aehub.load(model).side))  # type: ignore[attr-defined]
+    return max(1, round(int(size) / hub.load(model).side))  # type: ignore[attr-defined]
 
 
-def _page(address: str, format: str, made: aehub.Animated) -> str:
+def _page(address: str, format: str, made: Animated) -> str:
     where, what = escape(address), escape(f"The animation by {made.model}")
     if format in ("mp4", "webm"):
         shown = (f'<video class="ae-player ae-walk" src="{where}" autoplay loop muted playsinline '

@@ -182,7 +182,7 @@ def test_seeds_are_whole_numbers() -> None:
 
 
 def test_a_missing_model_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys.aehub, "list_models", lambda **_: [])
+    monkeypatch.setattr(keys.hub, "list_models", lambda **_: [])
     assert keys.offered() == [] and sprite.model_name() == ""
     with pytest.raises(InputError, match="not on this machine"):
         keys.drawer("emoji-vae")
