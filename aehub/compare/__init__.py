@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from aehub.compare.codec import Codec, Encoded, Source
-from aehub.compare.comparison import Comparison, Point
+from aehub.compare.comparison import Comparison
 from aehub.compare.measurement import compare, measure
 from aehub.compare.names import parse_codecs
+from aehub.compare.points import Point
 
 __all__ = [
     "Codec",

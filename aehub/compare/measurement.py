@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import av
 
-from aehub.arguments import check_function, check_list, check_whole
+from aehub.arguments import check_list, check_whole
+from aehub.clips import open_clip
 from aehub.clips.contents import listed, named
 from aehub.clips.frames import Planes
 from aehub.compare.codec import Codec, Encoded, Source
-from aehub.compare.comparison import ClipShape, Comparison, Failure, Point
+from aehub.compare.comparison import Comparison
 from aehub.compare.names import parse_codecs
 from aehub.compare.ours import ModelCodec
+from aehub.compare.points import ClipShape, Failure, Point
 from aehub.errors import AEHubError, InputError, LimitError
 from aehub.files import path_of
 from aehub.metrics import Distortion
+from aehub.results import Progress, Step, finished
 
 MAX_SOURCE_BYTES = 1_000_000_000
 """Planes of one clip held in memory; a minute of 1080p would need 5 GB."""
 
 _REFUSALS = (AEHubError, av.FFmpegError, OSError, ValueError, MemoryError)
 """What clips and codecs raise; anything else is a fault of the program, and ends it."""
-
-Progress = Callable[[int, int], None]
 
 
 def compare(
@@ -61,7 +62,6 @@ def compare(
         >>> comparison = compare(["clip.mkv"], "x264-medium,svtav1-6")  # doctest: +SKIP
         >>> print(comparison.table())  # doctest: +SKIP
     """
-    check_function("progress", progress)
     sources = check_list("sources", sources)
     chosen = _codecs(codecs)
     if not chosen:
@@ -77,25 +77,49 @@ def compare(
     for codec in chosen:
         if isinstance(codec, ModelCodec):
             codec.check()
-    total = len(paths) * sum(len(codec.qualities) for codec in chosen)
+    clips = (_loaded(path, n_frames) for path in paths)
+    job = iter_compare(clips, chosen, anchor, n_clips=len(paths))
+    return replace(finished(job, progress), notes=tuple(notes))
+
+
+def iter_compare(
+    clips: Iterable[Source | Failure], codecs: Sequence[Codec], anchor: str | None = None, *,
+    n_clips: int = 1,
+) -> Generator[Step, None, Comparison]:
+    """Measure clips; yields (points done, points in all) after each.
+
+    Args:
+        clips: in memory, or why they are not.
+        codecs: each codes every clip.
+        anchor: as `compare`.
+        n_clips: clips in all.
+
+    Raises:
+        Exception: nothing was measured; it is the first failure.
+    """
+    total = n_clips * sum(len(codec.qualities) for codec in codecs)
     shapes: list[ClipShape] = []
     points: list[Point] = []
     failures: list[Failure] = []
-    for path in paths:
-        source = _loaded(path, n_frames)
-        if isinstance(source, Failure):
-            failures.append(source)
-            continue
-        source = _renamed(source, [shape.name for shape in shapes])
-        shapes.append(ClipShape.of(source))
-        for result in attempts(source, chosen):
+    for clip in clips:
+        if isinstance(clip, Source):
+            clip = _renamed(clip, [shape.name for shape in shapes])
+            shapes.append(ClipShape.of(clip))
+        for result in [clip] if isinstance(clip, Failure) else _attempts(clip, codecs):
             if isinstance(result, Failure):
                 failures.append(result)
-                continue
-            points.append(result)
-            if progress is not None:
-                progress(len(points), total)
-    return replace(compared(chosen, anchor, shapes, points, failures), notes=tuple(notes))
+            else:
+                points.append(result)
+                yield Step(len(points), total)
+    if failures and not points:
+        raise failures[0].error
+    measured = {point.clip for point in points}
+    return Comparison(
+        anchor=_anchor([codec.name for codec in codecs], anchor, stills=False),
+        clips=tuple(shape for shape in shapes if shape.name in measured),
+        settings={codec.name: codec.settings for codec in codecs}, points=tuple(points),
+        ours=tuple(codec.name for codec in codecs if isinstance(codec, ModelCodec)),
+        failures=tuple(failures))
 
 
 def _codecs(given: Any) -> list[Codec]:
@@ -109,23 +133,7 @@ def _codecs(given: Any) -> list[Codec]:
     return found
 
 
-def compared(codecs: Sequence[Codec], anchor: str, shapes: Iterable[ClipShape],
-             points: Sequence[Point], failures: Sequence[Failure]) -> Comparison:
-    """The outcome of a run.
-
-    Raises:
-        Exception: nothing was measured; it is the first failure.
-    """
-    if failures and not points:
-        raise failures[0].error
-    measured = {point.clip for point in points}
-    settings = {codec.name: codec.settings for codec in codecs}
-    ours = tuple(codec.name for codec in codecs if isinstance(codec, ModelCodec))
-    return Comparison(anchor, tuple(shape for shape in shapes if shape.name in measured), settings,
-                      tuple(points), ours, tuple(failures))
-
-
-def attempts(source: Source, codecs: Iterable[Codec]) -> Iterator[Point | Failure]:
+def _attempts(source: Source, codecs: Iterable[Codec]) -> Iterator[Point | Failure]:
     """As `measure`, but what a codec refuses is a failure, and the next one takes its turn."""
     for codec in codecs:
         try:
@@ -195,8 +203,6 @@ def load(path: str | Path, *, frames: int | None = None) -> Source:
         InputError: it cannot be read.
         LimitError: its planes take more than `MAX_SOURCE_BYTES`.
     """
-    from aehub.clips import open_clip
-
     kept: list[Planes] = []
     n_bytes = 0
     with open_clip(path) as clip:

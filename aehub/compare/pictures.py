@@ -7,9 +7,9 @@ from typing import Literal
 
 import av
 import numpy as np
-from av.video.plane import VideoPlane
 
 from aehub.clips.frames import Planes
+from aehub.clips.sinks import frame_of_planes
 from aehub.threads import share
 
 
@@ -19,10 +19,7 @@ def to_video_frame(planes: Planes, index: int) -> av.VideoFrame:
     New, not reused: frames decoded from an intra-only file carry picture type I, which forces
     key frames on x264 and can lock SVT-AV1 up.
     """
-    width, height = planes.size
-    frame = av.VideoFrame(width, height, "yuv420p")
-    for plane, values in zip(frame.planes, planes, strict=True):
-        _view(plane)[: values.shape[0], : values.shape[1]] = values
+    frame = frame_of_planes(planes)
     frame.pts = index
     return frame
 
@@ -33,11 +30,12 @@ def from_video_frame(frame: av.VideoFrame) -> Planes:
         raise ValueError(f"expected 8-bit 4:2:0, the decoder gave {frame.format.name}")
     half = (-(-frame.height // 2), -(-frame.width // 2))
     shapes = ((frame.height, frame.width), half, half)
-    y, u, v = (
-        _view(plane)[:height, :width].copy()
+    # Lines of a plane are padded.
+    return Planes(*(
+        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[
+            :height, :width].copy()
         for plane, (height, width) in zip(frame.planes, shapes, strict=True)
-    )
-    return Planes(y, u, v)
+    ))
 
 
 def video_context(name: str, mode: Literal["r", "w"]) -> av.VideoCodecContext:
@@ -67,8 +65,3 @@ def crop(frames: Iterator[Planes], size: tuple[int, int]) -> Iterator[Planes]:
     width, height = size
     for y, u, v in frames:
         yield Planes(y[:height, :width], u, v)
-
-
-def _view(plane: VideoPlane) -> np.ndarray:
-    """The memory of a plane as uint8 [rows, line size]; lines are padded."""
-    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from aehub.compare.points import METRICS, Curves, Metric
 from aehub.errors import InputError
 from aehub.files import refuse_overwriting, written
-from aehub.metrics import ms_ssim_db
-
-if TYPE_CHECKING:
-    from aehub.compare.comparison import Comparison, Metric, Point
 
 _COLUMNS = 4
 _MOST_PANELS = 12
@@ -69,7 +66,7 @@ def check_plot(path: Path, *, force: bool) -> None:
     refuse_overwriting(path, force)
 
 
-def draw(comparison: Comparison, path: Path) -> Path:
+def draw(comparison: Curves, path: Path) -> Path:
     """Write the figure; the suffix chooses the format, and the file appears when it is whole.
 
     Raises:
@@ -87,7 +84,7 @@ def draw(comparison: Comparison, path: Path) -> Path:
     return path
 
 
-def _compose(figure: Any, comparison: Comparison) -> None:
+def _compose(figure: Any, comparison: Curves) -> None:
     """Curves above, one panel a clip (a single clip: PSNR beside MS-SSIM); differences below."""
     panels = _panels(comparison)
     columns = min(_COLUMNS, len(panels))
@@ -112,16 +109,16 @@ def _compose(figure: Any, comparison: Comparison) -> None:
         _draw_differences(bottom, comparison, others, looks)
 
 
-def _panels(comparison: Comparison) -> list[tuple[str, Metric]]:
+def _panels(comparison: Curves) -> list[tuple[str, Metric]]:
     names = [clip.name for clip in comparison.clips]
     if len(names) > 1:
         return [(name, "psnr") for name in names[:_MOST_PANELS]]
     if any(point.ms_ssim is None for point in comparison.points):
         return [(names[0], "psnr")]
-    return [(names[0], "psnr"), (names[0], "ms_ssim")]
+    return [(names[0], metric) for metric in METRICS]
 
 
-def _looks(comparison: Comparison) -> dict[str, _Look]:
+def _looks(comparison: Curves) -> dict[str, _Look]:
     looks: dict[str, _Look] = {}
     ours = rivals = 0
     for codec in comparison.codecs:
@@ -138,7 +135,7 @@ def _looks(comparison: Comparison) -> dict[str, _Look]:
 
 
 def _draw_curves(
-    axes: Any, comparison: Comparison, clip: str, metric: Metric, looks: dict[str, _Look]
+    axes: Any, comparison: Curves, clip: str, metric: Metric, looks: dict[str, _Look]
 ) -> None:
     per_pixel = _is_per_pixel(comparison)
     for codec, look in looks.items():
@@ -148,7 +145,7 @@ def _draw_curves(
         rates = [point.bits_per_pixel if per_pixel else point.kbps for point in curve]
         axes.plot(
             rates,
-            [_quality(point, metric) for point in curve],
+            [point.decibels(metric) for point in curve],
             color=look.colour,
             linewidth=look.width,
             marker=look.marker,
@@ -161,10 +158,6 @@ def _draw_curves(
     axes.grid(color="#E4E4E4", linewidth=0.5)
     axes.set_axisbelow(True)
     _plain_ticks(axes)
-
-
-def _quality(point: Point, metric: Metric) -> float:
-    return point.psnr if metric == "psnr" else ms_ssim_db(point.ms_ssim or 0)
 
 
 def _plain_ticks(axes: Any) -> None:
@@ -209,12 +202,11 @@ def _spread(heights: list[float], spacing: float) -> list[float]:
 
 
 def _draw_differences(
-    figure: Any, comparison: Comparison, codecs: list[str], looks: dict[str, _Look]
+    figure: Any, comparison: Curves, codecs: list[str], looks: dict[str, _Look]
 ) -> None:
     """A dot a clip and a bar for the mean: bits at equal quality, on a scale of ratios."""
-    metrics: list[Metric] = ["psnr", "ms_ssim"]
     both = figure.subplots(1, 2, sharex=True, sharey=True)
-    for axes, metric in zip(both, metrics, strict=True):
+    for axes, metric in zip(both, METRICS, strict=True):
         for row, codec in enumerate(codecs):
             _draw_difference(axes, comparison, codec, metric, row, looks[codec])
         axes.axvline(1, color=_ANCHOR, linewidth=0.8, zorder=1)
@@ -233,7 +225,7 @@ def _draw_differences(
 
 
 def _draw_difference(
-    axes: Any, comparison: Comparison, codec: str, metric: Metric, row: int, look: _Look
+    axes: Any, comparison: Curves, codec: str, metric: Metric, row: int, look: _Look
 ) -> None:
     found = [comparison.difference(clip.name, codec, metric).percent for clip in comparison.clips]
     ratios = [1 + percent / 100 for percent in found if percent is not None]
@@ -280,9 +272,9 @@ def _percent(value: float) -> str:
     return f"{rounded:+d} %".replace("-", "\N{MINUS SIGN}") if rounded else "0 %"
 
 
-def _is_per_pixel(comparison: Comparison) -> bool:
+def _is_per_pixel(comparison: Curves) -> bool:
     return all(clip.n_frames == 1 for clip in comparison.clips)
 
 
-def _rate_name(comparison: Comparison) -> str:
+def _rate_name(comparison: Curves) -> str:
     return "bits per pixel" if _is_per_pixel(comparison) else "kbit/s"

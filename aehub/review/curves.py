@@ -6,12 +6,11 @@ from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 
-from aehub.api import Step
 from aehub.clips import Trim
 from aehub.compare import Comparison, parse_codecs
-from aehub.compare.comparison import ClipShape, Failure
-from aehub.compare.measurement import attempts, compared, load
+from aehub.compare.measurement import iter_compare, load
 from aehub.config import Limits
+from aehub.results import Step
 from aehub.review.working import iter_prepare, named_as
 
 
@@ -40,13 +39,4 @@ def iter_comparison(
         yield Step(0, total)
     with named_as(Path(source), copy):
         clip = load(copy)
-    points, failures = [], []
-    for result in attempts(clip, chosen):
-        if isinstance(result, Failure):
-            failures.append(result)
-            continue
-        points.append(result)
-        yield Step(len(points), total)
-    names = [codec.name for codec in chosen]
-    anchor = "x264-medium" if "x264-medium" in names else names[0]
-    return compared(chosen, anchor, [ClipShape.of(clip)], points, failures)
+    return (yield from iter_compare([clip], chosen))

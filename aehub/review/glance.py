@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -74,8 +74,3 @@ def look(
             picture=to_rgb(picture.planes, info.colour),
             notes=info.notes,
         )
-
-
-def size_limits(limits: Limits) -> Limits:
-    """The same limits without those of length, for clips that are still to be trimmed."""
-    return replace(limits, max_frames=None, max_seconds=None)

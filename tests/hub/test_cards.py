@@ -10,7 +10,8 @@ import pytest
 import yaml
 from hub.conftest import ROOT, TINY
 
-from aehub.compare.comparison import ClipShape, Comparison, Point
+from aehub.compare.comparison import Comparison
+from aehub.compare.points import ClipShape, Point
 from aehub.hub.card import front_matter, make_card, problems
 
 CONFIG = json.loads((TINY / "config.json").read_text())

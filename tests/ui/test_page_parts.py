@@ -13,7 +13,8 @@ import gradio as gr
 import pytest
 
 import aehub
-from aehub.compare.comparison import ClipShape, Comparison, Point
+from aehub.compare.comparison import Comparison
+from aehub.compare.points import ClipShape, Point
 from aehub.errors import InputError
 from aehub.review import Replay
 from aehub.ui import words

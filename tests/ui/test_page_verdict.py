@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from aehub.compare.comparison import ClipShape, Comparison, Point
+from aehub.compare.comparison import Comparison
+from aehub.compare.points import ClipShape, Point
 from aehub.results import Compressed
 from aehub.review import Neighbour, Replay, Study
 from aehub.ui import compare, results
