@@ -7,13 +7,11 @@ a cross-fade of the pictures; `Settings.beside` shows both.
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from aehub.animate.keyframes import Keyframe, digest_of
 from aehub.animate.path import Path
@@ -22,6 +20,7 @@ from aehub.animate.render import enlarged, over_white
 from aehub.animate.settings import Settings, without_effect
 from aehub.animate.walk import beside, faded, framed, notes_of, path_of, tag_of, way_of
 from aehub.clips import from_rgb, rgb_colour, to_rgb
+from aehub.clips.sinks import write_png
 from aehub.codec.model import Codec
 from aehub.errors import InputError, LimitError
 
@@ -98,6 +97,6 @@ def told(key: Keyframe) -> dict[str, Any]:
     if key.file is not None:
         moment = {"moment": key.moment} if key.moment else {}
         return {"file": str(key.file.resolve()), **moment, "sha256": digest_of(key.file)}
-    file = io.BytesIO()
-    Image.fromarray(key.picture if key.picture is not None else np.empty(0)).save(file, "PNG")
-    return {"name": key.name, "picture": base64.b64encode(file.getvalue()).decode()}
+    assert key.picture is not None
+    return {"name": key.name,
+            "picture": base64.b64encode(write_png("<bytes>", key.picture)).decode()}

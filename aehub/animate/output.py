@@ -7,14 +7,15 @@ import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from aehub.animate.plan import Plan
-from aehub.animate.render import check_size, check_suffix, durations, open_renderer
+from aehub.animate.render import check_suffix, open_renderer
 from aehub.animate.sheet import contact_sheet, description, sprite_sheet
+from aehub.clips.sinks import write_png
 from aehub.errors import InputError, LimitError
 from aehub.files import refuse_overwriting, written
 from aehub.results import Step
@@ -75,9 +76,6 @@ def write(plan: Plan, target: Target, fps: Fraction) -> Generator[Step, None, No
         InputError: the format is unknown, or the output cannot be written.
         LimitError: the output would be too large.
     """
-    if not target.is_sheet:
-        n_values = plan.n_frames * math.prod(plan.size) * (4 if plan.alpha else 3)
-        check_size(target.output.suffix.lower(), n_values)
     wanted = evenly(plan.n_frames, CONTACT_FRAMES) if target.contact else set()
     kept: list[np.ndarray] = []
     frames = _kept(plan.frames(), wanted, kept)
@@ -122,8 +120,10 @@ def _sheet(plan: Plan, frames: Iterator[np.ndarray], target: Target, beside: Pat
             cells[number, ..., 3] = 255
         yield Step(number + 1, plan.n_frames)
     cells = cells.reshape(rows, columns, height, width, 4)
-    lasting = (durations(plan.n_frames, fps) if plan.step_seconds is None
-               else [round(1000 * plan.step_seconds)] * plan.n_frames)
+    rate = fps if plan.step_seconds is None else 1 / Fraction(str(plan.step_seconds))
+    # Milliseconds that never drift.
+    ends = [round(1000 * number / rate) for number in range(plan.n_frames + 1)]
+    lasting = [end - begin for begin, end in pairwise(ends)]
     names = [f"{target.output.stem} {number}" for number in range(plan.n_frames)]
     said = description(target.output.name, cells.shape, names, lasting, plan.tags)
     with written(beside, force=target.force) as file:
@@ -133,4 +133,4 @@ def _sheet(plan: Plan, frames: Iterator[np.ndarray], target: Target, beside: Pat
 
 def _save(picture: np.ndarray, path: Path, force: bool) -> None:
     with written(path, force=force) as file:
-        Image.fromarray(picture).save(file, "PNG")
+        write_png(file, picture)

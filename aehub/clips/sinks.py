@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import av
+import imageio.v3 as iio
 import numpy as np
-from PIL import Image
 
 from aehub.clips import colour as colours
 from aehub.clips.frames import ClipInfo, Planes
@@ -26,8 +26,11 @@ class Sink(Protocol):
 
     notes: list[str]
 
-    def put(self, planes: Planes, time: int, duration: int) -> None:
-        """Write a picture shown at `time` for `duration`, both in ticks of the clip."""
+    def put(self, picture: Any, time: int, duration: int) -> None:
+        """Write a picture shown at `time` for `duration`, both in ticks of the clip.
+
+        It is `Planes`, or in what is no video uint8 [H, W, 3 or 4].
+        """
 
     def finish(self) -> None:
         """Write what is held back."""
@@ -37,20 +40,18 @@ class Sink(Protocol):
 
 
 class FolderSink:
-    """Writes 000000.png, 000001.png and so on, 8-bit RGB."""
+    """Writes 000000.png, 000001.png and so on, 8-bit RGB or RGBA."""
 
     def __init__(self, path: Path, info: ClipInfo) -> None:
         self.notes: list[str] = []
         self._folder, self._info, self._n_frames = path, info, 0
         path.mkdir()
 
-    def put(self, planes: Planes, time: int, duration: int) -> None:
+    def put(self, picture: Planes | np.ndarray, time: int, duration: int) -> None:
         """Write one picture."""
         if not self.notes and is_uneven(self._info, self._n_frames, time, duration):
             self.notes.append("Pictures have no times; those of this clip vary and are lost.")
-        picture = Image.fromarray(colours.to_rgb(planes, self._info.colour))
-        name = f"{self._n_frames:06d}.png"
-        picture.save(self._folder / name, compress_level=_PNG_LEVEL)
+        write_png(self._folder / f"{self._n_frames:06d}.png", rgb_of(picture, self._info))
         self._n_frames += 1
 
     def finish(self) -> None:
@@ -104,6 +105,17 @@ class Y4mSink:
             self._file.close()
 
 
+def write_png(target: Path | BinaryIO | str, picture: np.ndarray) -> Any:
+    """Write uint8 [H, W], [H, W, 3] or [H, W, 4]; return the bytes for the target "<bytes>"."""
+    return iio.imwrite(target, picture, plugin="pillow", extension=".png",
+                       compress_level=_PNG_LEVEL)
+
+
+def rgb_of(picture: Planes | np.ndarray, info: ClipInfo) -> np.ndarray:
+    """A picture as RGB, or as RGBA where it was given so."""
+    return picture if isinstance(picture, np.ndarray) else colours.to_rgb(picture, info.colour)
+
+
 def is_uneven(info: ClipInfo, number: int, time: int, duration: int) -> bool:
     """Whether frame `number` begins or ends half a frame or more off the steady rate."""
     places = ((number, time), (number + 1, time + duration))
@@ -114,6 +126,18 @@ def frame_of_planes(planes: Planes) -> av.VideoFrame:
     """A PyAV frame with copies of the planes."""
     frame = av.VideoFrame(*planes.size, "yuv420p")
     for plane, samples in zip(frame.planes, planes, strict=True):
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-        rows[: samples.shape[0], : samples.shape[1]] = samples
+        _fill(plane, samples)
     return frame
+
+
+def frame_of_palette(places: np.ndarray, argb: np.ndarray) -> av.VideoFrame:
+    """A PyAV frame of places, uint8 [H, W], in a palette, uint32 [256], 0xAARRGGBB."""
+    frame = av.VideoFrame(places.shape[1], places.shape[0], "pal8")
+    _fill(frame.planes[0], places)
+    np.frombuffer(memoryview(frame.planes[1]), np.uint32)[:256] = argb
+    return frame
+
+
+def _fill(plane: Any, samples: np.ndarray) -> None:
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    rows[: samples.shape[0], : samples.shape[1]] = samples

@@ -10,10 +10,11 @@ from types import TracebackType
 from typing import BinaryIO
 
 import av
+import numpy as np
 
 from aehub.clips.animation import ApngSink, GifSink, WebpSink
 from aehub.clips.encode import VideoSink
-from aehub.clips.frames import ClipInfo, Frame
+from aehub.clips.frames import ClipInfo, Frame, Planes
 from aehub.clips.sinks import FolderSink, Sink, Y4mSink
 from aehub.errors import InputError
 from aehub.files import Stage, check_folder, is_special, output_of
@@ -44,7 +45,7 @@ class ClipWriter:
         """Made by `open_writer`."""
         self.notes = sink.notes
         self._sink, self._info, self._name, self._stage = sink, info, name, stage
-        self._held: Frame | None = None
+        self._held: tuple[Planes | np.ndarray, int, int | None] | None = None
         self._is_open = True
 
     def write(self, frame: Frame) -> None:
@@ -54,18 +55,26 @@ class ClipWriter:
             InputError: its size is not that of the clip, its time is not after the last one's, or
                 the output cannot be written.
         """
-        if frame.planes.size != (self._info.width, self._info.height):
-            width, height = frame.planes.size
+        self.put(*frame)
+
+    def put(self, picture: Planes | np.ndarray, time: int, duration: int | None = None) -> None:
+        """`write` of one picture: planes, or uint8 [H, W, channels] where channels were announced.
+
+        Raises:
+            InputError: as `write`.
+        """
+        width, height = picture.size if isinstance(picture, Planes) else picture.shape[1::-1]
+        if (width, height) != (self._info.width, self._info.height):
             raise InputError(
                 f"A frame is {width}x{height}, the clip {self._info.width}x{self._info.height}; "
                 "frames must have one size."
             )
-        held, self._held = self._held, frame
+        held, self._held = self._held, (picture, time, duration)
         if held is None:
             return
-        if frame.time <= held.time:
-            raise InputError(f"A frame at time {frame.time} follows one at {held.time}; sort them.")
-        self._guarded(lambda: self._sink.put(held.planes, held.time, frame.time - held.time))
+        if time <= held[1]:
+            raise InputError(f"A frame at time {time} follows one at {held[1]}; sort them.")
+        self._guarded(lambda: self._sink.put(held[0], held[1], time - held[1]))
 
     def close(self) -> None:
         """Write what is held back and put the output in its place.
@@ -78,9 +87,8 @@ class ClipWriter:
         try:
             if self._held is None:
                 raise InputError(f"No frame was written to {self._name}; give at least one.")
-            last = self._held
-            lasting = last.duration or self._info.step
-            self._guarded(lambda: self._sink.put(last.planes, last.time, lasting))
+            picture, time, duration = self._held
+            self._guarded(lambda: self._sink.put(picture, time, duration or self._info.step))
             self._guarded(self._sink.finish)
             self._guarded(self._sink.close)
             if self._stage is not None:
@@ -135,6 +143,7 @@ def open_writer(
     format: str | None = None,
     audio: BinaryIO | None = None,
     lossless: bool = False,
+    channels: int = 0,
 ) -> ClipWriter:
     """Open an output; its suffix chooses the format.
 
@@ -150,6 +159,8 @@ def open_writer(
         audio: a Matroska file with one sound track, as `AudioTrack.open` gives; its packets are
             copied where the container can hold them.
         lossless: keep every sample also in mp4 (which few players then show), webm and webp.
+        channels: of the drawings to come in animations and folders, uint8 [H, W, 3 or 4], every
+            pixel of which is kept where the format can; 0 for planes.
 
     Returns:
         The writer; use it as a context manager.
@@ -167,7 +178,7 @@ def open_writer(
     stage = None if is_stream and chosen == "y4m" else Stage(place)
     name = "the output" if stage is None else stage.name
     try:
-        sink = _sink(chosen, place, stage, info, audio, lossless)
+        sink = _sink(chosen, place, stage, info, audio, lossless, channels)
     except BaseException as err:
         if stage is not None:
             stage.discard()
@@ -207,6 +218,7 @@ def _sink(
     info: ClipInfo,
     audio: BinaryIO | None,
     lossless: bool,
+    channels: int,
 ) -> Sink:
     """Open the sink of one format."""
     if stage is None:
@@ -218,5 +230,5 @@ def _sink(
     if chosen == "folder":
         return FolderSink(stage.path, info)
     if chosen in _ANIMATIONS:
-        return _ANIMATIONS[chosen](stage.path, info, lossless)
+        return _ANIMATIONS[chosen](stage.path, info, lossless, channels)
     return VideoSink(stage.path, chosen, info, audio, lossless)
