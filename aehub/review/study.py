@@ -38,7 +38,7 @@ def iter_study(
     quality: float = 50,
     target_size: int | None = None,
     longest: int | None = 640,
-    trim: str | None = None,
+    trim: Trim | str | None = None,
     neighbours: bool = True,
     limits: Limits | None = None,
     device: Device = "auto",
@@ -62,7 +62,7 @@ def iter_study(
         LimitError: the clip is larger than `limits`.
     """
     source = Path(source)
-    part = Trim.parse(trim) if trim else None
+    part = Trim.given(trim)
     prepared = folder / f"{source.stem}.original.mkv"
     stacked, decoded = folder / "stacked.mp4", folder / f"{source.stem}.aehub.mp4"
     packed = folder / f"{source.stem}.aev"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
@@ -14,17 +14,13 @@ from aehub.models.architectures import SPRITE_ANIMATION
 from aehub.ui import keys, running, shape, sprite, walking
 from aehub.ui.guard import sentence, told
 from aehub.ui.keys import Key
-
-if TYPE_CHECKING:
-    from aehub.ui.page import Context
+from aehub.ui.limits import Context
+from aehub.ui.running import AT_ONCE, QUIET
+from aehub.ui.words import empty, hint, stopped
 
 TITLE = "Animate"
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-_FAST: dict[str, Any] = {**_QUIET, "queue": False}
-_EMPTY = ('<div class="ae-empty ae-small"><b>Nothing animated yet</b><p>Pick pictures, press Make: '
-          "each becomes the next, and the last leads back to the first.</p></div>")
-_STOPPED = ('<div class="ae-empty ae-small"><b>Stopped</b><p>Nothing was kept. Change what you '
-            "like and make it again.</p></div>")
+_EMPTY = empty("Nothing animated yet", "Pick pictures, press Make: each becomes the next, and the "
+               "last leads back to the first.", small=True)
 
 
 def build(context: Context) -> None:
@@ -59,13 +55,11 @@ def _walk(context: Context) -> None:
     seeds, *others = motion
     asked = [model, seeds, files, *others, chosen]
     given = [file, facts, recipe, sheet, stage, shelf, aside]
-    place: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1,
-                             "show_progress": "minimal", "show_progress_on": stage,
-                             "trigger_mode": "once"}
+    place = {**running.place(stage), "trigger_mode": "once"}
     made = make.click(walking.runner(context), asked, given, api_name="animate", **place)
     seen = look.click(walking.runner(context, preview=True), asked, given,
                       api_visibility="private", **place)
-    running.stops(stop, [made, seen], [stage, shelf], [_STOPPED, gr.update(visible=False)])
+    running.stops(stop, [made, seen], stage, stopped("make it again", small=True), shelf)
     _wire(context, model, files, chosen, parts)
 
 
@@ -77,7 +71,7 @@ def _pickers(context: Context, chosen: gr.State) -> tuple[Any, Any, dict[str, An
     with gr.Row(elem_classes="ae-title"):
         gr.HTML('<p class="ae-label">Click what you like</p>')
         more = gr.Button("More", elem_id="more-candidates", size="sm", min_width=64, scale=0)
-    grid = gr.HTML(keys.hint("Candidates are drawn when you look here."), elem_id="candidates",
+    grid = gr.HTML(hint("Candidates are drawn when you look here."), elem_id="candidates",
                    js_on_load=keys.JS_PICK)
     with gr.Row(elem_classes="ae-title"):
         gr.HTML('<p class="ae-label">Timeline</p>')
@@ -94,7 +88,7 @@ def _pickers(context: Context, chosen: gr.State) -> tuple[Any, Any, dict[str, An
                                      label=f"Direction {number}", elem_id=f"slide-{number}")
                            for number in range(1, shape.SLIDERS + 1)]
     files = gr.File(label="Own pictures as keyframes, or a clip", file_count="multiple", height=132,
-                    elem_id="own", elem_classes="ae-drop")
+                    elem_id="own")
     return model, files, {"more": more, "grid": grid, "strip": strip, "clear": clear,
                           "live": live, "add": add, "sliders": sliders}
 
@@ -132,7 +126,7 @@ def _motion(context: Context, model: gr.Dropdown) -> list[Any]:
                            info="From each picture to the next, instead of the seconds above")
         beside = gr.Checkbox(False, label="Beside a plain cross-fade of the same pictures",
                              elem_id="beside")
-    model.change(lambda name: gr.update(visible=_is_sprite(name)), model, characters, **_FAST)
+    model.change(lambda name: gr.update(visible=_is_sprite(name)), model, characters, **AT_ONCE)
     return [seeds, seconds, fps, path, easing, ending, truncation, size, format, direction, steps,
             beside, parts]
 
@@ -145,20 +139,20 @@ def _wire(context: Context, model: Any, files: Any, chosen: gr.State, parts: dic
     fresh = [grid, number]
     tab = context.shared.get("tab")
     # One after another: candidates of the model before must not come after those of the next.
-    drawn: dict[str, Any] = {**_QUIET, "concurrency_id": "candidates", "concurrency_limit": 1}
+    drawn: dict[str, Any] = {**QUIET, "concurrency_id": "candidates", "concurrency_limit": 1}
     if tab is not None:
         tab.select(_first, [model, number], [*fresh, model], **drawn)
     parts["more"].click(_next, [model, number], fresh, **drawn)
     model.change(_other, [model, chosen], [*fresh, chosen, strip, base, live, *sliders, model],
                  **drawn)
-    grid.click(_pick, [model, chosen], [chosen, strip, base, live, *sliders], **_QUIET)
-    strip.click(_change, chosen, [chosen, strip], **_FAST)
-    parts["clear"].click(lambda: ([], keys.strip([])), None, [chosen, strip], **_FAST)
+    grid.click(_pick, [model, chosen], [chosen, strip, base, live, *sliders], **QUIET)
+    strip.click(_change, chosen, [chosen, strip], **AT_ONCE)
+    parts["clear"].click(lambda: ([], keys.strip([])), None, [chosen, strip], **AT_ONCE)
     gr.on([slider.input for slider in sliders], _slide, [model, base, *sliders], live,
-          trigger_mode="always_last", **_FAST)
-    parts["add"].click(_add, [model, base, chosen, *sliders], [chosen, strip], **_QUIET)
+          trigger_mode="always_last", **AT_ONCE)
+    parts["add"].click(_add, [model, base, chosen, *sliders], [chosen, strip], **QUIET)
     files.upload(_filer(context), [files, chosen], [chosen, strip], concurrency_id="model",
-                 concurrency_limit=1, **_QUIET)
+                 concurrency_limit=1, **QUIET)
 
 
 def _is_sprite(name: str | None) -> bool:
@@ -178,8 +172,8 @@ def _candidates(name: str | None, number: int) -> str:
     try:
         found = keys.seed_keys(name or "", range(first, first + keys.CANDIDATES))
     except AEHubError as error:
-        return keys.hint(sentence(error))
-    return keys.grid(found, crisp=name != "emoji-vae")
+        return hint(sentence(error))
+    return keys.grid(found, crisp=keys.is_crisp(name or ""))
 
 
 def _first(name: str | None, number: int) -> tuple[Any, int, Any]:

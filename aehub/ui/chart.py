@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aehub import review
+from aehub.review.records import Replay
 
 _WIDTH, _HEIGHT, _LEFT, _TOP = 720, 92, 52, 8
 
 
-def over_time(replay: review.Replay) -> str:
+def over_time(replay: Replay) -> str:
     """Bits of every frame or group as steps, PSNR of every frame as a line, a line for "now"."""
     n = len(replay.times)
     kilobits: list[float] = []

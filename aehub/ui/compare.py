@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from aehub import review
 from aehub.errors import InputError
 from aehub.results import Step
-from aehub.ui import curves, running, verdict
+from aehub.review.curves import iter_comparison
+from aehub.ui import curves, running, verdict, words
 from aehub.ui.guard import gpu, told
+from aehub.ui.limits import Context
 from aehub.ui.words import bytes_text, table
 
 if TYPE_CHECKING:
     from aehub.compare import Comparison
-    from aehub.ui.page import Context
 
 TITLE = "Compare"
 CODECS = ["d4-codec", "x264-medium", "x265-medium", "svtav1-6", "vp9"]
@@ -33,7 +33,7 @@ def build(context: Context) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
             clip = gr.File(label=f"Clip, up to {context.limits.upload_mb} MB", height=132,
-                           elem_id="compared", elem_classes="ae-drop")
+                           elem_id="compared")
             codecs = gr.CheckboxGroup(CODECS, value=_USUAL, label="Codecs")
             frames = gr.Slider(1, MAX_FRAMES, 16, step=1, label="Frames", buttons=[],
                                info=f"From the start, brought to {LONGEST} px at most")
@@ -44,9 +44,8 @@ def build(context: Context) -> None:
             stage = gr.HTML(_EMPTY, elem_id="curves")
             facts = gr.JSON(visible=False, label="facts")
     event = go.click(_runner(context), [clip, codecs, frames], [facts, stage],
-                     api_name="compare", concurrency_id="model", concurrency_limit=1,
-                     show_progress="minimal", show_progress_on=stage, trigger_mode="once")
-    running.stops(stop, [event], [stage], [_EMPTY])
+                     api_name="compare", trigger_mode="once", **running.place(stage))
+    running.stops(stop, [event], stage, _EMPTY)
 
 
 def _runner(context: Context) -> Any:
@@ -66,36 +65,25 @@ def _runner(context: Context) -> Any:
         """
         if clip is None:
             raise InputError("there is no clip yet; drop one.")
-        unknown = set(codecs) - set(CODECS)
-        if unknown or not codecs:
-            raise InputError(f"the codecs {', '.join(map(str, codecs)) or 'none'} are not offered; "
-                             f"choose among {', '.join(CODECS)}.")
-        if not 1 <= frames <= MAX_FRAMES:
-            raise InputError(f"{frames:g} frames cannot be compared here; give 1 to {MAX_FRAMES}.")
+        if not codecs:
+            raise InputError(f"no codec is named; choose among {', '.join(CODECS)}.")
         began = time.monotonic()
 
         def card(step: Step) -> str:
             progress((step.done, step.total), desc="Comparing")
-            return _running(*step, time.monotonic() - began)
+            took, left = time.monotonic() - began, step.total - step.done
+            return words.card(f"Point {min(step.done + 1, step.total)} of {step.total}",
+                              f"{took * left / step.done:.0f} s left" if step.done else "",
+                              share=step.done / step.total)
 
         with context.jobs.new() as folder:
             comparison: Comparison = yield from running.watched(
-                review.iter_comparison(clip, folder, ",".join(codecs), int(frames), longest=LONGEST,
+                iter_comparison(clip, folder, ",".join(codecs), int(frames), longest=LONGEST,
                                        limits=context.limits.picture),
                 card, lambda card: (gr.skip(), card))
         yield comparison.to_dict(), page(comparison)
 
     return run
-
-
-def _running(done: int, total: int, took: float) -> str:
-    left = f"{took * (total - done) / done:.0f} s left" if done else ""
-    percent = round(100 * done / total) if total else 0
-    return (f'<div class="ae-running"><h3>Point {min(done + 1, total)} of {total}</h3>'
-            f'<div class="ae-track" role="progressbar" aria-valuenow="{percent}" '
-            f'aria-valuemin="0" aria-valuemax="100" aria-label="Progress">'
-            f'<i style="width:{percent}%"></i></div>'
-            f'<div class="ae-left"><span>{percent} %</span><span>{left}</span></div></div>')
 
 
 def page(comparison: Comparison) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
@@ -13,24 +13,20 @@ from aehub import api, inspection
 from aehub.errors import AEHubError, InputError
 from aehub.ui import running
 from aehub.ui.guard import gpu, sentence, told
-from aehub.ui.words import bytes_text, rate_text, seconds_text, table
+from aehub.ui.limits import Context
+from aehub.ui.words import bytes_text, empty, hint, rate_text, seconds_text, table
 from aehub.words import count_text
-
-if TYPE_CHECKING:
-    from aehub.ui.page import Context
 
 TITLE = "Decode"
 FORMATS = ["mp4", "gif", "webp"]
-_EMPTY = ('<div class="ae-empty"><b>No file decoded yet</b><p>An .aev file becomes a clip that any '
-          "player shows.</p></div>")
+_EMPTY = empty("No file decoded yet", "An .aev file becomes a clip that any player shows.")
 
 
 def build(context: Context) -> None:
     """The panel, inside whatever block is open."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
-            packed = gr.File(label="Compressed file, .aev", height=132, elem_id="packed",
-                             elem_classes="ae-drop")
+            packed = gr.File(label="Compressed file, .aev", height=132, elem_id="packed")
             head = gr.HTML(elem_id="head", visible=False)
             format = gr.Radio(FORMATS, value="mp4", label="As")
             with gr.Row(elem_classes="ae-go"):
@@ -42,11 +38,10 @@ def build(context: Context) -> None:
                 clip = gr.DownloadButton("Download", variant="primary", elem_id="get-clip")
             facts = gr.JSON(visible=False, label="facts")
 
-    packed.change(_describe, packed, head, show_progress="hidden", api_visibility="private")
+    packed.change(_describe, packed, head, **running.QUIET)
     event = go.click(_runner(context), [packed, format], [clip, facts, stage, shelf],
-                     api_name="decompress", concurrency_id="model", concurrency_limit=1,
-                     show_progress="minimal", show_progress_on=stage, trigger_mode="once")
-    running.stops(stop, [event], [stage, shelf], [_EMPTY, gr.update(visible=False)])
+                     api_name="decompress", trigger_mode="once", **running.place(stage))
+    running.stops(stop, [event], stage, _EMPTY, shelf)
 
 
 def _describe(path: str | None) -> Any:
@@ -55,8 +50,7 @@ def _describe(path: str | None) -> Any:
     try:
         return gr.update(value=_words(Path(path)), visible=True)
     except AEHubError as error:
-        told = f'<p class="ae-hint" role="alert">{escape(sentence(error))}</p>'
-        return gr.update(value=told, visible=True)
+        return gr.update(value=hint(sentence(error), "alert"), visible=True)
 
 
 def _words(path: Path) -> str:
@@ -92,9 +86,6 @@ def _runner(context: Context) -> Any:
         """
         if packed is None:
             raise InputError("there is no file yet; drop an .aev file first.")
-        if format not in FORMATS:
-            raise InputError(f"the format {format!r} is not offered; choose one of "
-                             f"{', '.join(FORMATS)}.")
         context.limits.check(inspection.info(packed), "decodes", "aehub decompress")
         with context.jobs.new() as folder:
             output = folder / f"{Path(packed).stem}.{format}"

@@ -8,21 +8,21 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
-from aehub import editing, inspection, review
+from aehub import editing, inspection
 from aehub.edit.operations import parse
 from aehub.results import Edited
+from aehub.review.moving import iter_moving
 from aehub.review.stills import png
-from aehub.ui import opening
+from aehub.review.turned import TURN_GAIN, Turned, look_at_edit
+from aehub.ui import opening, running
 from aehub.ui.guard import gpu, told
-from aehub.ui.words import bytes_text, notes, seconds_text, tiles
+from aehub.ui.limits import Context
+from aehub.ui.words import bytes_text, empty, notes, seconds_text, tiles
 from aehub.words import count_text
-
-if TYPE_CHECKING:
-    from aehub.ui.page import Context
 
 TITLE = "Edit"
 BUTTONS = {
@@ -31,35 +31,18 @@ BUTTONS = {
 }
 # Clips whose videos are kept, and visitors who are told apart.
 _FILMS, _VISITORS = 16, 1000
-_EMPTY = ('<div class="ae-empty"><b>Nothing to edit yet</b><p>Codes are turned, not pixels: the '
-          "file that comes out is as good as the one that goes in.</p></div>")
+_EMPTY = empty("Nothing to edit yet", "Codes are turned, not pixels: the file that comes out is as "
+               "good as the one that goes in.")
 
 
 def build(context: Context) -> None:
     """The panel, inside whatever block is open."""
+    last = context.shared["packed"]
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
-            packed = gr.File(label="Compressed file, .aev", height=132, elem_id="edit-packed",
-                             elem_classes="ae-drop")
-            last = context.shared.get("packed")
-            take = gr.Button("Take the last result", elem_id="take-last", visible=last is not None)
-            buttons = []
-            for three in (list(BUTTONS)[:3], list(BUTTONS)[3:]):
-                with gr.Row(elem_classes="ae-examples"):
-                    buttons += [gr.Button(label, elem_id=f"edit-{BUTTONS[label].replace(' ', '-')}",
-                                          size="md", min_width=80) for label in three]
-            with gr.Row(elem_classes="ae-go", equal_height=True):
-                part = gr.Textbox("0:1", label="Keep A:B", elem_id="edit-part", scale=3,
-                                  info="seconds, or frames with f")
-                cut = gr.Button("Trim", elem_id="edit-trim", scale=1, min_width=80)
-            steps = gr.Textbox("", label="Steps, in this order", elem_id="edit-steps",
-                               placeholder="rotate 90, trim 1:2.5, reverse",
-                               info="Press the buttons, or write here and press Enter")
-            exact = gr.Checkbox(False, label="Drop hidden frames for good", elem_id="edit-exact",
-                                info="Else frames before a trim stay in the file, hidden")
-            with gr.Row(elem_classes="ae-go"):
-                undo = gr.Button("Undo", elem_id="edit-undo", min_width=80)
-                over = gr.Button("Start over", elem_id="edit-over", min_width=80)
+            packed = gr.File(label="Compressed file, .aev", height=132, elem_id="edit-packed")
+            take = gr.Button("Take the last result", elem_id="take-last")
+            steps, part, exact, changes = _steps()
         with gr.Column(scale=8, min_width=320):
             stage = gr.HTML(_EMPTY, elem_id="edited")
             with gr.Row(visible=False) as shelf:
@@ -69,21 +52,38 @@ def build(context: Context) -> None:
     latest = _Latest()
     run = _runner(context, latest)
     asked, given = [packed, steps, exact], [edited, facts, stage, shelf]
-    place: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1,
-                             "show_progress": "minimal", "show_progress_on": stage}
+    place = running.place(stage)
     steps.submit(run, asked, given, api_name="edit", **place)
     exact.input(run, asked, given, api_visibility="private", **place)
-    changes = [(button.click, _adder(words)) for button, words in zip(buttons, BUTTONS.values())]
-    changes += [(cut.click, _with_trim), (undo.click, _without_last), (over.click, _nothing),
-                (packed.change, _nothing)]
-    for event, change in changes:
-        event(_changed(latest, change), [steps, part], steps, **_QUIET).success(
+    for event, change in [*changes, (packed.change, _nothing)]:
+        event(_changed(latest, change), [steps, part], steps, **running.AT_ONCE).success(
             run, asked, given, api_visibility="private", **place)
-    if last is not None:
-        take.click(_taker(context), last, packed, **_QUIET)
+    take.click(_taker(context), last, packed, **running.AT_ONCE)
 
 
-_QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+def _steps() -> tuple[gr.Textbox, gr.Textbox, gr.Checkbox, list[tuple[Any, Change]]]:
+    """What says the steps and their options, and the events that change the steps."""
+    changes: list[tuple[Any, Change]] = []
+    for three in (list(BUTTONS)[:3], list(BUTTONS)[3:]):
+        with gr.Row(elem_classes="ae-examples"):
+            for label in three:
+                button = gr.Button(label, elem_id=f"edit-{BUTTONS[label].replace(' ', '-')}",
+                                   size="md", min_width=80)
+                changes.append((button.click, _adder(BUTTONS[label])))
+    with gr.Row(elem_classes="ae-go", equal_height=True):
+        part = gr.Textbox("0:1", label="Keep A:B", elem_id="edit-part", scale=3,
+                          info="seconds, or frames with f")
+        cut = gr.Button("Trim", elem_id="edit-trim", scale=1, min_width=80)
+    steps = gr.Textbox("", label="Steps, in this order", elem_id="edit-steps",
+                       placeholder="rotate 90, trim 1:2.5, reverse",
+                       info="Press the buttons, or write here and press Enter")
+    exact = gr.Checkbox(False, label="Drop hidden frames for good", elem_id="edit-exact",
+                        info="Else frames before a trim stay in the file, hidden")
+    with gr.Row(elem_classes="ae-go"):
+        undo = gr.Button("Undo", elem_id="edit-undo", min_width=80)
+        over = gr.Button("Start over", elem_id="edit-over", min_width=80)
+    changes += [(cut.click, _with_trim), (undo.click, _without_last), (over.click, _nothing)]
+    return steps, part, exact, changes
 
 
 class _Latest:
@@ -178,7 +178,7 @@ def _runner(context: Context, latest: _Latest) -> Any:
         with context.jobs.new() as folder:
             output = folder / f"{Path(packed).stem}.edited.aev"
             result = editing.edit(packed, output, operations, group_exact=exact)
-            seen = review.look_at_edit(Path(packed), output, operations)
+            seen = look_at_edit(Path(packed), output, operations)
             for name in ("before", "after", "difference"):
                 (folder / f"{name}.png").write_bytes(png(getattr(seen, name)))
             facts = result.to_json()
@@ -214,7 +214,7 @@ def _filming(films: dict[str, Path], packed: str, edited: Path, folder: Path) ->
     else:
         jobs = [(edited, after)]
     for source, video in jobs:
-        with closing(review.iter_moving(source, video)) as job:
+        with closing(iter_moving(source, video)) as job:
             for _ in job:
                 yield
     while len(films) >= _FILMS:
@@ -227,7 +227,7 @@ def str_of(operations: list[Any]) -> str:
     return ", ".join(map(str, operations))
 
 
-def _page(place: str, result: Edited, seen: review.Turned, *, moving: bool = False) -> str:
+def _page(place: str, result: Edited, seen: Turned, *, moving: bool = False) -> str:
     exact = "exact" if not seen.levels else f"{seen.levels} of 255"
     shown = tiles([
         ("Before", bytes_text(result.bytes_before), "the file you gave"),
@@ -239,7 +239,7 @@ def _page(place: str, result: Edited, seen: review.Turned, *, moving: bool = Fal
     pair = "".join(_figure(f"{place}/{name}", f"{words} the edit", "ae-film", moving=moving)
                    for name, words in (("before", "Before"), ("after", "After")))
     difference = _figure(f"{place}/difference", "Turned before decoding minus turned after it, "
-                         f"times {review.TURN_GAIN}: black is exact", "ae-differs")
+                         f"times {TURN_GAIN}: black is exact", "ae-differs")
     return (f'<div class="ae-results"><div class="ae-trio"><aehub-pair>{pair}</aehub-pair>'
             f"{difference}</div>{shown}{notes(result.notes)}</div>")
 

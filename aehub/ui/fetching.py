@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
-from html import escape
 
 from aehub import hub
-from aehub.ui.words import bytes_text
+from aehub.ui.words import bytes_text, card
 
 _PAUSE = 0.1  # seconds between looks
 
@@ -53,10 +52,5 @@ def iter_download(name: str) -> Generator[tuple[int, int], None, None]:
 
 def html(name: str, done: int, total: int) -> str:
     """A card with a bar."""
-    percent = round(100 * done / total) if total else 0
-    told = f"{bytes_text(done)} of {bytes_text(total)}" if total else "asking the hub"
-    return (f'<div class="ae-running" role="status"><h3>Fetching {escape(name)}</h3>'
-            f'<div class="ae-track" role="progressbar" aria-valuenow="{percent}" '
-            f'aria-valuemin="0" aria-valuemax="100" aria-label="Progress">'
-            f'<i style="width:{percent}%"></i></div>'
-            f'<div class="ae-left"><span>{percent} %</span><span>{told}</span></div></div>')
+    note = f"{bytes_text(done)} of {bytes_text(total)}" if total else "asking the hub"
+    return card(f"Fetching {name}", note, share=done / total if total else 0)

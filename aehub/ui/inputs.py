@@ -86,7 +86,8 @@ def check_offered(block: Any, value: Any) -> None:
     Raises:
         Refusal: naming the control, the value and what is offered.
     """
-    if value is None:
+    offers = isinstance(block, (gr.Dropdown, gr.Radio)) and block.value is not None
+    if value is None and not offers:
         return
     what = str(getattr(block, "label", "")).partition(",")[0]
     if isinstance(block, (gr.Dropdown, gr.Radio, gr.CheckboxGroup)):

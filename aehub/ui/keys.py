@@ -17,6 +17,7 @@ from PIL import Image
 from aehub import hub
 from aehub.animate.directions import main_directions
 from aehub.animate.keyframes import Keyframe, frames_of, read_picture
+from aehub.animation import DEFAULT_MODEL
 from aehub.clips.contents import what_is
 from aehub.errors import InputError, LimitError
 from aehub.models.architectures import COMPRESSION, LATENT_ANIMATION, SPRITE_ANIMATION
@@ -26,6 +27,8 @@ TASKS = (LATENT_ANIMATION, SPRITE_ANIMATION, COMPRESSION)
 CANDIDATES = 18
 MOST_KEYS = 32
 _SHOWN = 96
+# Pictures of fewer pixels a side consist of squares that are meant to be seen.
+_FINE = 64
 # Clicks on a piece of the grid or the strip tell which one it was.
 JS_PICK = """element.addEventListener('click', (event) => {
   const hit = event.target.closest('button[data-number]');
@@ -71,8 +74,7 @@ def offered() -> list[str]:
     """Names of the models on this machine that animate: those that draw pictures first."""
     entries = [entry for entry in hub.list_models() if entry.state != "remote"]
     names = [entry.name for task in TASKS for entry in entries if entry.task == task]
-    # What most people want is asked for first.
-    return sorted(names, key=lambda name: name != "emoji-vae")
+    return sorted(names, key=lambda name: name != DEFAULT_MODEL)
 
 
 def task_of(name: str) -> str:
@@ -94,6 +96,11 @@ def drawer(name: str) -> Any:
     if task == COMPRESSION:
         raise InputError(f"{name} draws no pictures of its own; add two pictures or a clip.")
     return hub.load(name)
+
+
+def is_crisp(name: str) -> bool:
+    """Whether the pictures of a model are drawn pixel by pixel, and shown so when enlarged."""
+    return task_of(name) == SPRITE_ANIMATION or drawer(name).side < _FINE
 
 
 @lru_cache(maxsize=8)
@@ -180,8 +187,3 @@ def _earlier(number: int) -> str:
         return ""
     return (f'<button type="button" class="earlier" data-number="{number}" '
             f'aria-label="Put keyframe {number + 1} one earlier">‹</button>')
-
-
-def hint(sentence: str) -> str:
-    """One remark in place of something that cannot be shown."""
-    return f'<p class="ae-hint" role="note">{escape(sentence)}</p>'

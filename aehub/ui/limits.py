@@ -1,15 +1,17 @@
-"""What one visitor may ask of this machine, by environment variables."""
+"""What every panel is given: the limits of the page, by environment variables, and its folders."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aehub.config import Limits, too_long, whole_number
 from aehub.errors import InputError
 from aehub.threads import VARIABLE as THREADS
+from aehub.ui.jobs import Jobs
+from aehub.ui.pace import Pace
 from aehub.ui.words import seconds_text
 
 
@@ -85,3 +87,24 @@ class PageLimits:
         return (f"At most {self.seconds:g} s of a clip, {self.pixels / 1e6:.1f} megapixels a "
                 f"frame, {self.upload_mb} MB an upload. Files are deleted after "
                 f"{self.keep_minutes} minutes.")
+
+
+@dataclass(frozen=True)
+class Context:
+    """Limits, where results go, and how fast this machine is: what every panel shares.
+
+    `shared` holds components that one panel offers to those built after it, and the tab that is
+    being built.
+    """
+
+    limits: PageLimits
+    jobs: Jobs
+    pace: Pace
+    shared: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_env(cls) -> Context:
+        """Limits of the environment, and a temporary folder for results."""
+        limits = PageLimits.from_env()
+        jobs = Jobs(60 * limits.keep_minutes)
+        return cls(limits, jobs, Pace(jobs))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
@@ -14,11 +14,9 @@ from aehub import hub
 from aehub.errors import AEHubError
 from aehub.ui import fetching
 from aehub.ui.guard import told
+from aehub.ui.limits import Context
 from aehub.ui.routes import MODEL_FILES
 from aehub.ui.words import bytes_text, tiles
-
-if TYPE_CHECKING:
-    from aehub.ui.page import Context
 
 TITLE = "Models"
 _LICENCE = re.compile(r"^license:\s*(\S+)", re.MULTILINE)

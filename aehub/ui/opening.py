@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 
-from aehub.review import Study
+from aehub.review.records import Study
 from aehub.ui import results
 from aehub.ui.words import bytes_text, seconds_text
 
@@ -19,7 +18,7 @@ SHOWN = "An example made before, from a photograph by Stefan van der Walt (CC0).
 PLACE = "ae/opening"
 """Address of its files, relative to the page."""
 RECORD, POSTER = "study.json", "poster.jpg"
-FOLDER = Path(str(files("aehub.ui") / "assets" / "opening"))
+FOLDER = Path(__file__).parent / "assets" / "opening"
 
 
 @lru_cache

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aehub import review
 from aehub.results import finished
+from aehub.review.records import Study
 from aehub.ui.jobs import Jobs
 
 _TRIAL_FRAMES, _TRIAL_SHAPE = 9, (144, 192, 3)
@@ -31,7 +31,7 @@ class Pace:
         self._lock = threading.Lock()
         self._trial = threading.Lock()
 
-    def note(self, study: review.Study) -> None:
+    def note(self, study: Study) -> None:
         """Learn from a finished job."""
         replay = study.replay
         megapixels = replay.width * replay.height * len(replay.times) / 1e6
@@ -70,8 +70,9 @@ class Pace:
                 self.note(study)
 
 
-def _tiny_study(folder: Path) -> review.Study:
+def _tiny_study(folder: Path) -> Study:
     from aehub.clips import open_clip, open_writer
+    from aehub.review.study import iter_study
 
     # A picture that moves: frames without anything in common would all be coded alone.
     still = np.random.default_rng(0).integers(90, 160, _TRIAL_SHAPE, dtype=np.uint8)
@@ -80,7 +81,7 @@ def _tiny_study(folder: Path) -> review.Study:
     with open_clip(pictures) as clip, open_writer(source, info=clip.info) as writer:
         for frame in clip:
             writer.write(frame)
-    return finished(review.iter_study(source, folder), None)
+    return finished(iter_study(source, folder), None)
 
 
 def duration_text(seconds: float) -> str:

@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import Any
 
 import gradio as gr
 
 from aehub.ui import animate, compare, compress, decode, edit, models
 from aehub.ui.examples import CREDITS
 from aehub.ui.inputs import Page
-from aehub.ui.jobs import Jobs
-from aehub.ui.limits import PageLimits
-from aehub.ui.pace import Pace
+from aehub.ui.limits import Context, PageLimits
 from aehub.ui.theme import asset
 from aehub.version import __version__
 
 # Each panel is one module with TITLE and build(context); a new panel is one entry here.
 PANELS = (compress, decode, edit, animate, compare, models)
-
-
-@dataclass(frozen=True)
-class Context:
-    """What every panel shares: limits, where results go, and how fast this machine is.
-
-    `shared` holds components that one panel offers to those built after it, and the tab that is
-    being built.
-    """
-
-    limits: PageLimits
-    jobs: Jobs
-    pace: Pace
-    shared: dict[str, Any] = field(default_factory=dict)
 
 
 def build(context: Context | None = None) -> gr.Blocks:
@@ -41,7 +23,7 @@ def build(context: Context | None = None) -> gr.Blocks:
     Args:
         context: limits and folders; by default those of the environment.
     """
-    context = context or default_context()
+    context = context or Context.from_env()
     # Where Gradio keeps uploads; the jobs delete them with their own files.
     os.environ["GRADIO_TEMP_DIR"] = str(context.jobs.root)
     with Page(context.jobs, title="AEHub", analytics_enabled=False) as demo:
@@ -54,13 +36,6 @@ def build(context: Context | None = None) -> gr.Blocks:
         gr.HTML(_foot(context.limits), elem_id="ae-foot")
     demo.queue(max_size=context.limits.queue, api_open=False, default_concurrency_limit=4)
     return demo
-
-
-def default_context() -> Context:
-    """Limits of the environment, and a temporary folder for results."""
-    limits = PageLimits.from_env()
-    jobs = Jobs(60 * limits.keep_minutes)
-    return Context(limits, jobs, Pace(jobs))
 
 
 def _head() -> str:

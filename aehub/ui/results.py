@@ -6,18 +6,16 @@ import json
 from html import escape
 from typing import Any
 
-from aehub import review
+from aehub.review.records import Neighbour, Study
 from aehub.ui.chart import over_time
 from aehub.ui.verdict import beside, verdict
 from aehub.ui.words import bytes_text, notes, rate_text, table, tiles
 from aehub.words import count_text
 
-STOPPED = ('<div class="ae-empty"><b>Stopped</b><p>Nothing was kept. Change what you like and '
-           "compress again.</p></div>")
 _NAMES = {"x264-medium": "H.264 (x264 medium)", "svtav1-6": "AV1 (SVT-AV1 6)"}
 
 
-def overview(study: review.Study, place: str, elapsed: float) -> str:
+def overview(study: Study, place: str, elapsed: float) -> str:
     """The player, the comparison at the same bytes, and the numbers that matter most.
 
     Args:
@@ -31,7 +29,7 @@ def overview(study: review.Study, place: str, elapsed: float) -> str:
 
 
 def shown(
-    study: review.Study, above: str, last: tuple[str, str, str], *, kind: str = ""
+    study: Study, above: str, last: tuple[str, str, str], *, kind: str = ""
 ) -> str:
     """What every finished study shows.
 
@@ -45,13 +43,13 @@ def shown(
     return f'<div class="ae-results">{above}{verdict(study)}{numbers}{notes(study.notes)}</div>'
 
 
-def figures(study: review.Study) -> str:
+def figures(study: Study) -> str:
     """The neighbours at the same size, and the curves over time."""
     return (f'<div class="ae-results">{_neighbours(study)}'
             f"<section><h3>Over time</h3>{over_time(study.replay)}</section></div>")
 
 
-def player(study: review.Study, place: str, *, more: str = "") -> str:
+def player(study: Study, place: str, *, more: str = "") -> str:
     """The wipe player of a study; `more` are further attributes of it."""
     replay = study.replay
     more += " sound" if replay.has_sound else ""
@@ -62,7 +60,7 @@ def player(study: review.Study, place: str, *, more: str = "") -> str:
             "</aehub-wipe>")
 
 
-def _tiles(study: review.Study, kind: str) -> list[tuple[str, str, str]]:
+def _tiles(study: Study, kind: str) -> list[tuple[str, str, str]]:
     made, facts = study.compressed, study.to_json()
     ratio = ("–", "only a part was used") if facts["ratio"] is None else (
         f"{facts['ratio']:.1f}×", "smaller" if facts["ratio"] >= 1 else "it grew")
@@ -81,7 +79,7 @@ def _tiles(study: review.Study, kind: str) -> list[tuple[str, str, str]]:
     ]
 
 
-def _neighbours(study: review.Study) -> str:
+def _neighbours(study: Study) -> str:
     if not study.neighbours:
         return ""
     made, replay = study.compressed, study.replay
@@ -96,7 +94,7 @@ def _neighbours(study: review.Study) -> str:
             f"{table(head, rows, caption=caption, mark=0)}</section>")
 
 
-def _of(study: review.Study, neighbour: review.Neighbour) -> list[str]:
+def _of(study: Study, neighbour: Neighbour) -> list[str]:
     return _row(_NAMES.get(neighbour.codec, neighbour.codec), f"crf {neighbour.crf:g}",
                 neighbour.bytes, neighbour.psnr, neighbour.ms_ssim, beside(study, neighbour))
 

@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from aehub import endpoint, hub, review
+from aehub import endpoint, hub
 from aehub.errors import AEHubError
+from aehub.review import stills
 from aehub.ui import examples, opening
 from aehub.ui.jobs import Jobs
 from aehub.version import __version__
@@ -43,7 +44,7 @@ def routes(jobs: Jobs) -> list[Route]:
     async def still(original: Path, compressed: Path, number: int, kind: str) -> Response:
         try:
             picture = await anyio.to_thread.run_sync(
-                review.still, original, compressed, number, kind, limiter=_STILLS)
+                stills.still, original, compressed, number, kind, limiter=_STILLS)
         except AEHubError as error:
             return PlainTextResponse(error.message, 404)
         kept = {"Cache-Control": "private, max-age=3600"}

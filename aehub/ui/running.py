@@ -1,25 +1,27 @@
-"""A job that runs, for people: what it does now, how far it is, how long it still takes."""
+"""A long job on the page: its events, its cards while it runs, and the button that ends it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
-from html import escape
 from typing import Any, TypeVar, cast
 
 import gradio as gr
 from gradio.components import Component
 
-from aehub import review
 from aehub.results import Step
+from aehub.review.study import STAGES, Stage
 from aehub.ui.pace import Pace, time_left
-from aehub.ui.words import seconds_text
+from aehub.ui.words import card, seconds_text
 
 _Step = TypeVar("_Step")
 _Result = TypeVar("_Result")
 
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+"""Options of events that programs do not see and that show no progress."""
+AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
+"""Options of such events that are over in no time."""
 WORDS = {
     "prepare": "Reading the clip",
     "compress": "Compressing",
@@ -30,40 +32,31 @@ WORDS = {
 _SHARES = {"prepare": 0.05, "compress": 0.45, "replay": 0.3, "neighbours": 0.2}
 
 
-def waiting(title: str, sentence: str) -> str:
-    """A card for the time before a job has begun."""
-    return (f'<div class="ae-running" role="status"><h3>{escape(title)}</h3>'
-            f'<div class="ae-left"><span>{escape(sentence)}</span></div></div>')
+def place(stage: Component) -> dict[str, Any]:
+    """Options of an event that runs a model, one at a time, and shows progress on `stage`."""
+    return {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "minimal",
+            "show_progress_on": stage}
 
 
-def counted(doing: str, done: int, total: int) -> str:
-    """A card with a bar for a job that counts its frames."""
-    percent = round(100 * done / total) if total else 0
-    return (f'<div class="ae-running"><h3>{escape(doing)}: frame {done} of {total}</h3>'
-            f'<div class="ae-track" role="progressbar" aria-valuenow="{percent}" '
-            f'aria-valuemin="0" aria-valuemax="100" aria-label="Progress">'
-            f'<i style="width:{percent}%"></i></div></div>')
-
-
-def stops(button: gr.Button, events: list[dict[str, Any]], outputs: list[Component],
-          instead: list[Any]) -> None:
+def stops(button: gr.Button, events: list[dict[str, Any]], stage: Component, instead: str,
+          *others: Component) -> None:
     """Let `button` end jobs; a finished result stays on show.
 
     Args:
         button: is pressed.
         events: of the jobs.
-        outputs: the stage, and what else shows something of a job.
-        instead: what they show where a job was ended.
+        stage: shows how far a job is, then its result.
+        instead: HTML that it shows where a job was ended.
+        others: what is hidden then.
     """
-    def stop(stage: str) -> list[Any]:
+    def stop(shown: str) -> list[Any]:
         # A job may run before it shows anything.
-        unfinished = "ae-running" in stage or "ae-empty" in stage
-        return instead if unfinished else [gr.skip() for _ in instead]
+        if "ae-running" in shown or "ae-empty" in shown:
+            return [instead, *(gr.update(visible=False) for _ in others)]
+        return [gr.skip()] * (1 + len(others))
 
-    quiet: dict[str, Any] = {
-        "queue": False, "show_progress": "hidden", "api_visibility": "private"}
     # After the end of a job, or one of its updates on the way would be shown last.
-    button.click(None, cancels=events, **quiet).then(stop, outputs[0], outputs, **quiet)
+    button.click(None, cancels=events, **AT_ONCE).then(stop, stage, [stage, *others], **AT_ONCE)
 
 
 def watched(job: Generator[_Step, None, _Result], card: Callable[[_Step], str],
@@ -89,71 +82,48 @@ def watched(job: Generator[_Step, None, _Result], card: Callable[[_Step], str],
 
 
 def counter(doing: str, progress: Any) -> Callable[[Step], str]:
-    """Return a function that makes a card of each step, and tells Gradio's `progress` of it."""
-    def card(step: Step) -> str:
+    """Return a function that makes a card of each frame done, and tells Gradio's `progress`."""
+    def counted(step: Step) -> str:
         progress((step.done, step.total), desc=doing)
-        return counted(doing, *step)
+        return card(f"{doing}: frame {step.done} of {step.total}",
+                    share=step.done / step.total if step.total else 0)
 
-    return card
-
-
-@dataclass(frozen=True)
-class State:
-    """A moment of a job: its stage, frames in it, the share done of all, seconds left."""
-
-    stage: str
-    stages: tuple[str, ...]
-    done: int
-    total: int
-    fraction: float
-    left: float | None
-
-    @property
-    def label(self) -> str:
-        """One line of words."""
-        if self.stage == "neighbours" or not self.total:
-            return WORDS[self.stage]
-        return f"{WORDS[self.stage]}: frame {self.done} of {self.total}"
-
-    def html(self) -> str:
-        """The same as a card with a bar."""
-        now = self.stages.index(self.stage)
-        items = "".join(
-            f'<li class="{"done" if n < now else "now" if n == now else ""}">{WORDS[name]}</li>'
-            for n, name in enumerate(self.stages))
-        percent = round(100 * self.fraction)
-        left = "" if self.left is None else f"{seconds_text(self.left)} left"
-        return (f'<div class="ae-running"><h3>{escape(self.label)}</h3>'
-                f'<div class="ae-track" role="progressbar" aria-valuenow="{percent}" '
-                f'aria-valuemin="0" aria-valuemax="100" aria-label="Progress">'
-                f'<i style="width:{percent}%"></i></div>'
-                f'<div class="ae-left"><span>{percent} %</span><span>{left}</span></div>'
-                f"<ol>{items}</ol></div>")
+    return counted
 
 
 class Meter:
-    """Turns the steps of a job into states.
+    """Makes a card of each step of a study, and tells Gradio's `progress` of it.
 
     Args:
         pace: what is known of this machine; tells how much of the time a stage takes.
+        progress: of Gradio.
         neighbours: whether the job has that stage.
     """
 
-    def __init__(self, pace: Pace, *, neighbours: bool) -> None:
-        self._stages = tuple(name for name in review.STAGES if neighbours or name != "neighbours")
-        shares = {name: pace.rate(name) or _SHARES[name] for name in self._stages}
-        if any(pace.rate(name) is None for name in self._stages):
-            shares = {name: _SHARES[name] for name in self._stages}
-        whole = sum(shares.values())
-        self._shares = {name: share / whole for name, share in shares.items()}
+    def __init__(self, pace: Pace, progress: Any, *, neighbours: bool) -> None:
+        self._stages = [name for name in STAGES if neighbours or name != "neighbours"]
+        rates = {name: pace.rate(name) for name in self._stages}
+        shares = _SHARES if None in rates.values() else cast(dict[str, float], rates)
+        whole = sum(shares[name] for name in self._stages)
+        self._shares = {name: shares[name] / whole for name in self._stages}
+        self._progress = progress
         self._began = time.monotonic()
-        self._fraction = 0.0
+        self._done = 0.0
 
-    def update(self, step: review.Stage) -> State:
-        """The state after a step; the share done never goes back."""
-        before = sum(self._shares[name] for name in self._stages[:self._stages.index(step.name)])
+    def card(self, step: Stage) -> str:
+        """The card of a step; the share done never goes back."""
+        now = self._stages.index(step.name)
+        before = sum(self._shares[name] for name in self._stages[:now])
         within = step.done / step.total if step.total else 0.0
         # A search for a size encodes several times and starts over each time.
-        self._fraction = max(self._fraction, before + self._shares[step.name] * min(1.0, within))
-        return State(step.name, self._stages, step.done, step.total, self._fraction,
-                     time_left(self._began, self._fraction))
+        self._done = max(self._done, before + self._shares[step.name] * min(1.0, within))
+        label = WORDS[step.name]
+        if step.name != "neighbours" and step.total:
+            label += f": frame {step.done} of {step.total}"
+        self._progress(self._done, desc=label)
+        left = time_left(self._began, self._done)
+        items = "".join(
+            f'<li class="{"done" if n < now else "now" if n == now else ""}">{WORDS[name]}</li>'
+            for n, name in enumerate(self._stages))
+        return card(label, "" if left is None else f"{seconds_text(left)} left", share=self._done,
+                    more=f"<ol>{items}</ol>")

@@ -9,7 +9,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import as_file, files
 from typing import Any
 
 import gradio as gr
@@ -17,9 +16,10 @@ import gradio as gr
 from aehub.errors import InputError
 from aehub.proxies import usable_proxies
 from aehub.ui import environment
-from aehub.ui.page import Context, build, default_context
+from aehub.ui.limits import Context
+from aehub.ui.page import build
 from aehub.ui.routes import routes
-from aehub.ui.theme import css, head, theme
+from aehub.ui.theme import ASSETS, css, head, theme
 
 
 def serve(
@@ -44,7 +44,7 @@ def serve(
     port, host = environment.place(port, host)
     # Models come when somebody presses Download, never because of what a visitor's file names.
     os.environ.setdefault("AEHUB_AUTO_DOWNLOAD", "0")
-    context = context or default_context()
+    context = context or Context.from_env()
     # Where the page does not block, it ends with the process.
     atexit.register(context.jobs.close)
     context.jobs.keep_sweeping()
@@ -93,9 +93,7 @@ def _told(port: int, host: str) -> Iterator[None]:
                          ) from error
 
 
-def _launch(
-    demo: gr.Blocks, context: Context, port: int, host: str
-) -> None:
+def _launch(demo: gr.Blocks, context: Context, port: int, host: str) -> None:
     # Every request of a poll would be a line of its own.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     options: dict[str, Any] = {}
@@ -104,12 +102,11 @@ def _launch(
     # Nothing is stored in the visitor's browser and no numbers are kept of visitors.
     options.update(enable_monitoring=False, run_history=False)
     # Before it is open, Gradio asks the page itself whether it answers.
-    with (as_file(files("aehub.ui") / "assets" / "favicon.png") as favicon,
-          usable_proxies(none=True), _told(port, host)):
+    with usable_proxies(none=True), _told(port, host):
         demo.launch(
             server_port=port, server_name=host, quiet=True, prevent_thread_lock=True,
-            show_error=False, footer_links=["api"], favicon_path=str(favicon), theme=theme(),
-            css=css(), head=head(), share=False,
+            show_error=False, footer_links=["api"], favicon_path=str(ASSETS / "favicon.png"),
+            theme=theme(), css=css(), head=head(), share=False,
             max_file_size=f"{context.limits.upload_mb}mb",
             app_kwargs={"routes": routes(context.jobs), "docs_url": None, "redoc_url": None},
             **options)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from aehub.errors import InputError
-from aehub.ui.keys import Key, address, directions, drawer
+from aehub.ui.keys import Key, address, directions, drawer, is_crisp
 
 SLIDERS = 8
 REACH = 2.0
@@ -49,7 +49,7 @@ def picture_of(name: str, latent: np.ndarray) -> np.ndarray:
 def live(name: str, latent: np.ndarray) -> str:
     """The picture of a latent, for the page."""
     picture = picture_of(name, latent)
-    crisp = " crisp" if picture.shape[0] < _SIDE // 4 or "sprite" in name else ""
+    crisp = " crisp" if is_crisp(name) else ""
     return (f'<div class="ae-live{crisp}"><img src="{address(picture, _SIDE)}" '
             f'alt="The shaped picture of {escape(name)}"></div>')
 

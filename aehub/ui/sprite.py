@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -22,19 +22,17 @@ from aehub.animate.sheet import sprite_sheet, walk_description
 from aehub.animate.stride import STEP_SECONDS
 from aehub.errors import InputError
 from aehub.models.architectures import SPRITE_ANIMATION
+from aehub.ui import running
 from aehub.ui.guard import gpu, told
-from aehub.ui.keys import hint
-from aehub.ui.words import notes
-
-if TYPE_CHECKING:
-    from aehub.ui.page import Context
+from aehub.ui.limits import Context
+from aehub.ui.words import empty, hint, notes
 
 STEP_MS = round(1000 * STEP_SECONDS)
 # Seen from the front first: that is the still that was given.
 _SHOWN = ("down", "left", "up", "right")
 _GIF_SIDE = 192
-_EMPTY = ('<div class="ae-empty ae-small"><b>Nobody walks yet</b><p>Drop a character that looks at '
-          "you, on a ground that is transparent or of one colour. Or ask for a new one.</p></div>")
+_EMPTY = empty("Nobody walks yet", "Drop a character that looks at you, on a ground that is "
+               "transparent or of one colour. Or ask for a new one.", small=True)
 
 
 def build(context: Context) -> None:
@@ -43,8 +41,7 @@ def build(context: Context) -> None:
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
             if not model_name():
                 gr.HTML(hint(_absent()), elem_id="sprite-absent")
-            still = gr.File(label="One still, front-facing, PNG", height=132, elem_id="still",
-                            elem_classes="ae-drop")
+            still = gr.File(label="One still, front-facing, PNG", height=132, elem_id="still")
             new = gr.Button("A new character", elem_id="new-character")
             steps = gr.Slider(2, 32, 8, step=1, label="Steps per cycle", buttons=[],
                               elem_id="steps", info="The model learnt from 8")
@@ -56,9 +53,7 @@ def build(context: Context) -> None:
                 described = gr.DownloadButton("Frames .json", elem_id="get-frames", min_width=90)
                 gif = gr.DownloadButton("Walk .gif", elem_id="get-gif", min_width=90)
 
-    place: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1,
-                             "show_progress": "minimal", "show_progress_on": stage,
-                             "api_visibility": "private"}
+    place = {**running.place(stage), "api_visibility": "private"}
     given = [sheet, described, gif, stage, shelf]
     gr.on([still.change, steps.release], _walker(context), [still, steps], given, **place)
     new.click(_newcomer(context), None, still, **place)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from aehub.ui.examples import EXAMPLES
 
+ASSETS = Path(__file__).with_name("assets")
 _PAPER, _INK = "#f6f5f1", "#14161c"
 _ACCENT, _ACCENT_DARK = "#4338ca", "#8b83ff"
 
@@ -147,7 +148,7 @@ def theme() -> Any:
 @lru_cache
 def asset(name: str) -> str:
     """A text file of the page."""
-    return (files("aehub.ui") / "assets" / name).read_text(encoding="utf-8")
+    return (ASSETS / name).read_text(encoding="utf-8")
 
 
 def css() -> str:

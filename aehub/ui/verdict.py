@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from aehub.metrics import ms_ssim_db
-from aehub.review import Neighbour, Study
+from aehub.review.records import Neighbour, Study
 
 if TYPE_CHECKING:
     from aehub.compare import Comparison

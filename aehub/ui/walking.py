@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
-from aehub import animation, hub
+from aehub import hub
+from aehub.animation import DEFAULT_MODEL, iter_animate
 from aehub.errors import InputError
 from aehub.models.architectures import COMPRESSION
 from aehub.results import Animated
 from aehub.ui import running
 from aehub.ui.guard import gpu, told
 from aehub.ui.keys import MOST_KEYS, Key, file_keys, offered, task_of
+from aehub.ui.limits import Context
 from aehub.ui.words import bytes_text, notes, rate_text, seconds_text, tiles
-
-if TYPE_CHECKING:
-    from aehub.ui.page import Context
 
 # What a visitor may choose -> (suffix, whether it is a sprite sheet).
 FORMATS = {"mp4": (".mp4", False), "webm": (".webm", False), "gif": (".gif", False),
@@ -35,7 +34,7 @@ def runner(context: Context, *, preview: bool = False) -> Any:
 
     @told
     @gpu
-    def run(model: str = "emoji-vae", seeds: str = "1, 2, 3, 4", files: list[str] | None = None,
+    def run(model: str = DEFAULT_MODEL, seeds: str = "1, 2, 3, 4", files: list[str] | None = None,
             seconds: float = 4, fps: float = 30, path: str = "auto", easing: str = "linear",
             ending: str = "loop", truncation: float = 1, size: str = "256", format: str = "mp4",
             direction: str = "down", steps: float = 8, beside: bool = False, parts: str = "",
@@ -71,13 +70,15 @@ def runner(context: Context, *, preview: bool = False) -> Any:
             "loop": ending == "loop", "ping_pong": ending == "ping-pong",
             "truncation": float(truncation), "direction": direction, "steps": int(steps)}
         durations = parts_of(parts)
-        _check(context, sum(durations) if durations else seconds, fps, ending, size, format)
+        if sum(durations) > context.limits.seconds:
+            raise InputError(f"the parts take {sum(durations):g} s together; give at most "
+                             f"{context.limits.seconds:g}.")
         suffix, sheet = FORMATS[format]
         with context.jobs.new() as folder:
             given = _keyframes(context, folder, model, seeds, files, keys)
             # The name of a model from a hub is org/name.
             output = folder / f"{model.rpartition('/')[2]}{suffix}"
-            job = animation.iter_animate(
+            job = iter_animate(
                 output, model=model, seconds=durations or float(seconds), fps=fps, sheet=sheet,
                 scale=None if sheet else _scale(model, size), **wanted, **given)
             made = yield from running.watched(
@@ -143,22 +144,6 @@ def parts_of(text: str | None) -> list[float]:
         raise InputError(f"the seconds of each part are {str(text)[:60]!r}; give numbers above 0 "
                          f"with commas between, such as 1, 0.5, at most {MOST_KEYS}.")
     return found
-
-
-def _check(context: Context, seconds: float | None, fps: float | None, ending: str, size: str,
-           format: str) -> None:
-    """Hold what is asked for to what the page offers."""
-    most = context.limits.seconds
-    if not seconds or not 0 < seconds <= most:
-        raise InputError(f"{seconds} seconds are not possible; give a number above 0, up to "
-                         f"{most:g}.")
-    if not fps or not 1 <= fps <= MAX_FPS:
-        raise InputError(f"{fps} frames per second are not possible; give 1 to {MAX_FPS}.")
-    for value, known, what in ((ending, ENDINGS, "ending"), (size, SIZES, "size"),
-                               (format, FORMATS, "format")):
-        if value not in known:
-            raise InputError(f"the {what} {str(value)[:40]!r} is not offered; choose one of "
-                             f"{', '.join(known)}.")
 
 
 def _scale(model: str, size: str) -> int | None:

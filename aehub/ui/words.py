@@ -58,3 +58,42 @@ def notes(sentences: Iterable[str]) -> str:
     """A short list of remarks; nothing if there are none."""
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     return f'<ul class="ae-notes">{items}</ul>' if items else ""
+
+
+def empty(title: str, sentence: str, *, small: bool = False) -> str:
+    """The place of a result while there is none."""
+    kind = " ae-small" if small else ""
+    return (f'<div class="ae-empty{kind}"><b>{escape(title)}</b><p>{escape(sentence)}</p></div>')
+
+
+def stopped(button: str, *, small: bool = False) -> str:
+    """The place of a result whose job was ended."""
+    return empty("Stopped", f"Nothing was kept. Change what you like and {button}.", small=small)
+
+
+def hint(sentence: str, role: str = "note") -> str:
+    """One remark in place of something that cannot be shown."""
+    return f'<p class="ae-hint" role="{role}">{escape(sentence)}</p>'
+
+
+def card(title: str, note: str | None = None, *, share: float | None = None, more: str = "") -> str:
+    """A job on its way.
+
+    Args:
+        title: what is done at this moment.
+        note: one more remark.
+        share: how much of it is done, 0 to 1, shown as a bar; None before it has begun.
+        more: HTML below.
+    """
+    bar, left, notes = "", "", [] if note is None else [note]
+    if share is not None:
+        percent = round(100 * share)
+        bar = ('<div class="ae-track" role="progressbar" aria-label="Progress" aria-valuemin="0" '
+               f'aria-valuemax="100" aria-valuenow="{percent}"><i style="width:{percent}%"></i>'
+               "</div>")
+        notes = [f"{percent} %", *notes] if notes else []
+    if notes:
+        spans = "".join(f"<span>{escape(one)}</span>" for one in notes)
+        left = f'<div class="ae-left">{spans}</div>'
+    role = "" if bar else ' role="status"'
+    return f'<div class="ae-running"{role}><h3>{escape(title)}</h3>{bar}{left}{more}</div>'

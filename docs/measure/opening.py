@@ -16,19 +16,20 @@ from pathlib import Path
 
 from PIL import Image
 
-from aehub import review
 from aehub.results import finished
+from aehub.review.records import Study
 from aehub.review.stills import still
+from aehub.review.study import iter_study
 from aehub.ui import examples, opening
 
 QUALITY = 50
 POSTER_FRAME = 0
 
 
-def record(folder: Path, work: Path) -> review.Study:
+def record(folder: Path, work: Path) -> Study:
     """Fill `folder` with the files of the opening; others go to `work`."""
     original = examples.clip(opening.NAME)
-    study = finished(review.iter_study(original, work, quality=QUALITY, longest=None), None)
+    study = finished(iter_study(original, work, quality=QUALITY, longest=None), None)
     packed = Path(str(study.compressed.path))
     folder.mkdir(exist_ok=True)
     for path in (packed, study.stacked):

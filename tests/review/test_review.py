@@ -14,13 +14,18 @@ import pytest
 from PIL import Image
 
 import aehub
-from aehub import review
 from aehub.clips import Planes, Trim, open_clip
 from aehub.config import Limits
 from aehub.container import open_reader
 from aehub.errors import InputError, LimitError
+from aehub.review.glance import look
+from aehub.review.moving import iter_moving, moving_frames
 from aehub.review.neighbours import _Trial, nearest
+from aehub.review.records import Study
 from aehub.review.replay import stack_planes, stacked_half
+from aehub.review.stills import still
+from aehub.review.study import iter_study
+from aehub.review.working import fit, iter_prepare
 from material import moving_picture, write_clip
 
 
@@ -39,8 +44,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def study(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> review.Study:
-    return finish(review.iter_study(clip, tmp_path_factory.mktemp("study"), quality=30))
+def study(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return finish(iter_study(clip, tmp_path_factory.mktemp("study"), quality=30))
 
 
 @pytest.mark.parametrize(("size", "longest", "aspect", "wanted"), [
@@ -55,11 +60,11 @@ def study(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> review.Study:
 def test_a_clip_is_fitted_without_enlarging_it(
     size: tuple[int, int], longest: int | None, aspect: Fraction, wanted: tuple[int, int]
 ) -> None:
-    assert review.fit(*size, longest, Fraction(aspect)) == wanted
+    assert fit(*size, longest, Fraction(aspect)) == wanted
 
 
 def test_a_copy_of_the_same_size_keeps_every_sample(clip: Path, tmp_path: Path) -> None:
-    info = finish(review.iter_prepare(clip, tmp_path / "copy.mkv"))
+    info = finish(iter_prepare(clip, tmp_path / "copy.mkv"))
     assert (info.width, info.height, info.n_frames) == (96, 64, 12)
     with open_clip(clip) as before, open_clip(tmp_path / "copy.mkv") as after:
         assert after.audio is not None
@@ -68,7 +73,7 @@ def test_a_copy_of_the_same_size_keeps_every_sample(clip: Path, tmp_path: Path) 
 
 
 def test_a_smaller_copy_says_so_and_resembles_the_clip(clip: Path, tmp_path: Path) -> None:
-    info = finish(review.iter_prepare(clip, tmp_path / "copy.mkv", longest=48,
+    info = finish(iter_prepare(clip, tmp_path / "copy.mkv", longest=48,
                                       trim=Trim.parse("4f:8f")))
     assert (info.width, info.height, info.n_frames) == (48, 32, 4)
     assert "96x64 to 48x32" in info.notes[-1]
@@ -81,12 +86,12 @@ def test_a_smaller_copy_says_so_and_resembles_the_clip(clip: Path, tmp_path: Pat
 def test_limits_hold_for_the_part_that_is_kept(clip: Path, tmp_path: Path) -> None:
     short = Limits(max_seconds=0.3)
     with pytest.raises(LimitError):
-        finish(review.iter_prepare(clip, tmp_path / "a.mkv", limits=short))
-    finish(review.iter_prepare(clip, tmp_path / "b.mkv", limits=short, trim=Trim.parse("0:0.25")))
+        finish(iter_prepare(clip, tmp_path / "a.mkv", limits=short))
+    finish(iter_prepare(clip, tmp_path / "b.mkv", limits=short, trim=Trim.parse("0:0.25")))
 
 
 def test_a_look_tells_size_length_and_sound(clip: Path) -> None:
-    seen = review.look(clip)
+    seen = look(clip)
     assert (seen.width, seen.height, seen.n_frames, seen.has_sound) == (96, 64, 12, True)
     assert seen.seconds == pytest.approx(0.5)
     assert seen.picture.shape == (64, 96, 3)
@@ -108,7 +113,7 @@ def test_halves_of_a_stacked_picture_come_apart_again() -> None:
     assert stacked.v.shape == (half // 2 + 25, 17)
 
 
-def test_a_study_counts_the_bytes_that_are_there(study: review.Study, clip: Path) -> None:
+def test_a_study_counts_the_bytes_that_are_there(study: Study, clip: Path) -> None:
     facts = study.to_json()
     assert facts["bytes"] == Path(str(study.compressed.path)).stat().st_size
     assert facts["source_bytes"] == clip.stat().st_size
@@ -119,7 +124,7 @@ def test_a_study_counts_the_bytes_that_are_there(study: review.Study, clip: Path
 
 
 def test_a_study_measures_what_the_library_measures(
-    study: review.Study, tmp_path: Path
+    study: Study, tmp_path: Path
 ) -> None:
     again = aehub.compress(study.prepared, tmp_path / "again.aev", quality=30)
     assert study.replay.psnr == pytest.approx(again.psnr, abs=0.001)
@@ -127,7 +132,7 @@ def test_a_study_measures_what_the_library_measures(
     assert min(study.replay.frame_psnrs) <= study.replay.psnr <= max(study.replay.frame_psnrs)
 
 
-def test_the_stacked_video_shows_both_pictures_at_every_time(study: review.Study) -> None:
+def test_the_stacked_video_shows_both_pictures_at_every_time(study: Study) -> None:
     replay = study.replay
     with open_clip(study.stacked) as stacked, open_clip(study.prepared) as original:
         assert stacked.audio is not None
@@ -141,11 +146,11 @@ def test_the_stacked_video_shows_both_pictures_at_every_time(study: review.Study
             assert (lower != 0).any()
 
 
-def test_stills_are_exact(study: review.Study) -> None:
+def test_stills_are_exact(study: Study) -> None:
     packed = Path(str(study.compressed.path))
 
     def picture(kind: str) -> np.ndarray:
-        data = review.still(study.prepared, packed, 9, kind)
+        data = still(study.prepared, packed, 9, kind)
         return np.asarray(Image.open(io.BytesIO(data)))
 
     with aehub.open(packed) as archive:
@@ -154,7 +159,7 @@ def test_stills_are_exact(study: review.Study) -> None:
     assert (picture("difference") == np.minimum(8 * distance, 255)).all()
     for number, kind in ((12, "difference"), (-1, "original"), (0, "nonsense")):
         with pytest.raises(InputError):
-            review.still(study.prepared, packed, number, kind)
+            still(study.prepared, packed, number, kind)
 
 
 @pytest.mark.parametrize(("width", "height", "fps", "frames"), [
@@ -167,15 +172,15 @@ def test_stills_are_exact(study: review.Study) -> None:
 def test_moving_pictures_are_as_long_as_is_quick(
     width: int, height: int, fps: Fraction, frames: int
 ) -> None:
-    assert review.moving_frames(width, height, fps) == frames
+    assert moving_frames(width, height, fps) == frames
 
 
 def test_moving_pictures_are_the_first_ones_of_the_file(
-    study: review.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aehub.review.moving.moving_frames", lambda *size: 5)
     packed, video = Path(str(study.compressed.path)), tmp_path / "film.mp4"
-    assert finish(review.iter_moving(packed, video)) == 5
+    assert finish(iter_moving(packed, video)) == 5
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
     with open_clip(video) as clip, aehub.open(packed) as archive:
         assert (clip.info.width, clip.info.height) == (archive.info.width, archive.info.height)
@@ -196,7 +201,7 @@ def test_closing_a_study_ends_it_at_any_stage(clip: Path, tmp_path: Path) -> Non
     for number, name in enumerate(("prepare", "compress", "replay", "neighbours")):
         folder = tmp_path / str(number)
         folder.mkdir()
-        job = review.iter_study(clip, folder, quality=30)
+        job = iter_study(clip, folder, quality=30)
         for stage in job:
             if stage.name == name:
                 break
@@ -210,7 +215,7 @@ def test_the_videos_of_a_study_show_what_was_on_screen_for_as_long(tmp_path: Pat
     images = [Image.fromarray(picture) for picture in moving_picture(2, 64, 48)]
     images[0].save(tmp_path / "c.gif", save_all=True, append_images=images[1:],
                    duration=[1000, 3000])
-    found = finish(review.iter_study(tmp_path / "c.gif", tmp_path, quality=30, neighbours=False,
+    found = finish(iter_study(tmp_path / "c.gif", tmp_path, quality=30, neighbours=False,
                                      trim="0.25:2.5"))
     assert found.replay.times == (0, 0.75)
     assert found.replay.seconds == found.compressed.seconds == 2.25

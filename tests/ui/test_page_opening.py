@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 import aehub
-from aehub import review
 from aehub.clips import open_clip
 from aehub.results import finished
+from aehub.review.replay import iter_replay
 from aehub.ui import examples, opening
 from aehub.ui.jobs import private_folder
 from material import psnr
@@ -38,7 +38,7 @@ def test_the_opening_was_made_with_the_bundled_weights_and_is_whole() -> None:
 def test_the_numbers_of_the_opening_are_those_of_a_fresh_measurement(tmp_path: Path) -> None:
     pytest.importorskip("skimage")
     said, stacked = opening.study().replay, tmp_path / "stacked.mp4"
-    found = finished(review.iter_replay(examples.clip(opening.NAME), opening.packed(), stacked,
+    found = finished(iter_replay(examples.clip(opening.NAME), opening.packed(), stacked,
                                         tmp_path / "decoded.mp4"), None)
     assert found.psnr == pytest.approx(said.psnr, abs=0.01)
     assert found.ms_ssim == pytest.approx(said.ms_ssim, abs=1e-4)

@@ -13,19 +13,20 @@ import gradio as gr
 import pytest
 
 import aehub
+from aehub.clips import Trim
 from aehub.compare.comparison import Comparison
 from aehub.compare.points import ClipShape, Point
 from aehub.errors import InputError
-from aehub.review import Replay
+from aehub.review.records import Replay
 from aehub.ui import words
 from aehub.ui.chart import over_time
-from aehub.ui.compress import longest_side, trim_text
 from aehub.ui.curves import rate_and_quality
 from aehub.ui.guard import gpu, told
-from aehub.ui.inputs import checked
+from aehub.ui.inputs import check_offered, checked
 from aehub.ui.jobs import Jobs
 from aehub.ui.limits import PageLimits
 from aehub.ui.models import snippet
+from aehub.ui.preview import SIZES, longest_side, trim_of
 from aehub.ui.theme import css, head, theme
 
 
@@ -141,19 +142,24 @@ def test_without_zero_gpu_a_handler_stays_itself() -> None:
 
 @pytest.mark.parametrize(("start", "length", "wanted"), [
     (0, 0, None), (None, None, None), (1.5, 0, "1.5:"), (0, 4, "0:4"), (2, 1.25, "2:3.25"),
+    (0.1, 0.2, "0.1:0.3"),
 ])
 def test_two_numbers_make_a_trim(
     start: float | None, length: float | None, wanted: str | None
 ) -> None:
-    assert trim_text(start, length) == wanted
+    assert trim_of(start, length) == (wanted and Trim.parse(wanted))
 
 
 def test_impossible_wishes_are_refused() -> None:
-    with pytest.raises(InputError, match="-1"):
-        trim_text(-1, 0)
-    with pytest.raises(InputError, match="'huge'"):
-        longest_side("huge")
+    size = gr.Dropdown(SIZES, value="640", label="Longer side, px", render=False)
+    for wrong in ("huge", None, 640):
+        with pytest.raises(gr.Error, match=f"Longer side '{wrong}' is not offered"):
+            check_offered(size, wrong)
+    check_offered(size, "as it is")
+    check_offered(gr.Dropdown(SIZES, value=None, render=False), None)
     assert longest_side("640") == 640 and longest_side("as it is") is None
+    with pytest.raises(InputError, match="-1"):
+        trim_of(-1, 0)
 
 
 def test_numbers_are_written_for_people() -> None:

@@ -13,7 +13,7 @@ import pytest
 from aehub.compare.comparison import Comparison
 from aehub.compare.points import ClipShape, Point
 from aehub.results import Compressed
-from aehub.review import Neighbour, Replay, Study
+from aehub.review.records import Neighbour, Replay, Study
 from aehub.ui import compare, results
 from aehub.ui.verdict import REASON, REASON_FOR_FILES, beside, verdict
 
