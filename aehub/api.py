@@ -26,14 +26,13 @@ from aehub.clips.frames import ClipInfo
 from aehub.clips.trim import Trim as Part
 from aehub.codec.again import in_file, kept
 from aehub.codec.compress import Tally, compress_clip, estimate
-from aehub.codec.decompress import check_model, clip_info, decode_frames
+from aehub.codec.decompress import clip_info, decode_frames
 from aehub.codec.model import Codec
 from aehub.codec.shots import MOST_FRAMES
 from aehub.codec.target import PREDICTED_BPP, STILL_BPP
 from aehub.codec.trials import Trials, one_goal
-from aehub.container import FileHead, Reader, open_reader
+from aehub.container import Reader, open_reader
 from aehub.edit.operations import Trim as Cut
-from aehub.entropy import CODER_PREDICTED
 from aehub.errors import DamagedError, InputError
 from aehub.files import beside, output_of, refuse_overwriting, source_of, written
 from aehub.hub import codec_of, load_written
@@ -173,7 +172,7 @@ def _frames(source: str | os.PathLike[str] | BinaryIO, progress: Progress | None
     check_function("progress", progress)
     reader = open_reader(source)
     try:
-        codec = _model_of(reader.head, model, device)
+        codec = load_written(reader.head, model, device=device)
     except BaseException:
         reader.close()
         raise
@@ -212,7 +211,7 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
             # The sound comes after the pictures; writers of files want it first.
             source = stack.enter_context(in_file(source))
         reader = stack.enter_context(open_reader(source))
-        codec = _model_of(reader.head, model, device)
+        codec = load_written(reader.head, model, device=device)
         total = reader.frame_count or 0
         facts = clip_info(reader.head, total or None, reader.plays)
         track = cast(BinaryIO, stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOL)))
@@ -242,18 +241,7 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
 def open(source: str | os.PathLike[str] | BinaryIO, *,
          model: _Given | None = None, device: Device = "auto") -> Archive:
     """Open a `.aev` file for random access: `aehub.open("clip.aev")[120:180]`."""
-    return Archive(source, lambda head: _model_of(head, model, device))
-
-
-def _model_of(head: FileHead, given: _Given | None, device: Device) -> Codec:
-    """The model that a file was written with: `given`, or found by the hashes in its head."""
-    if given is not None:
-        model = codec_of(given, device=device)
-    else:
-        model = load_written(head.model, head.entropy_hash, head.synthesis_hash, device=device,
-                             fetch=head.coder <= CODER_PREDICTED)
-    check_model(head, model)
-    return model
+    return Archive(source, lambda head: load_written(head, model, device=device))
 
 
 def _copy_sound(reader: Reader, track: BinaryIO) -> DamagedError | None:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aehub.arguments import check_list
-from aehub.container import FileHead, Reader, open_reader
+from aehub.codec.again import in_file
+from aehub.container import Reader, open_reader
 from aehub.edit.job import Outcome, edit_codes, edit_pixels, join
 from aehub.edit.operations import Operation, checked, element
 from aehub.edit.rewrite import Load
 from aehub.errors import InputError
 from aehub.files import output_of, refuse_overwriting, source_of, written
+from aehub.hub import load_written
 from aehub.results import Edited, Progress, Step, finished
 
 if TYPE_CHECKING:
@@ -146,19 +148,12 @@ def _opened(source: _File, stack: ExitStack) -> Reader:
     """A reader that can seek; what comes through a pipe is put into a temporary file first."""
     source = source_of(source)
     if not isinstance(source, Path):
-        from aehub.codec.again import in_file
-
         source = stack.enter_context(in_file(source))
     return stack.enter_context(open_reader(source))
 
 
 def _loader(model: _Given | None, device: Device) -> Load:
-    def load(head: FileHead) -> Codec:
-        from aehub.api import _model_of
-
-        return _model_of(head, model, device)
-
-    return load
+    return lambda head: load_written(head, model, device=device)
 
 
 def _target(output: _File, force: bool) -> Path | BinaryIO:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from aehub.codec.model import Codec
+    from aehub.container import FileHead
     from aehub.hub.model import Model
     from aehub.models.device import Device
 
@@ -177,31 +178,41 @@ def model_of(given: Any, device: Device) -> Any:
     return given
 
 
-def load_written(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
-                 device: Device = "auto", fetch: bool = True) -> Codec:
-    """Load the model that a file was written with, or else what has its name.
+def load_written(head: FileHead, given: _Name | Model | Codec | None = None, *,
+                 device: Device = "auto") -> Codec:
+    """The model that a file was written with: `given`, or found by the hashes in its head.
 
     Args:
-        name: what the file calls its model.
-        entropy_hash: of the file, 8 bytes.
-        synthesis_hash: of the file, 8 bytes.
+        head: of the file.
+        given: where the model lies, or the model, if it is not to be found by name.
         device: as `load`.
-        fetch: whether the hub may be asked.
 
     Raises:
-        UnknownModel: there is none of that name either.
-        WeightsError: its weights cannot be used.
+        UnknownModel: neither the model nor one of its name is on this machine.
+        WeightsError: its weights cannot be used, or are not those of the file.
         ModelError: it makes no compressed files.
+        FormatError: the file's coder is newer.
     """
-    folder = find_written(name, entropy_hash, synthesis_hash, fetch=fetch)
+    from aehub.codec.decompress import check_model
+
+    codec = _written(head, device) if given is None else codec_of(given, device=device)
+    check_model(head, codec)
+    return codec
+
+
+def _written(head: FileHead, device: Device) -> Codec:
+    from aehub.entropy import CODER_PREDICTED
+
+    hashes = head.entropy_hash, head.synthesis_hash
+    folder = find_written(head.model, *hashes, fetch=head.coder <= CODER_PREDICTED)
     if folder is None:
         # A name from a file is no path: only what is bundled or known may be meant by it.
-        folder = bundled(name)
+        folder = bundled(head.model)
     if folder is None:
         raise UnknownModel(
-            f"the file was written with the model {name[:80]!r} "
-            f"({entropy_hash.hex()}-{synthesis_hash.hex()}), which is not on this machine.",
-            f"{'Fetch it with aehub download, or n' if is_model_name(name) else 'N'}"
+            f"the file was written with the model {head.model[:80]!r} "
+            f"({'-'.join(part.hex() for part in hashes)}), which is not on this machine.",
+            f"{'Fetch it with aehub download, or n' if is_model_name(head.model) else 'N'}"
             "ame its folder or hub id with --model.")
     return codec_of(_load_folder(folder, device))
 

@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import av
 
-from aehub.api import Step
-from aehub.compare import Source, parse_codecs
+from aehub.compare.codec import Source
 from aehub.compare.pictures import crop
-from aehub.compare.rivals import Rival
-from aehub.errors import InputError
+from aehub.compare.rivals import Rival, svtav1, x264
 from aehub.metrics import Distortion
+from aehub.results import Step
 from aehub.review.records import Neighbour
 
 
@@ -27,14 +26,11 @@ class _Range(NamedTuple):
     halving: float
 
 
-CODECS = "x264-medium,svtav1-6"
 _ENCODES = 7
 _CLOSE = 0.03
-# Quality numbers that exist, their step, the one to begin with, and how many halve the size.
-_RANGE = {
-    "libx264": _Range(0.0, 51.0, 0.25, 20.0, 6.0),
-    "libsvtav1": _Range(1.0, 63.0, 1.0, 25.0, 10.0),
-}
+# Quality numbers that exist for x264 and SVT-AV1, their step, the one to begin with, and how many
+# halve the size.
+_RANGES = _Range(0.0, 51.0, 0.25, 20.0, 6.0), _Range(1.0, 63.0, 1.0, 25.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -44,37 +40,28 @@ class _Trial:
     packets: list[av.Packet]
 
 
-def iter_neighbours(
-    source: Source, n_bytes: int, codecs: str = CODECS
-) -> Generator[Step, None, list[Neighbour]]:
+def iter_neighbours(source: Source, n_bytes: int) -> Generator[Step, None, list[Neighbour]]:
     """Encode with each rival at about `n_bytes`; yields (encodes done, encodes at most).
 
     Args:
         source: the frames that were compressed.
         n_bytes: what the rivals may use, without sound.
-        codecs: names between commas; video codecs only.
-
-    Raises:
-        InputError: a codec is unknown, or no video codec with a known range of qualities.
     """
-    rivals = parse_codecs(codecs)
     found = []
-    for number, rival in enumerate(rivals):
-        if not isinstance(rival, Rival) or rival.encoder not in _RANGE:
-            raise InputError(f"{rival.name} cannot be searched; name x264 or svtav1 codecs.")
+    for number, (rival, grid) in enumerate(zip((x264("medium"), svtav1(6)), _RANGES)):
         began = time.perf_counter()
         trials: list[_Trial] = []
-        crf: float | None = _RANGE[rival.encoder].first
+        crf: float | None = grid.first
         while crf is not None:
             packets: list[av.Packet] = []
             # Packet by packet, so that whoever closes this waits for one frame and no more.
             for packet in rival.packets(source.frames, source.info, crf):
                 packets.append(packet)
-                yield Step(number * _ENCODES + len(trials), len(rivals) * _ENCODES)
+                yield Step(number * _ENCODES + len(trials), len(_RANGES) * _ENCODES)
             trials.append(_Trial(crf, sum(packet.size for packet in packets), packets))
-            crf = _following(trials, n_bytes, _RANGE[rival.encoder])
+            crf = _following(trials, n_bytes, grid)
         best = nearest(trials, n_bytes)
-        judged = yield from _judge(rival, source, best.packets, number, len(rivals))
+        judged = yield from _judge(rival, source, best.packets, number)
         found.append(Neighbour(rival.name, best.crf, best.bytes, judged.psnr, judged.ms_ssim,
                                round(time.perf_counter() - began, 3), len(trials)))
     return found
@@ -112,11 +99,11 @@ def _following(trials: list[_Trial], n_bytes: int, grid: _Range) -> float | None
 
 
 def _judge(
-    rival: Rival, source: Source, packets: list[av.Packet], number: int, rivals: int
+    rival: Rival, source: Source, packets: list[av.Packet], number: int
 ) -> Generator[Step, None, Distortion]:
     distortion = Distortion()
     size = source.frames[0].size
     for before, after in zip(source.frames, crop(rival.decode(packets), size), strict=True):
         distortion.add(before, after)
-        yield Step((number + 1) * _ENCODES - 1, rivals * _ENCODES)
+        yield Step((number + 1) * _ENCODES - 1, len(_RANGES) * _ENCODES)
     return distortion

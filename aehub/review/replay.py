@@ -19,14 +19,14 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from aehub.api import Step, _model_of
 from aehub.clips import ClipInfo, Colour, Frame, Planes, open_clip, open_writer
 from aehub.codec.decompress import clip_info, decode_frames
 from aehub.codec.sizes import frame_sizes
 from aehub.container import Reader, open_reader
 from aehub.errors import AEHubError
+from aehub.hub import load_written
 from aehub.metrics import Distortion
-from aehub.models.device import Device
+from aehub.results import Step
 from aehub.review.records import Replay
 
 _MACROBLOCK = 16
@@ -34,7 +34,7 @@ _SPOOL = 32 * 1024 * 1024
 
 
 def iter_replay(
-    original: Path, compressed: Path, stacked: Path, decoded: Path, *, device: Device = "auto"
+    original: Path, compressed: Path, stacked: Path, decoded: Path
 ) -> Generator[Step, None, Replay]:
     """Decode a file, measure it against its original and write both videos.
 
@@ -43,7 +43,6 @@ def iter_replay(
         compressed: its `.aev` file.
         stacked: mp4 to write, original above reconstruction, near-lossless.
         decoded: mp4 to write, the reconstruction alone.
-        device: as `aehub.load`.
 
     Raises:
         FormatError: the file is not one, or not of this clip.
@@ -52,7 +51,7 @@ def iter_replay(
     with ExitStack() as stack:
         clip = stack.enter_context(open_clip(original))
         reader = stack.enter_context(open_reader(compressed))
-        model = _model_of(reader.head, None, device)
+        model = load_written(reader.head)
         facts = _tagged(clip_info(reader.head, reader.frame_count))
         half = stacked_half(facts.height)
         tall = replace(facts, height=half + facts.height)

@@ -12,7 +12,6 @@ from aehub.clips import Trim
 from aehub.compare.measurement import load as load_source
 from aehub.config import Limits
 from aehub.errors import LimitError
-from aehub.models.device import Device
 from aehub.review.neighbours import iter_neighbours
 from aehub.review.records import Neighbour, Study
 from aehub.review.replay import iter_replay
@@ -41,7 +40,6 @@ def iter_study(
     trim: Trim | str | None = None,
     neighbours: bool = True,
     limits: Limits | None = None,
-    device: Device = "auto",
 ) -> Generator[Stage, None, Study]:
     """Compress a clip and gather everything a person may want to see of it.
 
@@ -55,7 +53,6 @@ def iter_study(
         trim: "A:B" in seconds, or frames with a trailing f.
         neighbours: also encode with x264 and AV1 at the same bytes.
         limits: the largest clip to accept.
-        device: as `aehub.load`.
 
     Raises:
         InputError: the clip or an argument cannot be used.
@@ -75,25 +72,22 @@ def iter_study(
         result = yield from _timed(
             "compress", iter_compress(prepared, packed, model=model,
                                       quality=quality if target_size is None else None,
-                                      target_size=target_size, measure=False, force=True,
-                                      device=device), seconds)
+                                      target_size=target_size, measure=False, force=True), seconds)
         replay = yield from _timed(
-            "replay", iter_replay(prepared, packed, stacked, decoded, device=device), seconds)
-    beside: list[Neighbour] = []
-    notes = list(info.notes)
+            "replay", iter_replay(prepared, packed, stacked, decoded), seconds)
+    beside, notes = list[Neighbour](), info.notes
     if neighbours:
         try:
             frames = load_source(prepared)
         except LimitError:
-            notes.append("x264 and AV1 were left out, for the clip is too large for them here.")
+            notes += ("x264 and AV1 were left out, for the clip is too large for them here.",)
         else:
-            pictures = result.bytes - result.audio_bytes
-            beside = yield from _timed(
-                "neighbours", iter_neighbours(frames, pictures), seconds)
+            beside = yield from _timed("neighbours", iter_neighbours(
+                frames, result.bytes - result.audio_bytes), seconds)
     return Study(
         source_bytes=source.stat().st_size, trimmed=part is not None, prepared=prepared,
         stacked=stacked, decoded=decoded, compressed=result, replay=replay,
-        neighbours=tuple(beside), seconds=seconds, notes=tuple(notes))
+        neighbours=tuple(beside), seconds=seconds, notes=notes)
 
 
 def _timed(
@@ -102,19 +96,11 @@ def _timed(
     """Run one stage, naming its steps and taking its time."""
     began = time.monotonic()
     yield Stage(name, 0, 0)
-    result = yield from _named(name, job)
-    seconds[name] = time.monotonic() - began
-    return result
-
-
-def _named(
-    name: str, job: Generator[tuple[int, int], None, _Result]
-) -> Generator[Stage, None, _Result]:
     try:
         while True:
-            done, total = next(job)
-            yield Stage(name, done, total)
+            yield Stage(name, *next(job))
     except StopIteration as end:
+        seconds[name] = time.monotonic() - began
         result: _Result = end.value
         return result
     finally:

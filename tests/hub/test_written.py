@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from huggingface_hub import constants
 
 import aehub
 from aehub.codec.model import Codec
+from aehub.container import FileHead
 from aehub.errors import UnknownModel, WeightsError
 from aehub.hub import bundled
-from aehub.hub.resolve import find_written
+from aehub.hub.resolve import find_written, load_written
 from material import moving_picture
 
 FOUND = """
@@ -121,4 +123,4 @@ def test_the_hub_is_asked_for_the_tag_of_the_hashes(
 def test_a_hostile_name_in_a_file_reaches_no_folder_and_no_hub(name: str) -> None:
     assert find_written(name, bytes(8), bytes(8)) is None
     with pytest.raises(UnknownModel):
-        aehub.hub.load_written(name, bytes(8), bytes(8))  # type: ignore[attr-defined]
+        load_written(FileHead(name, bytes(8), bytes(8), 1, 64, 64, Fraction(25), 5000, 32))
