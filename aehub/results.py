@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from aehub.arguments import check_function
@@ -44,6 +45,11 @@ class Facts:
         """The attributes in order, with stable keys."""
         told = asdict(self)
         return {**told, "notes": list(told["notes"])}
+
+    def named(self) -> dict[str, Any]:
+        """As `to_json`, with the `name` of the file instead of its path."""
+        told = self.to_json()
+        return {"name": Path(told.pop("path")).name, **told}
 
 
 @dataclass(frozen=True)

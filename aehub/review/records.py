@@ -94,8 +94,7 @@ class Study:
 
     def to_json(self) -> dict[str, Any]:
         """The numbers, with stable keys; files are named, not placed."""
-        facts = self.compressed.to_json()
-        facts = {"name": Path(facts.pop("path")).name, **facts}
+        facts = self.compressed.named()
         facts.update(
             source_bytes=self.source_bytes,
             ratio=None if self.trimmed else round(self.source_bytes / facts["bytes"], 3),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from aehub.errors import AEHubError, InputError
 from aehub.ui import running
 from aehub.ui.guard import gpu, sentence, told
 from aehub.ui.limits import Context
-from aehub.ui.words import bytes_text, empty, hint, rate_text, seconds_text, table
+from aehub.ui.words import bytes_text, empty, hint, player, rate_text, seconds_text, table
 from aehub.words import count_text
 
 TITLE = "Decode"
@@ -92,19 +91,11 @@ def _runner(context: Context) -> Any:
             result = yield from running.watched(
                 api.iter_decompress(packed, output), running.counter("Decoding", progress),
                 lambda card: (gr.skip(), gr.skip(), card, gr.update(visible=False)))
-            facts = result.to_json()
             # Gradio takes whatever has a "path" for a file of its own.
-            facts = {"name": Path(facts.pop("path")).name, "bytes": output.stat().st_size, **facts}
-            page = _player(context.jobs.address(output), format, still=facts["frames"] == 1)
+            facts = {"bytes": output.stat().st_size, **result.named()}
+            # Browsers show nothing of a loop that is over at once.
+            options = "" if result.frames == 1 else "controls loop"
+            page = player(context.jobs.address(output), "The decoded clip", options)
             yield str(output), facts, page, gr.update(visible=True)
 
     return run
-
-
-def _player(address: str, format: str, *, still: bool) -> str:
-    if format == "mp4":
-        # Browsers show nothing of a loop that is over at once.
-        ways = "" if still else "controls loop"
-        return (f'<video class="ae-player" src="{escape(address)}" {ways} playsinline '
-                'aria-label="The decoded clip"></video>')
-    return f'<img class="ae-player" src="{escape(address)}" alt="The decoded clip">'

@@ -181,9 +181,8 @@ def _runner(context: Context, latest: _Latest) -> Any:
             seen = look_at_edit(Path(packed), output, operations)
             for name in ("before", "after", "difference"):
                 (folder / f"{name}.png").write_bytes(png(getattr(seen, name)))
-            facts = result.to_json()
             # Gradio takes whatever has a "path" for a file of its own.
-            facts = {"name": Path(facts.pop("path")).name, **facts, "steps": str_of(operations),
+            facts = {**result.named(), "steps": ", ".join(map(str, operations)),
                      "levels": seen.levels, "share": round(seen.share, 8)}
             place, shown = f"ae/jobs/{folder.name}", gr.update(visible=True)
             yield [str(output), facts, _page(place, result, seen), shown]
@@ -220,11 +219,6 @@ def _filming(films: dict[str, Path], packed: str, edited: Path, folder: Path) ->
     while len(films) >= _FILMS:
         films.pop(next(iter(films)), None)
     films[packed] = before
-
-
-def str_of(operations: list[Any]) -> str:
-    """Operations as they are written."""
-    return ", ".join(map(str, operations))
 
 
 def _page(place: str, result: Edited, seen: Turned, *, moving: bool = False) -> str:

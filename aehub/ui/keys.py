@@ -24,6 +24,8 @@ from aehub.models.architectures import COMPRESSION, LATENT_ANIMATION, SPRITE_ANI
 from aehub.ui.limits import PageLimits
 
 TASKS = (LATENT_ANIMATION, SPRITE_ANIMATION, COMPRESSION)
+HERE = ("bundled", "cached")
+"""States of models that are on this machine."""
 CANDIDATES = 18
 MOST_KEYS = 32
 _SHOWN = 96
@@ -72,15 +74,14 @@ class Key:
 
 def offered() -> list[str]:
     """Names of the models on this machine that animate: those that draw pictures first."""
-    entries = [entry for entry in hub.list_models() if entry.state != "remote"]
+    entries = hub.list_models(states=HERE)
     names = [entry.name for task in TASKS for entry in entries if entry.task == task]
     return sorted(names, key=lambda name: name != DEFAULT_MODEL)
 
 
 def task_of(name: str) -> str:
     """The task of a model on this machine; empty if it is not here."""
-    return next((entry.task for entry in hub.list_models()
-                 if entry.name == name and entry.state != "remote"), "")
+    return next((entry.task for entry in hub.list_models(states=HERE) if entry.name == name), "")
 
 
 def drawer(name: str) -> Any:

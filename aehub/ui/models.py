@@ -12,6 +12,7 @@ import gradio as gr
 
 from aehub import hub
 from aehub.errors import AEHubError
+from aehub.models.architectures import COMPRESSION
 from aehub.ui import fetching
 from aehub.ui.guard import told
 from aehub.ui.limits import Context
@@ -103,7 +104,7 @@ def _listed() -> list[dict[str, Any]]:
 
 def snippet(entry: hub.ModelEntry) -> str:
     """Lines that run as pasted, on a clip they make themselves."""
-    if entry.task not in ("video-compression", ""):
+    if entry.task not in (COMPRESSION, ""):
         return f'''import aehub
 
 # Seeds are pictures that the model draws; your own are keyframes=["a.png", "b.png"].

@@ -24,6 +24,7 @@ from aehub.errors import InputError
 from aehub.models.architectures import SPRITE_ANIMATION
 from aehub.ui import running
 from aehub.ui.guard import gpu, told
+from aehub.ui.keys import HERE
 from aehub.ui.limits import Context
 from aehub.ui.words import empty, hint, notes
 
@@ -61,8 +62,8 @@ def build(context: Context) -> None:
 
 def model_name() -> str:
     """Name of the model that makes sprites walk; empty if none is on this machine."""
-    return next((entry.name for entry in hub.list_models()
-                 if entry.task == SPRITE_ANIMATION and entry.state != "remote"), "")
+    return next((entry.name for entry in hub.list_models(states=HERE)
+                 if entry.task == SPRITE_ANIMATION), "")
 
 
 def _absent() -> str:

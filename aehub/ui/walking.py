@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from aehub.ui import running
 from aehub.ui.guard import gpu, told
 from aehub.ui.keys import MOST_KEYS, Key, file_keys, offered, task_of
 from aehub.ui.limits import Context
-from aehub.ui.words import bytes_text, notes, rate_text, seconds_text, tiles
+from aehub.ui.words import bytes_text, notes, player, rate_text, seconds_text, tiles
 
 # What a visitor may choose -> (suffix, whether it is a sprite sheet).
 FORMATS = {"mp4": (".mp4", False), "webm": (".webm", False), "gif": (".gif", False),
@@ -92,10 +91,8 @@ def runner(context: Context, *, preview: bool = False) -> Any:
 def _outputs(made: Animated, address: str, format: str) -> list[Any]:
     """Return the outputs of a finished animation."""
     # Gradio takes whatever has a "path" for a file of its own.
-    facts = made.to_json()
-    for name in ("path", "recipe", "sheet"):
-        facts[name] = Path(facts[name]).name if facts.get(name) else None
-    facts["name"] = facts.pop("path")
+    facts = {**made.named(), "recipe": Path(made.recipe).name,
+             "sheet": made.sheet and Path(made.sheet).name}
     return [made.path, facts, made.recipe, made.sheet, _page(address, format, made),
             gr.update(visible=True), gr.update(visible=bool(made.sheet))]
 
@@ -154,12 +151,8 @@ def _scale(model: str, size: str) -> int | None:
 
 
 def _page(address: str, format: str, made: Animated) -> str:
-    where, what = escape(address), escape(f"The animation by {made.model}")
-    if format in ("mp4", "webm"):
-        shown = (f'<video class="ae-player ae-walk" src="{where}" autoplay loop muted playsinline '
-                 f'controls aria-label="{what}"></video>')
-    else:
-        shown = f'<img class="ae-player ae-walk" src="{where}" alt="{what}">'
+    shown = player(address, f"The animation by {made.model}", "autoplay loop muted controls",
+                   kind=" ae-walk")
     numbers = tiles([
         ("Picture", f"{made.width}×{made.height}", "a sheet of frames" if made.sheet else format),
         ("Frames", str(made.frames), f"{rate_text(made.fps)} per second"),

@@ -97,3 +97,11 @@ def card(title: str, note: str | None = None, *, share: float | None = None, mor
         left = f'<div class="ae-left">{spans}</div>'
     role = "" if bar else ' role="status"'
     return f'<div class="ae-running"{role}><h3>{escape(title)}</h3>{bar}{left}{more}</div>'
+
+
+def player(address: str, label: str, options: str, *, kind: str = "") -> str:
+    """A clip, or a picture that moves by itself, told apart by the suffix of its address."""
+    file = f'class="ae-player{kind}" src="{escape(address)}"'
+    if address.endswith((".mp4", ".webm")):
+        return f'<video {file} {options} playsinline aria-label="{escape(label)}"></video>'
+    return f'<img {file} alt="{escape(label)}">'
