@@ -40,7 +40,6 @@ class Replay:
         width: of one half, in pixels.
         height: of one half, in pixels.
         half: first row of the reconstruction in the stacked video.
-        fps: nominal frames per second.
         times: when each frame is shown, in seconds.
         seconds: duration.
         has_sound: whether the videos carry sound.
@@ -54,7 +53,6 @@ class Replay:
     width: int
     height: int
     half: int
-    fps: float
     times: tuple[float, ...]
     seconds: float
     has_sound: bool

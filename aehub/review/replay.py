@@ -67,9 +67,12 @@ def iter_replay(
             times.append(float(result.time * facts.time_base))
             seconds = times[-1] + float((result.duration or facts.step) * facts.time_base)
             yield Step(len(times), max(total, len(times)))
-        groups = tuple(frame_sizes(reader, model))
-        has_sound = one.track is not None
-    return _summary(facts, half, times, seconds, has_sound, distortion, groups)
+        return Replay(
+            width=facts.width, height=facts.height, half=half,
+            times=tuple(round(time, 6) for time in times), seconds=round(seconds, 6),
+            has_sound=one.track is not None, psnr=distortion.psnr, ms_ssim=distortion.ms_ssim,
+            frame_psnrs=tuple(round(value, 3) for value in distortion.frame_psnrs),
+            groups=tuple(frame_sizes(reader, model)))
 
 
 def _tagged(info: ClipInfo) -> ClipInfo:
@@ -121,27 +124,3 @@ def _pairs(
         yield source, result
     if next(originals, None) is not None:
         raise AEHubError("the file has fewer frames than its original; compress it again.")
-
-
-def _summary(
-    facts: ClipInfo,
-    half: int,
-    times: list[float],
-    seconds: float,
-    has_sound: bool,
-    distortion: Distortion,
-    groups: tuple[tuple[int, int, int], ...],
-) -> Replay:
-    return Replay(
-        width=facts.width,
-        height=facts.height,
-        half=half,
-        fps=float(facts.fps),
-        times=tuple(round(time, 6) for time in times),
-        seconds=round(seconds, 6),
-        has_sound=has_sound,
-        psnr=distortion.psnr,
-        ms_ssim=distortion.ms_ssim,
-        frame_psnrs=tuple(round(value, 3) for value in distortion.frame_psnrs),
-        groups=groups,
-    )

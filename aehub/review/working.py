@@ -13,7 +13,7 @@ import numpy as np
 
 from aehub.clips import ClipInfo, Planes, Trim, open_clip, open_writer
 from aehub.config import Limits
-from aehub.errors import AEHubError, InputError
+from aehub.errors import AEHubError
 
 SMALLEST_SIDE = 16
 
@@ -72,8 +72,6 @@ def iter_prepare(
         clip = stack.enter_context(open_clip(source, trim=trim, limits=limits or Limits()))
         given = clip.info
         width, height = fit(given.width, given.height, longest, given.pixel_aspect)
-        if min(width, height) < 1:
-            raise InputError(f"the clip is {given.width}x{given.height}; nothing is left of it.")
         clip.may_shrink(width, height)
         resize = _resizer((width, height))
         info = replace(given, width=width, height=height, pixel_aspect=Fraction(1))

@@ -137,11 +137,9 @@ def _wire(context: Context, model: Any, files: Any, chosen: gr.State, parts: dic
     number, base = gr.State(0), gr.State(None)
     grid, strip, live, sliders = (parts[name] for name in ("grid", "strip", "live", "sliders"))
     fresh = [grid, number]
-    tab = context.shared.get("tab")
     # One after another: candidates of the model before must not come after those of the next.
     drawn: dict[str, Any] = {**QUIET, "concurrency_id": "candidates", "concurrency_limit": 1}
-    if tab is not None:
-        tab.select(_first, [model, number], [*fresh, model], **drawn)
+    context.shared["tab"].select(_first, [model, number], [*fresh, model], **drawn)
     parts["more"].click(_next, [model, number], fresh, **drawn)
     model.change(_other, [model, chosen], [*fresh, chosen, strip, base, live, *sliders, model],
                  **drawn)

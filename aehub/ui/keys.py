@@ -120,10 +120,10 @@ def address(picture: np.ndarray, side: int = _SHOWN) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def seed_keys(name: str, seeds: Sequence[int], truncation: float = 1.0) -> list[Key]:
+def seed_keys(name: str, seeds: Sequence[int]) -> list[Key]:
     """Keyframes of seeds, as a model draws them."""
     model = drawer(name)
-    pictures = model.decode(model.sample(seeds, truncation))
+    pictures = model.decode(model.sample(seeds))
     return [Key(address(picture), f"seed {seed}", seed=seed)
             for seed, picture in zip(seeds, pictures, strict=True)]
 

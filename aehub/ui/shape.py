@@ -19,9 +19,9 @@ EMPTY = ('<div class="ae-live"><span>Click a picture, then move the sliders: it 
 _SIDE = 256
 
 
-def base_of(name: str, seed: int, truncation: float = 1.0) -> list[float]:
+def base_of(name: str, seed: int) -> list[float]:
     """Latent of a seed, where the sliders stand at zero."""
-    latent: list[float] = drawer(name).sample([seed], truncation)[0].tolist()
+    latent: list[float] = drawer(name).sample([seed])[0].tolist()
     return latent
 
 

@@ -24,7 +24,7 @@ def study_beside(*neighbours: Neighbour, ms_ssim: float | None = 0.99) -> Study:
     """A finished study of 40 dB in 10 kB with these neighbours."""
     made = Compressed("clip.aev", "d4-codec", BYTES, 0, 2, 64, 48, "25/1", 0.08, 1000.0, 13.0, 2.0,
                       None, None, 0.5, 50.0)
-    replay = Replay(64, 48, 64, 25.0, (0.0, 0.04), 0.08, False, 40.0, ms_ssim, (39.0, 41.0),
+    replay = Replay(64, 48, 64, (0.0, 0.04), 0.08, False, 40.0, ms_ssim, (39.0, 41.0),
                     ((0, 1, 9000), (1, 1, 900)))
     return Study(20_000, False, Path("clip.original.mkv"), Path("stacked.mp4"),
                  Path("clip.aehub.mp4"), made, replay, neighbours, {"compress": 0.5},
