@@ -68,10 +68,10 @@ def forecaster(context: Context) -> Any:
         try:
             seen = look(path, trim=trim_of(start, length), limits=context.limits.picture,
                         with_sound=False)
+            return _forecast(context, seen, size, neighbours)
         except AEHubError:
             # The same sentence comes, and is seen, when the job is started.
             return ""
-        return _forecast(context, seen, size, neighbours)
 
     return forecast
 
