@@ -36,7 +36,7 @@ def _walk(context: Context) -> None:
     chosen = gr.State([])
     with gr.Row(equal_height=False):
         with gr.Column(scale=6, min_width=320, elem_classes="ae-controls"):
-            model, files, parts = _pickers(context, chosen)
+            model, files, parts = _pickers()
         with gr.Column(scale=6, min_width=320, elem_classes="ae-controls"):
             motion = _motion(context, model)
             with gr.Row(elem_classes="ae-go"):
@@ -63,7 +63,7 @@ def _walk(context: Context) -> None:
     _wire(context, model, files, chosen, parts)
 
 
-def _pickers(context: Context, chosen: gr.State) -> tuple[Any, Any, dict[str, Any]]:
+def _pickers() -> tuple[Any, Any, dict[str, Any]]:
     """What is picked from: candidates, own pictures, the timeline and the sliders."""
     names = keys.offered()
     model = gr.Dropdown(names, value=names[0] if names else None, label="Model",

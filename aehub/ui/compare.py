@@ -56,7 +56,7 @@ def build(context: Context) -> None:
 def _runner(context: Context, usual: list[str]) -> Any:
     @told
     @gpu
-    def run(clip: str | None, codecs: list[str] = usual, frames: float = 16,  # noqa: B006
+    def run(clip: str | None, codecs: list[str] = usual, frames: float = 16,
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
         """Measure rate and quality of several codecs on a clip.
 
