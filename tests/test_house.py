@@ -335,6 +335,33 @@ def test_the_space_is_described_and_agrees_with_the_pins() -> None:
     assert f"pip install torch=={pins()['torch']}" in README
 
 
+IMPORTED_AS = {"pillow": "PIL", "scikit-image": "skimage"}
+"""Name of a distribution -> what is imported of it, where the two differ."""
+NOT_OF_OURS = {"anyio", "starlette", "uvicorn", "spaces"}
+"""The server that gradio runs on and comes with, and what is there on a Space only."""
+
+
+def modules_in_strings(path: Path) -> Iterator[str]:
+    """Modules that are imported by a string."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from (str(a.value) for a in node.args if isinstance(a, ast.Constant))
+
+
+def test_what_is_imported_is_declared(imports: list[Import]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["demo"], *extras["plot"]]
+    names = {IMPORTED_AS.get(name, name) for name in (Requirement(line).name for line in lines)}
+    known = {"aehub", *sys.stdlib_module_names, *names, *NOT_OF_OURS}
+    found = [(i.file, i.module) for i in imports if i.unit is None and i.unit_from != "app"]
+    found += [(path, name) for path in sources() for name in modules_in_strings(path)]
+    assert "spaces" in [name for _, name in found], "names in strings are seen"
+    wrong = [f"{path.relative_to(ROOT)}: {name}" for path, name in found
+             if name.split(".")[0] not in known]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_every_dependency_is_pinned_within_its_range() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for line in project["dependencies"]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import stat
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,12 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from aehub import hub
+from aehub.models.folder import limit_of
 from aehub.models.tag import tag_of
 
 OWNER = "aehub"
-_FILES = re.compile(
-    r"config\.json|model\.safetensors|README\.md|[A-Za-z0-9][A-Za-z0-9_-]{0,60}\.png")
-_MOST_BYTES = 64 * 1024 * 1024
 _POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n"
 
 
@@ -94,8 +91,7 @@ def _holding(repo: str, task: str, folder: Path) -> Holding:
     for path in sorted(folder.iterdir()):
         state = path.lstat()
         # A link may lead anywhere, so only plain files are served.
-        if _FILES.fullmatch(path.name) and stat.S_ISREG(state.st_mode) and (
-                state.st_size <= _MOST_BYTES):
+        if stat.S_ISREG(state.st_mode) and state.st_size <= (limit_of(path.name) or -1):
             files[path.name] = _file(path, state.st_size, state.st_mtime_ns)
             modified = max(modified, state.st_mtime)
     lines = "".join(f"{file.name} {file.sha256}\n" for file in files.values())

@@ -13,8 +13,9 @@ from __future__ import annotations
 from aehub.hub.bundled import bundled_root
 from aehub.hub.download import download
 from aehub.hub.listing import ModelEntry, list_models
+from aehub.hub.loading import codec_of, load, load_written, model_of
 from aehub.hub.publish import Published, publish
-from aehub.hub.resolve import codec_of, find, find_written, load, load_written, model_of
+from aehub.hub.resolve import find, find_written
 
 __all__ = [
     "ModelEntry", "Published", "bundled_root", "codec_of", "download", "find", "find_written",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 from aehub.models.architectures import COMPRESSION, LATENT_ANIMATION, SPRITE_ANIMATION
@@ -96,17 +95,15 @@ def make_card(config: Mapping[str, Any], *, size_bytes: int, measured: Measured 
 
 def problems(card: str) -> list[str]:
     """What a hub, or a reader, would miss in the front matter of a card; empty if nothing."""
-    # Not imported by name: it comes with huggingface_hub, and no types come with it.
-    yaml = import_module("yaml")
-    match = re.match(r"---\r?\n(.*?)\r?\n---\r?\n", card, re.DOTALL)
-    if match is None:
+    from huggingface_hub import RepoCard
+
+    if re.match(r"---\r?\n.*?\r?\n---\r?\n", card, re.DOTALL) is None:
         return ["it does not begin with front matter between --- lines"]
     try:
-        facts = yaml.safe_load(match[1])
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return ["its front matter is not YAML"]
-    if not isinstance(facts, dict):
-        return ["its front matter is no table of names and values"]
+        facts = RepoCard(card).data.to_dict()
+    except Exception as error:  # The errors of YAML have no common name among those of the client.
+        return ["its front matter is no table of names and values"
+                if type(error) is ValueError else "its front matter is not YAML"]
     found = [f"it does not say {name}" for name, kind in _REQUIRED.items()
              if not isinstance(facts.get(name), kind)]
     if facts.get("library_name") not in (None, "aehub"):

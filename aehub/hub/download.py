@@ -9,51 +9,36 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aehub.arguments import check_function, check_text
 from aehub.errors import ExistsError, HubError, Offline, UnknownModel, WeightsError
 from aehub.files import path_of, refuse_overwriting, written
 from aehub.hub import cache, remote
 from aehub.hub.bundled import bundled
-from aehub.hub.meter import Meter
 from aehub.hub.names import MAIN, HubName, is_commit, parse
 from aehub.hub.registry import Known, known
-from aehub.hub.remote import Listing, RemoteFile
 from aehub.models.folder import (
     CARD,
     CONFIG,
-    MAX_CONFIG,
     MAX_WEIGHTS,
     WEIGHTS,
     config_of,
+    limit_of,
+    problem_of,
     read_file,
     refuse_foreign,
 )
-from aehub.models.header import problem_of
 from aehub.models.tag import is_tag, tag_of
 
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
+    from huggingface_hub.hf_api import RepoSibling
+
 Progress = Callable[[int, int], None]
-PICTURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}\.png")
-"""Names of pictures that a card shows."""
-_LIMITS = {CONFIG: MAX_CONFIG, WEIGHTS: MAX_WEIGHTS, CARD: 1_000_000}
-_PICTURE_BYTES, _MOST_PICTURES = 4_000_000, 16
-_OFF = ("0", "no", "off", "false", "never")
-
-
-def may_fetch() -> bool:
-    """Whether models may be fetched in passing, not only when asked (`AEHUB_AUTO_DOWNLOAD`)."""
-    return os.environ.get("AEHUB_AUTO_DOWNLOAD", "").strip().lower() not in _OFF
-
-
-def absent(name: str) -> Offline:
-    """The error for a model that is not here and may not be fetched in passing."""
-    return Offline(f"the model {name} is not on this machine, and none is fetched in passing; "
-                   "press Download on the Models panel.", f"Or run aehub download {name}, "
-                   "or unset AEHUB_AUTO_DOWNLOAD.")
+_MOST_PICTURES = 16
 
 
 def download(name: str = "d4-codec", *, to: str | os.PathLike[str] | None = None,
@@ -116,7 +101,7 @@ def _fetched(entry: Known, endpoint: str | None, token: str | bool | None, force
         return held
     at, token = remote.address(endpoint), remote.credential(endpoint, token)
     try:
-        place, listing = _listing(entry, place, at, token, seconds)
+        place, info = _listing(entry, place, at, token, seconds)
     except Offline as error:
         if held is None or force:
             how = "not on this machine, and" if held is None else (
@@ -124,7 +109,7 @@ def _fetched(entry: Known, endpoint: str | None, token: str | bool | None, force
             raise Offline(f"the model {entry.name} is {how} {error.message}", error.option
                           ) from error
         return held
-    return _fetch(listing, place, at, entry.sha256, token, force, progress)
+    return _fetch(info, place, at, entry.sha256, token, force, progress)
 
 
 def _sound(folder: Path | None, entry: Known) -> Path | None:
@@ -139,7 +124,7 @@ def _sound(folder: Path | None, entry: Known) -> Path | None:
 
 
 def _listing(entry: Known, place: HubName, at: str, token: str | bool | None, seconds: float
-             ) -> tuple[HubName, Listing]:
+             ) -> tuple[HubName, ModelInfo]:
     try:
         return place, remote.listing(place, at, token=token, seconds=seconds)
     except UnknownModel:
@@ -148,70 +133,103 @@ def _listing(entry: Known, place: HubName, at: str, token: str | bool | None, se
             raise
         place = HubName(place.repo)
         found = remote.listing(place, at, token=token, seconds=seconds)
-    weights = found.files.get(WEIGHTS)
-    if weights is None or weights.sha256 != entry.sha256:
+    if entry.sha256 not in [_sha256(file) for file in found.siblings or ()
+                            if file.rfilename == WEIGHTS]:
         raise WeightsError(f"{at} holds another {entry.name} than this AEHub knows; upgrade aehub, "
                            f"or ask for {place.repo}@{MAIN} to take what is there.")
     return place, found
 
 
-def _fetch(listing: Listing, place: HubName, at: str, sha256: str | None,
+def _sha256(file: RepoSibling) -> str | None:
+    """The SHA-256 of a file as the hub announces it; None if it does not tell."""
+    return file.lfs["sha256"] if file.lfs else None
+
+
+def _fetch(info: ModelInfo, place: HubName, at: str, sha256: str | None,
            token: str | bool | None, force: bool, progress: Progress | None) -> Path:
+    # One file at a time and in this thread: where `snapshot_download` waits for its own threads, an
+    # interrupt ends the download only when the file is there.
     from huggingface_hub import hf_hub_download
 
-    wanted = _wanted(listing, at)
-    meter = Meter(sum(file.size or 0 for file in wanted), progress)
+    wanted = _wanted(info, place.repo, at)
+    total, folder = sum(file.size or 0 for file in wanted), Path()
+    done = [0]
 
-    def get(file: RemoteFile, revision: str) -> Path:
-        with remote.translated(place, at):
-            return Path(hf_hub_download(
-                listing.repo, file.name, revision=revision, endpoint=at, token=token,
-                force_download=force, library_name="aehub", tqdm_class=meter.bar(file.size)))
+    def count(more: int) -> None:
+        done[0] += more
+        if progress is not None:
+            progress(min(done[0], total), total)
 
     # Asked for by branch or tag, the first file leaves a note in the cache which commit that is.
-    folder = get(wanted[0], place.revision or MAIN).parent
-    if folder.name != listing.commit:
-        raise HubError(f"{listing.repo} changed at {at} while it was fetched; run it again.")
-    for file in wanted[1:]:
-        get(file, listing.commit)
+    for file, revision in zip(wanted, [place.revision or MAIN] + [info.sha] * len(wanted)):
+        with remote.translated(place, at):
+            folder = Path(hf_hub_download(
+                place.repo, file.rfilename, revision=revision, endpoint=at, token=token,
+                force_download=force, library_name="aehub", tqdm_class=_bar(file.size or 0, count))
+            ).parent
+        if folder.name != info.sha:
+            raise HubError(f"{place.repo} changed at {at} while it was fetched; run it again.")
     try:
         check(folder, sha256, place.revision)
         _check_announced(folder, wanted)
     except WeightsError as error:
         cache.forget(folder)
-        raise WeightsError(f"what came from {at} for {listing.repo} is not what it should be and "
+        raise WeightsError(f"what came from {at} for {place.repo} is not what it should be and "
                            f"was thrown away: {error}") from error
-    meter.finish()
+    # Files that were in the cache before were not counted.
+    count(total - done[0])
     return folder
 
 
-def _wanted(listing: Listing, at: str) -> list[RemoteFile]:
+def _bar(limit: int, count: Callable[[int], None]) -> type[Any]:
+    """The client's progress bar for one file: it counts instead of drawing, up to `limit` bytes."""
+    from huggingface_hub.utils import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options | {"disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            # A server may send more than it announced, without end.
+            self.n += int(n or 0)
+            if self.n > limit:
+                raise WeightsError(f"the hub sends more than the {limit} bytes it announced; what "
+                                   "came is not used.")
+            count(int(n or 0))
+
+        def update_transfer(self, n: float | None = 1) -> None:
+            """Bytes on the way to `update`, where the client tells them apart."""
+
+        set_transfer_postfix_str = update_transfer
+
+    return Bar
+
+
+def _wanted(info: ModelInfo, repo: str, at: str) -> list[RepoSibling]:
     """The files to fetch, the config first; all others of the repository stay where they are."""
+    files = {file.rfilename: file for file in info.siblings or ()}
     for name in (CONFIG, WEIGHTS):
-        if name not in listing.files:
-            raise WeightsError(
-                f"{listing.repo} at {at} has no {name}; it is {_kind(listing)}"
-                f"{_pickles(listing) if name == WEIGHTS else ''}.")
-    pictures = sorted(filter(PICTURE.fullmatch, listing.files))[:_MOST_PICTURES]
-    names = [name for name in (CONFIG, WEIGHTS, CARD, *pictures) if name in listing.files]
+        if name not in files:
+            raise WeightsError(f"{repo} at {at} has no {name}; it is {_other(files)}.")
+    first = [name for name in (CONFIG, WEIGHTS, CARD) if name in files]
+    pictures = sorted(name for name in files if limit_of(name) is not None and name not in first)
+    names = first + pictures[:_MOST_PICTURES]
     for name in names:
-        size, limit = listing.files[name].size, _LIMITS.get(name, _PICTURE_BYTES)
+        size, limit = files[name].size, limit_of(name) or 0
         if type(size) is not int or not 0 <= size <= limit:
-            raise WeightsError(f"{listing.repo} at {at} announces {size} bytes for {name}, where "
+            raise WeightsError(f"{repo} at {at} announces {size} bytes for {name}, where "
                                f"at most {limit} are taken; it is no model of AEHub.")
-    return [listing.files[name] for name in names]
+    return [files[name] for name in names]
 
 
-def _kind(listing: Listing) -> str:
-    if {"model_index.json", "diffusion_pytorch_model.safetensors"} & listing.files.keys():
+def _other(names: Iterable[str]) -> str:
+    """What a repository that is no whole model of AEHub is."""
+    if {"model_index.json", "diffusion_pytorch_model.safetensors"}.intersection(names):
         return "a model of diffusers, which this version of AEHub cannot read"
-    return "no model of AEHub"
-
-
-def _pickles(listing: Listing) -> str:
-    others = [name for name in listing.files
-              if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"))]
-    return f", and {others[0][:80]} is a pickle, which is never loaded" if others else ""
+    pickles = [name for name in names
+               if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"))]
+    return "no model of AEHub" + (
+        f", and {pickles[0][:80]} is a pickle, which is never loaded" if pickles else "")
 
 
 def check(folder: Path, sha256: str | None = None, revision: str | None = None
@@ -243,18 +261,22 @@ def check(folder: Path, sha256: str | None = None, revision: str | None = None
     return config
 
 
-def _check_announced(folder: Path, files: list[RemoteFile]) -> None:
-    """Hold what came against the hashes in the hub's own list."""
+def _check_announced(folder: Path, files: list[RepoSibling]) -> None:
+    """Hold what came against the hashes in the hub's own list; the client compares sizes only."""
     for file in files:
-        data = read_file(folder, file.name, _LIMITS.get(file.name, _PICTURE_BYTES))
-        blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-        if file.sha256 not in (None, hashlib.sha256(data).hexdigest()) or (
-                file.git_sha1 not in (None, blob)):
-            raise WeightsError(f"{file.name} is not what the hub's list names; fetch it again.")
+        data = read_file(folder, file.rfilename, limit_of(file.rfilename) or 0)
+        if file.lfs:
+            told, digest = _sha256(file), hashlib.sha256(data)
+        else:
+            told = file.blob_id
+            digest = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
+        if told not in (None, digest.hexdigest()):
+            raise WeightsError(f"{file.rfilename} is not what the hub's list names; fetch it "
+                               "again.")
 
 
 def _refuse_overwriting(folder: Path, force: bool) -> None:
-    held = [name for name in _LIMITS if (folder / name).exists()]
+    held = [name for name in (CONFIG, WEIGHTS, CARD) if (folder / name).exists()]
     if held and not force:
         raise ExistsError(f"{folder} already holds {held[0]}; choose another folder.",
                           "Or add --force.")
@@ -268,8 +290,7 @@ def _refuse_overwriting(folder: Path, force: bool) -> None:
 def _copied(folder: Path, target: Path) -> Path:
     """Copies of a model's files in a folder of the user's own, each whole or not at all."""
     target.mkdir(parents=True, exist_ok=True)
-    names = [path.name for path in folder.iterdir()
-             if path.name in _LIMITS or PICTURE.fullmatch(path.name)]
+    names = [path.name for path in folder.iterdir() if limit_of(path.name) is not None]
     # The config comes last: a folder is a model only when it is there.
     for name in sorted(names, key=lambda name: name == CONFIG):
         with written(target / name, force=True) as file:

@@ -16,11 +16,11 @@ from aehub.animate.motion import Sprites
 from aehub.codec.model import Codec
 from aehub.errors import ModelError
 from aehub.hub.card import Measured, make_card
-from aehub.hub.download import PICTURE, download
+from aehub.hub.download import download
 from aehub.hub.names import parse
 from aehub.hub.publish import Published, publish
 from aehub.hub.resolve import find
-from aehub.models import network, store
+from aehub.models import network
 from aehub.models.architectures import (
     COMPRESSION,
     LATENT_ANIMATION,
@@ -28,7 +28,7 @@ from aehub.models.architectures import (
     architecture,
 )
 from aehub.models.device import Device
-from aehub.models.folder import CARD, WEIGHTS, config_of, refuse_foreign
+from aehub.models.folder import CARD, CONFIG, WEIGHTS, limit_of
 
 _Model = TypeVar("_Model", bound="Model")
 
@@ -99,22 +99,14 @@ class Model:
             WeightsError: hashes, names, shapes or types do not agree.
             ModelError: it is of another kind than the class that was asked.
         """
-        config = config_of(folder)
-        refuse_foreign(folder, config)
-        kind = KINDS[architecture(config.get("architecture")).task]
+        stored = network.load_any(folder)
+        kind = KINDS[architecture(stored.config["architecture"]).task]
         if not issubclass(kind, cls):
             raise ModelError(f"{folder.name} is a {kind.__name__}, not a {cls.__name__}; load it "
                              "with aehub.load.")
-        model = kind._opened(folder, device, dtype)
+        model: _Model = kind(stored, device, dtype)
         model.folder = folder
         return model
-
-    @classmethod
-    def _opened(cls: type[_Model], folder: Path, device: Device, dtype: torch.dtype) -> _Model:
-        raise NotImplementedError
-
-    def _save(self, folder: Path) -> None:
-        raise NotImplementedError
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write config.json, model.safetensors and README.md; a card that is there stays.
@@ -124,19 +116,19 @@ class Model:
         """
         target = Path(folder)
         self._save(target)
-        self._copy_card(target)
         if not (target / CARD).exists():
             size = (target / WEIGHTS).stat().st_size
             (target / CARD).write_text(make_card(self.config, size_bytes=size),
                                        encoding="utf-8")
 
-    def _copy_card(self, target: Path) -> None:
-        """Put the card that came with the model there, unless there is one."""
+    def _save(self, target: Path) -> None:
+        """Write the model, and the card that came with it unless there is one."""
+        super().save_pretrained(target)  # type: ignore[misc]
         source = self.folder
         if source is None or not (source / CARD).is_file() or (target / CARD).exists():
             return
         for path in source.iterdir():
-            if path.name == CARD or PICTURE.fullmatch(path.name):
+            if limit_of(path.name) is not None and path.name not in (CONFIG, WEIGHTS):
                 shutil.copyfile(path, target / path.name)
 
     def push_to_hub(self, repo_id: str, *, endpoint: str | None = None, token: str | None = None,
@@ -150,9 +142,8 @@ class Model:
         """
         with tempfile.TemporaryDirectory() as stage:
             folder = Path(stage, self.name)
+            # Where there is no card, one is made by what knows the repository.
             self._save(folder)
-            # Where there is none, the card is made by what knows the repository.
-            self._copy_card(folder)
             return publish(str(folder), repo_id, endpoint=endpoint, token=token, private=private,
                            message=commit_message, measured=measured, datasets=datasets)
 
@@ -160,36 +151,15 @@ class Model:
 class CodecModel(Model, Codec):
     """A model that compresses clips into `.aev` files."""
 
-    @classmethod
-    def _opened(cls, folder: Path, device: Device, dtype: torch.dtype) -> CodecModel:
-        return cls(store.load(folder), device, dtype)
-
-    def _save(self, folder: Path) -> None:
-        Codec.save_pretrained(self, folder)
-
 
 class PictureModel(Model, Autoencoder):
     """A model whose latents are small pictures, for walks from one to the next."""
-
-    @classmethod
-    def _opened(cls, folder: Path, device: Device, dtype: torch.dtype) -> PictureModel:
-        return cls(network.load(folder), device, dtype)
-
-    def _save(self, folder: Path) -> None:
-        Autoencoder.save_pretrained(self, folder)
 
 
 class SpriteModel(Model, Sprites):
     """A model that makes a still picture of a character walk."""
 
-    @classmethod
-    def _opened(cls, folder: Path, device: Device, dtype: torch.dtype) -> SpriteModel:
-        return cls(network.load(folder), device, dtype)
 
-    def _save(self, folder: Path) -> None:
-        Sprites.save_pretrained(self, folder)
-
-
-KINDS: dict[str, type[Model]] = {
+KINDS: dict[str, Any] = {
     COMPRESSION: CodecModel, LATENT_ANIMATION: PictureModel, SPRITE_ANIMATION: SpriteModel}
 """Task of an architecture -> the class of its loaded models."""

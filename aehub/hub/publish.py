@@ -13,9 +13,10 @@ from aehub.arguments import check_text
 from aehub.errors import HubError, InputError, UnknownModel, WeightsError
 from aehub.hub import remote
 from aehub.hub.card import Measured, make_card, problems
-from aehub.hub.download import PICTURE, check
+from aehub.hub.download import check
 from aehub.hub.names import HubName, parse
-from aehub.models.folder import CARD, CONFIG, WEIGHTS, stays_inside
+from aehub.hub.resolve import local
+from aehub.models.folder import CARD, WEIGHTS, limit_of, stays_inside
 from aehub.models.tag import tag_of
 
 
@@ -79,7 +80,10 @@ def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | N
     with tempfile.TemporaryDirectory() as stage:
         _stage(folder, Path(stage), repo, measured, codec, datasets)
         remote.reach(at, remote.PATIENT)
-        tag = tag_of(_loadable(Path(stage)))
+        # Only here: it is heavy, and most refusals come before.
+        from aehub.models import network
+
+        tag = tag_of(network.load_any(Path(stage)).config)
         if tag is None:
             raise WeightsError(f"the config in {folder} names no hashes to make a tag of; save the "
                                "model again.")
@@ -90,8 +94,6 @@ def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | N
 
 def _ends(name: str, repo: str, endpoint: str | None) -> tuple[Path, HubName, str]:
     """The folder that is sent, the repository that it is sent to, and the hub's address."""
-    from aehub.hub.resolve import local
-
     place = parse(check_text("the repository", repo, "org/name"))
     if place is None or place.revision is not None:
         raise HubError(f"{repo!r} is no name of a repository; give one such as org/name.")
@@ -102,20 +104,11 @@ def _ends(name: str, repo: str, endpoint: str | None) -> tuple[Path, HubName, st
     return folder, place, remote.address(endpoint)
 
 
-def _loadable(folder: Path) -> dict[str, Any]:
-    """The config of a folder that loads, with all that loading checks."""
-    # Only here: it is heavy, and most refusals come before.
-    from aehub.hub.model import Model
-
-    return Model.from_folder(folder).config
-
-
 def _stage(folder: Path, stage: Path, repo: str, measured: Measured | None, codec: str | None,
            datasets: Sequence[str]) -> None:
     """Copy what a model is, and nothing else that may lie beside it."""
     for path in sorted(folder.iterdir()):
-        is_ours = path.name in (CONFIG, WEIGHTS, CARD) or PICTURE.fullmatch(path.name)
-        if not is_ours or not path.is_file():
+        if limit_of(path.name) is None or not path.is_file():
             continue
         if not stays_inside(folder, path):
             raise WeightsError(f"{path} is a link to a file outside of its folder, which will not "

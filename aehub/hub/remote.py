@@ -6,8 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aehub.arguments import check_text
@@ -17,29 +16,13 @@ from aehub.hub.registry import Known
 from aehub.models.architectures import TASKS
 from aehub.proxies import proxy_for, usable_proxies
 
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
+
 PATIENT, HASTY = 10.0, 0.8
 """Seconds until a hub must have taken the connection: asked for on purpose, and in passing."""
 _MOST_LISTED = 1000
 _CLIENTS = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file as the hub announces it; hashes are None where the hub does not tell."""
-
-    name: str
-    size: int | None
-    sha256: str | None
-    git_sha1: str | None
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What a repository holds at one commit."""
-
-    repo: str
-    commit: str
-    files: dict[str, RemoteFile]
 
 
 def address(endpoint: str | None) -> str:
@@ -76,35 +59,30 @@ def credential(endpoint: str | None, token: str | bool | None) -> str | bool | N
     return False if token is None and is_foreign else token
 
 
-def is_switched_off() -> bool:
-    """Whether the network is switched off for huggingface_hub (`HF_HUB_OFFLINE=1`)."""
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
-
-
 def reach(endpoint: str, seconds: float) -> None:
-    """Make sure within `seconds` that somebody listens there: the client itself may wait for 23.
+    """Make sure within `seconds` that somebody listens there.
+
+    The client limits how long it connects, but not how long it looks a name up: with a resolver
+    that does not answer it waits as long as that one.
 
     Raises:
         Offline: nobody does, or the network is switched off.
         HubError: it would take a proxy that cannot be used.
     """
-    if is_switched_off():
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
         raise Offline("the network is switched off on this machine.", "Unset HF_HUB_OFFLINE, or "
                       "bring the model here as a folder: aehub download NAME --to FOLDER "
                       "elsewhere, then give the folder's path as the model.")
     parts, proxy = urlsplit(endpoint), proxy_for(endpoint)
-    if proxy is not None:
-        reason = _unreachable(proxy.host, proxy.port, seconds)
-        if reason is not None:
-            raise Offline(f"{endpoint} cannot be reached: its proxy does not answer ({reason}).",
-                          f"The proxy {proxy.host}:{proxy.port} is that of {proxy.variable}; "
-                          "correct it, or unset it.")
-        return
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    reason = _unreachable(parts.hostname or "", port, seconds)
-    if reason is not None:
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    reason = _unreachable(*(proxy[:2] if proxy else (host, port)), seconds)
+    if reason and proxy:
+        raise Offline(f"{endpoint} cannot be reached: its proxy does not answer ({reason}).",
+                      f"The proxy {proxy.host}:{proxy.port} is that of {proxy.variable}; "
+                      "correct it, or unset it.")
+    if reason:
         raise Offline(f"{endpoint} cannot be reached: {reason}. Check the network.", "Or fetch "
                       "from an AEHub that runs nearby with --endpoint or HF_ENDPOINT.")
 
@@ -128,8 +106,8 @@ def _unreachable(host: str, port: int, seconds: float) -> str | None:
 
 
 def listing(place: HubName, endpoint: str, *, token: str | bool | None = None,
-            seconds: float = PATIENT) -> Listing:
-    """The files of a repository, in one request.
+            seconds: float = PATIENT) -> ModelInfo:
+    """The files of a repository with sizes and hashes, in one request.
 
     Raises:
         UnknownModel: there is no such repository or revision.
@@ -140,16 +118,8 @@ def listing(place: HubName, endpoint: str, *, token: str | bool | None = None,
     from huggingface_hub import HfApi
 
     with translated(place, endpoint):
-        found = HfApi(endpoint=endpoint, library_name="aehub").model_info(
+        return HfApi(endpoint=endpoint, library_name="aehub").model_info(
             place.repo, revision=place.revision, files_metadata=True, timeout=PATIENT, token=token)
-    files = {sibling.rfilename: _file(sibling) for sibling in found.siblings or ()}
-    return Listing(place.repo, str(found.sha), files)
-
-
-def _file(sibling: Any) -> RemoteFile:
-    lfs = sibling.lfs or {}
-    return RemoteFile(sibling.rfilename, sibling.size, lfs.get("sha256"),
-                      None if lfs else sibling.blob_id)
 
 
 def published(endpoint: str, *, token: str | bool | None = None) -> list[Known]:

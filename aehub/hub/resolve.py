@@ -1,35 +1,38 @@
-"""From a name, or from a compressed file, to the folder of a model: bundled, cached, network."""
+"""The folder of a model by its name, or by a compressed file: bundled, cached, network."""
 
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aehub.arguments import check_text
-from aehub.errors import HubError, InputError, ModelError, UnknownModel
+from aehub.errors import HubError, Offline, UnknownModel
 from aehub.hub import cache
 from aehub.hub.bundled import bundled, folders, readable
-from aehub.hub.download import absent, download, may_fetch
+from aehub.hub.download import download
 from aehub.hub.names import HubName, parse
 from aehub.hub.registry import known, place_of
-from aehub.models.architectures import COMPRESSION
-from aehub.models.folder import CONFIG, WEIGHTS, is_model_name
+from aehub.models.folder import CONFIG, is_model_name
 from aehub.models.tag import tag_of
 
-if TYPE_CHECKING:
-    import torch
-
-    from aehub.codec.model import Codec
-    from aehub.container import FileHead
-    from aehub.hub.model import Model
-    from aehub.models.device import Device
-
-_Name = str | os.PathLike[str]
+ModelName = str | os.PathLike[str]
+_OFF = ("0", "no", "off", "false", "never")
 
 
-def find(name: _Name) -> Path:
+def may_fetch() -> bool:
+    """Whether models may be fetched in passing, not only when asked (`AEHUB_AUTO_DOWNLOAD`)."""
+    return os.environ.get("AEHUB_AUTO_DOWNLOAD", "").strip().lower() not in _OFF
+
+
+def absent(name: str) -> Offline:
+    """The error for a model that is not here and may not be fetched in passing."""
+    return Offline(f"the model {name} is not on this machine, and none is fetched in passing; "
+                   "press Download on the Models panel.", f"Or run aehub download {name}, "
+                   "or unset AEHUB_AUTO_DOWNLOAD.")
+
+
+def find(name: ModelName) -> Path:
     """The folder of a model; one that is only on a hub is fetched into the cache first.
 
     Args:
@@ -70,7 +73,7 @@ def _text(name: Any) -> str:
                       "d4-codec, org/name, or the path of a folder")
 
 
-def local(name: _Name) -> Path | None:
+def local(name: ModelName) -> Path | None:
     """The folder of a model if it is on this machine: bundled, a folder, or cached."""
     text = _text(name)
     if isinstance(name, str):
@@ -122,115 +125,3 @@ def find_written(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
         return download(str(place), patient=False)
     except (HubError, UnknownModel):
         return None
-
-
-def load(name: _Name = "d4-codec", *, device: Device = "auto") -> Model:
-    """Load a model, once: later calls with the same arguments return the same object.
-
-    Args:
-        name: name of a bundled model, hub id "org/name" or "org/name@revision", or a path to a
-            model folder. What is on a hub is fetched once and found in the cache from then on.
-        device: "auto" for a GPU of CUDA if there is one, and the processor otherwise; "cpu",
-            "cuda", "cuda:1", "mps"; or a `torch.device`.
-
-    Raises:
-        UnknownModel: there is no such model.
-        Offline: it has to be fetched, and there is no network.
-        HubError: the hub refuses.
-        WeightsError: its weights are damaged, tampered with or of another architecture.
-        InputError: the device is not on this machine.
-    """
-    return _load_folder(find(name), device)
-
-
-def codec_of(given: _Name | Model | Codec, *, device: Device = "auto") -> Codec:
-    """The codec that is given, or that `load` finds by the name that is given.
-
-    Raises:
-        ModelError: the model makes no compressed files.
-        InputError: the device is not on this machine, or the model that is given is elsewhere.
-    """
-    from aehub.codec.model import Codec
-
-    model = model_of(given, device)
-    if isinstance(model, Codec):
-        return model
-    codecs = [entry.name for entry in known().values() if entry.task == COMPRESSION]
-    raise ModelError(f"{getattr(model, 'name', type(model).__name__)} makes no compressed files; "
-                     f"use {' or '.join(codecs)}.")
-
-
-def model_of(given: Any, device: Device) -> Any:
-    """The model that is given, or that `load` finds by the name that is given.
-
-    Raises:
-        InputError: the device is not on this machine, or the model that is given is elsewhere.
-    """
-    if not (hasattr(given, "name") and hasattr(given, "device")):
-        return load(given, device=device)
-    if device != "auto":
-        from aehub.models.device import resolve_device
-
-        wanted = resolve_device(device)
-        if (wanted.type, wanted.index or 0) != (given.device.type, given.device.index or 0):
-            raise InputError(f"the model {given.name} was loaded on {given.device}, not on "
-                             f"{wanted}; load it there, or leave the device out.")
-    return given
-
-
-def load_written(head: FileHead, given: _Name | Model | Codec | None = None, *,
-                 device: Device = "auto") -> Codec:
-    """The model that a file was written with: `given`, or found by the hashes in its head.
-
-    Args:
-        head: of the file.
-        given: where the model lies, or the model, if it is not to be found by name.
-        device: as `load`.
-
-    Raises:
-        UnknownModel: neither the model nor one of its name is on this machine.
-        WeightsError: its weights cannot be used, or are not those of the file.
-        ModelError: it makes no compressed files.
-        FormatError: the file's coder is newer.
-    """
-    from aehub.codec.decompress import check_model
-
-    codec = _written(head, device) if given is None else codec_of(given, device=device)
-    check_model(head, codec)
-    return codec
-
-
-def _written(head: FileHead, device: Device) -> Codec:
-    from aehub.entropy import CODER_PREDICTED
-
-    hashes = head.entropy_hash, head.synthesis_hash
-    folder = find_written(head.model, *hashes, fetch=head.coder <= CODER_PREDICTED)
-    if folder is None:
-        # A name from a file is no path: only what is bundled or known may be meant by it.
-        folder = bundled(head.model)
-    if folder is None:
-        raise UnknownModel(
-            f"the file was written with the model {head.model[:80]!r} "
-            f"({'-'.join(part.hex() for part in hashes)}), which is not on this machine.",
-            f"{'Fetch it with aehub download, or n' if is_model_name(head.model) else 'N'}"
-            "ame its folder or hub id with --model.")
-    return codec_of(_load_folder(folder, device))
-
-
-def _load_folder(folder: Path, device: Device) -> Model:
-    from aehub.models.device import resolve_device
-
-    folder = folder.resolve()
-    stamps = tuple(_stamp(folder / name) for name in (CONFIG, WEIGHTS))
-    return _load(folder, stamps, resolve_device(device))
-
-
-def _stamp(path: Path) -> int:
-    return path.stat().st_mtime_ns if path.exists() else 0
-
-
-@lru_cache(maxsize=8)
-def _load(folder: Path, stamps: tuple[int, ...], device: torch.device) -> Model:
-    from aehub.hub.model import Model
-
-    return Model.from_folder(folder, device=device)

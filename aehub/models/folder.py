@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, deserialize
+
 from aehub.errors import WeightsError
 from aehub.files import is_lfs_pointer
 
@@ -16,6 +18,11 @@ MAX_CONFIG = 100_000
 """Bytes of a config.json."""
 MAX_WEIGHTS = 64 * 1024 * 1024
 """Bytes of a model.safetensors."""
+MAX_HEADER = 1024 * 1024
+"""Bytes of the header of a model.safetensors; one of 500 tensors takes 60 kB."""
+_LIMITS = {CONFIG: MAX_CONFIG, WEIGHTS: MAX_WEIGHTS, CARD: 1_000_000}
+# Pictures that a card shows.
+_PICTURE, _PICTURE_BYTES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}\.png"), 4_000_000
 
 # Files name their model in at most 40 bytes, and a name may become part of a path or an address.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -24,6 +31,27 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 def is_model_name(text: object) -> bool:
     """Whether `text` may name a model: letters, digits, dot, hyphen, underscore, at most 40."""
     return isinstance(text, str) and _NAME.fullmatch(text) is not None
+
+
+def limit_of(name: str) -> int | None:
+    """Most bytes of the file of a model that has this name; None if no such file belongs to one."""
+    return _LIMITS.get(name) or (_PICTURE_BYTES if _PICTURE.fullmatch(name) else None)
+
+
+def problem_of(data: bytes) -> str | None:
+    """Reason why `data` cannot be read as safetensors; None if it can.
+
+    The library holds types, shapes and places of all tensors to the file, but 500,000 empty tensors
+    in a header of 33 MB take it 4 s and 440 MB: the header is bounded first.
+    """
+    length = int.from_bytes(data[:8], "little")
+    if MAX_HEADER < length <= len(data):
+        return f"its header of {length} bytes is longer than {MAX_HEADER}"
+    try:
+        deserialize(data)
+    except SafetensorError as error:
+        return str(error).partition("\n")[0][:200].removeprefix("Error while deserializing: ")
+    return None
 
 
 def read_file(folder: Path, name: str, limit: int) -> bytes:

@@ -14,15 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as deserialised
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from aehub.errors import WeightsError
 from aehub.files import written
-from aehub.models.folder import CONFIG, MAX_WEIGHTS, WEIGHTS, config_of, is_model_name, read_file
-from aehub.models.header import problem_of
+from aehub.models.folder import (
+    CONFIG,
+    MAX_WEIGHTS,
+    WEIGHTS,
+    config_of,
+    is_model_name,
+    problem_of,
+    read_file,
+)
 from aehub.models.migrate import migrate
 
 FORMAT_VERSION = 1
@@ -101,10 +107,7 @@ def read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
     if problem := problem_of(data):
         raise WeightsError(f"{path} is not a safetensors file: {problem}; download the model "
                            "again.")
-    try:
-        return deserialised(data)
-    except SafetensorError as err:
-        raise WeightsError(f"{path} is not a safetensors file; download the model again.") from err
+    return deserialised(data)
 
 
 def write(folder: Path, tensors: dict[str, Tensor], network: nn.Module, *, name: str,

@@ -86,7 +86,7 @@ def test_what_a_caller_has_set_changes_no_result(name: str, plain: dict[str, byt
 
 
 def test_a_model_loaded_in_inference_mode_serves_every_later_call(plain: dict[str, bytes]) -> None:
-    aehub.hub.resolve._load.cache_clear()
+    aehub.hub.loading._load.cache_clear()
     with torch.inference_mode():
         model = aehub.load(PREDICTED_MODEL, device="cpu")
         aehub.compress(FRAMES, io.BytesIO(), model=model, measure=False)
@@ -98,7 +98,7 @@ def test_a_model_loaded_in_inference_mode_serves_every_later_call(plain: dict[st
     network = model.network.train().requires_grad_(True)
     network.synthesise(torch.zeros(1, 96, 4, 4), torch.tensor([50.0])).y.sum().backward()
     assert network.synthesis.linear.theta.grad is not None
-    aehub.hub.resolve._load.cache_clear()
+    aehub.hub.loading._load.cache_clear()
 
 
 def test_a_walking_character_is_the_same_whatever_the_default_type() -> None:

@@ -19,8 +19,7 @@ import aehub
 from aehub.codec.model import Codec
 from aehub.container import FileHead
 from aehub.errors import UnknownModel, WeightsError
-from aehub.hub import bundled
-from aehub.hub.resolve import find_written, load_written
+from aehub.hub import bundled, find_written, load_written
 from material import moving_picture
 
 FOUND = """
