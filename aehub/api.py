@@ -29,7 +29,7 @@ from aehub.codec.compress import Tally, compress_clip, estimate
 from aehub.codec.decompress import clip_info, decode_frames
 from aehub.codec.model import Codec
 from aehub.codec.shots import MOST_FRAMES
-from aehub.codec.target import PREDICTED_BPP, STILL_BPP
+from aehub.codec.target import PREDICTED_BPP
 from aehub.codec.trials import Trials, one_goal
 from aehub.container import Reader, open_reader
 from aehub.edit.operations import Trim as Cut
@@ -131,8 +131,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
             source = stack.enter_context(kept(source))
             trials = stack.enter_context(
                 Trials(opened, encode, partial(estimate, codec),
-                       STILL_BPP if codec.network.inter is None else PREDICTED_BPP,
-                       target_size, target_kbps))
+                       PREDICTED_BPP, target_size, target_kbps))
             best, facts, tally, quality = yield from trials.run()
             stream = stack.enter_context(written(target, force=force))
             shutil.copyfileobj(best, stream)

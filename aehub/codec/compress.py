@@ -14,11 +14,12 @@ from aehub.codec.batch import from_batch
 from aehub.codec.clock import Clock
 from aehub.codec.inter import GroupEncoder
 from aehub.codec.model import Codec
-from aehub.codec.shots import STILL_FRAMES, Run, group_frames, predicted_runs, still_runs
+from aehub.codec.shots import Run, group_frames, predicted_runs
 from aehub.codec.structure import Pyramid
 from aehub.container import FileHead, GroupHead, Writer
 from aehub.container.grouphead import chain_types
 from aehub.container.notes import PLAYS
+from aehub.entropy import CODER_PREDICTED
 from aehub.metrics import Distortion
 from aehub.models.planes import PlaneBatch
 
@@ -64,19 +65,18 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
         InputError: the clip has no frames, or breaks off.
     """
     info, clock = clip.info, Clock.of(clip.info)
-    predicted = model.network.inter is not None
-    size = group_frames(info.width, info.height, float(info.fps), predicted, group)
+    size = group_frames(info.width, info.height, float(info.fps), True, group)
     head = FileHead(
         model=model.name, entropy_hash=model.stored.entropy_hash,
-        synthesis_hash=model.stored.synthesis_hash, coder=model.stored.coder,
+        synthesis_hash=model.stored.synthesis_hash, coder=CODER_PREDICTED,
         width=info.width, height=info.height, fps=clock.fps, quality=round(quality * 100),
         group_frames=size, time_base=clock.time_base,
         colour=as_tagged(info.colour, info.width, info.height),
         pixel_aspect=info.pixel_aspect)
     tally = Tally()
     with Writer(stream, head) as writer:
-        coding: _Group = (_Predicted if predicted else _Still)(model, head, clock, measure)
-        for run in (predicted_runs if predicted else still_runs)(clip, size):
+        coding = _Predicted(model, head, clock, measure)
+        for run in predicted_runs(clip, size):
             decoded: dict[int, Planes] = {}
             for step in coding.add(run):
                 if step is not None:
@@ -105,9 +105,6 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
 
 def estimate(model: Codec, frames: Sequence[Planes], quality: float, n_frames: int) -> float:
     """Bytes that a clip of `n_frames` would take at a quality, going by its first frames."""
-    if model.network.inter is None:
-        few = frames[:STILL_FRAMES // 2]
-        return len(model.encode_group(few, quality)[0]) * n_frames / len(few)
     encoder, pyramid = GroupEncoder(model.runtime, quality), Pyramid()
     sizes = []
     for begin, end in ((0, 1), (1, len(frames))):

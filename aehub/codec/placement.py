@@ -37,7 +37,7 @@ def placed(stored: StoredModel, device: torch.device, dtype: torch.dtype) -> D4C
         if reproduces_probe(network, stored.probe):
             return network
         if device.type != "cpu":
-            for coder in filter(None, (network, network.inter)):
+            for coder in (network, network.inter):
                 coder.scales.to("cpu")
             if reproduces_probe(network, stored.probe):
                 return network

@@ -59,11 +59,11 @@ class Runtime:
         """The networks of a frame with these references.
 
         Raises:
-            WeightsError: the model knows no predicted frames.
+            WeightsError: there are more than two.
         """
         if not references:
             return self.network
-        if self.network.inter is None or len(references) > 2:
+        if len(references) > 2:
             raise WeightsError(f"{self.name} has no networks for frames predicted from "
                                f"{len(references)} others; the file needs another model.")
         return self.network.inter

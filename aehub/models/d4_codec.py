@@ -242,13 +242,13 @@ class Coder(nn.Module):
 class D4Codec(Coder):
     """The networks of the codec; files, groups and frame sizes are `aehub.codec`'s concern.
 
-    The coder of frames that stand alone; `inter` is the coder of predicted frames, if there is one.
+    The coder of frames that stand alone; `inter` is the coder of predicted frames.
 
     Args:
         fields: width of analysis and synthesis in regular fields of 8 channels.
         analysis_blocks: residual blocks of the analysis.
         synthesis_blocks: residual blocks of the synthesis.
-        inter_fields: width of the coder of predicted frames; 0 for none.
+        inter_fields: width of the coder of predicted frames.
         inter_analysis_blocks: residual blocks of its analysis.
         inter_synthesis_blocks: residual blocks of its synthesis.
         inter_overlap: samples by which blocks of the prediction reach over their neighbours.
@@ -259,33 +259,30 @@ class D4Codec(Coder):
     """
 
     def __init__(self, fields: int = 16, analysis_blocks: int = 2, synthesis_blocks: int = 3,
-                 inter_fields: int = 0, inter_analysis_blocks: int = 1,
+                 inter_fields: int = 16, inter_analysis_blocks: int = 1,
                  inter_synthesis_blocks: int = 3, inter_overlap: int = 0, inter_merge: int = 0,
                  inter_masking: int = 0, filter_fields: int = 0, filter_layers: int = 0) -> None:
         super().__init__(fields, analysis_blocks, synthesis_blocks, False, filter_fields,
                          filter_layers)
         self.config = {"fields": fields, "analysis_blocks": analysis_blocks,
-                       "synthesis_blocks": synthesis_blocks}
+                       "synthesis_blocks": synthesis_blocks, "inter_fields": inter_fields,
+                       "inter_analysis_blocks": inter_analysis_blocks,
+                       "inter_synthesis_blocks": inter_synthesis_blocks}
         if filter_fields:
             # Models from before there was a filter say nothing of it, and are hashed so.
             self.config |= {"filter_fields": filter_fields, "filter_layers": filter_layers}
-        self.inter, self.overlap, self.merge = None, inter_overlap, bool(inter_merge)
-        if inter_fields:
-            self.config |= {"inter_fields": inter_fields,
-                            "inter_analysis_blocks": inter_analysis_blocks,
-                            "inter_synthesis_blocks": inter_synthesis_blocks}
-            # Older models say nothing of what came later, and are hashed so.
-            later = {"inter_overlap": inter_overlap, "inter_merge": inter_merge,
-                     "inter_masking": inter_masking}
-            self.config |= {name: value for name, value in later.items() if value}
-            self.inter = Coder(inter_fields, inter_analysis_blocks, inter_synthesis_blocks, True,
-                               filter_fields, filter_layers, inter_masking)
+        self.overlap, self.merge = inter_overlap, bool(inter_merge)
+        # Older models say nothing of what came later, and are hashed so.
+        later = {"inter_overlap": inter_overlap, "inter_merge": inter_merge,
+                 "inter_masking": inter_masking}
+        self.config |= {name: value for name, value in later.items() if value}
+        self.inter = Coder(inter_fields, inter_analysis_blocks, inter_synthesis_blocks, True,
+                           filter_fields, filter_layers, inter_masking)
 
     def constrain(self) -> None:
         """Keep the integer layers inside their exactness bound; the trainer calls this."""
         super().constrain()
-        if self.inter is not None:
-            self.inter.constrain()
+        self.inter.constrain()
 
 
 def _part(whole: Representation, begin: int, end: int) -> Representation:

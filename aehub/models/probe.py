@@ -18,9 +18,6 @@ _TENSORS = {
     "codes": (torch.int16, (1, 96, 12, 12)),
     # The low band is written in two stages.
     "index": (torch.uint8, (1, 96 + start().bands[0], 12, 12)),
-}
-# Of models with predicted frames.
-_INTER_TENSORS = {
     "inter_context": (torch.uint8, (1, 99, 12, 12)),
     "inter_index": (torch.uint8, (1, 96 + start().bands[0], 12, 12)),
 }
@@ -28,11 +25,9 @@ _QUALITY = 62.5
 _KIND = 2
 
 
-def is_probe(tensors: dict[str, Tensor], predicted: bool = False) -> bool:
+def is_probe(tensors: dict[str, Tensor]) -> bool:
     """Whether these are the tensors of a probe, by name, type and shape."""
-    wanted = _TENSORS | _INTER_TENSORS if predicted else _TENSORS
-    return tensors.keys() == wanted.keys() and all(
-        (t.dtype, tuple(t.shape)) == wanted[n] for n, t in tensors.items())
+    return {n: (t.dtype, tuple(t.shape)) for n, t in tensors.items()} == _TENSORS
 
 
 def _indices(coder: Coder, probe: dict[str, Tensor]) -> Tensor:
@@ -63,16 +58,14 @@ def make_probe(network: D4Codec) -> dict[str, Tensor]:
     exact = copy.deepcopy(network).cpu().double().eval()
     probe = {"hyper": hyper.short(), "codes": codes.short()}
     probe["index"] = _indices(exact, probe)
-    if exact.inter is not None:
-        context = torch.randint(0, 32, (1, 99, 12, 12), generator=generator)
-        probe["inter_context"] = context.to(torch.uint8)
-        probe["inter_index"] = _indices(exact.inter, probe)
+    context = torch.randint(0, 32, (1, 99, 12, 12), generator=generator)
+    probe["inter_context"] = context.to(torch.uint8)
+    probe["inter_index"] = _indices(exact.inter, probe)
     return probe
 
 
 @torch.no_grad()
 def reproduces_probe(network: D4Codec, probe: dict[str, Tensor]) -> bool:
     """Whether the device that the network is on computes the stored indices exactly."""
-    return torch.equal(_indices(network, probe), probe["index"]) and (
-        network.inter is None
-        or torch.equal(_indices(network.inter, probe), probe["inter_index"]))
+    return (torch.equal(_indices(network, probe), probe["index"])
+            and torch.equal(_indices(network.inter, probe), probe["inter_index"]))

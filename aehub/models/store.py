@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aehub.entropy import CODER_PREDICTED, CODER_STILL, ScaleTables
+from aehub.entropy import CODER_PREDICTED, ScaleTables
 from aehub.errors import WeightsError
 from aehub.models import weights
 from aehub.models.d4_codec import D4Codec
@@ -37,8 +37,8 @@ _PROBE = "probe."
 _DECODER = tuple(half + part for half in ("", "inter.")
                  for part in ("means.", "synthesis.", "post_filter.", "gain.", "hyper_gain."))
 # The arguments of the architecture, and how large each may be.
-_ARGUMENTS = {"fields": (1, 64), "analysis_blocks": (0, 16), "synthesis_blocks": (0, 16)}
-_INTER_ARGUMENTS = {f"inter_{name}": limits for name, limits in _ARGUMENTS.items()}
+_ARGUMENTS = {half + name: limits for half in ("", "inter_") for name, limits in (
+    ("fields", (1, 64)), ("analysis_blocks", (0, 16)), ("synthesis_blocks", (0, 16)))}
 # What later versions added, each set of arguments whole or not at all.
 _FILTER = {"filter_fields": (1, 16), "filter_layers": (0, 8)}
 _INTER_LATER = ({"inter_overlap": (2, 4)}, {"inter_merge": (1, 1)}, {"inter_masking": (1, 50)})
@@ -65,22 +65,12 @@ class StoredModel:
     inter_tables: ScaleTables = field(default_factory=ScaleTables.fit)
 
     @property
-    def coder(self) -> int:
-        """The version of the entropy coder that its files are written with."""
-        return coder_of(self.network)
-
-    @property
     def entropy_hash(self) -> bytes:
         return bytes.fromhex(self.config["entropy_hash"])
 
     @property
     def synthesis_hash(self) -> bytes:
         return bytes.fromhex(self.config["synthesis_hash"])
-
-
-def coder_of(network: D4Codec) -> int:
-    """The version of the entropy coder that a model's files are written with."""
-    return CODER_STILL if network.inter is None else CODER_PREDICTED
 
 
 def check_bounds(network: nn.Module) -> None:
@@ -103,19 +93,18 @@ def _digest(tensors: dict[str, Tensor], extra: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def hashes(stored: dict[str, Tensor], coder: int, arguments: dict[str, int]) -> tuple[str, str]:
+def hashes(stored: dict[str, Tensor], arguments: dict[str, int]) -> tuple[str, str]:
     """(entropy hash, synthesis hash) as 16 hexadecimal digits each.
 
     Args:
         stored: networks and tables as they are stored.
-        coder: version of the entropy coder.
         arguments: of the architecture.
     """
     shape = json.dumps(arguments, sort_keys=True)
     integers = {n: t for n, t in stored.items() if not t.dtype.is_floating_point}
     floats = {n: t for n, t in stored.items()
               if t.dtype.is_floating_point and n.startswith(_DECODER)}
-    reading = f"coder {coder} levels 1\n"
+    reading = f"coder {CODER_PREDICTED} levels 1\n"
     if merge := arguments.get("inter_merge"):
         reading += f"merge {merge}\n"
     return _digest(integers, reading), _digest(floats, shape)
@@ -124,11 +113,9 @@ def hashes(stored: dict[str, Tensor], coder: int, arguments: dict[str, int]) -> 
 def _stored(network: D4Codec, tables: ScaleTables, inter_tables: ScaleTables | None
             ) -> dict[str, Tensor]:
     """Networks and tables as they are stored."""
-    stored = {**to_tensors(network), _TABLES: torch.from_numpy(tables.frequencies)}
-    if network.inter is not None:
-        inter_tables = inter_tables or ScaleTables.fit()
-        stored[_INTER_TABLES] = torch.from_numpy(inter_tables.frequencies)
-    return stored
+    inter_tables = inter_tables or ScaleTables.fit()
+    return {**to_tensors(network), _TABLES: torch.from_numpy(tables.frequencies),
+            _INTER_TABLES: torch.from_numpy(inter_tables.frequencies)}
 
 
 def save(folder: Path, name: str, network: D4Codec, tables: ScaleTables, *,
@@ -141,7 +128,7 @@ def save(folder: Path, name: str, network: D4Codec, tables: ScaleTables, *,
     """
     check_bounds(network)
     stored = _stored(network, tables, inter_tables)
-    entropy_hash, synthesis_hash = hashes(stored, coder_of(network), network.config)
+    entropy_hash, synthesis_hash = hashes(stored, network.config)
     stored |= {_PROBE + n: t for n, t in probe.items()}
     return weights.write(
         folder, stored, network, name=name, architecture=ARCHITECTURE, task="video-compression",
@@ -168,10 +155,8 @@ def read_config(folder: Path) -> dict[str, Any]:
                            f"{str(encoder)[:200]}; download the model again.")
     arguments = config.get("arguments")
     given = arguments if isinstance(arguments, dict) else {}
-    known, later = _ARGUMENTS, [_FILTER]
-    if any(name in given for name in _INTER_ARGUMENTS):
-        known, later = known | _INTER_ARGUMENTS, [_FILTER, *_INTER_LATER]
-    for more in later:
+    known = _ARGUMENTS
+    for more in (_FILTER, *_INTER_LATER):
         known = known | (more if any(name in given for name in more) else {})
     weights.check_arguments(arguments, known, path)
     return config
@@ -200,16 +185,15 @@ def _tables(stored: Tensor | None, folder: Path) -> ScaleTables:
 def _assemble(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> StoredModel:
     arguments = config["arguments"]
     probe = {n.removeprefix(_PROBE): tensors.pop(n) for n in list(tensors) if n.startswith(_PROBE)}
-    if not is_probe(probe, bool(arguments.get("inter_fields"))):
+    if not is_probe(probe):
         raise WeightsError(f"{folder} holds no valid probe; download the model again.")
     network = D4Codec(**arguments)
     tables = _tables(tensors.get(_TABLES), folder)
-    inter_tables = (ScaleTables.fit() if network.inter is None
-                    else _tables(tensors.get(_INTER_TABLES), folder))
+    inter_tables = _tables(tensors.get(_INTER_TABLES), folder)
     from_tensors(network, {n: t for n, t in tensors.items()
-                           if n != _TABLES and (n != _INTER_TABLES or network.inter is None)})
+                           if n not in (_TABLES, _INTER_TABLES)})
     names = (config["entropy_hash"], config["synthesis_hash"])
-    if hashes(tensors, coder_of(network), arguments) != names:
+    if hashes(tensors, arguments) != names:
         raise WeightsError(f"{folder} holds other networks than its config names; refuse it.")
     check_bounds(network)
     network.eval().requires_grad_(False)

@@ -48,7 +48,7 @@ from aehub.models.tied import TiedConv2d
 from aehub.training import checkpoint, recipes
 from aehub.training.cache import Cache
 from aehub.training.data import Crops
-from aehub.training.recipes import d4_codec, d4_inter
+from aehub.training.recipes import d4_codec
 from aehub.training.run import parse_options
 
 _BATCHES_PER_KNOT = 6
@@ -85,7 +85,7 @@ def with_frozen_scales(model: D4Codec, crops: Crops) -> None:
 @torch.no_grad()
 def without_reference(model: D4Codec, _: Any) -> None:
     """Synthesis, means and post-filter see nothing of the prediction."""
-    inter = d4_inter.inter_of(model)
+    inter = model.inter
     _blind(inter.synthesis.head, slice(inter.representation.channels, None))
     if inter.means.see is not None:
         inter.means.see.theta.zero_()
@@ -103,7 +103,7 @@ def _blind(layer: TiedConv2d, channels: slice) -> None:
 @torch.no_grad()
 def without_code_context(model: D4Codec, _: Any) -> None:
     """Scales see hyper-codes and the frame's own codes only."""
-    d4_inter.inter_of(model).scales.context.theta.zero_()
+    model.inter.scales.context.theta.zero_()
 
 
 def without_overlap(model: D4Codec, _: Any) -> None:
@@ -120,13 +120,13 @@ def without_merge(model: D4Codec, _: Any) -> None:
 
 def without_masking(model: D4Codec, _: Any) -> None:
     """Steps are the same wherever a block lies."""
-    d4_inter.inter_of(model).masking = 0
+    model.inter.masking = 0
     model.config.pop("inter_masking", None)
 
 
 def without_filter(model: D4Codec, _: Any) -> None:
     """Pictures are shown as they are decoded."""
-    model.post_filter = d4_inter.inter_of(model).post_filter = None
+    model.post_filter = model.inter.post_filter = None
     for name in ("filter_fields", "filter_layers"):
         model.config.pop(name)
 

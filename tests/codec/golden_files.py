@@ -1,10 +1,8 @@
-"""Files that must decode to the same codes for ever, and the tiny frozen models they need.
+"""Files that must decode to the same codes for ever, and the tiny frozen model that they need.
 
-    AEHUB_REGENERATE=1 python -m pytest tests/codec/test_same_codes.py
     AEHUB_REGENERATE=1 python -m pytest tests/codec/test_same_predictions.py
 
-write them anew, which is right only when the bitstream or the architecture changes on purpose: the
-first the files whose frames stand alone, the second those of predicted frames.
+writes them anew, which is right only when the bitstream or the architecture changes on purpose.
 """
 
 from __future__ import annotations
@@ -32,18 +30,9 @@ from material import moving_picture
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 MODEL = GOLDEN / "tiny-d4"
-EXPECTED = GOLDEN / "codes.json"
-# Name: width, height, frames, quality, frames per group.
-CLIPS = {
-    "odd.aev": (67, 45, 11, 50.0, None),
-    "tall.aev": (40, 98, 5, 43.21, 2),
-    "fine.aev": (64, 64, 9, 97.5, None),
-}
-
-PREDICTED_MODEL = GOLDEN / "tiny-d4-inter"
-PREDICTED_EXPECTED = GOLDEN / "predicted.json"
+EXPECTED = GOLDEN / "predicted.json"
 # Name: width, height, frames of each shot, quality, frames per group.
-PREDICTED_CLIPS = {
+CLIPS = {
     "moving.aev": (64, 48, (17,), 65.0, None),
     "cut.aev": (67, 45, (12, 6), 71.3, None),
     "closed.aev": (40, 98, (9,), 43.21, 5),
@@ -52,15 +41,14 @@ PREDICTED_CLIPS = {
 
 
 @torch.no_grad()
-def tiny_network(seed: int = 7, *, predicted: bool = False) -> D4Codec:
+def tiny_network(seed: int = 7) -> D4Codec:
     """The smallest network of the architecture, none of its parts left at zero."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     network = D4Codec(fields=2, analysis_blocks=0, synthesis_blocks=1,
-                      inter_fields=2 if predicted else 0, inter_analysis_blocks=0)
+                      inter_fields=2, inter_analysis_blocks=0)
     set_classical_start(network)
-    if network.inter is not None:
-        set_predicted_start(network.inter)
+    set_predicted_start(network.inter)
     _disturb(network, lambda shape, scale: torch.randn(shape, generator=generator) * scale)
     # Coarse numbers, so that the repository can pack them.
     for parameter in network.parameters():
@@ -80,22 +68,11 @@ def _disturb(network: D4Codec, noise: Callable[[torch.Size, float], torch.Tensor
             module.theta += noise(module.theta.shape, 0.003)
 
 
-def write_model(folder: Path, seed: int = 7, *, predicted: bool = False) -> None:
+def write_model(folder: Path, seed: int = 7) -> None:
     """Save a tiny model, tables and probe included."""
-    network = tiny_network(seed, predicted=predicted)
-    encoder = {"lambda": 0.05} | ({"inter_lambda": 0.05} if predicted else {})
-    save(folder, "tiny-d4-inter" if predicted else "tiny-d4", network, ScaleTables.fit(),
-         encoder=encoder, probe=make_probe(network))
-
-
-def codes_of(path: Path, model: Codec) -> list[Codes]:
-    """The codes of every group of a file."""
-    with open_reader(path) as reader:
-        return [
-            model.read_codes(group.payload, group.head.n_frames,
-                             reader.head.coded_size(group.head.crop), group.head.quality / 100)
-            for group in reader.groups()
-        ]
+    network = tiny_network(seed)
+    save(folder, "tiny-d4", network, ScaleTables.fit(), probe=make_probe(network),
+         encoder={"lambda": 0.05, "inter_lambda": 0.05})
 
 
 def predicted_codes(path: Path, model: Codec) -> list[list[FrameCodes]]:
@@ -114,7 +91,7 @@ def digest(codes: list[Codes]) -> str:
 
 
 def predicted_digest(groups: list[list[FrameCodes]]) -> str:
-    """The same of codes and motion, frame by frame in coding order."""
+    """SHA-256 of codes and motion as `digest` has it, frame by frame in coding order."""
     return _digest(part for group in groups for frame in group for part in _integers(frame))
 
 
@@ -145,8 +122,8 @@ def pan(n: int, width: int, height: int, seed: int = 0, step: tuple[int, int] = 
 
 def predicted_clip(name: str) -> list[np.ndarray]:
     """The clip of a golden file: shots that have nothing in common, or one calm shot."""
-    width, height, lengths, *_ = PREDICTED_CLIPS[name]
-    seed = list(PREDICTED_CLIPS).index(name)
+    width, height, lengths, *_ = CLIPS[name]
+    seed = list(CLIPS).index(name)
     if name == "steady.aev":
         return pan(*lengths, width, height, seed, (0, 1))
     return [picture for number, n in enumerate(lengths)
@@ -158,21 +135,8 @@ def regenerate() -> None:
     write_model(MODEL)
     model = Codec.from_pretrained(MODEL)
     expected = {}
-    for seed, (name, (width, height, n, quality, group)) in enumerate(CLIPS.items()):
-        frames = moving_picture(n, width, height, seed)
-        aehub.compress(np.stack(frames), GOLDEN / name, model=model, quality=quality, group=group,
-                       fps=Fraction(30000, 1001), force=True)
-        expected[name] = digest(codes_of(GOLDEN / name, model))
-    EXPECTED.write_text(json.dumps(expected, indent=2) + "\n")
-
-
-def regenerate_predicted() -> None:
-    """The same for predicted frames."""
-    write_model(PREDICTED_MODEL, predicted=True)
-    model = Codec.from_pretrained(PREDICTED_MODEL)
-    expected = {}
-    for name, (*_, quality, group) in PREDICTED_CLIPS.items():
+    for name, (*_, quality, group) in CLIPS.items():
         aehub.compress(np.stack(predicted_clip(name)), GOLDEN / name, model=model, quality=quality,
                        group=group, fps=Fraction(30000, 1001), force=True)
         expected[name] = predicted_digest(predicted_codes(GOLDEN / name, model))
-    PREDICTED_EXPECTED.write_text(json.dumps(expected, indent=2) + "\n")
+    EXPECTED.write_text(json.dumps(expected, indent=2) + "\n")

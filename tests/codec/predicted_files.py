@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from codec.golden_files import PREDICTED_MODEL, pan
+from codec.golden_files import MODEL, pan
 
 import aehub
 from aehub.clips.colour import from_rgb
@@ -41,7 +41,7 @@ __all__ = [
 @cache
 def tiny(dtype: torch.dtype = torch.float32) -> Codec:
     """The tiny model with predicted frames."""
-    return Codec.from_pretrained(PREDICTED_MODEL, dtype=dtype)
+    return Codec.from_pretrained(MODEL, dtype=dtype)
 
 
 @cache
@@ -51,7 +51,6 @@ def classical() -> Codec:
     network = D4Codec(fields=1, analysis_blocks=0, synthesis_blocks=0, inter_fields=1,
                       inter_analysis_blocks=0, inter_synthesis_blocks=0)
     set_classical_start(network)
-    assert network.inter is not None
     set_predicted_start(network.inter)
     network.constrain()
     network.eval().requires_grad_(False)

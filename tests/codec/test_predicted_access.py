@@ -11,18 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from codec.golden_files import GOLDEN, MODEL, PREDICTED_CLIPS, PREDICTED_MODEL
+from codec.golden_files import CLIPS, GOLDEN, MODEL
 from codec.predicted_files import compressed, groups_of, orbit, pan, tiny
 
 import aehub
 from aehub.clips.frames import Planes
 from aehub.codec import decompress, predicted
 from aehub.codec.decompress import decode_frames, decode_group
-from aehub.codec.model import Codec
 from aehub.codec.predicted import GroupReader
 from aehub.container import FileHead, Group, GroupHead, Writer, open_reader
 from aehub.container.grouphead import chain_types
-from aehub.entropy import CODER_PREDICTED, CODER_STILL
+from aehub.entropy import CODER_PREDICTED
 from aehub.errors import DamagedError, FormatError, WeightsError
 from aehub.models.d4_codec import Coder
 from material import write_clip
@@ -162,30 +161,6 @@ def test_sound_and_the_last_frame_of_the_command_survive(tmp_path: Path) -> None
 # Old files, other models.
 
 
-def test_old_files_whose_frames_stand_alone_still_decode() -> None:
-    with open_reader(GOLDEN / "odd.aev") as reader:
-        assert reader.head.coder == CODER_STILL
-    assert np.stack(list(aehub.decompress(GOLDEN / "odd.aev", model=MODEL))).shape == (
-        11, 45, 67, 3)
-
-
-@pytest.mark.parametrize(("name", "model"), [("moving.aev", MODEL), ("odd.aev", PREDICTED_MODEL)])
-def test_a_file_of_another_kind_of_model_is_refused_in_one_sentence(
-    name: str, model: Path
-) -> None:
-    with pytest.raises(WeightsError, match=r"^the file was written with[^\n]*\.$"):
-        next(iter(aehub.decompress(GOLDEN / name, model=model)))
-
-
-def test_a_model_without_predicted_frames_refuses_a_predicted_group_in_one_sentence() -> None:
-    still = Codec.from_pretrained(MODEL)
-    with open_reader(GOLDEN / "moving.aev") as reader:
-        group = next(iter(reader.groups()))
-        found = decode_group(still, reader.head, group)
-        with pytest.raises(WeightsError, match=r"has no networks for frames predicted[^\n]*\.$"):
-            list(found)
-
-
 def test_frames_predicted_from_three_others_are_refused_in_one_sentence(data: bytes) -> None:
     _, (group, *_) = groups_of(data)
     many = GroupHead(2, 5000, frame_types=chain_types(2), references=((), (0, 0, 0)))
@@ -272,8 +247,8 @@ def test_a_group_of_more_pixels_than_any_encoder_makes_is_refused_before_decodin
 
 
 def test_the_golden_clips_are_all_opened_at_random() -> None:
-    for name in PREDICTED_CLIPS:
-        through = list(aehub.decompress(GOLDEN / name, model=PREDICTED_MODEL))
-        with aehub.open(GOLDEN / name, model=PREDICTED_MODEL) as clip:
+    for name in CLIPS:
+        through = list(aehub.decompress(GOLDEN / name, model=MODEL))
+        with aehub.open(GOLDEN / name, model=MODEL) as clip:
             for number in range(len(through) - 1, -1, -4):
                 assert np.array_equal(clip[number], through[number])

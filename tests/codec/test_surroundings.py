@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from codec.golden_files import PREDICTED_MODEL
+from codec.golden_files import MODEL
 from codec.predicted_files import orbit
 from elsewhere import another_device
 
@@ -28,7 +28,7 @@ FRAMES = orbit(5, 64, 48)
 def results(device: str = "cpu", drawing: Sequence[str] = ("dense-28", "emoji-vae")
             ) -> dict[str, bytes]:
     """A file and its pictures, an edit, latents and back; and what the `drawing` models draw."""
-    model = aehub.Model.from_pretrained(PREDICTED_MODEL, device=device)
+    model = aehub.Model.from_pretrained(MODEL, device=device)
     packed, turned = io.BytesIO(), io.BytesIO()
     told = aehub.compress(FRAMES, packed, model=model)
     steps = [aehub.Rotate(90), aehub.Trim("1f:4f")]
@@ -88,9 +88,9 @@ def test_what_a_caller_has_set_changes_no_result(name: str, plain: dict[str, byt
 def test_a_model_loaded_in_inference_mode_serves_every_later_call(plain: dict[str, bytes]) -> None:
     aehub.hub.loading._load.cache_clear()
     with torch.inference_mode():
-        model = aehub.load(PREDICTED_MODEL, device="cpu")
+        model = aehub.load(MODEL, device="cpu")
         aehub.compress(FRAMES, io.BytesIO(), model=model, measure=False)
-    assert aehub.load(PREDICTED_MODEL, device="cpu") is model
+    assert aehub.load(MODEL, device="cpu") is model
     file = io.BytesIO()
     aehub.compress(FRAMES, file, model=model, measure=False)
     assert file.getvalue() == plain["file"]
@@ -153,7 +153,7 @@ def test_a_step_of_training_is_the_same_on_another_device(elsewhere: str) -> Non
 
     def stepped(device: str) -> list[float]:
         torch.manual_seed(0)
-        model = d4_inter.build(d4_inter.Options(base=str(PREDICTED_MODEL))).to(device).train()
+        model = d4_inter.build(d4_inter.Options(base=str(MODEL))).to(device).train()
         torch.manual_seed(1)
         told = d4_inter.values(model, [part.to(device) for part in batch],
                                torch.Generator().manual_seed(2))
@@ -171,25 +171,25 @@ def test_a_step_of_training_is_the_same_on_another_device(elsewhere: str) -> Non
 def test_every_float_type_reads_what_another_wrote(
     dtype: torch.dtype, plain: dict[str, bytes], tmp_path: Any
 ) -> None:
-    model: Any = aehub.Model.from_pretrained(PREDICTED_MODEL, dtype=dtype)
+    model: Any = aehub.Model.from_pretrained(MODEL, dtype=dtype)
     frames: Any = list(aehub.decompress(io.BytesIO(plain["file"]), model=model))
     before = np.frombuffer(plain["frames"], np.uint8).reshape(np.shape(frames))
     apart = np.abs(np.stack(frames).astype(int) - before)
     assert apart.mean() < 0.3
     written = io.BytesIO()
     aehub.compress(FRAMES, written, model=model)
-    single = aehub.Model.from_pretrained(PREDICTED_MODEL)
+    single = aehub.Model.from_pretrained(MODEL)
     again: Any = list(aehub.decompress(io.BytesIO(written.getvalue()), model=single))
     assert np.abs(np.stack(again).astype(int) - np.stack(FRAMES)).mean() < 12
     # Parameters were not touched: what is saved is what was loaded.
     model.save_pretrained(tmp_path / "saved")
     for name in ("config.json", "model.safetensors"):
-        assert (tmp_path / "saved" / name).read_bytes() == (PREDICTED_MODEL / name).read_bytes()
+        assert (tmp_path / "saved" / name).read_bytes() == (MODEL / name).read_bytes()
 
 
 def test_short_types_are_computed_in() -> None:
-    model: Any = aehub.Model.from_pretrained(PREDICTED_MODEL, dtype=torch.bfloat16)
-    single: Any = aehub.Model.from_pretrained(PREDICTED_MODEL)
+    model: Any = aehub.Model.from_pretrained(MODEL, dtype=torch.bfloat16)
+    single: Any = aehub.Model.from_pretrained(MODEL)
     assert model.dtype == torch.bfloat16
     kinds = {name: module.precision for name, module in model.network.named_modules()
              if hasattr(module, "precision")}
@@ -212,14 +212,14 @@ def test_drawing_models_compute_in_every_float_type(name: str, dtype: torch.dtyp
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64, "float32", None])
 def test_a_type_that_networks_cannot_compute_in_gets_a_sentence(dtype: Any) -> None:
-    for name in (PREDICTED_MODEL, "dense-28"):
+    for name in (MODEL, "dense-28"):
         with pytest.raises(aehub.InputError, match="give torch.float32, float64"):
             aehub.Model.from_pretrained(name, dtype=dtype)
 
 
 def test_a_model_that_fails_its_own_test_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = placement.StoredModel
-    model: Any = aehub.Model.from_pretrained(PREDICTED_MODEL)
+    model: Any = aehub.Model.from_pretrained(MODEL)
     probe = {n: t + 1 if n == "index" else t for n, t in model.stored.probe.items()}
     wrong = stored(model.name, model.stored.network, model.stored.tables, model.config, probe,
                    model.stored.inter_tables)
@@ -231,7 +231,7 @@ def test_a_model_that_fails_its_own_test_gets_a_sentence(monkeypatch: pytest.Mon
 
 
 def test_codes_are_decoded_at_the_quality_they_were_made_at() -> None:
-    model: Any = aehub.load(PREDICTED_MODEL)
+    model: Any = aehub.load(MODEL)
     latents = model.encode(FRAMES, quality=70)
     assert latents.quality == 70
     hyper, latent = latents

@@ -39,7 +39,6 @@ def disturbed() -> Codec:
     torch.manual_seed(12)
     network = D4Codec(2, 0, 1, inter_fields=2, inter_analysis_blocks=0, inter_synthesis_blocks=2)
     set_classical_start(network)
-    assert network.inter is not None
     set_predicted_start(network.inter)
     for module in network.modules():
         if isinstance(module, TiedConv2d):

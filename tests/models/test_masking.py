@@ -65,7 +65,6 @@ def test_the_factors_turn_with_the_picture() -> None:
 def test_only_steps_of_predicted_frames_follow_the_prediction() -> None:
     model = D4Codec(1, 0, 0, inter_fields=1, inter_analysis_blocks=0, inter_synthesis_blocks=0,
                     inter_masking=20)
-    assert model.inter is not None
     busy = Condition(picture(60.0), torch.zeros(1, 99, 8, 8), 0)
     quality = quality_tensor(50, busy.pixels)
     factor = model.inter.gains(quality) / model.inter.gains(quality, busy)
@@ -90,7 +89,7 @@ def test_files_of_a_model_that_masks_otherwise_are_of_another_revision(tmp_path:
     store.save(tmp_path, base.name, network, base.tables, encoder={}, probe=base.probe,
                inter_tables=base.inter_tables)
     other = store.load(tmp_path)
-    assert other.network.inter is not None and other.network.inter.masking == 33
+    assert other.network.inter.masking == 33
     assert other.entropy_hash == base.entropy_hash
     assert other.synthesis_hash != base.synthesis_hash
 

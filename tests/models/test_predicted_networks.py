@@ -52,7 +52,6 @@ def random_network() -> D4Codec:
 def started_network() -> D4Codec:
     network = D4Codec(1, 0, 0, inter_fields=1, inter_analysis_blocks=0, inter_synthesis_blocks=0)
     set_classical_start(network)
-    assert network.inter is not None
     set_predicted_start(network.inter)
     network.constrain()
     return network.eval().requires_grad_(False)
@@ -97,7 +96,6 @@ def made_up(seed: int, batch: int = 1) -> Inputs:
 
 
 def decoder_of(network: D4Codec) -> Coder:
-    assert network.inter is not None
     return network.inter
 
 
@@ -251,7 +249,7 @@ def test_kinds_of_frames_are_told_apart() -> None:
 
 def test_the_probe_of_a_network_with_predicted_frames_is_whole(network: D4Codec) -> None:
     probe = make_probe(network)
-    assert is_probe(probe, predicted=True) and not is_probe(probe)
+    assert is_probe(probe)
     assert reproduces_probe(network, probe)
     assert probe["inter_context"].max() == ACTIVATION_MAX
     assert len(probe["inter_index"].unique()) > 10

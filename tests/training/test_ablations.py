@@ -11,7 +11,6 @@ import aehub
 from aehub.models.d4_codec import D4Codec
 from aehub.models.planes import PlaneBatch
 from aehub.training.ablate import without_reference
-from aehub.training.recipes.d4_inter import inter_of
 
 QUALITY = torch.tensor([50.0])
 
@@ -23,7 +22,7 @@ def noise(seed: int) -> PlaneBatch:
 
 
 def mended(model: D4Codec, prediction: int) -> Tensor:
-    post_filter = inter_of(model).post_filter
+    post_filter = model.inter.post_filter
     assert post_filter is not None
     with torch.inference_mode():
         result: PlaneBatch = post_filter(noise(0), QUALITY, noise(prediction))

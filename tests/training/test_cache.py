@@ -28,7 +28,7 @@ from aehub.training.recipes.d4_inter import all_qualities
 from aehub.training.wardrobe import Wardrobe
 from material import moving_picture, write_clip
 
-TINY = Path(__file__).parents[1] / "golden" / "tiny-d4-inter"
+TINY = Path(__file__).parents[1] / "golden" / "tiny-d4"
 
 
 @pytest.fixture

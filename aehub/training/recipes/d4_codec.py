@@ -21,7 +21,7 @@ from torch import Tensor
 from aehub.clips.frames import Planes
 from aehub.entropy import ScaleTables
 from aehub.models.d4_codec import Coder, Condition, D4Codec, PlaneBatch
-from aehub.models.d4_start import set_classical_start
+from aehub.models.d4_start import set_classical_start, set_predicted_start
 from aehub.models.layers import step
 from aehub.models.probe import make_probe
 from aehub.models.store import StoredModel, save
@@ -64,9 +64,11 @@ class Options:
 
 
 def build(options: Options) -> D4Codec:
-    """The untrained network at its classical start."""
+    """The untrained network at its classical start; only the still half is trained."""
     model = D4Codec(options.fields, options.analysis_blocks, options.synthesis_blocks)
     set_classical_start(model)
+    set_predicted_start(model.inter)
+    model.inter.requires_grad_(False)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -104,6 +106,8 @@ def groups(model: D4Codec) -> dict[float, list[torch.nn.Parameter]]:
     """Parameters by factor on the learning rate: base indices count in tens, weights in tenths."""
     parts: dict[float, list[torch.nn.Parameter]] = {1.0: [], 10.0: []}
     for name, parameter in model.named_parameters():
+        if name.startswith("inter."):
+            continue
         is_index = name.startswith("scales.") and name.endswith(".values")
         parts[10.0 if is_index else 1.0].append(parameter)
     return parts

@@ -28,7 +28,6 @@ from aehub.training.data import FrameStore
 from aehub.training.harvest import CHANNELS, Harvest
 from aehub.training.recipes.d4_codec import distortion
 from aehub.training.recipes.d4_codec import qualities as all_qualities
-from aehub.training.recipes.d4_inter import inter_of
 from aehub.training.similarity import dissimilarity
 
 NAME = "d4-filter"
@@ -72,12 +71,9 @@ def build(options: Options) -> D4Codec:
     """The base with filters: its own if it has such, else new ones that change nothing.
 
     Raises:
-        InputError: the base knows no predicted frames, or `options.anew` names no half.
+        InputError: `options.anew` names no half.
     """
     base = store.load(Path(options.base)).network
-    if base.inter is None:
-        raise InputError(f"base is {options.base}, which knows no predicted frames; name a model "
-                         "that d4-inter made.")
     if options.anew not in ("", "all", *_HALVES):
         raise InputError(f"anew is {options.anew!r}; give all, {' or '.join(_HALVES)}.")
     model = D4Codec(**base.config | {"filter_fields": options.fields,
@@ -108,7 +104,7 @@ def open_material(data: Path, cache: Cache, options: Options) -> Harvest:
 def groups(model: D4Codec) -> dict[float, list[torch.nn.Parameter]]:
     """Parameters by factor on the learning rate."""
     parts: dict[float, list[torch.nn.Parameter]] = {1.0: [], _BIASES: []}
-    for half in (model, inter_of(model)):
+    for half in (model, model.inter):
         for name, parameter in _filter_of(half).named_parameters():
             parts[_BIASES if "bias" in name else 1.0].append(parameter)
     return parts
@@ -130,7 +126,7 @@ def values(model: D4Codec, batch: list[Tensor], generator: torch.Generator) -> d
     seen, wanted, quality, predicted = batch
     decoded, prediction = (planes_of(x) for x in seen.float().split(CHANNELS, 1))
     if predicted:
-        mended = _filter_of(inter_of(model))(decoded, quality, prediction)
+        mended = _filter_of(model.inter)(decoded, quality, prediction)
     else:
         mended = _filter_of(model)(decoded, quality)
     original = planes_of(wanted / 255 - 0.5)

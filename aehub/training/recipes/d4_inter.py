@@ -105,32 +105,25 @@ def build(options: Options) -> D4Codec:
                     inter_masking=options.masking)
     still = {n: p for n, p in base.state_dict().items() if not n.startswith("inter.")}
     model.load_state_dict(still, strict=False)
-    inter_of(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith("inter."))
-    set_predicted_start(inter_of(model))
+    set_predicted_start(model.inter)
     if options.start:
         known = store.load(Path(options.start)).network
-        inter_of(model).load_state_dict(inter_of(known).state_dict())
+        model.inter.load_state_dict(known.inter.state_dict())
     if options.anew != "-":
         fresh = Coder(options.fields, options.analysis_blocks, options.synthesis_blocks, True)
-        forget(inter_of(model), fresh, options.anew)
+        forget(model.inter, fresh, options.anew)
     if options.anew != "-" or not options.start:
-        for transform in (inter_of(model).analysis, inter_of(model).synthesis):
+        for transform in (model.inter.analysis, model.inter.synthesis):
             without_flat_areas(transform)
     tilt_steps(model, options.base_tilt)
-    tilt_steps(inter_of(model), options.tilt)
+    tilt_steps(model.inter, options.tilt)
     if options.masking or options.tilt:
-        inter_of(model).gain.requires_grad_(False)
+        model.inter.gain.requires_grad_(False)
     if options.silent:
-        leave_silent(inter_of(model))
+        leave_silent(model.inter)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def inter_of(model: D4Codec) -> Coder:
-    """The half that this recipe trains."""
-    assert model.inter is not None
-    return model.inter
 
 
 def open_material(data: Path, cache: Cache, options: Options) -> Sequences:
@@ -160,9 +153,9 @@ def export(model: D4Codec, material: Sequences, folder: Path, options: Options) 
 
 def fitted(model: D4Codec) -> Iterator[torch.nn.Parameter]:
     """What is fitted to data before step 0: the scales' base indices, nothing else."""
-    scales = inter_of(model).scales
+    scales = model.inter.scales
     yield scales.hyper_bias.values
-    for number in range(len(inter_of(model).ranges)):
+    for number in range(len(model.inter.ranges)):
         yield scales.stage(number).last_bias.values
 
 
@@ -173,7 +166,7 @@ def groups(model: D4Codec) -> dict[float, list[torch.nn.Parameter]]:
     at the full rate one step moves it by grey levels, and the branch before falls silent for good.
     """
     parts: dict[float, list[torch.nn.Parameter]] = {1.0: [], 10.0: [], LAST: []}
-    for name, parameter in inter_of(model).named_parameters():
+    for name, parameter in model.inter.named_parameters():
         is_index = name.startswith("scales.") and name.endswith(".values")
         is_last = name.endswith((".tail.theta", ".linear.theta")) or name.startswith("means.last.")
         parts[10.0 if is_index else LAST if is_last else 1.0].append(parameter)
@@ -210,13 +203,13 @@ def _chain_values(model: D4Codec, frames: list[PlaneBatch], links: tuple[Link, .
         level = quality_of(quality, link.level)
         given = _condition(decoded, links, number, frames[number], vectors[:, number],
                            model.overlap)
-        rated = rate_and_planes(inter_of(model), frames[number], level, given)
+        rated = rate_and_planes(model.inter, frames[number], level, given)
         typical = 0.28 * torch.exp2(2.5 * level / 100)
         learn, *rest = costs(rated, frames[number], level, typical)
         losses.append(learn.mean())
         watched.append(torch.stack(rest).detach())
         if number == 1:
-            gain = _loop_gain(inter_of(model), rated, level, given)
+            gain = _loop_gain(model.inter, rated, level, given)
         decoded.append(_Decoded(PlaneBatch(*(p.float().clamp(-0.5, 0.5) for p in rated.planes)),
                                 seen(rated.codes, given.context)))
     assert gain is not None
