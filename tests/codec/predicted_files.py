@@ -33,8 +33,8 @@ from aehub.motion.vectors import Base
 from material import moving_picture
 
 __all__ = [
-    "Encoded", "begins_of", "classical", "compressed", "encoded", "equal_frames", "groups_of",
-    "luma_psnr", "orbit", "pan", "planes_of", "planes_psnr", "tiny",
+    "Encoded", "begins_of", "classical", "compressed", "encoded", "equal_frames", "frames_of",
+    "groups_of", "luma_psnr", "orbit", "pan", "planes_of", "planes_psnr", "tiny",
 ]
 
 
@@ -129,6 +129,13 @@ def compressed(pictures: Sequence[np.ndarray], **settings: object) -> bytes:
 def groups_of(data: bytes) -> tuple[FileHead, list[Group]]:
     with open_reader(io.BytesIO(data)) as reader:
         return reader.head, list(reader.groups())
+
+
+def frames_of(codec: Codec, group: Group, head: FileHead) -> list[FrameCodes]:
+    """The integers of a group of a file, in coding order."""
+    size = head.coded_size(group.head.crop)
+    with torch.inference_mode():
+        return list(GroupReader(codec.runtime, group.payload, group.head, size).frames())
 
 
 def begins_of(groups: Sequence[Group]) -> list[int]:

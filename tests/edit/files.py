@@ -15,22 +15,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import torch
 from codec.golden_files import MODEL
+from codec.predicted_files import frames_of
 from container.examples import file_head
 
 import aehub
 from aehub.codec import turning
 from aehub.codec.model import Codec
-from aehub.codec.predicted import GroupReader
 from aehub.container import FileHead, GroupHead, Writer, open_reader
 from aehub.container.grouphead import chain
-from aehub.entropy import CODER_PREDICTED, ScaleTables
 from aehub.models.d4 import compose
-from aehub.models.d4_codec import D4Codec
-from aehub.models.d4_start import set_classical_start
-from aehub.models.probe import make_probe
-from aehub.models.store import save
 
 QUALITY = 55.0
 
@@ -40,43 +34,15 @@ def tiny_model() -> Codec:
     return Codec.from_pretrained(MODEL)
 
 
-def predicting_model(folder: Path) -> Codec:
-    """A tiny model with networks for predicted frames."""
-    torch.manual_seed(3)
-    with torch.no_grad():
-        network = D4Codec(fields=2, analysis_blocks=0, synthesis_blocks=1, inter_fields=2,
-                          inter_analysis_blocks=0, inter_synthesis_blocks=1)
-        set_classical_start(network)
-        for name, parameter in network.named_parameters():
-            if ".tail." in name or "means." in name:
-                parameter.add_(torch.randn_like(parameter) * 0.003)
-        network.constrain()
-    network.eval().requires_grad_(False)
-    save(folder, "tiny-inter", network, ScaleTables.fit(), encoder={"lambda": 0.05},
-         probe=make_probe(network))
-    return Codec.from_pretrained(folder)
-
-
 def codes_of(path: Path, model: Codec) -> list[np.ndarray]:
     """All integers of a file: codes, and the vectors of predicted frames."""
     found: list[np.ndarray] = []
     with open_reader(path) as reader:
         for group in reader.groups():
-            if reader.head.coder != CODER_PREDICTED:
-                found += turning.read_symbols(model.runtime, group.payload, group.head, reader.head)
-                continue
-            size = reader.head.coded_size(group.head.crop)
-            for frame in GroupReader(model.runtime, group.payload, group.head, size).frames():
+            for frame in frames_of(model, group, reader.head):
                 found += [part.numpy() for part in frame.codes]
                 found += [] if frame.motion is None else [frame.motion.vectors]
     return found
-
-
-def symbols_of(path: Path | BytesIO, model: Codec) -> list[turning.Symbols]:
-    """The symbols of every group of a file."""
-    with open_reader(path) as reader:
-        return [turning.read_symbols(model.runtime, group.payload, group.head, reader.head)
-                for group in reader.groups()]
 
 
 def planes_of(path: Path, model: Codec) -> list[Any]:

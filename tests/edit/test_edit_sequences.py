@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from codec.predicted_files import frames_of
 from edit.files import (
     QUALITY,
     Shown,
     edited,
     joined,
     shown,
-    symbols_of,
     tiny_model,
     worded_file,
     words_instead_of_codes,
@@ -24,7 +24,6 @@ from hypothesis import strategies as st
 
 import aehub
 from aehub.codec.model import Codec
-from aehub.codec.turning import Symbols
 from aehub.container import GroupHead, coding_order, open_reader
 from aehub.container.grouphead import chain
 from aehub.edit.hidden import kept_by_trim, restricted
@@ -183,15 +182,18 @@ def real(model: Codec) -> bytes:
 
 def by_frame(data: bytes, model: Codec, g: int) -> list[list[bytes]]:
     """The codes of every frame shown, turned by `g`."""
+    latents, found = model.network.representation, []
     with open_reader(BytesIO(data)) as reader:
-        heads = [group.head for group in reader.groups()]
-    latents = model.network.representation
-    frames = []
-    for head, symbols in zip(heads, symbols_of(BytesIO(data), model), strict=True):
-        assert isinstance(symbols, Symbols)
-        parts = (HYPER.act(symbols.hyper, g), latents.act(symbols.latent, g))
-        frames += [[part[frame].tobytes() for part in parts] for frame in head.order]
-    return frames
+        for group in reader.groups():
+            frames = {frame.number: frame for frame in frames_of(model, group, reader.head)}
+            for frame in map(frames.get, group.head.order):
+                assert frame is not None
+                parts = [HYPER.act(frame.codes.hyper.numpy(), g),
+                         latents.act(frame.codes.latent.numpy(), g)]
+                parts += [] if frame.motion is None else [frame.motion.turn(g).vectors]
+                # Of integers, for a turned zero may be negative.
+                found.append([part.astype(np.int32).tobytes() for part in parts])
+    return found
 
 
 STEPS = st.lists(st.sampled_from([*TURNS, aehub.Reverse()]), min_size=1, max_size=3)
