@@ -13,13 +13,15 @@ import gradio as gr
 from aehub import hub
 from aehub.errors import AEHubError
 from aehub.models.architectures import COMPRESSION
+from aehub.models.folder import CARD, CONFIG, WEIGHTS
 from aehub.ui import fetching
 from aehub.ui.guard import told
 from aehub.ui.limits import Context
-from aehub.ui.routes import MODEL_FILES
 from aehub.ui.words import bytes_text, tiles
 
 TITLE = "Models"
+_HELD = "aehub/{}/resolve/main"
+"""Where this server, as a hub, gives away the files of a model."""
 _LICENCE = re.compile(r"^license:\s*(\S+)", re.MULTILINE)
 _PICTURE = re.compile(r"\]\(([A-Za-z0-9_-]+\.png)\)")
 _WHERE = {
@@ -142,7 +144,7 @@ def _show_card(entry: hub.ModelEntry, card: str) -> None:
     """A card of our own as it is meant; a stranger's as plain text, so that nothing in it loads."""
     body = card.split("---", 2)[-1].strip() if card.startswith("---") else card
     if entry.state == "bundled":
-        held = f"](aehub/{entry.name}/resolve/main/\\1)"
+        held = f"]({_HELD.format(entry.name)}/\\1)"
         gr.Markdown(_PICTURE.sub(held, body), elem_classes="ae-prose")
     else:
         gr.Code(body, language="markdown", show_label=False, interactive=False)
@@ -152,7 +154,7 @@ def _files(entry: hub.ModelEntry) -> dict[str, str]:
     """Addresses of the files that this server gives away: those of bundled models."""
     if entry.state != "bundled":
         return {}
-    return {name: f"ae/models/{entry.name}/{name}" for name in MODEL_FILES
+    return {name: f"{_HELD.format(entry.name)}/{name}" for name in (CONFIG, WEIGHTS, CARD)
             if (Path(entry.folder) / name).is_file()}
 
 

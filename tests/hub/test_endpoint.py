@@ -167,7 +167,7 @@ SEGMENTS = (
 
 GOOD = (f"{NAME}/resolve/main/config.json", f"{NAME}/resolve/main/model.safetensors",
         f"api/models/{NAME}/revision/main", f"api/models/{NAME}/tree/main", f"api/models/{NAME}",
-        "ae/models/d4-codec/config.json", f"{NAME}/resolve/main/README.md", "api/models")
+        f"{NAME}/resolve/main/curves.png", f"{NAME}/resolve/main/README.md", "api/models")
 
 
 def hostile_path(rng: random.Random) -> str:

@@ -48,8 +48,8 @@ def test_history_monitoring_and_open_queue_are_off(page: PageServer) -> None:
     "/ae/jobs/..%2f..%2fetc/passwd",
     "/ae/jobs/0123456789abcdef0123456789abcdef/study.json",
     "/ae/jobs/0123456789abcdef0123456789abcdef/difference/0.png",
-    "/ae/models/d4-codec/..%2f..%2fpyproject.toml",
-    "/ae/models/..%2f../config.json",
+    "/aehub/d4-codec/resolve/main/..%2f..%2fpyproject.toml",
+    "/aehub/..%2f../resolve/main/config.json",
     "/ae/examples/nonsense.jpg",
     "/gradio_api/file=/etc/passwd",
     f"/gradio_api/file={ROOT / 'app.py'}",
@@ -62,7 +62,7 @@ def test_no_file_is_served_that_was_not_made_for_the_visitor(page: PageServer, p
 
 def test_model_files_are_served_whole(page: PageServer) -> None:
     stored = (ROOT / "weights/d4-codec/config.json").read_bytes()
-    assert page.get("/ae/models/d4-codec/config.json") == (200, stored)
+    assert page.get("/aehub/d4-codec/resolve/main/config.json") == (200, stored)
 
 
 def test_examples_have_thumbnails(page: PageServer) -> None:
