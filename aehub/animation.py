@@ -9,19 +9,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aehub.animate import morph, stride, walk
 from aehub.animate import recipe as recipes
-from aehub.animate.keyframes import gathered
+from aehub.animate.keyframes import Keyframe, gathered
 from aehub.animate.output import Target, write
-from aehub.animate.plan import Plan, planned
+from aehub.animate.plan import Plan
 from aehub.animate.render import VIDEOS
 from aehub.animate.settings import Settings
 from aehub.errors import InputError, UnknownModel, WeightsError
 from aehub.files import is_special, output_of, path_of, refuse_overwriting, written
 from aehub.hub import model_of
+from aehub.models.architectures import (
+    COMPRESSION,
+    LATENT_ANIMATION,
+    SPRITE_ANIMATION,
+    architecture,
+)
 from aehub.models.device import Device
 from aehub.models.tag import tag_of
 from aehub.results import Animated, Progress, Step, finished
@@ -35,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["animate", "iter_animate"]
 
 DEFAULT_MODEL = "emoji-vae"
+# Modules with a function plan(model, keyframes, settings) that refuses at once what cannot be.
+_PLANNERS: dict[str, Any] = {COMPRESSION: morph, LATENT_ANIMATION: walk, SPRITE_ANIMATION: stride}
 
 
 def animate(output: str | os.PathLike[str], *, progress: Progress | None = None, **options: Any
@@ -120,6 +130,18 @@ def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
     with written(beside, force=force) as file:
         file.write(text.encode())
     return _summary(target, beside, loaded.name, plan, chosen.fps, time.monotonic() - began)
+
+
+def planned(model: Any, keyframes: list[Keyframe], settings: Settings) -> Plan:
+    """The plan of an animation by any model.
+
+    Raises:
+        InputError: a keyframe or a setting does not suit the model.
+        LimitError: frames would be too large.
+    """
+    task = architecture(model.config.get("architecture")).task
+    plan: Plan = _PLANNERS[task].plan(model, keyframes, settings)
+    return replace(plan, notes=(*(note for key in keyframes for note in key.notes), *plan.notes))
 
 
 def _path(output: Any) -> Path:

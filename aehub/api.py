@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -34,7 +33,7 @@ from aehub.codec.trials import Trials, one_goal
 from aehub.container import Reader, open_reader
 from aehub.edit.operations import Trim as Cut
 from aehub.errors import DamagedError, InputError
-from aehub.files import beside, output_of, refuse_overwriting, source_of, written
+from aehub.files import beside, output_of, refuse_overwriting, source_of, spool, written
 from aehub.hub import codec_of, load_written
 from aehub.hub.model import Model
 from aehub.inspection import per
@@ -47,8 +46,6 @@ __all__ = [
 ]
 
 _Given = str | os.PathLike[str] | Codec | Model
-# What has to be kept aside stays in memory up to this size.
-_SPOOL = 32 * 1024 * 1024
 
 
 def compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = None, *,
@@ -213,7 +210,7 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
         codec = load_written(reader.head, model, device=device)
         total = reader.frame_count or 0
         facts = clip_info(reader.head, total or None, reader.plays)
-        track = cast(BinaryIO, stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOL)))
+        track = stack.enter_context(spool())
         damage = _copy_sound(reader, track) if isinstance(target, Path) else None
         sound = track if track.tell() else None
         track.seek(0)

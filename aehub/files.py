@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, cast
 
 from aehub.errors import ExistsError, InputError
 
+_SPOOL = 32 << 20
 _FRAME_NAME = re.compile(r"\d{6,}\.png")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 _SLASHES = tuple(filter(None, (os.sep, os.altsep)))
@@ -169,6 +170,11 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir() or any(not _FRAME_NAME.fullmatch(p.name) for p in folder.iterdir()):
         raise ExistsError(
             f"{folder.name} is there and holds something else than frames; choose another name.")
+
+
+def spool() -> BinaryIO:
+    """A temporary file for bytes of any number, in memory up to `_SPOOL` of them."""
+    return cast(BinaryIO, tempfile.SpooledTemporaryFile(_SPOOL))
 
 
 @contextmanager

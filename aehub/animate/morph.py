@@ -6,21 +6,19 @@ a cross-fade of the pictures; `Settings.beside` shows both.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
 
-from aehub.animate.keyframes import Keyframe, digest_of
+from aehub.animate.keyframes import Keyframe
 from aehub.animate.path import Path
-from aehub.animate.plan import Plan
-from aehub.animate.render import enlarged, over_white
+from aehub.animate.plan import Plan, framed, notes_of, path_of, walked, way_of
+from aehub.animate.recipe import told
+from aehub.animate.render import over_white
 from aehub.animate.settings import Settings, without_effect
-from aehub.animate.walk import beside, faded, framed, notes_of, path_of, tag_of, way_of
+from aehub.animate.sheet import Tag
 from aehub.clips import from_rgb, rgb_colour, to_rgb
-from aehub.clips.sinks import write_png
 from aehub.codec.model import Codec
 from aehub.errors import InputError, LimitError
 
@@ -55,18 +53,15 @@ def plan(model: Codec, keyframes: list[Keyframe], settings: Settings) -> Plan:
     path = Path(latents.float().cpu().numpy(), seconds, kind=kind, loop=settings.loop)
     way = way_of(settings, seconds)
 
+    def draw(places: np.ndarray) -> Iterator[np.ndarray]:
+        made = model.pictures_of(torch.from_numpy(places), QUALITY, (width, height))
+        return (to_rgb(planes, colour) for planes in made)
+
     def frames() -> Iterator[np.ndarray]:
-        for begin in range(0, len(way), _BATCH):
-            part = way[begin:begin + _BATCH]
-            places = torch.from_numpy(np.stack([path.at(moment) for moment in part]))
-            made = model.pictures_of(places, QUALITY, (width, height))
-            for moment, planes in zip(part, made, strict=True):
-                shown = enlarged(to_rgb(planes, colour), scale)
-                yield (beside(shown, enlarged(faded(pictures, moment), scale))
-                       if settings.beside else shown)
+        return walked(path, way, draw, _BATCH, scale, pictures if settings.beside else ())
 
     return Plan(len(way), size, frames, [told(key) for key in keyframes],
-                tags=(tag_of(settings, len(way)),), notes=(
+                tags=(Tag("walk", 0, len(way) - 1),), notes=(
                     *notes_of(settings, kind, len(keyframes)), *without_effect(
                         model.name, settings, ["direction", "steps", "truncation"])))
 
@@ -90,13 +85,3 @@ def _size(keyframes: list[Keyframe], pictures: list[np.ndarray]) -> tuple[int, i
         raise LimitError(f"{len(pictures)} keyframes of {width}x{height} are more than "
                          f"{MAX_PIXELS} pixels together; give fewer or smaller ones.")
     return height, width
-
-
-def told(key: Keyframe) -> dict[str, Any]:
-    """What a recipe says of a keyframe: the file, or the picture itself as PNG."""
-    if key.file is not None:
-        moment = {"moment": key.moment} if key.moment else {}
-        return {"file": str(key.file.resolve()), **moment, "sha256": digest_of(key.file)}
-    assert key.picture is not None
-    return {"name": key.name,
-            "picture": base64.b64encode(write_png("<bytes>", key.picture)).decode()}

@@ -25,6 +25,7 @@ import numpy as np
 from aehub.animate.keyframes import Keyframe, digest_of, frames_of, gathered, read_picture
 from aehub.animate.plan import Plan
 from aehub.animate.settings import FLAGS, Settings
+from aehub.clips.sinks import write_png
 from aehub.clips.still import Still
 from aehub.config import Limits
 from aehub.errors import InputError
@@ -73,6 +74,26 @@ def text_of(model: str, tag: str | None, plan: Plan, settings: Settings, folder:
             "keyframes": keyframes, **chosen}
     lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in told.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def told(key: Keyframe, latent: np.ndarray | None = None) -> dict[str, Any]:
+    """What a recipe says of a keyframe: the seed, the latent, the file, or the picture as PNG.
+
+    Args:
+        key: the keyframe.
+        latent: numbers that it became, where they are all that counts.
+    """
+    if key.seed is not None:
+        return {"seed": key.seed}
+    if latent is not None:
+        # Nine digits bring back every float32.
+        return {"name": key.name, "latent": [float(f"{number:.9g}") for number in latent.tolist()]}
+    if key.file is not None:
+        moment = {"moment": key.moment} if key.moment else {}
+        return {"file": str(key.file.resolve()), **moment, "sha256": digest_of(key.file)}
+    assert key.picture is not None
+    return {"name": key.name,
+            "picture": base64.b64encode(write_png("<bytes>", key.picture)).decode()}
 
 
 def read(path: Path) -> Recipe:

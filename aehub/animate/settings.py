@@ -88,6 +88,9 @@ class Settings:
         if not isinstance(self.direction, str) or self.direction not in (*DIRECTIONS, "all"):
             raise InputError(f"there is no direction {self.direction!r}; give one of "
                              f"{', '.join(DIRECTIONS)} or all.")
+        self._check_frames()
+
+    def _check_frames(self) -> None:
         if self.total * self.fps < 0.5:
             raise InputError(f"{self.total:g} s at {float(self.fps):g} frames/s are less than a "
                              "frame; give more of either.")

@@ -15,11 +15,11 @@ from aehub.animate.cell import Cell
 from aehub.animate.keyframes import Keyframe
 from aehub.animate.motion import DIRECTIONS, Sprites
 from aehub.animate.path import Path, moments
-from aehub.animate.plan import Plan
+from aehub.animate.plan import SIZE, Plan, check_side, latents_of, path_of
+from aehub.animate.recipe import told
 from aehub.animate.render import enlarged
 from aehub.animate.settings import Settings, without_effect
 from aehub.animate.sheet import Tag, walk_tags
-from aehub.animate.walk import SIZE, check_side, latents_of, path_of, told
 from aehub.errors import InputError
 
 STEP_SECONDS = 0.1
@@ -146,9 +146,7 @@ def _stills(model: Sprites, keyframes: list[Keyframe], settings: Settings, n_ste
 
 
 def _told(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> list[dict[str, Any]]:
-    from aehub.animate.morph import told as as_picture
-
     if keyframes[0].picture is not None:
-        return [as_picture(keyframes[0])]
+        return [told(keyframes[0])]
     latents = latents_of(model, keyframes, settings.truncation)
     return [told(key, latent) for key, latent in zip(keyframes, latents, strict=True)]

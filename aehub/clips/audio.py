@@ -7,13 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
-from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, cast
 
 import av
 
 from aehub.clips import recode, streams
-from aehub.clips.source import SPOOL_BYTES
+from aehub.files import spool
 
 # Sound starts one packet before the picture, for decoders to warm up on; Opus wants 80 ms.
 _OPUS_PREROLL = Fraction(8, 100)
@@ -103,9 +102,18 @@ def extract(
     if stream.codec_context is None:
         notes.append("The sound was left out, for its codec is not known here.")
         return None
-    file = cast(BinaryIO, SpooledTemporaryFile(SPOOL_BYTES))
+    file = spool()
+    codec = _copy(stream, file, start, stop, notes)
+    if codec is None:
+        file.close()
+        return None
+    return AudioTrack(codec, file)
+
+
+def _copy(stream: Any, file: BinaryIO, start: Fraction, stop: Fraction | None, notes: list[str]
+          ) -> str | None:
+    """Write what sounds in a span to a file; return its codec, `None` where nothing does."""
     last, is_damaged = cast("Fraction | None", None), False
-    codec = stream.codec_context.codec.canonical_name
     try:
         with av.open(file, "w", format="matroska", options=MUXER_OPTIONS) as target:
             is_held, copied = _add_stream(target, stream)
@@ -117,7 +125,6 @@ def extract(
                 packet.stream = copied
                 target.mux(packet)
     except streams.Locked:
-        file.close()
         notes.append("The sound was left out, for it is encrypted.")
         return None
     except (av.FFmpegError, ValueError):
@@ -129,11 +136,11 @@ def extract(
         rest = "was left out, for" if last is None else f"ends after {float(last):.1f} s, for there"
         notes.append(f"The sound {rest} its data is damaged.")
     if last is None:
-        file.close()
         return None
     if not is_held:
         notes.append(recode.note(stream.codec_context, "as AAC"))
-    return AudioTrack(codec if is_held else _ANEW, file)
+        return _ANEW
+    return str(stream.codec_context.codec.canonical_name)
 
 
 def packets_of(stream: Any) -> Iterator[Any]:

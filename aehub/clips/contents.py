@@ -8,7 +8,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from aehub.clips import sniff
 
-_PICTURES = frozenset({"jpeg_pipe", "bmp", "tiff", "jp2", "psd", "ico", "qoi", "ppm"})
+_PICTURES = sniff.STILLS | {"jpeg_pipe"}
 _CLIPS = frozenset({"mov", "matroska", "avi", "yuv4mpegpipe"})
 _SEQUENCES = (b"avis", b"hevc", b"msf1")
 # What desktops leave in folders; names that begin with a point are hidden anyway.

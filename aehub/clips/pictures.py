@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from aehub.clips import colour as colours
-from aehub.clips import contents, samples, sniff
+from aehub.clips import contents, loops, samples, sniff
 from aehub.clips.contents import named
 from aehub.clips.frames import ClipInfo, Frame, Planes
 from aehub.clips.probe import packet_times, reopened
@@ -115,6 +115,8 @@ class PictureReader(SilentReader):
         self._still = Still(source.file, source.name, limits)
         self.notes = self._still.notes
         width, height = self._still.size
+        with source.from_start() as file:
+            plays = loops.plays_of(file, "webp") if len(durations) > 1 else 0
         rate = fps or DEFAULT_FPS
         self._times = list(range(max(self._still.n_pages, len(durations)) + 1))
         if durations and not fps:
@@ -128,7 +130,7 @@ class PictureReader(SilentReader):
             colour=colours.rgb_colour(height),
             n_frames=len(self._times) - 1,
             source_bytes=source.n_bytes,
-            plays=self._still.plays if len(durations) > 1 else 0,
+            plays=plays,
         )
 
     def frames(self) -> Iterator[Frame]:

@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from aehub.files import is_lfs_pointer
+
 HEAD_BYTES = 64
+PNG = b"\x89PNG\r\n\x1a\n"
 
 # First bytes -> the name of the libavformat reader. "None" of these: libavformat may guess.
 _MAGICS = (
@@ -27,7 +30,16 @@ _MAGICS = (
     (b"8BPS", "psd"),
     (b"\0\0\1\0", "ico"),
     (b"qoif", "qoi"),
+    (PNG, "png"),
 )
+STILLS = frozenset({"bmp", "tiff", "jp2", "psd", "ico", "qoi", "ppm"})
+"""Kinds of which every file is a picture, but JPEG."""
+_WORDS = {"mov": "an MP4 or MOV video", "matroska": "a Matroska or WebM video",
+          "avi": "an AVI video", "yuv4mpegpipe": "a Y4M video", "gif": "a GIF",
+          "png": "a PNG picture",
+          "jpeg_pipe": "a JPEG picture", "webp": "a WebP picture", "avif": "an AVIF picture",
+          "heif": "a HEIC picture"}
+_ARCHIVES = {b"PK\x03\x04": "a ZIP archive", b"\x1f\x8b": "a gzip archive"}
 # A letter, the number of the variant, white space: too short to stand among the magics.
 _PPM = re.compile(rb"P[1-6][\s#]")
 _ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
@@ -39,7 +51,6 @@ _ENCRYPTED_TRACK = re.compile(
 )
 # Bytes of a transport stream's packet, and the first of them.
 _TS_PACKET, _TS_SYNC = 188, 0x47
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def kind_of(head: bytes) -> str | None:
@@ -47,8 +58,6 @@ def kind_of(head: bytes) -> str | None:
     for magic, kind in _MAGICS:
         if head.startswith(magic):
             return kind
-    if head.startswith(PNG):
-        return "png"
     if _PPM.match(head):
         return "ppm"
     if head.startswith(b"RIFF"):
@@ -61,6 +70,24 @@ def kind_of(head: bytes) -> str | None:
             return "avif"
         return "heif" if b"heic" in brands or b"mif1" in brands else "mov"
     return None
+
+
+def looks_like(data: bytes) -> str:
+    """Say in words what a file that is no `.aev` file begins like."""
+    kind = kind_of(data)
+    if kind == "sound":
+        return "sound"
+    if kind is not None:
+        return f"{_WORDS.get(kind, 'a picture')}; compress it first"
+    if is_lfs_pointer(data):
+        return "only a pointer of Git LFS; run git lfs pull for the file itself"
+    for magic, words in _ARCHIVES.items():
+        if data.startswith(magic):
+            return words
+    text = data[:16].decode("ascii", "replace")
+    if all(c.isprintable() and c.isascii() or c.isspace() for c in text):
+        return f"text ({text!r})"
+    return f"something else (its first bytes are {data[:8].hex(' ')})"
 
 
 def is_encrypted(head: bytes) -> bool:

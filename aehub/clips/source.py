@@ -6,19 +6,15 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, cast
 
 from aehub.clips import sniff
 from aehub.clips.sniff import HEAD_BYTES
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
-from aehub.files import is_lfs_pointer
+from aehub.files import is_lfs_pointer, spool
 
 READABLE = "mp4, mov, webm, mkv, avi, gif, webp, avif, heic, png, jpg, bmp, tiff or y4m"
-
-# Bytes of a pipe, or of a sound track, that stay in memory; more go to a temporary file.
-SPOOL_BYTES = 8_000_000
 
 
 class Source:
@@ -104,12 +100,12 @@ class Source:
         if self.kind == "yuv4mpegpipe":
             self.file = cast(BinaryIO, _Rejoined(self._head, self.file))
             return
-        spool = cast(BinaryIO, SpooledTemporaryFile(SPOOL_BYTES))
-        self._owned.append(spool)
-        spool.write(self._head)
-        shutil.copyfileobj(self.file, spool, 1 << 20)
-        spool.seek(0)
-        self.file = spool
+        kept = spool()
+        self._owned.append(kept)
+        kept.write(self._head)
+        shutil.copyfileobj(self.file, kept, 1 << 20)
+        kept.seek(0)
+        self.file = kept
 
 
 class _Rejoined:

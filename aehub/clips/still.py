@@ -22,7 +22,7 @@ from aehub.errors import InputError, LimitError
 # Of Pillow's readers, those that know their files by the first bytes and run no other program.
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "AVIF", "JPEG2000", "PSD", "ICO", "PPM",
             "QOI")
-KINDS = frozenset({"png", "bmp", "tiff", "webp", "avif", "jp2", "psd", "ico", "qoi", "ppm"})
+KINDS = sniff.STILLS | {"png", "webp", "avif"}
 """What `sniff.kind_of` calls the files that are read here, whole clips included."""
 _ORIENTATION, _BITS, _PHOTOMETRIC, _SUBFILE = 0x112, 258, 262, 254
 # Bits of a TIFF page's kind: a smaller copy of another page, the mask of another page.
@@ -41,7 +41,6 @@ class Still:
     Attributes:
         size: shown (width, height) of every page.
         n_pages: pages that can be shown one after the other, at least 1.
-        plays: how often an animation plays; 0 without end.
         notes: what was left out or changed; grows while pages are read.
     """
 
@@ -56,7 +55,6 @@ class Still:
         self._name = name
         self._image = _opened(file, name, limits)
         check_pixels(name, *self._image.size, limits)
-        self.plays = int(self._image.info.get("loop") or 0)
         self._pages = self._numbered()
         self.n_pages = len(self._pages)
         try:

@@ -9,19 +9,10 @@ from typing import Any
 
 import av
 
-from aehub.clips import audio, ebml, loops, orientation, still, streams, timeline
+from aehub.clips import audio, ebml, loops, orientation, probe, still, streams, timeline
 from aehub.clips.convert import Converter
 from aehub.clips.frames import ClipInfo, Frame
 from aehub.clips.orientation import Orientation
-from aehub.clips.probe import (
-    locked,
-    open_container,
-    packet_times,
-    rate_and_count,
-    reopened,
-    stated_end,
-    unreadable,
-)
 from aehub.clips.source import Source, check_pixels
 from aehub.config import Limits
 from aehub.errors import InputError
@@ -66,9 +57,9 @@ class VideoReader:
         try:
             first = next(self._pictures)
         except (av.FFmpegError, BrokenOff) as err:
-            raise unreadable(source, "cannot be decoded: its data is damaged.") from err
+            raise probe.unreadable(source, "cannot be decoded: its data is damaged.") from err
         except StopIteration:
-            raise unreadable(source, "holds no frame that can be decoded.") from None
+            raise probe.unreadable(source, "holds no frame that can be decoded.") from None
         self._first: av.VideoFrame | None = first
         is_photo = source.kind in ("avif", "heif") or kind in _STILLS
         self._convert = Converter(first, self._stream.codec_context.name, is_photo=is_photo)
@@ -132,7 +123,7 @@ class VideoReader:
             self.notes.append("Sound was left out, for the rate of the frames was changed.")
             return None
         zero = self._zero * self._time_base
-        with reopened(self._source, self._kind) as container:
+        with probe.reopened(self._source, self._kind) as container:
             if not start:
                 self.notes.extend(audio.note_before(container, zero))
             end = None if stop is None else zero + stop
@@ -141,7 +132,7 @@ class VideoReader:
     def time_of_frame(self, index: int) -> Fraction | None:
         """When frame `index` (-1: the last) is shown in seconds, from the packets; `None` past
         the end."""
-        times, _ = packet_times(self._source, self._kind, self._stream.index)
+        times, _ = probe.packet_times(self._source, self._kind, self._stream.index)
         return times[index] - times[0] if times and index < len(times) else None
 
     def close(self) -> None:
@@ -149,7 +140,7 @@ class VideoReader:
         self._container.close()
 
     def _open(self) -> None:
-        self._container = open_container(self._source, self._kind)
+        self._container = probe.open_container(self._source, self._kind)
         if self._index is None:
             stream, self._left_out = streams.choose_video(self._source, self._kind, self._container)
             self._index = stream.index
@@ -181,13 +172,10 @@ class VideoReader:
         times = timeline.DisplayTimes(self._stream.codec_context.has_b_frames, counted=counts)
         try:
             for packet in self._container.demux(self._stream):
-                if packet.is_corrupt and self._kind in _INDEXED:
-                    raise BrokenOff
+                self._check_packet(packet)
                 if packet.pts is not None:
                     after = packet.pts + (packet.duration or 0)
                     n_packets, end = n_packets + 1, max(end, after * self._time_base)
-                if streams.is_locked(packet):
-                    raise locked(self._source)
                 if not packet.size and packet.pts is not None:
                     # The picture before stays, say Theora and AVI; decoders refuse such packets.
                     self._end = max(self._end, after * self._time_base)
@@ -209,6 +197,13 @@ class VideoReader:
             if self._salvage:
                 yield from self._left_over()
             raise
+
+    def _check_packet(self, packet: av.Packet) -> None:
+        """Refuse what was cut short, or is encrypted."""
+        if packet.is_corrupt and self._kind in _INDEXED:
+            raise BrokenOff
+        if streams.is_locked(packet):
+            raise probe.locked(self._source)
 
     def _check_complete(self, n_packets: int, end: Fraction) -> None:
         """Hold what was read to the index of the file (mov, avi) or its length (Matroska)."""
@@ -232,7 +227,7 @@ class VideoReader:
             return 1
         stated = int(picture.duration)
         if is_last and self._is_complete and picture.pts is not None:
-            end = max(stated_end(self._stream, self._kind), int(self._end / self._time_base))
+            end = max(probe.stated_end(self._stream, self._kind), int(self._end / self._time_base))
             stated = max(stated, end - picture.pts)
         return stated or None
 
@@ -280,7 +275,7 @@ class VideoReader:
             return self._fps or timeline.DEFAULT_FPS, 1
         if self._fps:
             return self._fps, self._stream.frames or None
-        return rate_and_count(self._source, self._kind, self._container, self._stream)
+        return probe.rate_and_count(self._source, self._kind, self._container, self._stream)
 
     def _oriented(self, first: av.VideoFrame) -> Orientation:
         """How to turn the pictures, from the display matrix or the tag of a photograph."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from itertools import islice
 from types import TracebackType
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from aehub.arguments import check_number, check_whole
 from aehub.clips import Clip
@@ -16,10 +15,8 @@ from aehub.codec.compress import Tally
 from aehub.codec.latents import check_quality
 from aehub.codec.target import TOLERANCE, Trial, first_guess, refine, search
 from aehub.errors import InputError
+from aehub.files import spool
 from aehub.results import Step
-
-# What is tried stays in memory up to this size.
-_SPOOL = 32 * 1024 * 1024
 
 # Frames at the beginning that are looked at first, and how long a clip must be for that to pay.
 _SAMPLED, _LONG = 9, 18
@@ -103,7 +100,7 @@ class Trials:
         return int(self._kbps * 125 * seconds)
 
     def _try(self, quality: float) -> Generator[Step, None, tuple[Trial, float]]:
-        file = cast(BinaryIO, tempfile.SpooledTemporaryFile(_SPOOL))
+        file = spool()
         with self._opened() as clip:
             self._files[quality] = file, clip.info, Tally()
             tally = yield from self._encode(clip, file, quality)

@@ -8,6 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 
 from aehub.clips.frames import Colour
+from aehub.clips.sniff import looks_like
 from aehub.container.limits import (
     GRID,
     MAX_FILE_HEAD,
@@ -17,7 +18,6 @@ from aehub.container.limits import (
     MAX_QUALITY,
     MAX_SIDE,
 )
-from aehub.container.sniff import looks_like
 from aehub.container.varint import Cursor, pack_varint
 from aehub.errors import DamagedError, FormatError, InputError
 

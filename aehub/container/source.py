@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -13,10 +12,7 @@ from aehub.container.chunk import AUDIO, BLOCK, METADATA, Chunk, Window
 from aehub.container.filehead import PREFIX, FileHead, unpack_file_head
 from aehub.container.notes import unpack_notes
 from aehub.errors import DamagedError, InputError
-from aehub.files import source_of
-
-_IN_MEMORY = 8 << 20
-"""Bytes of a pipe's audio kept in memory; more go to a temporary file."""
+from aehub.files import source_of, spool
 
 
 def open_source(source: str | os.PathLike[str] | BinaryIO) -> tuple[BinaryIO, str, bool]:
@@ -59,7 +55,7 @@ class Aside:
 
     def __init__(self) -> None:
         self.notes: dict[str, Any] = {}
-        self._audio: tempfile.SpooledTemporaryFile[bytes] | None = None
+        self._audio: BinaryIO | None = None
         self._n_pieces = 0
         self._loss: DamagedError | None = None
 
@@ -70,7 +66,7 @@ class Aside:
         if chunk.place.kind != AUDIO or self._loss:
             return
         if self._audio is None:
-            self._audio = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)
+            self._audio = spool()
         try:
             self._audio.write(unpack_piece(chunk.body, self._n_pieces))
             self._n_pieces += 1

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from aehub.container import FileHead, Reader, Writer, open_reader
 from aehub.container.notes import PLAYS
@@ -17,9 +16,8 @@ from aehub.edit.rewrite import Load, Rewriter
 from aehub.edit.timeline import Timeline
 from aehub.edit.window import turned_file_head
 from aehub.errors import DamagedError
+from aehub.files import spool
 from aehub.results import Step
-
-_SPOOL = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def edit_pixels(reader: Reader, stream: BinaryIO, operations: Sequence[Operation
     from aehub.edit.pixels import recompress
 
     in_time = [operation for operation in operations if not isinstance(operation, Turn)]
-    with _spool() as file:
+    with spool() as file:
         first = yield from edit_codes(reader, file, in_time, load, exact=exact)
         if first.damage is not None:
             raise first.damage
@@ -175,7 +173,3 @@ def _joined_sound(readers: Sequence[Reader], writer: Writer) -> tuple[str, ...]:
         return ()
     return (f"The sound was coded anew as AAC, for that of {', '.join(others)} is of another kind "
             "than the first.",)
-
-
-def _spool() -> BinaryIO:
-    return cast(BinaryIO, tempfile.SpooledTemporaryFile(_SPOOL))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -20,9 +19,8 @@ from aehub.codec.model import Codec
 from aehub.config import Limits
 from aehub.container import Reader
 from aehub.edit.window import turned_file_head
+from aehub.files import spool
 from aehub.models.d4 import turn
-
-_SPOOL = 8 << 20
 
 
 def turned_planes(planes: Planes, g: int) -> Planes:
@@ -69,7 +67,7 @@ class _Turned:
             yield frame._replace(planes=turned_planes(frame.planes, self._g))
 
     def audio(self, start: Fraction, stop: Fraction | None) -> AudioTrack | None:
-        file = cast(BinaryIO, tempfile.SpooledTemporaryFile(_SPOOL))
+        file = spool()
         for piece in self._reader.audio_pieces():
             file.write(piece)
         if not file.tell():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from itertools import chain
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 import av
 
@@ -15,8 +14,8 @@ from aehub.clips import recode
 from aehub.clips.audio import MUXER_OPTIONS, extract, packets_of
 from aehub.container import Reader, Writer
 from aehub.errors import DamagedError
+from aehub.files import spool
 
-_SPOOL = 8 << 20
 _PIECE = 1 << 20
 # Bytes of the smallest and largest block at the start of a FLAC header.
 _FLAC_BLOCK_SIZES = 4
@@ -52,7 +51,7 @@ def copy_part(reader: Reader, writer: Writer, start: Fraction,
     Raises:
         DamagedError: the track breaks off; what comes before was copied.
     """
-    with _spool() as file:
+    with spool() as file:
         damage = _fill(file, reader)
         if file.tell():
             file.seek(0)
@@ -68,7 +67,7 @@ def copy_part(reader: Reader, writer: Writer, start: Fraction,
 
 def track_of(reader: Reader, seconds: Fraction) -> Track:
     """The sound of a file whose pictures last so long; what is damaged is left out."""
-    file = _spool()
+    file = spool()
     _fill(file, reader)
     if not file.tell():
         file.close()
@@ -91,7 +90,7 @@ def copy_joined(tracks: Sequence[Track], writer: Writer) -> list[int]:
         parts = list(_parts(tracks, stack))
         kinds = [_kind(part.stream) for part in parts]
         others = [part.place for part, kind in zip(parts, kinds, strict=True) if kind != kinds[0]]
-        file = stack.enter_context(_spool())
+        file = stack.enter_context(spool())
         with av.open(file, "w", format="matroska", options=MUXER_OPTIONS) as target:
             for packet in (_coded_anew if others else _copied)(parts, target):
                 target.mux(packet)
@@ -169,10 +168,6 @@ def _kind(stream: Any) -> object:
         # Of its header only the sizes of blocks bind a decoder; the rest describes one sound.
         setup = setup[:_FLAC_BLOCK_SIZES]
     return name, codec.sample_rate, codec.layout.name, codec.format.name, setup
-
-
-def _spool() -> BinaryIO:
-    return cast(BinaryIO, tempfile.SpooledTemporaryFile(_SPOOL))
 
 
 def _fill(file: BinaryIO, reader: Reader) -> DamagedError | None:

@@ -10,12 +10,10 @@ draws both halves cannot show them out of step.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -24,13 +22,13 @@ from aehub.codec.decompress import clip_info, decode_frames
 from aehub.codec.sizes import frame_sizes
 from aehub.container import Reader, open_reader
 from aehub.errors import AEHubError
+from aehub.files import spool
 from aehub.hub import load_written
 from aehub.metrics import Distortion
 from aehub.results import Step
 from aehub.review.records import Replay
 
 _MACROBLOCK = 16
-_SPOOL = 32 * 1024 * 1024
 
 
 def iter_replay(
@@ -101,10 +99,10 @@ class _Sound:
     """A file's sound track, `None` where there is none, as a stream of its own."""
 
     def __init__(self, reader: Reader) -> None:
-        self._file = tempfile.SpooledTemporaryFile(_SPOOL)
+        self._file = spool()
         for piece in reader.audio_pieces():
             self._file.write(piece)
-        self.track = cast(BinaryIO, self._file) if self._file.tell() else None
+        self.track = self._file if self._file.tell() else None
         self._file.seek(0)
 
     def __enter__(self) -> _Sound:

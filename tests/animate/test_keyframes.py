@@ -13,8 +13,8 @@ from PIL import Image
 import aehub
 from aehub.animate.keyframes import LAST, frames_of, gathered, last_frame
 from aehub.animate.model import Autoencoder
-from aehub.animate.plan import planned
 from aehub.animate.settings import Settings
+from aehub.animation import planned
 from aehub.clips import open_clip, to_rgb
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError

@@ -13,8 +13,8 @@ from PIL import Image
 
 import aehub
 from aehub.animate.keyframes import Keyframe
-from aehub.animate.plan import planned
 from aehub.animate.settings import Settings
+from aehub.animation import planned
 from aehub.errors import AEHubError
 from aehub.models import network
 from aehub.models.dense import DenseAutoencoder
