@@ -264,7 +264,7 @@ def _kind_of_picture(source: Source, kind: str) -> str:
             ends_early = (sniff.declared_bytes(file, kind, 0) or 0) < (source.n_bytes or 0)
             return kind if sniff.is_animated(file, kind) or ends_early else "webp_pipe"
         # PyAV takes the ink of four-colour print for transparency.
-        return "tiff" if still.is_cmyk(file) else kind
+        return "tiff" if still.metadata(file).get("mode") == "CMYK" else kind
 
 
 def _read_still(path: Path, limits: Limits) -> tuple[ClipInfo, Planes]:

@@ -16,7 +16,8 @@ def plays_of(file: BinaryIO, kind: str) -> int:
 
     A GIF that says nothing is played once; otherwise it says how often it is repeated.
     """
-    loop = still.loop_in(file)
+    told = still.metadata(file)
+    loop = told.get("loop") if told else 0
     if kind == "gif":
         return 1 if loop is None else int(loop) + 1 if loop else 0
     return int(loop or 0)

@@ -1,38 +1,37 @@
-"""Pictures as Pillow reads them: their pages upright and in 8 bits, broken metadata ignored."""
+"""Pictures as imageio reads them, with Pillow: their pages upright and in 8 bits.
+
+Broken metadata is ignored.
+"""
 
 from __future__ import annotations
 
 import io
-import re
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
+import imageio.v3 as iio
 import numpy as np
 from PIL import Image, ImageCms
 
-from aehub.clips import orientation, samples, sniff
-from aehub.clips.orientation import Orientation
+from aehub.clips import samples, sniff
 from aehub.clips.source import READABLE, check_pixels
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
 
-# Of Pillow's readers, those that know their files by the first bytes and run no other program.
-_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "AVIF", "JPEG2000", "PSD", "ICO", "PPM",
-            "QOI")
 KINDS = sniff.STILLS | {"png", "webp", "avif"}
 """What `sniff.kind_of` calls the files that are read here, whole clips included."""
-_ORIENTATION, _BITS, _PHOTOMETRIC, _SUBFILE = 0x112, 258, 262, 254
+# Pillow reads more, some by running other programs.
+_READ = KINDS | {"jpeg_pipe", "gif"}
 # Bits of a TIFF page's kind: a smaller copy of another page, the mask of another page.
 _NO_PICTURE = 1 | 4
 _WHITE_IS_ZERO = 0
 _ROUNDED = "16-bit samples were rounded to 8 bits."
+_CLEAR_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 # Chunks of a PNG besides those that every reader must know.
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
-
-_T = TypeVar("_T")
 
 
 class Still:
@@ -52,20 +51,27 @@ class Still:
             LimitError: it is too large.
         """
         self.notes: list[str] = []
-        self._name = name
+        self._file, self._name, self._limits = file, name, limits
+        self._kind, self._png_bits = _kind_of(file), 8
+        if self._kind == "png":
+            # Of its header, after the size.
+            file.seek(len(sniff.PNG) + 16)
+            self._png_bits = int.from_bytes(file.read(1), "big")
         self._image = _opened(file, name, limits)
-        check_pixels(name, *self._image.size, limits)
-        self._pages = self._numbered()
+        with _quiet():
+            height, width = self._image.properties(index=0).shape[:2]
+            check_pixels(name, width, height, limits)
+            self._pages = self._numbered()
         self.n_pages = len(self._pages)
         try:
-            self._first: np.ndarray | None = self._read(0)
+            first = self._read(0)
         except InputError:
-            bare = without_metadata(file, oriented=True)
+            bare = self._without_metadata()
             if bare is None:
                 raise
-            self._image = _opened(bare, name, limits)
-            self._first = self._read(0)
-        self.size = self._first.shape[1], self._first.shape[0]
+            first = bare
+        self._first: np.ndarray | None = first
+        self.size = first.shape[1], first.shape[0]
 
     def page(self, index: int) -> np.ndarray:
         """Return page `index`: uint8 [H, W, 3] in RGB, or [H, W, 4] with its opacity.
@@ -89,81 +95,91 @@ class Still:
         self._image.close()
 
     def _read(self, index: int) -> np.ndarray:
-        image = self._image
+        if self._kind == "tiff":
+            # Pillow keeps the palette of the page looked at before, and fails with it.
+            self._image = _opened(self._file, self._name, self._limits)
         with _quiet():
             try:
-                image.seek(self._pages[index])
-                if image.format == "TIFF":
-                    _forget_tags(image)
-                if image.mode not in ("P", "PA"):
-                    # Pillow keeps that of the page looked at before, and fails with it.
-                    image.palette = None
-                if _is_deep(image):
-                    self._note(_ROUNDED)
-                image.load()
-                # After loading, for Pillow turns TIFF by itself and forgets the tag.
-                turn = _orientation_of(image)
-                page = self._pixels()
+                return np.ascontiguousarray(self._pixels(self._pages[index]))
             except InputError:
                 raise
             except Exception as err:  # Damaged pictures make Pillow raise nearly anything.
                 raise InputError(f"{self._name} is damaged: it cannot be decoded.") from err
-        return np.ascontiguousarray(turn.turn_array(page))
 
-    def _pixels(self) -> np.ndarray:
-        """The page as Pillow stores it, in 8 bits."""
-        image = self._image
+    def _without_metadata(self) -> np.ndarray | None:
+        """The first page where only metadata are damaged."""
+        for oriented in (True, False):
+            bare = without_metadata(self._file, oriented=oriented)
+            if bare is not None:
+                self._image = _opened(bare, self._name, self._limits)
+                with suppress(InputError):
+                    return self._read(0)
+        return None
+
+    def _pixels(self, page: int) -> np.ndarray:
+        """Page number `page` of the file, upright, in 8 bits."""
+        told = self._image.metadata(index=page, exclude_applied=False)
+        mode = told["mode"]
         # Pillow stretches deep samples of this format to 16 bits.
-        if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):
-            return self._from_16_bits()
-        if image.mode in ("I", "F"):
+        if mode.startswith("I;16") or (mode, self._kind) == ("I", "ppm"):
+            return self._from_16_bits(self._stored(page), told)
+        if mode in ("I", "F"):
             raise InputError(
                 f"{self._name} has samples of 32 bits; save it as an 8-bit picture."
             )
-        if image.mode == "LAB":
+        bits = told.get("BitsPerSample", self._png_bits)
+        if 16 in (bits if isinstance(bits, tuple) else (bits,)):
+            # Pillow keeps the upper 8.
+            self._note(_ROUNDED)
+        if mode == "LAB":
+            array = self._stored(page)
+            image = Image.frombytes("LAB", array.shape[1::-1], array.tobytes())
             lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-            shown: Any = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-            return np.asarray(shown)
-        if image.mode == "La":
-            image = image.convert("LA")
-        return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+            return np.asarray(ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB"))
+        if mode == "La":
+            return self._stored(page, "LA")[..., [0, 0, 0, 1]]
+        if "transparency" in told or mode in _CLEAR_MODES:
+            return self._stored(page, "RGBA")
+        return self._stored(page, None if mode == "P" else "RGB")
 
-    def _from_16_bits(self) -> np.ndarray:
+    def _stored(self, page: int, mode: str | None = None) -> np.ndarray:
+        array: np.ndarray = self._image.read(
+            index=page, mode=mode, rotate=True, writeable_output=False)
+        return array
+
+    def _from_16_bits(self, deep: np.ndarray, told: dict[str, Any]) -> np.ndarray:
         """A grey page of 12 or 16 bits."""
         self._note(_ROUNDED)
-        deep = np.asarray(self._image).astype(np.uint16)
-        tags: Any = getattr(self._image, "tag_v2", {})
-        grey = samples.to_8_bits(deep, 12 if tags.get(_BITS) == (12,) else 16, full_range=True)
-        if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        deep = deep.astype(np.uint16)
+        depth = 12 if told.get("BitsPerSample") in (12, (12,)) else 16
+        grey = samples.to_8_bits(deep, depth, full_range=True)
+        if told.get("PhotometricInterpretation") == _WHITE_IS_ZERO:
             grey = 255 - grey
         channels = [grey] * 3
-        if "transparency" in self._image.info:
-            clear = deep == self._image.info["transparency"]
+        if "transparency" in told:
+            clear = deep == told["transparency"]
             channels.append(np.where(clear, 0, 255).astype(np.uint8))
         return np.stack(channels, axis=2)
 
     def _numbered(self) -> list[int]:
         """The numbers of the pages that can be shown one after the other."""
-        image = self._image
-        with _quiet():
-            if image.format == "ICO":
-                others = len(image.info.get("sizes", ())) - 1
-                if others > 0:
-                    self._note(f"The largest of {others + 1} pictures in the file was taken.")
-            if image.format in ("WEBP", "AVIF"):
-                return list(range(getattr(image, "n_frames", 1)))
-            # Further pictures of other kinds are none to be shown: gain maps, previews, layers.
-            return self._tiff_pages() if image.format == "TIFF" else [0]
+        if self._kind == "ico":
+            sizes = self._image.metadata(index=0).get("sizes", ())
+            if len(sizes) > 1:
+                self._note(f"The largest of {len(sizes)} pictures in the file was taken.")
+        if self._kind in ("webp", "avif"):
+            return list(range(self._image.properties(index=...).n_images or 1))
+        # Further pictures of other kinds are none to be shown: gain maps, previews, layers.
+        return self._tiff_pages() if self._kind == "tiff" else [0]
 
     def _tiff_pages(self) -> list[int]:
-        image: Any = self._image
-        sizes: dict[int, tuple[int, int]] = {}
+        sizes: dict[int, tuple[int, ...]] = {}
         number = 0
         try:
             while True:
-                image.seek(number)
-                if not int(image.tag_v2.get(_SUBFILE, 0)) & _NO_PICTURE:
-                    sizes[number] = image.size
+                told = self._image.metadata(index=number)
+                if not int(told.get("NewSubfileType", 0)) & _NO_PICTURE:
+                    sizes[number] = told["shape"]
                 number += 1
         except EOFError:
             pass
@@ -183,40 +199,31 @@ class Still:
             self.notes.append(sentence)
 
 
-def orientation_in(file: BinaryIO) -> Orientation:
-    """How the picture in a file must be turned; upright if the file does not say."""
-    return _looked_at(file, _orientation_of, Orientation())
-
-
-def is_cmyk(file: BinaryIO) -> bool:
-    """Whether the picture in a file is of four inks."""
-    return _looked_at(file, lambda image: image.mode == "CMYK", False)
-
-
-def loop_in(file: BinaryIO) -> int | None:
-    """The number of loops that an animation states: `None` if none, 0 where it is damaged."""
-    otherwise: int | None = 0
-    return _looked_at(file, lambda image: image.info.get("loop"), otherwise)
-
-
-def _looked_at(file: BinaryIO, look: Callable[[Image.Image], _T], otherwise: _T) -> _T:
-    """What the head of a picture says, `otherwise` where Pillow cannot open it."""
-    with _quiet(), suppress(Exception), Image.open(file, formats=_FORMATS) as image:
-        return look(image)
-    return otherwise
+def metadata(file: BinaryIO) -> dict[str, Any]:
+    """What the head of a picture says; nothing where it cannot be opened."""
+    with _quiet():
+        try:
+            return dict(_resource(file).metadata(index=0, exclude_applied=False))
+        except Exception:  # A photograph is more than its metadata.
+            return {}
 
 
 def without_metadata(file: BinaryIO, *, oriented: bool) -> BinaryIO | None:
-    """A PNG with those chunks only that its pixels need; `None` if it has no others.
+    """A PNG with those chunks only that its pixels need, a WebP without EXIF.
 
     Args:
         file: the picture.
-        oriented: keep EXIF, too, if it is intact.
+        oriented: keep EXIF of a PNG, too, if it is intact.
+
+    Returns:
+        The picture, `None` if there is nothing to leave out, or it is of another kind.
     """
-    file.seek(0)
-    begin = len(sniff.PNG)
-    if file.read(begin) != sniff.PNG:
+    kind = _kind_of(file)
+    if kind == "webp":
+        return _without_exif(file)
+    if kind != "png":
         return None
+    begin = len(sniff.PNG)
     kept, is_less = [sniff.PNG], False
     for name, end in sniff.png_chunks(file):
         file.seek(begin)
@@ -233,6 +240,15 @@ def without_metadata(file: BinaryIO, *, oriented: bool) -> BinaryIO | None:
     return io.BytesIO(b"".join(kept)) if is_less else None
 
 
+def _without_exif(file: BinaryIO) -> BinaryIO | None:
+    places = [place for name, place in sniff.webp_chunks(file) if name == b"EXIF"]
+    file.seek(0)
+    data = bytearray(file.read())
+    for place in places:
+        data[place - 8:place - 4] = b"JUNK"
+    return io.BytesIO(data) if places else None
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without Pillow's warnings, which print paths of source files to stderr."""
@@ -241,43 +257,43 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _opened(file: BinaryIO, name: str, limits: Limits) -> Image.Image:
+def _resource(file: BinaryIO) -> Any:
+    lent: Any = _Lent(file)
+    return iio.imopen(lent, "r", plugin="pillow")
+
+
+class _Lent:
+    """A file that imageio does not close."""
+
+    def __init__(self, file: Any) -> None:
+        self.read, self.readline, self.seek, self.tell = (
+            file.read, file.readline, file.seek, file.tell)
+
+    def close(self) -> None:
+        """Leave it open."""
+
+
+def _kind_of(file: BinaryIO) -> str | None:
+    file.seek(0)
+    return sniff.kind_of(file.read(sniff.HEAD_BYTES))
+
+
+def _opened(file: BinaryIO, name: str, limits: Limits) -> Any:
+    """The picture as a resource of imageio."""
     with _quiet():
         try:
-            return Image.open(file, formats=_FORMATS)
-        except Image.DecompressionBombError as err:
-            most = min(limits.max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or limits.max_pixels))
-            raise LimitError(
-                f"{name} has more pixels than the {most} that are allowed. Make it smaller."
-            ) from err
+            if _kind_of(file) not in _READ:
+                raise ValueError(name)
+            return _resource(file)
         except Exception as err:  # Broken metadata make Pillow raise nearly anything.
+            if isinstance(err.__cause__, Image.DecompressionBombError):
+                most = min(limits.max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or limits.max_pixels))
+                raise LimitError(
+                    f"{name} has more pixels than the {most} that are allowed. Make it smaller."
+                ) from err
             bare = without_metadata(file, oriented=True)
             if bare is not None:
                 return _opened(bare, name, limits)
             raise InputError(
                 f"{name} is not a clip or picture that can be read; give an intact {READABLE}."
             ) from err
-
-
-def _forget_tags(image: Image.Image) -> None:
-    """Drop the tags of a TIFF page but its orientation, for Pillow parses all while it loads."""
-    exif: Any = {}
-    # What was parsed before an error stays, and is given the second time.
-    for _ in range(2):
-        with suppress(Exception):
-            exif = image.getexif()
-    for tag in [tag for tag in exif if tag != _ORIENTATION]:
-        del exif[tag]
-
-
-def _is_deep(image: Any) -> bool:
-    """Whether a picture is stored with 16 bits a sample of which Pillow keeps the upper 8."""
-    modes = [tile[3][0] if isinstance(tile[3], tuple) else tile[3] for tile in image.tile]
-    return any(re.match(r"(RGB|LA|CMYK)[AX]*;16", str(mode)) for mode in modes)
-
-
-def _orientation_of(image: Image.Image) -> Orientation:
-    try:
-        return orientation.from_exif(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # A photograph is more than its metadata.
-        return Orientation()

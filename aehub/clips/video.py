@@ -282,7 +282,8 @@ class VideoReader:
         if self._kind in _WITH_EXIF:
             # libavcodec takes no EXIF that begins with its own name, and PyAV 18 gives none at all.
             with self._source.from_start():
-                return still.orientation_in(self._source.whole)
+                told = still.metadata(self._source.whole)
+                return orientation.from_exif(told.get("Orientation", 1))
         try:
             matrix: Any = first.side_data.get("DISPLAYMATRIX")
         except ValueError:

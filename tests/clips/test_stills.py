@@ -234,6 +234,13 @@ def _with_exif(**options: object) -> Callable[[Path], None]:
     return write
 
 
+def _not_exif(**options: object) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        Image.fromarray(marked()).save(path, exif=b"Exif\0\0 no TIFF", **options)
+
+    return write
+
+
 def _tiff_tags(path: Path) -> None:
     tags = {34665: 0xFFFFFF0, 34853: 7, 270: "text", 700: b"<x:xmpmeta", 34675: b"none"}
     Image.fromarray(marked()).save(path, tiffinfo=tags)
@@ -257,6 +264,10 @@ BROKEN = {
     "exif.jpg": _with_exif(quality=95),
     "exif.webp": _with_exif(lossless=True),
     "moving.png": _with_exif(save_all=True, append_images=[Image.fromarray(marked()[::-1])]),
+    "not_exif.png": _not_exif(),
+    "not_exif.webp": _not_exif(lossless=True),
+    "moving.webp": _not_exif(lossless=True, save_all=True,
+                             append_images=[Image.fromarray(marked()[::-1])]),
     "tags.tif": _tiff_tags,
     "photoshop.jpg": _photoshop,
 }
