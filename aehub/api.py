@@ -20,9 +20,11 @@ import numpy as np
 
 from aehub.archive import Archive
 from aehub.arguments import check_function, check_whole
-from aehub.clips import Clip, open_clip, open_writer, to_rgb
+from aehub.clips.clip import Clip, open_clip
+from aehub.clips.colour import to_rgb
 from aehub.clips.frames import ClipInfo
 from aehub.clips.trim import Trim as Part
+from aehub.clips.writer import open_writer
 from aehub.codec.again import in_file, kept
 from aehub.codec.compress import Tally, compress_clip, estimate
 from aehub.codec.decompress import clip_info, decode_frames

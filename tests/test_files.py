@@ -19,10 +19,9 @@ from click.testing import CliRunner
 
 import aehub
 from aehub.cli import main
-from aehub.clips import open_writer
 from aehub.clips.colour import from_rgb
 from aehub.clips.frames import ClipInfo, Colour, Frame
-from aehub.clips.writer import SUFFIXES
+from aehub.clips.writer import SUFFIXES, open_writer
 from aehub.errors import ExistsError, InputError
 from aehub.files import output_of, refuse_overwriting, written
 from material import moving_picture, write_clip

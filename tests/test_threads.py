@@ -17,7 +17,7 @@ import torch
 import aehub
 from aehub import threads
 from aehub.cli import main
-from aehub.clips import open_clip
+from aehub.clips.clip import open_clip
 from aehub.compare.rivals import encoder_threads
 from material import moving_picture, write_clip
 

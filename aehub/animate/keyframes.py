@@ -19,10 +19,12 @@ from PIL import Image, ImageOps
 
 from aehub.animate.square import checked
 from aehub.arguments import check_iterable
-from aehub.clips import Trim, open_clip, to_rgb
+from aehub.clips.clip import open_clip
+from aehub.clips.colour import to_rgb
 from aehub.clips.contents import told_by_bytes, what_is
 from aehub.clips.picture import read_picture as read_still
 from aehub.clips.still import Still
+from aehub.clips.trim import Trim
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
 from aehub.files import path_of

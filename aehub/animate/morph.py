@@ -18,7 +18,7 @@ from aehub.animate.recipe import told
 from aehub.animate.render import over_white
 from aehub.animate.settings import Settings, without_effect
 from aehub.animate.sheet import Tag
-from aehub.clips import from_rgb, rgb_colour, to_rgb
+from aehub.clips.colour import from_rgb, rgb_colour, to_rgb
 from aehub.codec.model import Codec
 from aehub.errors import InputError, LimitError
 

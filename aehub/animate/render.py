@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from aehub.clips import Colour, open_writer
 from aehub.clips.colour import from_rgb
-from aehub.clips.frames import ClipInfo
+from aehub.clips.frames import ClipInfo, Colour
+from aehub.clips.writer import open_writer
 from aehub.errors import InputError
 
 VIDEOS, PICTURES = (".mp4", ".webm", ".mkv"), (".gif", ".webp", ".png")

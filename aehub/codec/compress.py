@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
-from aehub.clips import Clip
+from aehub.clips.clip import Clip
 from aehub.clips.colour import as_tagged
 from aehub.clips.frames import Frame, Planes
 from aehub.codec.batch import from_batch

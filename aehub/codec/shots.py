@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from aehub.clips import Clip
+from aehub.clips.clip import Clip
 from aehub.clips.frames import Frame, Planes
 from aehub.clips.timeline import with_next
 from aehub.container.filehead import ceil_grid

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from aehub.arguments import check_number, check_whole
-from aehub.clips import Clip
+from aehub.clips.clip import Clip
 from aehub.clips.frames import ClipInfo, Planes
 from aehub.codec.compress import Tally
 from aehub.codec.latents import check_quality

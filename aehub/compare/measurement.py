@@ -11,7 +11,7 @@ from typing import Any
 import av
 
 from aehub.arguments import check_list, check_whole
-from aehub.clips import open_clip
+from aehub.clips.clip import open_clip
 from aehub.clips.contents import listed, named
 from aehub.clips.frames import Planes
 from aehub.compare.codec import Codec, Encoded, Source

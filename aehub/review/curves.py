@@ -6,7 +6,7 @@ from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 
-from aehub.clips import Trim
+from aehub.clips.trim import Trim
 from aehub.compare import Comparison, parse_codecs
 from aehub.compare.measurement import iter_compare, load
 from aehub.config import Limits

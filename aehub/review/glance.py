@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from aehub.clips import Trim, open_clip, to_rgb
+from aehub.clips.clip import open_clip
+from aehub.clips.colour import to_rgb
+from aehub.clips.trim import Trim
 from aehub.config import Limits
 
 

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from aehub.clips import ClipInfo, Colour, Frame, Planes, open_clip, open_writer
+from aehub.clips.clip import open_clip
+from aehub.clips.frames import ClipInfo, Colour, Frame, Planes
+from aehub.clips.writer import open_writer
 from aehub.codec.decompress import clip_info, decode_frames
 from aehub.codec.sizes import frame_sizes
 from aehub.container import Reader, open_reader

@@ -10,7 +10,10 @@ import numpy as np
 from PIL import Image
 
 from aehub.api import open as open_archive
-from aehub.clips import Planes, Trim, open_clip, to_rgb
+from aehub.clips.clip import open_clip
+from aehub.clips.colour import to_rgb
+from aehub.clips.frames import Planes
+from aehub.clips.trim import Trim
 from aehub.errors import InputError
 
 KINDS = ("difference", "original", "reconstruction")

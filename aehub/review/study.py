@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from aehub.api import iter_compress
-from aehub.clips import Trim
+from aehub.clips.trim import Trim
 from aehub.compare.measurement import load as load_source
 from aehub.config import Limits
 from aehub.errors import LimitError

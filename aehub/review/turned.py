@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from aehub.api import open as open_archive
-from aehub.clips import Colour, Planes, to_rgb
+from aehub.clips.colour import to_rgb
+from aehub.clips.frames import Colour, Planes
 from aehub.edit.operations import Operation, Trim, Turn, element
 from aehub.edit.pixels import turned_planes
 from aehub.editing import edit

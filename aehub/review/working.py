@@ -11,7 +11,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from aehub.clips import ClipInfo, Planes, Trim, open_clip, open_writer
+from aehub.clips.clip import open_clip
+from aehub.clips.frames import ClipInfo, Planes
+from aehub.clips.trim import Trim
+from aehub.clips.writer import open_writer
 from aehub.config import Limits
 from aehub.errors import AEHubError
 

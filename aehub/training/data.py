@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from aehub.clips import open_clip
+from aehub.clips.clip import open_clip
 from aehub.clips.contents import below
 from aehub.clips.frames import Planes
 from aehub.config import Limits

@@ -126,7 +126,8 @@ def clip(name: str) -> Path:
     Raises:
         InputError: there is no such example, or scikit-image is missing.
     """
-    from aehub.clips import open_clip, open_writer
+    from aehub.clips.clip import open_clip
+    from aehub.clips.writer import open_writer
 
     example = _named(name)
     path = private_folder(f"aehub-examples-{_VERSION}") / f"{name}.mkv"

@@ -71,7 +71,8 @@ class Pace:
 
 
 def _tiny_study(folder: Path) -> Study:
-    from aehub.clips import open_clip, open_writer
+    from aehub.clips.clip import open_clip
+    from aehub.clips.writer import open_writer
     from aehub.review.study import iter_study
 
     # A picture that moves: frames without anything in common would all be coded alone.

@@ -14,7 +14,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from aehub.clips import Trim
+from aehub.clips.trim import Trim
 from aehub.config import too_long
 from aehub.errors import AEHubError
 from aehub.review.glance import Look, look

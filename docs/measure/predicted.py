@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import aehub
-from aehub.clips import open_clip
+from aehub.clips.clip import open_clip
 from aehub.clips.contents import listed
 from aehub.clips.frames import ClipInfo, Planes
 from aehub.codec.decompress import decode_frames, decode_group

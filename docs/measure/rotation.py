@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 
 import aehub
-from aehub.clips import open_clip
+from aehub.clips.clip import open_clip
 from aehub.clips.contents import listed
 from aehub.clips.frames import ClipInfo, Planes
 from aehub.codec.batch import from_batch, to_batch

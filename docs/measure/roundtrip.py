@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from aehub.clips import open_clip
+from aehub.clips.clip import open_clip
 from aehub.clips.contents import listed
 
 QUALITIES = (10, 50, 90)

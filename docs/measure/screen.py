@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from aehub.clips import open_clip
+from aehub.clips.clip import open_clip
 from aehub.compare.codec import Source
 from aehub.compare.measurement import measure
 from aehub.compare.ours import ModelCodec

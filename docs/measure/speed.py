@@ -23,8 +23,9 @@ import torch
 
 import aehub
 from aehub import entropy
-from aehub.clips import open_clip, open_writer
+from aehub.clips.clip import open_clip
 from aehub.clips.frames import ClipInfo, Frame, Planes
+from aehub.clips.writer import open_writer
 from aehub.codec import chain, decompress, inter, predicted, shots
 from aehub.container import open_reader
 from aehub.motion.vectors import MotionCoder

@@ -15,7 +15,8 @@ from aehub.animate.keyframes import LAST, frames_of, gathered, last_frame
 from aehub.animate.model import Autoencoder
 from aehub.animate.settings import Settings
 from aehub.animation import planned
-from aehub.clips import open_clip, to_rgb
+from aehub.clips.clip import open_clip
+from aehub.clips.colour import to_rgb
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
 from aehub.models import network

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, ImageSequence
 
 from aehub.animate.render import enlarged, open_renderer, over_white
-from aehub.clips import animation, open_clip
+from aehub.clips import animation
+from aehub.clips.clip import open_clip
 from aehub.errors import InputError
 
 

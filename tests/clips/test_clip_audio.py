@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from aehub.clips import Trim, open_clip, open_writer
+from aehub.clips.clip import open_clip
+from aehub.clips.trim import Trim
+from aehub.clips.writer import open_writer
 from material import moving_picture, tones, write_clip
 
 PICTURES = moving_picture(25, 64, 48, seed=6)

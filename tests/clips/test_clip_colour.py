@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aehub.clips import Colour, Planes, from_rgb, rgb_colour, to_rgb
-from aehub.clips.colour import luma_weights
+from aehub.clips.colour import from_rgb, luma_weights, rgb_colour, to_rgb
+from aehub.clips.frames import Colour, Planes
 from aehub.errors import InputError
 from material import moving_picture, psnr
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aehub.clips import open_clip
+from aehub.clips.clip import open_clip
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
 from material import moving_picture, tones, write_clip

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aehub.clips import open_clip, to_rgb
+from aehub.clips.clip import open_clip
+from aehub.clips.colour import to_rgb
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
 from heif import write_heif

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aehub.clips import from_rgb, open_clip, rgb_colour, to_rgb
+from aehub.clips.clip import open_clip
+from aehub.clips.colour import from_rgb, rgb_colour, to_rgb
 from aehub.errors import InputError
 from material import moving_picture, psnr
 

@@ -11,8 +11,8 @@ import pytest
 from av.stream import Disposition
 from PIL import Image
 
-from aehub.clips import open_clip, to_rgb
-from aehub.clips.clip import Clip
+from aehub.clips.clip import Clip, open_clip
+from aehub.clips.colour import to_rgb
 from aehub.errors import InputError
 from material import moving_picture, psnr, write_clip
 

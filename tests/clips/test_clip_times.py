@@ -14,8 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aehub.clips import ClipInfo, Colour, Frame, Trim, from_rgb, open_clip, open_writer
+from aehub.clips.clip import open_clip
+from aehub.clips.colour import from_rgb
+from aehub.clips.frames import ClipInfo, Colour, Frame
 from aehub.clips.timeline import DisplayTimes
+from aehub.clips.trim import Trim
+from aehub.clips.writer import open_writer
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
 from material import moving_picture, shown_for, write_clip

@@ -9,7 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from aehub.clips import Trim, open_clip
+from aehub.clips.clip import open_clip
+from aehub.clips.trim import Trim
 from aehub.errors import InputError
 from material import moving_picture, write_clip
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aehub.clips import ClipInfo, Colour, Frame, from_rgb, open_clip, open_writer, to_rgb
-from aehub.clips.writer import SUFFIXES
+from aehub.clips.clip import open_clip
+from aehub.clips.colour import from_rgb, to_rgb
+from aehub.clips.frames import ClipInfo, Colour, Frame
+from aehub.clips.writer import SUFFIXES, open_writer
 from aehub.errors import ExistsError, InputError
 from material import moving_picture, psnr
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import aehub
-from aehub.clips import open_clip
+from aehub.clips.clip import open_clip
 from aehub.clips.contents import below, listed
 from aehub.errors import InputError
 from aehub.training.cache import Cache

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from aehub.animate.keyframes import read_picture
-from aehub.clips import open_clip, to_rgb
+from aehub.clips.clip import open_clip
+from aehub.clips.colour import to_rgb
 from aehub.errors import InputError, LimitError
 from material import psnr
 

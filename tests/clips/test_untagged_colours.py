@@ -12,8 +12,12 @@ import pytest
 from PIL import Image
 
 import aehub
-from aehub.clips import Colour, Planes, Trim, open_clip, open_writer, to_rgb
+from aehub.clips.clip import open_clip
+from aehub.clips.colour import to_rgb
+from aehub.clips.frames import Colour, Planes
 from aehub.clips.sinks import frame_of_planes
+from aehub.clips.trim import Trim
+from aehub.clips.writer import open_writer
 from aehub.compare.stills import avif
 from aehub.review.replay import _tagged
 from aehub.review.working import iter_prepare

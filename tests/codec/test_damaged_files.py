@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aehub
-from aehub.clips import open_clip
+from aehub.clips.clip import open_clip
 from aehub.codec.model import Codec
 from aehub.container import GroupHead, Writer, open_reader
 from aehub.errors import DamagedError, FormatError

@@ -20,7 +20,7 @@ from codec.golden_files import MODEL, write_model
 
 import aehub
 from aehub.cli import main
-from aehub.clips import open_clip
+from aehub.clips.clip import open_clip
 from aehub.clips.frames import Colour, Planes
 from aehub.codec.decompress import decode_frames
 from aehub.codec.model import Codec

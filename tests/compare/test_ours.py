@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aehub.clips import Colour, open_clip
+from aehub.clips.clip import open_clip
+from aehub.clips.frames import Colour
 from aehub.compare import Source, compare
 from aehub.compare.ours import ModelCodec, write_lossless
 

@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 
 import aehub
-from aehub.clips import Planes, Trim, open_clip
+from aehub.clips.clip import open_clip
+from aehub.clips.frames import Planes
+from aehub.clips.trim import Trim
 from aehub.config import Limits
 from aehub.container import open_reader
 from aehub.errors import InputError, LimitError

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aehub.clips import open_clip, tonemap
+from aehub.clips import tonemap
+from aehub.clips.clip import open_clip
 from aehub.clips.frames import Planes
 from aehub.review.working import iter_prepare
 from material import moving_picture, psnr, write_clip

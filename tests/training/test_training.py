@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import aehub
-from aehub.clips import open_clip
+from aehub.clips.clip import open_clip
 from aehub.errors import InputError
 from aehub.training import train
 from aehub.training.cache import Cache

@@ -13,7 +13,7 @@ from PIL import Image
 
 import aehub
 from aehub.animate.directions import main_directions
-from aehub.clips import open_clip
+from aehub.clips.clip import open_clip
 from aehub.errors import InputError
 from aehub.ui import keys, shape, sprite, walking
 from material import moving_picture

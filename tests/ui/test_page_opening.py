@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import aehub
-from aehub.clips import open_clip
+from aehub.clips.clip import open_clip
 from aehub.results import finished
 from aehub.review.replay import iter_replay
 from aehub.ui import examples, opening

@@ -13,7 +13,7 @@ import gradio as gr
 import pytest
 
 import aehub
-from aehub.clips import Trim
+from aehub.clips.trim import Trim
 from aehub.compare.comparison import Comparison
 from aehub.compare.points import ClipShape, Point
 from aehub.errors import InputError
