@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from aehub import hub
+from aehub.compare import Comparison
 from aehub.errors import InputError
 from aehub.models.architectures import COMPRESSION
 from aehub.results import Step
@@ -17,18 +18,15 @@ from aehub.ui import curves, running, verdict, words
 from aehub.ui.guard import gpu, told
 from aehub.ui.keys import HERE
 from aehub.ui.limits import Context
-from aehub.ui.words import bytes_text, table
-
-if TYPE_CHECKING:
-    from aehub.compare import Comparison
+from aehub.ui.words import bytes_text, empty, table
 
 TITLE = "Compare"
 OTHERS = ["x264-medium", "x265-medium", "svtav1-6", "vp9"]
 _USUAL = ["x264-medium", "svtav1-6"]
 MAX_FRAMES = 32
 LONGEST = 480
-_EMPTY = ('<div class="ae-empty"><b>No curves yet</b><p>Every codec codes the clip at six rates; '
-          "the curve that lies highest does best.</p></div>")
+_EMPTY = empty("No curves yet", "Every codec codes the clip at six rates; the curve that lies "
+               "highest does best.")
 
 
 def build(context: Context) -> None:
