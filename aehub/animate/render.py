@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aehub.clips import samples
 from aehub.clips.colour import from_rgb
 from aehub.clips.frames import ClipInfo, Colour
 from aehub.clips.writer import open_writer
@@ -84,11 +85,7 @@ def check_suffix(path: Path) -> None:
 
 def over_white(picture: np.ndarray) -> np.ndarray:
     """A frame without transparency, uint8 [H, W, 3]."""
-    if picture.shape[-1] == 3:
-        return picture
-    cover = picture[..., 3:].astype(np.uint16)
-    mixed = (picture[..., :3] * cover + 255 * (255 - cover) + 127) // 255
-    return np.asarray(mixed.astype(np.uint8))
+    return picture if picture.shape[-1] == 3 else samples.over_white(picture)[0]
 
 
 def enlarged(picture: np.ndarray, times: int) -> np.ndarray:
