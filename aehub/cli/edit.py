@@ -8,17 +8,6 @@ from typing import Any
 import click
 
 from aehub.cli import options
-from aehub.cli.options import (
-    PIPE,
-    Trim,
-    bytes_text,
-    print_json,
-    print_notes,
-    refuse_two_outputs,
-    shown,
-    sink,
-    source,
-)
 from aehub.cli.progress import Progress
 from aehub.results import Edited
 from aehub.words import count_text
@@ -43,7 +32,7 @@ class InOrder(click.Command):
 @click.option("--flip", type=click.Choice(["horizontal", "vertical"]), multiple=True,
               help="Swap left and right, or top and bottom.")
 @click.option("--transpose", count=True, help="Swap rows and columns.")
-@click.option("--trim", type=Trim(), multiple=True,
+@click.option("--trim", type=options.Trim(), multiple=True,
               help="Keep what is shown from A to B: seconds, or frames with a trailing f.")
 @click.option("--reverse", count=True, help="Play backward; the sound is left out.")
 @click.option("--group-exact", is_flag=True,
@@ -60,16 +49,8 @@ class InOrder(click.Command):
 @options.as_json
 @click.pass_context
 def edit(
-    ctx: click.Context,
-    file: str,
-    output: str,
-    group_exact: bool,
-    via_pixels: bool,
-    model: str | None,
-    device: str,
-    force: bool,
-    as_json: bool,
-    **steps: Any,
+    ctx: click.Context, file: str, output: str, group_exact: bool, via_pixels: bool,
+    model: str | None, device: str, force: bool, as_json: bool, **steps: Any,
 ) -> None:
     """Turn, trim or reverse IN.aev into OUT.aev without decoding a picture.
 
@@ -82,12 +63,12 @@ def edit(
     if not operations and not group_exact:
         raise click.UsageError("there is nothing to do; give --rotate, --flip, --transpose, "
                                "--trim, --reverse or --group-exact.")
-    refuse_two_outputs(as_json, output)
+    options.refuse_two_outputs(as_json, output)
     with Progress("editing") as progress:
         result = editing.edit(
-            source(file), sink(output, unlike=file), operations, model=model, device=device,
-            group_exact=group_exact, via_pixels=via_pixels, force=force, progress=progress,
-        )
+            options.source(file), options.sink(output, unlike=file), operations, model=model,
+            device=device, group_exact=group_exact, via_pixels=via_pixels, force=force,
+            progress=progress)
     _tell(result, output, as_json)
 
 
@@ -111,10 +92,10 @@ def concat(
     *sources, output = files
     if len(sources) < 2:
         raise click.UsageError("give at least two files to join, and OUT.aev at the end.")
-    refuse_two_outputs(as_json, output)
-    target = [sink(output, unlike=name) for name in sources][0]
+    options.refuse_two_outputs(as_json, output)
+    target = [options.sink(output, unlike=name) for name in sources][0]
     with Progress("joining") as progress:
-        result = editing.concat([source(name) for name in sources], target, model=model,
+        result = editing.concat([options.source(name) for name in sources], target, model=model,
                               device=device, force=force, progress=progress)
     _tell(result, output, as_json)
 
@@ -138,14 +119,15 @@ def _operations(order: list[str], steps: dict[str, Any]) -> Iterator[Any]:
 
 
 def _tell(result: Edited, output: str, as_json: bool) -> None:
-    print_notes(result.notes)
+    options.print_notes(result.notes)
     if as_json:
-        print_json(result.to_json())
+        options.print_json(result.to_json())
         return
-    lines = [f"{shown(output)}: {count_text(result.frames, 'frame')} of "
+    lines = [f"{options.shown(output)}: {count_text(result.frames, 'frame')} of "
              f"{result.width}x{result.height}, {result.seconds:.2f} s, in "
-             f"{bytes_text(result.bytes)} ({bytes_text(result.bytes_before)} before)"]
+             f"{options.bytes_text(result.bytes)} "
+             f"({options.bytes_text(result.bytes_before)} before)"]
     if result.psnr is not None:
         lines.append(f"decoded, turned and compressed again: {result.psnr:.2f} dB against the "
                      "turned pictures")
-    click.echo("\n  ".join(lines), err=output == PIPE)
+    click.echo("\n  ".join(lines), err=output == options.PIPE)

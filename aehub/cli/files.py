@@ -5,20 +5,6 @@ from __future__ import annotations
 import click
 
 from aehub.cli import options
-from aehub.cli.options import (
-    PIPE,
-    Number,
-    Size,
-    Trim,
-    beside,
-    bytes_text,
-    print_json,
-    print_notes,
-    refuse_two_outputs,
-    shown,
-    sink,
-    source,
-)
 from aehub.cli.progress import Progress
 from aehub.results import Compressed, Decompressed
 from aehub.words import count_text
@@ -28,12 +14,13 @@ from aehub.words import count_text
 @click.argument("clip", metavar="IN")
 @click.argument("output", metavar="[OUT.aev]", required=False)
 @click.option("--model", default="d4-codec", show_default=True, help="Name, hub id or folder.")
-@click.option("--quality", type=Number(0, 100), help="0 (smallest) to 100; 50 if nothing is said.")
-@click.option("--target-size", type=Size(), help="Bytes of the whole file, such as 500kB.")
-@click.option("--target-kbps", type=Number(0, min_open=True), help="Average rate.")
+@click.option("--quality", type=options.Number(0, 100),
+              help="0 (smallest) to 100; 50 if nothing is said.")
+@click.option("--target-size", type=options.Size(), help="Bytes of the whole file, such as 500kB.")
+@click.option("--target-kbps", type=options.Number(0, min_open=True), help="Average rate.")
 @click.option(
     "--trim",
-    type=Trim(),
+    type=options.Trim(),
     help="Keep what is shown from A to B: seconds, or frames with a trailing f.",
 )
 @click.option(
@@ -53,55 +40,32 @@ from aehub.words import count_text
 @options.force
 @options.as_json
 def compress(
-    clip: str,
-    output: str | None,
-    model: str,
-    quality: float | None,
-    target_size: int | None,
-    target_kbps: float | None,
-    trim: str | None,
-    group: int | None,
-    fps: str | None,
-    audio: bool,
-    measure: bool,
-    device: str,
-    salvage: bool,
-    force: bool,
-    as_json: bool,
+    clip: str, output: str | None, model: str, quality: float | None, target_size: int | None,
+    target_kbps: float | None, trim: str | None, group: int | None, fps: str | None,
+    audio: bool, measure: bool, device: str, salvage: bool, force: bool, as_json: bool,
 ) -> None:
     """Compress the clip IN into OUT.aev."""
     from aehub import hub
 
     if sum(option is not None for option in (quality, target_size, target_kbps)) > 1:
         raise click.UsageError("--quality, --target-size and --target-kbps exclude each other.")
-    output = output or beside(clip, ".aev")
-    refuse_two_outputs(as_json, output)
+    output = output or options.beside(clip, ".aev")
+    options.refuse_two_outputs(as_json, output)
     # First, so that a model that cannot be had is told before anything heavy is imported.
     loaded = hub.load(model, device=device)
     from aehub import api
 
     with Progress("compressing") as progress:
         result = api.compress(
-            source(clip),
-            sink(output, unlike=clip),
-            model=loaded,
-            quality=quality,
-            target_size=target_size,
-            target_kbps=target_kbps,
-            trim=trim,
-            group=group,
-            fps=fps,
-            audio=audio,
-            measure=measure,
-            salvage=salvage,
-            force=force,
-            progress=progress,
-        )
-    print_notes(result.notes)
+            options.source(clip), options.sink(output, unlike=clip), model=loaded,
+            quality=quality, target_size=target_size, target_kbps=target_kbps, trim=trim,
+            group=group, fps=fps, audio=audio, measure=measure, salvage=salvage, force=force,
+            progress=progress)
+    options.print_notes(result.notes)
     if as_json:
-        print_json(result.to_json())
+        options.print_json(result.to_json())
     else:
-        click.echo(compressed_text(output, result), err=output == PIPE)
+        click.echo(compressed_text(output, result), err=output == options.PIPE)
 
 
 @click.command()
@@ -121,32 +85,32 @@ def decompress(
     """
     from aehub import api
 
-    output = output or beside(file, ".mp4")
+    output = output or options.beside(file, ".mp4")
     with Progress("decompressing") as progress:
         result = api.decompress(
-            source(file), sink(output, unlike=file), model=model, device=device, force=force,
-            progress=progress,
-        )
+            options.source(file), options.sink(output, unlike=file), model=model, device=device,
+            force=force, progress=progress)
     assert isinstance(result, Decompressed)
-    print_notes(result.notes)
+    options.print_notes(result.notes)
     click.echo(
-        f"{shown(output)}: {count_text(result.frames, 'frame')} of {result.width}x{result.height} "
-        f"at {result.fps} fps in {result.elapsed:.1f} s",
-        err=output == PIPE,
+        f"{options.shown(output)}: {count_text(result.frames, 'frame')} of "
+        f"{result.width}x{result.height} at {result.fps} fps in {result.elapsed:.1f} s",
+        err=output == options.PIPE,
     )
 
 
 def compressed_text(output: str, result: Compressed) -> str:
     """The result of a compression for people, in two or three lines."""
     head = (
-        f"{shown(output)}: {count_text(result.frames, 'frame')} of {result.width}x{result.height} "
-        f"in {bytes_text(result.bytes)} with {result.model}, {result.elapsed:.1f} s"
+        f"{options.shown(output)}: {count_text(result.frames, 'frame')} of "
+        f"{result.width}x{result.height} in {options.bytes_text(result.bytes)} "
+        f"with {result.model}, {result.elapsed:.1f} s"
     )
     rate = [f"{result.kbps:.1f} kbps", f"{result.bits_per_pixel:.4f} bits per pixel"]
     if result.ratio is not None:
         rate.append(f"{result.ratio:.1f} times smaller than the input")
     if result.audio_bytes:
-        rate.append(f"audio {bytes_text(result.audio_bytes)}")
+        rate.append(f"audio {options.bytes_text(result.audio_bytes)}")
     fidelity = []
     if result.psnr is not None:
         fidelity.append(f"PSNR {result.psnr:.2f} dB")

@@ -42,7 +42,6 @@ class StandIn:
         gated: repositories that refuse everyone.
         corrupt: names of files whose first byte is sent wrong.
         cut: bytes after which a file breaks off -> how many more times that happens.
-        extra: bytes sent on top of what was announced.
         status: answer everything with this status.
         asked: every request, as "METHOD /path".
         tokens: every Authorization header.

@@ -14,6 +14,9 @@ from hub.conftest import TINY, Client
 from hub.standin import StandIn
 from hub.test_download import FIND, files_of
 
+from aehub.errors import WeightsError
+from aehub.hub.download import _bar
+
 FETCH = ("download", "lab/tiny-d4")
 
 
@@ -197,3 +200,15 @@ def test_a_hub_without_hashes_is_still_held_to_the_config(
     assert aehub_command(*FETCH, HF_ENDPOINT=hub.url).code == 0
     hub.put("lab/tiny-d4", TINY, **{"model.safetensors": bytes(30_000)})
     assert "SHA-256" in aehub_command(*FETCH, HF_ENDPOINT=hub.url).sentence
+
+
+def test_each_byte_is_counted_once_and_none_beyond_what_was_announced() -> None:
+    counted: list[int] = []
+    bar = _bar(10, counted.append)(total=10, desc="file", unit="B")
+    bar.update(4)
+    # Clients of newer storage tell twice: bytes on the way, and bytes written.
+    bar.update_transfer(6)
+    bar.update(6)
+    assert counted == [4, 6]
+    with pytest.raises(WeightsError, match="more than the 10 bytes it announced"):
+        bar.update(1)
