@@ -9,7 +9,7 @@ import click
 
 from aehub.cli import options
 from aehub.cli.options import bytes_text, print_json, print_notes
-from aehub.cli.progress import Progress
+from aehub.cli.progress import progress_bar
 from aehub.words import count_text
 
 DIRECTIONS = ("up", "left", "down", "right", "all")
@@ -81,7 +81,7 @@ def animate(output: str, at: str | None, force: bool, as_json: bool, **choices: 
         said["seconds"] = seconds[0]
     if at is not None:
         said["at"] = at.split(",")
-    with Progress("animating") as progress:
+    with progress_bar("animating") as progress:
         result = animation.animate(output, force=force, progress=progress, **said)
     print_notes(result.notes)
     if as_json:

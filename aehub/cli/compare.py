@@ -8,7 +8,7 @@ import click
 
 from aehub.cli import options
 from aehub.cli.options import print_json, print_notes
-from aehub.cli.progress import Progress
+from aehub.cli.progress import progress_bar
 
 CODECS = "d4-codec,x264-medium,x265-medium,svtav1-6"
 
@@ -39,7 +39,7 @@ def compare(
     # Known before the measurement, which may take minutes.
     if plot is not None:
         check_plot(plot, force=force)
-    with Progress("comparing") as progress:
+    with progress_bar("comparing") as progress:
         comparison = measure(
             list(clips), parse_codecs(codecs), stills=stills, frames=frames, progress=progress
         )

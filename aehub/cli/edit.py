@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from aehub.cli import options
-from aehub.cli.progress import Progress
+from aehub.cli.progress import progress_bar
 from aehub.results import Edited
 from aehub.words import count_text
 
@@ -64,7 +64,7 @@ def edit(
         raise click.UsageError("there is nothing to do; give --rotate, --flip, --transpose, "
                                "--trim, --reverse or --group-exact.")
     options.refuse_two_outputs(as_json, output)
-    with Progress("editing") as progress:
+    with progress_bar("editing") as progress:
         result = editing.edit(
             options.source(file), options.sink(output, unlike=file), operations, model=model,
             device=device, group_exact=group_exact, via_pixels=via_pixels, force=force,
@@ -94,7 +94,7 @@ def concat(
         raise click.UsageError("give at least two files to join, and OUT.aev at the end.")
     options.refuse_two_outputs(as_json, output)
     target = [options.sink(output, unlike=name) for name in sources][0]
-    with Progress("joining") as progress:
+    with progress_bar("joining") as progress:
         result = editing.concat([options.source(name) for name in sources], target, model=model,
                               device=device, force=force, progress=progress)
     _tell(result, output, as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from aehub.cli import options
-from aehub.cli.progress import Progress
+from aehub.cli.progress import progress_bar
 from aehub.results import Compressed, Decompressed
 from aehub.words import count_text
 
@@ -55,7 +55,7 @@ def compress(
     loaded = hub.load(model, device=device)
     from aehub import api
 
-    with Progress("compressing") as progress:
+    with progress_bar("compressing") as progress:
         result = api.compress(
             options.source(clip), options.sink(output, unlike=clip), model=loaded,
             quality=quality, target_size=target_size, target_kbps=target_kbps, trim=trim,
@@ -86,7 +86,7 @@ def decompress(
     from aehub import api
 
     output = output or options.beside(file, ".mp4")
-    with Progress("decompressing") as progress:
+    with progress_bar("decompressing") as progress:
         result = api.decompress(
             options.source(file), options.sink(output, unlike=file), model=model, device=device,
             force=force, progress=progress)

@@ -9,7 +9,7 @@ import click
 
 from aehub.cli import options
 from aehub.cli.options import bytes_text, print_json
-from aehub.cli.progress import Progress
+from aehub.cli.progress import progress_bar
 from aehub.errors import InputError
 
 _endpoint = click.option(
@@ -49,7 +49,7 @@ def download(name: str, to: Path | None, endpoint: str | None, force: bool) -> N
     """
     from aehub import hub
 
-    with Progress("downloading") as progress:
+    with progress_bar("downloading") as progress:
         folder = hub.download(name, to=to, endpoint=endpoint, force=force, progress=progress)
     click.echo(click.format_filename(folder))
 
@@ -91,7 +91,7 @@ def publish(
     def measured() -> dict[str, Any]:
         from aehub.compare import compare
 
-        with Progress("measuring") as progress:
+        with progress_bar("measuring") as progress:
             comparison = compare(list(clips), f"{codecs},{codec}", progress=progress)
         comparison.check()
         return comparison.to_dict()

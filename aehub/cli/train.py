@@ -8,7 +8,7 @@ import click
 
 from aehub.cli import options
 from aehub.cli.options import Number
-from aehub.cli.progress import Progress
+from aehub.cli.progress import progress_bar
 from aehub.errors import ExistsError
 
 
@@ -45,7 +45,7 @@ def train(
         )
     from aehub.training import train as run
 
-    with Progress("training") as progress:
+    with progress_bar("training") as progress:
         run(
             recipe,
             data=data,
