@@ -175,7 +175,7 @@ def _label_curves(axes: Any, looks: dict[str, _Look], *, spacing: float) -> None
     """Names in a column right of the axes, in the order of the curves' ends, none on another."""
     low, high = axes.get_ylim()
     ends = sorted((line.get_ydata()[-1], line.get_label()) for line in axes.get_lines())
-    heights = _spread([(end - low) / (high - low) for end, _ in ends], spacing)
+    heights = spread([(end - low) / (high - low) for end, _ in ends], spacing)
     for (_, codec), height in zip(ends, heights, strict=True):
         look = looks[codec]
         axes.annotate(
@@ -189,12 +189,11 @@ def _label_curves(axes: Any, looks: dict[str, _Look], *, spacing: float) -> None
         )
 
 
-def _spread(heights: list[float], spacing: float) -> list[float]:
-    """Increasing heights moved at least `spacing` apart, the highest to 1 at most."""
+def spread(heights: list[float], spacing: float, ceiling: float = 1.0) -> list[float]:
+    """Increasing heights moved at least `spacing` apart, the highest to `ceiling` at most."""
     spread = list(heights)
     for i in range(1, len(spread)):
         spread[i] = max(spread[i], spread[i - 1] + spacing)
-    ceiling = 1.0
     for i in reversed(range(len(spread))):
         spread[i] = min(spread[i], ceiling)
         ceiling = spread[i] - spacing

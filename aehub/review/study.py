@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from aehub.api import iter_compress
 from aehub.clips.trim import Trim
-from aehub.compare.measurement import load as load_source
+from aehub.compare import Comparison, parse_codecs
+from aehub.compare.measurement import iter_compare, load
 from aehub.config import Limits
 from aehub.errors import LimitError
+from aehub.results import Step
 from aehub.review.neighbours import iter_neighbours
 from aehub.review.records import Neighbour, Study
 from aehub.review.replay import iter_replay
@@ -78,7 +81,7 @@ def iter_study(
     beside, notes = list[Neighbour](), info.notes
     if neighbours:
         try:
-            frames = load_source(prepared)
+            frames = load(prepared)
         except LimitError:
             notes += ("x264 and AV1 were left out, for the clip is too large for them here.",)
         else:
@@ -88,6 +91,34 @@ def iter_study(
         source_bytes=source.stat().st_size, trimmed=part is not None, prepared=prepared,
         stacked=stacked, decoded=decoded, compressed=result, replay=replay,
         neighbours=tuple(beside), seconds=seconds, notes=notes)
+
+
+def iter_comparison(
+    source: str | Path, folder: Path, codecs: str, frames: int, *, longest: int | None = None,
+    limits: Limits | None = None,
+) -> Generator[Step, None, Comparison]:
+    """Measure codecs on the first frames of a clip; yields (points done, points in all).
+
+    Args:
+        source: path of a clip.
+        folder: where the working copy goes.
+        codecs: names between commas, as `aehub.compare` takes them.
+        frames: frames to use, from the start.
+        longest: most pixels along the longer side.
+        limits: the largest picture to accept.
+
+    Raises:
+        InputError: the clip or a codec cannot be used.
+    """
+    chosen = parse_codecs(codecs)
+    total = sum(len(codec.qualities) for codec in chosen)
+    part = Trim(stop=Fraction(frames), stop_in_frames=True)
+    copy = folder / f"{Path(source).stem}.mkv"
+    for _ in iter_prepare(source, copy, longest=longest, trim=part, limits=limits):
+        yield Step(0, total)
+    with named_as(Path(source), copy):
+        clip = load(copy)
+    return (yield from iter_compare([clip], chosen))
 
 
 def _timed(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -17,10 +19,38 @@ from torch import Tensor, nn
 from aehub.errors import InputError
 from aehub.files import written
 
-if TYPE_CHECKING:
-    from aehub.training.trainer import Trainer
-
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass
+class TrainState:
+    """A run between two steps.
+
+    Attributes:
+        recipe: module of `aehub.training.recipes`.
+        options: its `Options`.
+        out: folder of the run.
+        device: where the model is.
+        model: the parameters that are trained.
+        average: their moving average by name.
+        optimizer: with its moments.
+        step: steps done.
+        seconds: of training.
+        best: lowest held-out cost.
+        stale: reports since then.
+    """
+
+    recipe: ModuleType
+    options: Any
+    out: Path
+    device: torch.device
+    model: nn.Module
+    average: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    best: float = math.inf
+    stale: int = 0
 
 
 def parameters_of(model: nn.Module) -> dict[str, Tensor]:
@@ -48,23 +78,23 @@ def read(path: Path) -> dict[str, Tensor]:
     return load_file(path)
 
 
-def save(trainer: Trainer) -> None:
+def save(run: TrainState) -> None:
     """Write all that a run needs to go on."""
     tensors: dict[str, Tensor] = {}
-    for name, parameter in trainer.model.named_parameters():
+    for name, parameter in run.model.named_parameters():
         tensors[f"parameter.{name}"] = parameter.detach().clone()
-        tensors[f"average.{name}"] = trainer.average[name]
+        tensors[f"average.{name}"] = run.average[name]
         for key in _MOMENTS:
-            moment = trainer.optimizer.state.get(parameter, {}).get(key)
+            moment = run.optimizer.state.get(parameter, {}).get(key)
             if moment is not None:
                 tensors[f"{key}.{name}"] = moment.detach().clone()
-    write(trainer.out / "state.safetensors", tensors, {
-        "step": trainer.step, "seconds": trainer.seconds, "best": trainer.best,
-        "stale": trainer.stale, "recipe": trainer.recipe.NAME, "options": asdict(trainer.options)})
+    write(run.out / "state.safetensors", tensors, {
+        "step": run.step, "seconds": run.seconds, "best": run.best,
+        "stale": run.stale, "recipe": run.recipe.NAME, "options": asdict(run.options)})
 
 
-def restore(trainer: Trainer) -> list[str]:
-    """Set a trainer to the last state of its folder.
+def restore(run: TrainState) -> list[str]:
+    """Set a run to the last state of its folder.
 
     Returns:
         A sentence for each option that differs from the run that wrote the state.
@@ -72,28 +102,28 @@ def restore(trainer: Trainer) -> list[str]:
     Raises:
         InputError: the folder holds none, or one of another recipe or model.
     """
-    path = trainer.out / "state.safetensors"
+    path = run.out / "state.safetensors"
     if not path.exists():
-        raise InputError(f"{trainer.out} holds no run to resume; leave --resume out.")
-    tensors = load_file(path, device=str(trainer.device))
+        raise InputError(f"{run.out} holds no run to resume; leave --resume out.")
+    tensors = load_file(path, device=str(run.device))
     with safe_open(path, "pt") as opened:
         state = json.loads(opened.metadata()["state"])
-    changes = _changes(asdict(trainer.options), state.get("options", {}))
+    changes = _changes(asdict(run.options), state.get("options", {}))
     known = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    wanted = {f"parameter.{name}": tuple(tensor.shape) for name, tensor in trainer.average.items()}
-    if state.get("recipe", trainer.recipe.NAME) != trainer.recipe.NAME or any(
+    wanted = {f"parameter.{name}": tuple(tensor.shape) for name, tensor in run.average.items()}
+    if state.get("recipe", run.recipe.NAME) != run.recipe.NAME or any(
             known.get(name) != shape for name, shape in wanted.items()):
         began = f", begun with {', '.join(was for _, was, _ in changes)}" if changes else ""
-        raise InputError(f"the run in {trainer.out} is of another model{began}; choose another "
+        raise InputError(f"the run in {run.out} is of another model{began}; choose another "
                          "--out.")
-    trainer.step, trainer.seconds = int(state["step"]), float(state["seconds"])
-    trainer.best, trainer.stale = float(state["best"]), int(state["stale"])
-    trainer.average = {n: tensors[f"average.{n}"] for n in trainer.average}
-    put(trainer.model, {n: tensors[f"parameter.{n}"] for n in trainer.average})
-    for name, parameter in trainer.model.named_parameters():
+    run.step, run.seconds = int(state["step"]), float(state["seconds"])
+    run.best, run.stale = float(state["best"]), int(state["stale"])
+    run.average = {n: tensors[f"average.{n}"] for n in run.average}
+    put(run.model, {n: tensors[f"parameter.{n}"] for n in run.average})
+    for name, parameter in run.model.named_parameters():
         moments = {key: tensors[f"{key}.{name}"] for key in _MOMENTS if f"{key}.{name}" in tensors}
         if moments:
-            trainer.optimizer.state[parameter] = moments
+            run.optimizer.state[parameter] = moments
     return [f"The run goes on with {now}; it was begun with {was}." for _, was, now in changes]
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -53,6 +54,13 @@ def source_of(name: str) -> str:
 def is_held_out(source: str, share: float = 0.05) -> bool:
     """Whether a source is kept for validation: decided by its name alone, so it never moves."""
     return int(hashlib.sha256(source.encode()).hexdigest()[:8], 16) < share * 2**32
+
+
+def split(clips: Sequence[StoredClip]) -> dict[bool, list[StoredClip]]:
+    """Clips to train on (False) and clips held out (True), of which there is one at least."""
+    held_out = {clip.source for clip in clips if is_held_out(clip.source)} or {clips[0].source}
+    return {out: [clip for clip in clips if (clip.source in held_out) == out]
+            for out in (False, True)}
 
 
 class FrameStore:
@@ -155,25 +163,21 @@ class Crops:
         clips = [c for c in store.clips if min(c.width, c.height) >= size]
         if not clips:
             raise InputError(f"no training picture is at least {size}x{size}; give larger ones.")
-        held_out = {c.source for c in clips if is_held_out(c.source)} or {clips[0].source}
-        self._training = [c for c in clips if c.source not in held_out]
-        self._held_out = [c for c in clips if c.source in held_out]
-        if not self._training:
+        self._clips = split(clips)
+        if not self._clips[False]:
             raise InputError("all training pictures come from one source; give another to hold "
                              "out, or overfitting could not be seen.")
 
     def batches(self, first: int, seed: int, *, held_out: bool = False
                 ) -> Iterator[list[np.ndarray]]:
         """Batches from number `first` on: uint8 [B, S, S] luma, [B, S/2, S/2] each chroma."""
-        number = first
-        while True:
+        for number in count(first):
             rng = np.random.default_rng((seed, number))
             crops = [self._crop(rng, held_out) for _ in range(self.batch)]
             yield [np.stack(planes) for planes in zip(*crops, strict=True)]
-            number += 1
 
     def _crop(self, rng: np.random.Generator, held_out: bool) -> Planes:
-        clips = self._held_out if held_out else self._training
+        clips = self._clips[held_out]
         clip = clips[rng.integers(len(clips))]
         planes = self.store.planes(clip, int(rng.integers(clip.n_frames)))
         side = self.size

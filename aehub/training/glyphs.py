@@ -2,6 +2,7 @@
 
 Each glyph is drawn large, moved by a random shift, scale, rotation and shear with a random width of
 stroke, and brought to 28x28 by areas: light strokes on black, as in MNIST. Three things are kept
+from itertools import count
 from training, to measure on: glyphs of other draws, a range of rotations together with a range of
 strokes, and some letters altogether.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -138,10 +140,8 @@ class GlyphBatches:
         torch.set_num_threads(1)
         pool = self.held_out if held_out else self.training
         steps = max(1, len(pool) // self.batch)
-        number = first
-        while True:
+        for number in count(first):
             epoch, step = divmod(number, steps)
             order = np.arange(len(pool)) if held_out else (
                 np.random.default_rng((seed, epoch)).permutation(len(pool)))
             yield [pool[order[step * self.batch:(step + 1) * self.batch]]]
-            number += 1

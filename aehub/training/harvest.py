@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -120,15 +121,13 @@ class Harvest:
     def batches(self, first: int, seed: int, *, held_out: bool = False
                 ) -> Iterator[list[np.ndarray]]:
         """Batches from number `first` on."""
-        number = first
-        while True:
+        for number in count(first):
             rng = np.random.default_rng((seed, number))
             predicted = bool(rng.random() < _PREDICTED)
             sheaves = self._sheaves[held_out, predicted]
             crops = [self._crop(rng, sheaves[rng.integers(len(sheaves))])
                      for _ in range(self.batch)]
             yield [*(np.stack(part) for part in zip(*crops, strict=True)), np.array([predicted])]
-            number += 1
 
     def _crop(self, rng: np.random.Generator, sheaf: Sheaf
               ) -> tuple[np.ndarray, np.ndarray, np.float32]:

@@ -7,6 +7,7 @@ files whose names tell their family; other sizes are brought to 64x64 on white.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -125,10 +126,8 @@ class PictureBatches:
                 ) -> Iterator[list[np.ndarray]]:
         """Batches from number `first` on: [uint8 [B, 3, 64, 64]]."""
         torch.set_num_threads(1)
-        number = first
-        while True:
+        for number in count(first):
             yield [self._watched(number) if held_out else self._altered(seed, number)]
-            number += 1
 
     def _watched(self, number: int) -> np.ndarray:
         pool = self.pictures.watch if len(self.pictures.watch) else self.pictures.plain

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -56,29 +57,32 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
     chosen = parse_options(module.Options(), options or {})
     if (data is None and getattr(module, "NEEDS_DATA", True)) or (data and not data.is_dir()):
         raise InputError(f"the training data is {data}; name a folder of clips with --data.")
-    if minutes is None and steps is None:
-        if not hasattr(module, "steps"):
-            raise InputError("no budget is given; say --minutes or --steps.")
-        steps = module.steps(chosen)
+    budget = _budget(module, chosen, minutes, steps)
     _check_folder(out)
     with plain(), _processes(device) as (where, leader):
         cache = Cache(out / "frames", leader, note)
         material = module.open_material(data, cache, chosen)
         for left_out in getattr(material, "notes", ()):
             cache.note(left_out)
-        trainer = Trainer(module, chosen, material, out, Budget(steps, minutes), where, SEED)
+        trainer = Trainer(module, chosen, material, out, budget, where, SEED)
         if resume:
             for sentence in trainer.resume():
                 cache.note(sentence)
         for report in trainer.run():
-            if progress is not None and minutes is not None:
-                progress(int(report["seconds"]), int(minutes * 60))
-            elif progress is not None and steps is not None:
-                progress(int(report["step"]), steps)
+            if progress is not None:
+                progress(*budget.done(int(report["step"]), report["seconds"]))
         if leader:
             trainer.load_best()
             module.export(trainer.model, material, out / MODEL_FOLDER, chosen)
     return out / MODEL_FOLDER
+
+
+def _budget(module: ModuleType, options: Any, minutes: float | None, steps: int | None) -> Budget:
+    if minutes is None and steps is None:
+        if not hasattr(module, "steps"):
+            raise InputError("no budget is given; say --minutes or --steps.")
+        steps = module.steps(options)
+    return Budget(steps, minutes)
 
 
 def _check_folder(out: Path) -> None:

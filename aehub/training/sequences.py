@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
 from aehub.clips.frames import Planes
 from aehub.errors import InputError
-from aehub.training.data import FrameStore, StoredClip, is_held_out
+from aehub.training.data import FrameStore, StoredClip, split
 from aehub.training.motion import MotionStore
 
 
@@ -61,21 +62,17 @@ class Sequences:
         if not clips:
             raise InputError(f"no clip of 5 frames and more is at least {size}x{size}; give others "
                              "with --data.")
-        held_out = {c.source for c in clips if is_held_out(c.source)} or {clips[0].source}
-        self._clips = {out: [c for c in clips if (c.source in held_out) == out]
-                       for out in (False, True)}
+        self._clips = split(clips)
 
     def batches(self, first: int, seed: int, *, held_out: bool = False
                 ) -> Iterator[list[np.ndarray]]:
         """Batches from number `first` on."""
-        number = first
-        while True:
+        for number in count(first):
             rng = np.random.default_rng((seed, number))
             span = int(rng.choice((1, 2, 4, 8), p=(0.25, 0.2, 0.25, 0.3)))
             clips = [c for c in self._clips[held_out] if c.n_frames > 4 * max(span // 2, 1)]
             cuts = [self._cut(rng, clips, span) for _ in range(self.batch)]
             yield [*(np.stack(part) for part in zip(*cuts, strict=True)), np.array([span])]
-            number += 1
 
     def clips(self, n: int, n_frames: int, seed: int) -> Iterator[list[Planes]]:
         """The beginnings of `n` random training clips, whole pictures."""

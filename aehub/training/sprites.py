@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 import numpy as np
 
@@ -38,8 +39,7 @@ class Sprites:
                 ) -> Iterator[list[np.ndarray]]:
         """Batches from number `first` on."""
         chosen = np.flatnonzero(self.characters.held_out == held_out)
-        number = first
-        while True:
+        for number in count(first):
             rng = np.random.default_rng((seed, number))
             direction = int(rng.integers(4))
             frames = np.sort(rng.choice(9, self.frames, replace=False))
@@ -60,7 +60,6 @@ class Sprites:
                 targets.append(nearest(shown, found.palette).astype(np.uint8))
             yield [np.stack(places), *_stacked(palettes), np.array([direction]), frames,
                    np.stack(targets), np.stack(stills)]
-            number += 1
 
     def stills(self, *, held_out: bool = False) -> np.ndarray:
         """All front-facing stills, uint8 [N, S, S, 3]."""

@@ -55,6 +55,12 @@ class Budget:
                   seconds / (60 * self.minutes) if self.minutes else 0.0]
         return min(1.0, max(shares))
 
+    def done(self, step: int, seconds: float) -> tuple[int, int]:
+        """(done, total): seconds where minutes are given, else steps."""
+        if self.minutes is not None:
+            return int(seconds), int(60 * self.minutes)
+        return step, self.steps or 0
+
 
 def has_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is faster than float32: without AVX-512 a CPU takes 5 times as long."""
@@ -69,21 +75,20 @@ class _Batches(torch.utils.data.IterableDataset):
         return iter(self.material.batches(self.first, self.seed))
 
 
-class Trainer:
+class Trainer(checkpoint.TrainState):
     """Trains the model of `recipe`; `run` yields a report at each interval."""
 
     def __init__(self, recipe: ModuleType, options: Any, material: Any, out: Path,
                  budget: Budget, device: torch.device, seed: int) -> None:
-        self.recipe, self.options, self.material, self.out = recipe, options, material, out
         torch.manual_seed(seed)
-        self.budget, self.device, self.seed = budget, device, seed
-        self.model: nn.Module = recipe.build(options).to(device)
-        self.average = checkpoint.parameters_of(self.model)
+        model: nn.Module = recipe.build(options).to(device)
         groups = [{"params": parameters, "scale": scale}
-                  for scale, parameters in recipe.groups(self.model).items()]
-        self.optimizer = torch.optim.AdamW(groups, recipe.LEARNING_RATE, betas=(0.9, 0.99),
-                                           weight_decay=0.0, fused=True)
-        self.step, self.seconds, self.best, self.stale = 0, 0.0, math.inf, 0
+                  for scale, parameters in recipe.groups(model).items()]
+        optimizer = torch.optim.AdamW(groups, recipe.LEARNING_RATE, betas=(0.9, 0.99),
+                                      weight_decay=0.0, fused=True)
+        super().__init__(recipe, options, out, device, model, checkpoint.parameters_of(model),
+                         optimizer)
+        self.material, self.budget, self.seed = material, budget, seed
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
 

@@ -13,8 +13,8 @@ from aehub.compare import Comparison
 from aehub.errors import InputError
 from aehub.models.architectures import COMPRESSION
 from aehub.results import Step
-from aehub.review.curves import iter_comparison
-from aehub.ui import curves, running, verdict, words
+from aehub.review.study import iter_comparison
+from aehub.ui import chart, running, verdict, words
 from aehub.ui.guard import gpu, told
 from aehub.ui.keys import HERE
 from aehub.ui.limits import Context
@@ -107,7 +107,7 @@ def page(comparison: Comparison) -> str:
             "Decodes, frames/s"]
     caption = ("Bits needed for the same PSNR, averaged over the range all share (Bjøntegaard). "
                "Bytes without sound: whole .aev files against bare streams.")
-    return (f'<div class="ae-results">{curves.rate_and_quality(comparison)}'
+    return (f'<div class="ae-results">{chart.rate_and_quality(comparison)}'
             f"{verdict.of_comparison(comparison)}"
             f"{table(head, rows, caption=caption, mark=_mark(comparison))}</div>")
 

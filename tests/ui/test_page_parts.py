@@ -19,8 +19,7 @@ from aehub.compare.points import ClipShape, Point
 from aehub.errors import InputError
 from aehub.review.records import Replay
 from aehub.ui import words
-from aehub.ui.chart import over_time
-from aehub.ui.curves import rate_and_quality
+from aehub.ui.chart import over_time, rate_and_quality
 from aehub.ui.guard import gpu, told
 from aehub.ui.inputs import check_offered, checked
 from aehub.ui.jobs import Jobs
