@@ -82,8 +82,9 @@ class Trainer(checkpoint.TrainState):
                  budget: Budget, device: torch.device, seed: int) -> None:
         torch.manual_seed(seed)
         model: nn.Module = recipe.build(options).to(device)
-        groups = [{"params": parameters, "scale": scale}
-                  for scale, parameters in recipe.groups(model).items()]
+        by_scale = recipe.groups(model) if hasattr(recipe, "groups") else {
+            1.0: [p for p in model.parameters() if p.requires_grad]}
+        groups = [{"params": parameters, "scale": scale} for scale, parameters in by_scale.items()]
         optimizer = torch.optim.AdamW(groups, recipe.LEARNING_RATE, betas=(0.9, 0.99),
                                       weight_decay=0.0, fused=True)
         super().__init__(recipe, options, out, device, model, checkpoint.parameters_of(model),
@@ -195,7 +196,7 @@ class Trainer(checkpoint.TrainState):
 
     def _fit(self) -> None:
         """Step 0: fit only what the recipe names (the classical codec's statistics)."""
-        steps = self.options.fit_steps
+        steps = getattr(self.options, "fit_steps", 0)
         if not steps or self.budget.share(0, 0.0) >= 1:
             return
         optimizer = torch.optim.Adam(list(self.recipe.fitted(self.model)), 0.1)

@@ -4,20 +4,20 @@ A recipe is a module with
 
     NAME, LEARNING_RATE          of the model, and of Adam at its peak
     Options                      dataclass of numbers that `--set name=value` may change; has
-                                 `fit_steps` and `report_seconds`
+                                 `report_seconds`
     build(options)               the untrained model
     open_material(data, cache, options)
                                  training data, with `.batches(first, seed, held_out=)`; it may
                                  have `.notes`, sentences about what was left out
-    groups(model)                parameters by factor on the learning rate
     values(model, batch, generator)
                                  `loss` to minimise, `cost` and others to watch
-    fitted(model)                parameters fitted before step 0, for `options.fit_steps`
     export(model, material, folder, options)         write the model folder
 
 and, where the loop's own ways will not do,
 
     NEEDS_DATA                   False: the recipe makes its own material, no --data is needed
+    groups(model)                parameters by factor on the learning rate, else all by 1
+    fitted(model)                parameters fitted before step 0, for `options.fit_steps`
     PATIENCE                     reports without a lower held-out cost before the run stops
     steps(options)               the budget where neither --steps nor --minutes is given
     report_steps(options)        steps between reports, besides `options.report_seconds`

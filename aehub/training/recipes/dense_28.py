@@ -10,7 +10,6 @@ of the weights with the lowest held-out loss. No data is needed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +43,6 @@ class Options:
         glyphs: that are drawn for training.
         batch: glyphs per step.
         epochs: times that every glyph is seen.
-        fit_steps: none; step 0 is the untrained network.
         report_seconds: between reports and checkpoints, of which there is one after each epoch.
     """
 
@@ -56,7 +54,6 @@ class Options:
     glyphs: int = 60_000
     batch: int = 128
     epochs: int = 50
-    fit_steps: int = 0
     report_seconds: float = 600.0
 
 
@@ -88,16 +85,6 @@ def report_steps(options: Options) -> int:
 def steps(options: Options) -> int:
     """Steps of a whole run."""
     return options.epochs * report_steps(options)
-
-
-def fitted(model: DenseAutoencoder) -> Iterator[torch.nn.Parameter]:
-    """Nothing is fitted before step 0."""
-    yield from ()
-
-
-def groups(model: DenseAutoencoder) -> dict[float, list[torch.nn.Parameter]]:
-    """All weights and biases, at one rate."""
-    return {1.0: [p for p in model.parameters() if p.requires_grad]}
 
 
 def values(model: DenseAutoencoder, batch: list[Tensor], generator: torch.Generator

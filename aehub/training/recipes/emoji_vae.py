@@ -11,7 +11,6 @@ strength of edges in windows of 8x8, wherever in the window they lie: blurring i
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +39,6 @@ class Options:
         blocks: residual blocks at 8x8, in the encoder and in the decoder.
         detail: channels at 16x16.
         batch: pictures per step.
-        fit_steps: none; step 0 is the untrained network.
         report_seconds: between reports and checkpoints.
     """
 
@@ -49,7 +47,6 @@ class Options:
     blocks: int = 2
     detail: int = 40
     batch: int = 16
-    fit_steps: int = 0
     report_seconds: float = 60.0
 
 
@@ -62,16 +59,6 @@ def build(options: Options) -> PictureVAE:
 def open_material(data: Path, cache: Cache, options: Options) -> PictureBatches:
     """Altered pictures of the set below `data`; it fits into memory, so `cache` stays empty."""
     return PictureBatches(PictureSet.open(data), batch=options.batch)
-
-
-def fitted(model: PictureVAE) -> Iterator[torch.nn.Parameter]:
-    """Nothing is fitted before step 0."""
-    yield from ()
-
-
-def groups(model: PictureVAE) -> dict[float, list[torch.nn.Parameter]]:
-    """All parameters that are trained, at one rate."""
-    return {1.0: [p for p in model.parameters() if p.requires_grad]}
 
 
 def values(model: PictureVAE, batch: list[Tensor], generator: torch.Generator

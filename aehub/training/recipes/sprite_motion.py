@@ -53,7 +53,6 @@ class Options:
         composed: share of characters composed anew of the layers of others.
         part: "motion" or "still", the halves, which share no parameter; or "all".
         base: folder of a model to start from, such as one whose other half is trained.
-        fit_steps: none; the model has no step 0 of its own.
         report_seconds: between reports and checkpoints.
     """
 
@@ -67,7 +66,6 @@ class Options:
     composed: float = 0.7
     part: str = "all"
     base: str = ""
-    fit_steps: int = 0
     report_seconds: float = 120.0
 
 
@@ -118,11 +116,6 @@ def open_material(data: Path, cache: Cache, options: Options) -> Material:
     characters = Characters.read(data)
     wardrobe = Wardrobe.of(characters, cache) if options.composed else None
     return Material(characters, options, wardrobe)
-
-
-def groups(model: SpriteMotion) -> dict[float, list[torch.nn.Parameter]]:
-    """All parameters learn at one rate."""
-    return {1.0: [p for p in model.parameters() if p.requires_grad]}
 
 
 def values(model: SpriteMotion, batch: list[Tensor], generator: torch.Generator
