@@ -41,8 +41,10 @@ class _Look(NamedTuple):
 
     colour: str
     marker: str
+    size: float
     width: float
     order: int
+    weight: str = "normal"
 
 
 def check_plot(path: Path, *, force: bool) -> None:
@@ -123,13 +125,13 @@ def _looks(comparison: Curves) -> dict[str, _Look]:
     ours = rivals = 0
     for codec in comparison.codecs:
         if codec in comparison.ours:
-            looks[codec] = _Look(_OURS[ours % len(_OURS)], "o", 2.2, 4)
+            looks[codec] = _Look(_OURS[ours % len(_OURS)], "o", 4.5, 2.2, 4, "bold")
             ours += 1
         elif codec == comparison.anchor:
-            looks[codec] = _Look(_ANCHOR, ".", 1.2, 3)
+            looks[codec] = _Look(_ANCHOR, ".", 3.2, 1.2, 3)
         else:
             marker = _MARKERS[rivals % len(_MARKERS)]
-            looks[codec] = _Look(_RIVALS[rivals % len(_RIVALS)], marker, 1.1, 2)
+            looks[codec] = _Look(_RIVALS[rivals % len(_RIVALS)], marker, 3.2, 1.1, 2)
             rivals += 1
     return looks
 
@@ -139,20 +141,11 @@ def _draw_curves(
 ) -> None:
     per_pixel = _is_per_pixel(comparison)
     for codec, look in looks.items():
-        curve = comparison.curve(clip, codec)
-        if not curve:
-            continue
-        rates = [point.bits_per_pixel if per_pixel else point.kbps for point in curve]
-        axes.plot(
-            rates,
-            [point.decibels(metric) for point in curve],
-            color=look.colour,
-            linewidth=look.width,
-            marker=look.marker,
-            markersize=4.5 if codec in comparison.ours else 3.2,
-            zorder=look.order,
-            label=codec,
-        )
+        if curve := comparison.curve(clip, codec):
+            rates = [point.bits_per_pixel if per_pixel else point.kbps for point in curve]
+            axes.plot(rates, [point.decibels(metric) for point in curve], color=look.colour,
+                      linewidth=look.width, marker=look.marker, markersize=look.size,
+                      zorder=look.order, label=codec)
     axes.set_xscale("log")
     axes.set_title(clip, loc="left")
     axes.grid(color="#E4E4E4", linewidth=0.5)
@@ -177,16 +170,13 @@ def _label_curves(axes: Any, looks: dict[str, _Look], *, spacing: float) -> None
     ends = sorted((line.get_ydata()[-1], line.get_label()) for line in axes.get_lines())
     heights = spread([(end - low) / (high - low) for end, _ in ends], spacing)
     for (_, codec), height in zip(ends, heights, strict=True):
-        look = looks[codec]
-        axes.annotate(
-            codec,
-            (1.03, height),
-            xycoords="axes fraction",
-            color=look.colour,
-            fontweight="bold" if look.width > 2 else "normal",
-            verticalalignment="center",
-            annotation_clip=False,
-        )
+        _write(axes, codec, (1.03, height), "axes fraction", looks[codec])
+
+
+def _write(axes: Any, text: str, place: tuple[float, float], coordinates: Any, look: _Look) -> None:
+    """Text right of the axes, as a codec is drawn."""
+    axes.annotate(text, place, xycoords=coordinates, color=look.colour, fontweight=look.weight,
+                  verticalalignment="center", annotation_clip=False)
 
 
 def spread(heights: list[float], spacing: float, ceiling: float = 1.0) -> list[float]:
@@ -204,7 +194,7 @@ def _draw_differences(
     figure: Any, comparison: Curves, codecs: list[str], looks: dict[str, _Look]
 ) -> None:
     """A dot a clip and a bar for the mean: bits at equal quality, on a scale of ratios."""
-    both = figure.subplots(1, 2, sharex=True, sharey=True)
+    both = figure.subplots(1, len(METRICS), sharex=True, sharey=True)
     for axes, metric in zip(both, METRICS, strict=True):
         for row, codec in enumerate(codecs):
             _draw_difference(axes, comparison, codec, metric, row, looks[codec])
@@ -219,8 +209,7 @@ def _draw_differences(
     for axes in both:
         _percent_ticks(axes)
     for label, codec in zip(both[0].get_yticklabels(), codecs, strict=True):
-        label.set_color(looks[codec].colour)
-        label.set_fontweight("bold" if codec in comparison.ours else "normal")
+        label.set(color=looks[codec].colour, fontweight=looks[codec].weight)
 
 
 def _draw_difference(
@@ -235,15 +224,7 @@ def _draw_difference(
     if len(ratios) > 1:
         axes.plot(ratios, [row] * len(ratios), "o", color=look.colour, alpha=0.3, ms=4, mew=0)
     axes.plot([1 + mean / 100], [row], "|", color=look.colour, markersize=11, mew=2.4)
-    axes.annotate(
-        _percent(mean),
-        (1.02, row),
-        xycoords=("axes fraction", "data"),
-        color=look.colour,
-        fontweight="bold" if codec in comparison.ours else "normal",
-        verticalalignment="center",
-        annotation_clip=False,
-    )
+    _write(axes, _percent(mean), (1.02, row), ("axes fraction", "data"), look)
 
 
 def _percent_ticks(axes: Any) -> None:
@@ -255,9 +236,8 @@ def _percent_ticks(axes: Any) -> None:
     axes.set_xlim(low, high)
     ticks: list[float] = []
     for ratio in _TICKS:
-        if low <= ratio <= high and all(
-            abs(math.log(ratio / tick)) > 0.16 * math.log(high / low) for tick in ticks
-        ):
+        apart = (abs(math.log(ratio / tick)) for tick in ticks)
+        if low <= ratio <= high and all(gap > 0.16 * math.log(high / low) for gap in apart):
             ticks.append(ratio)
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
+from av.bitstream import BitStreamFilterContext
 
 from aehub.clips.frames import ClipInfo, Planes
-from aehub.compare.bitstream import bare_av1, bare_h264, bare_hevc
 from aehub.compare.codec import Encoded, listed
 from aehub.compare.pictures import (
     crop,
@@ -32,6 +33,11 @@ multiple of 256 (its macroblock tree; fixed by asm=avx2, which would crash elsew
 
 _MAX_FPS = Fraction(240)
 
+# x264 and x265 sign every stream with their settings in an SEI unit (types 6; 39 and 40; x265: 2.3
+# kB), which on a short clip would be counted as picture. Delimiters (2) of AV1 go with metadata (5)
+# and padding (15), because files do not store them either (AV1 in ISOBMFF, 2.4).
+_WITHOUT = "filter_units=remove_types="
+
 
 def encoder_threads() -> int:
     """Return how many threads every encoder and decoder that is compared may use."""
@@ -48,14 +54,14 @@ class Rival:
         decoder: FFmpeg's name of the decoder.
         qualities: constant rate factors; about 26 to 46 dB on ordinary clips.
         options: encoder options beside the quality.
-        bare: takes out of a packet what no decoder needs.
+        bare: FFmpeg's filter that takes out of a stream what no decoder needs.
     """
 
     name: str
     encoder: str
     decoder: str
     qualities: Sequence[float]
-    bare: Callable[[bytes], bytes]
+    bare: str
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -91,11 +97,17 @@ class Rival:
     ) -> Iterator[av.Packet]:
         """The bare stream, packet by packet; closing the iterator stops the encoder."""
         context = self._context(pad_to_even(frames[0]).size, info, quality)
+        bare = self.stripper()
         for index, planes in enumerate(frames):
-            yield from map(
-                self._stripped, context.encode(to_video_frame(pad_to_even(planes), index))
-            )
-        yield from map(self._stripped, context.encode(None))
+            for packet in context.encode(to_video_frame(pad_to_even(planes), index)):
+                yield from bare.filter(packet)
+        for packet in context.encode(None):
+            yield from bare.filter(packet)
+
+    def stripper(self) -> BitStreamFilterContext:
+        """A filter that takes out of each packet what no decoder needs."""
+        with av.open(io.BytesIO(), "w", format="matroska") as container:
+            return BitStreamFilterContext(self.bare, container.add_stream(self.encoder, rate=25))
 
     def _context(
         self, size: tuple[int, int], info: ClipInfo, quality: float
@@ -112,16 +124,6 @@ class Rival:
             open_svt(context)
         return context
 
-    def _stripped(self, packet: av.Packet) -> av.Packet:
-        data = self.bare(bytes(packet))
-        # Copied: a decoder's thread that gives Python's own bytes back waits for the interpreter,
-        # which may be waiting for that thread to end.
-        stripped = av.Packet(len(data))
-        stripped.update(data)
-        stripped.pts, stripped.dts = packet.pts, packet.dts
-        stripped.time_base = packet.time_base
-        return stripped
-
     def decode(self, packets: Sequence[av.Packet]) -> Iterator[Planes]:
         """The frames of a bare stream, padded to even sides."""
         context = video_context(self.decoder, "r")
@@ -134,24 +136,26 @@ def x264(preset: str, *, b_frames: bool = True) -> Rival:
     """H.264 by x264, with or without frames predicted from both sides."""
     options = {"preset": preset} | ({} if b_frames else {"bf": "0"})
     name = f"x264-{preset}" + ("" if b_frames else "-bf0")
-    return Rival(name, "libx264", "h264", (18, 23, 28, 33, 38, 43), bare_h264, options)
+    return Rival(name, "libx264", "h264", (18, 23, 28, 33, 38, 43), _WITHOUT + "6", options)
 
 
 def x265(preset: str) -> Rival:
     """HEVC by x265."""
     params = f"log-level=none:pools={encoder_threads()}:frame-threads=1"
     options = {"preset": preset, "x265-params": params}
-    return Rival(f"x265-{preset}", "libx265", "hevc", (18, 23, 28, 33, 38, 43), bare_hevc, options)
+    qualities = (18, 23, 28, 33, 38, 43)
+    return Rival(f"x265-{preset}", "libx265", "hevc", qualities, _WITHOUT + "39-40", options)
 
 
 def svtav1(preset: int) -> Rival:
     """AV1 by SVT-AV1."""
     options = {"preset": str(preset), "svtav1-params": f"lp={encoder_threads()}"}
     qualities = (18, 27, 36, 45, 54, 63)
-    return Rival(f"svtav1-{preset}", "libsvtav1", "libdav1d", qualities, bare_av1, options)
+    bare = _WITHOUT + "2|5|15"
+    return Rival(f"svtav1-{preset}", "libsvtav1", "libdav1d", qualities, bare, options)
 
 
 def vp9() -> Rival:
     """VP9 by libvpx, two steps slower than its real-time modes."""
     options = {"b": "0", "deadline": "good", "cpu-used": "2"}
-    return Rival("vp9", "libvpx-vp9", "vp9", (18, 26, 34, 42, 50, 58), bytes, options)
+    return Rival("vp9", "libvpx-vp9", "vp9", (18, 26, 34, 42, 50, 58), "null", options)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 import av
 from PIL import Image
@@ -55,24 +56,14 @@ class StillCodec:
 
 def jpeg() -> StillCodec:
     """JPEG by libjpeg-turbo, with Huffman tables fitted to the picture."""
-    return StillCodec(
-        "jpeg",
-        "Pillow JPEG 4:2:0 optimize=True quality",
-        (10, 20, 35, 55, 75, 90),
-        _write_jpeg,
-        lambda data: decode_packet("mjpeg", data),
-    )
+    return StillCodec("jpeg", "Pillow JPEG 4:2:0 optimize=True quality", (10, 20, 35, 55, 75, 90),
+                      _write_jpeg, partial(decode_packet, "mjpeg"))
 
 
 def webp() -> StillCodec:
     """Lossy WebP by libwebp at its slowest method."""
-    return StillCodec(
-        "webp",
-        "libwebp method=6 quality",
-        (1, 15, 35, 60, 80, 95),
-        _write_webp,
-        lambda data: decode_packet("webp", data),
-    )
+    return StillCodec("webp", "libwebp method=6 quality", (1, 15, 35, 60, 80, 95), _write_webp,
+                      partial(decode_packet, "webp"))
 
 
 def avif() -> StillCodec:
@@ -81,13 +72,8 @@ def avif() -> StillCodec:
     Preset 4: measured on ten pictures it matches Pillow's default (libaom at speed 6) in MS-SSIM
     and betters it in PSNR, and Pillow takes RGB only.
     """
-    return StillCodec(
-        "avif",
-        "libsvtav1 preset=4 avif=1 crf",
-        (60, 52, 44, 36, 26, 16),
-        _write_avif,
-        _read_avif,
-    )
+    return StillCodec("avif", "libsvtav1 preset=4 avif=1 crf", (60, 52, 44, 36, 26, 16),
+                      _write_avif, _read_avif)
 
 
 def _write_jpeg(planes: Planes, quality: float) -> bytes:

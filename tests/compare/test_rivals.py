@@ -112,14 +112,14 @@ def test_unusual_frame_rates_are_coded(source: Callable[..., Source], rival: Riv
 
 def test_a_refused_clip_is_one_sentence(source: Callable[..., Source]) -> None:
     clip = source(64, 64, 1)
-    broken = Rival("x264-x", "libx264", "h264", (20,), bytes, {"preset": "no such preset"})
+    broken = Rival("x264-x", "libx264", "h264", (20,), "null", {"preset": "no such preset"})
     with pytest.raises(InputError, match=r"x264-x cannot code this 64x64 clip at 25 fps"):
         broken.encode(clip.frames, clip.info, 20)
 
 
 def test_a_missing_encoder_is_named(source: Callable[..., Source]) -> None:
     clip = source(64, 64, 1)
-    missing = Rival("h266", "libvvenc-absent", "h266", (20,), bytes)
+    missing = Rival("h266", "libvvenc-absent", "h266", (20,), "null")
     with pytest.raises(InputError, match="no libvvenc-absent; leave h266 out"):
         missing.encode(clip.frames, clip.info, 20)
 
