@@ -217,9 +217,10 @@ def _similarity(a: Any, b: Any, *, with_luminance: bool) -> Any:
     """Mean contrast-structure term of [..., H, W], times the luminance term if asked: [...]."""
     height, width = (size - 10 for size in a.shape[-2:])
     total = 0.0
-    # Strips stay in the cache: half the time at 1080p.
-    for top in range(0, height, _STRIP):
-        strips = (maps[..., top : top + _STRIP + 10, :] for maps in (a, b))
+    # Strips stay in the cache: half the time at 1080p. Gradients want few steps.
+    tall = _STRIP if isinstance(a, np.ndarray) else height
+    for top in range(0, height, tall):
+        strips = (maps[..., top : top + tall + 10, :] for maps in (a, b))
         total = total + _terms(*strips, with_luminance=with_luminance).sum((-2, -1))
     return total / (height * width)
 
