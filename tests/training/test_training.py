@@ -109,7 +109,7 @@ def test_a_store_is_decoded_once(data: Path, tmp_path: Path) -> None:
 def test_held_out_crops_share_no_source_with_training_crops(data: Path, tmp_path: Path) -> None:
     crops = Crops(FrameStore.build(data, Cache(tmp_path)), size=64, batch=2)
     training, held_out = ({clip.source for clip in clips}
-                          for clips in (crops._training, crops._held_out))
+                          for clips in (crops._clips[False], crops._clips[True]))
     assert training and held_out and not training & held_out
 
 
