@@ -30,7 +30,6 @@ from aehub.codec.compress import Tally, compress_clip, estimate
 from aehub.codec.decompress import clip_info, decode_frames
 from aehub.codec.model import Codec
 from aehub.codec.shots import MOST_FRAMES
-from aehub.codec.target import PREDICTED_BPP
 from aehub.codec.trials import Trials, one_goal
 from aehub.container import Reader, open_reader
 from aehub.edit.operations import Trim as Cut
@@ -112,14 +111,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
     def opened() -> Clip:
         return open_clip(source, trim=part, salvage=salvage, fps=fps)
 
-    def encode(clip: Clip, stream: BinaryIO, at: float) -> Generator[Step, None, Tally]:
-        total = clip.info.n_frames or 0
-        tally = Tally()
-        for tally in compress_clip(clip, stream, codec, at, group=group, audio=audio,
-                                   measure=measure):
-            yield Step(tally.frames, max(total, tally.frames))
-        return tally
-
+    encode = partial(_encoded, codec, group=group, audio=audio, measure=measure)
     with ExitStack() as stack:
         if target_size is None and target_kbps is None:
             clip = stack.enter_context(opened())
@@ -129,12 +121,19 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
         else:
             source = stack.enter_context(kept(source))
             trials = stack.enter_context(
-                Trials(opened, encode, partial(estimate, codec),
-                       PREDICTED_BPP, target_size, target_kbps))
+                Trials(opened, encode, partial(estimate, codec), target_size, target_kbps))
             best, facts, tally, quality = yield from trials.run()
             stream = stack.enter_context(written(target, force=force))
             shutil.copyfileobj(best, stream)
     return _summary(target, codec.name, facts, tally, quality, time.monotonic() - began)
+
+
+def _encoded(codec: Codec, clip: Clip, stream: BinaryIO, quality: float, **options: Any
+             ) -> Generator[Step, None, Tally]:
+    total, tally = clip.info.n_frames or 0, Tally()
+    for tally in compress_clip(clip, stream, codec, quality, **options):
+        yield Step(tally.frames, max(total, tally.frames))
+    return tally
 
 
 def decompress(source: str | os.PathLike[str] | BinaryIO,

@@ -20,8 +20,8 @@ import constriction
 import numpy as np
 
 # Stored in the file head; a change of anything that moves a bit of the stream makes another one.
-# Files of models without predicted frames, and with them.
-CODER_STILL, CODER_PREDICTED = 1, 2
+# 1 was never released.
+CODER = 2
 TOTAL = 1 << 24
 N_TABLES = 64
 SCALE_MIN = 0.12

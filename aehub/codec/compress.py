@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from aehub.clips.clip import Clip
 from aehub.clips.colour import as_tagged
@@ -19,7 +19,7 @@ from aehub.codec.structure import Pyramid
 from aehub.container import FileHead, GroupHead, Writer
 from aehub.container.grouphead import chain_types
 from aehub.container.notes import PLAYS
-from aehub.entropy import CODER_PREDICTED
+from aehub.entropy import CODER
 from aehub.metrics import Distortion
 from aehub.models.planes import PlaneBatch
 
@@ -65,17 +65,17 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
         InputError: the clip has no frames, or breaks off.
     """
     info, clock = clip.info, Clock.of(clip.info)
-    size = group_frames(info.width, info.height, float(info.fps), True, group)
+    size = group_frames(info.width, info.height, float(info.fps), group)
     head = FileHead(
         model=model.name, entropy_hash=model.stored.entropy_hash,
-        synthesis_hash=model.stored.synthesis_hash, coder=CODER_PREDICTED,
+        synthesis_hash=model.stored.synthesis_hash, coder=CODER,
         width=info.width, height=info.height, fps=clock.fps, quality=round(quality * 100),
         group_frames=size, time_base=clock.time_base,
         colour=as_tagged(info.colour, info.width, info.height),
         pixel_aspect=info.pixel_aspect)
     tally = Tally()
     with Writer(stream, head) as writer:
-        coding = _Predicted(model, head, clock, measure)
+        coding = _Group(model, head, clock, measure)
         for run in predicted_runs(clip, size):
             decoded: dict[int, Planes] = {}
             for step in coding.add(run):
@@ -116,21 +116,6 @@ def estimate(model: Codec, frames: Sequence[Planes], quality: float, n_frames: i
     return first + later * (n_frames - 1) / max(1, len(frames) - 1)
 
 
-class _Group(Protocol):
-    """A group being coded."""
-
-    @property
-    def size(self) -> int:
-        """Bytes so far, about."""
-
-    def add(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
-        """Code frames; for each, when it is done, its place in the run and, if that is measured,
-        what it is shown as. None where time passed and no frame is done."""
-
-    def finish(self, following: Frame | None) -> tuple[GroupHead, bytes]:
-        """Head and payload; the next frames begin a new group."""
-
-
 class _Times:
     """The times of a group's frames in ticks."""
 
@@ -153,30 +138,8 @@ class _Times:
         return self._clock.relative(ticks), self._clock.last(ticks, self._clock.ticks(end))
 
 
-class _Still:
-    """Every frame stands alone."""
-
-    size = 0
-
-    def __init__(self, model: Codec, head: FileHead, clock: Clock, measure: bool) -> None:
-        self._model, self._head, self._times, self._measure = model, head, _Times(clock), measure
-        self._payload, self._n_frames = b"", 0
-
-    def add(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
-        self._times.add(run.frames)
-        planes = [frame.planes for frame in run.frames]
-        self._payload, decoded = self._model.encode_group(planes, self._head.quality / 100,
-                                                          decode=self._measure)
-        self._n_frames = len(planes)
-        yield from enumerate(decoded if self._measure else [None] * len(planes))
-
-    def finish(self, following: Frame | None) -> tuple[GroupHead, bytes]:
-        times, last = self._times.finish(following)
-        return GroupHead(self._n_frames, self._head.quality, times=times, last=last), self._payload
-
-
-class _Predicted:
-    """The first frame stands alone, the others are a pyramid.
+class _Group:
+    """A group being coded: the first frame stands alone, the others are a pyramid.
 
     Where a run is restless, anchors nearer to each other are tried too. That is done again only now
     and then, for it takes the time of the run once more or twice.
@@ -193,9 +156,12 @@ class _Predicted:
 
     @property
     def size(self) -> int:
+        """Bytes so far."""
         return self._coded.encoder.size
 
     def add(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
+        """Code frames; for each, when it is done, its place in the run and, if that is measured,
+        what it is shown as. None where time passed and no frame is done."""
         self._times.add(run.frames)
         if run.restless and not self._known:
             yield from self._try_spans(run)
@@ -242,6 +208,7 @@ class _Predicted:
         return found, price
 
     def finish(self, following: Frame | None) -> tuple[GroupHead, bytes]:
+        """Head and payload; the next frames begin a new group."""
         times, last = self._times.finish(following)
         coded, n_frames = self._coded, self._coded.pyramid.n_frames
         head = GroupHead(

@@ -10,10 +10,8 @@ from aehub.clips.frames import ClipInfo, Frame, Planes
 from aehub.codec.batch import from_batch
 from aehub.codec.model import Codec
 from aehub.codec.predicted import GroupReader
-from aehub.codec.shots import PREDICTED_PIXELS
-from aehub.container import FileHead, Group, GroupHead, Reader
-from aehub.container.limits import MAX_PIXELS
-from aehub.entropy import CODER_PREDICTED
+from aehub.container import FileHead, Group, Reader
+from aehub.entropy import CODER
 from aehub.errors import FormatError, WeightsError
 from aehub.models.surroundings import computing
 
@@ -22,12 +20,12 @@ def check_model(head: FileHead, model: Codec) -> None:
     """Refuse to decode with other tables or networks than the file was written with.
 
     Raises:
-        FormatError: the file's coder is newer.
+        FormatError: the file's coder is another.
         WeightsError: the model's hashes are not the file's.
     """
-    if head.coder > CODER_PREDICTED:
+    if head.coder != CODER:
         raise FormatError(f"the file was written with entropy coder {head.coder}, this AEHub has "
-                          f"{CODER_PREDICTED}; upgrade aehub.")
+                          f"{CODER}; upgrade aehub.")
     for what, written, here in (
             ("tables", head.entropy_hash, model.stored.entropy_hash),
             ("decoder", head.synthesis_hash, model.stored.synthesis_hash)):
@@ -59,36 +57,22 @@ def decode_group(model: Codec, head: FileHead, group: Group,
         FormatError: it asks for more memory than a group of any encoder.
         DamagedError: its bytes are not a stream of the model.
     """
-    shown: GroupHead = group.head
-    width, height = head.coded_size(shown.crop)
-    # The coder says how payloads are laid out, also of groups of one frame.
-    predicted = head.coder == CODER_PREDICTED
-    most = PREDICTED_PIXELS if predicted else MAX_PIXELS
-    if shown.n_frames > 1 and shown.n_frames * width * height > most:
-        raise FormatError(f"a group of {shown.n_frames} frames of {width}x{height} is more than "
-                          f"the {most} samples decoded together; no AEHub wrote this file.")
-    order = shown.order if places is None else [shown.order[place] for place in places]
-    if predicted:
-        return _in_order(order, _predicted(model, head, group, order))
-    return iter(model.decode_group(
-        group.payload, shown.n_frames, (width, height), shown.quality / 100,
-        crop=shown.crop, size=(head.width, head.height), frames=order))
+    head_of, size = group.head, (head.width, head.height)
+    order = head_of.order if places is None else [head_of.order[place] for place in places]
+    reader = GroupReader(model.runtime, group.payload, head_of, head.coded_size(head_of.crop))
 
+    def decoded() -> Iterator[tuple[int, Planes]]:
+        with closing(reader.pictures(order)) as pictures:
+            while True:
+                with computing(model.device):
+                    try:
+                        number, picture = next(pictures)
+                    except StopIteration:
+                        return
+                    (planes,) = from_batch(picture, head_of.crop, size)
+                yield number, planes
 
-def _predicted(model: Codec, head: FileHead, group: Group, order: Sequence[int]
-               ) -> Iterator[tuple[int, Planes]]:
-    shown, size = group.head, (head.width, head.height)
-    reader = GroupReader(model.runtime, group.payload, shown, head.coded_size(shown.crop))
-    pictures = reader.pictures(order)
-    with closing(pictures):
-        while True:
-            with computing(model.device):
-                try:
-                    number, picture = next(pictures)
-                except StopIteration:
-                    return
-                (planes,) = from_batch(picture, shown.crop, size)
-            yield number, planes
+    return _in_order(order, decoded())
 
 
 def _in_order(order: Sequence[int], decoded: Iterator[tuple[int, Planes]]) -> Iterator[Planes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from copy import copy
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -55,6 +56,29 @@ _REACH, _REACH_PER_FRAME, _REACH_LIMIT = 8, 6, 48
 _FARTHEST = LIMIT - 64
 
 
+class Coded(NamedTuple):
+    """Integers of frames, and the latents that a decoder makes of them.
+
+    Attributes:
+        motion: None for frames without references.
+        codes: integers [B, 24, h/4, w/4] and [B, 96, h, w].
+        tables: indices of their tables, of the same shapes; 0 where nothing is written.
+        latents: codes plus means, [B, 96, h, w].
+    """
+
+    motion: Motion | None
+    codes: Codes
+    tables: Codes
+    latents: Tensor
+
+
+@computes
+def code_pictures(runtime: Runtime, frames: Sequence[Planes], quality: float) -> Coded:
+    """Integers of frames of one size, none of which has references."""
+    batch = to_batch(frames, runtime.device, runtime.exact)
+    return _code(runtime, runtime.network, batch, quality_tensor(quality, batch.y), None, None)
+
+
 class GroupEncoder:
     """Encodes a group frame by frame, in coding order.
 
@@ -93,8 +117,8 @@ class GroupEncoder:
             motion = self._motion(batch, number, references, bases, quality)
             given = condition(runtime, self.chain, number, references, motion,
                               [self._decoded[r] for r in references])
-        motion, codes, index, latents = _code(runtime, coder, batch, quality, motion, given)
-        frame = FrameCodes(number, lower, motion, codes, index)
+        motion, codes, tables, latents = _code(runtime, coder, batch, quality, motion, given)
+        frame = FrameCodes(number, lower, motion, codes, tables)
         motion = self.writer.write(frame, bases)
         self.chain.remember(number, codes, references, motion,
                             None if given is None else given.context)
@@ -188,8 +212,8 @@ def _grey(planes: PlaneBatch) -> Plane:
 
 
 def _code(runtime: Runtime, coder: Coder, batch: PlaneBatch, quality: Tensor, motion: Motion | None,
-          given: Condition | None) -> tuple[Motion | None, Codes, Codes, Tensor]:
-    """(motion with its coded cells, codes, table indices, latents) of a picture."""
+          given: Condition | None) -> Coded:
+    """Integers of one frame with its references, or of any number without."""
     quantiser = runtime.quantiser if motion is None else runtime.inter_quantiser
     latent, hyper = coder.analyse(batch, quality, given)
     places: tuple[Tensor | None, Tensor | None] = (None, None)
@@ -209,7 +233,8 @@ def _code(runtime: Runtime, coder: Coder, batch: PlaneBatch, quality: Tensor, mo
         return quantiser(latent[:, stage.begin:stage.end] - mean, index, weight)
 
     codes, latents = drive(coder.walk(hyper_codes, quality, given, cells=places[0]), choose)
-    return motion, Codes(hyper_codes, codes), Codes(index, torch.cat(indices, 1)), latents
+    tables = Codes(index, torch.cat(indices, 1))
+    return Coded(motion, Codes(hyper_codes, codes), tables, latents)
 
 
 def _worth_coding(latent: Tensor) -> np.ndarray:

@@ -18,12 +18,12 @@ from torch import Tensor
 from aehub.adaptive import read_uniform, write_uniform
 from aehub.codec.chain import Chain, coded_places, kind, motion_tensors
 from aehub.codec.runtime import Runtime
+from aehub.codec.shots import PREDICTED_PIXELS
 from aehub.codec.structure import LOWER_STEPS, lowered
 from aehub.codec.symbols import drive, flat, shaped, whole
 from aehub.container import GroupHead, coding_order
-from aehub.container.grouphead import chain
 from aehub.entropy import Decoder, Encoder
-from aehub.errors import DamagedError
+from aehub.errors import DamagedError, FormatError
 from aehub.models.d4_codec import HYPER, Coder, Codes, Condition, Stage, quality_tensor
 from aehub.models.planes import PlaneBatch, clipped, pixels_of
 from aehub.motion.field import Motion
@@ -50,11 +50,6 @@ class FrameCodes(NamedTuple):
     tables: Codes
 
 
-def references_of(head: GroupHead) -> tuple[tuple[int, ...], ...]:
-    """The frames that each frame of a group refers to."""
-    return chain(head.types) if head.references is None else head.references
-
-
 class GroupReader:
     """Reads a group.
 
@@ -66,13 +61,18 @@ class GroupReader:
 
     Raises:
         DamagedError: the payload is no stream at all.
+        FormatError: the group is larger than any encoder makes.
     """
 
     def __init__(self, runtime: Runtime, payload: bytes, head: GroupHead,
                  coded_size: tuple[int, int]) -> None:
         self.runtime, self.quality = runtime, head.quality / 100
-        self.references, self.order = references_of(head), coding_order(head)
-        self.width, self.height = coded_size
+        self.references, self.order = head.links, coding_order(head)
+        self.width, self.height = width, height = coded_size
+        if head.n_frames > 1 and head.n_frames * width * height > PREDICTED_PIXELS:
+            raise FormatError(
+                f"a group of {head.n_frames} frames of {width}x{height} is more than the "
+                f"{PREDICTED_PIXELS} samples decoded together; no AEHub wrote this file.")
         self.chain, self.motion = Chain(), MotionCoder(runtime.network.merge)
         try:
             self.still = Decoder(runtime.tables, payload)

@@ -27,9 +27,6 @@ from aehub.motion.plane import Plane
 SPAN, LONG_SPAN = 8, 16
 _STEADY, _RESTLESS = 4.0, 1.5
 SECONDS = 10
-# Of groups whose frames all stand alone: coded together for the coder's sake.
-STILL_FRAMES = 8
-_STILL_PIXELS = 8 * 1280 * 736
 # A group may have to be decoded whole, to play it backward.
 PREDICTED_PIXELS = 1 << 27
 MOST_FRAMES = 1000
@@ -45,46 +42,30 @@ class Run:
 
     Attributes:
         frames: in the order of times.
-        begins: a group begins with these frames.
         ends: the group ends with them.
         following: the frame after the last one.
         restless: anchors might better be nearer to each other.
     """
 
     frames: list[Frame]
-    begins: bool
     ends: bool
     following: Frame | None
     restless: bool = False
 
 
-def group_frames(width: int, height: int, fps: float, predicted: bool, wanted: int | None = None
-                 ) -> int:
+def group_frames(width: int, height: int, fps: float, wanted: int | None = None) -> int:
     """Most frames in a group for a picture size.
 
     Raises:
         InputError: `wanted` is not possible.
     """
     pixels = ceil_grid(width) * ceil_grid(height)
-    if predicted:
-        most = max(1, min(round(SECONDS * fps), PREDICTED_PIXELS // pixels, MOST_FRAMES))
-    else:
-        most = max(1, min(STILL_FRAMES, _STILL_PIXELS // pixels))
+    most = max(1, min(round(SECONDS * fps), PREDICTED_PIXELS // pixels, MOST_FRAMES))
     if wanted is None:
         return most
     if not 1 <= wanted <= MOST_FRAMES:
         raise InputError(f"a group of {wanted} frames is not possible; give 1 to {MOST_FRAMES}.")
     return min(wanted, most)
-
-
-def still_runs(clip: Clip, size: int) -> Iterator[Run]:
-    """Groups of `size` frames that all stand alone, one run each."""
-    frames: list[Frame] = []
-    for frame, following in with_next(clip):
-        frames.append(frame)
-        if len(frames) == size or following is None:
-            yield Run(frames, True, True, following)
-            frames = []
 
 
 def predicted_runs(clip: Clip, size: int) -> Iterator[Run]:
@@ -97,7 +78,7 @@ def predicted_runs(clip: Clip, size: int) -> Iterator[Run]:
         length += 1
         ends = following is None or length >= size or is_cut(frame.planes, following.planes)
         if anchor is None:
-            yield Run(frames, True, ends, following)
+            yield Run(frames, ends, following)
         elif ends or len(frames) == LONG_SPAN:
             yield from _spans(anchor, frames, ends, following)
         else:
@@ -115,7 +96,7 @@ def _spans(anchor: Frame, frames: list[Frame], ends: bool, following: Frame | No
         yield from _spans(anchor, part, False, rest[0])
         yield from _spans(part[-1], rest, ends, following)
     else:
-        yield Run(frames, False, ends, following, len(frames) > 1 and left > _RESTLESS)
+        yield Run(frames, ends, following, len(frames) > 1 and left > _RESTLESS)
 
 
 def _left(first: Frame, last: Frame) -> float:

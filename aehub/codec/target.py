@@ -21,8 +21,8 @@ _SAFE_AIM = 0.96
 # Measured on lossless clips of many kinds; one encode of the clip at hand moves the curve, two
 # bend it.
 _OCTAVES, _BEND = 4.17, 60.0
-# Bits per pixel at quality 0 of pictures that stand alone, and of predicted ones.
-STILL_BPP, PREDICTED_BPP = 0.05, 0.006
+# Bits per pixel of a clip at quality 0.
+_BPP = 0.006
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Trial:
         return self.pictures + self.other
 
 
-def first_guess(target: int, pixels: int, typical: float = STILL_BPP) -> float:
+def first_guess(target: int, pixels: int) -> float:
     """Quality at which a clip of so many pixels in all usually takes `target` bytes."""
     bits = max(1e-6, 8 * target / pixels)
-    return _quality(math.log2(bits / typical))
+    return _quality(math.log2(bits / _BPP))
 
 
 def refine(target: int, guess: float, estimate: Callable[[float], float]) -> float:

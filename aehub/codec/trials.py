@@ -47,15 +47,13 @@ class Trials:
         opened: opens the clip, once for each encode.
         encode: writes a clip to a stream at a quality, yielding as it goes.
         sample: bytes that so many frames would take at a quality, going by a few.
-        typical: bits per pixel that clips take at quality 0.
         size: bytes of the whole file at most, or None.
         kbps: else its average rate without audio at most.
     """
 
     def __init__(self, opened: Callable[[], Clip], encode: Encode, sample: Sample,
-                 typical: float, size: int | None, kbps: float | None) -> None:
+                 size: int | None, kbps: float | None) -> None:
         self._opened, self._encode, self._sample = opened, encode, sample
-        self._typical = typical
         self._size, self._kbps = size, kbps
         self._files: dict[float, tuple[BinaryIO, ClipInfo, Tally]] = {}
 
@@ -87,7 +85,7 @@ class Trials:
             n_frames = clip.info.n_frames or 100
             target = self._target(float(n_frames / clip.info.fps))
             pixels = clip.info.width * clip.info.height * n_frames
-            guess = first_guess(target, pixels, self._typical)
+            guess = first_guess(target, pixels)
             if n_frames < _LONG:
                 return guess
             frames = [frame.planes for frame in islice(clip, _SAMPLED)]

@@ -67,20 +67,22 @@ def _fields(head: GroupHead, file_head: FileHead) -> Iterator[tuple[int, bytes]]
         yield _SHOWN, pack_varint(head.shown[0]) + pack_varint(head.n_frames - head.shown[1])
     runs = runs_of(head) if head.references is not None else None
     chained = head.frame_types == chain_types(head.n_frames)
-    if head.frame_types is not None and chained and runs is None:
+    if chained and runs is None:
         yield _CHAIN, b""
     yield from _time_fields(head, file_head.step)
-    if runs is not None:
-        yield _PYRAMID, _pack_runs(runs)
-    elif head.frame_types is not None and not chained:
-        same = ((code, len(list(run))) for code, run in groupby(head.frame_types))
-        yield _TYPES, b"".join(bytes((code,)) + pack_varint(length) for code, length in same)
-    if head.references is not None and runs is None:
-        frames = enumerate(head.references)
-        yield _REFERENCES, b"".join(_pack_references(frame, used) for frame, used in frames)
+    yield from [(_PYRAMID, _pack_runs(runs))] if runs else _reference_fields(head, chained)
     if head.run_ends is not None:
         steps = (after - before for before, after in pairwise((0, *head.run_ends)))
         yield _RUN_ENDS, b"".join(map(pack_varint, steps))
+
+
+def _reference_fields(head: GroupHead, chained: bool) -> Iterator[tuple[int, bytes]]:
+    if head.frame_types is not None and not chained:
+        same = ((code, len(list(run))) for code, run in groupby(head.frame_types))
+        yield _TYPES, b"".join(bytes((code,)) + pack_varint(length) for code, length in same)
+    if head.references is not None:
+        frames = enumerate(head.references)
+        yield _REFERENCES, b"".join(_pack_references(frame, used) for frame, used in frames)
 
 
 def _time_fields(head: GroupHead, step: int) -> Iterator[tuple[int, bytes]]:

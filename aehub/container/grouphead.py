@@ -69,6 +69,11 @@ class GroupHead:
         return bytes(self.n_frames) if self.frame_types is None else self.frame_types
 
     @property
+    def links(self) -> References:
+        """The frames that each coded frame is predicted from."""
+        return chain(self.types) if self.references is None else self.references
+
+    @property
     def n_shown(self) -> int:
         """How many frames are shown."""
         return self.shown[1] - self.shown[0]
@@ -87,11 +92,6 @@ class GroupHead:
             gaps = tuple(after - before for before, after in pairwise(self.times))
         usual = gaps[-1] if gaps else step
         return (*gaps, usual if self.last is None else self.last)
-
-    def shown_times(self, step: int) -> tuple[int, ...]:
-        """Return when each shown frame begins, in order, in ticks from the start of the group."""
-        durations = self.durations(step)
-        return tuple(accumulate((durations[i] for i in self.order[:-1]), initial=0))
 
     def ticks(self, step: int) -> int:
         """Return how many ticks the shown frames last together."""
@@ -142,13 +142,12 @@ def runs_of(head: GroupHead) -> Runs | None:
     """Return the runs whose `pyramid` the group's frames refer to, or None if there are none."""
     if head.n_frames < 2 or head.types != chain_types(head.n_frames):
         return None
-    references = chain(head.types) if head.references is None else head.references
-    anchors = [frame for frame, used in enumerate(references) if len(used) < 2]
+    anchors = [frame for frame, used in enumerate(head.links) if len(used) < 2]
     spans = [after - before for before, after in pairwise(anchors)]
     if anchors[:1] + anchors[-1:] != [0, head.n_frames - 1] or max(spans) > MAX_SPAN:
         return None
     runs = tuple((span, len(list(run))) for span, run in groupby(spans))
-    return runs if pyramid(runs) == references else None
+    return runs if pyramid(runs) == head.links else None
 
 
 def anchors_of(head: GroupHead) -> tuple[int, ...]:
@@ -170,7 +169,7 @@ def coding_order(head: GroupHead) -> tuple[int, ...]:
     Raises:
         InputError: frames refer to each other in a circle.
     """
-    references = chain(head.types) if head.references is None else head.references
+    references = head.links
     waiting = [len(set(frames)) for frames in references]
     users: list[list[int]] = [[] for _ in references]
     for frame, used in enumerate(references):

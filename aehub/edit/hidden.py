@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import accumulate
 
 from aehub.container import GroupHead, anchors_of
-from aehub.container.grouphead import References, chain
 
 _WORD = 4
 # A range decoder that is done with so many words holds two more; a payload that ended there would
@@ -17,7 +16,7 @@ _READ_AHEAD = 1
 
 def needed(head: GroupHead, frames: Iterable[int]) -> tuple[int, ...]:
     """The frames themselves and all they are predicted from, directly or not; rising."""
-    references = _references(head)
+    references = head.links
     found: set[int] = set()
     waiting = list(frames)
     while waiting:
@@ -57,7 +56,7 @@ def restricted(head: GroupHead, frames: Sequence[int], step: int) -> GroupHead:
         frames: numbers of those that stay, rising: all that are shown, and all they need.
         step: `FileHead.step`.
     """
-    durations, references, types = head.durations(step), _references(head), head.types
+    durations, references, types = head.durations(step), head.links, head.types
     place = {frame: number for number, frame in enumerate(frames)}
     *gaps, last = (durations[frame] for frame in frames)
     return replace(
@@ -90,7 +89,3 @@ def _last_run(head: GroupHead, frames: Sequence[int]) -> int | None:
     anchors = anchors_of(head)
     first = frames[-1] in anchors and len(frames) == frames[-1] + 1
     return anchors.index(frames[-1]) if first else None
-
-
-def _references(head: GroupHead) -> References:
-    return chain(head.types) if head.references is None else head.references

@@ -142,4 +142,4 @@ class Joiner:
         # Without the model, or with a damaged stream, the halves stay two groups: nothing is lost.
         with suppress(ModelError, DamagedError):
             runtime = self._load(self.head).runtime
-            yield turning.keep_frames(runtime, payload, head, self.head, frames)
+            yield turning.rewrite_group(runtime, payload, head, self.head, 0, frames)[0]

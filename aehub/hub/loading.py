@@ -99,10 +99,10 @@ def load_written(head: FileHead, given: ModelName | Model | Codec | None = None,
 
 
 def _written(head: FileHead, device: Device) -> Codec:
-    from aehub.entropy import CODER_PREDICTED
+    from aehub.entropy import CODER
 
     hashes = head.entropy_hash, head.synthesis_hash
-    folder = find_written(head.model, *hashes, fetch=head.coder <= CODER_PREDICTED)
+    folder = find_written(head.model, *hashes, fetch=head.coder == CODER)
     if folder is None:
         # A name from a file is no path: only what is bundled or known may be meant by it.
         folder = bundled(head.model)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aehub.entropy import CODER_PREDICTED, ScaleTables
+from aehub.entropy import CODER, ScaleTables
 from aehub.errors import WeightsError
 from aehub.models import weights
 from aehub.models.d4_codec import D4Codec
@@ -104,7 +104,7 @@ def hashes(stored: dict[str, Tensor], arguments: dict[str, int]) -> tuple[str, s
     integers = {n: t for n, t in stored.items() if not t.dtype.is_floating_point}
     floats = {n: t for n, t in stored.items()
               if t.dtype.is_floating_point and n.startswith(_DECODER)}
-    reading = f"coder {CODER_PREDICTED} levels 1\n"
+    reading = f"coder {CODER} levels 1\n"
     if merge := arguments.get("inter_merge"):
         reading += f"merge {merge}\n"
     return _digest(integers, reading), _digest(floats, shape)

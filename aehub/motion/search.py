@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -116,57 +117,86 @@ def _choose(current: Plane, reference: Plane, candidates: list[Tensor], weight: 
     return torch.stack(candidates).gather(0, at[None, None].expand(1, 2, -1, -1))[0]
 
 
+class _Best(NamedTuple):
+    """The best of the vectors tried so far around a whole one, for n blocks.
+
+    Attributes:
+        steps: quarters from the whole vector, [n, 2].
+        cost: with the bits of the vector, [n].
+        difference: without, [n].
+        part_vectors: of the four parts, [n, 4, 2].
+        part_cost: [n, 4].
+    """
+
+    steps: Tensor
+    cost: Tensor
+    difference: Tensor
+    part_vectors: Tensor
+    part_cost: Tensor
+
+
 def _refine(current: Plane, reference: Plane, start: Tensor, weight: Tensor, predictions: Tensor
             ) -> Found:
     """Whole samples around `start`, then halves, then quarters."""
     h, w = start.shape[1:]
     blocks = current.blocks.view(h * w, BLOCK, BLOCK)
     predicted = predictions.flatten(2)  # [n, 2, blocks]
-    field = start.flatten(1)
+    vectors, near, best = _whole_steps(blocks, reference, start, weight.flatten(), predicted)
+    for stride in (2, 1):
+        best = _sub_steps(blocks, near, vectors, best, stride, weight.flatten(), predicted)
+    vectors = vectors + best.steps.T
+    return Found(vectors.view(2, h, w), best.cost.view(h, w), best.difference.view(h, w),
+                 _spread(best.part_vectors.permute(2, 0, 1), h, w),
+                 _spread(best.part_cost[None], h, w)[0])
+
+
+def _whole_steps(blocks: Tensor, reference: Plane, start: Tensor, weight: Tensor,
+                 predicted: Tensor) -> tuple[Tensor, Tensor, _Best]:
+    """The best whole vectors [2, n], in quarters, and the reference around them, 4 samples wide."""
+    field, n_blocks = start.flatten(1), len(blocks)
     margin = _WHOLE + 5
-    window = _at(reference, start, margin).reshape(h * w, BLOCK + 2 * margin, -1)
+    window = _at(reference, start, margin).reshape(n_blocks, BLOCK + 2 * margin, -1)
     offsets = _square(_WHOLE, field.device)
     near = window[:, margin - _WHOLE:margin + _WHOLE + BLOCK,
                   margin - _WHOLE:margin + _WHOLE + BLOCK].unfold(2, BLOCK, 1)
     # Pooling wants them side by side; the layout of a difference of views is another.
-    wide = blocks.new_empty(h * w, BLOCK, len(offsets) // near.shape[2], BLOCK)
+    wide = blocks.new_empty(n_blocks, BLOCK, len(offsets) // near.shape[2], BLOCK)
     sums = torch.cat([
         _parts(torch.sub(near[:, y:y + BLOCK], blocks[:, :, None], out=wide).flatten(2))
         for y in range(2 * _WHOLE + 1)])
     part_cost, part_at = sums.min(0)
-    part_vectors = (field.T[:, None] + offsets[part_at]) * PRECISION
     moves = field[:, None] * PRECISION + offsets.T[:, :, None] * PRECISION
-    cost, at = (sums.sum(-1) + weight.flatten() * _least_bits(moves, predicted)).min(0)
-    difference = sums.sum(-1).gather(0, at[None])[0]
+    cost, at = (sums.sum(-1) + weight * _least_bits(moves, predicted)).min(0)
     centre = offsets[at]
     # Sub-sample steps share one window around the best whole vector.
     n = torch.arange(BLOCK + 2 * 4, device=field.device)
     rows = (centre[:, :1] + margin - 4 + n)[:, :, None]
     columns = (centre[:, 1:] + margin - 4 + n)[:, None]
-    every = torch.arange(h * w, device=field.device)
-    near = window[every[:, None, None], rows, columns]
-    vectors = (field + centre.T) * PRECISION
-    sub = field.new_zeros(h * w, 2)
-    for stride in (2, 1):
-        steps = _square(1, field.device) * stride
-        sub_offsets = sub[:, None] + steps  # [blocks, 9, 2]
-        sums = _sub_sums(near, blocks, sub, stride)
-        moves = vectors[:, :, None] + sub_offsets.permute(2, 0, 1)
-        total = sums.sum(-1) + weight.reshape(-1, 1) * _least_bits(moves, predicted[..., None])
-        low, at = total.min(1)
-        better = low < cost
-        cost = torch.where(better, low, cost)
-        own = sums.sum(-1).gather(1, at[:, None])[:, 0]
-        difference = torch.where(better, own, difference)
-        low_part, at_part = sums.min(1)
-        improves = low_part < part_cost
-        part_cost = torch.where(improves, low_part, part_cost)
-        picked = vectors.T[:, None] + sub_offsets.gather(1, at_part[..., None].expand(-1, -1, 2))
-        part_vectors = torch.where(improves[..., None], picked, part_vectors)
-        sub = torch.where(better[:, None], sub_offsets[every, at], sub)
-    vectors = vectors + sub.T
-    return Found(vectors.view(2, h, w), cost.view(h, w), difference.view(h, w),
-                 _spread(part_vectors.permute(2, 0, 1), h, w), _spread(part_cost[None], h, w)[0])
+    every = torch.arange(n_blocks, device=field.device)[:, None, None]
+    best = _Best(field.new_zeros(n_blocks, 2), cost, sums.sum(-1).gather(0, at[None])[0],
+                 (field.T[:, None] + offsets[part_at]) * PRECISION, part_cost)
+    return (field + centre.T) * PRECISION, window[every, rows, columns], best
+
+
+def _sub_steps(blocks: Tensor, near: Tensor, vectors: Tensor, best: _Best, stride: int,
+               weight: Tensor, predicted: Tensor) -> _Best:
+    """The best so far and the eight places around it, `stride` quarters away."""
+    offsets = best.steps[:, None] + _square(1, near.device) * stride  # [blocks, 9, 2]
+    sums = _sub_sums(near, blocks, best.steps, stride)
+    moves = vectors[:, :, None] + offsets.permute(2, 0, 1)
+    total = sums.sum(-1) + weight[:, None] * _least_bits(moves, predicted[..., None])
+    low, at = total.min(1)
+    better = low < best.cost
+    difference = sums.sum(-1).gather(1, at[:, None])[:, 0]
+    low_part, at_part = sums.min(1)
+    improves = low_part < best.part_cost
+    picked = vectors.T[:, None] + offsets.gather(1, at_part[..., None].expand(-1, -1, 2))
+    steps = offsets.gather(1, at[:, None, None].expand(-1, -1, 2))[:, 0]
+    return _Best(torch.where(better[:, None], steps, best.steps),
+                 torch.where(better, low, best.cost),
+                 torch.where(better, difference, best.difference),
+                 torch.where(improves[..., None], picked, best.part_vectors),
+                 torch.where(improves, low_part, best.part_cost))
 
 
 def _square(radius: int, device: torch.device) -> Tensor:

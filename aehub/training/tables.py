@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 import numpy as np
 import torch
 
 from aehub.clips.frames import Planes
-from aehub.codec.inter import GroupEncoder
+from aehub.codec.inter import GroupEncoder, code_pictures
 from aehub.codec.model import Codec
 from aehub.codec.predicted import GroupReader
 from aehub.codec.shots import SPAN
@@ -19,6 +18,7 @@ from aehub.container import GroupHead
 from aehub.container.filehead import ceil_grid
 from aehub.container.grouphead import chain_types
 from aehub.entropy import N_TABLES, ScaleTables, reach_of
+from aehub.models.d4_codec import Codes
 from aehub.models.store import StoredModel
 
 
@@ -27,16 +27,17 @@ def count(model: Codec, pictures: Iterator[tuple[list[Planes], float]]) -> dict[
     counts = {i: np.zeros(reach_of(i) + 2, np.int64) for i in range(1, N_TABLES)}
 
     for frames, quality in pictures:
-        codes = model.encode_planes(frames, quality)
-        model.visit_codes(codes, quality, partial(_note, counts))
+        coded = code_pictures(model.runtime, frames, quality)
+        _note(counts, coded.codes, coded.tables)
     return counts
 
 
-def _note(counts: dict[int, np.ndarray], codes: np.ndarray, indices: np.ndarray) -> None:
-    for index in np.unique(indices[indices > 0]):
-        magnitudes = np.abs(codes[indices == index])
-        reach = reach_of(int(index))
-        counts[int(index)] += np.bincount(magnitudes.clip(max=reach + 1), minlength=reach + 2)
+def _note(counts: dict[int, np.ndarray], codes: Codes, tables: Codes) -> None:
+    for part, indices in zip(codes, tables, strict=True):
+        values, index_of = flat(part, np.int32), flat(indices, np.uint8)
+        for index in np.unique(index_of[index_of > 0]).tolist():
+            magnitudes, reach = np.abs(values[index_of == index]), reach_of(index)
+            counts[index] += np.bincount(magnitudes.clip(max=reach + 1), minlength=reach + 2)
 
 
 def count_predicted(model: Codec, clips: Iterable[tuple[list[Planes], float]]
@@ -58,8 +59,7 @@ def count_predicted(model: Codec, clips: Iterable[tuple[list[Planes], float]]
         size = (ceil_grid(frames[0].size[0]), ceil_grid(frames[0].size[1]))
         for frame in GroupReader(model.runtime, encoder.finish(), head, size).frames():
             if frame.motion is not None:
-                for codes, index in zip(frame.codes, frame.tables, strict=True):
-                    _note(counts, flat(codes, np.int32), flat(index, np.uint8))
+                _note(counts, frame.codes, frame.tables)
     return counts
 
 

@@ -21,7 +21,7 @@ from aehub.codec.model import Codec
 from aehub.codec.predicted import FrameCodes, GroupReader
 from aehub.container import open_reader
 from aehub.entropy import ScaleTables
-from aehub.models.d4_codec import Codes, D4Codec
+from aehub.models.d4_codec import D4Codec
 from aehub.models.d4_start import set_classical_start, set_predicted_start
 from aehub.models.integer import IntegerConv2d, QualityBias
 from aehub.models.probe import make_probe
@@ -85,13 +85,8 @@ def predicted_codes(path: Path, model: Codec) -> list[list[FrameCodes]]:
         ]
 
 
-def digest(codes: list[Codes]) -> str:
-    """SHA-256 of codes as little-endian 32-bit integers [frame, channel, row, column]."""
-    return _digest(part.cpu().numpy() for group in codes for part in group)
-
-
 def predicted_digest(groups: list[list[FrameCodes]]) -> str:
-    """SHA-256 of codes and motion as `digest` has it, frame by frame in coding order."""
+    """SHA-256 of codes and motion as little-endian 32-bit integers, frame by frame."""
     return _digest(part for group in groups for frame in group for part in _integers(frame))
 
 

@@ -19,6 +19,7 @@ from aehub.codec.inter import GroupEncoder
 from aehub.codec.model import Codec
 from aehub.codec.predicted import FrameCodes, GroupReader
 from aehub.codec.structure import Pyramid
+from aehub.codec.turning import rewrite_group, run_ends
 from aehub.container import FileHead, Group, GroupHead, open_reader
 from aehub.container.filehead import ceil_grid
 from aehub.container.grouphead import chain_types
@@ -34,7 +35,7 @@ from material import moving_picture
 
 __all__ = [
     "Encoded", "begins_of", "classical", "compressed", "encoded", "equal_frames", "frames_of",
-    "groups_of", "luma_psnr", "orbit", "pan", "planes_of", "planes_psnr", "tiny",
+    "groups_of", "luma_psnr", "orbit", "pan", "planes_of", "planes_psnr", "tiny", "turned_group",
 ]
 
 
@@ -136,6 +137,13 @@ def frames_of(codec: Codec, group: Group, head: FileHead) -> list[FrameCodes]:
     size = head.coded_size(group.head.crop)
     with torch.inference_mode():
         return list(GroupReader(codec.runtime, group.payload, group.head, size).frames())
+
+
+def turned_group(codec: Codec, payload: bytes, head: GroupHead, file_head: FileHead, g: int
+                 ) -> tuple[bytes, tuple[int, ...] | None]:
+    """The payload of a whole group turned, and its head's run ends."""
+    turned, words = rewrite_group(codec.runtime, payload, head, file_head, g, range(head.n_frames))
+    return turned, run_ends(head, words)
 
 
 def begins_of(groups: Sequence[Group]) -> list[int]:

@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from codec.golden_files import MODEL
+from container.examples import file_head
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aehub
 from aehub.clips.clip import open_clip
+from aehub.codec.decompress import decode_group
 from aehub.codec.model import Codec
-from aehub.container import GroupHead, Writer, open_reader
+from aehub.container import Group, GroupHead, Writer, open_reader
 from aehub.errors import DamagedError, FormatError
 from material import moving_picture, write_clip
 
@@ -141,7 +143,8 @@ def tiny() -> Codec:
 @settings(max_examples=40, deadline=None)
 def test_any_payload_gives_pictures_or_one_sentence(payload: bytes) -> None:
     try:
-        found = tiny().decode_group(payload, 2, (64, 32), 50)
+        group = Group(GroupHead(2, 5000, frame_types=b"\0\1"), payload, 0, 0)
+        found = list(decode_group(tiny(), file_head(width=64, height=32), group))
     except DamagedError as error:
         assert "does not decode" in str(error)
         return
@@ -170,12 +173,13 @@ def test_a_group_that_asks_for_all_memory_is_refused(data: bytes) -> None:
         next(aehub.decompress(stream))
 
 
-def test_a_file_of_a_newer_coder_is_refused(data: bytes) -> None:
+@pytest.mark.parametrize("coder", [1, 99])
+def test_a_file_of_another_coder_is_refused(data: bytes, coder: int) -> None:
     stream = io.BytesIO()
     with open_reader(io.BytesIO(data)) as reader:
-        head = replace(reader.head, coder=99)
+        head = replace(reader.head, coder=coder)
     with Writer(stream, head) as writer:
         writer.group(GroupHead(1, 5000), b"")
     stream.seek(0)
-    with pytest.raises(FormatError, match="coder 99.*upgrade aehub"):
+    with pytest.raises(FormatError, match=f"coder {coder}.*has 2; upgrade aehub"):
         next(aehub.decompress(stream))

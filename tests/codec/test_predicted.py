@@ -31,9 +31,8 @@ import aehub
 from aehub.clips.frames import ClipInfo, Frame, Planes
 from aehub.codec import inter, predicted
 from aehub.codec.compress import compress_clip
-from aehub.codec.predicted import references_of
 from aehub.codec.shots import LONG_SPAN, SPAN
-from aehub.entropy import CODER_PREDICTED
+from aehub.entropy import CODER
 from aehub.models.d4_codec import Coder
 
 N = 17
@@ -93,7 +92,7 @@ def test_the_references_that_the_head_names_are_those_used(
         return plain(references, *rest)
 
     monkeypatch.setattr(predicted, "predict", watched)
-    references, shown = references_of(moving.head), {}
+    references, shown = moving.head.links, {}
     with torch.inference_mode():
         for number, planes in moving.reader(tiny()).pictures():
             used = given.pop() if references[number] else []
@@ -150,9 +149,9 @@ def test_prediction_makes_files_of_moving_texture_much_smaller() -> None:
 def test_a_cut_begins_a_new_group_that_knows_nothing_of_the_old_picture() -> None:
     pictures = pan(11, 160, 96, seed=1) + pan(7, 160, 96, seed=2)
     head, groups = groups_of(compressed(pictures))
-    assert head.coder == CODER_PREDICTED
+    assert head.coder == CODER
     assert [group.head.n_frames for group in groups] == [11, 7]
-    assert all(references_of(group.head)[0] == () for group in groups)
+    assert all(group.head.links[0] == () for group in groups)
     # The new shot alone makes the same bytes.
     assert groups_of(compressed(pictures[11:]))[1][0].payload == groups[1].payload
 

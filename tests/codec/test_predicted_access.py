@@ -16,12 +16,12 @@ from codec.predicted_files import compressed, groups_of, orbit, pan, tiny
 
 import aehub
 from aehub.clips.frames import Planes
-from aehub.codec import decompress, predicted
+from aehub.codec import predicted
 from aehub.codec.decompress import decode_frames, decode_group
 from aehub.codec.predicted import GroupReader
 from aehub.container import FileHead, Group, GroupHead, Writer, open_reader
 from aehub.container.grouphead import chain_types
-from aehub.entropy import CODER_PREDICTED
+from aehub.entropy import CODER
 from aehub.errors import DamagedError, FormatError, WeightsError
 from aehub.models.d4_codec import Coder
 from material import write_clip
@@ -146,7 +146,7 @@ def test_times_of_an_uneven_clip_come_back(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mkv", orbit(len(times), 64, 48), vfr_pts=times)
     aehub.compress(clip, tmp_path / "file.aev", model=tiny())
     with open_reader(tmp_path / "file.aev") as reader:
-        assert reader.head.coder == CODER_PREDICTED
+        assert reader.head.coder == CODER
         found = [frame.time * reader.head.time_base for frame in decode_frames(reader, tiny())]
     assert found == [Fraction(time, 1000) for time in times]
 
@@ -236,7 +236,6 @@ def test_a_group_of_more_pixels_than_any_encoder_makes_is_refused_before_decodin
     stream = io.BytesIO()
     with Writer(stream, replace(head, width=4096, height=2048)) as writer:
         writer.group(GroupHead(n, 5000, frame_types=chain_types(n)), b"")
-    monkeypatch.setattr(decompress, "GroupReader", None)
     monkeypatch.setattr(predicted, "Decoder", None)
     with pytest.raises(FormatError, match="4096 frames of 4096x2048"):
         next(iter(aehub.decompress(io.BytesIO(stream.getvalue()), model=tiny())))

@@ -1,15 +1,13 @@
-"""The same codes of frames that stand alone, in every way a machine may compute."""
+"""The same codes and pictures of the bundled model on both sides and in any precision."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from codec.golden_files import digest
+from codec.predicted_files import encoded, equal_frames, planes_of, turned_group
+from container.examples import file_head
 
-import aehub
-from aehub.clips.colour import from_rgb
-from aehub.clips.frames import Colour, Planes
+from aehub.clips.frames import Planes
 from aehub.codec.model import Codec
 from aehub.hub import find
 from material import moving_picture
@@ -17,35 +15,33 @@ from material import moving_picture
 
 @pytest.fixture(scope="module")
 def texture() -> list[Planes]:
-    return [from_rgb(frame, Colour(6)) for frame in moving_picture(3, 160, 96, seed=5)]
+    return planes_of(moving_picture(3, 160, 96, seed=5))
+
+
+@pytest.fixture(scope="module")
+def single() -> Codec:
+    return Codec.from_pretrained(find("d4-codec"))
 
 
 @pytest.mark.parametrize("quality", [0, 33.33, 50, 100])
 def test_the_bundled_model_reads_what_any_precision_wrote(
-    texture: list[Planes], quality: float
+    single: Codec, texture: list[Planes], quality: float
 ) -> None:
-    folder = find("d4-codec")
-    single = Codec(Codec.from_pretrained(folder).stored, batch=2)
-    double = Codec.from_pretrained(folder, dtype=torch.float64)
-    payload, _ = single.encode_group(texture, quality)
-    first = single.read_codes(payload, 3, (160, 96), quality)
-    second = double.read_codes(payload, 3, (160, 96), quality)
-    assert digest([first]) == digest([second])
-    assert double.write_codes(second, quality) == payload
+    double = Codec.from_pretrained(find("d4-codec"), dtype=torch.float64)
+    group = encoded(texture, quality, (2,), single)
+    for frame, codes, exact in zip(group.written, group.frames(single), group.frames(double),
+                                   strict=True):
+        assert equal_frames(codes, frame) and equal_frames(exact, frame)
+    head = file_head(width=160, height=96)
+    assert turned_group(double, group.payload, group.head, head, 0)[0] == group.payload
 
 
-def test_what_the_encoder_shows_is_what_the_decoder_sees(texture: list[Planes]) -> None:
-    model = aehub.load()
-    payload, shown = model.encode_group(texture, 60, decode=True)
-    seen = model.decode_group(payload, 3, (160, 96), 60, size=(160, 96))
-    for first, second in zip(shown, seen, strict=True):
-        assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-
-
-@pytest.mark.parametrize("quality", [0, 20, 50, 100])
-def test_no_code_of_the_encoder_is_lost_on_the_way(texture: list[Planes], quality: float) -> None:
-    model = aehub.load()
-    codes = model.encode_planes(texture, quality)
-    read = model.read_codes(model.write_codes(codes, quality), 3, (160, 96), quality)
-    assert torch.equal(read.hyper, codes.hyper)
-    assert torch.equal(read.latent, codes.latent)
+def test_what_the_encoder_shows_is_what_the_decoder_sees(
+    single: Codec, texture: list[Planes]
+) -> None:
+    group = encoded(texture, 60, (2,), single)
+    seen = group.pictures(single)
+    assert seen.keys() == group.decoded.keys() == {0, 1, 2}
+    for number, planes in seen.items():
+        for first, second in zip(planes, group.decoded[number], strict=True):
+            assert torch.equal(first, second)

@@ -20,14 +20,14 @@ from codec.golden_files import (
     predicted_digest,
     regenerate,
 )
+from codec.predicted_files import turned_group
 
 import aehub
 from aehub.codec.decompress import decode_frames
 from aehub.codec.model import Codec
 from aehub.codec.predicted import FrameCodes
-from aehub.codec.turning import turn_group
 from aehub.container import open_reader, runs_of
-from aehub.entropy import CODER_PREDICTED
+from aehub.entropy import CODER
 from material import psnr
 
 every_file = pytest.mark.parametrize("name", CLIPS)
@@ -86,10 +86,9 @@ def test_golden_predictions_are_written_to_the_same_bytes(
     name: str, expected: dict[str, str]
 ) -> None:
     with open_reader(GOLDEN / name) as reader:
-        assert reader.head.coder == CODER_PREDICTED
-        runtime = tiny(torch.float64).runtime
+        assert reader.head.coder == CODER
         for group in reader.groups():
-            again = turn_group(runtime, group.payload, group.head, reader.head, 0)
+            again = turned_group(tiny(torch.float64), group.payload, group.head, reader.head, 0)
             assert again == (group.payload, group.head.run_ends)
 
 

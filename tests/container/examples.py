@@ -18,7 +18,7 @@ def file_head(**changes: Any) -> FileHead:
         "model": "tiny",
         "entropy_hash": bytes(range(0x01, 0x09)),
         "synthesis_hash": bytes(range(0x11, 0x19)),
-        "coder": 1,
+        "coder": 2,
         "width": 64,
         "height": 48,
         "fps": Fraction(25),

@@ -331,8 +331,8 @@ def test_time_is_told_in_ticks_of_the_time_base() -> None:
         writer.group(GroupHead(2, 5000), b"b")
     reader = open_reader(BytesIO(stream.getvalue()))
     assert reader.summary()["seconds"] == pytest.approx(0.18)
-    assert reader.group_at(0).head.shown_times(reader.head.step) == (0, 33, 66)
-    assert reader.group_at(1).head.shown_times(reader.head.step) == (0, 40)
+    assert reader.group_at(0).head.durations(reader.head.step) == (33, 33, 34)
+    assert reader.group_at(1).head.durations(reader.head.step) == (40, 40)
 
 
 @pytest.mark.parametrize("module", ["torch", "constriction", "gradio"])

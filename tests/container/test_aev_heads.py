@@ -147,17 +147,18 @@ def test_bidirectional_frames_are_coded_after_their_references() -> None:
     assert coding_order(head) == (0, 4, 2, 1, 3)
 
 
-def test_shown_times_follow_trim_and_direction() -> None:
+def test_the_order_shown_follows_trim_and_direction() -> None:
     head = GroupHead(4, 5000, shown=(1, 4), times=(0, 10, 30, 60), last=40)
-    assert head.shown_times(1) == (0, 20, 50)
-    assert replace(head, reverse=True).shown_times(1) == (0, 40, 70)
+    assert head.durations(1) == (10, 20, 30, 40)
+    assert list(head.order) == [1, 2, 3]
+    assert list(replace(head, reverse=True).order) == [3, 2, 1]
     assert head.ticks(1) == 90
 
 
 def test_a_frame_lasts_a_step_of_the_time_base() -> None:
     head = file_head(fps=Fraction(25), time_base=Fraction(1, 1000))
     assert head.step == 40
-    assert GroupHead(3, 5000).shown_times(head.step) == (0, 40, 80)
+    assert GroupHead(3, 5000).durations(head.step) == (40, 40, 40)
 
 
 def test_a_group_keeps_its_speed_in_a_file_of_another_rate() -> None:
@@ -246,7 +247,7 @@ def test_any_bytes_are_a_group_head_or_refused(body: bytes) -> None:
     except FormatError:
         return
     assert 0 < size <= len(body)
-    assert len(head.shown_times(1)) == head.n_shown > 0
+    assert len(head.order) == head.n_shown > 0
 
 
 @given(st.binary(max_size=90))

@@ -23,7 +23,6 @@ import aehub
 from aehub.codec import turning
 from aehub.codec.model import Codec
 from aehub.container import FileHead, GroupHead, Writer, open_reader
-from aehub.container.grouphead import chain
 from aehub.models.d4 import compose
 
 QUALITY = 55.0
@@ -110,12 +109,11 @@ class Wordless:
 
 
 def _rewrite_words(codec: Any, payload: bytes, head: GroupHead, file_head: FileHead, g: int,
-                   frames: Sequence[int]) -> tuple[bytes, None]:
+                   frames: Sequence[int]) -> tuple[bytes, list[int]]:
     before, names = read_worded(payload)
-    references = chain(head.types) if head.references is None else head.references
     for frame in frames:
-        assert set(references[frame]) <= set(frames), "a frame lost what it is predicted from"
-    return f"{compose(g, before)}|{','.join(names[frame] for frame in frames)}".encode(), None
+        assert set(head.links[frame]) <= set(frames), "a frame lost what it is predicted from"
+    return f"{compose(g, before)}|{','.join(names[frame] for frame in frames)}".encode(), []
 
 
 @contextmanager

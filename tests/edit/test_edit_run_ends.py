@@ -20,12 +20,13 @@ from codec.predicted_files import (
     orbit,
     planes_of,
     tiny,
+    turned_group,
 )
 from edit.files import edited, joined
 
 import aehub
 from aehub.adaptive import read_uniform, write_uniform
-from aehub.codec import shots, turning
+from aehub.codec import shots
 from aehub.codec.predicted import GroupReader
 from aehub.container import GroupHead, Writer, anchors_of, open_reader
 from aehub.edit.hidden import kept_by_trim, restricted, shortened
@@ -93,7 +94,7 @@ def groups_with_ends() -> list[Encoded]:
         n = 1 + sum(runs)
         group = encoded(planes_of(orbit(n, *size, seed=n)), quality, runs)
         marked = replace(group.head, run_ends=(1,) * len(runs))
-        payload, ends = turning.turn_group(tiny().runtime, group.payload, marked, *plain(group), 0)
+        payload, ends = turned_group(tiny(), group.payload, marked, *plain(group), 0)
         assert payload == group.payload and ends is not None
         found.append(group._replace(head=replace(group.head, run_ends=ends)))
     return found
@@ -156,7 +157,7 @@ def shown(data: bytes) -> np.ndarray:
 def test_the_encoder_tells_where_runs_end(source: bytes) -> None:
     head, (group,) = groups_of(source)
     assert len(group.head.run_ends or ()) == len(anchors_of(group.head)) - 1
-    payload, ends = turning.turn_group(tiny().runtime, group.payload, group.head, head, 0)
+    payload, ends = turned_group(tiny(), group.payload, group.head, head, 0)
     assert (payload, ends) == (group.payload, group.head.run_ends)
 
 
