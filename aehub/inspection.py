@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, BinaryIO
 
-from aehub.container import Report, open_reader, verify
+from aehub.container.audit import Report, verify
+from aehub.container.reader import open_reader
 
 __all__ = ["Report", "info", "per", "verify"]
 

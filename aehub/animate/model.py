@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aehub.animate.render import over_white
-from aehub.animate.square import checked, fitted
+from aehub.animate.square import checked, fitted, over_white
 from aehub.errors import InputError, WeightsError
 from aehub.models import network
 from aehub.models.device import SHORT, Device, resolve_device, resolve_dtype

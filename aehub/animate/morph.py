@@ -15,9 +15,9 @@ from aehub.animate.keyframes import Keyframe
 from aehub.animate.path import Path
 from aehub.animate.plan import Plan, framed, notes_of, path_of, walked, way_of
 from aehub.animate.recipe import told
-from aehub.animate.render import over_white
 from aehub.animate.settings import Settings, without_effect
 from aehub.animate.sheet import Tag
+from aehub.animate.square import over_white
 from aehub.clips.colour import from_rgb, rgb_colour, to_rgb
 from aehub.codec.model import Codec
 from aehub.errors import InputError, LimitError

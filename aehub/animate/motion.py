@@ -19,14 +19,13 @@ import torch
 from aehub.animate.cell import FEET, MIDDLE, Cell, figures
 from aehub.animate.cutout import cut_out
 from aehub.animate.model import Autoencoder
-from aehub.animate.render import over_white
-from aehub.animate.settings import DIRECTIONS, STEPS
+from aehub.animate.square import over_white
 from aehub.errors import InputError, WeightsError
 from aehub.models.device import Device
 from aehub.models.explanation import body_error, explain, redrawn, tidied
 from aehub.models.network import StoredNetwork
 from aehub.models.pixelart import MAX_COLOURS, Indexed, indexed, merged
-from aehub.models.pose import CYCLE, N_DIRECTIONS
+from aehub.models.pose import CYCLE, DIRECTIONS, N_DIRECTIONS, STEPS
 from aehub.models.sprite import Drawn, Known, SpriteMotion, choose
 from aehub.models.still import HEIGHT, LEFT, SIDE, TOP, WIDTH
 from aehub.models.surroundings import computes

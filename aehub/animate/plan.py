@@ -15,9 +15,9 @@ import numpy as np
 from aehub.animate.keyframes import Keyframe
 from aehub.animate.model import Autoencoder
 from aehub.animate.path import Moment, Path, moments
-from aehub.animate.render import enlarged
 from aehub.animate.settings import MAX_SIDE, Settings
 from aehub.animate.sheet import Tag
+from aehub.animate.square import enlarged
 from aehub.errors import InputError, LimitError
 
 SIZE = 256

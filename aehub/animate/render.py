@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aehub.clips import samples
+from aehub.animate.square import over_white
 from aehub.clips.colour import from_rgb
 from aehub.clips.frames import ClipInfo, Colour
 from aehub.clips.writer import open_writer
@@ -81,13 +81,3 @@ def check_suffix(path: Path) -> None:
         known = ", ".join((*VIDEOS, *PICTURES))
         raise InputError(f"an animation cannot be written as {suffix}; use {known}, or no suffix "
                          "for a folder of PNGs.")
-
-
-def over_white(picture: np.ndarray) -> np.ndarray:
-    """A frame without transparency, uint8 [H, W, 3]."""
-    return picture if picture.shape[-1] == 3 else samples.over_white(picture)[0]
-
-
-def enlarged(picture: np.ndarray, times: int) -> np.ndarray:
-    """A frame with every pixel a square of `times` x `times`."""
-    return picture.repeat(times, 0).repeat(times, 1) if times > 1 else picture

@@ -12,6 +12,7 @@ from aehub.animate.easing import easing
 from aehub.animate.path import check_path
 from aehub.clips.timeline import rate_given
 from aehub.errors import InputError, LimitError
+from aehub.models.pose import DIRECTIONS, STEPS
 
 MAX_SECONDS = 600.0
 MIN_FPS, MAX_FPS = Fraction(1, 10), 120
@@ -20,10 +21,6 @@ MAX_SIDE = 4096
 """Pixels of a side of what is written."""
 MAX_TRUNCATION = 2.0
 MAX_SCALE = 64
-STEPS = (2, 64)
-"""Fewest and most steps of a cycle."""
-DIRECTIONS = ("up", "left", "down", "right")
-"""That characters walk in."""
 FLAGS = ("loop", "ping_pong", "beside", "sheet")
 """Settings that are true or false."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from aehub.clips import samples
 from aehub.errors import InputError
 
 MAX_SIDE = 16384
@@ -67,3 +68,13 @@ def _padded(picture: np.ndarray) -> np.ndarray:
     top, left = (side - height) // 2, (side - width) // 2
     square[top:top + height, left:left + width] = picture
     return square
+
+
+def over_white(picture: np.ndarray) -> np.ndarray:
+    """A frame without transparency, uint8 [H, W, 3]."""
+    return picture if picture.shape[-1] == 3 else samples.over_white(picture)[0]
+
+
+def enlarged(picture: np.ndarray, times: int) -> np.ndarray:
+    """A frame with every pixel a square of `times` x `times`."""
+    return picture.repeat(times, 0).repeat(times, 1) if times > 1 else picture

@@ -13,14 +13,15 @@ import numpy as np
 
 from aehub.animate.cell import Cell
 from aehub.animate.keyframes import Keyframe
-from aehub.animate.motion import DIRECTIONS, Sprites
+from aehub.animate.motion import Sprites
 from aehub.animate.path import Path, moments
 from aehub.animate.plan import SIZE, Plan, check_side, latents_of, path_of
 from aehub.animate.recipe import told
-from aehub.animate.render import enlarged
 from aehub.animate.settings import Settings, without_effect
 from aehub.animate.sheet import Tag, walk_tags
+from aehub.animate.square import enlarged
 from aehub.errors import InputError
+from aehub.models.pose import DIRECTIONS
 
 STEP_SECONDS = 0.1
 """A step of a cycle is shown for so long, whatever the rate."""

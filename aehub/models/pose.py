@@ -17,7 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-N_DIRECTIONS = 4
+DIRECTIONS = ("up", "left", "down", "right")
+"""That characters walk in."""
+N_DIRECTIONS = len(DIRECTIONS)
+STEPS = (2, 64)
+"""Fewest and most steps of a cycle."""
 CYCLE = 8
 """Steps of the cycle that was learnt from; other lengths are resampled from it."""
 KEYS = 1 + CYCLE

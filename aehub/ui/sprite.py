@@ -17,8 +17,9 @@ from PIL import Image
 from aehub import hub
 from aehub.animate.keyframes import read_picture
 from aehub.animate.motion import DIRECTIONS, Sprites
-from aehub.animate.render import enlarged, open_renderer
+from aehub.animate.render import open_renderer
 from aehub.animate.sheet import sprite_sheet, walk_description
+from aehub.animate.square import enlarged
 from aehub.animate.stride import STEP_SECONDS
 from aehub.errors import InputError
 from aehub.models.architectures import SPRITE_ANIMATION

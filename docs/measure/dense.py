@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from aehub.animate.render import enlarged
 from aehub.animate.sheet import contact_sheet
+from aehub.animate.square import enlarged
 from aehub.models import network
 from aehub.models.dense import DenseAutoencoder
 from aehub.training import checkpoint

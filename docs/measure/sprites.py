@@ -20,8 +20,8 @@ from PIL import Image
 
 import aehub
 from aehub.animate.cell import Cell
-from aehub.animate.render import enlarged
 from aehub.animate.sheet import contact_sheet
+from aehub.animate.square import enlarged
 from aehub.models.network import StoredNetwork
 from aehub.models.parts import Parts
 from aehub.models.pixelart import indexed, nearest

@@ -8,7 +8,7 @@ import torch
 from animate.sprites import knight
 
 from aehub.animate.motion import DIRECTIONS, Sprites
-from aehub.animate.render import over_white
+from aehub.animate.square import over_white
 from aehub.errors import InputError
 from aehub.models.network import StoredNetwork
 from aehub.models.sprite import SpriteMotion

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from aehub.animate.render import enlarged, open_renderer, over_white
+from aehub.animate.render import open_renderer
+from aehub.animate.square import enlarged, over_white
 from aehub.clips import animation
 from aehub.clips.clip import open_clip
 from aehub.errors import InputError

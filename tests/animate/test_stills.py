@@ -15,7 +15,7 @@ from PIL import Image
 import aehub
 from aehub.animate.cell import Cell
 from aehub.animate.motion import Sprites
-from aehub.animate.render import over_white
+from aehub.animate.square import over_white
 from aehub.cli import main
 from aehub.errors import InputError
 from material import moving_picture
