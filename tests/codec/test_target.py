@@ -37,7 +37,7 @@ def sought(target: int, octaves: list[float], bpp: float, other: int = 0) -> lis
     return [chosen, *trials]
 
 
-# Octaves as measured on lossless clips (textures, a cartoon, traffic, a flower), around the usual size.
+# Octaves as measured on lossless clips, textures, a cartoon, traffic, a flower; usual sizes.
 USUAL = [
     ([1.6, 1.31, 1.1, 1.0, 0.97], 0.0067), ([1.6, 1.24, 1.12, 1.03, 1.06], 0.0058),
     ([1.58, 1.84, 1.36, 0.94, 0.77], 0.0053), ([1.64, 1.65, 1.19, 0.88, 0.77], 0.0047),
