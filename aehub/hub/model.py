@@ -18,9 +18,8 @@ from aehub.errors import ModelError
 from aehub.hub.card import Measured, make_card
 from aehub.hub.download import download
 from aehub.hub.names import parse
-from aehub.hub.publish import Published, publish
+from aehub.hub.publish import Published, load_any, publish
 from aehub.hub.resolve import find
-from aehub.models import network
 from aehub.models.architectures import (
     COMPRESSION,
     LATENT_ANIMATION,
@@ -99,7 +98,7 @@ class Model:
             WeightsError: hashes, names, shapes or types do not agree.
             ModelError: it is of another kind than the class that was asked.
         """
-        stored = network.load_any(folder)
+        stored = load_any(folder)
         kind = KINDS[architecture(stored.config["architecture"]).task]
         if not issubclass(kind, cls):
             raise ModelError(f"{folder.name} is a {kind.__name__}, not a {cls.__name__}; load it "

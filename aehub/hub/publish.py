@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aehub.arguments import check_text
 from aehub.errors import HubError, InputError, UnknownModel, WeightsError
@@ -16,8 +16,34 @@ from aehub.hub.card import Measured, make_card, problems
 from aehub.hub.download import check
 from aehub.hub.names import HubName, parse
 from aehub.hub.resolve import local
-from aehub.models.folder import CARD, WEIGHTS, limit_of, stays_inside
+from aehub.models.architectures import COMPRESSION, architecture
+from aehub.models.folder import (
+    CARD,
+    WEIGHTS,
+    config_of,
+    limit_of,
+    refuse_foreign,
+    stays_inside,
+)
 from aehub.models.tag import tag_of
+
+if TYPE_CHECKING:
+    from aehub.models import network, store
+
+
+def load_any(folder: Path) -> store.StoredModel | network.StoredNetwork:
+    """Load a model folder of whatever task, strictly.
+
+    Raises:
+        WeightsError: anything is missing, tampered with, or of an architecture this AEHub lacks.
+    """
+    # Only here: torch is heavy, and most refusals come before.
+    from aehub.models import network, store
+
+    config = config_of(folder)
+    refuse_foreign(folder, config)
+    is_codec = architecture(config.get("architecture")).task == COMPRESSION
+    return store.load(folder) if is_codec else network.load(folder)
 
 
 @dataclass(frozen=True)
@@ -80,10 +106,7 @@ def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | N
     with tempfile.TemporaryDirectory() as stage:
         _stage(folder, Path(stage), repo, measured, codec, datasets)
         remote.reach(at, remote.PATIENT)
-        # Only here: it is heavy, and most refusals come before.
-        from aehub.models import network
-
-        tag = tag_of(network.load_any(Path(stage)).config)
+        tag = tag_of(load_any(Path(stage)).config)
         if tag is None:
             raise WeightsError(f"the config in {folder} names no hashes to make a tag of; save the "
                                "model again.")

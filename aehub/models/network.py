@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from aehub.errors import WeightsError
-from aehub.models import store, weights
-from aehub.models.architectures import ARCHITECTURES, COMPRESSION, architecture
-from aehub.models.folder import CONFIG, config_of, refuse_foreign
+from aehub.models import weights
+from aehub.models.architectures import ARCHITECTURES, architecture
+from aehub.models.folder import CONFIG
 from aehub.models.surroundings import plain
 
 
@@ -83,18 +83,6 @@ def load(folder: Path) -> StoredNetwork:
                            "Download the model again.") from err
     weights.from_tensors(network, tensors, _integers(network), _stored(kind))
     return StoredNetwork(config["name"], network.eval().requires_grad_(False), config)
-
-
-def load_any(folder: Path) -> store.StoredModel | StoredNetwork:
-    """Load a model folder of whatever task, as `load` or as `store.load`.
-
-    Raises:
-        WeightsError: anything is missing, tampered with, or of an architecture this AEHub lacks.
-    """
-    config = config_of(folder)
-    refuse_foreign(folder, config)
-    is_codec = architecture(config.get("architecture")).task == COMPRESSION
-    return store.load(folder) if is_codec else load(folder)
 
 
 def _integers(network: nn.Module) -> dict[str, tuple[float, torch.dtype]]:
