@@ -161,7 +161,7 @@ class GroupEncoder:
     def _motion(self, batch: PlaneBatch, number: int, references: tuple[int, ...],
                 bases: list[Base], quality: Tensor) -> Motion:
         """Vectors and modes; every cell is coded so far."""
-        exponent = self.runtime.coder(references).masking / 100
+        exponent = self.runtime.network.inter.masking
         # By which factor steps will be larger, about, in each block: [H/16, W/16].
         factors = F.avg_pool2d(masking(pixels_of(batch), exponent), 2)[0, 0]
         steps = float(step(quality)) * factors
@@ -188,8 +188,7 @@ class GroupEncoder:
                         np.ones((height // 2, width // 2), bool))
         sizes = steps.cpu().numpy()
         price = Price(LAMBDA * sizes ** 2, math.sqrt(LAMBDA) / _VECTOR_WEIGHT * sizes)
-        return settle(current, [self._searched[r] for r in references], motion, bases, price,
-                      self.runtime.network.merge, self.runtime.network.overlap)
+        return settle(current, [self._searched[r] for r in references], motion, bases, price)
 
     def _modes(self, current: Plane, references: tuple[int, ...], vectors: Tensor,
                found: list[Found], weight: Tensor) -> np.ndarray:
@@ -199,7 +198,7 @@ class GroupEncoder:
             return np.ones((n, m), np.uint8)
         both = torch.full((1, n, m), BOTH, dtype=torch.uint8, device=vectors.device)
         planes = [self._searched[r].luma[None] for r in references]
-        luma = predict_planes(planes, vectors[None], both, self.runtime.network.overlap)
+        luma = predict_planes(planes, vectors[None], both)
         difference = 256 * F.avg_pool2d((luma - current.luma).abs_(), 16)[0]
         # Where both are used, some vectors will be given up.
         spare = sum(f.cost - f.difference for f in found)

@@ -73,7 +73,7 @@ class GroupReader:
             raise FormatError(
                 f"a group of {head.n_frames} frames of {width}x{height} is more than the "
                 f"{PREDICTED_PIXELS} samples decoded together; no AEHub wrote this file.")
-        self.chain, self.motion = Chain(), MotionCoder(runtime.network.merge)
+        self.chain, self.motion = Chain(), MotionCoder()
         try:
             self.still = Decoder(runtime.tables, payload)
         except ValueError as err:
@@ -180,7 +180,7 @@ class GroupWriter:
     """
 
     def __init__(self, runtime: Runtime) -> None:
-        self.runtime, self.motion = runtime, MotionCoder(runtime.network.merge)
+        self.runtime, self.motion = runtime, MotionCoder()
         self._write_to(Encoder(runtime.tables))
 
     def _write_to(self, still: Encoder) -> None:
@@ -236,7 +236,7 @@ def condition(runtime: Runtime, chain: Chain, number: int, references: tuple[int
     pixels = torch.empty(0, dtype=runtime.exact, device=runtime.device)
     if planes is not None:
         vectors, modes = motion_tensors(motion, planes[0].y.device)
-        pixels = pixels_of(predict(planes, vectors, modes, runtime.network.overlap))
+        pixels = pixels_of(predict(planes, vectors, modes))
     return Condition(pixels, chain.context(references, motion), kind(number, references))
 
 

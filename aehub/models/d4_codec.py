@@ -17,9 +17,11 @@ predicts the mean (`MeanNetwork`), an exact integer one picks the table (`ScaleN
 Analysis and synthesis start as block DCTs with residual branches at zero, the post-filter as
 nothing; every layer of the decoder commutes with D4.
 
-Predicted frames go through a second `Coder` of the same shape. Its networks also see the prediction
-(decoded frames moved by block vectors), it codes the difference from it, and its integer network
-sees the codes of the references, moved by the same vectors in integers.
+Predicted frames go through a second `Coder`, which codes the difference from the prediction
+(decoded frames moved by block vectors). Its analysis and synthesis are linear, and of its means
+only those of stage 1 are predicted, from the prediction: residual networks and other means gained
+nothing there. Its integer network sees the codes of the references, moved by the same vectors in
+integers.
 
 Dimension letters: B batch, C channels, H, W luma samples (multiples of 32), h = H/8, w = W/8.
 """
@@ -36,7 +38,7 @@ from torch import Tensor, nn
 from aehub.models.d4 import A1, A2, B1, B2, REGULAR, E, Representation
 from aehub.models.dct import PIXELS, start
 from aehub.models.integer import QUALITY_STEPS
-from aehub.models.layers import Curve, Transform, step
+from aehub.models.layers import Curve, LinearTransform, Transform, step
 from aehub.models.masking import masking
 from aehub.models.means import MeanNetwork
 from aehub.models.planes import PlaneBatch, clipped, pixels_of, planes_of
@@ -83,28 +85,21 @@ class Coder(nn.Module):
     """The networks of one kind of frame.
 
     Args:
-        fields: width of analysis and synthesis in regular fields of 8 channels.
-        analysis_blocks: residual blocks of the analysis.
-        synthesis_blocks: residual blocks of the synthesis.
-        conditional: for predicted frames.
-        filter_fields: width of the post-filter; 0 for none.
+        analysis: pixels to latents.
+        synthesis: latents to pixels.
+        filter_fields: width of the post-filter in regular fields of 8 channels.
         filter_layers: hidden layers of the post-filter.
-        masking: hundredths of the exponent by which steps grow where the prediction is busy.
+        masking: for predicted frames: hundredths of the exponent by which steps grow where the
+            prediction is busy. None for frames that stand alone.
     """
 
-    def __init__(self, fields: int, analysis_blocks: int, synthesis_blocks: int,
-                 conditional: bool = False, filter_fields: int = 0, filter_layers: int = 0,
-                 masking: int = 0) -> None:
+    def __init__(self, analysis: LinearTransform, synthesis: LinearTransform, filter_fields: int,
+                 filter_layers: int, masking: int | None = None) -> None:
         super().__init__()
-        dct = start()
-        matrix = torch.from_numpy(dct.matrix)
-        condition = PIXELS if conditional else None
-        self.conditional, self.masking = conditional, masking
+        dct, conditional = start(), masking is not None
+        self.conditional, self.masking = conditional, (masking or 0) / 100
         self.representation = dct.latents
-        self.analysis = Transform(PIXELS, dct.latents, matrix, fields=fields,
-                                  blocks=analysis_blocks, condition=condition)
-        self.synthesis = Transform(dct.latents, PIXELS, matrix.T, fields=fields,
-                                   blocks=synthesis_blocks, condition=condition)
+        self.analysis, self.synthesis = analysis, synthesis
         features = REGULAR * 8
         self.fold = TiedConv2d(dct.latents, features, 4, stride=4)
         self.hyper = TiedConv2d(features, HYPER, 1, scale=0.02)
@@ -116,13 +111,12 @@ class Coder(nn.Module):
                  _part(dct.latents, 0, middle)]
         stages = [(k, _part(dct.latents, a, b))
                   for k, (a, b) in zip(known, self.ranges, strict=True)]
-        self.means = MeanNetwork(HYPER, stages, condition)
+        self.means = MeanNetwork(HYPER, stages, PIXELS if conditional else None)
         self.scales = ScaleNetwork(HYPER, stages,
                                    dct.latents.magnitudes() + A1 * 3 if conditional else None)
         if conditional:
             self.activity = TiedConv2d(dct.latents.magnitudes(), HYPER, 2, stride=2, scale=0)
-        self.post_filter = (PostFilter(filter_fields, filter_layers, conditional)
-                            if filter_fields else None)
+        self.post_filter = PostFilter(filter_fields, filter_layers, conditional)
 
     # Planes and latents.
 
@@ -139,7 +133,7 @@ class Coder(nn.Module):
         if given is None:
             latent = self.analysis(x, quality)
         else:
-            latent = self.analysis(x - given.pixels, quality, given.pixels)
+            latent = self.analysis(x - given.pixels, quality)
         hyper = self.hyper(F.relu(self.fold(latent))) + self.hyper_direct(latent)
         latent, hyper = latent * self.gains(quality, given), hyper * self.hyper_gains(quality)
         if self.conditional:
@@ -154,22 +148,18 @@ class Coder(nn.Module):
         latent = latent / self.gains(quality, given)
         if given is None:
             return planes_of(self.synthesis(latent, quality))
-        return planes_of(given.pixels + self.synthesis(latent, quality, given.pixels))
+        return planes_of(given.pixels + self.synthesis(latent, quality))
 
     def finish(self, planes: PlaneBatch, quality: Tensor, given: Condition | None = None
                ) -> PlaneBatch:
         """Clipped planes as others refer to them -> as they are shown, clipped too."""
-        if self.post_filter is None:
-            return planes
         prediction = None if given is None else planes_of(given.pixels)
         return clipped(self.post_filter(planes, quality, prediction))
 
     def gains(self, quality: Tensor, given: Condition | None = None) -> Tensor:
         """Steps per unit of latent [B, 96, 1, 1]; [B, 96, h, w] where texture masks."""
         gains = torch.exp(self.gain(quality)) * (255 / step(quality))[:, None, None, None]
-        if given is None or not self.masking:
-            return gains
-        return gains / masking(given.pixels, self.masking / 100)
+        return gains if given is None else gains / masking(given.pixels, self.masking)
 
     def hyper_gains(self, quality: Tensor) -> Tensor:
         """Steps per unit of hyper-latent [B, 24, 1, 1]."""
@@ -205,8 +195,9 @@ class Coder(nn.Module):
             means: predict them; without, only integer networks run and latents are codes.
 
         Yields:
-            (stage, mean, index), mean in steps ([1] if zero) and table index [B, C', h, w] of its
-            codes. Send the codes back; they are ignored where the stage's mask is 0.
+            (stage, mean, index), mean in steps ([1] where none is predicted) and table index
+            [B, C', h, w] of its codes. Send the codes back; they are ignored where the stage's
+            mask is 0.
 
         Returns:
             (codes, latents) [B, 96, h, w]; latents = codes + mean, in steps.
@@ -248,36 +239,29 @@ class D4Codec(Coder):
         fields: width of analysis and synthesis in regular fields of 8 channels.
         analysis_blocks: residual blocks of the analysis.
         synthesis_blocks: residual blocks of the synthesis.
-        inter_fields: width of the coder of predicted frames.
-        inter_analysis_blocks: residual blocks of its analysis.
-        inter_synthesis_blocks: residual blocks of its synthesis.
-        inter_overlap: samples by which blocks of the prediction reach over their neighbours.
-        inter_merge: 1 where blocks may say that their vector is that of a neighbour.
-        inter_masking: hundredths of the exponent by which steps grow with texture.
-        filter_fields: width of the post-filters of both halves; 0 for none.
+        filter_fields: width of the post-filters of both halves.
         filter_layers: hidden layers of the post-filters.
+        inter_masking: hundredths of the exponent by which steps of predicted frames grow with
+            texture.
     """
 
+    analysis: Transform
+    synthesis: Transform
+
     def __init__(self, fields: int = 16, analysis_blocks: int = 2, synthesis_blocks: int = 3,
-                 inter_fields: int = 16, inter_analysis_blocks: int = 1,
-                 inter_synthesis_blocks: int = 3, inter_overlap: int = 0, inter_merge: int = 0,
-                 inter_masking: int = 0, filter_fields: int = 0, filter_layers: int = 0) -> None:
-        super().__init__(fields, analysis_blocks, synthesis_blocks, False, filter_fields,
-                         filter_layers)
-        self.config = {"fields": fields, "analysis_blocks": analysis_blocks,
-                       "synthesis_blocks": synthesis_blocks, "inter_fields": inter_fields,
-                       "inter_analysis_blocks": inter_analysis_blocks,
-                       "inter_synthesis_blocks": inter_synthesis_blocks}
-        if filter_fields:
-            # Models from before there was a filter say nothing of it, and are hashed so.
-            self.config |= {"filter_fields": filter_fields, "filter_layers": filter_layers}
-        self.overlap, self.merge = inter_overlap, bool(inter_merge)
-        # Older models say nothing of what came later, and are hashed so.
-        later = {"inter_overlap": inter_overlap, "inter_merge": inter_merge,
-                 "inter_masking": inter_masking}
-        self.config |= {name: value for name, value in later.items() if value}
-        self.inter = Coder(inter_fields, inter_analysis_blocks, inter_synthesis_blocks, True,
-                           filter_fields, filter_layers, inter_masking)
+                 filter_fields: int = 4, filter_layers: int = 4, inter_masking: int = 14) -> None:
+        dct = start()
+        there = PIXELS, dct.latents, torch.from_numpy(dct.matrix)
+        back = dct.latents, PIXELS, torch.from_numpy(dct.matrix.T)
+        super().__init__(
+            Transform(*there, fields=fields, blocks=analysis_blocks),
+            Transform(*back, fields=fields, blocks=synthesis_blocks), filter_fields, filter_layers)
+        self.config = {
+            "fields": fields, "analysis_blocks": analysis_blocks,
+            "synthesis_blocks": synthesis_blocks, "filter_fields": filter_fields,
+            "filter_layers": filter_layers, "inter_masking": inter_masking}
+        self.inter = Coder(LinearTransform(*there), LinearTransform(*back), filter_fields,
+                           filter_layers, inter_masking)
 
     def constrain(self) -> None:
         """Keep the integer layers inside their exactness bound; the trainer calls this."""

@@ -56,36 +56,38 @@ class Block(nn.Module):
         return self.second(F.relu_(hidden)).add_(x)
 
 
-class Transform(nn.Module):
-    """Linear path plus a residual network, the shape of both analysis and synthesis.
+class LinearTransform(nn.Module):
+    """Analysis or synthesis as one convolution, which starts as the given matrix."""
 
-    Starts as the given matrix: the residual network's last layer is zero. What it is conditioned
-    on reaches the residual network only.
-    """
-
-    def __init__(self, inputs: Representation, outputs: Representation, matrix: Tensor, *,
-                 fields: int, blocks: int, condition: Representation | None = None) -> None:
+    def __init__(self, inputs: Representation, outputs: Representation, matrix: Tensor) -> None:
         super().__init__()
-        features = REGULAR * fields
         self.linear = TiedConv2d(inputs, outputs, exact=True)
         dense = torch.zeros(self.linear.shape)
         dense[:, :, 1, 1] = matrix.float()
         self.linear.set_dense(dense)
-        self.head = TiedConv2d(inputs if condition is None else inputs + condition, features)
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        # Latents in steps reach hundreds; bfloat16 would round them by more than a step.
+        with full_precision(x.device.type):
+            linear: Tensor = self.linear(x.to(self.linear.theta.dtype))
+        return linear
+
+
+class Transform(LinearTransform):
+    """Linear path plus a residual network whose last layer starts at zero."""
+
+    def __init__(self, inputs: Representation, outputs: Representation, matrix: Tensor, *,
+                 fields: int, blocks: int) -> None:
+        super().__init__(inputs, outputs, matrix)
+        features = REGULAR * fields
+        self.head = TiedConv2d(inputs, features)
         self.head_gain = Curve(features, start=1.0)
         self.head_bias = Curve(features)
         self.blocks = nn.ModuleList(Block(features) for _ in range(blocks))
         self.tail = TiedConv2d(features, outputs, scale=0)
 
-    def forward(self, x: Tensor, quality: Tensor, condition: Tensor | None = None) -> Tensor:
-        # Latents in steps reach hundreds; bfloat16 would round them by more than a step.
-        with full_precision(x.device.type):
-            linear = self.linear(x.to(self.linear.theta.dtype))
-        learns = torch.is_grad_enabled() and self.tail.theta.requires_grad
-        if not learns and not self.tail.theta.any():
-            return linear  # as at the start: the residual network adds nothing
-        seen = x if condition is None else torch.cat([x, condition], 1)
-        hidden = self.head(seen, self.head_gain(quality), self.head_bias(quality))
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        hidden = self.head(x, self.head_gain(quality), self.head_bias(quality))
         for block in self.blocks:
             hidden = block(hidden, quality)
-        return self.tail(F.relu_(hidden)) + linear
+        return self.tail(F.relu_(hidden)) + super().forward(x, quality)

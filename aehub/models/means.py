@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,15 +11,19 @@ from aehub.models.layers import Curve
 from aehub.models.surroundings import full_precision
 from aehub.models.tied import TiedConv2d
 
+_PREDICTED_STAGES = (1,)
+"""Stages of predicted frames whose means are worth a network; zero is as good for the others."""
+
 
 class MeanNetwork(nn.Module):
-    """Predicts latents (not yet scaled by the gain) from hyper-latents and earlier stages.
+    """Predicts latents (not yet scaled by the gain) from earlier stages and from one of two:
+    hyper-latents of frames that stand alone, predictions of predicted frames.
 
     Args:
         hyper: representation of the hyper-latents.
         stages: for each stage, the representation of the latents known before it (None at first)
             and of those it predicts.
-        condition: of what predicted frames are conditioned on.
+        condition: representation of the predictions; None for frames that stand alone.
     """
 
     def __init__(self, hyper: Representation,
@@ -29,32 +31,26 @@ class MeanNetwork(nn.Module):
                  condition: Representation | None = None) -> None:
         super().__init__()
         features, hidden = REGULAR * 4, REGULAR * 6
-        low = stages[0][1]
-        self.direct = TiedConv2d(hyper, low.blocks(4), 1, scale=0, exact=True)
-        self.unfold = TiedConv2d(hyper, features.blocks(4), 1)
-        self.see = None if condition is None else TiedConv2d(condition, features)
-        self.first = nn.ModuleList(
-            TiedConv2d(features if known is None else features + known, hidden)
-            for known, _ in stages
-        )
-        self.bias = nn.ModuleList(Curve(hidden) for _ in stages)
-        self.last = nn.ModuleList(TiedConv2d(hidden, out, scale=0) for _, out in stages)
+        if condition is None:
+            self.direct = TiedConv2d(hyper, stages[0][1].blocks(4), 1, scale=0, exact=True)
+            self.unfold = TiedConv2d(hyper, features.blocks(4), 1)
+        else:
+            self.see = TiedConv2d(condition, features)
+        own = range(len(stages)) if condition is None else _PREDICTED_STAGES
+        self.first = nn.ModuleDict({
+            str(n): TiedConv2d(features if (known := stages[n][0]) is None else features + known,
+                               hidden) for n in own})
+        self.bias = nn.ModuleDict({str(n): Curve(hidden) for n in own})
+        self.last = nn.ModuleDict({str(n): TiedConv2d(hidden, stages[n][1], scale=0) for n in own})
 
     def features(self, hyper: Tensor, condition: Tensor | None) -> tuple[Tensor | None, Tensor]:
-        """Hyper-latents [B, 24, h/4, w/4] -> (direct mean of the low band, features), at 1/8.
-
-        No direct mean where it is zero everywhere.
-        """
-        direct = None
-        if _speaks(self.direct):
-            with full_precision(hyper.device.type):
-                direct = F.pixel_shuffle(self.direct(hyper), 4)
-        if self.see is None or condition is None:
-            return direct, F.relu(F.pixel_shuffle(self.unfold(hyper), 4))
-        x = self.see(condition)
-        if _speaks(self.unfold):
-            x = x + F.pixel_shuffle(self.unfold(hyper), 4)
-        return direct, F.relu(x)
+        """Hyper-latents [B, 24, h/4, w/4] or predictions -> (direct mean of the low band or None,
+        features), at 1/8."""
+        if condition is not None:
+            return None, F.relu(self.see(condition))
+        with full_precision(hyper.device.type):
+            direct = F.pixel_shuffle(self.direct(hyper), 4)
+        return direct, F.relu(F.pixel_shuffle(self.unfold(hyper), 4))
 
     def forward(self, stage: int, features: tuple[Tensor | None, Tensor], known: list[Tensor],
                 gains: Tensor, quality: Tensor) -> Tensor | None:
@@ -68,21 +64,14 @@ class MeanNetwork(nn.Module):
             quality: [B] or [1], 0..100.
 
         Returns:
-            [B, C', h, w], not in steps; None where it is zero everywhere.
+            [B, C', h, w], not in steps; None where none is predicted.
         """
-        direct, x = features
-        direct = direct if stage < 2 else None
-        if not _speaks(cast(TiedConv2d, self.last[stage])):
-            return direct
+        name, (direct, x) = str(stage), features
+        if name not in self.first:
+            return None
         if known:
             seen = torch.cat(known, 1)
             x = torch.cat([x, seen / gains[:, :seen.shape[1]]], 1)
-        hidden = self.first[stage](x, bias=self.bias[stage](quality))
-        mean: Tensor = self.last[stage](F.relu_(hidden))
-        return mean if direct is None else mean + direct
-
-
-def _speaks(layer: TiedConv2d) -> bool:
-    """Whether a layer says anything, or may learn to."""
-    learns = torch.is_grad_enabled() and layer.theta.requires_grad
-    return learns or bool(layer.theta.any())
+        hidden = self.first[name](x, bias=self.bias[name](quality))
+        mean: Tensor = self.last[name](F.relu_(hidden))
+        return mean if direct is None or stage > 1 else mean + direct

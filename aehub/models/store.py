@@ -37,11 +37,8 @@ _PROBE = "probe."
 _DECODER = tuple(half + part for half in ("", "inter.")
                  for part in ("means.", "synthesis.", "post_filter.", "gain.", "hyper_gain."))
 # The arguments of the architecture, and how large each may be.
-_ARGUMENTS = {half + name: limits for half in ("", "inter_") for name, limits in (
-    ("fields", (1, 64)), ("analysis_blocks", (0, 16)), ("synthesis_blocks", (0, 16)))}
-# What later versions added, each set of arguments whole or not at all.
-_FILTER = {"filter_fields": (1, 16), "filter_layers": (0, 8)}
-_INTER_LATER = ({"inter_overlap": (2, 4)}, {"inter_merge": (1, 1)}, {"inter_masking": (1, 50)})
+_ARGUMENTS = {"fields": (1, 64), "analysis_blocks": (0, 16), "synthesis_blocks": (0, 16),
+              "filter_fields": (1, 16), "filter_layers": (0, 8), "inter_masking": (1, 50)}
 
 
 @dataclass
@@ -104,10 +101,7 @@ def hashes(stored: dict[str, Tensor], arguments: dict[str, int]) -> tuple[str, s
     integers = {n: t for n, t in stored.items() if not t.dtype.is_floating_point}
     floats = {n: t for n, t in stored.items()
               if t.dtype.is_floating_point and n.startswith(_DECODER)}
-    reading = f"coder {CODER} levels 1\n"
-    if merge := arguments.get("inter_merge"):
-        reading += f"merge {merge}\n"
-    return _digest(integers, reading), _digest(floats, shape)
+    return _digest(integers, f"coder {CODER} levels 1\n"), _digest(floats, shape)
 
 
 def _stored(network: D4Codec, tables: ScaleTables, inter_tables: ScaleTables | None
@@ -153,12 +147,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(encoder, dict) or not all(map(weights.is_finite, encoder.values())):
         raise WeightsError(f"{path} holds encoder settings that are not finite numbers: "
                            f"{str(encoder)[:200]}; download the model again.")
-    arguments = config.get("arguments")
-    given = arguments if isinstance(arguments, dict) else {}
-    known = _ARGUMENTS
-    for more in (_FILTER, *_INTER_LATER):
-        known = known | (more if any(name in given for name in more) else {})
-    weights.check_arguments(arguments, known, path)
+    weights.check_arguments(config.get("arguments"), _ARGUMENTS, path)
     return config
 
 

@@ -29,7 +29,7 @@ from aehub.motion.vectors import (
     predict_deltas,
     residual_bits,
 )
-from aehub.motion.warp import PRECISION, fade_of, filters
+from aehub.motion.warp import OVERLAP, PRECISION, fade_of, filters
 
 # Bits, about: as predicted, as the base, zero, as a neighbour.
 _PREDICTED, _BASE, _ZERO, _MERGED = 0.5, 3.0, 6.0, 4.0
@@ -47,7 +47,7 @@ class Price:
 
 
 def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: Sequence[Base],
-           price: Price, merge: bool = False, overlap: int = 0) -> Motion:
+           price: Price) -> Motion:
     """Give up vectors that are not worth their bits.
 
     Args:
@@ -56,15 +56,13 @@ def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: S
         motion: what the search found.
         bases: what vectors are expected to be, as for `MotionCoder.write`.
         price: what bits are worth.
-        merge: vectors may be those of neighbours, as for `MotionCoder`.
-        overlap: samples by which blocks reach over their neighbours, as for `predict`.
     """
     vectors = motion.vectors.copy()
     rows, columns = motion.modes.shape
     place = torch.arange(rows * columns, device=current.device)
-    blocks = current.windows(place // columns * BLOCK - overlap, place % columns * BLOCK - overlap,
-                             BLOCK + 2 * overlap)
-    moved = [_moved(r, v, overlap) for r, v in zip(references, motion.parents, strict=True)]
+    blocks = current.windows(place // columns * BLOCK - OVERLAP, place % columns * BLOCK - OVERLAP,
+                             BLOCK + 2 * OVERLAP)
+    moved = [_moved(r, v) for r, v in zip(references, motion.parents, strict=True)]
     for r, reference in enumerate(references):
         base = bases[r]
         if callable(base):
@@ -72,13 +70,13 @@ def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: S
         live = motion.uses[r] & ~motion.split[r]
         other = None if len(references) == 1 else moved[1 - r]
         alone = torch.from_numpy((motion.modes == 1 << r).ravel()).to(current.device)
-        field = _Field(reference, blocks, other, alone, price, merge, overlap)
+        field = _Field(reference, blocks, other, alone, price)
         settled = field.settle(middle(quarters(vectors[r])), np.clip(base, -LIMIT, LIMIT), live,
                                ~motion.uses[r])
         four = quarters(vectors[r])
         split = motion.split[r][..., None]
         vectors[r] = whole(np.where(split, four, settled[..., None]).astype(np.int16))
-        moved[r] = _moved(reference, middle_vectors(vectors[r]), overlap)
+        moved[r] = _moved(reference, middle_vectors(vectors[r]))
     return Motion(vectors, motion.modes, motion.coded)
 
 
@@ -86,12 +84,12 @@ class _Field:
     """Decides the vectors to one reference."""
 
     def __init__(self, reference: Plane, blocks: Tensor, other: Tensor | None, alone: Tensor,
-                 price: Price, merge: bool, overlap: int) -> None:
-        self.reference, self.blocks, self.merge = reference, blocks, merge
+                 price: Price) -> None:
+        self.reference, self.blocks = reference, blocks
         self.per_bit, self.knee = (np.broadcast_to(x, reference.blocks.shape[:2]).ravel()
                                    for x in (price.per_bit, price.knee))
         self.other, self.alone = other, alone
-        self.overlap, self.fade = overlap, fade_of(BLOCK, overlap).to(blocks)
+        self.fade = fade_of(BLOCK).to(blocks)
 
     def settle(self, vectors: np.ndarray, base: np.ndarray, live: np.ndarray, idle: np.ndarray
                ) -> np.ndarray:
@@ -113,8 +111,7 @@ class _Field:
             inside = chosen[stage.cells]
             cells = stage.cells[inside]
             if len(cells):
-                around = neighbours(deltas, stage, predicted) if self.merge else ()
-                near = [n[:, inside] for n in around]
+                near = [n[:, inside] for n in neighbours(deltas, stage, predicted)]
                 deltas[:, cells] = self._choose(cells, deltas[:, cells], predicted[:, inside],
                                                 flat[:, cells], near, beside[..., cells], columns)
         return np.clip(deltas + flat, -LIMIT, LIMIT).reshape(2, rows, columns)
@@ -144,8 +141,7 @@ class _Field:
         """Error of some blocks, predicted with these vectors."""
         places = torch.from_numpy(cells).to(self.blocks.device)
         found = _pick(self.reference, places // columns, places % columns,
-                      torch.from_numpy(np.clip(vectors, -LIMIT, LIMIT)).to(places.device),
-                      self.overlap)
+                      torch.from_numpy(np.clip(vectors, -LIMIT, LIMIT)).to(places.device))
         if self.other is not None:
             mean = (found + self.other[places]) / 2
             found = torch.where(self.alone[places][:, None, None], found, mean)
@@ -164,18 +160,17 @@ def _beside(field: np.ndarray) -> np.ndarray:
                      padded[:, 1:-1, 2:]])
 
 
-def _moved(reference: Plane, field: np.ndarray, overlap: int) -> Tensor:
+def _moved(reference: Plane, field: np.ndarray) -> Tensor:
     """Prediction of all blocks by vectors [2, n, m]: [blocks, side, side]."""
     rows, columns = field.shape[1:]
     place = torch.arange(rows * columns, device=reference.device)
     return _pick(reference, place // columns, place % columns,
-                 torch.from_numpy(field.astype(np.int64).reshape(2, -1)).to(place.device), overlap)
+                 torch.from_numpy(field.astype(np.int64).reshape(2, -1)).to(place.device))
 
 
-def _pick(reference: Plane, rows: Tensor, columns: Tensor, vectors: Tensor, overlap: int
-          ) -> Tensor:
+def _pick(reference: Plane, rows: Tensor, columns: Tensor, vectors: Tensor) -> Tensor:
     """Blocks at these places moved by vectors [2, k] in quarter samples: [k, side, side]."""
-    side = BLOCK + 2 * overlap
+    side = BLOCK + 2 * OVERLAP
     table = filters(False, side).to(reference.luma)
     n = table.shape[2]
     before = (n - BLOCK) // 2

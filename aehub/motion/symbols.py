@@ -31,18 +31,9 @@ ONE = np.zeros(1, np.uint8)
 # clips. Each tuple is a context.
 #
 # For each spread twice, where the prediction is that of the base and where it is not: as
-# predicted, one component differs, both do, as the base says, as the other base says.
+# predicted, one component differs, both do, as the base says, as the other base says, as the
+# neighbour nearest to the base, as the farthest.
 _PARENT = (
-    (22, 1, 0.5, 0.25, 0.5), (8, 2, 3, 3, 1),
-    (13, 4, 1, 0.25, 2), (7, 5, 3, 3, 1),
-    (11, 4, 3, 0.25, 1), (2, 5, 6, 3, 1),
-    (9, 4, 4, 0.25, 1), (1, 4, 12, 2, 1),
-    (5, 2, 2, 0.25, 0.5), (1, 1, 1, 0.25, 0.25),
-)  # fmt: skip
-UNMERGED = 5
-"""How many symbols these are; there are two more where vectors may be those of neighbours."""
-# The same where they may: as the neighbour nearest to the base, as the farthest.
-_MERGING = (
     (24, 0.5, 0.5, 0.25, 0.5, 0.25, 0.25), (16, 0.75, 2, 1.25, 0.5, 0.25, 0.25),
     (16, 1.25, 0.75, 0.25, 0.75, 0.25, 2.5), (12, 1.25, 1.5, 1, 0.25, 0.75, 1.75),
     (12, 2, 1.25, 0.25, 0.5, 0.25, 1.5), (8, 2, 3, 1, 0.5, 0.5, 1.25),
@@ -72,13 +63,8 @@ MODES = (
 _CELLS = ((2, 1), (16, 1), (1, 3), (5, 4))
 
 
-def start_tables(merge: bool) -> Tables:
-    """The tables at the beginning of a group, by name; rows are contexts, numbers are symbols.
-
-    Args:
-        merge: blocks may say that their vector is that of a neighbour.
-    """
-    parent: Sequence[Sequence[float]] = _MERGING if merge else _PARENT
+def start_tables() -> Tables:
+    """The tables at the beginning of a group, by name; rows are contexts, numbers are symbols."""
 
     def rows(shares: Sequence[Sequence[float]], kinds: int) -> Counts:
         counts = np.tile(np.array(shares), (kinds, 1)) * GAIN
@@ -88,7 +74,7 @@ def start_tables(merge: bool) -> Tables:
         "modes": rows(MODES, 1),
         "modes alike": rows([(4, 0.25, 0.25, 2)], 1),
         "form": rows([(1, 2, 1, 2)], KINDS),
-        "parent": rows(parent, KINDS),
+        "parent": rows(_PARENT, KINDS),
         "parent size": rows(_PARENT_SIZE, KINDS),
         "child": rows(_CHILD, KINDS),
         "child size": rows(_CHILD_SIZE, KINDS),

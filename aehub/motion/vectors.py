@@ -23,7 +23,6 @@ from aehub.motion.symbols import (
     ONE,
     SPREADS,
     UNKNOWN,
-    UNMERGED,
     pass_labels,
     pass_residuals,
     spread_class,
@@ -40,14 +39,10 @@ _OTHER = 3.0
 
 
 class MotionCoder:
-    """The adaptive state of one group: one for all its frames, in coding order, on each side.
+    """The adaptive state of one group: one for all its frames, in coding order, on each side."""
 
-    Args:
-        merge: blocks may say that their vector is that of a neighbour.
-    """
-
-    def __init__(self, merge: bool = False) -> None:
-        self.tables = start_tables(merge)
+    def __init__(self) -> None:
+        self.tables = start_tables()
 
     def copy(self) -> MotionCoder:
         """A state that knows the same and goes its own way."""
@@ -223,14 +218,13 @@ def _parents(
     deltas = np.zeros((2, used.size), np.int32)
     contexts = np.zeros(used.size, np.uint8)
     chosen, other = used.ravel(), other.reshape(2, -1)
-    merges = port.tables["parent"].counts.shape[1] > UNMERGED
     for stage in stages(*used.shape):
         predicted, spreads = predict_deltas(deltas, stage)
         deltas[:, stage.cells] = predicted
         live = chosen[stage.cells].nonzero()[0]
         if not len(live):
             continue
-        around = neighbours(deltas, stage, predicted) if merges else ()
+        around = neighbours(deltas, stage, predicted)
         cells, predicted, spreads = stage.cells[live], predicted[:, live], spreads[:, live]
         spreads += np.uint8(kind * SPREADS)
         spread = np.maximum(*spreads)

@@ -13,9 +13,6 @@ and of `d4-inter`
     RUN/step-0            motion-compensated coding of the difference, as training began
     RUN/no-reference      the decoder's networks do not see the prediction they are added to
     RUN/no-code-context   the integer network does not see the references' codes
-    RUN/no-overlap        blocks of the prediction end where their neighbours begin
-    RUN/no-merge          blocks may not take the vector of a neighbour
-    RUN/no-masking        steps do not grow with the texture of the prediction
 
 and of `d4-filter`
 
@@ -44,7 +41,6 @@ from aehub.models.d4_codec import D4Codec
 from aehub.models.integer import KNOTS
 from aehub.models.post_filter import PREDICTED
 from aehub.models.store import StoredModel
-from aehub.models.tied import TiedConv2d
 from aehub.training import checkpoint, recipes
 from aehub.training.cache import Cache
 from aehub.training.data import Crops
@@ -84,20 +80,12 @@ def with_frozen_scales(model: D4Codec, crops: Crops) -> None:
 
 @torch.no_grad()
 def without_reference(model: D4Codec, _: Any) -> None:
-    """Synthesis, means and post-filter see nothing of the prediction."""
-    inter = model.inter
-    _blind(inter.synthesis.head, slice(inter.representation.channels, None))
-    if inter.means.see is not None:
-        inter.means.see.theta.zero_()
-    if inter.post_filter is not None:
-        _blind(inter.post_filter.head, PREDICTED)
-
-
-def _blind(layer: TiedConv2d, channels: slice) -> None:
-    """Some input channels count nothing."""
-    dense = layer.dense().clone()
-    dense[:, channels] = 0
-    layer.set_dense(dense)
+    """Means and post-filter see nothing of the prediction."""
+    model.inter.means.see.theta.zero_()
+    head = model.inter.post_filter.head
+    dense = head.dense().clone()
+    dense[:, PREDICTED] = 0
+    head.set_dense(dense)
 
 
 @torch.no_grad()
@@ -106,29 +94,10 @@ def without_code_context(model: D4Codec, _: Any) -> None:
     model.inter.scales.context.theta.zero_()
 
 
-def without_overlap(model: D4Codec, _: Any) -> None:
-    """Blocks of the prediction do not fade into each other."""
-    model.overlap = 0
-    model.config.pop("inter_overlap", None)
-
-
-def without_merge(model: D4Codec, _: Any) -> None:
-    """Blocks do not take the vector of a neighbour."""
-    model.merge = False
-    model.config.pop("inter_merge", None)
-
-
-def without_masking(model: D4Codec, _: Any) -> None:
-    """Steps are the same wherever a block lies."""
-    model.inter.masking = 0
-    model.config.pop("inter_masking", None)
-
-
 def without_filter(model: D4Codec, _: Any) -> None:
-    """Pictures are shown as they are decoded."""
-    model.post_filter = model.inter.post_filter = None
-    for name in ("filter_fields", "filter_layers"):
-        model.config.pop(name)
+    """Pictures are shown as they are decoded: the last layers of the post-filters add nothing."""
+    for half in (model, model.inter):
+        half.post_filter.tail.set_dense(torch.zeros(half.post_filter.tail.shape))
 
 
 def _histograms(latent: Tensor) -> np.ndarray:
@@ -161,9 +130,6 @@ VARIANTS: dict[str, Variants] = {
         "step-0": ("start", None),
         "no-reference": ("best", without_reference),
         "no-code-context": ("best", without_code_context),
-        "no-overlap": ("best", without_overlap),
-        "no-merge": ("best", without_merge),
-        "no-masking": ("best", without_masking),
     },
     "d4-filter": {"no-filter": ("best", without_filter)},
 }

@@ -43,9 +43,6 @@ PARTS = {
     "step-0": "step 0: motion-compensated DCT of the difference, hand-set context",
     "no-reference": "reference hidden from the decoder's networks (it is still added to)",
     "no-code-context": "context of the references' codes off",
-    "no-overlap": "blocks of the prediction do not overlap",
-    "no-merge": "blocks do not take the vector of a neighbour",
-    "no-masking": "steps do not grow with texture",
 }
 FILTER_PART = "post-filter off"
 

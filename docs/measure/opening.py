@@ -4,6 +4,7 @@
 
 The example is drawn, compressed, decoded, measured and set beside x264 and AV1 at the same bytes,
 as the page does it for a visitor; what the page shows of it goes to `aehub/ui/assets/opening/`.
+Its video has B-frames, unlike those of visitors: it takes 312 kB with them and 788 kB without.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 from PIL import Image
 
+from aehub.clips.encode import RECIPES
 from aehub.results import finished
 from aehub.review.records import Study
 from aehub.review.stills import still
@@ -29,7 +32,8 @@ POSTER_FRAME = 0
 def record(folder: Path, work: Path) -> Study:
     """Fill `folder` with the files of the opening; others go to `work`."""
     original = examples.clip(opening.NAME)
-    study = finished(iter_study(original, work, quality=QUALITY, longest=None), None)
+    with patch.dict(RECIPES["mp4"].options, bf="3"):
+        study = finished(iter_study(original, work, quality=QUALITY, longest=None), None)
     packed = Path(str(study.compressed.path))
     folder.mkdir(exist_ok=True)
     for path in (packed, study.stacked):

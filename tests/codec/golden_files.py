@@ -45,8 +45,7 @@ def tiny_network(seed: int = 7) -> D4Codec:
     """The smallest network of the architecture, none of its parts left at zero."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    network = D4Codec(fields=2, analysis_blocks=0, synthesis_blocks=1,
-                      inter_fields=2, inter_analysis_blocks=0)
+    network = D4Codec(2, 0, 1, filter_fields=1, filter_layers=1)
     set_classical_start(network)
     set_predicted_start(network.inter)
     _disturb(network, lambda shape, scale: torch.randn(shape, generator=generator) * scale)
@@ -64,7 +63,7 @@ def _disturb(network: D4Codec, noise: Callable[[torch.Size, float], torch.Tensor
             module.theta += noise(module.theta.shape, 0.005)
         elif isinstance(module, QualityBias):
             module.values += noise(module.values.shape, 0.5)
-        elif name.startswith(("means.last.", "means.direct", "synthesis.tail")):
+        elif name.startswith(("means.last.", "means.direct", "synthesis.tail", "post_filter.tail")):
             module.theta += noise(module.theta.shape, 0.003)
 
 

@@ -49,8 +49,7 @@ def tiny(dtype: torch.dtype = torch.float32) -> Codec:
 def classical() -> Codec:
     """A model of predicted frames at step 0, undisturbed: a plain hybrid codec."""
     torch.manual_seed(0)
-    network = D4Codec(fields=1, analysis_blocks=0, synthesis_blocks=0, inter_fields=1,
-                      inter_analysis_blocks=0, inter_synthesis_blocks=0)
+    network = D4Codec(1, 0, 0, filter_fields=1, filter_layers=1)
     set_classical_start(network)
     set_predicted_start(network.inter)
     network.constrain()

@@ -32,8 +32,9 @@ N = sum(LENGTHS)
 
 @pytest.fixture(scope="module")
 def data() -> bytes:
-    """A file of two shots, two groups."""
-    return compressed(pan(LENGTHS[0], 134, 90, seed=1) + pan(LENGTHS[1], 134, 90, seed=2))
+    """A file of two calm shots, two groups."""
+    return compressed([picture for seed, n in enumerate(LENGTHS, 1)
+                       for picture in pan(n, 134, 90, seed, (0, 1))])
 
 
 @pytest.fixture(scope="module")

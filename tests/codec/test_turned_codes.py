@@ -27,7 +27,7 @@ every_element = pytest.mark.parametrize("g", ELEMENTS.values(), ids=ELEMENTS.key
 def random_model() -> Codec:
     """A codec without a single parameter at its start."""
     torch.manual_seed(11)
-    network = D4Codec(fields=2, analysis_blocks=0, synthesis_blocks=2)
+    network = D4Codec(2, 0, 2, filter_fields=1, filter_layers=1)
     for module in network.modules():
         if isinstance(module, TiedConv2d):
             fan = module.inputs.channels * module.kernel**2

@@ -39,7 +39,7 @@ SIZE = (96, 64)
 def disturbed() -> Codec:
     """A codec without a single parameter at its start, which still codes pictures."""
     torch.manual_seed(12)
-    network = D4Codec(2, 0, 1, inter_fields=2, inter_analysis_blocks=0, inter_synthesis_blocks=2)
+    network = D4Codec(2, 0, 1, filter_fields=1, filter_layers=1)
     set_classical_start(network)
     set_predicted_start(network.inter)
     for module in network.modules():

@@ -258,7 +258,7 @@ def test_a_stream_that_is_none_is_told_and_the_other_groups_are_edited(
         head = reader.head
     broken = tmp_path / "broken.aev"
     with broken.open("wb") as stream, Writer(stream, head) as writer:
-        writer.group(groups[0][0], bytes(7))
+        writer.group(replace(groups[0][0], run_ends=None), bytes(7))
         writer.group(*groups[1])
     with pytest.raises(aehub.DamagedError, match="1 of 2 groups"):
         aehub.edit(broken, tmp_path / "turned.aev", [aehub.Rotate(180)], model=model)

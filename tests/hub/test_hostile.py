@@ -225,7 +225,7 @@ def test_an_older_config_is_brought_up_to_date_and_loads(
 ) -> None:
     """The config of today is the older one of tomorrow; a format 0 leads to it in two steps."""
     newest = weights.FORMAT_VERSION
-    older = {**CONFIG, "format_version": newest - 2, "lambda": CONFIG["encoder"]["lambda"]}
+    older = {**CONFIG, "format_version": newest - 2, **CONFIG["encoder"]}
     older["networks"] = older.pop("arguments")
     older.pop("encoder")
 
@@ -234,7 +234,7 @@ def test_an_older_config_is_brought_up_to_date_and_loads(
         return config
 
     def gather(config: dict[str, Any]) -> dict[str, Any]:
-        config["encoder"] = {"lambda": config.pop("lambda")}
+        config["encoder"] = {name: config.pop(name) for name in CONFIG["encoder"]}
         return config
 
     (folder / "config.json").write_text(json.dumps(older))

@@ -32,8 +32,8 @@ every_element = pytest.mark.parametrize("g", ELEMENTS.values(), ids=ELEMENTS.key
 @torch.no_grad()
 def random_network() -> D4Codec:
     """A network without a single parameter at its start, its integers as full as allowed."""
-    torch.manual_seed(21)
-    network = D4Codec(1, 0, 0, inter_fields=2, inter_analysis_blocks=0, inter_synthesis_blocks=1)
+    torch.manual_seed(22)
+    network = D4Codec(1, 0, 0, filter_fields=1, filter_layers=1)
     for module in network.modules():
         if isinstance(module, IntegerConv2d):
             module.theta.copy_(torch.randn_like(module.theta) * 0.1)
@@ -50,7 +50,7 @@ def random_network() -> D4Codec:
 
 
 def started_network() -> D4Codec:
-    network = D4Codec(1, 0, 0, inter_fields=1, inter_analysis_blocks=0, inter_synthesis_blocks=0)
+    network = D4Codec(1, 0, 0, filter_fields=1, filter_layers=1)
     set_classical_start(network)
     set_predicted_start(network.inter)
     network.constrain()
@@ -118,7 +118,7 @@ def walked(coder: Coder, x: Inputs) -> tuple[Tensor, Tensor, Tensor]:
     return torch.cat(means, 1), torch.cat(indices, 1), latents
 
 
-# Turns.
+# Turns. Texture masking computes in float32 always.
 
 
 @every_element
@@ -129,7 +129,7 @@ def test_means_and_tables_turn_with_the_frame(network: D4Codec, g: int) -> None:
     assert torch.equal(turned[1], LATENTS.magnitudes().act(index, g))
     for found, plain in ((turned[0], mean), (turned[2], latents)):
         wanted = LATENTS.act(plain, g)
-        assert (found - wanted).abs().max() < 1e-9 * plain.abs().max().clamp(min=1)
+        assert (found - wanted).abs().max() < 1e-6 * plain.abs().max().clamp(min=1)
     assert index.unique().numel() > 5
 
 
@@ -140,7 +140,7 @@ def test_the_synthesis_turns_with_the_frame(network: D4Codec, g: int) -> None:
     planes = coder.synthesise(x.latent, QUALITY.double(), x.given())
     turned = coder.synthesise(there.latent, QUALITY.double(), there.given())
     for found, plane in zip(turned, planes, strict=True):
-        assert (found - turn(plane, g)).abs().max() < 1e-9 * plane.abs().max().clamp(min=1)
+        assert (found - turn(plane, g)).abs().max() < 1e-6 * plane.abs().max().clamp(min=1)
         assert g == 0 or plane.shape != found.shape or (found - plane).abs().max() > 0.01
 
 

@@ -246,7 +246,8 @@ def test_the_hashes_cover_what_a_decoder_runs_and_nothing_else() -> None:
         changed = {**tensors, name: tensors[name] + 1}
         entropy, synthesis = store.hashes(changed, arguments)
         part = name.removeprefix("inter.")
-        decodes = part.startswith(("means.", "synthesis.", "gain.", "hyper_gain."))
+        decodes = part.startswith(
+            ("means.", "synthesis.", "post_filter.", "gain.", "hyper_gain."))
         assert (entropy != before[0]) == part.startswith("scales."), name
         assert (synthesis != before[1]) == decodes, name
 

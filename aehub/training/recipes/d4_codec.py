@@ -68,7 +68,8 @@ def build(options: Options) -> D4Codec:
     model = D4Codec(options.fields, options.analysis_blocks, options.synthesis_blocks)
     set_classical_start(model)
     set_predicted_start(model.inter)
-    model.inter.requires_grad_(False)
+    for other in (model.inter, model.post_filter):
+        other.requires_grad_(False)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -106,7 +107,7 @@ def groups(model: D4Codec) -> dict[float, list[torch.nn.Parameter]]:
     """Parameters by factor on the learning rate: base indices count in tens, weights in tenths."""
     parts: dict[float, list[torch.nn.Parameter]] = {1.0: [], 10.0: []}
     for name, parameter in model.named_parameters():
-        if name.startswith("inter."):
+        if not parameter.requires_grad:
             continue
         is_index = name.startswith("scales.") and name.endswith(".values")
         parts[10.0 if is_index else 1.0].append(parameter)

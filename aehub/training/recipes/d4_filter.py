@@ -22,7 +22,6 @@ from aehub.errors import InputError
 from aehub.models import store
 from aehub.models.d4_codec import D4Codec
 from aehub.models.planes import PlaneBatch, clipped, planes_of
-from aehub.models.post_filter import PostFilter
 from aehub.training.cache import Cache
 from aehub.training.data import FrameStore
 from aehub.training.harvest import CHANNELS, Harvest
@@ -45,7 +44,7 @@ class Options:
     """What `--set` may change.
 
     Attributes:
-        base: folder of the model that gets filters, or whose filters are trained on.
+        base: folder of the model whose filters are trained on.
         fields: width of the filters in regular fields of 8 channels.
         layers: hidden layers of the filters.
         anew: halves whose filters start anew though the base has them: "still", "predicted", "all".
@@ -68,7 +67,8 @@ class Options:
 
 
 def build(options: Options) -> D4Codec:
-    """The base with filters: its own if it has such, else new ones that change nothing.
+    """The base with its own filters, or new ones that change nothing: all if they differ in shape,
+    else those of `options.anew`.
 
     Raises:
         InputError: `options.anew` names no half.
@@ -105,7 +105,7 @@ def groups(model: D4Codec) -> dict[float, list[torch.nn.Parameter]]:
     """Parameters by factor on the learning rate."""
     parts: dict[float, list[torch.nn.Parameter]] = {1.0: [], _BIASES: []}
     for half in (model, model.inter):
-        for name, parameter in _filter_of(half).named_parameters():
+        for name, parameter in half.post_filter.named_parameters():
             parts[_BIASES if "bias" in name else 1.0].append(parameter)
     return parts
 
@@ -126,9 +126,9 @@ def values(model: D4Codec, batch: list[Tensor], generator: torch.Generator) -> d
     seen, wanted, quality, predicted = batch
     decoded, prediction = (planes_of(x) for x in seen.float().split(CHANNELS, 1))
     if predicted:
-        mended = _filter_of(model.inter)(decoded, quality, prediction)
+        mended = model.inter.post_filter(decoded, quality, prediction)
     else:
-        mended = _filter_of(model)(decoded, quality)
+        mended = model.post_filter(decoded, quality)
     original = planes_of(wanted / 255 - 0.5)
     error, unlikeness = (_gain(*(of(original, clipped(p), quality) for p in (decoded, mended)))
                          for of in (distortion, _unlikeness))
@@ -144,11 +144,6 @@ def _unlikeness(planes: PlaneBatch, decoded: PlaneBatch, quality: Tensor) -> Ten
 def _gain(before: Tensor, after: Tensor) -> Tensor:
     """dB that a distortion [B] grew, in the mean."""
     return _DB * (after.log() - before.log()).mean()
-
-
-def _filter_of(half: torch.nn.Module) -> PostFilter:
-    assert isinstance(half.post_filter, PostFilter)
-    return half.post_filter
 
 
 def export(model: D4Codec, material: Harvest, folder: Path, options: Options) -> None:

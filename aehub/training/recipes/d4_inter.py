@@ -1,8 +1,7 @@
 """How the coder of predicted frames is trained, onto a `d4-codec` whose still half is finished.
 
 Sequences of five frames are coded one from another as a file codes them (`training.sequences`):
-gradients run through the references. The cost of a frame is that of `recipes.d4_codec`; to it comes
-a penalty where the loop would amplify a disturbance of its reference.
+gradients run through the references. The cost of a frame is that of `recipes.d4_codec`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from aehub.codec.structure import kind_of, quality_of
 from aehub.models import store
-from aehub.models.d4_codec import Coder, Condition, D4Codec
+from aehub.models.d4_codec import Condition, D4Codec
 from aehub.models.d4_start import set_predicted_start, tilt_steps
 from aehub.models.planes import PlaneBatch, pixels_of
 from aehub.models.probe import make_probe
@@ -25,13 +24,11 @@ from aehub.models.surroundings import full_precision
 from aehub.models.tied import expanded_once
 from aehub.motion.context import context_of, seen
 from aehub.motion.warp import predict
-from aehub.training.branches import forget, leave_silent, without_flat_areas
 from aehub.training.cache import Cache
 from aehub.training.data import Crops, FrameStore
 from aehub.training.motion import MotionStore
 from aehub.training.recipes.d4_codec import (
     ENCODER_MASKING,
-    Rated,
     costs,
     counted,
     rate_and_planes,
@@ -45,8 +42,6 @@ LEARNING_RATE = 1e-3
 # Of the encoder's rounding of predicted frames, in steps^2 per bit: chosen on training clips.
 ENCODER_LAMBDA = 0.05
 _TABLE_CLIPS, _TABLE_FRAMES, _TABLE_SEED = 30, 17, 123
-_DISTURBANCE = 0.02
-_GAIN_WEIGHT = 0.1
 LAST = 0.005
 
 
@@ -58,18 +53,10 @@ class Options:
         base: folder of the model whose still half is kept.
         start: folder of a model whose inter half training goes on from; the classical start if
             empty.
-        anew: of `start`, forget the residual networks and the means of these stages, digits such
-            as "03", with an h what hyper-codes say of means; "-" forgets nothing.
-        silent: 1 leaves what adds nothing as it is, which saves time: residual networks, means.
-        overlap: samples by which blocks of the prediction reach over their neighbours, even, to 4.
-        merge: 1 where blocks may say that their vector is that of a neighbour.
-        masking: hundredths of the exponent by which steps grow with texture; 0 for none.
+        masking: hundredths of the exponent by which steps grow with texture.
         tilt: by how much steps of the start's inter half are made to grow with frequency. Gains
-            are left as they are then and with `masking`: squared error would level them.
+            are left as they are: squared error would level them.
         base_tilt: the same of the base's still half, whose tables are counted again.
-        fields: width in regular fields of 8 channels.
-        analysis_blocks: residual blocks of the analysis.
-        synthesis_blocks: residual blocks of the synthesis.
         size: side of a training crop in luma samples, a multiple of 32.
         batch: sequences per step.
         fit_steps: steps that fit the base index of each channel, and nothing else: step 0.
@@ -78,16 +65,9 @@ class Options:
 
     base: str = "weights/d4-codec"
     start: str = ""
-    anew: str = "-"
-    silent: int = 0
-    overlap: int = 4
-    merge: int = 1
     masking: int = 14
     tilt: float = 0.0
     base_tilt: float = 0.0
-    fields: int = 16
-    analysis_blocks: int = 1
-    synthesis_blocks: int = 3
     size: int = 128
     batch: int = 4
     fit_steps: int = 100
@@ -97,32 +77,18 @@ class Options:
 def build(options: Options) -> D4Codec:
     """The still half of `options.base` and an untrained inter half at its classical start."""
     base = store.load(Path(options.base)).network
-    arguments = {n: v for n, v in base.config.items() if not n.startswith("inter_")}
-    model = D4Codec(**arguments, inter_fields=options.fields,
-                    inter_analysis_blocks=options.analysis_blocks,
-                    inter_synthesis_blocks=options.synthesis_blocks,
-                    inter_overlap=options.overlap, inter_merge=options.merge,
-                    inter_masking=options.masking)
+    model = D4Codec(**base.config | {"inter_masking": options.masking})
     still = {n: p for n, p in base.state_dict().items() if not n.startswith("inter.")}
     model.load_state_dict(still, strict=False)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith("inter."))
     set_predicted_start(model.inter)
     if options.start:
         known = store.load(Path(options.start)).network
         model.inter.load_state_dict(known.inter.state_dict())
-    if options.anew != "-":
-        fresh = Coder(options.fields, options.analysis_blocks, options.synthesis_blocks, True)
-        forget(model.inter, fresh, options.anew)
-    if options.anew != "-" or not options.start:
-        for transform in (model.inter.analysis, model.inter.synthesis):
-            without_flat_areas(transform)
     tilt_steps(model, options.base_tilt)
     tilt_steps(model.inter, options.tilt)
-    if options.masking or options.tilt:
-        model.inter.gain.requires_grad_(False)
-    if options.silent:
-        leave_silent(model.inter)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("inter.") and "post_filter." not in name)
+    model.inter.gain.requires_grad_(False)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -162,13 +128,13 @@ def fitted(model: D4Codec) -> Iterator[torch.nn.Parameter]:
 def groups(model: D4Codec) -> dict[float, list[torch.nn.Parameter]]:
     """Parameters by factor on the learning rate.
 
-    Base indices count in tens, weights in tenths. What last layers add is in units of the picture:
-    at the full rate one step moves it by grey levels, and the branch before falls silent for good.
+    Base indices count in tens, weights in tenths. What linear layers and last ones add is in units
+    of the picture: at the full rate one step moves it by grey levels.
     """
     parts: dict[float, list[torch.nn.Parameter]] = {1.0: [], 10.0: [], LAST: []}
     for name, parameter in model.inter.named_parameters():
         is_index = name.startswith("scales.") and name.endswith(".values")
-        is_last = name.endswith((".tail.theta", ".linear.theta")) or name.startswith("means.last.")
+        is_last = name.endswith(".linear.theta") or name.startswith("means.last.")
         parts[10.0 if is_index else LAST if is_last else 1.0].append(parameter)
     return parts
 
@@ -198,24 +164,19 @@ def values(model: D4Codec, batch: list[Tensor], generator: torch.Generator) -> d
 def _chain_values(model: D4Codec, frames: list[PlaneBatch], links: tuple[Link, ...],
                   vectors: Tensor, quality: Tensor) -> dict[str, Tensor]:
     decoded = [_still(model, frames[0], quality)]
-    losses, watched, gain = [], [], None
+    losses, watched = [], []
     for number, link in enumerate(links[1:], 1):
         level = quality_of(quality, link.level)
-        given = _condition(decoded, links, number, frames[number], vectors[:, number],
-                           model.overlap)
+        given = _condition(decoded, links, number, frames[number], vectors[:, number])
         rated = rate_and_planes(model.inter, frames[number], level, given)
         typical = 0.28 * torch.exp2(2.5 * level / 100)
         learn, *rest = costs(rated, frames[number], level, typical)
         losses.append(learn.mean())
         watched.append(torch.stack(rest).detach())
-        if number == 1:
-            gain = _loop_gain(model.inter, rated, level, given)
         decoded.append(_Decoded(PlaneBatch(*(p.float().clamp(-0.5, 0.5) for p in rated.planes)),
                                 seen(rated.codes, given.context)))
-    assert gain is not None
     cost, error, bpp = torch.stack(watched).unbind(1)
-    loss = torch.stack(losses).mean() + _GAIN_WEIGHT * torch.relu(gain - 1)
-    return {"loss": loss, "cost": cost.mean(), "bpp": bpp.mean(), "gain": gain.detach(),
+    return {"loss": torch.stack(losses).mean(), "cost": cost.mean(), "bpp": bpp.mean(),
             "psnr": (10 * torch.log10(255**2 / error)).mean()}
 
 
@@ -227,14 +188,14 @@ def _still(model: D4Codec, frame: PlaneBatch, quality: Tensor) -> _Decoded:
 
 
 def _condition(decoded: list[_Decoded], links: tuple[Link, ...], number: int, frame: PlaneBatch,
-               vectors: Tensor, overlap: int) -> Condition:
+               vectors: Tensor) -> Condition:
     link = links[number]
     used = [decoded[r] for r in link.references]
     vectors = vectors[:, :len(used)]
     # A product in bfloat16 would round the prediction.
     with full_precision(vectors.device.type):
         modes = _modes([u.planes for u in used], vectors, frame)
-        pixels = pixels_of(predict([u.planes for u in used], vectors, modes, overlap))
+        pixels = pixels_of(predict([u.planes for u in used], vectors, modes))
     context = context_of([u.state for u in used], vectors, modes)
     times = [abs(link.time - links[r].time) for r in link.references]
     return Condition(pixels, context, kind_of(min(times)))
@@ -254,15 +215,3 @@ def _modes(references: list[PlaneBatch], vectors: Tensor, frame: PlaneBatch) -> 
     # The mean of both is the usual choice, and cheaper to say.
     sums[2] = sums[2] * 0.97 - 0.1 / 255
     return (torch.stack(sums).argmin(0) + 1).to(torch.uint8)
-
-
-def _loop_gain(coder: Coder, rated: Rated, quality: Tensor, given: Condition) -> Tensor:
-    """How much larger a disturbance of the prediction leaves the decoder than it entered."""
-    rough = torch.randn_like(given.pixels)
-    flat = torch.randn_like(given.pixels[:, :1])
-    disturbance = _DISTURBANCE * torch.where(torch.rand_like(flat[:, :, :1, :1]) < 0.5, rough, flat)
-    other = given._replace(pixels=given.pixels + disturbance)
-    latent = rated.codes.detach()
-    difference = (pixels_of(coder.synthesise(latent, quality, other)).float()
-                  - pixels_of(coder.synthesise(latent, quality, given)).float())
-    return difference.square().mean() / disturbance.square().mean()
