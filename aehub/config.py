@@ -1,4 +1,7 @@
-"""Settings a user may change, each with a generous default and an `AEHUB_*` variable."""
+"""Settings a user may change, each with a generous default and an `AEHUB_*` variable.
+
+The version of the package; every module may import it.
+"""
 
 from __future__ import annotations
 
@@ -77,3 +80,6 @@ def _setting(
     if not value > 0:
         raise InputError(f"{name} is {text[:40]!r}; give {wanted} above zero, or unset it.")
     return value
+
+
+__version__ = "0.1.0"

@@ -14,6 +14,8 @@
 
 A message is one sentence or two: what was given, what is allowed, what to do. What an option of the
 command line, an argument or a variable can do about it stands apart: a page's visitors have none.
+
+Numbers in words, for messages and tables.
 """
 
 from __future__ import annotations
@@ -79,3 +81,8 @@ class Offline(HubError):
 
 class ExistsError(AEHubError, FileExistsError):
     """The output is already there and overwriting was not asked for."""
+
+
+def count_text(count: int, noun: str) -> str:
+    """Return a number with its noun: "1 frame", "2 frames"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -16,9 +16,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aehub.cli import main
-from aehub.cli.guard import GuardedGroup
+from aehub.cli.console import GuardedGroup, progress_bar
 from aehub.cli.options import bytes_text, parse_size, print_json
-from aehub.cli.progress import progress_bar
 from aehub.errors import DamagedError, Offline, UnknownModel
 from material import moving_picture, write_clip
 
@@ -188,7 +187,7 @@ def test_a_reader_that_goes_away_is_no_news() -> None:
 
 def test_a_closed_pipe_leaves_nothing_on_stderr() -> None:
     code = (
-        "import click, sys; from aehub.cli.guard import GuardedGroup\n"
+        "import click, sys; from aehub.cli.console import GuardedGroup\n"
         "group = GuardedGroup('group')\n"
         "@group.command()\n"
         "def talk():\n"

@@ -19,11 +19,11 @@ from click.testing import CliRunner
 
 import aehub
 from aehub.cli import main
-from aehub.clips.colour import from_rgb
-from aehub.clips.frames import ClipInfo, Colour, Frame
-from aehub.clips.writer import SUFFIXES, open_writer
 from aehub.errors import ExistsError, InputError
 from aehub.files import output_of, refuse_overwriting, written
+from aehub.media.colour import from_rgb
+from aehub.media.picture import ClipInfo, Colour, Frame
+from aehub.media.writer import SUFFIXES, open_writer
 from material import moving_picture, write_clip
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -91,7 +91,7 @@ def test_what_would_fail_at_the_end_fails_before_the_work(
         raise AssertionError("work was begun")
 
     # Sources and models are what all work begins with.
-    monkeypatch.setattr(import_module("aehub.compare.measurement"), "load", work)
+    monkeypatch.setattr(import_module("aehub.measure.benchmark"), "load", work)
     monkeypatch.setattr(import_module("aehub.training.run"), "Trainer", work)
     monkeypatch.chdir(tmp_path)
     names = {"clip": str(clips[0]), "folder": str(clips[0].parent)}

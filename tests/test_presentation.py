@@ -8,11 +8,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from edit.files import tiny_model
 from PIL import Image
 
 import aehub
-from aehub.codec.model import Codec
+from aehub.codecs.d4.codec import Codec
+from editing.files import tiny_model
 from material import moving_picture, shown_for, tones
 
 LASTING = [100, 100, 100, 3000]

@@ -17,8 +17,8 @@ import torch
 import aehub
 from aehub import threads
 from aehub.cli import main
-from aehub.clips.clip import open_clip
-from aehub.compare.rivals import encoder_threads
+from aehub.measure.video_codecs import encoder_threads
+from aehub.media.clip import open_clip
 from material import moving_picture, write_clip
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +51,7 @@ WORK = """
 import os, resource
 os.sched_setaffinity(0, {cores})
 import aehub, torch
-from aehub.codec.model import Codec
+from aehub.codecs.d4.codec import Codec
 from aehub.hub import find
 import numpy as np
 model = Codec.from_pretrained(find("d4-codec"))

@@ -9,14 +9,12 @@ import click
 
 from aehub.cli.animate import animate
 from aehub.cli.compare import compare
+from aehub.cli.console import GuardedGroup
 from aehub.cli.edit import concat, edit
-from aehub.cli.files import compress, decompress
-from aehub.cli.guard import GuardedGroup
-from aehub.cli.hub import download, models, publish
-from aehub.cli.serve import serve
-from aehub.cli.show import info, verify
+from aehub.cli.files import compress, decompress, info, verify
+from aehub.cli.hub import download, models, publish, serve
 from aehub.cli.train import train
-from aehub.version import __version__
+from aehub.config import __version__
 
 
 @click.group(cls=GuardedGroup, context_settings={"help_option_names": ["-h", "--help"]})

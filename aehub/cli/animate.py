@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from aehub.cli import options
+from aehub.cli.console import progress_bar
 from aehub.cli.options import bytes_text, print_json, print_notes
-from aehub.cli.progress import progress_bar
-from aehub.words import count_text
+from aehub.errors import count_text
 
 DIRECTIONS = ("up", "left", "down", "right", "all")
 PATHS = ("lerp", "slerp", "spline")
@@ -72,7 +72,7 @@ def animate(output: str, at: str | None, force: bool, as_json: bool, **choices: 
     OUT ends in .mp4, .webm, .gif, .webp or .png (animated, or a sheet); without a suffix it is a
     folder of PNGs. Beside it OUT.recipe.json is written, which makes the same frames again.
     """
-    from aehub import animation
+    from aehub.api import animate
 
     # What was not said is not passed on: a recipe, or the library, says it.
     said = {name: value for name, value in choices.items() if value not in (None, False, ())}
@@ -82,7 +82,7 @@ def animate(output: str, at: str | None, force: bool, as_json: bool, **choices: 
     if at is not None:
         said["at"] = at.split(",")
     with progress_bar("animating") as progress:
-        result = animation.animate(output, force=force, progress=progress, **said)
+        result = animate.animate(output, force=force, progress=progress, **said)
     print_notes(result.notes)
     if as_json:
         print_json(result.to_json())

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from aehub.cli import options
+from aehub.cli.console import progress_bar
 from aehub.cli.options import print_json, print_notes
-from aehub.cli.progress import progress_bar
 
 CODECS = "d4-codec,x264-medium,x265-medium,svtav1-6"
 
@@ -32,9 +32,9 @@ def compare(
     as_json: bool,
 ) -> None:
     """Measure rate against distortion of several codecs on the clips IN."""
-    from aehub.compare import compare as measure
-    from aehub.compare import parse_codecs
-    from aehub.compare.plot import check_plot
+    from aehub.measure import compare as measure
+    from aehub.measure import parse_codecs
+    from aehub.measure.plot import check_plot
 
     # Known before the measurement, which may take minutes.
     if plot is not None:

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from aehub.cli import options
-from aehub.cli.progress import progress_bar
+from aehub.cli.console import progress_bar
+from aehub.errors import count_text
 from aehub.results import Edited
-from aehub.words import count_text
 
 _ORDER = "aehub.order"
 
@@ -32,7 +32,7 @@ class InOrder(click.Command):
 @click.option("--flip", type=click.Choice(["horizontal", "vertical"]), multiple=True,
               help="Swap left and right, or top and bottom.")
 @click.option("--transpose", count=True, help="Swap rows and columns.")
-@click.option("--trim", type=options.Trim(), multiple=True,
+@click.option("--trim", type=options.TimeSpanType(), multiple=True,
               help="Keep what is shown from A to B: seconds, or frames with a trailing f.")
 @click.option("--reverse", count=True, help="Play backward; the sound is left out.")
 @click.option("--group-exact", is_flag=True,
@@ -57,7 +57,7 @@ def edit(
     Several options apply in the order given and may repeat. The result is a plain file of the
     turned picture: nothing is lost, and the opposite edit gives the same codes back.
     """
-    from aehub import editing
+    from aehub.api import edit
 
     operations = list(_operations(ctx.meta[_ORDER], steps))
     if not operations and not group_exact:
@@ -65,7 +65,7 @@ def edit(
                                "--trim, --reverse or --group-exact.")
     options.refuse_two_outputs(as_json, output)
     with progress_bar("editing") as progress:
-        result = editing.edit(
+        result = edit.edit(
             options.source(file), options.sink(output, unlike=file), operations, model=model,
             device=device, group_exact=group_exact, via_pixels=via_pixels, force=force,
             progress=progress)
@@ -87,7 +87,7 @@ def concat(
     They must be of one model and one frame size; qualities may differ. The halves of a group that
     a trim cut apart become one group again.
     """
-    from aehub import editing
+    from aehub.api import edit
 
     *sources, output = files
     if len(sources) < 2:
@@ -95,14 +95,14 @@ def concat(
     options.refuse_two_outputs(as_json, output)
     target = [options.sink(output, unlike=name) for name in sources][0]
     with progress_bar("joining") as progress:
-        result = editing.concat([options.source(name) for name in sources], target, model=model,
+        result = edit.concat([options.source(name) for name in sources], target, model=model,
                               device=device, force=force, progress=progress)
     _tell(result, output, as_json)
 
 
 def _operations(order: list[str], steps: dict[str, Any]) -> Iterator[Any]:
     """The operations that the options ask for, in the order in which they were given."""
-    from aehub.edit import operations
+    from aehub.editing import operations
 
     left = {name: iter(values) for name, values in steps.items() if isinstance(values, tuple)}
     for name in order:

@@ -1,13 +1,19 @@
-"""`aehub compress` and `aehub decompress`: a clip becomes a file, a file becomes a clip."""
+"""`aehub compress` and `aehub decompress`: a clip becomes a file, a file becomes a clip.
+
+`aehub info` and `aehub verify`: look, and change nothing.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import click
 
 from aehub.cli import options
-from aehub.cli.progress import progress_bar
+from aehub.cli.console import FAILED, progress_bar
+from aehub.cli.options import print_json, source
+from aehub.errors import FormatError, count_text
 from aehub.results import Compressed, Decompressed
-from aehub.words import count_text
 
 
 @click.command()
@@ -20,7 +26,7 @@ from aehub.words import count_text
 @click.option("--target-kbps", type=options.Number(0, min_open=True), help="Average rate.")
 @click.option(
     "--trim",
-    type=options.Trim(),
+    type=options.TimeSpanType(),
     help="Keep what is shown from A to B: seconds, or frames with a trailing f.",
 )
 @click.option(
@@ -53,10 +59,10 @@ def compress(
     options.refuse_two_outputs(as_json, output)
     # First, so that a model that cannot be had is told before anything heavy is imported.
     loaded = hub.load(model, device=device)
-    from aehub import api
+    from aehub.api import compress
 
     with progress_bar("compressing") as progress:
-        result = api.compress(
+        result = compress.compress(
             options.source(clip), options.sink(output, unlike=clip), model=loaded,
             quality=quality, target_size=target_size, target_kbps=target_kbps, trim=trim,
             group=group, fps=fps, audio=audio, measure=measure, salvage=salvage, force=force,
@@ -83,11 +89,11 @@ def decompress(
     OUT ends in .mp4, .mkv (lossless), .webm, .gif, .webp or .png (animated); without a suffix it
     is a folder of PNGs, and - is a y4m pipe. Without OUT, an .mp4 is written beside IN.aev.
     """
-    from aehub import api
+    from aehub.api import compress
 
     output = output or options.beside(file, ".mp4")
     with progress_bar("decompressing") as progress:
-        result = api.decompress(
+        result = compress.decompress(
             options.source(file), options.sink(output, unlike=file), model=model, device=device,
             force=force, progress=progress)
     assert isinstance(result, Decompressed)
@@ -117,3 +123,48 @@ def compressed_text(output: str, result: Compressed) -> str:
     if result.ms_ssim is not None:
         fidelity.append(f"MS-SSIM {result.ms_ssim:.4f}")
     return "\n  ".join(filter(None, [head, ", ".join(rate), ", ".join(fidelity)]))
+
+
+@click.command()
+@click.argument("file", metavar="IN.aev")
+@options.as_json
+def info(file: str, as_json: bool) -> None:
+    """Print what IN.aev says about itself, without decoding it."""
+    from aehub.bitstream import validation
+
+    facts = validation.info(source(file))
+    if as_json:
+        print_json(facts)
+        return
+    width = max(map(len, facts), default=0)
+    for key, value in facts.items():
+        click.echo(f"{key:<{width}}  {_plain(value)}")
+
+
+@click.command()
+@click.argument("file", metavar="IN.aev")
+def verify(file: str) -> None:
+    """Check every chunk of IN.aev."""
+    from aehub.bitstream import validation
+
+    report = validation.verify(source(file))
+    name = click.format_filename(file)
+    if report.ok:
+        click.echo(f"{name}: {count_text(report.n_groups, 'group')}, all intact")
+        return
+    if not report.is_aev:
+        raise FormatError(report.problems[0])
+    for problem in report.problems:
+        click.echo(problem)
+    click.echo(
+        f"aehub: {name} is damaged: {count_text(len(report.problems), 'problem')}, "
+        f"{count_text(report.n_groups, 'group')} found.",
+        err=True,
+    )
+    raise click.exceptions.Exit(FAILED)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "unknown" if value is None else str(value)

@@ -1,16 +1,21 @@
-"""`aehub models`, `aehub download` and `aehub publish`: models here, there, and on their way."""
+"""`aehub models`, `aehub download` and `aehub publish`: models here, there, and on their way.
+
+`aehub serve`: the demo page on a port of this machine.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from aehub.cli import options
+from aehub.cli.console import progress_bar
 from aehub.cli.options import bytes_text, print_json
-from aehub.cli.progress import progress_bar
 from aehub.errors import InputError
+from aehub.proxies import usable_proxies
 
 _endpoint = click.option(
     "--endpoint", metavar="URL", help="A hub, or a running AEHub; by default HF_ENDPOINT."
@@ -89,7 +94,7 @@ def publish(
     codec = _as_codec(name) if clips else None
 
     def measured() -> dict[str, Any]:
-        from aehub.compare import compare
+        from aehub.measure import compare
 
         with progress_bar("measuring") as progress:
             comparison = compare(list(clips), f"{codecs},{codec}", progress=progress)
@@ -111,3 +116,20 @@ def _as_codec(name: str) -> str:
     if "," in name:
         raise InputError(f"{name!r} has a comma and cannot be measured; rename the folder.")
     return f"./{name}" if "/" not in name and Path(name).is_dir() else name
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="By default the first free from 7860.")
+@options.threads
+def serve(port: int | None) -> None:
+    """Serve the demo page, and the bundled models to other machines, until interrupted."""
+    # Read when gradio and huggingface_hub are imported: nothing calls home.
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from aehub.ui import environment
+
+    environment.check()
+    # Gradio makes HTTP clients when it is imported.
+    with usable_proxies(none=True):
+        from aehub.ui.server import serve as run
+    run(port=port)

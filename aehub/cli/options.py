@@ -12,10 +12,9 @@ from typing import Any, BinaryIO
 
 import click
 
-from aehub.errors import InputError
+from aehub.errors import InputError, count_text
 from aehub.files import beside as named_beside
 from aehub.threads import allow
-from aehub.words import count_text
 
 PIPE = "-"
 UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -69,7 +68,7 @@ class Size(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class Trim(click.ParamType):
+class TimeSpanType(click.ParamType):
     """A stretch of time `A:B`, checked here and passed on as text."""
 
     name = "A:B"
@@ -77,10 +76,10 @@ class Trim(click.ParamType):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
-        from aehub.clips import trim
+        from aehub.media import timestamps
 
         try:
-            trim.Trim.parse(str(value))
+            timestamps.TimeSpan.parse(str(value))
         except InputError as error:
             self.fail(str(error), param, ctx)
         return str(value)

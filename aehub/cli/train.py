@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from aehub.cli import options
+from aehub.cli.console import progress_bar
 from aehub.cli.options import Number
-from aehub.cli.progress import progress_bar
 from aehub.errors import ExistsError
 
 

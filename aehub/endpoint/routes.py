@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from aehub.endpoint.holdings import OWNER, HeldFile, Holding, holdings, pointer_size
+from aehub.endpoint.models import OWNER, HeldFile, Holding, holdings, pointer_size
 
 Handler = Callable[[Request], Awaitable[Response]]
 _LISTED = 1000

@@ -10,11 +10,11 @@ whose SHA-256 must be the one expected, and no file of any other kind is ever re
 
 from __future__ import annotations
 
-from aehub.hub.bundled import bundled_root
 from aehub.hub.download import download
-from aehub.hub.listing import ModelEntry, list_models
 from aehub.hub.loading import codec_of, load, load_written, model_of
 from aehub.hub.publish import Published, publish
+from aehub.hub.registry import bundled_root
+from aehub.hub.remote import ModelEntry, list_models
 from aehub.hub.resolve import find, find_written
 
 __all__ = [

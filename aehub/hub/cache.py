@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aehub.hub.bundled import readable
-from aehub.hub.names import MAIN, is_commit, parse
-from aehub.models.folder import CONFIG, WEIGHTS, stays_inside
+from aehub.hub.registry import MAIN, is_commit, parse, readable
+from aehub.weights.model_folder import CONFIG, WEIGHTS, stays_inside
 
 _MOST_SNAPSHOTS = 10_000
 

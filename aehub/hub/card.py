@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aehub.models.architectures import COMPRESSION, LATENT_ANIMATION, SPRITE_ANIMATION
-from aehub.models.tag import tag_of
+from aehub.weights.architectures import COMPRESSION, LATENT_ANIMATION, SPRITE_ANIMATION
+from aehub.weights.model_folder import tag_of
 
 LICENCE = "apache-2.0"
 TAGS = {

@@ -17,21 +17,20 @@ from aehub.arguments import check_function, check_text
 from aehub.errors import ExistsError, HubError, Offline, UnknownModel, WeightsError
 from aehub.files import path_of, refuse_overwriting, written
 from aehub.hub import cache, remote
-from aehub.hub.bundled import bundled
-from aehub.hub.names import MAIN, HubName, is_commit, parse
-from aehub.hub.registry import Known, known
-from aehub.models.folder import (
+from aehub.hub.registry import MAIN, HubName, Known, bundled, is_commit, known, parse
+from aehub.weights.model_folder import (
     CARD,
     CONFIG,
     MAX_WEIGHTS,
     WEIGHTS,
     config_of,
+    is_tag,
     limit_of,
     problem_of,
     read_file,
     refuse_foreign,
+    tag_of,
 )
-from aehub.models.tag import is_tag, tag_of
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo

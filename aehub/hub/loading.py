@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aehub.errors import InputError, ModelError, UnknownModel
-from aehub.hub.bundled import bundled
-from aehub.hub.registry import known
+from aehub.hub.registry import bundled, known
 from aehub.hub.resolve import ModelName, find, find_written
-from aehub.models.architectures import COMPRESSION
-from aehub.models.folder import CONFIG, WEIGHTS, is_model_name
+from aehub.weights.architectures import COMPRESSION
+from aehub.weights.model_folder import CONFIG, WEIGHTS, is_model_name
 
 if TYPE_CHECKING:
     import torch
 
-    from aehub.codec.model import Codec
-    from aehub.container import FileHead
+    from aehub.bitstream import FileHeader
+    from aehub.codecs.d4.codec import Codec
     from aehub.hub.model import Model
-    from aehub.models.device import Device
+    from aehub.weights.device import Device
 
 
 def load(name: ModelName = "d4-codec", *, device: Device = "auto") -> Model:
@@ -48,7 +47,7 @@ def codec_of(given: ModelName | Model | Codec, *, device: Device = "auto") -> Co
         ModelError: the model makes no compressed files.
         InputError: the device is not on this machine, or the model that is given is elsewhere.
     """
-    from aehub.codec.model import Codec
+    from aehub.codecs.d4.codec import Codec
 
     model = model_of(given, device)
     if isinstance(model, Codec):
@@ -67,7 +66,7 @@ def model_of(given: Any, device: Device) -> Any:
     if not (hasattr(given, "name") and hasattr(given, "device")):
         return load(given, device=device)
     if device != "auto":
-        from aehub.models.device import resolve_device
+        from aehub.weights.device import resolve_device
 
         wanted = resolve_device(device)
         if (wanted.type, wanted.index or 0) != (given.device.type, given.device.index or 0):
@@ -76,7 +75,7 @@ def model_of(given: Any, device: Device) -> Any:
     return given
 
 
-def load_written(head: FileHead, given: ModelName | Model | Codec | None = None, *,
+def load_written(head: FileHeader, given: ModelName | Model | Codec | None = None, *,
                  device: Device = "auto") -> Codec:
     """The model that a file was written with: `given`, or found by the hashes in its head.
 
@@ -91,15 +90,15 @@ def load_written(head: FileHead, given: ModelName | Model | Codec | None = None,
         ModelError: it makes no compressed files.
         FormatError: the file's coder is newer.
     """
-    from aehub.codec.decompress import check_model
+    from aehub.codecs.decompress import check_model
 
     codec = _written(head, device) if given is None else codec_of(given, device=device)
     check_model(head, codec)
     return codec
 
 
-def _written(head: FileHead, device: Device) -> Codec:
-    from aehub.entropy import CODER
+def _written(head: FileHeader, device: Device) -> Codec:
+    from aehub.coding.range_coder import CODER
 
     hashes = head.entropy_hash, head.synthesis_hash
     folder = find_written(head.model, *hashes, fetch=head.coder == CODER)
@@ -116,7 +115,7 @@ def _written(head: FileHead, device: Device) -> Codec:
 
 
 def _load_folder(folder: Path, device: Device) -> Model:
-    from aehub.models.device import resolve_device
+    from aehub.weights.device import resolve_device
 
     folder = folder.resolve()
     stamps = tuple(path.stat().st_mtime_ns for name in (CONFIG, WEIGHTS)

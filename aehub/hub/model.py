@@ -11,23 +11,23 @@ from typing import Any, TypeVar
 
 import torch
 
-from aehub.animate.model import Autoencoder
-from aehub.animate.motion import Sprites
-from aehub.codec.model import Codec
+from aehub.codecs.d4.codec import Codec
 from aehub.errors import ModelError
+from aehub.generators.autoencoder import Autoencoder
+from aehub.generators.sprite.model import Sprites
 from aehub.hub.card import Measured, make_card
 from aehub.hub.download import download
-from aehub.hub.names import parse
 from aehub.hub.publish import Published, load_any, publish
+from aehub.hub.registry import parse
 from aehub.hub.resolve import find
-from aehub.models.architectures import (
+from aehub.weights.architectures import (
     COMPRESSION,
     LATENT_ANIMATION,
     SPRITE_ANIMATION,
     architecture,
 )
-from aehub.models.device import Device
-from aehub.models.folder import CARD, CONFIG, WEIGHTS, limit_of
+from aehub.weights.device import Device
+from aehub.weights.model_folder import CARD, CONFIG, WEIGHTS, limit_of
 
 _Model = TypeVar("_Model", bound="Model")
 

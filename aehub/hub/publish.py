@@ -14,36 +14,38 @@ from aehub.errors import HubError, InputError, UnknownModel, WeightsError
 from aehub.hub import remote
 from aehub.hub.card import Measured, make_card, problems
 from aehub.hub.download import check
-from aehub.hub.names import HubName, parse
+from aehub.hub.registry import HubName, parse
 from aehub.hub.resolve import local
-from aehub.models.architectures import COMPRESSION, architecture
-from aehub.models.folder import (
+from aehub.weights.architectures import COMPRESSION, architecture
+from aehub.weights.model_folder import (
     CARD,
     WEIGHTS,
     config_of,
     limit_of,
     refuse_foreign,
     stays_inside,
+    tag_of,
 )
-from aehub.models.tag import tag_of
 
 if TYPE_CHECKING:
-    from aehub.models import network, store
+    from aehub.codecs.d4 import checkpoint
+    from aehub.weights import stored_network
 
 
-def load_any(folder: Path) -> store.StoredModel | network.StoredNetwork:
+def load_any(folder: Path) -> checkpoint.StoredModel | stored_network.StoredNetwork:
     """Load a model folder of whatever task, strictly.
 
     Raises:
         WeightsError: anything is missing, tampered with, or of an architecture this AEHub lacks.
     """
     # Only here: torch is heavy, and most refusals come before.
-    from aehub.models import network, store
+    from aehub.codecs.d4 import checkpoint
+    from aehub.weights import stored_network
 
     config = config_of(folder)
     refuse_foreign(folder, config)
     is_codec = architecture(config.get("architecture")).task == COMPRESSION
-    return store.load(folder) if is_codec else network.load(folder)
+    return checkpoint.load(folder) if is_codec else stored_network.load(folder)
 
 
 @dataclass(frozen=True)

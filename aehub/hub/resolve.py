@@ -9,12 +9,9 @@ from typing import Any
 from aehub.arguments import check_text
 from aehub.errors import HubError, Offline, UnknownModel
 from aehub.hub import cache
-from aehub.hub.bundled import bundled, folders, readable
 from aehub.hub.download import download
-from aehub.hub.names import HubName, parse
-from aehub.hub.registry import known, place_of
-from aehub.models.folder import CONFIG, is_model_name
-from aehub.models.tag import tag_of
+from aehub.hub.registry import HubName, bundled, folders, known, parse, place_of, readable
+from aehub.weights.model_folder import CONFIG, is_model_name, tag_of
 
 ModelName = str | os.PathLike[str]
 _OFF = ("0", "no", "off", "false", "never")

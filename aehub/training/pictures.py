@@ -2,24 +2,181 @@
 
 A folder holds one or more `.npz` files with `images` (uint8 [N, 64, 64, 3]) and `names`, or picture
 files whose names tell their family; other sizes are brought to 64x64 on white.
+
+Ways to make a picture another one that could be in the same set. White is the ground.
+
+All take pictures [B, 3, S, S] in [0, 1] and a generator, and return the same.
+
+Which pictures of a set are variants of one another, and which of them training may see.
+
+A set of emoji holds the same drawing many times: skin tones, genders, colours, hours of a clock.
+Whole families are held out, by a hash of what their members share, and what still looks like a
+held-out picture is left out of training by looking at the pixels.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
+import re
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch import Generator, Tensor
 
-from aehub.clips.contents import below, is_hidden, what_is
-from aehub.clips.picture import read_picture
 from aehub.config import Limits
 from aehub.errors import InputError
-from aehub.training.augment import altered, composed
-from aehub.training.families import family_of, look_alike, part_of
+from aehub.media.clip import read_picture
+from aehub.media.file_type import below, is_hidden, what_is
+
+_MOVED, _RECOLOURED, _MIXED, _TONED, _COMPOSED = 0.5, 0.25, 0.3, 0.3, 0.125
+
+
+def altered(pictures: Tensor, generator: Generator) -> Tensor:
+    """Mirrored, turned, scaled, moved and recoloured at random, each picture by itself."""
+    mirrored = torch.rand(len(pictures), generator=generator) < 0.5
+    pictures = torch.where(mirrored[:, None, None, None], pictures.flip(3), pictures)
+    moved = torch.rand(len(pictures), generator=generator) < _MOVED
+    pictures = pictures.clone()
+    pictures[moved] = _moved(pictures[moved], generator)
+    return _recoloured(pictures, generator)
+
+
+def _between(n: int, low: float, high: float, generator: Generator) -> Tensor:
+    return low + (high - low) * torch.rand(n, generator=generator)
+
+
+def _moved(pictures: Tensor, generator: Generator) -> Tensor:
+    """Turned by up to 17 degrees, 0.75 to 1.15 times as large, up to 4 pixels away."""
+    n = len(pictures)
+    angle = _between(n, -0.3, 0.3, generator)
+    scale = _between(n, 0.75, 1.15, generator)
+    stretch = torch.exp(_between(n, -0.12, 0.12, generator))
+    x, y = (_between(n, -0.12, 0.12, generator) for _ in "xy")
+    cos, sin = angle.cos() / scale, angle.sin() / scale
+    matrix = torch.stack([torch.stack([cos * stretch, sin, x], 1),
+                          torch.stack([-sin, cos / stretch, y], 1)], 1)
+    grid = F.affine_grid(matrix, list(pictures.shape), align_corners=False)
+    # Outside of the picture is 0, so white must be.
+    return 1 - F.grid_sample(1 - pictures, grid, "bicubic", align_corners=False).clamp(0, 1)
+
+
+def _recoloured(pictures: Tensor, generator: Generator) -> Tensor:
+    """Channels swapped, mixed and darkened or lightened; white stays white."""
+    n = len(pictures)
+    order = torch.rand(n, 3, generator=generator).argsort(1)
+    swapped = torch.rand(n, 1, 1, generator=generator) < _RECOLOURED
+    matrix = torch.where(swapped, F.one_hot(order, 3).float(), torch.eye(3))
+    mixed = torch.rand(n, 1, 1, generator=generator) < _MIXED
+    matrix = matrix + 0.25 * torch.rand(n, 3, 3, generator=generator) * mixed
+    matrix = matrix / matrix.sum(2, keepdim=True)
+    pictures = torch.einsum("bij,bjhw->bihw", matrix, pictures)
+    toned = torch.rand(n, generator=generator) < _TONED
+    gamma = torch.exp(_between(n, -0.3, 0.3, generator) * toned)
+    return pictures.clamp(1e-4, 1) ** gamma[:, None, None, None]
+
+
+def composed(pictures: Tensor, generator: Generator) -> Tensor:
+    """The first eighth of a batch becomes halves of two pictures, or one upon another."""
+    n = math.floor(len(pictures) * _COMPOSED)
+    pictures = pictures.clone()
+    others = pictures[torch.randperm(len(pictures), generator=generator)[:n]]
+    half = pictures.shape[-1] // 2
+    kind = float(torch.rand((), generator=generator))
+    if kind < 0.4:
+        pictures[:n, :, :, half:] = others[:, :, :, half:]
+    elif kind < 0.7:
+        pictures[:n, :, half:] = others[:, :, half:]
+    elif n:
+        small = F.interpolate(others, scale_factor=0.5, mode="area")
+        y, x = torch.randint(0, half + 1, (2,), generator=generator).tolist()
+        place = pictures[:n, :, y:y + half, x:x + half]
+        drawn = small.amin(1, keepdim=True) < 0.97
+        pictures[:n, :, y:y + half, x:x + half] = torch.where(drawn, small, place)
+    return pictures
+
+
+TEST_SHARE, WATCH_SHARE = 0.10, 0.05
+"""Of the families: for the numbers on the card, and for the held-out cost during training."""
+NEAR = 0.01
+"""Mean squared error in [0, 1] below which two pictures show the same."""
+ALIKE = 0.93
+"""Correlation of brightness above which one picture is another in other colours."""
+
+_JOINED = ("ZERO WIDTH JOINER", "EMOJI MODIFIER", "VARIATION SELECTOR", "FEMALE SIGN", "MALE SIGN",
+           "BLACK RIGHTWARDS ARROW")
+_KINDS = ("KEYCAP", "MOON", "ARROW ABOVE", "CLOCK FACE", "REGIONAL INDICATOR", "SQUARED", "DIGIT",
+          "ARROW", "TRIANGLE", "MEDAL", "GLOBE", "ARROWS")
+_PEOPLE = frozenset("MAN WOMAN BOY GIRL ADULT CHILD PERSON MENS WOMANS WOMENS MANS".split())
+_VARYING = frozenset(
+    "BLACK WHITE RED BLUE GREEN YELLOW ORANGE PURPLE BROWN LARGE SMALL MEDIUM HEAVY ZERO ONE TWO "
+    "THREE FOUR FIVE SIX SEVEN EIGHT NINE TEN ELEVEN TWELVE OCLOCK THIRTY FIRST SECOND THIRD LEFT "
+    "RIGHT UP DOWN LEFTWARDS RIGHTWARDS UPWARDS DOWNWARDS POINTING OPEN CLOSED OLDER YOUNGER OLD "
+    "WITH AND OF FOR IN".split())
+# Skin tones, the joiner, gender signs and the variation selector, as files are named by them.
+_CODES = re.compile(r"(?<![0-9a-f])(1f3f[b-f]|200d|2640|2642|fe0f)(?![0-9a-f])")
+
+
+def family_of(name: str) -> str:
+    """What the variants of a picture share.
+
+    Args:
+        name: Unicode names joined by " + ", or the name of a file.
+
+    Example:
+        >>> family_of("RUNNER + ZERO WIDTH JOINER + FEMALE SIGN")
+        'RUNNER'
+        >>> family_of("emoji_u1f3c3_1f3fb_200d_2640")
+        'EMOJI U1F3C3'
+    """
+    name = _CODES.sub("", name).replace("_", " ").strip().upper()
+    parts = [part.strip() for part in name.split(" + ")]
+    others = [part for part in parts[1:] if not part.startswith(_JOINED)]
+    for kind in _KINDS:
+        if any(re.search(rf"\b{kind}\b", part) for part in (parts[0], *others)):
+            return kind
+    base = others[0] if others and parts[0] in _PEOPLE else parts[0]
+    words = {"PERSON" if word in _PEOPLE else word for word in re.split(r"[ -]+", base)}
+    return " ".join(sorted(words - _VARYING)) or base
+
+
+def part_of(family: str) -> str:
+    """"test", "watch" or "training": decided by the family alone, so it never moves."""
+    place = int(hashlib.sha256(family.encode()).hexdigest()[:8], 16) / 2**32
+    return ("test" if place < TEST_SHARE else
+            "watch" if place < TEST_SHARE + WATCH_SHARE else "training")
+
+
+def look_alike(pictures: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which pictures show the same as any of the others, or its mirror image.
+
+    Args:
+        pictures: uint8 [N, H, W, 3].
+        others: uint8 [M, H, W, 3].
+
+    Returns:
+        bool [N].
+    """
+    if not len(others) or not len(pictures):
+        return np.zeros(len(pictures), bool)
+    both = np.concatenate([others, others[:, :, ::-1]])
+    a, b = (p.reshape(len(p), -1).astype(np.float32) / 255 for p in (pictures, both))
+    distance = (np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * a @ b.T) / a.shape[1]
+    c, d = (_standard(p) for p in (pictures, both))
+    return np.asarray((distance.min(1) < NEAR) | ((c @ d.T).max(1) > ALIKE))
+
+
+def _standard(pictures: np.ndarray) -> np.ndarray:
+    """Brightness [N, H W] of mean 0 and length 1."""
+    grey = pictures.astype(np.float32).mean(3).reshape(len(pictures), -1)
+    grey -= grey.mean(1, keepdims=True)
+    return np.asarray(grey / np.maximum(np.linalg.norm(grey, axis=1, keepdims=True), 1e-6))
+
 
 SIDE = 64
 _TONES = "EMOJI MODIFIER FITZPATRICK"

@@ -15,11 +15,10 @@ import torch.distributed as dist
 
 from aehub.errors import InputError
 from aehub.files import refuse_overwriting
-from aehub.models.device import Device, resolve_device
-from aehub.models.surroundings import plain
 from aehub.training import recipes
-from aehub.training.cache import Cache
+from aehub.training.data import Cache
 from aehub.training.trainer import Budget, Trainer
+from aehub.weights.device import Device, plain, resolve_device
 
 SEED = 0
 MODEL_FOLDER = "model"

@@ -7,26 +7,174 @@ runs on CPU and GPU, alone or as one of several processes. A run's folder holds:
     start.safetensors   step 0, what training is measured against
     best.safetensors    the moving average with the lowest held-out cost
     log.jsonl           one line per report; curves.png is drawn from it
+
+States of a run on disk, as safetensors: nothing here can be unpickled.
+
+The picture of a run: training and held-out cost over steps.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors import safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
+from aehub.codecs.d4.tied_conv import expanded_once
 from aehub.errors import InputError
-from aehub.models.tied import expanded_once
-from aehub.training import checkpoint
-from aehub.training.curves import draw, note
+from aehub.files import written
+
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass
+class TrainState:
+    """A run between two steps.
+
+    Attributes:
+        recipe: module of `aehub.training.recipes`.
+        options: its `Options`.
+        out: folder of the run.
+        device: where the model is.
+        model: the parameters that are trained.
+        average: their moving average by name.
+        optimizer: with its moments.
+        step: steps done.
+        seconds: of training.
+        best: lowest held-out cost.
+        stale: reports since then.
+    """
+
+    recipe: ModuleType
+    options: Any
+    out: Path
+    device: torch.device
+    model: nn.Module
+    average: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    best: float = math.inf
+    stale: int = 0
+
+
+def parameters_of(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all parameters by name."""
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+@torch.no_grad()
+def put(model: nn.Module, values: dict[str, Tensor]) -> None:
+    """Set all parameters by name."""
+    for name, parameter in model.named_parameters():
+        parameter.copy_(values[name])
+
+
+def write(path: Path, tensors: dict[str, Tensor], state: Mapping[str, Any] | None = None) -> None:
+    """Write under another name, then rename: a kill at any moment leaves a whole file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written(path, force=True) as file:
+        file.write(serialised({n: t.contiguous() for n, t in tensors.items()},
+                              {"state": json.dumps(state or {})}))
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file that `write` made."""
+    return load_file(path)
+
+
+def save(run: TrainState) -> None:
+    """Write all that a run needs to go on."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in run.model.named_parameters():
+        tensors[f"parameter.{name}"] = parameter.detach().clone()
+        tensors[f"average.{name}"] = run.average[name]
+        for key in _MOMENTS:
+            moment = run.optimizer.state.get(parameter, {}).get(key)
+            if moment is not None:
+                tensors[f"{key}.{name}"] = moment.detach().clone()
+    write(run.out / "state.safetensors", tensors, {
+        "step": run.step, "seconds": run.seconds, "best": run.best,
+        "stale": run.stale, "recipe": run.recipe.NAME, "options": asdict(run.options)})
+
+
+def restore(run: TrainState) -> list[str]:
+    """Set a run to the last state of its folder.
+
+    Returns:
+        A sentence for each option that differs from the run that wrote the state.
+
+    Raises:
+        InputError: the folder holds none, or one of another recipe or model.
+    """
+    path = run.out / "state.safetensors"
+    if not path.exists():
+        raise InputError(f"{run.out} holds no run to resume; leave --resume out.")
+    tensors = load_file(path, device=str(run.device))
+    with safe_open(path, "pt") as opened:
+        state = json.loads(opened.metadata()["state"])
+    changes = _changes(asdict(run.options), state.get("options", {}))
+    known = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    wanted = {f"parameter.{name}": tuple(tensor.shape) for name, tensor in run.average.items()}
+    if state.get("recipe", run.recipe.NAME) != run.recipe.NAME or any(
+            known.get(name) != shape for name, shape in wanted.items()):
+        began = f", begun with {', '.join(was for _, was, _ in changes)}" if changes else ""
+        raise InputError(f"the run in {run.out} is of another model{began}; choose another "
+                         "--out.")
+    run.step, run.seconds = int(state["step"]), float(state["seconds"])
+    run.best, run.stale = float(state["best"]), int(state["stale"])
+    run.average = {n: tensors[f"average.{n}"] for n in run.average}
+    put(run.model, {n: tensors[f"parameter.{n}"] for n in run.average})
+    for name, parameter in run.model.named_parameters():
+        moments = {key: tensors[f"{key}.{name}"] for key in _MOMENTS if f"{key}.{name}" in tensors}
+        if moments:
+            run.optimizer.state[parameter] = moments
+    return [f"The run goes on with {now}; it was begun with {was}." for _, was, now in changes]
+
+
+def _changes(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(name, what it was, what it is) of each option that has changed, as NAME=VALUE."""
+    return [(name, f"{name}={before[name]}", f"{name}={now[name]}")
+            for name in now if name in before and before[name] != now[name]]
+
+
+def note(log: Path, report: dict[str, float]) -> None:
+    """Append a report to `log.jsonl`."""
+    with open(log, "a") as lines:
+        lines.write(json.dumps(report) + "\n")
+
+
+def draw(log: Path, picture: Path) -> None:
+    """Draw `log.jsonl` as a PNG, where matplotlib is installed (extra `plot`)."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, label, colour in (("train_cost", "training", "#9aa5b1"),
+                                ("held_out_cost", "held out", "#d1495b")):
+        points = [(r["step"], r[name]) for r in rows if name in r]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, color=colour)
+    axes.set_xlabel("steps")
+    axes.set_ylabel("cost")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(picture, dpi=110)
+
 
 WARM_UP = 300
 EMA = 0.999
@@ -75,7 +223,7 @@ class _Batches(torch.utils.data.IterableDataset):
         return iter(self.material.batches(self.first, self.seed))
 
 
-class Trainer(checkpoint.TrainState):
+class Trainer(TrainState):
     """Trains the model of `recipe`; `run` yields a report at each interval."""
 
     def __init__(self, recipe: ModuleType, options: Any, material: Any, out: Path,
@@ -87,7 +235,7 @@ class Trainer(checkpoint.TrainState):
         groups = [{"params": parameters, "scale": scale} for scale, parameters in by_scale.items()]
         optimizer = torch.optim.AdamW(groups, recipe.LEARNING_RATE, betas=(0.9, 0.99),
                                       weight_decay=0.0, fused=True)
-        super().__init__(recipe, options, out, device, model, checkpoint.parameters_of(model),
+        super().__init__(recipe, options, out, device, model, parameters_of(model),
                          optimizer)
         self.material, self.budget, self.seed = material, budget, seed
         self.rank = dist.get_rank() if dist.is_initialized() else 0
@@ -104,7 +252,7 @@ class Trainer(checkpoint.TrainState):
                     (self.out / name).unlink(missing_ok=True)
             self._fit()
             if self.rank == 0:
-                checkpoint.write(self.out / "start.safetensors", self.average)
+                write(self.out / "start.safetensors", self.average)
             yield self._report({})
         sums: dict[str, float] = {}
         count, last = 0, time.monotonic()
@@ -205,7 +353,7 @@ class Trainer(checkpoint.TrainState):
                 group["lr"] = 0.1 * (1 - number / steps)
             self._backward(batch, number)
             optimizer.step()
-        self.average = checkpoint.parameters_of(self.model)
+        self.average = parameters_of(self.model)
 
     def _loader(self, first: int) -> Iterator[list[Tensor]]:
         batches = _Batches(self.material, first, self.seed * self.world + self.rank)
@@ -225,9 +373,9 @@ class Trainer(checkpoint.TrainState):
             improved = cost["cost"] < self.best
             self.stale = 0 if improved else self.stale + 1
             self.best = min(self.best, cost["cost"])
-            checkpoint.save(self)
+            save(self)
             if improved:
-                checkpoint.write(self.out / "best.safetensors", self.average)
+                write(self.out / "best.safetensors", self.average)
             note(self.out / "log.jsonl", report)
             draw(self.out / "log.jsonl", self.out / "curves.png")
         return report
@@ -235,8 +383,8 @@ class Trainer(checkpoint.TrainState):
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Mean cost of the moving average on held-out batches, which stay the same."""
-        mine = checkpoint.parameters_of(self.model)
-        checkpoint.put(self.model, self.average)
+        mine = parameters_of(self.model)
+        put(self.model, self.average)
         # Real-valued indices, as in training, so that both curves compare.
         self.model.train()
         sums: dict[str, float] = {}
@@ -247,7 +395,7 @@ class Trainer(checkpoint.TrainState):
                 values = self._values([torch.from_numpy(part) for part in batch], number)
                 for name in values.keys() - {"loss"}:
                     sums[name] = sums.get(name, 0.0) + float(values[name]) / HELD_OUT_BATCHES
-        checkpoint.put(self.model, mine)
+        put(self.model, mine)
         return sums
 
     def resume(self) -> list[str]:
@@ -256,7 +404,7 @@ class Trainer(checkpoint.TrainState):
         Raises:
             InputError: there is none, or it is of another recipe or model.
         """
-        return checkpoint.restore(self)
+        return restore(self)
 
     def load_best(self) -> None:
         """Put the moving average with the lowest held-out cost into the model.
@@ -268,4 +416,4 @@ class Trainer(checkpoint.TrainState):
         if not path.exists():
             raise InputError(f"the run in {self.out} never had a held-out cost that is a number, "
                              "so there is no model to keep; change its options or its data.")
-        checkpoint.put(self.model, checkpoint.read(path))
+        put(self.model, read(path))

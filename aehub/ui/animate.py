@@ -1,22 +1,153 @@
-"""Animate: pick pictures that never were, and watch one become the next."""
+"""Animate: pick pictures that never were, and watch one become the next.
+
+Animate my sprite: one still picture of a character in, its walk in four directions out.
+"""
 
 from __future__ import annotations
 
+import json
+import secrets
+from collections.abc import Sequence
+from fractions import Fraction
+from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
+from PIL import Image
 
 from aehub import hub
-from aehub.animate.easing import EASINGS
-from aehub.animate.motion import DIRECTIONS
+from aehub.animation.keyframes import read_picture
+from aehub.animation.path import EASINGS
+from aehub.animation.render import open_renderer
+from aehub.animation.sheet import sprite_sheet, walk_description
+from aehub.animation.sprite_walk import STEP_SECONDS
 from aehub.errors import AEHubError, InputError
-from aehub.models.architectures import SPRITE_ANIMATION
-from aehub.ui import keys, running, shape, sprite, walking
-from aehub.ui.guard import sentence, told
-from aehub.ui.keys import Key
+from aehub.generators.base import enlarged
+from aehub.generators.sprite.model import DIRECTIONS, Sprites
+from aehub.ui import animate_job, job_progress, keyframes
+from aehub.ui.errors import gpu, sentence, told
+from aehub.ui.formatting import empty, hint, notes, stopped
+from aehub.ui.job_progress import AT_ONCE, QUIET
+from aehub.ui.keyframes import HERE, Key
 from aehub.ui.limits import Context
-from aehub.ui.running import AT_ONCE, QUIET
-from aehub.ui.words import empty, hint, stopped
+from aehub.weights.architectures import SPRITE_ANIMATION
+
+STEP_MS = round(1000 * STEP_SECONDS)
+# Seen from the front first: that is the still that was given.
+_SHOWN = ("down", "left", "up", "right")
+_GIF_SIDE = 192
+_NO_SPRITE = empty("Nobody walks yet", "Drop a character that looks at you, on a ground that is "
+               "transparent or of one colour. Or ask for a new one.", small=True)
+
+
+def build_sprite(context: Context) -> None:
+    """The panel, inside whatever block is open."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
+            if not model_name():
+                gr.HTML(hint(_absent()), elem_id="sprite-absent")
+            still = gr.File(label="One still, front-facing, PNG", height=132, elem_id="still")
+            new = gr.Button("A new character", elem_id="new-character")
+            steps = gr.Slider(2, 32, 8, step=1, label="Steps per cycle", buttons=[],
+                              elem_id="steps", info="The model learnt from 8")
+        with gr.Column(scale=8, min_width=320):
+            stage = gr.HTML(_NO_SPRITE, elem_id="walkers")
+            with gr.Row(visible=False, elem_classes="ae-shelf") as shelf:
+                sheet = gr.DownloadButton("Sheet .png", variant="primary", elem_id="get-sprites",
+                                          min_width=90)
+                described = gr.DownloadButton("Frames .json", elem_id="get-frames", min_width=90)
+                gif = gr.DownloadButton("Walk .gif", elem_id="get-gif", min_width=90)
+
+    place = {**job_progress.place(stage), "api_visibility": "private"}
+    given = [sheet, described, gif, stage, shelf]
+    gr.on([still.change, steps.release], _walker(context), [still, steps], given, **place)
+    new.click(_newcomer(context), None, still, **place)
+
+
+def model_name() -> str:
+    """Name of the model that makes sprites walk; empty if none is on this machine."""
+    return next((entry.name for entry in hub.list_models(states=HERE)
+                 if entry.task == SPRITE_ANIMATION), "")
+
+
+def _absent() -> str:
+    return ("The model that makes sprites walk, sprite-motion, is not on this machine; download "
+            "it in the tab Models.")
+
+
+def _model() -> Any:
+    name = model_name()
+    if not name:
+        raise InputError(_absent())
+    return hub.load(name)
+
+
+def _newcomer(context: Context) -> Any:
+    @told
+    @gpu
+    def newcomer() -> str:
+        """A still of a character that never was, as a file."""
+        model: Sprites = _model()
+        seed = secrets.randbelow(1_000_000)
+        with context.jobs.new() as folder:
+            path = folder / f"character-{seed}.png"
+            Image.fromarray(model.decode(model.sample([seed]))[0]).save(path)
+        return str(path)
+
+    return newcomer
+
+
+def _walker(context: Context) -> Any:
+    @told
+    @gpu
+    def walk(still: str | None, steps: float) -> list[Any]:
+        """The walk cycle of a still, as a sheet, its JSON and an animation."""
+        if still is None:
+            return [None, None, None, _NO_SPRITE, gr.update(visible=False)]
+        picture = read_picture(Path(still), context.limits.picture)
+        model: Sprites = _model()
+        cell = model.placed(picture, Path(still).name)
+        cycles, name = model.cycles(cell, int(steps)), f"{Path(still).stem}.walk"
+        with context.jobs.new() as folder:
+            sheet, described, gif = (folder / f"{name}{end}" for end in (".png", ".json", ".gif"))
+            Image.fromarray(sprite_sheet(cycles)).save(sheet)
+            said = walk_description(sheet.name, cycles, DIRECTIONS, STEP_MS)
+            described.write_text(json.dumps(said, indent=1))
+            _write_gif(gif, cycles)
+        shown = _page(context.jobs.address(sheet), cycles, cell.notes)
+        return [*map(str, (sheet, described, gif)), shown, gr.update(visible=True)]
+
+    return walk
+
+
+def _write_gif(path: Path, cycles: np.ndarray) -> None:
+    """The four directions side by side, walking."""
+    times = max(1, _GIF_SIDE // cycles.shape[2])
+    rows = [cycles[DIRECTIONS.index(name), 1:] for name in _SHOWN]
+    with open_renderer(path, Fraction(1000, STEP_MS)) as renderer:
+        for frame in np.concatenate(rows, 2):
+            renderer.write(enlarged(frame, times))
+
+
+def _page(address: str, cycles: np.ndarray, remarks: Sequence[str]) -> str:
+    steps = cycles.shape[1] - 1
+    # The sheet itself walks: steps of a background as large as it, one cell shown.
+    ways = (f"--columns:{steps + 1};--from:{100 / steps:.4f}%;--to:{100 + 100 / steps:.4f}%;"
+            f"animation:ae-walk {steps * STEP_MS / 1000:g}s steps({steps}) infinite;"
+            f"background-image:url({escape(address)})")
+    walkers = "".join(
+        f'<figure><div class="ae-walker" role="img" aria-label="Walking {name}" '
+        f'style="{ways};background-position-y:{100 * DIRECTIONS.index(name) / 3:.4f}%"></div>'
+        f"<figcaption>{name}</figcaption></figure>" for name in _SHOWN)
+    side = cycles.shape[2]
+    return (f'<div class="ae-results"><div class="ae-walkers">{walkers}</div>'
+            f'<figure class="ae-sheet"><img src="{escape(address)}" alt="The sheet: four rows, '
+            f'standing and {steps} steps each"><figcaption>The sheet: up, left, down, right; '
+            f"standing, then {steps} steps of {STEP_MS} ms; cells of {side}×{side} pixels"
+            f"</figcaption></figure>{notes(remarks)}</div>")
+
 
 TITLE = "Animate"
 _EMPTY = empty("Nothing animated yet", "Pick pictures, press Make: each becomes the next, and the "
@@ -29,7 +160,7 @@ def build(context: Context) -> None:
         with gr.Tab("Pictures that never were", id="walk", elem_id="tab-walk"):
             _walk(context)
         with gr.Tab("Animate my sprite", id="sprite", elem_id="tab-sprite"):
-            sprite.build(context)
+            build_sprite(context)
 
 
 def _walk(context: Context) -> None:
@@ -55,38 +186,38 @@ def _walk(context: Context) -> None:
     seeds, *others = motion
     asked = [model, seeds, files, *others, chosen]
     given = [file, facts, recipe, sheet, stage, shelf, aside]
-    place = {**running.place(stage), "trigger_mode": "once"}
-    made = make.click(walking.runner(context), asked, given, api_name="animate", **place)
-    seen = look.click(walking.runner(context, preview=True), asked, given,
+    place = {**job_progress.place(stage), "trigger_mode": "once"}
+    made = make.click(animate_job.runner(context), asked, given, api_name="animate", **place)
+    seen = look.click(animate_job.runner(context, preview=True), asked, given,
                       api_visibility="private", **place)
-    running.stops(stop, [made, seen], stage, stopped("make it again", small=True), shelf)
+    job_progress.stops(stop, [made, seen], stage, stopped("make it again", small=True), shelf)
     _wire(context, model, files, chosen, parts)
 
 
 def _pickers() -> tuple[Any, Any, dict[str, Any]]:
     """What is picked from: candidates, own pictures, the timeline and the sliders."""
-    names = keys.offered()
+    names = keyframes.offered()
     model = gr.Dropdown(names, value=names[0] if names else None, label="Model",
                         elem_id="walk-model", info=_about(names[0] if names else ""))
     with gr.Row(elem_classes="ae-title"):
         gr.HTML('<p class="ae-label">Click what you like</p>')
         more = gr.Button("More", elem_id="more-candidates", size="sm", min_width=64, scale=0)
     grid = gr.HTML(hint("Candidates are drawn when you look here."), elem_id="candidates",
-                   js_on_load=keys.JS_PICK)
+                   js_on_load=keyframes.JS_PICK)
     with gr.Row(elem_classes="ae-title"):
         gr.HTML('<p class="ae-label">Timeline</p>')
         clear = gr.Button("Clear", elem_id="clear-keys", size="sm", min_width=64, scale=0)
-    strip = gr.HTML(keys.strip([]), elem_id="timeline", js_on_load=keys.JS_PICK)
+    strip = gr.HTML(keyframes.strip([]), elem_id="timeline", js_on_load=keyframes.JS_PICK)
     with gr.Accordion("Shape the picked picture", open=True, elem_id="shape",
                       elem_classes="ae-fold"):
         with gr.Row(equal_height=False, elem_classes="ae-shape"):
             with gr.Column(scale=2, min_width=120):
-                live = gr.HTML(shape.EMPTY, elem_id="live")
+                live = gr.HTML(keyframes.EMPTY, elem_id="live")
                 add = gr.Button("Add to the timeline", elem_id="add-shaped", size="sm")
             with gr.Column(scale=3, min_width=150, elem_classes="ae-sliders"):
-                sliders = [gr.Slider(-shape.REACH, shape.REACH, 0, step=0.1, buttons=[],
+                sliders = [gr.Slider(-keyframes.REACH, keyframes.REACH, 0, step=0.1, buttons=[],
                                      label=f"Direction {number}", elem_id=f"slide-{number}")
-                           for number in range(1, shape.SLIDERS + 1)]
+                           for number in range(1, keyframes.SLIDERS + 1)]
     files = gr.File(label="Own pictures as keyframes, or a clip", file_count="multiple", height=132,
                     elem_id="own")
     return model, files, {"more": more, "grid": grid, "strip": strip, "clear": clear,
@@ -99,22 +230,23 @@ def _motion(context: Context, model: gr.Dropdown) -> list[Any]:
     with gr.Row():
         seconds = gr.Slider(0.5, most, min(4, most), step=0.5, label="Seconds", buttons=[],
                             elem_id="seconds", min_width=120)
-        fps = gr.Slider(5, walking.MAX_FPS, 30, step=1, label="Frames per second", buttons=[],
+        fps = gr.Slider(5, animate_job.MAX_FPS, 30, step=1, label="Frames per second", buttons=[],
                         elem_id="fps", min_width=120)
-    ending = gr.Radio(list(walking.ENDINGS), value="loop", label="At the end", elem_id="ending")
+    ending = gr.Radio(list(animate_job.ENDINGS), value="loop", label="At the end", elem_id="ending")
     with gr.Row():
-        path = gr.Dropdown(list(walking.PATHS), value="auto", label="Path", elem_id="path",
+        path = gr.Dropdown(list(animate_job.PATHS), value="auto", label="Path", elem_id="path",
                            min_width=120)
         easing = gr.Dropdown(list(EASINGS), value="linear", label="Easing", elem_id="easing",
                              min_width=120)
-    format = gr.Radio(list(walking.FORMATS), value="mp4", label="As", elem_id="walk-format")
+    format = gr.Radio(list(animate_job.FORMATS), value="mp4", label="As", elem_id="walk-format")
     with gr.Row(visible=_is_sprite(model.value)) as characters:
         direction = gr.Dropdown([*DIRECTIONS, "all"], value="down", label="Direction",
                                 elem_id="direction", min_width=120)
         steps = gr.Slider(2, 32, 8, step=1, label="Steps per cycle", buttons=[],
                           elem_id="walk-steps", min_width=120)
     with gr.Accordion("Size, variety, seeds, timing", open=False, elem_classes="ae-fold"):
-        size = gr.Dropdown(list(walking.SIZES), value="256", label="Side, px", elem_id="walk-size",
+        size = gr.Dropdown(list(animate_job.SIZES), value="256", label="Side, px",
+                           elem_id="walk-size",
                            info="By whole factors; a codec keeps the size of your pictures")
         truncation = gr.Slider(0, 1.5, 1, step=0.05, label="Truncation", buttons=[],
                                elem_id="truncation",
@@ -145,7 +277,7 @@ def _wire(context: Context, model: Any, files: Any, chosen: gr.State, parts: dic
                  **drawn)
     grid.click(_pick, [model, chosen], [chosen, strip, base, live, *sliders], **QUIET)
     strip.click(_change, chosen, [chosen, strip], **AT_ONCE)
-    parts["clear"].click(lambda: ([], keys.strip([])), None, [chosen, strip], **AT_ONCE)
+    parts["clear"].click(lambda: ([], keyframes.strip([])), None, [chosen, strip], **AT_ONCE)
     gr.on([slider.input for slider in sliders], _slide, [model, base, *sliders], live,
           trigger_mode="always_last", **AT_ONCE)
     parts["add"].click(_add, [model, base, chosen, *sliders], [chosen, strip], **QUIET)
@@ -154,7 +286,7 @@ def _wire(context: Context, model: Any, files: Any, chosen: gr.State, parts: dic
 
 
 def _is_sprite(name: str | None) -> bool:
-    return keys.task_of(name or "") == SPRITE_ANIMATION
+    return keyframes.task_of(name or "") == SPRITE_ANIMATION
 
 
 def _about(name: str) -> str:
@@ -166,17 +298,17 @@ def _about(name: str) -> str:
 
 def _candidates(name: str | None, number: int) -> str:
     """The grid of a page of seeds, or one sentence instead of it."""
-    first = 1 + keys.CANDIDATES * number
+    first = 1 + keyframes.CANDIDATES * number
     try:
-        found = keys.seed_keys(name or "", range(first, first + keys.CANDIDATES))
+        found = keyframes.seed_keys(name or "", range(first, first + keyframes.CANDIDATES))
     except AEHubError as error:
         return hint(sentence(error))
-    return keys.grid(found, crisp=keys.is_crisp(name or ""))
+    return keyframes.grid(found, crisp=keyframes.is_crisp(name or ""))
 
 
 def _first(name: str | None, number: int) -> tuple[Any, int, Any]:
     # Models may have been fetched since the page was built.
-    return _candidates(name, number), number, gr.update(choices=keys.offered())
+    return _candidates(name, number), number, gr.update(choices=keyframes.offered())
 
 
 def _next(name: str | None, number: int) -> tuple[str, int]:
@@ -186,17 +318,17 @@ def _next(name: str | None, number: int) -> tuple[str, int]:
 def _other(name: str | None, chosen: list[Key]) -> list[Any]:
     """Another model: its own candidates; keyframes that only the former one knows go."""
     kept = [key for key in chosen if key.file is not None]
-    return [_candidates(name, 0), 0, kept, keys.strip(kept), None, shape.EMPTY,
-            *[0] * shape.SLIDERS, gr.update(info=_about(name or ""))]
+    return [_candidates(name, 0), 0, kept, keyframes.strip(kept), None, keyframes.EMPTY,
+            *[0] * keyframes.SLIDERS, gr.update(info=_about(name or ""))]
 
 
 @told
 def _pick(name: str, chosen: list[Key], event: gr.EventData) -> list[Any]:
     seed = int(event.number)
-    kept = _more(chosen, keys.seed_keys(name, [seed]))
-    base = shape.base_of(name, seed)
-    shown = shape.live(name, shape.moved(name, base, []))
-    return [kept, keys.strip(kept), base, shown, *[0] * shape.SLIDERS]
+    kept = _more(chosen, keyframes.seed_keys(name, [seed]))
+    base = keyframes.base_of(name, seed)
+    shown = keyframes.live(name, keyframes.moved(name, base, []))
+    return [kept, keyframes.strip(kept), base, shown, *[0] * keyframes.SLIDERS]
 
 
 def _change(chosen: list[Key], event: gr.EventData) -> tuple[list[Key], str]:
@@ -205,32 +337,33 @@ def _change(chosen: list[Key], event: gr.EventData) -> tuple[list[Key], str]:
     kept = [key for n, key in enumerate(chosen) if n != number]
     if event.earlier and 0 < number < len(chosen):
         kept.insert(number - 1, chosen[number])
-    return kept, keys.strip(kept)
+    return kept, keyframes.strip(kept)
 
 
 @told
 def _slide(name: str, base: list[float] | None, *values: float) -> str:
-    return shape.live(name, shape.moved(name, base, values))
+    return keyframes.live(name, keyframes.moved(name, base, values))
 
 
 @told
 def _add(name: str, base: list[float] | None, chosen: list[Key], *values: float
          ) -> tuple[list[Key], str]:
-    kept = _more(chosen, [shape.shaped_key(name, shape.moved(name, base, values))])
-    return kept, keys.strip(kept)
+    kept = _more(chosen, [keyframes.shaped_key(name, keyframes.moved(name, base, values))])
+    return kept, keyframes.strip(kept)
 
 
 def _filer(context: Context) -> Any:
     @told
     def add(files: list[str] | None, chosen: list[Key]) -> tuple[list[Key], str]:
         with context.jobs.new() as folder:
-            kept = _more(chosen, keys.file_keys(files or [], folder, context.limits))
-        return kept, keys.strip(kept)
+            kept = _more(chosen, keyframes.file_keys(files or [], folder, context.limits))
+        return kept, keyframes.strip(kept)
 
     return add
 
 
 def _more(chosen: list[Key], added: list[Key]) -> list[Key]:
-    if len(chosen) + len(added) > keys.MOST_KEYS:
-        raise InputError(f"the timeline holds {keys.MOST_KEYS} keyframes; take some out first.")
+    if len(chosen) + len(added) > keyframes.MOST_KEYS:
+        raise InputError(f"the timeline holds {keyframes.MOST_KEYS} keyframes; take some "
+                         "out first.")
     return [*chosen, *added]

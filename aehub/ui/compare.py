@@ -9,16 +9,16 @@ from typing import Any
 import gradio as gr
 
 from aehub import hub
-from aehub.compare import Comparison
 from aehub.errors import InputError
-from aehub.models.architectures import COMPRESSION
+from aehub.measure import Comparison
+from aehub.report.compression import iter_comparison
 from aehub.results import Step
-from aehub.review.study import iter_comparison
-from aehub.ui import chart, running, verdict, words
-from aehub.ui.guard import gpu, told
-from aehub.ui.keys import HERE
+from aehub.ui import formatting, job_progress, results
+from aehub.ui.errors import gpu, told
+from aehub.ui.formatting import bytes_text, empty, table
+from aehub.ui.keyframes import HERE
 from aehub.ui.limits import Context
-from aehub.ui.words import bytes_text, empty, table
+from aehub.weights.architectures import COMPRESSION
 
 TITLE = "Compare"
 OTHERS = ["x264-medium", "x265-medium", "svtav1-6", "vp9"]
@@ -47,8 +47,8 @@ def build(context: Context) -> None:
             stage = gr.HTML(_EMPTY, elem_id="curves")
             facts = gr.JSON(visible=False, label="facts")
     event = go.click(_runner(context, usual), [clip, codecs, frames], [facts, stage],
-                     api_name="compare", trigger_mode="once", **running.place(stage))
-    running.stops(stop, [event], stage, _EMPTY)
+                     api_name="compare", trigger_mode="once", **job_progress.place(stage))
+    job_progress.stops(stop, [event], stage, _EMPTY)
 
 
 def _runner(context: Context, usual: list[str]) -> Any:
@@ -75,12 +75,12 @@ def _runner(context: Context, usual: list[str]) -> Any:
         def card(step: Step) -> str:
             progress((step.done, step.total), desc="Comparing")
             took, left = time.monotonic() - began, step.total - step.done
-            return words.card(f"Point {min(step.done + 1, step.total)} of {step.total}",
+            return formatting.card(f"Point {min(step.done + 1, step.total)} of {step.total}",
                               f"{took * left / step.done:.0f} s left" if step.done else "",
                               share=step.done / step.total)
 
         with context.jobs.new() as folder:
-            comparison: Comparison = yield from running.watched(
+            comparison: Comparison = yield from job_progress.watched(
                 iter_comparison(clip, folder, ",".join(codecs), int(frames), longest=LONGEST,
                                        limits=context.limits.picture),
                 card, lambda card: (gr.skip(), card))
@@ -107,8 +107,8 @@ def page(comparison: Comparison) -> str:
             "Decodes, frames/s"]
     caption = ("Bits needed for the same PSNR, averaged over the range all share (Bjøntegaard). "
                "Bytes without sound: whole .aev files against bare streams.")
-    return (f'<div class="ae-results">{chart.rate_and_quality(comparison)}'
-            f"{verdict.of_comparison(comparison)}"
+    return (f'<div class="ae-results">{results.rate_and_quality(comparison)}'
+            f"{results.of_comparison(comparison)}"
             f"{table(head, rows, caption=caption, mark=_mark(comparison))}</div>")
 
 

@@ -12,14 +12,15 @@ import gradio as gr
 
 from aehub import hub
 from aehub.errors import AEHubError, InputError
-from aehub.models.architectures import COMPRESSION
-from aehub.review.glance import look
-from aehub.review.records import Study
-from aehub.review.study import iter_study
-from aehub.ui import examples, opening, preview, results, running
-from aehub.ui.guard import gpu, sentence, told
+from aehub.report.compression import iter_study
+from aehub.report.prepare import look
+from aehub.report.records import Study
+from aehub.ui import examples, job_progress, results, uploads
+from aehub.ui import examples as opening
+from aehub.ui.errors import gpu, sentence, told
+from aehub.ui.formatting import card, stopped
 from aehub.ui.limits import Context
-from aehub.ui.words import card, stopped
+from aehub.weights.architectures import COMPRESSION
 
 TITLE = "Compress"
 
@@ -42,21 +43,21 @@ def build(context: Context) -> None:
     packed, *_, stage, shelf, figures = given
     context.shared["packed"] = packed
     asked = [clip, start, length, model, aim, quality, kilobytes, size, neighbours]
-    run, place = _runner(context), running.place(stage)
+    run, place = _runner(context), job_progress.place(stage)
     events: list[dict[str, Any]] = [
         go.click(run, asked, given, api_name="compress", validator=_checker(context),
                  trigger_mode="once", **place)]
     for button, name in zip(tried, examples.EXAMPLES, strict=True):
         # One click shows the result.
         drawn = button.click(_example(context, name), None, [clip, stage, go],
-                             concurrency_limit=8, **running.QUIET)
+                             concurrency_limit=8, **job_progress.QUIET)
         events.append(drawn.success(run, asked, given, api_visibility="private", **place))
-    running.stops(stop, events, stage, stopped("compress again"), shelf, figures)
-    clip.change(preview.shower(context), [clip, size, neighbours],
-                [seen, part, start, length, forecast], **running.QUIET)
+    job_progress.stops(stop, events, stage, stopped("compress again"), shelf, figures)
+    clip.change(uploads.shower(context), [clip, size, neighbours],
+                [seen, part, start, length, forecast], **job_progress.QUIET)
     gr.on([start.release, length.release, size.change, neighbours.change],
-          preview.forecaster(context), [clip, start, length, size, neighbours], forecast,
-          **running.QUIET)
+          uploads.forecaster(context), [clip, start, length, size, neighbours], forecast,
+          **job_progress.QUIET)
 
 
 def _clip(context: Context) -> tuple[gr.File, list[gr.Button]]:
@@ -91,7 +92,7 @@ def _aim() -> tuple[gr.Radio, gr.Slider, gr.Number]:
                           elem_id="kilobytes", info="1 kB is 1000 bytes")
     aim.change(lambda chosen: (gr.update(visible=chosen == "quality"),
                                gr.update(visible=chosen == "size")),
-               aim, [quality, kilobytes], **running.AT_ONCE)
+               aim, [quality, kilobytes], **job_progress.AT_ONCE)
     return aim, quality, kilobytes
 
 
@@ -101,7 +102,7 @@ def _more() -> tuple[gr.Dropdown, gr.Dropdown, gr.Checkbox]:
               or (entry.state == "remote" and not entry.task)]
     with gr.Accordion("Model, size, neighbours", open=False, elem_id="more"):
         model = gr.Dropdown(models, value=models[0], label="Model", elem_id="model")
-        size = gr.Dropdown(preview.SIZES, value="640", label="Longer side, px", elem_id="size",
+        size = gr.Dropdown(uploads.SIZES, value="640", label="Longer side, px", elem_id="size",
                            info="Smaller is faster; nothing is enlarged")
         neighbours = gr.Checkbox(True, label="Also encode with x264 and AV1 at the same bytes",
                                  elem_id="neighbours")
@@ -146,7 +147,7 @@ def _checker(context: Context) -> Any:
         problem = ""
         try:
             if clip is not None:
-                look(clip, trim=preview.trim_of(start, length), limits=context.limits.clip,
+                look(clip, trim=uploads.trim_of(start, length), limits=context.limits.clip,
                      with_sound=False)
         except AEHubError as error:
             problem = sentence(error)
@@ -186,10 +187,10 @@ def _runner(context: Context) -> Any:
             job = iter_study(
                 clip, folder, model=model, quality=quality,
                 target_size=_target(kilobytes) if aim == "size" else None,
-                longest=preview.longest_side(size), trim=preview.trim_of(start, length),
+                longest=uploads.longest_side(size), trim=uploads.trim_of(start, length),
                 neighbours=neighbours, limits=context.limits.clip)
-            meter = running.Meter(context.pace, progress, neighbours=neighbours)
-            study = yield from running.watched(job, meter.card, lambda card: [
+            meter = job_progress.Meter(context.pace, progress, neighbours=neighbours)
+            study = yield from job_progress.watched(job, meter.card, lambda card: [
                 *[gr.skip()] * 4, card, *[gr.update(visible=False)] * 2])
             context.pace.note(study)
             yield _finished(context, folder, study, time.monotonic() - began)

@@ -8,13 +8,13 @@ from typing import Any
 
 import gradio as gr
 
-from aehub import api, inspection
-from aehub.errors import AEHubError, InputError
-from aehub.ui import running
-from aehub.ui.guard import gpu, sentence, told
+from aehub.api import compress
+from aehub.bitstream import validation
+from aehub.errors import AEHubError, InputError, count_text
+from aehub.ui import job_progress
+from aehub.ui.errors import gpu, sentence, told
+from aehub.ui.formatting import bytes_text, empty, hint, player, rate_text, seconds_text, table
 from aehub.ui.limits import Context
-from aehub.ui.words import bytes_text, empty, hint, player, rate_text, seconds_text, table
-from aehub.words import count_text
 
 TITLE = "Decode"
 FORMATS = ["mp4", "gif", "webp"]
@@ -37,10 +37,10 @@ def build(context: Context) -> None:
                 clip = gr.DownloadButton("Download", variant="primary", elem_id="get-clip")
             facts = gr.JSON(visible=False, label="facts")
 
-    packed.change(_describe, packed, head, **running.QUIET)
+    packed.change(_describe, packed, head, **job_progress.QUIET)
     event = go.click(_runner(context), [packed, format], [clip, facts, stage, shelf],
-                     api_name="decompress", trigger_mode="once", **running.place(stage))
-    running.stops(stop, [event], stage, _EMPTY, shelf)
+                     api_name="decompress", trigger_mode="once", **job_progress.place(stage))
+    job_progress.stops(stop, [event], stage, _EMPTY, shelf)
 
 
 def _describe(path: str | None) -> Any:
@@ -53,7 +53,7 @@ def _describe(path: str | None) -> Any:
 
 
 def _words(path: Path) -> str:
-    facts, report = inspection.info(path), inspection.verify(path)
+    facts, report = validation.info(path), validation.verify(path)
     groups = f"{facts['groups']} of up to {count_text(facts['group_frames'], 'frame')}"
     rows = [
         ("Model", facts["model"]),
@@ -85,11 +85,12 @@ def _runner(context: Context) -> Any:
         """
         if packed is None:
             raise InputError("there is no file yet; drop an .aev file first.")
-        context.limits.check(inspection.info(packed), "decodes", "aehub decompress")
+        context.limits.check(validation.info(packed), "decodes", "aehub decompress")
         with context.jobs.new() as folder:
             output = folder / f"{Path(packed).stem}.{format}"
-            result = yield from running.watched(
-                api.iter_decompress(packed, output), running.counter("Decoding", progress),
+            result = yield from job_progress.watched(
+                compress.iter_decompress(packed, output),
+                job_progress.counter("Decoding", progress),
                 lambda card: (gr.skip(), gr.skip(), card, gr.update(visible=False)))
             # Gradio takes whatever has a "path" for a file of its own.
             facts = {"bytes": output.stat().st_size, **result.named()}

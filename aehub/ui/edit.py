@@ -12,17 +12,17 @@ from typing import Any
 
 import gradio as gr
 
-from aehub import editing, inspection
-from aehub.edit.operations import parse
+from aehub.api import edit
+from aehub.bitstream import validation
+from aehub.editing.operations import parse
+from aehub.errors import count_text
+from aehub.report.equivariance import TURN_GAIN, Turned, look_at_edit
+from aehub.report.playback import iter_moving, png
 from aehub.results import Edited
-from aehub.review.moving import iter_moving
-from aehub.review.stills import png
-from aehub.review.turned import TURN_GAIN, Turned, look_at_edit
-from aehub.ui import opening, running
-from aehub.ui.guard import gpu, told
+from aehub.ui import examples, job_progress
+from aehub.ui.errors import gpu, told
+from aehub.ui.formatting import bytes_text, empty, notes, seconds_text, tiles
 from aehub.ui.limits import Context
-from aehub.ui.words import bytes_text, empty, notes, seconds_text, tiles
-from aehub.words import count_text
 
 TITLE = "Edit"
 BUTTONS = {
@@ -52,13 +52,13 @@ def build(context: Context) -> None:
     latest = _Latest()
     run = _runner(context, latest)
     asked, given = [packed, steps, exact], [edited, facts, stage, shelf]
-    place = running.place(stage)
+    place = job_progress.place(stage)
     steps.submit(run, asked, given, api_name="edit", **place)
     exact.input(run, asked, given, api_visibility="private", **place)
     for event, change in [*changes, (packed.change, _nothing)]:
-        event(_changed(latest, change), [steps, part], steps, **running.AT_ONCE).success(
+        event(_changed(latest, change), [steps, part], steps, **job_progress.AT_ONCE).success(
             run, asked, given, api_visibility="private", **place)
-    take.click(_taker(context), last, packed, **running.AT_ONCE)
+    take.click(_taker(context), last, packed, **job_progress.AT_ONCE)
 
 
 def _steps() -> tuple[gr.Textbox, gr.Textbox, gr.Checkbox, list[tuple[Any, Change]]]:
@@ -147,7 +147,7 @@ def _taker(context: Context) -> Any:
         if path is not None:
             return path
         with context.jobs.new() as folder:
-            return str(shutil.copy(opening.packed(), folder))
+            return str(shutil.copy(examples.packed(), folder))
 
     return taken
 
@@ -173,11 +173,11 @@ def _runner(context: Context, latest: _Latest) -> Any:
             yield [None, None, _EMPTY, gr.update(visible=False)]
             return
         count = latest.of(request)
-        context.limits.check(inspection.info(packed), "edits", "aehub edit")
+        context.limits.check(validation.info(packed), "edits", "aehub edit")
         operations = parse(steps)
         with context.jobs.new() as folder:
             output = folder / f"{Path(packed).stem}.edited.aev"
-            result = editing.edit(packed, output, operations, group_exact=exact)
+            result = edit.edit(packed, output, operations, group_exact=exact)
             seen = look_at_edit(Path(packed), output, operations)
             for name in ("before", "after", "difference"):
                 (folder / f"{name}.png").write_bytes(png(getattr(seen, name)))

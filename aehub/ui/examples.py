@@ -6,12 +6,17 @@ The photographs are those of scikit-image that may be passed on:
     coffee    Rachel Michetti; CC0
     tissue    Center for Microscopy and Molecular Imaging; no known copyright restrictions
     marbles   drawn here
+
+The finished example that the page opens on: recorded once, served as it is, nothing computed.
+
+`python docs/measure/opening.py` records it anew.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +27,10 @@ import numpy as np
 from PIL import Image
 
 from aehub.errors import InputError
-from aehub.ui.jobs import private_folder
+from aehub.report.records import Study
+from aehub.ui import results
+from aehub.ui.formatting import bytes_text, seconds_text
+from aehub.ui.result_folders import private_folder
 
 FPS = 24
 # What another version drew is not what this one would draw.
@@ -126,8 +134,8 @@ def clip(name: str) -> Path:
     Raises:
         InputError: there is no such example, or scikit-image is missing.
     """
-    from aehub.clips.clip import open_clip
-    from aehub.clips.writer import open_writer
+    from aehub.media.clip import open_clip
+    from aehub.media.writer import open_writer
 
     example = _named(name)
     path = private_folder(f"aehub-examples-{_VERSION}") / f"{name}.mkv"
@@ -154,3 +162,44 @@ def _named(name: str) -> Example:
     if name not in EXAMPLES:
         raise InputError(f"there is no example {name!r}; known are {', '.join(EXAMPLES)}.")
     return EXAMPLES[name]
+
+
+NAME = "cat"
+SHOWN = "An example made before, from a photograph by Stefan van der Walt (CC0)."
+PLACE = "ae/opening"
+"""Address of its files, relative to the page."""
+RECORD, POSTER = "study.json", "poster.jpg"
+FOLDER = Path(__file__).parent / "assets" / "opening"
+
+
+@lru_cache
+def study() -> Study:
+    """The recorded study, its files in `FOLDER`; of the original, only the name is kept."""
+    return Study.from_record(json.loads((FOLDER / RECORD).read_text(encoding="utf-8")), FOLDER)
+
+
+def packed() -> Path:
+    """Its compressed file."""
+    return Path(str(study().compressed.path))
+
+
+def file(name: str) -> Path | None:
+    """The file of that name, None if it is none of those that are served."""
+    served = {packed().name, study().stacked.name, POSTER}
+    return FOLDER / name if name in served else None
+
+
+def overview() -> str:
+    """The player, which moves its divider by itself, and the numbers; HTML."""
+    made, name = study(), packed().name
+    above = (results.player(made, PLACE, more=f' poster="{PLACE}/{POSTER}" sweep')
+             + f'<p class="ae-made">{SHOWN} <a href="#clip">Drop your own clip</a>, or take '
+             f'<a href="{PLACE}/{name}" download>{name}, {bytes_text(made.compressed.bytes)}</a>.'
+             "</p>")
+    length = ("Length", seconds_text(made.replay.seconds), "played in a loop")
+    return results.shown(made, above, length, kind="lossless,")
+
+
+def figures() -> str:
+    """The other codecs at the same size and the curves over time; HTML."""
+    return results.figures(study())

@@ -10,9 +10,9 @@ from typing import Any
 from aehub.config import Limits, too_long, whole_number
 from aehub.errors import InputError
 from aehub.threads import VARIABLE as THREADS
-from aehub.ui.jobs import Jobs
-from aehub.ui.pace import Pace
-from aehub.ui.words import seconds_text
+from aehub.ui.formatting import seconds_text
+from aehub.ui.result_folders import Jobs
+from aehub.ui.throughput import Pace
 
 
 @dataclass(frozen=True)

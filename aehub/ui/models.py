@@ -12,12 +12,12 @@ import gradio as gr
 
 from aehub import hub
 from aehub.errors import AEHubError
-from aehub.models.architectures import COMPRESSION
-from aehub.models.folder import CARD, CONFIG, WEIGHTS
-from aehub.ui import fetching
-from aehub.ui.guard import told
+from aehub.ui import job_progress
+from aehub.ui.errors import told
+from aehub.ui.formatting import bytes_text, tiles
 from aehub.ui.limits import Context
-from aehub.ui.words import bytes_text, tiles
+from aehub.weights.architectures import COMPRESSION
+from aehub.weights.model_folder import CARD, CONFIG, WEIGHTS
 
 TITLE = "Models"
 _HELD = "aehub/{}/resolve/main"
@@ -67,10 +67,10 @@ def _offer(entry: hub.ModelEntry, words: gr.HTML) -> None:
 def _fetcher(name: str) -> Any:
     @told
     def fetch() -> Iterator[tuple[Any, Any, Any]]:
-        job = fetching.iter_download(name)
+        job = job_progress.iter_download(name)
         try:
             for done, total in job:
-                way = gr.update(value=fetching.html(name, done, total), visible=True)
+                way = gr.update(value=job_progress.html(name, done, total), visible=True)
                 yield gr.skip(), way, gr.update(interactive=False)
         except AEHubError:
             yield gr.skip(), gr.update(visible=False), gr.update(interactive=True)

@@ -12,11 +12,12 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from aehub import endpoint
+from aehub.config import __version__
 from aehub.errors import AEHubError
-from aehub.review import stills
-from aehub.ui import examples, opening
-from aehub.ui.jobs import Jobs
-from aehub.version import __version__
+from aehub.report import playback
+from aehub.ui import examples
+from aehub.ui import examples as opening
+from aehub.ui.result_folders import Jobs
 
 # One still decodes a group of frames: more at once would starve the queue's job.
 _STILLS = anyio.CapacityLimiter(1)
@@ -80,7 +81,7 @@ async def _unused(request: Request) -> Response:
 
 async def _still(request: Request, original: Callable[[], Path], compressed: Path) -> Response:
     number, kind = request.path_params["number"], request.path_params["kind"]
-    picture = await _picture(lambda: stills.still(original(), compressed, number, kind),
+    picture = await _picture(lambda: playback.still(original(), compressed, number, kind),
                              "image/png", _STILLS)
     if picture.status_code == 200:
         picture.headers["Cache-Control"] = "private, max-age=3600"

@@ -17,9 +17,8 @@ from aehub.errors import InputError
 from aehub.proxies import usable_proxies
 from aehub.ui import environment
 from aehub.ui.limits import Context
-from aehub.ui.page import build
+from aehub.ui.page import ASSETS, build, css, head, theme
 from aehub.ui.routes import routes
-from aehub.ui.theme import ASSETS, css, head, theme
 
 
 def serve(

@@ -1,8 +1,8 @@
 """Write the card of `d4-codec` from measurements.
 
-    python -m aehub.training.ablate d4-codec RUN DATA
-    python -m aehub.training.ablate d4-filter FILTER DATA --set base=INTER/model
-    python -m aehub.training.ablate d4-inter INTER DATA --set base=FILTER/model \\
+    python -m aehub.training.ablation d4-codec RUN DATA
+    python -m aehub.training.ablation d4-filter FILTER DATA --set base=INTER/model
+    python -m aehub.training.ablation d4-inter INTER DATA --set base=FILTER/model \\
         --set start=FILTER/model
     python docs/measure/card.py RUN INTER FILTER CLIPS
 
@@ -23,8 +23,8 @@ from pathlib import Path
 from cards import write_card
 
 import aehub
-from aehub.compare import Comparison, parse_codecs
 from aehub.hub.card import TAGS
+from aehub.measure import Comparison, parse_codecs
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights" / "d4-codec"

@@ -3,7 +3,7 @@
     python docs/measure/dense.py RUN [docs/figures/dense.png]
 
 RUN is a folder that `aehub train dense-28 --out RUN` made. Glyphs are drawn anew with another seed
-than training had; see `aehub.training.glyphs` for what each set holds.
+than training had; see `aehub.training.recipes.dense_28` for what each set holds.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from aehub.animate.sheet import contact_sheet
-from aehub.animate.square import enlarged
-from aehub.models import network
-from aehub.models.dense import DenseAutoencoder
-from aehub.training import checkpoint
-from aehub.training.glyphs import SETS, Draw, glyphs, render
-from aehub.training.recipes.dense_28 import Options
+from aehub.animation.sheet import contact_sheet
+from aehub.generators.base import enlarged
+from aehub.generators.dense import DenseAutoencoder
+from aehub.training import trainer
+from aehub.training.recipes.dense_28 import SETS, Draw, Options, glyphs, render
+from aehub.weights import stored_network
 
 COUNT, SEED, COMPONENTS = 3000, 1, 32
 NAMES = {"draws": "new draws", "conditions": "unseen rotations and strokes",
@@ -62,7 +61,7 @@ class Dense:
 def step_0(run: Path, like: DenseAutoencoder) -> DenseAutoencoder:
     """The network that training began with."""
     model = DenseAutoencoder(**like.config)
-    checkpoint.put(model, checkpoint.read(run / "start.safetensors"))
+    trainer.put(model, trainer.read(run / "start.safetensors"))
     return model.requires_grad_(False)
 
 
@@ -96,7 +95,7 @@ def main() -> None:
     """Print the table, draw the figure."""
     run = Path(sys.argv[1])
     output = Path(sys.argv[2]) if len(sys.argv) > 2 else OUTPUT
-    model = network.load(run / "model").network
+    model = stored_network.load(run / "model").network
     assert isinstance(model, DenseAutoencoder)
     training = flat(glyphs(Options.glyphs, "training", 0))
     components = Components(training, COMPONENTS)

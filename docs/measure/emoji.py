@@ -20,11 +20,11 @@ from cards import write_card
 from PIL import Image
 from torch import Tensor
 
-from aehub.models import network
-from aehub.models.vae import PictureVAE
-from aehub.training import checkpoint
+from aehub.generators.vae import PictureVAE
+from aehub.training import trainer
 from aehub.training.pictures import PictureSet
 from aehub.training.recipes import emoji_vae
+from aehub.weights import stored_network
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights" / "emoji-vae"
@@ -148,9 +148,9 @@ def measured(run: Path, pictures: PictureSet) -> dict[str, str]:
     """All numbers of the card; draws the figures on the way."""
     training, held_out = tensor(pictures.plain), tensor(pictures.test)
     start = emoji_vae.build(emoji_vae.Options())
-    checkpoint.put(start, checkpoint.read(run / "start.safetensors"))
+    trainer.put(start, trainer.read(run / "start.safetensors"))
     start = emoji_vae.finish(start, pictures)
-    model = network.load(run / "model").network
+    model = stored_network.load(run / "model").network
     assert isinstance(model, PictureVAE)
     made, by_pca = rebuilt(model, held_out), pca(training, held_out, model.latent)
     figures(model, held_out, by_pca)

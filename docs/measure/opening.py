@@ -18,12 +18,13 @@ from unittest.mock import patch
 
 from PIL import Image
 
-from aehub.clips.encode import RECIPES
+from aehub.media.sinks import RECIPES
+from aehub.report.compression import iter_study
+from aehub.report.playback import still
+from aehub.report.records import Study
 from aehub.results import finished
-from aehub.review.records import Study
-from aehub.review.stills import still
-from aehub.review.study import iter_study
-from aehub.ui import examples, opening
+from aehub.ui import examples
+from aehub.ui import examples as opening
 
 QUALITY = 50
 POSTER_FRAME = 0

@@ -15,8 +15,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from aehub.models.d4 import A1, A2, B1, B2, ELEMENTS, E, Representation, turn
-from aehub.models.dct import start
+from aehub.codecs.d4.symmetry import A1, A2, B1, B2, ELEMENTS, E, Representation, turn
+from aehub.codecs.d4.transforms import start
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402

@@ -19,17 +19,17 @@ import numpy as np
 import torch
 
 import aehub
-from aehub.clips.clip import open_clip
-from aehub.clips.contents import listed
-from aehub.clips.frames import ClipInfo, Planes
-from aehub.codec.decompress import decode_frames, decode_group
-from aehub.codec.model import Codec
-from aehub.codec.predicted import GroupReader
-from aehub.compare.ours import write_lossless
-from aehub.container import open_reader
+from aehub.bitstream import open_reader
+from aehub.codecs.d4 import checkpoint
+from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.frame_coding import GroupReader
+from aehub.codecs.decompress import decode_frames, decode_group
 from aehub.hub import find
-from aehub.metrics import Distortion, bd_rate
-from aehub.models import store
+from aehub.measure.model_codec import write_lossless
+from aehub.media.clip import open_clip
+from aehub.media.file_type import listed
+from aehub.media.metrics import Distortion, bd_rate
+from aehub.media.picture import ClipInfo, Planes
 
 QUALITIES = (25, 60)
 QUALITY = 45
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--model", default="d4-codec")
     arguments = parser.parse_args()
     model = aehub.load(arguments.model)
-    exact = Codec(store.load(find(arguments.model)), dtype=torch.float64)
+    exact = Codec(checkpoint.load(find(arguments.model)), dtype=torch.float64)
     print("| clip | rate against `--group 1` | slope, 32 frames | slope, 129 frames "
           "| less the content's | less the content's | float32 to float64 | codes |")
     print("|---|---|---|---|---|---|---|---|")

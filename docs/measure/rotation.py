@@ -28,16 +28,14 @@ import torch
 import torch.nn.functional as F
 
 import aehub
-from aehub.clips.clip import open_clip
-from aehub.clips.contents import listed
-from aehub.clips.frames import ClipInfo, Planes
-from aehub.codec.batch import from_batch, to_batch
-from aehub.compare.pictures import crop
-from aehub.compare.rivals import x264
-from aehub.edit.pixels import turned_planes
-from aehub.metrics import Distortion
-from aehub.models.d4 import ELEMENTS, turn
-from aehub.models.planes import PlaneBatch
+from aehub.codecs.d4.planes import PlaneBatch, from_batch, to_batch
+from aehub.codecs.d4.symmetry import ELEMENTS, turn
+from aehub.editing.via_pixels import turned_planes
+from aehub.measure.video_codecs import crop, x264
+from aehub.media.clip import open_clip
+from aehub.media.file_type import listed
+from aehub.media.metrics import Distortion
+from aehub.media.picture import ClipInfo, Planes
 
 QUARTER = ELEMENTS["rotate-90"]
 KEPT = 48

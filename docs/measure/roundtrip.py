@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from aehub.clips.clip import open_clip
-from aehub.clips.contents import listed
+from aehub.media.clip import open_clip
+from aehub.media.file_type import listed
 
 QUALITIES = (10, 50, 90)
 

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from aehub.clips.clip import open_clip
-from aehub.compare.codec import Source
-from aehub.compare.measurement import measure
-from aehub.compare.ours import ModelCodec
-from aehub.compare.rivals import x264
-from aehub.metrics import bd_rate
+from aehub.measure.benchmark import measure
+from aehub.measure.model_codec import ModelCodec
+from aehub.measure.points import Source
+from aehub.measure.video_codecs import x264
+from aehub.media.clip import open_clip
+from aehub.media.metrics import bd_rate
 
 WIDTH, HEIGHT, FRAMES, FPS = 480, 288, 60, 30
 QUALITIES = (35, 50, 65)

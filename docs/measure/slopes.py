@@ -13,8 +13,8 @@ from pathlib import Path
 
 from predicted import psnrs, slope, there_and_back
 
-from aehub.clips.contents import listed
-from aehub.compare.rivals import svtav1, x264, x265
+from aehub.measure.video_codecs import svtav1, x264, x265
+from aehub.media.file_type import listed
 
 # Constant rate factors for a mean PSNR of 33 to 42 dB on most clips.
 CODECS = ((x264("medium"), 27), (x265("medium"), 29), (svtav1(6), 40))

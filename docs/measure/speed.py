@@ -22,13 +22,14 @@ import numpy as np
 import torch
 
 import aehub
-from aehub import entropy
-from aehub.clips.clip import open_clip
-from aehub.clips.frames import ClipInfo, Frame, Planes
-from aehub.clips.writer import open_writer
-from aehub.codec import chain, decompress, inter, predicted, shots
-from aehub.container import open_reader
-from aehub.motion.vectors import MotionCoder
+from aehub.bitstream import open_reader
+from aehub.codecs import decompress, gop
+from aehub.codecs.d4 import encoder, frame_coding, reference_buffer
+from aehub.codecs.d4.motion.coding import MotionCoder
+from aehub.coding import range_coder
+from aehub.media.clip import open_clip
+from aehub.media.picture import ClipInfo, Frame, Planes
+from aehub.media.writer import open_writer
 
 
 def texture(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -83,12 +84,12 @@ def watched() -> Iterator[Clock]:
     clock = Clock()
     with contextlib.ExitStack() as stack:
         for owner, name, label in (
-                (entropy.Encoder, "write", "coder"), (entropy.Decoder, "read", "coder"),
+                (range_coder.Encoder, "write", "coder"), (range_coder.Decoder, "read", "coder"),
                 (MotionCoder, "write", "vectors"), (MotionCoder, "read", "vectors"),
-                (inter, "search", "search"), (inter, "split", "search"),
-                (inter, "settle", "search"), (shots, "coarse_cost", "search"),
-                (predicted, "predict", "prediction"), (inter, "predict_planes", "prediction"),
-                (chain, "context_of", "prediction")):
+                (encoder, "search", "search"), (encoder, "split", "search"),
+                (encoder, "settle", "search"), (gop, "coarse_cost", "search"),
+                (frame_coding, "predict", "prediction"), (encoder, "predict_planes", "prediction"),
+                (reference_buffer, "context_of", "prediction")):
             stack.enter_context(clock.watch(owner, name, label))
         yield clock
 

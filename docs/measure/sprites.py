@@ -19,14 +19,14 @@ import torch
 from PIL import Image
 
 import aehub
-from aehub.animate.cell import Cell
-from aehub.animate.sheet import contact_sheet
-from aehub.animate.square import enlarged
-from aehub.models.network import StoredNetwork
-from aehub.models.parts import Parts
-from aehub.models.pixelart import indexed, nearest
-from aehub.models.pose import CYCLE
-from aehub.training.characters import DOWN, Characters
+from aehub.animation.sheet import contact_sheet
+from aehub.generators.base import enlarged
+from aehub.generators.sprite.cutout import Cell
+from aehub.generators.sprite.parts import Parts
+from aehub.generators.sprite.pixel_art import indexed, nearest
+from aehub.generators.sprite.poses import CYCLE
+from aehub.training.layer_library import DOWN, Characters
+from aehub.weights.stored_network import StoredNetwork
 
 WIDTH = 0.3
 RIDGE = 0.003

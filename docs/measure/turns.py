@@ -19,13 +19,13 @@ import numpy as np
 from speed import moving_clip
 
 import aehub
-from aehub.clips.contents import listed
-from aehub.clips.frames import Planes
-from aehub.container import open_reader
-from aehub.edit.operations import Operation, parse
-from aehub.edit.pixels import turned_planes
-from aehub.metrics import MAX_DB, Distortion
-from aehub.models.d4 import ELEMENTS, inverse
+from aehub.bitstream import open_reader
+from aehub.codecs.d4.symmetry import ELEMENTS, inverse
+from aehub.editing.operations import Operation, parse
+from aehub.editing.via_pixels import turned_planes
+from aehub.media.file_type import listed
+from aehub.media.metrics import MAX_DB, Distortion
+from aehub.media.picture import Planes
 
 STEPS = {"identity": "rotate 0", "flip-horizontal": "flip horizontal",
          "flip-vertical": "flip vertical", "rotate-180": "rotate 180", "transpose": "transpose",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hub.standin import StandIn, stand_in
 from playwright.sync_api import expect
 
+from hub.standin import StandIn, stand_in
 from pageserver import ROOT, PageServer, page_server
 
 from .conftest import Visit

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from aehub.ui import opening
+from aehub.ui import examples
 from pageserver import ROOT
 from pictures import PICTURES, is_stale, stamp
 
@@ -32,7 +32,7 @@ def test_the_page_has_a_picture_of_itself(visit: Visit, name: str, tmp_path: Pat
     player.locator("canvas").click(position={"x": 374, "y": 20})
     player.locator(".aw-seek").evaluate(
         "range => { range.value = 40; range.dispatchEvent(new Event('input')); }")
-    expect(player.locator(".aw-count")).to_have_text(f"41 / {len(opening.study().replay.times)}")
+    expect(player.locator(".aw-count")).to_have_text(f"41 / {len(examples.study().replay.times)}")
     for tab in TABS:
         expect(page.get_by_role("tab", name=tab, exact=True).first).to_be_in_viewport()
     expect(page.locator(".ae-verdict")).to_be_in_viewport(ratio=1)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub.standin import StandIn, stand_in
 
+from hub.standin import StandIn, stand_in
 from pageserver import DEAD_PROXIES, ROOT, _wait, free_port
 
 TINY = ROOT / "tests/golden/tiny-d4"
@@ -127,7 +127,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model of the same name with other weights: another revision."""
-    from codec.golden_files import write_model
+    from golden_files import write_model
 
     folder = tmp_path_factory.mktemp("other") / "tiny-d4"
     write_model(folder, seed=8)

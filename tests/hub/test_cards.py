@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from hub.conftest import ROOT, TINY
 
-from aehub.compare.comparison import Comparison
-from aehub.compare.points import ClipShape, Point
 from aehub.hub.card import front_matter, make_card, problems
+from aehub.measure.comparison import Comparison
+from aehub.measure.points import ClipShape, Point
+from hub.conftest import ROOT, TINY
 
 CONFIG = json.loads((TINY / "config.json").read_text())
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
 from hub.conftest import ROOT, Client, client_settings, process
 from hub.test_download import FIND, LOAD
 
@@ -72,8 +73,8 @@ def test_the_unmodified_client_reads_models_from_a_running_aehub(
 ) -> None:
     seen = python(CLIENT, HF_ENDPOINT=served)
     sizes = {name: len(data) for name, data in stored().items()}
-    bundled = {f"aehub/{path.parent.name}" for path in WEIGHTS.glob("*/config.json")}
-    assert set(seen["models"]) == bundled and seen["main"] == [seen["sha"]]
+    registry = {f"aehub/{path.parent.name}" for path in WEIGHTS.glob("*/config.json")}
+    assert set(seen["models"]) == registry and seen["main"] == [seen["sha"]]
     assert seen["siblings"] == sizes == {name: facts[0] for name, facts in seen["tree"].items()}
     weights = hashlib.sha256((MODEL / "model.safetensors").read_bytes()).hexdigest()
     assert seen["tree"]["model.safetensors"][2] == weights
@@ -209,7 +210,7 @@ def test_links_and_strangers_in_a_model_folder_are_not_served(
 ) -> None:
     pytest.importorskip("starlette")
     from aehub.endpoint import holdings
-    from aehub.hub import bundled
+    from aehub.hub import registry
 
     folder = tmp_path / "weights" / "probe"
     folder.mkdir(parents=True)
@@ -221,7 +222,7 @@ def test_links_and_strangers_in_a_model_folder_are_not_served(
     (folder / "link.png").symlink_to(secret)
     (folder / "sub.png").mkdir()
     (tmp_path / "weights" / "linked").symlink_to(tmp_path)
-    monkeypatch.setattr(bundled, "bundled_root", lambda: tmp_path / "weights")
+    monkeypatch.setattr(registry, "bundled_root", lambda: tmp_path / "weights")
     held = holdings()
     assert set(held) == {"aehub/probe"}
     assert set(held["aehub/probe"].files) == {

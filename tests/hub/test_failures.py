@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub.conftest import TINY, Client
-from hub.standin import StandIn
-from hub.test_download import FIND, files_of
 
 from aehub.errors import WeightsError
 from aehub.hub.download import _bar
+from hub.conftest import TINY, Client
+from hub.standin import StandIn
+from hub.test_download import FIND, files_of
 
 FETCH = ("download", "lab/tiny-d4")
 

@@ -13,16 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub.conftest import TINY
 from safetensors.torch import load as deserialised
 
+from aehub.codecs.d4 import checkpoint
 from aehub.errors import AEHubError, UnknownModel, WeightsError
 from aehub.hub import find
 from aehub.hub.download import check
-from aehub.hub.names import is_revision, parse
-from aehub.models import store, weights
-from aehub.models.folder import MAX_HEADER, config_of, is_model_name, problem_of, read_file
-from aehub.models.migrate import migrate
+from aehub.hub.registry import is_revision, parse
+from aehub.weights import stored_network
+from aehub.weights.model_folder import (
+    MAX_HEADER,
+    config_of,
+    is_model_name,
+    migrate,
+    problem_of,
+    read_file,
+)
+from hub.conftest import TINY
 
 CONFIG = json.loads((TINY / "config.json").read_text())
 WEIGHTS = (TINY / "model.safetensors").read_bytes()
@@ -89,7 +96,7 @@ def mutated_weights(rng: random.Random) -> bytes:
 
 def outcome(folder: Path) -> str:
     try:
-        store.load(folder)
+        checkpoint.load(folder)
     except AEHubError as error:
         words = str(error)
         assert "\n" not in words and len(words) < 1000
@@ -103,13 +110,13 @@ def test_a_thousand_mutated_pairs_are_loaded_or_refused_in_bounded_memory(folder
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(1000):
         config = mutated_config(rng) if rng.random() < 0.7 else json.dumps(CONFIG).encode()
-        weights = mutated_weights(rng) if rng.random() < 0.7 else WEIGHTS
+        stored_network = mutated_weights(rng) if rng.random() < 0.7 else WEIGHTS
         if rng.random() < 0.9:
             # As a forger would: the hash in the config is that of the weights.
             config = config.replace(CONFIG["sha256"].encode(),
-                                    hashlib.sha256(weights).hexdigest().encode())
+                                    hashlib.sha256(stored_network).hexdigest().encode())
         (folder / "config.json").write_bytes(config)
-        (folder / "model.safetensors").write_bytes(weights)
+        (folder / "model.safetensors").write_bytes(stored_network)
         result = outcome(folder)
         outcomes[result] = outcomes.get(result, 0) + 1
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -141,7 +148,7 @@ def test_a_long_header_is_refused_before_the_library_sees_it(
     entry = {**ENTRY, "shape": [0], "data_offsets": [0, 0]}
     data = with_header({f"t{n}": entry for n in range(20_000)})
     assert len(data) > MAX_HEADER and len(deserialised(data)) == 20_000
-    monkeypatch.setattr("aehub.models.folder.deserialize", None)
+    monkeypatch.setattr("aehub.weights.model_folder.deserialize", None)
     assert f"longer than {MAX_HEADER}" in (problem_of(data) or "")
 
 
@@ -154,21 +161,21 @@ def test_files_that_are_no_files_are_refused(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     os.mkfifo(folder / "model.safetensors")
     with pytest.raises(WeightsError, match="has no model.safetensors"):
-        store.load(folder)
+        checkpoint.load(folder)
     (folder / "config.json").unlink()
     (folder / "config.json").symlink_to("/dev/zero")
     with pytest.raises(WeightsError, match="has no config.json"):
-        store.load(folder)
+        checkpoint.load(folder)
 
 
 def test_a_link_out_of_the_folder_is_refused_and_one_within_the_cache_is_followed(
     folder: Path, tmp_path: Path
 ) -> None:
-    weights = folder / "model.safetensors"
-    weights.rename(tmp_path / "elsewhere")
-    weights.symlink_to(tmp_path / "elsewhere")
+    stored_network = folder / "model.safetensors"
+    stored_network.rename(tmp_path / "elsewhere")
+    stored_network.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(WeightsError, match="link to a file outside"):
-        store.load(folder)
+        checkpoint.load(folder)
     home = tmp_path / "hub" / "models--lab--tiny"
     snapshot = home / "snapshots" / ("a" * 40)
     snapshot.mkdir(parents=True)
@@ -217,14 +224,14 @@ def test_names_of_models_and_revisions_are_held_to_plain_characters() -> None:
 def test_a_config_that_names_a_path_is_refused(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**CONFIG, "name": "../../x"}))
     with pytest.raises(WeightsError, match="calls its model"):
-        store.load(folder)
+        checkpoint.load(folder)
 
 
 def test_an_older_config_is_brought_up_to_date_and_loads(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The config of today is the older one of tomorrow; a format 0 leads to it in two steps."""
-    newest = weights.FORMAT_VERSION
+    newest = stored_network.FORMAT_VERSION
     older = {**CONFIG, "format_version": newest - 2, **CONFIG["encoder"]}
     older["networks"] = older.pop("arguments")
     older.pop("encoder")
@@ -239,10 +246,10 @@ def test_an_older_config_is_brought_up_to_date_and_loads(
 
     (folder / "config.json").write_text(json.dumps(older))
     with pytest.raises(WeightsError, match=f"of format {newest - 2}, this AEHub reads"):
-        store.load(folder)
+        checkpoint.load(folder)
     table = {newest - 2: rename, newest - 1: gather}
-    monkeypatch.setattr("aehub.models.migrate.MIGRATIONS", table)
-    loaded = store.load(folder)
+    monkeypatch.setattr("aehub.weights.model_folder.MIGRATIONS", table)
+    loaded = checkpoint.load(folder)
     assert loaded.config == {**CONFIG, "format_version": newest}
     assert migrate(older, newest - 1, table)["format_version"] == newest - 1
     assert "networks" in older, "what was given is not changed"

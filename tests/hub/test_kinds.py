@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from hub.conftest import Client
-from hub.standin import StandIn
 
 import aehub
-from aehub.hub import bundled
+from aehub.generators.dense import DenseAutoencoder
+from aehub.hub import registry
 from aehub.hub.card import make_card, problems
 from aehub.hub.remote import _task
-from aehub.models import network
-from aehub.models.dense import DenseAutoencoder
+from aehub.weights import stored_network
+from hub.conftest import Client
+from hub.standin import StandIn
 
 LOAD = """
 import json, sys, aehub
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     """A small autoencoder among the bundled models of this test."""
     made = tmp_path / "weights" / "small"
     torch.manual_seed(0)
-    network.save(made, "small", DenseAutoencoder(side=8, hidden=12, latent=4))
+    stored_network.save(made, "small", DenseAutoencoder(side=8, hidden=12, latent=4))
     return made
 
 
@@ -72,7 +72,7 @@ def test_it_is_listed_and_served_with_its_task(
     pytest.importorskip("starlette")
     from aehub.endpoint import holdings
 
-    monkeypatch.setattr(bundled, "bundled_root", lambda: folder.parent)
+    monkeypatch.setattr(registry, "bundled_root", lambda: folder.parent)
     (entry,) = aehub.list_models(states=["bundled"])
     assert (entry.name, entry.task, entry.state) == ("small", "latent-animation", "bundled")
     assert entry.parameters == config_of(folder)["parameters"]

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub.conftest import TINY, Client
-from hub.standin import StandIn
 
 from aehub.errors import HubError
 from aehub.proxies import is_loopback, proxy_for, usable_proxies
+from hub.conftest import TINY, Client
+from hub.standin import StandIn
 from pageserver import DEAD_PROXIES
 
 ELSEWHERE = "http://hub.example"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from hub.conftest import TINY, Client
 from hub.standin import StandIn
 from hub.test_download import FIND, files_of

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hub.conftest import TINY, Client
-from hub.standin import StandIn
 
 import aehub
 from aehub.cli import main
 from aehub.errors import AEHubError, UnknownModel, WeightsError
-from aehub.models.folder import CONFIG, WEIGHTS
+from aehub.weights.model_folder import CONFIG, WEIGHTS
+from hub.conftest import TINY, Client
+from hub.standin import StandIn
 from material import moving_picture
 
 POINTER = (b"version https://git-lfs.github.com/spec/v1\n"

@@ -12,7 +12,6 @@ import venv
 from pathlib import Path
 
 from hub.conftest import ROOT
-
 from material import moving_picture, write_clip
 
 # Whoever opens a connection is a bug: the wheel works where there is no network.

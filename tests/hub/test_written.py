@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hub.conftest import TINY
-from hub.standin import StandIn
 from huggingface_hub import constants
 
 import aehub
-from aehub.codec.model import Codec
-from aehub.container import FileHead
+from aehub.bitstream import FileHeader
+from aehub.codecs.d4.codec import Codec
 from aehub.errors import UnknownModel, WeightsError
-from aehub.hub import bundled, find_written, load_written
+from aehub.hub import find_written, load_written, registry
+from hub.conftest import TINY
+from hub.standin import StandIn
 from material import moving_picture
 
 FOUND = """
@@ -62,7 +62,7 @@ def file(tmp_path: Path) -> Path:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: Path) -> Path:
     """A machine whose bundled tiny-d4 has other weights, and whose cache is empty."""
     shutil.copytree(other, tmp_path / "weights" / "tiny-d4")
-    monkeypatch.setattr(bundled, "bundled_root", lambda: tmp_path / "weights")
+    monkeypatch.setattr(registry, "bundled_root", lambda: tmp_path / "weights")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
@@ -122,4 +122,4 @@ def test_the_hub_is_asked_for_the_tag_of_the_hashes(
 def test_a_hostile_name_in_a_file_reaches_no_folder_and_no_hub(name: str) -> None:
     assert find_written(name, bytes(8), bytes(8)) is None
     with pytest.raises(UnknownModel):
-        load_written(FileHead(name, bytes(8), bytes(8), 1, 64, 64, Fraction(25), 5000, 32))
+        load_written(FileHeader(name, bytes(8), bytes(8), 1, 64, 64, Fraction(25), 5000, 32))

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 import aehub
-from aehub.models.d4_codec import D4Codec
-from aehub.models.planes import PlaneBatch
-from aehub.training.ablate import without_reference
+from aehub.codecs.d4.network import D4Codec
+from aehub.codecs.d4.planes import PlaneBatch
+from aehub.training.ablation import without_reference
 
 QUALITY = torch.tensor([50.0])
 

@@ -14,18 +14,16 @@ from click.testing import CliRunner
 from PIL import Image
 
 from aehub.cli import main
-from aehub.codec.model import Codec
+from aehub.codecs.d4 import checkpoint
+from aehub.codecs.d4.checkpoint import make_probe
+from aehub.codecs.d4.codec import Codec
 from aehub.errors import InputError
-from aehub.models import store
-from aehub.models.probe import make_probe
 from aehub.training import train
-from aehub.training.cache import Cache
-from aehub.training.characters import Characters
-from aehub.training.data import FrameStore
-from aehub.training.harvest import Harvest
-from aehub.training.motion import MotionStore, pairs, place_of
+from aehub.training.data import Cache, FrameStore
+from aehub.training.layer_library import Characters, Wardrobe
+from aehub.training.recipes.d4_filter import Harvest
 from aehub.training.recipes.d4_inter import all_qualities
-from aehub.training.wardrobe import Wardrobe
+from aehub.training.sequences import MotionStore, pairs, place_of
 from material import moving_picture, write_clip
 
 TINY = Path(__file__).parents[1] / "golden" / "tiny-d4"
@@ -89,13 +87,13 @@ def test_pictures_of_an_encoder_follow_its_model(data: Path, tmp_path: Path) -> 
     notes: list[str] = []
     cache = Cache(tmp_path / "cache", note=notes.append)
     write_clip(data / "meadow.mp4", moving_picture(9, width=64, height=32, seed=7))
-    frames, stored = FrameStore.build(data, cache), store.load(TINY)
-    store.save(tmp_path / "other", "other", stored.network, stored.tables,
+    frames, stored = FrameStore.build(data, cache), checkpoint.load(TINY)
+    checkpoint.save(tmp_path / "other", "other", stored.network, stored.tables,
                encoder={"lambda": 0.4, "inter_lambda": 0.4}, probe=make_probe(stored.network),
                inter_tables=stored.inter_tables)
 
     def harvested(model: Path, clips: int) -> bytes:
-        codec = Codec(store.load(model))
+        codec = Codec(checkpoint.load(model))
         with torch.inference_mode():
             Harvest.build(frames, codec, cache, clips=clips, size=32, batch=1,
                           qualities=all_qualities)

@@ -12,9 +12,10 @@ import torch
 
 import aehub
 from aehub.errors import InputError
-from aehub.models.dense import DenseAutoencoder
+from aehub.generators.dense import DenseAutoencoder
 from aehub.training import train
-from aehub.training.glyphs import (
+from aehub.training.recipes import dense_28
+from aehub.training.recipes.dense_28 import (
     SETS,
     UNSEEN_CHARACTERS,
     UNSEEN_ROTATION,
@@ -24,7 +25,6 @@ from aehub.training.glyphs import (
     glyphs,
     upright,
 )
-from aehub.training.recipes import dense_28
 
 TOY = {"glyphs": "960", "batch": "32", "epochs": "6"}
 

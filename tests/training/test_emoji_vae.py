@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from aehub.models import network
-from aehub.models.vae import PictureVAE
+from aehub.generators.vae import PictureVAE
 from aehub.training import train
 from aehub.training.pictures import PictureSet
 from aehub.training.recipes import emoji_vae
+from aehub.weights import stored_network
 
 TINY = {"latent": "64", "width": "8", "blocks": "1", "detail": "8", "batch": "8",
         "report_seconds": "60"}
@@ -49,7 +49,7 @@ def test_a_run_goes_on_where_it_stopped_and_lowers_the_held_out_cost(
 
 def test_the_exported_model_is_whitened_over_the_training_pictures(
         folder: Path, run: Path) -> None:
-    model = network.load(run / "model").network
+    model = stored_network.load(run / "model").network
     assert isinstance(model, PictureVAE)
     plain = PictureSet.open(folder).plain
     latents = model.to_latents(torch.from_numpy(plain).permute(0, 3, 1, 2) / 255)

@@ -10,9 +10,15 @@ import torch
 from PIL import Image
 
 from aehub.errors import InputError
-from aehub.training.augment import altered, composed
-from aehub.training.families import family_of, look_alike, part_of
-from aehub.training.pictures import PictureBatches, PictureSet
+from aehub.training.pictures import (
+    PictureBatches,
+    PictureSet,
+    altered,
+    composed,
+    family_of,
+    look_alike,
+    part_of,
+)
 
 
 def blobs(n: int, seed: int = 0) -> np.ndarray:

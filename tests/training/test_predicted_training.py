@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from aehub.entropy import scale_of
+from aehub.codecs.d4 import checkpoint
+from aehub.codecs.d4.classical_init import tilt_steps
+from aehub.codecs.d4.network import Condition, D4Codec
+from aehub.codecs.d4.planes import pixels_of
+from aehub.codecs.d4.transforms import start
+from aehub.coding.range_coder import scale_of
 from aehub.errors import InputError
-from aehub.models import store
-from aehub.models.d4_codec import Condition, D4Codec
-from aehub.models.d4_start import tilt_steps
-from aehub.models.dct import start
-from aehub.models.planes import pixels_of
 from aehub.training import train
-from aehub.training.harvest import CHANNELS
 from aehub.training.recipes import d4_filter, d4_inter
+from aehub.training.recipes.d4_filter import CHANNELS
 from aehub.training.run import parse_options
 from material import moving_picture, write_clip
 
@@ -64,7 +64,7 @@ def test_a_step_of_training_moves_a_picture_by_less_than_two_grey_levels(fresh: 
 
 @torch.no_grad()
 def test_tilted_steps_grow_with_the_frequency_of_luma_and_tables_follow() -> None:
-    plain = store.load(TINY).network
+    plain = checkpoint.load(TINY).network
     tilted = copy.deepcopy(plain)
     tilt_steps(tilted, 0.4)
     dct, growth = start(), (plain.gains(QUALITY) / tilted.gains(QUALITY)).flatten().log()
@@ -85,10 +85,10 @@ def test_training_leaves_tilted_steps_and_counts_the_tables_anew(tmp_path: Path)
     data.mkdir()
     for seed, name in enumerate(("meadow", "harbour")):
         write_clip(data / f"{name}.mp4", moving_picture(20, width=64, height=32, seed=seed))
-    base = store.load(TINY)
+    base = checkpoint.load(TINY)
     options = {"base": str(TINY), "start": str(TINY), "masking": "20",
                "tilt": "0.4", "base_tilt": "0.4", "size": "32", "batch": "1", "fit_steps": "0"}
-    trained = store.load(train(d4_inter.NAME, data=data, out=tmp_path / "run", steps=2,
+    trained = checkpoint.load(train(d4_inter.NAME, data=data, out=tmp_path / "run", steps=2,
                                options=options))
     assert trained.network.inter.masking == 0.2
     expected = copy.deepcopy(base.network)
@@ -109,7 +109,7 @@ def test_filters_alone_are_trained_and_codes_stay(tmp_path: Path) -> None:
     options = {"base": str(TINY), "clips": "2", "size": "32", "batch": "2", "fields": "1",
                "layers": "1"}
     folder = train(d4_filter.NAME, data=data, out=tmp_path / "run", steps=4, options=options)
-    base, trained = store.load(TINY), store.load(folder)
+    base, trained = checkpoint.load(TINY), checkpoint.load(folder)
     assert trained.entropy_hash == base.entropy_hash
     assert trained.synthesis_hash != base.synthesis_hash
     before, after = base.network.state_dict(), trained.network.state_dict()

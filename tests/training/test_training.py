@@ -15,11 +15,10 @@ import pytest
 from safetensors.numpy import load_file
 
 import aehub
-from aehub.clips.clip import open_clip
 from aehub.errors import InputError
+from aehub.media.clip import open_clip
 from aehub.training import train
-from aehub.training.cache import Cache
-from aehub.training.data import Crops, FrameStore, source_of
+from aehub.training.data import Cache, Crops, FrameStore, source_of
 from material import moving_picture, write_clip
 
 TOY = {"fields": 1, "analysis_blocks": 0, "synthesis_blocks": 1, "size": 64, "batch": 4,

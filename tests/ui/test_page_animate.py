@@ -12,10 +12,10 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 import aehub
-from aehub.animate.directions import main_directions
-from aehub.clips.clip import open_clip
+from aehub.animation.path import main_directions
 from aehub.errors import InputError
-from aehub.ui import keys, shape, sprite, walking
+from aehub.media.clip import open_clip
+from aehub.ui import animate, animate_job, keyframes
 from material import moving_picture
 from pageserver import PageServer
 
@@ -148,22 +148,23 @@ def test_directions_are_those_that_are_seen_most() -> None:
 def test_sliders_move_a_latent_and_refuse_what_is_not_of_the_model(
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shape, "directions", lambda name: np.eye(2, 4, dtype=np.float32))
-    assert shape.moved("any", [1, 1, 1, 1], [2, -1, 9]).tolist() == [3, 0, 1, 1]
-    assert shape.moved("any", [1, 1, 1, 1], []).tolist() == [1, 1, 1, 1]
+    monkeypatch.setattr(keyframes, "directions", lambda name: np.eye(2, 4, dtype=np.float32))
+    assert keyframes.moved("any", [1, 1, 1, 1], [2, -1, 9]).tolist() == [3, 0, 1, 1]
+    assert keyframes.moved("any", [1, 1, 1, 1], []).tolist() == [1, 1, 1, 1]
     for base in (None, [1.0]):
         with pytest.raises(InputError):
-            shape.moved("any", base, [0, 0])
+            keyframes.moved("any", base, [0, 0])
 
 
 def test_a_timeline_tells_what_it_holds() -> None:
-    seed, shaped = keys.Key("data:,", "seed 3", seed=3), keys.Key("data:,", "s", latent=(0.5, 1))
+    seed = keyframes.Key("data:,", "seed 3", seed=3)
+    shaped = keyframes.Key("data:,", "s", latent=(0.5, 1))
     assert seed.given == 3 and shaped.given.tolist() == [0.5, 1]
     with pytest.raises(InputError, match="<b> is not on this server any more"):
-        _ = keys.Key("data:,", "<b>", file="a.png").given
-    page = keys.strip([seed, keys.Key("data:,", "<b>", file="a.png")])
+        _ = keyframes.Key("data:,", "<b>", file="a.png").given
+    page = keyframes.strip([seed, keyframes.Key("data:,", "<b>", file="a.png")])
     assert page.count("<li>") == 2 and "<b>" not in page
-    assert "Click two" in keys.strip([])
+    assert "Click two" in keyframes.strip([])
 
 
 def test_each_part_has_seconds_of_its_own(client: Client, stills: list[Path]) -> None:
@@ -175,14 +176,14 @@ def test_each_part_has_seconds_of_its_own(client: Client, stills: list[Path]) ->
 
 
 def test_seeds_are_whole_numbers() -> None:
-    assert walking.seeds_of("1, 2 3,") == [1, 2, 3]
+    assert animate_job.seeds_of("1, 2 3,") == [1, 2, 3]
     for wrong in ("", None, "1.5", "a", "-1", "²"):
         with pytest.raises(InputError):
-            walking.seeds_of(wrong)
+            animate_job.seeds_of(wrong)
 
 
 def test_a_missing_model_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys.hub, "list_models", lambda **_: [])
-    assert keys.offered() == [] and sprite.model_name() == ""
+    monkeypatch.setattr(keyframes.hub, "list_models", lambda **_: [])
+    assert keyframes.offered() == [] and animate.model_name() == ""
     with pytest.raises(InputError, match="not on this machine"):
-        keys.drawer("emoji-vae")
+        keyframes.drawer("emoji-vae")

@@ -8,7 +8,7 @@ import pytest
 from gradio_client import Client, handle_file
 
 import aehub
-from aehub.edit.operations import parse
+from aehub.editing.operations import parse
 from aehub.ui.edit import BUTTONS, added
 from material import moving_picture, write_clip
 from pageserver import PageServer

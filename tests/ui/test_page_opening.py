@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 
 import aehub
-from aehub.clips.clip import open_clip
+from aehub.media.clip import open_clip
+from aehub.report.playback import iter_replay
 from aehub.results import finished
-from aehub.review.replay import iter_replay
-from aehub.ui import examples, opening
-from aehub.ui.jobs import private_folder
+from aehub.ui import examples
+from aehub.ui import examples as opening
+from aehub.ui.result_folders import private_folder
 from material import psnr
 from pageserver import ROOT, PageServer
 
@@ -58,7 +59,7 @@ def test_the_opening_is_small() -> None:
 
 
 def test_the_opening_is_shown_without_torch_and_without_drawing_the_example() -> None:
-    code = ("import sys; from aehub.ui import opening; "
+    code = ("import sys; from aehub.ui import examples as opening; "
             "assert 'aehub-wipe' in opening.overview() and 'AV1' in opening.figures(); "
             "print('loaded:', *{'torch', 'skimage', 'gradio'} & sys.modules.keys())")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,

@@ -13,20 +13,19 @@ import gradio as gr
 import pytest
 
 import aehub
-from aehub.clips.trim import Trim
-from aehub.compare.comparison import Comparison
-from aehub.compare.points import ClipShape, Point
 from aehub.errors import InputError
-from aehub.review.records import Replay
-from aehub.ui import words
-from aehub.ui.chart import over_time, rate_and_quality
-from aehub.ui.guard import gpu, told
-from aehub.ui.inputs import check_offered, checked
-from aehub.ui.jobs import Jobs
+from aehub.measure.comparison import Comparison
+from aehub.measure.points import ClipShape, Point
+from aehub.media.timestamps import TimeSpan
+from aehub.report.records import Replay
+from aehub.ui import formatting
+from aehub.ui.errors import gpu, told
 from aehub.ui.limits import PageLimits
 from aehub.ui.models import snippet
-from aehub.ui.preview import SIZES, longest_side, trim_of
-from aehub.ui.theme import css, head, theme
+from aehub.ui.page import css, head, theme
+from aehub.ui.result_folders import Jobs
+from aehub.ui.results import over_time, rate_and_quality
+from aehub.ui.uploads import SIZES, check_offered, checked, longest_side, trim_of
 
 
 def test_limits_come_from_the_environment() -> None:
@@ -146,7 +145,7 @@ def test_without_zero_gpu_a_handler_stays_itself() -> None:
 def test_two_numbers_make_a_trim(
     start: float | None, length: float | None, wanted: str | None
 ) -> None:
-    assert trim_of(start, length) == (wanted and Trim.parse(wanted))
+    assert trim_of(start, length) == (wanted and TimeSpan.parse(wanted))
 
 
 def test_impossible_wishes_are_refused() -> None:
@@ -164,13 +163,14 @@ def test_impossible_wishes_are_refused() -> None:
 def test_numbers_are_written_for_people() -> None:
     sizes = {0: "0 bytes", 999: "999 bytes", 1000: "1.0 kB", 123_456: "123 kB",
              999_960: "1.0 MB", 2_500_000: "2.5 MB", 3_000_000_000: "3.0 GB"}
-    assert {count: words.bytes_text(count) for count in sizes} == sizes
-    assert words.rate_text("30000/1001") == "29.97" and words.rate_text(25) == "25"
-    assert words.seconds_text(4.25) == "4.2 s" and words.seconds_text(75) == "1:15 min"
+    assert {count: formatting.bytes_text(count) for count in sizes} == sizes
+    assert formatting.rate_text("30000/1001") == "29.97" and formatting.rate_text(25) == "25"
+    assert formatting.seconds_text(4.25) == "4.2 s" and formatting.seconds_text(75) == "1:15 min"
 
 
 def test_text_of_others_cannot_become_markup() -> None:
-    page = words.table(["<b>"], [["<script>", "&"]], caption="<i>") + words.notes(["<img>"])
+    page = formatting.table(["<b>"], [["<script>", "&"]], caption="<i>")
+    page += formatting.notes(["<img>"])
     assert "<script>" not in page and "<img>" not in page and "<i>" not in page
 
 

@@ -239,7 +239,7 @@ def test_ctrl_c_ends_a_job_and_leaves_nothing(small: dict[str, Path], tmp_path: 
 KILLED = """
 import os, sys
 from pathlib import Path
-from aehub.ui.jobs import Jobs
+from aehub.ui.result_folders import Jobs
 with Jobs(60, Path(sys.argv[1])).new() as folder:
     (folder / "holiday.aev").write_bytes(b"codes")
     os._exit(9)
@@ -249,7 +249,7 @@ with Jobs(60, Path(sys.argv[1])).new() as folder:
 def test_what_a_killed_server_left_goes_when_the_next_starts_and_what_another_has_stays(
     tmp_path: Path
 ) -> None:
-    from aehub.ui.jobs import Jobs
+    from aehub.ui.result_folders import Jobs
 
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False, cwd=ROOT)
     assert len(list(tmp_path.rglob("holiday.aev"))) == 1

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from aehub.compare.comparison import Comparison
-from aehub.compare.points import ClipShape, Point
+from aehub.measure.comparison import Comparison
+from aehub.measure.points import ClipShape, Point
+from aehub.report.records import Neighbour, Replay, Study
 from aehub.results import Compressed
-from aehub.review.records import Neighbour, Replay, Study
 from aehub.ui import compare, results
-from aehub.ui.verdict import REASON, REASON_FOR_FILES, beside, verdict
+from aehub.ui.results import REASON, REASON_FOR_FILES, beside, verdict
 
 BYTES = 10_000
 

@@ -18,17 +18,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from aehub.clips.frames import Planes
-from aehub.entropy import ScaleTables
-from aehub.models.d4_codec import Coder, Condition, D4Codec, PlaneBatch
-from aehub.models.d4_start import set_classical_start, set_predicted_start
-from aehub.models.layers import step
-from aehub.models.probe import make_probe
-from aehub.models.store import StoredModel, save
-from aehub.training.cache import Cache
-from aehub.training.data import Crops, FrameStore
-from aehub.training.rate import code_bits
-from aehub.training.tables import fit
+from aehub.codecs.d4.checkpoint import StoredModel, make_probe, save
+from aehub.codecs.d4.classical_init import set_classical_start, set_predicted_start
+from aehub.codecs.d4.network import Coder, Condition, D4Codec, PlaneBatch
+from aehub.codecs.d4.transforms import step
+from aehub.coding.range_coder import ScaleTables
+from aehub.media.picture import Planes
+from aehub.training.data import Cache, Crops, FrameStore
+from aehub.training.table_fitting import code_bits, fit
 
 NAME = "d4-codec"
 LEARNING_RATE = 1e-3

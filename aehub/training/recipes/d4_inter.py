@@ -14,28 +14,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from aehub.codec.structure import kind_of, quality_of
-from aehub.models import store
-from aehub.models.d4_codec import Condition, D4Codec
-from aehub.models.d4_start import set_predicted_start, tilt_steps
-from aehub.models.planes import PlaneBatch, pixels_of
-from aehub.models.probe import make_probe
-from aehub.models.surroundings import full_precision
-from aehub.models.tied import expanded_once
-from aehub.motion.context import context_of, seen
-from aehub.motion.warp import predict
-from aehub.training.cache import Cache
-from aehub.training.data import Crops, FrameStore
-from aehub.training.motion import MotionStore
-from aehub.training.recipes.d4_codec import (
-    ENCODER_MASKING,
-    costs,
-    counted,
-    rate_and_planes,
-)
+from aehub.codecs.d4 import checkpoint
+from aehub.codecs.d4.checkpoint import make_probe
+from aehub.codecs.d4.classical_init import set_predicted_start, tilt_steps
+from aehub.codecs.d4.motion.compensate import predict
+from aehub.codecs.d4.network import Condition, D4Codec
+from aehub.codecs.d4.planes import PlaneBatch, pixels_of
+from aehub.codecs.d4.reference_buffer import context_of, seen
+from aehub.codecs.d4.tied_conv import expanded_once
+from aehub.codecs.gop import kind_of, quality_of
+from aehub.training.data import Cache, Crops, FrameStore
+from aehub.training.recipes.d4_codec import ENCODER_MASKING, costs, counted, rate_and_planes
 from aehub.training.recipes.d4_codec import qualities as all_qualities
-from aehub.training.sequences import CHAINS, Link, Sequences
-from aehub.training.tables import fit_predicted
+from aehub.training.sequences import CHAINS, Link, MotionStore, Sequences
+from aehub.training.table_fitting import fit_predicted
+from aehub.weights.device import full_precision
 
 NAME = "d4-inter"
 LEARNING_RATE = 1e-3
@@ -76,13 +69,13 @@ class Options:
 
 def build(options: Options) -> D4Codec:
     """The still half of `options.base` and an untrained inter half at its classical start."""
-    base = store.load(Path(options.base)).network
+    base = checkpoint.load(Path(options.base)).network
     model = D4Codec(**base.config | {"inter_masking": options.masking})
     still = {n: p for n, p in base.state_dict().items() if not n.startswith("inter.")}
     model.load_state_dict(still, strict=False)
     set_predicted_start(model.inter)
     if options.start:
-        known = store.load(Path(options.start)).network
+        known = checkpoint.load(Path(options.start)).network
         model.inter.load_state_dict(known.inter.state_dict())
     tilt_steps(model, options.base_tilt)
     tilt_steps(model.inter, options.tilt)
@@ -101,20 +94,20 @@ def open_material(data: Path, cache: Cache, options: Options) -> Sequences:
 
 def export(model: D4Codec, material: Sequences, folder: Path, options: Options) -> None:
     """Write the model folder: the base's tables, and tables counted on predicted frames."""
-    base = store.load(Path(options.base))
+    base = checkpoint.load(Path(options.base))
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     encoder = base.config.get("encoder", {}) | {"inter_lambda": ENCODER_LAMBDA}
     if options.base_tilt:
         encoder["masking"] = ENCODER_MASKING
-    stored = store.StoredModel(base.name, model, base.tables, {"encoder": encoder})
+    stored = checkpoint.StoredModel(base.name, model, base.tables, {"encoder": encoder})
     if options.base_tilt:
         crops = Crops(material.store, size=options.size, batch=options.batch)
         stored.tables = counted(stored, crops)
     clips = material.clips(_TABLE_CLIPS, _TABLE_FRAMES, _TABLE_SEED)
     levels = all_qualities(_TABLE_CLIPS, torch.Generator().manual_seed(0)).tolist()
     tables = fit_predicted(stored, zip(clips, levels, strict=False))
-    store.save(folder, base.name, model, stored.tables, encoder=encoder, probe=make_probe(model),
-               inter_tables=tables)
+    checkpoint.save(folder, base.name, model, stored.tables, encoder=encoder,
+                    probe=make_probe(model), inter_tables=tables)
 
 
 def fitted(model: D4Codec) -> Iterator[torch.nn.Parameter]:

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aehub.models.network import save
-from aehub.models.vae import PictureVAE
-from aehub.training.cache import Cache
+from aehub.generators.vae import PictureVAE
+from aehub.training.data import Cache
 from aehub.training.pictures import PictureBatches, PictureSet
+from aehub.weights.stored_network import save
 
 NAME = "emoji-vae"
 LEARNING_RATE = 5e-3

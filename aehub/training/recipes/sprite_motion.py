@@ -20,14 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aehub.errors import InputError
-from aehub.models import network
-from aehub.models.pixelart import nearest
-from aehub.models.pose import CYCLE, N_DIRECTIONS, resampled
-from aehub.models.sprite import SpriteMotion, staged
-from aehub.training.cache import Cache
-from aehub.training.characters import Characters
-from aehub.training.sprites import Sprites
-from aehub.training.wardrobe import Wardrobe
+from aehub.generators.sprite.network import SpriteMotion, staged
+from aehub.generators.sprite.pixel_art import nearest
+from aehub.generators.sprite.poses import CYCLE, N_DIRECTIONS, resampled
+from aehub.training.data import Cache
+from aehub.training.layer_library import Characters, Wardrobe
+from aehub.training.sprite_dataset import Sprites
+from aehub.weights import stored_network
 
 NAME = "sprite-motion"
 LEARNING_RATE = 1e-3
@@ -76,7 +75,7 @@ def build(options: Options) -> SpriteMotion:
     model = SpriteMotion(options.width, options.pose, options.hidden, options.latent,
                          options.colours)
     if options.base:
-        base = network.load(Path(options.base)).network.state_dict()
+        base = stored_network.load(Path(options.base)).network.state_dict()
         model.load_state_dict({name: value for name, value in base.items()
                                if not name.startswith("parts.")}, strict=False)
     for name, parameter in model.named_parameters():
@@ -225,4 +224,4 @@ def export(model: SpriteMotion, material: Material, folder: Path, options: Optio
     covariance = latents.T.cov() + _LEAST_VARIANCE * torch.eye(latents.shape[1])
     model.still.centre.copy_(latents.mean(0))
     model.still.spread.copy_(torch.linalg.cholesky(covariance))
-    network.save(folder, NAME, model)
+    stored_network.save(folder, NAME, model)

@@ -1,0 +1,95 @@
+"""Walks through the latents of a codec, from one picture to the next.
+
+The latents of a codec describe patches where they lie, nearly linearly, so such a walk is close to
+a cross-fade of the pictures; `Settings.beside` shows both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from aehub.animation.keyframes import Keyframe
+from aehub.animation.path import Path
+from aehub.animation.plan import (
+    Plan,
+    Settings,
+    framed,
+    notes_of,
+    path_of,
+    walked,
+    way_of,
+    without_effect,
+)
+from aehub.animation.recipe import told
+from aehub.animation.sheet import Tag
+from aehub.codecs.d4.codec import Codec
+from aehub.errors import InputError, LimitError
+from aehub.generators.base import over_white
+from aehub.media.colour import from_rgb, rgb_colour, to_rgb
+
+QUALITY = 90.0
+"""At which pictures are coded: below it, latents lack detail; above it, they gain none to see."""
+MAX_PIXELS = 16_000_000
+"""Pixels of all keyframes together: each becomes 1.5 numbers that are kept."""
+_BATCH = 8
+
+
+def plan(model: Codec, keyframes: list[Keyframe], settings: Settings) -> Plan:
+    """A walk between pictures of one size, the frames of a clip for instance.
+
+    Args:
+        model: whose latents are walked through.
+        keyframes: at least two pictures of one size.
+        settings: how.
+
+    Raises:
+        InputError: a keyframe is no picture, or of another size; or a setting does not suit.
+        LimitError: the pictures are too large, or too many.
+    """
+    seconds = settings.segments(len(keyframes))
+    kind = path_of(settings, len(keyframes), gaussian=False, name=model.name)
+    pictures = [over_white(_picture(model, key)) for key in keyframes]
+    height, width = _size(keyframes, pictures)
+    scale = settings.scale or 1
+    size = framed((width * scale, height * scale), settings)
+    colour = rgb_colour(height)
+    latents = torch.cat([model.latents_of([from_rgb(picture, colour)], QUALITY)
+                         for picture in pictures])
+    path = Path(latents.float().cpu().numpy(), seconds, kind=kind, loop=settings.loop)
+    way = way_of(settings, seconds)
+
+    def draw(places: np.ndarray) -> Iterator[np.ndarray]:
+        made = model.pictures_of(torch.from_numpy(places), QUALITY, (width, height))
+        return (to_rgb(planes, colour) for planes in made)
+
+    def frames() -> Iterator[np.ndarray]:
+        return walked(path, way, draw, _BATCH, scale, pictures if settings.beside else ())
+
+    return Plan(len(way), size, frames, [told(key) for key in keyframes],
+                tags=(Tag("walk", 0, len(way) - 1),), notes=(
+                    *notes_of(settings, kind, len(keyframes)), *without_effect(
+                        model.name, settings, ["direction", "steps", "truncation"])))
+
+
+def _picture(model: Codec, key: Keyframe) -> np.ndarray:
+    if (picture := key.visible()) is None:
+        raise InputError(f"{model.name} walks between pictures of yours, and {key.name} is a "
+                         f"{'seed' if key.seed is not None else 'latent'}; give pictures, or a "
+                         "clip.", "They are named with --keyframe and --clip.")
+    return picture
+
+
+def _size(keyframes: list[Keyframe], pictures: list[np.ndarray]) -> tuple[int, int]:
+    """(height, width) that all pictures share."""
+    height, width = pictures[0].shape[:2]
+    for key, picture in zip(keyframes, pictures, strict=True):
+        if picture.shape[:2] != (height, width):
+            raise InputError(f"{key.name} is {picture.shape[1]}x{picture.shape[0]}, "
+                             f"{keyframes[0].name} {width}x{height}; give pictures of one size.")
+    if len(pictures) * height * width > MAX_PIXELS:
+        raise LimitError(f"{len(pictures)} keyframes of {width}x{height} are more than "
+                         f"{MAX_PIXELS} pixels together; give fewer or smaller ones.")
+    return height, width

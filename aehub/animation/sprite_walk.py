@@ -1,0 +1,160 @@
+"""Characters that walk: a still, or characters the model draws, in one direction or in all four.
+
+Several seeds are an identity walk: the character becomes another while it walks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from aehub.animation.keyframes import Keyframe
+from aehub.animation.path import Path, moments
+from aehub.animation.plan import (
+    SIZE,
+    Plan,
+    Settings,
+    check_side,
+    latents_of,
+    path_of,
+    without_effect,
+)
+from aehub.animation.recipe import told
+from aehub.animation.sheet import Tag, walk_tags
+from aehub.errors import InputError
+from aehub.generators.base import enlarged
+from aehub.generators.sprite.cutout import Cell
+from aehub.generators.sprite.model import Sprites
+from aehub.generators.sprite.poses import DIRECTIONS
+
+STEP_SECONDS = 0.1
+"""A step of a cycle is shown for so long, whatever the rate."""
+SEEDS = (1, 2)
+
+
+def plan(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan:
+    """Characters that walk; the animation ends where a cycle ends, so it can be repeated.
+
+    Args:
+        model: that makes them walk.
+        keyframes: one still, or seeds and latents of the model's characters; if there are none,
+            `SEEDS`.
+        settings: how.
+
+    Raises:
+        InputError: the keyframes do not suit, or a setting does not.
+        LimitError: frames would be too large.
+    """
+    keys = keyframes or [Keyframe(f"seed {seed}", seed=seed) for seed in SEEDS]
+    _check(model, keys, settings)
+    if not settings.sheet:
+        return _walk(model, keys, settings)
+    made = _sheet(model, keys[:1], settings)
+    return made if len(keyframes) < 2 else replace(made, notes=(
+        f"A sheet of {model.name} shows one character, {keys[0].name}; the other "
+        f"{len(keyframes) - 1} were left out.", *made.notes))
+
+
+def _check(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> None:
+    stills = [key for key in keyframes if key.picture is not None]
+    if stills and len(keyframes) > 1:
+        raise InputError(f"{len(keyframes)} keyframes are given, {stills[0].name} among them; "
+                         f"{model.name} makes one still walk at a time. Leave the others out, or "
+                         "give seeds only.")
+    if settings.beside or settings.ping_pong:
+        raise InputError(f"{model.name} makes characters walk, with nothing to show beside it and "
+                         "no way back; leave beside and ping-pong out.")
+    if isinstance(settings.seconds, tuple) and len(settings.seconds) > len(keyframes) == 1:
+        raise InputError(f"{len(settings.seconds)} durations are given, and one character walks, "
+                         "with no segments to spread them over; give one number.")
+
+
+def _unused(keyframes: list[Keyframe], settings: Settings) -> list[str]:
+    """Names of settings that do not matter here."""
+    return [*["path", "easing"] * (len(keyframes) == 1),
+            *["direction", "seconds", "fps"] * settings.sheet,
+            *["truncation"] * (keyframes[0].seed is None and len(keyframes) == 1)]
+
+
+def _walk(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan:
+    steps = settings.steps
+    facing = DIRECTIONS if settings.direction == "all" else (settings.direction,)
+    cycles = max(1, round(settings.total / (steps * STEP_SECONDS)))
+    n_steps = cycles * steps
+    n_frames = max(1, round(n_steps * STEP_SECONDS * settings.fps))
+    stills = _stills(model, keyframes, settings, n_steps)
+    scale = settings.scale or max(1, SIZE // stills[0].side)
+
+    def shown(still: Cell, numbers: Sequence[int]) -> list[np.ndarray]:
+        views = model.views(still, facing, numbers, steps)
+        return [enlarged(frame, scale) for frame in np.concatenate(list(views), 2)]
+
+    def frames() -> Iterator[np.ndarray]:
+        # One still walks in a circle, so its pictures are drawn once, all together.
+        cycle = shown(stills[0], range(1, 1 + steps)) if len(stills) == 1 else []
+        last, frame = -1, None
+        for number in range(n_frames):
+            step = int(number / (settings.fps * STEP_SECONDS)) % n_steps
+            if step != last:
+                last = step
+                frame = (cycle[step % steps] if cycle
+                         else shown(stills[step], [1 + step % steps])[0])
+            assert frame is not None
+            yield frame
+
+    side, lasts = stills[0].side * scale, n_steps * STEP_SECONDS
+    notes = [] if abs(lasts - settings.total) < STEP_SECONDS / 2 else [
+        f"It lasts {lasts:g} s, whole cycles of {steps} steps, so that it can be repeated."]
+    return Plan(n_frames, check_side((side * len(facing), side)), frames,
+                _told(model, keyframes, settings), alpha=True,
+                tags=(Tag(f"walk {settings.direction}", 0, n_frames - 1),),
+                notes=(*notes, *_notes(model, keyframes, settings, stills)))
+
+
+def _sheet(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan:
+    """Standing and the steps of a cycle, a row for each direction."""
+    scale = settings.scale or 1
+    stills = _stills(model, keyframes, settings, 1)
+    columns = 1 + settings.steps
+
+    def frames() -> Iterator[np.ndarray]:
+        for row in model.cycles(stills[0], settings.steps):
+            yield from (enlarged(frame, scale) for frame in row)
+
+    side = stills[0].side * scale
+    return Plan(len(DIRECTIONS) * columns, check_side((side, side)), frames,
+                _told(model, keyframes, settings), alpha=True, columns=columns,
+                tags=walk_tags(DIRECTIONS, columns), step_seconds=STEP_SECONDS,
+                notes=_notes(model, keyframes, settings, stills))
+
+
+def _notes(model: Sprites, keyframes: list[Keyframe], settings: Settings, stills: list[Cell]
+           ) -> tuple[str, ...]:
+    return (*stills[0].notes,
+            *without_effect(model.name, settings, _unused(keyframes, settings)))
+
+
+def _stills(model: Sprites, keyframes: list[Keyframe], settings: Settings, n_steps: int
+            ) -> list[Cell]:
+    """The still of every step; one if it stays the same."""
+    if keyframes[0].picture is not None:
+        return [model.placed(keyframes[0].picture, keyframes[0].name)]
+    latents = latents_of(model, keyframes, settings.truncation)
+    if len(keyframes) == 1:
+        return [Cell.drawn(still) for still in model.decode(latents)]
+    seconds = settings.segments(len(keyframes))
+    kind = path_of(settings, len(keyframes), gaussian=model.gaussian, name=model.name)
+    path = Path(latents, seconds, kind=kind, loop=settings.loop)
+    way = moments(n_steps, seconds, curve=settings.easing, loop=settings.loop, ping_pong=False)
+    places = np.stack([path.at(moment) for moment in way]).astype(np.float32)
+    return [Cell.drawn(still) for still in model.decode(places)]
+
+
+def _told(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> list[dict[str, Any]]:
+    if keyframes[0].picture is not None:
+        return [told(keyframes[0])]
+    latents = latents_of(model, keyframes, settings.truncation)
+    return [told(key, latent) for key, latent in zip(keyframes, latents, strict=True)]

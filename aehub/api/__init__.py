@@ -1,0 +1,1 @@
+"""The public functions behind `aehub.compress`, `aehub.edit` and `aehub.animate`."""

@@ -1,0 +1,194 @@
+"""The functions that make animations; the command line and the page call nothing else.
+
+As in `aehub.api.compress`, the long one has a form that yields as it goes; closing it cancels
+and leaves no file.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aehub.animation import codec_walk, latent_walk, sprite_walk
+from aehub.animation import recipe as recipes
+from aehub.animation.keyframes import Keyframe, gathered
+from aehub.animation.plan import Plan, Settings
+from aehub.animation.render import VIDEOS, Target, write
+from aehub.errors import InputError, UnknownModel, WeightsError
+from aehub.files import is_special, output_of, path_of, refuse_overwriting, written
+from aehub.hub import model_of
+from aehub.results import Animated, Progress, Step, finished
+from aehub.weights.architectures import (
+    COMPRESSION,
+    LATENT_ANIMATION,
+    SPRITE_ANIMATION,
+    architecture,
+)
+from aehub.weights.device import Device
+from aehub.weights.model_folder import tag_of
+
+if TYPE_CHECKING:
+    from aehub.codecs.d4.codec import Codec
+    from aehub.hub.model import Model
+
+    _Given = str | os.PathLike[str] | Model | Codec
+
+__all__ = ["animate", "iter_animate"]
+
+DEFAULT_MODEL = "emoji-vae"
+# Modules with a function plan(model, keyframes, settings) that refuses at once what cannot be.
+_PLANNERS: dict[str, Any] = {COMPRESSION: codec_walk, LATENT_ANIMATION: latent_walk,
+                             SPRITE_ANIMATION: sprite_walk}
+
+
+def animate(output: str | os.PathLike[str], *, progress: Progress | None = None, **options: Any
+            ) -> Animated:
+    """Make an animation: a walk through the latents of a model, from keyframe to keyframe.
+
+    Beside it lies a recipe, `OUTPUT.recipe.json`, that makes the same frames again.
+
+    Args:
+        output: path whose suffix names the format: .mp4, .webm, .mkv, .gif, .webp, .png (APNG, or
+            a sheet); a folder of PNGs without one.
+        progress: called as `progress(done, total)` in frames.
+        options: those of `iter_animate`.
+
+    Returns:
+        Facts about what was written.
+
+    Raises:
+        InputError: a keyframe or an option cannot be used.
+        LimitError: there are too many keyframes, or frames, or they are too large.
+        ExistsError: the output exists and `force` is not set.
+
+    Example:
+        >>> aehub.animate("walk.mp4", model="emoji-vae", seeds=[1, 2, 3], seconds=4, loop=True)
+    """
+    return finished(iter_animate(output, **options), progress)
+
+
+def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
+                 seeds: Iterable[int] | None = None, keyframes: Iterable[Any] | None = None,
+                 clip: Any = None, at: Sequence[str] | None = None,
+                 recipe: str | os.PathLike[str] | None = None,
+                 contact: str | os.PathLike[str] | None = None, force: bool = False,
+                 device: Device = "auto", **settings: Any) -> Generator[Step, None, Animated]:
+    """`animate`, yielding a `Step` after each frame; closing it cancels.
+
+    Keyframes are seeds, then `keyframes`, then frames of the clip; if there are none, a model that
+    draws pictures of its own takes the seeds 1 to 4.
+
+    Args:
+        output: as `animate`.
+        model: name, folder, hub id or a loaded model; by default that of the recipe, or emoji-vae.
+        seeds: of pictures that the model draws.
+        keyframes: paths of pictures, pictures uint8 [H, W, 3 or 4] or of Pillow, latents float [K],
+            seeds.
+        clip: path or frames of a clip, for keyframes at the moments `at`.
+        at: moments of the clip, such as "1.5" (seconds), "45f" (frames) or "last"; by default its
+            first and its last frame.
+        recipe: file of an earlier animation that shall be made again; it says all but the model.
+        contact: a PNG for a contact sheet of the animation.
+        force: overwrite what is there.
+        device: where networks run, as `aehub.load`.
+        settings: how, each with a default: `seconds` (4; of all, or a list of one for each
+            segment), `fps` (30), `path` ("lerp", "slerp", "spline", or what suits the model),
+            `easing` ("linear"), `loop`, `ping_pong`, `truncation` (1.0), `scale` (a whole factor
+            on the size), `beside` (a plain cross-fade to the right), `sheet` (one picture of all
+            frames, with a JSON beside it); where characters walk, `direction` ("up", "left",
+            "down", "right" or "all") and `steps` of a cycle (8).
+    """
+    began = time.monotonic()
+    if recipe is None:
+        found, chosen = None, _settings(settings)
+    else:
+        given = dict(seeds=seeds, keyframes=keyframes, clip=clip, at=at, **settings)
+        if told := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"{', '.join(told)} cannot be changed where a recipe says all; leave "
+                             "it out, or make a new animation without the recipe.")
+        found = recipes.read(path_of(recipe, "recipe"))
+        chosen = found.settings
+    target = Target(_path(output), chosen.sheet, None if contact is None else _path(contact), force)
+    beside = recipes.place_of(target.output)
+    target.check()
+    refuse_overwriting(beside, force)
+    if found is None:
+        keys = gathered(seeds, keyframes, clip, at)
+        loaded = model_of(DEFAULT_MODEL if model is None else model, device)
+    else:
+        keys, loaded = found.keyframes, _cook(found, model, device)
+    plan = planned(loaded, keys, chosen)
+    text = recipes.text_of(loaded.name, tag_of(loaded.config), plan, chosen,
+                           beside.absolute().parent)
+    yield from write(plan, target, chosen.fps)
+    with written(beside, force=force) as file:
+        file.write(text.encode())
+    return _summary(target, beside, loaded.name, plan, chosen.fps, time.monotonic() - began)
+
+
+def planned(model: Any, keyframes: list[Keyframe], settings: Settings) -> Plan:
+    """The plan of an animation by any model.
+
+    Raises:
+        InputError: a keyframe or a setting does not suit the model.
+        LimitError: frames would be too large.
+    """
+    task = architecture(model.config.get("architecture")).task
+    plan: Plan = _PLANNERS[task].plan(model, keyframes, settings)
+    return replace(plan, notes=(*(note for key in keyframes for note in key.notes), *plan.notes))
+
+
+def _path(output: Any) -> Path:
+    place = output_of(output, may_be_folder=True)
+    if not isinstance(place, Path) or is_special(place):
+        raise InputError(f"an animation is written to a file or a folder, and {output} is neither; "
+                         "give its path.")
+    return place
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    try:
+        return Settings.given(**given)
+    except TypeError as err:
+        unknown = sorted(given.keys() - Settings.__dataclass_fields__.keys())
+        if not unknown:
+            raise
+        raise TypeError(f"animate has no option {unknown[0]!r}") from err
+
+
+def _cook(recipe: recipes.Recipe, model: _Given | None, device: Device) -> Any:
+    """The model of a recipe: with other numbers it would make other frames."""
+    try:
+        loaded = model_of(recipe.model if model is None else model, device)
+    except UnknownModel as err:
+        raise UnknownModel(f"the recipe was made with {recipe.model[:80]!r}, which is not on this "
+                           "machine.", "Name its folder or hub id with --model.") from err
+    here = tag_of(loaded.config)
+    if here != recipe.tag:
+        raise WeightsError(f"the recipe was made with the numbers {recipe.tag[:80]} of "
+                           f"{recipe.model[:80]}, {loaded.name} here has {here}.", "Name the right "
+                           f"ones with --model, such as aehub/{recipe.model[:80]}@{recipe.tag[:80]}"
+                           ".")
+    return loaded
+
+
+def _summary(target: Target, recipe: Path, model: str, plan: Plan, fps: Fraction,
+             elapsed: float) -> Animated:
+    output = target.output
+    is_covered = plan.alpha and output.suffix.lower() in VIDEOS
+    notes = ("Video holds no transparency here: clear parts were laid over white.",) * is_covered
+    files = output.iterdir() if output.is_dir() else [output]
+    if plan.step_seconds is not None:
+        fps = 1 / Fraction(str(plan.step_seconds))
+    return Animated(
+        path=str(output), model=model, bytes=sum(path.stat().st_size for path in files),
+        frames=plan.n_frames, width=plan.size[0], height=plan.size[1],
+        fps=f"{fps.numerator}/{fps.denominator}", seconds=round(float(plan.n_frames / fps), 6),
+        elapsed=round(elapsed, 3), recipe=str(recipe),
+        sheet=str(target.description) if target.description else None,
+        notes=(*plan.notes, *notes))

@@ -1,0 +1,281 @@
+"""The functions that people call; the command line and the page call nothing else.
+
+Paths, file objects and arrays are accepted. Each long function has a form that yields as it goes,
+`iter_compress` and `iter_decompress`: closing the iterator cancels the work and leaves no file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from aehub.arguments import check_function, check_whole
+from aehub.bitstream import Reader, open_reader
+from aehub.bitstream.validation import per
+from aehub.codecs.archive import Archive
+from aehub.codecs.compress import Tally, compress_clip, estimate
+from aehub.codecs.d4.codec import Codec
+from aehub.codecs.decompress import clip_info, decode_frames
+from aehub.codecs.gop import MOST_FRAMES
+from aehub.codecs.rate_control import Trials, one_goal
+from aehub.editing.operations import Trim
+from aehub.errors import DamagedError, InputError
+from aehub.files import beside, output_of, refuse_overwriting, source_of, spool, written
+from aehub.hub import codec_of, load_written
+from aehub.hub.model import Model
+from aehub.media.clip import Clip, open_clip
+from aehub.media.colour import to_rgb
+from aehub.media.picture import ClipInfo
+from aehub.media.source import in_file, kept
+from aehub.media.timestamps import TimeSpan
+from aehub.media.writer import open_writer
+from aehub.results import Compressed, Decompressed, Progress, Step, finished
+from aehub.weights.device import Device
+
+__all__ = [
+    "Archive", "Compressed", "Decompressed", "compress", "decompress", "iter_compress",
+    "iter_decompress", "open",
+]
+
+_Given = str | os.PathLike[str] | Codec | Model
+
+
+def compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = None, *,
+             progress: Progress | None = None, **options: Any) -> Compressed:
+    """Compress a clip into a `.aev` file.
+
+    Args:
+        source: path of a clip, picture or folder of pictures, a binary stream, or frames as
+            uint8 [T, H, W, 3] or an iterable of [H, W, 3] in RGB.
+        output: path or stream; by default beside the source, with the suffix `.aev`.
+        progress: called as `progress(done, total)` in frames; total is 0 if unknown.
+        options: those of `iter_compress`.
+
+    Returns:
+        Sizes, rates and the measured quality of what was written.
+
+    Raises:
+        InputError: the source or an argument cannot be used.
+        ExistsError: the output exists and `force` is not set.
+
+    Example:
+        >>> aehub.compress("clip.mp4", "clip.aev", quality=60).ratio
+    """
+    return finished(iter_compress(source, output, **options), progress)
+
+
+def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = None, *,
+                  model: _Given = "d4-codec", quality: float | None = None,
+                  target_size: int | None = None, target_kbps: float | None = None,
+                  trim: str | Trim | None = None, group: int | None = None, force: bool = False,
+                  salvage: bool = False, audio: bool = True, measure: bool = True,
+                  fps: Fraction | float | str | None = None, device: Device = "auto"
+                  ) -> Generator[Step, None, Compressed]:
+    """`compress`, yielding a `Step` after each group; closing it cancels.
+
+    Args:
+        source: as `compress`.
+        output: as `compress`.
+        model: name, folder, or a loaded model.
+        quality: 0 (smallest) to 100 (best), 50 by default; fractions count.
+        target_size: bytes of the whole file at most; at most 4 encodes find the quality.
+        target_kbps: the same as an average rate, without audio. Of quality and the two targets
+            one can be given.
+        trim: "A:B" in seconds, or frames with a trailing f; or the same as `aehub.Trim`.
+        group: frames coded together.
+        force: overwrite the output.
+        salvage: keep what could be read of a clip that breaks off.
+        audio: carry the audio track.
+        measure: decode what was written and compare it with the source.
+        fps: rate of frames given as arrays or pictures.
+        device: where networks run, as `aehub.load`.
+    """
+    began = time.monotonic()
+    quality, target_size, target_kbps = one_goal(quality, target_size, target_kbps)
+    group = None if group is None else check_whole("group", group, 1, MOST_FRAMES)
+    part = TimeSpan.given(trim.part if isinstance(trim, Trim) else trim)
+    target = _output_path(source, output)
+    codec = codec_of(model, device=device)
+    if isinstance(target, Path):
+        refuse_overwriting(target, force)
+
+    def opened() -> Clip:
+        return open_clip(source, trim=part, salvage=salvage, fps=fps)
+
+    encode = partial(_encoded, codec, group=group, audio=audio, measure=measure)
+    with ExitStack() as stack:
+        if target_size is None and target_kbps is None:
+            clip = stack.enter_context(opened())
+            stream = stack.enter_context(written(target, force=force))
+            tally = yield from encode(clip, stream, quality)
+            facts = clip.info
+        else:
+            source = stack.enter_context(kept(source))
+            trials = stack.enter_context(
+                Trials(opened, encode, partial(estimate, codec), target_size, target_kbps))
+            best, facts, tally, quality = yield from trials.run()
+            stream = stack.enter_context(written(target, force=force))
+            shutil.copyfileobj(best, stream)
+    return _summary(target, codec.name, facts, tally, quality, time.monotonic() - began)
+
+
+def _encoded(codec: Codec, clip: Clip, stream: BinaryIO, quality: float, **options: Any
+             ) -> Generator[Step, None, Tally]:
+    total, tally = clip.info.n_frames or 0, Tally()
+    for tally in compress_clip(clip, stream, codec, quality, **options):
+        yield Step(tally.frames, max(total, tally.frames))
+    return tally
+
+
+def decompress(source: str | os.PathLike[str] | BinaryIO,
+               output: str | os.PathLike[str] | BinaryIO | None = None, *,
+               progress: Progress | None = None, **options: Any
+               ) -> Decompressed | Iterator[np.ndarray]:
+    """Turn a `.aev` file back into frames or a playable clip.
+
+    Args:
+        source: path or binary stream.
+        output: path whose suffix names the format (a folder of PNGs without one), or a stream,
+            which gets y4m. None returns the frames.
+        progress: called as `progress(done, total)` in frames; total is 0 if unknown.
+        options: those of `iter_decompress`.
+
+    Returns:
+        Facts about what was written; without `output` an iterator of uint8 [H, W, 3] in RGB.
+
+    Raises:
+        FormatError: it is not a `.aev` file, or a newer one.
+        WeightsError: it was written with other weights than those here.
+        DamagedError: groups are lost; the intact ones were given or written first.
+    """
+    if output is None:
+        return _frames(source, progress, **options)
+    return finished(iter_decompress(source, output, **options), progress)
+
+
+def _frames(source: str | os.PathLike[str] | BinaryIO, progress: Progress | None, *,
+            model: _Given | None = None, force: bool = False, device: Device = "auto"
+            ) -> Iterator[np.ndarray]:
+    """The frames of a `.aev` file; what can be refused is refused at once."""
+    check_function("progress", progress)
+    reader = open_reader(source)
+    try:
+        codec = load_written(reader.head, model, device=device)
+    except BaseException:
+        reader.close()
+        raise
+
+    def decoded() -> Iterator[np.ndarray]:
+        with reader:
+            colour, total = clip_info(reader.head).colour, reader.frame_count or 0
+            for done, frame in enumerate(decode_frames(reader, codec), 1):
+                if progress is not None:
+                    progress(done, max(total, done))
+                yield to_rgb(frame.planes, colour)
+
+    return decoded()
+
+
+def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
+                    output: str | os.PathLike[str] | BinaryIO, *,
+                    model: _Given | None = None, force: bool = False,
+                    device: Device = "auto") -> Generator[Step, None, Decompressed]:
+    """`decompress` to a file, yielding a `Step` after each frame; closing it cancels.
+
+    Args:
+        source: as `decompress`.
+        output: as `decompress`.
+        model: where the model lies, if not under the name that the file gives.
+        force: overwrite the output.
+        device: where networks run, as `aehub.load`.
+    """
+    began = time.monotonic()
+    target = output_of(output, may_be_folder=True)
+    if isinstance(target, Path):
+        refuse_overwriting(target, force, is_folder=not target.suffix)
+    source = source_of(source)
+    with ExitStack() as stack:
+        if isinstance(target, Path) and not isinstance(source, Path):
+            # The sound comes after the pictures; writers of files want it first.
+            source = stack.enter_context(in_file(source))
+        reader = stack.enter_context(open_reader(source))
+        codec = load_written(reader.head, model, device=device)
+        total = reader.frame_count or 0
+        facts = clip_info(reader.head, total or None, reader.plays)
+        track = stack.enter_context(spool())
+        damage = _copy_sound(reader, track) if isinstance(target, Path) else None
+        sound = track if track.tell() else None
+        track.seek(0)
+        done = last = 0
+        with open_writer(target, info=facts, audio=sound) as writer:
+            try:
+                for frame in decode_frames(reader, codec):
+                    writer.write(frame)
+                    done, last = done + 1, frame.time + (frame.duration or facts.step)
+                    yield Step(done, max(total, done))
+            except DamagedError as error:
+                # What is intact is written; the sentence comes after.
+                damage = error
+                if not done:
+                    raise
+        if damage is not None:
+            raise damage
+        seconds = float(last * facts.time_base)
+        return Decompressed(str(target) if isinstance(target, Path) else None, codec.name, done,
+                            facts.width, facts.height, _rate(facts), round(seconds, 6),
+                            round(time.monotonic() - began, 3), tuple(writer.notes))
+
+
+def open(source: str | os.PathLike[str] | BinaryIO, *,
+         model: _Given | None = None, device: Device = "auto") -> Archive:
+    """Open a `.aev` file for random access: `aehub.open("clip.aev")[120:180]`."""
+    return Archive(source, lambda head: load_written(head, model, device=device))
+
+
+def _copy_sound(reader: Reader, track: BinaryIO) -> DamagedError | None:
+    """Copy the audio track; where it breaks off, return why."""
+    try:
+        for piece in reader.audio_pieces():
+            track.write(piece)
+    except DamagedError as error:
+        return error
+    return None
+
+
+def _rate(facts: ClipInfo) -> str:
+    return f"{facts.fps.numerator}/{facts.fps.denominator}"
+
+
+def _output_path(source: Any, output: Any) -> Path | BinaryIO:
+    if output is None:
+        if not isinstance(source, (str, os.PathLike)):
+            raise InputError("frames and streams have no name to write beside; give an output.")
+        return beside(source, ".aev")
+    return output_of(output)
+
+
+def _summary(target: Path | BinaryIO, model: str, facts: ClipInfo, tally: Tally, quality: float,
+             elapsed: float) -> Compressed:
+    pictures = tally.bytes - tally.audio_bytes
+    pixels = facts.width * facts.height * tally.frames
+    measured = tally.distortion.n_frames > 0
+    ms_ssim = tally.distortion.ms_ssim if measured else None
+    return Compressed(
+        path=str(target) if isinstance(target, Path) else None, model=model, bytes=tally.bytes,
+        audio_bytes=tally.audio_bytes, frames=tally.frames, width=facts.width,
+        height=facts.height, fps=_rate(facts), seconds=round(tally.seconds, 6),
+        kbps=round(per(8 * pictures, 1000 * tally.seconds), 3),
+        bits_per_pixel=round(per(8 * pictures, pixels), 6),
+        ratio=round(facts.source_bytes / tally.bytes, 3) if facts.source_bytes else None,
+        psnr=round(tally.distortion.psnr, 3) if measured else None,
+        ms_ssim=None if ms_ssim is None else round(ms_ssim, 6),
+        elapsed=round(elapsed, 3), quality=quality, notes=facts.notes)

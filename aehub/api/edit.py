@@ -1,0 +1,183 @@
+"""The functions that edit compressed files; the command line and the page call nothing else.
+
+As in `aehub.api.compress`, each has a form that yields as it goes; closing it cancels and
+leaves no file.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from aehub.arguments import check_list
+from aehub.bitstream import Reader, open_reader
+from aehub.editing.job import Outcome, edit_codes, edit_pixels, join
+from aehub.editing.operations import Operation, checked, element
+from aehub.editing.rewrite import Load
+from aehub.errors import InputError
+from aehub.files import output_of, refuse_overwriting, source_of, written
+from aehub.hub import load_written
+from aehub.media.source import in_file
+from aehub.results import Edited, Progress, Step, finished
+
+if TYPE_CHECKING:
+    from aehub.codecs.d4.codec import Codec
+    from aehub.hub.model import Model
+    from aehub.weights.device import Device
+
+    _Given = str | os.PathLike[str] | Codec | Model
+
+__all__ = ["concat", "edit", "iter_concat", "iter_edit"]
+
+_File = str | os.PathLike[str] | BinaryIO
+
+
+def edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
+         progress: Progress | None = None, **options: Any) -> Edited:
+    """Turn, trim or reverse a `.aev` file without decoding a picture.
+
+    Turns permute and sign the codes of models whose layers have the symmetry, such as `d4-codec`;
+    trims and reversals move whole groups and work for every model. Nothing is lost: the opposite
+    turn gives back the same codes, bit for bit.
+
+    Args:
+        source: path or binary stream.
+        output: path or stream.
+        operations: `Rotate`, `Flip`, `Transpose`, `Trim` and `Reverse`, done in this order.
+        progress: called as `progress(done, total)` in frames.
+        options: those of `iter_edit`.
+
+    Returns:
+        Sizes before and after, and facts about what was written.
+
+    Raises:
+        InputError: an operation cannot be done, or the model's latents do not turn.
+        ExistsError: the output exists and `force` is not set.
+        DamagedError: groups are lost; the intact ones were edited and written first.
+
+    Example:
+        >>> aehub.edit("clip.aev", "turned.aev", [aehub.Rotate(90), aehub.Flip("horizontal")])
+    """
+    return finished(iter_edit(source, output, operations, **options), progress)
+
+
+def iter_edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
+              model: _Given | None = None, group_exact: bool = False,
+              via_pixels: bool = False, force: bool = False, device: Device = "auto"
+              ) -> Generator[Step, None, Edited]:
+    """`edit`, yielding a `Step` after each group; closing it cancels.
+
+    Args:
+        source: as `edit`.
+        output: as `edit`.
+        operations: as `edit`.
+        model: where the model lies, if not under the name that the file gives.
+        group_exact: drop every hidden frame that no shown one is predicted from; otherwise the
+            frames of a group before the beginning of a trim stay in the file, hidden.
+        via_pixels: decode, turn and compress again instead of turning codes.
+        force: overwrite the output.
+        device: where networks run, as `aehub.load`.
+    """
+    operations = checked(operations)
+    began, target = time.monotonic(), _target(output, force)
+    with ExitStack() as stack:
+        reader = _opened(source, stack)
+        work = edit_pixels if via_pixels and element(operations) else edit_codes
+        with written(target, force=force) as stream:
+            outcome = yield from work(reader, stream, operations, _loader(model, device),
+                                      exact=group_exact)
+        before = reader.summary()["bytes"]
+    return _result(target, outcome, before, time.monotonic() - began)
+
+
+def concat(sources: Sequence[_File], output: _File, *, progress: Progress | None = None,
+           **options: Any) -> Edited:
+    """Join `.aev` files of one model and one frame size without decoding a picture.
+
+    Qualities, windows, rates and times may differ. The halves of a group that a trim cut apart
+    become one group again.
+
+    Args:
+        sources: paths or binary streams, in order.
+        output: path or stream.
+        progress: called as `progress(done, total)` in frames.
+        options: those of `iter_concat`.
+
+    Returns:
+        Sizes before and after, and facts about what was written.
+
+    Raises:
+        InputError: there are no files, or they differ in what all groups of a file share.
+        ExistsError: the output exists and `force` is not set.
+        DamagedError: groups are lost; the intact ones were joined and written first.
+
+    Example:
+        >>> aehub.concat(["begin.aev", "end.aev"], "whole.aev")
+    """
+    return finished(iter_concat(sources, output, **options), progress)
+
+
+def iter_concat(sources: Sequence[_File], output: _File, *,
+                model: _Given | None = None, force: bool = False,
+                device: Device = "auto") -> Generator[Step, None, Edited]:
+    """`concat`, yielding a `Step` after each group; closing it cancels.
+
+    Args:
+        sources: as `concat`.
+        output: as `concat`.
+        model: where the model lies, if not under the name that the files give.
+        force: overwrite the output.
+        device: where networks run, as `aehub.load`.
+    """
+    sources = check_list("sources", sources)
+    if not sources:
+        raise InputError("there is no file to join; give at least one.")
+    began, target = time.monotonic(), _target(output, force)
+    with ExitStack() as stack:
+        readers = [_opened(source, stack) for source in sources]
+        with written(target, force=force) as stream:
+            outcome = yield from join(readers, stream, _loader(model, device))
+        before = sum(reader.summary()["bytes"] for reader in readers)
+    return _result(target, outcome, before, time.monotonic() - began)
+
+
+def _opened(source: _File, stack: ExitStack) -> Reader:
+    """A reader that can seek; what comes through a pipe is put into a temporary file first."""
+    source = source_of(source)
+    if not isinstance(source, Path):
+        source = stack.enter_context(in_file(source))
+    return stack.enter_context(open_reader(source))
+
+
+def _loader(model: _Given | None, device: Device) -> Load:
+    return lambda head: load_written(head, model, device=device)
+
+
+def _target(output: _File, force: bool) -> Path | BinaryIO:
+    target = output_of(output)
+    if isinstance(target, Path):
+        refuse_overwriting(target, force)
+    return target
+
+
+def _result(target: Path | BinaryIO, outcome: Outcome, before: int, elapsed: float) -> Edited:
+    """The result, once the file is in its place.
+
+    Raises:
+        DamagedError: something was lost; what is intact was written.
+    """
+    if outcome.damage is not None:
+        raise outcome.damage
+    head = outcome.head
+    return Edited(
+        path=str(target) if isinstance(target, Path) else None, model=head.model,
+        bytes=outcome.bytes, bytes_before=before, audio_bytes=outcome.audio_bytes,
+        frames=outcome.frames, width=head.width, height=head.height,
+        fps=f"{head.fps.numerator}/{head.fps.denominator}",
+        seconds=round(float(outcome.seconds), 6),
+        psnr=None if outcome.psnr is None else round(outcome.psnr, 3),
+        elapsed=round(elapsed, 3), notes=outcome.notes)

@@ -1,0 +1,57 @@
+"""The `.aev` file: how compressed clips are stored. `docs/format.md` is the specification.
+
+    Writer(stream, head).group(...)  ->  head | group | group | ... | index | footer
+    open_reader(path).groups()       ->  the intact groups, and one sentence if any is lost
+
+Knows nothing of pictures or models and needs no torch; works on pipes in both directions.
+"""
+
+from __future__ import annotations
+
+from aehub.bitstream.file_header import (
+    FileHeader,
+    is_aev,
+    nearest_rate,
+    pack_file_header,
+    unpack_file_header,
+)
+from aehub.bitstream.group_header import (
+    INTRA,
+    PREDICTED,
+    GroupHeader,
+    anchors_of,
+    coding_order,
+    pyramid,
+    retime,
+    runs_of,
+)
+from aehub.bitstream.group_header_io import pack_group_header, unpack_group_header
+from aehub.bitstream.index import IndexEntry
+from aehub.bitstream.reader import Group, Reader, open_reader
+from aehub.bitstream.validation import Report, verify
+from aehub.bitstream.writer import Writer
+
+__all__ = [
+    "INTRA",
+    "PREDICTED",
+    "FileHeader",
+    "Group",
+    "GroupHeader",
+    "IndexEntry",
+    "Reader",
+    "Report",
+    "Writer",
+    "anchors_of",
+    "coding_order",
+    "is_aev",
+    "nearest_rate",
+    "open_reader",
+    "pack_file_header",
+    "pack_group_header",
+    "pyramid",
+    "retime",
+    "runs_of",
+    "unpack_file_header",
+    "unpack_group_header",
+    "verify",
+]

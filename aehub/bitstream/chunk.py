@@ -1,0 +1,309 @@
+"""Chunks: the framing that makes every part of an `.aev` file checkable and findable.
+
+sync 2 | type 1 | length 1-4 | CRC-8 of type and length | body | CRC-32 of type, length, body
+
+The small pieces of the format: variable-length integers, a cursor that reads them, the CRC-8.
+
+A varint holds 7 bits a byte, low bits first, the top bit saying that more follow. A longer form
+starts counting where the shorter one ended, so each number has exactly one encoding and three
+bytes reach 2,113,663 (a 2 MiB group still has a three-byte length).
+
+The bounds of an `.aev` file: each is checked before anything of that size is allocated.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from aehub.errors import FormatError
+
+MAX_VARINT_BYTES = 6
+
+
+class EndsEarly(FormatError):
+    """The bytes stop in the middle of a field."""
+
+
+def pack_varint(value: int) -> bytes:
+    """Encode an integer >= 0 in 1 to 6 bytes."""
+    encoded = bytearray()
+    rest = value
+    while rest > 127:
+        encoded.append(rest & 127 | 128)
+        rest = (rest >> 7) - 1
+    encoded.append(rest)
+    if value < 0 or len(encoded) > MAX_VARINT_BYTES:
+        raise ValueError(f"{value} does not fit a varint")
+    return bytes(encoded)
+
+
+def pack_signed(value: int) -> bytes:
+    """Encode any integer as the varint of 0, -1, 1, -2, 2 ... counted from 0."""
+    return pack_varint(2 * value if value >= 0 else -2 * value - 1)
+
+
+class Cursor:
+    """Reads fields one after the other from `data`, starting at byte `at`."""
+
+    def __init__(self, data: bytes | memoryview, at: int = 0) -> None:
+        self.data = data
+        self.at = at
+
+    def byte(self) -> int:
+        """Read one byte as 0 to 255."""
+        if self.at >= len(self.data):
+            raise EndsEarly("a field is cut short.")
+        self.at += 1
+        return self.data[self.at - 1]
+
+    def take(self, size: int) -> bytes:
+        """Read `size` bytes."""
+        if size > len(self.data) - self.at:
+            raise EndsEarly("a field is cut short.")
+        self.at += size
+        return bytes(self.data[self.at - size : self.at])
+
+    def varint(self) -> int:
+        """Read what `pack_varint` wrote."""
+        value = shift = 0
+        for _ in range(MAX_VARINT_BYTES):
+            byte = self.byte()
+            value += (byte & 127) << shift
+            if byte < 128:
+                return value
+            shift += 7
+            value += 1 << shift
+        raise FormatError(f"an integer is longer than {MAX_VARINT_BYTES} bytes.")
+
+    def signed(self) -> int:
+        """Read what `pack_signed` wrote."""
+        value = self.varint()
+        return -(value + 1 >> 1) if value & 1 else value >> 1
+
+
+def _crc8_table() -> bytes:
+    table = []
+    for remainder in range(256):
+        for _ in range(8):
+            remainder = (remainder << 1) ^ (0x12F if remainder & 0x80 else 0)
+        table.append(remainder)
+    return bytes(table)
+
+
+_TABLE = _crc8_table()
+
+
+def crc8(data: bytes) -> int:
+    """CRC-8/AUTOSAR: polynomial 0x2F, start and final XOR 0xFF, not reflected.
+
+    Chosen because it finds any three flipped bits in messages as short as a chunk head.
+    """
+    remainder = 0xFF
+    for byte in data:
+        remainder = _TABLE[remainder ^ byte]
+    return remainder ^ 0xFF
+
+
+MAX_CHUNK = 64 << 20
+"""Bytes in the body of a chunk: 10 s of 4K at 50 Mbit/s, and it fits in any memory."""
+
+MAX_AUDIO_PIECE = 1 << 20
+"""Bytes in one audio chunk: damage costs a piece, and a pipe never waits long for one."""
+
+MAX_METADATA = 1 << 20
+"""Bytes of JSON in one metadata chunk: notes, not archives."""
+
+MAX_SIDE = 16384
+"""Width or height in luma samples: the limit of AV1 level 6, WebP and most GPUs."""
+
+MAX_PIXELS = 1 << 26
+"""Luma samples in a coded plane: twice 8K UHD; a float32 decoder needs about 1 GB there."""
+
+MAX_GROUP_FRAMES = 16384
+"""Frames in a group: more than a minute at 240 frames per second."""
+
+MAX_TICKS = 1 << 40
+"""Ticks shown by one group: three hours at the finest time base."""
+
+MAX_QUALITY = 10_000
+"""Quality in hundredths: 100.00."""
+
+MAX_MODEL_NAME = 40
+"""Bytes of UTF-8 in a model name, so that the file head stays within `MAX_FILE_HEAD`."""
+
+MAX_FILE_HEAD = 96
+"""Bytes of a file head as this version writes it, magic and CRC included."""
+
+MAX_REFERENCES = 4
+"""Frames one frame may be predicted from: decoded references are what a decoder must hold."""
+
+MAX_SPAN = 64
+"""Frames from one anchor of a pyramid to the next: a decoder then holds at most eight frames."""
+
+MAX_WASTE = 1 << 30
+"""Bytes checked in vain after damage: bounds the time that a hostile file costs."""
+
+GRID = 32
+"""Coded planes are multiples of this many luma samples."""
+
+
+SYNC = b"\xaeV"
+GROUP, AUDIO, METADATA, INDEX, FOOTER = 0x01, 0x81, 0x82, 0x83, 0x84
+KNOWN = frozenset((GROUP, AUDIO, METADATA, INDEX, FOOTER))
+OPTIONAL = 0x80
+"""Bit of a type that lets a reader who does not know it skip the chunk."""
+
+MAX_HEAD = 2 + 1 + 4 + 1
+BLOCK = 1 << 18
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a chunk lies: its type, offset in the file, sizes of its head and body in bytes."""
+
+    kind: int
+    offset: int
+    head_size: int
+    length: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole chunk."""
+        return self.head_size + self.length + 4
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """An intact chunk: where it lies and its body."""
+
+    place: Place
+    body: memoryview
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Bytes that are no intact chunk; `cut` says that the file ends inside a chunk there."""
+
+    offset: int
+    size: int
+    cut: bool = False
+
+
+def pack_chunk(kind: int, *parts: bytes) -> bytes:
+    """Frame `parts`, joined, as one chunk."""
+    head = bytes((kind,)) + pack_varint(sum(map(len, parts)))
+    crc = zlib.crc32(head)
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return b"".join((SYNC, head, bytes((crc8(head),)), *parts, crc.to_bytes(4, "little")))
+
+
+def parse_head(data: bytes, offset: int) -> Place | None:
+    """Read the chunk head at the start of `data`; None if there is no valid one."""
+    if not data.startswith(SYNC):
+        return None
+    cursor = Cursor(data[:MAX_HEAD], len(SYNC))
+    try:
+        kind, length = cursor.byte(), cursor.varint()
+        valid = cursor.byte() == crc8(data[2 : cursor.at - 1])
+    except FormatError:
+        return None
+    return Place(kind, offset, cursor.at, length) if valid and length <= MAX_CHUNK else None
+
+
+def refuse_unknown(place: Place, name: str) -> None:
+    """Raise `FormatError` if a chunk is of a type that must be understood and is not."""
+    if place.kind not in KNOWN and not place.kind & OPTIONAL:
+        raise FormatError(
+            f"{name} has a chunk of type {place.kind:#04x} at byte {place.offset} that this "
+            f"AEHub does not know and must not skip: update it to read the file."
+        )
+
+
+def parse_chunk(data: bytes, place: Place) -> Chunk | None:
+    """Check the chunk whose head is `place` at the start of `data`; None if it is not intact."""
+    view = memoryview(data)[: place.size]
+    if len(view) < place.size:
+        return None
+    crc = zlib.crc32(view[2 : place.head_size - 1])
+    crc = zlib.crc32(view[place.head_size : -4], crc)
+    if crc.to_bytes(4, "little") != view[-4:]:
+        return None
+    return Chunk(place, view[place.head_size : -4])
+
+
+class Window:
+    """Looks ahead in a stream without losing bytes, and never asks for more than it needs."""
+
+    def __init__(self, read: Callable[[int], bytes], position: int = 0) -> None:
+        self.position = position
+        self._read = read
+        self._ahead = bytearray()
+        self._ended = False
+
+    @property
+    def ahead(self) -> int:
+        """Offset of the next byte to read from the stream."""
+        return self.position + len(self._ahead)
+
+    def peek(self, size: int) -> bytes:
+        """Return the next `size` bytes, fewer only where the stream ends."""
+        # In blocks: a hostile length must not allocate more than the stream really holds.
+        while len(self._ahead) < size and not self._ended:
+            piece = self._read(BLOCK)
+            self._ended = not piece
+            self._ahead += piece
+        return bytes(memoryview(self._ahead)[:size])
+
+    def skip(self, size: int) -> None:
+        """Move on by `size` bytes that were peeked."""
+        del self._ahead[:size]
+        self.position += size
+
+    def find(self, mark: bytes) -> bool:
+        """Move on to the next `mark`, or to the end of the stream and return False."""
+        while (at := self._ahead.find(mark)) < 0:
+            self.skip(max(0, len(self._ahead) - len(mark) + 1))
+            ahead = len(self._ahead)
+            if len(self.peek(ahead + 1)) == ahead:
+                self.skip(ahead)
+                return False
+        self.skip(at)
+        return True
+
+
+def window_at(read_at: Callable[[int, int], bytes], offset: int) -> Window:
+    """Return a window on a file from `offset` on; others may read the file in between."""
+    window = Window(lambda size: read_at(window.ahead, size), offset)
+    return window
+
+
+def walk(window: Window) -> Iterator[Chunk | Gap]:
+    """Yield every intact chunk of a stream, and what lies between them where it is damaged."""
+    waste = 0
+    while window.peek(1):
+        start = window.position
+        chunk, wanted = _attempt(window)
+        cut = chunk is None and len(window.peek(wanted)) < wanted
+        while chunk is None and waste <= MAX_WASTE:
+            window.skip(1)
+            if not window.find(SYNC):
+                break
+            chunk, wanted = _attempt(window)
+            waste += wanted
+        if window.position > start:
+            yield Gap(start, window.position - start, cut and chunk is None)
+        if chunk is None:
+            return
+        yield chunk
+        window.skip(chunk.place.size)
+
+
+def _attempt(window: Window) -> tuple[Chunk | None, int]:
+    """Return the chunk at the window's position if it is intact, and how many bytes it wanted."""
+    place = parse_head(window.peek(MAX_HEAD), window.position)
+    if place is None:
+        return None, MAX_HEAD
+    return parse_chunk(window.peek(place.size), place), place.size

@@ -1,0 +1,289 @@
+"""The file head: what every group of a `.aev` file shares, in at most 96 bytes."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+from aehub.bitstream.chunk import (
+    GRID,
+    MAX_FILE_HEAD,
+    MAX_GROUP_FRAMES,
+    MAX_MODEL_NAME,
+    MAX_PIXELS,
+    MAX_QUALITY,
+    MAX_SIDE,
+    Cursor,
+    pack_varint,
+)
+from aehub.errors import DamagedError, FormatError, InputError
+from aehub.media.file_type import looks_like
+from aehub.media.picture import Colour
+
+MAGIC = b"\x89AEV"
+VERSION = 1
+PREFIX = len(MAGIC) + 2
+"""Bytes before the body of the head: magic, version, length of the body."""
+
+# The largest numerator and denominator that fit 3, 2 and 4 bytes: together with a name of 40 bytes
+# they fill the 96 bytes of the head exactly.
+RATE_LIMITS = (2_113_663, 2_113_663)
+TIME_BASE_LIMITS = (16_511, 270_549_119)
+ASPECT_LIMITS = (16_511, 16_511)
+
+_NTSC = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 60, 120, 15))
+_WHOLE = (24, 25, 30, 50, 60, 10, 12, 15, 8, 5, 1, 2, 4, 6, 16, 18, 20, 48, 72, 90, 100, 120, 144)
+USUAL_RATES = (*_NTSC, *map(Fraction, (*_WHOLE, 240)), Fraction(25, 2), Fraction(15, 2))
+"""Rates told by their place, 1 to 31, in this list."""
+
+USUAL_COLOURS = (
+    Colour(1, False, 1, 1),
+    Colour(6, False, 6, 6),
+    Colour(5, False, 5, 6),
+    Colour(1, False, 2, 2),
+    Colour(6, False, 2, 2),
+    Colour(5, False, 2, 2),
+    Colour(5, True, 2, 2),
+    Colour(5, True, 1, 13),
+)
+"""Colours told by one byte, 128 to 135."""
+
+_TIME_BASE, _COLOUR, _ASPECT = 1, 2, 4
+_RATE_SHIFT = 3
+
+
+@dataclass(frozen=True)
+class FileHeader:
+    """What every group of the file shares.
+
+    Attributes:
+        model: name that finds the model, at most 40 bytes of UTF-8.
+        entropy_hash: first 8 bytes of the SHA-256 of tables and integer networks; must match.
+        synthesis_hash: first 8 bytes of the SHA-256 of the decoder; names the revision.
+        coder: version of the entropy coder, 0 to 127.
+        width: shown width in luma samples.
+        height: shown height in luma samples.
+        fps: nominal frames per second.
+        quality: usual quality in hundredths, 0 to 10000.
+        group_frames: usual number of coded frames in a group.
+        time_base: seconds per tick; 0, the default, becomes 1/fps: one tick a frame.
+        colour: meaning of the planes.
+        pixel_aspect: width of a pixel over its height.
+    """
+
+    model: str
+    entropy_hash: bytes
+    synthesis_hash: bytes
+    coder: int
+    width: int
+    height: int
+    fps: Fraction
+    quality: int
+    group_frames: int
+    time_base: Fraction = Fraction(0)
+    colour: Colour = Colour()
+    pixel_aspect: Fraction = Fraction(1)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fps", Fraction(self.fps))
+        if self.time_base == 0 and self.fps > 0:
+            object.__setattr__(self, "time_base", 1 / self.fps)
+
+    @cached_property
+    def step(self) -> int:
+        """Ticks a frame lasts where nothing else is said: 1/(fps * time_base), rounded, >= 1."""
+        return max(1, int(1 / (self.fps * self.time_base) + Fraction(1, 2)))
+
+    def coded_size(self, crop: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+        """Return (width, height) of the coded plane whose shown window begins at `crop`."""
+        return ceil_grid(crop[0] + self.width), ceil_grid(crop[1] + self.height)
+
+
+def ceil_grid(samples: int) -> int:
+    """Round up to the next multiple of 32."""
+    return -(-samples // GRID) * GRID
+
+
+def is_aev(first_bytes: bytes) -> bool:
+    """Tell whether a file that begins with these bytes (4 are enough) is an `.aev` file."""
+    return bytes(first_bytes[: len(MAGIC)]) == MAGIC
+
+
+def nearest_rate(fps: Fraction) -> Fraction:
+    """Return the rate nearest to `fps` that a file head can hold (averages can have huge terms)."""
+    largest = max(1, min(RATE_LIMITS[1], RATE_LIMITS[0] // (int(fps) + 1)))
+    return Fraction(fps).limit_denominator(largest)
+
+
+def pack_file_header(head: FileHeader) -> bytes:
+    """Encode a file head with magic, version and CRC-32, in at most 96 bytes.
+
+    Raises:
+        InputError: a value is outside the limits of the format.
+    """
+    problem = _problem(head)
+    if problem:
+        raise InputError(f"this file head cannot be written: {problem}")
+    body = _pack_body(head)
+    packed = MAGIC + bytes((VERSION, len(body))) + body
+    packed += zlib.crc32(packed).to_bytes(4, "little")
+    assert len(packed) <= MAX_FILE_HEAD
+    return packed
+
+
+def _pack_body(head: FileHeader) -> bytes:
+    name = head.model.encode()
+    rate = USUAL_RATES.index(head.fps) + 1 if head.fps in USUAL_RATES else 0
+    flags = rate << _RATE_SHIFT
+    unusual = b"" if rate else _pack_fraction(head.fps)
+    if head.time_base * head.fps != 1:
+        flags |= _TIME_BASE
+        unusual += _pack_fraction(head.time_base)
+    if head.colour != Colour():
+        flags |= _COLOUR
+        unusual += _pack_colour(head.colour)
+    if head.pixel_aspect != 1:
+        flags |= _ASPECT
+        unusual += _pack_fraction(head.pixel_aspect)
+    usual = (
+        bytes((flags, head.coder, len(name))) + name + head.entropy_hash + head.synthesis_hash
+        + pack_varint(head.width - 1) + pack_varint(head.height - 1)
+        + pack_quality(head.quality) + pack_varint(head.group_frames)
+    )  # fmt: skip
+    return usual + unusual
+
+
+def unpack_file_header(data: bytes, name: str = "the file") -> tuple[FileHeader, int]:
+    """Decode the file head at the start of `data`; return it and its size in bytes.
+
+    Args:
+        data: the first bytes of the file, at most `PREFIX + 255 + 4` are looked at.
+        name: what error messages call the file.
+
+    Raises:
+        FormatError: not an `.aev` file, a newer one, or values outside the limits.
+        DamagedError: the head is cut off or its CRC-32 does not match.
+    """
+    _refuse_strangers(data, name)
+    if len(data) <= PREFIX or len(data) < (size := PREFIX + data[PREFIX - 1] + 4):
+        raise DamagedError(f"{name} is cut off inside its file head, after {len(data)} bytes.")
+    whole = zlib.crc32(data[: size - 4]).to_bytes(4, "little") == data[size - 4 : size]
+    version = data[len(MAGIC)]
+    if version != VERSION:
+        doubt = "" if whole else " (or it is damaged: the CRC-32 of its head does not match)"
+        raise FormatError(
+            f"{name} is an .aev file of format version {version}{doubt}; this AEHub reads "
+            f"version {VERSION}: update it to read the file."
+        )
+    if not whole:
+        raise DamagedError(
+            f"{name} has a damaged file head (its CRC-32 does not match); without it no group "
+            f"can be decoded."
+        )
+    return _unpack_body(Cursor(data[PREFIX : size - 4]), name), size
+
+
+def _unpack_body(cursor: Cursor, name: str) -> FileHeader:
+    try:
+        flags, coder = cursor.byte(), cursor.byte()
+        model = cursor.take(cursor.byte()).decode()
+        entropy_hash, synthesis_hash = cursor.take(8), cursor.take(8)
+        width, height = cursor.varint() + 1, cursor.varint() + 1
+        quality, group_frames = unpack_quality(cursor), cursor.varint()
+        rate = flags >> _RATE_SHIFT
+        fps = USUAL_RATES[rate - 1] if rate else _unpack_fraction(cursor)
+        time_base = _unpack_fraction(cursor) if flags & _TIME_BASE else 1 / fps
+        colour = _unpack_colour(cursor) if flags & _COLOUR else Colour()
+        aspect = _unpack_fraction(cursor) if flags & _ASPECT else Fraction(1)
+    except (FormatError, UnicodeDecodeError) as error:
+        raise FormatError(f"{name} has a file head that cannot be read: {error}") from error
+    head = FileHeader(
+        model, entropy_hash, synthesis_hash, coder, width, height,
+        fps, quality, group_frames, time_base, colour, aspect,
+    )  # fmt: skip
+    problem = _problem(head)
+    if problem:
+        raise FormatError(f"{name} is refused: {problem}")
+    return head
+
+
+def _problem(head: FileHeader) -> str:
+    """Return one sentence about the first value outside the limits, or an empty string."""
+    width, height = head.coded_size()
+    checks = (
+        (0 < len(head.model.encode()) <= MAX_MODEL_NAME and head.model.isprintable(),
+         f"the model name {head.model[:60]!r} must be 1 to {MAX_MODEL_NAME} printable bytes."),
+        (len(head.entropy_hash) == len(head.synthesis_hash) == 8, "each hash must have 8 bytes."),
+        (0 <= head.coder <= 127, f"the coder version {head.coder} is outside 0 to 127."),
+        (0 < head.width <= MAX_SIDE and 0 < head.height <= MAX_SIDE
+         and width * height <= MAX_PIXELS,
+         f"its frames are {head.width}x{head.height}; an .aev file holds sides of 1 to {MAX_SIDE} "
+         f"and at most {MAX_PIXELS} pixels."),
+        (0 <= head.quality <= MAX_QUALITY, f"the quality {head.quality / 100} is not 0 to 100."),
+        (0 < head.group_frames <= MAX_GROUP_FRAMES,
+         f"groups of {head.group_frames} frames are outside 1 to {MAX_GROUP_FRAMES}."),
+        (_fits(head.fps, RATE_LIMITS), _sentence("frame rate", head.fps, RATE_LIMITS)),
+        (head.time_base * head.fps == 1 or _fits(head.time_base, TIME_BASE_LIMITS),
+         _sentence("time base", head.time_base, TIME_BASE_LIMITS)),
+        (_fits(head.pixel_aspect, ASPECT_LIMITS),
+         _sentence("pixel aspect", head.pixel_aspect, ASPECT_LIMITS)),
+        (0 <= head.colour.matrix < 128 and 0 <= head.colour.primaries < 256
+         and 0 <= head.colour.transfer < 128,
+         f"the colour {tuple(head.colour)} is not made of H.273 code points."),
+    )  # fmt: skip
+    return next((sentence for fine, sentence in checks if not fine), "")
+
+
+def _sentence(what: str, value: Fraction, limits: tuple[int, int]) -> str:
+    return f"the {what} {value} must be above 0 and have terms up to {limits[0]}/{limits[1]}."
+
+
+def _fits(value: Fraction, limits: tuple[int, int]) -> bool:
+    return 0 < value.numerator <= limits[0] and value.denominator <= limits[1]
+
+
+def _refuse_strangers(data: bytes, name: str) -> None:
+    if not data:
+        raise FormatError(f"{name} is empty (0 bytes); an .aev file begins with 89 41 45 56.")
+    if not is_aev(data) and not MAGIC.startswith(bytes(data[: len(MAGIC)])):
+        raise FormatError(f"{name} is not an .aev file: it looks like {looks_like(bytes(data))}.")
+
+
+def _pack_fraction(value: Fraction) -> bytes:
+    return pack_varint(value.numerator) + pack_varint(value.denominator)
+
+
+def _unpack_fraction(cursor: Cursor) -> Fraction:
+    numerator, denominator = cursor.varint(), cursor.varint()
+    if not numerator or not denominator:
+        raise FormatError(f"the fraction {numerator}/{denominator} must be above 0.")
+    return Fraction(numerator, denominator)
+
+
+def _pack_colour(colour: Colour) -> bytes:
+    if colour in USUAL_COLOURS:
+        return bytes((128 + USUAL_COLOURS.index(colour),))
+    return bytes((colour.matrix, colour.primaries, colour.transfer | colour.full_range << 7))
+
+
+def _unpack_colour(cursor: Cursor) -> Colour:
+    matrix = cursor.byte()
+    if matrix >= 128:
+        if matrix - 128 >= len(USUAL_COLOURS):
+            raise FormatError(f"the colour code {matrix} is not known.")
+        return USUAL_COLOURS[matrix - 128]
+    primaries, transfer = cursor.byte(), cursor.byte()
+    return Colour(matrix, transfer > 127, primaries, transfer & 127)
+
+
+def pack_quality(quality: int) -> bytes:
+    """Encode hundredths: whole qualities in one byte, others in two."""
+    return pack_varint(128 + quality if quality % 100 else quality // 100)
+
+
+def unpack_quality(cursor: Cursor) -> int:
+    """Read what `pack_quality` wrote, as hundredths."""
+    value = cursor.varint()
+    return value - 128 if value >= 128 else value * 100

@@ -1,0 +1,1 @@
+"""Codecs: clips to `.aev` files and back, groups of pictures, rate control, random access."""

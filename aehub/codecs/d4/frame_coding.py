@@ -1,0 +1,290 @@
+"""Groups whose frames are predicted from each other: their frames, in coding order, in one stream.
+
+    frame:  how far its quality is below the group's | motion and coded cells | hyper-codes | codes
+
+A frame that stands alone has neither motion nor cells. `GroupReader` yields integers only, or
+pictures too; `GroupWriter` takes integers. The encoder that finds them is
+`aehub.codecs.d4.encoder`.
+
+One picture's codes between the networks and the range coder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aehub.bitstream import GroupHeader, coding_order
+from aehub.codecs.d4.motion.coding import Base, MotionCoder
+from aehub.codecs.d4.motion.compensate import predict
+from aehub.codecs.d4.motion.field import Motion
+from aehub.codecs.d4.network import HYPER, Coder, Codes, Condition, Stage, quality_tensor
+from aehub.codecs.d4.planes import PlaneBatch, clipped, pixels_of
+from aehub.codecs.d4.reference_buffer import Chain, coded_places, kind, motion_tensors
+from aehub.codecs.d4.runtime import Runtime
+from aehub.codecs.gop import LOWER_STEPS, PREDICTED_PIXELS, lowered
+from aehub.coding.adaptive_tables import read_uniform, write_uniform
+from aehub.coding.range_coder import Decoder, Encoder
+from aehub.errors import DamagedError, FormatError
+
+Walk = Generator[tuple[Stage, Tensor, Tensor], Tensor, tuple[Tensor, Tensor]]
+Choose = Callable[[Stage, Tensor, Tensor], Tensor]
+
+
+def drive(walk: Walk, choose: Choose) -> tuple[Tensor, Tensor]:
+    """Run a walk whose codes are at hand: `choose(stage, mean, index)` gives those of a stage."""
+    asked = next(walk)
+    while True:
+        try:
+            asked = walk.send(choose(*asked))
+        except StopIteration as end:
+            return cast(tuple[Tensor, Tensor], end.value)
+
+
+def flat(values: Tensor, dtype: Any) -> np.ndarray:
+    """[B, C, h, w] -> [n] in that order of axes, whatever the memory layout."""
+    return whole(values, dtype).ravel()
+
+
+def whole(values: Tensor, dtype: Any) -> np.ndarray:
+    """[B, C, h, w] -> the same as an array in that order of axes."""
+    return np.ascontiguousarray(values.cpu().numpy(), dtype)
+
+
+def shaped(values: np.ndarray, like: Tensor) -> Tensor:
+    """The inverse of `flat`: [n] -> float tensor of the shape, type and device of `like`."""
+    codes = torch.from_numpy(values).to(like.device, like.dtype).view(like.shape)
+    return codes.contiguous(memory_format=torch.channels_last)
+
+
+class FrameCodes(NamedTuple):
+    """Everything that a group says of one frame.
+
+    Attributes:
+        number: in the order of times.
+        lower: half points of quality below the group's.
+        motion: None for a frame that stands alone.
+        codes: integers [1, 24, h/4, w/4] and [1, 96, h, w].
+        tables: indices of the tables they are written with, of the same shapes; 0 where nothing
+            is written.
+    """
+
+    number: int
+    lower: int
+    motion: Motion | None
+    codes: Codes
+    tables: Codes
+
+
+class GroupReader:
+    """Reads a group.
+
+    Args:
+        runtime: the model's networks and tables.
+        payload: of the group.
+        head: of the group.
+        coded_size: (width, height) of the coded plane, multiples of 32.
+
+    Raises:
+        DamagedError: the payload is no stream at all.
+        FormatError: the group is larger than any encoder makes.
+    """
+
+    def __init__(self, runtime: Runtime, payload: bytes, head: GroupHeader,
+                 coded_size: tuple[int, int]) -> None:
+        self.runtime, self.quality = runtime, head.quality / 100
+        self.references, self.order = head.links, coding_order(head)
+        self.width, self.height = width, height = coded_size
+        if head.n_frames > 1 and head.n_frames * width * height > PREDICTED_PIXELS:
+            raise FormatError(
+                f"a group of {head.n_frames} frames of {width}x{height} is more than the "
+                f"{PREDICTED_PIXELS} samples decoded together; no AEHub wrote this file.")
+        self.chain, self.motion = Chain(), MotionCoder()
+        try:
+            self.still = Decoder(runtime.tables, payload)
+        except ValueError as err:
+            raise DamagedError("a group does not decode: its bytes are not a stream of "
+                               f"{runtime.name}; verify the file.") from err
+        self.predicted = Decoder(runtime.inter_tables, self.still.coder)
+
+    def frames(self) -> Iterator[FrameCodes]:
+        """Integers of all frames in coding order; no float network runs.
+
+        Raises:
+            DamagedError: the bytes are not a stream of this model.
+        """
+        for number in self.order:
+            yield self._frame(number, None)[0]
+
+    def pictures(self, shown: Iterable[int] | None = None
+                 ) -> Generator[tuple[int, PlaneBatch]]:
+        """(number, decoded planes) in coding order of the frames that are shown, all by default.
+
+        Frames that none of them is predicted from are only read.
+
+        Raises:
+            DamagedError: the bytes are not a stream of this model.
+        """
+        wanted = set(self.order if shown is None else shown)
+        needed = self._needed(wanted)
+        decoded: dict[int, PlaneBatch] = {}
+        for at, number in enumerate(self.order):
+            frame, latents, given = self._frame(number, decoded if number in needed else None)
+            if number not in needed:
+                continue
+            coder = self.runtime.coder(self.references[number])
+            level = quality_tensor(lowered(self.quality, frame.lower), latents)
+            decoded[number] = clipped(coder.synthesise(latents, level, given))
+            if number in wanted:
+                yield number, coder.finish(decoded[number], level, given)
+            later = needed.intersection(self.order[at + 1:])
+            asked = {r for n in later for r in self.references[n]}
+            decoded = {n: p for n, p in decoded.items() if n in asked}
+
+    def _needed(self, shown: Iterable[int]) -> set[int]:
+        """Frames, and all that they are predicted from."""
+        needed = set(shown)
+        for number in reversed(self.order):
+            if number in needed:
+                needed.update(self.references[number])
+        return needed
+
+    def _frame(self, number: int, decoded: dict[int, PlaneBatch] | None
+               ) -> tuple[FrameCodes, Tensor, Condition | None]:
+        try:
+            return self._read(number, decoded)
+        except (ValueError, AssertionError) as err:
+            raise DamagedError(f"frame {number} of a group does not decode: its bytes are not a "
+                               f"stream of {self.runtime.name}; verify the file.") from err
+
+    def _read(self, number: int, decoded: dict[int, PlaneBatch] | None
+              ) -> tuple[FrameCodes, Tensor, Condition | None]:
+        references, runtime = self.references[number], self.runtime
+        coder = runtime.coder(references)
+        lower = int(read_uniform(self.still.coder, 1, LOWER_STEPS)[0])
+        like = torch.empty((1, HYPER.channels, self.height // 32, self.width // 32),
+                           dtype=runtime.exact, device=runtime.device)
+        motion, given = None, None
+        places: tuple[Tensor | None, Tensor | None] = (None, None)
+        if references:
+            shape = (self.height // 8, self.width // 8)
+            bases = self.chain.bases(number, references, (shape[0] // 2, shape[1] // 2))
+            motion = self.motion.read(self.still.coder, shape, len(references), bases)
+            planes = None if decoded is None else [decoded[r] for r in references]
+            given = condition(runtime, self.chain, number, references, motion, planes)
+            places = coded_places(motion, runtime.device)
+        level = quality_tensor(lowered(self.quality, lower), like)
+        reader = self.predicted if references else self.still
+        index = hyper_index(coder, like, level, given, places[0])
+        hyper = shaped(reader.read(flat(index, np.uint8)), like)
+        latent_index: list[Tensor] = []
+
+        def read(stage: Stage, mean: Tensor, index: Tensor) -> Tensor:
+            index = written(index, stage, places[1])
+            add_index(latent_index, stage, index)
+            return shaped(reader.read(flat(index, np.uint8)), index)
+
+        walk = coder.walk(hyper, level, given, cells=places[0], means=decoded is not None)
+        latent, latents = drive(walk, read)
+        codes = Codes(hyper, latent)
+        self.chain.remember(number, codes, references, motion,
+                            None if given is None else given.context)
+        self._forget(number)
+        indices = Codes(index, torch.cat(latent_index, 1))
+        return FrameCodes(number, lower, motion, codes, indices), latents, given
+
+    def _forget(self, number: int) -> None:
+        later = self.order[self.order.index(number) + 1:]
+        self.chain.keep({r for n in later for r in self.references[n]})
+
+
+class GroupWriter:
+    """Writes the frames of a group, in coding order.
+
+    Args:
+        runtime: the model's networks and tables.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime, self.motion = runtime, MotionCoder()
+        self._write_to(Encoder(runtime.tables))
+
+    def _write_to(self, still: Encoder) -> None:
+        self.still = still
+        self.predicted = Encoder(self.runtime.inter_tables, still.coder)
+
+    def fork(self) -> GroupWriter:
+        """A writer that has written the same and goes its own way."""
+        other = GroupWriter(self.runtime)
+        other.motion = self.motion.copy()
+        other._write_to(Encoder(self.runtime.tables, self.still.coder.clone()))
+        return other
+
+    def write(self, frame: FrameCodes, bases: Sequence[Base]) -> Motion | None:
+        """Write one frame; returns its motion as a reader will see it.
+
+        Args:
+            frame: what to write.
+            bases: what its vectors are expected to be (`Chain.bases`).
+        """
+        write_uniform(self.still.coder, np.array([frame.lower], np.int32), LOWER_STEPS)
+        motion = frame.motion
+        writer = self.still if motion is None else self.predicted
+        if motion is not None:
+            motion = self.motion.write(self.still.coder, motion, bases)
+        writer.write(flat(frame.codes.hyper, np.int32), flat(frame.tables.hyper, np.uint8))
+        codes, tables = whole(frame.codes.latent, np.int32), whole(frame.tables.latent, np.uint8)
+        height, width = codes.shape[-2:]
+        for stage in self.runtime.network.stages(height, width, torch.device("cpu")):
+            part = slice(stage.begin, stage.end)
+            index = tables[:, part] * whole(stage.mask, np.uint8)
+            writer.write(codes[:, part].ravel(), index.ravel())
+        return motion
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return 4 * self.words
+
+    @property
+    def words(self) -> int:
+        """How long the payload would be if it ended here, in words of 32 bits."""
+        return int(self.still.coder.num_words())
+
+    def finish(self) -> bytes:
+        """The payload."""
+        return self.still.finish()
+
+
+def condition(runtime: Runtime, chain: Chain, number: int, references: tuple[int, ...],
+              motion: Motion, planes: list[PlaneBatch] | None) -> Condition:
+    """What the networks of a predicted frame are given; without planes, its integers only."""
+    pixels = torch.empty(0, dtype=runtime.exact, device=runtime.device)
+    if planes is not None:
+        vectors, modes = motion_tensors(motion, planes[0].y.device)
+        pixels = pixels_of(predict(planes, vectors, modes))
+    return Condition(pixels, chain.context(references, motion), kind(number, references))
+
+
+def hyper_index(coder: Coder, like: Tensor, level: Tensor, given: Condition | None,
+                places: Tensor | None) -> Tensor:
+    """Tables of the hyper-codes, 0 outside the coded cells."""
+    hundredths = (level * 100).round().long()
+    index = coder.scales.hyper_index(hundredths, None if given is None else given.kind)
+    index = index.to(like.dtype).expand_as(like)
+    return index if places is None else index * places
+
+
+def written(index: Tensor, stage: Stage, places: Tensor | None) -> Tensor:
+    """Tables of a stage's codes, 0 where none is written."""
+    index = index * stage.mask
+    return index if places is None else index * places
+
+
+def add_index(found: list[Tensor], stage: Stage, index: Tensor) -> None:
+    """Gather the tables of all stages; the first two share their channels."""
+    found.append(found.pop() + index if stage.number == 1 else index)

@@ -1,0 +1,197 @@
+"""Convolutions in exact integers: the network that picks each symbol's table.
+
+A decoder that disagrees with the encoder about one probability decodes noise from there on, and
+floating-point sums differ between machines. Here weights are int8, activations are 0..31, biases
+and sums are integers, and requantisation is a shift: whatever order a machine adds in, float32
+carries the sum exactly while it stays below 2^24 (2^19 where a library may pick Winograd's
+algorithm for 3x3 kernels). `IntegerConv2d.bound` proves it for the weights at hand.
+
+In training the same numbers are rounded with straight-through gradients.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aehub.codecs.d4.symmetry import Representation
+from aehub.codecs.d4.tied_conv import Freezable, TiedConv2d
+from aehub.errors import WeightsError
+
+ACTIVATION_MAX = 31
+# Activations and table indices are `sum / 256`, rounded down.
+SHIFT = 8
+EXACT_LIMIT = 2**19
+BIAS_LIMIT = 2**23
+QUALITY_STEPS = 10_000
+KNOTS = 8
+_PARTS = 16
+
+# round(4 log2(1 + m)), cut at 31, as the magnitudes at which each level begins: stored, so that
+# no machine computes a logarithm.
+_LEVEL_STARTS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 20, 24, 29, 34, 41, 49, 58, 69, 82,
+                 98, 117, 139, 165, 197)
+_LEVELS = (0, 4, 6, 8, *range(9, 32))
+
+
+@lru_cache
+def _level_table(device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # Training may be the next to use it.
+        table = torch.zeros(256, dtype=dtype, device="cpu")
+        for begin, level in zip(_LEVEL_STARTS, _LEVELS, strict=True):
+            table[begin:] = level
+        return table.to(device)
+
+
+def _level(magnitudes: Tensor) -> Tensor:
+    """Of each magnitude 0..255; pictures [B, C, H, W] become channels_last."""
+    table = _level_table(magnitudes.device, magnitudes.dtype)
+    last = magnitudes.dim() == 4
+    places = magnitudes.to(torch.int32)
+    places = places.permute(0, 2, 3, 1) if last else places
+    found = table.index_select(0, places.reshape(-1)).view(places.shape)
+    return found.permute(0, 3, 1, 2) if last else found
+
+
+def levels(codes: Tensor, *, signed: bool = False) -> Tensor:
+    """Integer codes -> small integers, about 4 log2(1 + |q|): 0..31, or -31..31 if `signed`."""
+    level = _level(codes.detach().abs().clamp_(max=255))
+    level = level * codes.detach().sign() if signed else level
+    if not codes.requires_grad:
+        return level
+    # Training: the gradient of the curve that the table follows.
+    smooth = 4 * torch.log2(1 + codes.abs())
+    smooth = smooth * codes.detach().sign() if signed else smooth
+    return level + (smooth - smooth.detach())
+
+
+def knot_parts(quality: Tensor) -> Tensor:
+    """Quality in hundredths (integers 0..10000) [B] -> integer weights of the knots [B, KNOTS].
+
+    Hat functions in sixteenths: each row sums to 16. Integer arithmetic only.
+    """
+    place = quality.to(torch.int64) * ((KNOTS - 1) * _PARTS) // QUALITY_STEPS
+    knot, part = place // _PARTS, place % _PARTS
+    parts = F.one_hot(knot, KNOTS + 1) * (_PARTS - part)[:, None]
+    parts = parts + F.one_hot(knot + 1, KNOTS + 1) * part[:, None]
+    return parts[:, :KNOTS]
+
+
+def _round(x: Tensor) -> Tensor:
+    return x + (x.round() - x).detach()
+
+
+class ByQuality(Freezable):
+    """Numbers that depend on quality; a frozen layer keeps those of the handful of qualities that a
+    clip's frames have."""
+
+    values: nn.Parameter
+
+    def forward(self, quality: Tensor) -> Tensor:
+        # What a GPU would have to be asked is sooner computed; autocast may round.
+        if quality.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return self.at(quality)
+        key = (quality.dtype, *quality.tolist()) if self.frozen else None
+        return self.kept(key, lambda: self.at(quality))
+
+    def at(self, quality: Tensor) -> Tensor:
+        """The numbers themselves."""
+        raise NotImplementedError
+
+
+class QualityBias(ByQuality):
+    """An integer per channel that depends on quality; channels of a pair share it."""
+
+    slots: Tensor
+
+    def __init__(self, outputs: Representation) -> None:
+        super().__init__()
+        slots = torch.as_tensor(outputs.slots())
+        self.register_buffer("slots", slots, persistent=False)
+        self.values = nn.Parameter(torch.zeros(KNOTS, int(slots.max()) + 1))
+
+    def at(self, quality: Tensor) -> Tensor:
+        """int64 [B] in hundredths -> integers in the values' dtype [B, C, 1, 1], times 2^SHIFT."""
+        parts = knot_parts(quality).to(self.values.dtype)[:, :, None]
+        # Not as a matrix product: autocast and TF32 would round it.
+        return (parts * _round(self.values * _PARTS)).sum(1)[:, self.slots, None, None]
+
+    def check_bound(self, name: str) -> None:
+        """Refuse numbers that, added to a convolution, float32 might not carry exactly.
+
+        Raises:
+            WeightsError: one reaches 2^23.
+        """
+        if (bound := int(self.values.double().abs().max() * 2**SHIFT)) >= BIAS_LIMIT:
+            raise WeightsError(f"the integer bias {name!r} reaches {bound}, exact is below "
+                               f"{BIAS_LIMIT}; refuse the weights.")
+
+
+class IntegerConv2d(TiedConv2d):
+    """A tied convolution on integers: activations of magnitude at most 31 in, sums of 2^8 out.
+
+    The parameters are kept as real numbers for training; every use rounds `256 theta` to int8.
+    """
+
+    def __init__(self, inputs: Representation, outputs: Representation, kernel: int = 3, *,
+                 scale: float = 1.0) -> None:
+        super().__init__(inputs, outputs, kernel, scale=scale, exact=True)
+
+    def orbit_values(self) -> Tensor:
+        scaled = self.theta * 2.0**SHIFT
+        return scaled + (scaled.round().clamp(-127, 127) - scaled).detach()
+
+    def bound(self) -> int:
+        """The largest magnitude the sum can reach on any input, without the bias."""
+        with torch.no_grad():
+            return int(self.dense().double().abs().sum((1, 2, 3)).max()) * ACTIVATION_MAX
+
+    def check_bound(self, name: str) -> None:
+        """Refuse weights whose sums float32 might not carry exactly.
+
+        Raises:
+            WeightsError: some input could reach 2^19.
+        """
+        if (bound := self.bound()) >= EXACT_LIMIT:
+            raise WeightsError(f"sums of the integer layer {name!r} can reach {bound}, exact is "
+                               f"below {EXACT_LIMIT}; refuse the weights.")
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Shrink all weights a little where the bound is not met (seen only early in training)."""
+        excess = self.bound() / EXACT_LIMIT
+        if excess >= 1:
+            self.theta.mul_(0.98 / excess)
+            self.forget()
+
+
+class _Bounded(torch.autograd.Function):
+    """Clamp whose gradient may always lead back inside (Balle et al. 2018's lower bound)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.limits = (low, high)
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
+        (x,), (low, high) = ctx.saved_tensors, ctx.limits
+        inward = ((x >= low) | (grads[0] < 0)) & ((x <= high) | (grads[0] > 0))
+        return grads[0] * inward, None, None
+
+
+def bounded(x: Tensor, low: float, high: float) -> Tensor:
+    """`x.clamp(low, high)`, but values outside still learn their way back in."""
+    return cast(Tensor, _Bounded.apply(x, low, high))
+
+
+def requantise(total: Tensor) -> Tensor:
+    """Sums of 2^8 -> activations 0..31, rounded down; the gradient passes straight through."""
+    x = total.mul_(2.0**-SHIFT)
+    x = x + (x.floor() - x).detach() if torch.is_grad_enabled() else x.floor_()
+    return x.clamp_(0, ACTIVATION_MAX)

@@ -1,0 +1,76 @@
+"""Planes of one frame size as padded batches for the networks, and back.
+
+Pictures as the networks of the codec take them: planes, and blocks of samples side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aehub.bitstream.file_header import ceil_grid
+from aehub.media.picture import Planes
+
+
+class PlaneBatch(NamedTuple):
+    """Pictures as planes in [-0.5, 0.5]: `y` [B, 1, H, W]; `u`, `v` [B, 1, H/2, W/2]."""
+
+    y: Tensor
+    u: Tensor
+    v: Tensor
+
+
+def pixels_of(planes: PlaneBatch) -> Tensor:
+    """Planes -> [B, 96, h, w]: each position holds the samples of an 8x8 block."""
+    x = torch.cat([F.pixel_unshuffle(planes.y, 8), F.pixel_unshuffle(planes.u, 4),
+                   F.pixel_unshuffle(planes.v, 4)], 1)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def planes_of(pixels: Tensor) -> PlaneBatch:
+    """The inverse of `pixels_of`."""
+    y, u, v = pixels.split((64, 16, 16), 1)
+    return PlaneBatch(F.pixel_shuffle(y, 8), F.pixel_shuffle(u, 4), F.pixel_shuffle(v, 4))
+
+
+def clipped(planes: PlaneBatch) -> PlaneBatch:
+    """Planes in range; never rounded."""
+    return PlaneBatch(*(p.clamp(-0.5, 0.5) for p in planes))
+
+
+def to_batch(frames: Sequence[Planes], device: torch.device, dtype: torch.dtype) -> PlaneBatch:
+    """Frames of one size -> planes in [-0.5, 0.5], padded by repeating the last row and column."""
+    width, height = frames[0].size
+    sizes = [(ceil_grid(height) // n, ceil_grid(width) // n) for n in (1, 2, 2)]
+    batches = []
+    for planes, (rows, columns) in zip(zip(*frames, strict=True), sizes, strict=True):
+        stack = np.stack([
+            np.pad(p, ((0, rows - p.shape[0]), (0, columns - p.shape[1])), "edge") for p in planes
+        ])
+        batches.append(torch.from_numpy(stack).to(device, dtype)[:, None] / 255 - 0.5)
+    return PlaneBatch(*batches)
+
+
+def from_batch(batch: PlaneBatch, crop: tuple[int, int], size: tuple[int, int]) -> list[Planes]:
+    """Decoded planes -> the shown window of each frame, rounded to uint8.
+
+    Args:
+        batch: planes as `to_batch` makes them.
+        crop: (x, y) of the window in luma samples; chroma samples that it touches are shown.
+        size: (width, height) of the window.
+    """
+    (x, y), (width, height) = crop, size
+    windows = [(y, y + height, x, x + width)]
+    windows += 2 * [(y // 2, -(-(y + height) // 2), x // 2, -(-(x + width) // 2))]
+    planes = [_round(plane[:, 0, top:bottom, left:right])
+              for plane, (top, bottom, left, right) in zip(batch, windows, strict=True)]
+    return [Planes(*frame) for frame in zip(*planes, strict=True)]
+
+
+def _round(plane: Tensor) -> np.ndarray:
+    return ((plane + 0.5) * 255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()

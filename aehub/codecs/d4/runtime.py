@@ -1,0 +1,71 @@
+"""A codec's networks and tables on a device: all that readers and writers of groups run on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aehub.codecs.d4.checkpoint import StoredModel, placed
+from aehub.codecs.d4.network import Coder, D4Codec
+from aehub.codecs.d4.planes import PlaneBatch, pixels_of
+from aehub.codecs.d4.quantisation import Quantiser, masking
+from aehub.coding.range_coder import ScaleTables
+from aehub.errors import WeightsError
+from aehub.weights.device import SHORT
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Networks and tables, ready to run.
+
+    Attributes:
+        name: of the model, for error sentences.
+        network: on `device`.
+        tables: frequency tables of frames without references.
+        inter_tables: frequency tables of predicted frames.
+        quantiser: of frames without references; encoders only.
+        inter_quantiser: of predicted frames; encoders only.
+        masking: exponent by which texture raises lambda in frames without references.
+        device: where the networks run.
+        exact: type of codes, planes, and all that lies between convolutions.
+    """
+
+    name: str
+    network: D4Codec
+    tables: ScaleTables
+    inter_tables: ScaleTables
+    quantiser: Quantiser
+    inter_quantiser: Quantiser
+    masking: float
+    device: torch.device
+    exact: torch.dtype
+
+    @classmethod
+    def of(cls, stored: StoredModel, device: torch.device, dtype: torch.dtype) -> Runtime:
+        """The model on a device, its convolutions computing in `dtype`."""
+        settings = stored.config.get("encoder", {})
+        inter = {"lambda": settings.get("inter_lambda", 0.0)}
+        return cls(
+            stored.name, placed(stored, device, dtype), stored.tables, stored.inter_tables,
+            Quantiser(stored.tables, settings, device),
+            Quantiser(stored.inter_tables, inter, device), settings.get("masking", 0.0), device,
+            torch.float32 if dtype in SHORT else dtype)
+
+    def coder(self, references: tuple[int, ...]) -> Coder:
+        """The networks of a frame with these references.
+
+        Raises:
+            WeightsError: there are more than two.
+        """
+        if not references:
+            return self.network
+        if len(references) > 2:
+            raise WeightsError(f"{self.name} has no networks for frames predicted from "
+                               f"{len(references)} others; the file needs another model.")
+        return self.network.inter
+
+    def weight_of(self, batch: PlaneBatch) -> Tensor | None:
+        """Factor of lambda in frames without references, [B, 1, h, w]; None where it is 1."""
+        return masking(pixels_of(batch), self.masking) if self.masking else None

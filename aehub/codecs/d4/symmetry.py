@@ -1,0 +1,165 @@
+"""The symmetries of the square, and how channels move under them.
+
+D4 has eight elements. Element `g` turns a plane by a transpose, then a flip of the rows, then a
+flip of the columns: bits 2, 1 and 0 of `g` say which of them it does. Every kind of channel used
+here moves under D4 as a *signed permutation*, so turning integers stays exact:
+
+    pixels of a k x k block   permuted among themselves, no signs
+    A1, A2, B1, B2            one channel, a sign
+    E                         two channels that may swap, each with a sign (row and column waves)
+    regular                   eight channels, one per element, permuted
+    magnitudes                any of the above with the signs dropped
+
+`aehub.codecs.d4.tied_conv` builds convolutions that commute with it.
+
+Source: T. Cohen, M. Welling, "Group equivariant convolutional networks", 2016, and
+"Steerable CNNs", 2017, section 2 (representations as the type of a feature).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ORDER = 8
+IDENTITY = 0
+# Names a person uses, for a clockwise turn and flips as seen on the screen.
+ELEMENTS = {
+    "identity": 0,
+    "flip-horizontal": 1,
+    "flip-vertical": 2,
+    "rotate-180": 3,
+    "transpose": 4,
+    "rotate-90": 5,
+    "rotate-270": 6,
+    "transverse": 7,
+}
+
+
+def turn(plane: Any, g: int) -> Any:
+    """Turn the last two axes of an array or tensor by element `g`: [..., H, W]."""
+    if g & 4:
+        plane = plane.swapaxes(-1, -2)
+    if g & 2:
+        plane = plane.flip(-2) if isinstance(plane, Tensor) else plane[..., ::-1, :]
+    if g & 1:
+        plane = plane.flip(-1) if isinstance(plane, Tensor) else plane[..., ::-1]
+    return plane
+
+
+def _compose_table() -> tuple[tuple[int, ...], ...]:
+    square = np.arange(4).reshape(2, 2)
+    known = {turn(square, g).tobytes(): g for g in range(ORDER)}
+    return tuple(
+        tuple(known[turn(turn(square, first), then).tobytes()] for first in range(ORDER))
+        for then in range(ORDER)
+    )
+
+
+_COMPOSE = _compose_table()
+
+
+def compose(then: int, first: int) -> int:
+    """The element that turns by `first`, then by `then`."""
+    return _COMPOSE[then][first]
+
+
+def inverse(g: int) -> int:
+    """The element that undoes `g`."""
+    return _COMPOSE[g].index(IDENTITY)
+
+
+@dataclass(frozen=True)
+class Representation:
+    """How channels move under D4: `(g x)[c] = sign[g][c] * turn(x[source[g][c]], g)`.
+
+    `source` and `sign` are [8][n] tuples, so that a representation can key a cache.
+    """
+
+    source: tuple[tuple[int, ...], ...]
+    sign: tuple[tuple[int, ...], ...]
+
+    @property
+    def channels(self) -> int:
+        return len(self.source[0])
+
+    def __add__(self, other: Representation) -> Representation:
+        n = self.channels
+        return Representation(
+            tuple(a + tuple(n + i for i in b) for a, b in zip(self.source, other.source)),
+            tuple(a + b for a, b in zip(self.sign, other.sign)),
+        )
+
+    def __mul__(self, times: int) -> Representation:
+        total = self
+        for _ in range(times - 1):
+            total = total + self
+        return total
+
+    def magnitudes(self) -> Representation:
+        """The representation of the absolute values."""
+        return Representation(self.source, tuple((1,) * self.channels for _ in range(ORDER)))
+
+    def blocks(self, k: int) -> Representation:
+        """Channels times the k x k positions of a block, as `pixel_unshuffle` lays them out."""
+        inner = pixels(k)
+        return Representation(
+            tuple(
+                tuple(c * k * k + p for c in self.source[g] for p in inner.source[g])
+                for g in range(ORDER)
+            ),
+            tuple(tuple(s for s in self.sign[g] for _ in range(k * k)) for g in range(ORDER)),
+        )
+
+    def slots(self) -> np.ndarray:
+        """int [channels]: channels that swap under some turn share a number (gains, tables)."""
+        roots = np.array(self.source).min(axis=0)
+        return np.unique(roots, return_inverse=True)[1]
+
+    def act(self, x: Any, g: int) -> Any:
+        """Turn features [..., C, H, W] (array or tensor, any dtype) by element `g`."""
+        sign = np.array(self.sign[g]).reshape(-1, 1, 1)
+        moved = turn(x[..., list(self.source[g]), :, :], g)
+        if isinstance(x, Tensor):
+            return moved * torch.as_tensor(sign, dtype=x.dtype, device=x.device)
+        # A copy in any case: an axis of length 1 may keep a negative stride, which torch refuses.
+        moved = np.array(moved, order="C")
+        return moved if (sign == 1).all() else moved * sign.astype(x.dtype)
+
+
+def _one_dimensional(flips: bool, transposes: bool) -> Representation:
+    sign = tuple(
+        ((-1) ** ((flips * ((g & 1) + (g >> 1 & 1))) + transposes * (g >> 2)),)
+        for g in range(ORDER)
+    )
+    return Representation(((0,),) * ORDER, sign)
+
+
+A1 = _one_dimensional(False, False)
+A2 = _one_dimensional(True, True)
+B1 = _one_dimensional(False, True)
+B2 = _one_dimensional(True, False)
+# First channel odd across columns, second odd across rows.
+E = Representation(
+    tuple((1, 0) if g & 4 else (0, 1) for g in range(ORDER)),
+    tuple(((-1) ** (g & 1), (-1) ** (g >> 1 & 1)) for g in range(ORDER)),
+)
+REGULAR = Representation(
+    tuple(tuple(_COMPOSE[inverse(g)][h] for h in range(ORDER)) for g in range(ORDER)),
+    ((1,) * ORDER,) * ORDER,
+)
+
+
+@lru_cache
+def pixels(k: int) -> Representation:
+    """The k x k positions of a block of one plane."""
+    places = np.arange(k * k).reshape(k, k)
+    return Representation(
+        tuple(tuple(turn(places, g).ravel().tolist()) for g in range(ORDER)),
+        ((1,) * (k * k),) * ORDER,
+    )

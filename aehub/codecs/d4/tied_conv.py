@@ -1,0 +1,274 @@
+"""Convolutions tied so that turning the codes turns the picture.
+
+A convolution between two representations of D4 commutes with it exactly if its weights obey
+`W[o, i, d] = sign * W[g(o), g(i), g(d)]` for all `g`; `TiedConv2d` stores one number per orbit and
+expands them to an ordinary dense convolution.
+
+Layers that cache values derived from their parameters, while these are constant.
+
+Tied weights are expanded, and curves over quality are evaluated; both would take much of a small
+picture's time. Code that loads a network to use it calls `freeze`, and from then on each layer
+computes them once. Copies of a frozen network are not frozen, nor is a network that
+is put into training mode, or whose parameters require gradients: those may be changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aehub.codecs.d4.symmetry import ORDER, Representation, pixels
+
+_Layer = TypeVar("_Layer", bound="Freezable")
+
+# Of one layer, such as its numbers at the qualities that a clip's frames have.
+_MOST = 32
+
+
+class Freezable(nn.Module):
+    """A layer that derives larger values from its parameters.
+
+    Attributes:
+        frozen: its parameters are constant, apart from their device and type.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen = False
+        self._kept: dict[Hashable, Tensor] = {}
+
+    def kept(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """Return what `make` returns; the cached value, if frozen and without gradients.
+
+        Args:
+            key: of what is made, among all that this layer keeps.
+            make: makes it of the parameters.
+        """
+        if not self.frozen or torch.is_grad_enabled():
+            return make()
+        if any(own is not None and own.requires_grad for own in self._parameters.values()):
+            self.forget()
+            return make()
+        # Never asked twice: another thread may have begun a new dictionary in between.
+        found = self._kept.get(key)
+        if found is None:
+            found = make()
+            if len(self._kept) >= _MOST:
+                self.forget()
+            self._kept[key] = found
+        return found
+
+    def forget(self) -> None:
+        """Clear the cache, for the parameters have changed."""
+        self._kept = {}
+
+    def train(self: _Layer, mode: bool = True) -> _Layer:
+        """Put the layer into training mode, in which nothing is kept, or into evaluation mode."""
+        if mode:
+            self.frozen = False
+            self.forget()
+        return super().train(mode)
+
+    def _apply(self: _Layer, *arguments: Any, **options: Any) -> _Layer:
+        self.forget()
+        return super()._apply(*arguments, **options)
+
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
+        self.forget()
+        super()._load_from_state_dict(*arguments, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "frozen": False, "_kept": {}}
+
+
+def freeze(network: nn.Module) -> None:
+    """Let the layers of a network cache what they derive from their parameters."""
+    for module in network.modules():
+        if isinstance(module, Freezable):
+            module.frozen = True
+
+
+_SHARED: ContextVar[dict[tuple[int, bool], Tensor] | None] = ContextVar("shared", default=None)
+
+
+@contextmanager
+def expanded_once() -> Iterator[None]:
+    """Within it a layer used several times expands its weights once, also where gradients flow."""
+    token = _SHARED.set({})
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
+@dataclass(frozen=True)
+class _Orbits:
+    index: Tensor  # int32 [weights]: which parameter a weight is
+    sign: Tensor  # float32 [weights]: +1, -1, or 0 where the symmetry forces zero
+    members: Tensor  # int32 [parameters, 8]: the weights of an orbit, repeated if fewer than 8
+    member_sign: Tensor  # float32 [parameters, 8]: their signs over the repetitions
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # Training may be the next to use it.
+def _orbits(inputs: Representation, outputs: Representation, kernel: int) -> _Orbits:
+    taps = kernel * kernel
+    shape = (outputs.channels, inputs.channels, taps)
+    spatial = np.array(pixels(kernel).source)
+    images = np.empty((ORDER, math.prod(shape)), np.int64)
+    signs = np.empty((ORDER, math.prod(shape)), np.int8)
+    for g in range(ORDER):
+        o, i = np.array(outputs.source[g]), np.array(inputs.source[g])
+        so = np.array(outputs.sign[g], np.int8)[:, None, None]
+        si = np.array(inputs.sign[g], np.int8)[None, :, None]
+        moved = (o[:, None, None] * shape[1] + i[None, :, None]) * taps + spatial[g]
+        images[g] = moved.ravel()
+        signs[g] = np.broadcast_to(so * si, shape).ravel()
+    here = np.arange(images.shape[1])
+    dead = ((images == here) & (signs < 0)).any(axis=0)
+    lowest = images.argmin(axis=0)
+    root = images[lowest, here]
+    sign = np.where(dead, 0, signs[lowest, here]).astype(np.float32)
+    roots = np.unique(root[~dead])
+    index = np.searchsorted(roots, root).clip(0, len(roots) - 1)
+    members = images[:, roots].T
+    repeats = (members[:, :, None] == members[:, None, :]).sum(axis=2)
+    return _Orbits(
+        torch.from_numpy(index.astype(np.int32)),
+        torch.from_numpy(sign),
+        torch.from_numpy(np.ascontiguousarray(members.astype(np.int32))),
+        torch.from_numpy(np.ascontiguousarray(signs[:, roots].T / repeats).astype(np.float32)),
+    )
+
+
+class _Expand(torch.autograd.Function):
+    """Parameters -> dense weights. The gradient is a gather too, where autograd would scatter."""
+
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, index: Tensor, sign: Tensor, members: Tensor,
+                member_sign: Tensor) -> Tensor:
+        ctx.save_for_backward(members, member_sign)
+        return theta.index_select(0, index) * sign.to(theta.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        members, member_sign = ctx.saved_tensors
+        picked = grads[0].reshape(-1).index_select(0, members.reshape(-1)).view(members.shape)
+        return (picked * member_sign.to(picked.dtype)).sum(1), None, None, None, None
+
+
+class TiedConv2d(Freezable):
+    """A convolution that commutes with D4: [B, inputs.channels, H, W] -> [B, outputs.channels, ..]
+
+    Stride equals the kernel (blocks, no padding) or is 1 (odd kernel, zero padding), so that
+    sizes divisible by the stride stay exact under turns.
+
+    Args:
+        inputs: representation of the input channels.
+        outputs: representation of the output channels.
+        kernel: side of the kernel in samples; odd, or equal to `stride`.
+        stride: 1 or `kernel`.
+        scale: standard deviation of the start relative to He's; 0 starts at zero.
+        exact: compute in the parameters' type, whatever `compute_in` says of the network.
+    """
+
+    index: Tensor
+    sign: Tensor
+    members: Tensor
+    member_sign: Tensor
+    precision: torch.dtype | None
+
+    def __init__(self, inputs: Representation, outputs: Representation, kernel: int = 3, *,
+                 stride: int = 1, scale: float = 1.0, exact: bool = False) -> None:
+        super().__init__()
+        if stride not in (1, kernel) or (stride == 1 and kernel % 2 == 0):
+            raise ValueError(f"kernel {kernel} with stride {stride} does not commute with turns")
+        self.inputs, self.outputs, self.kernel, self.stride = inputs, outputs, kernel, stride
+        self.exact, self.precision = exact, None
+        orbits = _orbits(inputs, outputs, kernel)
+        for name in ("index", "sign", "members", "member_sign"):
+            self.register_buffer(name, getattr(orbits, name), persistent=False)
+        std = scale * math.sqrt(2 / (inputs.channels * kernel * kernel))
+        self.theta = nn.Parameter(torch.randn(len(orbits.members)) * std)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return self.outputs.channels, self.inputs.channels, self.kernel, self.kernel
+
+    def orbit_values(self) -> Tensor:
+        """One value per orbit [n]: the parameters, or what a subclass makes of them."""
+        return self.theta
+
+    def dense(self) -> Tensor:
+        """The expanded weights [O, I, k, k], channels_last."""
+        flat = _Expand.apply(self.orbit_values(), self.index, self.sign, self.members,
+                             self.member_sign)
+        return flat.view(self.shape).contiguous(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def set_dense(self, weight: Tensor) -> None:
+        """Take the nearest tied weights to dense `weight` [O, I, k, k]."""
+        flat = weight.reshape(-1)[self.members.long()]
+        self.theta.copy_((flat * self.member_sign).sum(1) / self.member_sign.abs().sum(1))
+        self.forget()
+
+    def weight(self) -> Tensor:
+        """The expanded weights; kept between calls when the layer is frozen."""
+        shared, learns = _SHARED.get(), torch.is_grad_enabled()
+        if shared is None or (self.frozen and not learns):
+            return self.kept("dense", self.dense)
+        key = (id(self), learns)
+        if key not in shared:
+            shared[key] = self.dense()
+        return shared[key]
+
+    def forward(self, x: Tensor, gain: Tensor | None = None, bias: Tensor | None = None,
+                padding: int | None = None) -> Tensor:
+        """Convolve, then multiply and add per channel.
+
+        Args:
+            x: [B, inputs.channels, H, W].
+            gain: [B or 1, outputs.channels, 1, 1]; equal on channels that turns permute.
+            bias: like `gain`.
+            padding: zeros around x; what keeps the size by default.
+        """
+        if padding is None:
+            padding = self.kernel // 2 if self.stride == 1 else 0
+        weight = self.weight()
+        if not torch.is_grad_enabled() and all(t is None or len(t) == 1 for t in (gain, bias)):
+            # One quality for the whole batch: two passes over the activations saved.
+            weight = weight if gain is None else weight * gain.view(-1, 1, 1, 1)
+            flat = None if bias is None else bias.flatten()
+            return self._convolve(x, weight, flat, padding)
+        y = self._convolve(x, weight, None, padding)
+        y = y if gain is None else y * gain
+        return y if bias is None else y + bias
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+        if self.precision is None:
+            return F.conv2d(x, weight, bias, stride=self.stride, padding=padding)
+        short = None if bias is None else bias.to(self.precision)
+        y = F.conv2d(x.to(self.precision), weight.to(self.precision), short, stride=self.stride,
+                     padding=padding)
+        return y.to(x.dtype)
+
+
+def compute_in(network: nn.Module, precision: torch.dtype) -> None:
+    """Let the float convolutions of a network run in `precision`.
+
+    Their parameters, and all that lies between them, stay as they are: codes are integers that a
+    shorter type could not hold, and a model is saved as it was loaded.
+    """
+    for module in network.modules():
+        if isinstance(module, TiedConv2d) and not module.exact:
+            module.precision = precision

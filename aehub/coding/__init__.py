@@ -1,0 +1,1 @@
+"""Exact integer entropy coding: a range coder with static and adaptive tables."""

@@ -1,0 +1,149 @@
+"""What an edit can do, and how it is written: `Rotate(90)`, `rotate 90`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, ClassVar
+
+from aehub.arguments import check_list
+from aehub.errors import InputError
+from aehub.media.timestamps import TimeSpan
+
+_DIRECTIONS = ("horizontal", "vertical")
+_FORMS = "rotate 90, flip horizontal, flip vertical, transpose, trim 1:2.5, reverse"
+
+
+@dataclass(frozen=True)
+class Rotate:
+    """Turn the picture clockwise by a multiple of 90 degrees."""
+
+    degrees: int
+
+    def __post_init__(self) -> None:
+        is_whole = isinstance(self.degrees, Integral) and not isinstance(self.degrees, bool)
+        if not is_whole or self.degrees % 90:
+            raise InputError(f"a rotation by {self.degrees!r} degrees is not possible without "
+                             "decoding; give a multiple of 90.")
+
+    def __str__(self) -> str:
+        return f"rotate {self.degrees}"
+
+    @property
+    def element(self) -> str:
+        """Its name in `aehub.codecs.d4.symmetry.ELEMENTS`."""
+        quarter = self.degrees % 360
+        return f"rotate-{quarter}" if quarter else "identity"
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Mirror the picture: "horizontal" swaps left and right, "vertical" top and bottom."""
+
+    direction: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.direction, str) or self.direction not in _DIRECTIONS:
+            raise InputError(f"the flip {self.direction!r} is not known; give horizontal (left "
+                             "and right change places) or vertical (top and bottom do).")
+
+    def __str__(self) -> str:
+        return f"flip {self.direction}"
+
+    @property
+    def element(self) -> str:
+        """Its name in `aehub.codecs.d4.symmetry.ELEMENTS`."""
+        return f"flip-{self.direction}"
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """Swap rows and columns: the picture is mirrored at its falling diagonal."""
+
+    element: ClassVar[str] = "transpose"
+
+    def __str__(self) -> str:
+        return "transpose"
+
+
+@dataclass(frozen=True)
+class Trim:
+    """Keep the part "A:B": seconds, or frames with a trailing f."""
+
+    part: str
+
+    def __post_init__(self) -> None:
+        TimeSpan.parse(self.part)
+
+    def __str__(self) -> str:
+        return f"trim {self.part}"
+
+
+@dataclass(frozen=True)
+class Reverse:
+    """Play backward."""
+
+    def __str__(self) -> str:
+        return "reverse"
+
+
+Turn = Rotate | Flip | Transpose
+Operation = Rotate | Flip | Transpose | Trim | Reverse
+
+
+def checked(operations: Any) -> list[Operation]:
+    """The operations that were given as a list.
+
+    Raises:
+        InputError: it is no list, or holds something else.
+    """
+    found = check_list("operations", operations)
+    for operation in found:
+        if not isinstance(operation, Operation):
+            raise InputError(f"the operation {str(operation)[:40]!r} is not known; give Rotate, "
+                             "Flip, Transpose, Trim or Reverse of aehub.")
+    return found
+
+
+def element(operations: Iterable[Operation]) -> int:
+    """The one element of D4 that all turns among the operations amount to, 0 if there is none."""
+    names = [operation.element for operation in operations if isinstance(operation, Turn)]
+    if not names:
+        # Moves of whole groups do without torch.
+        return 0
+    from aehub.codecs.d4.symmetry import ELEMENTS, IDENTITY, compose
+
+    total = IDENTITY
+    for name in names:
+        total = compose(ELEMENTS[name], total)
+    return total
+
+
+def parse(text: str) -> list[Operation]:
+    """Read operations as `str` writes them, with commas between.
+
+    Raises:
+        InputError: one of them is not known, or its value is not possible.
+
+    Example:
+        >>> parse("rotate 90, trim 10f:20f")
+        [Rotate(degrees=90), Trim(part='10f:20f')]
+    """
+    return [_parsed(" ".join(words.split())) for words in text.split(",") if words.strip()]
+
+
+def _parsed(words: str) -> Operation:
+    name, _, value = words.partition(" ")
+    match name.lower():
+        case "rotate" if value.removeprefix("-").isdecimal():
+            return Rotate(int(value))
+        case "flip":
+            return Flip(value)
+        case "trim":
+            return Trim(value)
+        case "transpose" if not value:
+            return Transpose()
+        case "reverse" if not value:
+            return Reverse()
+    raise InputError(f"the step {words!r} is not known; steps are written like {_FORMS}.")

@@ -1,0 +1,85 @@
+"""The way around for models whose latents do not turn: decode, turn the pixels, encode again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import BinaryIO
+
+import av
+import numpy as np
+
+from aehub.bitstream import Reader
+from aehub.codecs.compress import Tally, compress_clip
+from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.symmetry import turn
+from aehub.codecs.decompress import clip_info, decode_frames
+from aehub.config import Limits
+from aehub.editing.rewrite import turned_file_head
+from aehub.files import spool
+from aehub.media.audio import AudioTrack
+from aehub.media.clip import Clip
+from aehub.media.picture import ClipInfo, Frame, Planes
+from aehub.media.timestamps import TimeSpan
+
+
+def turned_planes(planes: Planes, g: int) -> Planes:
+    """A picture turned by element `g` of `aehub.codecs.d4.symmetry`."""
+    return Planes(*(np.ascontiguousarray(turn(plane, g)) for plane in planes))
+
+
+def recompress(reader: Reader, stream: BinaryIO, codec: Codec, g: int) -> Iterator[Tally]:
+    """Write the turned pictures of a file to another, at the same quality; sound is kept.
+
+    The tally's distortion is what the second compression lost, measured against the turned
+    pictures of the first.
+
+    Args:
+        reader: the file; it can seek.
+        stream: where the new file goes.
+        codec: the model of both.
+        g: element of `aehub.codecs.d4.symmetry`.
+
+    Raises:
+        DamagedError: the file is damaged.
+    """
+    with Clip(_Turned(reader, codec, g), TimeSpan(), Limits(), reader.name) as clip:
+        yield from compress_clip(clip, stream, codec, reader.head.quality / 100)
+
+
+class _Turned:
+    """A compressed file as a clip reader: decoded, each picture turned."""
+
+    def __init__(self, reader: Reader, codec: Codec, g: int) -> None:
+        head = turned_file_head(reader.head, g)
+        self.info: ClipInfo = clip_info(head, reader.frame_count, reader.plays)
+        self.notes: list[str] = []
+        self._reader, self._codec, self._g = reader, codec, g
+
+    def skip_to(self, seconds: Fraction) -> None:
+        """Nothing is skipped: trims are done before, on groups."""
+
+    def may_shrink(self, width: int, height: int) -> None:
+        """Pictures keep their size."""
+
+    def frames(self) -> Iterator[Frame]:
+        for frame in decode_frames(self._reader, self._codec):
+            yield frame._replace(planes=turned_planes(frame.planes, self._g))
+
+    def audio(self, start: Fraction, stop: Fraction | None) -> AudioTrack | None:
+        file = spool()
+        for piece in self._reader.audio_pieces():
+            file.write(piece)
+        if not file.tell():
+            file.close()
+            return None
+        file.seek(0)
+        with av.open(file, "r") as container:
+            name = container.streams.audio[0].codec_context.codec.canonical_name
+        return AudioTrack(name, file)
+
+    def time_of_frame(self, index: int) -> Fraction | None:
+        return None
+
+    def close(self) -> None:
+        """The file belongs to whoever opened it."""

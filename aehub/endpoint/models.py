@@ -1,0 +1,122 @@
+"""The models that are served, as a hub sees them: files with hashes, a commit, a tag.
+
+The commit of a model is computed from its files alone, so every AEHub that holds the same files
+serves them under the same commit, and what was fetched from one is found again from another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from aehub import hub
+from aehub.weights.model_folder import limit_of, tag_of
+
+OWNER = "aehub"
+_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n"
+
+
+@dataclass(frozen=True)
+class HeldFile:
+    """A file that is served.
+
+    Attributes:
+        name: its name in the repository.
+        path: where it lies.
+        size: bytes.
+        sha256: of its bytes.
+        git_sha1: its name as a git object; of a large file, that of the pointer to it.
+        is_large: whether a hub would store it outside of git (LFS).
+    """
+
+    name: str
+    path: Path
+    size: int
+    sha256: str
+    git_sha1: str
+    is_large: bool
+
+    @property
+    def etag(self) -> str:
+        """What names its content in the protocol."""
+        return self.sha256 if self.is_large else self.git_sha1
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A model that is served.
+
+    Attributes:
+        repo: "aehub/NAME".
+        task: what it does.
+        commit: 40 hexadecimal digits computed from the files.
+        tag: the tag by which compressed files find it; None if its config names no hashes.
+        files: by name.
+        modified: seconds since 1970 of the newest file.
+    """
+
+    repo: str
+    task: str
+    commit: str
+    tag: str | None
+    files: dict[str, HeldFile]
+    modified: float
+
+    @property
+    def revisions(self) -> tuple[str, ...]:
+        """What the model may be asked for by."""
+        return ("main", self.commit, *filter(None, [self.tag]))
+
+
+def holdings() -> dict[str, Holding]:
+    """The bundled models by repository; one whose files change just now is left out."""
+    held: dict[str, Holding] = {}
+    for entry in hub.list_models(states=["bundled"]):
+        try:
+            found = _holding(f"{OWNER}/{entry.name}", entry.task, Path(entry.folder))
+        except (OSError, ValueError):
+            continue
+        held[found.repo] = found
+    return held
+
+
+def _holding(repo: str, task: str, folder: Path) -> Holding:
+    files, modified = {}, 0.0
+    for path in sorted(folder.iterdir()):
+        state = path.lstat()
+        # A link may lead anywhere, so only plain files are served.
+        if stat.S_ISREG(state.st_mode) and state.st_size <= (limit_of(path.name) or -1):
+            files[path.name] = _file(path, state.st_size, state.st_mtime_ns)
+            modified = max(modified, state.st_mtime)
+    lines = "".join(f"{file.name} {file.sha256}\n" for file in files.values())
+    commit = hashlib.sha1(f"{repo}\n{lines}".encode(), usedforsecurity=False).hexdigest()
+    return Holding(repo, task, commit, _tag(files), files, modified)
+
+
+@lru_cache(maxsize=256)
+def _file(path: Path, size: int, stamp: int) -> HeldFile:
+    data = path.read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    is_large = path.name not in ("config.json", "README.md")
+    stored = _POINTER.format(sha256, len(data)).encode() if is_large else data
+    git = hashlib.sha1(b"blob %d\0" % len(stored) + stored, usedforsecurity=False).hexdigest()
+    return HeldFile(path.name, path, len(data), sha256, git, is_large)
+
+
+def pointer_size(file: HeldFile) -> int:
+    """Bytes of the pointer that stands for a large file in git."""
+    return len(_POINTER.format(file.sha256, file.size))
+
+
+def _tag(files: dict[str, HeldFile]) -> str | None:
+    if "config.json" not in files:
+        return None
+    config: Any = json.loads(files["config.json"].path.read_bytes())
+    if not isinstance(config, dict):
+        return None
+    return tag_of(config)

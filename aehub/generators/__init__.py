@@ -1,0 +1,1 @@
+"""Models that draw: dense and variational autoencoders of pictures, and sprites."""

@@ -1,0 +1,149 @@
+"""A loaded autoencoder of small pictures: pictures to latents, and back.
+
+    model = Autoencoder.from_pretrained(folder)
+    latents  = model.encode(frames)          # float32 [T, K]
+    pictures = model.decode(latents)         # uint8 [S, S, 3] each
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aehub.errors import InputError, WeightsError
+from aehub.generators.base import PictureModel, checked, fitted, over_white
+from aehub.weights import stored_network
+from aehub.weights.device import SHORT, Device, computes, plain, resolve_device, resolve_dtype
+
+_Kind = TypeVar("_Kind", bound="Autoencoder")
+_BATCH = 32
+# Rec. 601 luma, as Pillow's mode L.
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+class Autoencoder:
+    """A model whose latents are small pictures; safe to use from several threads.
+
+    Attributes:
+        name: what people call it.
+        stored: network and config as loaded.
+        device: where the network runs.
+        dtype: what it computes in.
+        exact: type of its parameters, and of what it is given.
+    """
+
+    def __init__(self, stored: stored_network.StoredNetwork, device: Device = "cpu",
+                 dtype: torch.dtype = torch.float32) -> None:
+        if not isinstance(stored.network, PictureModel):
+            raise WeightsError(f"{stored.name} is no autoencoder of pictures; name another model.")
+        self.stored, self.name, self.config = stored, stored.name, stored.config
+        self.device, self.dtype = resolve_device(device), resolve_dtype(dtype)
+        # Parameters stay as they are: a model is saved as it was loaded.
+        self.exact = torch.float32 if dtype in SHORT else dtype
+        with plain():
+            self.network: PictureModel = stored.network.to(self.device, self.exact)
+
+    @classmethod
+    def from_pretrained(cls: type[_Kind], folder: str | Path, *, device: Device = "cpu",
+                        dtype: torch.dtype = torch.float32) -> _Kind:
+        """Load a model folder strictly: hash, names, shapes and types must agree.
+
+        Raises:
+            WeightsError: anything does not.
+        """
+        return cls(stored_network.load(Path(folder)), device, dtype)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model folder: config.json and model.safetensors, as they were loaded."""
+        stored_network.save(Path(folder), self.name, self.network)
+
+    @property
+    def side(self) -> int:
+        """Pixels of its square pictures."""
+        return self.network.side
+
+    @property
+    def latent(self) -> int:
+        """Numbers that a picture becomes."""
+        return self.network.latent
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether latents are drawn from N(0, 1)."""
+        return self.network.gaussian
+
+    @computes
+    def encode(self, frames: Iterable[np.ndarray]) -> np.ndarray:
+        """Pictures -> latents.
+
+        Args:
+            frames: uint8 [T, H, W, 3] in RGB, or [H, W, 3] each; those of another size are fitted
+                into the model's square, transparent ones [H, W, 4] are laid over white.
+
+        Returns:
+            float32 [T, K].
+
+        Raises:
+            InputError: something is no picture.
+        """
+        pictures = [self._channels(over_white(checked(frame))) for frame in frames]
+        latents = [np.empty((0, self.latent), np.float32)]
+        for begin in range(0, len(pictures), _BATCH):
+            batch = torch.from_numpy(np.stack(pictures[begin:begin + _BATCH]))
+            with self._precision():
+                made = self.network.to_latents(batch.to(self.device, self.exact) / 255)
+            latents.append(made.float().cpu().numpy())
+        return np.concatenate(latents)
+
+    @computes
+    def decode(self, latents: Any) -> list[np.ndarray]:
+        """Latents -> pictures.
+
+        Args:
+            latents: [T, K], an array or a tensor.
+
+        Returns:
+            uint8 [S, S, 3] each, in RGB.
+
+        Raises:
+            InputError: they are not latents of this model.
+        """
+        given = torch.as_tensor(latents, device=None if isinstance(latents, Tensor) else "cpu")
+        if given.ndim != 2 or given.shape[1] != self.latent:
+            raise InputError(f"latents have the shape {list(given.shape)}; {self.name} takes "
+                             f"[pictures, {self.latent}].")
+        if not torch.isfinite(given).all():
+            raise InputError("latents hold numbers that are not finite; leave those out.")
+        pictures: list[np.ndarray] = []
+        for part in given.to(self.device, self.exact).split(_BATCH):
+            with self._precision():
+                drawn = self.network.to_pictures(part).to(self.exact)
+            made = drawn.clamp(0, 1).mul(255).round().to(torch.uint8)
+            made = made.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous()
+            pictures += list(made.cpu().numpy())
+        return pictures
+
+    @computes
+    def sample(self, seeds: Iterable[int], truncation: float = 1.0) -> np.ndarray:
+        """Latents of pictures that never were: float32 [seeds, K], the same for the same seed."""
+        drawn = [self.network.sample(1, torch.Generator().manual_seed(seed), truncation)
+                 for seed in seeds]
+        return torch.cat(drawn).float().cpu().numpy()
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        """In it the network computes in `dtype`."""
+        short = self.dtype in SHORT
+        return torch.autocast(self.device.type, self.dtype) if short else nullcontext()
+
+    def _channels(self, picture: np.ndarray) -> np.ndarray:
+        """RGB uint8 [H, W, 3] -> what the network takes, float32 [C, S, S]."""
+        picture = fitted(picture, self.side)
+        if self.network.channels == 1:
+            return (picture @ _LUMA)[None]
+        return np.ascontiguousarray(picture.transpose(2, 0, 1))

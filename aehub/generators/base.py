@@ -1,0 +1,135 @@
+"""What the autoencoders of small pictures have in common: a square in, a few numbers, a square out.
+
+Dimension letters: `B` pictures, `C` channels, `S` side in pixels, `K` numbers of a latent.
+
+Pictures of any size brought into a model's square: whole, in the middle, on their own ground.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from aehub.errors import InputError
+from aehub.media import conversion
+
+
+class PictureModel(nn.Module):
+    """Base of the autoencoders of pictures.
+
+    Subclasses set the attributes, the last five on the class or in the constructor, and write the
+    two halves. Only named parameters are stored.
+
+    Attributes:
+        ARGUMENTS: of the constructor: name -> (least, most); all have to be given in a config.
+        STORED: type of the numbers on disk.
+        config: arguments that the model was built with.
+        side: pixels of the square picture.
+        channels: 1 or 3.
+        latent: numbers that a picture becomes.
+        gaussian: whether latents are drawn from N(0, 1), so that random seeds and great circles
+            between them make sense.
+    """
+
+    ARGUMENTS: ClassVar[dict[str, tuple[float, float]]] = {}
+    STORED: ClassVar[torch.dtype] = torch.float32
+
+    config: dict[str, int | float]
+    side: int
+    channels: int
+    latent: int
+    gaussian: bool = True
+
+    def to_latents(self, pictures: Tensor) -> Tensor:
+        """Pictures [B, C, S, S] in [0, 1] -> latents [B, K], the most likely ones."""
+        raise NotImplementedError
+
+    def to_pictures(self, latents: Tensor) -> Tensor:
+        """Latents [B, K] -> pictures [B, C, S, S] in [0, 1]."""
+        raise NotImplementedError
+
+    def sample(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Tensor:
+        """Latents [n, K] of pictures that never were.
+
+        Args:
+            n: how many.
+            generator: on the CPU; the same state gives the same latents.
+            truncation: below 1 keeps nearer to the mean picture: less variety, fewer failures.
+        """
+        like = next(self.parameters())
+        drawn = torch.randn(n, self.latent, generator=generator, dtype=torch.float32, device="cpu")
+        return truncation * drawn.to(like)
+
+
+MAX_SIDE = 16384
+"""Pixels of the longer side of a picture that is taken."""
+
+
+def checked(picture: Any, name: str = "a picture") -> np.ndarray:
+    """A picture as uint8 [H, W, 3 or 4]; grey ones get three channels.
+
+    Args:
+        picture: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] with coverage.
+        name: what to call it in the message.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    array = np.asarray(picture)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3, 4) or (
+            not array.size or max(array.shape) > MAX_SIDE):
+        raise InputError(f"{name} is {array.dtype} of shape {list(array.shape)}; give uint8 "
+                         f"[height, width, 3] in RGB, or 4 with coverage, at most {MAX_SIDE} on a "
+                         "side.")
+    return np.ascontiguousarray(np.repeat(array, 3, 2) if array.shape[2] == 1 else array)
+
+
+def fitted(picture: np.ndarray, side: int) -> np.ndarray:
+    """A picture in a square, float32 [side, side, 3] from 0 to 255.
+
+    Smaller ones of a whole fraction of the size are enlarged by whole pixels, all others are
+    resized by areas. What is not square gets a margin of the colour of its rim.
+
+    Args:
+        picture: uint8 [H, W, 3].
+        side: of the square.
+    """
+    height, width = picture.shape[:2]
+    if height != width:
+        picture = _padded(picture)
+    size = picture.shape[0]
+    if size == side:
+        return picture.astype(np.float32)
+    if side % size == 0:
+        return picture.repeat(side // size, 0).repeat(side // size, 1).astype(np.float32)
+    channels = [Image.fromarray(picture[..., c].astype(np.float32)).resize(
+        (side, side), Image.Resampling.BOX if size > side else Image.Resampling.BILINEAR)
+        for c in range(3)]
+    return np.stack([np.asarray(channel) for channel in channels], -1)
+
+
+def _padded(picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    side = max(height, width)
+    rim = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    square = np.empty((side, side, 3), np.uint8)
+    square[:] = np.median(rim, axis=0).astype(np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top:top + height, left:left + width] = picture
+    return square
+
+
+def over_white(picture: np.ndarray) -> np.ndarray:
+    """A frame without transparency, uint8 [H, W, 3]."""
+    return picture if picture.shape[-1] == 3 else conversion.over_white(picture)[0]
+
+
+def enlarged(picture: np.ndarray, times: int) -> np.ndarray:
+    """A frame with every pixel a square of `times` x `times`."""
+    return picture.repeat(times, 0).repeat(times, 1) if times > 1 else picture

@@ -1,0 +1,1 @@
+"""`sprite-motion`: walk cycles of a character from one still."""

@@ -1,0 +1,234 @@
+"""Characters in motion: one still picture becomes a walk cycle in four directions.
+
+    sprites = Sprites.from_pretrained(folder)
+    sheet = sprites.cycles(still)            # uint8 [4, 9, H, W, 4]: up, left, down, right
+
+A still shows one front-facing character, on a ground that is transparent or of one colour; it is
+found, brought into the model's size and put where the model draws (`cutout.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from aehub.errors import InputError, WeightsError
+from aehub.generators.autoencoder import Autoencoder
+from aehub.generators.base import over_white
+from aehub.generators.sprite.cutout import FEET, MIDDLE, Cell, cut_out, figures
+from aehub.generators.sprite.network import Drawn, Known, SpriteMotion, choose
+from aehub.generators.sprite.part_matching import body_error, explain, redrawn, tidied
+from aehub.generators.sprite.pixel_art import MAX_COLOURS, Indexed, indexed, merged
+from aehub.generators.sprite.poses import CYCLE, DIRECTIONS, N_DIRECTIONS, STEPS
+from aehub.generators.sprite.stills import HEIGHT, LEFT, SIDE, TOP, WIDTH
+from aehub.weights.device import Device, computes
+from aehub.weights.stored_network import StoredNetwork
+
+# A character is looked for so many columns to each side, more if it is wider than bare bodies are.
+_REACH, _BREADTH = 2, 26
+# By how much better than all others one place has to be: the least of the model's own kind is 0.12,
+# of damaged ones 0.04, and of other pictures the most is 0.02.
+_DISTINCT = 0.03
+# That blurred stills are brought to: the most exact of 24, 40 and 64.
+_TIDY_COLOURS = 64
+
+
+class Sprites(Autoencoder):
+    """A loaded `sprite-motion`; safe to use from several threads.
+
+    As an autoencoder it turns front-facing stills into identity latents and back: new characters
+    are drawn from them.
+    """
+
+    network: SpriteMotion
+
+    def __init__(self, stored: StoredNetwork, device: Device = "cpu",
+                 dtype: torch.dtype = torch.float32) -> None:
+        if not isinstance(stored.network, SpriteMotion):
+            raise WeightsError(f"{stored.name} animates no sprites; name a model that does, such "
+                               "as sprite-motion.")
+        super().__init__(stored, device, dtype)
+
+    def decode(self, latents: Any) -> list[np.ndarray]:
+        """Identity latents -> stills, in whole parts of characters.
+
+        The network draws a rough still; what is shown are the known parts nearest to it.
+
+        Args:
+            latents: [T, K], an array or a tensor.
+
+        Returns:
+            uint8 [S, S, 3] each, on white.
+
+        Raises:
+            InputError: they are not latents of this model.
+        """
+        stills = super().decode(latents)
+        if self._knows_parts:
+            for still in stills:
+                stage = _stage(still)
+                stage[:] = tidied(self.network.parts, stage)
+        return stills
+
+    @computes
+    def cycles(self, still: np.ndarray | Cell, steps: int = CYCLE) -> np.ndarray:
+        """The walk cycle of a character in four directions.
+
+        Args:
+            still: as `placed` takes or gives it.
+            steps: of a cycle; the model learnt from 8.
+
+        Returns:
+            uint8 [4, 1 + steps, S, S, 4], directions as `DIRECTIONS`, first standing; only colours
+            of the still, background transparent. S is 64 pixels of the still's own pixel art, the
+            height of a character of about 50.
+
+        Raises:
+            InputError: there is no one character in the still, or `steps` is out of range.
+        """
+        return self.views(still, DIRECTIONS, range(1 + steps), steps)
+
+    @computes
+    def frames(self, still: np.ndarray | Cell, direction: str, numbers: Sequence[int],
+               steps: int = CYCLE) -> np.ndarray:
+        """Some frames of a cycle: uint8 [numbers, H, W, 4]; 0 stands, 1 to `steps` walk.
+
+        Raises:
+            InputError: as `cycles`, or there is no such direction.
+        """
+        return self.views(still, (direction,), numbers, steps)[0]
+
+    @computes
+    def views(self, still: np.ndarray | Cell, directions: Sequence[str], numbers: Sequence[int],
+              steps: int = CYCLE) -> np.ndarray:
+        """The same frames from several directions, the still read once: [directions, numbers, ...].
+
+        Raises:
+            InputError: as `frames`.
+        """
+        for direction in directions:
+            if direction not in DIRECTIONS:
+                raise InputError(f"there is no direction {direction!r}; give one of "
+                                 f"{', '.join(DIRECTIONS)}.")
+        check_steps(steps)
+        cell = still if isinstance(still, Cell) else self.placed(still)
+        with self._precision():
+            read = self._read(cell)
+            seen = [self._seen(read, direction, numbers, steps) for direction in directions]
+        return np.stack(seen)
+
+    def placed(self, still: np.ndarray, name: str = "the still") -> Cell:
+        """The character of a still, cut out of its ground and standing where the model draws.
+
+        Where that is, the bodies tell that the model knows: a pixel aside, none fits nearly as
+        well. What they do not know stands in the middle.
+
+        Args:
+            still: uint8 [H, W, 3 or 4], of any size, the character anywhere.
+            name: what to call it in messages.
+
+        Raises:
+            InputError: its ground cannot be told, or it shows nobody, or several.
+            LimitError: it is too large.
+        """
+        found = list(figures(cut_out(still, name)))
+        for figure in found if self._knows_parts else ():
+            # What is held or worn at one side moves the middle of what is shown.
+            reach = max(_REACH, (figure.picture.shape[1] - _BREADTH) // 2)
+            cells = [figure.at(feet, MIDDLE + aside) for aside in range(-reach, reach + 1)
+                     for feet in FEET]
+            errors = [body_error(self.network.parts, _stage(over_white(cell.picture)))
+                      for cell in cells]
+            best, second = np.sort(errors)[:2]
+            if second - best >= _DISTINCT * best:
+                return self._tidy(cells[int(np.argmin(errors))])
+        cell = found[0].at(FEET[0], MIDDLE)
+        return cell if not self._knows_parts else replace(cell, notes=(
+            *cell.notes, f"{self.name} knows no body like that of {name}, so it may come out "
+            "roughly; it learnt characters of the Liberated Pixel Cup that face you."))
+
+    @property
+    def _knows_parts(self) -> bool:
+        return len(self.network.parts.slot) > 0
+
+    def _tidy(self, cell: Cell) -> Cell:
+        """The cell in crisp pixels, where lossy coding or resizing has blurred it."""
+        shown = cell.picture[..., 3] > 0
+        colours = cell.picture[shown][:, :3]
+        count = len(np.unique(colours, axis=0))
+        if count < MAX_COLOURS and not cell.is_rough:
+            return cell
+        palette, places = merged(colours, _TIDY_COLOURS)
+        still = np.full((SIDE, SIDE, 3), 255, np.uint8)
+        still[shown] = palette[places]
+        _stage(still)[:] = redrawn(self.network.parts, _stage(still))
+        return replace(Cell.drawn(still), shrink=cell.shrink, grow=cell.grow, notes=(
+            *cell.notes, f"The still is blurred, with {count} colours; it was drawn anew from the "
+            "parts that the model found in it."))
+
+    def _read(self, cell: Cell) -> _Read:
+        picture = indexed(cell.picture)
+        colours = torch.from_numpy(picture.palette).to(self.device, self.exact)[None] / 255
+        index = torch.from_numpy(picture.places).to(self.device)[None].long()
+        present = torch.ones(colours.shape[:2], dtype=torch.bool, device=self.device)
+        return _Read(cell, picture.palette,
+                     self.network.read(index, colours, present),
+                     self._drawn(picture))
+
+    def _drawn(self, picture: Indexed) -> Drawn | None:
+        """The still composed of parts the model knows, if it knows any."""
+        parts = self.network.parts
+        if not self._knows_parts:
+            return None
+        stage = Indexed(_stage(picture.places), picture.palette)
+        found = explain(parts, picture.palette[stage.places])
+        below = parts.drawn(found.worn, stage)
+        places = np.stack([parts.drawn(top, stage, below) for top in found.tops])
+        return Drawn(torch.from_numpy(found.shares).to(self.device),
+                     torch.from_numpy(places).to(self.device), found.wrong)
+
+    def _seen(self, read: _Read, direction: str, numbers: Sequence[int], steps: int) -> np.ndarray:
+        facing = torch.tensor([DIRECTIONS.index(direction)], device=self.device)
+        poses = self.network.cycle(facing, steps)[:, list(numbers)]
+        shares = self.network.scores(read.known, facing, poses).float().softmax(-1)
+        if read.drawn:
+            shares = self.network.informed(shares, read.drawn, facing, poses)
+        chosen = choose(shares, read.known.palette.float())
+        places = np.zeros((poses.shape[1], SIDE, SIDE), np.uint8)
+        stage = chosen[0].view(-1, HEIGHT, WIDTH).cpu().numpy().astype(np.uint8)
+        places[:, TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH] = stage
+        shown = np.where(places > 0, 255, 0).astype(np.uint8)
+        return read.cell.restored(
+            np.concatenate([read.palette[places], shown[..., None]], -1))
+
+
+def check_steps(steps: int) -> None:
+    """Refuse cycles that are too short or too long.
+
+    Raises:
+        InputError: they are.
+    """
+    if not STEPS[0] <= steps <= STEPS[1]:
+        raise InputError(f"a cycle of {steps} steps is not possible; give {STEPS[0]} to "
+                         f"{STEPS[1]}.")
+
+
+def _stage(picture: np.ndarray) -> np.ndarray:
+    """The part of a cell in which characters walk, a view."""
+    return picture[TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH]
+
+
+class _Read(NamedTuple):
+    """A still that the network has looked at."""
+
+    cell: Cell
+    palette: np.ndarray
+    known: Known
+    drawn: Drawn | None
+
+
+assert len(DIRECTIONS) == N_DIRECTIONS

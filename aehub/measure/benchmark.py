@@ -1,0 +1,310 @@
+"""The run itself: every clip through every codec at every quality.
+
+Names of codecs, and what they stand for.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+
+from aehub.arguments import check_list, check_whole
+from aehub.errors import AEHubError, InputError, LimitError
+from aehub.files import path_of
+from aehub.measure import image_codecs, video_codecs
+from aehub.measure.comparison import Comparison
+from aehub.measure.model_codec import ModelCodec
+from aehub.measure.points import ClipShape, Codec, Encoded, Failure, Point, Source
+from aehub.media.clip import open_clip
+from aehub.media.file_type import listed, named
+from aehub.media.metrics import Distortion
+from aehub.media.picture import Planes
+from aehub.results import Progress, Step, finished
+
+MODELS = ("d4-codec",)
+"""Models that may be named without a slash; folders and hub ids carry one."""
+
+_PRESETS = "ultrafast|superfast|veryfast|faster|fast|medium|slow|slower|veryslow|placebo"
+_PATTERNS = (
+    (rf"x264-({_PRESETS})", video_codecs.x264),
+    (rf"x264-({_PRESETS})-bf0", lambda preset: video_codecs.x264(preset, b_frames=False)),
+    (rf"x265-({_PRESETS})", video_codecs.x265),
+    (r"svtav1-([0-9]|1[0-3])", lambda preset: video_codecs.svtav1(int(preset))),
+    ("vp9", video_codecs.vp9),
+    ("jpeg", image_codecs.jpeg),
+    ("webp", image_codecs.webp),
+    ("avif", image_codecs.avif),
+)
+
+
+def parse_codecs(text: str, *, models: Sequence[str] = MODELS) -> list[Codec]:
+    """Codecs from names between commas, in the order given.
+
+    Args:
+        text: e.g. `d4-codec,x264-medium,svtav1-6`. `x264-PRESET`, `x264-PRESET-bf0` (no
+            bidirectional frames), `x265-PRESET`, `svtav1-0` to `svtav1-13`, `vp9`, `jpeg`,
+            `webp`, `avif`, a model, or anything with a slash (a model's folder or hub id).
+        models: names that stand for models of the zoo.
+
+    Raises:
+        InputError: a name is unknown or given twice, or there is none.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError("no codec is named; give names with commas, such as x264-medium,avif.")
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"codec '{name}' is named twice; name each codec once.")
+    return [_codec(name, models) for name in names]
+
+
+def _codec(name: str, models: Sequence[str]) -> Codec:
+    if name in models or "/" in name:
+        return ModelCodec(name)
+    for pattern, build in _PATTERNS:
+        if match := re.fullmatch(pattern, name):
+            return build(*match.groups())
+    raise InputError(
+        f"codec '{name}' is unknown; known are {', '.join(models)}, x264-PRESET[-bf0], "
+        "x265-PRESET (presets ultrafast to placebo), svtav1-0 to svtav1-13, vp9, jpeg, webp, avif."
+    )
+
+
+MAX_SOURCE_BYTES = 1_000_000_000
+"""Planes of one clip held in memory; a minute of 1080p would need 5 GB."""
+
+_REFUSALS = (AEHubError, av.FFmpegError, OSError, ValueError, MemoryError)
+"""What clips and codecs raise; anything else is a fault of the program, and ends it."""
+
+
+def compare(
+    sources: Iterable[str | Path | Source],
+    codecs: str | Sequence[Codec],
+    *,
+    frames: int | None = None,
+    stills: bool = False,
+    anchor: str | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Measure rate and distortion of codecs side by side.
+
+    What cannot be measured stands among the failures of the result; the rest goes on.
+
+    Args:
+        sources: clips or folders of clips; if they are not lossless, every codec is judged by the
+            noise of another.
+        codecs: names between commas (see `parse_codecs`) or codecs.
+        frames: use only so many frames from the start of each clip.
+        stills: use only the first frame of each clip, for picture codecs.
+        anchor: codec the others are compared against; by default `x264-medium` (for stills
+            `jpeg`) where it takes part, else the first codec.
+        progress: called with (points done, points in all) after each point.
+
+    Raises:
+        InputError: an unknown codec or anchor, no clip, or a clip that does not exist.
+        AEHubError: nothing could be measured; it is the first failure.
+
+    Example:
+        >>> comparison = compare(["clip.mkv"], "x264-medium,svtav1-6")  # doctest: +SKIP
+        >>> print(comparison.table())  # doctest: +SKIP
+    """
+    sources = check_list("sources", sources)
+    chosen = _codecs(codecs)
+    if not chosen:
+        raise InputError("no codec is given; give at least one, such as x264-medium.")
+    anchor = _anchor([codec.name for codec in chosen], anchor, stills=stills)
+    n_frames = 1 if stills else frames
+    if n_frames is not None:
+        n_frames = check_whole("frames", n_frames, 1)
+    notes: list[str] = []
+    paths = [clip for source in sources for clip in _expanded(source, notes)]
+    if not paths:
+        raise InputError("no clip is given; give at least one.")
+    for codec in chosen:
+        if isinstance(codec, ModelCodec):
+            codec.check()
+    clips = (_loaded(path, n_frames) for path in paths)
+    job = iter_compare(clips, chosen, anchor, n_clips=len(paths))
+    return replace(finished(job, progress), notes=tuple(notes))
+
+
+def iter_compare(
+    clips: Iterable[Source | Failure], codecs: Sequence[Codec], anchor: str | None = None, *,
+    n_clips: int = 1,
+) -> Generator[Step, None, Comparison]:
+    """Measure clips; yields (points done, points in all) after each.
+
+    Args:
+        clips: in memory, or why they are not.
+        codecs: each codes every clip.
+        anchor: as `compare`.
+        n_clips: clips in all.
+
+    Raises:
+        Exception: nothing was measured; it is the first failure.
+    """
+    total = n_clips * sum(len(codec.qualities) for codec in codecs)
+    shapes: list[ClipShape] = []
+    points: list[Point] = []
+    failures: list[Failure] = []
+    for clip in clips:
+        if isinstance(clip, Source):
+            clip = _renamed(clip, [shape.name for shape in shapes])
+            shapes.append(ClipShape.of(clip))
+        for result in [clip] if isinstance(clip, Failure) else _attempts(clip, codecs):
+            if isinstance(result, Failure):
+                failures.append(result)
+            else:
+                points.append(result)
+                yield Step(len(points), total)
+    if failures and not points:
+        raise failures[0].error
+    measured = {point.clip for point in points}
+    return Comparison(
+        anchor=_anchor([codec.name for codec in codecs], anchor, stills=False),
+        clips=tuple(shape for shape in shapes if shape.name in measured),
+        settings={codec.name: codec.settings for codec in codecs}, points=tuple(points),
+        ours=tuple(codec.name for codec in codecs if isinstance(codec, ModelCodec)),
+        failures=tuple(failures))
+
+
+def _codecs(given: Any) -> list[Codec]:
+    if isinstance(given, str):
+        return parse_codecs(given)
+    found = check_list("codecs", given)
+    for codec in found:
+        if not hasattr(codec, "encode"):
+            raise InputError(f"codecs hold {str(codec)[:40]!r}, which is none; give a text such as "
+                             "x264-medium,svtav1-6.")
+    return found
+
+
+def _attempts(source: Source, codecs: Iterable[Codec]) -> Iterator[Point | Failure]:
+    """As `measure`, but what a codec refuses is a failure, and the next one takes its turn."""
+    for codec in codecs:
+        try:
+            yield from measure(source, [codec])
+        except _REFUSALS as error:
+            yield Failure(source.name, codec.name, error)
+
+
+def _loaded(path: str | Path | Source, n_frames: int | None) -> Source | Failure:
+    """The first `n_frames` frames of a clip in memory, or why they are not."""
+    if isinstance(path, Source):
+        return Source(path.name, path.frames[:n_frames], path.info)
+    try:
+        return load(path, frames=n_frames)
+    except _REFUSALS as error:
+        return Failure(Path(path).stem, None, error)
+
+
+def measure(source: Source, codecs: Iterable[Codec]) -> Iterator[Point]:
+    """Measure one clip, a point at a time; closing the iterator ends it.
+
+    Raises:
+        InputError: the clip has no frames, or a codec cannot code it.
+        AEHubError: a codec gives back another number of frames than it was given.
+    """
+    if not source.frames:
+        raise InputError(f"{source.name} has no frames; give a clip with at least one.")
+    for codec in codecs:
+        for quality in codec.qualities:
+            encoded = codec.encode(source.frames, source.info, quality)
+            distortion, seconds = _judge(codec.name, source, encoded)
+            yield Point(
+                clip=source.name,
+                codec=codec.name,
+                quality=quality,
+                bytes=encoded.n_bytes,
+                bits_per_pixel=8 * encoded.n_bytes / sum(f.y.size for f in source.frames),
+                kbps=8e-3 * encoded.n_bytes * float(source.info.fps) / len(source.frames),
+                psnr=distortion.psnr,
+                ms_ssim=distortion.ms_ssim,
+                encode_seconds=encoded.seconds,
+                decode_seconds=seconds,
+            )
+
+
+def _expanded(source: str | Path | Source, notes: list[str]) -> list[str | Path | Source]:
+    """A folder of clips as its clips, with a note on the rest; a folder of pictures is one clip.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if not isinstance(source, Source) and not path_of(source, "clip").exists():
+        raise InputError(f"{source} does not exist; check the path.")
+    if isinstance(source, (str, Path)) and Path(source).is_dir():
+        pictures, clips, others = listed(Path(source))
+        if clips and (pictures or others):
+            notes.append(f"Left out of {Path(source).name}, for they are no clips: "
+                         f"{named([*pictures, *others])}.")
+        return [*clips] or [source]
+    return [source]
+
+
+def load(path: str | Path, *, frames: int | None = None) -> Source:
+    """Read a clip, or its first `frames` frames, into memory.
+
+    Raises:
+        InputError: it cannot be read.
+        LimitError: its planes take more than `MAX_SOURCE_BYTES`.
+    """
+    kept: list[Planes] = []
+    n_bytes = 0
+    with open_clip(path) as clip:
+        for frame in clip:
+            kept.append(frame.planes)
+            n_bytes += sum(plane.nbytes for plane in frame.planes)
+            if n_bytes > MAX_SOURCE_BYTES:
+                raise LimitError(
+                    f"{path} takes more than {MAX_SOURCE_BYTES // 10**6} MB of memory as planes "
+                    f"after {len(kept)} frames; compare fewer of them with frames={len(kept) // 2}."
+                )
+            if len(kept) == frames:
+                break
+        return Source(Path(path).stem, kept, clip.info)
+
+
+def _judge(name: str, source: Source, encoded: Encoded) -> tuple[Distortion, float]:
+    """Distortion of the decoded frames, and the seconds spent waiting for the decoder."""
+    distortion, seconds = Distortion(), 0.0
+    decoded = iter(encoded.decoded)
+    while True:
+        start = time.perf_counter()
+        planes = next(decoded, None)
+        seconds += time.perf_counter() - start
+        if planes is None:
+            break
+        if distortion.n_frames < len(source.frames):
+            distortion.add(source.frames[distortion.n_frames], planes)
+        else:
+            raise AEHubError(f"{name} gave back more than the {len(source.frames)} frames given.")
+    if distortion.n_frames < len(source.frames):
+        raise AEHubError(
+            f"{name} gave back {distortion.n_frames} of the {len(source.frames)} frames given."
+        )
+    return distortion, seconds
+
+
+def _anchor(names: Sequence[str], wanted: str | None, *, stills: bool) -> str:
+    if wanted is None:
+        usual = "jpeg" if stills else "x264-medium"
+        return usual if usual in names else names[0]
+    if not isinstance(wanted, str) or wanted not in names:
+        raise InputError(f"anchor '{str(wanted)[:80]}' is not among the codecs {', '.join(names)}; "
+                         "add it.")
+    return wanted
+
+
+def _renamed(source: Source, taken: Sequence[str]) -> Source:
+    """The same clip under a name no other has: files of one name may lie in several folders."""
+    name, number = source.name, 2
+    while name in taken:
+        name, number = f"{source.name}-{number}", number + 1
+    return Source(name, source.frames, source.info)

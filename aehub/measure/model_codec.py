@@ -1,0 +1,91 @@
+"""Our own models in the comparison: through the public functions, like any user's file."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+
+from aehub.measure.points import Encoded, listed
+from aehub.measure.video_codecs import to_video_frame
+from aehub.media.picture import ClipInfo, Planes
+from aehub.threads import share
+
+if TYPE_CHECKING:
+    from aehub.codecs.d4.codec import Codec as Model
+
+
+@dataclass(frozen=True)
+class ModelCodec:
+    """A model of the zoo; `name` is anything `aehub.load` takes."""
+
+    name: str
+    qualities: Sequence[float] = (10, 25, 40, 55, 70, 85)
+
+    @property
+    def settings(self) -> str:
+        """Model and qualities in one line."""
+        return f"aehub quality={listed(self.qualities)}"
+
+    def check(self) -> None:
+        """Load the model, so that one that cannot be had is known before the work.
+
+        Raises:
+            ModelError: it is unknown, damaged, or makes no compressed files.
+        """
+        assert self._model
+
+    @cached_property
+    def _model(self) -> Model:
+        """Loaded once, so that no time measured contains it."""
+        from aehub.hub import codec_of
+
+        return codec_of(self.name)
+
+    def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
+        """Compress a lossless copy of the frames; all bytes of the `.aev` count.
+
+        The copy has no audio, holds only the frames compared and keeps their planes exactly.
+        """
+        from aehub.api import compress
+
+        model, file = self._model, io.BytesIO()
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "clip.mp4")
+            write_lossless(source, frames, info)
+            start = time.perf_counter()
+            compress.compress(source, file, model=model, quality=quality, measure=False)
+            seconds = time.perf_counter() - start
+        return Encoded(len(file.getvalue()), seconds, self._decode(file.getvalue()))
+
+    def _decode(self, data: bytes) -> Iterator[Planes]:
+        from aehub.bitstream import Reader
+        from aehub.codecs.decompress import decode_frames
+
+        for frame in decode_frames(Reader(io.BytesIO(data)), self._model):
+            yield frame.planes
+
+
+def write_lossless(path: Path, frames: Sequence[Planes], info: ClipInfo) -> None:
+    """Write FFV1 with exact timestamps and the source's colour tags."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream("ffv1", rate=info.fps)
+        stream.width, stream.height = frames[0].size
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = 1 / info.fps
+        context = stream.codec_context
+        share(context)
+        context.colorspace = info.colour.matrix
+        context.color_primaries = info.colour.primaries
+        context.color_trc = info.colour.transfer
+        context.color_range = 2 if info.colour.full_range else 1
+        for index, planes in enumerate(frames):
+            container.mux(stream.encode(to_video_frame(planes, index)))
+        container.mux(stream.encode(None))

@@ -1,0 +1,259 @@
+"""A comparison as a figure: one panel a clip, and the difference in bits below."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aehub.errors import InputError
+from aehub.files import refuse_overwriting, written
+from aehub.measure.points import METRICS, Curves, Metric
+
+_COLUMNS = 4
+_MOST_PANELS = 12
+_STYLE: Any = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.linewidth": 0.6,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+}
+_QUALITY: dict[Metric, str] = {
+    "psnr": "PSNR 6:1:1 (dB)",
+    "ms_ssim": r"MS-SSIM, $-10\,\log_{10}(1-x)$",
+}
+
+# Okabe and Ito's colours, which the colour-blind tell apart, then some of their family.
+_OURS = ("#D55E00", "#A01F5B")
+_RIVALS = ("#0072B2", "#009E73", "#56B4E9", "#CC79A7", "#B8860B", "#5D5D9E", "#7A5C3E")
+_ANCHOR = "#444444"
+# Ratios worth a tick, the worthier first.
+_TICKS = (1, 0.5, 2, 0.25, 4, 0.75, 1.5, 8, 0.125, 0.9, 1.1, 0.8, 1.2, 0.7, 0.6, 3, 6, 16)
+_MARKERS = "sD^vPXh"
+
+
+class _Look(NamedTuple):
+    """How one codec is drawn, everywhere in the figure."""
+
+    colour: str
+    marker: str
+    size: float
+    width: float
+    order: int
+    weight: str = "normal"
+
+
+def check_plot(path: Path, *, force: bool) -> None:
+    """Check before the measurement that a figure can be drawn there.
+
+    Raises:
+        InputError: matplotlib is missing, it writes no such files, or the place takes none.
+        ExistsError: `path` exists and `force` is not set.
+    """
+    try:
+        import matplotlib.figure
+    except ImportError as error:
+        raise InputError(
+            "a plot needs matplotlib, which is not installed; pip install 'aehub[plot]'."
+        ) from error
+    known = matplotlib.figure.Figure().canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise InputError(
+            f"a plot cannot be written as '{path.name}'; end the name in .png, .svg or .pdf."
+        )
+    refuse_overwriting(path, force)
+
+
+def draw(comparison: Curves, path: Path) -> Path:
+    """Write the figure; the suffix chooses the format, and the file appears when it is whole.
+
+    Raises:
+        InputError: as `check_plot`.
+    """
+    check_plot(path, force=True)
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(layout="constrained")
+        _compose(figure, comparison)
+        with written(path, force=True) as file:
+            figure.savefig(file, format=path.suffix[1:].lower(), dpi=200)
+    return path
+
+
+def _compose(figure: Any, comparison: Curves) -> None:
+    """Curves above, one panel a clip (a single clip: PSNR beside MS-SSIM); differences below."""
+    panels = _panels(comparison)
+    columns = min(_COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    others = [codec for codec in comparison.codecs if codec != comparison.anchor]
+    height, foot = (3.2 if columns < 3 else 2.2) * rows + 0.2, 0.75 + 0.2 * len(others)
+    figure.set_size_inches((3.6 if columns < 3 else 2.5) * columns + 1, height + foot)
+    top, bottom = figure.subfigures(2, 1, height_ratios=[height, foot])
+    looks = _looks(comparison)
+    for place, axes in enumerate(top.subplots(rows, columns, squeeze=False).flat):
+        if place >= len(panels):
+            axes.set_axis_off()
+            continue
+        clip, metric = panels[place]
+        _draw_curves(axes, comparison, clip, metric, looks)
+        if place % columns == 0 or len(comparison.clips) == 1:
+            axes.set_ylabel(_QUALITY[metric])
+        if place % columns == columns - 1:
+            _label_curves(axes, looks, spacing=0.17 * rows / height)
+    top.supxlabel(_rate_name(comparison), fontsize=8)
+    if others:
+        _draw_differences(bottom, comparison, others, looks)
+
+
+def _panels(comparison: Curves) -> list[tuple[str, Metric]]:
+    names = [clip.name for clip in comparison.clips]
+    if len(names) > 1:
+        return [(name, "psnr") for name in names[:_MOST_PANELS]]
+    if any(point.ms_ssim is None for point in comparison.points):
+        return [(names[0], "psnr")]
+    return [(names[0], metric) for metric in METRICS]
+
+
+def _looks(comparison: Curves) -> dict[str, _Look]:
+    looks: dict[str, _Look] = {}
+    ours = rivals = 0
+    for codec in comparison.codecs:
+        if codec in comparison.ours:
+            looks[codec] = _Look(_OURS[ours % len(_OURS)], "o", 4.5, 2.2, 4, "bold")
+            ours += 1
+        elif codec == comparison.anchor:
+            looks[codec] = _Look(_ANCHOR, ".", 3.2, 1.2, 3)
+        else:
+            marker = _MARKERS[rivals % len(_MARKERS)]
+            looks[codec] = _Look(_RIVALS[rivals % len(_RIVALS)], marker, 3.2, 1.1, 2)
+            rivals += 1
+    return looks
+
+
+def _draw_curves(
+    axes: Any, comparison: Curves, clip: str, metric: Metric, looks: dict[str, _Look]
+) -> None:
+    per_pixel = _is_per_pixel(comparison)
+    for codec, look in looks.items():
+        if curve := comparison.curve(clip, codec):
+            rates = [point.bits_per_pixel if per_pixel else point.kbps for point in curve]
+            axes.plot(rates, [point.decibels(metric) for point in curve], color=look.colour,
+                      linewidth=look.width, marker=look.marker, markersize=look.size,
+                      zorder=look.order, label=codec)
+    axes.set_xscale("log")
+    axes.set_title(clip, loc="left")
+    axes.grid(color="#E4E4E4", linewidth=0.5)
+    axes.set_axisbelow(True)
+    _plain_ticks(axes)
+
+
+def _plain_ticks(axes: Any) -> None:
+    """Rates as 50, 100, 200 rather than powers of ten, few enough to stand apart."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_xlim()
+    steps = (1.0, 2.0, 5.0) if high / low < 30 else (1.0, 3.0) if high / low < 300 else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _label_curves(axes: Any, looks: dict[str, _Look], *, spacing: float) -> None:
+    """Names in a column right of the axes, in the order of the curves' ends, none on another."""
+    low, high = axes.get_ylim()
+    ends = sorted((line.get_ydata()[-1], line.get_label()) for line in axes.get_lines())
+    heights = spread([(end - low) / (high - low) for end, _ in ends], spacing)
+    for (_, codec), height in zip(ends, heights, strict=True):
+        _write(axes, codec, (1.03, height), "axes fraction", looks[codec])
+
+
+def _write(axes: Any, text: str, place: tuple[float, float], coordinates: Any, look: _Look) -> None:
+    """Text right of the axes, as a codec is drawn."""
+    axes.annotate(text, place, xycoords=coordinates, color=look.colour, fontweight=look.weight,
+                  verticalalignment="center", annotation_clip=False)
+
+
+def spread(heights: list[float], spacing: float, ceiling: float = 1.0) -> list[float]:
+    """Increasing heights moved at least `spacing` apart, the highest to `ceiling` at most."""
+    spread = list(heights)
+    for i in range(1, len(spread)):
+        spread[i] = max(spread[i], spread[i - 1] + spacing)
+    for i in reversed(range(len(spread))):
+        spread[i] = min(spread[i], ceiling)
+        ceiling = spread[i] - spacing
+    return spread
+
+
+def _draw_differences(
+    figure: Any, comparison: Curves, codecs: list[str], looks: dict[str, _Look]
+) -> None:
+    """A dot a clip and a bar for the mean: bits at equal quality, on a scale of ratios."""
+    both = figure.subplots(1, len(METRICS), sharex=True, sharey=True)
+    for axes, metric in zip(both, METRICS, strict=True):
+        for row, codec in enumerate(codecs):
+            _draw_difference(axes, comparison, codec, metric, row, looks[codec])
+        axes.axvline(1, color=_ANCHOR, linewidth=0.8, zorder=1)
+        axes.set_xscale("log")
+        axes.set_yticks(range(len(codecs)), codecs)
+        axes.set_ylim(len(codecs) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        name = "PSNR" if metric == "psnr" else "MS-SSIM"
+        axes.set_title(f"Bits at equal {name}, against {comparison.anchor}", loc="left")
+    for axes in both:
+        _percent_ticks(axes)
+    for label, codec in zip(both[0].get_yticklabels(), codecs, strict=True):
+        label.set(color=looks[codec].colour, fontweight=looks[codec].weight)
+
+
+def _draw_difference(
+    axes: Any, comparison: Curves, codec: str, metric: Metric, row: int, look: _Look
+) -> None:
+    found = [comparison.difference(clip.name, codec, metric).percent for clip in comparison.clips]
+    ratios = [1 + percent / 100 for percent in found if percent is not None]
+    mean = comparison.mean_difference(codec, metric)
+    if mean is None:
+        axes.text(1, row, " no common quality", verticalalignment="center", color="#888888")
+        return
+    if len(ratios) > 1:
+        axes.plot(ratios, [row] * len(ratios), "o", color=look.colour, alpha=0.3, ms=4, mew=0)
+    axes.plot([1 + mean / 100], [row], "|", color=look.colour, markersize=11, mew=2.4)
+    _write(axes, _percent(mean), (1.02, row), ("axes fraction", "data"), look)
+
+
+def _percent_ticks(axes: Any) -> None:
+    """Ratios at round percentages, with the even point always in sight."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    low, high = axes.get_xlim()
+    low, high = min(low, 0.88), max(high, 1.12)
+    axes.set_xlim(low, high)
+    ticks: list[float] = []
+    for ratio in _TICKS:
+        apart = (abs(math.log(ratio / tick)) for tick in ticks)
+        if low <= ratio <= high and all(gap > 0.16 * math.log(high / low) for gap in apart):
+            ticks.append(ratio)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: _percent(100 * ratio - 100)))
+    axes.grid(axis="x", color="#E4E4E4", linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def _percent(value: float) -> str:
+    rounded = round(value)
+    return f"{rounded:+d} %".replace("-", "\N{MINUS SIGN}") if rounded else "0 %"
+
+
+def _is_per_pixel(comparison: Curves) -> bool:
+    return all(clip.n_frames == 1 for clip in comparison.clips)
+
+
+def _rate_name(comparison: Curves) -> str:
+    return "bits per pixel" if _is_per_pixel(comparison) else "kbit/s"

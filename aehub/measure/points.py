@@ -1,0 +1,181 @@
+"""Measured points, the curves they form, and the difference in bits against an anchor.
+
+What a codec must offer to be compared, and what it is given.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal, NamedTuple, Protocol
+
+from aehub.media.metrics import RateDifference, bd_rate, ms_ssim_db
+from aehub.media.picture import ClipInfo, Planes
+
+
+class Encoded(NamedTuple):
+    """A clip as one codec coded it.
+
+    Attributes:
+        n_bytes: what a decoder needs, and nothing else.
+        seconds: wall time of encoding.
+        decoded: the frames in the order they are shown; decoding happens while they are read,
+            so whoever reads them can time it.
+    """
+
+    n_bytes: int
+    seconds: float
+    decoded: Iterable[Planes]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A clip held in memory, because every codec at every quality reads it again."""
+
+    name: str
+    frames: Sequence[Planes]
+    info: ClipInfo
+
+
+class Codec(Protocol):
+    """Anything that turns frames into bytes and back."""
+
+    @property
+    def name(self) -> str:
+        """The name it is asked for by, and shown under."""
+
+    @property
+    def settings(self) -> str:
+        """Encoder and options in one line: a comparison without them means nothing."""
+
+    @property
+    def qualities(self) -> Sequence[float]:
+        """The codec's own quality numbers, one for each point of its curve."""
+
+    def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
+        """Code the frames; planes in are planes out, of the same size and number."""
+
+
+def listed(qualities: Sequence[float]) -> str:
+    """Quality numbers with commas between."""
+    return ",".join(f"{quality:g}" for quality in qualities)
+
+
+Metric = Literal["psnr", "ms_ssim"]
+METRICS: tuple[Metric, Metric] = ("psnr", "ms_ssim")
+
+
+class ClipShape(NamedTuple):
+    """What a table says of a clip."""
+
+    name: str
+    width: int
+    height: int
+    n_frames: int
+    fps: Fraction
+
+    @classmethod
+    def of(cls, source: Source) -> ClipShape:
+        """The shape of a clip in memory."""
+        width, height = source.frames[0].size if source.frames else (0, 0)
+        return cls(source.name, width, height, len(source.frames), source.info.fps)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One clip through one codec at one quality.
+
+    `quality` is the codec's own number; `psnr` (6Y + U + V) / 8 in dB over the clip; `ms_ssim`
+    of luma, None for small pictures; seconds are wall time.
+    """
+
+    clip: str
+    codec: str
+    quality: float
+    bytes: int
+    bits_per_pixel: float
+    kbps: float
+    psnr: float
+    ms_ssim: float | None
+    encode_seconds: float
+    decode_seconds: float
+
+    def decibels(self, metric: Metric) -> float:
+        """PSNR, or MS-SSIM on a scale like it, in dB."""
+        return self.psnr if metric == "psnr" else ms_ssim_db(self.ms_ssim or 0)
+
+
+class Failure(NamedTuple):
+    """What could not be measured; `codec` is None where the clip itself cannot be read."""
+
+    clip: str
+    codec: str | None
+    error: Exception
+
+    @property
+    def reason(self) -> str:
+        """Why, on one line."""
+        return " ".join(str(self.error).split()) or type(self.error).__name__
+
+    def to_dict(self) -> dict[str, Any]:
+        """Clip, codec and reason."""
+        return {"clip": self.clip, "codec": self.codec, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Points of codecs side by side on the same clips.
+
+    Attributes:
+        anchor: the codec that differences are measured against.
+        clips: shapes, in the order given.
+        settings: codec name -> encoder and options, in the order given.
+        points: every measurement.
+        ours: names of the codecs that are models of the zoo, drawn to stand out.
+        failures: what could not be measured; points measured before stand among `points`.
+        notes: sentences about what was left out of folders.
+    """
+
+    anchor: str
+    clips: tuple[ClipShape, ...]
+    settings: dict[str, str]
+    points: tuple[Point, ...]
+    ours: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def codecs(self) -> tuple[str, ...]:
+        """Names in the order given."""
+        return tuple(self.settings)
+
+    def curve(self, clip: str, codec: str) -> list[Point]:
+        """Points of one codec on one clip, from few bits to many."""
+        found = [p for p in self.points if p.clip == clip and p.codec == codec]
+        return sorted(found, key=lambda point: point.bytes)
+
+    def difference(self, clip: str, codec: str, metric: Metric = "psnr") -> RateDifference:
+        """Bjøntegaard rate difference of `codec` against the anchor on one clip."""
+        curves = [self.curve(clip, name) for name in (self.anchor, codec)]
+        if metric == "ms_ssim" and any(p.ms_ssim is None for curve in curves for p in curve):
+            return RateDifference(None, reason="pictures below 176 px have no MS-SSIM")
+        return bd_rate(*([(p.bytes, p.decibels(metric)) for p in curve] for curve in curves))
+
+    def mean_difference(self, codec: str, metric: Metric = "psnr") -> float | None:
+        """Mean of `difference` in percent over the clips that have one."""
+        found = [self.difference(clip.name, codec, metric).percent for clip in self.clips]
+        known = [percent for percent in found if percent is not None]
+        return statistics.fmean(known) if known else None
+
+    def speed(self, codec: str) -> tuple[float, float] | None:
+        """(encoding, decoding) frames per second over all clips and qualities, if there are any."""
+        n_frames = {clip.name: clip.n_frames for clip in self.clips}
+        mine = [point for point in self.points if point.codec == codec]
+        if not mine:
+            return None
+        total = sum(n_frames[point.clip] for point in mine)
+        encode = sum(point.encode_seconds for point in mine)
+        decode = sum(point.decode_seconds for point in mine)
+        return total / encode, total / decode

@@ -1,0 +1,246 @@
+"""Video codecs of the world through PyAV: default tunes, constant quality, bare streams.
+
+SVT-AV1 as a library among others: quiet, and at the priority of the rest of the process.
+
+Planes to PyAV frames and back, with nothing scaled, converted or carried over.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+from av.bitstream import BitStreamFilterContext
+
+from aehub.errors import InputError
+from aehub.measure.points import Encoded, listed
+from aehub.media.picture import ClipInfo, Planes
+from aehub.media.sinks import frame_of_planes
+from aehub.threads import at_most, share
+
+_SVT_THREADS = Path("/proc/self/task")
+
+
+def open_svt(context: av.VideoCodecContext) -> None:
+    """Open an encoder of SVT-AV1, without its banner and without real-time priority.
+
+    Run as root it gives the thread that opens it, and all its own, real-time priority (FIFO, 99)
+    and leaves them there: whatever waits by spinning in that process afterwards starves the
+    machine.
+    """
+    # The banner goes past every log handler and heeds only this.
+    os.environ.setdefault("SVT_LOG", "1")
+    if not hasattr(os, "sched_getscheduler") or not _SVT_THREADS.exists():
+        context.open()
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    before = _threads()
+    context.open()
+    for thread in _threads() - before | {0}:
+        try:
+            os.sched_setscheduler(thread, policy, parameters)
+        except ProcessLookupError:
+            continue  # It ended meanwhile.
+
+
+def _threads() -> set[int]:
+    return {int(path.name) for path in _SVT_THREADS.iterdir()}
+
+
+def to_video_frame(planes: Planes, index: int) -> av.VideoFrame:
+    """A new yuv420p frame whose pts is `index`.
+
+    New, not reused: frames decoded from an intra-only file carry picture type I, which forces
+    key frames on x264 and can lock SVT-AV1 up.
+    """
+    frame = frame_of_planes(planes)
+    frame.pts = index
+    return frame
+
+
+def from_video_frame(frame: av.VideoFrame) -> Planes:
+    """Copies of the planes of a 4:2:0 frame of 8 bits, whatever its range is called."""
+    if frame.format.name not in ("yuv420p", "yuvj420p"):
+        raise ValueError(f"expected 8-bit 4:2:0, the decoder gave {frame.format.name}")
+    half = (-(-frame.height // 2), -(-frame.width // 2))
+    shapes = ((frame.height, frame.width), half, half)
+    # Lines of a plane are padded.
+    return Planes(*(
+        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[
+            :height, :width].copy()
+        for plane, (height, width) in zip(frame.planes, shapes, strict=True)
+    ))
+
+
+def video_context(name: str, mode: Literal["r", "w"]) -> av.VideoCodecContext:
+    """The named decoder ("r") or encoder ("w")."""
+    context = av.CodecContext.create(name, mode)
+    assert isinstance(context, av.VideoCodecContext)
+    share(context)
+    return context
+
+
+def decode_packet(decoder: str, data: bytes) -> Planes:
+    """The one picture in `data`, by the named FFmpeg decoder."""
+    context = video_context(decoder, "r")
+    frames = context.decode(av.Packet(data)) + context.decode(None)
+    return from_video_frame(frames[0])
+
+
+def pad_to_even(planes: Planes) -> Planes:
+    """Repeat the last row and column where a side is odd; chroma covers them already."""
+    height, width = planes.y.shape
+    y = np.pad(planes.y, ((0, height % 2), (0, width % 2)), mode="edge")
+    return Planes(y, planes.u, planes.v)
+
+
+def crop(frames: Iterator[Planes], size: tuple[int, int]) -> Iterator[Planes]:
+    """Undo `pad_to_even`: cut luma to `size` = (width, height)."""
+    width, height = size
+    for y, u, v in frames:
+        yield Planes(y[:height, :width], u, v)
+
+
+_THREADS = 2
+"""For all alike, and not the machine's number, because threads cost some encoders rate.
+
+x264 still gives sizes up to 1 % apart from run to run where AVX-512 meets widths that are no
+multiple of 256 (its macroblock tree; fixed by asm=avx2, which would crash elsewhere).
+"""
+
+_MAX_FPS = Fraction(240)
+
+# x264 and x265 sign every stream with their settings in an SEI unit (types 6; 39 and 40; x265: 2.3
+# kB), which on a short clip would be counted as picture. Delimiters (2) of AV1 go with metadata (5)
+# and padding (15), because files do not store them either (AV1 in ISOBMFF, 2.4).
+_WITHOUT = "filter_units=remove_types="
+
+
+def encoder_threads() -> int:
+    """Return how many threads every encoder and decoder that is compared may use."""
+    return at_most(_THREADS)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A video codec whose quality is one number for the whole clip.
+
+    Attributes:
+        name: as asked for, e.g. `x264-medium`.
+        encoder: FFmpeg's name of the encoder.
+        decoder: FFmpeg's name of the decoder.
+        qualities: constant rate factors; about 26 to 46 dB on ordinary clips.
+        options: encoder options beside the quality.
+        bare: FFmpeg's filter that takes out of a stream what no decoder needs.
+    """
+
+    name: str
+    encoder: str
+    decoder: str
+    qualities: Sequence[float]
+    bare: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> str:
+        """Encoder and options in one line."""
+        options = " ".join(f"{key}={value}" for key, value in self.options.items())
+        return f"{self.encoder} {options} crf={listed(self.qualities)}"
+
+    def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
+        """Code the frames at one constant rate factor.
+
+        Raises:
+            InputError: the encoder is missing from this build of PyAV, or refuses the clip.
+        """
+        start = time.perf_counter()
+        try:
+            packets = list(self.packets(frames, info, quality))
+        except av.FFmpegError as error:
+            raise InputError(
+                f"{self.name} cannot code this {info.width}x{info.height} clip at {info.fps} fps "
+                f"({error.strerror}); leave {self.name} out of the codecs."
+            ) from error
+        except av.codec.codec.UnknownCodecError as error:
+            raise InputError(
+                f"this build of PyAV has no {self.encoder}; leave {self.name} out of the codecs."
+            ) from error
+        seconds = time.perf_counter() - start
+        decoded = crop(self.decode(packets), frames[0].size)
+        return Encoded(sum(packet.size for packet in packets), seconds, decoded)
+
+    def packets(
+        self, frames: Sequence[Planes], info: ClipInfo, quality: float
+    ) -> Iterator[av.Packet]:
+        """The bare stream, packet by packet; closing the iterator stops the encoder."""
+        context = self._context(pad_to_even(frames[0]).size, info, quality)
+        bare = self.stripper()
+        for index, planes in enumerate(frames):
+            for packet in context.encode(to_video_frame(pad_to_even(planes), index)):
+                yield from bare.filter(packet)
+        for packet in context.encode(None):
+            yield from bare.filter(packet)
+
+    def stripper(self) -> BitStreamFilterContext:
+        """A filter that takes out of each packet what no decoder needs."""
+        with av.open(io.BytesIO(), "w", format="matroska") as container:
+            return BitStreamFilterContext(self.bare, container.add_stream(self.encoder, rate=25))
+
+    def _context(
+        self, size: tuple[int, int], info: ClipInfo, quality: float
+    ) -> av.VideoCodecContext:
+        context = video_context(self.encoder, "w")
+        context.width, context.height = size
+        context.pix_fmt = "yuv420p"
+        fps = min(info.fps, _MAX_FPS)
+        context.framerate, context.time_base = fps, 1 / fps
+        # PyAV's default is slice threads, which cost x264 5 % of rate at CIF.
+        context.thread_count, context.thread_type = encoder_threads(), "FRAME"
+        context.options = {**self.options, "crf": f"{quality:g}"}
+        if self.encoder == "libsvtav1":
+            open_svt(context)
+        return context
+
+    def decode(self, packets: Sequence[av.Packet]) -> Iterator[Planes]:
+        """The frames of a bare stream, padded to even sides."""
+        context = video_context(self.decoder, "r")
+        context.thread_count, context.thread_type = encoder_threads(), "FRAME"
+        for packet in [*packets, None]:
+            yield from map(from_video_frame, context.decode(packet))
+
+
+def x264(preset: str, *, b_frames: bool = True) -> Rival:
+    """H.264 by x264, with or without frames predicted from both sides."""
+    options = {"preset": preset} | ({} if b_frames else {"bf": "0"})
+    name = f"x264-{preset}" + ("" if b_frames else "-bf0")
+    return Rival(name, "libx264", "h264", (18, 23, 28, 33, 38, 43), _WITHOUT + "6", options)
+
+
+def x265(preset: str) -> Rival:
+    """HEVC by x265."""
+    params = f"log-level=none:pools={encoder_threads()}:frame-threads=1"
+    options = {"preset": preset, "x265-params": params}
+    qualities = (18, 23, 28, 33, 38, 43)
+    return Rival(f"x265-{preset}", "libx265", "hevc", qualities, _WITHOUT + "39-40", options)
+
+
+def svtav1(preset: int) -> Rival:
+    """AV1 by SVT-AV1."""
+    options = {"preset": str(preset), "svtav1-params": f"lp={encoder_threads()}"}
+    qualities = (18, 27, 36, 45, 54, 63)
+    bare = _WITHOUT + "2|5|15"
+    return Rival(f"svtav1-{preset}", "libsvtav1", "libdav1d", qualities, bare, options)
+
+
+def vp9() -> Rival:
+    """VP9 by libvpx, two steps slower than its real-time modes."""
+    options = {"b": "0", "deadline": "good", "cpu-used": "2"}
+    return Rival("vp9", "libvpx-vp9", "vp9", (18, 26, 34, 42, 50, 58), "null", options)

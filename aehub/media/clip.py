@@ -1,0 +1,315 @@
+"""Opening a clip, whatever it is kept in.
+
+Reading one picture with all its detail, where a clip has 4:2:0 planes over white.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from fractions import Fraction
+from functools import cached_property, partial
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+
+from aehub.config import Limits, too_long
+from aehub.errors import InputError, LimitError
+from aehub.files import source_of
+from aehub.media import file_type, still_images, timestamps
+from aehub.media.audio import AudioTrack
+from aehub.media.colour import to_rgb
+from aehub.media.heif import PhotographReader, photograph_in_parts
+from aehub.media.image_readers import ArrayReader, FolderReader, PictureReader
+from aehub.media.picture import ClipInfo, Frame, Planes
+from aehub.media.source import Source
+from aehub.media.still_images import KINDS, Still
+from aehub.media.timestamps import TimeSpan
+from aehub.media.video_reader import VideoReader
+
+
+class Reader(Protocol):
+    """What a clip needs of the kind of file it comes from."""
+
+    info: ClipInfo
+    notes: list[str]
+
+    def skip_to(self, seconds: Fraction) -> None: ...
+    def may_shrink(self, width: int, height: int) -> None: ...
+    def frames(self) -> Iterator[Frame]: ...
+    def audio(self, start: Fraction, stop: Fraction | None) -> AudioTrack | None: ...
+    def time_of_frame(self, index: int) -> Fraction | None: ...
+    def close(self) -> None: ...
+
+
+class Clip:
+    """An open clip: iterate over it once, frame by frame; memory does not grow with its length.
+
+    Example:
+        >>> with open_clip("clip.mp4") as clip:
+        ...     for frame in clip:
+        ...         print(frame.time * clip.info.time_base, frame.planes.size)
+    """
+
+    def __init__(
+        self, reader: Reader, trim: TimeSpan, limits: Limits, name: str,
+        source: Source | None = None,
+    ) -> None:
+        """Read up to the first frame of the trim; `open_clip` does this for you."""
+        self._reader, self._trim, self._limits = reader, trim, limits
+        self._name, self._source = name, source
+        self._check_header()
+        if not trim.start_in_frames and not trim.stop_in_frames:
+            reader.skip_to(trim.start)
+        self._base = reader.info.time_base / trim.finer(reader.info.time_base)
+        self._start: Fraction | None = None
+        self._kept = self._trimmed()
+        self._frames: Iterator[Frame] = self._kept
+        if trim.start:
+            first = next(self._kept, None)
+            if first is None:
+                raise InputError(f"The trim {trim} keeps no frame of {name}; the clip is shorter.")
+            self._frames = chain([first], self._kept)
+
+    @property
+    def info(self) -> ClipInfo:
+        """What is known; the notes grow while frames are read."""
+        notes = tuple(self._reader.notes)
+        return replace(
+            self._reader.info, time_base=self._base, n_frames=self._expected(), notes=notes
+        )
+
+    @cached_property
+    def audio(self) -> AudioTrack | None:
+        """The sound of the part that is kept, `None` for a silent clip; closed with the clip."""
+        return self._reader.audio(self._start or Fraction(0), self._stop_seconds())
+
+    def last_frame_time(self) -> Fraction | None:
+        """When the last frame of the source is shown in seconds, from its packets, whatever the
+        trim; `None` where they do not tell."""
+        known = self._source is not None and self._source.is_seekable
+        return self._reader.time_of_frame(-1) if known else None
+
+    def may_shrink(self, width: int, height: int) -> None:
+        """Allow later frames to come at this size, for the caller will resize them to it anyway.
+
+        High dynamic range is then mapped on small pictures; all other frames keep their size.
+        """
+        self._reader.may_shrink(width, height)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._frames
+
+    def __enter__(self) -> Clip:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release decoder and file; a file object given by the caller stays open."""
+        self._kept.close()
+        self._reader.close()
+        track = self.__dict__.get("audio")
+        if track is not None:
+            track.close()
+        if self._source is not None:
+            self._source.close()
+
+    def _trimmed(self) -> Generator[Frame, None, None]:
+        """What is kept: times count from its beginning, and durations are those on screen."""
+        info, base = self._reader.info, self._reader.info.time_base
+        n_kept = 0
+        for index, (frame, following) in enumerate(timestamps.with_next(self._reader.frames())):
+            after = frame.time + (frame.duration or info.step)
+            end = after if following is None else following.time
+            part = self._trim.part(
+                index, frame.time * base, end * base, is_last=following is None
+            )
+            if part is not None:
+                if self._start is None:
+                    self._start = part[0]
+                begin, stop = (moment - self._start for moment in part)
+                n_kept += 1
+                self._check(n_kept, stop)
+                time = round(begin / self._base)
+                yield Frame(frame.planes, time, max(1, round(stop / self._base) - time))
+            if following is None:
+                continue
+            if self._trim.has_ended(index + 1, following.time * base):
+                return
+            if part is not None and self._start is not None:
+                # Before yet another one is read, which may never come.
+                shown = (following.time + (following.duration or info.step)) * base - self._start
+                self._check(n_kept + 1, min(shown, self._trim.seconds or shown))
+
+    def _check_header(self) -> None:
+        """Refuse at once what says of itself that it is too long."""
+        expected = self._expected()
+        if expected:
+            seconds = expected / self._reader.info.fps
+            self._check(expected, min(seconds, self._trim.seconds or seconds))
+
+    def _check(self, n_frames: int, seconds: Fraction) -> None:
+        limits = self._limits
+        if limits.max_frames is not None and n_frames > limits.max_frames:
+            raise LimitError(
+                f"{self._name} has more than {limits.max_frames} frames. Trim it.",
+                "AEHUB_MAX_FRAMES raises the limit."
+            )
+        if limits.max_seconds is not None and too_long(seconds, limits.max_seconds):
+            raise LimitError(
+                f"{self._name} is longer than {limits.max_seconds:g} s. Trim it.",
+                "AEHUB_MAX_SECONDS raises the limit."
+            )
+
+    def _expected(self) -> int | None:
+        """Frames to come by the header and the trim; a hint."""
+        info = self._reader.info
+        return None if info.n_frames is None else self._trim.expected(info.n_frames, info.fps)
+
+    def _stop_seconds(self) -> Fraction | None:
+        trim = self._trim
+        if trim.stop is None or not trim.stop_in_frames:
+            return trim.stop
+        return self._reader.time_of_frame(int(trim.stop))
+
+
+def open_clip(
+    source: Any,
+    *,
+    trim: TimeSpan | None = None,
+    fps: Fraction | float | str | None = None,
+    limits: Limits | None = None,
+    salvage: bool = False,
+) -> Clip:
+    """Open a clip and decode its first frame.
+
+    Frames come as 8-bit 4:2:0 planes, upright, in the source's own matrix and range, with their
+    true times counted from the first. 8-bit 4:2:0 sources come through bit for bit.
+
+    Args:
+        source: a path, a folder of pictures, a file object open for reading (pipes too), an array
+            uint8 [T, H, W, 3] or [H, W, 3] in RGB, or an iterable of such pictures.
+        trim: the part that is wanted; the rest is not given, and times start at its first frame.
+        fps: frames per second of arrays and folders (default 25); a clip with times of its own is
+            shown at this rate instead, without its sound.
+        limits: the largest clip to accept; default: from the environment.
+        salvage: where decoding breaks off, stop with a note instead of an error.
+
+    Returns:
+        The clip; use it as a context manager.
+
+    Raises:
+        InputError: the input is missing, damaged, or of a kind that cannot be read.
+        LimitError: it is larger than `limits`.
+    """
+    limits = Limits.from_env() if limits is None else limits
+    rate = None if fps is None else timestamps.rate_given(fps)
+    trim = trim or TimeSpan()
+    if isinstance(source, (str, os.PathLike)) or hasattr(source, "read"):
+        source = source_of(source)
+    else:
+        return Clip(ArrayReader(source, limits, rate), trim, limits, "The clip")
+    if isinstance(source, Path) and source.is_dir():
+        folder = FolderReader(source, rate, partial(_read_still, limits=limits))
+        return Clip(folder, trim, limits, source.name)
+    with ExitStack() as undo:
+        opened = Source(source)
+        undo.callback(opened.close)
+        if opened.missing_bytes and not salvage:
+            raise InputError(
+                f"{opened.name} is cut off: at least {opened.missing_bytes} bytes are missing. "
+                "Fetch it again.", "Keep what is there with --salvage (salvage=True)."
+            )
+        reader = _reader(opened, limits, rate, salvage)
+        undo.callback(reader.close)
+        clip = Clip(reader, trim, limits, opened.name, opened)
+        undo.pop_all()
+    return clip
+
+
+def _reader(source: Source, limits: Limits, fps: Fraction | None, salvage: bool) -> Reader:
+    """The reader for one file."""
+    kind = source.kind
+    if kind == "sound":
+        raise InputError(f"{source.name} is sound and holds no video; give a clip with a video.")
+    if kind in ("png", "webp", "jpeg_pipe", "avif"):
+        kind = _kind_of_picture(source, kind)
+    if kind in still_images.KINDS:
+        return PictureReader(source, limits, fps)
+    if kind == "heif":
+        photograph = photograph_in_parts(source)
+        if photograph is not None:
+            return PhotographReader(source, photograph, limits, fps)
+        kind = "mov"
+    return VideoReader(source, kind, limits, fps, salvage)
+
+
+def _kind_of_picture(source: Source, kind: str) -> str:
+    """Tell apart what Pillow must read from what PyAV reads better: planes, untouched."""
+    if kind == "avif":
+        return kind if photograph_in_parts(source) is not None else "mov"
+    with source.from_start() as file:
+        if kind == "png":
+            if not file_type.is_animated(file, kind):
+                return kind
+            # libavcodec fails with broken metadata.
+            source.file = still_images.without_metadata(file, oriented=False) or file
+            return "apng"
+        if kind == "webp":
+            # PyAV takes what was appended to a picture for a part of it.
+            ends_early = (file_type.declared_bytes(file, kind, 0) or 0) < (source.n_bytes or 0)
+            return kind if file_type.is_animated(file, kind) or ends_early else "webp_pipe"
+        # PyAV takes the ink of four-colour print for transparency.
+        return "tiff" if still_images.metadata(file).get("mode") == "CMYK" else kind
+
+
+def _read_still(path: Path, limits: Limits) -> tuple[ClipInfo, Planes]:
+    """The first picture of a file, with what is known about it."""
+    with open_clip(path, limits=limits) as clip:
+        planes = next(iter(clip)).planes
+        return clip.info, planes
+
+
+_KINDS = KINDS | {"jpeg_pipe", "gif"}
+
+
+def read_picture(path: Path, limits: Limits | None = None) -> np.ndarray:
+    """Read the one picture of a file, all its detail and transparency kept.
+
+    Args:
+        path: a picture; of an animation, its first frame is taken.
+        limits: the largest picture to accept; default: from the environment.
+
+    Returns:
+        uint8 [H, W, 3] in RGB, or [H, W, 4] with its opacity.
+
+    Raises:
+        InputError: it is missing, damaged, or no picture.
+        LimitError: it is larger than `limits`.
+    """
+    limits = Limits.from_env() if limits is None else limits
+    with closing(Source(path)) as source:
+        if source.kind in _KINDS and not source.missing_bytes:
+            try:
+                with Still(source.file, source.name, limits) as picture:
+                    return picture.page(0)
+            except LimitError:
+                raise
+            except InputError:
+                # libavcodec reads some photographs that Pillow does not.
+                if source.kind not in ("jpeg_pipe", "avif"):
+                    raise
+    with open_clip(path, limits=limits) as clip:
+        return to_rgb(next(iter(clip)).planes, clip.info.colour)

@@ -1,0 +1,233 @@
+"""Writing a clip to any of the formats, complete or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import av
+import numpy as np
+
+from aehub.errors import InputError
+from aehub.files import Stage, check_folder, is_special, output_of
+from aehub.media.animated_images import ApngSink, GifSink, WebpSink
+from aehub.media.picture import ClipInfo, Frame, Planes
+from aehub.media.sinks import FolderSink, Sink, VideoSink, Y4mSink
+
+# Suffix -> name of the format.
+SUFFIXES = {
+    ".mp4": "mp4",
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".gif": "gif",
+    ".webp": "webp",
+    ".png": "apng",
+    ".y4m": "y4m",
+    "": "folder",
+}
+_WITH_SOUND = frozenset({"mp4", "matroska", "webm"})
+_ANIMATIONS = {"gif": GifSink, "webp": WebpSink, "apng": ApngSink}
+
+
+class ClipWriter:
+    """Writes frames one by one; a context manager that leaves nothing behind after an error.
+
+    Attributes:
+        notes: what the format cannot hold, e.g. sound in a GIF; may grow until closed.
+    """
+
+    def __init__(self, sink: Sink, info: ClipInfo, name: str, stage: Stage | None) -> None:
+        """Made by `open_writer`."""
+        self.notes = sink.notes
+        self._sink, self._info, self._name, self._stage = sink, info, name, stage
+        self._held: tuple[Planes | np.ndarray, int, int | None] | None = None
+        self._is_open = True
+
+    def write(self, frame: Frame) -> None:
+        """Write one frame; times must increase.
+
+        Raises:
+            InputError: its size is not that of the clip, its time is not after the last one's, or
+                the output cannot be written.
+        """
+        self.put(*frame)
+
+    def put(self, picture: Planes | np.ndarray, time: int, duration: int | None = None) -> None:
+        """`write` of one picture: planes, or uint8 [H, W, channels] where channels were announced.
+
+        Raises:
+            InputError: as `write`.
+        """
+        width, height = picture.size if isinstance(picture, Planes) else picture.shape[1::-1]
+        if (width, height) != (self._info.width, self._info.height):
+            raise InputError(
+                f"A frame is {width}x{height}, the clip {self._info.width}x{self._info.height}; "
+                "frames must have one size."
+            )
+        held, self._held = self._held, (picture, time, duration)
+        if held is None:
+            return
+        if time <= held[1]:
+            raise InputError(f"A frame at time {time} follows one at {held[1]}; sort them.")
+        self._guarded(lambda: self._sink.put(held[0], held[1], time - held[1]))
+
+    def close(self) -> None:
+        """Write what is held back and put the output in its place.
+
+        Raises:
+            InputError: no frame was written, or the output cannot be written.
+        """
+        if not self._is_open:
+            return
+        try:
+            if self._held is None:
+                raise InputError(f"No frame was written to {self._name}; give at least one.")
+            picture, time, duration = self._held
+            self._guarded(lambda: self._sink.put(picture, time, duration or self._info.step))
+            self._guarded(self._sink.finish)
+            self._guarded(self._sink.close)
+            if self._stage is not None:
+                self._guarded(self._stage.publish)
+            self._is_open = False
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Give up: nothing is left behind. Does nothing after `close`."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        with ExitStack() as stack:
+            if self._stage is not None:
+                stack.callback(self._stage.discard)
+            try:
+                self._sink.close()
+            except (av.FFmpegError, OSError, ValueError):
+                # The encoder never opened, or the disk is full: the output is thrown away anyhow.
+                return
+
+    def __enter__(self) -> ClipWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Do one step of writing; its failures become one sentence."""
+        try:
+            action()
+        except BrokenPipeError:
+            raise
+        except (av.FFmpegError, OSError) as err:
+            reason = getattr(err, "strerror", None) or str(err)
+            raise InputError(f"{self._name} cannot be written: {reason}.") from err
+
+
+def open_writer(
+    target: str | os.PathLike[str] | BinaryIO,
+    *,
+    info: ClipInfo,
+    format: str | None = None,
+    audio: BinaryIO | None = None,
+    lossless: bool = False,
+    channels: int = 0,
+) -> ClipWriter:
+    """Open an output; its suffix chooses the format.
+
+    `.mp4` (H.264) and `.webm` (VP9) are near-lossless for display; `.mkv` (FFV1) keeps every
+    sample; `.gif`, `.webp` and `.png` (APNG) are animations in RGB; no suffix is a folder of PNGs;
+    a file object gets y4m. Matrix, range, pixel aspect and the times of frames are kept where the
+    format can say them; what is lost stands in the writer's `notes`.
+
+    Args:
+        target: a path, or a file object open for writing (it is not closed).
+        info: size, rate, time base and colour of the frames to come.
+        format: a name from `SUFFIXES.values()`, instead of the suffix.
+        audio: a Matroska file with one sound track, as `AudioTrack.open` gives; its packets are
+            copied where the container can hold them.
+        lossless: keep every sample also in mp4 (which few players then show), webm and webp.
+        channels: of the drawings to come in animations and folders, uint8 [H, W, 3 or 4], every
+            pixel of which is kept where the format can; 0 for planes.
+
+    Returns:
+        The writer; use it as a context manager.
+
+    Raises:
+        InputError: the suffix or format is unknown, or the folder to write into is not there.
+        ExistsError: a folder of that name holds something else than frames.
+    """
+    place = output_of(target, may_be_folder=True)
+    path = place if isinstance(place, Path) else None
+    chosen = _format(path, format)
+    if path is not None and chosen == "folder":
+        check_folder(path)
+    is_stream = path is None or is_special(path)
+    stage = None if is_stream and chosen == "y4m" else Stage(place)
+    name = "the output" if stage is None else stage.name
+    try:
+        sink = _sink(chosen, place, stage, info, audio, lossless, channels)
+    except BaseException as err:
+        if stage is not None:
+            stage.discard()
+        if isinstance(err, (av.FFmpegError, OSError, ValueError)):
+            raise InputError(f"{name} cannot be written: {err}.") from err
+        raise
+    if audio is not None and chosen not in _WITH_SOUND:
+        sink.notes.append(f"Sound was left out, for {chosen} holds none.")
+    return ClipWriter(sink, info, name, stage)
+
+
+def _format(path: Path | None, given: str | None) -> str:
+    """The name of the format to write."""
+    known = sorted(set(SUFFIXES.values()))
+    if given is not None:
+        if given not in known or (path is None and given == "folder"):
+            raise InputError(f"The format {given!r} is not known; give one of {', '.join(known)}.")
+        return given
+    if path is None:
+        return "y4m"
+    suffix = path.suffix.lower()
+    if not suffix and is_special(path):
+        return "y4m"
+    if suffix not in SUFFIXES:
+        names = ", ".join(s for s in SUFFIXES if s)
+        raise InputError(
+            f"The suffix {suffix} of {path.name} cannot be written; use {names}, or no suffix for "
+            "a folder of PNGs."
+        )
+    return SUFFIXES[suffix]
+
+
+def _sink(
+    chosen: str,
+    target: Path | BinaryIO,
+    stage: Stage | None,
+    info: ClipInfo,
+    audio: BinaryIO | None,
+    lossless: bool,
+    channels: int,
+) -> Sink:
+    """Open the sink of one format."""
+    if stage is None:
+        if isinstance(target, Path):
+            return Y4mSink(target.open("wb"), info, is_own=True)
+        return Y4mSink(target, info)
+    if chosen == "y4m":
+        return Y4mSink(stage.open(), info, is_own=True)
+    if chosen == "folder":
+        return FolderSink(stage.path, info)
+    if chosen in _ANIMATIONS:
+        return _ANIMATIONS[chosen](stage.path, info, lossless, channels)
+    return VideoSink(stage.path, chosen, info, audio, lossless)

@@ -1,0 +1,138 @@
+"""The whole of it: a clip prepared, compressed, replayed and set beside its neighbours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from aehub.api.compress import iter_compress
+from aehub.config import Limits
+from aehub.errors import LimitError
+from aehub.measure import Comparison, parse_codecs
+from aehub.measure.benchmark import iter_compare, load
+from aehub.media.timestamps import TimeSpan
+from aehub.report.matched_size import iter_neighbours
+from aehub.report.playback import iter_replay
+from aehub.report.prepare import iter_prepare, named_as
+from aehub.report.records import Neighbour, Study
+from aehub.results import Step
+
+STAGES = ("prepare", "compress", "replay", "neighbours")
+_Result = TypeVar("_Result")
+
+
+class Stage(NamedTuple):
+    """How far a study is: one of `STAGES`, steps done in it, steps in all (0 if unknown)."""
+
+    name: str
+    done: int
+    total: int
+
+
+def iter_study(
+    source: str | Path,
+    folder: Path,
+    *,
+    model: str = "d4-codec",
+    quality: float = 50,
+    target_size: int | None = None,
+    longest: int | None = 640,
+    trim: TimeSpan | str | None = None,
+    neighbours: bool = True,
+    limits: Limits | None = None,
+) -> Generator[Stage, None, Study]:
+    """Compress a clip and gather everything a person may want to see of it.
+
+    Args:
+        source: path of a clip; its name names the results.
+        folder: where the results go; it must exist.
+        model: as `aehub.load`.
+        quality: 0 to 100.
+        target_size: bytes of the file at most, instead of a quality.
+        longest: most pixels along the longer side; None keeps the size.
+        trim: "A:B" in seconds, or frames with a trailing f.
+        neighbours: also encode with x264 and AV1 at the same bytes.
+        limits: the largest clip to accept.
+
+    Raises:
+        InputError: the clip or an argument cannot be used.
+        LimitError: the clip is larger than `limits`.
+    """
+    source = Path(source)
+    part = TimeSpan.given(trim)
+    prepared = folder / f"{source.stem}.original.mkv"
+    stacked, decoded = folder / "stacked.mp4", folder / f"{source.stem}.aehub.mp4"
+    packed = folder / f"{source.stem}.aev"
+    seconds: dict[str, float] = {}
+
+    info = yield from _timed(
+        "prepare", iter_prepare(source, prepared, longest=longest, trim=part, limits=limits),
+        seconds)
+    with named_as(source, prepared, stacked, decoded):
+        result = yield from _timed(
+            "compress", iter_compress(prepared, packed, model=model,
+                                      quality=quality if target_size is None else None,
+                                      target_size=target_size, measure=False, force=True), seconds)
+        replay = yield from _timed(
+            "replay", iter_replay(prepared, packed, stacked, decoded), seconds)
+    beside, notes = list[Neighbour](), info.notes
+    if neighbours:
+        try:
+            frames = load(prepared)
+        except LimitError:
+            notes += ("x264 and AV1 were left out, for the clip is too large for them here.",)
+        else:
+            beside = yield from _timed("neighbours", iter_neighbours(
+                frames, result.bytes - result.audio_bytes), seconds)
+    return Study(
+        source_bytes=source.stat().st_size, trimmed=part is not None, prepared=prepared,
+        stacked=stacked, decoded=decoded, compressed=result, replay=replay,
+        neighbours=tuple(beside), seconds=seconds, notes=notes)
+
+
+def iter_comparison(
+    source: str | Path, folder: Path, codecs: str, frames: int, *, longest: int | None = None,
+    limits: Limits | None = None,
+) -> Generator[Step, None, Comparison]:
+    """Measure codecs on the first frames of a clip; yields (points done, points in all).
+
+    Args:
+        source: path of a clip.
+        folder: where the working copy goes.
+        codecs: names between commas, as `aehub.compare` takes them.
+        frames: frames to use, from the start.
+        longest: most pixels along the longer side.
+        limits: the largest picture to accept.
+
+    Raises:
+        InputError: the clip or a codec cannot be used.
+    """
+    chosen = parse_codecs(codecs)
+    total = sum(len(codec.qualities) for codec in chosen)
+    part = TimeSpan(stop=Fraction(frames), stop_in_frames=True)
+    copy = folder / f"{Path(source).stem}.mkv"
+    for _ in iter_prepare(source, copy, longest=longest, trim=part, limits=limits):
+        yield Step(0, total)
+    with named_as(Path(source), copy):
+        clip = load(copy)
+    return (yield from iter_compare([clip], chosen))
+
+
+def _timed(
+    name: str, job: Generator[tuple[int, int], None, _Result], seconds: dict[str, float]
+) -> Generator[Stage, None, _Result]:
+    """Run one stage, naming its steps and taking its time."""
+    began = time.monotonic()
+    yield Stage(name, 0, 0)
+    try:
+        while True:
+            yield Stage(name, *next(job))
+    except StopIteration as end:
+        seconds[name] = time.monotonic() - began
+        result: _Result = end.value
+        return result
+    finally:
+        job.close()

@@ -1,0 +1,255 @@
+"""What came back: the file decoded, measured frame by frame, and laid beside its original.
+
+The comparison is one video with the original above the reconstruction, so that a player that
+draws both halves cannot show them out of step.
+
+    rows 0 .. H-1           original
+    rows H .. half-1        its last row again: room for the video codec's filters
+    rows half .. half+H-1   reconstruction
+
+What each frame of a file takes, in bytes.
+
+The beginning of a compressed file as a video that every browser plays.
+
+Single frames without loss: the original, what came back, and the difference.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from aehub.api.compress import iter_decompress
+from aehub.api.compress import open as open_archive
+from aehub.api.edit import edit
+from aehub.bitstream import Reader, coding_order, open_reader
+from aehub.bitstream.validation import info
+from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.transcode import rewrite_group
+from aehub.codecs.decompress import clip_info, decode_frames
+from aehub.editing.operations import Trim
+from aehub.errors import AEHubError, InputError
+from aehub.files import spool
+from aehub.hub import load_written
+from aehub.media.clip import open_clip
+from aehub.media.colour import to_rgb
+from aehub.media.metrics import Distortion
+from aehub.media.picture import ClipInfo, Colour, Frame, Planes
+from aehub.media.timestamps import TimeSpan
+from aehub.media.writer import open_writer
+from aehub.report.records import Replay
+from aehub.results import Step
+
+
+def frame_sizes(reader: Reader, model: Codec) -> Iterator[tuple[int, int, int]]:
+    """(number, 1, bytes) of each shown frame; only integers are read.
+
+    Bytes are those that the stream grows by when the frame is written again.
+    """
+    first = 0
+    for group in reader.groups():
+        head = group.head
+        _, words = rewrite_group(model.runtime, group.payload, head, reader.head, 0,
+                                 range(head.n_frames))
+        sizes = {number: 4 * (after - before) for number, (before, after)
+                 in zip(coding_order(head), pairwise((0, *words)), strict=True)}
+        yield from ((first + at, 1, sizes[number]) for at, number in enumerate(head.order))
+        first += head.n_shown
+
+
+_MACROBLOCK = 16
+
+
+def iter_replay(
+    original: Path, compressed: Path, stacked: Path, decoded: Path
+) -> Generator[Step, None, Replay]:
+    """Decode a file, measure it against its original and write both videos.
+
+    Args:
+        original: the clip that was compressed, losslessly.
+        compressed: its `.aev` file.
+        stacked: mp4 to write, original above reconstruction, near-lossless.
+        decoded: mp4 to write, the reconstruction alone.
+
+    Raises:
+        FormatError: the file is not one, or not of this clip.
+    """
+    distortion, times, seconds = Distortion(), [], 0.0
+    with ExitStack() as stack:
+        clip = stack.enter_context(open_clip(original))
+        reader = stack.enter_context(open_reader(compressed))
+        model = load_written(reader.head)
+        facts = _tagged(clip_info(reader.head, reader.frame_count))
+        half = stacked_half(facts.height)
+        tall = replace(facts, height=half + facts.height)
+        one, two = (stack.enter_context(_Sound(reader)) for _ in range(2))
+        above = stack.enter_context(open_writer(stacked, info=tall, audio=one.track))
+        alone = stack.enter_context(open_writer(decoded, info=facts, audio=two.track))
+        total = reader.frame_count or 0
+        for source, result in _pairs(iter(clip), decode_frames(reader, model)):
+            distortion.add(source.planes, result.planes)
+            both = stack_planes(source.planes, result.planes, half)
+            above.write(result._replace(planes=both))
+            alone.write(result)
+            times.append(float(result.time * facts.time_base))
+            seconds = times[-1] + float((result.duration or facts.step) * facts.time_base)
+            yield Step(len(times), max(total, len(times)))
+        return Replay(
+            width=facts.width, height=facts.height, half=half,
+            times=tuple(round(time, 6) for time in times), seconds=round(seconds, 6),
+            has_sound=one.track is not None, psnr=distortion.psnr, ms_ssim=distortion.ms_ssim,
+            frame_psnrs=tuple(round(value, 3) for value in distortion.frame_psnrs),
+            groups=tuple(frame_sizes(reader, model)))
+
+
+def _tagged(info: ClipInfo) -> ClipInfo:
+    """The clip with its colours said: browsers guess from the height, and stacking doubles that."""
+    matrix, full_range, *light = info.colour
+    primaries, transfer = (1 if point == 2 else point for point in light)
+    matrix = 6 if matrix == 2 else matrix
+    return replace(info, colour=Colour(matrix, full_range, primaries, transfer))
+
+
+def stacked_half(height: int) -> int:
+    """First row of the reconstruction: past the original, on a macroblock of its own."""
+    return -(-(height + _MACROBLOCK // 2) // _MACROBLOCK) * _MACROBLOCK
+
+
+def stack_planes(above: Planes, below: Planes, half: int) -> Planes:
+    """Two pictures of one size -> one, `below` starting at row `half`."""
+    rows = (half, half // 2, half // 2)
+    return Planes(*(
+        np.concatenate([np.pad(a, ((0, start - len(a)), (0, 0)), mode="edge"), b])
+        for a, b, start in zip(above, below, rows, strict=True)
+    ))
+
+
+class _Sound:
+    """A file's sound track, `None` where there is none, as a stream of its own."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._file = spool()
+        for piece in reader.audio_pieces():
+            self._file.write(piece)
+        self.track = self._file if self._file.tell() else None
+        self._file.seek(0)
+
+    def __enter__(self) -> _Sound:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _pairs(
+    originals: Iterator[Frame], results: Iterator[Frame]
+) -> Iterator[tuple[Frame, Frame]]:
+    for result in results:
+        source = next(originals, None)
+        if source is None:
+            raise AEHubError("the file has more frames than its original; compress it again.")
+        yield source, result
+    if next(originals, None) is not None:
+        raise AEHubError("the file has fewer frames than its original; compress it again.")
+
+
+SECONDS = 3
+MOST_FRAMES = 96
+LEAST_FRAMES = 8
+"""As many are decoded of the largest picture."""
+MOST_SAMPLES = 10_000_000
+"""Of luma in all frames: a few seconds of work on a small machine."""
+
+
+def moving_frames(width: int, height: int, fps: Fraction) -> int:
+    """How many frames of such a clip are shown.
+
+    Example:
+        >>> moving_frames(256, 256, Fraction(25)), moving_frames(640, 360, Fraction(25))
+        (75, 43)
+    """
+    affordable = max(LEAST_FRAMES, MOST_SAMPLES // (width * height))
+    return max(1, min(affordable, MOST_FRAMES, round(SECONDS * fps)))
+
+
+def iter_moving(packed: Path, video: Path) -> Generator[Step, None, int]:
+    """Decode the first frames of an `.aev` file and write them as mp4; closing it stops the work.
+
+    Args:
+        packed: the file.
+        video: to write.
+
+    Returns:
+        How many frames it has.
+
+    Raises:
+        AEHubError: the file cannot be decoded.
+    """
+    facts = info(packed)
+    count = moving_frames(facts["width"], facts["height"], Fraction(facts["fps"]))
+    part = video.with_suffix(".part.aev")
+    try:
+        edit(packed, part, [Trim(f":{count}f")])
+        return (yield from iter_decompress(part, video)).frames
+    finally:
+        part.unlink(missing_ok=True)
+
+
+KINDS = ("difference", "original", "reconstruction")
+GAIN = 8
+"""How much brighter an error is shown; errors of a few steps in 255 are invisible as they are."""
+
+
+def still(original: Path, compressed: Path, number: int, kind: str = "difference") -> bytes:
+    """One frame as PNG.
+
+    Args:
+        original: the clip that was compressed, losslessly.
+        compressed: its `.aev` file.
+        number: frame, counted from 0.
+        kind: "original", "reconstruction", or "difference": the distance of the two in RGB
+            times `GAIN`, black where they agree.
+
+    Raises:
+        InputError: the frame or the kind does not exist.
+    """
+    if kind not in KINDS:
+        raise InputError(f"the still {kind!r} is not known; ask for {', '.join(KINDS)}.")
+    with open_archive(compressed) as archive:
+        if not 0 <= number < len(archive):
+            raise InputError(f"frame {number} does not exist; give 0 to {len(archive) - 1}.")
+        colour = archive.info.colour
+        if kind == "original":
+            return png(to_rgb(_frame(original, number), colour))
+        result = archive[number]
+    if kind == "reconstruction":
+        return png(result)
+    return png(difference(to_rgb(_frame(original, number), colour), result))
+
+
+def difference(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """|before - after| times `GAIN`: uint8 [H, W, 3] of two such pictures."""
+    distance = np.abs(before.astype(np.int16) - after)
+    return np.minimum(distance * GAIN, 255).astype(np.uint8)
+
+
+def png(picture: np.ndarray) -> bytes:
+    """A picture, uint8 [H, W, 3], as PNG."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _frame(path: Path, number: int) -> Planes:
+    part = TimeSpan(Fraction(number), Fraction(number + 1), start_in_frames=True,
+                    stop_in_frames=True)
+    with open_clip(path, trim=part) as clip:
+        return next(iter(clip)).planes

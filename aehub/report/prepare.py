@@ -1,0 +1,197 @@
+"""The working copy: trimmed, brought to a working size, lossless; what the model gets to see.
+
+What a clip says of itself before anything is done with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from aehub.config import Limits
+from aehub.errors import AEHubError
+from aehub.media.clip import open_clip
+from aehub.media.colour import to_rgb
+from aehub.media.picture import ClipInfo, Planes
+from aehub.media.timestamps import TimeSpan
+from aehub.media.writer import open_writer
+
+SMALLEST_SIDE = 16
+
+
+def fit(
+    width: int, height: int, longest: int | None, pixel_aspect: Fraction = Fraction(1)
+) -> tuple[int, int]:
+    """The size at which a clip is worked on: never enlarged, square pixels.
+
+    Args:
+        width: shown width in samples.
+        height: shown height in samples.
+        longest: most pixels along the longer side; None keeps the size.
+        pixel_aspect: width of a pixel over its height.
+
+    Returns:
+        (width, height); sides that change become even.
+
+    Example:
+        >>> fit(1920, 1080, 640)
+        (640, 360)
+    """
+    wide, high = width * min(Fraction(1), pixel_aspect), height / max(Fraction(1), pixel_aspect)
+    scale = Fraction(1) if longest is None else min(Fraction(1), longest / max(wide, high))
+    if scale == 1 and pixel_aspect == 1:
+        return width, height
+    even = (max(SMALLEST_SIDE, 2 * round(side * scale / 2)) for side in (wide, high))
+    return next(even), next(even)
+
+
+def iter_prepare(
+    source: str | Path,
+    output: Path,
+    *,
+    longest: int | None = None,
+    trim: TimeSpan | None = None,
+    limits: Limits | None = None,
+) -> Generator[tuple[int, int], None, ClipInfo]:
+    """Write the working copy of a clip, sound included; yields (frames done, frames expected).
+
+    Args:
+        source: path of a clip.
+        output: path of an `.mkv` to write; every sample is kept.
+        longest: see `fit`.
+        trim: the part that is wanted.
+        limits: the largest clip to accept.
+
+    Returns:
+        What the copy is; its notes say what was changed on the way.
+
+    Raises:
+        InputError: the source cannot be read.
+        LimitError: it is larger than `limits`.
+    """
+    with ExitStack() as stack:
+        clip = stack.enter_context(open_clip(source, trim=trim, limits=limits or Limits()))
+        given = clip.info
+        width, height = fit(given.width, given.height, longest, given.pixel_aspect)
+        clip.may_shrink(width, height)
+        resize = _resizer((width, height))
+        info = replace(given, width=width, height=height, pixel_aspect=Fraction(1))
+        sound = stack.enter_context(clip.audio.open()) if clip.audio is not None else None
+        writer = stack.enter_context(open_writer(output, info=info, audio=sound))
+        done = 0
+        for frame in clip:
+            writer.write(frame._replace(planes=resize(frame.planes)))
+            done += 1
+            yield done, max(done, given.n_frames or 0)
+        notes = clip.info.notes
+        if (width, height) != (given.width, given.height):
+            notes += (f"The clip was brought from {given.width}x{given.height} to "
+                      f"{width}x{height}.",)
+    return replace(info, n_frames=done, notes=notes)
+
+
+@contextmanager
+def named_as(source: Path, *own: Path) -> Iterator[None]:
+    """Name the file that was given in errors about its working copies.
+
+    Args:
+        source: what was given.
+        own: files that were made of it.
+    """
+    try:
+        yield
+    except AEHubError as error:
+        message = error.message
+        for path in own:
+            message = message.replace(path.name, source.name)
+        if message == error.message:
+            raise
+        raise type(error)(message, error.option) from error
+
+
+def _resizer(size: tuple[int, int]) -> Callable[[Planes], Planes]:
+    """A function that brings planes to a size, each plane by itself: no colour is converted."""
+    half = -(-size[0] // 2), -(-size[1] // 2)
+
+    def resize(planes: Planes) -> Planes:
+        if planes.size == size:
+            return planes
+        return Planes(*(_plane(p, s) for p, s in zip(planes, (size, half, half))))
+
+    return resize
+
+
+def _plane(samples: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """One plane, uint8 [h, w] -> [size[1], size[0]]; swscale widens the filter going down."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(samples), format="gray")
+    return frame.reformat(*size, interpolation="BICUBIC").to_ndarray()
+
+
+@dataclass(frozen=True)
+class Look:
+    """A first look at a clip.
+
+    Attributes:
+        width: shown width in pixels, upright.
+        height: shown height in pixels, upright.
+        fps: nominal frames per second.
+        n_frames: frames in the part looked at; None if the file does not say.
+        seconds: its duration; None if the file does not say.
+        bytes: size of the file.
+        has_sound: whether it carries a sound track.
+        picture: its first frame, uint8 [H, W, 3] in RGB.
+        notes: what reading it changes.
+    """
+
+    width: int
+    height: int
+    fps: Fraction
+    n_frames: int | None
+    seconds: float | None
+    bytes: int
+    has_sound: bool
+    picture: np.ndarray
+    notes: tuple[str, ...]
+
+
+def look(
+    source: str | Path,
+    *,
+    trim: TimeSpan | None = None,
+    limits: Limits | None = None,
+    with_sound: bool = True,
+) -> Look:
+    """Decode the first frame of a clip and gather what its header says.
+
+    Args:
+        source: path of a clip.
+        trim: the part that is wanted.
+        limits: the largest picture to accept; limits of length hold as far as the header tells.
+        with_sound: also find out whether there is sound, which reads the packets of the track.
+
+    Raises:
+        InputError: it is no clip.
+        LimitError: it is larger than `limits`.
+    """
+    limits = Limits() if limits is None else limits
+    with open_clip(source, trim=trim, limits=limits) as clip:
+        picture = next(iter(clip))
+        info = clip.info
+        seconds = None if info.n_frames is None else float(info.n_frames / info.fps)
+        return Look(
+            width=info.width,
+            height=info.height,
+            fps=info.fps,
+            n_frames=info.n_frames,
+            seconds=seconds,
+            bytes=Path(source).stat().st_size,
+            has_sound=with_sound and clip.audio is not None,
+            picture=to_rgb(picture.planes, info.colour),
+            notes=info.notes,
+        )

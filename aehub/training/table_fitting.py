@@ -1,0 +1,102 @@
+"""Frequency tables of a trained `d4-codec`: how often each code really occurs under each index.
+
+Bits of codes as a smooth function of table index, for training.
+
+The shape is the tables' start: half Gaussian, half Laplacian (`entropy.start_histogram`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aehub.bitstream import GroupHeader
+from aehub.bitstream.file_header import ceil_grid
+from aehub.bitstream.group_header import chain_types
+from aehub.codecs.d4.checkpoint import StoredModel
+from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.encoder import GroupEncoder, code_pictures
+from aehub.codecs.d4.frame_coding import GroupReader, flat
+from aehub.codecs.d4.network import Codes
+from aehub.codecs.gop import SPAN, Pyramid
+from aehub.coding.range_coder import N_TABLES, SCALE_MAX, SCALE_MIN, ScaleTables, reach_of
+from aehub.media.picture import Planes
+
+
+def count(model: Codec, pictures: Iterator[tuple[list[Planes], float]]) -> dict[int, np.ndarray]:
+    """Histograms of code magnitudes per table index over pictures, each with its quality."""
+    counts = {i: np.zeros(reach_of(i) + 2, np.int64) for i in range(1, N_TABLES)}
+
+    for frames, quality in pictures:
+        coded = code_pictures(model.runtime, frames, quality)
+        _note(counts, coded.codes, coded.tables)
+    return counts
+
+
+def _note(counts: dict[int, np.ndarray], codes: Codes, tables: Codes) -> None:
+    for part, indices in zip(codes, tables, strict=True):
+        values, index_of = flat(part, np.int32), flat(indices, np.uint8)
+        for index in np.unique(index_of[index_of > 0]).tolist():
+            magnitudes, reach = np.abs(values[index_of == index]), reach_of(index)
+            counts[index] += np.bincount(magnitudes.clip(max=reach + 1), minlength=reach + 2)
+
+
+def count_predicted(model: Codec, clips: Iterable[tuple[list[Planes], float]]
+                    ) -> dict[int, np.ndarray]:
+    """The same of the predicted frames of clips, each with its quality."""
+    counts = {i: np.zeros(reach_of(i) + 2, np.int64) for i in range(1, N_TABLES)}
+    for frames, quality in clips:
+        encoder, pyramid, begin = GroupEncoder(model.runtime, quality), Pyramid(), 0
+        while begin < len(frames):
+            run = frames[begin:begin + (SPAN if begin else 1)]
+            for place in pyramid.extend(len(run)):
+                encoder.add(place.number, run[place.number - begin], place.references,
+                            place.level, show=False)
+            begin += len(run)
+            encoder.keep([begin - 1])
+        types = chain_types(len(frames))
+        head = GroupHeader(len(frames), round(quality * 100), frame_types=types,
+                         references=pyramid.references)
+        size = (ceil_grid(frames[0].size[0]), ceil_grid(frames[0].size[1]))
+        for frame in GroupReader(model.runtime, encoder.finish(), head, size).frames():
+            if frame.motion is not None:
+                _note(counts, frame.codes, frame.tables)
+    return counts
+
+
+def fit_predicted(stored: StoredModel, clips: Iterable[tuple[list[Planes], float]]) -> ScaleTables:
+    """Tables counted on predicted frames of training clips, encoded as the encoder will."""
+    with torch.inference_mode():
+        return ScaleTables.fit(count_predicted(Codec(stored), clips))
+
+
+def fit(stored: StoredModel, pictures: Iterator[tuple[list[Planes], float]]) -> ScaleTables:
+    """Tables counted on training pictures, encoded as the encoder will."""
+    with torch.inference_mode():
+        return ScaleTables.fit(count(Codec(stored), pictures))
+
+
+_SLOPE = math.log(SCALE_MAX / SCALE_MIN) / (N_TABLES - 1)
+_LEAST = 2.0**-20
+
+
+def _below(x: Tensor) -> Tensor:
+    """Cumulative distribution at x <= 0 and its mirror image, of unit deviation."""
+    laplace = 0.5 * torch.exp(-math.sqrt(2) * x.abs())
+    laplace = torch.where(x > 0, 1 - laplace, laplace)
+    return 0.5 * (torch.special.ndtr(x) + laplace)
+
+
+def code_bits(codes: Tensor, index: Tensor) -> Tensor:
+    """Bits of each code (real in training) under real table index `index`, elementwise.
+
+    An index between two integers stands for the lower table, whose scale is that of its middle.
+    """
+    inverse = torch.exp(-_SLOPE * (index - 0.5)) / SCALE_MIN
+    magnitude = codes.abs()
+    mass = _below((0.5 - magnitude) * inverse) - _below((-0.5 - magnitude) * inverse)
+    return -torch.log2(mass.clamp(min=_LEAST))

@@ -1,0 +1,162 @@
+"""The job behind the panel Animate: what is asked for becomes a file, with progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from aehub import hub
+from aehub.api.animate import DEFAULT_MODEL, iter_animate
+from aehub.errors import InputError
+from aehub.results import Animated
+from aehub.ui import job_progress
+from aehub.ui.errors import gpu, told
+from aehub.ui.formatting import bytes_text, notes, player, rate_text, seconds_text, tiles
+from aehub.ui.keyframes import MOST_KEYS, Key, file_keys, offered, task_of
+from aehub.ui.limits import Context
+from aehub.weights.architectures import COMPRESSION
+
+# What a visitor may choose -> (suffix, whether it is a sprite sheet).
+FORMATS = {"mp4": (".mp4", False), "webm": (".webm", False), "gif": (".gif", False),
+           "webp": (".webp", False), "apng": (".png", False), "sheet": (".png", True)}
+PATHS = ("auto", "lerp", "slerp", "spline")
+ENDINGS = ("loop", "ping-pong", "once")
+SIZES = ("64", "128", "256", "512")
+MAX_FPS = 60
+
+
+def runner(context: Context, *, preview: bool = False) -> Any:
+    """The handler that makes an animation; a preview is small, fast and always an mp4."""
+
+    @told
+    @gpu
+    def run(model: str = DEFAULT_MODEL, seeds: str = "1, 2, 3, 4", files: list[str] | None = None,
+            seconds: float = 4, fps: float = 30, path: str = "auto", easing: str = "linear",
+            ending: str = "loop", truncation: float = 1, size: str = "256", format: str = "mp4",
+            direction: str = "down", steps: float = 8, beside: bool = False, parts: str = "",
+            keys: list[Key] | None = None,
+            progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
+        """Animate: walk from picture to picture through the latents of a model.
+
+        Args:
+            model: name of a model that animates.
+            seeds: whole numbers of pictures that the model draws; used where no files are given.
+            files: pictures to walk through, in order; a clip stands for its first and last frame.
+            seconds: of the whole animation.
+            fps: frames per second.
+            path: "lerp", "slerp", "spline", or "auto" for what suits the model.
+            easing: how each segment is spread over time, such as "linear" or "ease-in-out".
+            ending: "loop" back to the first picture, "ping-pong" or "once".
+            truncation: of seeds; below 1 keeps nearer to the mean picture.
+            size: pixels of a side, reached by whole factors.
+            format: "mp4", "webm", "gif", "webp", "apng" or "sheet" (a sprite sheet).
+            direction: that characters walk in: "up", "left", "down", "right" or "all".
+            steps: of a cycle that characters walk.
+            beside: show a plain cross-fade of the same pictures to the right.
+            parts: seconds from each picture to the next, such as "1, 0.5"; instead of `seconds`.
+
+        Returns:
+            The animation, facts about it, its recipe, the JSON of a sprite sheet, and pieces of
+            the page.
+        """
+        if preview:
+            fps, size, format = min(fps, 15), "128", "mp4"
+        wanted: dict[str, Any] = {
+            "path": None if path == "auto" else path, "easing": easing, "beside": beside,
+            "loop": ending == "loop", "ping_pong": ending == "ping-pong",
+            "truncation": float(truncation), "direction": direction, "steps": int(steps)}
+        durations = parts_of(parts)
+        if sum(durations) > context.limits.seconds:
+            raise InputError(f"the parts take {sum(durations):g} s together; give at most "
+                             f"{context.limits.seconds:g}.")
+        suffix, sheet = FORMATS[format]
+        with context.jobs.new() as folder:
+            given = _keyframes(context, folder, model, seeds, files, keys)
+            # The name of a model from a hub is org/name.
+            output = folder / f"{model.rpartition('/')[2]}{suffix}"
+            job = iter_animate(
+                output, model=model, seconds=durations or float(seconds), fps=fps, sheet=sheet,
+                scale=None if sheet else _scale(model, size), **wanted, **given)
+            made = yield from job_progress.watched(
+                job, job_progress.counter("Drawing", progress),
+                lambda card: [*[gr.skip()] * 4, card, gr.update(visible=False), gr.skip()])
+            yield _outputs(made, context.jobs.address(output), format)
+
+    return run
+
+
+def _outputs(made: Animated, address: str, format: str) -> list[Any]:
+    """Return the outputs of a finished animation."""
+    # Gradio takes whatever has a "path" for a file of its own.
+    facts = {**made.named(), "recipe": Path(made.recipe).name,
+             "sheet": made.sheet and Path(made.sheet).name}
+    return [made.path, facts, made.recipe, made.sheet, _page(address, format, made),
+            gr.update(visible=True), gr.update(visible=bool(made.sheet))]
+
+
+def _keyframes(context: Context, folder: Path, model: str, seeds: str,
+               files: Sequence[str] | None, keys: list[Key] | None) -> dict[str, Any]:
+    """What to walk through: the timeline, else files, else seeds."""
+    if not task_of(model):
+        raise InputError(f"the model {str(model)[:80]} is not on this machine; choose one of "
+                         f"{', '.join(offered())}.")
+    if not keys and not files:
+        return {"seeds": seeds_of(seeds)}
+    found = keys or file_keys(files or [], folder, context.limits)
+    return {"keyframes": [key.given for key in found]}
+
+
+def seeds_of(text: str | None) -> list[int]:
+    """Seeds from a list such as "1, 2, 3".
+
+    Raises:
+        InputError: something in it is no whole number, or there are too many.
+    """
+    parts = str(text or "").replace(",", " ").split()
+    wrong = [part for part in parts if not (part.isascii() and part.isdecimal())]
+    if wrong or not parts:
+        raise InputError(f"the seeds are {str(text or '')[:60]!r}; give whole numbers with commas "
+                         "between, such as 1, 2, 3.")
+    if len(parts) > MOST_KEYS:
+        raise InputError(f"{len(parts)} seeds are given and this page walks through {MOST_KEYS}; "
+                         "use aehub animate at home.")
+    return [int(part[:20]) for part in parts]
+
+
+def parts_of(text: str | None) -> list[float]:
+    """Seconds from a list such as "1, 0.5"; none of an empty one.
+
+    Raises:
+        InputError: something in it is no number above 0, or there are too many.
+    """
+    parts = str(text or "").replace(",", " ").split()
+    try:
+        found = [float(part) for part in parts]
+    except ValueError:
+        found = [0.0]
+    if len(found) > MOST_KEYS or not all(0 < part < float("inf") for part in found):
+        raise InputError(f"the seconds of each part are {str(text)[:60]!r}; give numbers above 0 "
+                         f"with commas between, such as 1, 0.5, at most {MOST_KEYS}.")
+    return found
+
+
+def _scale(model: str, size: str) -> int | None:
+    """Whole factor that brings pictures of a model nearest to a size; codecs keep theirs."""
+    if task_of(model) == COMPRESSION:
+        return None
+    return max(1, round(int(size) / hub.load(model).side))  # type: ignore[attr-defined]
+
+
+def _page(address: str, format: str, made: Animated) -> str:
+    shown = player(address, f"The animation by {made.model}", "autoplay loop muted controls",
+                   kind=" ae-walk")
+    numbers = tiles([
+        ("Picture", f"{made.width}×{made.height}", "a sheet of frames" if made.sheet else format),
+        ("Frames", str(made.frames), f"{rate_text(made.fps)} per second"),
+        ("Plays", seconds_text(made.seconds), "then again"),
+        ("File", bytes_text(made.bytes), f"made in {seconds_text(made.elapsed)}"),
+    ])
+    return f'<div class="ae-results">{shown}{numbers}{notes(made.notes)}</div>'

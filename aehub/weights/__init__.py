@@ -1,0 +1,1 @@
+"""A model folder on disk, read strictly: config.json, model.safetensors, hashes, devices."""

@@ -1,0 +1,48 @@
+"""The architectures by the name that a config gives: what each is for, and where its code lies.
+
+A new one adds one line here. Classes are imported when they are asked for, so this list is light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from aehub.errors import WeightsError
+
+COMPRESSION, LATENT_ANIMATION, SPRITE_ANIMATION = (
+    "video-compression", "latent-animation", "sprite-animation")
+TASKS = (COMPRESSION, LATENT_ANIMATION, SPRITE_ANIMATION)
+
+
+class Architecture(NamedTuple):
+    """One architecture: the task of its models, and "module:Class" of its network."""
+
+    task: str
+    place: str
+
+    def network(self) -> Any:
+        """The class of its network."""
+        module, _, name = self.place.partition(":")
+        return getattr(import_module(module), name)
+
+
+ARCHITECTURES = {
+    "d4-codec": Architecture(COMPRESSION, "aehub.codecs.d4.network:D4Codec"),
+    "dense": Architecture(LATENT_ANIMATION, "aehub.generators.dense:DenseAutoencoder"),
+    "vae": Architecture(LATENT_ANIMATION, "aehub.generators.vae:PictureVAE"),
+    "sprite-motion": Architecture(SPRITE_ANIMATION, "aehub.generators.sprite.network:SpriteMotion"),
+}
+
+
+def architecture(name: object) -> Architecture:
+    """The architecture of that name.
+
+    Raises:
+        WeightsError: this AEHub does not know it.
+    """
+    found = ARCHITECTURES.get(name) if isinstance(name, str) else None
+    if found is None:
+        raise WeightsError(f"the model is of the architecture {str(name)[:40]!r}, this AEHub knows "
+                           f"{', '.join(ARCHITECTURES)}; upgrade aehub, or name another model.")
+    return found

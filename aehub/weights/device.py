@@ -1,0 +1,138 @@
+"""Choose the device that networks run on, and the type that they compute in.
+
+Shield loading and computing from the torch contexts that a caller may have entered.
+
+Inference mode, autocast, and torch's default type and device apply to every function called within
+them. A model is loaded once for all later calls, so nothing of the first caller's contexts may stay
+in it; and a file decodes to the same pictures in any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from threading import RLock
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import torch
+
+from aehub.errors import InputError
+from aehub.threads import hold
+
+Device = str | torch.device
+"""A device or its name, as `resolve_device` takes it."""
+SHORT = (torch.bfloat16, torch.float16)
+"""Types that are too short for codes and parameters: only convolutions run in them."""
+
+
+def resolve_device(given: Device = "auto") -> torch.device:
+    """Return the device that a name stands for, and limit torch to the budget of threads.
+
+    Args:
+        given: "auto" for a GPU of CUDA if there is one, and the processor otherwise; "cpu", "cuda",
+            "cuda:1", "mps"; or a device.
+
+    Raises:
+        InputError: there is no such device on this machine, or `AEHUB_THREADS` cannot be used.
+    """
+    hold()
+    if isinstance(given, str) and given == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(given)
+    except (RuntimeError, TypeError, ValueError):
+        raise InputError(f"the device {str(given)[:80]!r} is not known; give auto, cpu, cuda, "
+                         "cuda:0 or mps.") from None
+    if device.type == "cpu":
+        return torch.device("cpu")
+    # An index beyond a byte wraps around in torch, and then the names differ.
+    if (device.index or 0) >= _count(device.type) or str(given) != str(device):
+        raise InputError(f"the device {str(given)[:80]!r} is not on this machine; give "
+                         f"{' or '.join(['auto', 'cpu', *_others()])}.")
+    return device
+
+
+def resolve_dtype(given: torch.dtype) -> torch.dtype:
+    """Return the type that float networks shall compute in.
+
+    Raises:
+        InputError: networks cannot.
+    """
+    if given not in (torch.float32, torch.float64, *SHORT):
+        raise InputError(f"the dtype {str(given)[:80]} is not one that networks compute in; give "
+                         "torch.float32, float64, bfloat16 or float16.")
+    return given
+
+
+def _count(kind: str) -> int:
+    """How many devices of a kind other than the processor this machine has."""
+    if kind == "mps":
+        return int(torch.backends.mps.is_available())
+    module: Any = getattr(torch, kind, None)
+    available = getattr(module, "is_available", None)
+    return int(module.device_count()) if callable(available) and available() else 0
+
+
+def _others() -> list[str]:
+    return [f"{kind}:{n}" for kind in ("cuda", "xpu", "mps") for n in range(_count(kind))]
+
+
+_LOADING = RLock()
+
+
+class _Placed(Protocol):
+    @property
+    def device(self) -> torch.device: ...
+
+
+_Owner = TypeVar("_Owner", bound=_Placed)
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Restore torch's defaults in the block: new tensors are ordinary float32 on the processor.
+
+    For loading and training; the default type is of the process, so only one thread at a time.
+    """
+    with _LOADING, ExitStack() as stack:
+        before = torch.get_default_dtype()
+        if before != torch.float32:
+            stack.callback(torch.set_default_dtype, before)
+            torch.set_default_dtype(torch.float32)
+        stack.enter_context(torch.device("cpu"))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(full_precision("cpu"))
+        yield
+
+
+@contextmanager
+def computing(device: torch.device) -> Iterator[None]:
+    """Run networks on `device` in the block: no gradients, no autocast."""
+    with torch.inference_mode(), full_precision(device.type):
+        yield
+
+
+def computes(work: Callable[Concatenate[_Owner, _Given], _Result]
+             ) -> Callable[Concatenate[_Owner, _Given], _Result]:
+    """Run a function under `computing`, on the device of its first argument."""
+
+    @wraps(work)
+    def run(owner: _Owner, /, *given: _Given.args, **named: _Given.kwargs) -> _Result:
+        with computing(owner.device):
+            return work(owner, *given, **named)
+
+    return run
+
+
+@contextmanager
+def full_precision(kind: str) -> Iterator[None]:
+    """Disable autocast in the block, on the processor and on devices of this kind."""
+    with ExitStack() as stack:
+        for one in {"cpu", kind}:
+            if torch.amp.is_autocast_available(one) and torch.is_autocast_enabled(one):
+                stack.enter_context(torch.autocast(one, enabled=False))
+        yield

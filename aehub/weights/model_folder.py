@@ -1,0 +1,191 @@
+"""A model folder as bytes: what may lie in it, how large, and read without trusting any of it.
+
+Older forms of config.json, brought up to date one version at a time.
+
+A new format version adds one function here, so every model ever saved stays loadable:
+
+    MIGRATIONS = {1: from_1_to_2, 2: from_2_to_3}
+
+The tag under which a model is published: it names the numbers, so it never moves.
+
+    f3675de7ee4a9b43-191b9cb466725daf          a codec: entropy hash, synthesis hash
+    sha256-0123456789abcdef0123456789abcdef    any other model: the first half of its weights' hash
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, deserialize
+
+from aehub.errors import WeightsError
+from aehub.files import is_lfs_pointer
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+MAX_CONFIG = 100_000
+"""Bytes of a config.json."""
+MAX_WEIGHTS = 64 * 1024 * 1024
+"""Bytes of a model.safetensors."""
+MAX_HEADER = 1024 * 1024
+"""Bytes of the header of a model.safetensors; one of 500 tensors takes 60 kB."""
+_LIMITS = {CONFIG: MAX_CONFIG, WEIGHTS: MAX_WEIGHTS, CARD: 1_000_000}
+# Pictures that a card shows.
+_PICTURE, _PICTURE_BYTES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}\.png"), 4_000_000
+
+# Files name their model in at most 40 bytes, and a name may become part of a path or an address.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+
+
+def is_model_name(text: object) -> bool:
+    """Whether `text` may name a model: letters, digits, dot, hyphen, underscore, at most 40."""
+    return isinstance(text, str) and _NAME.fullmatch(text) is not None
+
+
+def limit_of(name: str) -> int | None:
+    """Most bytes of the file of a model that has this name; None if no such file belongs to one."""
+    return _LIMITS.get(name) or (_PICTURE_BYTES if _PICTURE.fullmatch(name) else None)
+
+
+def problem_of(data: bytes) -> str | None:
+    """Reason why `data` cannot be read as safetensors; None if it can.
+
+    The library holds types, shapes and places of all tensors to the file, but 500,000 empty tensors
+    in a header of 33 MB take it 4 s and 440 MB: the header is bounded first.
+    """
+    length = int.from_bytes(data[:8], "little")
+    if MAX_HEADER < length <= len(data):
+        return f"its header of {length} bytes is longer than {MAX_HEADER}"
+    try:
+        deserialize(data)
+    except SafetensorError as error:
+        return str(error).partition("\n")[0][:200].removeprefix("Error while deserializing: ")
+    return None
+
+
+def read_file(folder: Path, name: str, limit: int) -> bytes:
+    """The bytes of one file of a model folder.
+
+    Args:
+        folder: the model folder.
+        name: one of the names above.
+        limit: most bytes that are read.
+
+    Raises:
+        WeightsError: it is missing, no plain file, larger, or a link out of the folder.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise WeightsError(f"{folder} has no {name}; it is not a whole model folder. "
+                           "Download the model again.")
+    if not stays_inside(folder, path):
+        raise WeightsError(f"{path} is a link to a file outside of its folder; put a copy of the "
+                           "file there.")
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1) if path.stat().st_size <= limit else None
+    except OSError as err:
+        raise WeightsError(f"{path} cannot be read: {err.strerror}.") from err
+    if data is not None and is_lfs_pointer(data):
+        raise WeightsError(f"{path} is only a pointer of Git LFS, which names the file itself; run "
+                           "git lfs pull in its folder, or download the model again.")
+    if data is None or len(data) > limit:
+        raise WeightsError(f"{path} is larger than {limit} bytes; it is not a model of AEHub.")
+    return data
+
+
+def stays_inside(folder: Path, path: Path) -> bool:
+    """Whether what `path` leads to lies in `folder`, or in the hub cache that `folder` is of."""
+    home = folder.resolve()
+    # In the cache of huggingface_hub the files of a snapshot are links into a store of blobs.
+    if home.parent.name == "snapshots" and home.parent.parent.name.startswith("models--"):
+        home = home.parent.parent.parent
+    return path.resolve().is_relative_to(home)
+
+
+def refuse_foreign(folder: Path, config: Mapping[str, Any]) -> None:
+    """Say of a config of another library whose it is.
+
+    Raises:
+        WeightsError: it is one.
+    """
+    if config.get("architecture") is not None:
+        return
+    if (name := config.get("_class_name")) is not None:
+        kind = f"{str(name)[:60]!r} of diffusers"
+    elif "model_type" in config or "architectures" in config:
+        kind = f"{str(config.get('model_type'))[:60]!r} of transformers"
+    else:
+        return
+    raise WeightsError(f"{folder} holds a model {kind}, which this version of AEHub cannot read; "
+                       "give a model of AEHub, whose config.json names an architecture.")
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """config.json as it lies there: an object, nothing in it checked.
+
+    Raises:
+        WeightsError: it is missing, too large or no JSON object.
+    """
+    raw = read_file(folder, CONFIG, MAX_CONFIG)
+    try:
+        config = json.loads(raw)
+    except (ValueError, RecursionError) as err:
+        raise WeightsError(f"{folder / CONFIG} is not JSON; download the model again.") from err
+    if not isinstance(config, dict):
+        raise WeightsError(f"{folder / CONFIG} is not a JSON object; download the model again.")
+    return config
+
+
+Config = dict[str, Any]
+Migration = Callable[[Config], Config]
+
+MIGRATIONS: dict[int, Migration] = {}
+"""Format version -> the function that turns a config of it into one of the next version."""
+
+
+def migrate(config: Mapping[str, Any], newest: int,
+            migrations: Mapping[int, Migration] | None = None) -> Config:
+    """`config` in format version `newest`, or in the version where no migration leads further.
+
+    Args:
+        config: config.json of any version; it is not changed.
+        newest: format version that this AEHub reads.
+        migrations: by default `MIGRATIONS`.
+    """
+    known = MIGRATIONS if migrations is None else migrations
+    current = dict(config)
+    version = current.get("format_version")
+    while type(version) is int and version < newest and version in known:
+        version += 1
+        current = {**known[version - 1](dict(current)), "format_version": version}
+    return current
+
+
+_HASH, _DIGEST = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{64}")
+_TAG = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}|sha256-[0-9a-f]{32}")
+_HALF = 32
+
+
+def tag_of(config: Mapping[str, Any]) -> str | None:
+    """The tag of a model by its config; None if the config names no hashes.
+
+    A compressed file carries the two hashes of its codec, so it finds the revision that wrote it.
+    """
+    hashes = [config.get(name) for name in ("entropy_hash", "synthesis_hash")]
+    if hashes == [None, None]:
+        digest = config.get("sha256")
+        return f"sha256-{str(digest)[:_HALF]}" if _is(_DIGEST, digest) else None
+    return "-".join(map(str, hashes)) if all(_is(_HASH, text) for text in hashes) else None
+
+
+def is_tag(text: str | None) -> bool:
+    """Whether `text` is such a tag."""
+    return _is(_TAG, text)
+
+
+def _is(form: re.Pattern[str], text: object) -> bool:
+    return isinstance(text, str) and form.fullmatch(text) is not None

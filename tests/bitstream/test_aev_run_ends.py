@@ -1,0 +1,131 @@
+"""Where the runs of a group end in its payload: the field of a group head, and who checks it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aehub.bitstream import (
+    GroupHeader,
+    Writer,
+    anchors_of,
+    open_reader,
+    pack_group_header,
+    pyramid,
+    unpack_group_header,
+    verify,
+)
+from aehub.bitstream.chunk import pack_varint
+from aehub.bitstream.group_header import Runs, chain_types
+from aehub.errors import DamagedError, FormatError, InputError
+from bitstream.examples import CHAIN, file_head
+
+RUNS = st.lists(st.tuples(st.integers(1, 64), st.integers(1, 4)), min_size=1, max_size=5).map(tuple)
+
+
+def group(runs: Runs, ends: tuple[int, ...] | None) -> GroupHeader:
+    references = pyramid(runs)
+    n = len(references)
+    types = chain_types(n)
+    return GroupHeader(n, 5000, frame_types=types, references=references, run_ends=ends)
+
+
+@given(RUNS, st.data())
+def test_run_ends_come_back_from_their_bytes(runs: Runs, more: st.DataObject) -> None:
+    n_ends = sum(count for _, count in runs)
+    steps = more.draw(st.lists(st.integers(0, 20_000), min_size=n_ends, max_size=n_ends))
+    steps[0] += 1
+    head = group(runs, tuple(accumulate(steps)))
+    packed = pack_group_header(head, file_head())
+    assert unpack_group_header(packed + b"payload", file_head()) == (head, len(packed))
+    for size in range(len(packed)):
+        with pytest.raises(FormatError):
+            unpack_group_header(packed[:size], file_head())
+
+
+def test_a_run_end_costs_two_bytes_and_none_costs_none() -> None:
+    without = pack_group_header(group(((8, 31),), None), file_head())
+    ends = tuple(range(4000, 4000 + 31 * 1000, 1000))
+    assert len(pack_group_header(group(((8, 31),), ends), file_head())) == len(without) + 2 * 31
+    assert group(((8, 31),), ()).run_ends is None
+
+
+def test_anchors_end_the_runs() -> None:
+    assert anchors_of(group(((4, 2), (1, 1)), None)) == (0, 4, 8, 9)
+    assert anchors_of(GroupHeader(8, 5000, frame_types=CHAIN)) == tuple(range(8))
+    assert anchors_of(GroupHeader(8, 5000)) == anchors_of(GroupHeader(1, 5000)) == ()
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ((5,), "1 run ends do not fit frames in 3 runs"),
+        ((5, 6, 7), "3 run ends do not fit frames in 3 runs"),
+        ((0, 6), "do not rise from 1 on"),
+        ((6, 5), "do not rise from 1 on"),
+        ((6, 1 << 25), "at most 16777216 are allowed"),
+    ],
+)
+def test_writer_refuses_run_ends_outside_the_limits(ends: tuple[int, ...], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        pack_group_header(group(((4, 2),), ends), file_head())
+
+
+def test_writer_refuses_run_ends_of_groups_without_runs() -> None:
+    for head in (GroupHeader(8, 5000), GroupHeader(1, 5000)):
+        with pytest.raises(InputError, match="do not fit frames in 0 runs"):
+            pack_group_header(replace(head, run_ends=(4,)), file_head())
+
+
+@pytest.mark.parametrize(
+    ("flags", "numbers", "words"),
+    [
+        (0, (4,), "its frames form none"),
+        (1, (1, 4), "its frames form none"),
+        (1 << 10, (1, 7, 1, 0), "do not rise from 1 on"),
+        (1 << 10, (1, 7, 1, 16_777_217), "at most 16777216"),
+        (1 << 10, (1, 7, 1), "cut short"),
+        (1 << 5, (1,) * 6, "cut short"),
+        (1 << 5, (1,) * 6 + (1 << 40,), "at most 16777216"),
+    ],
+)
+def test_reader_refuses_run_ends_that_do_not_fit(
+    flags: int, numbers: tuple[int, ...], words: str
+) -> None:
+    packed = pack_varint(1 << 11 | flags) + b"".join(map(pack_varint, numbers))
+    with pytest.raises(FormatError, match=words):
+        unpack_group_header(packed, file_head())
+
+
+def test_run_ends_beyond_the_payload_are_refused_on_both_sides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream, head = BytesIO(), group(((4, 2),), (2, 5))
+    with Writer(stream, file_head()) as writer:
+        writer.group(head, bytes(20))
+        with pytest.raises(InputError, match="ends after 5 words, but its payload has 19 bytes"):
+            writer.group(head, bytes(19))
+        monkeypatch.setattr("aehub.bitstream.writer.payload_problem", lambda head, n: "")
+        writer.group(head, bytes(19))
+    report = verify(stream.getvalue())
+    assert "ends after 5 words, but its payload has 19 bytes" in report.problems[0]
+    reader, found = open_reader(BytesIO(stream.getvalue())), []
+    with pytest.raises(DamagedError, match="after 5 words"):
+        found.extend(reader.groups())
+    assert [group.head for group in found] == [head]
+    with pytest.raises(FormatError, match="after 5 words"):
+        reader.group_at(1)
+
+
+def test_heads_that_are_longer_than_usual_are_mapped() -> None:
+    stream, ends = BytesIO(), tuple(range(1000, 1000 + 600 * 300, 600))
+    with Writer(stream, file_head()) as writer:
+        for _ in range(2):
+            writer.group(group(((1, 300),), ends), bytes(4 * ends[-1]))
+    reader = open_reader(BytesIO(stream.getvalue()))
+    assert reader.summary()["coded_frames"] == 602

@@ -1,0 +1,41 @@
+"""Blocks use the reference that serves them best, unless it is dear beside their neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aehub.codecs.d4.motion.field import BOTH, FIRST, SECOND
+from aehub.codecs.d4.motion.rdo import choose_modes
+from aehub.codecs.d4.motion.symbols import stages
+
+N, M = 6, 10
+EVERYWHERE = np.ones((N, M))
+# Two blocks that decide last, when all their neighbours have.
+ONE, OTHER = (divmod(int(cell), M) for cell in stages(N, M)[-1].cells[[7, 12]])
+
+
+def cost(best: np.ndarray, gain: float) -> np.ndarray:
+    """[3, N, M]: 100 for each mode, less where it is the best."""
+    modes = np.array([FIRST, SECOND, BOTH])[:, None, None]
+    return np.where(best == modes, 100.0 - gain, 100.0)
+
+
+def test_where_bits_cost_nothing_the_least_error_decides() -> None:
+    best = np.random.default_rng(0).integers(1, 4, (N, M))
+    assert np.array_equal(choose_modes(cost(best, 1.0), 0 * EVERYWHERE), best)
+
+
+def test_one_block_that_gains_little_does_as_its_neighbours() -> None:
+    best = np.full((N, M), SECOND)
+    best[ONE] = FIRST
+    assert (choose_modes(cost(best, 2.0), EVERYWHERE) == SECOND).all()
+    assert np.array_equal(choose_modes(cost(best, 50.0), EVERYWHERE), best)
+
+
+def test_each_block_weighs_its_own_bits() -> None:
+    best = np.full((N, M), SECOND)
+    best[ONE] = best[OTHER] = FIRST
+    weight = EVERYWHERE.copy()
+    weight[OTHER] = 0
+    found = choose_modes(cost(best, 2.0), weight)
+    assert (found[ONE], found[OTHER]) == (SECOND, FIRST)

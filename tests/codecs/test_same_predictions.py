@@ -1,0 +1,158 @@
+"""The same codes and motion everywhere: golden files of predicted frames."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import aehub
+from aehub.bitstream import open_reader, runs_of
+from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.frame_coding import FrameCodes
+from aehub.codecs.decompress import decode_frames
+from aehub.coding.range_coder import CODER
+from golden_files import (
+    CLIPS,
+    EXPECTED,
+    GOLDEN,
+    MODEL,
+    predicted_clip,
+    predicted_codes,
+    predicted_digest,
+    regenerate,
+)
+from material import psnr
+from predicted_files import turned_group
+
+every_file = pytest.mark.parametrize("name", CLIPS)
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, str]:
+    if os.environ.get("AEHUB_REGENERATE") == "1":
+        regenerate()
+    return json.loads(EXPECTED.read_text())
+
+
+@cache
+def tiny(dtype: torch.dtype = torch.float32) -> Codec:
+    return Codec.from_pretrained(MODEL, dtype=dtype)
+
+
+@pytest.fixture(params=[torch.contiguous_format, torch.channels_last])
+def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every convolution in one memory layout, which chooses its algorithm."""
+    plain, form = F.conv2d, request.param
+
+    def conv2d(x: torch.Tensor, weight: torch.Tensor, *rest: object, **options: object):
+        x, weight = (t.contiguous(memory_format=form) for t in (x, weight))
+        return plain(x, weight, *rest, **options)
+
+    monkeypatch.setattr(F, "conv2d", conv2d)
+
+
+@every_file
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_golden_predictions_decode_to_the_same_codes_and_motion_everywhere(
+    name: str, dtype: torch.dtype, layout: None, expected: dict[str, str]
+) -> None:
+    assert predicted_digest(predicted_codes(GOLDEN / name, tiny(dtype))) == expected[name]
+
+
+def test_the_number_of_threads_changes_no_code(expected: dict[str, str]) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3 - min(before, 2))
+        found = predicted_digest(predicted_codes(GOLDEN / "closed.aev", tiny()))
+    finally:
+        torch.set_num_threads(before)
+    assert found == expected["closed.aev"]
+
+
+@every_file
+def test_a_surrounding_autocast_changes_no_code(name: str, expected: dict[str, str]) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert predicted_digest(predicted_codes(GOLDEN / name, tiny())) == expected[name]
+
+
+@every_file
+def test_golden_predictions_are_written_to_the_same_bytes(
+    name: str, expected: dict[str, str]
+) -> None:
+    with open_reader(GOLDEN / name) as reader:
+        assert reader.head.coder == CODER
+        for group in reader.groups():
+            again = turned_group(tiny(torch.float64), group.payload, group.head, reader.head, 0)
+            assert again == (group.payload, group.head.run_ends)
+
+
+@pytest.fixture(scope="module")
+def frames(expected: dict[str, str]) -> list[FrameCodes]:
+    """All predicted frames of all files."""
+    return [frame for name in CLIPS for group in predicted_codes(GOLDEN / name, tiny())
+            for frame in group if frame.motion is not None]
+
+
+def test_golden_predictions_use_every_part_of_the_stream(frames: list[FrameCodes]) -> None:
+    motions = [frame.motion for frame in frames if frame.motion is not None]
+    modes = np.concatenate([m.modes.ravel() for m in motions if m.n_references == 2])
+    assert set(modes.tolist()) == {1, 2, 3}
+    assert {m.n_references for m in motions} == {1, 2}
+    assert any(m.split.any() for m in motions) and any(m.vectors.any() for m in motions)
+    cells = np.concatenate([m.coded.ravel() for m in motions])
+    assert cells.any() and not cells.all()
+    assert len({frame.lower for frame in frames}) >= 4
+
+
+def test_golden_predictions_hold_codes_of_every_stage(frames: list[FrameCodes]) -> None:
+    found = set()
+    for frame in frames:
+        latent = frame.codes.latent
+        found |= {stage.number for stage in tiny().network.inter.stages(
+            *latent.shape[-2:], latent.device)
+            if (latent[:, stage.begin:stage.end] * stage.mask).any()}
+    assert found == {0, 1, 2, 3}
+    assert any(frame.codes.hyper.any() for frame in frames)
+
+
+def test_golden_predictions_have_runs_of_several_spans_and_a_cut(
+    expected: dict[str, str]
+) -> None:
+    found = {}
+    for name in CLIPS:
+        with open_reader(GOLDEN / name) as reader:
+            found[name] = [runs_of(group.head) for group in reader.groups()]
+    runs = {name: [sum(span * count for span, count in group or ()) for group in groups]
+            for name, groups in found.items()}
+    assert runs["moving.aev"] == [16] and runs["steady.aev"] == [17]
+    # The cut is after twelve frames; the tiny second shot may be cut again.
+    assert runs["cut.aev"][0] == 11 and len(runs["cut.aev"]) > 1
+    assert max(runs["closed.aev"]) < 5
+    everything = [group or () for groups in found.values() for group in groups]
+    assert any(len(group) > 1 for group in everything)
+    assert len({span for group in everything for span, _ in group}) > 3
+    # Calm and restless shots have anchors at other distances.
+    assert found["steady.aev"][0] is not None and found["steady.aev"][0][0][0] > 8
+
+
+@every_file
+def test_golden_predictions_show_their_clips_in_every_precision(
+    name: str, expected: dict[str, str]
+) -> None:
+    seen = []
+    for dtype in (torch.float32, torch.float64):
+        with open_reader(GOLDEN / name) as reader:
+            seen.append(np.stack([frame.planes.y for frame in decode_frames(reader, tiny(dtype))]))
+    apart = np.abs(seen[0].astype(int) - seen[1])
+    assert apart.max() <= 1 and (apart > 0).mean() <= 0.001
+    frames = list(aehub.decompress(GOLDEN / name, model=MODEL))
+    for found, picture in zip(frames, predicted_clip(name), strict=True):
+        assert found.shape == picture.shape
+        # No good codec, but one whose pictures can be told.
+        assert psnr(found.mean(-1), picture.mean(-1)) > 15

@@ -1,0 +1,96 @@
+"""What the integer network knows of earlier frames: integers that turn with the picture."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from aehub.codecs.d4.integer_conv import ACTIVATION_MAX, levels
+from aehub.codecs.d4.motion.field import turn_vectors
+from aehub.codecs.d4.reference_buffer import carry, context_of, seen
+from aehub.codecs.d4.symmetry import A1, ELEMENTS, turn
+from aehub.codecs.d4.transforms import start
+
+STATE = start().latents.magnitudes() + A1
+CONTEXT = STATE + A1 * 2
+H, W = 8, 12
+
+
+def material(seed: int, n_references: int) -> tuple[list[Tensor], Tensor, Tensor]:
+    """States, vectors and modes that have nothing in common."""
+    generator = torch.Generator().manual_seed(seed)
+    states = [torch.randint(0, 32, (1, STATE.channels, H, W), generator=generator).float()
+              for _ in range(n_references)]
+    vectors = torch.randint(-140, 141, (1, n_references, 2, H, W), generator=generator)
+    # Halves of a block, whose rounding could prefer a side.
+    vectors[..., ::2] = vectors[..., ::2] // 16 * 16
+    modes = torch.randint(1, 4 if n_references == 2 else 2, (1, H // 2, W // 2),
+                          generator=generator)
+    return states, vectors, modes
+
+
+@pytest.mark.parametrize("g", ELEMENTS.values(), ids=ELEMENTS.keys())
+@pytest.mark.parametrize("n_references", [1, 2])
+def test_the_context_of_a_turned_frame_is_the_turned_context(n_references: int, g: int) -> None:
+    states, vectors, modes = material(1, n_references)
+    plain = context_of(states, vectors, modes)
+    there = context_of([STATE.act(s, g) for s in states],
+                       torch.from_numpy(turn_vectors(vectors.numpy(), g)), turn(modes, g))
+    assert torch.equal(there, CONTEXT.act(plain, g))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n_references", [1, 2])
+def test_contexts_are_integers_that_the_network_takes(
+    n_references: int, dtype: torch.dtype
+) -> None:
+    states, vectors, modes = material(2, n_references)
+    found = context_of([s.to(dtype) for s in states], vectors, modes)
+    assert found.shape == (1, CONTEXT.channels, H, W) and found.dtype == dtype
+    assert torch.equal(found, found.round())
+    assert found.min() == 0 and found.max() == ACTIVATION_MAX
+    assert torch.equal(found, context_of(states, vectors, modes).to(dtype))
+    assert torch.equal(found[:, -1, ::2, ::2] == 31, modes == 3)
+
+
+def test_vectors_that_are_not_in_the_file_are_not_in_the_context() -> None:
+    states, vectors, modes = material(3, 2)
+    wide = modes.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    other = vectors.clone()
+    other[:, 0][(wide == 2)[:, None].expand(-1, 2, -1, -1)] = 77
+    other[:, 1][(wide == 1)[:, None].expand(-1, 2, -1, -1)] = -99
+    assert not torch.equal(vectors, other)
+    assert torch.equal(context_of(states, vectors, modes), context_of(states, other, modes))
+
+
+def test_what_is_known_moves_with_the_blocks_and_the_border_repeats() -> None:
+    (state,), vectors, modes = material(4, 1)
+    # One block down, two to the left, in quarter samples.
+    vectors[:, :, 0], vectors[:, :, 1] = 32, -64
+    found = carry([state], vectors, modes)
+    rows = (torch.arange(H) + 1).clamp(max=H - 1)
+    columns = (torch.arange(W) - 2).clamp(min=0)
+    assert torch.equal(found, state[:, :, rows][..., columns])
+
+
+def test_of_two_references_the_larger_number_counts_where_both_are_used() -> None:
+    states, vectors, _ = material(5, 2)
+    first, second = (carry([s], vectors[:, i:i + 1], torch.ones(1, H // 2, W // 2).long())
+                     for i, s in enumerate(states))
+    for mode, wanted in ((1, first), (2, second), (3, torch.maximum(first, second))):
+        modes = torch.full((1, H // 2, W // 2), mode)
+        assert torch.equal(carry(states, vectors, modes), wanted)
+
+
+def test_a_frame_leaves_its_codes_and_some_of_what_was_known() -> None:
+    generator = torch.Generator().manual_seed(6)
+    codes = torch.randint(-3, 4, (1, 96, H, W), generator=generator).float()
+    alone = seen(codes, None)
+    assert torch.equal(alone[:, :-1], levels(codes)) and (alone[:, -1] == ACTIVATION_MAX).all()
+    states, vectors, modes = material(7, 1)
+    context = context_of(states, vectors, modes)
+    later = seen(codes, context)
+    assert (later[:, -1] == 0).all()
+    assert torch.equal(later[:, :-1], torch.maximum(levels(codes), (context[:, :96] * 3 // 4)))
+    assert torch.equal(later, later.round()) and later.max() <= ACTIVATION_MAX

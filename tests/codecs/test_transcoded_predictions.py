@@ -1,0 +1,135 @@
+"""Turning a predicted group turns its pictures, and turning back gives its integers again."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import NamedTuple
+
+import pytest
+import torch
+
+import aehub
+from aehub.bitstream import FileHeader, GroupHeader, pyramid
+from aehub.bitstream.group_header import chain_types
+from aehub.codecs.d4.checkpoint import StoredModel, make_probe
+from aehub.codecs.d4.classical_init import set_classical_start, set_predicted_start
+from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.network import HYPER, Codes, D4Codec
+from aehub.codecs.d4.planes import PlaneBatch
+from aehub.codecs.d4.symmetry import ELEMENTS, inverse, turn
+from aehub.codecs.d4.tied_conv import TiedConv2d
+from aehub.codecs.d4.transcode import rewrite_group
+from aehub.coding.range_coder import CODER, ScaleTables
+from predicted_files import (
+    Encoded,
+    encoded,
+    equal_frames,
+    orbit,
+    planes_of,
+    planes_psnr,
+    tiny,
+    turned_group,
+)
+
+SIZE = (96, 64)
+
+
+@torch.no_grad()
+def disturbed() -> Codec:
+    """A codec without a single parameter at its start, which still codes pictures."""
+    torch.manual_seed(12)
+    network = D4Codec(2, 0, 1, filter_fields=1, filter_layers=1)
+    set_classical_start(network)
+    set_predicted_start(network.inter)
+    for module in network.modules():
+        if isinstance(module, TiedConv2d):
+            fan = module.inputs.channels * module.kernel**2
+            module.theta.add_(torch.randn_like(module.theta) * 0.03 / fan**0.5)
+    for name, parameter in network.named_parameters():
+        if name.endswith(".values"):
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    network.constrain()
+    network.eval().requires_grad_(False)
+    return Codec(StoredModel("random", network, ScaleTables.fit(), {}, make_probe(network)))
+
+
+class Case(NamedTuple):
+    codec: Codec
+    group: Encoded
+
+
+class Turned(NamedTuple):
+    """The group turned by `g`."""
+
+    case: Case
+    g: int
+    group: Encoded
+
+
+def file_head(size: tuple[int, int]) -> FileHeader:
+    return FileHeader("", b"\0" * 8, b"\0" * 8, CODER, *size, Fraction(25), 6180, 7)
+
+
+@pytest.fixture(scope="module", params=[tiny, disturbed, aehub.load],
+                ids=["tiny", "random", "bundled"])
+def case(request: pytest.FixtureRequest) -> Case:
+    codec = request.param()
+    group = encoded(planes_of(orbit(7, *SIZE, seed=4)), 61.8, (4, 2), codec)
+    return Case(codec, group)
+
+
+@pytest.fixture(scope="module", params=ELEMENTS.values(), ids=ELEMENTS.keys())
+def turned(case: Case, request: pytest.FixtureRequest) -> Turned:
+    g, group = request.param, case.group
+    payload, _ = turned_group(case.codec, group.payload, group.head, file_head(SIZE), g)
+    size = SIZE[::-1] if g & 4 else SIZE
+    return Turned(case, g, group._replace(payload=payload, size=size))
+
+
+def test_turned_payloads_show_turned_pictures(turned: Turned) -> None:
+    found = turned.group.pictures(turned.case.codec)
+    assert found.keys() == turned.group.decoded.keys()
+    for number, planes in turned.group.decoded.items():
+        wanted = PlaneBatch(*(turn(plane, turned.g) for plane in planes))
+        assert planes_psnr(found[number], wanted) >= 60
+
+
+def test_turning_back_gives_the_same_bytes(turned: Turned) -> None:
+    back, _ = turned_group(turned.case.codec, turned.group.payload, turned.group.head,
+                         file_head(turned.group.size), inverse(turned.g))
+    assert back == turned.case.group.payload
+
+
+def test_a_turned_payload_holds_the_turned_integers(turned: Turned) -> None:
+    g, latents = turned.g, turned.case.codec.network.representation
+    frames = turned.group.frames(turned.case.codec)
+    for found, written in zip(frames, turned.group.written, strict=True):
+        motion = None if written.motion is None else written.motion.turn(g)
+        codes = Codes(HYPER.act(written.codes.hyper, g), latents.act(written.codes.latent, g))
+        tables = Codes(HYPER.magnitudes().act(written.tables.hyper, g),
+                       latents.magnitudes().act(written.tables.latent, g))
+        assert equal_frames(found, written._replace(motion=motion, codes=codes, tables=tables))
+
+
+def test_turned_payloads_take_as_many_bytes(turned: Turned) -> None:
+    n_bytes = len(turned.case.group.payload)
+    assert n_bytes > 1000
+    assert abs(len(turned.group.payload) - n_bytes) <= 8
+
+
+def test_pictures_are_not_symmetric_by_themselves(case: Case) -> None:
+    planes = case.group.decoded[3]
+    for g in (1, 2, 3):
+        assert planes_psnr(planes, PlaneBatch(*(turn(plane, g) for plane in planes))) < 25
+
+
+def test_frames_that_need_no_others_can_be_kept_alone(case: Case) -> None:
+    kept, _ = rewrite_group(case.codec.runtime, case.group.payload, case.group.head,
+                            file_head(SIZE), 0, range(5))
+    head = GroupHeader(5, case.group.head.quality, frame_types=chain_types(5),
+                     references=pyramid(((4, 1),)))
+    found = case.group._replace(payload=kept, head=head).pictures(case.codec)
+    assert found.keys() == set(range(5))
+    for number, planes in found.items():
+        for ours, theirs in zip(planes, case.group.decoded[number], strict=True):
+            assert torch.equal(ours, theirs)

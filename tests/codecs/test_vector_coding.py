@@ -1,0 +1,258 @@
+"""Motion to bits and back: exact, blind to turns, cheap where nothing moves, safe with garbage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aehub.codecs.d4 import symmetry
+from aehub.codecs.d4.motion.coding import Base, MotionCoder, neighbours, predict_deltas
+from aehub.codecs.d4.motion.field import LIMIT, Motion, scaled, turn_vectors
+from aehub.codecs.d4.motion.symbols import stages
+from aehub.coding.range_coder import Decoder, Encoder, ScaleTables
+from aehub.errors import DamagedError
+from motion_fields import nothing, same, scene, speckled
+
+TABLES = ScaleTables.fit()
+SEEDS = st.integers(0, 2**32 - 1)
+CELLS = st.tuples(st.integers(1, 5), st.integers(1, 5))
+REFERENCES = st.integers(1, 2)
+
+
+def written(motions: Sequence[Motion], bases: Sequence[list[Base]]) -> tuple[bytes, list[Motion]]:
+    encoder, coder = Encoder(TABLES), MotionCoder()
+    seen = [coder.write(encoder.coder, m, base) for m, base in zip(motions, bases)]
+    return encoder.finish(), seen
+
+
+def read(stream: bytes, motions: Sequence[Motion], bases: Sequence[list[Base]]) -> list[Motion]:
+    decoder, coder = Decoder(TABLES, stream), MotionCoder()
+    return [
+        coder.read(decoder.coder, m.vectors.shape[2:], m.n_references, base)
+        for m, base in zip(motions, bases)
+    ]
+
+
+def agree_where_used(seen: Motion, motion: Motion) -> None:
+    used = motion.uses.repeat(2, 1).repeat(2, 2)[:, None]
+    assert ((seen.vectors == motion.vectors) | ~used).all()
+    assert np.array_equal(seen.modes, motion.modes)
+    assert np.array_equal(seen.coded, motion.coded)
+
+
+def there_and_back(motions: Sequence[Motion], bases: Sequence[list[Base]]) -> None:
+    stream, seen = written(motions, bases)
+    for back, ours, motion in zip(read(stream, motions, bases), seen, motions, strict=True):
+        same(back, ours)
+        agree_where_used(ours, motion)
+
+
+@given(SEEDS, CELLS, REFERENCES, st.sampled_from([1, 9, 300, LIMIT]))
+@settings(max_examples=40, deadline=None)
+def test_noise_comes_back(seed: int, cells: tuple[int, int], n: int, reach: int) -> None:
+    motion = speckled(seed, cells, n, reach)
+    there_and_back([motion], [nothing(motion)])
+
+
+@given(SEEDS, CELLS, st.lists(REFERENCES, min_size=1, max_size=5))
+@settings(max_examples=25, deadline=None)
+def test_the_frames_of_a_group_come_back(seed: int, cells: tuple[int, int], n: list[int]) -> None:
+    motions = [scene(seed + i, cells, references) for i, references in enumerate(n)]
+    bases: list[list[Base]] = []
+    for before, motion in zip([motions[0], *motions], motions):
+        first = scaled(before.parents[0], 1, 2)
+        bases.append([first, lambda field: scaled(field, -2, 3)][: motion.n_references])
+    there_and_back(motions, bases)
+
+
+def test_vectors_at_the_limit_come_back_from_the_opposite_base() -> None:
+    motion = Motion.still((8, 8), 2)
+    motion.vectors[:, 0] = LIMIT
+    motion.vectors[:, 1, ::3, ::2] = -LIMIT
+    far = np.full((2, 4, 4), -LIMIT, np.int16)
+    there_and_back([motion], [[far, 3 * far]])
+
+
+def test_what_the_decoder_sees_is_written_the_same_again() -> None:
+    motion = scene(3, (4, 5), 2)
+    stream, (seen,) = written([motion], [nothing(motion)])
+    again, (seen_again,) = written([seen], [nothing(motion)])
+    assert again == stream
+    same(seen_again, seen)
+
+
+@pytest.mark.parametrize("cells", [(3, 5), (1, 1), (4, 4), (2, 7)])
+@pytest.mark.parametrize("make", [speckled, scene])
+def test_turned_motion_takes_the_same_bits_and_comes_back_turned(
+    make: type[Motion], cells: tuple[int, int]
+) -> None:
+    motions = [make(seed, cells, references) for seed, references in enumerate((1, 2, 2))]
+    before = scene(9, cells, 1).parents[0]
+    turned_bits = []
+    for g in range(symmetry.ORDER):
+        base = turn_vectors(before, g)
+        turned = [motion.turn(g) for motion in motions]
+        bases = [[base, lambda field: scaled(field, -1, 2)][: m.n_references] for m in turned]
+        stream, seen = written(turned, bases)
+        coder, encoder, bits = MotionCoder(), Encoder(TABLES), []
+        for motion, base in zip(turned, bases):
+            bits.append(coder.bits(motion, base))
+            coder.write(encoder.coder, motion, base)
+        turned_bits.append(bits)
+        assert abs(8 * len(stream) - sum(bits)) < 64
+        if g == 0:
+            straight = seen
+        for one, other in zip(straight, read(stream, turned, bases), strict=True):
+            same(one.turn(g), other)
+    assert all(bits == turned_bits[0] for bits in turned_bits)
+
+
+def test_motion_that_was_read_is_written_as_it_lay() -> None:
+    motions = [scene(seed, (4, 5), 2) for seed in range(4)]
+    # A base that another encoder would not have bothered with.
+    bases: list[list[Base]] = [[*speckled(9, (4, 5), 2, 2).parents]] * 4
+    dear = [Motion(m.vectors, m.modes, m.coded, (1, 1)) for m in motions]
+    stream, seen = written(dear, bases)
+    assert len(stream) > len(written(motions, bases)[0])
+    back = read(stream, motions, bases)
+    assert [motion.forms for motion in back] == [(1, 1)] * 4
+    for g in symmetry.ELEMENTS.values():
+        turned = [motion.turn(g) for motion in back]
+        around = [[turn_vectors(base, g) for base in frame] for frame in bases]
+        again = read(written(turned, around)[0], turned, around)
+        undone = [motion.turn(symmetry.inverse(g)) for motion in again]
+        assert written(undone, bases)[0] == stream
+
+
+def test_a_form_that_does_not_hold_the_vectors_is_not_taken() -> None:
+    motion = scene(1, (3, 3), 2)
+    still = Motion(motion.vectors, motion.modes, motion.coded, (0, 2))
+    there_and_back([still], [nothing(still)])
+    assert written([still], [nothing(still)])[0] == written([motion], [nothing(motion)])[0]
+
+
+def test_bits_change_nothing() -> None:
+    motion, coder = scene(4, (3, 3), 2), MotionCoder()
+    first = coder.bits(motion, nothing(motion))
+    assert coder.bits(motion, nothing(motion)) == first
+    fresh = MotionCoder()
+    for name, counts in coder.tables.items():
+        assert np.array_equal(counts.counts, fresh.tables[name].counts)
+
+
+@pytest.mark.parametrize("n_references", [1, 2])
+def test_a_frame_where_nothing_moves_is_almost_free(n_references: int) -> None:
+    motion = Motion.still((32, 32), n_references)
+    coder, encoder = MotionCoder(), Encoder(TABLES)
+    assert coder.bits(motion, nothing(motion)) < 12
+    for _ in range(30):
+        coder.write(encoder.coder, motion, nothing(motion))
+    assert coder.bits(motion, nothing(motion)) < 1
+
+
+def test_a_base_that_is_right_saves_the_vectors() -> None:
+    motion, coder = scene(5, (6, 6), 2), MotionCoder()
+    plain = Motion(motion.parents.repeat(2, 2).repeat(2, 3), motion.modes, motion.coded)
+    alone = coder.bits(plain, nothing(plain))
+    given_first = coder.bits(plain, [plain.parents[0], np.zeros_like(plain.parents[1])])
+    mirrored = coder.bits(plain, [plain.parents[0], lambda field: scaled(field, -1, 1)])
+    assert mirrored < 0.8 * given_first < 0.7 * alone
+
+
+def test_a_wrong_base_costs_no_more_than_none() -> None:
+    motion, coder = scene(6, (6, 6), 1), MotionCoder()
+    noise = speckled(7, (6, 6), 1, 500).parents
+    none = coder.bits(motion, nothing(motion))
+    assert coder.bits(motion, list(noise)) < none + 100
+
+
+def test_vectors_of_references_not_in_use_cost_nothing() -> None:
+    motion = scene(8, (4, 4), 2)
+    motion.modes[:] = 1
+    noisy = Motion(motion.vectors.copy(), motion.modes, motion.coded)
+    noisy.vectors[1] = speckled(9, (4, 4), 1, 400).vectors[0]
+    coder = MotionCoder()
+    assert coder.bits(noisy, nothing(noisy)) == coder.bits(motion, nothing(motion))
+
+
+def test_smooth_motion_is_cheaper_than_noise_and_learning_helps() -> None:
+    coder, encoder = MotionCoder(), Encoder(TABLES)
+    motions = [scene(seed, (8, 8), 1) for seed in range(6)]
+    costs = []
+    for motion in motions:
+        costs.append(coder.bits(motion, nothing(motion)))
+        coder.write(encoder.coder, motion, nothing(motion))
+    noise = speckled(0, (8, 8), 1)
+    assert max(costs) < 0.5 * MotionCoder().bits(noise, nothing(noise))
+    fresh = [MotionCoder().bits(motion, nothing(motion)) for motion in motions[1:]]
+    assert sum(costs[1:]) < sum(fresh)
+
+
+@given(st.binary(max_size=300), CELLS, REFERENCES)
+@settings(max_examples=150, deadline=None)
+def test_garbage_reads_as_motion_or_is_refused(
+    stream: bytes, cells: tuple[int, int], n: int
+) -> None:
+    whole_words = stream[: len(stream) // 4 * 4]
+    like = Motion.still((4 * cells[0], 4 * cells[1]), n)
+    try:
+        motions = read(whole_words, [like] * 3, [nothing(like)] * 3)
+    except DamagedError as error:
+        assert "damage" in str(error)
+        return
+    for motion in motions:
+        assert np.abs(motion.vectors).max() <= LIMIT
+
+
+@given(SEEDS, st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_a_flipped_bit_reads_as_motion_or_is_refused(seed: int, at: int) -> None:
+    motions = [speckled(seed, (2, 3), n, LIMIT) for n in (1, 2)]
+    bases = [nothing(motion) for motion in motions]
+    stream = bytearray(written(motions, bases)[0])
+    stream[at // 8 % len(stream)] ^= 1 << at % 8
+    try:
+        back = read(bytes(stream), motions, bases)
+    except DamagedError:
+        return
+    assert all(np.abs(motion.vectors).max() <= LIMIT for motion in back)
+
+
+def test_motion_that_cannot_be_written_is_refused() -> None:
+    motion = Motion.still((4, 4), 1)
+    motion.vectors[0, 0, 0, 0] = LIMIT + 1
+    with pytest.raises(ValueError, match="2049"):
+        MotionCoder().bits(motion, nothing(motion))
+    motion = Motion.still((4, 4), 1)
+    motion.modes[0, 0] = 2
+    with pytest.raises(ValueError, match="modes"):
+        MotionCoder().bits(motion, nothing(motion))
+
+
+def test_vectors_of_neighbours_save_bits_where_things_move_apart() -> None:
+    # Large patches, each of its own motion: what lies between two medians is neither.
+    rng = np.random.default_rng(4)
+    patches = rng.integers(-200, 201, (1, 2, 4, 4)).repeat(8, 2).repeat(8, 3)
+    motion = Motion(patches.astype(np.int16), np.ones((16, 16), np.uint8), np.ones((8, 8), bool))
+    # With the median and the bases alone it takes 1,601 bits.
+    assert MotionCoder().bits(motion, nothing(motion)) < 0.6 * 1601
+
+
+@given(SEEDS, st.tuples(st.integers(2, 9), st.integers(2, 9)), st.sampled_from(range(8)))
+@settings(max_examples=30, deadline=None)
+def test_what_neighbours_offer_turns_with_them(seed: int, size: tuple[int, int], g: int) -> None:
+    # Few values, so that several are equally far from the base.
+    field = np.random.default_rng(seed).integers(-2, 3, (2, *size)).astype(np.int32)
+    there = turn_vectors(field, g)
+    offers, turned = (np.zeros((2, *grid.shape), np.int32) for grid in (field, there))
+    for grid, found in ((field, offers), (there, turned)):
+        for stage in stages(*grid.shape[1:]):
+            flat = grid.reshape(2, -1)
+            for way, offer in enumerate(neighbours(flat, stage, predict_deltas(flat, stage)[0])):
+                found[way].reshape(2, -1)[:, stage.cells] = offer
+    for before, after in zip(offers, turned, strict=True):
+        assert np.array_equal(turn_vectors(before, g), after)

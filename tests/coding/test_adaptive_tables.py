@@ -1,0 +1,114 @@
+"""Adaptive tables: exact integers, the same on both sides, blind to the order inside a batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aehub.coding.adaptive_tables import FLOOR, GAIN, LIMIT, Counts, read_uniform, write_uniform
+from aehub.coding.range_coder import TOTAL, Decoder, Encoder, ScaleTables
+
+TABLES = ScaleTables.fit()
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def skewed(rng: np.random.Generator, contexts: int, symbols: int, n: int) -> tuple:
+    """Symbols of which a few are frequent, each context with its own habits."""
+    habits = rng.dirichlet(np.full(symbols, 0.3), contexts)
+    where = rng.integers(0, contexts, n).astype(np.uint8)
+    drawn = [rng.choice(symbols, p=habits[context]) for context in where]
+    return np.array(drawn, np.int32), where
+
+
+def flat(contexts: int, symbols: int) -> Counts:
+    return Counts(np.full((contexts, symbols), GAIN))
+
+
+@given(SEEDS, st.integers(1, 6), st.integers(2, 32), st.lists(st.integers(0, 300), max_size=8))
+@settings(max_examples=50, deadline=None)
+def test_symbols_come_back_and_both_sides_learn_the_same(
+    seed: int, contexts: int, symbols: int, batches: list[int]
+) -> None:
+    rng = np.random.default_rng(seed)
+    parts = [skewed(rng, contexts, symbols, n) for n in batches]
+    encoder, written = Encoder(TABLES), flat(contexts, symbols)
+    for codes, where in parts:
+        written.write(encoder.coder, codes, where)
+    decoder, read = Decoder(TABLES, encoder.finish()), flat(contexts, symbols)
+    for codes, where in parts:
+        assert np.array_equal(read.read(decoder.coder, where), codes)
+    assert np.array_equal(read.counts, written.counts)
+
+
+@given(SEEDS, st.integers(2, 32), st.integers(1, 100_000))
+@settings(max_examples=50, deadline=None)
+def test_tables_are_exact_integers_after_any_batch(seed: int, symbols: int, n: int) -> None:
+    counts = flat(2, symbols)
+    codes = np.random.default_rng(seed).integers(0, symbols, 50).astype(np.int32)
+    codes = np.concatenate([codes, np.full(n, codes[0])])
+    counts.learn(codes, np.ones(len(codes), np.uint8))
+    tables = counts.frequencies()
+    assert tables.dtype == np.int64
+    assert tables.min() >= 1
+    assert (tables.sum(axis=1) == TOTAL).all()
+    assert counts.counts.min() >= FLOOR
+    assert counts.counts.sum(axis=1).max() <= LIMIT
+
+
+@given(SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_the_order_inside_a_batch_changes_neither_bits_nor_tables(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    codes, where = skewed(rng, 4, 9, 200)
+    order = rng.permutation(200)
+    one, other = flat(4, 9), flat(4, 9)
+    assert one.bits(codes, where) == other.bits(codes[order], where[order])
+    one.learn(codes, where)
+    other.learn(codes[order], where[order])
+    assert np.array_equal(one.counts, other.counts)
+
+
+def test_bits_are_what_the_stream_grows_by() -> None:
+    codes, where = skewed(np.random.default_rng(5), 3, 7, 20_000)
+    counts, encoder = flat(3, 7), Encoder(TABLES)
+    expected = counts.bits(codes, where)
+    counts.write(encoder.coder, codes, where)
+    assert abs(8 * len(encoder.finish()) - expected) < 64
+
+
+def test_a_context_that_never_surprises_gets_almost_free() -> None:
+    counts = flat(1, 2)
+    codes, where = np.zeros(256, np.int32), np.zeros(256, np.uint8)
+    first = counts.bits(codes, where)
+    for _ in range(8):
+        counts.learn(codes, where)
+    assert first == 256
+    assert counts.bits(codes, where) < 0.2
+
+
+def test_bits_change_nothing_and_copies_go_their_own_way() -> None:
+    counts = flat(2, 3)
+    codes, where = np.array([2, 2, 0], np.int32), np.array([0, 1, 1], np.uint8)
+    counts.bits(codes, where)
+    copy = counts.copy()
+    copy.learn(codes, where)
+    assert (counts.counts == GAIN).all()
+    assert copy.counts.tolist() == [[GAIN, GAIN, 2 * GAIN], [2 * GAIN, GAIN, 2 * GAIN]]
+
+
+def test_uniform_values_come_back() -> None:
+    values = np.arange(100, dtype=np.int32) % 16
+    encoder = Encoder(TABLES)
+    write_uniform(encoder.coder, values, 16)
+    assert abs(8 * len(encoder.finish()) - 400) <= 32
+    assert np.array_equal(read_uniform(Decoder(TABLES, encoder.finish()).coder, 100, 16), values)
+
+
+@pytest.mark.parametrize(
+    "start", [np.full((2, 33), 32), np.full((2, 1), 32), np.full((1, 4), 7), np.full((1, 2), LIMIT)]
+)
+def test_starts_outside_the_limits_are_refused(start: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="counts"):
+        Counts(start)

@@ -1,0 +1,135 @@
+"""Files that must decode to the same codes for ever, and the tiny frozen model that they need.
+
+    AEHUB_REGENERATE=1 python -m pytest tests/codecs/test_same_predictions.py
+
+writes them anew, which is right only when the bitstream or the architecture changes on purpose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import aehub
+from aehub.bitstream import open_reader
+from aehub.codecs.d4.checkpoint import make_probe, save
+from aehub.codecs.d4.classical_init import set_classical_start, set_predicted_start
+from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.frame_coding import FrameCodes, GroupReader
+from aehub.codecs.d4.integer_conv import IntegerConv2d, QualityBias
+from aehub.codecs.d4.network import D4Codec
+from aehub.coding.range_coder import ScaleTables
+from material import moving_picture
+
+GOLDEN = Path(__file__).resolve().parent / "golden"
+MODEL = GOLDEN / "tiny-d4"
+EXPECTED = GOLDEN / "predicted.json"
+# Name: width, height, frames of each shot, quality, frames per group.
+CLIPS = {
+    "moving.aev": (64, 48, (17,), 65.0, None),
+    "cut.aev": (67, 45, (12, 6), 71.3, None),
+    "closed.aev": (40, 98, (9,), 43.21, 5),
+    "steady.aev": (96, 64, (18,), 55.0, None),
+}
+
+
+@torch.no_grad()
+def tiny_network(seed: int = 7) -> D4Codec:
+    """The smallest network of the architecture, none of its parts left at zero."""
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    network = D4Codec(2, 0, 1, filter_fields=1, filter_layers=1)
+    set_classical_start(network)
+    set_predicted_start(network.inter)
+    _disturb(network, lambda shape, scale: torch.randn(shape, generator=generator) * scale)
+    # Coarse numbers, so that the repository can pack them.
+    for parameter in network.parameters():
+        parameter.copy_((parameter * 512).round() / 512)
+    network.constrain()
+    return network.eval()
+
+
+def _disturb(network: D4Codec, noise: Callable[[torch.Size, float], torch.Tensor]) -> None:
+    for name, module in network.named_modules():
+        name = name.removeprefix("inter.")
+        if isinstance(module, IntegerConv2d):
+            module.theta += noise(module.theta.shape, 0.005)
+        elif isinstance(module, QualityBias):
+            module.values += noise(module.values.shape, 0.5)
+        elif name.startswith(("means.last.", "means.direct", "synthesis.tail", "post_filter.tail")):
+            module.theta += noise(module.theta.shape, 0.003)
+
+
+def write_model(folder: Path, seed: int = 7) -> None:
+    """Save a tiny model, tables and probe included."""
+    network = tiny_network(seed)
+    save(folder, "tiny-d4", network, ScaleTables.fit(), probe=make_probe(network),
+         encoder={"lambda": 0.05, "inter_lambda": 0.05})
+
+
+def predicted_codes(path: Path, model: Codec) -> list[list[FrameCodes]]:
+    """Codes and motion of the frames of every group of a file, in coding order."""
+    with open_reader(path) as reader, torch.inference_mode():
+        return [
+            list(GroupReader(model.runtime, group.payload, group.head,
+                             reader.head.coded_size(group.head.crop)).frames())
+            for group in reader.groups()
+        ]
+
+
+def predicted_digest(groups: list[list[FrameCodes]]) -> str:
+    """SHA-256 of codes and motion as little-endian 32-bit integers, frame by frame."""
+    return _digest(part for group in groups for frame in group for part in _integers(frame))
+
+
+def _integers(frame: FrameCodes) -> Iterable[np.ndarray]:
+    yield np.array([frame.number, frame.lower])
+    if frame.motion is not None:
+        yield from (frame.motion.vectors, frame.motion.modes, frame.motion.coded)
+    yield from (part.cpu().numpy() for part in frame.codes)
+
+
+def _digest(parts: Iterable[np.ndarray]) -> str:
+    total = hashlib.sha256()
+    for values in parts:
+        integers = values.astype("<i4")
+        assert np.array_equal(integers, values)
+        total.update(f"{values.shape}".encode())
+        total.update(np.ascontiguousarray(integers).tobytes())
+    return total.hexdigest()
+
+
+def pan(n: int, width: int, height: int, seed: int = 0, step: tuple[int, int] = (1, 2)
+        ) -> list[np.ndarray]:
+    """A camera that moves by `step` samples (down, right) a frame over one large picture."""
+    down, right = step
+    (picture,) = moving_picture(1, width + n * right, height + n * down, seed)
+    return [picture[t * down:t * down + height, t * right:t * right + width] for t in range(n)]
+
+
+def predicted_clip(name: str) -> list[np.ndarray]:
+    """The clip of a golden file: shots that have nothing in common, or one calm shot."""
+    width, height, lengths, *_ = CLIPS[name]
+    seed = list(CLIPS).index(name)
+    if name == "steady.aev":
+        return pan(*lengths, width, height, seed, (0, 1))
+    return [picture for number, n in enumerate(lengths)
+            for picture in moving_picture(n, width, height, seed + 10 * number)]
+
+
+def regenerate() -> None:
+    """Write the model, the files and what they decode to."""
+    write_model(MODEL)
+    model = Codec.from_pretrained(MODEL)
+    expected = {}
+    for name, (*_, quality, group) in CLIPS.items():
+        aehub.compress(np.stack(predicted_clip(name)), GOLDEN / name, model=model, quality=quality,
+                       group=group, fps=Fraction(30000, 1001), force=True)
+        expected[name] = predicted_digest(predicted_codes(GOLDEN / name, model))
+    EXPECTED.write_text(json.dumps(expected, indent=2) + "\n")

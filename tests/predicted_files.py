@@ -1,0 +1,174 @@
+"""Clips with known motion, and groups of predicted frames made of them with the tiny model."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from functools import cache
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import aehub
+from aehub.bitstream import FileHeader, Group, GroupHeader, open_reader
+from aehub.bitstream.file_header import ceil_grid
+from aehub.bitstream.group_header import chain_types
+from aehub.codecs.d4.checkpoint import StoredModel, make_probe
+from aehub.codecs.d4.classical_init import set_classical_start, set_predicted_start
+from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.encoder import GroupEncoder
+from aehub.codecs.d4.frame_coding import FrameCodes, GroupReader
+from aehub.codecs.d4.motion.coding import Base
+from aehub.codecs.d4.motion.field import Motion
+from aehub.codecs.d4.network import D4Codec
+from aehub.codecs.d4.planes import PlaneBatch
+from aehub.codecs.d4.transcode import rewrite_group, run_ends
+from aehub.codecs.gop import Pyramid
+from aehub.coding.range_coder import ScaleTables
+from aehub.media.colour import from_rgb
+from aehub.media.picture import Colour, Planes
+from golden_files import MODEL, pan
+from material import moving_picture
+
+__all__ = [
+    "Encoded", "begins_of", "classical", "compressed", "encoded", "equal_frames", "frames_of",
+    "groups_of", "luma_psnr", "orbit", "pan", "planes_of", "planes_psnr", "tiny", "turned_group",
+]
+
+
+@cache
+def tiny(dtype: torch.dtype = torch.float32) -> Codec:
+    """The tiny model with predicted frames."""
+    return Codec.from_pretrained(MODEL, dtype=dtype)
+
+
+@cache
+def classical() -> Codec:
+    """A model of predicted frames at step 0, undisturbed: a plain hybrid codec."""
+    torch.manual_seed(0)
+    network = D4Codec(1, 0, 0, filter_fields=1, filter_layers=1)
+    set_classical_start(network)
+    set_predicted_start(network.inter)
+    network.constrain()
+    network.eval().requires_grad_(False)
+    encoder = {"lambda": 0.05, "inter_lambda": 0.05}
+    return Codec(StoredModel("classical", network, ScaleTables.fit(), {"encoder": encoder},
+                             make_probe(network)))
+
+
+def orbit(n: int, width: int, height: int, seed: int = 0, radius: int = 8, period: int = 32
+          ) -> list[np.ndarray]:
+    """A camera on a circle: no part of the clip is harder than another."""
+    (picture,) = moving_picture(1, width + 2 * radius, height + 2 * radius, seed)
+    turns = 2 * np.pi * np.arange(n) / period
+    places = np.stack([radius + radius * np.sin(turns), radius + radius * np.cos(turns)], 1)
+    return [picture[y:y + height, x:x + width] for y, x in places.round().astype(int).tolist()]
+
+
+def planes_of(pictures: Sequence[np.ndarray]) -> list[Planes]:
+    return [from_rgb(picture, Colour(6)) for picture in pictures]
+
+
+class Encoded(NamedTuple):
+    """A group, and what its encoder knew."""
+
+    head: GroupHeader
+    payload: bytes
+    size: tuple[int, int]
+    written: list[FrameCodes]
+    decoded: dict[int, PlaneBatch]
+
+    def reader(self, codec: Codec) -> GroupReader:
+        return GroupReader(codec.runtime, self.payload, self.head, self.size)
+
+    def frames(self, codec: Codec) -> list[FrameCodes]:
+        with torch.inference_mode():
+            return list(self.reader(codec).frames())
+
+    def pictures(self, codec: Codec) -> dict[int, PlaneBatch]:
+        with torch.inference_mode():
+            return dict(self.reader(codec).pictures())
+
+
+def encoded(frames: Sequence[Planes], quality: float, runs: Sequence[int],
+            codec: Codec | None = None) -> Encoded:
+    """Encode a group of one frame that stands alone and then runs of so many frames."""
+    encoder, pyramid = GroupEncoder((codec or tiny()).runtime, quality), Pyramid()
+    decoded: dict[int, PlaneBatch] = {}
+    written: list[FrameCodes] = []
+    write = encoder.writer.write
+
+    def watched(frame: FrameCodes, bases: Sequence[Base]) -> Motion | None:
+        motion = write(frame, bases)
+        written.append(frame._replace(motion=motion))
+        return motion
+
+    encoder.writer.write = watched  # type: ignore[method-assign]
+    for length in (1, *runs):
+        for place in pyramid.extend(length):
+            decoded[place.number] = encoder.add(
+                place.number, frames[place.number], place.references, place.level)
+    n, (width, height) = pyramid.n_frames, frames[0].size
+    assert n == len(frames)
+    head = GroupHeader(n, round(quality * 100), frame_types=chain_types(n),
+                     references=pyramid.references)
+    return Encoded(head, encoder.finish(), (ceil_grid(width), ceil_grid(height)), written,
+                   decoded)
+
+
+def compressed(pictures: Sequence[np.ndarray], **settings: object) -> bytes:
+    """The file of a clip."""
+    stream = io.BytesIO()
+    aehub.compress(np.stack(pictures), stream, model=tiny(), **settings)  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def groups_of(data: bytes) -> tuple[FileHeader, list[Group]]:
+    with open_reader(io.BytesIO(data)) as reader:
+        return reader.head, list(reader.groups())
+
+
+def frames_of(codec: Codec, group: Group, head: FileHeader) -> list[FrameCodes]:
+    """The integers of a group of a file, in coding order."""
+    size = head.coded_size(group.head.crop)
+    with torch.inference_mode():
+        return list(GroupReader(codec.runtime, group.payload, group.head, size).frames())
+
+
+def turned_group(codec: Codec, payload: bytes, head: GroupHeader, file_head: FileHeader, g: int
+                 ) -> tuple[bytes, tuple[int, ...] | None]:
+    """The payload of a whole group turned, and its head's run ends."""
+    turned, words = rewrite_group(codec.runtime, payload, head, file_head, g, range(head.n_frames))
+    return turned, run_ends(head, words)
+
+
+def begins_of(groups: Sequence[Group]) -> list[int]:
+    """Numbers of the first frames of the groups."""
+    return [0, *accumulate(group.head.n_frames for group in groups)][:-1]
+
+
+def luma_psnr(decoded: PlaneBatch, planes: Planes) -> float:
+    width, height = planes.size
+    found = (decoded.y[0, 0, :height, :width].double().numpy() + 0.5) * 255
+    return float(10 * np.log10(255**2 / np.mean((found - planes.y) ** 2)))
+
+
+def planes_psnr(first: PlaneBatch, second: PlaneBatch) -> float:
+    """Of planes as numbers, unrounded."""
+    error = torch.cat([(a.double() - b.double()).flatten() for a, b in zip(first, second)])
+    return float(-10 * torch.log10(error.square().mean().clamp(min=1e-30)))
+
+
+def equal_frames(first: FrameCodes, second: FrameCodes) -> bool:
+    """Whether codes, their tables and motion are the same, bit for bit."""
+    if (first.number, first.lower) != (second.number, second.lower):
+        return False
+    for ours, theirs in ((first.codes, second.codes), (first.tables, second.tables)):
+        if not all(torch.equal(a.double(), b.double()) for a, b in zip(ours, theirs, strict=True)):
+            return False
+    if first.motion is None or second.motion is None:
+        return first.motion is second.motion
+    return all(np.array_equal(getattr(first.motion, name), getattr(second.motion, name))
+               for name in ("vectors", "modes", "coded"))
