@@ -25,8 +25,8 @@ from aehub.generators.base import checked
 from aehub.media.clip import open_clip
 from aehub.media.clip import read_picture as read_still
 from aehub.media.colour import to_rgb
-from aehub.media.file_type import told_by_bytes, what_is
-from aehub.media.still_images import Still
+from aehub.media.file_type import content_from_bytes, content_of
+from aehub.media.still_images import StillImage
 from aehub.media.timestamps import TimeSpan
 
 MAX_KEYFRAMES = 256
@@ -165,10 +165,10 @@ def read_picture(path: Path, limits: Limits | None = None) -> np.ndarray:
     """
     if not path.exists():
         raise InputError(f"the keyframe {path} does not exist; name a picture.")
-    if what_is(path) == "clip":
+    if content_of(path) == "clip":
         raise InputError(f"the keyframe {path.name} is a clip; give a picture.", "A clip is "
                          "named with --clip, and its frames with --at.")
-    if not told_by_bytes(path):
+    if not content_from_bytes(path):
         raise InputError(f"the keyframe {path.name} is no picture that can be read; give a PNG, "
                          "JPEG or WebP file.")
     return read_still(path, limits)
@@ -191,7 +191,7 @@ def _of_image(image: Image.Image, name: str) -> np.ndarray:
         upright.save(file, "TIFF")
     else:
         (upright if upright.mode in _PNG_MODES else upright.convert("RGB")).save(file, "PNG")
-    with Still(file, name, Limits.from_env()) as still:
+    with StillImage(file, name, Limits.from_env()) as still:
         return still.page(0)
 
 

@@ -23,7 +23,7 @@ from aehub.errors import InputError, LimitError
 from aehub.generators.autoencoder import Autoencoder
 from aehub.generators.base import enlarged
 from aehub.generators.sprite.poses import DIRECTIONS, STEPS
-from aehub.media.timestamps import rate_given
+from aehub.media.timestamps import parse_rate
 
 MAX_SECONDS = 600.0
 MIN_FPS, MAX_FPS = Fraction(1, 10), 120
@@ -117,7 +117,7 @@ class Settings:
         if sum(parts) > MAX_SECONDS:
             raise LimitError(f"the animation would take {sum(parts):g} s; the limit is "
                              f"{MAX_SECONDS:g} s. Shorten it.")
-        rate = rate_given(fps)
+        rate = parse_rate(fps)
         if not MIN_FPS <= rate <= MAX_FPS:
             raise LimitError(f"fps is {float(rate):g}; the limit is {MAX_FPS} frames per second, "
                              f"and the least {float(MIN_FPS):g}. Give a rate between.")

@@ -27,7 +27,7 @@ from aehub.animation.plan import FLAGS, Plan, Settings
 from aehub.config import Limits
 from aehub.errors import InputError
 from aehub.media.sinks import write_png
-from aehub.media.still_images import Still
+from aehub.media.still_images import StillImage
 
 FORMAT_VERSION = 1
 MAX_BYTES = 64 * 1024 * 1024
@@ -147,7 +147,7 @@ def _keyframe(entry: Any, path: Path) -> Any:
     try:
         if isinstance(entry.get("picture"), str):
             file = io.BytesIO(base64.b64decode(entry["picture"], validate=True))
-            with Still(file, name, Limits.from_env()) as still:
+            with StillImage(file, name, Limits.from_env()) as still:
                 return Keyframe(name, picture=still.page(0))
         latent = np.array(entry["latent"], np.float64)
     except (KeyError, TypeError, ValueError, binascii.Error) as err:

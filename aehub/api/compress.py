@@ -35,7 +35,7 @@ from aehub.hub.model import Model
 from aehub.media.clip import Clip, open_clip
 from aehub.media.colour import to_rgb
 from aehub.media.picture import ClipInfo
-from aehub.media.source import in_file, kept
+from aehub.media.source import rewindable, seekable_file
 from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
 from aehub.results import Compressed, Decompressed, Progress, Step, finished
@@ -102,7 +102,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
     began = time.monotonic()
     quality, target_size, target_kbps = one_goal(quality, target_size, target_kbps)
     group = None if group is None else check_whole("group", group, 1, MOST_FRAMES)
-    part = TimeSpan.given(trim.part if isinstance(trim, Trim) else trim)
+    part = TimeSpan.coerce(trim.part if isinstance(trim, Trim) else trim)
     target = _output_path(source, output)
     codec = codec_of(model, device=device)
     if isinstance(target, Path):
@@ -119,7 +119,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
             tally = yield from encode(clip, stream, quality)
             facts = clip.info
         else:
-            source = stack.enter_context(kept(source))
+            source = stack.enter_context(rewindable(source))
             trials = stack.enter_context(
                 Trials(opened, encode, partial(estimate, codec), target_size, target_kbps))
             best, facts, tally, quality = yield from trials.run()
@@ -206,7 +206,7 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
     with ExitStack() as stack:
         if isinstance(target, Path) and not isinstance(source, Path):
             # The sound comes after the pictures; writers of files want it first.
-            source = stack.enter_context(in_file(source))
+            source = stack.enter_context(seekable_file(source))
         reader = stack.enter_context(open_reader(source))
         codec = load_written(reader.head, model, device=device)
         total = reader.frame_count or 0
@@ -220,7 +220,7 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
             try:
                 for frame in decode_frames(reader, codec):
                     writer.write(frame)
-                    done, last = done + 1, frame.time + (frame.duration or facts.step)
+                    done, last = done + 1, frame.time + (frame.duration or facts.frame_ticks)
                     yield Step(done, max(total, done))
             except DamagedError as error:
                 # What is intact is written; the sentence comes after.

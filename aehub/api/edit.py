@@ -21,7 +21,7 @@ from aehub.editing.rewrite import Load
 from aehub.errors import InputError
 from aehub.files import output_of, refuse_overwriting, source_of, written
 from aehub.hub import load_written
-from aehub.media.source import in_file
+from aehub.media.source import seekable_file
 from aehub.results import Edited, Progress, Step, finished
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _opened(source: _File, stack: ExitStack) -> Reader:
     """A reader that can seek; what comes through a pipe is put into a temporary file first."""
     source = source_of(source)
     if not isinstance(source, Path):
-        source = stack.enter_context(in_file(source))
+        source = stack.enter_context(seekable_file(source))
     return stack.enter_context(open_reader(source))
 
 

@@ -19,7 +19,7 @@ from aehub.bitstream.chunk import (
     pack_varint,
 )
 from aehub.errors import DamagedError, FormatError, InputError
-from aehub.media.file_type import looks_like
+from aehub.media.file_type import describe_bytes
 from aehub.media.picture import Colour
 
 MAGIC = b"\x89AEV"
@@ -248,7 +248,8 @@ def _refuse_strangers(data: bytes, name: str) -> None:
     if not data:
         raise FormatError(f"{name} is empty (0 bytes); an .aev file begins with 89 41 45 56.")
     if not is_aev(data) and not MAGIC.startswith(bytes(data[: len(MAGIC)])):
-        raise FormatError(f"{name} is not an .aev file: it looks like {looks_like(bytes(data))}.")
+        found = describe_bytes(bytes(data))
+        raise FormatError(f"{name} is not an .aev file: it looks like {found}.")
 
 
 def _pack_fraction(value: Fraction) -> bytes:

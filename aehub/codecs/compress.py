@@ -20,7 +20,7 @@ from aehub.codecs.d4.planes import PlaneBatch, from_batch
 from aehub.codecs.gop import Pyramid, Run, group_frames, predicted_runs
 from aehub.coding.range_coder import CODER
 from aehub.media.clip import Clip
-from aehub.media.colour import as_tagged
+from aehub.media.colour import tags_to_write
 from aehub.media.metrics import Distortion
 from aehub.media.picture import ClipInfo, Frame, Planes
 
@@ -129,7 +129,7 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
         synthesis_hash=model.stored.synthesis_hash, coder=CODER,
         width=info.width, height=info.height, fps=clock.fps, quality=round(quality * 100),
         group_frames=size, time_base=clock.time_base,
-        colour=as_tagged(info.colour, info.width, info.height),
+        colour=tags_to_write(info.colour, info.width, info.height),
         pixel_aspect=info.pixel_aspect)
     tally = Tally()
     with Writer(stream, head) as writer:

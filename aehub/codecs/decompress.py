@@ -11,7 +11,7 @@ from aehub.codecs.d4.frame_coding import GroupReader
 from aehub.codecs.d4.planes import from_batch
 from aehub.coding.range_coder import CODER
 from aehub.errors import FormatError, WeightsError
-from aehub.media.colour import as_shown
+from aehub.media.colour import resolve_unspecified
 from aehub.media.picture import ClipInfo, Frame, Planes
 from aehub.weights.device import computing
 
@@ -37,7 +37,7 @@ def check_model(head: FileHeader, model: Codec) -> None:
 
 def clip_info(head: FileHeader, n_frames: int | None = None, plays: int = 0) -> ClipInfo:
     """The clip that a file head describes."""
-    colour = as_shown(head.colour, head.width, head.height)
+    colour = resolve_unspecified(head.colour, head.width, head.height)
     return ClipInfo(width=head.width, height=head.height, fps=head.fps, time_base=head.time_base,
                     colour=colour, pixel_aspect=head.pixel_aspect, n_frames=n_frames, plays=plays)
 

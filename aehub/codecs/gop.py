@@ -31,7 +31,7 @@ from aehub.codecs.d4.motion.search import Plane, coarse_cost
 from aehub.errors import InputError
 from aehub.media.clip import Clip
 from aehub.media.picture import Frame, Planes
-from aehub.media.timestamps import with_next
+from aehub.media.timestamps import lookahead
 
 # Frames from anchor to anchor at most; more where even the next anchor is much the same picture,
 # perhaps fewer where it differs: by the mean difference in grey levels left once its blocks are
@@ -85,7 +85,7 @@ def predicted_runs(clip: Clip, size: int) -> Iterator[Run]:
     frames: list[Frame] = []
     anchor: Frame | None = None
     length = 0
-    for frame, following in with_next(clip):
+    for frame, following in lookahead(clip):
         frames.append(frame)
         length += 1
         ends = following is None or length >= size or is_cut(frame.planes, following.planes)

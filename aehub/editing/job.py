@@ -38,7 +38,7 @@ from aehub.editing.rewrite import (
 from aehub.editing.timeline import Timeline
 from aehub.errors import DamagedError, InputError, ModelError
 from aehub.files import spool
-from aehub.media.colour import as_shown
+from aehub.media.colour import resolve_unspecified
 from aehub.results import Step
 
 _Written = tuple[GroupHeader, bytes]
@@ -71,7 +71,7 @@ _REMEDIES = {"the frame size": "turn or compress them to one size."}
 
 
 def _shared(head: FileHeader) -> tuple[str, ...]:
-    colour = as_shown(head.colour, head.width, head.height)
+    colour = resolve_unspecified(head.colour, head.width, head.height)
     return (head.model, head.entropy_hash.hex(), head.synthesis_hash.hex(), str(head.coder),
             f"{head.width}x{head.height}",
             f"matrix {colour.matrix}, {'full' if colour.full_range else 'limited'} range, "

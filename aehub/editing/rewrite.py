@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from aehub.bitstream import FileHeader, GroupHeader, Reader, anchors_of, retime
 from aehub.editing.timeline import Piece, Timeline
 from aehub.errors import DamagedError, InputError
-from aehub.media.colour import as_shown, as_tagged
+from aehub.media.colour import resolve_unspecified, tags_to_write
 
 _WORD = 4
 # A range decoder that is done with so many words holds two more; a payload that ended there would
@@ -110,8 +110,8 @@ def turned_file_head(head: FileHeader, g: int) -> FileHeader:
     if not g & _TRANSPOSES:
         return head
     width, height = head.height, head.width
-    shown = as_shown(head.colour, head.width, head.height)
-    return replace(head, width=width, height=height, colour=as_tagged(shown, width, height),
+    shown = resolve_unspecified(head.colour, head.width, head.height)
+    return replace(head, width=width, height=height, colour=tags_to_write(shown, width, height),
                    pixel_aspect=1 / head.pixel_aspect)
 
 

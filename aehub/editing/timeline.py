@@ -87,7 +87,7 @@ class Timeline:
             InputError: a trim keeps no frame.
         """
         trims = [TimeSpan.parse(done.part) for done in operations if isinstance(done, Trim)]
-        finer = max((part.finer(self.head.time_base) for part in trims), default=1)
+        finer = max((part.tick_division(self.head.time_base) for part in trims), default=1)
         base = self.head.time_base / finer
         if base.numerator > TIME_BASE_LIMITS[0] or base.denominator > TIME_BASE_LIMITS[1]:
             finer = 1
@@ -155,7 +155,7 @@ class Timeline:
         left, parts = dict[int, int](), dict(piece.parts)
         for frame in head.order:
             is_last = index + 1 == self.n_frames
-            times = part.part(index, ticks * base, (ticks + durations[frame]) * base,
+            times = part.frame_interval(index, ticks * base, (ticks + durations[frame]) * base,
                               is_last=is_last)
             if times is not None:
                 begin, end = (round(time / base) for time in times)

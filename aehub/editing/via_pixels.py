@@ -59,7 +59,7 @@ class _Turned:
     def skip_to(self, seconds: Fraction) -> None:
         """Nothing is skipped: trims are done before, on groups."""
 
-    def may_shrink(self, width: int, height: int) -> None:
+    def allow_downscale(self, width: int, height: int) -> None:
         """Pictures keep their size."""
 
     def frames(self) -> Iterator[Frame]:

@@ -22,7 +22,7 @@ from aehub.measure.comparison import Comparison
 from aehub.measure.model_codec import ModelCodec
 from aehub.measure.points import ClipShape, Codec, Encoded, Failure, Point, Source
 from aehub.media.clip import open_clip
-from aehub.media.file_type import listed, named
+from aehub.media.file_type import list_folder, names_text
 from aehub.media.metrics import Distortion
 from aehub.media.picture import Planes
 from aehub.results import Progress, Step, finished
@@ -240,10 +240,10 @@ def _expanded(source: str | Path | Source, notes: list[str]) -> list[str | Path 
     if not isinstance(source, Source) and not path_of(source, "clip").exists():
         raise InputError(f"{source} does not exist; check the path.")
     if isinstance(source, (str, Path)) and Path(source).is_dir():
-        pictures, clips, others = listed(Path(source))
+        pictures, clips, others = list_folder(Path(source))
         if clips and (pictures or others):
             notes.append(f"Left out of {Path(source).name}, for they are no clips: "
-                         f"{named([*pictures, *others])}.")
+                         f"{names_text([*pictures, *others])}.")
         return [*clips] or [source]
     return [source]
 

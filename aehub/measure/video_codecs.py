@@ -23,7 +23,7 @@ from av.bitstream import BitStreamFilterContext
 from aehub.errors import InputError
 from aehub.measure.points import Encoded, listed
 from aehub.media.picture import ClipInfo, Planes
-from aehub.media.sinks import frame_of_planes
+from aehub.media.sinks import frame_from_planes
 from aehub.threads import at_most, share
 
 _SVT_THREADS = Path("/proc/self/task")
@@ -61,7 +61,7 @@ def to_video_frame(planes: Planes, index: int) -> av.VideoFrame:
     New, not reused: frames decoded from an intra-only file carry picture type I, which forces
     key frames on x264 and can lock SVT-AV1 up.
     """
-    frame = frame_of_planes(planes)
+    frame = frame_from_planes(planes)
     frame.pts = index
     return frame
 

@@ -18,7 +18,7 @@ from av.codec.context import Flags
 
 from aehub.media import file_type
 from aehub.media.picture import ClipInfo, Planes
-from aehub.media.sinks import frame_of_palette, rgb_of
+from aehub.media.sinks import frame_from_palette, rgb_of
 from aehub.threads import share
 
 _CENTISECOND = Fraction(1, 100)
@@ -191,7 +191,7 @@ class GifSink(_AnimationSink):
         shape = self._info.height, self._info.width
         for packed, start, lasting in self._waiting:
             places = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)
-            self._mux(frame_of_palette(places, argb), start, lasting)
+            self._mux(frame_from_palette(places, argb), start, lasting)
         self._waiting, self._n_bytes = [], 0
 
     def _palette_graph(self) -> Any:

@@ -279,7 +279,7 @@ def packets_of(stream: Any) -> Iterator[Any]:
     yield from packets
 
 
-def note_before(container: Any, zero: Fraction) -> list[str]:
+def leading_sound_note(container: Any, zero: Fraction) -> list[str]:
     """Say how much sound is lost because it comes before the first picture, at `zero` seconds."""
     stream, _ = streams.choose_audio(container)
     if stream is None or stream.start_time is None:
@@ -320,7 +320,7 @@ def _between(
     # Sound in AVI has no times, and those that libavformat makes up may be far off.
     is_avi = stream.container.format.name == "avi"
     for packet, time, length in _timed(packets, Fraction(codec.frame_size or 0, rate), is_avi):
-        if streams.is_locked(packet):
+        if streams.is_encrypted_packet(packet):
             raise streams.Locked
         if stop is not None and time >= stop:
             return

@@ -24,11 +24,11 @@ from aehub.files import source_of
 from aehub.media import file_type, still_images, timestamps
 from aehub.media.audio import AudioTrack
 from aehub.media.colour import to_rgb
-from aehub.media.heif import PhotographReader, photograph_in_parts
+from aehub.media.heif import PhotographReader, composite_photograph
 from aehub.media.image_readers import ArrayReader, FolderReader, PictureReader
 from aehub.media.picture import ClipInfo, Frame, Planes
 from aehub.media.source import Source
-from aehub.media.still_images import KINDS, Still
+from aehub.media.still_images import KINDS, StillImage
 from aehub.media.timestamps import TimeSpan
 from aehub.media.video_reader import VideoReader
 
@@ -40,7 +40,7 @@ class Reader(Protocol):
     notes: list[str]
 
     def skip_to(self, seconds: Fraction) -> None: ...
-    def may_shrink(self, width: int, height: int) -> None: ...
+    def allow_downscale(self, width: int, height: int) -> None: ...
     def frames(self) -> Iterator[Frame]: ...
     def audio(self, start: Fraction, stop: Fraction | None) -> AudioTrack | None: ...
     def time_of_frame(self, index: int) -> Fraction | None: ...
@@ -66,7 +66,7 @@ class Clip:
         self._check_header()
         if not trim.start_in_frames and not trim.stop_in_frames:
             reader.skip_to(trim.start)
-        self._base = reader.info.time_base / trim.finer(reader.info.time_base)
+        self._base = reader.info.time_base / trim.tick_division(reader.info.time_base)
         self._start: Fraction | None = None
         self._kept = self._trimmed()
         self._frames: Iterator[Frame] = self._kept
@@ -95,12 +95,12 @@ class Clip:
         known = self._source is not None and self._source.is_seekable
         return self._reader.time_of_frame(-1) if known else None
 
-    def may_shrink(self, width: int, height: int) -> None:
+    def allow_downscale(self, width: int, height: int) -> None:
         """Allow later frames to come at this size, for the caller will resize them to it anyway.
 
         High dynamic range is then mapped on small pictures; all other frames keep their size.
         """
-        self._reader.may_shrink(width, height)
+        self._reader.allow_downscale(width, height)
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
@@ -130,11 +130,11 @@ class Clip:
         """What is kept: times count from its beginning, and durations are those on screen."""
         info, base = self._reader.info, self._reader.info.time_base
         n_kept = 0
-        for index, (frame, following) in enumerate(timestamps.with_next(self._reader.frames())):
-            after = frame.time + (frame.duration or info.step)
-            end = after if following is None else following.time
-            part = self._trim.part(
-                index, frame.time * base, end * base, is_last=following is None
+        for index, (frame, following) in enumerate(timestamps.lookahead(self._reader.frames())):
+            after = frame.time + (frame.duration or info.frame_ticks)
+            end = (after if following is None else following.time) * base
+            part = self._trim.frame_interval(
+                index, frame.time * base, end, is_last=following is None
             )
             if part is not None:
                 if self._start is None:
@@ -146,11 +146,12 @@ class Clip:
                 yield Frame(frame.planes, time, max(1, round(stop / self._base) - time))
             if following is None:
                 continue
-            if self._trim.has_ended(index + 1, following.time * base):
+            if self._trim.has_ended(index + 1, end):
                 return
             if part is not None and self._start is not None:
                 # Before yet another one is read, which may never come.
-                shown = (following.time + (following.duration or info.step)) * base - self._start
+                end += (following.duration or info.frame_ticks) * base
+                shown = end - self._start
                 self._check(n_kept + 1, min(shown, self._trim.seconds or shown))
 
     def _check_header(self) -> None:
@@ -175,8 +176,8 @@ class Clip:
 
     def _expected(self) -> int | None:
         """Frames to come by the header and the trim; a hint."""
-        info = self._reader.info
-        return None if info.n_frames is None else self._trim.expected(info.n_frames, info.fps)
+        n_frames, fps = self._reader.info.n_frames, self._reader.info.fps
+        return None if n_frames is None else self._trim.expected_frames(n_frames, fps)
 
     def _stop_seconds(self) -> Fraction | None:
         trim = self._trim
@@ -215,7 +216,7 @@ def open_clip(
         LimitError: it is larger than `limits`.
     """
     limits = Limits.from_env() if limits is None else limits
-    rate = None if fps is None else timestamps.rate_given(fps)
+    rate = None if fps is None else timestamps.parse_rate(fps)
     trim = trim or TimeSpan()
     if isinstance(source, (str, os.PathLike)) or hasattr(source, "read"):
         source = source_of(source)
@@ -249,7 +250,7 @@ def _reader(source: Source, limits: Limits, fps: Fraction | None, salvage: bool)
     if kind in still_images.KINDS:
         return PictureReader(source, limits, fps)
     if kind == "heif":
-        photograph = photograph_in_parts(source)
+        photograph = composite_photograph(source)
         if photograph is not None:
             return PhotographReader(source, photograph, limits, fps)
         kind = "mov"
@@ -259,7 +260,7 @@ def _reader(source: Source, limits: Limits, fps: Fraction | None, salvage: bool)
 def _kind_of_picture(source: Source, kind: str) -> str:
     """Tell apart what Pillow must read from what PyAV reads better: planes, untouched."""
     if kind == "avif":
-        return kind if photograph_in_parts(source) is not None else "mov"
+        return kind if composite_photograph(source) is not None else "mov"
     with source.from_start() as file:
         if kind == "png":
             if not file_type.is_animated(file, kind):
@@ -303,7 +304,7 @@ def read_picture(path: Path, limits: Limits | None = None) -> np.ndarray:
     with closing(Source(path)) as source:
         if source.kind in _KINDS and not source.missing_bytes:
             try:
-                with Still(source.file, source.name, limits) as picture:
+                with StillImage(source.file, source.name, limits) as picture:
                     return picture.page(0)
             except LimitError:
                 raise

@@ -22,7 +22,7 @@ from aehub.errors import InputError
 from aehub.media.picture import Colour, Planes
 
 # H.273 matrix code point -> (kr, kb). "Not said" (2) is BT.601 here: what is of high definition
-# went through `as_shown` when it was read.
+# went through `resolve_unspecified` when it was read.
 _WEIGHTS = {
     1: (0.2126, 0.0722),
     2: (0.299, 0.114),
@@ -60,7 +60,7 @@ def rgb_colour(height: int) -> Colour:
     return Colour(_BT709 if height >= _HD_HEIGHT else _BT601, primaries=1, transfer=13)
 
 
-def as_shown(colour: Colour, width: int, height: int) -> Colour:
+def resolve_unspecified(colour: Colour, width: int, height: int) -> Colour:
     """Return the colour that players take a file of this size for.
 
     Args:
@@ -74,10 +74,10 @@ def as_shown(colour: Colour, width: int, height: int) -> Colour:
     return _said(colour, _BT709) if _needs_tags(colour, width, height) else colour
 
 
-def as_tagged(colour: Colour, width: int, height: int) -> Colour:
-    """Return the tags that a file of this size needs, so that `as_shown` gives `colour` again.
+def tags_to_write(colour: Colour, width: int, height: int) -> Colour:
+    """Return the tags from which `resolve_unspecified` gives `colour` again at this size.
 
-    Silence means BT.601, unless the pictures have become as large as those of high definition:
+    Unspecified means BT.601, unless the pictures have become as large as those of high definition:
     a turned or padded one of less.
     """
     return _said(colour, _BT601) if _needs_tags(colour, width, height) else colour
@@ -85,7 +85,7 @@ def as_tagged(colour: Colour, width: int, height: int) -> Colour:
 
 def is_plain(colour: Colour, width: int, height: int) -> bool:
     """Whether players show pictures of this size right that do not state their matrix."""
-    guessed = as_shown(Colour(), width, height)
+    guessed = resolve_unspecified(Colour(), width, height)
     return _WEIGHTS[guessed.matrix] == _WEIGHTS.get(colour.matrix)
 
 

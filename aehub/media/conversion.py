@@ -141,7 +141,8 @@ class Converter:
             primaries=_code_point(first.color_primaries),
             transfer=_code_point(first.color_trc),
         )
-        self._tags = said if is_photo else colours.as_shown(said, first.width, first.height)
+        shown = colours.resolve_unspecified(said, first.width, first.height)
+        self._tags = said if is_photo else shown
         self.colour = self._tags
         if _is_rgb(first.format):
             self.colour = colours.rgb_colour(first.height)
@@ -151,7 +152,7 @@ class Converter:
         elif depth > 8:
             self._note(f"{depth}-bit samples were rounded to 8 bits.")
 
-    def may_shrink(self, width: int, height: int) -> None:
+    def allow_downscale(self, width: int, height: int) -> None:
         """Give pictures at this size from now on where that saves work: high dynamic range."""
         self._wanted = width, height
 

@@ -76,7 +76,7 @@ def kind_of(head: bytes) -> str | None:
     return None
 
 
-def looks_like(data: bytes) -> str:
+def describe_bytes(data: bytes) -> str:
     """Say in words what a file that is no `.aev` file begins like."""
     kind = kind_of(data)
     if kind == "sound":
@@ -259,21 +259,21 @@ class Listing(NamedTuple):
     others: list[Path]
 
 
-def listed(folder: Path) -> Listing:
+def list_folder(folder: Path) -> Listing:
     """Sort the files of a folder by what they hold; animations are clips, folders are others."""
     listing = Listing([], [], [])
     places = {"picture": listing.pictures, "": listing.others}
     for path in sorted(folder.iterdir(), key=_natural):
         if not is_hidden(path):
-            places.get(what_is(path), listing.clips).append(path)
+            places.get(content_of(path), listing.clips).append(path)
     return listing
 
 
-def below(folder: Path) -> Iterator[Path]:
+def iter_media_files(folder: Path) -> Iterator[Path]:
     """Every picture and clip below a folder, by name; hidden files and folders are left out."""
     for path in sorted(folder.rglob("*")):
         hidden = any(is_hidden(Path(part)) for part in path.relative_to(folder).parts)
-        if not hidden and what_is(path):
+        if not hidden and content_of(path):
             yield path
 
 
@@ -282,15 +282,15 @@ def is_hidden(path: Path) -> bool:
     return path.name.startswith(".") or path.name.lower() in _CLUTTER
 
 
-def what_is(path: Path) -> What:
+def content_of(path: Path) -> What:
     """Tell what a file holds: by its bytes, else by its name; empty for what is neither."""
     suffix = path.suffix.lower()
     named: What = "picture" if suffix in PICTURE_SUFFIXES else ""
     named = "clip" if suffix in VIDEO_SUFFIXES else named
-    return told_by_bytes(path) or named if path.is_file() else ""
+    return content_from_bytes(path) or named if path.is_file() else ""
 
 
-def told_by_bytes(path: Path) -> What:
+def content_from_bytes(path: Path) -> What:
     """What the first bytes of a file say that it holds; empty if they say nothing."""
     try:
         with path.open("rb") as file:
@@ -311,7 +311,7 @@ def _told_by(file: BinaryIO) -> What:
     return "clip" if kind in _CLIPS else ""
 
 
-def named(paths: Sequence[Path]) -> str:
+def names_text(paths: Sequence[Path]) -> str:
     """The names of files, at most `_NAMED` of them."""
     names = [path.name + ("/" if path.is_dir() else "") for path in paths[:_NAMED]]
     more = len(paths) - len(names)

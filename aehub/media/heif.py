@@ -20,7 +20,7 @@ from aehub.config import Limits
 from aehub.errors import InputError
 from aehub.media import conversion
 from aehub.media.conversion import Converter, Orientation, from_rotation
-from aehub.media.image_readers import SilentReader
+from aehub.media.image_readers import ImageReader
 from aehub.media.picture import ClipInfo, Frame, Planes
 from aehub.media.source import Source, check_pixels
 from aehub.media.streams import reopened
@@ -219,7 +219,7 @@ def _locations(body: bytes) -> dict[int, tuple[bool, int, int]]:
     return places
 
 
-def photograph_in_parts(source: Source) -> Photograph | None:
+def composite_photograph(source: Source) -> Photograph | None:
     """Return what the boxes of a HEIF file say, `None` where one stream is all of the picture."""
     with source.from_start() as file:
         found = read_photograph(file)
@@ -228,7 +228,7 @@ def photograph_in_parts(source: Source) -> Photograph | None:
     return found
 
 
-class PhotographReader(SilentReader):
+class PhotographReader(ImageReader):
     """Reads one photograph: decodes its parts, and puts them together."""
 
     def __init__(

@@ -14,10 +14,10 @@ from aehub.config import Limits
 from aehub.errors import InputError, LimitError, count_text
 from aehub.media import colour as colours
 from aehub.media import conversion, file_type, still_images
-from aehub.media.file_type import named
+from aehub.media.file_type import names_text
 from aehub.media.picture import ClipInfo, Frame, Planes
 from aehub.media.source import Source, check_pixels
-from aehub.media.still_images import Still
+from aehub.media.still_images import StillImage
 from aehub.media.streams import packet_times, reopened
 from aehub.media.timestamps import DEFAULT_FPS, clean_rate
 
@@ -26,7 +26,7 @@ _MILLISECOND = Fraction(1, 1000)
 _DEFAULT_MS = 100
 
 
-class SilentReader:
+class ImageReader:
     """What all readers without sound share."""
 
     info: ClipInfo
@@ -37,7 +37,7 @@ class SilentReader:
     def skip_to(self, seconds: Fraction) -> None:
         """Nothing to be saved here."""
 
-    def may_shrink(self, width: int, height: int) -> None:
+    def allow_downscale(self, width: int, height: int) -> None:
         """Pictures keep their size."""
 
     def audio(self, start: Fraction, stop: Fraction | None) -> None:
@@ -50,7 +50,7 @@ class SilentReader:
         """Nothing to release."""
 
 
-class ArrayReader(SilentReader):
+class ArrayReader(ImageReader):
     """Reads RGB arrays: one picture, a stack, or any iterable of pictures."""
 
     def __init__(self, given: Any, limits: Limits, fps: Fraction | None) -> None:
@@ -99,7 +99,7 @@ class ArrayReader(SilentReader):
             array, index = next(self._arrays, None), index + 1
 
 
-class PictureReader(SilentReader):
+class PictureReader(ImageReader):
     """Reads a still picture, an animated WebP or an AVIF of several layers with Pillow."""
 
     def __init__(self, source: Source, limits: Limits, fps: Fraction | None) -> None:
@@ -111,11 +111,11 @@ class PictureReader(SilentReader):
         """
         super().__init__()
         durations = _durations(source)
-        self._still = Still(source.file, source.name, limits)
+        self._still = StillImage(source.file, source.name, limits)
         self.notes = self._still.notes
         width, height = self._still.size
         with source.from_start() as file:
-            plays = still_images.plays_of(file, "webp") if len(durations) > 1 else 0
+            plays = still_images.play_count(file, "webp") if len(durations) > 1 else 0
         rate = fps or DEFAULT_FPS
         self._times = list(range(max(self._still.n_pages, len(durations)) + 1))
         if durations and not fps:
@@ -155,7 +155,7 @@ class PictureReader(SilentReader):
             self.notes.append(sentence)
 
 
-class FolderReader(SilentReader):
+class FolderReader(ImageReader):
     """Reads the pictures of a folder in natural order, one open at a time."""
 
     def __init__(
@@ -212,17 +212,17 @@ class FolderReader(SilentReader):
             yield Frame(planes, index)
 
     def _pictures_in(self, folder: Path) -> list[Path]:
-        pictures, clips, others = file_type.listed(folder)
+        pictures, clips, others = file_type.list_folder(folder)
         if clips:
             also = f"{count_text(len(pictures), 'picture')} and " if pictures else ""
             raise InputError(
                 f"The folder {folder.name} holds {also}{count_text(len(clips), 'clip')} "
-                f"({named(clips)}); give one clip at a time, or a folder of pictures only."
+                f"({names_text(clips)}); give one clip at a time, or a folder of pictures only."
             )
         if not pictures:
             raise InputError(f"The folder {folder.name} holds no pictures; give png or jpg files.")
         if others:
-            self.notes.append(f"Left out, for they are no pictures: {named(others)}.")
+            self.notes.append(f"Left out, for they are no pictures: {names_text(others)}.")
         return pictures
 
     def _opened(self) -> Iterator[tuple[Path, ClipInfo, Planes]]:

@@ -40,8 +40,8 @@ class Frame(NamedTuple):
 class Colour(NamedTuple):
     """What the planes mean, as H.273 code points (the numbers video files carry).
 
-    `matrix` 1 is BT.709, 5 and 6 are BT.601, 2 is "not said": BT.601, for `colour.as_shown` names
-    what players take for BT.709.
+    `matrix` 1 is BT.709, 5 and 6 are BT.601, 2 is unspecified: BT.601 here, for
+    `colour.resolve_unspecified` has put 1 where players assume BT.709.
     """
 
     matrix: int = 2
@@ -79,6 +79,6 @@ class ClipInfo:
     notes: tuple[str, ...] = ()
 
     @property
-    def step(self) -> int:
+    def frame_ticks(self) -> int:
         """Ticks that a frame lasts at the nominal rate, at least 1."""
         return max(1, round(1 / (self.fps * self.time_base)))

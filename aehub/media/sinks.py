@@ -129,7 +129,7 @@ def is_uneven(info: ClipInfo, number: int, time: int, duration: int) -> bool:
     return any(abs(at * info.time_base * info.fps - even) > Fraction(1, 2) for even, at in places)
 
 
-def frame_of_planes(planes: Planes) -> av.VideoFrame:
+def frame_from_planes(planes: Planes) -> av.VideoFrame:
     """A PyAV frame with copies of the planes."""
     frame = av.VideoFrame(*planes.size, "yuv420p")
     for plane, samples in zip(frame.planes, planes, strict=True):
@@ -137,7 +137,7 @@ def frame_of_planes(planes: Planes) -> av.VideoFrame:
     return frame
 
 
-def frame_of_palette(places: np.ndarray, argb: np.ndarray) -> av.VideoFrame:
+def frame_from_palette(places: np.ndarray, argb: np.ndarray) -> av.VideoFrame:
     """A PyAV frame of places, uint8 [H, W], in a palette, uint32 [256], 0xAARRGGBB."""
     frame = av.VideoFrame(places.shape[1], places.shape[0], "pal8")
     _fill(frame.planes[0], places)
@@ -150,7 +150,7 @@ def _fill(plane: Any, samples: np.ndarray) -> None:
     rows[: samples.shape[0], : samples.shape[1]] = samples
 
 
-class Recipe(NamedTuple):
+class EncoderSettings(NamedTuple):
     """How one container is filled; `lossless` options replace those of the same name."""
 
     encoder: str
@@ -160,18 +160,18 @@ class Recipe(NamedTuple):
     even_only: bool = False
 
 
-RECIPES = {
+ENCODERS = {
     # crf 12 lies above 45 dB on camera material: no eye tells it from the source. Without B-frames
     # the picture coded last is the one shown last, and mp4 takes the end from its duration.
-    "mp4": Recipe(
+    "mp4": EncoderSettings(
         "libx264",
         {"crf": "12", "preset": "veryfast", "bf": "0"},
         {"crf": "0", "qp": "0"},
         {"movflags": "+faststart"},
         even_only=True,
     ),
-    "matroska": Recipe("ffv1", {"level": "3", "slicecrc": "1"}, {}, {}),
-    "webm": Recipe(
+    "matroska": EncoderSettings("ffv1", {"level": "3", "slicecrc": "1"}, {}, {}),
+    "webm": EncoderSettings(
         "libvpx-vp9",
         # 44 dB on camera material as with slower settings, 6 times as fast.
         {"crf": "12", "b": "0", "deadline": "realtime", "cpu-used": "8", "row-mt": "1"},
@@ -193,8 +193,8 @@ class VideoSink:
     def __init__(
         self, path: Path, name: str, info: ClipInfo, audio: BinaryIO | None, lossless: bool
     ) -> None:
-        """Open the encoder; `name` is one of `RECIPES`."""
-        recipe = RECIPES[name]
+        """Open the encoder; `name` is one of `ENCODERS`."""
+        recipe = ENCODERS[name]
         self.notes: list[str] = []
         self._info, self._feed = info, None
         self._pad = (info.height % 2, info.width % 2) if recipe.even_only else (0, 0)
@@ -212,7 +212,7 @@ class VideoSink:
 
     def put(self, planes: Planes, time: int, duration: int) -> None:
         """Encode one picture, and the sound up to it."""
-        frame = frame_of_planes(self._even(planes))
+        frame = frame_from_planes(self._even(planes))
         frame.pts, frame.time_base, frame.duration = time, self._info.time_base, duration
         self._container.mux(self._stream.encode(frame))
         if self._feed is not None:
@@ -230,13 +230,13 @@ class VideoSink:
             self._feed.close()
         self._container.close()
 
-    def _add_stream(self, recipe: Recipe, lossless: bool) -> Any:
+    def _add_stream(self, recipe: EncoderSettings, lossless: bool) -> Any:
         info = self._info
         options = {**recipe.options, **(recipe.lossless if lossless else {})}
         stream: Any = self._container.add_stream(recipe.encoder, rate=info.fps, options=options)
         stream.width = info.width + self._pad[1]
         stream.height = info.height + self._pad[0]
-        colour = colours.as_tagged(info.colour, stream.width, stream.height)
+        colour = colours.tags_to_write(info.colour, stream.width, stream.height)
         stream.pix_fmt = "yuv420p"
         stream.time_base = info.time_base
         context = stream.codec_context

@@ -169,10 +169,10 @@ def _read_fully(file: BinaryIO, n_bytes: int) -> bytes:
 
 
 @contextmanager
-def kept(source: Any) -> Iterator[Any]:
+def rewindable(source: Any) -> Iterator[Any]:
     """A source that can be read again, for each encode of a target search."""
     if hasattr(source, "read"):
-        with in_file(source) as file:
+        with seekable_file(source) as file:
             yield file
     elif isinstance(source, (str, os.PathLike, Sequence, np.ndarray)):
         yield source
@@ -181,7 +181,7 @@ def kept(source: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def in_file(stream: BinaryIO) -> Iterator[BinaryIO]:
+def seekable_file(stream: BinaryIO) -> Iterator[BinaryIO]:
     """The stream if it can seek, or a temporary file of what it holds."""
     if stream.seekable():
         yield stream

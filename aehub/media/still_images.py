@@ -36,7 +36,7 @@ _CLEAR_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 
 
-class Still:
+class StillImage:
     """A picture file; a context manager.
 
     Attributes:
@@ -86,7 +86,7 @@ class Still:
             return page
         return self._read(index)
 
-    def __enter__(self) -> Still:
+    def __enter__(self) -> StillImage:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -306,7 +306,7 @@ TAG = "PLAYS"
 """Of Matroska files written here, which have no field for it."""
 
 
-def plays_of(file: BinaryIO, kind: str) -> int:
+def play_count(file: BinaryIO, kind: str) -> int:
     """Return how often a GIF, APNG or animated WebP is played, 0 for ever or where it is damaged.
 
     A GIF that says nothing is played once; otherwise it says how often it is repeated.
@@ -318,7 +318,7 @@ def plays_of(file: BinaryIO, kind: str) -> int:
     return int(loop or 0)
 
 
-def stated_plays(value: Any) -> int:
+def parse_play_count(value: Any) -> int:
     """Return what a tag or a note says, 0 where it is no such number."""
     text = str(value)
     return int(text) if text.isdecimal() and len(text) < 6 else 0

@@ -159,7 +159,7 @@ def choose_video(source: Source, kind: str | None, container: Any) -> tuple[Any,
         raise InputError(_without_film(source.name, bool(covers), bool(container.streams.audio)))
     known = [stream for stream in films if stream.codec_context is not None]
     if not known:
-        if any(map(is_locked, islice(container.demux(films), 1))):
+        if any(map(is_encrypted_packet, islice(container.demux(films), 1))):
             raise locked(source)
         raise InputError(f"{source.name} uses a codec that cannot be decoded here.")
     counts = _packet_counts(source, kind, known) if len(known) > 1 else {}
@@ -210,7 +210,7 @@ def decoder_of(stream: Any) -> Any:
     return decoder
 
 
-def is_locked(packet: Any) -> bool:
+def is_encrypted_packet(packet: Any) -> bool:
     """Whether a packet is encrypted, by its container's account."""
     return any(data.data_type == "encryption_info" for data in packet.iter_sidedata())
 

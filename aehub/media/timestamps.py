@@ -20,7 +20,7 @@ _FASTEST = 1000
 _Item = TypeVar("_Item")
 
 
-def with_next(items: Iterable[_Item]) -> Iterator[tuple[_Item, _Item | None]]:
+def lookahead(items: Iterable[_Item]) -> Iterator[tuple[_Item, _Item | None]]:
     """Give each item with the one after it; the last with None.
 
     An error that ends the items comes after the last of them.
@@ -45,7 +45,7 @@ def with_next(items: Iterable[_Item]) -> Iterator[tuple[_Item, _Item | None]]:
         raise failure
 
 
-class DisplayTimes:
+class PresentationTimes:
     """The times of decoded frames where packets may only say when they are decoded.
 
     AVI counts its chunks, and files converted from it repeat that: where pictures predicted from
@@ -82,7 +82,7 @@ class DisplayTimes:
         return heapq.heappop(self._waiting) if self._sorts and self._waiting else pts
 
 
-class Clock:
+class MonotonicTimestamps:
     """Makes times start at 0 and strictly increase.
 
     Args:
@@ -111,7 +111,7 @@ class Clock:
         return self._last
 
 
-def rate_given(fps: Fraction | float | str) -> Fraction:
+def parse_rate(fps: Fraction | float | str) -> Fraction:
     """Read a rate given by a caller, such as `25`, `29.97` or `"30000/1001"`.
 
     Containers hold fractions of small whole numbers, so one near to it is taken of any other.
@@ -167,7 +167,7 @@ class TimeSpan:
         exact: sides in seconds are not moved to the border of a frame, be it ever so near.
 
     Example:
-        >>> Trim.parse("1.5:90f")
+        >>> TimeSpan.parse("1.5:90f")
         Trim(start=Fraction(3, 2), stop=Fraction(90, 1), start_in_frames=False, stop_in_frames=True)
     """
 
@@ -211,7 +211,7 @@ class TimeSpan:
             bool(stop_unit),
         )
 
-    def part(
+    def frame_interval(
         self, index: int, begin: Fraction, end: Fraction, *, is_last: bool = False
     ) -> tuple[Fraction, Fraction] | None:
         """Return from when to when frame `index` is kept, None where it is not.
@@ -249,7 +249,7 @@ class TimeSpan:
         return begin if moment - begin < near else moment
 
     @classmethod
-    def given(cls, trim: TimeSpan | str | None) -> TimeSpan | None:
+    def coerce(cls, trim: TimeSpan | str | None) -> TimeSpan | None:
         """The trim that was given, as text or as it is; None, and nothing, keep the whole clip.
 
         Raises:
@@ -265,7 +265,7 @@ class TimeSpan:
         """Whether nothing is kept from frame `index` on, which appears at `seconds`."""
         return self.stop is not None and self.stop <= (index if self.stop_in_frames else seconds)
 
-    def finer(self, time_base: Fraction) -> int:
+    def tick_division(self, time_base: Fraction) -> int:
         """Return in how many ticks one of `time_base` must be parted for the sides of the trim."""
         seconds = [self.start] if not self.start_in_frames else []
         seconds += [self.stop] if self.stop is not None and not self.stop_in_frames else []
@@ -278,7 +278,7 @@ class TimeSpan:
         told = self.stop is not None and not (self.start_in_frames or self.stop_in_frames)
         return self.stop - self.start if told and self.stop is not None else None
 
-    def expected(self, n_frames: int, fps: Fraction) -> int:
+    def expected_frames(self, n_frames: int, fps: Fraction) -> int:
         """Return how many frames of a steady clip are kept, about; at least 1."""
         near = min(_NEAR, 1 / (2 * fps))
         first = self.start if self.start_in_frames else (self.start + near) * fps

@@ -27,7 +27,7 @@ _DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)$")
 _WORTH_SEEKING_SECONDS = 10
 
 
-class BrokenOff(Exception):
+class IncompleteStream(Exception):
     """Fewer frames came than the file has."""
 
 
@@ -57,7 +57,7 @@ class VideoReader:
         self._open()
         try:
             first = next(self._pictures)
-        except (av.FFmpegError, BrokenOff) as err:
+        except (av.FFmpegError, IncompleteStream) as err:
             raise probe.unreadable(source, "cannot be decoded: its data is damaged.") from err
         except StopIteration:
             raise probe.unreadable(source, "holds no frame that can be decoded.") from None
@@ -80,7 +80,7 @@ class VideoReader:
             self._decoder.flush_buffers()
             pictures = self._decoded(counted=False)
             landed = next(pictures)
-        except (av.FFmpegError, BrokenOff, StopIteration):
+        except (av.FFmpegError, IncompleteStream, StopIteration):
             landed = None
         if landed is None or landed.pts is None or landed.pts > target:
             self._container.close()
@@ -90,9 +90,9 @@ class VideoReader:
             return
         self._first, self._pictures = landed, pictures
 
-    def may_shrink(self, width: int, height: int) -> None:
+    def allow_downscale(self, width: int, height: int) -> None:
         """Give pictures at this size, upright, where it saves work that they are small early."""
-        self._convert.may_shrink(*self._orientation.size(width, height))
+        self._convert.allow_downscale(*self._orientation.size(width, height))
 
     def frames(self) -> Iterator[Frame]:
         """Decode; times are true, so after `skip_to` they do not start at 0.
@@ -100,15 +100,15 @@ class VideoReader:
         Raises:
             InputError: decoding broke off, unless it is to be salvaged.
         """
-        clock = timestamps.Clock(self.info.step, self._zero)
+        clock = timestamps.MonotonicTimestamps(self.info.frame_ticks, self._zero)
         n_frames = 0
         try:
-            for picture, following in timestamps.with_next(self._from_first()):
+            for picture, following in timestamps.lookahead(self._from_first()):
                 planes = self._orientation.turn(self._convert(picture))
                 time = n_frames if self._fps else clock.tick(picture.pts)
                 yield Frame(planes, time, self._duration(picture, following is None))
                 n_frames += 1
-        except (av.FFmpegError, BrokenOff) as err:
+        except (av.FFmpegError, IncompleteStream) as err:
             if not self._salvage:
                 raise InputError(
                     f"{self._source.name} breaks off after {n_frames} frames: its data is damaged.",
@@ -126,7 +126,7 @@ class VideoReader:
         zero = self._zero * self._time_base
         with probe.reopened(self._source, self._kind) as container:
             if not start:
-                self.notes.extend(audio.note_before(container, zero))
+                self.notes.extend(audio.leading_sound_note(container, zero))
             end = None if stop is None else zero + stop
             return audio.extract(container, zero + start, end, self.notes)
 
@@ -170,7 +170,8 @@ class VideoReader:
         """Decode from where the container stands; `counted`: check at the end that all came."""
         n_packets, end, has_begun = 0, Fraction(0), False
         counts = self._kind == "avi"
-        times = timestamps.DisplayTimes(self._stream.codec_context.has_b_frames, counted=counts)
+        reorders = self._stream.codec_context.has_b_frames
+        times = timestamps.PresentationTimes(reorders, counted=counts)
         try:
             for packet in self._container.demux(self._stream):
                 self._check_packet(packet)
@@ -194,7 +195,7 @@ class VideoReader:
             if counted and has_begun:
                 self._check_complete(n_packets, end)
             self._is_complete = True
-        except (av.FFmpegError, BrokenOff):
+        except (av.FFmpegError, IncompleteStream):
             if self._salvage:
                 yield from self._left_over()
             raise
@@ -202,14 +203,14 @@ class VideoReader:
     def _check_packet(self, packet: av.Packet) -> None:
         """Refuse what was cut short, or is encrypted."""
         if packet.is_corrupt and self._kind in _INDEXED:
-            raise BrokenOff
-        if streams.is_locked(packet):
+            raise IncompleteStream
+        if streams.is_encrypted_packet(packet):
             raise probe.locked(self._source)
 
     def _check_complete(self, n_packets: int, end: Fraction) -> None:
         """Hold what was read to the index of the file (mov, avi) or its length (Matroska)."""
         if self._kind in ("mov", "avi") and n_packets < len(self._stream.index_entries):
-            raise BrokenOff
+            raise IncompleteStream
         tag = _DURATION.match(self._stream.metadata.get("DURATION", ""))
         if self._kind == "matroska" and tag:
             hours, minutes, seconds = (Fraction(part) for part in tag.groups())
@@ -218,7 +219,7 @@ class VideoReader:
                 # Older writers do not say of the last frame itself how long it stays.
                 with self._source.from_start() as file:
                     if not ebml.is_whole(file):
-                        raise BrokenOff
+                        raise IncompleteStream
                 length = Fraction(self._container.duration or 0, av.time_base)
                 self._end = min(stated, length)
 
@@ -267,8 +268,8 @@ class VideoReader:
         """How often an animation is played."""
         if self._kind in still_images.ANIMATIONS and self._source.is_seekable:
             with self._source.from_start() as file:
-                return still_images.plays_of(file, self._kind)
-        return still_images.stated_plays(self._container.metadata.get(still_images.TAG))
+                return still_images.play_count(file, self._kind)
+        return still_images.parse_play_count(self._container.metadata.get(still_images.TAG))
 
     def _rate_and_count(self) -> tuple[Fraction, int | None]:
         """The nominal rate, and the number of frames to expect."""

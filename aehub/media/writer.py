@@ -87,7 +87,7 @@ class ClipWriter:
             if self._held is None:
                 raise InputError(f"No frame was written to {self._name}; give at least one.")
             picture, time, duration = self._held
-            self._guarded(lambda: self._sink.put(picture, time, duration or self._info.step))
+            self._guarded(lambda: self._sink.put(picture, time, duration or self._info.frame_ticks))
             self._guarded(self._sink.finish)
             self._guarded(self._sink.close)
             if self._stage is not None:

@@ -62,7 +62,7 @@ def iter_study(
         LimitError: the clip is larger than `limits`.
     """
     source = Path(source)
-    part = TimeSpan.given(trim)
+    part = TimeSpan.coerce(trim)
     prepared = folder / f"{source.stem}.original.mkv"
     stacked, decoded = folder / "stacked.mp4", folder / f"{source.stem}.aehub.mp4"
     packed = folder / f"{source.stem}.aev"

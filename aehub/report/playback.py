@@ -100,7 +100,7 @@ def iter_replay(
             above.write(result._replace(planes=both))
             alone.write(result)
             times.append(float(result.time * facts.time_base))
-            seconds = times[-1] + float((result.duration or facts.step) * facts.time_base)
+            seconds = times[-1] + float((result.duration or facts.frame_ticks) * facts.time_base)
             yield Step(len(times), max(total, len(times)))
         return Replay(
             width=facts.width, height=facts.height, half=half,

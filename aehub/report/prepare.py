@@ -79,7 +79,7 @@ def iter_prepare(
         clip = stack.enter_context(open_clip(source, trim=trim, limits=limits or Limits()))
         given = clip.info
         width, height = fit(given.width, given.height, longest, given.pixel_aspect)
-        clip.may_shrink(width, height)
+        clip.allow_downscale(width, height)
         resize = _resizer((width, height))
         info = replace(given, width=width, height=height, pixel_aspect=Fraction(1))
         sound = stack.enter_context(clip.audio.open()) if clip.audio is not None else None

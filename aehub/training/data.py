@@ -33,7 +33,7 @@ from aehub.config import Limits, __version__
 from aehub.errors import AEHubError, InputError
 from aehub.files import Stage
 from aehub.media.clip import open_clip
-from aehub.media.file_type import below
+from aehub.media.file_type import iter_media_files
 from aehub.media.picture import Planes
 
 _KEY = "made_of.json"
@@ -171,7 +171,7 @@ class FrameStore:
         Raises:
             InputError: nothing readable lies below `data`.
         """
-        files = list(below(data))
+        files = list(iter_media_files(data))
         stats = [(str(path.relative_to(data)), path.stat()) for path in files]
         made_of = {"version": _VERSION, "limits": asdict(Limits.from_env()), "files": [
             [name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]}

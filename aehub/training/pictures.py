@@ -32,7 +32,7 @@ from torch import Generator, Tensor
 from aehub.config import Limits
 from aehub.errors import InputError
 from aehub.media.clip import read_picture
-from aehub.media.file_type import below, is_hidden, what_is
+from aehub.media.file_type import content_of, is_hidden, iter_media_files
 
 _MOVED, _RECOLOURED, _MIXED, _TONED, _COMPOSED = 0.5, 0.25, 0.3, 0.3, 0.125
 
@@ -231,7 +231,7 @@ class PictureSet:
             images.append(found)
             names += of_found
         if not archives:
-            for path in (p for p in below(data) if what_is(p) != "clip"):
+            for path in (p for p in iter_media_files(data) if content_of(p) != "clip"):
                 try:
                     images.append(_picture(path)[None])
                 except InputError as error:

@@ -22,7 +22,7 @@ from aehub.animation.keyframes import Keyframe, frames_of, read_picture
 from aehub.animation.path import main_directions
 from aehub.api.animate import DEFAULT_MODEL
 from aehub.errors import InputError, LimitError
-from aehub.media.file_type import what_is
+from aehub.media.file_type import content_of
 from aehub.ui.limits import PageLimits
 from aehub.weights.architectures import COMPRESSION, LATENT_ANIMATION, SPRITE_ANIMATION
 
@@ -159,7 +159,7 @@ def file_keys(paths: Sequence[str], folder: Path, limits: PageLimits) -> list[Ke
 
 def _frames(path: Path, limits: PageLimits) -> list[Keyframe]:
     """A picture, or the first and the last frame of a clip."""
-    if what_is(path) in ("clip", ""):
+    if content_of(path) in ("clip", ""):
         return frames_of(path, None, limits.clip)
     return [Keyframe(path.name, picture=read_picture(path, limits.picture))]
 

@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 from PIL import Image
 
-from aehub.media.sinks import RECIPES
+from aehub.media.sinks import ENCODERS
 from aehub.report.compression import iter_study
 from aehub.report.playback import still
 from aehub.report.records import Study
@@ -33,7 +33,7 @@ POSTER_FRAME = 0
 def record(folder: Path, work: Path) -> Study:
     """Fill `folder` with the files of the opening; others go to `work`."""
     original = examples.clip(opening.NAME)
-    with patch.dict(RECIPES["mp4"].options, bf="3"):
+    with patch.dict(ENCODERS["mp4"].options, bf="3"):
         study = finished(iter_study(original, work, quality=QUALITY, longest=None), None)
     packed = Path(str(study.compressed.path))
     folder.mkdir(exist_ok=True)

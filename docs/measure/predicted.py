@@ -27,7 +27,7 @@ from aehub.codecs.decompress import decode_frames, decode_group
 from aehub.hub import find
 from aehub.measure.model_codec import write_lossless
 from aehub.media.clip import open_clip
-from aehub.media.file_type import listed
+from aehub.media.file_type import list_folder
 from aehub.media.metrics import Distortion, bd_rate
 from aehub.media.picture import ClipInfo, Planes
 
@@ -127,7 +127,7 @@ def main() -> None:
           "| less the content's | less the content's | float32 to float64 | codes |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
-        for clip in listed(arguments.clips).clips:
+        for clip in list_folder(arguments.clips).clips:
             percent = saving(clip, model, Path(name))
             slopes, apart, same = loop(clip, model, exact, Path(name))
             print(f"| {clip.stem} | {percent:+.1f} % | "

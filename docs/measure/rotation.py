@@ -33,7 +33,7 @@ from aehub.codecs.d4.symmetry import ELEMENTS, turn
 from aehub.editing.via_pixels import turned_planes
 from aehub.measure.video_codecs import crop, x264
 from aehub.media.clip import open_clip
-from aehub.media.file_type import listed
+from aehub.media.file_type import list_folder
 from aehub.media.metrics import Distortion
 from aehub.media.picture import ClipInfo, Planes
 
@@ -160,7 +160,7 @@ def main() -> None:
           "| untied: channels mapped |\n|---|---|---|---|---|---|---|")
     losses = []
     with tempfile.TemporaryDirectory() as name:
-        for path in listed(arguments.clips).clips:
+        for path in list_folder(arguments.clips).clips:
             with open_clip(path) as clip:
                 info = clip.info
                 source = [frame.planes for frame in islice(clip, arguments.frames)]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aehub.media.clip import open_clip
-from aehub.media.file_type import listed
+from aehub.media.file_type import list_folder
 
 QUALITIES = (10, 50, 90)
 
@@ -53,7 +53,7 @@ def main() -> None:
     print("| clip | frames | " + " | ".join(f"quality {q}" for q in QUALITIES) + " | all back |")
     print("|---|---|" + "---|" * (len(QUALITIES) + 1))
     with tempfile.TemporaryDirectory() as folder:
-        for clip in listed(Path(sys.argv[1])).clips:
+        for clip in list_folder(Path(sys.argv[1])).clips:
             runs = [round_trip(clip, quality, Path(folder)) for quality in QUALITIES]
             rising = all(a["bytes"] < b["bytes"] and a["psnr"] < b["psnr"]
                          for (a, _), (b, _) in zip(runs, runs[1:], strict=False))

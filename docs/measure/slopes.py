@@ -14,7 +14,7 @@ from pathlib import Path
 from predicted import psnrs, slope, there_and_back
 
 from aehub.measure.video_codecs import svtav1, x264, x265
-from aehub.media.file_type import listed
+from aehub.media.file_type import list_folder
 
 # Constant rate factors for a mean PSNR of 33 to 42 dB on most clips.
 CODECS = ((x264("medium"), 27), (x265("medium"), 29), (svtav1(6), 40))
@@ -36,7 +36,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips", type=Path)
-    clips = listed(parser.parse_args().clips).clips
+    clips = list_folder(parser.parse_args().clips).clips
     heads = [f"{codec.name}, {what}" for codec, _ in CODECS
              for what in (*(f"{n} frames" for n in LENGTHS), "mean")]
     print("| clip | " + " | ".join(heads) + " |")

@@ -23,7 +23,7 @@ from aehub.bitstream import open_reader
 from aehub.codecs.d4.symmetry import ELEMENTS, inverse
 from aehub.editing.operations import Operation, parse
 from aehub.editing.via_pixels import turned_planes
-from aehub.media.file_type import listed
+from aehub.media.file_type import list_folder
 from aehub.media.metrics import MAX_DB, Distortion
 from aehub.media.picture import Planes
 
@@ -124,7 +124,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     well = True
     with tempfile.TemporaryDirectory() as name:
-        for clip in listed(arguments.clips).clips:
+        for clip in list_folder(arguments.clips).clips:
             row, fine = turned(clip, arguments, Path(name))
             well &= fine
             print(row, flush=True)

@@ -18,7 +18,7 @@ import pytest
 from aehub.media.clip import open_clip
 from aehub.media.colour import from_rgb, to_rgb
 from aehub.media.picture import Colour, Planes
-from aehub.media.timestamps import Clock, clean_rate
+from aehub.media.timestamps import MonotonicTimestamps, clean_rate
 from material import moving_picture, psnr, write_clip
 
 PICTURES = moving_picture(12, 96, 64, seed=1)
@@ -135,7 +135,7 @@ def test_frame_times_are_the_real_ones(tmp_path: Path) -> None:
 
 
 def test_doubled_and_backward_times_are_repaired() -> None:
-    clock = Clock(step=40)
+    clock = MonotonicTimestamps(step=40)
     stated = [0, 40, 40, 80, None, 160, 10, 50, 90]
     assert [clock.tick(pts) for pts in stated] == [0, 40, 41, 80, 120, 160, 200, 240, 280]
 

@@ -19,7 +19,7 @@ from aehub.errors import InputError, LimitError
 from aehub.media.clip import open_clip
 from aehub.media.colour import from_rgb
 from aehub.media.picture import ClipInfo, Colour, Frame
-from aehub.media.timestamps import DisplayTimes, TimeSpan
+from aehub.media.timestamps import PresentationTimes, TimeSpan
 from aehub.media.writer import open_writer
 from material import moving_picture, shown_for, write_clip
 
@@ -277,7 +277,7 @@ def test_times_of_decoding_are_brought_into_the_order_of_showing(tmp_path: Path)
 
 
 def test_packets_that_show_nothing_take_no_time() -> None:
-    times = DisplayTimes(reorders=True)
+    times = PresentationTimes(reorders=True)
     for pts in (0, 40, 80):
         times.packet(pts)
     assert [times.frame(pts) for pts in (40, 80)] == [40, 80], "a stream joined in the middle"

@@ -12,7 +12,7 @@ from PIL import Image
 import aehub
 from aehub.errors import InputError
 from aehub.media.clip import open_clip
-from aehub.media.file_type import below, listed
+from aehub.media.file_type import iter_media_files, list_folder
 from aehub.training.data import Cache, FrameStore
 from aehub.training.pictures import PictureSet
 from material import moving_picture, write_clip
@@ -119,4 +119,4 @@ def test_training_data_skips_hidden_files_and_tells_what_cannot_be_read(tmp_path
     assert [note.split()[0] for note in pictures.notes] == ["broken.png"]
     kept = [*pictures.training, *pictures.watch, *pictures.test]
     assert len(kept) >= 1 and max(int(p.mean()) for p in kept) < 250
-    assert len(list(below(data))) == 7 and listed(data).others == [data / "deep"]
+    assert len(list(iter_media_files(data))) == 7 and list_folder(data).others == [data / "deep"]

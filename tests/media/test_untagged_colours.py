@@ -16,7 +16,7 @@ from aehub.measure.image_codecs import avif
 from aehub.media.clip import open_clip
 from aehub.media.colour import to_rgb
 from aehub.media.picture import Colour, Planes
-from aehub.media.sinks import frame_of_planes
+from aehub.media.sinks import frame_from_planes
 from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
 from aehub.report.playback import _tagged
@@ -44,7 +44,7 @@ def flat_clip(path: Path, width: int, height: int, turn: int = 0, n_frames: int 
         stream = container.add_stream(codec, rate=25, options=exact)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number in range(n_frames):
-            frame = frame_of_planes(planes)
+            frame = frame_from_planes(planes)
             frame.pts, frame.time_base = number, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
