@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aehub.measure.benchmark import compare, measure, parse_codecs
 from aehub.measure.comparison import Comparison
-from aehub.measure.points import Codec, Encoded, Point, Source
+from aehub.measure.points import BenchmarkCodec, Encoded, Point, Source
 
 __all__ = [
-    "Codec",
+    "BenchmarkCodec",
     "Comparison",
     "Encoded",
     "Point",

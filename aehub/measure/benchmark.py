@@ -20,7 +20,7 @@ from aehub.files import path_of
 from aehub.measure import image_codecs, video_codecs
 from aehub.measure.comparison import Comparison
 from aehub.measure.model_codec import ModelCodec
-from aehub.measure.points import ClipShape, Codec, Encoded, Failure, Point, Source
+from aehub.measure.points import BenchmarkCodec, ClipShape, Encoded, Failure, Point, Source
 from aehub.media.clip import open_clip
 from aehub.media.file_type import list_folder, names_text
 from aehub.media.metrics import Distortion
@@ -43,7 +43,7 @@ _PATTERNS = (
 )
 
 
-def parse_codecs(text: str, *, models: Sequence[str] = MODELS) -> list[Codec]:
+def parse_codecs(text: str, *, models: Sequence[str] = MODELS) -> list[BenchmarkCodec]:
     """Codecs from names between commas, in the order given.
 
     Args:
@@ -61,10 +61,10 @@ def parse_codecs(text: str, *, models: Sequence[str] = MODELS) -> list[Codec]:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"codec '{name}' is named twice; name each codec once.")
-    return [_codec(name, models) for name in names]
+    return [_codec_named(name, models) for name in names]
 
 
-def _codec(name: str, models: Sequence[str]) -> Codec:
+def _codec_named(name: str, models: Sequence[str]) -> BenchmarkCodec:
     if name in models or "/" in name:
         return ModelCodec(name)
     for pattern, build in _PATTERNS:
@@ -79,13 +79,13 @@ def _codec(name: str, models: Sequence[str]) -> Codec:
 MAX_SOURCE_BYTES = 1_000_000_000
 """Planes of one clip held in memory; a minute of 1080p would need 5 GB."""
 
-_REFUSALS = (AEHubError, av.FFmpegError, OSError, ValueError, MemoryError)
+_EXPECTED_ERRORS = (AEHubError, av.FFmpegError, OSError, ValueError, MemoryError)
 """What clips and codecs raise; anything else is a fault of the program, and ends it."""
 
 
 def compare(
     sources: Iterable[str | Path | Source],
-    codecs: str | Sequence[Codec],
+    codecs: str | Sequence[BenchmarkCodec],
     *,
     frames: int | None = None,
     stills: bool = False,
@@ -115,28 +115,28 @@ def compare(
         >>> print(comparison.table())  # doctest: +SKIP
     """
     sources = check_list("sources", sources)
-    chosen = _codecs(codecs)
+    chosen = _checked_codecs(codecs)
     if not chosen:
         raise InputError("no codec is given; give at least one, such as x264-medium.")
-    anchor = _anchor([codec.name for codec in chosen], anchor, stills=stills)
+    anchor = _anchor_of([codec.name for codec in chosen], anchor, stills=stills)
     n_frames = 1 if stills else frames
     if n_frames is not None:
         n_frames = check_whole("frames", n_frames, 1)
     notes: list[str] = []
-    paths = [clip for source in sources for clip in _expanded(source, notes)]
+    paths = [clip for source in sources for clip in _clips_of(source, notes)]
     if not paths:
         raise InputError("no clip is given; give at least one.")
     for codec in chosen:
         if isinstance(codec, ModelCodec):
             codec.check()
-    clips = (_loaded(path, n_frames) for path in paths)
+    clips = (_load_or_fail(path, n_frames) for path in paths)
     job = iter_compare(clips, chosen, anchor, n_clips=len(paths))
     return replace(finished(job, progress), notes=tuple(notes))
 
 
 def iter_compare(
-    clips: Iterable[Source | Failure], codecs: Sequence[Codec], anchor: str | None = None, *,
-    n_clips: int = 1,
+    clips: Iterable[Source | Failure], codecs: Sequence[BenchmarkCodec],
+    anchor: str | None = None, *, n_clips: int = 1,
 ) -> Generator[Step, None, Comparison]:
     """Measure clips; yields (points done, points in all) after each.
 
@@ -155,9 +155,9 @@ def iter_compare(
     failures: list[Failure] = []
     for clip in clips:
         if isinstance(clip, Source):
-            clip = _renamed(clip, [shape.name for shape in shapes])
+            clip = _with_unique_name(clip, [shape.name for shape in shapes])
             shapes.append(ClipShape.of(clip))
-        for result in [clip] if isinstance(clip, Failure) else _attempts(clip, codecs):
+        for result in [clip] if isinstance(clip, Failure) else _measure_or_fail(clip, codecs):
             if isinstance(result, Failure):
                 failures.append(result)
             else:
@@ -167,14 +167,14 @@ def iter_compare(
         raise failures[0].error
     measured = {point.clip for point in points}
     return Comparison(
-        anchor=_anchor([codec.name for codec in codecs], anchor, stills=False),
+        anchor=_anchor_of([codec.name for codec in codecs], anchor, stills=False),
         clips=tuple(shape for shape in shapes if shape.name in measured),
         settings={codec.name: codec.settings for codec in codecs}, points=tuple(points),
         ours=tuple(codec.name for codec in codecs if isinstance(codec, ModelCodec)),
         failures=tuple(failures))
 
 
-def _codecs(given: Any) -> list[Codec]:
+def _checked_codecs(given: Any) -> list[BenchmarkCodec]:
     if isinstance(given, str):
         return parse_codecs(given)
     found = check_list("codecs", given)
@@ -185,26 +185,26 @@ def _codecs(given: Any) -> list[Codec]:
     return found
 
 
-def _attempts(source: Source, codecs: Iterable[Codec]) -> Iterator[Point | Failure]:
+def _measure_or_fail(source: Source, codecs: Iterable[BenchmarkCodec]) -> Iterator[Point | Failure]:
     """As `measure`, but what a codec refuses is a failure, and the next one takes its turn."""
     for codec in codecs:
         try:
             yield from measure(source, [codec])
-        except _REFUSALS as error:
+        except _EXPECTED_ERRORS as error:
             yield Failure(source.name, codec.name, error)
 
 
-def _loaded(path: str | Path | Source, n_frames: int | None) -> Source | Failure:
+def _load_or_fail(path: str | Path | Source, n_frames: int | None) -> Source | Failure:
     """The first `n_frames` frames of a clip in memory, or why they are not."""
     if isinstance(path, Source):
         return Source(path.name, path.frames[:n_frames], path.info)
     try:
         return load(path, frames=n_frames)
-    except _REFUSALS as error:
+    except _EXPECTED_ERRORS as error:
         return Failure(Path(path).stem, None, error)
 
 
-def measure(source: Source, codecs: Iterable[Codec]) -> Iterator[Point]:
+def measure(source: Source, codecs: Iterable[BenchmarkCodec]) -> Iterator[Point]:
     """Measure one clip, a point at a time; closing the iterator ends it.
 
     Raises:
@@ -216,7 +216,7 @@ def measure(source: Source, codecs: Iterable[Codec]) -> Iterator[Point]:
     for codec in codecs:
         for quality in codec.qualities:
             encoded = codec.encode(source.frames, source.info, quality)
-            distortion, seconds = _judge(codec.name, source, encoded)
+            distortion, seconds = _distortion_of(codec.name, source, encoded)
             yield Point(
                 clip=source.name,
                 codec=codec.name,
@@ -231,7 +231,7 @@ def measure(source: Source, codecs: Iterable[Codec]) -> Iterator[Point]:
             )
 
 
-def _expanded(source: str | Path | Source, notes: list[str]) -> list[str | Path | Source]:
+def _clips_of(source: str | Path | Source, notes: list[str]) -> list[str | Path | Source]:
     """A folder of clips as its clips, with a note on the rest; a folder of pictures is one clip.
 
     Raises:
@@ -271,7 +271,7 @@ def load(path: str | Path, *, frames: int | None = None) -> Source:
         return Source(Path(path).stem, kept, clip.info)
 
 
-def _judge(name: str, source: Source, encoded: Encoded) -> tuple[Distortion, float]:
+def _distortion_of(name: str, source: Source, encoded: Encoded) -> tuple[Distortion, float]:
     """Distortion of the decoded frames, and the seconds spent waiting for the decoder."""
     distortion, seconds = Distortion(), 0.0
     decoded = iter(encoded.decoded)
@@ -292,7 +292,7 @@ def _judge(name: str, source: Source, encoded: Encoded) -> tuple[Distortion, flo
     return distortion, seconds
 
 
-def _anchor(names: Sequence[str], wanted: str | None, *, stills: bool) -> str:
+def _anchor_of(names: Sequence[str], wanted: str | None, *, stills: bool) -> str:
     if wanted is None:
         usual = "jpeg" if stills else "x264-medium"
         return usual if usual in names else names[0]
@@ -302,7 +302,7 @@ def _anchor(names: Sequence[str], wanted: str | None, *, stills: bool) -> str:
     return wanted
 
 
-def _renamed(source: Source, taken: Sequence[str]) -> Source:
+def _with_unique_name(source: Source, taken: Sequence[str]) -> Source:
     """The same clip under a name no other has: files of one name may lie in several folders."""
     name, number = source.name, 2
     while name in taken:

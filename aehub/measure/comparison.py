@@ -19,11 +19,11 @@ class Comparison(Curves):
     def table(self) -> str:
         """Points of every clip, the differences against the anchor, the settings: as text."""
         blocks = [_points(self, clip) for clip in self.clips]
-        blocks += [_differences(self), "settings\n" + _grid(list(self.settings.items()), left=2)]
+        blocks += [_differences(self), "settings\n" + _columns(list(self.settings.items()), left=2)]
         if self.failures:
             rows = [(failure.clip, failure.codec or "-", failure.reason)
                     for failure in self.failures]
-            blocks.append("not measured\n" + _grid(rows, left=3))
+            blocks.append("not measured\n" + _columns(rows, left=3))
         return "\n\n".join(blocks)
 
     def check(self) -> None:
@@ -80,7 +80,7 @@ def _points(comparison: Curves, clip: ClipShape) -> str:
             for point in comparison.curve(clip.name, codec)]
     frames = count_text(clip.n_frames, "frame")
     title = f"{clip.name}: {clip.width}x{clip.height}, {frames}, {float(clip.fps):.4g} fps"
-    return f"{title}\n{_grid([header, *rows])}"
+    return f"{title}\n{_columns([header, *rows])}"
 
 
 def _point_row(point: Point) -> tuple[str, ...]:
@@ -92,16 +92,16 @@ def _point_row(point: Point) -> tuple[str, ...]:
 def _differences(comparison: Curves) -> str:
     names = [codec for codec in comparison.codecs if codec != comparison.anchor]
     rows: list[tuple[str, ...]] = [("bits at equal PSNR / MS-SSIM", *names)]
-    rows += [(clip.name, *(_both(comparison.difference(clip.name, codec, metric).percent
+    rows += [(clip.name, *(_percent_pair(comparison.difference(clip.name, codec, metric).percent
                                  for metric in METRICS) for codec in names))
              for clip in comparison.clips]
-    rows += [("mean", *(_both(comparison.mean_difference(codec, metric) for metric in METRICS)
-                        for codec in names)),
+    rows += [("mean", *(_percent_pair(comparison.mean_difference(codec, metric)
+                                      for metric in METRICS) for codec in names)),
              ("speed, encode / decode", *(_speed(comparison, codec) for codec in names))]
-    return f"against {comparison.anchor} (negative: fewer bits)\n{_grid(rows)}"
+    return f"against {comparison.anchor} (negative: fewer bits)\n{_columns(rows)}"
 
 
-def _both(percents: Iterable[float | None]) -> str:
+def _percent_pair(percents: Iterable[float | None]) -> str:
     return " / ".join("-" if value is None else f"{value:+.1f} %" for value in percents)
 
 
@@ -112,7 +112,7 @@ def _speed(comparison: Curves, codec: str) -> str:
     return " / ".join(f"{other / one:.2g}x" for other, one in zip(others, own, strict=True))
 
 
-def _grid(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+def _columns(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """Rows in columns: the first `left` flush left, numbers flush right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) if i < left else cell.rjust(width)

@@ -18,12 +18,12 @@ from functools import partial
 import av
 from PIL import Image
 
-from aehub.measure.points import Encoded, listed
+from aehub.measure.points import Encoded, joined_qualities
 from aehub.measure.video_codecs import (
     decode_packet,
     encoder_threads,
     from_video_frame,
-    open_svt,
+    open_svt_av1,
     to_video_frame,
     video_context,
 )
@@ -32,7 +32,7 @@ from aehub.threads import share
 
 
 @dataclass(frozen=True)
-class StillCodec:
+class ImageCodec:
     """A picture codec applied to each frame by itself."""
 
     name: str
@@ -44,7 +44,7 @@ class StillCodec:
     @property
     def settings(self) -> str:
         """Encoder, options and qualities in one line."""
-        return f"{self.encoder}={listed(self.qualities)}"
+        return f"{self.encoder}={joined_qualities(self.qualities)}"
 
     def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
         """Code each frame into a file of its own; `info` does not matter to pictures."""
@@ -54,25 +54,25 @@ class StillCodec:
         return Encoded(sum(map(len, files)), seconds, map(self.read, files))
 
 
-def jpeg() -> StillCodec:
+def jpeg() -> ImageCodec:
     """JPEG by libjpeg-turbo, with Huffman tables fitted to the picture."""
-    return StillCodec("jpeg", "Pillow JPEG 4:2:0 optimize=True quality", (10, 20, 35, 55, 75, 90),
+    return ImageCodec("jpeg", "Pillow JPEG 4:2:0 optimize=True quality", (10, 20, 35, 55, 75, 90),
                       _write_jpeg, partial(decode_packet, "mjpeg"))
 
 
-def webp() -> StillCodec:
+def webp() -> ImageCodec:
     """Lossy WebP by libwebp at its slowest method."""
-    return StillCodec("webp", "libwebp method=6 quality", (1, 15, 35, 60, 80, 95), _write_webp,
+    return ImageCodec("webp", "libwebp method=6 quality", (1, 15, 35, 60, 80, 95), _write_webp,
                       partial(decode_packet, "webp"))
 
 
-def avif() -> StillCodec:
+def avif() -> ImageCodec:
     """AVIF by SVT-AV1 in its still-picture mode.
 
     Preset 4: measured on ten pictures it matches Pillow's default (libaom at speed 6) in MS-SSIM
     and betters it in PSNR, and Pillow takes RGB only.
     """
-    return StillCodec("avif", "libsvtav1 preset=4 avif=1 crf", (60, 52, 44, 36, 26, 16),
+    return ImageCodec("avif", "libsvtav1 preset=4 avif=1 crf", (60, 52, 44, 36, 26, 16),
                       _write_avif, _read_avif)
 
 
@@ -104,7 +104,7 @@ def _write_avif(planes: Planes, quality: float) -> bytes:
         stream.pix_fmt = "yuv420p"
         params = f"avif=1:lp={encoder_threads()}"
         stream.options = {"preset": "4", "crf": f"{quality:g}", "svtav1-params": params}
-        open_svt(stream.codec_context)
+        open_svt_av1(stream.codec_context)
         container.mux(stream.encode(to_video_frame(planes, 0)))
         container.mux(stream.encode(None))
     return file.getvalue()

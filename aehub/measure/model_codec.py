@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import av
 
-from aehub.measure.points import Encoded, listed
+from aehub.measure.points import Encoded, joined_qualities
 from aehub.measure.video_codecs import to_video_frame
 from aehub.media.picture import ClipInfo, Planes
 from aehub.threads import share
@@ -32,7 +32,7 @@ class ModelCodec:
     @property
     def settings(self) -> str:
         """Model and qualities in one line."""
-        return f"aehub quality={listed(self.qualities)}"
+        return f"aehub quality={joined_qualities(self.qualities)}"
 
     def check(self) -> None:
         """Load the model, so that one that cannot be had is known before the work.

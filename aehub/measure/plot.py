@@ -11,8 +11,8 @@ from aehub.files import refuse_overwriting, written
 from aehub.measure.points import METRICS, Curves, Metric
 
 _COLUMNS = 4
-_MOST_PANELS = 12
-_STYLE: Any = {
+_MAX_PANELS = 12
+_RC_PARAMS: Any = {
     "font.size": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -22,21 +22,21 @@ _STYLE: Any = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
-_QUALITY: dict[Metric, str] = {
+_AXIS_LABELS: dict[Metric, str] = {
     "psnr": "PSNR 6:1:1 (dB)",
     "ms_ssim": r"MS-SSIM, $-10\,\log_{10}(1-x)$",
 }
 
 # Okabe and Ito's colours, which the colour-blind tell apart, then some of their family.
-_OURS = ("#D55E00", "#A01F5B")
-_RIVALS = ("#0072B2", "#009E73", "#56B4E9", "#CC79A7", "#B8860B", "#5D5D9E", "#7A5C3E")
-_ANCHOR = "#444444"
+_MODEL_COLOURS = ("#D55E00", "#A01F5B")
+_CODEC_COLOURS = ("#0072B2", "#009E73", "#56B4E9", "#CC79A7", "#B8860B", "#5D5D9E", "#7A5C3E")
+_ANCHOR_COLOUR = "#444444"
 # Ratios worth a tick, the worthier first.
 _TICKS = (1, 0.5, 2, 0.25, 4, 0.75, 1.5, 8, 0.125, 0.9, 1.1, 0.8, 1.2, 0.7, 0.6, 3, 6, 16)
 _MARKERS = "sD^vPXh"
 
 
-class _Look(NamedTuple):
+class _Style(NamedTuple):
     """How one codec is drawn, everywhere in the figure."""
 
     colour: str
@@ -78,15 +78,15 @@ def draw(comparison: Curves, path: Path) -> Path:
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_RC_PARAMS):
         figure = Figure(layout="constrained")
-        _compose(figure, comparison)
+        _draw_figure(figure, comparison)
         with written(path, force=True) as file:
             figure.savefig(file, format=path.suffix[1:].lower(), dpi=200)
     return path
 
 
-def _compose(figure: Any, comparison: Curves) -> None:
+def _draw_figure(figure: Any, comparison: Curves) -> None:
     """Curves above, one panel a clip (a single clip: PSNR beside MS-SSIM); differences below."""
     panels = _panels(comparison)
     columns = min(_COLUMNS, len(panels))
@@ -95,57 +95,58 @@ def _compose(figure: Any, comparison: Curves) -> None:
     height, foot = (3.2 if columns < 3 else 2.2) * rows + 0.2, 0.75 + 0.2 * len(others)
     figure.set_size_inches((3.6 if columns < 3 else 2.5) * columns + 1, height + foot)
     top, bottom = figure.subfigures(2, 1, height_ratios=[height, foot])
-    looks = _looks(comparison)
+    styles = _styles(comparison)
     for place, axes in enumerate(top.subplots(rows, columns, squeeze=False).flat):
         if place >= len(panels):
             axes.set_axis_off()
             continue
         clip, metric = panels[place]
-        _draw_curves(axes, comparison, clip, metric, looks)
+        _draw_curves(axes, comparison, clip, metric, styles)
         if place % columns == 0 or len(comparison.clips) == 1:
-            axes.set_ylabel(_QUALITY[metric])
+            axes.set_ylabel(_AXIS_LABELS[metric])
         if place % columns == columns - 1:
-            _label_curves(axes, looks, spacing=0.17 * rows / height)
+            _label_curves(axes, styles, spacing=0.17 * rows / height)
     top.supxlabel(_rate_name(comparison), fontsize=8)
     if others:
-        _draw_differences(bottom, comparison, others, looks)
+        _draw_differences(bottom, comparison, others, styles)
 
 
 def _panels(comparison: Curves) -> list[tuple[str, Metric]]:
     names = [clip.name for clip in comparison.clips]
     if len(names) > 1:
-        return [(name, "psnr") for name in names[:_MOST_PANELS]]
+        return [(name, "psnr") for name in names[:_MAX_PANELS]]
     if any(point.ms_ssim is None for point in comparison.points):
         return [(names[0], "psnr")]
     return [(names[0], metric) for metric in METRICS]
 
 
-def _looks(comparison: Curves) -> dict[str, _Look]:
-    looks: dict[str, _Look] = {}
-    ours = rivals = 0
+def _styles(comparison: Curves) -> dict[str, _Style]:
+    styles: dict[str, _Style] = {}
+    models = others = 0
     for codec in comparison.codecs:
         if codec in comparison.ours:
-            looks[codec] = _Look(_OURS[ours % len(_OURS)], "o", 4.5, 2.2, 4, "bold")
-            ours += 1
+            colour = _MODEL_COLOURS[models % len(_MODEL_COLOURS)]
+            styles[codec] = _Style(colour, "o", 4.5, 2.2, 4, "bold")
+            models += 1
         elif codec == comparison.anchor:
-            looks[codec] = _Look(_ANCHOR, ".", 3.2, 1.2, 3)
+            styles[codec] = _Style(_ANCHOR_COLOUR, ".", 3.2, 1.2, 3)
         else:
-            marker = _MARKERS[rivals % len(_MARKERS)]
-            looks[codec] = _Look(_RIVALS[rivals % len(_RIVALS)], marker, 3.2, 1.1, 2)
-            rivals += 1
-    return looks
+            colour = _CODEC_COLOURS[others % len(_CODEC_COLOURS)]
+            styles[codec] = _Style(colour, _MARKERS[others % len(_MARKERS)], 3.2, 1.1, 2)
+            others += 1
+    return styles
 
 
 def _draw_curves(
-    axes: Any, comparison: Curves, clip: str, metric: Metric, looks: dict[str, _Look]
+    axes: Any, comparison: Curves, clip: str, metric: Metric, styles: dict[str, _Style]
 ) -> None:
     per_pixel = _is_per_pixel(comparison)
-    for codec, look in looks.items():
+    for codec, style in styles.items():
         if curve := comparison.curve(clip, codec):
             rates = [point.bits_per_pixel if per_pixel else point.kbps for point in curve]
-            axes.plot(rates, [point.decibels(metric) for point in curve], color=look.colour,
-                      linewidth=look.width, marker=look.marker, markersize=look.size,
-                      zorder=look.order, label=codec)
+            axes.plot(rates, [point.decibels(metric) for point in curve], color=style.colour,
+                      linewidth=style.width, marker=style.marker, markersize=style.size,
+                      zorder=style.order, label=codec)
     axes.set_xscale("log")
     axes.set_title(clip, loc="left")
     axes.grid(color="#E4E4E4", linewidth=0.5)
@@ -164,18 +165,20 @@ def _plain_ticks(axes: Any) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _label_curves(axes: Any, looks: dict[str, _Look], *, spacing: float) -> None:
+def _label_curves(axes: Any, styles: dict[str, _Style], *, spacing: float) -> None:
     """Names in a column right of the axes, in the order of the curves' ends, none on another."""
     low, high = axes.get_ylim()
     ends = sorted((line.get_ydata()[-1], line.get_label()) for line in axes.get_lines())
     heights = spread([(end - low) / (high - low) for end, _ in ends], spacing)
     for (_, codec), height in zip(ends, heights, strict=True):
-        _write(axes, codec, (1.03, height), "axes fraction", looks[codec])
+        _annotate(axes, codec, (1.03, height), "axes fraction", styles[codec])
 
 
-def _write(axes: Any, text: str, place: tuple[float, float], coordinates: Any, look: _Look) -> None:
-    """Text right of the axes, as a codec is drawn."""
-    axes.annotate(text, place, xycoords=coordinates, color=look.colour, fontweight=look.weight,
+def _annotate(
+    axes: Any, text: str, position: tuple[float, float], coordinates: Any, style: _Style
+) -> None:
+    """Write text right of the axes in a codec's style."""
+    axes.annotate(text, position, xycoords=coordinates, color=style.colour, fontweight=style.weight,
                   verticalalignment="center", annotation_clip=False)
 
 
@@ -191,14 +194,14 @@ def spread(heights: list[float], spacing: float, ceiling: float = 1.0) -> list[f
 
 
 def _draw_differences(
-    figure: Any, comparison: Curves, codecs: list[str], looks: dict[str, _Look]
+    figure: Any, comparison: Curves, codecs: list[str], styles: dict[str, _Style]
 ) -> None:
     """A dot a clip and a bar for the mean: bits at equal quality, on a scale of ratios."""
     both = figure.subplots(1, len(METRICS), sharex=True, sharey=True)
     for axes, metric in zip(both, METRICS, strict=True):
         for row, codec in enumerate(codecs):
-            _draw_difference(axes, comparison, codec, metric, row, looks[codec])
-        axes.axvline(1, color=_ANCHOR, linewidth=0.8, zorder=1)
+            _draw_difference(axes, comparison, codec, metric, row, styles[codec])
+        axes.axvline(1, color=_ANCHOR_COLOUR, linewidth=0.8, zorder=1)
         axes.set_xscale("log")
         axes.set_yticks(range(len(codecs)), codecs)
         axes.set_ylim(len(codecs) - 0.4, -0.6)
@@ -209,11 +212,11 @@ def _draw_differences(
     for axes in both:
         _percent_ticks(axes)
     for label, codec in zip(both[0].get_yticklabels(), codecs, strict=True):
-        label.set(color=looks[codec].colour, fontweight=looks[codec].weight)
+        label.set(color=styles[codec].colour, fontweight=styles[codec].weight)
 
 
 def _draw_difference(
-    axes: Any, comparison: Curves, codec: str, metric: Metric, row: int, look: _Look
+    axes: Any, comparison: Curves, codec: str, metric: Metric, row: int, style: _Style
 ) -> None:
     found = [comparison.difference(clip.name, codec, metric).percent for clip in comparison.clips]
     ratios = [1 + percent / 100 for percent in found if percent is not None]
@@ -222,9 +225,9 @@ def _draw_difference(
         axes.text(1, row, " no common quality", verticalalignment="center", color="#888888")
         return
     if len(ratios) > 1:
-        axes.plot(ratios, [row] * len(ratios), "o", color=look.colour, alpha=0.3, ms=4, mew=0)
-    axes.plot([1 + mean / 100], [row], "|", color=look.colour, markersize=11, mew=2.4)
-    _write(axes, _percent(mean), (1.02, row), ("axes fraction", "data"), look)
+        axes.plot(ratios, [row] * len(ratios), "o", color=style.colour, alpha=0.3, ms=4, mew=0)
+    axes.plot([1 + mean / 100], [row], "|", color=style.colour, markersize=11, mew=2.4)
+    _annotate(axes, _percent(mean), (1.02, row), ("axes fraction", "data"), style)
 
 
 def _percent_ticks(axes: Any) -> None:

@@ -39,7 +39,7 @@ class Source:
     info: ClipInfo
 
 
-class Codec(Protocol):
+class BenchmarkCodec(Protocol):
     """Anything that turns frames into bytes and back."""
 
     @property
@@ -58,7 +58,7 @@ class Codec(Protocol):
         """Code the frames; planes in are planes out, of the same size and number."""
 
 
-def listed(qualities: Sequence[float]) -> str:
+def joined_qualities(qualities: Sequence[float]) -> str:
     """Quality numbers with commas between."""
     return ",".join(f"{quality:g}" for quality in qualities)
 

@@ -1,9 +1,4 @@
-"""Video codecs of the world through PyAV: default tunes, constant quality, bare streams.
-
-SVT-AV1 as a library among others: quiet, and at the priority of the rest of the process.
-
-Planes to PyAV frames and back, with nothing scaled, converted or carried over.
-"""
+"""Standard video codecs through PyAV: default tunes, constant rate factor, metadata removed."""
 
 from __future__ import annotations
 
@@ -21,15 +16,15 @@ import numpy as np
 from av.bitstream import BitStreamFilterContext
 
 from aehub.errors import InputError
-from aehub.measure.points import Encoded, listed
+from aehub.measure.points import Encoded, joined_qualities
 from aehub.media.picture import ClipInfo, Planes
 from aehub.media.sinks import frame_from_planes
 from aehub.threads import at_most, share
 
-_SVT_THREADS = Path("/proc/self/task")
+_THREAD_FOLDER = Path("/proc/self/task")
 
 
-def open_svt(context: av.VideoCodecContext) -> None:
+def open_svt_av1(context: av.VideoCodecContext) -> None:
     """Open an encoder of SVT-AV1, without its banner and without real-time priority.
 
     Run as root it gives the thread that opens it, and all its own, real-time priority (FIFO, 99)
@@ -38,21 +33,21 @@ def open_svt(context: av.VideoCodecContext) -> None:
     """
     # The banner goes past every log handler and heeds only this.
     os.environ.setdefault("SVT_LOG", "1")
-    if not hasattr(os, "sched_getscheduler") or not _SVT_THREADS.exists():
+    if not hasattr(os, "sched_getscheduler") or not _THREAD_FOLDER.exists():
         context.open()
         return
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
-    before = _threads()
+    before = _thread_ids()
     context.open()
-    for thread in _threads() - before | {0}:
+    for thread in _thread_ids() - before | {0}:
         try:
             os.sched_setscheduler(thread, policy, parameters)
         except ProcessLookupError:
             continue  # It ended meanwhile.
 
 
-def _threads() -> set[int]:
-    return {int(path.name) for path in _SVT_THREADS.iterdir()}
+def _thread_ids() -> set[int]:
+    return {int(path.name) for path in _THREAD_FOLDER.iterdir()}
 
 
 def to_video_frame(planes: Planes, index: int) -> av.VideoFrame:
@@ -109,7 +104,7 @@ def crop(frames: Iterator[Planes], size: tuple[int, int]) -> Iterator[Planes]:
         yield Planes(y[:height, :width], u, v)
 
 
-_THREADS = 2
+_MAX_THREADS = 2
 """For all alike, and not the machine's number, because threads cost some encoders rate.
 
 x264 still gives sizes up to 1 % apart from run to run where AVX-512 meets widths that are no
@@ -121,16 +116,16 @@ _MAX_FPS = Fraction(240)
 # x264 and x265 sign every stream with their settings in an SEI unit (types 6; 39 and 40; x265: 2.3
 # kB), which on a short clip would be counted as picture. Delimiters (2) of AV1 go with metadata (5)
 # and padding (15), because files do not store them either (AV1 in ISOBMFF, 2.4).
-_WITHOUT = "filter_units=remove_types="
+_REMOVE_UNITS = "filter_units=remove_types="
 
 
 def encoder_threads() -> int:
     """Return how many threads every encoder and decoder that is compared may use."""
-    return at_most(_THREADS)
+    return at_most(_MAX_THREADS)
 
 
 @dataclass(frozen=True)
-class Rival:
+class VideoCodec:
     """A video codec whose quality is one number for the whole clip.
 
     Attributes:
@@ -139,21 +134,21 @@ class Rival:
         decoder: FFmpeg's name of the decoder.
         qualities: constant rate factors; about 26 to 46 dB on ordinary clips.
         options: encoder options beside the quality.
-        bare: FFmpeg's filter that takes out of a stream what no decoder needs.
+        bitstream_filter: FFmpeg's filter that takes out of a stream what no decoder needs.
     """
 
     name: str
     encoder: str
     decoder: str
     qualities: Sequence[float]
-    bare: str
+    bitstream_filter: str
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def settings(self) -> str:
         """Encoder and options in one line."""
         options = " ".join(f"{key}={value}" for key, value in self.options.items())
-        return f"{self.encoder} {options} crf={listed(self.qualities)}"
+        return f"{self.encoder} {options} crf={joined_qualities(self.qualities)}"
 
     def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
         """Code the frames at one constant rate factor.
@@ -180,19 +175,20 @@ class Rival:
     def packets(
         self, frames: Sequence[Planes], info: ClipInfo, quality: float
     ) -> Iterator[av.Packet]:
-        """The bare stream, packet by packet; closing the iterator stops the encoder."""
+        """The stripped bitstream, packet by packet; closing the iterator stops the encoder."""
         context = self._context(pad_to_even(frames[0]).size, info, quality)
-        bare = self.stripper()
+        bitstream_filter = self.open_bitstream_filter()
         for index, planes in enumerate(frames):
             for packet in context.encode(to_video_frame(pad_to_even(planes), index)):
-                yield from bare.filter(packet)
+                yield from bitstream_filter.filter(packet)
         for packet in context.encode(None):
-            yield from bare.filter(packet)
+            yield from bitstream_filter.filter(packet)
 
-    def stripper(self) -> BitStreamFilterContext:
+    def open_bitstream_filter(self) -> BitStreamFilterContext:
         """A filter that takes out of each packet what no decoder needs."""
         with av.open(io.BytesIO(), "w", format="matroska") as container:
-            return BitStreamFilterContext(self.bare, container.add_stream(self.encoder, rate=25))
+            stream = container.add_stream(self.encoder, rate=25)
+            return BitStreamFilterContext(self.bitstream_filter, stream)
 
     def _context(
         self, size: tuple[int, int], info: ClipInfo, quality: float
@@ -206,41 +202,43 @@ class Rival:
         context.thread_count, context.thread_type = encoder_threads(), "FRAME"
         context.options = {**self.options, "crf": f"{quality:g}"}
         if self.encoder == "libsvtav1":
-            open_svt(context)
+            open_svt_av1(context)
         return context
 
     def decode(self, packets: Sequence[av.Packet]) -> Iterator[Planes]:
-        """The frames of a bare stream, padded to even sides."""
+        """The frames of a stripped bitstream, padded to even sides."""
         context = video_context(self.decoder, "r")
         context.thread_count, context.thread_type = encoder_threads(), "FRAME"
         for packet in [*packets, None]:
             yield from map(from_video_frame, context.decode(packet))
 
 
-def x264(preset: str, *, b_frames: bool = True) -> Rival:
+def x264(preset: str, *, b_frames: bool = True) -> VideoCodec:
     """H.264 by x264, with or without frames predicted from both sides."""
     options = {"preset": preset} | ({} if b_frames else {"bf": "0"})
     name = f"x264-{preset}" + ("" if b_frames else "-bf0")
-    return Rival(name, "libx264", "h264", (18, 23, 28, 33, 38, 43), _WITHOUT + "6", options)
+    qualities = (18, 23, 28, 33, 38, 43)
+    return VideoCodec(name, "libx264", "h264", qualities, _REMOVE_UNITS + "6", options)
 
 
-def x265(preset: str) -> Rival:
+def x265(preset: str) -> VideoCodec:
     """HEVC by x265."""
     params = f"log-level=none:pools={encoder_threads()}:frame-threads=1"
     options = {"preset": preset, "x265-params": params}
     qualities = (18, 23, 28, 33, 38, 43)
-    return Rival(f"x265-{preset}", "libx265", "hevc", qualities, _WITHOUT + "39-40", options)
+    units = _REMOVE_UNITS + "39-40"
+    return VideoCodec(f"x265-{preset}", "libx265", "hevc", qualities, units, options)
 
 
-def svtav1(preset: int) -> Rival:
+def svtav1(preset: int) -> VideoCodec:
     """AV1 by SVT-AV1."""
     options = {"preset": str(preset), "svtav1-params": f"lp={encoder_threads()}"}
     qualities = (18, 27, 36, 45, 54, 63)
-    bare = _WITHOUT + "2|5|15"
-    return Rival(f"svtav1-{preset}", "libsvtav1", "libdav1d", qualities, bare, options)
+    units = _REMOVE_UNITS + "2|5|15"
+    return VideoCodec(f"svtav1-{preset}", "libsvtav1", "libdav1d", qualities, units, options)
 
 
-def vp9() -> Rival:
+def vp9() -> VideoCodec:
     """VP9 by libvpx, two steps slower than its real-time modes."""
     options = {"b": "0", "deadline": "good", "cpu-used": "2"}
-    return Rival("vp9", "libvpx-vp9", "vp9", (18, 26, 34, 42, 50, 58), "null", options)
+    return VideoCodec("vp9", "libvpx-vp9", "vp9", (18, 26, 34, 42, 50, 58), "null", options)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import av
 
 from aehub.measure.points import Source
-from aehub.measure.video_codecs import Rival, crop, svtav1, x264
+from aehub.measure.video_codecs import VideoCodec, crop, svtav1, x264
 from aehub.media.metrics import Distortion
 from aehub.report.records import Neighbour
 from aehub.results import Step
@@ -98,7 +98,7 @@ def _following(trials: list[_Trial], n_bytes: int, grid: _Range) -> float | None
 
 
 def _judge(
-    rival: Rival, source: Source, packets: list[av.Packet], number: int
+    rival: VideoCodec, source: Source, packets: list[av.Packet], number: int
 ) -> Generator[Step, None, Distortion]:
     distortion = Distortion()
     size = source.frames[0].size

@@ -31,8 +31,8 @@ WEIGHTS = ROOT / "weights" / "d4-codec"
 FIGURES = ROOT / "docs" / "figures"
 TEMPLATE = Path(__file__).with_name("card.md")
 DATASETS = ("open-licence-clips", "open-licence-pictures")
-STILL_RIVALS = ("jpeg", "webp", "avif")
-RIVALS = ("x264-medium", "x264-medium-bf0", "x265-medium", "svtav1-6")
+IMAGE_CODECS = ("jpeg", "webp", "avif")
+VIDEO_CODECS = ("x264-medium", "x264-medium-bf0", "x265-medium", "svtav1-6")
 ABLATED_FRAMES = 9
 STILL_PARTS = {
     "step-0": "step 0: block DCT, hand-set context, fitted base scales",
@@ -80,7 +80,7 @@ def stills_of(run: Path, filtered: Path, clips: Path) -> dict[str, str]:
     """First frames against still picture codecs, and what the parts are worth."""
     variants = {str(run / name): text for name, text in STILL_PARTS.items()}
     variants[str(filtered / "no-filter")] = FILTER_PART
-    names = [*STILL_RIVALS, "d4-codec", *variants]
+    names = [*IMAGE_CODECS, "d4-codec", *variants]
     measured = aehub.compare([clips], parse_codecs(",".join(names)), stills=True, anchor="jpeg")
     print(measured.table())
     _plot(measured, names[:4], "stills.png")
@@ -92,7 +92,7 @@ def stills_of(run: Path, filtered: Path, clips: Path) -> dict[str, str]:
 
 def video_of(run: Path, filtered: Path, clips: Path) -> dict[str, str]:
     """Whole clips against video codecs, and what the parts are worth on their first frames."""
-    names = ["d4-codec", *RIVALS]
+    names = ["d4-codec", *VIDEO_CODECS]
     measured = aehub.compare([clips], parse_codecs(",".join(names)), anchor="x264-medium")
     print(measured.table())
     _plot(measured, names, "video.png")

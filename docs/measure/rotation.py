@@ -54,8 +54,8 @@ def quarter(frames: Sequence[Planes]) -> list[Planes]:
     return [turned_planes(planes, QUARTER) for planes in frames]
 
 
-def ours(clip: Path, n_frames: int, quality: float, source: Sequence[Planes], folder: Path
-         ) -> tuple[float, float, int]:
+def edited_codes(clip: Path, n_frames: int, quality: float, source: Sequence[Planes], folder: Path
+                 ) -> tuple[float, float, int]:
     """(dB before, dB after, bytes) of the edit on codes."""
     packed, edited = folder / "packed.aev", folder / "edited.aev"
     aehub.compress(clip, packed, quality=quality, trim=f":{n_frames}f", measure=False, force=True)
@@ -164,7 +164,8 @@ def main() -> None:
             with open_clip(path) as clip:
                 info = clip.info
                 source = [frame.planes for frame in islice(clip, arguments.frames)]
-            first, last, n_bytes = ours(path, len(source), arguments.quality, source, Path(name))
+            first, last, n_bytes = edited_codes(path, len(source), arguments.quality, source,
+                                                Path(name))
             x264_first, x264_last = through_x264(source, info, n_bytes)
             untied, grid, mapped = through_untied(source, first)
             row = (first - last, x264_first - x264_last, untied - grid, untied - mapped)

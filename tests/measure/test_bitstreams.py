@@ -6,7 +6,7 @@ import av
 import pytest
 
 from aehub.measure import Source
-from aehub.measure.video_codecs import Rival, svtav1, to_video_frame, x264, x265
+from aehub.measure.video_codecs import VideoCodec, svtav1, to_video_frame, x264, x265
 
 
 def raw_stream(source: Source, encoder: str, **options: str) -> list[bytes]:
@@ -20,8 +20,8 @@ def raw_stream(source: Source, encoder: str, **options: str) -> list[bytes]:
     return [bytes(packet) for frame in [*frames, None] for packet in context.encode(frame)]
 
 
-def stripped(rival: Rival, data: bytes) -> bytes:
-    bare = rival.stripper()
+def stripped(codec: VideoCodec, data: bytes) -> bytes:
+    bare = codec.open_bitstream_filter()
     return b"".join(bytes(left) for packet in (av.Packet(data), None)
                     for left in bare.filter(packet))
 
@@ -51,9 +51,9 @@ def test_the_banner_of_the_encoder_is_not_counted(
     source: Callable[..., Source], encoder: str
 ) -> None:
     clip = source(n_frames=2)
-    rival = x264("ultrafast") if encoder == "libx264" else x265("ultrafast")
-    raw = b"".join(raw_stream(clip, encoder, **rival.options, crf="30"))
+    codec = x264("ultrafast") if encoder == "libx264" else x265("ultrafast")
+    raw = b"".join(raw_stream(clip, encoder, **codec.options, crf="30"))
     assert b"x264 - core" in raw or b"x265 (build" in raw
-    bare = stripped(rival, raw)
+    bare = stripped(codec, raw)
     assert b"x264 - core" not in bare and b"x265 (build" not in bare
-    assert 0 < rival.encode(clip.frames, clip.info, 30).n_bytes < len(raw) - 300
+    assert 0 < codec.encode(clip.frames, clip.info, 30).n_bytes < len(raw) - 300

@@ -15,7 +15,7 @@ from aehub.errors import InputError
 from aehub.measure import Source, parse_codecs
 from aehub.measure.benchmark import load
 from aehub.measure.model_codec import write_lossless
-from aehub.measure.video_codecs import Rival, x264
+from aehub.measure.video_codecs import VideoCodec, x264
 from aehub.media.metrics import Distortion
 from aehub.media.picture import Planes
 
@@ -30,15 +30,15 @@ def distortion(source: Source, decoded: list[Planes]) -> Distortion:
 
 
 @pytest.fixture(params=parse_codecs(VIDEO), ids=lambda codec: codec.name)
-def rival(request: pytest.FixtureRequest) -> Rival:
+def codec(request: pytest.FixtureRequest) -> VideoCodec:
     return request.param
 
 
 def test_frames_come_back_in_order_and_in_their_odd_size(
-    source: Callable[..., Source], rival: Rival
+    source: Callable[..., Source], codec: VideoCodec
 ) -> None:
     clip = source(65, 51, 9)
-    decoded = list(rival.encode(clip.frames, clip.info, rival.qualities[0]).decoded)
+    decoded = list(codec.encode(clip.frames, clip.info, codec.qualities[0]).decoded)
     # The frames differ by 20 dB from their neighbours: a wrong order could not pass.
     assert min(distortion(clip, decoded).frame_psnrs) > 34
 
@@ -50,7 +50,7 @@ def test_no_thread_gets_real_time_priority(source: Callable[..., Source], name: 
     clip = source(64, 64, 2)
     (codec,) = parse_codecs(name)
     policies: set[int] = set()
-    if isinstance(codec, Rival):
+    if isinstance(codec, VideoCodec):
         for _ in codec.packets(clip.frames, clip.info, codec.qualities[0]):
             threads = [int(path.name) for path in Path("/proc/self/task").iterdir()]
             policies |= {os.sched_getscheduler(thread) for thread in threads}
@@ -60,19 +60,19 @@ def test_no_thread_gets_real_time_priority(source: Callable[..., Source], name: 
     assert policies | {os.sched_getscheduler(0)} == {os.SCHED_OTHER}
 
 
-def test_a_single_frame_is_a_clip_too(source: Callable[..., Source], rival: Rival) -> None:
+def test_a_single_frame_is_a_clip_too(source: Callable[..., Source], codec: VideoCodec) -> None:
     clip = source(64, 64, 1)
-    encoded = rival.encode(clip.frames, clip.info, rival.qualities[0])
+    encoded = codec.encode(clip.frames, clip.info, codec.qualities[0])
     assert distortion(clip, list(encoded.decoded)).psnr > 34
 
 
 def test_qualities_rise_or_fall_in_bytes_and_in_psnr_together(
-    source: Callable[..., Source], rival: Rival
+    source: Callable[..., Source], codec: VideoCodec
 ) -> None:
     clip = source(96, 80, 3)
     curve = []
-    for quality in (rival.qualities[0], rival.qualities[-1]):
-        encoded = rival.encode(clip.frames, clip.info, quality)
+    for quality in (codec.qualities[0], codec.qualities[-1]):
+        encoded = codec.encode(clip.frames, clip.info, quality)
         curve.append((encoded.n_bytes, distortion(clip, list(encoded.decoded)).psnr))
     best, worst = curve
     assert best[0] > 1.5 * worst[0]
@@ -103,23 +103,23 @@ def test_frames_of_an_intra_only_file_force_no_key_frames(
     assert from_file < alone / 2
 
 
-def test_unusual_frame_rates_are_coded(source: Callable[..., Source], rival: Rival) -> None:
+def test_unusual_frame_rates_are_coded(source: Callable[..., Source], codec: VideoCodec) -> None:
     for fps in (Fraction(1000), Fraction(30000, 1001)):
         clip = source(64, 64, 2)
         info = replace(clip.info, fps=fps, time_base=1 / fps)
-        assert len(list(rival.encode(clip.frames, info, rival.qualities[0]).decoded)) == 2
+        assert len(list(codec.encode(clip.frames, info, codec.qualities[0]).decoded)) == 2
 
 
 def test_a_refused_clip_is_one_sentence(source: Callable[..., Source]) -> None:
     clip = source(64, 64, 1)
-    broken = Rival("x264-x", "libx264", "h264", (20,), "null", {"preset": "no such preset"})
+    broken = VideoCodec("x264-x", "libx264", "h264", (20,), "null", {"preset": "no such preset"})
     with pytest.raises(InputError, match=r"x264-x cannot code this 64x64 clip at 25 fps"):
         broken.encode(clip.frames, clip.info, 20)
 
 
 def test_a_missing_encoder_is_named(source: Callable[..., Source]) -> None:
     clip = source(64, 64, 1)
-    missing = Rival("h266", "libvvenc-absent", "h266", (20,), "null")
+    missing = VideoCodec("h266", "libvvenc-absent", "h266", (20,), "null")
     with pytest.raises(InputError, match="no libvvenc-absent; leave h266 out"):
         missing.encode(clip.frames, clip.info, 20)
 
@@ -133,9 +133,9 @@ def test_x264_codes_every_picture_as_one_slice(source: Callable[..., Source]) ->
     assert [len(begins.findall(unit)) for unit in access_units] == [1, 1, 1, 1]
 
 
-def test_planes_are_not_touched(source: Callable[..., Source], rival: Rival) -> None:
+def test_planes_are_not_touched(source: Callable[..., Source], codec: VideoCodec) -> None:
     clip = source(65, 51, 2)
     before = [np.concatenate([plane.ravel() for plane in planes]) for planes in clip.frames]
-    list(rival.encode(clip.frames, clip.info, rival.qualities[-1]).decoded)
+    list(codec.encode(clip.frames, clip.info, codec.qualities[-1]).decoded)
     for old, planes in zip(before, clip.frames, strict=True):
         assert np.array_equal(old, np.concatenate([plane.ravel() for plane in planes]))
