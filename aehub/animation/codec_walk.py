@@ -12,18 +12,18 @@ import numpy as np
 import torch
 
 from aehub.animation.keyframes import Keyframe
-from aehub.animation.path import Path
+from aehub.animation.path import LatentPath
 from aehub.animation.plan import (
     Plan,
     Settings,
-    framed,
-    notes_of,
-    path_of,
-    walked,
-    way_of,
-    without_effect,
+    frame_positions,
+    path_kind,
+    unused_settings_note,
+    walk_frame_size,
+    walk_frames,
+    walk_notes,
 )
-from aehub.animation.recipe import told
+from aehub.animation.recipe import to_recipe
 from aehub.animation.sheet import Tag
 from aehub.codecs.d4.codec import Codec
 from aehub.errors import InputError, LimitError
@@ -50,27 +50,27 @@ def plan(model: Codec, keyframes: list[Keyframe], settings: Settings) -> Plan:
         LimitError: the pictures are too large, or too many.
     """
     seconds = settings.segments(len(keyframes))
-    kind = path_of(settings, len(keyframes), gaussian=False, name=model.name)
+    kind = path_kind(settings, len(keyframes), gaussian=False, name=model.name)
     pictures = [over_white(_picture(model, key)) for key in keyframes]
     height, width = _size(keyframes, pictures)
     scale = settings.scale or 1
-    size = framed((width * scale, height * scale), settings)
+    size = walk_frame_size((width * scale, height * scale), settings)
     colour = rgb_colour(height)
     latents = torch.cat([model.latents_of([from_rgb(picture, colour)], QUALITY)
                          for picture in pictures])
-    path = Path(latents.float().cpu().numpy(), seconds, kind=kind, loop=settings.loop)
-    way = way_of(settings, seconds)
+    path = LatentPath(latents.float().cpu().numpy(), seconds, kind=kind, loop=settings.loop)
+    way = frame_positions(settings, seconds)
 
     def draw(places: np.ndarray) -> Iterator[np.ndarray]:
         made = model.pictures_of(torch.from_numpy(places), QUALITY, (width, height))
         return (to_rgb(planes, colour) for planes in made)
 
     def frames() -> Iterator[np.ndarray]:
-        return walked(path, way, draw, _BATCH, scale, pictures if settings.beside else ())
+        return walk_frames(path, way, draw, _BATCH, scale, pictures if settings.beside else ())
 
-    return Plan(len(way), size, frames, [told(key) for key in keyframes],
+    return Plan(len(way), size, frames, [to_recipe(key) for key in keyframes],
                 tags=(Tag("walk", 0, len(way) - 1),), notes=(
-                    *notes_of(settings, kind, len(keyframes)), *without_effect(
+                    *walk_notes(settings, kind, len(keyframes)), *unused_settings_note(
                         model.name, settings, ["direction", "steps", "truncation"])))
 
 

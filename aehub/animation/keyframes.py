@@ -21,7 +21,7 @@ from aehub.arguments import check_iterable
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
 from aehub.files import path_of
-from aehub.generators.base import checked
+from aehub.generators.base import check_picture
 from aehub.media.clip import open_clip
 from aehub.media.clip import read_picture as read_still
 from aehub.media.colour import to_rgb
@@ -74,7 +74,7 @@ class Keyframe:
         return self.picture
 
 
-def gathered(seeds: Iterable[int] | None, keyframes: Iterable[Any] | None, clip: Any,
+def gather_keyframes(seeds: Iterable[int] | None, keyframes: Iterable[Any] | None, clip: Any,
              at: Sequence[str] | None) -> list[Keyframe]:
     """All keyframes in order: seeds, then keyframes, then frames of a clip.
 
@@ -83,7 +83,7 @@ def gathered(seeds: Iterable[int] | None, keyframes: Iterable[Any] | None, clip:
         keyframes: seeds, paths of pictures, pictures uint8 [H, W, 3 or 4] or of Pillow, or latents,
             float [K].
         clip: as `aehub.compress` takes it.
-        at: moments of the clip, as `frames_of` takes them.
+        at: moments of the clip, as `keyframes_of_clip` takes them.
 
     Raises:
         InputError: something is none of these.
@@ -100,7 +100,7 @@ def gathered(seeds: Iterable[int] | None, keyframes: Iterable[Any] | None, clip:
                              f" {MAX_PIXELS / 1e6:.0f} million are the limit of all together. Make "
                              "them smaller, or give fewer.")
     if clip is not None:
-        found += frames_of(clip, at)
+        found += keyframes_of_clip(clip, at)
     elif at is not None:
         raise InputError(f"moments {str(at)[:80]} are given without a clip; give "
                          "it, too.", "It is named with --clip.")
@@ -150,7 +150,7 @@ def _keyframe(given: Any, number: int) -> Keyframe:
         if not np.isfinite(given).all():
             raise InputError(f"{name} holds latents that are not finite; leave those out.")
         return Keyframe(name, latent=given.astype(np.float32))
-    return Keyframe(name, picture=checked(given, name))
+    return Keyframe(name, picture=check_picture(given, name))
 
 
 def read_picture(path: Path, limits: Limits | None = None) -> np.ndarray:
@@ -195,7 +195,7 @@ def _of_image(image: Image.Image, name: str) -> np.ndarray:
         return still.page(0)
 
 
-def frames_of(clip: Any, at: Sequence[str] | None, limits: Limits | None = None
+def keyframes_of_clip(clip: Any, at: Sequence[str] | None, limits: Limits | None = None
               ) -> list[Keyframe]:
     """Frames of a clip as keyframes.
 
@@ -227,7 +227,7 @@ def last_frame(clip: Any, limits: Limits | None = None) -> Keyframe:
     """The last frame of a clip, found by the times of its packets: long clips are sought in.
 
     Args:
-        clip: as `frames_of` takes it.
+        clip: as `keyframes_of_clip` takes it.
         limits: the largest clip to accept, from its first frame on; by default from the
             environment.
 

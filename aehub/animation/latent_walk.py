@@ -7,20 +7,20 @@ from collections.abc import Iterator
 import numpy as np
 
 from aehub.animation.keyframes import Keyframe
-from aehub.animation.path import Path
+from aehub.animation.path import LatentPath
 from aehub.animation.plan import (
     SIZE,
     Plan,
     Settings,
-    framed,
-    latents_of,
-    notes_of,
-    path_of,
-    walked,
-    way_of,
-    without_effect,
+    frame_positions,
+    keyframe_latents,
+    path_kind,
+    unused_settings_note,
+    walk_frame_size,
+    walk_frames,
+    walk_notes,
 )
-from aehub.animation.recipe import told
+from aehub.animation.recipe import to_recipe
 from aehub.animation.sheet import Tag
 from aehub.generators.autoencoder import Autoencoder
 
@@ -43,13 +43,13 @@ def plan(model: Autoencoder, keyframes: list[Keyframe], settings: Settings) -> P
     """
     keyframes = keyframes or [Keyframe(f"seed {seed}", seed=seed) for seed in SEEDS]
     seconds = settings.segments(len(keyframes))
-    kind = path_of(settings, len(keyframes), gaussian=model.gaussian, name=model.name)
-    latents = latents_of(model, keyframes, settings.truncation)
+    kind = path_kind(settings, len(keyframes), gaussian=model.gaussian, name=model.name)
+    latents = keyframe_latents(model, keyframes, settings.truncation)
     # A sprite tool wants the pixels as they are, an eye wants to see them.
     scale = settings.scale or (1 if settings.sheet else max(1, SIZE // model.side))
-    size = framed((model.side * scale, model.side * scale), settings)
-    path = Path(latents, seconds, kind=kind, loop=settings.loop)
-    way = way_of(settings, seconds)
+    size = walk_frame_size((model.side * scale, model.side * scale), settings)
+    path = LatentPath(latents, seconds, kind=kind, loop=settings.loop)
+    way = frame_positions(settings, seconds)
 
     unused = ["direction", "steps", *["truncation"] * all(key.seed is None for key in keyframes)]
 
@@ -58,9 +58,9 @@ def plan(model: Autoencoder, keyframes: list[Keyframe], settings: Settings) -> P
 
     def frames() -> Iterator[np.ndarray]:
         keys = model.decode(latents) if settings.beside else []
-        return walked(path, way, draw, _BATCH, scale, keys)
+        return walk_frames(path, way, draw, _BATCH, scale, keys)
 
-    return Plan(len(way), size, frames, [told(key, latent) for key, latent in zip(
+    return Plan(len(way), size, frames, [to_recipe(key, latent) for key, latent in zip(
         keyframes, latents, strict=True)], tags=(Tag("walk", 0, len(way) - 1),),
-        notes=(*notes_of(settings, kind, len(keyframes)),
-               *without_effect(model.name, settings, unused)))
+        notes=(*walk_notes(settings, kind, len(keyframes)),
+               *unused_settings_note(model.name, settings, unused)))

@@ -85,15 +85,15 @@ _STRAIGHT = 1e-4
 
 
 @dataclass(frozen=True)
-class Moment:
+class PathPosition:
     """One moment of a walk: on the way from keyframe `segment` to the next, `share` of it done."""
 
     segment: int
     share: float
 
 
-def moments(n_frames: int, seconds: Sequence[float], *, curve: str, loop: bool, ping_pong: bool
-            ) -> list[Moment]:
+def path_positions(n_frames: int, seconds: Sequence[float], *, curve: str, loop: bool,
+                   ping_pong: bool) -> list[PathPosition]:
     """When and where each frame of a walk is.
 
     Args:
@@ -113,10 +113,10 @@ def moments(n_frames: int, seconds: Sequence[float], *, curve: str, loop: bool, 
     begins = np.concatenate([[0.0], ends[:-1]])
     passed = (times - begins[segments]) / np.asarray(seconds)[segments]
     shares = easing(curve)(np.clip(passed, 0, 1))
-    return [Moment(int(n), float(share)) for n, share in zip(segments, shares, strict=True)]
+    return [PathPosition(int(n), float(share)) for n, share in zip(segments, shares, strict=True)]
 
 
-class Path:
+class LatentPath:
     """A way through keyframes.
 
     Args:
@@ -138,7 +138,7 @@ class Path:
         self._next = (np.arange(len(seconds)) + 1) % len(self._keys)
         self._slopes = self._tangents(loop) if kind == "spline" else None
 
-    def at(self, moment: Moment) -> np.ndarray:
+    def at(self, moment: PathPosition) -> np.ndarray:
         """The place at a moment, float64 [...]."""
         here, there = moment.segment, int(self._next[moment.segment])
         first, last, s = self._keys[here], self._keys[there], moment.share

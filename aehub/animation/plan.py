@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from aehub.animation.keyframes import Keyframe
-from aehub.animation.path import Moment, Path, check_path, easing, moments
+from aehub.animation.path import LatentPath, PathPosition, check_path, easing, path_positions
 from aehub.animation.sheet import Tag
 from aehub.errors import InputError, LimitError
 from aehub.generators.autoencoder import Autoencoder
-from aehub.generators.base import enlarged
+from aehub.generators.base import enlarge
 from aehub.generators.sprite.poses import DIRECTIONS, STEPS
 from aehub.media.timestamps import parse_rate
 
@@ -108,7 +108,7 @@ class Settings:
                              "Shorten it, or give fewer frames per second.")
 
     @classmethod
-    def given(cls, *, seconds: Any = 4.0, fps: Any = 30, **others: Any) -> Settings:
+    def parse(cls, *, seconds: Any = 4.0, fps: Any = 30, **others: Any) -> Settings:
         """Settings from what callers write: numbers, text and lists."""
         many = isinstance(seconds, Sequence) and not isinstance(seconds, str)
         parts = tuple(map(_seconds, seconds)) if many else (_seconds(seconds),)
@@ -152,7 +152,7 @@ class Settings:
         return list(self.seconds)
 
 
-def without_effect(model: str, settings: Settings, names: Iterable[str]) -> tuple[str, ...]:
+def unused_settings_note(model: str, settings: Settings, names: Iterable[str]) -> tuple[str, ...]:
     """A note about settings that were changed though they do not matter.
 
     Args:
@@ -179,7 +179,7 @@ def _is_number(value: Any) -> bool:
 
 
 SIZE = 256
-"""Pixels that a picture is enlarged to, as far as whole factors reach, if nothing is said."""
+"""Pixels that a picture is enlarge to, as far as whole factors reach, if nothing is said."""
 GAP = 8
 """Pixels between the walk and the cross-fade beside it."""
 _WHITE = 255
@@ -198,7 +198,7 @@ class Plan:
         alpha: whether frames have coverage.
         columns: of a sprite sheet; None for what makes it nearly square.
         tags: of a sprite sheet.
-        step_seconds: that a frame of a sheet is shown; None for the rate of the animation.
+        frame_seconds: that a frame of a sheet is shown; None for the rate of the animation.
         notes: sentences about what the user may not expect.
     """
 
@@ -209,11 +209,11 @@ class Plan:
     alpha: bool = False
     columns: int | None = None
     tags: tuple[Tag, ...] = ()
-    step_seconds: float | None = None
+    frame_seconds: float | None = None
     notes: tuple[str, ...] = ()
 
 
-def path_of(settings: Settings, n_keyframes: int, *, gaussian: bool, name: str) -> str:
+def path_kind(settings: Settings, n_keyframes: int, *, gaussian: bool, name: str) -> str:
     """The kind of path: the one wanted, or what suits the model.
 
     Raises:
@@ -227,23 +227,23 @@ def path_of(settings: Settings, n_keyframes: int, *, gaussian: bool, name: str) 
     return "spline" if settings.loop or n_keyframes > 2 else "slerp" if gaussian else "lerp"
 
 
-def way_of(settings: Settings, seconds: list[float]) -> list[Moment]:
+def frame_positions(settings: Settings, seconds: list[float]) -> list[PathPosition]:
     """The moments of all frames of a walk through segments of that many seconds."""
-    return moments(settings.n_frames, seconds, curve=settings.easing, loop=settings.loop,
+    return path_positions(settings.n_frames, seconds, curve=settings.easing, loop=settings.loop,
                    ping_pong=settings.ping_pong)
 
 
-def framed(size: tuple[int, int], settings: Settings) -> tuple[int, int]:
+def walk_frame_size(size: tuple[int, int], settings: Settings) -> tuple[int, int]:
     """(width, height) of a frame of the walk, the cross-fade beside it included.
 
     Raises:
         LimitError: it is too large.
     """
     width, height = size
-    return check_side((2 * width + GAP if settings.beside else width, height))
+    return check_frame_size((2 * width + GAP if settings.beside else width, height))
 
 
-def check_side(size: tuple[int, int]) -> tuple[int, int]:
+def check_frame_size(size: tuple[int, int]) -> tuple[int, int]:
     """`size` (width, height), if frames may be so large.
 
     Raises:
@@ -256,7 +256,7 @@ def check_side(size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def notes_of(settings: Settings, kind: str, n_keyframes: int) -> tuple[str, ...]:
+def walk_notes(settings: Settings, kind: str, n_keyframes: int) -> tuple[str, ...]:
     """What a user may not expect of this walk."""
     notes = []
     if settings.loop and kind != "spline" and settings.easing == "linear":
@@ -268,7 +268,7 @@ def notes_of(settings: Settings, kind: str, n_keyframes: int) -> tuple[str, ...]
     return tuple(notes)
 
 
-def latents_of(model: Autoencoder, keyframes: list[Keyframe], truncation: float
+def keyframe_latents(model: Autoencoder, keyframes: list[Keyframe], truncation: float
                ) -> np.ndarray:
     """float32 [N, K] of keyframes.
 
@@ -291,34 +291,35 @@ def _latents(model: Autoencoder, key: Keyframe, truncation: float) -> np.ndarray
     return latent[None]
 
 
-def walked(path: Path, way: list[Moment], draw: Callable[[np.ndarray], Iterable[np.ndarray]],
-           batch: int, scale: int, keys: Sequence[np.ndarray] = ()) -> Iterator[np.ndarray]:
+def walk_frames(path: LatentPath, positions: list[PathPosition],
+                draw: Callable[[np.ndarray], Iterable[np.ndarray]], batch: int, scale: int,
+                keys: Sequence[np.ndarray] = ()) -> Iterator[np.ndarray]:
     """The frames of a walk, uint8 [H, W, 3].
 
     Args:
         path: through the latents.
-        way: the moments of all frames.
-        draw: makes pictures of places [N, ...].
-        batch: places that are drawn at once.
+        positions: of all frames.
+        draw: makes pictures of latents [N, ...].
+        batch: latents decoded at once.
         scale: whole factor on the size.
         keys: pictures of which a plain cross-fade is shown beside the walk; none for no cross-fade.
     """
-    for begin in range(0, len(way), batch):
-        part = way[begin:begin + batch]
+    for begin in range(0, len(positions), batch):
+        part = positions[begin:begin + batch]
         drawn = draw(np.stack([path.at(moment) for moment in part]))
         for moment, picture in zip(part, drawn, strict=True):
-            shown = enlarged(picture, scale)
-            yield _beside(shown, enlarged(_faded(keys, moment), scale)) if keys else shown
+            shown = enlarge(picture, scale)
+            yield _side_by_side(shown, enlarge(_cross_fade(keys, moment), scale)) if keys else shown
 
 
-def _faded(keys: Sequence[np.ndarray], moment: Moment) -> np.ndarray:
+def _cross_fade(keys: Sequence[np.ndarray], moment: PathPosition) -> np.ndarray:
     """A plain cross-fade of two pictures, uint8 [H, W, 3], at a moment of the walk."""
     first, last = keys[moment.segment], keys[(moment.segment + 1) % len(keys)]
     mixed = (1 - moment.share) * first + moment.share * last
     return np.asarray(mixed.round().clip(0, 255).astype(np.uint8))
 
 
-def _beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Two pictures of one size with a white gap between."""
     gap = np.full((left.shape[0], GAP, left.shape[2]), _WHITE, np.uint8)
     return np.concatenate([left, gap, right], 1)

@@ -22,7 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from aehub.animation.keyframes import Keyframe, digest_of, frames_of, gathered, read_picture
+from aehub.animation.keyframes import (
+    Keyframe,
+    digest_of,
+    gather_keyframes,
+    keyframes_of_clip,
+    read_picture,
+)
 from aehub.animation.plan import FLAGS, Plan, Settings
 from aehub.config import Limits
 from aehub.errors import InputError
@@ -51,12 +57,12 @@ class Recipe:
     settings: Settings
 
 
-def place_of(output: Path) -> Path:
+def recipe_path(output: Path) -> Path:
     """Where the recipe of an animation lies: beside it, under its name."""
     return output.with_name(output.name + SUFFIX)
 
 
-def text_of(model: str, tag: str | None, plan: Plan, settings: Settings, folder: Path) -> str:
+def recipe_text(model: str, tag: str | None, plan: Plan, settings: Settings, folder: Path) -> str:
     """The recipe of a plan, as JSON.
 
     Args:
@@ -75,7 +81,7 @@ def text_of(model: str, tag: str | None, plan: Plan, settings: Settings, folder:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def told(key: Keyframe, latent: np.ndarray | None = None) -> dict[str, Any]:
+def to_recipe(key: Keyframe, latent: np.ndarray | None = None) -> dict[str, Any]:
     """What a recipe says of a keyframe: the seed, the latent, the file, or the picture as PNG.
 
     Args:
@@ -95,8 +101,8 @@ def told(key: Keyframe, latent: np.ndarray | None = None) -> dict[str, Any]:
             "picture": base64.b64encode(write_png("<bytes>", key.picture)).decode()}
 
 
-def read(path: Path) -> Recipe:
-    """A recipe that `text_of` wrote, checked.
+def read_recipe(path: Path) -> Recipe:
+    """A recipe that `recipe_text` wrote, checked.
 
     Raises:
         InputError: it is missing, no recipe, newer, or a file that it names has changed.
@@ -113,8 +119,9 @@ def read(path: Path) -> Recipe:
             not isinstance(chosen.get(flag, False), bool) for flag in FLAGS):
         raise InputError(f"{path.name} lacks model, tag, keyframes or settings; it is no whole "
                          "recipe.")
-    keys = gathered(None, [_keyframe(entry, path) for entry in entries[:10_000]], None, None)
-    return Recipe(str(told["model"]), str(told["tag"]), keys, Settings.given(**chosen))
+    keys = gather_keyframes(None, [_keyframe(entry, path) for entry in entries[:10_000]], None,
+                            None)
+    return Recipe(str(told["model"]), str(told["tag"]), keys, Settings.parse(**chosen))
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -134,7 +141,7 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _keyframe(entry: Any, path: Path) -> Any:
-    """What `gathered` takes for an entry."""
+    """What `gather_keyframes` takes for an entry."""
     wrong = InputError(f"{path.name} holds a keyframe {str(entry)[:80]}, which is neither seed, "
                        "latent, picture nor file; it is no whole recipe.")
     if not isinstance(entry, Mapping):
@@ -165,5 +172,5 @@ def _of_file(file: Path, entry: Mapping[str, Any]) -> Keyframe:
                          "there again.")
     moment = entry.get("moment")
     if isinstance(moment, str):
-        return frames_of(file, [moment])[0]
+        return keyframes_of_clip(file, [moment])[0]
     return Keyframe(file.name, picture=read_picture(file), file=file)

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from aehub.animation.plan import Plan
-from aehub.animation.sheet import contact_sheet, description, sprite_sheet
+from aehub.animation.sheet import contact_sheet, sheet_json, sprite_sheet
 from aehub.errors import InputError, LimitError
 from aehub.files import refuse_overwriting, written
 from aehub.generators.base import over_white
@@ -116,7 +116,7 @@ class Target:
     force: bool = False
 
     @property
-    def description(self) -> Path | None:
+    def json_path(self) -> Path | None:
         """The JSON beside a sprite sheet."""
         return self.output.with_suffix(".json") if self.is_sheet else None
 
@@ -138,7 +138,7 @@ class Target:
         if not self.is_sheet:
             check_suffix(self.output)
         refuse_overwriting(self.output, self.force, is_folder=not self.output.suffix)
-        for path in (self.description, self.contact):
+        for path in (self.json_path, self.contact):
             if path is not None:
                 refuse_overwriting(path, self.force)
 
@@ -150,21 +150,21 @@ def write(plan: Plan, target: Target, fps: Fraction) -> Generator[Step, None, No
         InputError: the format is unknown, or the output cannot be written.
         LimitError: the output would be too large.
     """
-    wanted = evenly(plan.n_frames, CONTACT_FRAMES) if target.contact else set()
+    wanted = evenly_spaced(plan.n_frames, CONTACT_FRAMES) if target.contact else set()
     kept: list[np.ndarray] = []
     frames = _kept(plan.frames(), wanted, kept)
-    if target.description is None:
+    if target.json_path is None:
         with open_renderer(target.output, fps) as renderer:
             for number, frame in enumerate(frames, 1):
                 renderer.write(frame)
                 yield Step(number, plan.n_frames)
     else:
-        yield from _sheet(plan, frames, target, target.description, fps)
+        yield from _sheet(plan, frames, target, target.json_path, fps)
     if target.contact is not None:
         _save(contact_sheet(kept, CONTACT_COLUMNS), target.contact, target.force)
 
 
-def evenly(n_frames: int, most: int) -> set[int]:
+def evenly_spaced(n_frames: int, most: int) -> set[int]:
     """Numbers of at most that many frames, spread over the whole animation."""
     count = min(n_frames, most)
     return {round(number * (n_frames - 1) / max(1, count - 1)) for number in range(count)}
@@ -194,14 +194,14 @@ def _sheet(plan: Plan, frames: Iterator[np.ndarray], target: Target, beside: Pat
             cells[number, ..., 3] = 255
         yield Step(number + 1, plan.n_frames)
     cells = cells.reshape(rows, columns, height, width, 4)
-    rate = fps if plan.step_seconds is None else 1 / Fraction(str(plan.step_seconds))
+    rate = fps if plan.frame_seconds is None else 1 / Fraction(str(plan.frame_seconds))
     # Milliseconds that never drift.
     ends = [round(1000 * number / rate) for number in range(plan.n_frames + 1)]
     lasting = [end - begin for begin, end in pairwise(ends)]
     names = [f"{target.output.stem} {number}" for number in range(plan.n_frames)]
-    said = description(target.output.name, cells.shape, names, lasting, plan.tags)
+    metadata = sheet_json(target.output.name, cells.shape, names, lasting, plan.tags)
     with written(beside, force=target.force) as file:
-        file.write(json.dumps(said, indent=1).encode())
+        file.write(json.dumps(metadata, indent=1).encode())
     _save(sprite_sheet(cells), target.output, target.force)
 
 

@@ -38,7 +38,7 @@ def sprite_sheet(rows: np.ndarray) -> np.ndarray:
         rows.transpose(0, 2, 1, 3, 4).reshape(n_rows * height, n_columns * width, channels))
 
 
-def description(image: str, shape: Sequence[int], names: Sequence[str], durations_ms: Sequence[int],
+def sheet_json(image: str, shape: Sequence[int], names: Sequence[str], durations_ms: Sequence[int],
                 tags: Sequence[Tag]) -> dict[str, Any]:
     """What the JSON beside a sprite sheet says.
 
@@ -66,14 +66,14 @@ def description(image: str, shape: Sequence[int], names: Sequence[str], duration
                       for tag in tags]}}
 
 
-def walk_tags(directions: Sequence[str], columns: int) -> tuple[Tag, ...]:
+def cycle_tags(directions: Sequence[str], columns: int) -> tuple[Tag, ...]:
     """The runs of a sheet of walk cycles, one row a direction: standing, then the steps."""
     return tuple(tag for row, name in enumerate(directions) for tag in (
         Tag(f"stand {name}", row * columns, row * columns),
         Tag(f"walk {name}", row * columns + 1, (row + 1) * columns - 1)))
 
 
-def walk_description(image: str, cycles: np.ndarray, directions: Sequence[str], step_ms: int
+def cycle_sheet_json(image: str, cycles: np.ndarray, directions: Sequence[str], step_ms: int
                      ) -> dict[str, Any]:
     """The JSON of a sheet of walk cycles.
 
@@ -85,8 +85,8 @@ def walk_description(image: str, cycles: np.ndarray, directions: Sequence[str], 
     """
     n = cycles.shape[1]
     names = [f"{direction} {number}" for direction in directions for number in range(n)]
-    return description(image, cycles.shape, names, [step_ms] * len(names),
-                       walk_tags(directions, n))
+    return sheet_json(image, cycles.shape, names, [step_ms] * len(names),
+                       cycle_tags(directions, n))
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], columns: int, gap: int = 2) -> np.ndarray:

@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 
 from aehub.animation.keyframes import Keyframe
-from aehub.animation.path import Path, moments
+from aehub.animation.path import LatentPath, path_positions
 from aehub.animation.plan import (
     SIZE,
     Plan,
     Settings,
-    check_side,
-    latents_of,
-    path_of,
-    without_effect,
+    check_frame_size,
+    keyframe_latents,
+    path_kind,
+    unused_settings_note,
 )
-from aehub.animation.recipe import told
-from aehub.animation.sheet import Tag, walk_tags
+from aehub.animation.recipe import to_recipe
+from aehub.animation.sheet import Tag, cycle_tags
 from aehub.errors import InputError
-from aehub.generators.base import enlarged
+from aehub.generators.base import enlarge
 from aehub.generators.sprite.cutout import Cell
-from aehub.generators.sprite.model import Sprites
+from aehub.generators.sprite.model import SpriteAnimator
 from aehub.generators.sprite.poses import DIRECTIONS
 
 STEP_SECONDS = 0.1
@@ -35,7 +35,7 @@ STEP_SECONDS = 0.1
 SEEDS = (1, 2)
 
 
-def plan(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan:
+def plan(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings) -> Plan:
     """Characters that walk; the animation ends where a cycle ends, so it can be repeated.
 
     Args:
@@ -51,14 +51,14 @@ def plan(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan:
     keys = keyframes or [Keyframe(f"seed {seed}", seed=seed) for seed in SEEDS]
     _check(model, keys, settings)
     if not settings.sheet:
-        return _walk(model, keys, settings)
-    made = _sheet(model, keys[:1], settings)
+        return _plan_cycles(model, keys, settings)
+    made = _plan_sheet(model, keys[:1], settings)
     return made if len(keyframes) < 2 else replace(made, notes=(
         f"A sheet of {model.name} shows one character, {keys[0].name}; the other "
         f"{len(keyframes) - 1} were left out.", *made.notes))
 
 
-def _check(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> None:
+def _check(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings) -> None:
     stills = [key for key in keyframes if key.picture is not None]
     if stills and len(keyframes) > 1:
         raise InputError(f"{len(keyframes)} keyframes are given, {stills[0].name} among them; "
@@ -79,7 +79,7 @@ def _unused(keyframes: list[Keyframe], settings: Settings) -> list[str]:
             *["truncation"] * (keyframes[0].seed is None and len(keyframes) == 1)]
 
 
-def _walk(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan:
+def _plan_cycles(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings) -> Plan:
     steps = settings.steps
     facing = DIRECTIONS if settings.direction == "all" else (settings.direction,)
     cycles = max(1, round(settings.total / (steps * STEP_SECONDS)))
@@ -90,7 +90,7 @@ def _walk(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan
 
     def shown(still: Cell, numbers: Sequence[int]) -> list[np.ndarray]:
         views = model.views(still, facing, numbers, steps)
-        return [enlarged(frame, scale) for frame in np.concatenate(list(views), 2)]
+        return [enlarge(frame, scale) for frame in np.concatenate(list(views), 2)]
 
     def frames() -> Iterator[np.ndarray]:
         # One still walks in a circle, so its pictures are drawn once, all together.
@@ -108,13 +108,13 @@ def _walk(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan
     side, lasts = stills[0].side * scale, n_steps * STEP_SECONDS
     notes = [] if abs(lasts - settings.total) < STEP_SECONDS / 2 else [
         f"It lasts {lasts:g} s, whole cycles of {steps} steps, so that it can be repeated."]
-    return Plan(n_frames, check_side((side * len(facing), side)), frames,
-                _told(model, keyframes, settings), alpha=True,
+    return Plan(n_frames, check_frame_size((side * len(facing), side)), frames,
+                _recipe_keyframes(model, keyframes, settings), alpha=True,
                 tags=(Tag(f"walk {settings.direction}", 0, n_frames - 1),),
                 notes=(*notes, *_notes(model, keyframes, settings, stills)))
 
 
-def _sheet(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Plan:
+def _plan_sheet(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings) -> Plan:
     """Standing and the steps of a cycle, a row for each direction."""
     scale = settings.scale or 1
     stills = _stills(model, keyframes, settings, 1)
@@ -122,39 +122,41 @@ def _sheet(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> Pla
 
     def frames() -> Iterator[np.ndarray]:
         for row in model.cycles(stills[0], settings.steps):
-            yield from (enlarged(frame, scale) for frame in row)
+            yield from (enlarge(frame, scale) for frame in row)
 
     side = stills[0].side * scale
-    return Plan(len(DIRECTIONS) * columns, check_side((side, side)), frames,
-                _told(model, keyframes, settings), alpha=True, columns=columns,
-                tags=walk_tags(DIRECTIONS, columns), step_seconds=STEP_SECONDS,
+    return Plan(len(DIRECTIONS) * columns, check_frame_size((side, side)), frames,
+                _recipe_keyframes(model, keyframes, settings), alpha=True, columns=columns,
+                tags=cycle_tags(DIRECTIONS, columns), frame_seconds=STEP_SECONDS,
                 notes=_notes(model, keyframes, settings, stills))
 
 
-def _notes(model: Sprites, keyframes: list[Keyframe], settings: Settings, stills: list[Cell]
+def _notes(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings, stills: list[Cell]
            ) -> tuple[str, ...]:
     return (*stills[0].notes,
-            *without_effect(model.name, settings, _unused(keyframes, settings)))
+            *unused_settings_note(model.name, settings, _unused(keyframes, settings)))
 
 
-def _stills(model: Sprites, keyframes: list[Keyframe], settings: Settings, n_steps: int
+def _stills(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings, n_steps: int
             ) -> list[Cell]:
     """The still of every step; one if it stays the same."""
     if keyframes[0].picture is not None:
-        return [model.placed(keyframes[0].picture, keyframes[0].name)]
-    latents = latents_of(model, keyframes, settings.truncation)
+        return [model.place_still(keyframes[0].picture, keyframes[0].name)]
+    latents = keyframe_latents(model, keyframes, settings.truncation)
     if len(keyframes) == 1:
-        return [Cell.drawn(still) for still in model.decode(latents)]
+        return [Cell.from_picture(still) for still in model.decode(latents)]
     seconds = settings.segments(len(keyframes))
-    kind = path_of(settings, len(keyframes), gaussian=model.gaussian, name=model.name)
-    path = Path(latents, seconds, kind=kind, loop=settings.loop)
-    way = moments(n_steps, seconds, curve=settings.easing, loop=settings.loop, ping_pong=False)
-    places = np.stack([path.at(moment) for moment in way]).astype(np.float32)
-    return [Cell.drawn(still) for still in model.decode(places)]
+    kind = path_kind(settings, len(keyframes), gaussian=model.gaussian, name=model.name)
+    path = LatentPath(latents, seconds, kind=kind, loop=settings.loop)
+    positions = path_positions(n_steps, seconds, curve=settings.easing, loop=settings.loop,
+                               ping_pong=False)
+    walk = np.stack([path.at(position) for position in positions]).astype(np.float32)
+    return [Cell.from_picture(still) for still in model.decode(walk)]
 
 
-def _told(model: Sprites, keyframes: list[Keyframe], settings: Settings) -> list[dict[str, Any]]:
+def _recipe_keyframes(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings
+                      ) -> list[dict[str, Any]]:
     if keyframes[0].picture is not None:
-        return [told(keyframes[0])]
-    latents = latents_of(model, keyframes, settings.truncation)
-    return [told(key, latent) for key, latent in zip(keyframes, latents, strict=True)]
+        return [to_recipe(keyframes[0])]
+    latents = keyframe_latents(model, keyframes, settings.truncation)
+    return [to_recipe(key, latent) for key, latent in zip(keyframes, latents, strict=True)]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aehub.animation import codec_walk, latent_walk, sprite_walk
 from aehub.animation import recipe as recipes
-from aehub.animation.keyframes import Keyframe, gathered
+from aehub.animation.keyframes import Keyframe, gather_keyframes
 from aehub.animation.plan import Plan, Settings
 from aehub.animation.render import VIDEOS, Target, write
 from aehub.errors import InputError, UnknownModel, WeightsError
@@ -111,19 +111,19 @@ def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
         if told := [name for name, value in given.items() if value is not None]:
             raise InputError(f"{', '.join(told)} cannot be changed where a recipe says all; leave "
                              "it out, or make a new animation without the recipe.")
-        found = recipes.read(path_of(recipe, "recipe"))
+        found = recipes.read_recipe(path_of(recipe, "recipe"))
         chosen = found.settings
     target = Target(_path(output), chosen.sheet, None if contact is None else _path(contact), force)
-    beside = recipes.place_of(target.output)
+    beside = recipes.recipe_path(target.output)
     target.check()
     refuse_overwriting(beside, force)
     if found is None:
-        keys = gathered(seeds, keyframes, clip, at)
+        keys = gather_keyframes(seeds, keyframes, clip, at)
         loaded = model_of(DEFAULT_MODEL if model is None else model, device)
     else:
         keys, loaded = found.keyframes, _cook(found, model, device)
     plan = planned(loaded, keys, chosen)
-    text = recipes.text_of(loaded.name, tag_of(loaded.config), plan, chosen,
+    text = recipes.recipe_text(loaded.name, tag_of(loaded.config), plan, chosen,
                            beside.absolute().parent)
     yield from write(plan, target, chosen.fps)
     with written(beside, force=force) as file:
@@ -153,7 +153,7 @@ def _path(output: Any) -> Path:
 
 def _settings(given: dict[str, Any]) -> Settings:
     try:
-        return Settings.given(**given)
+        return Settings.parse(**given)
     except TypeError as err:
         unknown = sorted(given.keys() - Settings.__dataclass_fields__.keys())
         if not unknown:
@@ -183,12 +183,12 @@ def _summary(target: Target, recipe: Path, model: str, plan: Plan, fps: Fraction
     is_covered = plan.alpha and output.suffix.lower() in VIDEOS
     notes = ("Video holds no transparency here: clear parts were laid over white.",) * is_covered
     files = output.iterdir() if output.is_dir() else [output]
-    if plan.step_seconds is not None:
-        fps = 1 / Fraction(str(plan.step_seconds))
+    if plan.frame_seconds is not None:
+        fps = 1 / Fraction(str(plan.frame_seconds))
     return Animated(
         path=str(output), model=model, bytes=sum(path.stat().st_size for path in files),
         frames=plan.n_frames, width=plan.size[0], height=plan.size[1],
         fps=f"{fps.numerator}/{fps.denominator}", seconds=round(float(plan.n_frames / fps), 6),
         elapsed=round(elapsed, 3), recipe=str(recipe),
-        sheet=str(target.description) if target.description else None,
+        sheet=str(target.json_path) if target.json_path else None,
         notes=(*plan.notes, *notes))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from aehub.errors import InputError, WeightsError
-from aehub.generators.base import PictureModel, checked, fitted, over_white
+from aehub.generators.base import PictureNetwork, check_picture, fit_square, over_white
 from aehub.weights import stored_network
 from aehub.weights.device import SHORT, Device, computes, plain, resolve_device, resolve_dtype
 
@@ -35,19 +35,19 @@ class Autoencoder:
         stored: network and config as loaded.
         device: where the network runs.
         dtype: what it computes in.
-        exact: type of its parameters, and of what it is given.
+        parameter_dtype: type of its parameters, and of what it is given.
     """
 
     def __init__(self, stored: stored_network.StoredNetwork, device: Device = "cpu",
                  dtype: torch.dtype = torch.float32) -> None:
-        if not isinstance(stored.network, PictureModel):
+        if not isinstance(stored.network, PictureNetwork):
             raise WeightsError(f"{stored.name} is no autoencoder of pictures; name another model.")
         self.stored, self.name, self.config = stored, stored.name, stored.config
         self.device, self.dtype = resolve_device(device), resolve_dtype(dtype)
         # Parameters stay as they are: a model is saved as it was loaded.
-        self.exact = torch.float32 if dtype in SHORT else dtype
+        self.parameter_dtype = torch.float32 if dtype in SHORT else dtype
         with plain():
-            self.network: PictureModel = stored.network.to(self.device, self.exact)
+            self.network: PictureNetwork = stored.network.to(self.device, self.parameter_dtype)
 
     @classmethod
     def from_pretrained(cls: type[_Kind], folder: str | Path, *, device: Device = "cpu",
@@ -92,12 +92,12 @@ class Autoencoder:
         Raises:
             InputError: something is no picture.
         """
-        pictures = [self._channels(over_white(checked(frame))) for frame in frames]
+        pictures = [self._network_input(over_white(check_picture(frame))) for frame in frames]
         latents = [np.empty((0, self.latent), np.float32)]
         for begin in range(0, len(pictures), _BATCH):
             batch = torch.from_numpy(np.stack(pictures[begin:begin + _BATCH]))
-            with self._precision():
-                made = self.network.to_latents(batch.to(self.device, self.exact) / 255)
+            with self._autocast():
+                made = self.network.to_latents(batch.to(self.device, self.parameter_dtype) / 255)
             latents.append(made.float().cpu().numpy())
         return np.concatenate(latents)
 
@@ -121,9 +121,9 @@ class Autoencoder:
         if not torch.isfinite(given).all():
             raise InputError("latents hold numbers that are not finite; leave those out.")
         pictures: list[np.ndarray] = []
-        for part in given.to(self.device, self.exact).split(_BATCH):
-            with self._precision():
-                drawn = self.network.to_pictures(part).to(self.exact)
+        for part in given.to(self.device, self.parameter_dtype).split(_BATCH):
+            with self._autocast():
+                drawn = self.network.to_pictures(part).to(self.parameter_dtype)
             made = drawn.clamp(0, 1).mul(255).round().to(torch.uint8)
             made = made.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous()
             pictures += list(made.cpu().numpy())
@@ -136,14 +136,14 @@ class Autoencoder:
                  for seed in seeds]
         return torch.cat(drawn).float().cpu().numpy()
 
-    def _precision(self) -> AbstractContextManager[Any]:
+    def _autocast(self) -> AbstractContextManager[Any]:
         """In it the network computes in `dtype`."""
         short = self.dtype in SHORT
         return torch.autocast(self.device.type, self.dtype) if short else nullcontext()
 
-    def _channels(self, picture: np.ndarray) -> np.ndarray:
+    def _network_input(self, picture: np.ndarray) -> np.ndarray:
         """RGB uint8 [H, W, 3] -> what the network takes, float32 [C, S, S]."""
-        picture = fitted(picture, self.side)
+        picture = fit_square(picture, self.side)
         if self.network.channels == 1:
             return (picture @ _LUMA)[None]
         return np.ascontiguousarray(picture.transpose(2, 0, 1))

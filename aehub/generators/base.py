@@ -18,7 +18,7 @@ from aehub.errors import InputError
 from aehub.media import conversion
 
 
-class PictureModel(nn.Module):
+class PictureNetwork(nn.Module):
     """Base of the autoencoders of pictures.
 
     Subclasses set the attributes, the last five on the class or in the constructor, and write the
@@ -69,7 +69,7 @@ MAX_SIDE = 16384
 """Pixels of the longer side of a picture that is taken."""
 
 
-def checked(picture: Any, name: str = "a picture") -> np.ndarray:
+def check_picture(picture: Any, name: str = "a picture") -> np.ndarray:
     """A picture as uint8 [H, W, 3 or 4]; grey ones get three channels.
 
     Args:
@@ -90,10 +90,10 @@ def checked(picture: Any, name: str = "a picture") -> np.ndarray:
     return np.ascontiguousarray(np.repeat(array, 3, 2) if array.shape[2] == 1 else array)
 
 
-def fitted(picture: np.ndarray, side: int) -> np.ndarray:
+def fit_square(picture: np.ndarray, side: int) -> np.ndarray:
     """A picture in a square, float32 [side, side, 3] from 0 to 255.
 
-    Smaller ones of a whole fraction of the size are enlarged by whole pixels, all others are
+    Smaller ones of a whole fraction of the size are enlarge by whole pixels, all others are
     resized by areas. What is not square gets a margin of the colour of its rim.
 
     Args:
@@ -102,7 +102,7 @@ def fitted(picture: np.ndarray, side: int) -> np.ndarray:
     """
     height, width = picture.shape[:2]
     if height != width:
-        picture = _padded(picture)
+        picture = _pad_square(picture)
     size = picture.shape[0]
     if size == side:
         return picture.astype(np.float32)
@@ -114,7 +114,7 @@ def fitted(picture: np.ndarray, side: int) -> np.ndarray:
     return np.stack([np.asarray(channel) for channel in channels], -1)
 
 
-def _padded(picture: np.ndarray) -> np.ndarray:
+def _pad_square(picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
     side = max(height, width)
     rim = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
@@ -130,6 +130,6 @@ def over_white(picture: np.ndarray) -> np.ndarray:
     return picture if picture.shape[-1] == 3 else conversion.over_white(picture)[0]
 
 
-def enlarged(picture: np.ndarray, times: int) -> np.ndarray:
+def enlarge(picture: np.ndarray, times: int) -> np.ndarray:
     """A frame with every pixel a square of `times` x `times`."""
     return picture.repeat(times, 0).repeat(times, 1) if times > 1 else picture

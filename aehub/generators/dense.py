@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from aehub.generators.base import PictureModel
+from aehub.generators.base import PictureNetwork
 
 
-class DenseAutoencoder(PictureModel):
+class DenseAutoencoder(PictureNetwork):
     """Autoencoder of grey pictures from fully connected layers.
 
     Args:
@@ -28,7 +28,7 @@ class DenseAutoencoder(PictureModel):
     ARGUMENTS = {"side": (4, 64), "hidden": (4, 1024), "latent": (1, 256), "rectified": (0, 1),
                  "squashed": (0, 1), "anchors": (1, 4096)}
     channels, gaussian = 1, False
-    by_entropy = False
+    use_cross_entropy = False
     """Whether training minimises cross-entropy instead of squared error; not stored."""
 
     def __init__(self, side: int = 28, hidden: int = 64, latent: int = 32, rectified: int = 0,

@@ -19,20 +19,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aehub.generators.base import PictureModel
+from aehub.generators.base import PictureNetwork
 
 SIDE, GRID = 64, 8
-PLACES = GRID * GRID
+CELLS = GRID * GRID
 # Of the prior: neighbours that an anchor is joined with; the line is tilted by at most this many
 # radians and lies at most this far from the middle, of which 1 is the border of the picture.
-_NEIGHBOURS, _TILT, _OFFSET, _SHARPNESS = 8, 0.6, 0.4, 4.0
+_NEAREST, _TILT, _OFFSET, _SHARPNESS = 8, 0.6, 0.4, 4.0
 
 
 # Of a component, far below that of the noise: fewer pictures than latents leave some without any.
 _LEAST_VARIANCE = 1e-4
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Residual branch of two 3x3 convolutions [B, C, H, W]."""
 
     def __init__(self, channels: int) -> None:
@@ -48,7 +48,7 @@ class Block(nn.Module):
         return x + self.second(F.silu(self.first(F.silu(x))))
 
 
-class PictureVAE(PictureModel):
+class PictureVAE(PictureNetwork):
     """Variational autoencoder of 64x64 pictures.
 
     Args:
@@ -64,7 +64,7 @@ class PictureVAE(PictureModel):
     """
 
     ARGUMENTS: ClassVar[dict[str, tuple[float, float]]] = {
-        "latent": (PLACES, 8 * PLACES), "width": (8, 256), "blocks": (1, 8), "detail": (8, 128),
+        "latent": (CELLS, 8 * CELLS), "width": (8, 256), "blocks": (1, 8), "detail": (8, 128),
         "anchors": (1, 4096)}
     side, channels, gaussian = SIDE, 3, True
 
@@ -74,21 +74,21 @@ class PictureVAE(PictureModel):
         self.config = {"latent": latent, "width": width, "blocks": blocks, "detail": detail,
                        "anchors": anchors}
         _check(self.config)
-        self.latent, code = latent, latent // PLACES
+        self.latent, code = latent, latent // CELLS
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(4), nn.Conv2d(48, width, 4, 2, 1),
-            *(Block(width) for _ in range(blocks)), nn.SiLU(), nn.Conv2d(width, code, 1))
+            *(ResidualBlock(width) for _ in range(blocks)), nn.SiLU(), nn.Conv2d(width, code, 1))
         self.decoder = nn.Sequential(
-            nn.Conv2d(code, width, 3, padding=1), *(Block(width) for _ in range(blocks)),
-            nn.Conv2d(width, 4 * detail, 1), nn.PixelShuffle(2), Block(detail),
+            nn.Conv2d(code, width, 3, padding=1), *(ResidualBlock(width) for _ in range(blocks)),
+            nn.Conv2d(width, 4 * detail, 1), nn.PixelShuffle(2), ResidualBlock(detail),
             nn.SiLU(), nn.Conv2d(detail, 2 * detail, 1), nn.PixelShuffle(2),
             nn.SiLU(), nn.Conv2d(detail // 2, 12, 3, padding=1), nn.PixelShuffle(2))
         self.log_noise = nn.Parameter(torch.full((latent,), -2.5))
         # Statistics of the training pictures, set once by `whiten`.
-        self.mean = _fixed(torch.zeros(latent))
-        self.deviation = _fixed(torch.ones(latent))
-        self.components = _fixed(torch.eye(latent))
-        self.anchors = _fixed(torch.zeros(anchors, latent))
+        self.mean = _statistic(torch.zeros(latent))
+        self.deviation = _statistic(torch.ones(latent))
+        self.components = _statistic(torch.eye(latent))
+        self.anchors = _statistic(torch.zeros(anchors, latent))
 
     # What training works on.
 
@@ -145,12 +145,12 @@ class PictureVAE(PictureModel):
         """
         device, scaled = self.anchors.device, self.anchors * self.deviation
         first = torch.randint(len(scaled), (n,), generator=generator, device="cpu").to(device)
-        near = torch.cdist(scaled[first], scaled).topk(min(_NEIGHBOURS + 1, len(scaled)),
+        near = torch.cdist(scaled[first], scaled).topk(min(_NEAREST + 1, len(scaled)),
                                                        largest=False).indices
         # The nearest is the anchor itself.
         chosen = torch.randint(1, max(2, near.shape[1]), (n, 1), generator=generator, device="cpu")
         other = near.gather(1, chosen.clamp(max=near.shape[1] - 1).to(device))[:, 0]
-        above = _above_a_line(n, generator).to(scaled)
+        above = _soft_half_plane(n, generator).to(scaled)
         code = torch.lerp(self._code(self.anchors[other]).unflatten(1, (-1, GRID, GRID)),
                           self._code(self.anchors[first]).unflatten(1, (-1, GRID, GRID)), above)
         return truncation * self._latents(code.flatten(1))
@@ -160,7 +160,7 @@ class PictureVAE(PictureModel):
         return self.decode(self._code(latents)).float().clamp(0, 1)
 
 
-def _above_a_line(n: int, generator: torch.Generator) -> Tensor:
+def _soft_half_plane(n: int, generator: torch.Generator) -> Tensor:
     """Share of the upper picture at each place [n, 1, 8, 8]: 1 above a random line, 0 below."""
     drawn = torch.rand(2, n, 1, 1, 1, generator=generator, dtype=torch.float32, device="cpu")
     tilt, offset = 2 * drawn - 1
@@ -170,7 +170,7 @@ def _above_a_line(n: int, generator: torch.Generator) -> Tensor:
     return torch.sigmoid(-_SHARPNESS * height)
 
 
-def _fixed(values: Tensor) -> nn.Parameter:
+def _statistic(values: Tensor) -> nn.Parameter:
     """A parameter that is stored and loaded with the others but not trained."""
     return nn.Parameter(values, requires_grad=False)
 
@@ -179,6 +179,6 @@ def _check(arguments: dict[str, int | float]) -> None:
     for name, (least, most) in PictureVAE.ARGUMENTS.items():
         if not least <= arguments[name] <= most:
             raise ValueError(f"{name} is {arguments[name]}; allowed are {least} to {most}.")
-    for name, unit in (("latent", PLACES), ("detail", 2)):
+    for name, unit in (("latent", CELLS), ("detail", 2)):
         if arguments[name] % unit:
             raise ValueError(f"{name} is {arguments[name]}; it must be a multiple of {unit}.")

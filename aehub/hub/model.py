@@ -14,7 +14,7 @@ import torch
 from aehub.codecs.d4.codec import Codec
 from aehub.errors import ModelError
 from aehub.generators.autoencoder import Autoencoder
-from aehub.generators.sprite.model import Sprites
+from aehub.generators.sprite.model import SpriteAnimator
 from aehub.hub.card import Measured, make_card
 from aehub.hub.download import download
 from aehub.hub.publish import Published, load_any, publish
@@ -155,7 +155,7 @@ class PictureModel(Model, Autoencoder):
     """A model whose latents are small pictures, for walks from one to the next."""
 
 
-class SpriteModel(Model, Sprites):
+class SpriteModel(Model, SpriteAnimator):
     """A model that makes a still picture of a character walk."""
 
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from aehub.errors import InputError
 from aehub.generators.sprite.parts import CLASSES, SLOTS, Packed, pack
-from aehub.generators.sprite.pixel_art import BACKGROUND, coloured, nearest, numbered
+from aehub.generators.sprite.pixel_art import BACKGROUND, nearest_index, pack_rgb, unpack_rgb
 from aehub.generators.sprite.stills import HEIGHT, LEFT, SIDE, TOP, WIDTH
 from aehub.media.file_type import is_hidden
 from aehub.training.data import Cache
@@ -272,11 +272,11 @@ class Wardrobe:
         names = sorted({layer for some in layers for layer in some})
         numbers = {name: number for number, name in enumerate(names)}
         stage = characters.walk[training][..., TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH, :]
-        colours, pictures = np.unique(numbered(stage), return_inverse=True)
+        colours, pictures = np.unique(pack_rgb(stage), return_inverse=True)
 
         def make(folder: Path) -> None:
             worn = [[numbers[layer] for layer in some] for some in layers]
-            white = int(np.searchsorted(colours, numbered(BACKGROUND)))
+            white = int(np.searchsorted(colours, pack_rgb(BACKGROUND)))
             shown, places = taken_apart(pictures.reshape(len(stage), -1).astype(np.uint16), worn,
                                          names, white)
             np.savez_compressed(folder / "wardrobe.npz", shown=shown, places=places)
@@ -289,7 +289,7 @@ class Wardrobe:
         parts = [[[numbers[layer] for layer in some if layer.split("/")[0] in part]
                   for part in _PARTS] for some in layers]
         builds = np.array(["/male/" in some[0] for some in layers], int)
-        return cls(shown, places, coloured(colours), names, parts, builds)
+        return cls(shown, places, unpack_rgb(colours), names, parts, builds)
 
     def moving(self, rng: np.random.Generator, direction: int, frames: np.ndarray
                ) -> tuple[np.ndarray, np.ndarray]:
@@ -355,7 +355,7 @@ class Wardrobe:
         cover, picture = self.shown[layer], self.colours[self.places[layer]]
         colours, counts = np.unique(self.places[layer][cover], return_counts=True)
         kept = self.colours[colours[np.argsort(-counts)][:CLASSES]]
-        return nearest(picture, kept).astype(np.uint8)
+        return nearest_index(picture, kept).astype(np.uint8)
 
     def _met(self, layer: int, cover: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """How often each class meets each colour of a layer: [K, colours]."""

@@ -7,7 +7,7 @@ from itertools import count
 
 import numpy as np
 
-from aehub.generators.sprite.pixel_art import MAX_COLOURS, indexed, nearest
+from aehub.generators.sprite.pixel_art import MAX_COLOURS, nearest_index, to_indexed
 from aehub.training.layer_library import DOWN, Characters, Wardrobe
 
 # One still of ten has more colours; it would make its whole batch twice as costly.
@@ -50,13 +50,13 @@ class Sprites:
                 else:
                     walk = self.characters.walk[rng.choice(chosen)]
                     still, shown = walk[DOWN, 0], walk[direction][frames]
-                found = indexed(still)
+                found = to_indexed(still)
                 if len(found.palette) > _MOST_COLOURS and not held_out:
                     continue
                 stills.append(still)
                 places.append(found.places)
                 palettes.append(found.palette if held_out else recoloured(found.palette, rng))
-                targets.append(nearest(shown, found.palette).astype(np.uint8))
+                targets.append(nearest_index(shown, found.palette).astype(np.uint8))
             yield [np.stack(places), *_stacked(palettes), np.array([direction]), frames,
                    np.stack(targets), np.stack(stills)]
 

@@ -21,11 +21,11 @@ from aehub import hub
 from aehub.animation.keyframes import read_picture
 from aehub.animation.path import EASINGS
 from aehub.animation.render import open_renderer
-from aehub.animation.sheet import sprite_sheet, walk_description
+from aehub.animation.sheet import cycle_sheet_json, sprite_sheet
 from aehub.animation.sprite_walk import STEP_SECONDS
 from aehub.errors import AEHubError, InputError
-from aehub.generators.base import enlarged
-from aehub.generators.sprite.model import DIRECTIONS, Sprites
+from aehub.generators.base import enlarge
+from aehub.generators.sprite.model import DIRECTIONS, SpriteAnimator
 from aehub.ui import animate_job, job_progress, keyframes
 from aehub.ui.errors import gpu, sentence, told
 from aehub.ui.formatting import empty, hint, notes, stopped
@@ -89,7 +89,7 @@ def _newcomer(context: Context) -> Any:
     @gpu
     def newcomer() -> str:
         """A still of a character that never was, as a file."""
-        model: Sprites = _model()
+        model: SpriteAnimator = _model()
         seed = secrets.randbelow(1_000_000)
         with context.jobs.new() as folder:
             path = folder / f"character-{seed}.png"
@@ -107,13 +107,13 @@ def _walker(context: Context) -> Any:
         if still is None:
             return [None, None, None, _NO_SPRITE, gr.update(visible=False)]
         picture = read_picture(Path(still), context.limits.picture)
-        model: Sprites = _model()
-        cell = model.placed(picture, Path(still).name)
+        model: SpriteAnimator = _model()
+        cell = model.place_still(picture, Path(still).name)
         cycles, name = model.cycles(cell, int(steps)), f"{Path(still).stem}.walk"
         with context.jobs.new() as folder:
             sheet, described, gif = (folder / f"{name}{end}" for end in (".png", ".json", ".gif"))
             Image.fromarray(sprite_sheet(cycles)).save(sheet)
-            said = walk_description(sheet.name, cycles, DIRECTIONS, STEP_MS)
+            said = cycle_sheet_json(sheet.name, cycles, DIRECTIONS, STEP_MS)
             described.write_text(json.dumps(said, indent=1))
             _write_gif(gif, cycles)
         shown = _page(context.jobs.address(sheet), cycles, cell.notes)
@@ -128,7 +128,7 @@ def _write_gif(path: Path, cycles: np.ndarray) -> None:
     rows = [cycles[DIRECTIONS.index(name), 1:] for name in _SHOWN]
     with open_renderer(path, Fraction(1000, STEP_MS)) as renderer:
         for frame in np.concatenate(rows, 2):
-            renderer.write(enlarged(frame, times))
+            renderer.write(enlarge(frame, times))
 
 
 def _page(address: str, cycles: np.ndarray, remarks: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from aehub import hub
-from aehub.animation.keyframes import Keyframe, frames_of, read_picture
+from aehub.animation.keyframes import Keyframe, keyframes_of_clip, read_picture
 from aehub.animation.path import main_directions
 from aehub.api.animate import DEFAULT_MODEL
 from aehub.errors import InputError, LimitError
@@ -160,7 +160,7 @@ def file_keys(paths: Sequence[str], folder: Path, limits: PageLimits) -> list[Ke
 def _frames(path: Path, limits: PageLimits) -> list[Keyframe]:
     """A picture, or the first and the last frame of a clip."""
     if content_of(path) in ("clip", ""):
-        return frames_of(path, None, limits.clip)
+        return keyframes_of_clip(path, None, limits.clip)
     return [Keyframe(path.name, picture=read_picture(path, limits.picture))]
 
 

@@ -31,7 +31,8 @@ ARCHITECTURES = {
     "d4-codec": Architecture(COMPRESSION, "aehub.codecs.d4.network:D4Codec"),
     "dense": Architecture(LATENT_ANIMATION, "aehub.generators.dense:DenseAutoencoder"),
     "vae": Architecture(LATENT_ANIMATION, "aehub.generators.vae:PictureVAE"),
-    "sprite-motion": Architecture(SPRITE_ANIMATION, "aehub.generators.sprite.network:SpriteMotion"),
+    "sprite-motion": Architecture(SPRITE_ANIMATION,
+                                  "aehub.generators.sprite.network:SpriteNetwork"),
 }
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from aehub.animation.sheet import contact_sheet
-from aehub.generators.base import enlarged
+from aehub.generators.base import enlarge
 from aehub.generators.dense import DenseAutoencoder
 from aehub.training import trainer
 from aehub.training.recipes.dense_28 import SETS, Draw, Options, glyphs, render
@@ -87,7 +87,7 @@ def figure(ways: list[Components | Dense], sets: dict[str, Tensor], model: Dense
             shares = torch.linspace(0, 1, STEPS)[:, None]
             rows.append(model.decode((1 - shares) * codes[first] + shares * codes[last]))
     pictures = torch.cat(rows).clamp(0, 1).mul(255).round().to(torch.uint8).unflatten(1, (28, 28))
-    return contact_sheet([enlarged(picture[..., None].numpy(), ZOOM) for picture in pictures],
+    return contact_sheet([enlarge(picture[..., None].numpy(), ZOOM) for picture in pictures],
                          SHOWN)
 
 

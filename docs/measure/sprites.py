@@ -20,10 +20,10 @@ from PIL import Image
 
 import aehub
 from aehub.animation.sheet import contact_sheet
-from aehub.generators.base import enlarged
+from aehub.generators.base import enlarge
 from aehub.generators.sprite.cutout import Cell
-from aehub.generators.sprite.parts import Parts
-from aehub.generators.sprite.pixel_art import indexed, nearest
+from aehub.generators.sprite.parts import PartDictionary
+from aehub.generators.sprite.pixel_art import nearest_index, to_indexed
 from aehub.generators.sprite.poses import CYCLE
 from aehub.training.layer_library import DOWN, Characters
 from aehub.weights.stored_network import StoredNetwork
@@ -97,11 +97,11 @@ def methods(model: aehub.Model, characters: Characters) -> dict[str, Callable[[n
         model.name, type(model.network)(**model.network.config).eval(), model.config))
     network, parts = (copy(model) for _ in range(2))
     network.network, parts.network = (deepcopy(model.network) for _ in range(2))
-    network.network.parts, parts.network.least_trust = Parts(0, 0, 0, 0), 0.0
+    network.network.parts, parts.network.network_weight = PartDictionary(0, 0, 0, 0), 0.0
 
     def walked(sprites: aehub.Model, still: np.ndarray) -> np.ndarray:
         # These stills stand in their place, which only parts could find.
-        return on_white(sprites.cycles(Cell.drawn(still)))
+        return on_white(sprites.cycles(Cell.from_picture(still)))
 
     return {
         "sprite-motion": lambda still: walked(model, still),
@@ -126,7 +126,7 @@ def draw(path: Path, model: aehub.Model, characters: Characters, count: int) -> 
             pictures += [sheet[DOWN, 0] if which is found else np.full_like(sheet[DOWN, 0], 255)]
             pictures += [which[row, frame] for row, frame in SHOWN]
     rows = contact_sheet(pictures, 1 + len(SHOWN), gap=0)
-    Image.fromarray(enlarged(rows, 2)).save(path, optimize=True)
+    Image.fromarray(enlarge(rows, 2)).save(path, optimize=True)
 
 
 def draw_new(path: Path, model: aehub.Model) -> None:
@@ -136,7 +136,7 @@ def draw_new(path: Path, model: aehub.Model) -> None:
         sheet = on_white(model.cycles(still))
         pictures += [still, *(sheet[place] for place in ((2, 2), (0, 0), (1, 2), (3, 4)))]
     rows = contact_sheet(pictures, 15, gap=0)
-    Image.fromarray(enlarged(rows, 1)).save(path, optimize=True)
+    Image.fromarray(enlarge(rows, 1)).save(path, optimize=True)
 
 
 def row(name: str, sheets: Iterable[tuple[np.ndarray, np.ndarray, bool]]) -> None:
@@ -155,8 +155,8 @@ def row(name: str, sheets: Iterable[tuple[np.ndarray, np.ndarray, bool]]) -> Non
 
 def in_colours_of_still(sheet: np.ndarray) -> np.ndarray:
     """A sheet with each colour replaced by the nearest of its still."""
-    palette = indexed(sheet[DOWN, 0]).palette
-    return np.asarray(palette[nearest(sheet, palette)])
+    palette = to_indexed(sheet[DOWN, 0]).palette
+    return np.asarray(palette[nearest_index(sheet, palette)])
 
 
 def main() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 import aehub
-from aehub.generators.sprite.model import Sprites
+from aehub.generators.sprite.model import SpriteAnimator
 
 
 @pytest.fixture(scope="session")
-def model() -> Sprites:
+def model() -> SpriteAnimator:
     loaded = aehub.load("sprite-motion")
-    assert isinstance(loaded, Sprites)
+    assert isinstance(loaded, SpriteAnimator)
     return loaded

@@ -17,9 +17,9 @@ import aehub
 from aehub.animation.recipe import SUFFIX
 from aehub.cli import main
 from aehub.errors import AEHubError, ExistsError, InputError, UnknownModel, WeightsError
-from aehub.generators.base import PictureModel
+from aehub.generators.base import PictureNetwork
 from aehub.generators.dense import DenseAutoencoder
-from aehub.generators.sprite.network import SpriteMotion
+from aehub.generators.sprite.network import SpriteNetwork
 from aehub.weights import stored_network
 from material import moving_picture, write_clip
 
@@ -37,7 +37,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models, pictures and a clip."""
     folder = tmp_path_factory.mktemp("room")
     saved(folder / "small", DenseAutoencoder, side=8, hidden=12, latent=4)
-    saved(folder / "walker", SpriteMotion, width=8, pose=4, hidden=8, latent=8, colours=16)
+    saved(folder / "walker", SpriteNetwork, width=8, pose=4, hidden=8, latent=8, colours=16)
     still = np.zeros((64, 64, 4), np.uint8)
     still[12:60, 22:42] = (200, 30, 60, 255)
     Image.fromarray(still).save(folder / "still.png")
@@ -110,7 +110,7 @@ def test_without_keyframes_a_model_draws_its_own(model: Path, tmp_path: Path) ->
     assert [key["seed"] for key in told["keyframes"]] == [1, 2, 3, 4]
 
 
-class Gaussian(PictureModel):
+class Gaussian(PictureNetwork):
     """Latents are the picture itself: steps between latents are steps between frames."""
 
     side, channels, latent, gaussian = 4, 1, 16, True
@@ -129,14 +129,14 @@ class Gaussian(PictureModel):
 
 @pytest.mark.parametrize("name", ["emoji-vae", ""])
 def test_the_largest_step_between_two_seeds_is_near_the_median(name: str) -> None:
-    from aehub.animation.keyframes import gathered
+    from aehub.animation.keyframes import gather_keyframes
     from aehub.animation.latent_walk import plan
     from aehub.animation.plan import Settings
     from aehub.generators.autoencoder import Autoencoder
 
     plain = Autoencoder(stored_network.StoredNetwork("plain", Gaussian(), {"architecture": "vae"}))
     model: Any = aehub.load(name, device="cpu") if name else plain
-    made = plan(model, gathered([1, 2], None, None, None), Settings(scale=1))
+    made = plan(model, gather_keyframes([1, 2], None, None, None), Settings(scale=1))
     shown = np.stack([frame.astype(float) for frame in made.frames()])
     steps = np.linalg.norm(np.diff(shown, axis=0).reshape(len(shown) - 1, -1), axis=1)
     assert len(shown) == 120 and steps.max() <= 3 * np.median(steps)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import aehub
-from aehub.animation.keyframes import LAST, frames_of, gathered, last_frame
+from aehub.animation.keyframes import LAST, gather_keyframes, keyframes_of_clip, last_frame
 from aehub.animation.plan import Settings
 from aehub.api.animate import planned
 from aehub.config import Limits
@@ -63,10 +63,10 @@ def test_the_last_frame_is_the_last_one_decoded(tmp_path: Path, name: str) -> No
     times = [0, 40, 80, 200] if path.suffix in (".mkv", ".webm") else None
     write_clip(path, moving_picture(4, 64, 48), vfr_pts=times,
                **({"codec": "gif", "pix_fmt": "rgb8"} if path.suffix == ".gif" else {}))
-    first, last = frames_of(path, None)
+    first, last = keyframes_of_clip(path, None)
     assert np.array_equal(first.picture, decoded(path)[0])  # type: ignore[arg-type]
     assert np.array_equal(last.picture, decoded(path)[-1])  # type: ignore[arg-type]
-    assert np.array_equal(last.picture, frames_of(path, ["3f"])[0].picture)  # type: ignore[arg-type]
+    assert np.array_equal(last.picture, keyframes_of_clip(path, ["3f"])[0].picture)  # type: ignore[arg-type]
 
 
 def test_a_moment_is_the_picture_on_screen_then(clip: Path, tmp_path: Path) -> None:
@@ -74,32 +74,32 @@ def test_a_moment_is_the_picture_on_screen_then(clip: Path, tmp_path: Path) -> N
     # 5 frames a second: the third is on screen from 0.4 to 0.6, and a hair before it the second.
     wanted = {"0.4": 2, "0.5": 2, "0.599": 2, "0.6": 3, "0.395": 1, "12.9": 64}
     for moment, number in wanted.items():
-        (found,) = frames_of(clip, [moment])
+        (found,) = keyframes_of_clip(clip, [moment])
         assert np.array_equal(found.picture, frames[number]), moment  # type: ignore[arg-type]
     with pytest.raises(InputError, match="13.2: keeps no frame of clip.mp4"):
-        frames_of(clip, ["13.2"])
+        keyframes_of_clip(clip, ["13.2"])
 
 
 def test_a_clip_of_one_frame_is_one_keyframe(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "one.mp4", moving_picture(1, 64, 48))
-    assert [key.moment for key in frames_of(path, None)] == ["0f"]
+    assert [key.moment for key in keyframes_of_clip(path, None)] == ["0f"]
     pictures = np.stack(moving_picture(3, 16, 16))
-    assert [key.moment for key in frames_of(pictures, None)] == ["0f", LAST]
-    assert [key.moment for key in frames_of(pictures[:1], None)] == ["0f"]
+    assert [key.moment for key in keyframes_of_clip(pictures, None)] == ["0f", LAST]
+    assert [key.moment for key in keyframes_of_clip(pictures[:1], None)] == ["0f"]
 
 
 def test_clips_for_keyframes_are_held_to_limits_and_read_again(clip: Path) -> None:
     with pytest.raises(LimitError, match="longer than 10 s"):
-        frames_of(clip, None, Limits(max_seconds=10))
+        keyframes_of_clip(clip, None, Limits(max_seconds=10))
     with pytest.raises(LimitError, match="longer than 10 s"):
         last_frame(clip, Limits(max_seconds=10))
     with pytest.raises(InputError, match="read more than once"):
-        frames_of(iter(moving_picture(2, 16, 16)), None)
+        keyframes_of_clip(iter(moving_picture(2, 16, 16)), None)
     for moment in ("", "soon", "1:2", "-1"):
         with pytest.raises(InputError, match="no moment of a clip.*last"):
-            frames_of(clip, [moment])
+            keyframes_of_clip(clip, [moment])
     with pytest.raises(InputError, match="no moments"):
-        frames_of(clip, [])
+        keyframes_of_clip(clip, [])
 
 
 def save_frames(path: Path, pictures: list[np.ndarray], **options: Any) -> Path:
@@ -119,11 +119,11 @@ def test_a_keyframe_of_several_pictures_is_the_first_and_that_is_said(
     path = save_frames(tmp_path / name, pictures,
                        **({} if name == "a.tif" else {"duration": 100}),
                        **({"lossless": True} if name == "a.webp" else {}))
-    (key,) = gathered(None, [path], None, None)
+    (key,) = gather_keyframes(None, [path], None, None)
     assert np.array_equal(key.picture[..., :3], pictures[0])  # type: ignore[index]
     assert key.notes == (f"{name} holds several pictures, and the first of them is the keyframe; "
                          "give it as a clip for others.",)
-    found = gathered(None, None, path, ["1f", "last"])
+    found = gather_keyframes(None, None, path, ["1f", "last"])
     for frame, picture in zip(found, pictures[1:], strict=True):
         assert np.abs(frame.picture[20:, 20:].astype(int) - picture[20:, 20:]).max() < 4
     model = Autoencoder(stored_network.StoredNetwork("small", DenseAutoencoder(8, 12, 4), {
@@ -138,7 +138,7 @@ def test_a_picture_of_pillow_is_read_as_its_file_is(tmp_path: Path, mode: str) -
                if mode == "I;16" else picture.convert(mode))
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     picture.save(path)
-    (key,), (right,) = (gathered(None, [given], None, None) for given in (picture, path))
+    (key,), (right,) = (gather_keyframes(None, [given], None, None) for given in (picture, path))
     assert np.array_equal(key.picture, right.picture)  # type: ignore[arg-type]
     assert key.picture is not None and len(np.unique(key.picture[..., 0])) > 1
 
@@ -157,7 +157,7 @@ def test_a_keyframe_that_shows_nothing_is_refused(tmp_path: Path) -> None:
 def test_keyframes_too_large_to_be_kept_are_refused_before_they_are_all_read() -> None:
     large = np.broadcast_to(np.uint8(7), (16_000, 2_000, 3))
     with pytest.raises(LimitError, match="first 9 keyframes hold 288 million pixels"):
-        gathered(None, [large] * 200, None, None)
+        gather_keyframes(None, [large] * 200, None, None)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (1200, 7)])

@@ -8,14 +8,14 @@ import torch
 
 from aehub.errors import InputError
 from aehub.generators.base import over_white
-from aehub.generators.sprite.model import DIRECTIONS, Sprites
-from aehub.generators.sprite.network import SpriteMotion
+from aehub.generators.sprite.model import DIRECTIONS, SpriteAnimator
+from aehub.generators.sprite.network import SpriteNetwork
 from aehub.weights.stored_network import StoredNetwork
 from animation.sprites import knight
 
 
 @pytest.fixture(scope="module")
-def sheet(model: Sprites) -> np.ndarray:
+def sheet(model: SpriteAnimator) -> np.ndarray:
     return model.cycles(knight())
 
 
@@ -45,7 +45,7 @@ def test_the_standing_character_is_the_one_on_the_still(sheet: np.ndarray) -> No
     assert same > 0.9 and same > (over_white(back) == wanted).all(-1).mean()
 
 
-def test_a_cycle_is_closed(model: Sprites) -> None:
+def test_a_cycle_is_closed(model: SpriteAnimator) -> None:
     for length in (5, 8, 12):
         for facing in range(4):
             poses = model.network.poses(torch.tensor([facing]), 2 * length, length)[0]
@@ -56,14 +56,14 @@ def test_a_cycle_is_closed(model: Sprites) -> None:
 
 
 @pytest.mark.parametrize("steps", [5, 12])
-def test_cycles_of_other_lengths_have_as_many_steps(model: Sprites, steps: int) -> None:
+def test_cycles_of_other_lengths_have_as_many_steps(model: SpriteAnimator, steps: int) -> None:
     frames = model.frames(knight(), "left", range(1 + steps), steps)
     assert len(frames) == 1 + steps and colours_of(frames) <= colours_of(knight())
     changes = [(frames[n] != frames[n % steps + 1]).any(-1).sum() for n in range(1, steps + 1)]
     assert min(changes) > 0
 
 
-def test_white_ground_is_as_good_as_none(model: Sprites) -> None:
+def test_white_ground_is_as_good_as_none(model: SpriteAnimator) -> None:
     still = knight()
     on_white = np.where(still[..., 3:] > 0, still[..., :3], 255).astype(np.uint8)
     assert np.array_equal(model.frames(on_white, "right", [0, 3]),
@@ -71,7 +71,7 @@ def test_white_ground_is_as_good_as_none(model: Sprites) -> None:
 
 
 @pytest.mark.parametrize("times", [2, 3])
-def test_larger_cells_are_whole_multiples(model: Sprites, times: int) -> None:
+def test_larger_cells_are_whole_multiples(model: SpriteAnimator, times: int) -> None:
     still = knight()
     large = still.repeat(times, 0).repeat(times, 1)
     small = model.frames(still, "down", [2])[0]
@@ -79,11 +79,11 @@ def test_larger_cells_are_whole_multiples(model: Sprites, times: int) -> None:
                           small.repeat(times, 0).repeat(times, 1))
 
 
-def test_a_smaller_cell_comes_back_in_its_size(model: Sprites) -> None:
+def test_a_smaller_cell_comes_back_in_its_size(model: SpriteAnimator) -> None:
     assert model.frames(knight()[::2, ::2], "down", [2]).shape == (1, 32, 32, 4)
 
 
-def test_bad_steps_and_directions_are_refused(model: Sprites) -> None:
+def test_bad_steps_and_directions_are_refused(model: SpriteAnimator) -> None:
     for steps in (1, 65, -3):
         with pytest.raises(InputError, match="2 to 64"):
             model.cycles(knight(), steps)
@@ -91,22 +91,22 @@ def test_bad_steps_and_directions_are_refused(model: Sprites) -> None:
         model.frames(knight(), "north", [0])
 
 
-def test_a_seed_draws_the_same_character_again_and_another_another(model: Sprites) -> None:
+def test_a_seed_draws_the_same_character_again_and_another_another(model: SpriteAnimator) -> None:
     one, same, other = model.decode(model.sample([1, 1, 2]))
     assert np.array_equal(one, same)
     assert (one != other).any(-1).mean() > 0.02
     assert model.cycles(one).shape == (4, 9, 64, 64, 4)
 
 
-def test_an_empty_still_is_refused(model: Sprites) -> None:
+def test_an_empty_still_is_refused(model: SpriteAnimator) -> None:
     with pytest.raises(InputError, match="nobody to be seen in the still"):
         model.cycles(np.zeros((64, 64, 4), np.uint8))
 
 
 def test_poses_carry_no_identity_and_identity_no_pose() -> None:
     torch.manual_seed(0)
-    network = SpriteMotion(8, 4, 8, 8, 8).eval()
-    untrained = Sprites(StoredNetwork("tiny", network, {}))
+    network = SpriteNetwork(8, 4, 8, 8, 8).eval()
+    untrained = SpriteAnimator(StoredNetwork("tiny", network, {}))
     assert untrained.cycles(knight()).shape == (4, 9, 64, 64, 4)
     assert network.poses(torch.tensor([1]), 8, 8).shape == (1, 8, 4)
     assert untrained.encode([knight()]).shape == (1, 8)

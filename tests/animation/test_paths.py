@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aehub.animation.path import EASINGS, PATHS, Moment, Path, easing, moments, slerp
+from aehub.animation.path import (
+    EASINGS,
+    PATHS,
+    LatentPath,
+    PathPosition,
+    easing,
+    path_positions,
+    slerp,
+)
 from aehub.errors import InputError
 
 KEYS = np.random.default_rng(0).normal(size=(4, 8))
@@ -14,8 +22,8 @@ KEYS = np.random.default_rng(0).normal(size=(4, 8))
 def places(n: int, kind: str, *, loop: bool = False, ping_pong: bool = False,
            curve: str = "linear", seconds: tuple[float, ...] = ()) -> np.ndarray:
     lengths = list(seconds) or [1.0] * (len(KEYS) if loop else len(KEYS) - 1)
-    path = Path(KEYS, lengths, kind=kind, loop=loop)
-    way = moments(n, lengths, curve=curve, loop=loop, ping_pong=ping_pong)
+    path = LatentPath(KEYS, lengths, kind=kind, loop=loop)
+    way = path_positions(n, lengths, curve=curve, loop=loop, ping_pong=ping_pong)
     return np.stack([path.at(moment) for moment in way])
 
 
@@ -68,9 +76,9 @@ def test_a_ping_pong_comes_back_the_same_way() -> None:
 
 
 def test_segments_take_the_seconds_they_are_given() -> None:
-    way = moments(41, [1.0, 3.0], curve="linear", loop=False, ping_pong=False)
+    way = path_positions(41, [1.0, 3.0], curve="linear", loop=False, ping_pong=False)
     assert [moment.segment for moment in way].count(0) == 10
-    assert way[10] == Moment(1, 0.0) and way[40] == Moment(1, 1.0)
+    assert way[10] == PathPosition(1, 0.0) and way[40] == PathPosition(1, 1.0)
 
 
 def test_slerp_goes_evenly_around_zero_and_keeps_the_distance() -> None:
@@ -84,7 +92,8 @@ def test_slerp_goes_evenly_around_zero_and_keeps_the_distance() -> None:
 
 
 def test_one_frame_is_a_walk_too() -> None:
-    assert moments(1, [1.0], curve="linear", loop=False, ping_pong=False) == [Moment(0, 0.0)]
+    assert path_positions(1, [1.0], curve="linear", loop=False, ping_pong=False) == [
+        PathPosition(0, 0.0)]
 
 
 @pytest.mark.parametrize("name", ["", "Linear", "bounce", "ease_in"])
@@ -92,4 +101,4 @@ def test_what_is_no_easing_or_path_is_refused_with_those_there_are(name: str) ->
     with pytest.raises(InputError, match="known are linear, ease-in"):
         easing(name)
     with pytest.raises(InputError, match="known are lerp, slerp, spline"):
-        Path(KEYS, [1.0] * 3, kind=name, loop=False)
+        LatentPath(KEYS, [1.0] * 3, kind=name, loop=False)

@@ -11,7 +11,7 @@ from PIL import Image, ImageSequence
 
 from aehub.animation.render import open_renderer
 from aehub.errors import InputError
-from aehub.generators.base import enlarged, over_white
+from aehub.generators.base import enlarge, over_white
 from aehub.media import animated_images
 from aehub.media.clip import open_clip
 
@@ -63,7 +63,7 @@ def test_a_folder_holds_every_frame_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
 def test_videos_show_sprites_on_white_at_the_rate_asked_for(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"walk{suffix}"
-    write(path, [enlarged(frame, 4) for frame in sprites()], Fraction(30))
+    write(path, [enlarge(frame, 4) for frame in sprites()], Fraction(30))
     with open_clip(path) as clip:
         found = list(clip)
         assert clip.info.fps == 30 and (clip.info.width, clip.info.height) == (96, 96)

@@ -17,7 +17,7 @@ from aehub.animation.plan import Settings
 from aehub.api.animate import planned
 from aehub.errors import AEHubError
 from aehub.generators.dense import DenseAutoencoder
-from aehub.generators.sprite.network import SpriteMotion
+from aehub.generators.sprite.network import SpriteNetwork
 from aehub.weights import stored_network
 from material import moving_picture
 
@@ -35,7 +35,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     torch.manual_seed(0)
     stored_network.save(folder / "small", "small", DenseAutoencoder(side=8, hidden=12, latent=4))
     stored_network.save(folder / "walker", "walker",
-                 SpriteMotion(width=8, pose=4, hidden=8, latent=8, colours=16))
+                 SpriteNetwork(width=8, pose=4, hidden=8, latent=8, colours=16))
     return {"small": aehub.load(folder / "small"), "walker": aehub.load(folder / "walker"),
             "tiny-d4": aehub.load(CODEC)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aehub.animation.sheet import contact_sheet, sprite_sheet, walk_description
+from aehub.animation.sheet import contact_sheet, cycle_sheet_json, sprite_sheet
 from aehub.errors import InputError
 
 DIRECTIONS = ("up", "left", "down", "right")
@@ -19,7 +19,7 @@ def cycles() -> np.ndarray:
 
 def test_the_description_says_where_each_frame_of_the_sheet_is() -> None:
     frames, sheet = cycles(), sprite_sheet(cycles())
-    said = walk_description("walk.png", frames, DIRECTIONS, 100)
+    said = cycle_sheet_json("walk.png", frames, DIRECTIONS, 100)
     assert sheet.shape == (32, 54, 4)
     assert said["meta"]["image"] == "walk.png"
     assert said["meta"]["size"] == {"w": 54, "h": 32}
@@ -33,7 +33,7 @@ def test_the_description_says_where_each_frame_of_the_sheet_is() -> None:
 
 def test_tags_name_the_cycle_of_each_direction() -> None:
     tags = {tag["name"]: (tag["from"], tag["to"])
-            for tag in walk_description("walk.png", cycles(), DIRECTIONS, 100)["meta"]["frameTags"]}
+            for tag in cycle_sheet_json("walk.png", cycles(), DIRECTIONS, 100)["meta"]["frameTags"]}
     assert tags["walk up"] == (1, 8) and tags["stand down"] == (18, 18)
     assert tags["walk right"] == (28, 35) and len(tags) == 8
 

@@ -16,15 +16,15 @@ from aehub.cli import main
 from aehub.errors import InputError
 from aehub.generators.base import over_white
 from aehub.generators.sprite.cutout import Cell
-from aehub.generators.sprite.model import Sprites
+from aehub.generators.sprite.model import SpriteAnimator
 from animation.sprites import knight
 from material import moving_picture
 
 
 @pytest.fixture(scope="module")
-def hero(model: Sprites) -> np.ndarray:
+def hero(model: SpriteAnimator) -> np.ndarray:
     """A character in parts that the model knows, uint8 [64, 64, 4]."""
-    return Cell.drawn(model.decode(model.sample([3]))[0]).picture
+    return Cell.from_picture(model.decode(model.sample([3]))[0]).picture
 
 
 def cut(picture: np.ndarray) -> np.ndarray:
@@ -57,8 +57,8 @@ def as_jpeg(picture: np.ndarray, quality: int = 75) -> np.ndarray:
     return np.asarray(Image.open(file))
 
 
-def test_a_still_in_its_place_stays_there(model: Sprites, hero: np.ndarray) -> None:
-    placed = model.placed(hero)
+def test_a_still_in_its_place_stays_there(model: SpriteAnimator, hero: np.ndarray) -> None:
+    placed = model.place_still(hero)
     assert np.array_equal(placed.picture[..., 3], hero[..., 3])
     assert np.array_equal(over_white(placed.picture), over_white(hero))
     assert (placed.side, placed.notes, placed.shrink) == (64, (), 1)
@@ -68,26 +68,26 @@ def test_a_still_in_its_place_stays_there(model: Sprites, hero: np.ndarray) -> N
     (64, 64, 0, 0), (64, 64, 11, 34), (64, 64, 5, 13), (192, 192, 77, 82), (300, 80, 240, 50),
     (0, 0, 0, 0)], ids=str)
 def test_a_still_may_stand_anywhere(
-    model: Sprites, hero: np.ndarray, canvas: tuple[int, int, int, int]
+    model: SpriteAnimator, hero: np.ndarray, canvas: tuple[int, int, int, int]
 ) -> None:
     known, strange = cut(hero), cut(knight())
     for figure, wanted in ((known, hero), (strange, knight())):
         still = on_canvas(figure, *canvas) if canvas[0] else figure
-        placed = model.placed(still)
+        placed = model.place_still(still)
         assert np.array_equal(over_white(placed.picture), over_white(wanted)) and placed.side == 64
 
 
-def test_what_is_held_at_one_side_moves_no_one(model: Sprites, hero: np.ndarray) -> None:
+def test_what_is_held_at_one_side_moves_no_one(model: SpriteAnimator, hero: np.ndarray) -> None:
     armed = hero.copy()
     armed[30:42, 1:16] = (150, 160, 40, 255)
-    placed = model.placed(on_canvas(armed, 100, 100, 3, 30))
+    placed = model.place_still(on_canvas(armed, 100, 100, 3, 30))
     assert np.array_equal(over_white(placed.picture), over_white(armed))
 
 
 @pytest.mark.parametrize("times", [2, 3, 5])
-def test_pixel_art_may_be_enlarged(model: Sprites, hero: np.ndarray, times: int) -> None:
+def test_pixel_art_may_be_enlarged(model: SpriteAnimator, hero: np.ndarray, times: int) -> None:
     still = on_canvas(larger(cut(hero), times), 400, 390, 40, 77)
-    placed = model.placed(still)
+    placed = model.place_still(still)
     assert np.array_equal(over_white(placed.picture), over_white(hero))
     assert placed.side == 64 * times
     frames = model.frames(placed, "left", [2])
@@ -96,16 +96,16 @@ def test_pixel_art_may_be_enlarged(model: Sprites, hero: np.ndarray, times: int)
 
 @pytest.mark.parametrize("side", [80, 96, 100, 144])
 def test_a_cell_resized_by_no_whole_factor_is_brought_back(
-    model: Sprites, hero: np.ndarray, side: int
+    model: SpriteAnimator, hero: np.ndarray, side: int
 ) -> None:
-    placed = model.placed(resized(hero, side, Image.Resampling.NEAREST))
+    placed = model.place_still(resized(hero, side, Image.Resampling.NEAREST))
     assert np.array_equal(over_white(placed.picture), over_white(hero))
     assert placed.side == 64 and "pixels high" in placed.notes[0]
 
 
-def test_a_smaller_cell_is_doubled(model: Sprites, hero: np.ndarray) -> None:
+def test_a_smaller_cell_is_doubled(model: SpriteAnimator, hero: np.ndarray) -> None:
     for side in (16, 32, 48):
-        placed = model.placed(resized(hero, side, Image.Resampling.NEAREST))
+        placed = model.place_still(resized(hero, side, Image.Resampling.NEAREST))
         cover = placed.picture[..., 3] > 0
         assert (cover & (hero[..., 3] > 0)).sum() > 0.8 * cover.sum()
         assert placed.side == (64 if side == 48 else side)
@@ -113,7 +113,9 @@ def test_a_smaller_cell_is_doubled(model: Sprites, hero: np.ndarray) -> None:
 
 @pytest.mark.parametrize("kind", ["white", "green", "magenta", "opaque", "frame", "soft", "ghost",
                                   "faint", "shadow", "card"])
-def test_the_ground_is_found_and_left_out(model: Sprites, hero: np.ndarray, kind: str) -> None:
+def test_the_ground_is_found_and_left_out(
+    model: SpriteAnimator, hero: np.ndarray, kind: str
+) -> None:
     rise = np.linspace(0, 12, 64)[:, None, None] + (40, 120, 190)
     still = {
         "white": lambda: on_ground(hero, (255, 255, 255)),
@@ -129,7 +131,7 @@ def test_the_ground_is_found_and_left_out(model: Sprites, hero: np.ndarray, kind
         "card": lambda: np.dstack([on_ground(hero, (9, 200, 250)), np.where(
             np.add(*np.indices((64, 64))) < 5, 0, 255)]),
     }[kind]()
-    placed = model.placed(still.astype(np.uint8), "hero.png")
+    placed = model.place_still(still.astype(np.uint8), "hero.png")
     assert np.array_equal(over_white(placed.picture), over_white(hero))
     said = " ".join(placed.notes)
     assert ("ground of hero.png" in said) == (kind in ("green", "magenta", "soft", "card"))
@@ -138,9 +140,10 @@ def test_the_ground_is_found_and_left_out(model: Sprites, hero: np.ndarray, kind
 
 @pytest.mark.parametrize(("ground", "quality"), [((255, 255, 255), 40), ((0, 200, 0), 90)])
 def test_noise_of_a_jpeg_is_no_part_of_a_character(
-    model: Sprites, hero: np.ndarray, ground: tuple[int, ...], quality: int
+    model: SpriteAnimator, hero: np.ndarray, ground: tuple[int, ...], quality: int
 ) -> None:
-    placed = model.placed(as_jpeg(on_ground(on_canvas(hero, 128, 128, 40, 50), ground), quality))
+    still = as_jpeg(on_ground(on_canvas(hero, 128, 128, 40, 50), ground), quality)
+    placed = model.place_still(still)
     cover, wanted = placed.picture[..., 3] > 0, hero[..., 3] > 0
     assert (cover != wanted).sum() < 0.2 * wanted.sum()
     assert "blurred" in placed.notes[-1]
@@ -176,11 +179,11 @@ def test_what_shows_no_one_character_is_refused_in_a_sentence(hero: np.ndarray) 
         assert str(caught.value).endswith(".")
 
 
-def test_what_the_model_does_not_know_is_said(model: Sprites) -> None:
+def test_what_the_model_does_not_know_is_said(model: SpriteAnimator) -> None:
     y, x = np.indices((64, 64)) - 32
     ball = np.dstack([np.full((64, 64, 3), (250, 200, 40)), 255 * (x * x + y * y < 600)])
     for still, name in ((ball, "a.png"), (knight(), "the still")):
-        (note,) = model.placed(still.astype(np.uint8), name).notes
+        (note,) = model.place_still(still.astype(np.uint8), name).notes
         assert f"knows no body like that of {name}" in note
 
 

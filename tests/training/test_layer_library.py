@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from aehub.generators.sprite.part_matching import Explanation, explain, row_shares
-from aehub.generators.sprite.parts import CLASSES, SLOTS, Parts
-from aehub.generators.sprite.pixel_art import indexed
+from aehub.generators.sprite.part_matching import PartMatch, match_parts, row_weights
+from aehub.generators.sprite.parts import CLASSES, SLOTS, PartDictionary
+from aehub.generators.sprite.pixel_art import to_indexed
 from aehub.generators.sprite.stills import HEIGHT, LEFT, TOP, WIDTH
 from aehub.training.data import Cache
 from aehub.training.layer_library import Characters, Wardrobe, slot_of, style_of
@@ -71,17 +71,17 @@ def wardrobe(outfits: list[tuple[int, ...]], tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def parts(wardrobe: Wardrobe) -> Parts:
+def parts(wardrobe: Wardrobe) -> PartDictionary:
     packed = wardrobe.parts()
-    parts = Parts(len(packed["slot"]), len(packed["owner"]), len(packed["cover"]),
+    parts = PartDictionary(len(packed["slot"]), len(packed["owner"]), len(packed["cover"]),
                   len(packed["classes"]))
     parts.fill(packed)
     return parts
 
 
-def drawn_in_colours(parts: Parts, found: Explanation, still: np.ndarray) -> np.ndarray:
-    picture = indexed(still)
-    return picture.palette[parts.drawn([*found.worn, *found.tops[0]], picture)]
+def drawn_in_colours(parts: PartDictionary, found: PartMatch, still: np.ndarray) -> np.ndarray:
+    picture = to_indexed(still)
+    return picture.palette[parts.render_cycle([*found.worn, *found.tops[0]], picture)]
 
 
 def test_layers_upon_each_other_are_the_character(wardrobe: Wardrobe, outfits: list[tuple[int, ...]]
@@ -114,27 +114,27 @@ def test_characters_composed_anew_are_none_of_those_given(wardrobe: Wardrobe,
     assert sum(still not in given for still in stills) > 25
 
 
-def test_a_still_in_known_parts_is_explained_and_moves_as_they_do(parts: Parts) -> None:
+def test_a_still_in_known_parts_is_explained_and_moves_as_they_do(parts: PartDictionary) -> None:
     rng = np.random.default_rng(5)
     for _ in range(10):
         wanted = composed(tuple(int(rng.integers(count)) for count in COLOURS.values()))
         still = wanted[2, 0][STAGE]
-        found = explain(parts, still)
-        assert found.wrong < 0.01
+        found = match_parts(parts, still)
+        assert found.unexplained < 0.01
         assert found.shares.sum(0) == pytest.approx(np.ones(HEIGHT), abs=1e-4)
         drawn = drawn_in_colours(parts, found, still)
         assert (drawn != wanted[:, :, STAGE[0], STAGE[1]]).any(-1).mean() < 0.01
 
 
-def test_colours_no_part_was_known_in_are_read_off_the_still(parts: Parts) -> None:
+def test_colours_no_part_was_known_in_are_read_off_the_still(parts: PartDictionary) -> None:
     wanted = composed((0, 1, 2, 3))
     _, cover, picture = LAYERS["hair"][3]
     hair = cover & (picture == picture[0, 0, 0, 0]).all(-1)
     wanted[hair] = (1, 250, 130)
     still = wanted[2, 0][STAGE]
-    found = explain(parts, still)
+    found = match_parts(parts, still)
     drawn = drawn_in_colours(parts, found, still)
-    assert found.wrong < 0.01
+    assert found.unexplained < 0.01
     assert (drawn != wanted[:, :, STAGE[0], STAGE[1]]).any(-1).mean() < 0.01
 
 
@@ -143,24 +143,25 @@ def test_a_row_is_the_mean_of_what_looks_like_the_still_around_it() -> None:
     fronts = rng.random((3, HEIGHT * WIDTH, 3))
     half = HEIGHT * WIDTH // 2
     still = np.concatenate([fronts[0, :half], (fronts[1, half:] + fronts[2, half:]) / 2])
-    shares = row_shares(np.full(3, 1 / 3), fronts, still)
+    shares = row_weights(np.full(3, 1 / 3), fronts, still)
     assert shares.sum(0) == pytest.approx(np.ones(HEIGHT), abs=1e-4)
     assert shares[:, HEIGHT // 4] == pytest.approx([1, 0, 0], abs=0.15)
     assert shares[:, 3 * HEIGHT // 4] == pytest.approx([0, 0.5, 0.5], abs=0.15)
 
 
-def test_parts_that_no_one_of_a_build_wears_are_not_found_on_it(wardrobe: Wardrobe, parts: Parts
-                                                                ) -> None:
+def test_parts_that_no_one_of_a_build_wears_are_not_found_on_it(
+    wardrobe: Wardrobe, parts: PartDictionary
+) -> None:
     assert set(parts.fits.tolist()) == {1 << 1}
     still = composed((0, 1, 2, 3))[2, 0][STAGE]
     hair = [place for place, slot in enumerate(parts.slot.tolist()) if SLOTS[slot] == "hair"]
-    assert any(one.part in hair for one in explain(parts, still).tops[0])
+    assert any(one.part in hair for one in match_parts(parts, still).tops[0])
     packed = wardrobe.parts()
     packed["fits"][hair] = 1
-    other = Parts(len(packed["slot"]), len(packed["owner"]), len(packed["cover"]),
+    other = PartDictionary(len(packed["slot"]), len(packed["owner"]), len(packed["cover"]),
                   len(packed["classes"]))
     other.fill(packed)
-    assert not any(one.part in hair for top in explain(other, still).tops for one in top)
+    assert not any(one.part in hair for top in match_parts(other, still).tops for one in top)
 
 
 def test_skin_that_little_hair_leaves_free_belongs_to_the_body(tmp_path: Path) -> None:
@@ -191,20 +192,20 @@ def test_skin_that_little_hair_leaves_free_belongs_to_the_body(tmp_path: Path) -
             assert head.mean() == pytest.approx(12 / 14)
 
 
-def test_what_no_part_resembles_is_hardly_explained(parts: Parts) -> None:
+def test_what_no_part_resembles_is_hardly_explained(parts: PartDictionary) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
-    assert explain(parts, noise).wrong > 0.8
-    assert explain(parts, np.full((HEIGHT, WIDTH, 3), 255, np.uint8)).wrong == 1
+    assert match_parts(parts, noise).unexplained > 0.8
+    assert match_parts(parts, np.full((HEIGHT, WIDTH, 3), 255, np.uint8)).unexplained == 1
 
 
 def test_parts_of_any_bytes_explain_and_draw_without_a_crash() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
-        parts = Parts(5, 7, 40, 30)
+        parts = PartDictionary(5, 7, 40, 30)
         for parameter in parts.parameters():
             parameter.copy_(torch_bytes(rng, tuple(parameter.shape)))
         still = rng.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
-        found = explain(parts, still)
+        found = match_parts(parts, still)
         assert drawn_in_colours(parts, found, still).shape == (4, 9, HEIGHT, WIDTH, 3)
 
 
@@ -231,5 +232,5 @@ def test_files_tell_where_a_layer_is_worn_and_what_it_shares(name: str, slot: st
     assert style_of(name) == style
 
 
-def test_no_part_has_more_classes_than_are_stored(parts: Parts) -> None:
+def test_no_part_has_more_classes_than_are_stored(parts: PartDictionary) -> None:
     assert int(parts.classes.max()) < CLASSES

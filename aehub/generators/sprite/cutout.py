@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aehub.errors import InputError, LimitError
-from aehub.generators.sprite.pixel_art import BACKGROUND, numbered, opaque
+from aehub.generators.sprite.pixel_art import BACKGROUND, opaque_mask, pack_rgb
 from aehub.generators.sprite.stills import SIDE
 
 MAX_SIDE = 4096
@@ -76,37 +76,37 @@ def cut_out(picture: np.ndarray, name: str = "the still") -> Cutout:
     if max(canvas) > MAX_SIDE:
         raise LimitError(f"{name} is {canvas[1]}x{canvas[0]}; a still has at most {MAX_SIDE} "
                          "pixels on a side. Make it smaller, or cut it out of its ground.")
-    shown, notes = _shown(picture, name)
+    shown, notes = _foreground(picture, name)
     box = _box(shown)
     if box is None:
-        raise _nobody(name)
+        raise _no_figure(name)
     _check_figure(shown[box], name)
     return Cutout(picture[box][..., :3], shown[box], box[0].start, box[1].start, canvas, notes)
 
 
-def _shown(picture: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _foreground(picture: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """(which pixels are no ground, notes)."""
     if picture.shape[2] == 4:
         cover = picture[..., 3]
         most = int(cover.max(initial=0))
         if most < _FAINT:
-            raise _nobody(name)
+            raise _no_figure(name)
         shown = cover > most // 2
         if (~shown).mean() >= _LEAST_CLEAR:
             return shown, () if most >= 128 else (
                 f"The character of {name} is transparent by {100 - round(most / 2.55)} %; it walks "
                 "opaque.",)
-        found, notes = _off_ground(picture[..., :3], name)
+        found, notes = _foreground_of_rgb(picture[..., :3], name)
         return found & shown, notes
-    return _off_ground(picture, name)
+    return _foreground_of_rgb(picture, name)
 
 
-def _off_ground(picture: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _foreground_of_rgb(picture: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """(which pixels of a picture uint8 [H, W, 3] are no ground of one colour, notes)."""
     top = left = 0
     inside = picture
     for _ in range(_FRAMES):
-        ground, outside, found = _without_ground(inside, name)
+        ground, outside, found = _split_background(inside, name)
         box = _box(~outside)
         # What fills its whole box is another picture in a frame, if it is large.
         if box is None or outside[box].size < _FRAMED * outside.size or (
@@ -122,7 +122,7 @@ def _off_ground(picture: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, 
                    "all else of that colour.",)
 
 
-def _without_ground(picture: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _split_background(picture: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(colour of the ground, which pixels of it reach the rim, which pixels are none of it)."""
     rim = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     colours, counts = np.unique(rim, axis=0, return_counts=True)
@@ -131,15 +131,15 @@ def _without_ground(picture: np.ndarray, name: str) -> tuple[np.ndarray, np.ndar
     if (rim_apart <= _EDGE_NOISE).mean() < _LEAST_GROUND:
         raise InputError(f"{name} has a ground of several colours, from which the character cannot "
                          "be told; make the ground transparent, or all of one colour.")
-    near = np.unique(numbered(picture[apart <= _FLAT_NOISE]))
+    near = np.unique(pack_rgb(picture[apart <= _FLAT_NOISE]))
     is_exact = len(near) <= _MOST_NEAR and times >= _LEAST_GROUND * len(rim)
     outside = np.zeros(apart.shape, bool)
     outside[0] = outside[-1] = outside[:, 0] = outside[:, -1] = True
-    outside = _reached(apart <= (0 if is_exact else _EDGE_NOISE), outside)
+    outside = _flood_fill(apart <= (0 if is_exact else _EDGE_NOISE), outside)
     if is_exact:
         return ground, outside, apart > 0
     shown = ~outside & (apart > _FLAT_NOISE)
-    return ground, outside, shown & _has_neighbours(shown)
+    return ground, outside, shown & _has_adjacent(shown)
 
 
 def _box(shown: np.ndarray) -> tuple[slice, slice] | None:
@@ -150,7 +150,7 @@ def _box(shown: np.ndarray) -> tuple[slice, slice] | None:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _reached(passable: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+def _flood_fill(passable: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """Which pixels can be reached from the seeds, up, down, left and right: bool [H, W]."""
     reached = seeds & passable
     blocked = np.pad(~passable, ((0, 1), (0, 1)), constant_values=True)
@@ -166,7 +166,7 @@ def _reached(passable: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     return reached
 
 
-def _has_neighbours(shown: np.ndarray) -> np.ndarray:
+def _has_adjacent(shown: np.ndarray) -> np.ndarray:
     """Which pixels are shown beside at least two others of the eight around them."""
     around = np.pad(shown, 1).astype(np.int8)
     rows = around[:-2] + around[1:-1] + around[2:]
@@ -177,8 +177,8 @@ def _check_figure(shown: np.ndarray, name: str) -> None:
     """Refuse what cannot be one standing character."""
     height, width = shown.shape
     if height < LEAST_HEIGHT or width < LEAST_WIDTH:
-        raise _nobody(name)
-    beside, above = _runs(shown), _runs(shown.T)
+        raise _no_figure(name)
+    beside, above = _count_figures(shown), _count_figures(shown.T)
     if beside * above > 1:
         raise InputError(f"{name} shows {beside * above} figures; a still shows one character. "
                          "Cut one of them out and give that.")
@@ -187,7 +187,7 @@ def _check_figure(shown: np.ndarray, name: str) -> None:
                          "character that stands and faces you.")
 
 
-def _runs(shown: np.ndarray) -> int:
+def _count_figures(shown: np.ndarray) -> int:
     """How many large things stand beside each other with an empty column between."""
     filled = np.pad(shown.any(0), 1).astype(np.int8)
     ends = np.flatnonzero(np.diff(filled)).reshape(-1, 2)
@@ -198,14 +198,14 @@ def _runs(shown: np.ndarray) -> int:
                 & (lengths >= _LEAST_LENGTH * lengths.max())).sum())
 
 
-def _nobody(name: str) -> InputError:
+def _no_figure(name: str) -> InputError:
     return InputError(f"there is nobody to be seen in {name}; give a character that stands on a "
                       "transparent ground, or on one of one colour.")
 
 
-FEET = (62, 63, 64)
+FEET_ROWS = (62, 63, 64)
 """Rows below the feet, as shoes are drawn; bare ones first."""
-MIDDLE = SIDE // 2
+MIDDLE_COLUMN = SIDE // 2
 # Heights of characters in the cell: what most have, and the largest that are not made smaller.
 _HEIGHT, _TALLEST = 51, 60
 _FRACTIONS = (1, 2, 4)
@@ -232,16 +232,16 @@ class Cell:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def drawn(cls, still: np.ndarray) -> Cell:
+    def from_picture(cls, still: np.ndarray) -> Cell:
         """The cell of a still that the model drew, uint8 [64, 64, 3] on white."""
-        return cls(_covered(still, opaque(still)))
+        return cls(_with_alpha(still, opaque_mask(still)))
 
     @property
     def side(self) -> int:
         """Pixels of a side of what comes back."""
         return SIDE // self.grow * self.shrink
 
-    def restored(self, frames: np.ndarray) -> np.ndarray:
+    def restore(self, frames: np.ndarray) -> np.ndarray:
         """Frames [T, 64, 64, 4] in the size of the still's pixels."""
         frames = frames[:, self.grow // 2::self.grow, self.grow // 2::self.grow]
         return frames.repeat(self.shrink, 1).repeat(self.shrink, 2)
@@ -272,15 +272,15 @@ class Figure:
         return Cell(cell, self.shrink, self.grow, self.is_rough, self.notes)
 
 
-def figures(cut: Cutout) -> Iterator[Figure]:
+def size_candidates(cut: Cutout) -> Iterator[Figure]:
     """A character in all the sizes that it may be meant to have, the likeliest first.
 
     A pixel of pixel art is a square block of whole pixels; then the character is taken as it is,
     or doubled, if that is a height that the model knows. Otherwise the whole picture may have been
     resized, cell and all; or the character was drawn in a size of its own.
     """
-    block = _block(cut)
-    picture = _covered(cut.colours, cut.shown)[block // 2::block, block // 2::block]
+    block = _pixel_block(cut)
+    picture = _with_alpha(cut.colours, cut.shown)[block // 2::block, block // 2::block]
     height, found = len(picture), False
     if height <= _TALLEST:
         grow = min((n for n in _FRACTIONS if n * height <= _TALLEST),
@@ -298,24 +298,24 @@ def figures(cut: Cutout) -> Iterator[Figure]:
 
 def _resized(cut: Cutout, times: float) -> Figure:
     """The character 1 / `times` as large, its pixels those of its picture resized as a whole."""
-    rows, columns = (_places(begin, length, full, times) for begin, length, full in zip(
+    rows, columns = (_kept_pixels(begin, length, full, times) for begin, length, full in zip(
         (cut.top, cut.left), cut.shown.shape, cut.canvas, strict=True))
-    picture = _covered(cut.colours, cut.shown)[rows][:, columns]
+    picture = _with_alpha(cut.colours, cut.shown)[rows][:, columns]
     whole = min(int(times), _LARGEST) if times == int(times) else 1
     note = (f"The character is {cut.shown.shape[0]} pixels high; it walks {len(rows)} high, as the "
             "model draws.",) if times != int(times) else ()
     return Figure(picture, whole, 1, times < 1, (*cut.notes, *note))
 
 
-def _places(begin: int, length: int, full: int, times: float) -> np.ndarray:
+def _kept_pixels(begin: int, length: int, full: int, times: float) -> np.ndarray:
     """Which of `length` pixels from `begin` on are left of a side of `full` pixels."""
     middles = ((np.arange(max(1, round(full / times))) + 0.5) * times).astype(int) - begin
     return middles[(middles >= 0) & (middles < length)]
 
 
-def _block(cut: Cutout) -> int:
+def _pixel_block(cut: Cutout) -> int:
     """Side of the square blocks, all of one colour, that a character is made of."""
-    pixels = np.where(cut.shown, numbered(cut.colours), -1)
+    pixels = np.where(cut.shown, pack_rgb(cut.colours), -1)
     ends = [len(pixels), pixels.shape[1], *(edge for axis in (0, 1) for edge in 1 + np.flatnonzero(
         (np.diff(pixels, axis=axis) != 0).any(1 - axis)))]
     common = int(np.gcd.reduce(ends))
@@ -323,7 +323,7 @@ def _block(cut: Cutout) -> int:
     return max(n for n in range(1, most + 1) if common % n == 0)
 
 
-def _covered(colours: np.ndarray, shown: np.ndarray) -> np.ndarray:
+def _with_alpha(colours: np.ndarray, shown: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 4]: the colours where they are shown, clear white elsewhere."""
     picture = np.where(shown[..., None], colours, BACKGROUND)
     return np.concatenate([picture, np.where(shown, 255, 0)[..., None]], -1).astype(np.uint8)

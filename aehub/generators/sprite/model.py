@@ -1,6 +1,6 @@
 """Characters in motion: one still picture becomes a walk cycle in four directions.
 
-    sprites = Sprites.from_pretrained(folder)
+    sprites = SpriteAnimator.from_pretrained(folder)
     sheet = sprites.cycles(still)            # uint8 [4, 9, H, W, 4]: up, left, down, right
 
 A still shows one front-facing character, on a ground that is transparent or of one colour; it is
@@ -19,10 +19,20 @@ import torch
 from aehub.errors import InputError, WeightsError
 from aehub.generators.autoencoder import Autoencoder
 from aehub.generators.base import over_white
-from aehub.generators.sprite.cutout import FEET, MIDDLE, Cell, cut_out, figures
-from aehub.generators.sprite.network import Drawn, Known, SpriteMotion, choose
-from aehub.generators.sprite.part_matching import body_error, explain, redrawn, tidied
-from aehub.generators.sprite.pixel_art import MAX_COLOURS, Indexed, indexed, merged
+from aehub.generators.sprite.cutout import FEET_ROWS, MIDDLE_COLUMN, Cell, cut_out, size_candidates
+from aehub.generators.sprite.network import (
+    PartRendering,
+    SpriteNetwork,
+    StillFeatures,
+    choose_colours,
+)
+from aehub.generators.sprite.part_matching import (
+    body_error,
+    match_parts,
+    redraw_with_parts,
+    snap_to_parts,
+)
+from aehub.generators.sprite.pixel_art import MAX_COLOURS, IndexedPicture, median_cut, to_indexed
 from aehub.generators.sprite.poses import CYCLE, DIRECTIONS, N_DIRECTIONS, STEPS
 from aehub.generators.sprite.stills import HEIGHT, LEFT, SIDE, TOP, WIDTH
 from aehub.weights.device import Device, computes
@@ -34,21 +44,21 @@ _REACH, _BREADTH = 2, 26
 # of damaged ones 0.04, and of other pictures the most is 0.02.
 _DISTINCT = 0.03
 # That blurred stills are brought to: the most exact of 24, 40 and 64.
-_TIDY_COLOURS = 64
+_REDRAWN_COLOURS = 64
 
 
-class Sprites(Autoencoder):
+class SpriteAnimator(Autoencoder):
     """A loaded `sprite-motion`; safe to use from several threads.
 
     As an autoencoder it turns front-facing stills into identity latents and back: new characters
     are drawn from them.
     """
 
-    network: SpriteMotion
+    network: SpriteNetwork
 
     def __init__(self, stored: StoredNetwork, device: Device = "cpu",
                  dtype: torch.dtype = torch.float32) -> None:
-        if not isinstance(stored.network, SpriteMotion):
+        if not isinstance(stored.network, SpriteNetwork):
             raise WeightsError(f"{stored.name} animates no sprites; name a model that does, such "
                                "as sprite-motion.")
         super().__init__(stored, device, dtype)
@@ -68,10 +78,10 @@ class Sprites(Autoencoder):
             InputError: they are not latents of this model.
         """
         stills = super().decode(latents)
-        if self._knows_parts:
+        if self._has_parts:
             for still in stills:
                 stage = _stage(still)
-                stage[:] = tidied(self.network.parts, stage)
+                stage[:] = snap_to_parts(self.network.parts, stage)
         return stills
 
     @computes
@@ -79,7 +89,7 @@ class Sprites(Autoencoder):
         """The walk cycle of a character in four directions.
 
         Args:
-            still: as `placed` takes or gives it.
+            still: as `place_still` takes or gives it.
             steps: of a cycle; the model learnt from 8.
 
         Returns:
@@ -115,13 +125,13 @@ class Sprites(Autoencoder):
                 raise InputError(f"there is no direction {direction!r}; give one of "
                                  f"{', '.join(DIRECTIONS)}.")
         check_steps(steps)
-        cell = still if isinstance(still, Cell) else self.placed(still)
-        with self._precision():
-            read = self._read(cell)
-            seen = [self._seen(read, direction, numbers, steps) for direction in directions]
-        return np.stack(seen)
+        cell = still if isinstance(still, Cell) else self.place_still(still)
+        with self._autocast():
+            encoded = self._encode_still(cell)
+            views = [self._render(encoded, direction, numbers, steps) for direction in directions]
+        return np.stack(views)
 
-    def placed(self, still: np.ndarray, name: str = "the still") -> Cell:
+    def place_still(self, still: np.ndarray, name: str = "the still") -> Cell:
         """The character of a still, cut out of its ground and standing where the model draws.
 
         Where that is, the bodies tell that the model knows: a pixel aside, none fits nearly as
@@ -135,75 +145,76 @@ class Sprites(Autoencoder):
             InputError: its ground cannot be told, or it shows nobody, or several.
             LimitError: it is too large.
         """
-        found = list(figures(cut_out(still, name)))
-        for figure in found if self._knows_parts else ():
+        found = list(size_candidates(cut_out(still, name)))
+        for figure in found if self._has_parts else ():
             # What is held or worn at one side moves the middle of what is shown.
             reach = max(_REACH, (figure.picture.shape[1] - _BREADTH) // 2)
-            cells = [figure.at(feet, MIDDLE + aside) for aside in range(-reach, reach + 1)
-                     for feet in FEET]
+            cells = [figure.at(feet, MIDDLE_COLUMN + aside) for aside in range(-reach, reach + 1)
+                     for feet in FEET_ROWS]
             errors = [body_error(self.network.parts, _stage(over_white(cell.picture)))
                       for cell in cells]
             best, second = np.sort(errors)[:2]
             if second - best >= _DISTINCT * best:
-                return self._tidy(cells[int(np.argmin(errors))])
-        cell = found[0].at(FEET[0], MIDDLE)
-        return cell if not self._knows_parts else replace(cell, notes=(
+                return self._redraw_blurred(cells[int(np.argmin(errors))])
+        cell = found[0].at(FEET_ROWS[0], MIDDLE_COLUMN)
+        return cell if not self._has_parts else replace(cell, notes=(
             *cell.notes, f"{self.name} knows no body like that of {name}, so it may come out "
             "roughly; it learnt characters of the Liberated Pixel Cup that face you."))
 
     @property
-    def _knows_parts(self) -> bool:
+    def _has_parts(self) -> bool:
         return len(self.network.parts.slot) > 0
 
-    def _tidy(self, cell: Cell) -> Cell:
+    def _redraw_blurred(self, cell: Cell) -> Cell:
         """The cell in crisp pixels, where lossy coding or resizing has blurred it."""
         shown = cell.picture[..., 3] > 0
         colours = cell.picture[shown][:, :3]
         count = len(np.unique(colours, axis=0))
         if count < MAX_COLOURS and not cell.is_rough:
             return cell
-        palette, places = merged(colours, _TIDY_COLOURS)
+        palette, places = median_cut(colours, _REDRAWN_COLOURS)
         still = np.full((SIDE, SIDE, 3), 255, np.uint8)
         still[shown] = palette[places]
-        _stage(still)[:] = redrawn(self.network.parts, _stage(still))
-        return replace(Cell.drawn(still), shrink=cell.shrink, grow=cell.grow, notes=(
+        _stage(still)[:] = redraw_with_parts(self.network.parts, _stage(still))
+        return replace(Cell.from_picture(still), shrink=cell.shrink, grow=cell.grow, notes=(
             *cell.notes, f"The still is blurred, with {count} colours; it was drawn anew from the "
             "parts that the model found in it."))
 
-    def _read(self, cell: Cell) -> _Read:
-        picture = indexed(cell.picture)
-        colours = torch.from_numpy(picture.palette).to(self.device, self.exact)[None] / 255
+    def _encode_still(self, cell: Cell) -> _EncodedStill:
+        picture = to_indexed(cell.picture)
+        colours = torch.from_numpy(picture.palette).to(self.device, self.parameter_dtype) / 255
         index = torch.from_numpy(picture.places).to(self.device)[None].long()
-        present = torch.ones(colours.shape[:2], dtype=torch.bool, device=self.device)
-        return _Read(cell, picture.palette,
-                     self.network.read(index, colours, present),
-                     self._drawn(picture))
+        present = torch.ones((1, len(colours)), dtype=torch.bool, device=self.device)
+        return _EncodedStill(cell, picture.palette,
+                     self.network.encode_still(index, colours[None], present),
+                     self._match_parts(picture))
 
-    def _drawn(self, picture: Indexed) -> Drawn | None:
+    def _match_parts(self, picture: IndexedPicture) -> PartRendering | None:
         """The still composed of parts the model knows, if it knows any."""
         parts = self.network.parts
-        if not self._knows_parts:
+        if not self._has_parts:
             return None
-        stage = Indexed(_stage(picture.places), picture.palette)
-        found = explain(parts, picture.palette[stage.places])
-        below = parts.drawn(found.worn, stage)
-        places = np.stack([parts.drawn(top, stage, below) for top in found.tops])
-        return Drawn(torch.from_numpy(found.shares).to(self.device),
-                     torch.from_numpy(places).to(self.device), found.wrong)
+        stage = IndexedPicture(_stage(picture.places), picture.palette)
+        found = match_parts(parts, picture.palette[stage.places])
+        below = parts.render_cycle(found.worn, stage)
+        places = np.stack([parts.render_cycle(top, stage, below) for top in found.tops])
+        return PartRendering(torch.from_numpy(found.shares).to(self.device),
+                     torch.from_numpy(places).to(self.device), found.unexplained)
 
-    def _seen(self, read: _Read, direction: str, numbers: Sequence[int], steps: int) -> np.ndarray:
+    def _render(self, still: _EncodedStill, direction: str, numbers: Sequence[int], steps: int
+                ) -> np.ndarray:
         facing = torch.tensor([DIRECTIONS.index(direction)], device=self.device)
-        poses = self.network.cycle(facing, steps)[:, list(numbers)]
-        shares = self.network.scores(read.known, facing, poses).float().softmax(-1)
-        if read.drawn:
-            shares = self.network.informed(shares, read.drawn, facing, poses)
-        chosen = choose(shares, read.known.palette.float())
+        poses = self.network.cycle_poses(facing, steps)[:, list(numbers)]
+        shares = self.network.logits(still.features, facing, poses).float().softmax(-1)
+        if still.parts:
+            shares = self.network.combined(shares, still.parts, facing, poses)
+        chosen = choose_colours(shares, still.features.palette.float())
         places = np.zeros((poses.shape[1], SIDE, SIDE), np.uint8)
         stage = chosen[0].view(-1, HEIGHT, WIDTH).cpu().numpy().astype(np.uint8)
         places[:, TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH] = stage
         shown = np.where(places > 0, 255, 0).astype(np.uint8)
-        return read.cell.restored(
-            np.concatenate([read.palette[places], shown[..., None]], -1))
+        return still.cell.restore(
+            np.concatenate([still.palette[places], shown[..., None]], -1))
 
 
 def check_steps(steps: int) -> None:
@@ -222,13 +233,13 @@ def _stage(picture: np.ndarray) -> np.ndarray:
     return picture[TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH]
 
 
-class _Read(NamedTuple):
+class _EncodedStill(NamedTuple):
     """A still that the network has looked at."""
 
     cell: Cell
     palette: np.ndarray
-    known: Known
-    drawn: Drawn | None
+    features: StillFeatures
+    parts: PartRendering | None
 
 
 assert len(DIRECTIONS) == N_DIRECTIONS

@@ -1,15 +1,15 @@
 """`sprite-motion`: one still picture of a character in, its walk cycle in four directions out.
 
-    still ──Encoder──> features at 1/2, 1/4, 1/8            identity, with its place in the picture
-      └──> colours ──Tokens──> a key for each colour of its palette
-    Poses (a recurrent network) ──> a pose latent for each frame
-    features, direction ──View──> the character seen from there
-    view, pose ──Mover──> features moved as the limbs are ──> a query for each pixel
+    still ──StillEncoder──> features at 1/2, 1/4, 1/8     identity, with its place in the picture
+      └──> colours ──ColourKeys──> a key for each colour of its palette
+    PoseNetwork (recurrent) ──> a pose latent for each frame
+    features, direction ──ViewSynthesis──> the character seen from there
+    view, pose ──PoseWarp──> features moved as the limbs are ──> a query for each pixel
     query . key ──softmax──> which colour of the still's own palette the pixel has
-    still ──Parts──> the clothes and hair it is composed of, in all poses: a second opinion
+    still ──PartDictionary──> the clothes and hair it is composed of, in all poses: a second opinion
 
 Nothing is drawn that is not of the still's palette, so pictures stay pixel-crisp. New characters
-come from `Still`, a variational autoencoder of front-facing stills over the colours used most.
+come from `StillVAE`, a variational autoencoder of front-facing stills over the colours used most.
 
 Dimension letters: B characters, T frames, K colours; H, W = 56, 48 the stage, the part of a picture
 of side S = 64 in which characters walk.
@@ -23,21 +23,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aehub.generators.base import PictureModel
-from aehub.generators.sprite.parts import Parts
-from aehub.generators.sprite.poses import CYCLE, KEYS, N_DIRECTIONS, Poses
+from aehub.generators.base import PictureNetwork
+from aehub.generators.sprite.parts import PartDictionary
+from aehub.generators.sprite.poses import CYCLE, N_DIRECTIONS, N_KEY_POSES, PoseNetwork
 from aehub.generators.sprite.stills import (
     HEIGHT,
-    KEY,
+    KEY_SIZE,
     LEFT,
     SIDE,
     TOP,
     WIDTH,
     Block,
-    Encoder,
-    Known,
-    Still,
-    Tokens,
+    ColourKeys,
+    StillEncoder,
+    StillFeatures,
+    StillVAE,
 )
 
 _GROUPS, _REACH_Y, _REACH_X = 4, 2, 3
@@ -45,21 +45,21 @@ _GROUPS, _REACH_Y, _REACH_X = 4, 2, 3
 _EXPLAINED, _UNEXPLAINED = 0.25, 0.7
 
 
-class Drawn(NamedTuple):
+class PartRendering(NamedTuple):
     """A character composed of parts, in ways that differ in hair and hats.
 
     Attributes:
         shares: of the ways in each row, float [N, H].
         places: uint8 [N, 4, 9, H, W] in the palette of the still.
-        wrong: share of the still that they do not explain.
+        unexplained: share of the still that they do not explain.
     """
 
     shares: Tensor
     places: Tensor
-    wrong: float
+    unexplained: float
 
 
-class View(nn.Module):
+class ViewSynthesis(nn.Module):
     """Features of a still -> features [B, C, H/2, W/2] of the character seen from a direction."""
 
     def __init__(self, width: int) -> None:
@@ -75,7 +75,7 @@ class View(nn.Module):
         self.join_again = nn.Conv2d(2 * width, width, 1)
         self.fine = Block(width, N_DIRECTIONS)
 
-    def forward(self, known: Known, direction: Tensor) -> Tensor:
+    def forward(self, known: StillFeatures, direction: Tensor) -> Tensor:
         facing = F.one_hot(direction, N_DIRECTIONS).float()
         x = known.coarse + self.places[0][direction]
         for block in self.coarse:
@@ -89,7 +89,7 @@ class View(nn.Module):
         return seen
 
 
-class Mover(nn.Module):
+class PoseWarp(nn.Module):
     """A view and poses -> a query for each pixel.
 
     At each place of a pose, each of four groups of channels is a learnt mean of the view around it:
@@ -100,12 +100,12 @@ class Mover(nn.Module):
         super().__init__()
         self.taps = (2 * _REACH_Y + 1) * (2 * _REACH_X + 1)
         places = HEIGHT // 2 * (WIDTH // 2)
-        reach = torch.zeros(N_DIRECTIONS, KEYS, _GROUPS, places, self.taps)
+        reach = torch.zeros(N_DIRECTIONS, N_KEY_POSES, _GROUPS, places, self.taps)
         reach[..., self.taps // 2] = 1
         reach = reach + torch.randn_like(reach) * 0.03
         self.reach = nn.Parameter(reach.flatten(2))
         self.move = nn.ModuleList([Block(width, pose)])
-        self.query = nn.Conv2d(width, 4 * KEY, 1)
+        self.query = nn.Conv2d(width, 4 * KEY_SIZE, 1)
 
     def forward(self, view: Tensor, direction: Tensor, poses: Tensor, nearness: Tensor) -> Tensor:
         """Queries [B, T, H * W, 24].
@@ -114,7 +114,7 @@ class Mover(nn.Module):
             view: [B, C, H/2, W/2].
             direction: int64 [1], of all B characters.
             poses: [1, T, pose].
-            nearness: of the poses, [1, T, KEYS].
+            nearness: of the poses, [1, T, N_KEY_POSES].
         """
         b, c, h, w = view.shape
         t = poses.shape[1]
@@ -130,10 +130,10 @@ class Mover(nn.Module):
         for block in self.move:
             x = block(x, told)
         queries = F.pixel_shuffle(self.query(F.silu(x)), 2)
-        return queries.flatten(2).transpose(1, 2).reshape(b, t, HEIGHT * WIDTH, KEY)
+        return queries.flatten(2).transpose(1, 2).reshape(b, t, HEIGHT * WIDTH, KEY_SIZE)
 
 
-class SpriteMotion(PictureModel):
+class SpriteNetwork(PictureNetwork):
     """Still -> walk cycle.
 
     Args:
@@ -142,7 +142,7 @@ class SpriteMotion(PictureModel):
         hidden: of the recurrent state.
         latent: numbers of an identity latent.
         colours: that new characters are drawn with, the background included.
-        parts, palettes, cover, pixels: sizes of `Parts`.
+        parts, palettes, cover, pixels: sizes of `PartDictionary`.
     """
 
     ARGUMENTS: ClassVar[dict[str, tuple[float, float]]] = {
@@ -150,7 +150,7 @@ class SpriteMotion(PictureModel):
         "colours": (2, 2048), "parts": (0, 1024), "palettes": (0, 4096), "cover": (0, 1 << 23),
         "pixels": (0, 1 << 24)}
     STORED = torch.float16
-    least_trust = 0.1
+    network_weight = 0.1
     """How far the network counts beside parts that explain a still but for its hair."""
 
     def __init__(self, width: int = 48, pose: int = 16, hidden: int = 64, latent: int = 64,
@@ -163,10 +163,11 @@ class SpriteMotion(PictureModel):
         if width % _GROUPS:
             raise ValueError(f"a width of {width} is no multiple of {_GROUPS}.")
         self.side, self.channels, self.latent = SIDE, 3, latent
-        self.encoder, self.tokens = Encoder(width), Tokens(width)
-        self.poses, self.view, self.mover = Poses(pose, hidden), View(width), Mover(width, pose)
-        self.still = Still(latent, colours)
-        self.parts = Parts(parts, palettes, cover, pixels)
+        self.encoder, self.tokens = StillEncoder(width), ColourKeys(width)
+        self.poses, self.view = PoseNetwork(pose, hidden), ViewSynthesis(width)
+        self.mover = PoseWarp(width, pose)
+        self.still = StillVAE(latent, colours)
+        self.parts = PartDictionary(parts, palettes, cover, pixels)
 
     # Stills as latents.
 
@@ -176,14 +177,14 @@ class SpriteMotion(PictureModel):
 
     def to_pictures(self, latents: Tensor) -> Tensor:
         """Identity latents [B, latent] -> stills [B, 3, S, S] on white in [0, 1]."""
-        logits = self.still.logits(self.still.coloured(latents))
+        logits = self.still.logits(self.still.unwhitened(latents))
         stage = self.still.palette[logits.argmax(-1)].permute(0, 3, 1, 2)
         around = (LEFT, SIDE - LEFT - WIDTH, TOP, SIDE - TOP - HEIGHT)
         return F.pad(stage, around, value=1.0)
 
     # Stills in motion.
 
-    def read(self, index: Tensor, palette: Tensor, present: Tensor) -> Known:
+    def encode_still(self, index: Tensor, palette: Tensor, present: Tensor) -> StillFeatures:
         """All that is known of stills.
 
         Args:
@@ -191,15 +192,15 @@ class SpriteMotion(PictureModel):
             palette: [B, K, 3] in [0, 1].
             present: bool [B, K].
         """
-        index = staged(index)
+        index = crop_stage(index)
         colours = torch.gather(palette, 1, index.flatten(1)[:, :, None].expand(-1, -1, 3))
         picture = colours.transpose(1, 2).reshape(len(index), 3, HEIGHT, WIDTH)
         still = torch.cat([picture - 0.5, (index > 0)[:, None].float()], 1)
         fine, middle, coarse = self.encoder(still)
-        return Known(fine, middle, coarse, self.tokens(fine, index, palette, present), palette,
-                     present)
+        keys = self.tokens(fine, index, palette, present)
+        return StillFeatures(fine, middle, coarse, keys, palette, present)
 
-    def scores(self, known: Known, direction: Tensor, poses: Tensor) -> Tensor:
+    def logits(self, known: StillFeatures, direction: Tensor, poses: Tensor) -> Tensor:
         """How likely each colour is, as logits [B, T, H * W, K].
 
         Args:
@@ -208,42 +209,43 @@ class SpriteMotion(PictureModel):
             poses: [1, T, pose].
         """
         view = self.view(known, direction.expand(len(known.keys)))
-        queries = self.mover(view, direction, poses, self.poses.nearness(direction, poses))
+        queries = self.mover(view, direction, poses, self.poses.key_weights(direction, poses))
         absent = (~known.present).to(queries.dtype) * -1e4
         logits: Tensor = queries @ known.keys.transpose(1, 2)[:, None] + absent[:, None, None]
         return logits
 
-    def informed(self, shares: Tensor, drawn: Drawn, direction: Tensor, poses: Tensor) -> Tensor:
+    def combined(self, shares: Tensor, parts: PartRendering, direction: Tensor, poses: Tensor
+                 ) -> Tensor:
         """What the network says and what the parts found in the still say: [1, T, H * W, K].
 
         Args:
             shares: the network's of each colour, of one still; they sum to 1.
-            drawn: its parts, in all poses that were learnt.
+            parts: its parts, in all poses that were learnt.
             direction: int64 [1].
             poses: [1, T, pose].
         """
-        keys = self.poses.nearness(direction, poses)[0].argmax(-1)
+        keys = self.poses.key_weights(direction, poses)[0].argmax(-1)
         said = torch.zeros_like(shares[0])
-        for share, places in zip(drawn.shares, drawn.places[:, int(direction)], strict=True):
+        for share, places in zip(parts.shares, parts.places[:, int(direction)], strict=True):
             shown = places[keys].flatten(1)[..., None].long()
             rows = share.to(said.dtype).repeat_interleave(WIDTH)[None, :, None]
             said.scatter_add_(2, shown, rows.expand_as(shown))
-        unexplained = (drawn.wrong - _EXPLAINED) / (_UNEXPLAINED - _EXPLAINED)
-        trust = self.least_trust + (1 - self.least_trust) * min(1.0, max(0.0, unexplained))
+        unexplained = (parts.unexplained - _EXPLAINED) / (_UNEXPLAINED - _EXPLAINED)
+        trust = self.network_weight + (1 - self.network_weight) * min(1.0, max(0.0, unexplained))
         return trust * shares + (1 - trust) * said
 
-    def cycle(self, direction: Tensor, length: int = CYCLE) -> Tensor:
+    def cycle_poses(self, direction: Tensor, length: int = CYCLE) -> Tensor:
         """Poses of standing and of one cycle: [1, 1 + length, pose]."""
         return torch.cat([self.poses.standing(direction),
                           self.poses(direction, length, length)], 1)
 
 
-def staged(pictures: Tensor) -> Tensor:
+def crop_stage(pictures: Tensor) -> Tensor:
     """The stage of pictures [..., S, S]."""
     return pictures[..., TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH]
 
 
-def choose(shares: Tensor, palette: Tensor) -> Tensor:
+def choose_colours(shares: Tensor, palette: Tensor) -> Tensor:
     """The colours of least expected squared error: places in the palette, int64 [B, T, N].
 
     Args:

@@ -16,7 +16,7 @@ MAX_COLOURS = 128
 BACKGROUND = np.array([255, 255, 255], np.uint8)
 
 
-class Indexed(NamedTuple):
+class IndexedPicture(NamedTuple):
     """A picture by palette.
 
     Attributes:
@@ -28,7 +28,7 @@ class Indexed(NamedTuple):
     palette: np.ndarray
 
 
-def opaque(picture: np.ndarray) -> np.ndarray:
+def opaque_mask(picture: np.ndarray) -> np.ndarray:
     """Which pixels are no background: bool [H, W].
 
     Args:
@@ -39,25 +39,25 @@ def opaque(picture: np.ndarray) -> np.ndarray:
     return np.asarray((picture != BACKGROUND).any(-1))
 
 
-def indexed(picture: np.ndarray) -> Indexed:
+def to_indexed(picture: np.ndarray) -> IndexedPicture:
     """A picture by its own colours; more than fit are merged by median cut.
 
     Args:
         picture: uint8 [H, W, 3] on white, or [H, W, 4].
     """
-    shown = opaque(picture)
+    shown = opaque_mask(picture)
     colours = picture[shown][:, :3]
     if not len(colours):
-        return Indexed(np.zeros(shown.shape, np.uint8), BACKGROUND[None].copy())
+        return IndexedPicture(np.zeros(shown.shape, np.uint8), BACKGROUND[None].copy())
     palette, places = np.unique(colours, axis=0, return_inverse=True)
     if len(palette) > MAX_COLOURS - 1:
-        palette, places = merged(colours, MAX_COLOURS - 1)
+        palette, places = median_cut(colours, MAX_COLOURS - 1)
     index = np.zeros(shown.shape, np.uint8)
     index[shown] = places.ravel() + 1
-    return Indexed(index, np.concatenate([BACKGROUND[None], palette]).astype(np.uint8))
+    return IndexedPicture(index, np.concatenate([BACKGROUND[None], palette]).astype(np.uint8))
 
 
-def merged(colours: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+def median_cut(colours: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """(at most so many colours uint8 [K, 3], place of each of the pixels [N, 3] among them)."""
     strip = Image.fromarray(colours[None].astype(np.uint8))
     found = strip.quantize(most, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
@@ -66,29 +66,29 @@ def merged(colours: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     return palette[used], places
 
 
-def brightness(colours: np.ndarray) -> np.ndarray:
+def luma(colours: np.ndarray) -> np.ndarray:
     """Luma of colours [..., 3], 0..255."""
     return np.asarray(colours @ np.array([0.299, 0.587, 0.114]))
 
 
-def numbered(colours: np.ndarray) -> np.ndarray:
+def pack_rgb(colours: np.ndarray) -> np.ndarray:
     """One number for each colour, uint8 [..., 3] -> int32 [...], in the order of the channels."""
     return np.asarray(colours.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32))
 
 
-def coloured(numbers: np.ndarray) -> np.ndarray:
-    """The inverse of `numbered`."""
+def unpack_rgb(numbers: np.ndarray) -> np.ndarray:
+    """The inverse of `pack_rgb`."""
     return np.stack([numbers >> 16, numbers >> 8 & 255, numbers & 255], -1).astype(np.uint8)
 
 
-def nearest(picture: np.ndarray, palette: np.ndarray) -> np.ndarray:
+def nearest_index(picture: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """The place of each pixel's nearest colour: int64 of the picture's shape without colours.
 
     Args:
         picture: uint8 [..., 3] on white.
         palette: uint8 [K, 3].
     """
-    colours, places = np.unique(numbered(picture), return_inverse=True)
-    distance = coloured(colours)[:, None].astype(np.int64) - palette.astype(np.int64)
+    colours, places = np.unique(pack_rgb(picture), return_inverse=True)
+    distance = unpack_rgb(colours)[:, None].astype(np.int64) - palette.astype(np.int64)
     found = np.square(distance).sum(-1).argmin(1)[places]
     return np.asarray(found.reshape(picture.shape[:-1]))

@@ -24,11 +24,11 @@ STEPS = (2, 64)
 """Fewest and most steps of a cycle."""
 CYCLE = 8
 """Steps of the cycle that was learnt from; other lengths are resampled from it."""
-KEYS = 1 + CYCLE
+N_KEY_POSES = 1 + CYCLE
 """Poses learnt for each direction: standing, and the steps of the cycle."""
 
 
-class Poses(nn.Module):
+class PoseNetwork(nn.Module):
     """A pose for standing and closed cycles of poses, for each direction.
 
     Args:
@@ -39,7 +39,7 @@ class Poses(nn.Module):
     def __init__(self, pose: int, hidden: int) -> None:
         super().__init__()
         angle = torch.arange(CYCLE) * (2 * math.pi / CYCLE)
-        learnt = torch.randn(N_DIRECTIONS, KEYS, pose) * 0.7
+        learnt = torch.randn(N_DIRECTIONS, N_KEY_POSES, pose) * 0.7
         learnt[:, 1:, 0], learnt[:, 1:, 1] = 2 * angle.cos(), 2 * angle.sin()
         self.learnt = nn.Parameter(learnt)
         self.begin = nn.Linear(N_DIRECTIONS + 3, hidden)
@@ -71,13 +71,13 @@ class Poses(nn.Module):
         """The pose of standing: [B, 1, pose]."""
         return self.learnt[direction, :1]
 
-    def nearness(self, direction: Tensor, poses: Tensor) -> Tensor:
-        """How near poses are to those learnt: shares [B, T, KEYS] that sum to 1."""
+    def key_weights(self, direction: Tensor, poses: Tensor) -> Tensor:
+        """How near poses are to those learnt: shares [B, T, N_KEY_POSES] that sum to 1."""
         keys = self.learnt[direction][:, None]
         return torch.softmax(-(poses[:, :, None] - keys).square().sum(-1), -1)
 
 
-def resampled(cycle: Tensor, length: int) -> Tensor:
+def resample_cycle(cycle: Tensor, length: int) -> Tensor:
     """A cycle [B, CYCLE, pose] at another length: periodic linear interpolation."""
     place = torch.arange(length, dtype=torch.float32, device=cycle.device) * (CYCLE / length)
     first = place.floor().long()

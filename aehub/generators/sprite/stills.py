@@ -46,7 +46,7 @@ class Block(nn.Module):
         return x + self.second(F.silu(hidden))
 
 
-class Still(nn.Module):
+class StillVAE(nn.Module):
     """Pictures <-> latents.
 
     Args:
@@ -92,15 +92,15 @@ class Still(nn.Module):
         away = (latents - self.centre).T
         return torch.linalg.solve_triangular(self.spread, away, upper=False).T
 
-    def coloured(self, latents: Tensor) -> Tensor:
+    def unwhitened(self, latents: Tensor) -> Tensor:
         """The inverse of `whitened`."""
         return latents @ self.spread.T + self.centre
 
 
-KEY, _ABOUT = 24, 8
+KEY_SIZE, _ABOUT = 24, 8
 
 
-class Known(NamedTuple):
+class StillFeatures(NamedTuple):
     """What is known of stills.
 
     Attributes:
@@ -118,7 +118,7 @@ class Known(NamedTuple):
     present: Tensor
 
 
-class Encoder(nn.Module):
+class StillEncoder(nn.Module):
     """A still on the stage [B, 4, H, W] (colour and coverage) -> features at three scales."""
 
     def __init__(self, width: int) -> None:
@@ -139,14 +139,14 @@ class Encoder(nn.Module):
         return fine, middle, self.coarse(self.down_again(middle))
 
 
-class Tokens(nn.Module):
+class ColourKeys(nn.Module):
     """A key for each colour: what it looks like, how much there is of it, where, next to what."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.describe = nn.Conv2d(width, 4 * KEY, 1)
-        self.mix = nn.Sequential(nn.Linear(KEY + _ABOUT, 96), nn.SiLU(), nn.Linear(96, 96))
-        self.key = nn.Sequential(nn.SiLU(), nn.Linear(192, 96), nn.SiLU(), nn.Linear(96, KEY))
+        self.describe = nn.Conv2d(width, 4 * KEY_SIZE, 1)
+        self.mix = nn.Sequential(nn.Linear(KEY_SIZE + _ABOUT, 96), nn.SiLU(), nn.Linear(96, 96))
+        self.key = nn.Sequential(nn.SiLU(), nn.Linear(192, 96), nn.SiLU(), nn.Linear(96, KEY_SIZE))
 
     def forward(self, fine: Tensor, index: Tensor, palette: Tensor, present: Tensor) -> Tensor:
         pixels = F.pixel_shuffle(self.describe(fine), 2).flatten(2).transpose(1, 2)
@@ -157,9 +157,9 @@ class Tokens(nn.Module):
         pixels = torch.cat([pixels, where.expand(len(pixels), -1, -1)], 2)
         member = F.one_hot(index.flatten(1), palette.shape[1]).to(pixels.dtype)
         sums = member.transpose(1, 2) @ pixels
-        count = sums[:, :, KEY:KEY + 1]
+        count = sums[:, :, KEY_SIZE:KEY_SIZE + 1]
         mean = sums / count.clamp(min=1)
-        about = torch.cat([mean[:, :, :KEY], torch.log1p(count) / 8, mean[:, :, KEY + 1:],
+        about = torch.cat([mean[:, :, :KEY_SIZE], torch.log1p(count) / 8, mean[:, :, KEY_SIZE + 1:],
                            palette - 0.5], 2)
         mixed = self.mix(about) * present[:, :, None]
         whole = mixed.sum(1, keepdim=True) / present.sum(1)[:, None, None].clamp(min=1)

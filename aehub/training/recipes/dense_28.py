@@ -210,7 +210,7 @@ def build(options: Options) -> DenseAutoencoder:
                          "loss=mse, or loss=bce with squashed=1.")
     model = DenseAutoencoder(SIDE, options.hidden, options.latent, options.rectified,
                              options.squashed, len(upright()))
-    model.by_entropy = options.loss == "bce"
+    model.use_cross_entropy = options.loss == "bce"
     return model
 
 
@@ -242,7 +242,7 @@ def values(model: DenseAutoencoder, batch: list[Tensor], generator: torch.Genera
     logits = model.logits(model.encode(x)).float()
     made = logits.sigmoid() if model.config["squashed"] else logits
     error = (made - x).square().mean()
-    loss = F.binary_cross_entropy_with_logits(logits, x) if model.by_entropy else 0.5 * error
+    loss = F.binary_cross_entropy_with_logits(logits, x) if model.use_cross_entropy else 0.5 * error
     return {"loss": loss, "cost": error.detach(), "psnr": -10 * torch.log10(error.detach())}
 
 

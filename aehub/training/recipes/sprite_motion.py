@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aehub.errors import InputError
-from aehub.generators.sprite.network import SpriteMotion, staged
-from aehub.generators.sprite.pixel_art import nearest
-from aehub.generators.sprite.poses import CYCLE, N_DIRECTIONS, resampled
+from aehub.generators.sprite.network import SpriteNetwork, crop_stage
+from aehub.generators.sprite.pixel_art import nearest_index
+from aehub.generators.sprite.poses import CYCLE, N_DIRECTIONS, resample_cycle
 from aehub.training.data import Cache
 from aehub.training.layer_library import Characters, Wardrobe
 from aehub.training.sprite_dataset import Sprites
@@ -68,11 +68,11 @@ class Options:
     report_seconds: float = 120.0
 
 
-def build(options: Options) -> SpriteMotion:
+def build(options: Options) -> SpriteNetwork:
     """The untrained network."""
     if options.part not in ("all", "motion", "still"):
         raise InputError(f"part is {options.part!r}; give motion, still or all.")
-    model = SpriteMotion(options.width, options.pose, options.hidden, options.latent,
+    model = SpriteNetwork(options.width, options.pose, options.hidden, options.latent,
                          options.colours)
     if options.base:
         base = stored_network.load(Path(options.base)).network.state_dict()
@@ -98,7 +98,7 @@ class Material(Sprites):
                 ) -> Iterator[list[np.ndarray]]:
         """As `Sprites`, with the stills by places among `still_colours`, int64 [B, S, S]."""
         for batch in super().batches(first, seed, held_out=held_out):
-            yield [*batch, nearest(batch[-1], self.still_colours)]
+            yield [*batch, nearest_index(batch[-1], self.still_colours)]
 
 
 def frequent_colours(stills: np.ndarray, most: int) -> np.ndarray:
@@ -117,7 +117,7 @@ def open_material(data: Path, cache: Cache, options: Options) -> Material:
     return Material(characters, options, wardrobe)
 
 
-def values(model: SpriteMotion, batch: list[Tensor], generator: torch.Generator
+def values(model: SpriteNetwork, batch: list[Tensor], generator: torch.Generator
            ) -> dict[str, Tensor]:
     """The `loss` to minimise; `cost`, `exact` (share of pixels) and `still` (nats) to watch.
 
@@ -140,32 +140,32 @@ def values(model: SpriteMotion, batch: list[Tensor], generator: torch.Generator
     return {"loss": loss, **told}
 
 
-def frame_values(model: SpriteMotion, batch: list[Tensor]) -> dict[str, Tensor]:
+def frame_values(model: SpriteNetwork, batch: list[Tensor]) -> dict[str, Tensor]:
     """Loss and share of exact pixels of the frames of a batch."""
     index, palette, present, direction, frames, targets, *_ = batch
-    known = model.read(index.long(), palette.float() / 255, present)
+    known = model.encode_still(index.long(), palette.float() / 255, present)
     poses = model.poses.learnt[direction][:, frames]
     if torch.is_grad_enabled():
         # So that a pose between two others looks like a pose.
         poses = poses + _POSE_NOISE * torch.randn_like(poses)
-    logits = model.scores(known, direction, poses)
-    wanted = staged(targets).flatten(2).long()
+    logits = model.logits(known, direction, poses)
+    wanted = crop_stage(targets).flatten(2).long()
     loss = F.cross_entropy(logits.flatten(0, 2), wanted.flatten())
     exact = (logits.detach().argmax(-1) == wanted).float().mean()
     return {"loss": loss, "exact": exact}
 
 
-def pose_loss(model: SpriteMotion, direction: Tensor, generator: torch.Generator) -> Tensor:
+def pose_loss(model: SpriteNetwork, direction: Tensor, generator: torch.Generator) -> Tensor:
     """How far two rounds of the recurrent network, at some pace, are from the poses learnt."""
     length = CYCLE
     if torch.rand((), generator=generator) < 0.5:
         length = int(torch.randint(*_LENGTHS, (1,), generator=generator))
-    wanted = resampled(model.poses.learnt[direction][:, 1:].detach(), length)
+    wanted = resample_cycle(model.poses.learnt[direction][:, 1:].detach(), length)
     found = model.poses(direction, 2 * length, length)
     return F.mse_loss(found, torch.cat([wanted, wanted], 1))
 
 
-def still_loss(model: SpriteMotion, stills: Tensor, places: Tensor, generator: torch.Generator
+def still_loss(model: SpriteNetwork, stills: Tensor, places: Tensor, generator: torch.Generator
                ) -> tuple[Tensor, Tensor]:
     """(loss, nats per picture without the divergence) of the variational autoencoder."""
     pictures = stills.permute(0, 3, 1, 2).float() / 255
@@ -173,20 +173,20 @@ def still_loss(model: SpriteMotion, stills: Tensor, places: Tensor, generator: t
     noise = torch.randn(mean.shape, generator=generator).to(mean.device)
     latents = mean + noise * torch.exp(0.5 * logarithm)
     logits = model.still.logits(latents).float()
-    nats = F.cross_entropy(logits.flatten(0, 2), staged(places).flatten(), reduction="sum")
+    nats = F.cross_entropy(logits.flatten(0, 2), crop_stage(places).flatten(), reduction="sum")
     nats = nats / len(stills)
     divergence = 0.5 * (mean.square() + logarithm.exp() - 1 - logarithm).sum(1).mean()
     return (nats + divergence) / 1000, nats
 
 
-def with_parts(model: SpriteMotion, wardrobe: Wardrobe | None) -> SpriteMotion:
+def with_parts(model: SpriteNetwork, wardrobe: Wardrobe | None) -> SpriteNetwork:
     """The model, with the parts that training characters are composed of."""
     if wardrobe is None:
         return model
     packed = wardrobe.parts()
     sizes: dict[str, Any] = {"parts": len(packed["slot"]), "palettes": len(packed["owner"]),
              "cover": len(packed["cover"]), "pixels": len(packed["classes"])}
-    grown = SpriteMotion(**(model.config | sizes))
+    grown = SpriteNetwork(**(model.config | sizes))
     kept = {name: value for name, value in model.state_dict().items()
             if not name.startswith("parts.")}
     grown.load_state_dict(kept, strict=False)
@@ -195,7 +195,7 @@ def with_parts(model: SpriteMotion, wardrobe: Wardrobe | None) -> SpriteMotion:
 
 
 @torch.enable_grad()
-def settle_poses(model: SpriteMotion) -> None:
+def settle_poses(model: SpriteNetwork) -> None:
     """Train the recurrent network on: the poses that it shall visit move no more."""
     network_of_poses = [*model.poses.begin.parameters(), *model.poses.cell.parameters(),
                         *model.poses.pose.parameters()]
@@ -213,7 +213,7 @@ def settle_poses(model: SpriteMotion) -> None:
     model.requires_grad_(False)
 
 
-def export(model: SpriteMotion, material: Material, folder: Path, options: Options) -> None:
+def export(model: SpriteNetwork, material: Material, folder: Path, options: Options) -> None:
     """Write the model folder, with the colours that new characters are drawn with."""
     model = with_parts(copy.deepcopy(model).cpu().float(), material.wardrobe).eval()
     model.requires_grad_(False)
