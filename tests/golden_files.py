@@ -18,12 +18,12 @@ import torch
 
 import aehub
 from aehub.bitstream import open_reader
-from aehub.codecs.d4.checkpoint import make_probe, save
-from aehub.codecs.d4.classical_init import set_classical_start, set_predicted_start
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.checkpoint import make_self_test, save
+from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.frame_coding import FrameCodes, GroupReader
 from aehub.codecs.d4.integer_conv import IntegerConv2d, QualityBias
-from aehub.codecs.d4.network import D4Codec
+from aehub.codecs.d4.network import D4Network
 from aehub.coding.range_coder import ScaleTables
 from material import moving_picture
 
@@ -40,13 +40,13 @@ CLIPS = {
 
 
 @torch.no_grad()
-def tiny_network(seed: int = 7) -> D4Codec:
+def tiny_network(seed: int = 7) -> D4Network:
     """The smallest network of the architecture, none of its parts left at zero."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    network = D4Codec(2, 0, 1, filter_fields=1, filter_layers=1)
-    set_classical_start(network)
-    set_predicted_start(network.inter)
+    network = D4Network(2, 0, 1, filter_fields=1, filter_layers=1)
+    init_classical(network)
+    init_classical_inter(network.inter)
     _disturb(network, lambda shape, scale: torch.randn(shape, generator=generator) * scale)
     # Coarse numbers, so that the repository can pack them.
     for parameter in network.parameters():
@@ -55,7 +55,7 @@ def tiny_network(seed: int = 7) -> D4Codec:
     return network.eval()
 
 
-def _disturb(network: D4Codec, noise: Callable[[torch.Size, float], torch.Tensor]) -> None:
+def _disturb(network: D4Network, noise: Callable[[torch.Size, float], torch.Tensor]) -> None:
     for name, module in network.named_modules():
         name = name.removeprefix("inter.")
         if isinstance(module, IntegerConv2d):
@@ -69,11 +69,11 @@ def _disturb(network: D4Codec, noise: Callable[[torch.Size, float], torch.Tensor
 def write_model(folder: Path, seed: int = 7) -> None:
     """Save a tiny model, tables and probe included."""
     network = tiny_network(seed)
-    save(folder, "tiny-d4", network, ScaleTables.fit(), probe=make_probe(network),
+    save(folder, "tiny-d4", network, ScaleTables.fit(), self_test=make_self_test(network),
          encoder={"lambda": 0.05, "inter_lambda": 0.05})
 
 
-def predicted_codes(path: Path, model: Codec) -> list[list[FrameCodes]]:
+def predicted_codes(path: Path, model: D4Codec) -> list[list[FrameCodes]]:
     """Codes and motion of the frames of every group of a file, in coding order."""
     with open_reader(path) as reader, torch.inference_mode():
         return [
@@ -126,7 +126,7 @@ def predicted_clip(name: str) -> list[np.ndarray]:
 def regenerate() -> None:
     """Write the model, the files and what they decode to."""
     write_model(MODEL)
-    model = Codec.from_pretrained(MODEL)
+    model = D4Codec.from_pretrained(MODEL)
     expected = {}
     for name, (*_, quality, group) in CLIPS.items():
         aehub.compress(np.stack(predicted_clip(name)), GOLDEN / name, model=model, quality=quality,

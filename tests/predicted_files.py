@@ -15,14 +15,14 @@ import aehub
 from aehub.bitstream import FileHeader, Group, GroupHeader, open_reader
 from aehub.bitstream.file_header import ceil_grid
 from aehub.bitstream.group_header import chain_types
-from aehub.codecs.d4.checkpoint import StoredModel, make_probe
-from aehub.codecs.d4.classical_init import set_classical_start, set_predicted_start
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.checkpoint import StoredModel, make_self_test
+from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import GroupEncoder
 from aehub.codecs.d4.frame_coding import FrameCodes, GroupReader
 from aehub.codecs.d4.motion.coding import Base
 from aehub.codecs.d4.motion.field import Motion
-from aehub.codecs.d4.network import D4Codec
+from aehub.codecs.d4.network import D4Network
 from aehub.codecs.d4.planes import PlaneBatch
 from aehub.codecs.d4.transcode import rewrite_group, run_ends
 from aehub.codecs.gop import Pyramid
@@ -39,23 +39,23 @@ __all__ = [
 
 
 @cache
-def tiny(dtype: torch.dtype = torch.float32) -> Codec:
+def tiny(dtype: torch.dtype = torch.float32) -> D4Codec:
     """The tiny model with predicted frames."""
-    return Codec.from_pretrained(MODEL, dtype=dtype)
+    return D4Codec.from_pretrained(MODEL, dtype=dtype)
 
 
 @cache
-def classical() -> Codec:
+def classical() -> D4Codec:
     """A model of predicted frames at step 0, undisturbed: a plain hybrid codec."""
     torch.manual_seed(0)
-    network = D4Codec(1, 0, 0, filter_fields=1, filter_layers=1)
-    set_classical_start(network)
-    set_predicted_start(network.inter)
+    network = D4Network(1, 0, 0, filter_fields=1, filter_layers=1)
+    init_classical(network)
+    init_classical_inter(network.inter)
     network.constrain()
     network.eval().requires_grad_(False)
     encoder = {"lambda": 0.05, "inter_lambda": 0.05}
-    return Codec(StoredModel("classical", network, ScaleTables.fit(), {"encoder": encoder},
-                             make_probe(network)))
+    return D4Codec(StoredModel("classical", network, ScaleTables.fit(), {"encoder": encoder},
+                             make_self_test(network)))
 
 
 def orbit(n: int, width: int, height: int, seed: int = 0, radius: int = 8, period: int = 32
@@ -80,20 +80,20 @@ class Encoded(NamedTuple):
     written: list[FrameCodes]
     decoded: dict[int, PlaneBatch]
 
-    def reader(self, codec: Codec) -> GroupReader:
+    def reader(self, codec: D4Codec) -> GroupReader:
         return GroupReader(codec.runtime, self.payload, self.head, self.size)
 
-    def frames(self, codec: Codec) -> list[FrameCodes]:
+    def frames(self, codec: D4Codec) -> list[FrameCodes]:
         with torch.inference_mode():
             return list(self.reader(codec).frames())
 
-    def pictures(self, codec: Codec) -> dict[int, PlaneBatch]:
+    def pictures(self, codec: D4Codec) -> dict[int, PlaneBatch]:
         with torch.inference_mode():
             return dict(self.reader(codec).pictures())
 
 
 def encoded(frames: Sequence[Planes], quality: float, runs: Sequence[int],
-            codec: Codec | None = None) -> Encoded:
+            codec: D4Codec | None = None) -> Encoded:
     """Encode a group of one frame that stands alone and then runs of so many frames."""
     encoder, pyramid = GroupEncoder((codec or tiny()).runtime, quality), Pyramid()
     decoded: dict[int, PlaneBatch] = {}
@@ -130,14 +130,14 @@ def groups_of(data: bytes) -> tuple[FileHeader, list[Group]]:
         return reader.head, list(reader.groups())
 
 
-def frames_of(codec: Codec, group: Group, head: FileHeader) -> list[FrameCodes]:
+def frames_of(codec: D4Codec, group: Group, head: FileHeader) -> list[FrameCodes]:
     """The integers of a group of a file, in coding order."""
     size = head.coded_size(group.head.crop)
     with torch.inference_mode():
         return list(GroupReader(codec.runtime, group.payload, group.head, size).frames())
 
 
-def turned_group(codec: Codec, payload: bytes, head: GroupHeader, file_head: FileHeader, g: int
+def turned_group(codec: D4Codec, payload: bytes, head: GroupHeader, file_head: FileHeader, g: int
                  ) -> tuple[bytes, tuple[int, ...] | None]:
     """The payload of a whole group turned, and its head's run ends."""
     turned, words = rewrite_group(codec.runtime, payload, head, file_head, g, range(head.n_frames))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import aehub
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from editing.files import tiny_model
 from material import moving_picture, shown_for, tones
 
@@ -20,7 +20,7 @@ PICTURES = moving_picture(4, 64, 48, seed=5)
 
 
 @pytest.fixture(scope="module")
-def model() -> Codec:
+def model() -> D4Codec:
     return tiny_model()
 
 
@@ -30,7 +30,9 @@ def animation(path: Path, **options: Any) -> Path:
     return path
 
 
-def test_a_held_last_frame_goes_through_a_file_and_its_edits(model: Codec, tmp_path: Path) -> None:
+def test_a_held_last_frame_goes_through_a_file_and_its_edits(
+    model: D4Codec, tmp_path: Path
+) -> None:
     names = ("a", "back", "twice", "part", "turned")
     packed, back, twice, part, turned = (tmp_path / f"{name}.aev" for name in names)
     clip = animation(tmp_path / "c.gif", loop=0)
@@ -55,7 +57,7 @@ def test_a_held_last_frame_goes_through_a_file_and_its_edits(model: Codec, tmp_p
                 assert container.duration == pytest.approx(1000 * sum(lasting), abs=1000)
 
 
-def test_sound_is_as_long_as_it_was_beside_a_held_frame(model: Codec, tmp_path: Path) -> None:
+def test_sound_is_as_long_as_it_was_beside_a_held_frame(model: D4Codec, tmp_path: Path) -> None:
     clip, packed = tmp_path / "c.mp4", tmp_path / "c.aev"
     with av.open(str(clip), "w") as container:
         stream: Any = container.add_stream("libx264", rate=10)
@@ -90,7 +92,7 @@ def test_sound_is_as_long_as_it_was_beside_a_held_frame(model: Codec, tmp_path: 
 
 @pytest.mark.parametrize("plays", [0, 1, 3])
 def test_how_often_a_clip_plays_goes_through_a_file(
-    model: Codec, tmp_path: Path, plays: int
+    model: D4Codec, tmp_path: Path, plays: int
 ) -> None:
     clip, packed = animation(tmp_path / "c.webp", loop=plays), tmp_path / "c.aev"
     aehub.compress(clip, packed, model=model, measure=False)

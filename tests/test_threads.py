@@ -51,10 +51,10 @@ WORK = """
 import os, resource
 os.sched_setaffinity(0, {cores})
 import aehub, torch
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.hub import find
 import numpy as np
-model = Codec.from_pretrained(find("d4-codec"))
+model = D4Codec.from_pretrained(find("d4-codec"))
 frames = [np.full((128, 128, 3), 9 * n, np.uint8) for n in range(3)]
 
 def spent(n_threads):

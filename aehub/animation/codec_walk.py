@@ -25,7 +25,7 @@ from aehub.animation.plan import (
 )
 from aehub.animation.recipe import to_recipe
 from aehub.animation.sheet import Tag
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.errors import InputError, LimitError
 from aehub.generators.base import over_white
 from aehub.media.colour import from_rgb, rgb_colour, to_rgb
@@ -37,7 +37,7 @@ MAX_PIXELS = 16_000_000
 _BATCH = 8
 
 
-def plan(model: Codec, keyframes: list[Keyframe], settings: Settings) -> Plan:
+def plan(model: D4Codec, keyframes: list[Keyframe], settings: Settings) -> Plan:
     """A walk between pictures of one size, the frames of a clip for instance.
 
     Args:
@@ -56,13 +56,13 @@ def plan(model: Codec, keyframes: list[Keyframe], settings: Settings) -> Plan:
     scale = settings.scale or 1
     size = walk_frame_size((width * scale, height * scale), settings)
     colour = rgb_colour(height)
-    latents = torch.cat([model.latents_of([from_rgb(picture, colour)], QUALITY)
+    latents = torch.cat([model.encode_latents([from_rgb(picture, colour)], QUALITY)
                          for picture in pictures])
     path = LatentPath(latents.float().cpu().numpy(), seconds, kind=kind, loop=settings.loop)
     way = frame_positions(settings, seconds)
 
     def draw(places: np.ndarray) -> Iterator[np.ndarray]:
-        made = model.pictures_of(torch.from_numpy(places), QUALITY, (width, height))
+        made = model.decode_latents(torch.from_numpy(places), QUALITY, (width, height))
         return (to_rgb(planes, colour) for planes in made)
 
     def frames() -> Iterator[np.ndarray]:
@@ -74,7 +74,7 @@ def plan(model: Codec, keyframes: list[Keyframe], settings: Settings) -> Plan:
                         model.name, settings, ["direction", "steps", "truncation"])))
 
 
-def _picture(model: Codec, key: Keyframe) -> np.ndarray:
+def _picture(model: D4Codec, key: Keyframe) -> np.ndarray:
     if (picture := key.visible()) is None:
         raise InputError(f"{model.name} walks between pictures of yours, and {key.name} is a "
                          f"{'seed' if key.seed is not None else 'latent'}; give pictures, or a "

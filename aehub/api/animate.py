@@ -33,10 +33,10 @@ from aehub.weights.device import Device
 from aehub.weights.model_folder import tag_of
 
 if TYPE_CHECKING:
-    from aehub.codecs.d4.codec import Codec
+    from aehub.codecs.d4.codec import D4Codec
     from aehub.hub.model import Model
 
-    _Given = str | os.PathLike[str] | Model | Codec
+    _Given = str | os.PathLike[str] | Model | D4Codec
 
 __all__ = ["animate", "iter_animate"]
 

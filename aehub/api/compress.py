@@ -23,7 +23,7 @@ from aehub.bitstream import Reader, open_reader
 from aehub.bitstream.validation import per
 from aehub.codecs.archive import Archive
 from aehub.codecs.compress import Tally, compress_clip, estimate
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.decompress import clip_info, decode_frames
 from aehub.codecs.gop import MOST_FRAMES
 from aehub.codecs.rate_control import Trials, one_goal
@@ -46,7 +46,7 @@ __all__ = [
     "iter_decompress", "open",
 ]
 
-_Given = str | os.PathLike[str] | Codec | Model
+_Given = str | os.PathLike[str] | D4Codec | Model
 
 
 def compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = None, *,
@@ -128,7 +128,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
     return _summary(target, codec.name, facts, tally, quality, time.monotonic() - began)
 
 
-def _encoded(codec: Codec, clip: Clip, stream: BinaryIO, quality: float, **options: Any
+def _encoded(codec: D4Codec, clip: Clip, stream: BinaryIO, quality: float, **options: Any
              ) -> Generator[Step, None, Tally]:
     total, tally = clip.info.n_frames or 0, Tally()
     for tally in compress_clip(clip, stream, codec, quality, **options):

@@ -25,11 +25,11 @@ from aehub.media.source import seekable_file
 from aehub.results import Edited, Progress, Step, finished
 
 if TYPE_CHECKING:
-    from aehub.codecs.d4.codec import Codec
+    from aehub.codecs.d4.codec import D4Codec
     from aehub.hub.model import Model
     from aehub.weights.device import Device
 
-    _Given = str | os.PathLike[str] | Codec | Model
+    _Given = str | os.PathLike[str] | D4Codec | Model
 
 __all__ = ["concat", "edit", "iter_concat", "iter_edit"]
 

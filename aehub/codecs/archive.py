@@ -14,7 +14,7 @@ from typing import BinaryIO, overload
 import numpy as np
 
 from aehub.bitstream import FileHeader, open_reader
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.decompress import clip_info, decode_group
 from aehub.errors import FormatError, InputError
 from aehub.media.colour import to_rgb
@@ -80,7 +80,7 @@ class Archive:
     """
 
     def __init__(self, source: str | os.PathLike[str] | BinaryIO,
-                 load: Callable[[FileHeader], Codec]) -> None:
+                 load: Callable[[FileHeader], D4Codec]) -> None:
         self._reader = open_reader(source)
         index = self._reader.index
         if index is None:
@@ -88,7 +88,7 @@ class Archive:
             raise InputError("a pipe has no random access; save the file, or use decompress.")
         self._ends = list(accumulate(entry.n_frames for entry in index))
         self._load = load
-        self._model: Codec | None = None
+        self._model: D4Codec | None = None
         self._kept: dict[int, _Opened] = {}
         self._lock = RLock()
 

@@ -14,11 +14,11 @@ from typing import BinaryIO
 from aehub.bitstream import FileHeader, GroupHeader, Writer, nearest_rate
 from aehub.bitstream.group_header import chain_types
 from aehub.bitstream.metadata import PLAYS
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import GroupEncoder
 from aehub.codecs.d4.planes import PlaneBatch, from_batch
 from aehub.codecs.gop import Pyramid, Run, group_frames, predicted_runs
-from aehub.coding.range_coder import CODER
+from aehub.coding.range_coder import PAYLOAD_FORMAT
 from aehub.media.clip import Clip
 from aehub.media.colour import tags_to_write
 from aehub.media.metrics import Distortion
@@ -105,7 +105,7 @@ class Tally:
     distortion: Distortion = field(default_factory=Distortion)
 
 
-def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
+def compress_clip(clip: Clip, stream: BinaryIO, model: D4Codec, quality: float, *,
                   group: int | None = None, audio: bool = True, measure: bool = True
                   ) -> Iterator[Tally]:
     """Write `clip` to `stream`; yields the tally after each frame. Closing the iterator cancels.
@@ -126,7 +126,7 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
     size = group_frames(info.width, info.height, float(info.fps), group)
     head = FileHeader(
         model=model.name, entropy_hash=model.stored.entropy_hash,
-        synthesis_hash=model.stored.synthesis_hash, coder=CODER,
+        synthesis_hash=model.stored.synthesis_hash, coder=PAYLOAD_FORMAT,
         width=info.width, height=info.height, fps=clock.fps, quality=round(quality * 100),
         group_frames=size, time_base=clock.time_base,
         colour=tags_to_write(info.colour, info.width, info.height),
@@ -161,7 +161,7 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: Codec, quality: float, *,
     yield tally
 
 
-def estimate(model: Codec, frames: Sequence[Planes], quality: float, n_frames: int) -> float:
+def estimate(model: D4Codec, frames: Sequence[Planes], quality: float, n_frames: int) -> float:
     """Bytes that a clip of `n_frames` would take at a quality, going by its first frames."""
     encoder, pyramid = GroupEncoder(model.runtime, quality), Pyramid()
     sizes = []
@@ -203,7 +203,7 @@ class _Group:
     and then, for it takes the time of the run once more or twice.
     """
 
-    def __init__(self, model: Codec, head: FileHeader, clock: Clock, measure: bool) -> None:
+    def __init__(self, model: D4Codec, head: FileHeader, clock: Clock, measure: bool) -> None:
         self._model, self._head, self._times, self._measure = model, head, _Times(clock), measure
         self._begin()
 

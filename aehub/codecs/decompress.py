@@ -6,26 +6,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from aehub.bitstream import FileHeader, Group, Reader
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.frame_coding import GroupReader
 from aehub.codecs.d4.planes import from_batch
-from aehub.coding.range_coder import CODER
+from aehub.coding.range_coder import PAYLOAD_FORMAT
 from aehub.errors import FormatError, WeightsError
 from aehub.media.colour import resolve_unspecified
 from aehub.media.picture import ClipInfo, Frame, Planes
-from aehub.weights.device import computing
+from aehub.weights.device import inference
 
 
-def check_model(head: FileHeader, model: Codec) -> None:
+def check_model(head: FileHeader, model: D4Codec) -> None:
     """Refuse to decode with other tables or networks than the file was written with.
 
     Raises:
         FormatError: the file's coder is another.
         WeightsError: the model's hashes are not the file's.
     """
-    if head.coder != CODER:
+    if head.coder != PAYLOAD_FORMAT:
         raise FormatError(f"the file was written with entropy coder {head.coder}, this AEHub has "
-                          f"{CODER}; upgrade aehub.")
+                          f"{PAYLOAD_FORMAT}; upgrade aehub.")
     for what, written, here in (
             ("tables", head.entropy_hash, model.stored.entropy_hash),
             ("decoder", head.synthesis_hash, model.stored.synthesis_hash)):
@@ -42,7 +42,7 @@ def clip_info(head: FileHeader, n_frames: int | None = None, plays: int = 0) -> 
                     colour=colour, pixel_aspect=head.pixel_aspect, n_frames=n_frames, plays=plays)
 
 
-def decode_group(model: Codec, head: FileHeader, group: Group,
+def decode_group(model: D4Codec, head: FileHeader, group: Group,
                  places: Sequence[int] | None = None) -> Iterator[Planes]:
     """The shown frames of a group, in the order in which they are shown.
 
@@ -64,7 +64,7 @@ def decode_group(model: Codec, head: FileHeader, group: Group,
     def decoded() -> Iterator[tuple[int, Planes]]:
         with closing(reader.pictures(order)) as pictures:
             while True:
-                with computing(model.device):
+                with inference(model.device):
                     try:
                         number, picture = next(pictures)
                     except StopIteration:
@@ -85,7 +85,7 @@ def _in_order(order: Sequence[int], decoded: Iterator[tuple[int, Planes]]) -> It
         yield waiting.pop(number)
 
 
-def decode_frames(reader: Reader, model: Codec) -> Iterator[Frame]:
+def decode_frames(reader: Reader, model: D4Codec) -> Iterator[Frame]:
     """All frames of a file in order.
 
     Raises:

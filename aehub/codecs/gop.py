@@ -26,7 +26,7 @@ from torch import Tensor
 
 from aehub.bitstream.file_header import ceil_grid
 from aehub.bitstream.group_header import References, Runs, pyramid
-from aehub.codecs.d4.entropy_model import N_KINDS
+from aehub.codecs.d4.entropy_model import N_DISTANCE_CLASSES
 from aehub.codecs.d4.motion.search import Plane, coarse_cost
 from aehub.errors import InputError
 from aehub.media.clip import Clip
@@ -145,7 +145,7 @@ Quality = TypeVar("Quality", float, Tensor)
 
 def kind_of(distance: int) -> int:
     """The kind that the networks are told: log2 of the distance to the nearest reference, cut."""
-    return min(distance.bit_length() - 1, N_KINDS - 1)
+    return min(distance.bit_length() - 1, N_DISTANCE_CLASSES - 1)
 
 
 def quality_of(quality: Quality, level: int) -> Quality:

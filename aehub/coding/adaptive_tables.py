@@ -33,7 +33,7 @@ _Categorical = constriction.stream.model.Categorical
 _Row = list[int]
 
 
-class Counts:
+class AdaptiveTables:
     """Adaptive tables, one per context.
 
     Args:
@@ -49,9 +49,9 @@ class Counts:
             raise ValueError(f"counts start below {FLOOR} or sum to more than {LIMIT}")
         self._models: dict[int, Any] = {}
 
-    def copy(self) -> Counts:
+    def copy(self) -> AdaptiveTables:
         """Tables that know the same and go their own way."""
-        other = Counts.__new__(Counts)
+        other = AdaptiveTables.__new__(AdaptiveTables)
         other.counts, other._models = self.counts.copy(), {}
         return other
 

@@ -21,7 +21,7 @@ import numpy as np
 
 # Stored in the file head; a change of anything that moves a bit of the stream makes another one.
 # 1 was never released.
-CODER = 2
+PAYLOAD_FORMAT = 2
 TOTAL = 1 << 24
 N_TABLES = 64
 SCALE_MIN = 0.12
@@ -39,7 +39,7 @@ def scale_of(index: np.ndarray | float) -> np.ndarray | float:
 
 
 @lru_cache
-def reach_of(index: int) -> int:
+def max_magnitude(index: int) -> int:
     """Largest magnitude that table `index` holds without escape."""
     return int(min(_MAX_SYMBOL, math.ceil(10 * scale_of(index)) + 3))
 
@@ -48,13 +48,13 @@ def _erf(x: np.ndarray) -> np.ndarray:
     return np.vectorize(math.erf, otypes=[float])(x)
 
 
-def start_histogram(index: int) -> np.ndarray:
+def prior_histogram(index: int) -> np.ndarray:
     """Probability of magnitudes 0, 1, ..., reach, beyond: float64 [reach + 2].
 
     Half Gaussian, half Laplacian of the table's standard deviation; the trainer replaces it by
     counts (`ScaleTables.fit`).
     """
-    scale, reach = scale_of(index), reach_of(index)
+    scale, reach = scale_of(index), max_magnitude(index)
     edges = np.arange(reach + 1) + 0.5
     inside = 0.5 * _erf(edges / scale / math.sqrt(2))
     inside += 0.5 * (1 - np.exp(-math.sqrt(2) * edges / scale))
@@ -66,13 +66,13 @@ class ScaleTables:
 
     Args:
         frequencies: int32 [n], all tables one after another. Table `i` (from 1) holds magnitudes
-            0 .. reach_of(i), then the escape; a magnitude's frequency counts each sign, and
+            0 .. max_magnitude(i), then the escape; a magnitude's frequency counts each sign, and
             `f[0] + 2 sum(f[1:-1]) + f[-1] = 2^24`, every f at least 1.
     """
 
     def __init__(self, frequencies: np.ndarray) -> None:
         self.frequencies = np.asarray(frequencies, np.int32)
-        ends = np.cumsum([reach_of(i) + 2 for i in range(1, N_TABLES)])
+        ends = np.cumsum([max_magnitude(i) + 2 for i in range(1, N_TABLES)])
         if self.frequencies.shape != (ends[-1],):
             raise ValueError(f"tables hold {self.frequencies.shape} numbers, not {(ends[-1],)}")
         self._tables = np.split(self.frequencies, ends[:-1])
@@ -91,7 +91,7 @@ class ScaleTables:
         """
         tables = []
         for index in range(1, N_TABLES):
-            weights = start_histogram(index) * trust
+            weights = prior_histogram(index) * trust
             if counts is not None and index in counts:
                 weights = weights + counts[index]
             tables.append(_frequencies(weights))
@@ -167,7 +167,7 @@ class Encoder:
         order, runs = _runs(indices)
         values = codes[order].astype(np.int32, copy=False)
         for index, run in runs:
-            reach = reach_of(index)
+            reach = max_magnitude(index)
             symbols = values[run] + reach
             # Seen as unsigned, what is below the table is beyond it too.
             outside = (symbols.view(np.uint32) > 2 * reach).nonzero()[0]
@@ -219,7 +219,7 @@ class Decoder:
         order, runs = _runs(indices)
         values = np.empty(len(order), np.int32)
         for index, run in runs:
-            reach = reach_of(index)
+            reach = max_magnitude(index)
             symbols = self._coder.decode(self._tables.models[index - 1], run.stop - run.start)
             values[run] = symbols - reach
             for at in (symbols == 2 * reach + 1).nonzero()[0].tolist():

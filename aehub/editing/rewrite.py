@@ -139,9 +139,9 @@ def turned_group_head(head: GroupHeader, file_head: FileHeader, g: int) -> Group
 
 
 if TYPE_CHECKING:
-    from aehub.codecs.d4.codec import Codec
+    from aehub.codecs.d4.codec import D4Codec
 
-Load = Callable[[FileHeader], "Codec"]
+Load = Callable[[FileHeader], "D4Codec"]
 
 
 class Rewriter:
@@ -196,7 +196,7 @@ class Rewriter:
         return None
 
     @cached_property
-    def _codec(self) -> Codec:
+    def _codec(self) -> D4Codec:
         from aehub.codecs.d4 import transcode
 
         codec = self._load(self.reader.head)

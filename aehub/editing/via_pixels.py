@@ -11,7 +11,7 @@ import numpy as np
 
 from aehub.bitstream import Reader
 from aehub.codecs.compress import Tally, compress_clip
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.symmetry import turn
 from aehub.codecs.decompress import clip_info, decode_frames
 from aehub.config import Limits
@@ -28,7 +28,7 @@ def turned_planes(planes: Planes, g: int) -> Planes:
     return Planes(*(np.ascontiguousarray(turn(plane, g)) for plane in planes))
 
 
-def recompress(reader: Reader, stream: BinaryIO, codec: Codec, g: int) -> Iterator[Tally]:
+def recompress(reader: Reader, stream: BinaryIO, codec: D4Codec, g: int) -> Iterator[Tally]:
     """Write the turned pictures of a file to another, at the same quality; sound is kept.
 
     The tally's distortion is what the second compression lost, measured against the turned
@@ -50,7 +50,7 @@ def recompress(reader: Reader, stream: BinaryIO, codec: Codec, g: int) -> Iterat
 class _Turned:
     """A compressed file as a clip reader: decoded, each picture turned."""
 
-    def __init__(self, reader: Reader, codec: Codec, g: int) -> None:
+    def __init__(self, reader: Reader, codec: D4Codec, g: int) -> None:
         head = turned_file_head(reader.head, g)
         self.info: ClipInfo = clip_info(head, reader.frame_count, reader.plays)
         self.notes: list[str] = []

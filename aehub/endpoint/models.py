@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aehub import hub
-from aehub.weights.model_folder import limit_of, tag_of
+from aehub.weights.model_folder import max_bytes, tag_of
 
 OWNER = "aehub"
 _POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n"
@@ -90,7 +90,7 @@ def _holding(repo: str, task: str, folder: Path) -> Holding:
     for path in sorted(folder.iterdir()):
         state = path.lstat()
         # A link may lead anywhere, so only plain files are served.
-        if stat.S_ISREG(state.st_mode) and state.st_size <= (limit_of(path.name) or -1):
+        if stat.S_ISREG(state.st_mode) and state.st_size <= (max_bytes(path.name) or -1):
             files[path.name] = _file(path, state.st_size, state.st_mtime_ns)
             modified = max(modified, state.st_mtime)
     lines = "".join(f"{file.name} {file.sha256}\n" for file in files.values())

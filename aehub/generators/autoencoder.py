@@ -19,7 +19,14 @@ from torch import Tensor
 from aehub.errors import InputError, WeightsError
 from aehub.generators.base import PictureNetwork, check_picture, fit_square, over_white
 from aehub.weights import stored_network
-from aehub.weights.device import SHORT, Device, computes, plain, resolve_device, resolve_dtype
+from aehub.weights.device import (
+    HALF_TYPES,
+    Device,
+    resolve_device,
+    resolve_dtype,
+    torch_defaults,
+    with_inference,
+)
 
 _Kind = TypeVar("_Kind", bound="Autoencoder")
 _BATCH = 32
@@ -45,8 +52,8 @@ class Autoencoder:
         self.stored, self.name, self.config = stored, stored.name, stored.config
         self.device, self.dtype = resolve_device(device), resolve_dtype(dtype)
         # Parameters stay as they are: a model is saved as it was loaded.
-        self.parameter_dtype = torch.float32 if dtype in SHORT else dtype
-        with plain():
+        self.parameter_dtype = torch.float32 if dtype in HALF_TYPES else dtype
+        with torch_defaults():
             self.network: PictureNetwork = stored.network.to(self.device, self.parameter_dtype)
 
     @classmethod
@@ -78,7 +85,7 @@ class Autoencoder:
         """Whether latents are drawn from N(0, 1)."""
         return self.network.gaussian
 
-    @computes
+    @with_inference
     def encode(self, frames: Iterable[np.ndarray]) -> np.ndarray:
         """Pictures -> latents.
 
@@ -101,7 +108,7 @@ class Autoencoder:
             latents.append(made.float().cpu().numpy())
         return np.concatenate(latents)
 
-    @computes
+    @with_inference
     def decode(self, latents: Any) -> list[np.ndarray]:
         """Latents -> pictures.
 
@@ -129,7 +136,7 @@ class Autoencoder:
             pictures += list(made.cpu().numpy())
         return pictures
 
-    @computes
+    @with_inference
     def sample(self, seeds: Iterable[int], truncation: float = 1.0) -> np.ndarray:
         """Latents of pictures that never were: float32 [seeds, K], the same for the same seed."""
         drawn = [self.network.sample(1, torch.Generator().manual_seed(seed), truncation)
@@ -138,7 +145,7 @@ class Autoencoder:
 
     def _autocast(self) -> AbstractContextManager[Any]:
         """In it the network computes in `dtype`."""
-        short = self.dtype in SHORT
+        short = self.dtype in HALF_TYPES
         return torch.autocast(self.device.type, self.dtype) if short else nullcontext()
 
     def _network_input(self, picture: np.ndarray) -> np.ndarray:

@@ -23,12 +23,12 @@ from aehub.weights.model_folder import (
     CONFIG,
     MAX_WEIGHTS,
     WEIGHTS,
-    config_of,
     is_tag,
-    limit_of,
-    problem_of,
+    max_bytes,
     read_file,
+    read_raw_config,
     refuse_foreign,
+    safetensors_error,
     tag_of,
 )
 
@@ -211,10 +211,10 @@ def _wanted(info: ModelInfo, repo: str, at: str) -> list[RepoSibling]:
         if name not in files:
             raise WeightsError(f"{repo} at {at} has no {name}; it is {_other(files)}.")
     first = [name for name in (CONFIG, WEIGHTS, CARD) if name in files]
-    pictures = sorted(name for name in files if limit_of(name) is not None and name not in first)
+    pictures = sorted(name for name in files if max_bytes(name) is not None and name not in first)
     names = first + pictures[:_MOST_PICTURES]
     for name in names:
-        size, limit = files[name].size, limit_of(name) or 0
+        size, limit = files[name].size, max_bytes(name) or 0
         if type(size) is not int or not 0 <= size <= limit:
             raise WeightsError(f"{repo} at {at} announces {size} bytes for {name}, where "
                                f"at most {limit} are taken; it is no model of AEHub.")
@@ -243,7 +243,7 @@ def check(folder: Path, sha256: str | None = None, revision: str | None = None
     Raises:
         WeightsError: they are damaged, or others than expected.
     """
-    config = config_of(folder)
+    config = read_raw_config(folder)
     refuse_foreign(folder, config)
     data = read_file(folder, WEIGHTS, MAX_WEIGHTS)
     digest = hashlib.sha256(data).hexdigest()
@@ -255,7 +255,7 @@ def check(folder: Path, sha256: str | None = None, revision: str | None = None
                            f"by {sha256[:16]}…; upgrade aehub, or ask for a certain revision.")
     if is_tag(revision) and tag_of(config) != revision:
         raise WeightsError(f"its networks are {tag_of(config)}, asked for was {revision}.")
-    if problem := problem_of(data):
+    if problem := safetensors_error(data):
         raise WeightsError(f"{WEIGHTS} is not a safetensors file: {problem}.")
     return config
 
@@ -263,7 +263,7 @@ def check(folder: Path, sha256: str | None = None, revision: str | None = None
 def _check_announced(folder: Path, files: list[RepoSibling]) -> None:
     """Hold what came against the hashes in the hub's own list; the client compares sizes only."""
     for file in files:
-        data = read_file(folder, file.rfilename, limit_of(file.rfilename) or 0)
+        data = read_file(folder, file.rfilename, max_bytes(file.rfilename) or 0)
         if file.lfs:
             told, digest = _sha256(file), hashlib.sha256(data)
         else:
@@ -289,7 +289,7 @@ def _refuse_overwriting(folder: Path, force: bool) -> None:
 def _copied(folder: Path, target: Path) -> Path:
     """Copies of a model's files in a folder of the user's own, each whole or not at all."""
     target.mkdir(parents=True, exist_ok=True)
-    names = [path.name for path in folder.iterdir() if limit_of(path.name) is not None]
+    names = [path.name for path in folder.iterdir() if max_bytes(path.name) is not None]
     # The config comes last: a folder is a model only when it is there.
     for name in sorted(names, key=lambda name: name == CONFIG):
         with written(target / name, force=True) as file:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from aehub.bitstream import FileHeader
-    from aehub.codecs.d4.codec import Codec
+    from aehub.codecs.d4.codec import D4Codec
     from aehub.hub.model import Model
     from aehub.weights.device import Device
 
@@ -40,17 +40,17 @@ def load(name: ModelName = "d4-codec", *, device: Device = "auto") -> Model:
     return _load_folder(find(name), device)
 
 
-def codec_of(given: ModelName | Model | Codec, *, device: Device = "auto") -> Codec:
+def codec_of(given: ModelName | Model | D4Codec, *, device: Device = "auto") -> D4Codec:
     """The codec that is given, or that `load` finds by the name that is given.
 
     Raises:
         ModelError: the model makes no compressed files.
         InputError: the device is not on this machine, or the model that is given is elsewhere.
     """
-    from aehub.codecs.d4.codec import Codec
+    from aehub.codecs.d4.codec import D4Codec
 
     model = model_of(given, device)
-    if isinstance(model, Codec):
+    if isinstance(model, D4Codec):
         return model
     codecs = [entry.name for entry in known().values() if entry.task == COMPRESSION]
     raise ModelError(f"{getattr(model, 'name', type(model).__name__)} makes no compressed files; "
@@ -75,8 +75,8 @@ def model_of(given: Any, device: Device) -> Any:
     return given
 
 
-def load_written(head: FileHeader, given: ModelName | Model | Codec | None = None, *,
-                 device: Device = "auto") -> Codec:
+def load_written(head: FileHeader, given: ModelName | Model | D4Codec | None = None, *,
+                 device: Device = "auto") -> D4Codec:
     """The model that a file was written with: `given`, or found by the hashes in its head.
 
     Args:
@@ -97,11 +97,11 @@ def load_written(head: FileHeader, given: ModelName | Model | Codec | None = Non
     return codec
 
 
-def _written(head: FileHeader, device: Device) -> Codec:
-    from aehub.coding.range_coder import CODER
+def _written(head: FileHeader, device: Device) -> D4Codec:
+    from aehub.coding.range_coder import PAYLOAD_FORMAT
 
     hashes = head.entropy_hash, head.synthesis_hash
-    folder = find_written(head.model, *hashes, fetch=head.coder == CODER)
+    folder = find_written(head.model, *hashes, fetch=head.coder == PAYLOAD_FORMAT)
     if folder is None:
         # A name from a file is no path: only what is bundled or known may be meant by it.
         folder = bundled(head.model)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.errors import ModelError
 from aehub.generators.autoencoder import Autoencoder
 from aehub.generators.sprite.model import SpriteAnimator
@@ -27,7 +27,7 @@ from aehub.weights.architectures import (
     architecture,
 )
 from aehub.weights.device import Device
-from aehub.weights.model_folder import CARD, CONFIG, WEIGHTS, limit_of
+from aehub.weights.model_folder import CARD, CONFIG, WEIGHTS, max_bytes
 
 _Model = TypeVar("_Model", bound="Model")
 
@@ -127,7 +127,7 @@ class Model:
         if source is None or not (source / CARD).is_file() or (target / CARD).exists():
             return
         for path in source.iterdir():
-            if limit_of(path.name) is not None and path.name not in (CONFIG, WEIGHTS):
+            if max_bytes(path.name) is not None and path.name not in (CONFIG, WEIGHTS):
                 shutil.copyfile(path, target / path.name)
 
     def push_to_hub(self, repo_id: str, *, endpoint: str | None = None, token: str | None = None,
@@ -147,7 +147,7 @@ class Model:
                            message=commit_message, measured=measured, datasets=datasets)
 
 
-class CodecModel(Model, Codec):
+class CodecModel(Model, D4Codec):
     """A model that compresses clips into `.aev` files."""
 
 

@@ -20,8 +20,8 @@ from aehub.weights.architectures import COMPRESSION, architecture
 from aehub.weights.model_folder import (
     CARD,
     WEIGHTS,
-    config_of,
-    limit_of,
+    max_bytes,
+    read_raw_config,
     refuse_foreign,
     stays_inside,
     tag_of,
@@ -42,7 +42,7 @@ def load_any(folder: Path) -> checkpoint.StoredModel | stored_network.StoredNetw
     from aehub.codecs.d4 import checkpoint
     from aehub.weights import stored_network
 
-    config = config_of(folder)
+    config = read_raw_config(folder)
     refuse_foreign(folder, config)
     is_codec = architecture(config.get("architecture")).task == COMPRESSION
     return checkpoint.load(folder) if is_codec else stored_network.load(folder)
@@ -133,7 +133,7 @@ def _stage(folder: Path, stage: Path, repo: str, measured: Measured | None, code
            datasets: Sequence[str]) -> None:
     """Copy what a model is, and nothing else that may lie beside it."""
     for path in sorted(folder.iterdir()):
-        if limit_of(path.name) is None or not path.is_file():
+        if max_bytes(path.name) is None or not path.is_file():
             continue
         if not stays_inside(folder, path):
             raise WeightsError(f"{path} is a link to a file outside of its folder, which will not "

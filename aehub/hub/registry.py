@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aehub.errors import InputError, WeightsError
-from aehub.weights.model_folder import CONFIG, config_of, tag_of
+from aehub.weights.model_folder import CONFIG, read_raw_config, tag_of
 
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9_]|[.-](?![.-])){0,94}(?<![.-])"
 _REPO = re.compile(rf"{_PART}/{_PART}")
@@ -90,7 +90,7 @@ def readable(folders: Iterator[Path] | list[Path]) -> Iterator[tuple[Path, dict[
     """(folder, config) of those whose config can be read."""
     for folder in folders:
         try:
-            yield folder, config_of(folder)
+            yield folder, read_raw_config(folder)
         except WeightsError:
             continue
 
@@ -154,7 +154,7 @@ def _pinned(entry: Known) -> Known:
     if folder is None:
         return entry
     try:
-        config = config_of(folder)
+        config = read_raw_config(folder)
     except WeightsError:
         return entry
     sha256 = config.get("sha256")

@@ -19,7 +19,7 @@ from aehub.media.picture import ClipInfo, Planes
 from aehub.threads import share
 
 if TYPE_CHECKING:
-    from aehub.codecs.d4.codec import Codec as Model
+    from aehub.codecs.d4.codec import D4Codec as Model
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from aehub.api.compress import open as open_archive
 from aehub.api.edit import edit
 from aehub.bitstream import Reader, coding_order, open_reader
 from aehub.bitstream.validation import info
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.transcode import rewrite_group
 from aehub.codecs.decompress import clip_info, decode_frames
 from aehub.editing.operations import Trim
@@ -49,7 +49,7 @@ from aehub.report.records import Replay
 from aehub.results import Step
 
 
-def frame_sizes(reader: Reader, model: Codec) -> Iterator[tuple[int, int, int]]:
+def frame_sizes(reader: Reader, model: D4Codec) -> Iterator[tuple[int, int, int]]:
     """(number, 1, bytes) of each shown frame; only integers are read.
 
     Bytes are those that the stream grows by when the frame is written again.

@@ -35,11 +35,11 @@ import torch
 from torch import Tensor
 
 from aehub.codecs.d4.checkpoint import StoredModel
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.integer_conv import KNOTS
-from aehub.codecs.d4.network import D4Codec
+from aehub.codecs.d4.network import D4Network
 from aehub.codecs.d4.post_filter import PREDICTED
-from aehub.coding.range_coder import N_TABLES, ScaleTables, reach_of, scale_of
+from aehub.coding.range_coder import N_TABLES, ScaleTables, max_magnitude, scale_of
 from aehub.media.picture import Planes
 from aehub.training import recipes, trainer
 from aehub.training.data import Cache, Crops
@@ -50,14 +50,14 @@ _BATCHES_PER_KNOT = 6
 _SEED = 321
 
 
-def without_residuals(model: D4Codec, _: Crops) -> None:
+def without_residuals(model: D4Network, _: Crops) -> None:
     """Synthesis is its linear path alone."""
     model.synthesis.tail.theta.data.zero_()
 
 
-def with_frozen_scales(model: D4Codec, crops: Crops) -> None:
+def with_frozen_scales(model: D4Network, crops: Crops) -> None:
     """Each latent channel keeps one table per quality: the cheapest for all its codes."""
-    codec = Codec(StoredModel(d4_codec.NAME, copy.deepcopy(model).eval(), ScaleTables.fit(),
+    codec = D4Codec(StoredModel(d4_codec.NAME, copy.deepcopy(model).eval(), ScaleTables.fit(),
                               {"encoder": {"lambda": d4_codec.ENCODER_LAMBDA}}))
     price = _prices()
     batches = crops.batches(0, _SEED)
@@ -69,16 +69,16 @@ def with_frozen_scales(model: D4Codec, crops: Crops) -> None:
             totals.append(_histograms(codec.encode_planes(planes, quality).latent))
         best = (np.sum(totals, axis=0) @ price.T).argmin(axis=1)
         for number, (begin, end) in enumerate(model.ranges):
-            stage = model.scales.stage(number)
+            stage = model.scales.pass_layers(number)
             stage.last.theta.data.zero_()
             for channel in range(begin, end):
-                slot = stage.last_bias.slots[channel - begin]
+                slot = stage.last_bias.orbits[channel - begin]
                 # The middle of the table, so that interpolation between knots rounds fairly.
                 stage.last_bias.values.data[knot, slot] = best[channel] + 0.5
 
 
 @torch.no_grad()
-def without_reference(model: D4Codec, _: Any) -> None:
+def without_reference(model: D4Network, _: Any) -> None:
     """Means and post-filter see nothing of the prediction."""
     model.inter.means.see.theta.zero_()
     head = model.inter.post_filter.head
@@ -88,12 +88,12 @@ def without_reference(model: D4Codec, _: Any) -> None:
 
 
 @torch.no_grad()
-def without_code_context(model: D4Codec, _: Any) -> None:
+def without_code_context(model: D4Network, _: Any) -> None:
     """Scales see hyper-codes and the frame's own codes only."""
     model.inter.scales.context.theta.zero_()
 
 
-def without_filter(model: D4Codec, _: Any) -> None:
+def without_filter(model: D4Network, _: Any) -> None:
     """Pictures are shown as they are decoded: the last layers of the post-filters add nothing."""
     for half in (model, model.inter):
         half.post_filter.tail.set_dense(torch.zeros(half.post_filter.tail.shape))
@@ -111,14 +111,14 @@ def _prices() -> np.ndarray:
     prices[0, 0] = 0
     tables = ScaleTables.fit()
     for index in range(1, N_TABLES):
-        bits, reach = tables.magnitude_bits(index), reach_of(index)
+        bits, reach = tables.magnitude_bits(index), max_magnitude(index)
         prices[index, :reach + 1] = bits
         far = np.arange(reach + 1, 256)
         prices[index, reach + 1:] = bits[-1] + 2 * np.log2(1 + (far - reach) / scale_of(index))
     return prices
 
 
-Variants = dict[str, tuple[str, Callable[[D4Codec, Any], None] | None]]
+Variants = dict[str, tuple[str, Callable[[D4Network, Any], None] | None]]
 VARIANTS: dict[str, Variants] = {
     "d4-codec": {
         "step-0": ("start", None),

@@ -18,7 +18,7 @@ from aehub.files import refuse_overwriting
 from aehub.training import recipes
 from aehub.training.data import Cache
 from aehub.training.trainer import Budget, Trainer
-from aehub.weights.device import Device, plain, resolve_device
+from aehub.weights.device import Device, resolve_device, torch_defaults
 
 SEED = 0
 MODEL_FOLDER = "model"
@@ -58,7 +58,7 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
         raise InputError(f"the training data is {data}; name a folder of clips with --data.")
     budget = _budget(module, chosen, minutes, steps)
     _check_folder(out)
-    with plain(), _processes(device) as (where, leader):
+    with torch_defaults(), _processes(device) as (where, leader):
         cache = Cache(out / "frames", leader, note)
         material = module.open_material(data, cache, chosen)
         for left_out in getattr(material, "notes", ()):

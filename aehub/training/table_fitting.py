@@ -2,7 +2,7 @@
 
 Bits of codes as a smooth function of table index, for training.
 
-The shape is the tables' start: half Gaussian, half Laplacian (`entropy.start_histogram`).
+The shape is the tables' start: half Gaussian, half Laplacian (`entropy.prior_histogram`).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from aehub.bitstream import GroupHeader
 from aehub.bitstream.file_header import ceil_grid
 from aehub.bitstream.group_header import chain_types
 from aehub.codecs.d4.checkpoint import StoredModel
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import GroupEncoder, code_pictures
 from aehub.codecs.d4.frame_coding import GroupReader, flat
 from aehub.codecs.d4.network import Codes
 from aehub.codecs.gop import SPAN, Pyramid
-from aehub.coding.range_coder import N_TABLES, SCALE_MAX, SCALE_MIN, ScaleTables, reach_of
+from aehub.coding.range_coder import N_TABLES, SCALE_MAX, SCALE_MIN, ScaleTables, max_magnitude
 from aehub.media.picture import Planes
 
 
-def count(model: Codec, pictures: Iterator[tuple[list[Planes], float]]) -> dict[int, np.ndarray]:
+def count(model: D4Codec, pictures: Iterator[tuple[list[Planes], float]]) -> dict[int, np.ndarray]:
     """Histograms of code magnitudes per table index over pictures, each with its quality."""
-    counts = {i: np.zeros(reach_of(i) + 2, np.int64) for i in range(1, N_TABLES)}
+    counts = {i: np.zeros(max_magnitude(i) + 2, np.int64) for i in range(1, N_TABLES)}
 
     for frames, quality in pictures:
         coded = code_pictures(model.runtime, frames, quality)
@@ -41,14 +41,14 @@ def _note(counts: dict[int, np.ndarray], codes: Codes, tables: Codes) -> None:
     for part, indices in zip(codes, tables, strict=True):
         values, index_of = flat(part, np.int32), flat(indices, np.uint8)
         for index in np.unique(index_of[index_of > 0]).tolist():
-            magnitudes, reach = np.abs(values[index_of == index]), reach_of(index)
+            magnitudes, reach = np.abs(values[index_of == index]), max_magnitude(index)
             counts[index] += np.bincount(magnitudes.clip(max=reach + 1), minlength=reach + 2)
 
 
-def count_predicted(model: Codec, clips: Iterable[tuple[list[Planes], float]]
+def count_predicted(model: D4Codec, clips: Iterable[tuple[list[Planes], float]]
                     ) -> dict[int, np.ndarray]:
     """The same of the predicted frames of clips, each with its quality."""
-    counts = {i: np.zeros(reach_of(i) + 2, np.int64) for i in range(1, N_TABLES)}
+    counts = {i: np.zeros(max_magnitude(i) + 2, np.int64) for i in range(1, N_TABLES)}
     for frames, quality in clips:
         encoder, pyramid, begin = GroupEncoder(model.runtime, quality), Pyramid(), 0
         while begin < len(frames):
@@ -71,13 +71,13 @@ def count_predicted(model: Codec, clips: Iterable[tuple[list[Planes], float]]
 def fit_predicted(stored: StoredModel, clips: Iterable[tuple[list[Planes], float]]) -> ScaleTables:
     """Tables counted on predicted frames of training clips, encoded as the encoder will."""
     with torch.inference_mode():
-        return ScaleTables.fit(count_predicted(Codec(stored), clips))
+        return ScaleTables.fit(count_predicted(D4Codec(stored), clips))
 
 
 def fit(stored: StoredModel, pictures: Iterator[tuple[list[Planes], float]]) -> ScaleTables:
     """Tables counted on training pictures, encoded as the encoder will."""
     with torch.inference_mode():
-        return ScaleTables.fit(count(Codec(stored), pictures))
+        return ScaleTables.fit(count(D4Codec(stored), pictures))
 
 
 _SLOPE = math.log(SCALE_MAX / SCALE_MIN) / (N_TABLES - 1)

@@ -31,7 +31,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
-from aehub.codecs.d4.tied_conv import expanded_once
+from aehub.codecs.d4.tied_conv import share_expanded_weights
 from aehub.errors import InputError
 from aehub.files import written
 
@@ -389,7 +389,7 @@ class Trainer(TrainState):
         self.model.train()
         sums: dict[str, float] = {}
         batches = self.material.batches(0, HELD_OUT_SEED, held_out=True)
-        with torch.random.fork_rng(devices=[]), expanded_once():
+        with torch.random.fork_rng(devices=[]), share_expanded_weights():
             torch.manual_seed(1)
             for number, batch in zip(range(HELD_OUT_BATCHES), batches, strict=False):
                 values = self._values([torch.from_numpy(part) for part in batch], number)

@@ -28,7 +28,7 @@ class Architecture(NamedTuple):
 
 
 ARCHITECTURES = {
-    "d4-codec": Architecture(COMPRESSION, "aehub.codecs.d4.network:D4Codec"),
+    "d4-codec": Architecture(COMPRESSION, "aehub.codecs.d4.network:D4Network"),
     "dense": Architecture(LATENT_ANIMATION, "aehub.generators.dense:DenseAutoencoder"),
     "vae": Architecture(LATENT_ANIMATION, "aehub.generators.vae:PictureVAE"),
     "sprite-motion": Architecture(SPRITE_ANIMATION,

@@ -1,6 +1,6 @@
 """Choose the device that networks run on, and the type that they compute in.
 
-Shield loading and computing from the torch contexts that a caller may have entered.
+Shield loading and inference from the torch contexts that a caller may have entered.
 
 Inference mode, autocast, and torch's default type and device apply to every function called within
 them. A model is loaded once for all later calls, so nothing of the first caller's contexts may stay
@@ -22,7 +22,7 @@ from aehub.threads import hold
 
 Device = str | torch.device
 """A device or its name, as `resolve_device` takes it."""
-SHORT = (torch.bfloat16, torch.float16)
+HALF_TYPES = (torch.bfloat16, torch.float16)
 """Types that are too short for codes and parameters: only convolutions run in them."""
 
 
@@ -59,7 +59,7 @@ def resolve_dtype(given: torch.dtype) -> torch.dtype:
     Raises:
         InputError: networks cannot.
     """
-    if given not in (torch.float32, torch.float64, *SHORT):
+    if given not in (torch.float32, torch.float64, *HALF_TYPES):
         raise InputError(f"the dtype {str(given)[:80]} is not one that networks compute in; give "
                          "torch.float32, float64, bfloat16 or float16.")
     return given
@@ -92,7 +92,7 @@ _Result = TypeVar("_Result")
 
 
 @contextmanager
-def plain() -> Iterator[None]:
+def torch_defaults() -> Iterator[None]:
     """Restore torch's defaults in the block: new tensors are ordinary float32 on the processor.
 
     For loading and training; the default type is of the process, so only one thread at a time.
@@ -105,31 +105,31 @@ def plain() -> Iterator[None]:
         stack.enter_context(torch.device("cpu"))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(full_precision("cpu"))
+        stack.enter_context(no_autocast("cpu"))
         yield
 
 
 @contextmanager
-def computing(device: torch.device) -> Iterator[None]:
+def inference(device: torch.device) -> Iterator[None]:
     """Run networks on `device` in the block: no gradients, no autocast."""
-    with torch.inference_mode(), full_precision(device.type):
+    with torch.inference_mode(), no_autocast(device.type):
         yield
 
 
-def computes(work: Callable[Concatenate[_Owner, _Given], _Result]
+def with_inference(work: Callable[Concatenate[_Owner, _Given], _Result]
              ) -> Callable[Concatenate[_Owner, _Given], _Result]:
-    """Run a function under `computing`, on the device of its first argument."""
+    """Run a function under `inference`, on the device of its first argument."""
 
     @wraps(work)
     def run(owner: _Owner, /, *given: _Given.args, **named: _Given.kwargs) -> _Result:
-        with computing(owner.device):
+        with inference(owner.device):
             return work(owner, *given, **named)
 
     return run
 
 
 @contextmanager
-def full_precision(kind: str) -> Iterator[None]:
+def no_autocast(kind: str) -> Iterator[None]:
     """Disable autocast in the block, on the processor and on devices of this kind."""
     with ExitStack() as stack:
         for one in {"cpu", kind}:

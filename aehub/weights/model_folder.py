@@ -45,12 +45,12 @@ def is_model_name(text: object) -> bool:
     return isinstance(text, str) and _NAME.fullmatch(text) is not None
 
 
-def limit_of(name: str) -> int | None:
+def max_bytes(name: str) -> int | None:
     """Most bytes of the file of a model that has this name; None if no such file belongs to one."""
     return _LIMITS.get(name) or (_PICTURE_BYTES if _PICTURE.fullmatch(name) else None)
 
 
-def problem_of(data: bytes) -> str | None:
+def safetensors_error(data: bytes) -> str | None:
     """Reason why `data` cannot be read as safetensors; None if it can.
 
     The library holds types, shapes and places of all tensors to the file, but 500,000 empty tensors
@@ -124,7 +124,7 @@ def refuse_foreign(folder: Path, config: Mapping[str, Any]) -> None:
                        "give a model of AEHub, whose config.json names an architecture.")
 
 
-def config_of(folder: Path) -> dict[str, Any]:
+def read_raw_config(folder: Path) -> dict[str, Any]:
     """config.json as it lies there: an object, nothing in it checked.
 
     Raises:

@@ -31,16 +31,16 @@ from torch import Tensor, nn
 from aehub.errors import WeightsError
 from aehub.files import written
 from aehub.weights.architectures import ARCHITECTURES, architecture
-from aehub.weights.device import plain
+from aehub.weights.device import torch_defaults
 from aehub.weights.model_folder import (
     CONFIG,
     MAX_WEIGHTS,
     WEIGHTS,
-    config_of,
     is_model_name,
     migrate,
-    problem_of,
     read_file,
+    read_raw_config,
+    safetensors_error,
 )
 
 FORMAT_VERSION = 1
@@ -57,19 +57,19 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         WeightsError: it is missing, not JSON, or of a format this version does not know.
     """
-    config, path = migrate(config_of(folder), FORMAT_VERSION), folder / CONFIG
+    config, path = migrate(read_raw_config(folder), FORMAT_VERSION), folder / CONFIG
     version = config.get("format_version")
     if version != FORMAT_VERSION:
         raise WeightsError(f"{folder} is of format {str(version)[:40]}, this AEHub reads format "
                            f"{FORMAT_VERSION}; upgrade aehub, or name another model.")
-    check_texts(config, path, "architecture", "name", "sha256")
+    check_strings(config, path, "architecture", "name", "sha256")
     if not is_model_name(config["name"]):
         raise WeightsError(f"{path} calls its model {config['name'][:80]!r}; a name has letters, "
                            "digits, dots, hyphens and underscores, at most 40.")
     return config
 
 
-def check_texts(config: Mapping[str, Any], path: Path, *names: str) -> None:
+def check_strings(config: Mapping[str, Any], path: Path, *names: str) -> None:
     """Refuse a config in which one of these is no text.
 
     Raises:
@@ -116,7 +116,7 @@ def read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
     if hashlib.sha256(data).hexdigest() != sha256:
         raise WeightsError(f"{path} does not match the SHA-256 in its config; it is damaged or "
                            "tampered with. Download the model again.")
-    if problem := problem_of(data):
+    if problem := safetensors_error(data):
         raise WeightsError(f"{path} is not a safetensors file: {problem}; download the model "
                            "again.")
     return deserialised(data)
@@ -249,7 +249,7 @@ def save(folder: Path, name: str, network: nn.Module) -> dict[str, Any]:
         task=ARCHITECTURES[names[0]].task, arguments=getattr(network, "config", {}))
 
 
-@plain()
+@torch_defaults()
 def load(folder: Path) -> StoredNetwork:
     """Load a model folder, strictly: hash, names, shapes and types must all agree.
 

@@ -16,7 +16,7 @@ import matplotlib
 import numpy as np
 
 from aehub.codecs.d4.symmetry import A1, A2, B1, B2, ELEMENTS, E, Representation, turn
-from aehub.codecs.d4.transforms import start
+from aehub.codecs.d4.transforms import block_dct
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
@@ -30,7 +30,7 @@ OUTPUT = Path(__file__).resolve().parents[1] / "figures" / "parts.png"
 
 def channels_of(kind: Representation) -> tuple[int, ...]:
     """The channels of luma of the lowest frequency above 0 that move as `kind` does."""
-    dct, latents, n = start(), start().latents, kind.channels
+    dct, latents, n = block_dct(), block_dct().latents, kind.channels
     for channel in np.argsort(dct.frequency, kind="stable"):
         if dct.chroma[channel] or not dct.frequency[channel] or channel + n > latents.channels:
             continue
@@ -51,7 +51,7 @@ def main() -> None:
             for place, channel in enumerate(channels_of(kind))]
     figure, axes = plt.subplots(len(rows), len(COLUMNS), figsize=(10.4, 8.6), squeeze=False)
     for row, (label, kind, place, channel) in enumerate(rows):
-        block = start().matrix[channel, :64].reshape(8, 8)
+        block = block_dct().matrix[channel, :64].reshape(8, 8)
         for column, name in enumerate(COLUMNS):
             axis, g = axes[row][column], ELEMENTS[name]
             # The channel that holds the number of this one after the turn.

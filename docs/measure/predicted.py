@@ -21,7 +21,7 @@ import torch
 import aehub
 from aehub.bitstream import open_reader
 from aehub.codecs.d4 import checkpoint
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.frame_coding import GroupReader
 from aehub.codecs.decompress import decode_frames, decode_group
 from aehub.hub import find
@@ -35,7 +35,7 @@ QUALITIES = (25, 60)
 QUALITY = 45
 
 
-def saving(clip: Path, model: Codec, folder: Path) -> float | None:
+def saving(clip: Path, model: D4Codec, folder: Path) -> float | None:
     """Percent of rate that predicted frames take more than `--group 1`, below 0 if less."""
     curves = []
     for group in (1, None):
@@ -48,7 +48,7 @@ def saving(clip: Path, model: Codec, folder: Path) -> float | None:
     return bd_rate(*curves).percent
 
 
-def psnr_of(clip: Path, compressed: Path, model: Codec) -> float:
+def psnr_of(clip: Path, compressed: Path, model: D4Codec) -> float:
     """PSNR of a whole clip."""
     distortion = Distortion(with_ms_ssim=False)
     with open_clip(clip) as opened, open_reader(compressed) as reader:
@@ -80,7 +80,7 @@ def slope(values: np.ndarray, n: int) -> float:
     return float(np.polyfit(np.arange(n) / (n - 1), values[:n], 1)[0])
 
 
-def coded(clip: Path, file: Path, model: Codec, group: int | None) -> list[Planes]:
+def coded(clip: Path, file: Path, model: D4Codec, group: int | None) -> list[Planes]:
     """What a clip decodes to, once it is compressed into `file`."""
     aehub.compress(clip, file, model=model, quality=QUALITY, group=group, audio=False,
                    measure=False, force=True)
@@ -89,7 +89,8 @@ def coded(clip: Path, file: Path, model: Codec, group: int | None) -> list[Plane
                 for planes in decode_group(model, reader.head, group)]
 
 
-def loop(clip: Path, model: Codec, exact: Codec, folder: Path) -> tuple[list[float], float, bool]:
+def loop(clip: Path, model: D4Codec, exact: D4Codec, folder: Path
+         ) -> tuple[list[float], float, bool]:
     """(slopes over 32 and over all frames, the same less the content's; dB between decoders of two
     precisions at the end; whether codes are the same)."""
     info, frames = there_and_back(clip, 129)
@@ -122,7 +123,7 @@ def main() -> None:
     parser.add_argument("--model", default="d4-codec")
     arguments = parser.parse_args()
     model = aehub.load(arguments.model)
-    exact = Codec(checkpoint.load(find(arguments.model)), dtype=torch.float64)
+    exact = D4Codec(checkpoint.load(find(arguments.model)), dtype=torch.float64)
     print("| clip | rate against `--group 1` | slope, 32 frames | slope, 129 frames "
           "| less the content's | less the content's | float32 to float64 | codes |")
     print("|---|---|---|---|---|---|---|---|")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import aehub
 from aehub.bitstream import Group, GroupHeader, Writer, open_reader
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.decompress import decode_group
 from aehub.errors import DamagedError, FormatError
 from aehub.media.clip import open_clip
@@ -135,8 +135,8 @@ def forged(data: bytes, payload: bytes, **changes: object) -> bytes:
 
 
 @cache
-def tiny() -> Codec:
-    return Codec.from_pretrained(MODEL)
+def tiny() -> D4Codec:
+    return D4Codec.from_pretrained(MODEL)
 
 
 @given(payload=st.binary(max_size=400))

@@ -12,13 +12,13 @@ from torch import Tensor
 from aehub.codecs.d4.integer_conv import IntegerConv2d
 from aehub.codecs.d4.symmetry import REGULAR
 from aehub.codecs.d4.tied_conv import Freezable, TiedConv2d, freeze
-from aehub.codecs.d4.transforms import Curve
+from aehub.codecs.d4.transforms import QualityCurve
 
 QUALITY = torch.tensor([50.0])
 LAYERS: dict[str, tuple[Callable[[], Freezable], Callable[[Freezable], Tensor]]] = {
     "TiedConv2d": (lambda: TiedConv2d(REGULAR, REGULAR), lambda layer: layer.weight()),
     "IntegerConv2d": (lambda: IntegerConv2d(REGULAR, REGULAR), lambda layer: layer.weight()),
-    "Curve": (lambda: Curve(REGULAR, start=1.0), lambda layer: layer(QUALITY)),
+    "QualityCurve": (lambda: QualityCurve(REGULAR, start=1.0), lambda layer: layer(QUALITY)),
 }
 every_layer = pytest.mark.parametrize(("make", "use"), LAYERS.values(), ids=list(LAYERS))
 

@@ -17,7 +17,7 @@ import aehub
 from aehub.bitstream import open_reader
 from aehub.codecs import gop
 from aehub.codecs.compress import _NEARER, _TRUSTED, _Coded, compress_clip
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import GroupEncoder
 from aehub.codecs.decompress import decode_frames
 from aehub.media.metrics import Distortion
@@ -29,7 +29,7 @@ W, H, QUALITY = 96, 64, 50.0
 
 
 @cache
-def model() -> Codec:
+def model() -> D4Codec:
     """One whose weights are trained: the small one of tests always prefers the same way."""
     return aehub.load("d4-codec")
 

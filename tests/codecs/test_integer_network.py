@@ -11,29 +11,29 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 import aehub
-from aehub.codecs.d4.checkpoint import make_probe, reproduces_probe
-from aehub.codecs.d4.codec import Codec
-from aehub.codecs.d4.entropy_model import N_SCALES, ScaleNetwork
+from aehub.codecs.d4.checkpoint import make_self_test, passes_self_test
+from aehub.codecs.d4.codec import D4Codec
+from aehub.codecs.d4.entropy_model import N_TABLES, ScaleNetwork
 from aehub.codecs.d4.integer_conv import (
     ACTIVATION_MAX,
     BIAS_LIMIT,
     EXACT_LIMIT,
     SHIFT,
     QualityBias,
-    knot_parts,
-    levels,
+    knot_weights,
+    log_levels,
 )
-from aehub.codecs.d4.network import D4Codec
+from aehub.codecs.d4.network import D4Network
 from aehub.codecs.d4.symmetry import E
 from aehub.errors import WeightsError
 from aehub.hub import find
 
 
 @torch.no_grad()
-def random_network() -> D4Codec:
+def random_network() -> D4Network:
     """Integer layers as full as their bound allows."""
     torch.manual_seed(5)
-    network = D4Codec(1, 0, 0)
+    network = D4Network(1, 0, 0)
     for layer in network.scales.integer_layers().values():
         layer.theta.copy_(torch.randn_like(layer.theta) * 0.1)
         layer.constrain()
@@ -47,12 +47,12 @@ NETWORKS = {"bundled": lambda: aehub.load(device="cpu").network, "random": rando
 
 
 @pytest.fixture(scope="module", params=NETWORKS.values(), ids=NETWORKS.keys())
-def network(request: pytest.FixtureRequest) -> D4Codec:
+def network(request: pytest.FixtureRequest) -> D4Network:
     return request.param()
 
 
 @pytest.fixture(scope="module")
-def scales(network: D4Codec) -> ScaleNetwork:
+def scales(network: D4Network) -> ScaleNetwork:
     return network.scales
 
 
@@ -62,7 +62,7 @@ def codes(shape: tuple[int, ...], seed: int) -> Tensor:
     return torch.from_numpy(rng.laplace(0, 10 ** rng.uniform(-1, 3), shape).round()).float()
 
 
-def answers(network: D4Codec, dtype: torch.dtype) -> Iterator[Tensor]:
+def answers(network: D4Network, dtype: torch.dtype) -> Iterator[Tensor]:
     """Activations and table indices of random codes at several qualities, per stage."""
     scales = network.scales.to(dtype)
     try:
@@ -71,7 +71,7 @@ def answers(network: D4Codec, dtype: torch.dtype) -> Iterator[Tensor]:
             yield scales.hyper_index(hundredths)
             features = scales.features(codes((1, 24, 2, 3), seed).to(dtype), hundredths)
             yield features
-            for stage in network.stages(8, 12, torch.device("cpu")):
+            for stage in network.coding_passes(8, 12, torch.device("cpu")):
                 width = scales.stages[stage.number].first.inputs.channels - features.shape[1] - 1
                 known = codes((1, width, 8, 12), seed + 99).to(dtype) if width > 0 else None
                 yield scales(stage.number, features, known, stage.mask, hundredths)
@@ -79,14 +79,14 @@ def answers(network: D4Codec, dtype: torch.dtype) -> Iterator[Tensor]:
         network.scales.float()
 
 
-def test_every_answer_is_an_integer_in_its_range(network: D4Codec) -> None:
+def test_every_answer_is_an_integer_in_its_range(network: D4Network) -> None:
     for answer in answers(network, torch.float32):
         assert torch.equal(answer, answer.round())
         assert answer.min() >= 0
-        assert answer.max() <= max(N_SCALES - 1, ACTIVATION_MAX)
+        assert answer.max() <= max(N_TABLES - 1, ACTIVATION_MAX)
 
 
-def test_single_and_double_precision_agree_on_every_answer(network: D4Codec) -> None:
+def test_single_and_double_precision_agree_on_every_answer(network: D4Network) -> None:
     single, double = ([a.double() for a in answers(network, dtype)]
                       for dtype in (torch.float32, torch.float64))
     assert len(single) == len(double) > 30
@@ -143,7 +143,7 @@ def test_a_layer_beyond_its_bound_is_refused_and_can_be_shrunk() -> None:
 
 
 def test_every_quality_mixes_its_knots_to_sixteen_parts() -> None:
-    parts = knot_parts(torch.arange(10_001))
+    parts = knot_weights(torch.arange(10_001))
     assert parts.dtype == torch.int64
     assert parts.min() == 0
     assert (parts.sum(1) == 16).all()
@@ -159,7 +159,7 @@ def test_biases_are_exact_integers_at_every_quality() -> None:
     bias.values.copy_(torch.randn_like(bias.values) * 100)
     stored = (bias.values.double() * 16).round().long()
     quality = torch.arange(0, 10_001, 7)
-    expected = (knot_parts(quality) @ stored)[:, bias.slots]
+    expected = (knot_weights(quality) @ stored)[:, bias.orbits]
     assert torch.equal(bias(quality)[:, :, 0, 0].long(), expected)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(bias(quality)[:, :, 0, 0].long(), expected)
@@ -181,9 +181,9 @@ def test_a_bias_that_could_lose_a_unit_is_refused() -> None:
 def test_levels_are_four_times_the_logarithm() -> None:
     magnitudes = torch.arange(2000)
     expected = (4 * torch.log2(1.0 + magnitudes.double())).round().clamp(max=31)
-    assert torch.equal(levels(magnitudes.double()), expected)
-    assert torch.equal(levels(-magnitudes.float()), expected.float())
-    assert torch.equal(levels(-magnitudes.float(), signed=True), -expected.float())
+    assert torch.equal(log_levels(magnitudes.double()), expected)
+    assert torch.equal(log_levels(-magnitudes.float()), expected.float())
+    assert torch.equal(log_levels(-magnitudes.float(), signed=True), -expected.float())
 
 
 # The probe.
@@ -191,20 +191,20 @@ def test_levels_are_four_times_the_logarithm() -> None:
 
 def test_this_machine_reproduces_the_probe_of_the_bundled_weights() -> None:
     stored = aehub.load(device="cpu").stored
-    assert reproduces_probe(stored.network, stored.probe)
+    assert passes_self_test(stored.network, stored.self_test)
 
 
-def test_the_probe_reaches_the_limits(network: D4Codec) -> None:
-    probe = make_probe(network)
-    assert reproduces_probe(network, probe)
+def test_the_probe_reaches_the_limits(network: D4Network) -> None:
+    probe = make_self_test(network)
+    assert passes_self_test(network, probe)
     assert len(probe["index"].unique()) > 10
-    assert levels(probe["codes"].float()).max() == ACTIVATION_MAX
+    assert log_levels(probe["codes"].float()).max() == ACTIVATION_MAX
 
 
 @pytest.mark.parametrize("name", sorted(random_network().scales.integer_layers()))
 @torch.no_grad()
 def test_the_probe_tells_other_integer_weights(name: str) -> None:
-    stored = Codec.from_pretrained(find("d4-codec")).stored
+    stored = D4Codec.from_pretrained(find("d4-codec")).stored
     layer = stored.network.scales.integer_layers()[name]
     layer.theta[::16] += 1 / 256
-    assert not reproduces_probe(stored.network, stored.probe)
+    assert not passes_self_test(stored.network, stored.self_test)

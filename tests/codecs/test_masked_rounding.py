@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import aehub
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import GroupEncoder
 from aehub.codecs.d4.quantisation import Quantiser
 from aehub.coding.range_coder import ScaleTables
@@ -17,7 +17,7 @@ QUALITY = 45.0
 
 
 @pytest.fixture(scope="module")
-def model() -> Codec:
+def model() -> D4Codec:
     return aehub.load(device="cpu")
 
 
@@ -32,11 +32,11 @@ def picture() -> Planes:
     return Planes(luma.clip(0, 255).astype(np.uint8), grey, grey)
 
 
-def without_masking(model: Codec) -> Codec:
+def without_masking(model: D4Codec) -> D4Codec:
     stored = model.stored
     settings = {n: v for n, v in stored.config["encoder"].items() if n != "masking"}
-    other = Codec(type(stored)(stored.name, stored.network, stored.tables,
-                               {**stored.config, "encoder": settings}, stored.probe,
+    other = D4Codec(type(stored)(stored.name, stored.network, stored.tables,
+                               {**stored.config, "encoder": settings}, stored.self_test,
                                stored.inter_tables))
     assert other.config["encoder"] != model.config["encoder"]
     return other
@@ -56,7 +56,7 @@ def test_a_larger_weight_makes_no_code_larger_and_weight_one_changes_none() -> N
     assert torch.equal(quantiser(whole, index.clamp(min=1), torch.full((1, 1, 16, 16), 1e6)), whole)
 
 
-def test_busy_places_get_fewer_codes(model: Codec, picture: Planes) -> None:
+def test_busy_places_get_fewer_codes(model: D4Codec, picture: Planes) -> None:
     masked, plain = (m.encode_planes([picture], QUALITY).latent.abs()[0]
                      for m in (model, without_masking(model)))
     busy, calm = (slice(0, 10), slice(14, 24))
@@ -65,7 +65,7 @@ def test_busy_places_get_fewer_codes(model: Codec, picture: Planes) -> None:
 
 
 def test_a_picture_has_the_same_codes_alone_and_first_in_a_clip(
-    model: Codec, picture: Planes
+    model: D4Codec, picture: Planes
 ) -> None:
     alone = model.encode_planes([picture], QUALITY)
     encoder = GroupEncoder(model.runtime, QUALITY)

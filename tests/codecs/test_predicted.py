@@ -15,9 +15,9 @@ import torch
 import aehub
 from aehub.codecs.compress import compress_clip
 from aehub.codecs.d4 import encoder, frame_coding
-from aehub.codecs.d4.network import Coder
+from aehub.codecs.d4.network import FrameNetwork
 from aehub.codecs.gop import LONG_SPAN, SPAN
-from aehub.coding.range_coder import CODER
+from aehub.coding.range_coder import PAYLOAD_FORMAT
 from aehub.media.picture import ClipInfo, Frame, Planes
 from predicted_files import (
     Encoded,
@@ -76,7 +76,7 @@ def test_integers_are_those_written_and_decode_without_pictures(
     moving: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frame_coding, "predict", None)
-    monkeypatch.setattr(Coder, "synthesise", None)
+    monkeypatch.setattr(FrameNetwork, "synthesise", None)
     frames = moving.frames(tiny())
     assert all(equal_frames(a, b) for a, b in zip(frames, moving.written, strict=True))
 
@@ -93,7 +93,7 @@ def test_the_references_that_the_head_names_are_those_used(
 
     monkeypatch.setattr(frame_coding, "predict", watched)
     # Shown as others refer to it.
-    monkeypatch.setattr(Coder, "finish", lambda coder, planes, *rest: planes)
+    monkeypatch.setattr(FrameNetwork, "finish", lambda coder, planes, *rest: planes)
     references, shown = moving.head.links, {}
     with torch.inference_mode():
         for number, planes in moving.reader(tiny()).pictures():
@@ -151,7 +151,7 @@ def test_prediction_makes_files_of_moving_texture_much_smaller() -> None:
 def test_a_cut_begins_a_new_group_that_knows_nothing_of_the_old_picture() -> None:
     pictures = pan(11, 160, 96, seed=1) + pan(7, 160, 96, seed=2)
     head, groups = groups_of(compressed(pictures))
-    assert head.coder == CODER
+    assert head.coder == PAYLOAD_FORMAT
     assert [group.head.n_frames for group in groups] == [11, 7]
     assert all(group.head.links[0] == () for group in groups)
     # The new shot alone makes the same bytes.

@@ -17,9 +17,9 @@ from aehub.bitstream import FileHeader, Group, GroupHeader, Writer, open_reader
 from aehub.bitstream.group_header import chain_types
 from aehub.codecs.d4 import frame_coding
 from aehub.codecs.d4.frame_coding import GroupReader
-from aehub.codecs.d4.network import Coder
+from aehub.codecs.d4.network import FrameNetwork
 from aehub.codecs.decompress import decode_frames, decode_group
-from aehub.coding.range_coder import CODER
+from aehub.coding.range_coder import PAYLOAD_FORMAT
 from aehub.errors import DamagedError, FormatError, WeightsError
 from aehub.media.picture import Planes
 from golden_files import CLIPS, GOLDEN, MODEL
@@ -47,13 +47,13 @@ def frames(data: bytes) -> np.ndarray:
 def synthesised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows with every picture that is decoded."""
     count: list[int] = []
-    plain = Coder.synthesise
+    plain = FrameNetwork.synthesise
 
-    def counted(self: Coder, *rest: Any) -> Any:
+    def counted(self: FrameNetwork, *rest: Any) -> Any:
         count.append(1)
         return plain(self, *rest)
 
-    monkeypatch.setattr(Coder, "synthesise", counted)
+    monkeypatch.setattr(FrameNetwork, "synthesise", counted)
     return count
 
 
@@ -147,7 +147,7 @@ def test_times_of_an_uneven_clip_come_back(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mkv", orbit(len(times), 64, 48), vfr_pts=times)
     aehub.compress(clip, tmp_path / "file.aev", model=tiny())
     with open_reader(tmp_path / "file.aev") as reader:
-        assert reader.head.coder == CODER
+        assert reader.head.coder == PAYLOAD_FORMAT
         found = [frame.time * reader.head.time_base for frame in decode_frames(reader, tiny())]
     assert found == [Fraction(time, 1000) for time in times]
 

@@ -10,18 +10,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from aehub.codecs.d4.checkpoint import is_probe, make_probe, reproduces_probe
-from aehub.codecs.d4.classical_init import set_classical_start, set_predicted_start
-from aehub.codecs.d4.entropy_model import N_KINDS, N_SCALES, Tiles
-from aehub.codecs.d4.frame_coding import drive
+from aehub.codecs.d4.checkpoint import is_self_test, make_self_test, passes_self_test
+from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
+from aehub.codecs.d4.entropy_model import N_DISTANCE_CLASSES, N_TABLES, SparseBlocks
+from aehub.codecs.d4.frame_coding import run_passes
 from aehub.codecs.d4.integer_conv import ACTIVATION_MAX, EXACT_LIMIT, IntegerConv2d, QualityBias
-from aehub.codecs.d4.network import HYPER, Coder, Condition, D4Codec, Stage
-from aehub.codecs.d4.planes import PlaneBatch, pixels_of
+from aehub.codecs.d4.network import (
+    HYPER_LATENTS,
+    CodingPass,
+    D4Network,
+    FrameNetwork,
+    InterCondition,
+)
+from aehub.codecs.d4.planes import PlaneBatch, unshuffle
 from aehub.codecs.d4.symmetry import A1, ELEMENTS, turn
 from aehub.codecs.d4.tied_conv import TiedConv2d
-from aehub.codecs.d4.transforms import PIXELS, start
+from aehub.codecs.d4.transforms import BLOCK_SAMPLES, block_dct
 
-LATENTS = start().latents
+LATENTS = block_dct().latents
 CONTEXT = LATENTS.magnitudes() + A1 * 3
 QUALITY = torch.tensor([43.21])
 H, W = 8, 12
@@ -29,10 +35,10 @@ every_element = pytest.mark.parametrize("g", ELEMENTS.values(), ids=ELEMENTS.key
 
 
 @torch.no_grad()
-def random_network() -> D4Codec:
+def random_network() -> D4Network:
     """A network without a single parameter at its start, its integers as full as allowed."""
     torch.manual_seed(22)
-    network = D4Codec(1, 0, 0, filter_fields=1, filter_layers=1)
+    network = D4Network(1, 0, 0, filter_fields=1, filter_layers=1)
     for module in network.modules():
         if isinstance(module, IntegerConv2d):
             module.theta.copy_(torch.randn_like(module.theta) * 0.1)
@@ -48,17 +54,17 @@ def random_network() -> D4Codec:
     return network.eval().requires_grad_(False)
 
 
-def started_network() -> D4Codec:
-    network = D4Codec(1, 0, 0, filter_fields=1, filter_layers=1)
-    set_classical_start(network)
-    set_predicted_start(network.inter)
+def started_network() -> D4Network:
+    network = D4Network(1, 0, 0, filter_fields=1, filter_layers=1)
+    init_classical(network)
+    init_classical_inter(network.inter)
     network.constrain()
     return network.eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module", params=[random_network, started_network],
                 ids=["random", "started"])
-def network(request: pytest.FixtureRequest) -> D4Codec:
+def network(request: pytest.FixtureRequest) -> D4Network:
     return request.param()
 
 
@@ -70,15 +76,15 @@ class Inputs(NamedTuple):
     pixels: Tensor
     context: Tensor
 
-    def given(self, kind: int = 1) -> Condition:
-        return Condition(self.pixels, self.context, kind)
+    def given(self, kind: int = 1) -> InterCondition:
+        return InterCondition(self.pixels, self.context, kind)
 
     def to(self, dtype: torch.dtype) -> Inputs:
         return Inputs(*(part.to(dtype) for part in self))
 
     def turn(self, g: int) -> Inputs:
-        return Inputs(HYPER.act(self.hyper, g), LATENTS.act(self.latent, g),
-                      PIXELS.act(self.pixels, g), CONTEXT.act(self.context, g))
+        return Inputs(HYPER_LATENTS.act(self.hyper, g), LATENTS.act(self.latent, g),
+                      BLOCK_SAMPLES.act(self.pixels, g), CONTEXT.act(self.context, g))
 
 
 def made_up(seed: int, batch: int = 1) -> Inputs:
@@ -94,16 +100,16 @@ def made_up(seed: int, batch: int = 1) -> Inputs:
                   context.double())
 
 
-def decoder_of(network: D4Codec) -> Coder:
+def decoder_of(network: D4Network) -> FrameNetwork:
     return network.inter
 
 
-def walked(coder: Coder, x: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+def walked(coder: FrameNetwork, x: Inputs) -> tuple[Tensor, Tensor, Tensor]:
     """Means and indices of all codes, each where its stage writes, and the latents."""
     means: list[Tensor] = []
     indices: list[Tensor] = []
 
-    def choose(stage: Stage, mean: Tensor, index: Tensor) -> Tensor:
+    def choose(stage: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
         there = index * stage.mask
         here = (mean * stage.mask).expand_as(there)
         if stage.number == 1:
@@ -112,7 +118,8 @@ def walked(coder: Coder, x: Inputs) -> tuple[Tensor, Tensor, Tensor]:
         indices.append(there)
         return x.latent[:, stage.begin:stage.end]
 
-    codes, latents = drive(coder.walk(x.hyper, QUALITY.to(x.hyper.dtype), x.given()), choose)
+    passes = coder.code_passes(x.hyper, QUALITY.to(x.hyper.dtype), x.given())
+    codes, latents = run_passes(passes, choose)
     assert torch.equal(codes, x.latent)
     return torch.cat(means, 1), torch.cat(indices, 1), latents
 
@@ -121,7 +128,7 @@ def walked(coder: Coder, x: Inputs) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @every_element
-def test_means_and_tables_turn_with_the_frame(network: D4Codec, g: int) -> None:
+def test_means_and_tables_turn_with_the_frame(network: D4Network, g: int) -> None:
     coder, x = copy.deepcopy(decoder_of(network)).double(), made_up(1)
     mean, index, latents = walked(coder, x)
     turned = walked(coder, x.turn(g))
@@ -133,7 +140,7 @@ def test_means_and_tables_turn_with_the_frame(network: D4Codec, g: int) -> None:
 
 
 @every_element
-def test_the_synthesis_turns_with_the_frame(network: D4Codec, g: int) -> None:
+def test_the_synthesis_turns_with_the_frame(network: D4Network, g: int) -> None:
     coder, x = copy.deepcopy(decoder_of(network)).double(), made_up(2)
     there = x.turn(g)
     planes = coder.synthesise(x.latent, QUALITY.double(), x.given())
@@ -159,7 +166,7 @@ def test_codes_of_zero_at_step_0_show_the_prediction_itself() -> None:
     coder = decoder_of(started_network())
     planes = PlaneBatch(*(torch.rand(1, 1, 8 * H // n, 8 * W // n) - 0.5 for n in (1, 2, 2)))
     x = made_up(5).to(torch.float32)
-    given = Condition(pixels_of(planes), x.context, 0)
+    given = InterCondition(unshuffle(planes), x.context, 0)
     shown = coder.synthesise(torch.zeros_like(x.latent), QUALITY, given)
     for ours, theirs in zip(shown, planes, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
@@ -168,31 +175,31 @@ def test_codes_of_zero_at_step_0_show_the_prediction_itself() -> None:
 # Integers.
 
 
-def answers(coder: Coder, x: Inputs, tiles: Tiles | None = None) -> Iterator[Tensor]:
+def answers(coder: FrameNetwork, x: Inputs, tiles: SparseBlocks | None = None) -> Iterator[Tensor]:
     """Activations and tables of all stages for every kind of frame at several qualities."""
-    for kind in range(N_KINDS):
+    for kind in range(N_DISTANCE_CLASSES):
         quality = torch.tensor([(0, 3141, 6250, 10_000)[kind]])
         yield coder.scales.hyper_index(quality, kind)
         features = coder.scales.features(x.hyper, quality, (x.context, kind), tiles)
         yield features
-        for stage in coder.stages(H, W, torch.device("cpu")):
+        for stage in coder.coding_passes(H, W, torch.device("cpu")):
             known = x.latent[:, :(0, stage.end, stage.begin, stage.begin)[stage.number]]
             yield coder.scales(stage.number, features, known if stage.number else None,
                                stage.mask, quality, tiles)
 
 
-def test_both_precisions_agree_on_every_integer(network: D4Codec) -> None:
+def test_both_precisions_agree_on_every_integer(network: D4Network) -> None:
     coder = copy.deepcopy(decoder_of(network))
     x = made_up(6)
     single = [a.double() for a in answers(coder.float(), x.to(torch.float32))]
     double = list(answers(coder.double(), x))
-    assert len(single) == len(double) == 6 * N_KINDS
+    assert len(single) == len(double) == 6 * N_DISTANCE_CLASSES
     for one, other in zip(single, double, strict=True):
         assert torch.equal(one, other) and torch.equal(one, one.round())
-        assert 0 <= one.min() and one.max() <= max(N_SCALES - 1, ACTIVATION_MAX)
+        assert 0 <= one.min() and one.max() <= max(N_TABLES - 1, ACTIVATION_MAX)
 
 
-def test_the_order_of_a_batch_changes_no_integer(network: D4Codec) -> None:
+def test_the_order_of_a_batch_changes_no_integer(network: D4Network) -> None:
     coder, x = decoder_of(network), made_up(7, batch=3).to(torch.float32)
     order = [2, 0, 1]
     whole = list(answers(coder, x))
@@ -204,14 +211,14 @@ def test_the_order_of_a_batch_changes_no_integer(network: D4Codec) -> None:
 
 
 @pytest.mark.parametrize("wanted", [[], [0], [4], [1, 2, 3, 5], range(6)], ids=str)
-def test_a_part_of_the_cells_gets_the_integers_of_the_whole(network: D4Codec,
+def test_a_part_of_the_cells_gets_the_integers_of_the_whole(network: D4Network,
                                                             wanted: Sequence[int]) -> None:
     coder, x = decoder_of(network), made_up(9).to(torch.float32)
     cells = torch.zeros(1, 1, H // 4, W // 4)
     cells.view(-1)[list(wanted)] = 1
     where = cells.repeat_interleave(4, 2).repeat_interleave(4, 3)
     everywhere = list(answers(coder, x))
-    for number, part in enumerate(answers(coder, x, Tiles(cells))):
+    for number, part in enumerate(answers(coder, x, SparseBlocks(cells))):
         if number % 6 == 1:  # Features of tiles, with what lies around them.
             assert part.shape[2:] == (8, 8) and len(part) == len(wanted)
         elif number % 6:
@@ -221,12 +228,12 @@ def test_a_part_of_the_cells_gets_the_integers_of_the_whole(network: D4Codec,
 def test_few_cells_are_run_alone_and_many_with_the_rest() -> None:
     cells = torch.zeros(1, 1, 4, 5)
     cells.view(-1)[:8] = 1
-    assert Tiles.of(cells) is not None
+    assert SparseBlocks.of(cells) is not None
     cells.view(-1)[:9] = 1
-    assert Tiles.of(cells) is None
+    assert SparseBlocks.of(cells) is None
 
 
-def test_layers_that_see_the_context_stay_below_their_bound(network: D4Codec) -> None:
+def test_layers_that_see_the_context_stay_below_their_bound(network: D4Network) -> None:
     layers = decoder_of(network).scales.integer_layers()
     assert "context" in layers
     for name, layer in layers.items():
@@ -237,19 +244,20 @@ def test_layers_that_see_the_context_stay_below_their_bound(network: D4Codec) ->
 def test_kinds_of_frames_are_told_apart() -> None:
     coder, x = decoder_of(random_network()), made_up(8).to(torch.float32)
     quality = torch.tensor([5000])
-    found = [coder.scales.features(x.hyper, quality, (x.context, kind)) for kind in range(N_KINDS)]
+    found = [coder.scales.features(x.hyper, quality, (x.context, kind))
+             for kind in range(N_DISTANCE_CLASSES)]
     assert all(not torch.equal(found[0], other) for other in found[1:])
-    hyper = [coder.scales.hyper_index(quality, kind) for kind in range(N_KINDS)]
+    hyper = [coder.scales.hyper_index(quality, kind) for kind in range(N_DISTANCE_CLASSES)]
     assert all(not torch.equal(hyper[0], other) for other in hyper[1:])
 
 
 # The probe.
 
 
-def test_the_probe_of_a_network_with_predicted_frames_is_whole(network: D4Codec) -> None:
-    probe = make_probe(network)
-    assert is_probe(probe)
-    assert reproduces_probe(network, probe)
+def test_the_probe_of_a_network_with_predicted_frames_is_whole(network: D4Network) -> None:
+    probe = make_self_test(network)
+    assert is_self_test(probe)
+    assert passes_self_test(network, probe)
     assert probe["inter_context"].max() == ACTIVATION_MAX
     assert len(probe["inter_index"].unique()) > 10
 
@@ -261,16 +269,16 @@ LAYERS = sorted(decoder_of(random_network()).scales.integer_layers())
 @torch.no_grad()
 def test_the_probe_tells_other_integer_weights_of_predicted_frames(name: str) -> None:
     network = random_network()
-    probe = make_probe(network)
+    probe = make_self_test(network)
     decoder_of(network).scales.integer_layers()[name].theta[::16] += 1 / 256
-    assert not reproduces_probe(network, probe)
+    assert not passes_self_test(network, probe)
 
 
 @pytest.mark.parametrize("place", range(0, 3000, 331))
 @torch.no_grad()
 def test_the_probe_tells_a_single_other_weight_of_the_context(place: int) -> None:
     network = random_network()
-    probe = make_probe(network)
+    probe = make_self_test(network)
     theta = decoder_of(network).scales.context.theta
     theta[place % len(theta)] += 2 / 256
-    assert not reproduces_probe(network, probe)
+    assert not passes_self_test(network, probe)

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 import aehub
 from aehub.bitstream import Writer, open_reader
 from aehub.cli import main
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.decompress import decode_frames
 from aehub.errors import ExistsError, FormatError, InputError, WeightsError
 from aehub.media.clip import open_clip
@@ -433,7 +433,7 @@ def test_a_clip_that_breaks_off_leaves_no_file(clips: dict[str, Path], tmp_path:
 def test_a_file_of_another_models_weights_shows_no_picture(
     clips: dict[str, Path], tmp_path: Path
 ) -> None:
-    other = Codec.from_pretrained(MODEL)
+    other = D4Codec.from_pretrained(MODEL)
     other.name = "d4-codec"
     path, back = tmp_path / "file.aev", tmp_path / "back.mkv"
     aehub.compress(clips["odd"], path, model=other)
@@ -454,7 +454,7 @@ def test_a_file_of_another_models_weights_shows_no_picture(
 def test_a_file_of_another_decoder_shows_no_picture(
     clips: dict[str, Path], tmp_path: Path
 ) -> None:
-    other = Codec.from_pretrained(MODEL)
+    other = D4Codec.from_pretrained(MODEL)
     other.network.synthesis.tail.theta.mul_(0.5)
     other.save_pretrained(tmp_path / "other")
     aehub.compress(clips["odd"], tmp_path / "file.aev", model=tmp_path / "other")

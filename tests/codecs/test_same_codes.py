@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.hub import find
 from aehub.media.picture import Planes
 from bitstream.examples import file_head
@@ -19,15 +19,15 @@ def texture() -> list[Planes]:
 
 
 @pytest.fixture(scope="module")
-def single() -> Codec:
-    return Codec.from_pretrained(find("d4-codec"))
+def single() -> D4Codec:
+    return D4Codec.from_pretrained(find("d4-codec"))
 
 
 @pytest.mark.parametrize("quality", [0, 33.33, 50, 100])
 def test_the_bundled_model_reads_what_any_precision_wrote(
-    single: Codec, texture: list[Planes], quality: float
+    single: D4Codec, texture: list[Planes], quality: float
 ) -> None:
-    double = Codec.from_pretrained(find("d4-codec"), dtype=torch.float64)
+    double = D4Codec.from_pretrained(find("d4-codec"), dtype=torch.float64)
     group = encoded(texture, quality, (2,), single)
     for frame, codes, exact in zip(group.written, group.frames(single), group.frames(double),
                                    strict=True):
@@ -37,7 +37,7 @@ def test_the_bundled_model_reads_what_any_precision_wrote(
 
 
 def test_what_the_encoder_shows_is_what_the_decoder_sees(
-    single: Codec, texture: list[Planes]
+    single: D4Codec, texture: list[Planes]
 ) -> None:
     group = encoded(texture, 60, (2,), single)
     seen = group.pictures(single)

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 
 import aehub
 from aehub.bitstream import open_reader, runs_of
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.frame_coding import FrameCodes
 from aehub.codecs.decompress import decode_frames
-from aehub.coding.range_coder import CODER
+from aehub.coding.range_coder import PAYLOAD_FORMAT
 from golden_files import (
     CLIPS,
     EXPECTED,
@@ -41,8 +41,8 @@ def expected() -> dict[str, str]:
 
 
 @cache
-def tiny(dtype: torch.dtype = torch.float32) -> Codec:
-    return Codec.from_pretrained(MODEL, dtype=dtype)
+def tiny(dtype: torch.dtype = torch.float32) -> D4Codec:
+    return D4Codec.from_pretrained(MODEL, dtype=dtype)
 
 
 @pytest.fixture(params=[torch.contiguous_format, torch.channels_last])
@@ -86,7 +86,7 @@ def test_golden_predictions_are_written_to_the_same_bytes(
     name: str, expected: dict[str, str]
 ) -> None:
     with open_reader(GOLDEN / name) as reader:
-        assert reader.head.coder == CODER
+        assert reader.head.coder == PAYLOAD_FORMAT
         for group in reader.groups():
             again = turned_group(tiny(torch.float64), group.payload, group.head, reader.head, 0)
             assert again == (group.payload, group.head.run_ends)
@@ -114,7 +114,7 @@ def test_golden_predictions_hold_codes_of_every_stage(frames: list[FrameCodes]) 
     found = set()
     for frame in frames:
         latent = frame.codes.latent
-        found |= {stage.number for stage in tiny().network.inter.stages(
+        found |= {stage.number for stage in tiny().network.inter.coding_passes(
             *latent.shape[-2:], latent.device)
             if (latent[:, stage.begin:stage.end] * stage.mask).any()}
     assert found == {0, 1, 2, 3}

@@ -14,7 +14,7 @@ from elsewhere import another_device
 
 import aehub
 from aehub.codecs.d4 import checkpoint
-from aehub.codecs.d4.network import D4Codec
+from aehub.codecs.d4.network import D4Network
 from aehub.training.recipes import d4_inter
 from aehub.training.sequences import CHAINS
 from aehub.weights import device as devices
@@ -47,7 +47,7 @@ def results(device: str = "cpu", drawing: Sequence[str] = ("dense-28", "emoji-va
 
 
 @pytest.fixture(scope="module")
-def plain() -> dict[str, bytes]:
+def torch_defaults() -> dict[str, bytes]:
     return results()
 
 
@@ -136,11 +136,11 @@ def test_integer_networks_stay_on_the_processor_where_the_device_is_not_exact(
 ) -> None:
     asked: list[str] = []
 
-    def exact(network: D4Codec, probe: Any) -> bool:
+    def exact(network: D4Network, probe: Any) -> bool:
         asked.append(network.scales.device.type)
         return asked[-1] == "cpu"
 
-    monkeypatch.setattr(checkpoint, "reproduces_probe", exact)
+    monkeypatch.setattr(checkpoint, "passes_self_test", exact)
     assert results(elsewhere, ()).items() <= plain.items()
     assert asked == [elsewhere, "cpu"]
 
@@ -220,7 +220,7 @@ def test_a_type_that_networks_cannot_compute_in_gets_a_sentence(dtype: Any) -> N
 def test_a_model_that_fails_its_own_test_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = checkpoint.StoredModel
     model: Any = aehub.Model.from_pretrained(MODEL)
-    probe = {n: t + 1 if n == "index" else t for n, t in model.stored.probe.items()}
+    probe = {n: t + 1 if n == "index" else t for n, t in model.stored.self_test.items()}
     wrong = stored(model.name, model.stored.network, model.stored.tables, model.config, probe,
                    model.stored.inter_tables)
     with pytest.raises(aehub.ModelError, match=r"in torch.float64 on cpu; load it in"):
@@ -254,8 +254,8 @@ def test_codes_are_decoded_at_the_quality_they_were_made_at() -> None:
 
 
 def test_loading_is_one_at_a_time_where_the_default_type_is_changed() -> None:
-    with default_type(torch.float64), surroundings.plain():
+    with default_type(torch.float64), surroundings.torch_defaults():
         assert torch.get_default_dtype() == torch.float32
-        with surroundings.plain():
+        with surroundings.torch_defaults():
             assert torch.zeros(1).dtype == torch.float32
         assert torch.get_default_dtype() == torch.float32

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aehub.codecs.d4.integer_conv import IntegerConv2d
-from aehub.codecs.d4.network import HYPER, D4Codec
+from aehub.codecs.d4.network import HYPER_LATENTS, D4Network
 from aehub.codecs.d4.symmetry import (
     A1,
     A2,
@@ -29,13 +29,13 @@ from aehub.codecs.d4.symmetry import (
     turn,
 )
 from aehub.codecs.d4.tied_conv import TiedConv2d
-from aehub.codecs.d4.transforms import PIXELS, start
+from aehub.codecs.d4.transforms import BLOCK_SAMPLES, block_dct
 
 GROUP = range(ORDER)
-LATENTS = start().latents
+LATENTS = block_dct().latents
 REPRESENTATIONS = {
-    "A1": A1, "A2": A2, "B1": B1, "B2": B2, "E": E, "regular": REGULAR, "hyper": HYPER,
-    "latents": LATENTS, "magnitudes": LATENTS.magnitudes(), "planes": PIXELS,
+    "A1": A1, "A2": A2, "B1": B1, "B2": B2, "E": E, "regular": REGULAR, "hyper": HYPER_LATENTS,
+    "latents": LATENTS, "magnitudes": LATENTS.magnitudes(), "planes": BLOCK_SAMPLES,
     "pixels 8": pixels(8), "pixels 3": pixels(3), "blocks": (REGULAR + E).blocks(4),
     "sum": (A2 + E) * 3 + B1,
 }
@@ -123,10 +123,10 @@ def test_every_element_is_a_signed_permutation(kind: Representation) -> None:
 
 @every_representation
 def test_channels_that_swap_share_a_slot_and_no_others(kind: Representation) -> None:
-    slots = kind.slots()
+    orbits = kind.orbits()
     for channel in range(kind.channels):
         reached = {kind.source[g][channel] for g in GROUP}
-        assert reached == set(np.flatnonzero(slots == slots[channel]).tolist())
+        assert reached == set(np.flatnonzero(orbits == orbits[channel]).tolist())
 
 
 @pytest.mark.parametrize("k", [2, 4, 8])
@@ -146,11 +146,11 @@ def test_blocks_of_any_features_turn_with_them() -> None:
 
 
 def test_the_transform_of_blocks_turns_with_them_and_is_orthonormal() -> None:
-    matrix = start().matrix
+    matrix = block_dct().matrix
     assert np.abs(matrix @ matrix.T - np.eye(96)).max() < 1e-12
     x = np.random.default_rng(0).standard_normal((96, 2, 3))
     for g in GROUP:
-        turned = np.einsum("oi,ihw->ohw", matrix, PIXELS.act(x, g))
+        turned = np.einsum("oi,ihw->ohw", matrix, BLOCK_SAMPLES.act(x, g))
         expected = LATENTS.act(np.einsum("oi,ihw->ohw", matrix, x), g)
         assert np.abs(turned - expected).max() < 1e-12
 
@@ -162,7 +162,7 @@ def layers() -> Iterator[tuple[str, TiedConv2d]]:
     """Every tied layer of the codec, once for each kind."""
     torch.manual_seed(0)
     seen = set()
-    for name, layer in D4Codec(1, 1, 1).named_modules():
+    for name, layer in D4Network(1, 1, 1).named_modules():
         if not isinstance(layer, TiedConv2d):
             continue
         kind = (type(layer), layer.inputs, layer.outputs, layer.kernel, layer.stride)
@@ -260,7 +260,7 @@ def group_mean(weight: Tensor, inputs: Representation, outputs: Representation) 
 @pytest.mark.parametrize("kernel", [1, 3, 4])
 @torch.no_grad()
 def test_set_dense_is_the_projection_on_tied_weights(kernel: int) -> None:
-    inputs, outputs = HYPER + REGULAR, LATENTS
+    inputs, outputs = HYPER_LATENTS + REGULAR, LATENTS
     layer = TiedConv2d(inputs, outputs, kernel, stride=kernel).double()
     weight = torch.randn(layer.shape, dtype=torch.float64)
     layer.set_dense(weight)

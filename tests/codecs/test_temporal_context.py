@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from aehub.codecs.d4.integer_conv import ACTIVATION_MAX, levels
+from aehub.codecs.d4.integer_conv import ACTIVATION_MAX, log_levels
 from aehub.codecs.d4.motion.field import turn_vectors
 from aehub.codecs.d4.reference_buffer import carry, context_of, seen
 from aehub.codecs.d4.symmetry import A1, ELEMENTS, turn
-from aehub.codecs.d4.transforms import start
+from aehub.codecs.d4.transforms import block_dct
 
-STATE = start().latents.magnitudes() + A1
+STATE = block_dct().latents.magnitudes() + A1
 CONTEXT = STATE + A1 * 2
 H, W = 8, 12
 
@@ -87,10 +87,10 @@ def test_a_frame_leaves_its_codes_and_some_of_what_was_known() -> None:
     generator = torch.Generator().manual_seed(6)
     codes = torch.randint(-3, 4, (1, 96, H, W), generator=generator).float()
     alone = seen(codes, None)
-    assert torch.equal(alone[:, :-1], levels(codes)) and (alone[:, -1] == ACTIVATION_MAX).all()
+    assert torch.equal(alone[:, :-1], log_levels(codes)) and (alone[:, -1] == ACTIVATION_MAX).all()
     states, vectors, modes = material(7, 1)
     context = context_of(states, vectors, modes)
     later = seen(codes, context)
     assert (later[:, -1] == 0).all()
-    assert torch.equal(later[:, :-1], torch.maximum(levels(codes), (context[:, :96] * 3 // 4)))
+    assert torch.equal(later[:, :-1], torch.maximum(log_levels(codes), (context[:, :96] * 3 // 4)))
     assert torch.equal(later, later.round()) and later.max() <= ACTIVATION_MAX

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import aehub
-from aehub.codecs.d4.checkpoint import StoredModel, make_probe
-from aehub.codecs.d4.codec import Codec
-from aehub.codecs.d4.network import HYPER, Codes, D4Codec
+from aehub.codecs.d4.checkpoint import StoredModel, make_self_test
+from aehub.codecs.d4.codec import D4Codec
+from aehub.codecs.d4.network import HYPER_LATENTS, Codes, D4Network
 from aehub.codecs.d4.planes import PlaneBatch
 from aehub.codecs.d4.symmetry import ELEMENTS, turn
 from aehub.codecs.d4.tied_conv import TiedConv2d
@@ -23,10 +23,10 @@ every_element = pytest.mark.parametrize("g", ELEMENTS.values(), ids=ELEMENTS.key
 
 
 @torch.no_grad()
-def random_model() -> Codec:
+def random_model() -> D4Codec:
     """A codec without a single parameter at its start."""
     torch.manual_seed(11)
-    network = D4Codec(2, 0, 2, filter_fields=1, filter_layers=1)
+    network = D4Network(2, 0, 2, filter_fields=1, filter_layers=1)
     for module in network.modules():
         if isinstance(module, TiedConv2d):
             fan = module.inputs.channels * module.kernel**2
@@ -36,40 +36,41 @@ def random_model() -> Codec:
             parameter.add_(torch.randn_like(parameter) * 0.2)
     network.scales.constrain()
     network.eval().requires_grad_(False)
-    return Codec(StoredModel("random", network, ScaleTables.fit(), {}, make_probe(network)))
+    return D4Codec(StoredModel("random", network, ScaleTables.fit(), {}, make_self_test(network)))
 
 
 MODELS = {
     "bundled": lambda: aehub.load(device="cpu"),
-    "tiny": lambda: Codec.from_pretrained(MODEL),
+    "tiny": lambda: D4Codec.from_pretrained(MODEL),
     "random": random_model,
 }
 
 
 @pytest.fixture(scope="module", params=MODELS.values(), ids=MODELS.keys())
-def model(request: pytest.FixtureRequest) -> Codec:
+def model(request: pytest.FixtureRequest) -> D4Codec:
     return request.param()
 
 
 @pytest.fixture(scope="module")
-def codes(model: Codec) -> Codes:
+def codes(model: D4Codec) -> Codes:
     """The codes of two frames of 192x128 with real texture."""
     frames = [from_rgb(frame, Colour(6)) for frame in moving_picture(2, 192, 128, seed=4)]
     return model.encode_planes(frames, QUALITY)
 
 
 @pytest.fixture(scope="module")
-def planes(model: Codec, codes: Codes) -> PlaneBatch:
+def planes(model: D4Codec, codes: Codes) -> PlaneBatch:
     return model.decode_codes(codes, QUALITY)
 
 
-def turned(model: Codec, codes: Codes, g: int) -> Codes:
-    return Codes(HYPER.act(codes.hyper, g), model.network.representation.act(codes.latent, g))
+def turned(model: D4Codec, codes: Codes, g: int) -> Codes:
+    return Codes(HYPER_LATENTS.act(codes.hyper, g),
+                 model.network.representation.act(codes.latent, g))
 
 
 @every_element
 def test_decoding_turned_codes_gives_the_turned_picture(
-    model: Codec, codes: Codes, planes: PlaneBatch, g: int
+    model: D4Codec, codes: Codes, planes: PlaneBatch, g: int
 ) -> None:
     for found, plane in zip(model.decode_codes(turned(model, codes, g), QUALITY), planes):
         assert (found - turn(plane, g)).abs().max() < 1e-4 * plane.abs().max().clamp(min=1)

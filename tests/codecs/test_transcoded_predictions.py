@@ -11,15 +11,15 @@ import torch
 import aehub
 from aehub.bitstream import FileHeader, GroupHeader, pyramid
 from aehub.bitstream.group_header import chain_types
-from aehub.codecs.d4.checkpoint import StoredModel, make_probe
-from aehub.codecs.d4.classical_init import set_classical_start, set_predicted_start
-from aehub.codecs.d4.codec import Codec
-from aehub.codecs.d4.network import HYPER, Codes, D4Codec
+from aehub.codecs.d4.checkpoint import StoredModel, make_self_test
+from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
+from aehub.codecs.d4.codec import D4Codec
+from aehub.codecs.d4.network import HYPER_LATENTS, Codes, D4Network
 from aehub.codecs.d4.planes import PlaneBatch
 from aehub.codecs.d4.symmetry import ELEMENTS, inverse, turn
 from aehub.codecs.d4.tied_conv import TiedConv2d
 from aehub.codecs.d4.transcode import rewrite_group
-from aehub.coding.range_coder import CODER, ScaleTables
+from aehub.coding.range_coder import PAYLOAD_FORMAT, ScaleTables
 from predicted_files import (
     Encoded,
     encoded,
@@ -35,12 +35,12 @@ SIZE = (96, 64)
 
 
 @torch.no_grad()
-def disturbed() -> Codec:
+def disturbed() -> D4Codec:
     """A codec without a single parameter at its start, which still codes pictures."""
     torch.manual_seed(12)
-    network = D4Codec(2, 0, 1, filter_fields=1, filter_layers=1)
-    set_classical_start(network)
-    set_predicted_start(network.inter)
+    network = D4Network(2, 0, 1, filter_fields=1, filter_layers=1)
+    init_classical(network)
+    init_classical_inter(network.inter)
     for module in network.modules():
         if isinstance(module, TiedConv2d):
             fan = module.inputs.channels * module.kernel**2
@@ -50,11 +50,11 @@ def disturbed() -> Codec:
             parameter.add_(torch.randn_like(parameter) * 0.05)
     network.constrain()
     network.eval().requires_grad_(False)
-    return Codec(StoredModel("random", network, ScaleTables.fit(), {}, make_probe(network)))
+    return D4Codec(StoredModel("random", network, ScaleTables.fit(), {}, make_self_test(network)))
 
 
 class Case(NamedTuple):
-    codec: Codec
+    codec: D4Codec
     group: Encoded
 
 
@@ -67,7 +67,7 @@ class Turned(NamedTuple):
 
 
 def file_head(size: tuple[int, int]) -> FileHeader:
-    return FileHeader("", b"\0" * 8, b"\0" * 8, CODER, *size, Fraction(25), 6180, 7)
+    return FileHeader("", b"\0" * 8, b"\0" * 8, PAYLOAD_FORMAT, *size, Fraction(25), 6180, 7)
 
 
 @pytest.fixture(scope="module", params=[tiny, disturbed, aehub.load],
@@ -105,8 +105,9 @@ def test_a_turned_payload_holds_the_turned_integers(turned: Turned) -> None:
     frames = turned.group.frames(turned.case.codec)
     for found, written in zip(frames, turned.group.written, strict=True):
         motion = None if written.motion is None else written.motion.turn(g)
-        codes = Codes(HYPER.act(written.codes.hyper, g), latents.act(written.codes.latent, g))
-        tables = Codes(HYPER.magnitudes().act(written.tables.hyper, g),
+        codes = Codes(HYPER_LATENTS.act(written.codes.hyper, g),
+                      latents.act(written.codes.latent, g))
+        tables = Codes(HYPER_LATENTS.magnitudes().act(written.tables.hyper, g),
                        latents.magnitudes().act(written.tables.latent, g))
         assert equal_frames(found, written._replace(motion=motion, codes=codes, tables=tables))
 

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aehub.coding.adaptive_tables import FLOOR, GAIN, LIMIT, Counts, read_uniform, write_uniform
+from aehub.coding.adaptive_tables import (
+    FLOOR,
+    GAIN,
+    LIMIT,
+    AdaptiveTables,
+    read_uniform,
+    write_uniform,
+)
 from aehub.coding.range_coder import TOTAL, Decoder, Encoder, ScaleTables
 
 TABLES = ScaleTables.fit()
@@ -22,8 +29,8 @@ def skewed(rng: np.random.Generator, contexts: int, symbols: int, n: int) -> tup
     return np.array(drawn, np.int32), where
 
 
-def flat(contexts: int, symbols: int) -> Counts:
-    return Counts(np.full((contexts, symbols), GAIN))
+def flat(contexts: int, symbols: int) -> AdaptiveTables:
+    return AdaptiveTables(np.full((contexts, symbols), GAIN))
 
 
 @given(SEEDS, st.integers(1, 6), st.integers(2, 32), st.lists(st.integers(0, 300), max_size=8))
@@ -111,4 +118,4 @@ def test_uniform_values_come_back() -> None:
 )
 def test_starts_outside_the_limits_are_refused(start: np.ndarray) -> None:
     with pytest.raises(ValueError, match="counts"):
-        Counts(start)
+        AdaptiveTables(start)

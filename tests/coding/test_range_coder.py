@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aehub.coding.range_coder import N_TABLES, TOTAL, Decoder, Encoder, ScaleTables, reach_of
+from aehub.coding.range_coder import N_TABLES, TOTAL, Decoder, Encoder, ScaleTables, max_magnitude
 
 TABLES = ScaleTables.fit()
 LAST = N_TABLES - 1
@@ -19,13 +19,14 @@ LAST = N_TABLES - 1
 def fitted(seed: int) -> ScaleTables:
     """Tables of wildly unequal counts: many frequencies are 1, some nearly all of 2^24."""
     rng = np.random.default_rng(seed)
-    counts = {i: np.floor(10 ** rng.uniform(-3, 12, reach_of(i) + 2)) for i in range(1, N_TABLES)}
+    counts = {i: np.floor(10 ** rng.uniform(-3, 12, max_magnitude(i) + 2))
+              for i in range(1, N_TABLES)}
     return ScaleTables.fit(counts, trust=1e-3)
 
 
 def tables_of(frequencies: np.ndarray) -> Iterator[np.ndarray]:
     """Stored numbers, table by table: magnitudes 0 to reach, then the escape."""
-    ends = np.cumsum([reach_of(i) + 2 for i in range(1, N_TABLES)])
+    ends = np.cumsum([max_magnitude(i) + 2 for i in range(1, N_TABLES)])
     assert ends[-1] == len(frequencies)
     yield from np.split(frequencies.astype(np.int64), ends[:-1])
 
@@ -105,7 +106,8 @@ def test_tables_of_another_length_are_refused() -> None:
 def test_fitting_lowers_the_cost_of_what_was_counted() -> None:
     rng = np.random.default_rng(3)
     index, codes = 40, rng.laplace(0, 2, 50_000).round().astype(np.int32)
-    counts = np.bincount(np.abs(codes).clip(max=reach_of(index) + 1), minlength=reach_of(index) + 2)
+    escape = max_magnitude(index) + 1
+    counts = np.bincount(np.abs(codes).clip(max=escape), minlength=escape + 1)
     indices = np.full(len(codes), index, np.uint8)
     assert ScaleTables.fit({index: counts}).bits(codes, indices) < TABLES.bits(codes, indices)
 
@@ -124,7 +126,7 @@ def test_codes_come_back_whatever_their_tables(seed: int, n: int, scale: float) 
 
 @pytest.mark.parametrize("index", range(1, N_TABLES))
 def test_escapes_begin_beyond_the_reach_of_a_table(index: int) -> None:
-    reach = reach_of(index)
+    reach = max_magnitude(index)
     edge = [reach + d for d in (-1, 0, 1, 2, 3, 4)] + [2**20, reach + 2**24 - 1]
     codes = np.array(edge + [-m for m in edge], np.int32)
     indices = np.full(len(codes), index, np.uint8)

@@ -19,7 +19,7 @@ import pytest
 import aehub
 from aehub.bitstream import FileHeader, GroupHeader, Writer, open_reader
 from aehub.codecs.d4 import transcode
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.symmetry import compose
 from bitstream.examples import file_head
 from golden_files import MODEL
@@ -28,12 +28,12 @@ from predicted_files import frames_of
 QUALITY = 55.0
 
 
-def tiny_model() -> Codec:
+def tiny_model() -> D4Codec:
     """The smallest model there is; its codes turn like any other's."""
-    return Codec.from_pretrained(MODEL)
+    return D4Codec.from_pretrained(MODEL)
 
 
-def codes_of(path: Path, model: Codec) -> list[np.ndarray]:
+def codes_of(path: Path, model: D4Codec) -> list[np.ndarray]:
     """All integers of a file: codes, and the vectors of predicted frames."""
     found: list[np.ndarray] = []
     with open_reader(path) as reader:
@@ -44,7 +44,7 @@ def codes_of(path: Path, model: Codec) -> list[np.ndarray]:
     return found
 
 
-def planes_of(path: Path, model: Codec) -> list[Any]:
+def planes_of(path: Path, model: D4Codec) -> list[Any]:
     """The decoded frames of a file, in the order in which they are shown."""
     with aehub.open(path, model=model) as archive:
         return [archive.planes(number) for number in range(len(archive))]

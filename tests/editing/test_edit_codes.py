@@ -14,7 +14,7 @@ import pytest
 
 import aehub
 from aehub.bitstream import FileHeader, GroupHeader, Writer, open_reader
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.symmetry import ELEMENTS, inverse
 from aehub.editing.rewrite import turned_file_head, turned_group_head
 from aehub.editing.via_pixels import turned_planes
@@ -50,12 +50,12 @@ def steps(name: str) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def model() -> Codec:
+def model() -> D4Codec:
     return tiny_model()
 
 
 @pytest.fixture(scope="module", params=SIZES.values(), ids=SIZES.keys())
-def source(request: pytest.FixtureRequest, model: Codec,
+def source(request: pytest.FixtureRequest, model: D4Codec,
            tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five frames, the last group a short one."""
     width, height = request.param
@@ -67,7 +67,7 @@ def source(request: pytest.FixtureRequest, model: Codec,
 
 @every_element
 def test_decoding_the_turned_file_gives_the_turned_picture(
-    source: Path, model: Codec, name: str, tmp_path: Path
+    source: Path, model: D4Codec, name: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "turned.aev"
     result = aehub.edit(source, output, steps(name), model=model)
@@ -90,7 +90,7 @@ def test_decoding_the_turned_file_gives_the_turned_picture(
 
 @every_element
 def test_the_opposite_turn_gives_the_same_codes_and_the_same_file(
-    source: Path, model: Codec, name: str, tmp_path: Path
+    source: Path, model: D4Codec, name: str, tmp_path: Path
 ) -> None:
     there, back = tmp_path / "there.aev", tmp_path / "back.aev"
     opposite = next(n for n, g in ELEMENTS.items() if g == inverse(ELEMENTS[name]))
@@ -102,7 +102,7 @@ def test_the_opposite_turn_gives_the_same_codes_and_the_same_file(
 
 
 def test_the_four_quarters_are_the_four_pictures_one_expects(
-    model: Codec, tmp_path: Path
+    model: D4Codec, tmp_path: Path
 ) -> None:
     """Pinned to numpy, so that clockwise stays clockwise."""
     path, output = tmp_path / "clip.aev", tmp_path / "turned.aev"
@@ -126,7 +126,7 @@ def steps_of(words: str) -> list[Any]:
 
 
 @pytest.fixture
-def networks_run(model: Codec) -> Iterator[dict[str, int]]:
+def networks_run(model: D4Codec) -> Iterator[dict[str, int]]:
     """How often each network was run since."""
     counts: dict[str, int] = {}
     hooks = []
@@ -143,7 +143,7 @@ def networks_run(model: Codec) -> Iterator[dict[str, int]]:
 
 
 def test_an_edit_runs_the_integer_network_and_no_other(
-    source: Path, model: Codec, networks_run: dict[str, int], tmp_path: Path
+    source: Path, model: D4Codec, networks_run: dict[str, int], tmp_path: Path
 ) -> None:
     operations = [aehub.Rotate(90), aehub.Trim("1f:5f"), aehub.Flip("vertical"), aehub.Reverse()]
     aehub.edit(source, tmp_path / "turned.aev", operations, model=model, group_exact=True)
@@ -168,7 +168,7 @@ def test_moves_of_whole_groups_ask_for_no_model(source: Path, tmp_path: Path) ->
 
 
 def test_heads_hold_the_fields_of_the_format_and_none_for_orientation(
-    source: Path, model: Codec, tmp_path: Path
+    source: Path, model: D4Codec, tmp_path: Path
 ) -> None:
     output = tmp_path / "turned.aev"
     aehub.edit(source, output, [aehub.Rotate(90), aehub.Trim("1f:4f"), aehub.Reverse()],
@@ -194,7 +194,7 @@ def test_heads_hold_the_fields_of_the_format_and_none_for_orientation(
 
 
 def test_a_turned_file_tells_nobody_that_it_was_turned(
-    model: Codec, tmp_path: Path
+    model: D4Codec, tmp_path: Path
 ) -> None:
     path = tmp_path / "clip.aev"
     aehub.compress(np.stack(moving_picture(2, 64, 32)), path, model=model, measure=False)
@@ -223,7 +223,7 @@ def test_a_window_that_no_other_can_mirror_is_refused() -> None:
     assert turned_group_head(far, file_head(), ELEMENTS["flip-vertical"]).crop[0] == 40
 
 
-def test_the_pixel_aspect_turns_too(source: Path, model: Codec, tmp_path: Path) -> None:
+def test_the_pixel_aspect_turns_too(source: Path, model: D4Codec, tmp_path: Path) -> None:
     wide = rewritten(source, tmp_path / "wide.aev", pixel_aspect=Fraction(4, 3))
     aspects = {}
     for name in ("rotate-90", "rotate-180"):
@@ -233,7 +233,7 @@ def test_the_pixel_aspect_turns_too(source: Path, model: Codec, tmp_path: Path) 
 
 
 def test_groups_of_other_windows_turn_with_the_rest(
-    source: Path, model: Codec, tmp_path: Path
+    source: Path, model: D4Codec, tmp_path: Path
 ) -> None:
     flipped, both = tmp_path / "flipped.aev", tmp_path / "both.aev"
     aehub.edit(source, flipped, [aehub.Flip("horizontal")], model=model)
@@ -244,14 +244,14 @@ def test_groups_of_other_windows_turn_with_the_rest(
     assert worst <= 1 and share <= 1e-3
 
 
-def test_a_file_of_other_weights_is_refused(source: Path, model: Codec, tmp_path: Path) -> None:
+def test_a_file_of_other_weights_is_refused(source: Path, model: D4Codec, tmp_path: Path) -> None:
     other = rewritten(source, tmp_path / "other.aev", entropy_hash=bytes(8))
     with pytest.raises(WeightsError, match="tables"):
         aehub.edit(other, tmp_path / "turned.aev", [aehub.Rotate(90)], model=model)
 
 
 def test_a_stream_that_is_none_is_told_and_the_other_groups_are_edited(
-    source: Path, model: Codec, tmp_path: Path
+    source: Path, model: D4Codec, tmp_path: Path
 ) -> None:
     with open_reader(source) as reader:
         groups = [(group.head, group.payload) for group in reader.groups()]
@@ -268,7 +268,7 @@ def test_a_stream_that_is_none_is_told_and_the_other_groups_are_edited(
 class Untied:
     """A model of another kind, whose latents know no symmetry."""
 
-    def __init__(self, model: Codec) -> None:
+    def __init__(self, model: D4Codec) -> None:
         self.name, self.stored, self._model = "dense", model.stored, model
         self.runtime = replace(model.runtime, network=object())
 
@@ -277,7 +277,7 @@ class Untied:
 
 
 def test_a_model_whose_latents_do_not_turn_says_so_and_offers_pixels(
-    source: Path, model: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, model: D4Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aehub.api.edit._loader", lambda given, device: lambda head: Untied(model))
     output = tmp_path / "turned.aev"
@@ -288,7 +288,7 @@ def test_a_model_whose_latents_do_not_turn_says_so_and_offers_pixels(
 
 
 def test_the_way_through_pixels_turns_and_says_what_it_lost(
-    source: Path, model: Codec, tmp_path: Path
+    source: Path, model: D4Codec, tmp_path: Path
 ) -> None:
     output = tmp_path / "turned.aev"
     result = aehub.edit(source, output, [aehub.Trim("1f:4f"), aehub.Rotate(90)], model=model,

@@ -17,7 +17,7 @@ from aehub.bitstream import GroupHeader, Writer, anchors_of, open_reader
 from aehub.codecs import gop
 from aehub.codecs.d4.frame_coding import GroupReader
 from aehub.coding.adaptive_tables import read_uniform, write_uniform
-from aehub.coding.range_coder import Decoder, Encoder, ScaleTables, reach_of
+from aehub.coding.range_coder import Decoder, Encoder, ScaleTables, max_magnitude
 from aehub.editing.rewrite import kept_by_trim, restricted, shortened
 from editing.files import edited, joined
 from predicted_files import (
@@ -50,7 +50,7 @@ def random_stream(seed: int) -> tuple[bytes, list[int], list[Any]]:
             batches.append((values, max(2, size)))
         else:
             tables = chance.integers(0, 64, chance.integers(1, 6)).astype(np.uint8)
-            reach = np.array([reach_of(i) + 9 if i else 0 for i in tables.tolist()])
+            reach = np.array([max_magnitude(i) + 9 if i else 0 for i in tables.tolist()])
             codes = (chance.uniform(-1, 1, len(tables)) ** 5 * reach).round().astype(np.int32)
             encoder.write(codes, tables)
             batches.append((codes, tables))

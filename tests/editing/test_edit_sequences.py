@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import aehub
 from aehub.bitstream import GroupHeader, coding_order, open_reader
-from aehub.codecs.d4.codec import Codec
-from aehub.codecs.d4.network import HYPER
+from aehub.codecs.d4.codec import D4Codec
+from aehub.codecs.d4.network import HYPER_LATENTS
 from aehub.codecs.d4.symmetry import compose, inverse
 from aehub.editing.operations import Turn, element, parse
 from aehub.editing.rewrite import kept_by_trim, restricted
@@ -165,12 +165,12 @@ def test_frames_that_stay_keep_their_order_of_coding(head: GroupHeader, exact: b
 
 
 @pytest.fixture(scope="module")
-def model() -> Codec:
+def model() -> D4Codec:
     return tiny_model()
 
 
 @pytest.fixture(scope="module")
-def real(model: Codec) -> bytes:
+def real(model: D4Codec) -> bytes:
     """Five frames of 40x34 in groups of three."""
     stream = BytesIO()
     aehub.compress(np.stack(moving_picture(5, 40, 34, seed=2)), stream, model=model, group=3,
@@ -178,7 +178,7 @@ def real(model: Codec) -> bytes:
     return stream.getvalue()
 
 
-def by_frame(data: bytes, model: Codec, g: int) -> list[list[bytes]]:
+def by_frame(data: bytes, model: D4Codec, g: int) -> list[list[bytes]]:
     """The codes of every frame shown, turned by `g`."""
     latents, found = model.network.representation, []
     with open_reader(BytesIO(data)) as reader:
@@ -186,7 +186,7 @@ def by_frame(data: bytes, model: Codec, g: int) -> list[list[bytes]]:
             frames = {frame.number: frame for frame in frames_of(model, group, reader.head)}
             for frame in map(frames.get, group.head.order):
                 assert frame is not None
-                parts = [HYPER.act(frame.codes.hyper.numpy(), g),
+                parts = [HYPER_LATENTS.act(frame.codes.hyper.numpy(), g),
                          latents.act(frame.codes.latent.numpy(), g)]
                 parts += [] if frame.motion is None else [frame.motion.turn(g).vectors]
                 # Of integers, for a turned zero may be negative.
@@ -200,7 +200,7 @@ STEPS = st.lists(st.sampled_from([*TURNS, aehub.Reverse()]), min_size=1, max_siz
 @searched(100)
 @given(operations=STEPS, first=st.integers(0, 4), n=st.integers(1, 5))
 def test_real_codes_are_moved_and_never_changed(
-    model: Codec, real: bytes, operations: list[Any], first: int, n: int
+    model: D4Codec, real: bytes, operations: list[Any], first: int, n: int
 ) -> None:
     trim = aehub.Trim(f"{first}f:{first + n}f")
     there = edited(real, [trim, *operations], model=model)

@@ -16,7 +16,7 @@ import pytest
 
 import aehub
 from aehub.bitstream import GroupHeader, Writer, open_reader
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import GroupEncoder
 from aehub.errors import DamagedError, ExistsError, InputError
 from bitstream.examples import CHAIN, file_head
@@ -39,12 +39,12 @@ FRAMES = 10
 
 
 @pytest.fixture(scope="module")
-def model() -> Codec:
+def model() -> D4Codec:
     return tiny_model()
 
 
 @pytest.fixture(scope="module")
-def source(model: Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source(model: D4Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten frames in groups of four, which have frames between two references."""
     path = tmp_path_factory.mktemp("source") / "clip.aev"
     aehub.compress(np.stack(orbit(FRAMES, 48, 34, seed=6)), path, model=model, group=4,
@@ -53,7 +53,7 @@ def source(model: Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def heard(model: Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def heard(model: D4Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three seconds with sound."""
     folder = tmp_path_factory.mktemp("heard")
     clip = write_clip(folder / "clip.mp4", moving_picture(30, 64, 32), fps=10, audio=True)
@@ -61,7 +61,7 @@ def heard(model: Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "clip.aev"
 
 
-def without_references(path: Path, model: Codec, output: Path) -> Path:
+def without_references(path: Path, model: D4Codec, output: Path) -> Path:
     """The shown frames again, in groups of four that stand alone."""
     planes = planes_of(path, model)
     with open_reader(path) as reader, output.open("wb") as stream:
@@ -91,11 +91,11 @@ def packets_of(path: Path) -> list[tuple[int, bytes]]:
                 if packet.size]
 
 
-def cut(path: Path, part: str, output: Path, model: Codec, **options: Any) -> aehub.Edited:
+def cut(path: Path, part: str, output: Path, model: D4Codec, **options: Any) -> aehub.Edited:
     return aehub.edit(path, output, [aehub.Trim(part)], model=model, **options)
 
 
-def test_whole_groups_are_moved_byte_by_byte(source: Path, model: Codec, tmp_path: Path) -> None:
+def test_whole_groups_are_moved_byte_by_byte(source: Path, model: D4Codec, tmp_path: Path) -> None:
     output = tmp_path / "part.aev"
     result = cut(source, "4f:10f", output, model)
     assert payloads_of(output) == payloads_of(source)[1:]
@@ -104,7 +104,7 @@ def test_whole_groups_are_moved_byte_by_byte(source: Path, model: Codec, tmp_pat
 
 
 def test_a_group_that_begins_before_the_trim_keeps_its_bytes_and_hides_frames(
-    source: Path, model: Codec, tmp_path: Path
+    source: Path, model: D4Codec, tmp_path: Path
 ) -> None:
     output = tmp_path / "part.aev"
     cut(source, "6f:", output, model)
@@ -113,7 +113,7 @@ def test_a_group_that_begins_before_the_trim_keeps_its_bytes_and_hides_frames(
 
 
 def test_what_comes_after_the_trim_is_really_gone(
-    source: Path, model: Codec, tmp_path: Path
+    source: Path, model: D4Codec, tmp_path: Path
 ) -> None:
     output = tmp_path / "part.aev"
     cut(source, ":5f", output, model)
@@ -121,7 +121,7 @@ def test_what_comes_after_the_trim_is_really_gone(
     assert len(payloads_of(output)[1]) < 0.7 * len(payloads_of(source)[1])
 
 
-def test_group_exact_drops_what_is_hidden(source: Path, model: Codec, tmp_path: Path) -> None:
+def test_group_exact_drops_what_is_hidden(source: Path, model: D4Codec, tmp_path: Path) -> None:
     source = without_references(source, model, tmp_path / "alone.aev")
     loose, tight, later = (tmp_path / f"{name}.aev" for name in ("loose", "tight", "later"))
     cut(source, "3f:6f", loose, model)
@@ -134,7 +134,7 @@ def test_group_exact_drops_what_is_hidden(source: Path, model: Codec, tmp_path: 
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_what_is_shown_of_a_trim_are_the_frames_of_the_file(
-    source: Path, model: Codec, exact: bool, tmp_path: Path
+    source: Path, model: D4Codec, exact: bool, tmp_path: Path
 ) -> None:
     output = tmp_path / "part.aev"
     cut(source, "2f:9f", output, model, group_exact=exact)
@@ -143,7 +143,7 @@ def test_what_is_shown_of_a_trim_are_the_frames_of_the_file(
 
 
 def test_reverse_plays_the_same_frames_backward_out_of_the_same_bytes(
-    source: Path, model: Codec, tmp_path: Path
+    source: Path, model: D4Codec, tmp_path: Path
 ) -> None:
     there, back = tmp_path / "there.aev", tmp_path / "back.aev"
     aehub.edit(source, there, [aehub.Reverse()])
@@ -206,7 +206,7 @@ def test_a_trim_that_keeps_nothing_says_how_long_the_file_is(
 
 
 def test_joined_files_show_one_after_the_other(
-    source: Path, model: Codec, tmp_path: Path
+    source: Path, model: D4Codec, tmp_path: Path
 ) -> None:
     finer, output = tmp_path / "finer.aev", tmp_path / "joined.aev"
     aehub.compress(np.stack(moving_picture(3, 48, 34, seed=1)), finer, model=model, quality=88.5,
@@ -220,7 +220,7 @@ def test_joined_files_show_one_after_the_other(
     assert {head.quality for head in heads_of(output)} == {5500, 8850}
 
 
-def test_halves_of_a_group_become_one_again(source: Path, model: Codec, tmp_path: Path) -> None:
+def test_halves_of_a_group_become_one_again(source: Path, model: D4Codec, tmp_path: Path) -> None:
     parts = [tmp_path / f"{number}.aev" for number in range(3)]
     for path, part in zip(parts, (":5f", "5f:7f", "7f:"), strict=True):
         cut(source, part, path, model)
@@ -230,7 +230,7 @@ def test_halves_of_a_group_become_one_again(source: Path, model: Codec, tmp_path
 
 
 def test_halves_whose_model_is_not_here_stay_two_groups(
-    source: Path, model: Codec, tmp_path: Path
+    source: Path, model: D4Codec, tmp_path: Path
 ) -> None:
     parts = [tmp_path / f"{number}.aev" for number in range(2)]
     for path, part in zip(parts, (":5f", "5f:"), strict=True):
@@ -279,7 +279,7 @@ def test_files_with_other_clocks_keep_their_times_when_joined() -> None:
     assert [round(t * 90000) for t in seconds[4:]] == [7, 14, 4]
 
 
-def test_sound_stays_in_step_with_a_trim(heard: Path, model: Codec, tmp_path: Path) -> None:
+def test_sound_stays_in_step_with_a_trim(heard: Path, model: D4Codec, tmp_path: Path) -> None:
     output = tmp_path / "part.aev"
     result = cut(heard, "1:2", output, model)
     whole, part = packets_of(heard), packets_of(output)
@@ -288,7 +288,7 @@ def test_sound_stays_in_step_with_a_trim(heard: Path, model: Codec, tmp_path: Pa
     assert part[-1][0] == pytest.approx(1000, abs=25) and -43 <= part[0][0] <= 0
 
 
-def test_sound_of_turned_pictures_is_the_same(heard: Path, model: Codec, tmp_path: Path) -> None:
+def test_sound_of_turned_pictures_is_the_same(heard: Path, model: D4Codec, tmp_path: Path) -> None:
     output = tmp_path / "turned.aev"
     aehub.edit(heard, output, [aehub.Rotate(90), aehub.Flip("vertical")], model=model)
     with open_reader(heard) as before, open_reader(output) as after:
@@ -304,7 +304,7 @@ def test_a_reversal_leaves_the_sound_out_and_says_so(heard: Path, tmp_path: Path
 
 
 def test_sound_that_was_cut_is_whole_again_when_joined(
-    heard: Path, model: Codec, tmp_path: Path
+    heard: Path, model: D4Codec, tmp_path: Path
 ) -> None:
     parts = [tmp_path / f"{number}.aev" for number in range(3)]
     for path, part in zip(parts, (":1", "1:1.7", "1.7:"), strict=True):
@@ -313,7 +313,7 @@ def test_sound_that_was_cut_is_whole_again_when_joined(
     assert packets_of(tmp_path / "joined.aev") == packets_of(heard)
 
 
-def test_silent_parts_of_a_join_stay_silent(heard: Path, model: Codec, tmp_path: Path) -> None:
+def test_silent_parts_of_a_join_stay_silent(heard: Path, model: D4Codec, tmp_path: Path) -> None:
     silent = tmp_path / "silent.aev"
     clip = write_clip(tmp_path / "clip.mp4", moving_picture(10, 64, 32), fps=10)
     aehub.compress(clip, silent, model=model, measure=False)
@@ -339,7 +339,7 @@ def loudness(path: Path) -> list[float]:
 
 
 def test_sounds_of_several_kinds_are_joined_in_step(
-    heard: Path, model: Codec, tmp_path: Path
+    heard: Path, model: D4Codec, tmp_path: Path
 ) -> None:
     paths = [heard]
     for name, codec in (("silent", False), ("opus", "libopus"), ("flac", "flac")):
@@ -355,7 +355,7 @@ def test_sounds_of_several_kinds_are_joined_in_step(
     assert max(peaks[62:]) < 0.01
 
 
-def test_lossless_sound_of_two_clips_is_joined(model: Codec, tmp_path: Path) -> None:
+def test_lossless_sound_of_two_clips_is_joined(model: D4Codec, tmp_path: Path) -> None:
     paths = []
     for number, seconds in enumerate((1, 2)):
         clip = write_clip(tmp_path / f"{number}.mkv", moving_picture(10 * seconds, 64, 32), fps=10,
@@ -382,7 +382,7 @@ def test_notes_of_the_files_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_gives_its_intact_groups_edited_and_one_sentence(
-    source: Path, model: Codec, tmp_path: Path
+    source: Path, model: D4Codec, tmp_path: Path
 ) -> None:
     data = bytearray(source.read_bytes())
     with open_reader(source) as reader:
@@ -400,7 +400,7 @@ def test_a_damaged_file_gives_its_intact_groups_edited_and_one_sentence(
     assert aehub.verify(output).ok and aehub.info(output)["frames"] >= FRAMES + 8
 
 
-def test_random_bytes_never_bring_an_edit_down(source: Path, model: Codec) -> None:
+def test_random_bytes_never_bring_an_edit_down(source: Path, model: D4Codec) -> None:
     whole, chance = source.read_bytes(), random.Random(3)
     for _ in range(40):
         data = bytearray(whole)
@@ -413,7 +413,7 @@ def test_random_bytes_never_bring_an_edit_down(source: Path, model: Codec) -> No
 
 
 def test_an_edit_leaves_nothing_behind_when_it_is_closed(
-    source: Path, model: Codec, tmp_path: Path
+    source: Path, model: D4Codec, tmp_path: Path
 ) -> None:
     job = aehub.iter_edit(source, tmp_path / "turned.aev", [aehub.Rotate(90)], model=model)
     assert next(job).total == FRAMES

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 import aehub
 from aehub.cli import main
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.symmetry import ELEMENTS
 from aehub.editing.operations import element, parse
 from aehub.errors import InputError
@@ -31,12 +31,12 @@ def run(*arguments: Any, stdin: bytes | None = None) -> Result:
 
 
 @pytest.fixture(scope="module")
-def model() -> Codec:
+def model() -> D4Codec:
     return tiny_model()
 
 
 @pytest.fixture(scope="module")
-def source(model: Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source(model: D4Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("source") / "clip.aev"
     aehub.compress(np.stack(moving_picture(5, 40, 34)), path, model=model, group=2, measure=False)
     return path
@@ -69,7 +69,7 @@ def test_other_words_are_refused_in_one_sentence(words: str, sentence: str) -> N
         parse(words)
 
 
-def test_options_apply_in_the_order_given(source: Path, model: Codec, tmp_path: Path) -> None:
+def test_options_apply_in_the_order_given(source: Path, model: D4Codec, tmp_path: Path) -> None:
     orders = {
         ("--rotate", "90", "--flip", "horizontal"): "rotate 90, flip horizontal",
         ("--flip", "horizontal", "--rotate", "90"): "flip horizontal, rotate 90",
@@ -104,14 +104,14 @@ def test_the_way_through_pixels_prints_the_loss(source: Path, tmp_path: Path) ->
     assert " dB against the turned pictures" in done.stdout
 
 
-def test_pipes_at_both_ends(source: Path, model: Codec, tmp_path: Path) -> None:
+def test_pipes_at_both_ends(source: Path, model: D4Codec, tmp_path: Path) -> None:
     done = run("edit", "-", "-", "--rotate", "180", "--model", MODEL, stdin=source.read_bytes())
     assert done.exit_code == 0, done.stderr
     aehub.edit(source, tmp_path / "turned.aev", [aehub.Rotate(180)], model=model)
     assert done.stdout_bytes == (tmp_path / "turned.aev").read_bytes()
 
 
-def test_concat_joins_all_but_the_last_name(source: Path, model: Codec, tmp_path: Path) -> None:
+def test_concat_joins_all_but_the_last_name(source: Path, model: D4Codec, tmp_path: Path) -> None:
     output = tmp_path / "joined.aev"
     done = run("concat", source, source, source, output)
     assert done.exit_code == 0 and "15 frames" in done.stdout

@@ -17,7 +17,7 @@ from safetensors.torch import save as serialised
 from torch import Tensor
 
 import aehub
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.errors import InputError, ModelError, WeightsError
 from aehub.generators.dense import DenseAutoencoder
 from aehub.hub.model import CodecModel, PictureModel
@@ -197,7 +197,7 @@ def test_loading_gives_the_kind_that_the_folder_holds(folder: Path) -> None:
     with pytest.raises(ModelError, match="small is a PictureModel, not a CodecModel"):
         CodecModel.from_pretrained(folder)
     with pytest.raises(WeightsError, match="expected is d4-codec"):
-        Codec.from_pretrained(folder)
+        D4Codec.from_pretrained(folder)
 
 
 def test_pictures_become_latents_and_latents_pictures(folder: Path) -> None:

@@ -23,11 +23,11 @@ from aehub.hub.registry import is_revision, parse
 from aehub.weights import stored_network
 from aehub.weights.model_folder import (
     MAX_HEADER,
-    config_of,
     is_model_name,
     migrate,
-    problem_of,
     read_file,
+    read_raw_config,
+    safetensors_error,
 )
 from hub.conftest import TINY
 
@@ -138,7 +138,7 @@ ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
     with_header({f"t{n}": ENTRY for n in range(9000)}, bytes(4)),
 ], ids=lambda data: f"{bytes(data[8:70])!r}")
 def test_a_hostile_header_is_refused(data: bytes) -> None:
-    problem = problem_of(data)
+    problem = safetensors_error(data)
     assert problem and "\n" not in problem and len(problem) <= 200
 
 
@@ -149,11 +149,11 @@ def test_a_long_header_is_refused_before_the_library_sees_it(
     data = with_header({f"t{n}": entry for n in range(20_000)})
     assert len(data) > MAX_HEADER and len(deserialised(data)) == 20_000
     monkeypatch.setattr("aehub.weights.model_folder.deserialize", None)
-    assert f"longer than {MAX_HEADER}" in (problem_of(data) or "")
+    assert f"longer than {MAX_HEADER}" in (safetensors_error(data) or "")
 
 
 def test_what_the_header_check_lets_through_is_what_the_library_reads() -> None:
-    assert problem_of(WEIGHTS) is None
+    assert safetensors_error(WEIGHTS) is None
     assert len(deserialised(WEIGHTS)) > 10
 
 
@@ -189,7 +189,7 @@ def test_a_link_out_of_the_folder_is_refused_and_one_within_the_cache_is_followe
 def test_a_large_config_is_not_read(folder: Path) -> None:
     (folder / "config.json").write_bytes(b" " * 200_000 + b"{}")
     with pytest.raises(WeightsError, match="larger than"):
-        config_of(folder)
+        read_raw_config(folder)
     os.truncate(folder / "model.safetensors", 1 << 40)
     with pytest.raises(WeightsError, match="larger than"):
         read_file(folder, "model.safetensors", 1000)

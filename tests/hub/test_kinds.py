@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def config_of(folder: Path) -> dict[str, Any]:
+def read_raw_config(folder: Path) -> dict[str, Any]:
     config = json.loads((folder / "config.json").read_text())
     assert isinstance(config, dict)
     return config
@@ -49,7 +49,7 @@ def test_it_is_published_under_the_hash_of_its_numbers_and_loads_back(
                          HF_TOKEN="hf_" + "a" * 34)
     assert done.code == 0, done.told
     tag = json.loads(done.out)["tag"]
-    assert tag == f"sha256-{config_of(folder)['sha256'][:32]}"
+    assert tag == f"sha256-{read_raw_config(folder)['sha256'][:32]}"
     assert hub.held("lab/small", tag)["config.json"] == (folder / "config.json").read_bytes()
     for name in (f"lab/small@{tag}", "lab/small"):
         assert python(LOAD, name, HF_ENDPOINT=hub.url) == ["PictureModel", "small", 2]
@@ -75,9 +75,10 @@ def test_it_is_listed_and_served_with_its_task(
     monkeypatch.setattr(registry, "bundled_root", lambda: folder.parent)
     (entry,) = aehub.list_models(states=["bundled"])
     assert (entry.name, entry.task, entry.state) == ("small", "latent-animation", "bundled")
-    assert entry.parameters == config_of(folder)["parameters"]
+    assert entry.parameters == read_raw_config(folder)["parameters"]
     (held,) = holdings().values()
-    assert held.tag == f"sha256-{config_of(folder)['sha256'][:32]}" and held.tag in held.revisions
+    assert held.tag == f"sha256-{read_raw_config(folder)['sha256'][:32]}"
+    assert held.tag in held.revisions
 
 
 @pytest.mark.parametrize("tags, task", [
@@ -89,11 +90,11 @@ def test_a_hub_tells_the_task_of_every_kind(tags: list[str] | None, task: str) -
 
 
 def test_its_card_speaks_of_pictures(folder: Path) -> None:
-    card = make_card(config_of(folder), size_bytes=1, repo="lab/small")
+    card = make_card(read_raw_config(folder), size_bytes=1, repo="lab/small")
     facts = yaml.safe_load(card.split("---")[1])
     assert problems(card) == []
     assert facts["pipeline_tag"] == "unconditional-image-generation"
     assert facts["metrics"] == ["psnr"]
     assert {"latent-animation", "autoencoder", "aehub"} <= set(facts["tags"])
     assert "video-compression" not in facts["tags"] and "Files that it writes" not in card
-    assert f"sha256-{config_of(folder)['sha256'][:32]}" in card
+    assert f"sha256-{read_raw_config(folder)['sha256'][:32]}" in card

@@ -15,7 +15,7 @@ from huggingface_hub import constants
 
 import aehub
 from aehub.bitstream import FileHeader
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.errors import UnknownModel, WeightsError
 from aehub.hub import find_written, load_written, registry
 from hub.conftest import TINY
@@ -54,7 +54,7 @@ def file(tmp_path: Path) -> Path:
     """A file written with the tiny model."""
     frames = np.stack(moving_picture(2, 64, 64))
     path = tmp_path / "tiny.aev"
-    aehub.compress(frames, path, model=Codec.from_pretrained(TINY), measure=False)
+    aehub.compress(frames, path, model=D4Codec.from_pretrained(TINY), measure=False)
     return path
 
 

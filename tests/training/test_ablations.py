@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import aehub
-from aehub.codecs.d4.network import D4Codec
+from aehub.codecs.d4.network import D4Network
 from aehub.codecs.d4.planes import PlaneBatch
 from aehub.training.ablation import without_reference
 
@@ -21,7 +21,7 @@ def noise(seed: int) -> PlaneBatch:
                         for side in (64, 32, 32)))
 
 
-def mended(model: D4Codec, prediction: int) -> Tensor:
+def mended(model: D4Network, prediction: int) -> Tensor:
     post_filter = model.inter.post_filter
     assert post_filter is not None
     with torch.inference_mode():

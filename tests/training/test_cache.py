@@ -15,8 +15,8 @@ from PIL import Image
 
 from aehub.cli import main
 from aehub.codecs.d4 import checkpoint
-from aehub.codecs.d4.checkpoint import make_probe
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.checkpoint import make_self_test
+from aehub.codecs.d4.codec import D4Codec
 from aehub.errors import InputError
 from aehub.training import train
 from aehub.training.data import Cache, FrameStore
@@ -89,11 +89,11 @@ def test_pictures_of_an_encoder_follow_its_model(data: Path, tmp_path: Path) -> 
     write_clip(data / "meadow.mp4", moving_picture(9, width=64, height=32, seed=7))
     frames, stored = FrameStore.build(data, cache), checkpoint.load(TINY)
     checkpoint.save(tmp_path / "other", "other", stored.network, stored.tables,
-               encoder={"lambda": 0.4, "inter_lambda": 0.4}, probe=make_probe(stored.network),
-               inter_tables=stored.inter_tables)
+                    encoder={"lambda": 0.4, "inter_lambda": 0.4},
+                    self_test=make_self_test(stored.network), inter_tables=stored.inter_tables)
 
     def harvested(model: Path, clips: int) -> bytes:
-        codec = Codec(checkpoint.load(model))
+        codec = D4Codec(checkpoint.load(model))
         with torch.inference_mode():
             Harvest.build(frames, codec, cache, clips=clips, size=32, batch=1,
                           qualities=all_qualities)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from aehub.codecs.d4 import checkpoint
-from aehub.codecs.d4.classical_init import tilt_steps
-from aehub.codecs.d4.network import Condition, D4Codec
-from aehub.codecs.d4.planes import pixels_of
-from aehub.codecs.d4.transforms import start
+from aehub.codecs.d4.classical_init import tilt_step_sizes
+from aehub.codecs.d4.network import D4Network, InterCondition
+from aehub.codecs.d4.planes import unshuffle
+from aehub.codecs.d4.transforms import block_dct
 from aehub.coding.range_coder import scale_of
 from aehub.errors import InputError
 from aehub.training import train
@@ -30,7 +30,7 @@ QUALITY = torch.tensor([50.0])
 
 
 @pytest.fixture(scope="module")
-def fresh() -> D4Codec:
+def fresh() -> D4Network:
     """The inter half at its classical start."""
     torch.manual_seed(0)
     return d4_inter.build(d4_inter.Options(base=str(TINY)))
@@ -42,12 +42,12 @@ def prediction(seed: int) -> Tensor:
     return 0.25 * torch.randn(1, CHANNELS, SIDE, SIDE, generator=rng).clamp(-2, 2)
 
 
-def shown(model: D4Codec, latent: Tensor, pixels: Tensor) -> Tensor:
-    given = Condition(pixels, torch.empty(0), 0)
-    return pixels_of(model.inter.synthesise(latent, QUALITY, given))
+def shown(model: D4Network, latent: Tensor, pixels: Tensor) -> Tensor:
+    given = InterCondition(pixels, torch.empty(0), 0)
+    return unshuffle(model.inter.synthesise(latent, QUALITY, given))
 
 
-def test_a_step_of_training_moves_a_picture_by_less_than_two_grey_levels(fresh: D4Codec) -> None:
+def test_a_step_of_training_moves_a_picture_by_less_than_two_grey_levels(fresh: D4Network) -> None:
     # Adam moves every parameter by about its rate, whatever that does to the picture.
     model, pixels = copy.deepcopy(fresh), prediction(0)
     latent = torch.randint(-1, 2, pixels.shape, generator=torch.Generator().manual_seed(1)).float()
@@ -66,15 +66,15 @@ def test_a_step_of_training_moves_a_picture_by_less_than_two_grey_levels(fresh: 
 def test_tilted_steps_grow_with_the_frequency_of_luma_and_tables_follow() -> None:
     plain = checkpoint.load(TINY).network
     tilted = copy.deepcopy(plain)
-    tilt_steps(tilted, 0.4)
-    dct, growth = start(), (plain.gains(QUALITY) / tilted.gains(QUALITY)).flatten().log()
+    tilt_step_sizes(tilted, 0.4)
+    dct, growth = block_dct(), (plain.gains(QUALITY) / tilted.gains(QUALITY)).flatten().log()
     assert torch.allclose(growth[torch.from_numpy(dct.chroma)], torch.zeros(1))
     assert float(growth[dct.frequency.argmax()]) == pytest.approx(0.3, abs=1e-5)
     assert float(growth[0]) == pytest.approx(-0.1, abs=1e-5)
     # A step that is larger by e makes codes smaller by e: so much lies between their tables.
     begin, end = plain.ranges[3]
-    before, after = (m.scales.stage(3).last_bias for m in (plain, tilted))
-    moved = (before.values - after.values)[0, before.slots]
+    before, after = (m.scales.pass_layers(3).last_bias for m in (plain, tilted))
+    moved = (before.values - after.values)[0, before.orbits]
     expected = growth[begin:end] / math.log(scale_of(9) / scale_of(8))
     assert moved.tolist() == pytest.approx(expected.tolist(), abs=1e-3)
 
@@ -90,10 +90,10 @@ def test_training_leaves_tilted_steps_and_counts_the_tables_anew(tmp_path: Path)
                "tilt": "0.4", "base_tilt": "0.4", "size": "32", "batch": "1", "fit_steps": "0"}
     trained = checkpoint.load(train(d4_inter.NAME, data=data, out=tmp_path / "run", steps=2,
                                options=options))
-    assert trained.network.inter.masking == 0.2
+    assert trained.network.inter.masking_exponent == 0.2
     expected = copy.deepcopy(base.network)
     for half in (expected, expected.inter):
-        tilt_steps(half, 0.4)
+        tilt_step_sizes(half, 0.4)
     for mine, theirs in ((trained.network, expected),
                          (trained.network.inter, expected.inter)):
         assert torch.equal(mine.gain.values, theirs.gain.values)

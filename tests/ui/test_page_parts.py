@@ -109,7 +109,7 @@ def test_of_what_is_said_of_a_file_only_the_path_of_an_upload_is_taken(tmp_path:
 
 def test_an_error_for_the_user_becomes_a_sentence_and_others_stay() -> None:
     @told
-    def plain() -> None:
+    def torch_defaults() -> None:
         raise InputError("the clip is empty; give another.")
 
     @told
@@ -122,7 +122,7 @@ def test_an_error_for_the_user_becomes_a_sentence_and_others_stay() -> None:
         raise ZeroDivisionError("a bug")
 
     with pytest.raises(gr.Error, match="The clip is empty") as caught:
-        plain()
+        torch_defaults()
     assert caught.value.print_exception is False
     job = steps()
     assert next(job) == 1

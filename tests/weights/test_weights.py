@@ -19,7 +19,7 @@ from torch import Tensor
 import aehub
 from aehub.codecs.d4 import checkpoint
 from aehub.codecs.d4.checkpoint import from_tensors, to_tensors
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.errors import WeightsError
 from golden_files import MODEL
 
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 def refusal(folder: Path) -> str:
     """The sentence with which a folder is refused."""
     with pytest.raises(WeightsError) as caught:
-        Codec.from_pretrained(folder)
+        D4Codec.from_pretrained(folder)
     words = str(caught.value)
     assert "\n" not in words and words.endswith(".") and len(words) < 600
     return words
@@ -72,10 +72,10 @@ def put(name: str, value: Callable[[Tensor], Tensor]) -> Callable[[Tensors], Non
 
 
 def test_the_folder_loads_before_it_is_tampered_with(folder: Path) -> None:
-    model = Codec.from_pretrained(folder)
+    model = D4Codec.from_pretrained(folder)
     assert model.name == "tiny-d4"
     replace_tensors(folder, lambda tensors: None, rehash=True)
-    assert Codec.from_pretrained(folder).stored.entropy_hash == model.stored.entropy_hash
+    assert D4Codec.from_pretrained(folder).stored.entropy_hash == model.stored.entropy_hash
 
 
 # Bytes.
@@ -223,13 +223,13 @@ def test_a_config_that_is_no_object_is_refused(folder: Path, text: str) -> None:
 
 
 def test_saving_and_loading_changes_nothing(tmp_path: Path) -> None:
-    Codec.from_pretrained(MODEL).save_pretrained(tmp_path / "copy")
+    D4Codec.from_pretrained(MODEL).save_pretrained(tmp_path / "copy")
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "copy" / name).read_bytes() == (MODEL / name).read_bytes()
 
 
 def test_integers_are_stored_as_integers_and_come_back_exactly() -> None:
-    network = Codec.from_pretrained(MODEL).network
+    network = D4Codec.from_pretrained(MODEL).network
     tensors = to_tensors(network)
     kinds = {t.dtype for n, t in tensors.items() if n.startswith("scales.")}
     assert kinds == {torch.int8, torch.int32}
@@ -239,7 +239,7 @@ def test_integers_are_stored_as_integers_and_come_back_exactly() -> None:
 
 
 def test_the_hashes_cover_what_a_decoder_runs_and_nothing_else() -> None:
-    model = Codec.from_pretrained(MODEL)
+    model = D4Codec.from_pretrained(MODEL)
     tensors, arguments = to_tensors(model.network), model.network.config
     before = checkpoint.hashes(tensors, arguments)
     for name in tensors:
@@ -253,7 +253,7 @@ def test_the_hashes_cover_what_a_decoder_runs_and_nothing_else() -> None:
 
 
 def test_saving_refuses_what_loading_would(tmp_path: Path) -> None:
-    model = Codec.from_pretrained(MODEL)
+    model = D4Codec.from_pretrained(MODEL)
     with torch.no_grad():
         model.network.scales.stages[3].second.theta.fill_(0.4)
     with pytest.raises(WeightsError, match="can reach"):
@@ -262,18 +262,18 @@ def test_saving_refuses_what_loading_would(tmp_path: Path) -> None:
 
 
 def test_saved_weights_can_be_read_by_everyone_the_folder_lets_in(tmp_path: Path) -> None:
-    Codec.from_pretrained(MODEL).save_pretrained(tmp_path)
+    D4Codec.from_pretrained(MODEL).save_pretrained(tmp_path)
     modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     assert len(modes) == 1
 
 
 def test_a_loaded_model_does_not_change_with_its_file(folder: Path) -> None:
-    stored = Codec.from_pretrained(folder).stored
+    stored = D4Codec.from_pretrained(folder).stored
     before = stored.tables.frequencies.copy()
     with (folder / "model.safetensors").open("r+b") as file:
         file.write(bytes(os.path.getsize(file.name)))
     assert (stored.tables.frequencies == before).all()
-    assert stored.probe["index"].any()
+    assert stored.self_test["index"].any()
 
 
 def test_a_tampered_model_is_refused_by_name_and_folder(folder: Path) -> None:

@@ -30,13 +30,13 @@ import torch
 from torch import Tensor, nn
 
 from aehub.codecs.d4.integer_conv import IntegerConv2d, QualityBias
-from aehub.codecs.d4.network import Coder, D4Codec
-from aehub.codecs.d4.tied_conv import compute_in, freeze
-from aehub.codecs.d4.transforms import start
-from aehub.coding.range_coder import CODER, ScaleTables
+from aehub.codecs.d4.network import D4Network, FrameNetwork
+from aehub.codecs.d4.tied_conv import freeze, set_compute_dtype
+from aehub.codecs.d4.transforms import block_dct
+from aehub.coding.range_coder import PAYLOAD_FORMAT, ScaleTables
 from aehub.errors import InputError, ModelError, WeightsError
 from aehub.weights import stored_network
-from aehub.weights.device import SHORT, plain
+from aehub.weights.device import HALF_TYPES, torch_defaults
 from aehub.weights.model_folder import CONFIG
 
 
@@ -51,12 +51,12 @@ def _integer_scales(network: nn.Module) -> dict[str, tuple[float, torch.dtype]]:
     return kinds
 
 
-def to_tensors(network: D4Codec) -> dict[str, Tensor]:
+def to_tensors(network: D4Network) -> dict[str, Tensor]:
     """Parameters as they are stored: integers where the network computes in integers."""
     return stored_network.to_tensors(network, _integer_scales(network))
 
 
-def from_tensors(network: D4Codec, tensors: dict[str, Tensor]) -> None:
+def from_tensors(network: D4Network, tensors: dict[str, Tensor]) -> None:
     """Fill the network; names, shapes and types must be exactly those of `to_tensors`.
 
     Raises:
@@ -69,20 +69,20 @@ _TENSORS = {
     "hyper": (torch.int16, (1, 24, 3, 3)),
     "codes": (torch.int16, (1, 96, 12, 12)),
     # The low band is written in two stages.
-    "index": (torch.uint8, (1, 96 + start().bands[0], 12, 12)),
+    "index": (torch.uint8, (1, 96 + block_dct().bands[0], 12, 12)),
     "inter_context": (torch.uint8, (1, 99, 12, 12)),
-    "inter_index": (torch.uint8, (1, 96 + start().bands[0], 12, 12)),
+    "inter_index": (torch.uint8, (1, 96 + block_dct().bands[0], 12, 12)),
 }
 _QUALITY = 62.5
 _KIND = 2
 
 
-def is_probe(tensors: dict[str, Tensor]) -> bool:
+def is_self_test(tensors: dict[str, Tensor]) -> bool:
     """Whether these are the tensors of a probe, by name, type and shape."""
     return {n: (t.dtype, tuple(t.shape)) for n, t in tensors.items()} == _TENSORS
 
 
-def _indices(coder: Coder, probe: dict[str, Tensor]) -> Tensor:
+def _indices(coder: FrameNetwork, probe: dict[str, Tensor]) -> Tensor:
     """All table indices of given codes, as uint8 [1, 118, h, w] in order of the stages."""
     like = coder.scales.unfold.theta
     hyper, codes = (probe[n].to(like.device, like.dtype) for n in ("hyper", "codes"))
@@ -90,7 +90,7 @@ def _indices(coder: Coder, probe: dict[str, Tensor]) -> Tensor:
     given = (probe["inter_context"].to(like), _KIND) if coder.conditional else None
     features = coder.scales.features(hyper, quality, given)
     found = []
-    for stage in coder.stages(codes.shape[-2], codes.shape[-1], like.device):
+    for stage in coder.coding_passes(codes.shape[-2], codes.shape[-1], like.device):
         known = codes[:, :(0, stage.end, stage.begin, stage.begin)[stage.number]]
         if stage.number == 1:
             known = known * (1 - stage.mask)
@@ -100,7 +100,7 @@ def _indices(coder: Coder, probe: dict[str, Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def make_probe(network: D4Codec) -> dict[str, Tensor]:
+def make_self_test(network: D4Network) -> dict[str, Tensor]:
     """Codes that drive the integer networks to their limits, and the indices they must give."""
     generator = torch.Generator().manual_seed(0)
     hyper = torch.randint(-300, 301, (1, 24, 3, 3), generator=generator)
@@ -117,7 +117,7 @@ def make_probe(network: D4Codec) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def reproduces_probe(network: D4Codec, probe: dict[str, Tensor]) -> bool:
+def passes_self_test(network: D4Network, probe: dict[str, Tensor]) -> bool:
     """Whether the device that the network is on computes the stored indices exactly."""
     return (torch.equal(_indices(network, probe), probe["index"])
             and torch.equal(_indices(network.inter, probe), probe["inter_index"]))
@@ -143,15 +143,15 @@ class StoredModel:
         network: the networks, in float32 and evaluation mode.
         tables: frequency tables.
         config: the whole of config.json.
-        probe: inputs and expected indices that a device must reproduce.
+        self_test: inputs and expected indices that a device must reproduce.
         inter_tables: frequency tables of predicted frames.
     """
 
     name: str
-    network: D4Codec
+    network: D4Network
     tables: ScaleTables
     config: dict[str, Any] = field(default_factory=dict)
-    probe: dict[str, Tensor] = field(default_factory=dict)
+    self_test: dict[str, Tensor] = field(default_factory=dict)
     inter_tables: ScaleTables = field(default_factory=ScaleTables.fit)
 
     @property
@@ -194,10 +194,10 @@ def hashes(stored: dict[str, Tensor], arguments: dict[str, int]) -> tuple[str, s
     integers = {n: t for n, t in stored.items() if not t.dtype.is_floating_point}
     floats = {n: t for n, t in stored.items()
               if t.dtype.is_floating_point and n.startswith(_DECODER)}
-    return _digest(integers, f"coder {CODER} levels 1\n"), _digest(floats, shape)
+    return _digest(integers, f"coder {PAYLOAD_FORMAT} levels 1\n"), _digest(floats, shape)
 
 
-def _stored(network: D4Codec, tables: ScaleTables, inter_tables: ScaleTables | None
+def _stored(network: D4Network, tables: ScaleTables, inter_tables: ScaleTables | None
             ) -> dict[str, Tensor]:
     """Networks and tables as they are stored."""
     inter_tables = inter_tables or ScaleTables.fit()
@@ -205,8 +205,8 @@ def _stored(network: D4Codec, tables: ScaleTables, inter_tables: ScaleTables | N
             _INTER_TABLES: torch.from_numpy(inter_tables.frequencies)}
 
 
-def save(folder: Path, name: str, network: D4Codec, tables: ScaleTables, *,
-         encoder: dict[str, float], probe: dict[str, Tensor],
+def save(folder: Path, name: str, network: D4Network, tables: ScaleTables, *,
+         encoder: dict[str, float], self_test: dict[str, Tensor],
          inter_tables: ScaleTables | None = None) -> dict[str, Any]:
     """Write config.json and model.safetensors; returns the config.
 
@@ -216,7 +216,7 @@ def save(folder: Path, name: str, network: D4Codec, tables: ScaleTables, *,
     check_bounds(network)
     stored = _stored(network, tables, inter_tables)
     entropy_hash, synthesis_hash = hashes(stored, network.config)
-    stored |= {_PROBE + n: t for n, t in probe.items()}
+    stored |= {_PROBE + n: t for n, t in self_test.items()}
     return stored_network.write(
         folder, stored, network, name=name, architecture=ARCHITECTURE, task="video-compression",
         arguments=network.config, encoder=encoder, entropy_hash=entropy_hash,
@@ -235,7 +235,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise WeightsError(f"{folder} holds a model of the architecture "
                            f"{config['architecture'][:40]!r}, expected is {ARCHITECTURE}; name "
                            "another model.")
-    stored_network.check_texts(config, path, "entropy_hash", "synthesis_hash")
+    stored_network.check_strings(config, path, "entropy_hash", "synthesis_hash")
     encoder = config.get("encoder", {})
     if not isinstance(encoder, dict) or not all(map(stored_network.is_finite, encoder.values())):
         raise WeightsError(f"{path} holds encoder settings that are not finite numbers: "
@@ -244,7 +244,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-@plain()
+@torch_defaults()
 def load(folder: Path) -> StoredModel:
     """Load a model folder, strictly: hashes, names, shapes and types must all agree.
 
@@ -267,9 +267,9 @@ def _tables(stored: Tensor | None, folder: Path) -> ScaleTables:
 def _assemble(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> StoredModel:
     arguments = config["arguments"]
     probe = {n.removeprefix(_PROBE): tensors.pop(n) for n in list(tensors) if n.startswith(_PROBE)}
-    if not is_probe(probe):
+    if not is_self_test(probe):
         raise WeightsError(f"{folder} holds no valid probe; download the model again.")
-    network = D4Codec(**arguments)
+    network = D4Network(**arguments)
     tables = _tables(tensors.get(_TABLES), folder)
     inter_tables = _tables(tensors.get(_INTER_TABLES), folder)
     from_tensors(network, {n: t for n, t in tensors.items()
@@ -282,7 +282,7 @@ def _assemble(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) 
     return StoredModel(str(config["name"]), network, tables, config, probe, inter_tables)
 
 
-def placed(stored: StoredModel, device: torch.device, dtype: torch.dtype) -> D4Codec:
+def place_on_device(stored: StoredModel, device: torch.device, dtype: torch.dtype) -> D4Network:
     """Return the networks of a model on `device`, ready to compute in `dtype`.
 
     Integer networks that are not exact there stay on the processor.
@@ -291,23 +291,23 @@ def placed(stored: StoredModel, device: torch.device, dtype: torch.dtype) -> D4C
         InputError: the device lacks the type.
         ModelError: the integer networks are not even exact on the processor.
     """
-    with plain():
+    with torch_defaults():
         try:
-            network = stored.network.to(device, torch.float32 if dtype in SHORT else dtype)
+            network = stored.network.to(device, torch.float32 if dtype in HALF_TYPES else dtype)
         except TypeError as error:
             raise InputError(f"{stored.name} cannot run in {dtype} on {device}; load it in "
                              "torch.float32.") from error
-        if dtype in SHORT:
-            compute_in(network, dtype)
+        if dtype in HALF_TYPES:
+            set_compute_dtype(network, dtype)
         freeze(network)
         if device.type == "cpu" and dtype == torch.float32:
             return network
-        if reproduces_probe(network, stored.probe):
+        if passes_self_test(network, stored.self_test):
             return network
         if device.type != "cpu":
             for coder in (network, network.inter):
                 coder.scales.to("cpu")
-            if reproduces_probe(network, stored.probe):
+            if passes_self_test(network, stored.self_test):
                 return network
     raise ModelError(f"{stored.name} does not choose its tables as it has to in {dtype} on "
                      f"{device}; load it in torch.float32 on the cpu, or download it again.")

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aehub.codecs.d4.entropy_model import FEATURES, HIDDEN, StageScales
+from aehub.codecs.d4.entropy_model import FEATURES, HIDDEN, PassScales
 from aehub.codecs.d4.integer_conv import KNOTS, IntegerConv2d
-from aehub.codecs.d4.network import Coder, D4Codec
+from aehub.codecs.d4.network import D4Network, FrameNetwork
 from aehub.codecs.d4.symmetry import ORDER
-from aehub.codecs.d4.transforms import Start, start, step
+from aehub.codecs.d4.transforms import BlockDct, block_dct, step_size
 from aehub.coding.range_coder import N_TABLES, SCALE_MAX, SCALE_MIN
 
 _INDICES_PER_E_FOLD = (N_TABLES - 1) / math.log(SCALE_MAX / SCALE_MIN)
@@ -34,9 +34,9 @@ _CHROMA, _DIAGONAL, _SIDES = 1, 12, 14
 
 
 @torch.no_grad()
-def set_classical_start(model: D4Codec) -> None:
+def init_classical(model: D4Network) -> None:
     """Set everything of step 0 that does not need data."""
-    dct = start()
+    dct = block_dct()
     flat = [int(c) for c in range(96) if dct.frequency[c] == 0]
     fold = torch.zeros(model.hyper_direct.shape)
     unfold = torch.zeros(model.means.direct.shape)
@@ -52,9 +52,9 @@ def set_classical_start(model: D4Codec) -> None:
 
 
 @torch.no_grad()
-def set_predicted_start(coder: Coder) -> None:
+def init_classical_inter(coder: FrameNetwork) -> None:
     """The same for the coder of predicted frames."""
-    dct = start()
+    dct = block_dct()
     _set_base_indices(coder, dct, 8.0)
     _edit(coder.scales.context, lambda w: _reference_levels(w, dct))
     _edit(coder.scales.unfold, _spread_activity)
@@ -68,7 +68,7 @@ def set_predicted_start(coder: Coder) -> None:
 
 
 @torch.no_grad()
-def tilt_steps(coder: Coder, amount: float) -> None:
+def tilt_step_sizes(coder: FrameNetwork, amount: float) -> None:
     """Steps of luma that grow with frequency, and base indices that know of it.
 
     MS-SSIM gives half-scale and quarter-scale structure twelve times the weight of the finest, and
@@ -78,39 +78,39 @@ def tilt_steps(coder: Coder, amount: float) -> None:
         coder: its gains and scales are changed.
         amount: by how much the logarithm of the step grows from flat to the finest diagonal wave.
     """
-    dct = start()
+    dct = block_dct()
     rise = amount * torch.from_numpy(np.where(dct.chroma, 0, dct.frequency / 14 - 0.25)).float()
-    coder.gain.values[:, coder.gain.slots] -= rise
+    coder.gain.values[:, coder.gain.orbits] -= rise
     for number, (begin, end) in enumerate(coder.ranges):
-        bias = coder.scales.stage(number).last_bias
-        bias.values[:, bias.slots] -= rise[begin:end] * _INDICES_PER_E_FOLD
+        bias = coder.scales.pass_layers(number).last_bias
+        bias.values[:, bias.orbits] -= rise[begin:end] * _INDICES_PER_E_FOLD
 
 
-def _set_contexts(coder: Coder, dct: Start) -> None:
+def _set_contexts(coder: FrameNetwork, dct: BlockDct) -> None:
     for number, (begin, end) in enumerate(coder.ranges):
-        stage = coder.scales.stage(number)
+        stage = coder.scales.pass_layers(number)
         known = stage.first.inputs.channels - FEATURES.channels - 1
         if known or coder.conditional:
             _set_context(stage, dct, known, begin, end, coder.conditional)
 
 
 def _steps() -> Tensor:
-    return step(torch.linspace(0, 100, KNOTS))[:, None]
+    return step_size(torch.linspace(0, 100, KNOTS))[:, None]
 
 
-def _set_base_indices(coder: Coder, dct: Start, flat: float) -> None:
+def _set_base_indices(coder: FrameNetwork, dct: BlockDct, flat: float) -> None:
     """Scales of natural pictures fall with frequency; steps shrink with quality."""
     scale = flat / (1 + torch.from_numpy(dct.frequency)) ** 1.3
     scale = torch.where(torch.from_numpy(dct.chroma), scale / 4, scale)
     index = torch.log(scale / _steps() / SCALE_MIN) * _INDICES_PER_E_FOLD
     for number, (begin, end) in enumerate(coder.ranges):
-        bias = coder.scales.stage(number).last_bias
+        bias = coder.scales.pass_layers(number).last_bias
         for channel in range(begin, end):
-            bias.values[:, bias.slots[channel - begin]] = index[:, channel].clamp(0, 60).float()
+            bias.values[:, bias.orbits[channel - begin]] = index[:, channel].clamp(0, 60).float()
     coder.scales.hyper_bias.values.fill_(1.0)
 
 
-def _set_context(stage: StageScales, dct: Start, known: int, begin: int, end: int,
+def _set_context(stage: PassScales, dct: BlockDct, known: int, begin: int, end: int,
                  conditional: bool) -> None:
     """Four hidden fields carry mean levels of luma and chroma nearby; the last layer adds them."""
     kernel = torch.tensor([[1.0, 2, 1], [2, 2, 2], [1, 2, 1]])
@@ -151,7 +151,7 @@ def _spread_activity(w: Tensor) -> None:
     blocks[3 * ORDER:4 * ORDER, :, :, _CHROMA] = 0.25
 
 
-def _reference_levels(w: Tensor, dct: Start) -> None:
+def _reference_levels(w: Tensor, dct: BlockDct) -> None:
     """The first two fields of the features carry mean levels of the references' codes."""
     chroma = torch.from_numpy(dct.chroma)
     w[:2 * ORDER] = 0

@@ -1,6 +1,6 @@
 """A loaded `d4-codec`: pictures to codes and latents, and back.
 
-    model = Codec.from_pretrained(folder)
+    model = D4Codec.from_pretrained(folder)
     latents = model.encode(frames, quality=50)
     frames  = model.decode(latents)
 
@@ -21,14 +21,14 @@ from torch import Tensor
 from aehub.arguments import check_number
 from aehub.codecs.d4 import checkpoint
 from aehub.codecs.d4.encoder import code_pictures
-from aehub.codecs.d4.frame_coding import drive
-from aehub.codecs.d4.network import HYPER, Codes, quality_tensor
+from aehub.codecs.d4.frame_coding import run_passes
+from aehub.codecs.d4.network import HYPER_LATENTS, Codes, quality_tensor
 from aehub.codecs.d4.planes import PlaneBatch, clipped, from_batch
 from aehub.codecs.d4.runtime import Runtime
 from aehub.errors import InputError
 from aehub.media.colour import from_rgb, to_rgb
 from aehub.media.picture import Colour, Planes
-from aehub.weights.device import Device, computes, resolve_device, resolve_dtype
+from aehub.weights.device import Device, resolve_device, resolve_dtype, with_inference
 
 
 class Latents(Codes):
@@ -57,7 +57,7 @@ def check_quality(quality: float) -> float:
     return round(check_number("quality", quality, 0, 100), 2)
 
 
-def quality_of(codes: Codes, given: float | None) -> float:
+def resolve_quality(codes: Codes, given: float | None) -> float:
     """The quality at which to decode codes: their own, or the one that is given."""
     known = codes.quality if isinstance(codes, Latents) else None
     if given is None and known is None:
@@ -69,11 +69,11 @@ def quality_of(codes: Codes, given: float | None) -> float:
     return quality
 
 
-def size_of(codes: Codes) -> tuple[int, int]:
+def padded_size(codes: Codes) -> tuple[int, int]:
     """(width, height) of the padded pictures that codes hold."""
     hyper, latent = map(tuple, (part.shape for part in codes))
     rows, columns = latent[-2:]
-    if len(latent) != 4 or hyper != (latent[0], HYPER.channels, rows // 4, columns // 4):
+    if len(latent) != 4 or hyper != (latent[0], HYPER_LATENTS.channels, rows // 4, columns // 4):
         raise InputError(f"codes of the shapes {list(hyper)} and {list(latent)} are not what "
                          "encode returns; give those as they are.")
     return columns * 8, rows * 8
@@ -83,7 +83,7 @@ def size_of(codes: Codes) -> tuple[int, int]:
 _BATCH = 8
 
 
-class Codec:
+class D4Codec:
     """A model that compresses pictures; safe to use from several threads.
 
     Attributes:
@@ -103,7 +103,7 @@ class Codec:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, device: Device = "cpu",
-                        dtype: torch.dtype = torch.float32) -> Codec:
+                        dtype: torch.dtype = torch.float32) -> D4Codec:
         """Load a model folder strictly: hashes, names, shapes and types must agree.
 
         Raises:
@@ -114,8 +114,9 @@ class Codec:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model folder: config.json and model.safetensors, as they were loaded."""
         checkpoint.save(Path(folder), self.name, self.network, self.stored.tables,
-                   encoder=self.stored.config.get("encoder", {}), probe=self.stored.probe,
-                   inter_tables=self.stored.inter_tables)
+                        encoder=self.stored.config.get("encoder", {}),
+                        self_test=self.stored.self_test,
+                        inter_tables=self.stored.inter_tables)
 
     # Frames and latents, for programs.
 
@@ -155,8 +156,8 @@ class Codec:
         Raises:
             InputError: the quality is missing or another, or the codes are not of this model.
         """
-        quality = quality_of(latents, quality)
-        whole = size_of(latents)
+        quality = resolve_quality(latents, quality)
+        whole = padded_size(latents)
         if size is not None and not all(0 < n <= most for n, most in zip(size, whole, strict=True)):
             raise InputError(f"the size is {size}; the codes hold {whole} (width, height).")
         planes = from_batch(self.decode_codes(latents, quality), (0, 0), size or whole)
@@ -164,36 +165,38 @@ class Codec:
 
     # Planes and latents, for walks between pictures.
 
-    @computes
-    def latents_of(self, frames: Sequence[Planes], quality: float) -> Tensor:
+    @with_inference
+    def encode_latents(self, frames: Sequence[Planes], quality: float) -> Tensor:
         """4:2:0 frames of one size -> what a decoder makes of their codes, float [T, C, h, w]."""
         return self._encode(frames, quality)[1]
 
-    @computes
-    def pictures_of(self, latents: Tensor, quality: float, size: tuple[int, int]) -> list[Planes]:
+    @with_inference
+    def decode_latents(self, latents: Tensor, quality: float, size: tuple[int, int]
+                       ) -> list[Planes]:
         """Latents, not necessarily of any codes -> frames of `size` (width, height)."""
         frames: list[Planes] = []
-        for part in latents.to(self.device, self.runtime.exact).split(_BATCH):
+        for part in latents.to(self.device, self.runtime.code_dtype).split(_BATCH):
             frames += from_batch(self._shown(part, quality_tensor(quality, part)), (0, 0), size)
         return frames
 
     # Planes and codes.
 
-    @computes
+    @with_inference
     def encode_planes(self, frames: Sequence[Planes], quality: float) -> Codes:
         """4:2:0 frames of one size -> their integer codes, chosen by rate and distortion."""
         return self._encode(frames, quality)[0]
 
-    @computes
+    @with_inference
     def decode_codes(self, codes: Codes, quality: float) -> PlaneBatch:
         """Integer codes -> decoded planes, unrounded."""
         level = quality_tensor(quality, codes.latent)
-        latents = drive(self.network.walk(codes.hyper, level),
+        latents = run_passes(self.network.code_passes(codes.hyper, level),
                          lambda stage, mean, index: codes.latent[:, stage.begin:stage.end])[1]
         return self._shown(latents, level)
 
     def _shown(self, latents: Tensor, level: Tensor) -> PlaneBatch:
-        return self.network.finish(clipped(self.network.synthesise(latents, level)), level)
+        decoded = clipped(self.network.synthesise(latents, level))
+        return self.network.apply_post_filter(decoded, level)
 
     def _encode(self, frames: Sequence[Planes], quality: float) -> tuple[Codes, Tensor]:
         found = [code_pictures(self.runtime, frames[begin:begin + _BATCH], quality)

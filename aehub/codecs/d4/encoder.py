@@ -21,8 +21,8 @@ from aehub.codecs.d4.frame_coding import (
     GroupWriter,
     add_index,
     condition,
-    drive,
     hyper_index,
+    run_passes,
     written,
 )
 from aehub.codecs.d4.motion.coding import Base
@@ -30,15 +30,15 @@ from aehub.codecs.d4.motion.compensate import predict_planes
 from aehub.codecs.d4.motion.field import BOTH, LIMIT, Motion
 from aehub.codecs.d4.motion.rdo import Price, choose_modes, settle
 from aehub.codecs.d4.motion.search import Found, Plane, search, split_blocks
-from aehub.codecs.d4.network import Coder, Codes, Condition, Stage, quality_tensor
-from aehub.codecs.d4.planes import PlaneBatch, clipped, pixels_of, to_batch
-from aehub.codecs.d4.quantisation import masking
+from aehub.codecs.d4.network import Codes, CodingPass, FrameNetwork, InterCondition, quality_tensor
+from aehub.codecs.d4.planes import PlaneBatch, clipped, to_batch, unshuffle
+from aehub.codecs.d4.quantisation import texture_masking
 from aehub.codecs.d4.reference_buffer import Chain, coded_places
 from aehub.codecs.d4.runtime import Runtime
-from aehub.codecs.d4.transforms import step
+from aehub.codecs.d4.transforms import step_size
 from aehub.codecs.gop import lower_of, lowered
 from aehub.media.picture import Planes
-from aehub.weights.device import computes
+from aehub.weights.device import with_inference
 
 LAMBDA = 0.08
 # Vectors are coded whatever becomes of the difference: chosen on training clips.
@@ -69,10 +69,10 @@ class Coded(NamedTuple):
     latents: Tensor
 
 
-@computes
+@with_inference
 def code_pictures(runtime: Runtime, frames: Sequence[Planes], quality: float) -> Coded:
     """Integers of frames of one size, none of which has references."""
-    batch = to_batch(frames, runtime.device, runtime.exact)
+    batch = to_batch(frames, runtime.device, runtime.code_dtype)
     return _code(runtime, runtime.network, batch, quality_tensor(quality, batch.y), None, None)
 
 
@@ -90,7 +90,7 @@ class GroupEncoder:
         self._decoded: dict[int, PlaneBatch] = {}
         self._searched: dict[int, Plane] = {}
 
-    @computes
+    @with_inference
     def add(self, number: int, planes: Planes, references: tuple[int, ...] = (),
             level: int | None = None, *, show: bool = True) -> PlaneBatch:
         """Encode a frame; returns what it decodes to, as it is shown or as others refer to it.
@@ -103,10 +103,10 @@ class GroupEncoder:
             show: as it is shown, which takes time.
         """
         runtime = self.runtime
-        batch = to_batch([planes], runtime.device, runtime.exact)
+        batch = to_batch([planes], runtime.device, runtime.code_dtype)
         lower = lower_of(level)
         quality = quality_tensor(lowered(self.quality, lower), batch.y)
-        coder = runtime.coder(references)
+        coder = runtime.network_for(references)
         motion, given, bases = None, None, []
         if references:
             height, width = batch.y.shape[-2:]
@@ -123,10 +123,10 @@ class GroupEncoder:
         self._decoded[number] = decoded
         return self._shown(coder, decoded, batch, quality, given) if show else decoded
 
-    def _shown(self, coder: Coder, decoded: PlaneBatch, wanted: PlaneBatch, quality: Tensor,
-               given: Condition | None) -> PlaneBatch:
+    def _shown(self, coder: FrameNetwork, decoded: PlaneBatch, wanted: PlaneBatch, quality: Tensor,
+               given: InterCondition | None) -> PlaneBatch:
         """What a decoded frame is shown as; `wanted` is what it should be."""
-        return coder.finish(decoded, quality, given)
+        return coder.apply_post_filter(decoded, quality, given)
 
     def keep(self, numbers: Sequence[int]) -> None:
         """Forget all other frames: nothing refers to them any more."""
@@ -158,12 +158,12 @@ class GroupEncoder:
     def _motion(self, batch: PlaneBatch, number: int, references: tuple[int, ...],
                 bases: list[Base], quality: Tensor) -> Motion:
         """Vectors and modes; every cell is coded so far."""
-        exponent = self.runtime.network.inter.masking
+        exponent = self.runtime.network.inter.masking_exponent
         # By which factor steps will be larger, about, in each block: [H/16, W/16].
-        factors = F.avg_pool2d(masking(pixels_of(batch), exponent), 2)[0, 0]
-        steps = float(step(quality)) * factors
+        factors = F.avg_pool2d(texture_masking(unshuffle(batch), exponent), 2)[0, 0]
+        steps = float(step_size(quality)) * factors
         # Where little is seen to move, a search that listens more finely hears noise.
-        weight = _VECTOR_WEIGHT * math.sqrt(LAMBDA) * steps.clamp(min=float(step(quality)))
+        weight = _VECTOR_WEIGHT * math.sqrt(LAMBDA) * steps.clamp(min=float(step_size(quality)))
         current, fields = _grey(batch), []
         found: list[Found] = []
         for which, reference in enumerate(references):
@@ -207,8 +207,8 @@ def _grey(planes: PlaneBatch) -> Plane:
     return Plane(planes.y[0, 0].float() * 255 + 127.5)
 
 
-def _code(runtime: Runtime, coder: Coder, batch: PlaneBatch, quality: Tensor, motion: Motion | None,
-          given: Condition | None) -> Coded:
+def _code(runtime: Runtime, coder: FrameNetwork, batch: PlaneBatch, quality: Tensor,
+          motion: Motion | None, given: InterCondition | None) -> Coded:
     """Integers of one frame with its references, or of any number without."""
     quantiser = runtime.quantiser if motion is None else runtime.inter_quantiser
     latent, hyper = coder.analyse(batch, quality, given)
@@ -220,15 +220,16 @@ def _code(runtime: Runtime, coder: Coder, batch: PlaneBatch, quality: Tensor, mo
             places = coded_places(motion, latent.device)
     index = hyper_index(coder, hyper, quality, given, places[0])
     hyper_codes = hyper.round() * (index >= 1) if motion is None else quantiser(hyper, index)
-    weight = runtime.weight_of(batch) if motion is None else None
+    weight = runtime.rdoq_weight(batch) if motion is None else None
     indices: list[Tensor] = []
 
-    def choose(stage: Stage, mean: Tensor, index: Tensor) -> Tensor:
+    def choose(stage: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
         index = written(index, stage, places[1])
         add_index(indices, stage, index)
         return quantiser(latent[:, stage.begin:stage.end] - mean, index, weight)
 
-    codes, latents = drive(coder.walk(hyper_codes, quality, given, cells=places[0]), choose)
+    passes = coder.code_passes(hyper_codes, quality, given, cells=places[0])
+    codes, latents = run_passes(passes, choose)
     tables = Codes(index, torch.cat(indices, 1))
     return Coded(motion, Codes(hyper_codes, codes), tables, latents)
 

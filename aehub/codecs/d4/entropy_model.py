@@ -31,14 +31,15 @@ from aehub.codecs.d4.integer_conv import (
     SHIFT,
     IntegerConv2d,
     QualityBias,
-    bounded,
-    levels,
+    gradient_clamp,
+    log_levels,
     requantise,
 )
 from aehub.codecs.d4.symmetry import A1, REGULAR, Representation
 from aehub.codecs.d4.tied_conv import TiedConv2d
-from aehub.codecs.d4.transforms import Curve
-from aehub.weights.device import full_precision
+from aehub.codecs.d4.transforms import QualityCurve
+from aehub.coding.range_coder import N_TABLES
+from aehub.weights.device import no_autocast
 
 _PREDICTED_STAGES = (1,)
 """Stages of predicted frames whose means are worth a network; zero is as good for the others."""
@@ -69,7 +70,7 @@ class MeanNetwork(nn.Module):
         self.first = nn.ModuleDict({
             str(n): TiedConv2d(features if (known := stages[n][0]) is None else features + known,
                                hidden) for n in own})
-        self.bias = nn.ModuleDict({str(n): Curve(hidden) for n in own})
+        self.bias = nn.ModuleDict({str(n): QualityCurve(hidden) for n in own})
         self.last = nn.ModuleDict({str(n): TiedConv2d(hidden, stages[n][1], scale=0) for n in own})
 
     def features(self, hyper: Tensor, condition: Tensor | None) -> tuple[Tensor | None, Tensor]:
@@ -77,7 +78,7 @@ class MeanNetwork(nn.Module):
         features), at 1/8."""
         if condition is not None:
             return None, F.relu(self.see(condition))
-        with full_precision(hyper.device.type):
+        with no_autocast(hyper.device.type):
             direct = F.pixel_shuffle(self.direct(hyper), 4)
         return direct, F.relu(F.pixel_shuffle(self.unfold(hyper), 4))
 
@@ -107,7 +108,7 @@ class MeanNetwork(nn.Module):
 
 
 SIDE = 4
-# Tiles overlap: where more is wanted, the whole grid is quicker.
+# SparseBlocks overlap: where more is wanted, the whole grid is quicker.
 MOST = 0.4
 
 
@@ -117,7 +118,7 @@ class _Places:
     inside: Tensor | None  # bool [n, k, k]: it is on the grid; None where all are
 
 
-class Tiles:
+class SparseBlocks:
     """Wanted cells.
 
     Args:
@@ -131,7 +132,7 @@ class Tiles:
         self._places: dict[int, _Places] = {}
 
     @classmethod
-    def of(cls, cells: Tensor) -> Tiles | None:
+    def of(cls, cells: Tensor) -> SparseBlocks | None:
         """The tiles of these cells, None where it is not worth the trouble."""
         return cls(cells) if float(cells.sum()) <= MOST * cells.numel() else None
 
@@ -170,9 +171,8 @@ class Tiles:
         return self._places[margin]
 
 
-N_SCALES = 64
 # Distances to the nearest reference that predicted frames tell apart: 1, 2, 4, 8 frames or more.
-N_KINDS = 4
+N_DISTANCE_CLASSES = 4
 FEATURES = REGULAR * 4
 HIDDEN = REGULAR * 8
 
@@ -180,12 +180,12 @@ HIDDEN = REGULAR * 8
 @contextmanager
 def _exact(device: torch.device) -> Iterator[None]:
     """Full float32: neither autocast nor TF32 may round the sums."""
-    with full_precision(device.type), \
+    with no_autocast(device.type), \
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
 
 
-class StageScales(nn.Module):
+class PassScales(nn.Module):
     """Features and known codes of one stage -> index sums of its channels."""
 
     def __init__(self, known: Representation | None, outputs: Representation) -> None:
@@ -198,7 +198,7 @@ class StageScales(nn.Module):
         self.last = IntegerConv2d(HIDDEN, outputs.magnitudes(), 1, scale=0.1)
         self.last_bias = QualityBias(outputs.magnitudes())
 
-    def forward(self, x: Tensor, quality: Tensor, tiles: Tiles | None = None) -> Tensor:
+    def forward(self, x: Tensor, quality: Tensor, tiles: SparseBlocks | None = None) -> Tensor:
         """Of the whole grid, or of tiles with a margin of 2 around them."""
         padding = None if tiles is None else 0
         x = requantise(self.first(x, bias=self.first_bias(quality), padding=padding))
@@ -224,16 +224,16 @@ class ScaleNetwork(nn.Module):
         self.hyper_bias = QualityBias(hyper.magnitudes())
         self.unfold = IntegerConv2d(hyper, FEATURES.blocks(4), 1, scale=0.5)
         self.unfold_bias = QualityBias(FEATURES)
-        self.stages = nn.ModuleList(StageScales(known, out) for known, out in stages)
+        self.stages = nn.ModuleList(PassScales(known, out) for known, out in stages)
         if context is not None:
             self.context = IntegerConv2d(context, FEATURES, 3, scale=0.5)
             self.kind_hyper_bias = nn.ModuleList(
-                QualityBias(hyper.magnitudes()) for _ in range(N_KINDS))
-            self.kind_bias = nn.ModuleList(QualityBias(FEATURES) for _ in range(N_KINDS))
+                QualityBias(hyper.magnitudes()) for _ in range(N_DISTANCE_CLASSES))
+            self.kind_bias = nn.ModuleList(QualityBias(FEATURES) for _ in range(N_DISTANCE_CLASSES))
 
-    def stage(self, number: int) -> StageScales:
+    def pass_layers(self, number: int) -> PassScales:
         """The layers of one stage."""
-        return cast(StageScales, self.stages[number])
+        return cast(PassScales, self.stages[number])
 
     @property
     def device(self) -> torch.device:
@@ -249,7 +249,8 @@ class ScaleNetwork(nn.Module):
         return self._index(total).to(away)
 
     def features(self, hyper_codes: Tensor, quality: Tensor,
-                 given: tuple[Tensor, int] | None = None, tiles: Tiles | None = None) -> Tensor:
+                 given: tuple[Tensor, int] | None = None, tiles: SparseBlocks | None = None
+                 ) -> Tensor:
         """Hyper-codes, integers [B, C, h, w] -> activations [B, 32, 4h, 4w].
 
         Args:
@@ -261,7 +262,7 @@ class ScaleNetwork(nn.Module):
         """
         home, quality = self.device, quality.to(self.device)
         with _exact(home):
-            x = F.pixel_shuffle(self.unfold(levels(hyper_codes.to(home), signed=True)), 4)
+            x = F.pixel_shuffle(self.unfold(log_levels(hyper_codes.to(home), signed=True)), 4)
             x = x if tiles is None else tiles.cut(x, 2)
             x = x + self.unfold_bias(quality)
             if given is not None:
@@ -274,7 +275,7 @@ class ScaleNetwork(nn.Module):
             return x if tiles is None else tiles.hidden(x, 2)
 
     def forward(self, stage: int, features: Tensor, known: Tensor | None, mask: Tensor,
-                quality: Tensor, tiles: Tiles | None = None) -> Tensor:
+                quality: Tensor, tiles: SparseBlocks | None = None) -> Tensor:
         """Table index of the codes of one stage.
 
         Args:
@@ -286,7 +287,7 @@ class ScaleNetwork(nn.Module):
             tiles: as for `features`; the index of cells that are not wanted is 0.
 
         Returns:
-            [B, C', h, w] in [0, N_SCALES - 1]: real with gradient in training, integers otherwise.
+            [B, C', h, w] in [0, N_TABLES - 1]: real with gradient in training, integers otherwise.
         """
         away, home, quality = mask.device, self.device, quality.to(self.device)
         with _exact(home):
@@ -295,12 +296,12 @@ class ScaleNetwork(nn.Module):
             parts = [features, plane.expand_as(features[:, :1])]
             if known is not None:
                 known = known.to(home)
-                parts.append(levels(known if tiles is None else tiles.cut(known, 2)))
-            index = self._index(self.stage(stage)(torch.cat(parts, 1), quality, tiles))
+                parts.append(log_levels(known if tiles is None else tiles.cut(known, 2)))
+            index = self._index(self.pass_layers(stage)(torch.cat(parts, 1), quality, tiles))
             return (index if tiles is None else tiles.paste(index)).to(away)
 
     def _index(self, total: Tensor) -> Tensor:
-        index = bounded(total * 2.0**-SHIFT, 0, N_SCALES - 1)
+        index = gradient_clamp(total * 2.0**-SHIFT, 0, N_TABLES - 1)
         return index if self.training else index.floor()
 
     def integer_layers(self) -> dict[str, IntegerConv2d]:

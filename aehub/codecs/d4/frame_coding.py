@@ -22,8 +22,16 @@ from aehub.bitstream import GroupHeader, coding_order
 from aehub.codecs.d4.motion.coding import Base, MotionCoder
 from aehub.codecs.d4.motion.compensate import predict
 from aehub.codecs.d4.motion.field import Motion
-from aehub.codecs.d4.network import HYPER, Coder, Codes, Condition, Stage, quality_tensor
-from aehub.codecs.d4.planes import PlaneBatch, clipped, pixels_of
+from aehub.codecs.d4.network import (
+    HYPER_LATENTS,
+    Codes,
+    CodingPass,
+    FrameNetwork,
+    InterCondition,
+    PassGenerator,
+    quality_tensor,
+)
+from aehub.codecs.d4.planes import PlaneBatch, clipped, unshuffle
 from aehub.codecs.d4.reference_buffer import Chain, coded_places, kind, motion_tensors
 from aehub.codecs.d4.runtime import Runtime
 from aehub.codecs.gop import LOWER_STEPS, PREDICTED_PIXELS, lowered
@@ -31,11 +39,10 @@ from aehub.coding.adaptive_tables import read_uniform, write_uniform
 from aehub.coding.range_coder import Decoder, Encoder
 from aehub.errors import DamagedError, FormatError
 
-Walk = Generator[tuple[Stage, Tensor, Tensor], Tensor, tuple[Tensor, Tensor]]
-Choose = Callable[[Stage, Tensor, Tensor], Tensor]
+Choose = Callable[[CodingPass, Tensor, Tensor], Tensor]
 
 
-def drive(walk: Walk, choose: Choose) -> tuple[Tensor, Tensor]:
+def run_passes(walk: PassGenerator, choose: Choose) -> tuple[Tensor, Tensor]:
     """Run a walk whose codes are at hand: `choose(stage, mean, index)` gives those of a stage."""
     asked = next(walk)
     while True:
@@ -136,11 +143,11 @@ class GroupReader:
             frame, latents, given = self._frame(number, decoded if number in needed else None)
             if number not in needed:
                 continue
-            coder = self.runtime.coder(self.references[number])
+            coder = self.runtime.network_for(self.references[number])
             level = quality_tensor(lowered(self.quality, frame.lower), latents)
             decoded[number] = clipped(coder.synthesise(latents, level, given))
             if number in wanted:
-                yield number, coder.finish(decoded[number], level, given)
+                yield number, coder.apply_post_filter(decoded[number], level, given)
             later = needed.intersection(self.order[at + 1:])
             asked = {r for n in later for r in self.references[n]}
             decoded = {n: p for n, p in decoded.items() if n in asked}
@@ -154,7 +161,7 @@ class GroupReader:
         return needed
 
     def _frame(self, number: int, decoded: dict[int, PlaneBatch] | None
-               ) -> tuple[FrameCodes, Tensor, Condition | None]:
+               ) -> tuple[FrameCodes, Tensor, InterCondition | None]:
         try:
             return self._read(number, decoded)
         except (ValueError, AssertionError) as err:
@@ -162,12 +169,12 @@ class GroupReader:
                                f"stream of {self.runtime.name}; verify the file.") from err
 
     def _read(self, number: int, decoded: dict[int, PlaneBatch] | None
-              ) -> tuple[FrameCodes, Tensor, Condition | None]:
+              ) -> tuple[FrameCodes, Tensor, InterCondition | None]:
         references, runtime = self.references[number], self.runtime
-        coder = runtime.coder(references)
+        coder = runtime.network_for(references)
         lower = int(read_uniform(self.still.coder, 1, LOWER_STEPS)[0])
-        like = torch.empty((1, HYPER.channels, self.height // 32, self.width // 32),
-                           dtype=runtime.exact, device=runtime.device)
+        like = torch.empty((1, HYPER_LATENTS.channels, self.height // 32, self.width // 32),
+                           dtype=runtime.code_dtype, device=runtime.device)
         motion, given = None, None
         places: tuple[Tensor | None, Tensor | None] = (None, None)
         if references:
@@ -183,13 +190,13 @@ class GroupReader:
         hyper = shaped(reader.read(flat(index, np.uint8)), like)
         latent_index: list[Tensor] = []
 
-        def read(stage: Stage, mean: Tensor, index: Tensor) -> Tensor:
+        def read(stage: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
             index = written(index, stage, places[1])
             add_index(latent_index, stage, index)
             return shaped(reader.read(flat(index, np.uint8)), index)
 
-        walk = coder.walk(hyper, level, given, cells=places[0], means=decoded is not None)
-        latent, latents = drive(walk, read)
+        walk = coder.code_passes(hyper, level, given, cells=places[0], means=decoded is not None)
+        latent, latents = run_passes(walk, read)
         codes = Codes(hyper, latent)
         self.chain.remember(number, codes, references, motion,
                             None if given is None else given.context)
@@ -239,7 +246,7 @@ class GroupWriter:
         writer.write(flat(frame.codes.hyper, np.int32), flat(frame.tables.hyper, np.uint8))
         codes, tables = whole(frame.codes.latent, np.int32), whole(frame.tables.latent, np.uint8)
         height, width = codes.shape[-2:]
-        for stage in self.runtime.network.stages(height, width, torch.device("cpu")):
+        for stage in self.runtime.network.coding_passes(height, width, torch.device("cpu")):
             part = slice(stage.begin, stage.end)
             index = tables[:, part] * whole(stage.mask, np.uint8)
             writer.write(codes[:, part].ravel(), index.ravel())
@@ -261,16 +268,16 @@ class GroupWriter:
 
 
 def condition(runtime: Runtime, chain: Chain, number: int, references: tuple[int, ...],
-              motion: Motion, planes: list[PlaneBatch] | None) -> Condition:
+              motion: Motion, planes: list[PlaneBatch] | None) -> InterCondition:
     """What the networks of a predicted frame are given; without planes, its integers only."""
-    pixels = torch.empty(0, dtype=runtime.exact, device=runtime.device)
+    pixels = torch.empty(0, dtype=runtime.code_dtype, device=runtime.device)
     if planes is not None:
         vectors, modes = motion_tensors(motion, planes[0].y.device)
-        pixels = pixels_of(predict(planes, vectors, modes))
-    return Condition(pixels, chain.context(references, motion), kind(number, references))
+        pixels = unshuffle(predict(planes, vectors, modes))
+    return InterCondition(pixels, chain.context(references, motion), kind(number, references))
 
 
-def hyper_index(coder: Coder, like: Tensor, level: Tensor, given: Condition | None,
+def hyper_index(coder: FrameNetwork, like: Tensor, level: Tensor, given: InterCondition | None,
                 places: Tensor | None) -> Tensor:
     """Tables of the hyper-codes, 0 outside the coded cells."""
     hundredths = (level * 100).round().long()
@@ -279,12 +286,12 @@ def hyper_index(coder: Coder, like: Tensor, level: Tensor, given: Condition | No
     return index if places is None else index * places
 
 
-def written(index: Tensor, stage: Stage, places: Tensor | None) -> Tensor:
+def written(index: Tensor, stage: CodingPass, places: Tensor | None) -> Tensor:
     """Tables of a stage's codes, 0 where none is written."""
     index = index * stage.mask
     return index if places is None else index * places
 
 
-def add_index(found: list[Tensor], stage: Stage, index: Tensor) -> None:
+def add_index(found: list[Tensor], stage: CodingPass, index: Tensor) -> None:
     """Gather the tables of all stages; the first two share their channels."""
     found.append(found.pop() + index if stage.number == 1 else index)

@@ -27,7 +27,7 @@ ACTIVATION_MAX = 31
 SHIFT = 8
 EXACT_LIMIT = 2**19
 BIAS_LIMIT = 2**23
-QUALITY_STEPS = 10_000
+QUALITY_RESOLUTION = 10_000
 KNOTS = 8
 _PARTS = 16
 
@@ -57,7 +57,7 @@ def _level(magnitudes: Tensor) -> Tensor:
     return found.permute(0, 3, 1, 2) if last else found
 
 
-def levels(codes: Tensor, *, signed: bool = False) -> Tensor:
+def log_levels(codes: Tensor, *, signed: bool = False) -> Tensor:
     """Integer codes -> small integers, about 4 log2(1 + |q|): 0..31, or -31..31 if `signed`."""
     level = _level(codes.detach().abs().clamp_(max=255))
     level = level * codes.detach().sign() if signed else level
@@ -69,12 +69,12 @@ def levels(codes: Tensor, *, signed: bool = False) -> Tensor:
     return level + (smooth - smooth.detach())
 
 
-def knot_parts(quality: Tensor) -> Tensor:
+def knot_weights(quality: Tensor) -> Tensor:
     """Quality in hundredths (integers 0..10000) [B] -> integer weights of the knots [B, KNOTS].
 
     Hat functions in sixteenths: each row sums to 16. Integer arithmetic only.
     """
-    place = quality.to(torch.int64) * ((KNOTS - 1) * _PARTS) // QUALITY_STEPS
+    place = quality.to(torch.int64) * ((KNOTS - 1) * _PARTS) // QUALITY_RESOLUTION
     knot, part = place // _PARTS, place % _PARTS
     parts = F.one_hot(knot, KNOTS + 1) * (_PARTS - part)[:, None]
     parts = parts + F.one_hot(knot + 1, KNOTS + 1) * part[:, None]
@@ -85,7 +85,7 @@ def _round(x: Tensor) -> Tensor:
     return x + (x.round() - x).detach()
 
 
-class ByQuality(Freezable):
+class QualityDependent(Freezable):
     """Numbers that depend on quality; a frozen layer keeps those of the handful of qualities that a
     clip's frames have."""
 
@@ -103,22 +103,22 @@ class ByQuality(Freezable):
         raise NotImplementedError
 
 
-class QualityBias(ByQuality):
+class QualityBias(QualityDependent):
     """An integer per channel that depends on quality; channels of a pair share it."""
 
-    slots: Tensor
+    orbits: Tensor
 
     def __init__(self, outputs: Representation) -> None:
         super().__init__()
-        slots = torch.as_tensor(outputs.slots())
-        self.register_buffer("slots", slots, persistent=False)
-        self.values = nn.Parameter(torch.zeros(KNOTS, int(slots.max()) + 1))
+        orbits = torch.as_tensor(outputs.orbits())
+        self.register_buffer("orbits", orbits, persistent=False)
+        self.values = nn.Parameter(torch.zeros(KNOTS, int(orbits.max()) + 1))
 
     def at(self, quality: Tensor) -> Tensor:
         """int64 [B] in hundredths -> integers in the values' dtype [B, C, 1, 1], times 2^SHIFT."""
-        parts = knot_parts(quality).to(self.values.dtype)[:, :, None]
+        parts = knot_weights(quality).to(self.values.dtype)[:, :, None]
         # Not as a matrix product: autocast and TF32 would round it.
-        return (parts * _round(self.values * _PARTS)).sum(1)[:, self.slots, None, None]
+        return (parts * _round(self.values * _PARTS)).sum(1)[:, self.orbits, None, None]
 
     def check_bound(self, name: str) -> None:
         """Refuse numbers that, added to a convolution, float32 might not carry exactly.
@@ -185,7 +185,7 @@ class _Bounded(torch.autograd.Function):
         return grads[0] * inward, None, None
 
 
-def bounded(x: Tensor, low: float, high: float) -> Tensor:
+def gradient_clamp(x: Tensor, low: float, high: float) -> Tensor:
     """`x.clamp(low, high)`, but values outside still learn their way back in."""
     return cast(Tensor, _Bounded.apply(x, low, high))
 

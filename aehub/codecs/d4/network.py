@@ -17,7 +17,7 @@ predicts the mean (`MeanNetwork`), an exact integer one picks the table (`ScaleN
 Analysis and synthesis start as block DCTs with residual branches at zero, the post-filter as
 nothing; every layer of the decoder commutes with D4.
 
-Predicted frames go through a second `Coder`, which codes the difference from the prediction
+Predicted frames go through a second `FrameNetwork`, which codes the difference from the prediction
 (decoded frames moved by block vectors). Its analysis and synthesis are linear, and of its means
 only those of stage 1 are predicted, from the prediction: residual networks and other means gained
 nothing there. Its integer network sees the codes of the references, moved by the same vectors in
@@ -35,16 +35,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aehub.codecs.d4.entropy_model import MeanNetwork, ScaleNetwork, Tiles
-from aehub.codecs.d4.integer_conv import QUALITY_STEPS
-from aehub.codecs.d4.planes import PlaneBatch, clipped, pixels_of, planes_of
+from aehub.codecs.d4.entropy_model import MeanNetwork, ScaleNetwork, SparseBlocks
+from aehub.codecs.d4.integer_conv import QUALITY_RESOLUTION
+from aehub.codecs.d4.planes import PlaneBatch, clipped, shuffle, unshuffle
 from aehub.codecs.d4.post_filter import PostFilter
-from aehub.codecs.d4.quantisation import masking
+from aehub.codecs.d4.quantisation import texture_masking
 from aehub.codecs.d4.symmetry import A1, A2, B1, B2, REGULAR, E, Representation
 from aehub.codecs.d4.tied_conv import TiedConv2d
-from aehub.codecs.d4.transforms import PIXELS, Curve, LinearTransform, Transform, start, step
+from aehub.codecs.d4.transforms import (
+    BLOCK_SAMPLES,
+    LinearTransform,
+    QualityCurve,
+    Transform,
+    block_dct,
+    step_size,
+)
 
-HYPER = A1 * 8 + A2 * 2 + B1 * 2 + B2 * 2 + E * 5
+HYPER_LATENTS = A1 * 8 + A2 * 2 + B1 * 2 + B2 * 2 + E * 5
 
 
 class Codes(NamedTuple):
@@ -54,11 +61,11 @@ class Codes(NamedTuple):
     latent: Tensor
 
 
-class Condition(NamedTuple):
+class InterCondition(NamedTuple):
     """What a predicted frame's networks are given.
 
     Attributes:
-        pixels: the prediction as `pixels_of` lays it out, [B, 96, h, w]; empty where only integer
+        pixels: the prediction as `unshuffle` lays it out, [B, 96, h, w]; empty where only integer
             networks run.
         context: `aehub.codecs.d4.reference_buffer`, integers 0..31, [B, 99, h, w].
         kind: log2 of the distance to the nearest reference in frames, 0..3.
@@ -69,7 +76,7 @@ class Condition(NamedTuple):
     kind: int
 
 
-class Stage(NamedTuple):
+class CodingPass(NamedTuple):
     """Channels [begin, end) of the latents, written where `mask` [h, w] is 1."""
 
     number: int
@@ -78,7 +85,10 @@ class Stage(NamedTuple):
     mask: Tensor
 
 
-class Coder(nn.Module):
+PassGenerator = Generator[tuple[CodingPass, Tensor, Tensor], Tensor, tuple[Tensor, Tensor]]
+
+
+class FrameNetwork(nn.Module):
     """The networks of one kind of frame.
 
     Args:
@@ -93,31 +103,32 @@ class Coder(nn.Module):
     def __init__(self, analysis: LinearTransform, synthesis: LinearTransform, filter_fields: int,
                  filter_layers: int, masking: int | None = None) -> None:
         super().__init__()
-        dct, conditional = start(), masking is not None
-        self.conditional, self.masking = conditional, (masking or 0) / 100
+        dct, conditional = block_dct(), masking is not None
+        self.conditional, self.masking_exponent = conditional, (masking or 0) / 100
         self.representation = dct.latents
         self.analysis, self.synthesis = analysis, synthesis
         features = REGULAR * 8
         self.fold = TiedConv2d(dct.latents, features, 4, stride=4)
-        self.hyper = TiedConv2d(features, HYPER, 1, scale=0.02)
-        self.hyper_direct = TiedConv2d(dct.latents, HYPER, 4, stride=4, scale=0)
-        self.gain, self.hyper_gain = Curve(dct.latents), Curve(HYPER)
+        self.hyper = TiedConv2d(features, HYPER_LATENTS, 1, scale=0.02)
+        self.hyper_direct = TiedConv2d(dct.latents, HYPER_LATENTS, 4, stride=4, scale=0)
+        self.gain, self.hyper_gain = QualityCurve(dct.latents), QualityCurve(HYPER_LATENTS)
         low, middle, high = dct.bands
         self.ranges = [(0, low), (0, low), (low, middle), (middle, high)]
         known = [None, _part(dct.latents, 0, low), _part(dct.latents, 0, low),
                  _part(dct.latents, 0, middle)]
         stages = [(k, _part(dct.latents, a, b))
                   for k, (a, b) in zip(known, self.ranges, strict=True)]
-        self.means = MeanNetwork(HYPER, stages, PIXELS if conditional else None)
-        self.scales = ScaleNetwork(HYPER, stages,
+        self.means = MeanNetwork(HYPER_LATENTS, stages, BLOCK_SAMPLES if conditional else None)
+        self.scales = ScaleNetwork(HYPER_LATENTS, stages,
                                    dct.latents.magnitudes() + A1 * 3 if conditional else None)
         if conditional:
-            self.activity = TiedConv2d(dct.latents.magnitudes(), HYPER, 2, stride=2, scale=0)
+            magnitudes = dct.latents.magnitudes()
+            self.activity = TiedConv2d(magnitudes, HYPER_LATENTS, 2, stride=2, scale=0)
         self.post_filter = PostFilter(filter_fields, filter_layers, conditional)
 
     # Planes and latents.
 
-    def analyse(self, planes: PlaneBatch, quality: Tensor, given: Condition | None = None
+    def analyse(self, planes: PlaneBatch, quality: Tensor, given: InterCondition | None = None
                 ) -> tuple[Tensor, Tensor]:
         """Planes -> latents [B, 96, h, w] and hyper-latents [B, 24, h/4, w/4], both in steps.
 
@@ -126,7 +137,7 @@ class Coder(nn.Module):
             quality: [B] or [1], 0..100.
             given: of predicted frames.
         """
-        x = pixels_of(planes)
+        x = unshuffle(planes)
         if given is None:
             latent = self.analysis(x, quality)
         else:
@@ -139,28 +150,30 @@ class Coder(nn.Module):
             hyper = hyper + self.activity(torch.log2(1 + 8 * size))
         return latent, hyper
 
-    def synthesise(self, latent: Tensor, quality: Tensor, given: Condition | None = None
+    def synthesise(self, latent: Tensor, quality: Tensor, given: InterCondition | None = None
                    ) -> PlaneBatch:
         """Latents in steps [B, 96, h, w] -> planes as others refer to them, not yet clipped."""
         latent = latent / self.gains(quality, given)
         if given is None:
-            return planes_of(self.synthesis(latent, quality))
-        return planes_of(given.pixels + self.synthesis(latent, quality))
+            return shuffle(self.synthesis(latent, quality))
+        return shuffle(given.pixels + self.synthesis(latent, quality))
 
-    def finish(self, planes: PlaneBatch, quality: Tensor, given: Condition | None = None
-               ) -> PlaneBatch:
+    def apply_post_filter(self, planes: PlaneBatch, quality: Tensor,
+                          given: InterCondition | None = None) -> PlaneBatch:
         """Clipped planes as others refer to them -> as they are shown, clipped too."""
-        prediction = None if given is None else planes_of(given.pixels)
+        prediction = None if given is None else shuffle(given.pixels)
         return clipped(self.post_filter(planes, quality, prediction))
 
-    def gains(self, quality: Tensor, given: Condition | None = None) -> Tensor:
+    def gains(self, quality: Tensor, given: InterCondition | None = None) -> Tensor:
         """Steps per unit of latent [B, 96, 1, 1]; [B, 96, h, w] where texture masks."""
-        gains = torch.exp(self.gain(quality)) * (255 / step(quality))[:, None, None, None]
-        return gains if given is None else gains / masking(given.pixels, self.masking)
+        gains = torch.exp(self.gain(quality)) * (255 / step_size(quality))[:, None, None, None]
+        if given is None:
+            return gains
+        return gains / texture_masking(given.pixels, self.masking_exponent)
 
     def hyper_gains(self, quality: Tensor) -> Tensor:
         """Steps per unit of hyper-latent [B, 24, 1, 1]."""
-        return torch.exp(self.hyper_gain(quality)) * (255 / step(quality))[:, None, None, None]
+        return torch.exp(self.hyper_gain(quality)) * (255 / step_size(quality))[:, None, None, None]
 
     def constrain(self) -> None:
         """Keep the integer layers inside their exactness bound; the trainer calls this."""
@@ -168,17 +181,18 @@ class Coder(nn.Module):
 
     # Codes, stage by stage.
 
-    def stages(self, height: int, width: int, device: torch.device) -> Iterator[Stage]:
+    def coding_passes(self, height: int, width: int, device: torch.device) -> Iterator[CodingPass]:
         """The stages of a latent grid of height x width."""
         outer = [((torch.arange(n, device=device) + 1) % 4 < 2) for n in (height, width)]
         cross = (outer[0][:, None] == outer[1][None]).float()
         masks = [cross, 1 - cross, torch.ones_like(cross), torch.ones_like(cross)]
         for number, ((begin, end), mask) in enumerate(zip(self.ranges, masks, strict=True)):
-            yield Stage(number, begin, end, mask)
+            yield CodingPass(number, begin, end, mask)
 
-    def walk(self, hyper_codes: Tensor, quality: Tensor, given: Condition | None = None, *,
-             cells: Tensor | None = None, means: bool = True
-             ) -> Generator[tuple[Stage, Tensor, Tensor], Tensor, tuple[Tensor, Tensor]]:
+    def code_passes(self, hyper_codes: Tensor, quality: Tensor,
+                    given: InterCondition | None = None, *, cells: Tensor | None = None,
+                    means: bool = True
+                    ) -> PassGenerator:
         """Walk the stages; whoever drives it quantises, decodes or rates the codes of each.
 
         Encoder, decoder and trainer share this loop: what one conditions on, all do.
@@ -199,19 +213,19 @@ class Coder(nn.Module):
         Returns:
             (codes, latents) [B, 96, h, w]; latents = codes + mean, in steps.
         """
-        hundredths = (quality * (QUALITY_STEPS / 100)).round().to(torch.int64)
+        hundredths = (quality * (QUALITY_RESOLUTION / 100)).round().to(torch.int64)
         gains = self.gains(quality, given if means else None)
         mean_features = self.means.features(
             hyper_codes / self.hyper_gains(quality), None if given is None else given.pixels
         ) if means else None
-        tiles = None if cells is None else Tiles.of(cells)
+        tiles = None if cells is None else SparseBlocks.of(cells)
         scale_features = self.scales.features(
             hyper_codes, hundredths,
             None if given is None else (given.context, given.kind), tiles)
         codes: list[Tensor] = []
         latents: list[Tensor] = []
         height, width = (4 * n for n in hyper_codes.shape[-2:])
-        for stage in self.stages(height, width, hyper_codes.device):
+        for stage in self.coding_passes(height, width, hyper_codes.device):
             known = torch.cat(codes, 1).detach() if codes else None
             mean = None if mean_features is None else self.means(
                 stage.number, mean_features, latents, gains, quality)
@@ -227,7 +241,7 @@ class Coder(nn.Module):
         return torch.cat(codes, 1), torch.cat(latents, 1)
 
 
-class D4Codec(Coder):
+class D4Network(FrameNetwork):
     """The networks of the codec; files, groups and frame sizes are `aehub.codecs.d4`'s concern.
 
     The coder of frames that stand alone; `inter` is the coder of predicted frames.
@@ -247,9 +261,9 @@ class D4Codec(Coder):
 
     def __init__(self, fields: int = 16, analysis_blocks: int = 2, synthesis_blocks: int = 3,
                  filter_fields: int = 4, filter_layers: int = 4, inter_masking: int = 14) -> None:
-        dct = start()
-        there = PIXELS, dct.latents, torch.from_numpy(dct.matrix)
-        back = dct.latents, PIXELS, torch.from_numpy(dct.matrix.T)
+        dct = block_dct()
+        there = BLOCK_SAMPLES, dct.latents, torch.from_numpy(dct.matrix)
+        back = dct.latents, BLOCK_SAMPLES, torch.from_numpy(dct.matrix.T)
         super().__init__(
             Transform(*there, fields=fields, blocks=analysis_blocks),
             Transform(*back, fields=fields, blocks=synthesis_blocks), filter_fields, filter_layers)
@@ -257,7 +271,7 @@ class D4Codec(Coder):
             "fields": fields, "analysis_blocks": analysis_blocks,
             "synthesis_blocks": synthesis_blocks, "filter_fields": filter_fields,
             "filter_layers": filter_layers, "inter_masking": inter_masking}
-        self.inter = Coder(LinearTransform(*there), LinearTransform(*back), filter_fields,
+        self.inter = FrameNetwork(LinearTransform(*there), LinearTransform(*back), filter_fields,
                            filter_layers, inter_masking)
 
     def constrain(self) -> None:

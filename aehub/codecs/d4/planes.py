@@ -25,15 +25,15 @@ class PlaneBatch(NamedTuple):
     v: Tensor
 
 
-def pixels_of(planes: PlaneBatch) -> Tensor:
+def unshuffle(planes: PlaneBatch) -> Tensor:
     """Planes -> [B, 96, h, w]: each position holds the samples of an 8x8 block."""
     x = torch.cat([F.pixel_unshuffle(planes.y, 8), F.pixel_unshuffle(planes.u, 4),
                    F.pixel_unshuffle(planes.v, 4)], 1)
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def planes_of(pixels: Tensor) -> PlaneBatch:
-    """The inverse of `pixels_of`."""
+def shuffle(pixels: Tensor) -> PlaneBatch:
+    """The inverse of `unshuffle`."""
     y, u, v = pixels.split((64, 16, 16), 1)
     return PlaneBatch(F.pixel_shuffle(y, 8), F.pixel_shuffle(u, 4), F.pixel_shuffle(v, 4))
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from aehub.codecs.d4.planes import PlaneBatch
 from aehub.codecs.d4.symmetry import A1, B1, REGULAR, pixels
 from aehub.codecs.d4.tied_conv import TiedConv2d
-from aehub.codecs.d4.transforms import Curve, step
+from aehub.codecs.d4.transforms import QualityCurve, step_size
 
 HALF = pixels(2) + A1 * 2
 PREDICTED = slice(2 * HALF.channels, 3 * HALF.channels)
@@ -45,9 +45,9 @@ class PostFilter(nn.Module):
         super().__init__()
         features = REGULAR * fields
         inputs = HALF * (3 if conditional else 2) + _PLACE
-        self.head, self.head_bias = TiedConv2d(inputs, features), Curve(features)
+        self.head, self.head_bias = TiedConv2d(inputs, features), QualityCurve(features)
         self.hidden = nn.ModuleList(TiedConv2d(features, features) for _ in range(layers))
-        self.bias = nn.ModuleList(Curve(features) for _ in range(layers))
+        self.bias = nn.ModuleList(QualityCurve(features) for _ in range(layers))
         self.tail = TiedConv2d(features, HALF, scale=0)
 
     def forward(self, planes: PlaneBatch, quality: Tensor, prediction: PlaneBatch | None = None
@@ -60,7 +60,7 @@ class PostFilter(nn.Module):
             prediction: of predicted frames.
         """
         half = _half(planes)
-        steps = (255 / step(quality))[:, None, None, None]
+        steps = (255 / step_size(quality))[:, None, None, None]
         seen = [half * _PICTURE, ((half - _smooth(planes)) * (steps * _STEPS)).clamp(-_MOST, _MOST)]
         if prediction is not None:
             seen.append((half - _half(prediction)) * (steps * _STEPS))

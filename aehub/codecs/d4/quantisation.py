@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aehub.coding.range_coder import N_TABLES, ScaleTables, reach_of
+from aehub.coding.range_coder import N_TABLES, ScaleTables, max_magnitude
 
 _LIMIT = 0.45
 
@@ -52,7 +52,7 @@ class Quantiser:
         for index in range(1, N_TABLES):
             bits = tables.magnitude_bits(index)
             first[index] = weight / 2 * (bits[1] - bits[0])
-            reach = min(reach_of(index), 8)
+            reach = min(max_magnitude(index), 8)
             later[index] = weight / 2 * float(np.diff(bits[1:reach + 1]).mean())
         self._first = torch.from_numpy(first.clip(0, _LIMIT)).float().to(device)
         self._later = torch.from_numpy(later.clip(0, _LIMIT)).float().to(device)
@@ -76,11 +76,11 @@ _FLOOR, _USUAL = 30.0, 300.0
 _MOST = math.log(2)
 
 
-def masking(pixels: Tensor, exponent: float) -> Tensor:
+def texture_masking(pixels: Tensor, exponent: float) -> Tensor:
     """By which factor steps grow: (variance around each block / usual) ^ exponent, 1/2 to 2.
 
     Args:
-        pixels: the prediction as `pixels_of` lays it out, [B, 96, h, w].
+        pixels: the prediction as `unshuffle` lays it out, [B, 96, h, w].
         exponent: 0 for factors of 1.
 
     Returns:

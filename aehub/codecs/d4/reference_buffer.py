@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aehub.codecs.d4.integer_conv import ACTIVATION_MAX, levels
+from aehub.codecs.d4.integer_conv import ACTIVATION_MAX, log_levels
 from aehub.codecs.d4.motion.coding import Base
 from aehub.codecs.d4.motion.compensate import BLOCK, PRECISION
 from aehub.codecs.d4.motion.field import Motion, scaled
@@ -37,7 +37,7 @@ def seen(codes: Tensor, context: Tensor | None) -> Tensor:
         The levels of the codes, not below three quarters of the references': a block that is
         skipped is not forgotten at once. The last channel marks codes of a frame that stands alone.
     """
-    state = levels(codes)
+    state = log_levels(codes)
     mark = torch.zeros_like(state[:, :1])
     if context is None:
         return torch.cat([state, mark + ACTIVATION_MAX], 1)
@@ -63,7 +63,7 @@ def context_of(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -> Tens
     first = vectors[:, 0].to(states[0].dtype) * (used & 1)
     first = F.pad(first, (1, 1, 1, 1), mode="replicate")
     most = F.max_pool2d(first, 3, 1) + F.max_pool2d(-first, 3, 1)
-    spread = levels(most.amax(1, keepdim=True))
+    spread = log_levels(most.amax(1, keepdim=True))
     return torch.cat([carry(states, vectors, modes), spread,
                       both.to(spread.dtype) * ACTIVATION_MAX], 1)
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aehub.codecs.d4.checkpoint import StoredModel, placed
-from aehub.codecs.d4.network import Coder, D4Codec
-from aehub.codecs.d4.planes import PlaneBatch, pixels_of
-from aehub.codecs.d4.quantisation import Quantiser, masking
+from aehub.codecs.d4.checkpoint import StoredModel, place_on_device
+from aehub.codecs.d4.network import D4Network, FrameNetwork
+from aehub.codecs.d4.planes import PlaneBatch, unshuffle
+from aehub.codecs.d4.quantisation import Quantiser, texture_masking
 from aehub.coding.range_coder import ScaleTables
 from aehub.errors import WeightsError
-from aehub.weights.device import SHORT
+from aehub.weights.device import HALF_TYPES
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,18 @@ class Runtime:
         inter_quantiser: of predicted frames; encoders only.
         masking: exponent by which texture raises lambda in frames without references.
         device: where the networks run.
-        exact: type of codes, planes, and all that lies between convolutions.
+        code_dtype: type of codes, planes, and all that lies between convolutions.
     """
 
     name: str
-    network: D4Codec
+    network: D4Network
     tables: ScaleTables
     inter_tables: ScaleTables
     quantiser: Quantiser
     inter_quantiser: Quantiser
     masking: float
     device: torch.device
-    exact: torch.dtype
+    code_dtype: torch.dtype
 
     @classmethod
     def of(cls, stored: StoredModel, device: torch.device, dtype: torch.dtype) -> Runtime:
@@ -48,12 +48,12 @@ class Runtime:
         settings = stored.config.get("encoder", {})
         inter = {"lambda": settings.get("inter_lambda", 0.0)}
         return cls(
-            stored.name, placed(stored, device, dtype), stored.tables, stored.inter_tables,
+            stored.name, place_on_device(stored, device, dtype), stored.tables, stored.inter_tables,
             Quantiser(stored.tables, settings, device),
             Quantiser(stored.inter_tables, inter, device), settings.get("masking", 0.0), device,
-            torch.float32 if dtype in SHORT else dtype)
+            torch.float32 if dtype in HALF_TYPES else dtype)
 
-    def coder(self, references: tuple[int, ...]) -> Coder:
+    def network_for(self, references: tuple[int, ...]) -> FrameNetwork:
         """The networks of a frame with these references.
 
         Raises:
@@ -66,6 +66,6 @@ class Runtime:
                                f"{len(references)} others; the file needs another model.")
         return self.network.inter
 
-    def weight_of(self, batch: PlaneBatch) -> Tensor | None:
+    def rdoq_weight(self, batch: PlaneBatch) -> Tensor | None:
         """Factor of lambda in frames without references, [B, 1, h, w]; None where it is 1."""
-        return masking(pixels_of(batch), self.masking) if self.masking else None
+        return texture_masking(unshuffle(batch), self.masking) if self.masking else None

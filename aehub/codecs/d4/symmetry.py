@@ -116,7 +116,7 @@ class Representation:
             tuple(tuple(s for s in self.sign[g] for _ in range(k * k)) for g in range(ORDER)),
         )
 
-    def slots(self) -> np.ndarray:
+    def orbits(self) -> np.ndarray:
         """int [channels]: channels that swap under some turn share a number (gains, tables)."""
         roots = np.array(self.source).min(axis=0)
         return np.unique(roots, return_inverse=True)[1]

@@ -102,7 +102,7 @@ _SHARED: ContextVar[dict[tuple[int, bool], Tensor] | None] = ContextVar("shared"
 
 
 @contextmanager
-def expanded_once() -> Iterator[None]:
+def share_expanded_weights() -> Iterator[None]:
     """Within it a layer used several times expands its weights once, also where gradients flow."""
     token = _SHARED.set({})
     try:
@@ -179,7 +179,7 @@ class TiedConv2d(Freezable):
         kernel: side of the kernel in samples; odd, or equal to `stride`.
         stride: 1 or `kernel`.
         scale: standard deviation of the start relative to He's; 0 starts at zero.
-        exact: compute in the parameters' type, whatever `compute_in` says of the network.
+        exact: compute in the parameters' type, whatever `set_compute_dtype` says of the network.
     """
 
     index: Tensor
@@ -263,7 +263,7 @@ class TiedConv2d(Freezable):
         return y.to(x.dtype)
 
 
-def compute_in(network: nn.Module, precision: torch.dtype) -> None:
+def set_compute_dtype(network: nn.Module, precision: torch.dtype) -> None:
     """Let the float convolutions of a network run in `precision`.
 
     Their parameters, and all that lies between them, stay as they are: codes are integers that a

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from aehub.bitstream import FileHeader, GroupHeader, anchors_of
 from aehub.codecs.d4.frame_coding import FrameCodes, GroupReader, GroupWriter, whole
-from aehub.codecs.d4.network import HYPER, Codes
+from aehub.codecs.d4.network import HYPER_LATENTS, Codes
 from aehub.codecs.d4.reference_buffer import Chain
 from aehub.codecs.d4.runtime import Runtime
 from aehub.codecs.d4.symmetry import Representation
-from aehub.weights.device import computes
+from aehub.weights.device import with_inference
 
 
 def turns(runtime: Runtime) -> bool:
@@ -31,7 +31,7 @@ def turns(runtime: Runtime) -> bool:
     return isinstance(getattr(runtime.network, "representation", None), Representation)
 
 
-@computes
+@with_inference
 def rewrite_group(runtime: Runtime, payload: bytes, head: GroupHeader, file_head: FileHeader,
                   g: int, frames: Sequence[int]) -> tuple[bytes, list[int]]:
     """The payload of a group with some of its frames, turned by element `g` of `symmetry`.
@@ -90,7 +90,7 @@ def _turned(runtime: Runtime, frame: FrameCodes, g: int) -> FrameCodes:
     latents = runtime.network.representation
     return frame._replace(
         motion=None if frame.motion is None else frame.motion.turn(g),
-        codes=Codes(moved(frame.codes.hyper, HYPER, np.int32),
+        codes=Codes(moved(frame.codes.hyper, HYPER_LATENTS, np.int32),
                     moved(frame.codes.latent, latents, np.int32)),
-        tables=Codes(moved(frame.tables.hyper, HYPER.magnitudes(), np.uint8),
+        tables=Codes(moved(frame.tables.hyper, HYPER_LATENTS.magnitudes(), np.uint8),
                      moved(frame.tables.latent, latents.magnitudes(), np.uint8)))

@@ -20,37 +20,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aehub.codecs.d4.integer_conv import KNOTS, ByQuality
+from aehub.codecs.d4.integer_conv import KNOTS, QualityDependent
 from aehub.codecs.d4.symmetry import A1, A2, B1, B2, REGULAR, E, Representation, pixels
 from aehub.codecs.d4.tied_conv import TiedConv2d
-from aehub.weights.device import full_precision
+from aehub.weights.device import no_autocast
 
 
-def step(quality: Tensor) -> Tensor:
+def step_size(quality: Tensor) -> Tensor:
     """Quantiser step in grey levels at quality 0..100: 128 at 0, halved every 16.7, 2 at 100."""
     return 128 * torch.exp2(-6 * quality / 100)
 
 
-class Curve(ByQuality):
+class QualityCurve(QualityDependent):
     """A learned number per channel as a piecewise linear function of quality (0..100).
 
     Channels that turns permute share it: both of an E pair, all eight of a regular field.
     """
 
-    slots: Tensor
+    orbits: Tensor
 
     def __init__(self, channels: Representation, *, start: float = 0.0) -> None:
         super().__init__()
-        slots = torch.as_tensor(channels.slots())
-        self.register_buffer("slots", slots, persistent=False)
-        self.values = nn.Parameter(torch.full((KNOTS, int(slots.max()) + 1), start))
+        orbits = torch.as_tensor(channels.orbits())
+        self.register_buffer("orbits", orbits, persistent=False)
+        self.values = nn.Parameter(torch.full((KNOTS, int(orbits.max()) + 1), start))
 
     def at(self, quality: Tensor) -> Tensor:
         """[B] -> [B, C, 1, 1]."""
         place = quality.to(self.values.dtype)[:, None] * (KNOTS - 1) / 100
         knots = torch.arange(KNOTS, device=quality.device)
         hats = (1 - (place - knots).abs()).clamp(min=0)
-        return (hats @ self.values)[:, self.slots, None, None]
+        return (hats @ self.values)[:, self.orbits, None, None]
 
 
 class Block(nn.Module):
@@ -60,7 +60,7 @@ class Block(nn.Module):
         super().__init__()
         self.first = TiedConv2d(features, features)
         self.second = TiedConv2d(features, features, scale=0.3)
-        self.gain, self.bias = Curve(features, start=1.0), Curve(features)
+        self.gain, self.bias = QualityCurve(features, start=1.0), QualityCurve(features)
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         hidden = self.first(F.relu(x), self.gain(quality), self.bias(quality))
@@ -79,7 +79,7 @@ class LinearTransform(nn.Module):
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         # Latents in steps reach hundreds; bfloat16 would round them by more than a step.
-        with full_precision(x.device.type):
+        with no_autocast(x.device.type):
             linear: Tensor = self.linear(x.to(self.linear.theta.dtype))
         return linear
 
@@ -92,8 +92,8 @@ class Transform(LinearTransform):
         super().__init__(inputs, outputs, matrix)
         features = REGULAR * fields
         self.head = TiedConv2d(inputs, features)
-        self.head_gain = Curve(features, start=1.0)
-        self.head_bias = Curve(features)
+        self.head_gain = QualityCurve(features, start=1.0)
+        self.head_bias = QualityCurve(features)
         self.blocks = nn.ModuleList(Block(features) for _ in range(blocks))
         self.tail = TiedConv2d(features, outputs, scale=0)
 
@@ -105,7 +105,7 @@ class Transform(LinearTransform):
 
 
 # Pixels of luma, then of both chroma planes, as `pixel_unshuffle` by 8, 4 and 4 lays them out.
-PIXELS = pixels(8) + pixels(4) + pixels(4)
+BLOCK_SAMPLES = pixels(8) + pixels(4) + pixels(4)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _waves(n: int) -> list[_Wave]:
 
 
 @dataclass(frozen=True)
-class Start:
+class BlockDct:
     """The arranged transform.
 
     Attributes:
@@ -166,7 +166,7 @@ def _band(plane: int, frequency: int) -> int:
 
 
 @lru_cache
-def start() -> Start:
+def block_dct() -> BlockDct:
     """The block DCTs, ordered by band, then plane, then frequency."""
     planes = [(0, _waves(8), 0), (1, _waves(4), 64), (2, _waves(4), 80)]
     ordered = sorted(
@@ -187,5 +187,5 @@ def start() -> Start:
             chroma.append(plane > 0)
         bands[band] = len(rows)
     assert latents is not None
-    return Start(latents, np.stack(rows), (bands[0], bands[1], bands[2]),
+    return BlockDct(latents, np.stack(rows), (bands[0], bands[1], bands[2]),
                  np.array(frequency), np.array(chroma))

@@ -35,7 +35,7 @@ from aehub.generators.sprite.part_matching import (
 from aehub.generators.sprite.pixel_art import MAX_COLOURS, IndexedPicture, median_cut, to_indexed
 from aehub.generators.sprite.poses import CYCLE, DIRECTIONS, N_DIRECTIONS, STEPS
 from aehub.generators.sprite.stills import HEIGHT, LEFT, SIDE, TOP, WIDTH
-from aehub.weights.device import Device, computes
+from aehub.weights.device import Device, with_inference
 from aehub.weights.stored_network import StoredNetwork
 
 # A character is looked for so many columns to each side, more if it is wider than bare bodies are.
@@ -84,7 +84,7 @@ class SpriteAnimator(Autoencoder):
                 stage[:] = snap_to_parts(self.network.parts, stage)
         return stills
 
-    @computes
+    @with_inference
     def cycles(self, still: np.ndarray | Cell, steps: int = CYCLE) -> np.ndarray:
         """The walk cycle of a character in four directions.
 
@@ -102,7 +102,7 @@ class SpriteAnimator(Autoencoder):
         """
         return self.views(still, DIRECTIONS, range(1 + steps), steps)
 
-    @computes
+    @with_inference
     def frames(self, still: np.ndarray | Cell, direction: str, numbers: Sequence[int],
                steps: int = CYCLE) -> np.ndarray:
         """Some frames of a cycle: uint8 [numbers, H, W, 4]; 0 stands, 1 to `steps` walk.
@@ -112,7 +112,7 @@ class SpriteAnimator(Autoencoder):
         """
         return self.views(still, (direction,), numbers, steps)[0]
 
-    @computes
+    @with_inference
     def views(self, still: np.ndarray | Cell, directions: Sequence[str], numbers: Sequence[int],
               steps: int = CYCLE) -> np.ndarray:
         """The same frames from several directions, the still read once: [directions, numbers, ...].

@@ -18,10 +18,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from aehub.codecs.d4.checkpoint import StoredModel, make_probe, save
-from aehub.codecs.d4.classical_init import set_classical_start, set_predicted_start
-from aehub.codecs.d4.network import Coder, Condition, D4Codec, PlaneBatch
-from aehub.codecs.d4.transforms import step
+from aehub.codecs.d4.checkpoint import StoredModel, make_self_test, save
+from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
+from aehub.codecs.d4.network import D4Network, FrameNetwork, InterCondition, PlaneBatch
+from aehub.codecs.d4.transforms import step_size
 from aehub.coding.range_coder import ScaleTables
 from aehub.media.picture import Planes
 from aehub.training.data import Cache, Crops, FrameStore
@@ -60,11 +60,11 @@ class Options:
     report_seconds: float = 60.0
 
 
-def build(options: Options) -> D4Codec:
+def build(options: Options) -> D4Network:
     """The untrained network at its classical start; only the still half is trained."""
-    model = D4Codec(options.fields, options.analysis_blocks, options.synthesis_blocks)
-    set_classical_start(model)
-    set_predicted_start(model.inter)
+    model = D4Network(options.fields, options.analysis_blocks, options.synthesis_blocks)
+    init_classical(model)
+    init_classical_inter(model.inter)
     for other in (model.inter, model.post_filter):
         other.requires_grad_(False)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -76,12 +76,13 @@ def open_material(data: Path, cache: Cache, options: Options) -> Crops:
     return Crops(store, size=options.size, batch=options.batch)
 
 
-def export(model: D4Codec, material: Crops, folder: Path, options: Options) -> None:
+def export(model: D4Network, material: Crops, folder: Path, options: Options) -> None:
     """Write the model folder: tables counted on training crops, integer layers with their proof."""
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     encoder = {"lambda": ENCODER_LAMBDA, "masking": ENCODER_MASKING}
     stored = StoredModel(NAME, model, ScaleTables.fit(), {"encoder": encoder})
-    save(folder, NAME, model, counted(stored, material), encoder=encoder, probe=make_probe(model))
+    save(folder, NAME, model, counted(stored, material), encoder=encoder,
+         self_test=make_self_test(model))
 
 
 def counted(stored: StoredModel, material: Crops) -> ScaleTables:
@@ -93,14 +94,14 @@ def counted(stored: StoredModel, material: Crops) -> ScaleTables:
     return fit(stored, pictures)
 
 
-def fitted(model: D4Codec) -> Iterator[torch.nn.Parameter]:
+def fitted(model: D4Network) -> Iterator[torch.nn.Parameter]:
     """What is fitted to data before step 0: the scales' base indices, nothing else."""
     yield model.scales.hyper_bias.values
     for number in range(len(model.ranges)):
-        yield model.scales.stage(number).last_bias.values
+        yield model.scales.pass_layers(number).last_bias.values
 
 
-def groups(model: D4Codec) -> dict[float, list[torch.nn.Parameter]]:
+def groups(model: D4Network) -> dict[float, list[torch.nn.Parameter]]:
     """Parameters by factor on the learning rate: base indices count in tens, weights in tenths."""
     parts: dict[float, list[torch.nn.Parameter]] = {1.0: [], 10.0: []}
     for name, parameter in model.named_parameters():
@@ -131,8 +132,8 @@ class Rated(NamedTuple):
     planes: PlaneBatch
 
 
-def rate_and_planes(coder: Coder, planes: PlaneBatch, quality: Tensor,
-                    given: Condition | None = None) -> Rated:
+def rate_and_planes(coder: FrameNetwork, planes: PlaneBatch, quality: Tensor,
+                    given: InterCondition | None = None) -> Rated:
     """Encode and decode pictures, differentiably."""
     latent, hyper = coder.analyse(planes, quality, given)
     true_bits = torch.zeros_like(quality)
@@ -154,7 +155,7 @@ def rate_and_planes(coder: Coder, planes: PlaneBatch, quality: Tensor,
     hyper_index = hyper_index.expand_as(hyper)
     rate(hyper, hyper_index, None)
 
-    walk = coder.walk(_round(hyper) * (hyper_index.detach() >= 1), quality, given)
+    walk = coder.code_passes(_round(hyper) * (hyper_index.detach() >= 1), quality, given)
     codes: Tensor | None = None
     try:
         while True:
@@ -171,7 +172,7 @@ def rate_and_planes(coder: Coder, planes: PlaneBatch, quality: Tensor,
 def distortion(planes: PlaneBatch, decoded: PlaneBatch, quality: Tensor) -> Tensor:
     """(Y^6 U V)^(1/8) of the planes' mean squared errors in grey levels [B]."""
     # A grey picture has no chroma error; without a floor its gradient would know no bound.
-    floor = 0.01 * step(quality) ** 2
+    floor = 0.01 * step_size(quality) ** 2
     total = torch.zeros_like(quality)
     for weight, a, b in zip((0.75, 0.125, 0.125), planes, decoded, strict=True):
         error = (255 * (a - b.float())).square().mean((1, 2, 3))
@@ -179,7 +180,7 @@ def distortion(planes: PlaneBatch, decoded: PlaneBatch, quality: Tensor) -> Tens
     return torch.exp(total)
 
 
-def values(model: D4Codec, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+def values(model: D4Network, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
     """The `loss` to minimise; `cost` (loss with true bits), `bpp` and `psnr` to watch.
 
     Args:
@@ -204,7 +205,7 @@ def costs(rated: Rated, planes: PlaneBatch, quality: Tensor, typical: Tensor
     """
     pixels = planes.y[0].numel()
     error = distortion(planes, rated.planes, quality)
-    relative = error / (_LAMBDA * step(quality) ** 2)
+    relative = error / (_LAMBDA * step_size(quality) ** 2)
     cost = (rated.true_bits / pixels + relative) / typical
     # Each half of the rate has its own gradient: of the scales, and of everything before them.
     learn = ((rated.true_bits + rated.noisy_bits) / pixels + relative) / typical

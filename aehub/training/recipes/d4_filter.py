@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 
 from aehub.codecs.d4 import checkpoint
-from aehub.codecs.d4.codec import Codec
+from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import GroupEncoder
-from aehub.codecs.d4.network import Coder, Condition, D4Codec
-from aehub.codecs.d4.planes import PlaneBatch, clipped, pixels_of, planes_of
+from aehub.codecs.d4.network import D4Network, FrameNetwork, InterCondition
+from aehub.codecs.d4.planes import PlaneBatch, clipped, shuffle, unshuffle
 from aehub.codecs.gop import Pyramid
 from aehub.errors import InputError
 from aehub.media.metrics import scale_similarities
@@ -39,7 +39,7 @@ from aehub.media.picture import Planes
 from aehub.training.data import Cache, FrameStore, StoredClip, is_held_out
 from aehub.training.recipes.d4_codec import distortion
 from aehub.training.recipes.d4_codec import qualities as all_qualities
-from aehub.weights.device import full_precision
+from aehub.weights.device import no_autocast
 
 CHANNELS = 96
 _SPANS = (1, 2, 4, 8)
@@ -67,15 +67,15 @@ class Sheaf:
 class _Gatherer(GroupEncoder):
     """An encoder that hands out what each filter is given and what it should show."""
 
-    def __init__(self, codec: Codec, quality: float) -> None:
+    def __init__(self, codec: D4Codec, quality: float) -> None:
         super().__init__(codec.runtime, quality)
         self.gathered: list[tuple[np.ndarray, np.ndarray, float, bool]] = []
 
-    def _shown(self, coder: Coder, decoded: PlaneBatch, wanted: PlaneBatch, quality: Tensor,
-               given: Condition | None) -> PlaneBatch:
-        pixels = pixels_of(decoded)
+    def _shown(self, coder: FrameNetwork, decoded: PlaneBatch, wanted: PlaneBatch, quality: Tensor,
+               given: InterCondition | None) -> PlaneBatch:
+        pixels = unshuffle(decoded)
         prediction = torch.zeros_like(pixels) if given is None else given.pixels
-        levels = (pixels_of(wanted)[0] + 0.5) * 255
+        levels = (unshuffle(wanted)[0] + 0.5) * 255
         self.gathered.append((
             torch.cat([pixels, prediction], 1)[0].half().permute(1, 2, 0).cpu().numpy(),
             levels.round().byte().permute(1, 2, 0).cpu().numpy(),
@@ -111,7 +111,7 @@ class Harvest:
         self._wanted = np.memmap(folder / "wanted.raw", np.uint8, "r").reshape(-1, CHANNELS)
 
     @classmethod
-    def build(cls, store: FrameStore, codec: Codec, cache: Cache, *, clips: int, size: int,
+    def build(cls, store: FrameStore, codec: D4Codec, cache: Cache, *, clips: int, size: int,
               batch: int, qualities: Callable[[int, torch.Generator], Tensor]) -> Harvest:
         """Encode so many clips of `store` and all pictures, unless that was done by this codec."""
         chosen = _chosen(store, clips)
@@ -165,7 +165,7 @@ def _chosen(store: FrameStore, n: int) -> list[StoredClip]:
     return [*out, *(rest[i] for i in picked), *(c for c in large if c.n_frames == 1)]
 
 
-def _frames(store: FrameStore, clip: StoredClip, codec: Codec, quality: float, number: int
+def _frames(store: FrameStore, clip: StoredClip, codec: D4Codec, quality: float, number: int
             ) -> list[tuple[np.ndarray, np.ndarray, float, bool]]:
     encoder, pyramid = _Gatherer(codec, quality), Pyramid()
     span, n_frames = _SPANS[number % len(_SPANS)], min(_FRAMES, clip.n_frames)
@@ -207,7 +207,7 @@ def dissimilarity(reference: Tensor, decoded: Tensor) -> Tensor:
     Source: Wang, Simoncelli and Bovik 2003.
     """
     # Differences of squares would drown in bfloat16.
-    with full_precision(reference.device.type):
+    with no_autocast(reference.device.type):
         pair = (255 * pictures[:, 0].float() - 0.5 for pictures in (reference, decoded))
         total, weights = torch.zeros(()), 0.0
         for weight, similarity in scale_similarities(*pair):
@@ -253,7 +253,7 @@ class Options:
     report_seconds: float = 120.0
 
 
-def build(options: Options) -> D4Codec:
+def build(options: Options) -> D4Network:
     """The base with its own filters, or new ones that change nothing: all if they differ in shape,
     else those of `options.anew`.
 
@@ -263,7 +263,7 @@ def build(options: Options) -> D4Codec:
     base = checkpoint.load(Path(options.base)).network
     if options.anew not in ("", "all", *_HALVES):
         raise InputError(f"anew is {options.anew!r}; give all, {' or '.join(_HALVES)}.")
-    model = D4Codec(**base.config | {"filter_fields": options.fields,
+    model = D4Network(**base.config | {"filter_fields": options.fields,
                                      "filter_layers": options.layers})
     known = base.state_dict()
     if base.config != model.config or options.anew == "all":
@@ -280,7 +280,7 @@ def build(options: Options) -> D4Codec:
 def open_material(data: Path, cache: Cache, options: Options) -> Harvest:
     """What the base makes of the clips and pictures below `data`, encoded once into `cache`."""
     frames = FrameStore.build(data, cache)
-    codec = Codec(checkpoint.load(Path(options.base)))
+    codec = D4Codec(checkpoint.load(Path(options.base)))
     with torch.inference_mode():
         harvest = Harvest.build(frames, codec, cache, clips=options.clips,
                                 qualities=all_qualities, size=options.size, batch=options.batch)
@@ -288,7 +288,7 @@ def open_material(data: Path, cache: Cache, options: Options) -> Harvest:
     return harvest
 
 
-def groups(model: D4Codec) -> dict[float, list[torch.nn.Parameter]]:
+def groups(model: D4Network) -> dict[float, list[torch.nn.Parameter]]:
     """Parameters by factor on the learning rate."""
     parts: dict[float, list[torch.nn.Parameter]] = {1.0: [], _BIASES: []}
     for half in (model, model.inter):
@@ -297,12 +297,12 @@ def groups(model: D4Codec) -> dict[float, list[torch.nn.Parameter]]:
     return parts
 
 
-def fitted(model: D4Codec) -> Iterator[torch.nn.Parameter]:
+def fitted(model: D4Network) -> Iterator[torch.nn.Parameter]:
     """Nothing."""
     yield from ()
 
 
-def values(model: D4Codec, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+def values(model: D4Network, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
     """The `loss` to minimise, which is the `cost` too; gains in dB of PSNR and MS-SSIM to watch.
 
     Args:
@@ -311,12 +311,12 @@ def values(model: D4Codec, batch: list[Tensor], generator: torch.Generator) -> d
         generator: not used.
     """
     seen, wanted, quality, predicted = batch
-    decoded, prediction = (planes_of(x) for x in seen.float().split(CHANNELS, 1))
+    decoded, prediction = (shuffle(x) for x in seen.float().split(CHANNELS, 1))
     if predicted:
         mended = model.inter.post_filter(decoded, quality, prediction)
     else:
         mended = model.post_filter(decoded, quality)
-    original = planes_of(wanted / 255 - 0.5)
+    original = shuffle(wanted / 255 - 0.5)
     error, unlikeness = (_gain(*(of(original, clipped(p), quality) for p in (decoded, mended)))
                          for of in (distortion, _unlikeness))
     cost = (1 - _SIMILARITY) * error + _SIMILARITY * unlikeness
@@ -333,9 +333,9 @@ def _gain(before: Tensor, after: Tensor) -> Tensor:
     return _DB * (after.log() - before.log()).mean()
 
 
-def export(model: D4Codec, material: Harvest, folder: Path, options: Options) -> None:
+def export(model: D4Network, material: Harvest, folder: Path, options: Options) -> None:
     """Write the model folder; all but the filters is the base's."""
     base = checkpoint.load(Path(options.base))
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     checkpoint.save(folder, base.name, model, base.tables, encoder=base.config.get("encoder", {}),
-               probe=base.probe, inter_tables=base.inter_tables)
+               self_test=base.self_test, inter_tables=base.inter_tables)

@@ -15,20 +15,20 @@ import torch
 from torch import Tensor
 
 from aehub.codecs.d4 import checkpoint
-from aehub.codecs.d4.checkpoint import make_probe
-from aehub.codecs.d4.classical_init import set_predicted_start, tilt_steps
+from aehub.codecs.d4.checkpoint import make_self_test
+from aehub.codecs.d4.classical_init import init_classical_inter, tilt_step_sizes
 from aehub.codecs.d4.motion.compensate import predict
-from aehub.codecs.d4.network import Condition, D4Codec
-from aehub.codecs.d4.planes import PlaneBatch, pixels_of
+from aehub.codecs.d4.network import D4Network, InterCondition
+from aehub.codecs.d4.planes import PlaneBatch, unshuffle
 from aehub.codecs.d4.reference_buffer import context_of, seen
-from aehub.codecs.d4.tied_conv import expanded_once
+from aehub.codecs.d4.tied_conv import share_expanded_weights
 from aehub.codecs.gop import kind_of, quality_of
 from aehub.training.data import Cache, Crops, FrameStore
 from aehub.training.recipes.d4_codec import ENCODER_MASKING, costs, counted, rate_and_planes
 from aehub.training.recipes.d4_codec import qualities as all_qualities
 from aehub.training.sequences import CHAINS, Link, MotionStore, Sequences
 from aehub.training.table_fitting import fit_predicted
-from aehub.weights.device import full_precision
+from aehub.weights.device import no_autocast
 
 NAME = "d4-inter"
 LEARNING_RATE = 1e-3
@@ -67,18 +67,18 @@ class Options:
     report_seconds: float = 120.0
 
 
-def build(options: Options) -> D4Codec:
+def build(options: Options) -> D4Network:
     """The still half of `options.base` and an untrained inter half at its classical start."""
     base = checkpoint.load(Path(options.base)).network
-    model = D4Codec(**base.config | {"inter_masking": options.masking})
+    model = D4Network(**base.config | {"inter_masking": options.masking})
     still = {n: p for n, p in base.state_dict().items() if not n.startswith("inter.")}
     model.load_state_dict(still, strict=False)
-    set_predicted_start(model.inter)
+    init_classical_inter(model.inter)
     if options.start:
         known = checkpoint.load(Path(options.start)).network
         model.inter.load_state_dict(known.inter.state_dict())
-    tilt_steps(model, options.base_tilt)
-    tilt_steps(model.inter, options.tilt)
+    tilt_step_sizes(model, options.base_tilt)
+    tilt_step_sizes(model.inter, options.tilt)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith("inter.") and "post_filter." not in name)
     model.inter.gain.requires_grad_(False)
@@ -92,7 +92,7 @@ def open_material(data: Path, cache: Cache, options: Options) -> Sequences:
     return Sequences(frames, motion, size=options.size, batch=options.batch)
 
 
-def export(model: D4Codec, material: Sequences, folder: Path, options: Options) -> None:
+def export(model: D4Network, material: Sequences, folder: Path, options: Options) -> None:
     """Write the model folder: the base's tables, and tables counted on predicted frames."""
     base = checkpoint.load(Path(options.base))
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
@@ -107,18 +107,18 @@ def export(model: D4Codec, material: Sequences, folder: Path, options: Options) 
     levels = all_qualities(_TABLE_CLIPS, torch.Generator().manual_seed(0)).tolist()
     tables = fit_predicted(stored, zip(clips, levels, strict=False))
     checkpoint.save(folder, base.name, model, stored.tables, encoder=encoder,
-                    probe=make_probe(model), inter_tables=tables)
+                    self_test=make_self_test(model), inter_tables=tables)
 
 
-def fitted(model: D4Codec) -> Iterator[torch.nn.Parameter]:
+def fitted(model: D4Network) -> Iterator[torch.nn.Parameter]:
     """What is fitted to data before step 0: the scales' base indices, nothing else."""
     scales = model.inter.scales
     yield scales.hyper_bias.values
     for number in range(len(model.inter.ranges)):
-        yield scales.stage(number).last_bias.values
+        yield scales.pass_layers(number).last_bias.values
 
 
-def groups(model: D4Codec) -> dict[float, list[torch.nn.Parameter]]:
+def groups(model: D4Network) -> dict[float, list[torch.nn.Parameter]]:
     """Parameters by factor on the learning rate.
 
     Base indices count in tens, weights in tenths. What linear layers and last ones add is in units
@@ -138,7 +138,7 @@ class _Decoded:
     state: Tensor
 
 
-def values(model: D4Codec, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+def values(model: D4Network, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
     """The `loss` to minimise; `cost` (loss with true bits), `bpp` and `psnr` to watch.
 
     Args:
@@ -150,11 +150,11 @@ def values(model: D4Codec, batch: list[Tensor], generator: torch.Generator) -> d
     links = CHAINS[int(span)]
     frames = [PlaneBatch(*(p[:, t, None] / 255 - 0.5 for p in planes)) for t in range(len(links))]
     quality = all_qualities(len(vectors), generator).to(vectors.device)
-    with expanded_once():
+    with share_expanded_weights():
         return _chain_values(model, frames, links, vectors, quality)
 
 
-def _chain_values(model: D4Codec, frames: list[PlaneBatch], links: tuple[Link, ...],
+def _chain_values(model: D4Network, frames: list[PlaneBatch], links: tuple[Link, ...],
                   vectors: Tensor, quality: Tensor) -> dict[str, Tensor]:
     decoded = [_still(model, frames[0], quality)]
     losses, watched = [], []
@@ -174,24 +174,24 @@ def _chain_values(model: D4Codec, frames: list[PlaneBatch], links: tuple[Link, .
 
 
 @torch.no_grad()
-def _still(model: D4Codec, frame: PlaneBatch, quality: Tensor) -> _Decoded:
+def _still(model: D4Network, frame: PlaneBatch, quality: Tensor) -> _Decoded:
     rated = rate_and_planes(model, frame, quality)
     return _Decoded(PlaneBatch(*(p.float().clamp(-0.5, 0.5) for p in rated.planes)),
                     seen(rated.codes, None))
 
 
 def _condition(decoded: list[_Decoded], links: tuple[Link, ...], number: int, frame: PlaneBatch,
-               vectors: Tensor) -> Condition:
+               vectors: Tensor) -> InterCondition:
     link = links[number]
     used = [decoded[r] for r in link.references]
     vectors = vectors[:, :len(used)]
     # A product in bfloat16 would round the prediction.
-    with full_precision(vectors.device.type):
+    with no_autocast(vectors.device.type):
         modes = _modes([u.planes for u in used], vectors, frame)
-        pixels = pixels_of(predict([u.planes for u in used], vectors, modes))
+        pixels = unshuffle(predict([u.planes for u in used], vectors, modes))
     context = context_of([u.state for u in used], vectors, modes)
     times = [abs(link.time - links[r].time) for r in link.references]
-    return Condition(pixels, context, kind_of(min(times)))
+    return InterCondition(pixels, context, kind_of(min(times)))
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aehub.codecs.d4.motion.compensate import PRECISION, filters
-from aehub.weights.device import computes
+from aehub.weights.device import with_inference
 
 BLOCK = 16
 SHRINK = 4
@@ -73,7 +73,7 @@ _PAN = 160
 _PEAKS, _FAR, _LEAST_IN_SIGHT = 4, 448, 0.125
 
 
-@computes
+@with_inference
 def coarse_cost(current: Plane, reference: Plane, reach: int) -> tuple[float, float]:
     """How well quarter-size pictures predict: mean absolute difference in grey levels.
 

@@ -29,9 +29,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from aehub.coding.adaptive_tables import FLOOR, GAIN, Counts, read_uniform, write_uniform
+from aehub.coding.adaptive_tables import FLOOR, GAIN, AdaptiveTables, read_uniform, write_uniform
 
-Tables = dict[str, Counts]
+Tables = dict[str, AdaptiveTables]
 
 
 class Port(Protocol):
@@ -221,9 +221,9 @@ _CELLS = ((2, 1), (16, 1), (1, 3), (5, 4))
 def start_tables() -> Tables:
     """The tables at the beginning of a group, by name; rows are contexts, numbers are symbols."""
 
-    def rows(shares: Sequence[Sequence[float]], kinds: int) -> Counts:
+    def rows(shares: Sequence[Sequence[float]], kinds: int) -> AdaptiveTables:
         counts = np.tile(np.array(shares), (kinds, 1)) * GAIN
-        return Counts(np.maximum(counts, FLOOR).astype(np.int64))
+        return AdaptiveTables(np.maximum(counts, FLOOR).astype(np.int64))
 
     return {
         "modes": rows(MODES, 1),
