@@ -76,8 +76,8 @@ class Inputs(NamedTuple):
     pixels: Tensor
     context: Tensor
 
-    def given(self, kind: int = 1) -> InterCondition:
-        return InterCondition(self.pixels, self.context, kind)
+    def condition(self, distance_class: int = 1) -> InterCondition:
+        return InterCondition(self.pixels, self.context, distance_class)
 
     def to(self, dtype: torch.dtype) -> Inputs:
         return Inputs(*(part.to(dtype) for part in self))
@@ -118,7 +118,7 @@ def walked(coder: FrameNetwork, x: Inputs) -> tuple[Tensor, Tensor, Tensor]:
         indices.append(there)
         return x.latent[:, stage.begin:stage.end]
 
-    passes = coder.code_passes(x.hyper, QUALITY.to(x.hyper.dtype), x.given())
+    passes = coder.code_passes(x.hyper, QUALITY.to(x.hyper.dtype), x.condition())
     codes, latents = run_passes(passes, choose)
     assert torch.equal(codes, x.latent)
     return torch.cat(means, 1), torch.cat(indices, 1), latents
@@ -143,8 +143,8 @@ def test_means_and_tables_turn_with_the_frame(network: D4Network, g: int) -> Non
 def test_the_synthesis_turns_with_the_frame(network: D4Network, g: int) -> None:
     coder, x = copy.deepcopy(decoder_of(network)).double(), made_up(2)
     there = x.turn(g)
-    planes = coder.synthesise(x.latent, QUALITY.double(), x.given())
-    turned = coder.synthesise(there.latent, QUALITY.double(), there.given())
+    planes = coder.synthesise(x.latent, QUALITY.double(), x.condition())
+    turned = coder.synthesise(there.latent, QUALITY.double(), there.condition())
     for found, plane in zip(turned, planes, strict=True):
         assert (found - turn(plane, g)).abs().max() < 1e-6 * plane.abs().max().clamp(min=1)
         assert g == 0 or plane.shape != found.shape or (found - plane).abs().max() > 0.01
@@ -166,8 +166,8 @@ def test_codes_of_zero_at_step_0_show_the_prediction_itself() -> None:
     coder = decoder_of(started_network())
     planes = PlaneBatch(*(torch.rand(1, 1, 8 * H // n, 8 * W // n) - 0.5 for n in (1, 2, 2)))
     x = made_up(5).to(torch.float32)
-    given = InterCondition(unshuffle(planes), x.context, 0)
-    shown = coder.synthesise(torch.zeros_like(x.latent), QUALITY, given)
+    condition = InterCondition(unshuffle(planes), x.context, 0)
+    shown = coder.synthesise(torch.zeros_like(x.latent), QUALITY, condition)
     for ours, theirs in zip(shown, planes, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
 
@@ -176,11 +176,11 @@ def test_codes_of_zero_at_step_0_show_the_prediction_itself() -> None:
 
 
 def answers(coder: FrameNetwork, x: Inputs, tiles: SparseBlocks | None = None) -> Iterator[Tensor]:
-    """Activations and tables of all stages for every kind of frame at several qualities."""
-    for kind in range(N_DISTANCE_CLASSES):
-        quality = torch.tensor([(0, 3141, 6250, 10_000)[kind]])
-        yield coder.scales.hyper_index(quality, kind)
-        features = coder.scales.features(x.hyper, quality, (x.context, kind), tiles)
+    """Activations and tables of all passes for every distance class at several qualities."""
+    for distance_class in range(N_DISTANCE_CLASSES):
+        quality = torch.tensor([(0, 3141, 6250, 10_000)[distance_class]])
+        yield coder.scales.hyper_index(quality, distance_class)
+        features = coder.scales.features(x.hyper, quality, (x.context, distance_class), tiles)
         yield features
         for stage in coder.coding_passes(H, W, torch.device("cpu")):
             known = x.latent[:, :(0, stage.end, stage.begin, stage.begin)[stage.number]]
@@ -244,10 +244,11 @@ def test_layers_that_see_the_context_stay_below_their_bound(network: D4Network) 
 def test_kinds_of_frames_are_told_apart() -> None:
     coder, x = decoder_of(random_network()), made_up(8).to(torch.float32)
     quality = torch.tensor([5000])
-    found = [coder.scales.features(x.hyper, quality, (x.context, kind))
-             for kind in range(N_DISTANCE_CLASSES)]
+    found = [coder.scales.features(x.hyper, quality, (x.context, distance_class))
+             for distance_class in range(N_DISTANCE_CLASSES)]
     assert all(not torch.equal(found[0], other) for other in found[1:])
-    hyper = [coder.scales.hyper_index(quality, kind) for kind in range(N_DISTANCE_CLASSES)]
+    hyper = [coder.scales.hyper_index(quality, distance_class)
+             for distance_class in range(N_DISTANCE_CLASSES)]
     assert all(not torch.equal(hyper[0], other) for other in hyper[1:])
 
 

@@ -66,9 +66,9 @@ def test_the_factors_turn_with_the_picture() -> None:
 def test_only_steps_of_predicted_frames_follow_the_prediction() -> None:
     model = D4Network(1, 0, 0, inter_masking=20)
     busy = InterCondition(picture(60.0), torch.zeros(1, 99, 8, 8), 0)
-    quality = quality_tensor(50, busy.pixels)
+    quality = quality_tensor(50, busy.prediction)
     factor = model.inter.gains(quality) / model.inter.gains(quality, busy)
-    assert torch.allclose(factor, texture_masking(busy.pixels, 0.2).expand_as(factor))
+    assert torch.allclose(factor, texture_masking(busy.prediction, 0.2).expand_as(factor))
     assert factor.min() > 1.3
 
 
@@ -85,7 +85,7 @@ def test_files_of_a_model_that_masks_otherwise_are_of_another_revision(tmp_path:
     base = checkpoint.load(WEIGHTS)
     network = D4Network(**base.network.config | {"inter_masking": 33})
     network.load_state_dict(base.network.state_dict())
-    checkpoint.save(tmp_path, base.name, network, base.tables, encoder={}, probe=base.probe,
+    checkpoint.save(tmp_path, base.name, network, base.tables, encoder={}, self_test=base.self_test,
                inter_tables=base.inter_tables)
     other = checkpoint.load(tmp_path)
     assert other.network.inter.masking_exponent == pytest.approx(0.33)

@@ -37,14 +37,14 @@ def fresh() -> D4Network:
 
 
 def prediction(seed: int) -> Tensor:
-    """A rough picture as networks are given it, [1, 96, SIDE, SIDE]."""
+    """A rough picture as networks are condition it, [1, 96, SIDE, SIDE]."""
     rng = torch.Generator().manual_seed(seed)
     return 0.25 * torch.randn(1, CHANNELS, SIDE, SIDE, generator=rng).clamp(-2, 2)
 
 
 def shown(model: D4Network, latent: Tensor, pixels: Tensor) -> Tensor:
-    given = InterCondition(pixels, torch.empty(0), 0)
-    return unshuffle(model.inter.synthesise(latent, QUALITY, given))
+    condition = InterCondition(pixels, torch.empty(0), 0)
+    return unshuffle(model.inter.synthesise(latent, QUALITY, condition))
 
 
 def test_a_step_of_training_moves_a_picture_by_less_than_two_grey_levels(fresh: D4Network) -> None:

@@ -74,7 +74,7 @@ _TENSORS = {
     "inter_index": (torch.uint8, (1, 96 + block_dct().bands[0], 12, 12)),
 }
 _QUALITY = 62.5
-_KIND = 2
+_DISTANCE_CLASS = 2
 
 
 def is_self_test(tensors: dict[str, Tensor]) -> bool:
@@ -87,7 +87,7 @@ def _indices(coder: FrameNetwork, probe: dict[str, Tensor]) -> Tensor:
     like = coder.scales.unfold.theta
     hyper, codes = (probe[n].to(like.device, like.dtype) for n in ("hyper", "codes"))
     quality = torch.full((1,), round(_QUALITY * 100), device=like.device)
-    given = (probe["inter_context"].to(like), _KIND) if coder.conditional else None
+    given = (probe["inter_context"].to(like), _DISTANCE_CLASS) if coder.conditional else None
     features = coder.scales.features(hyper, quality, given)
     found = []
     for stage in coder.coding_passes(codes.shape[-2], codes.shape[-1], like.device):

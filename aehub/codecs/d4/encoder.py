@@ -20,8 +20,8 @@ from aehub.codecs.d4.frame_coding import (
     FrameCodes,
     GroupWriter,
     add_index,
-    condition,
     hyper_index,
+    inter_condition,
     run_passes,
     written,
 )
@@ -107,26 +107,26 @@ class GroupEncoder:
         lower = lower_of(level)
         quality = quality_tensor(lowered(self.quality, lower), batch.y)
         coder = runtime.network_for(references)
-        motion, given, bases = None, None, []
+        motion, condition, bases = None, None, []
         if references:
             height, width = batch.y.shape[-2:]
             bases = self.chain.bases(number, references, (height // 16, width // 16))
             motion = self._motion(batch, number, references, bases, quality)
-            given = condition(runtime, self.chain, number, references, motion,
+            condition = inter_condition(runtime, self.chain, number, references, motion,
                               [self._decoded[r] for r in references])
-        motion, codes, tables, latents = _code(runtime, coder, batch, quality, motion, given)
+        motion, codes, tables, latents = _code(runtime, coder, batch, quality, motion, condition)
         frame = FrameCodes(number, lower, motion, codes, tables)
         motion = self.writer.write(frame, bases)
         self.chain.remember(number, codes, references, motion,
-                            None if given is None else given.context)
-        decoded = clipped(coder.synthesise(latents, quality, given))
+                            None if condition is None else condition.context)
+        decoded = clipped(coder.synthesise(latents, quality, condition))
         self._decoded[number] = decoded
-        return self._shown(coder, decoded, batch, quality, given) if show else decoded
+        return self._shown(coder, decoded, batch, quality, condition) if show else decoded
 
     def _shown(self, coder: FrameNetwork, decoded: PlaneBatch, wanted: PlaneBatch, quality: Tensor,
-               given: InterCondition | None) -> PlaneBatch:
+               condition: InterCondition | None) -> PlaneBatch:
         """What a decoded frame is shown as; `wanted` is what it should be."""
-        return coder.apply_post_filter(decoded, quality, given)
+        return coder.apply_post_filter(decoded, quality, condition)
 
     def keep(self, numbers: Sequence[int]) -> None:
         """Forget all other frames: nothing refers to them any more."""
@@ -208,17 +208,17 @@ def _grey(planes: PlaneBatch) -> Plane:
 
 
 def _code(runtime: Runtime, coder: FrameNetwork, batch: PlaneBatch, quality: Tensor,
-          motion: Motion | None, given: InterCondition | None) -> Coded:
+          motion: Motion | None, condition: InterCondition | None) -> Coded:
     """Integers of one frame with its references, or of any number without."""
     quantiser = runtime.quantiser if motion is None else runtime.inter_quantiser
-    latent, hyper = coder.analyse(batch, quality, given)
+    latent, hyper = coder.analyse(batch, quality, condition)
     places: tuple[Tensor | None, Tensor | None] = (None, None)
     if motion is not None:
         cells = _worth_coding(latent)
         motion = Motion(motion.vectors, motion.modes, cells)
         if not cells.all():
             places = coded_places(motion, latent.device)
-    index = hyper_index(coder, hyper, quality, given, places[0])
+    index = hyper_index(coder, hyper, quality, condition, places[0])
     hyper_codes = hyper.round() * (index >= 1) if motion is None else quantiser(hyper, index)
     weight = runtime.rdoq_weight(batch) if motion is None else None
     indices: list[Tensor] = []
@@ -228,7 +228,7 @@ def _code(runtime: Runtime, coder: FrameNetwork, batch: PlaneBatch, quality: Ten
         add_index(indices, stage, index)
         return quantiser(latent[:, stage.begin:stage.end] - mean, index, weight)
 
-    passes = coder.code_passes(hyper_codes, quality, given, cells=places[0])
+    passes = coder.code_passes(hyper_codes, quality, condition, cells=places[0])
     codes, latents = run_passes(passes, choose)
     tables = Codes(index, torch.cat(indices, 1))
     return Coded(motion, Codes(hyper_codes, codes), tables, latents)

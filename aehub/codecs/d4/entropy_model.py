@@ -240,12 +240,12 @@ class ScaleNetwork(nn.Module):
         """Where this network runs: not with the others, if their device is not exact."""
         return self.unfold.theta.device
 
-    def hyper_index(self, quality: Tensor, kind: int | None = None) -> Tensor:
+    def hyper_index(self, quality: Tensor, distance_class: int | None = None) -> Tensor:
         """Table index of each hyper-code: quality int64 [B] -> [B, C, 1, 1] (static tables)."""
         away, quality = quality.device, quality.to(self.device)
         total = self.hyper_bias(quality)
-        if kind is not None:
-            total = total + self.kind_hyper_bias[kind](quality)
+        if distance_class is not None:
+            total = total + self.kind_hyper_bias[distance_class](quality)
         return self._index(total).to(away)
 
     def features(self, hyper_codes: Tensor, quality: Tensor,
@@ -256,7 +256,7 @@ class ScaleNetwork(nn.Module):
         Args:
             hyper_codes: integers.
             quality: int64 [B], hundredths.
-            given: context, integers 0..31 [B, C', 4h, 4w], and kind of a predicted frame.
+            given: context, integers 0..31 [B, C', 4h, 4w], and distance_class of a predicted frame.
             tiles: cells that are wanted, of one frame; the answer is [n, 32, 8, 8] then, for
                 `forward` with the same tiles.
         """
@@ -266,11 +266,12 @@ class ScaleNetwork(nn.Module):
             x = x if tiles is None else tiles.cut(x, 2)
             x = x + self.unfold_bias(quality)
             if given is not None:
-                (context, kind), padding = given, None
+                (context, distance_class), padding = given, None
                 context = context.to(home, x.dtype)
                 if tiles is not None:
                     context, padding = tiles.cut(context, 3), 0
-                x = x + self.context(context, padding=padding) + self.kind_bias[kind](quality)
+                x = x + self.context(context, padding=padding)
+                x = x + self.kind_bias[distance_class](quality)
             x = requantise(x)
             return x if tiles is None else tiles.hidden(x, 2)
 

@@ -140,14 +140,14 @@ class GroupReader:
         needed = self._needed(wanted)
         decoded: dict[int, PlaneBatch] = {}
         for at, number in enumerate(self.order):
-            frame, latents, given = self._frame(number, decoded if number in needed else None)
+            frame, latents, condition = self._frame(number, decoded if number in needed else None)
             if number not in needed:
                 continue
             coder = self.runtime.network_for(self.references[number])
             level = quality_tensor(lowered(self.quality, frame.lower), latents)
-            decoded[number] = clipped(coder.synthesise(latents, level, given))
+            decoded[number] = clipped(coder.synthesise(latents, level, condition))
             if number in wanted:
-                yield number, coder.apply_post_filter(decoded[number], level, given)
+                yield number, coder.apply_post_filter(decoded[number], level, condition)
             later = needed.intersection(self.order[at + 1:])
             asked = {r for n in later for r in self.references[n]}
             decoded = {n: p for n, p in decoded.items() if n in asked}
@@ -175,18 +175,18 @@ class GroupReader:
         lower = int(read_uniform(self.still.coder, 1, LOWER_STEPS)[0])
         like = torch.empty((1, HYPER_LATENTS.channels, self.height // 32, self.width // 32),
                            dtype=runtime.code_dtype, device=runtime.device)
-        motion, given = None, None
+        motion, condition = None, None
         places: tuple[Tensor | None, Tensor | None] = (None, None)
         if references:
             shape = (self.height // 8, self.width // 8)
             bases = self.chain.bases(number, references, (shape[0] // 2, shape[1] // 2))
             motion = self.motion.read(self.still.coder, shape, len(references), bases)
             planes = None if decoded is None else [decoded[r] for r in references]
-            given = condition(runtime, self.chain, number, references, motion, planes)
+            condition = inter_condition(runtime, self.chain, number, references, motion, planes)
             places = coded_places(motion, runtime.device)
         level = quality_tensor(lowered(self.quality, lower), like)
         reader = self.predicted if references else self.still
-        index = hyper_index(coder, like, level, given, places[0])
+        index = hyper_index(coder, like, level, condition, places[0])
         hyper = shaped(reader.read(flat(index, np.uint8)), like)
         latent_index: list[Tensor] = []
 
@@ -195,14 +195,15 @@ class GroupReader:
             add_index(latent_index, stage, index)
             return shaped(reader.read(flat(index, np.uint8)), index)
 
-        walk = coder.code_passes(hyper, level, given, cells=places[0], means=decoded is not None)
-        latent, latents = run_passes(walk, read)
+        passes = coder.code_passes(hyper, level, condition, cells=places[0],
+                                   means=decoded is not None)
+        latent, latents = run_passes(passes, read)
         codes = Codes(hyper, latent)
         self.chain.remember(number, codes, references, motion,
-                            None if given is None else given.context)
+                            None if condition is None else condition.context)
         self._forget(number)
         indices = Codes(index, torch.cat(latent_index, 1))
-        return FrameCodes(number, lower, motion, codes, indices), latents, given
+        return FrameCodes(number, lower, motion, codes, indices), latents, condition
 
     def _forget(self, number: int) -> None:
         later = self.order[self.order.index(number) + 1:]
@@ -267,7 +268,7 @@ class GroupWriter:
         return self.still.finish()
 
 
-def condition(runtime: Runtime, chain: Chain, number: int, references: tuple[int, ...],
+def inter_condition(runtime: Runtime, chain: Chain, number: int, references: tuple[int, ...],
               motion: Motion, planes: list[PlaneBatch] | None) -> InterCondition:
     """What the networks of a predicted frame are given; without planes, its integers only."""
     pixels = torch.empty(0, dtype=runtime.code_dtype, device=runtime.device)
@@ -277,11 +278,12 @@ def condition(runtime: Runtime, chain: Chain, number: int, references: tuple[int
     return InterCondition(pixels, chain.context(references, motion), kind(number, references))
 
 
-def hyper_index(coder: FrameNetwork, like: Tensor, level: Tensor, given: InterCondition | None,
+def hyper_index(coder: FrameNetwork, like: Tensor, level: Tensor, condition: InterCondition | None,
                 places: Tensor | None) -> Tensor:
     """Tables of the hyper-codes, 0 outside the coded cells."""
     hundredths = (level * 100).round().long()
-    index = coder.scales.hyper_index(hundredths, None if given is None else given.kind)
+    distance_class = None if condition is None else condition.distance_class
+    index = coder.scales.hyper_index(hundredths, distance_class)
     index = index.to(like.dtype).expand_as(like)
     return index if places is None else index * places
 

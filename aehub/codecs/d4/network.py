@@ -65,15 +65,15 @@ class InterCondition(NamedTuple):
     """What a predicted frame's networks are given.
 
     Attributes:
-        pixels: the prediction as `unshuffle` lays it out, [B, 96, h, w]; empty where only integer
+        prediction: samples as `unshuffle` lays it out, [B, 96, h, w]; empty where only integer
             networks run.
         context: `aehub.codecs.d4.reference_buffer`, integers 0..31, [B, 99, h, w].
-        kind: log2 of the distance to the nearest reference in frames, 0..3.
+        distance_class: log2 of the distance to the nearest reference in frames, 0..3.
     """
 
-    pixels: Tensor
+    prediction: Tensor
     context: Tensor
-    kind: int
+    distance_class: int
 
 
 class CodingPass(NamedTuple):
@@ -128,48 +128,48 @@ class FrameNetwork(nn.Module):
 
     # Planes and latents.
 
-    def analyse(self, planes: PlaneBatch, quality: Tensor, given: InterCondition | None = None
+    def analyse(self, planes: PlaneBatch, quality: Tensor, condition: InterCondition | None = None
                 ) -> tuple[Tensor, Tensor]:
         """Planes -> latents [B, 96, h, w] and hyper-latents [B, 24, h/4, w/4], both in steps.
 
         Args:
             planes: sizes multiples of 32 in luma.
             quality: [B] or [1], 0..100.
-            given: of predicted frames.
+            condition: of predicted frames.
         """
         x = unshuffle(planes)
-        if given is None:
+        if condition is None:
             latent = self.analysis(x, quality)
         else:
-            latent = self.analysis(x - given.pixels, quality)
+            latent = self.analysis(x - condition.prediction, quality)
         hyper = self.hyper(F.relu(self.fold(latent))) + self.hyper_direct(latent)
-        latent, hyper = latent * self.gains(quality, given), hyper * self.hyper_gains(quality)
+        latent, hyper = latent * self.gains(quality, condition), hyper * self.hyper_gains(quality)
         if self.conditional:
             # Where much is left to code, and where not: what scales want to know.
             size = F.avg_pool2d(latent.abs(), 2)
             hyper = hyper + self.activity(torch.log2(1 + 8 * size))
         return latent, hyper
 
-    def synthesise(self, latent: Tensor, quality: Tensor, given: InterCondition | None = None
+    def synthesise(self, latent: Tensor, quality: Tensor, condition: InterCondition | None = None
                    ) -> PlaneBatch:
         """Latents in steps [B, 96, h, w] -> planes as others refer to them, not yet clipped."""
-        latent = latent / self.gains(quality, given)
-        if given is None:
+        latent = latent / self.gains(quality, condition)
+        if condition is None:
             return shuffle(self.synthesis(latent, quality))
-        return shuffle(given.pixels + self.synthesis(latent, quality))
+        return shuffle(condition.prediction + self.synthesis(latent, quality))
 
     def apply_post_filter(self, planes: PlaneBatch, quality: Tensor,
-                          given: InterCondition | None = None) -> PlaneBatch:
+                          condition: InterCondition | None = None) -> PlaneBatch:
         """Clipped planes as others refer to them -> as they are shown, clipped too."""
-        prediction = None if given is None else shuffle(given.pixels)
+        prediction = None if condition is None else shuffle(condition.prediction)
         return clipped(self.post_filter(planes, quality, prediction))
 
-    def gains(self, quality: Tensor, given: InterCondition | None = None) -> Tensor:
+    def gains(self, quality: Tensor, condition: InterCondition | None = None) -> Tensor:
         """Steps per unit of latent [B, 96, 1, 1]; [B, 96, h, w] where texture masks."""
         gains = torch.exp(self.gain(quality)) * (255 / step_size(quality))[:, None, None, None]
-        if given is None:
+        if condition is None:
             return gains
-        return gains / texture_masking(given.pixels, self.masking_exponent)
+        return gains / texture_masking(condition.prediction, self.masking_exponent)
 
     def hyper_gains(self, quality: Tensor) -> Tensor:
         """Steps per unit of hyper-latent [B, 24, 1, 1]."""
@@ -190,7 +190,7 @@ class FrameNetwork(nn.Module):
             yield CodingPass(number, begin, end, mask)
 
     def code_passes(self, hyper_codes: Tensor, quality: Tensor,
-                    given: InterCondition | None = None, *, cells: Tensor | None = None,
+                    condition: InterCondition | None = None, *, cells: Tensor | None = None,
                     means: bool = True
                     ) -> PassGenerator:
         """Walk the stages; whoever drives it quantises, decodes or rates the codes of each.
@@ -200,7 +200,7 @@ class FrameNetwork(nn.Module):
         Args:
             hyper_codes: integers [B, 24, h/4, w/4].
             quality: [B] or [1], 0..100.
-            given: of predicted frames.
+            condition: of predicted frames.
             cells: [1, 1, h/4, w/4] of one frame, 0 where all codes are zero and none is written;
                 table indices are then any there. None where all cells are coded.
             means: predict them; without, only integer networks run and latents are codes.
@@ -214,14 +214,15 @@ class FrameNetwork(nn.Module):
             (codes, latents) [B, 96, h, w]; latents = codes + mean, in steps.
         """
         hundredths = (quality * (QUALITY_RESOLUTION / 100)).round().to(torch.int64)
-        gains = self.gains(quality, given if means else None)
+        gains = self.gains(quality, condition if means else None)
         mean_features = self.means.features(
-            hyper_codes / self.hyper_gains(quality), None if given is None else given.pixels
+            hyper_codes / self.hyper_gains(quality),
+            None if condition is None else condition.prediction
         ) if means else None
         tiles = None if cells is None else SparseBlocks.of(cells)
         scale_features = self.scales.features(
             hyper_codes, hundredths,
-            None if given is None else (given.context, given.kind), tiles)
+            None if condition is None else (condition.context, condition.distance_class), tiles)
         codes: list[Tensor] = []
         latents: list[Tensor] = []
         height, width = (4 * n for n in hyper_codes.shape[-2:])

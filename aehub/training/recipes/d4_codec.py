@@ -133,9 +133,9 @@ class Rated(NamedTuple):
 
 
 def rate_and_planes(coder: FrameNetwork, planes: PlaneBatch, quality: Tensor,
-                    given: InterCondition | None = None) -> Rated:
+                    condition: InterCondition | None = None) -> Rated:
     """Encode and decode pictures, differentiably."""
-    latent, hyper = coder.analyse(planes, quality, given)
+    latent, hyper = coder.analyse(planes, quality, condition)
     true_bits = torch.zeros_like(quality)
     noisy_bits = torch.zeros_like(quality)
 
@@ -151,22 +151,23 @@ def rate_and_planes(coder: FrameNetwork, planes: PlaneBatch, quality: Tensor,
                 noisy_bits = noisy_bits + total
 
     hundredths = (quality * 100).round().long()
-    hyper_index = coder.scales.hyper_index(hundredths, None if given is None else given.kind)
+    distance_class = None if condition is None else condition.distance_class
+    hyper_index = coder.scales.hyper_index(hundredths, distance_class)
     hyper_index = hyper_index.expand_as(hyper)
     rate(hyper, hyper_index, None)
 
-    walk = coder.code_passes(_round(hyper) * (hyper_index.detach() >= 1), quality, given)
+    passes = coder.code_passes(_round(hyper) * (hyper_index.detach() >= 1), quality, condition)
     codes: Tensor | None = None
     try:
         while True:
-            stage, mean, index = walk.send(codes)  # type: ignore[arg-type]
+            stage, mean, index = passes.send(codes)  # type: ignore[arg-type]
             values = latent[:, stage.begin:stage.end] - mean
             rate(values, index, stage.mask)
             codes = _round(values) * (index.detach() >= 1)
     except StopIteration as end:
         all_codes, decoded = end.value
     return Rated(true_bits, noisy_bits, all_codes.detach(),
-                 coder.synthesise(decoded, quality, given))
+                 coder.synthesise(decoded, quality, condition))
 
 
 def distortion(planes: PlaneBatch, decoded: PlaneBatch, quality: Tensor) -> Tensor:

@@ -72,14 +72,14 @@ class _Gatherer(GroupEncoder):
         self.gathered: list[tuple[np.ndarray, np.ndarray, float, bool]] = []
 
     def _shown(self, coder: FrameNetwork, decoded: PlaneBatch, wanted: PlaneBatch, quality: Tensor,
-               given: InterCondition | None) -> PlaneBatch:
+               condition: InterCondition | None) -> PlaneBatch:
         pixels = unshuffle(decoded)
-        prediction = torch.zeros_like(pixels) if given is None else given.pixels
+        prediction = torch.zeros_like(pixels) if condition is None else condition.prediction
         levels = (unshuffle(wanted)[0] + 0.5) * 255
         self.gathered.append((
             torch.cat([pixels, prediction], 1)[0].half().permute(1, 2, 0).cpu().numpy(),
             levels.round().byte().permute(1, 2, 0).cpu().numpy(),
-            float(quality), given is not None))
+            float(quality), condition is not None))
         return decoded
 
 

@@ -160,14 +160,14 @@ def _chain_values(model: D4Network, frames: list[PlaneBatch], links: tuple[Link,
     losses, watched = [], []
     for number, link in enumerate(links[1:], 1):
         level = quality_of(quality, link.level)
-        given = _condition(decoded, links, number, frames[number], vectors[:, number])
-        rated = rate_and_planes(model.inter, frames[number], level, given)
+        condition = _condition(decoded, links, number, frames[number], vectors[:, number])
+        rated = rate_and_planes(model.inter, frames[number], level, condition)
         typical = 0.28 * torch.exp2(2.5 * level / 100)
         learn, *rest = costs(rated, frames[number], level, typical)
         losses.append(learn.mean())
         watched.append(torch.stack(rest).detach())
         decoded.append(_Decoded(PlaneBatch(*(p.float().clamp(-0.5, 0.5) for p in rated.planes)),
-                                seen(rated.codes, given.context)))
+                                seen(rated.codes, condition.context)))
     cost, error, bpp = torch.stack(watched).unbind(1)
     return {"loss": torch.stack(losses).mean(), "cost": cost.mean(), "bpp": bpp.mean(),
             "psnr": (10 * torch.log10(255**2 / error)).mean()}
