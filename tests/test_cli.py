@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aehub.cli import main
-from aehub.cli.console import GuardedGroup, progress_bar
+from aehub.cli.console import CommandGroup, progress_bar
 from aehub.cli.options import bytes_text, parse_size, print_json
 from aehub.errors import DamagedError, Offline, UnknownModel
 from material import moving_picture, write_clip
@@ -37,7 +37,7 @@ def run(*arguments: str | Path, stdin: bytes | None = None) -> Result:
 def failing(error: BaseException) -> Result:
     """A guarded command that raises `error`."""
 
-    @click.group(cls=GuardedGroup)
+    @click.group(cls=CommandGroup)
     def group() -> None:
         """A group."""
 
@@ -187,8 +187,8 @@ def test_a_reader_that_goes_away_is_no_news() -> None:
 
 def test_a_closed_pipe_leaves_nothing_on_stderr() -> None:
     code = (
-        "import click, sys; from aehub.cli.console import GuardedGroup\n"
-        "group = GuardedGroup('group')\n"
+        "import click, sys; from aehub.cli.console import CommandGroup\n"
+        "group = CommandGroup('group')\n"
         "@group.command()\n"
         "def talk():\n"
         "    for _ in range(100000): sys.stdout.write('a line of some length\\n')\n"

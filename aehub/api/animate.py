@@ -21,7 +21,7 @@ from aehub.animation.plan import Plan, Settings
 from aehub.animation.render import VIDEOS, Target, write
 from aehub.errors import InputError, UnknownModel, WeightsError
 from aehub.files import is_special, output_of, path_of, refuse_overwriting, written
-from aehub.hub import model_of
+from aehub.hub import resolve_model
 from aehub.results import Animated, Progress, Step, finished
 from aehub.weights.architectures import (
     COMPRESSION,
@@ -119,7 +119,7 @@ def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
     refuse_overwriting(beside, force)
     if found is None:
         keys = gather_keyframes(seeds, keyframes, clip, at)
-        loaded = model_of(DEFAULT_MODEL if model is None else model, device)
+        loaded = resolve_model(DEFAULT_MODEL if model is None else model, device)
     else:
         keys, loaded = found.keyframes, _cook(found, model, device)
     plan = planned(loaded, keys, chosen)
@@ -164,7 +164,7 @@ def _settings(given: dict[str, Any]) -> Settings:
 def _cook(recipe: recipes.Recipe, model: _Given | None, device: Device) -> Any:
     """The model of a recipe: with other numbers it would make other frames."""
     try:
-        loaded = model_of(recipe.model if model is None else model, device)
+        loaded = resolve_model(recipe.model if model is None else model, device)
     except UnknownModel as err:
         raise UnknownModel(f"the recipe was made with {recipe.model[:80]!r}, which is not on this "
                            "machine.", "Name its folder or hub id with --model.") from err

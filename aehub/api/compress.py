@@ -30,7 +30,7 @@ from aehub.codecs.rate_control import Trials, one_goal
 from aehub.editing.operations import Trim
 from aehub.errors import DamagedError, InputError
 from aehub.files import beside, output_of, refuse_overwriting, source_of, spool, written
-from aehub.hub import codec_of, load_written
+from aehub.hub import load_for_file, resolve_codec
 from aehub.hub.model import Model
 from aehub.media.clip import Clip, open_clip
 from aehub.media.colour import to_rgb
@@ -104,7 +104,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
     group = None if group is None else check_whole("group", group, 1, MOST_FRAMES)
     part = TimeSpan.coerce(trim.part if isinstance(trim, Trim) else trim)
     target = _output_path(source, output)
-    codec = codec_of(model, device=device)
+    codec = resolve_codec(model, device=device)
     if isinstance(target, Path):
         refuse_overwriting(target, force)
 
@@ -169,7 +169,7 @@ def _frames(source: str | os.PathLike[str] | BinaryIO, progress: Progress | None
     check_function("progress", progress)
     reader = open_reader(source)
     try:
-        codec = load_written(reader.head, model, device=device)
+        codec = load_for_file(reader.head, model, device=device)
     except BaseException:
         reader.close()
         raise
@@ -208,7 +208,7 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
             # The sound comes after the pictures; writers of files want it first.
             source = stack.enter_context(seekable_file(source))
         reader = stack.enter_context(open_reader(source))
-        codec = load_written(reader.head, model, device=device)
+        codec = load_for_file(reader.head, model, device=device)
         total = reader.frame_count or 0
         facts = clip_info(reader.head, total or None, reader.plays)
         track = stack.enter_context(spool())
@@ -238,7 +238,7 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
 def open(source: str | os.PathLike[str] | BinaryIO, *,
          model: _Given | None = None, device: Device = "auto") -> Archive:
     """Open a `.aev` file for random access: `aehub.open("clip.aev")[120:180]`."""
-    return Archive(source, lambda head: load_written(head, model, device=device))
+    return Archive(source, lambda head: load_for_file(head, model, device=device))
 
 
 def _copy_sound(reader: Reader, track: BinaryIO) -> DamagedError | None:

@@ -20,7 +20,7 @@ from aehub.editing.operations import Operation, checked, element
 from aehub.editing.rewrite import Load
 from aehub.errors import InputError
 from aehub.files import output_of, refuse_overwriting, source_of, written
-from aehub.hub import load_written
+from aehub.hub import load_for_file
 from aehub.media.source import seekable_file
 from aehub.results import Edited, Progress, Step, finished
 
@@ -154,7 +154,7 @@ def _opened(source: _File, stack: ExitStack) -> Reader:
 
 
 def _loader(model: _Given | None, device: Device) -> Load:
-    return lambda head: load_written(head, model, device=device)
+    return lambda head: load_for_file(head, model, device=device)
 
 
 def _target(output: _File, force: bool) -> Path | BinaryIO:

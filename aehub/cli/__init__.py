@@ -9,7 +9,7 @@ import click
 
 from aehub.cli.animate import animate
 from aehub.cli.compare import compare
-from aehub.cli.console import GuardedGroup
+from aehub.cli.console import CommandGroup
 from aehub.cli.edit import concat, edit
 from aehub.cli.files import compress, decompress, info, verify
 from aehub.cli.hub import download, models, publish, serve
@@ -17,7 +17,7 @@ from aehub.cli.train import train
 from aehub.config import __version__
 
 
-@click.group(cls=GuardedGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="aehub")
 def main() -> None:
     """Compress, edit and animate with pretrained autoencoders.

@@ -23,7 +23,7 @@ INTERRUPTED = 130
 EXTRAS = {"matplotlib": "plot", "gradio": "demo"}
 
 
-class GuardedGroup(click.Group):
+class CommandGroup(click.Group):
     """A command group that reports every error of its commands in one sentence on stderr.
 
     Exit codes: 0 done, 1 bad input or data, 2 wrong usage (click's own), 130 interrupted, 128 and

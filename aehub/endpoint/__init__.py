@@ -8,7 +8,7 @@ Routes for Starlette, to be put before those of any application; nothing here kn
 
 from __future__ import annotations
 
-from aehub.endpoint.models import HeldFile, Holding, holdings
+from aehub.endpoint.models import ServedFile, ServedModel, served_models
 from aehub.endpoint.routes import routes
 
-__all__ = ["HeldFile", "Holding", "holdings", "routes"]
+__all__ = ["ServedFile", "ServedModel", "served_models", "routes"]

@@ -22,7 +22,7 @@ _POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n
 
 
 @dataclass(frozen=True)
-class HeldFile:
+class ServedFile:
     """A file that is served.
 
     Attributes:
@@ -48,7 +48,7 @@ class HeldFile:
 
 
 @dataclass(frozen=True)
-class Holding:
+class ServedModel:
     """A model that is served.
 
     Attributes:
@@ -64,7 +64,7 @@ class Holding:
     task: str
     commit: str
     tag: str | None
-    files: dict[str, HeldFile]
+    files: dict[str, ServedFile]
     modified: float
 
     @property
@@ -73,9 +73,9 @@ class Holding:
         return ("main", self.commit, *filter(None, [self.tag]))
 
 
-def holdings() -> dict[str, Holding]:
+def served_models() -> dict[str, ServedModel]:
     """The bundled models by repository; one whose files change just now is left out."""
-    held: dict[str, Holding] = {}
+    held: dict[str, ServedModel] = {}
     for entry in hub.list_models(states=["bundled"]):
         try:
             found = _holding(f"{OWNER}/{entry.name}", entry.task, Path(entry.folder))
@@ -85,7 +85,7 @@ def holdings() -> dict[str, Holding]:
     return held
 
 
-def _holding(repo: str, task: str, folder: Path) -> Holding:
+def _holding(repo: str, task: str, folder: Path) -> ServedModel:
     files, modified = {}, 0.0
     for path in sorted(folder.iterdir()):
         state = path.lstat()
@@ -95,25 +95,25 @@ def _holding(repo: str, task: str, folder: Path) -> Holding:
             modified = max(modified, state.st_mtime)
     lines = "".join(f"{file.name} {file.sha256}\n" for file in files.values())
     commit = hashlib.sha1(f"{repo}\n{lines}".encode(), usedforsecurity=False).hexdigest()
-    return Holding(repo, task, commit, _tag(files), files, modified)
+    return ServedModel(repo, task, commit, _tag(files), files, modified)
 
 
 @lru_cache(maxsize=256)
-def _file(path: Path, size: int, stamp: int) -> HeldFile:
+def _file(path: Path, size: int, stamp: int) -> ServedFile:
     data = path.read_bytes()
     sha256 = hashlib.sha256(data).hexdigest()
     is_large = path.name not in ("config.json", "README.md")
     stored = _POINTER.format(sha256, len(data)).encode() if is_large else data
     git = hashlib.sha1(b"blob %d\0" % len(stored) + stored, usedforsecurity=False).hexdigest()
-    return HeldFile(path.name, path, len(data), sha256, git, is_large)
+    return ServedFile(path.name, path, len(data), sha256, git, is_large)
 
 
-def pointer_size(file: HeldFile) -> int:
+def pointer_size(file: ServedFile) -> int:
     """Bytes of the pointer that stands for a large file in git."""
     return len(_POINTER.format(file.sha256, file.size))
 
 
-def _tag(files: dict[str, HeldFile]) -> str | None:
+def _tag(files: dict[str, ServedFile]) -> str | None:
     if "config.json" not in files:
         return None
     config: Any = json.loads(files["config.json"].path.read_bytes())

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from aehub.endpoint.models import OWNER, HeldFile, Holding, holdings, pointer_size
+from aehub.endpoint.models import OWNER, ServedFile, ServedModel, pointer_size, served_models
 
 Handler = Callable[[Request], Awaitable[Response]]
 _LISTED = 1000
@@ -65,10 +65,10 @@ def _answered(handler: Handler) -> Handler:
     return answer
 
 
-async def _held(request: Request) -> Holding:
+async def _held(request: Request) -> ServedModel:
     """The model a request is about, at a revision that is here."""
     # Hashing a file that changed takes a moment.
-    held = await anyio.to_thread.run_sync(holdings)
+    held = await anyio.to_thread.run_sync(served_models)
     asked = request.path_params
     model = held.get(f"{asked['owner']}/{asked['name']}")
     if model is None:
@@ -79,7 +79,7 @@ async def _held(request: Request) -> Holding:
 
 
 async def _models(request: Request) -> Response:
-    held = await anyio.to_thread.run_sync(holdings)
+    held = await anyio.to_thread.run_sync(served_models)
     author, search = request.query_params.get("author"), request.query_params.get("search", "")
     found = [_facts(model, blobs=False) for model in held.values()
              if author in (None, OWNER) and search.lower() in model.repo.lower()]
@@ -134,7 +134,7 @@ async def _no_repo(request: Request) -> Response:
     raise _Missing("RepoNotFound", "this AEHub holds no such model")
 
 
-def _facts(model: Holding, *, blobs: bool) -> dict[str, Any]:
+def _facts(model: ServedModel, *, blobs: bool) -> dict[str, Any]:
     modified = datetime.fromtimestamp(model.modified, UTC)
     tags = [OWNER, "safetensors", *filter(None, [model.task])]
     files = [{"rfilename": file.name, **(_blob(file) if blobs else {})}
@@ -145,19 +145,19 @@ def _facts(model: Holding, *, blobs: bool) -> dict[str, Any]:
             "lastModified": modified.strftime("%Y-%m-%dT%H:%M:%S.000Z"), "siblings": files}
 
 
-def _blob(file: HeldFile) -> dict[str, Any]:
+def _blob(file: ServedFile) -> dict[str, Any]:
     facts: dict[str, Any] = {"size": file.size, "blobId": file.git_sha1}
     if file.is_large:
         facts["lfs"] = {"sha256": file.sha256, "size": file.size, "pointerSize": pointer_size(file)}
     return facts
 
 
-def _lfs(file: HeldFile) -> dict[str, Any]:
+def _lfs(file: ServedFile) -> dict[str, Any]:
     if not file.is_large:
         return {}
     return {"lfs": {"oid": file.sha256, "size": file.size, "pointerSize": pointer_size(file)}}
 
 
-def _media_type(file: HeldFile) -> str:
+def _media_type(file: ServedFile) -> str:
     suffixes = {".json": "application/json", ".md": "text/markdown", ".png": "image/png"}
     return suffixes.get(file.path.suffix, "application/octet-stream")

@@ -1,4 +1,4 @@
-"""Models by name, verified, from anywhere: bundled with the package, cached, or on a hub.
+"""Models by name, verified: bundled with the package, in the cache, or on a hub.
 
     find("d4-codec")              the folder that comes with the package
     find("org/name@revision")     the folder in the cache, fetched first if it is not there
@@ -11,13 +11,13 @@ whose SHA-256 must be the one expected, and no file of any other kind is ever re
 from __future__ import annotations
 
 from aehub.hub.download import download
-from aehub.hub.loading import codec_of, load, load_written, model_of
+from aehub.hub.loading import load, load_for_file, resolve_codec, resolve_model
 from aehub.hub.publish import Published, publish
 from aehub.hub.registry import bundled_root
 from aehub.hub.remote import ModelEntry, list_models
-from aehub.hub.resolve import find, find_written
+from aehub.hub.resolve import find, find_by_hashes
 
 __all__ = [
-    "ModelEntry", "Published", "bundled_root", "codec_of", "download", "find", "find_written",
-    "list_models", "load", "load_written", "model_of", "publish",
+    "ModelEntry", "Published", "bundled_root", "download", "find", "find_by_hashes",
+    "list_models", "load", "load_for_file", "publish", "resolve_codec", "resolve_model",
 ]

@@ -1,6 +1,6 @@
 """The cache of huggingface_hub: models fetched before, found without a request.
 
-    models--org--name/refs/main              a branch or tag: the commit it stood at
+    models--org--name/refs/main              a branch or tag: the commit it pointed to
     models--org--name/snapshots/<commit>/    the files, links into ../../blobs
 """
 
@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aehub.hub.registry import MAIN, is_commit, parse, readable
+from aehub.hub.registry import MAIN, is_commit, parse_ref, readable_configs
 from aehub.weights.model_folder import CONFIG, WEIGHTS, stays_inside
 
-_MOST_SNAPSHOTS = 10_000
+MAX_SNAPSHOTS = 10_000
+"""Snapshots listed of one repository."""
 
 
-class Cached(NamedTuple):
+class CachedModel(NamedTuple):
     """A model in the cache; `name` is what `load` takes to get exactly this one."""
 
     name: str
@@ -32,41 +33,41 @@ def root() -> Path:
 
 
 def snapshot(repo: str, revision: str | None = None) -> Path | None:
-    """The folder of a whole model in the cache, None if it is not there.
+    """The snapshot folder of a complete model in the cache, None if there is none.
 
     Args:
         repo: "org/name".
-        revision: branch, tag or commit; the newest of the branch main by default.
+        revision: branch, tag or commit; by default the branch main.
     """
     folder = root() / ("models--" + repo.replace("/", "--"))
     commit = revision if is_commit(revision) else _commit_at(folder, revision or MAIN)
     found = folder / "snapshots" / commit if commit else None
-    return found if found is not None and is_whole(found) else None
+    return found if found is not None and is_complete(found) else None
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether the files that every model has are there."""
+def is_complete(folder: Path) -> bool:
+    """Return whether config and weights are present."""
     return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
 
 
-def models() -> Iterator[Cached]:
-    """Every model of AEHub in the cache; of a repository, first what its branch main stood at."""
+def models() -> Iterator[CachedModel]:
+    """Yield every model of AEHub in the cache; of a repository, the commit of main first."""
     for folder in sorted(root().glob("models--*--*")):
         repo = folder.name.removeprefix("models--").replace("--", "/")
-        if parse(repo) is None:
+        if parse_ref(repo) is None:
             continue
         main = _commit_at(folder, MAIN)
-        others = sorted(folder.glob("snapshots/*"))[:_MOST_SNAPSHOTS]
+        others = sorted(folder.glob("snapshots/*"))[:MAX_SNAPSHOTS]
         first = [path for path in others if path.name == main]
         others = first + [path for path in others if path.name != main]
-        for path, config in readable(list(filter(is_whole, others))):
+        for path, config in readable_configs(list(filter(is_complete, others))):
             if config.get("library_name") == "aehub":
                 name = repo if path.name == main else f"{repo}@{path.name}"
-                yield Cached(name, path, config)
+                yield CachedModel(name, path, config)
 
 
-def forget(folder: Path) -> None:
-    """Remove a damaged snapshot with what its links lead to, so that it is fetched anew."""
+def discard(folder: Path) -> None:
+    """Remove a damaged snapshot and the blobs it links to, so that it is fetched anew."""
     for path in folder.iterdir():
         if stays_inside(folder, path):
             path.resolve().unlink(missing_ok=True)

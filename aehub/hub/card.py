@@ -1,7 +1,6 @@
-"""Cards: what a model is, in front matter for hubs and in words for people.
+"""Model cards: front matter for hubs, and text for people.
 
-Numbers in a card are measured ones: they come out of a comparison (`aehub compare --json`), never
-out of a hand.
+The numbers in a card come from a comparison (`aehub compare --json`), never from hand.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ TAGS = {
     LATENT_ANIMATION: ("animation", "autoencoder", "latent-walk"),
     SPRITE_ANIMATION: ("animation", "autoencoder", "pixel-art", "sprites"),
 }
-"""By task: words that a hub finds a model by."""
+"""Tags of the front matter by task, for the search of a hub."""
 _PIPELINES = {COMPRESSION: "image-to-image", LATENT_ANIMATION: "unconditional-image-generation",
               SPRITE_ANIMATION: "image-to-image"}
 _METRICS = {COMPRESSION: ["psnr", "ms-ssim"]}
@@ -27,7 +26,7 @@ _REQUIRED = {"library_name": str, "license": str, "tags": list, "datasets": list
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 
 Measured = Mapping[str, Any]
-"""What `Comparison.to_dict` returns."""
+"""The dictionary that `Comparison.to_dict` returns."""
 
 
 def front_matter(config: Mapping[str, Any], *, licence: str = LICENCE,
@@ -38,15 +37,15 @@ def front_matter(config: Mapping[str, Any], *, licence: str = LICENCE,
     Args:
         config: config.json of the model.
         licence: SPDX id in lower case.
-        tags: words that a hub finds the model by; by default those of its task.
-        datasets: ids of what it was trained on.
-        measured: a comparison in which the model took part.
-        codec: what the comparison calls the model; its name by default.
+        tags: for the search of a hub; by default those of the task.
+        datasets: ids of the training data.
+        measured: a comparison that includes the model.
+        codec: the model's name in the comparison; that of the config by default.
     """
     from huggingface_hub import EvalResult, ModelCardData
 
     task = str(config.get("task", ""))
-    words = TAGS.get(task, ("autoencoder",)) if tags is None else tags
+    hub_tags = TAGS.get(task, ("autoencoder",)) if tags is None else tags
     results = [EvalResult(
         task_type=_PIPELINES.get(task, "other"), task_name=task.replace("-", " "),
         dataset_type="clips", dataset_name=_clips(measured), metric_type=kind,
@@ -54,34 +53,34 @@ def front_matter(config: Mapping[str, Any], *, licence: str = LICENCE,
         metric_value=round(value, 1))
         for kind, name, value in _differences(measured, codec or str(config.get("name")))
     ] if measured else None
-    facts = ModelCardData(
+    data = ModelCardData(
         library_name="aehub", license=licence, pipeline_tag=_PIPELINES.get(task),
-        tags=list(dict.fromkeys([*words, *filter(None, [task]), "aehub"])),
+        tags=list(dict.fromkeys([*hub_tags, *filter(None, [task]), "aehub"])),
         datasets=list(datasets), metrics=_METRICS.get(task, ["psnr"]),
         model_name=str(config.get("name")) if results else None, eval_results=results)
-    return facts.to_yaml()
+    return data.to_yaml()
 
 
 def make_card(config: Mapping[str, Any], *, size_bytes: int, measured: Measured | None = None,
               codec: str | None = None, datasets: Sequence[str] = (), licence: str = LICENCE,
               repo: str | None = None) -> str:
-    """A whole card from a config and a measurement.
+    """Write a complete card from a config and a measurement.
 
     Args:
         config: config.json of the model.
         size_bytes: of its weights.
-        measured: a comparison in which the model took part; without it the card says that nothing
+        measured: a comparison that includes the model; without it the card states that nothing
             was measured.
-        codec: what the comparison calls the model; its name by default.
-        datasets: ids of what it was trained on.
+        codec: the model's name in the comparison; that of the config by default.
+        datasets: ids of the training data.
         licence: SPDX id in lower case.
-        repo: where it will be found, "org/name".
+        repo: repository the card is written for, "org/name".
     """
     name = str(config.get("name"))
     where = repo or f"path/to/{name}"
     matter = front_matter(config, licence=licence, datasets=datasets, measured=measured,
                           codec=codec)
-    use = "Files that it writes find it by" if config.get("entropy_hash") else "These weights have"
+    use = "Compressed files find it by" if config.get("entropy_hash") else "These weights have"
     parameters = config.get("parameters")
     count = f"{parameters:,} parameters, " if isinstance(parameters, int) else ""
     return (
@@ -94,21 +93,21 @@ def make_card(config: Mapping[str, Any], *, size_bytes: int, measured: Measured 
 
 
 def problems(card: str) -> list[str]:
-    """What a hub, or a reader, would miss in the front matter of a card; empty if nothing."""
+    """List what the front matter of a card lacks for a hub or a reader; empty if nothing."""
     from huggingface_hub import RepoCard
 
     if re.match(r"---\r?\n.*?\r?\n---\r?\n", card, re.DOTALL) is None:
         return ["it does not begin with front matter between --- lines"]
     try:
-        facts = RepoCard(card).data.to_dict()
+        data = RepoCard(card).data.to_dict()
     except Exception as error:  # The errors of YAML have no common name among those of the client.
         return ["its front matter is no table of names and values"
                 if type(error) is ValueError else "its front matter is not YAML"]
     found = [f"it does not say {name}" for name, kind in _REQUIRED.items()
-             if not isinstance(facts.get(name), kind)]
-    if facts.get("library_name") not in (None, "aehub"):
-        found.append(f"its library is {str(facts['library_name'])[:40]!r}, not aehub")
-    datasets = facts.get("datasets")
+             if not isinstance(data.get(name), kind)]
+    if data.get("library_name") not in (None, "aehub"):
+        found.append(f"its library is {str(data['library_name'])[:40]!r}, not aehub")
+    datasets = data.get("datasets")
     found += [f"{str(entry)[:80]!r} is no id of a dataset"
               for entry in (datasets if isinstance(datasets, list) else ())
               if not isinstance(entry, str) or not _SLUG.fullmatch(entry)]
@@ -116,7 +115,7 @@ def problems(card: str) -> list[str]:
 
 
 def _differences(measured: Measured, codec: str) -> list[tuple[str, str, float]]:
-    """(metric, its name, percent) of the model against the anchor."""
+    """(metric, its name, BD-rate in percent) of the model against the anchor."""
     entry: Mapping[str, Any] = next((e for e in measured["codecs"] if e["name"] == codec), {})
     metrics = (("psnr", "PSNR"), ("ms_ssim", "MS-SSIM"))
     return [(metric.replace("_", "-"), name, entry[f"bd_rate_{metric}"])
@@ -133,7 +132,7 @@ def _clips(measured: Measured) -> str:
 def _table(measured: Measured | None, codec: str, name: str) -> str:
     if measured is None:
         return "Nothing was measured on this model yet."
-    # A comparison calls a model by the path of its folder, which says nothing to a reader.
+    # A comparison names a model by the path of its folder, which means nothing to a reader.
     names = {entry["name"]: entry["name"] for entry in measured["codecs"]} | {codec: name}
     rows = [f"| {names[entry['name']]} | {_percent(entry.get('bd_rate_psnr'))} "
             f"| {_percent(entry.get('bd_rate_ms_ssim'))} |" for entry in measured["codecs"]

@@ -1,4 +1,4 @@
-"""Loaded models by name, or by a compressed file; each is loaded once in a process."""
+"""Load models by name, or for a compressed file; each is loaded once in a process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aehub.errors import InputError, ModelError, UnknownModel
-from aehub.hub.registry import bundled, known
-from aehub.hub.resolve import ModelName, find, find_written
+from aehub.hub.registry import bundled, registry_entries
+from aehub.hub.resolve import ModelName, find, find_by_hashes
 from aehub.weights.architectures import COMPRESSION
 from aehub.weights.model_folder import CONFIG, WEIGHTS, is_model_name
 
@@ -26,7 +26,7 @@ def load(name: ModelName = "d4-codec", *, device: Device = "auto") -> Model:
 
     Args:
         name: name of a bundled model, hub id "org/name" or "org/name@revision", or a path to a
-            model folder. What is on a hub is fetched once and found in the cache from then on.
+            model folder. A model on a hub is fetched once and then found in the cache.
         device: "auto" for a GPU of CUDA if there is one, and the processor otherwise; "cpu",
             "cuda", "cuda:1", "mps"; or a `torch.device`.
 
@@ -40,48 +40,49 @@ def load(name: ModelName = "d4-codec", *, device: Device = "auto") -> Model:
     return _load_folder(find(name), device)
 
 
-def codec_of(given: ModelName | Model | D4Codec, *, device: Device = "auto") -> D4Codec:
-    """The codec that is given, or that `load` finds by the name that is given.
+def resolve_codec(model: ModelName | Model | D4Codec, *, device: Device = "auto") -> D4Codec:
+    """Return a codec, loading it if its name is given.
 
     Raises:
         ModelError: the model makes no compressed files.
-        InputError: the device is not on this machine, or the model that is given is elsewhere.
+        InputError: the device is not on this machine, or the loaded model is on another one.
     """
+
     from aehub.codecs.d4.codec import D4Codec
 
-    model = model_of(given, device)
-    if isinstance(model, D4Codec):
-        return model
-    codecs = [entry.name for entry in known().values() if entry.task == COMPRESSION]
-    raise ModelError(f"{getattr(model, 'name', type(model).__name__)} makes no compressed files; "
+    loaded = resolve_model(model, device)
+    if isinstance(loaded, D4Codec):
+        return loaded
+    codecs = [entry.name for entry in registry_entries().values() if entry.task == COMPRESSION]
+    raise ModelError(f"{getattr(loaded, 'name', type(loaded).__name__)} makes no compressed files; "
                      f"use {' or '.join(codecs)}.")
 
 
-def model_of(given: Any, device: Device) -> Any:
-    """The model that is given, or that `load` finds by the name that is given.
+def resolve_model(model: Any, device: Device) -> Any:
+    """Return a model, loading it if its name is given.
 
     Raises:
-        InputError: the device is not on this machine, or the model that is given is elsewhere.
+        InputError: the device is not on this machine, or the loaded model is on another one.
     """
-    if not (hasattr(given, "name") and hasattr(given, "device")):
-        return load(given, device=device)
+    if not (hasattr(model, "name") and hasattr(model, "device")):
+        return load(model, device=device)
     if device != "auto":
         from aehub.weights.device import resolve_device
 
         wanted = resolve_device(device)
-        if (wanted.type, wanted.index or 0) != (given.device.type, given.device.index or 0):
-            raise InputError(f"the model {given.name} was loaded on {given.device}, not on "
+        if (wanted.type, wanted.index or 0) != (model.device.type, model.device.index or 0):
+            raise InputError(f"the model {model.name} was loaded on {model.device}, not on "
                              f"{wanted}; load it there, or leave the device out.")
-    return given
+    return model
 
 
-def load_written(head: FileHeader, given: ModelName | Model | D4Codec | None = None, *,
+def load_for_file(head: FileHeader, model: ModelName | Model | D4Codec | None = None, *,
                  device: Device = "auto") -> D4Codec:
-    """The model that a file was written with: `given`, or found by the hashes in its head.
+    """Load the model that a file was written with, by the hashes in its header.
 
     Args:
-        head: of the file.
-        given: where the model lies, or the model, if it is not to be found by name.
+        head: header of the file.
+        model: the model or its name or folder, instead of searching for the hashes.
         device: as `load`.
 
     Raises:
@@ -92,18 +93,18 @@ def load_written(head: FileHeader, given: ModelName | Model | D4Codec | None = N
     """
     from aehub.codecs.decompress import check_model
 
-    codec = _written(head, device) if given is None else codec_of(given, device=device)
+    codec = _load_by_hashes(head, device) if model is None else resolve_codec(model, device=device)
     check_model(head, codec)
     return codec
 
 
-def _written(head: FileHeader, device: Device) -> D4Codec:
+def _load_by_hashes(head: FileHeader, device: Device) -> D4Codec:
     from aehub.coding.range_coder import PAYLOAD_FORMAT
 
     hashes = head.entropy_hash, head.synthesis_hash
-    folder = find_written(head.model, *hashes, fetch=head.coder == PAYLOAD_FORMAT)
+    folder = find_by_hashes(head.model, *hashes, fetch=head.coder == PAYLOAD_FORMAT)
     if folder is None:
-        # A name from a file is no path: only what is bundled or known may be meant by it.
+        # A name from a file is never taken for a path or a hub id.
         folder = bundled(head.model)
     if folder is None:
         raise UnknownModel(
@@ -111,7 +112,7 @@ def _written(head: FileHeader, device: Device) -> D4Codec:
             f"({'-'.join(part.hex() for part in hashes)}), which is not on this machine.",
             f"{'Fetch it with aehub download, or n' if is_model_name(head.model) else 'N'}"
             "ame its folder or hub id with --model.")
-    return codec_of(_load_folder(folder, device))
+    return resolve_codec(_load_folder(folder, device))
 
 
 def _load_folder(folder: Path, device: Device) -> Model:
@@ -120,11 +121,11 @@ def _load_folder(folder: Path, device: Device) -> Model:
     folder = folder.resolve()
     stamps = tuple(path.stat().st_mtime_ns for name in (CONFIG, WEIGHTS)
                    if (path := folder / name).exists())
-    return _load(folder, stamps, resolve_device(device))
+    return _load_once(folder, stamps, resolve_device(device))
 
 
 @lru_cache(maxsize=8)
-def _load(folder: Path, stamps: tuple[int, ...], device: torch.device) -> Model:
+def _load_once(folder: Path, stamps: tuple[int, ...], device: torch.device) -> Model:
     from aehub.hub.model import Model
 
     return Model.from_folder(folder, device=device)

@@ -1,4 +1,4 @@
-"""The model that people hold in their hands: what it does, and how it travels to and from hubs."""
+"""Loaded models that load from, save to and publish on hubs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from aehub.generators.autoencoder import Autoencoder
 from aehub.generators.sprite.model import SpriteAnimator
 from aehub.hub.card import Measured, make_card
 from aehub.hub.download import download
-from aehub.hub.publish import Published, load_any, publish
-from aehub.hub.registry import parse
+from aehub.hub.publish import Published, load_stored, publish
+from aehub.hub.registry import parse_ref
 from aehub.hub.resolve import find
 from aehub.weights.architectures import (
     COMPRESSION,
@@ -36,14 +36,14 @@ class Model:
     """A loaded model, as `aehub.load` returns it.
 
     `encode` turns frames, uint8 [H, W, 3] each, into latents, and `decode` turns latents into as
-    many frames. What else it can do depends on its kind: `CodecModel` writes compressed files,
-    `PictureModel` draws pictures and animations.
+    many frames. Its class depends on the task: a `CodecModel` writes compressed files, a
+    `PictureModel` draws pictures, a `SpriteModel` walk cycles.
 
     Attributes:
-        name: what files call it.
-        device: where its networks run.
-        config: the whole of its config.json.
-        folder: where it was loaded from.
+        name: recorded in the files it writes.
+        device: of its networks.
+        config: contents of its config.json.
+        folder: it was loaded from.
 
     Example:
         >>> model = aehub.Model.from_pretrained("org/name", revision="v1")
@@ -67,8 +67,8 @@ class Model:
 
         Args:
             name: bundled name, hub id "org/name", or a model folder.
-            device: where its networks run, as `aehub.load`.
-            dtype: what its float networks compute in: torch.float32, float64, bfloat16 or float16.
+            device: of its networks, as `aehub.load`.
+            dtype: of its float networks: torch.float32, float64, bfloat16 or float16.
             revision: branch, tag or commit of a hub id.
             endpoint: address of a hub; by default `HF_ENDPOINT`, or else https://huggingface.co.
             token: for private models; by default as huggingface_hub finds it.
@@ -78,12 +78,12 @@ class Model:
             UnknownModel: there is no such model.
             Offline: it has to be fetched, and there is no network.
             WeightsError: hashes, names, shapes or types do not agree.
-            ModelError: it is of another kind than the class that was asked, or not exact where
-                it has to be on this device in this dtype.
+            ModelError: it is of another kind than this class, or its self-test is not exact on
+                this device in this dtype.
             InputError: the device is not on this machine, or networks cannot compute in the dtype.
         """
         text = name if revision is None else f"{os.fspath(name)}@{revision}"
-        if isinstance(text, str) and parse(text) and (endpoint or token or force_download):
+        if isinstance(text, str) and parse_ref(text) and (endpoint or token or force_download):
             folder = download(text, endpoint=endpoint, token=token, force=force_download)
         else:
             folder = find(text)
@@ -96,10 +96,10 @@ class Model:
 
         Raises:
             WeightsError: hashes, names, shapes or types do not agree.
-            ModelError: it is of another kind than the class that was asked.
+            ModelError: it is of another kind than this class.
         """
-        stored = load_any(folder)
-        kind = KINDS[architecture(stored.config["architecture"]).task]
+        stored = load_stored(folder)
+        kind = MODEL_CLASSES[architecture(stored.config["architecture"]).task]
         if not issubclass(kind, cls):
             raise ModelError(f"{folder.name} is a {kind.__name__}, not a {cls.__name__}; load it "
                              "with aehub.load.")
@@ -108,10 +108,10 @@ class Model:
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write config.json, model.safetensors and README.md; a card that is there stays.
+        """Write config.json, model.safetensors and README.md; an existing card is kept.
 
         Args:
-            folder: made if need be.
+            folder: created if it does not exist.
         """
         target = Path(folder)
         self._save(target)
@@ -121,7 +121,7 @@ class Model:
                                        encoding="utf-8")
 
     def _save(self, target: Path) -> None:
-        """Write the model, and the card that came with it unless there is one."""
+        """Write the model, and the card it was loaded with unless there is one."""
         super().save_pretrained(target)  # type: ignore[misc]
         source = self.folder
         if source is None or not (source / CARD).is_file() or (target / CARD).exists():
@@ -139,9 +139,9 @@ class Model:
             Offline: the hub cannot be reached.
             HubError: it refuses.
         """
-        with tempfile.TemporaryDirectory() as stage:
-            folder = Path(stage, self.name)
-            # Where there is no card, one is made by what knows the repository.
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary, self.name)
+            # A missing card is written by `publish`, which knows the repository.
             self._save(folder)
             return publish(str(folder), repo_id, endpoint=endpoint, token=token, private=private,
                            message=commit_message, measured=measured, datasets=datasets)
@@ -152,13 +152,13 @@ class CodecModel(Model, D4Codec):
 
 
 class PictureModel(Model, Autoencoder):
-    """A model whose latents are small pictures, for walks from one to the next."""
+    """A model whose latents decode to small pictures, for latent walks."""
 
 
 class SpriteModel(Model, SpriteAnimator):
-    """A model that makes a still picture of a character walk."""
+    """A model that turns a still picture of a character into its walk cycle."""
 
 
-KINDS: dict[str, Any] = {
+MODEL_CLASSES: dict[str, Any] = {
     COMPRESSION: CodecModel, LATENT_ANIMATION: PictureModel, SPRITE_ANIMATION: SpriteModel}
 """Task of an architecture -> the class of its loaded models."""

@@ -1,4 +1,4 @@
-"""Put a model on a hub: its files, its card, and a tag that names its numbers."""
+"""Publish a model on a hub: its files, its card, and a tag made of its hashes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aehub.errors import HubError, InputError, UnknownModel, WeightsError
 from aehub.hub import remote
 from aehub.hub.card import Measured, make_card, problems
 from aehub.hub.download import check
-from aehub.hub.registry import HubName, parse
+from aehub.hub.registry import RepoRef, parse_ref
 from aehub.hub.resolve import local
 from aehub.weights.architectures import COMPRESSION, architecture
 from aehub.weights.model_folder import (
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from aehub.weights import stored_network
 
 
-def load_any(folder: Path) -> checkpoint.StoredModel | stored_network.StoredNetwork:
-    """Load a model folder of whatever task, strictly.
+def load_stored(folder: Path) -> checkpoint.StoredModel | stored_network.StoredNetwork:
+    """Load a model folder of any task, strictly.
 
     Raises:
         WeightsError: anything is missing, tampered with, or of an architecture this AEHub lacks.
     """
-    # Only here: torch is heavy, and most refusals come before.
+    # Imported here because torch is heavy and most refusals come before.
     from aehub.codecs.d4 import checkpoint
     from aehub.weights import stored_network
 
@@ -56,7 +56,7 @@ class Published:
         repo: its repository.
         url: its page.
         commit: the commit that holds it.
-        tag: the tag that names its numbers, by which files that it writes find it.
+        tag: the hashes of its networks, by which compressed files find it.
     """
 
     repo: str
@@ -73,92 +73,93 @@ def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | N
             private: bool = False, message: str | None = None,
             measured: Measured | Callable[[], Measured] | None = None, codec: str | None = None,
             datasets: Sequence[str] = ()) -> Published:
-    """Put a model on a hub through huggingface_hub; the repository is made if need be.
+    """Publish a model through huggingface_hub; the repository is created if it does not exist.
 
     Args:
         name: bundled name, cached hub id or folder. Only its config, weights, card and the
-            card's pictures are sent.
-        repo: "org/name" to send it to.
+            card's pictures are uploaded.
+        repo: repository to upload to, "org/name".
         endpoint: address of the hub; by default `HF_ENDPOINT`, or else https://huggingface.co.
         token: by default as huggingface_hub finds it.
         private: make a new repository private.
         message: of the commit.
-        measured: a comparison (`aehub.compare(...).to_dict()`); a new card is made from it. A
-            function that measures is called when all else is known to be in order.
-        codec: what the comparison calls the model.
-        datasets: ids of what the model was trained on, for a new card.
+        measured: a comparison (`aehub.compare(...).to_dict()`) to write a new card from, or a
+            function that measures one, called once everything else has been checked.
+        codec: the model's name in the comparison.
+        datasets: ids of the training data, for a new card.
 
     Returns:
-        Where it is now.
+        Repository, address, commit and tag.
 
     Raises:
         UnknownModel: there is no such model on this machine.
-        WeightsError: it would be refused when loaded, or its card by the hub.
+        WeightsError: it cannot be loaded, or its card would be refused by the hub.
         Offline: the hub cannot be reached.
         HubError: it refuses, or `repo` is no name of a repository.
     """
-    folder, place, at = _ends(name, repo, endpoint)
+    folder, ref, url = _source_and_target(name, repo, endpoint)
     if callable(measured):
         check(folder)
-        remote.reach(at, remote.PATIENT)
+        remote.check_reachable(url, remote.EXPLICIT_TIMEOUT)
         measured = measured()
     if measured is not None and not (isinstance(measured, Mapping) and "codecs" in measured):
         raise InputError(f"measured is a {type(measured).__name__}; give what "
                          "aehub.compare(...).to_dict() returns.")
-    with tempfile.TemporaryDirectory() as stage:
-        _stage(folder, Path(stage), repo, measured, codec, datasets)
-        remote.reach(at, remote.PATIENT)
-        tag = tag_of(load_any(Path(stage)).config)
+    with tempfile.TemporaryDirectory() as temporary:
+        staging = Path(temporary)
+        _copy_files(folder, staging, repo, measured, codec, datasets)
+        remote.check_reachable(url, remote.EXPLICIT_TIMEOUT)
+        tag = tag_of(load_stored(staging).config)
         if tag is None:
             raise WeightsError(f"the config in {folder} names no hashes to make a tag of; save the "
                                "model again.")
-        commit = _send(Path(stage), place, at, token, private, tag,
+        commit = _upload(staging, ref, url, token, private, tag,
                        message or f"{folder.name} as of {tag}")
-    return Published(repo, f"{at}/{repo}", commit, tag)
+    return Published(repo, f"{url}/{repo}", commit, tag)
 
 
-def _ends(name: str, repo: str, endpoint: str | None) -> tuple[Path, HubName, str]:
-    """The folder that is sent, the repository that it is sent to, and the hub's address."""
-    place = parse(check_text("the repository", repo, "org/name"))
-    if place is None or place.revision is not None:
+def _source_and_target(name: str, repo: str, endpoint: str | None) -> tuple[Path, RepoRef, str]:
+    """The folder to upload, the repository to upload to, and the hub's address."""
+    ref = parse_ref(check_text("the repository", repo, "org/name"))
+    if ref is None or ref.revision is not None:
         raise HubError(f"{repo!r} is no name of a repository; give one such as org/name.")
     folder = local(name)
     if folder is None:
         raise UnknownModel(f"there is no model {str(name)[:120]!r} on this machine; give a bundled "
                            "name, a cached hub id, or the path of a model folder.")
-    return folder, place, remote.address(endpoint)
+    return folder, ref, remote.address(endpoint)
 
 
-def _stage(folder: Path, stage: Path, repo: str, measured: Measured | None, codec: str | None,
-           datasets: Sequence[str]) -> None:
-    """Copy what a model is, and nothing else that may lie beside it."""
+def _copy_files(folder: Path, staging: Path, repo: str, measured: Measured | None,
+                codec: str | None, datasets: Sequence[str]) -> None:
+    """Copy the files of a model, and no others of its folder; write its card if there is none."""
     for path in sorted(folder.iterdir()):
         if max_bytes(path.name) is None or not path.is_file():
             continue
         if not stays_inside(folder, path):
             raise WeightsError(f"{path} is a link to a file outside of its folder, which will not "
                                "be sent; put a copy of the file there.")
-        shutil.copyfile(path, stage / path.name)
-    config = check(stage)
-    card = stage / CARD
+        shutil.copyfile(path, staging / path.name)
+    config = check(staging)
+    card = staging / CARD
     if measured is not None or not card.is_file():
-        card.write_text(make_card(config, size_bytes=(stage / WEIGHTS).stat().st_size,
+        card.write_text(make_card(config, size_bytes=(staging / WEIGHTS).stat().st_size,
                                   measured=measured, codec=codec, datasets=datasets, repo=repo),
                         encoding="utf-8")
     wrong = [problem for problem in problems(card.read_text(encoding="utf-8", errors="replace"))
-             # A model need not have been trained on anything that has an id.
+             # The training data may have no id.
              if "datasets" not in problem]
     if wrong:
         raise WeightsError(f"the card {folder / CARD} will not do: {wrong[0]}.")
 
 
-def _send(stage: Path, place: HubName, at: str, token: str | None, private: bool, tag: str,
-          message: str) -> str:
+def _upload(staging: Path, ref: RepoRef, url: str, token: str | None, private: bool, tag: str,
+            message: str) -> str:
     from huggingface_hub import HfApi
 
-    api = HfApi(endpoint=at, token=token, library_name="aehub")
-    with remote.translated(place, at):
-        api.create_repo(place.repo, private=private, exist_ok=True)
-        sent = api.upload_folder(repo_id=place.repo, folder_path=stage, commit_message=message)
-        api.create_tag(place.repo, tag=tag, revision=sent.oid, exist_ok=True)
+    api = HfApi(endpoint=url, token=token, library_name="aehub")
+    with remote.translated_errors(ref, url):
+        api.create_repo(ref.repo, private=private, exist_ok=True)
+        sent = api.upload_folder(repo_id=ref.repo, folder_path=staging, commit_message=message)
+        api.create_tag(ref.repo, tag=tag, revision=sent.oid, exist_ok=True)
     return str(sent.oid)

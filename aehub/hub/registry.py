@@ -1,11 +1,8 @@
-"""Models known by name: where they are published, and what exactly is meant by the name.
+"""The registry of models known by name: their repositories and pinned revisions.
 
-`registry.json` lists them; what a bundled model is comes from its own config, so new weights need
-no edit here. `AEHUB_MODELS` adds hub ids of a laboratory's own, with commas between.
-
-Names of models on a hub: `org/name`, with `@revision` if a certain one is meant.
-
-Models that come with the package.
+`registry.json` lists them; a bundled model is pinned to the hashes of its own config, so new
+weights need no edit here. `AEHUB_MODELS` adds hub ids, with commas between. Names of models on a
+hub are `org/name` or `org/name@revision`.
 """
 
 from __future__ import annotations
@@ -24,15 +21,15 @@ from aehub.weights.model_folder import CONFIG, read_raw_config, tag_of
 
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9_]|[.-](?![.-])){0,94}(?<![.-])"
 _REPO = re.compile(rf"{_PART}/{_PART}")
-# Parts of a revision become names of files in the cache, so none may lead elsewhere.
-_STEP = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?!\.)){0,63}(?<!\.)"
-_REVISION = re.compile(rf"{_STEP}(?:/{_STEP}){{0,3}}")
+# Parts of a revision become file names in the cache, so none may leave its folder.
+_REVISION_PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?!\.)){0,63}(?<!\.)"
+_REVISION = re.compile(rf"{_REVISION_PART}(?:/{_REVISION_PART}){{0,3}}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 MAIN = "main"
 
 
-class HubName(NamedTuple):
-    """A repository, and the revision wanted; None is whatever is newest."""
+class RepoRef(NamedTuple):
+    """A repository and a revision; None is the newest."""
 
     repo: str
     revision: str | None = None
@@ -41,29 +38,29 @@ class HubName(NamedTuple):
         return self.repo if self.revision is None else f"{self.repo}@{self.revision}"
 
 
-def parse(text: str) -> HubName | None:
-    """`text` as a name on a hub, None if it cannot be one.
+def parse_ref(text: str) -> RepoRef | None:
+    """Parse a name on a hub; None if `text` cannot be one.
 
     Example:
-        >>> parse("org/name@v1")
-        HubName(repo='org/name', revision='v1')
-        >>> parse("../name")
+        >>> parse_ref("org/name@v1")
+        RepoRef(repo='org/name', revision='v1')
+        >>> parse_ref("../name")
     """
-    repo, at, revision = text.partition("@")
+    repo, separator, revision = text.partition("@")
     if _REPO.fullmatch(repo) is None or repo.endswith(".git"):
         return None
-    if at and not is_revision(revision):
+    if separator and not is_revision(revision):
         return None
-    return HubName(repo, revision if at else None)
+    return RepoRef(repo, revision if separator else None)
 
 
 def is_revision(text: str) -> bool:
-    """Whether `text` may name a branch, a tag or a commit."""
+    """Return whether `text` may name a branch, a tag or a commit."""
     return _REVISION.fullmatch(text) is not None and not text.endswith(".lock")
 
 
 def is_commit(text: str | None) -> bool:
-    """Whether `text` is a whole commit hash, whose content never changes."""
+    """Return whether `text` is a full commit hash, whose content never changes."""
     return text is not None and _COMMIT.fullmatch(text) is not None
 
 
@@ -76,18 +73,18 @@ def bundled_root() -> Path:
 
 def bundled(name: str) -> Path | None:
     """The folder of the bundled model of that name."""
-    # The names are listed and compared, never joined to a path: none can lead elsewhere.
-    return next((folder for folder in folders() if folder.name == name), None)
+    # Names are listed and compared, never joined to a path, so none can leave the folder.
+    return next((folder for folder in bundled_folders() if folder.name == name), None)
 
 
-def folders() -> list[Path]:
+def bundled_folders() -> list[Path]:
     """Folders of all bundled models, by name."""
     root = bundled_root()
     return [folder for folder in sorted(root.glob("*")) if (folder / CONFIG).is_file()]
 
 
-def readable(folders: Iterator[Path] | list[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """(folder, config) of those whose config can be read."""
+def readable_configs(folders: Iterator[Path] | list[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield (folder, config) of the folders whose config can be read."""
     for folder in folders:
         try:
             yield folder, read_raw_config(folder)
@@ -96,15 +93,15 @@ def readable(folders: Iterator[Path] | list[Path]) -> Iterator[tuple[Path, dict[
 
 
 @dataclass(frozen=True)
-class Known:
+class RegistryEntry:
     """A model known by name.
 
     Attributes:
-        name: what `load` takes.
+        name: argument of `load`.
         repo: its repository on a hub, "org/name".
-        task: what it does.
+        task: such as "video-compression".
         summary: one sentence.
-        revision: the commit or tag meant by the name; None is whatever is newest.
+        revision: the commit or tag meant by the name; None is the newest.
         sha256: of its model.safetensors; None if it is not pinned.
         parameters: stored numbers, 0 if unknown.
         bytes: size of its weights, 0 if unknown.
@@ -120,36 +117,36 @@ class Known:
     bytes: int = 0
 
 
-def known() -> dict[str, Known]:
-    """Every model known by name, in order.
+def registry_entries() -> dict[str, RegistryEntry]:
+    """Every model known by name, in order: those of registry.json, then those of `AEHUB_MODELS`.
 
     Raises:
         InputError: `AEHUB_MODELS` holds something that is no hub id.
     """
-    listed = {entry.name: entry for entry in map(_pinned, _packaged())}
+    entries = {entry.name: entry for entry in map(_pinned, _packaged())}
     for text in filter(None, map(str.strip, os.environ.get("AEHUB_MODELS", "").split(","))):
-        place = parse(text)
-        if place is None:
+        ref = parse_ref(text)
+        if ref is None:
             raise InputError(f"AEHUB_MODELS names {text!r}; give hub ids such as org/name or "
                              "org/name@revision, with commas between.")
-        listed.setdefault(text, Known(text, place.repo, revision=place.revision))
-    return listed
+        entries.setdefault(text, RegistryEntry(text, ref.repo, revision=ref.revision))
+    return entries
 
 
-def place_of(name: str) -> HubName:
-    """Where a model that files call `name` is published, as far as is known."""
-    entry = known().get(name)
-    return HubName(entry.repo if entry else f"aehub/{name}")
+def repo_of(name: str) -> str:
+    """The repository of the model that a file names: that of the registry, or aehub/NAME."""
+    entry = registry_entries().get(name)
+    return entry.repo if entry else f"aehub/{name}"
 
 
 @lru_cache(maxsize=1)
-def _packaged() -> list[Known]:
+def _packaged() -> list[RegistryEntry]:
     entries = json.loads(Path(__file__).with_name("registry.json").read_text(encoding="utf-8"))
-    return [Known(name, **entry) for name, entry in entries.items()]
+    return [RegistryEntry(name, **entry) for name, entry in entries.items()]
 
 
-def _pinned(entry: Known) -> Known:
-    """The entry, pinned to what is bundled under its name."""
+def _pinned(entry: RegistryEntry) -> RegistryEntry:
+    """The entry, pinned to the hashes of the model bundled under its name."""
     folder = bundled(entry.name)
     if folder is None:
         return entry
@@ -158,5 +155,5 @@ def _pinned(entry: Known) -> Known:
     except WeightsError:
         return entry
     sha256 = config.get("sha256")
-    return Known(entry.name, entry.repo, entry.task, entry.summary, tag_of(config),
+    return RegistryEntry(entry.name, entry.repo, entry.task, entry.summary, tag_of(config),
                  sha256 if isinstance(sha256, str) else None)

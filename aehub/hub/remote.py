@@ -1,6 +1,6 @@
-"""A hub over the network, spoken to through huggingface_hub; each way it fails is one sentence.
+"""Requests to a hub through huggingface_hub, and the list of models: bundled, cached, remote.
 
-Every known model and where it is: bundled, cached, or remote.
+Every failure of a request is raised as one typed error with one sentence.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from urllib.parse import urlsplit
 from aehub.arguments import check_list, check_text
 from aehub.errors import AEHubError, HubError, InputError, Offline, UnknownModel, WeightsError
 from aehub.hub import cache
-from aehub.hub.registry import HubName, Known, folders, known, parse, readable
+from aehub.hub.registry import (
+    RegistryEntry,
+    RepoRef,
+    bundled_folders,
+    parse_ref,
+    readable_configs,
+    registry_entries,
+)
 from aehub.proxies import proxy_for, usable_proxies
 from aehub.weights.architectures import TASKS
 from aehub.weights.model_folder import CARD, WEIGHTS
@@ -25,14 +32,15 @@ from aehub.weights.model_folder import CARD, WEIGHTS
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
 
-PATIENT, HASTY = 10.0, 0.8
-"""Seconds until a hub must have taken the connection: asked for on purpose, and in passing."""
-_MOST_LISTED = 1000
+EXPLICIT_TIMEOUT, IMPLICIT_TIMEOUT = 10.0, 0.8
+"""Seconds to wait for a connection: when the user asked for a download or a list, and when loading
+a model caused it."""
+MAX_LISTED = 1000
 _CLIENTS = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
 
 
 def address(endpoint: str | None) -> str:
-    """The hub's address: as given, or by the rules of huggingface_hub (`HF_ENDPOINT`).
+    """Return the hub's address: as given, or by the rules of huggingface_hub (`HF_ENDPOINT`).
 
     Raises:
         HubError: it is no http address.
@@ -50,30 +58,30 @@ def address(endpoint: str | None) -> str:
 def _is_address(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        # Reading the port is what refuses a wrong one.
+        # Reading an invalid port raises ValueError.
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
 
 
-def credential(endpoint: str | None, token: str | bool | None) -> str | bool | None:
-    """The token to send: one that is given, or the client's own to the client's own hub only."""
+def token_for(endpoint: str | None, token: str | bool | None) -> str | bool | None:
+    """The token to send: the one given, or the client's own to the client's own hub only."""
     from huggingface_hub import constants
 
-    # A token for huggingface.co is no business of a machine that merely has models.
+    # A token for huggingface.co must not be sent to another hub.
     is_foreign = endpoint is not None and endpoint.rstrip("/") != constants.ENDPOINT
     return False if token is None and is_foreign else token
 
 
-def reach(endpoint: str, seconds: float) -> None:
-    """Make sure within `seconds` that somebody listens there.
+def check_reachable(endpoint: str, timeout: float) -> None:
+    """Check within `timeout` seconds that a hub, or the proxy to it, accepts connections.
 
-    The client limits how long it connects, but not how long it looks a name up: with a resolver
-    that does not answer it waits as long as that one.
+    The client limits the time to connect, but not the time of the name lookup: with a resolver that
+    does not answer it would wait as long as that one.
 
     Raises:
-        Offline: nobody does, or the network is switched off.
-        HubError: it would take a proxy that cannot be used.
+        Offline: no connection comes about, or the network is switched off.
+        HubError: the proxy to the hub cannot be used.
     """
     from huggingface_hub import constants
 
@@ -83,7 +91,7 @@ def reach(endpoint: str, seconds: float) -> None:
                       "elsewhere, then give the folder's path as the model.")
     parts, proxy = urlsplit(endpoint), proxy_for(endpoint)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    reason = _unreachable(*(proxy[:2] if proxy else (host, port)), seconds)
+    reason = _connection_problem(*(proxy[:2] if proxy else (host, port)), timeout)
     if reason and proxy:
         raise Offline(f"{endpoint} cannot be reached: its proxy does not answer ({reason}).",
                       f"The proxy {proxy.host}:{proxy.port} is that of {proxy.variable}; "
@@ -93,57 +101,58 @@ def reach(endpoint: str, seconds: float) -> None:
                       "from an AEHub that runs nearby with --endpoint or HF_ENDPOINT.")
 
 
-def _unreachable(host: str, port: int, seconds: float) -> str | None:
-    """Why no connection comes about within `seconds`, None if one does."""
+def _connection_problem(host: str, port: int, timeout: float) -> str | None:
+    """The reason why no connection comes about within `timeout` seconds, None if one does."""
     reasons: list[str | None] = []
 
     def connect() -> None:
         try:
-            socket.create_connection((host, port), timeout=seconds).close()
+            socket.create_connection((host, port), timeout=timeout).close()
             reasons.append(None)
         except OSError as error:
             reasons.append(error.strerror or str(error) or "no answer")
 
-    # Looking a name up knows no time limit, so it happens where it can be left behind.
+    # A name lookup has no time limit, so it runs in a thread that can be abandoned.
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
-    thread.join(seconds)
-    return reasons[0] if reasons else f"no answer within {seconds:g} s"
+    thread.join(timeout)
+    return reasons[0] if reasons else f"no answer within {timeout:g} s"
 
 
-def listing(place: HubName, endpoint: str, *, token: str | bool | None = None,
-            seconds: float = PATIENT) -> ModelInfo:
-    """The files of a repository with sizes and hashes, in one request.
+def repo_info(ref: RepoRef, endpoint: str, *, token: str | bool | None = None,
+              timeout: float = EXPLICIT_TIMEOUT) -> ModelInfo:
+    """Request the files of a repository with sizes and hashes.
 
     Raises:
         UnknownModel: there is no such repository or revision.
         Offline: the hub cannot be reached.
         HubError: it refuses.
     """
-    reach(endpoint, seconds)
+    check_reachable(endpoint, timeout)
     from huggingface_hub import HfApi
 
-    with translated(place, endpoint):
+    with translated_errors(ref, endpoint):
         return HfApi(endpoint=endpoint, library_name="aehub").model_info(
-            place.repo, revision=place.revision, files_metadata=True, timeout=PATIENT, token=token)
+            ref.repo, revision=ref.revision, files_metadata=True, timeout=EXPLICIT_TIMEOUT,
+            token=token)
 
 
-def published(endpoint: str, *, token: str | bool | None = None) -> list[Known]:
-    """Models of AEHub on a hub, as far as its list tells.
+def list_remote(endpoint: str, *, token: str | bool | None = None) -> list[RegistryEntry]:
+    """Request the models of AEHub on a hub, at most `MAX_LISTED`.
 
     Raises:
         Offline: the hub cannot be reached.
         HubError: it refuses.
     """
     endpoint = address(endpoint)
-    reach(endpoint, PATIENT)
+    check_reachable(endpoint, EXPLICIT_TIMEOUT)
     from huggingface_hub import HfApi
 
-    with translated(None, endpoint):
+    with translated_errors(None, endpoint):
         found = list(HfApi(endpoint=endpoint, library_name="aehub").list_models(
-            filter="aehub", limit=_MOST_LISTED, token=credential(endpoint, token)))
-    return [Known(model.id, model.id, task=_task(model.tags)) for model in found
-            if parse(model.id) is not None]
+            filter="aehub", limit=MAX_LISTED, token=token_for(endpoint, token)))
+    return [RegistryEntry(model.id, model.id, task=_task(model.tags)) for model in found
+            if parse_ref(model.id) is not None]
 
 
 def _task(tags: list[str] | None) -> str:
@@ -151,62 +160,62 @@ def _task(tags: list[str] | None) -> str:
 
 
 @contextmanager
-def translated(place: HubName | None, endpoint: str) -> Iterator[None]:
-    """Turn what the client raises inside the block into one sentence."""
+def translated_errors(ref: RepoRef | None, endpoint: str) -> Iterator[None]:
+    """Raise errors of the client inside the block as typed errors of one sentence."""
     from huggingface_hub import get_session
 
     try:
-        # The client lives as long as the process, and takes its proxies when it is made.
+        # The client lives as long as the process and reads its proxies when it is created.
         with usable_proxies():
             get_session()
         yield
     except AEHubError:
         raise
     except Exception as error:
-        told = _sentence(error, place, endpoint)
-        if told is None:
+        typed = _typed_error(error, ref, endpoint)
+        if typed is None:
             raise
-        raise told from error
+        raise typed from error
 
 
-def _sentence(error: Exception, place: HubName | None, endpoint: str) -> AEHubError | None:
-    """The typed error for `error`, None if it is none of the hub's."""
+def _typed_error(error: Exception, ref: RepoRef | None, endpoint: str) -> AEHubError | None:
+    """The typed error for `error`, None if it does not come from the hub."""
     from huggingface_hub import errors
 
-    what = str(place.repo if place else "the hub")
+    repo = ref.repo if ref else "the hub"
     if isinstance(error, errors.GatedRepoError):
-        return HubError(f"{what} is gated: ask for access at {endpoint}/{what}.",
+        return HubError(f"{repo} is gated: ask for access at {endpoint}/{repo}.",
                         "Then log in with hf auth login, or set HF_TOKEN.")
     if isinstance(error, errors.RepositoryNotFoundError):
-        return UnknownModel(f"there is no model {what} at {endpoint}, or it is private; check the "
+        return UnknownModel(f"there is no model {repo} at {endpoint}, or it is private; check the "
                             "name.", "Or log in with hf auth login or HF_TOKEN.")
     if isinstance(error, errors.RevisionNotFoundError):
-        return UnknownModel(f"{what} has no revision {place.revision if place else ''} at "
+        return UnknownModel(f"{repo} has no revision {ref.revision if ref else ''} at "
                             f"{endpoint}; leave it out for the newest.")
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, FileNotFoundError):
-        return WeightsError(f"{what} at {endpoint} lacks a file of its own list; fetch it again.")
+        return WeightsError(f"{repo} at {endpoint} lacks a file of its own list; fetch it again.")
     if isinstance(error, errors.OfflineModeIsEnabled):
         return Offline("the network is switched off on this machine.",
                        "Unset HF_HUB_OFFLINE to fetch models.")
     if isinstance(error, errors.HfHubHTTPError):
-        return HubError(_refusal(error, what, endpoint))
+        return HubError(_refusal_text(error, repo, endpoint))
     if type(error).__module__.split(".")[0] in _CLIENTS or isinstance(
             error, (errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)):
         return Offline(f"the connection to {endpoint} broke off; what came is not used. "
                        "Run it again.")
     if isinstance(error, (OSError, ValueError, KeyError, TypeError)):
-        return HubError(f"{endpoint} and {what} did not work out: {_first_line(error)}")
+        return HubError(f"the request for {repo} at {endpoint} failed: {_first_line(error)}")
     return None
 
 
-def _refusal(error: Any, what: str, endpoint: str) -> str:
+def _refusal_text(error: Any, repo: str, endpoint: str) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
-        return (f"{endpoint} does not let you do that with {what}; log in with hf auth login, or "
+        return (f"{endpoint} does not let you do that with {repo}; log in with hf auth login, or "
                 "set HF_TOKEN to a token that may.")
     if status == 429:
         return f"{endpoint} asks for a pause: too many requests. Try again in some minutes."
-    return f"{endpoint} answered {status} for {what}; try again later."
+    return f"{endpoint} answered {status} for {repo}; try again later."
 
 
 def _first_line(error: Exception) -> str:
@@ -223,11 +232,11 @@ class ModelEntry:
     """One known model.
 
     Attributes:
-        name: what `load` takes.
-        task: what it does, e.g. "video-compression".
+        name: argument of `load`.
+        task: such as "video-compression".
         parameters: stored numbers, 0 if unknown.
         bytes: size of its weight file, 0 if unknown.
-        state: where it is: "bundled", "cached" or "remote".
+        state: "bundled", "cached" or "remote".
         folder: its folder, empty if it is remote.
         summary: first sentence of its card.
     """
@@ -247,13 +256,13 @@ class ModelEntry:
 
 def list_models(*, endpoint: str | None = None, states: Collection[str] = STATES
                 ) -> list[ModelEntry]:
-    """Every known model: the bundled ones, those fetched before, and those known to be on a hub.
+    """List every known model: bundled, cached, and those of the registry that are remote.
 
     Reads configs and cards, never weights, and sends no request unless `endpoint` is given.
 
     Args:
-        endpoint: a hub to ask, or a running AEHub; its models come last.
-        states: which to list.
+        endpoint: address of a hub, or of a running AEHub, whose models are listed last.
+        states: the states to list.
 
     Raises:
         HubError: the hub does not answer.
@@ -262,20 +271,21 @@ def list_models(*, endpoint: str | None = None, states: Collection[str] = STATES
         raise InputError(f"there is no state {sorted(unknown)[0][:40]!r}; give some of "
                          f"{', '.join(STATES)}.")
     entries = {folder.name: _entry(folder.name, "bundled", folder, config)
-               for folder, config in readable(folders())}
+               for folder, config in readable_configs(bundled_folders())}
     if set(states) != {"bundled"}:
-        for entry in (*map(_known, known().values()), *_cached(), *_published(endpoint)):
+        found = map(_remote, list_remote(endpoint)) if endpoint is not None else ()
+        for entry in (*map(_registered, registry_entries().values()), *_cached(), *found):
             if entry.folder not in {other.folder for other in entries.values() if other.folder}:
                 entries.setdefault(entry.name, entry)
     return [entry for entry in entries.values() if entry.state in states]
 
 
-def _known(place: Known) -> ModelEntry:
-    """A model known by name: cached if the very revision meant is in the cache."""
-    folder = cache.snapshot(place.repo, place.revision)
-    for found, config in readable([folder] if folder else []):
-        return _entry(place.name, "cached", found, config)
-    return _remote(place)
+def _registered(known: RegistryEntry) -> ModelEntry:
+    """List a model of the registry: as cached if the revision it pins is in the cache."""
+    folder = cache.snapshot(known.repo, known.revision)
+    for found, config in readable_configs([folder] if folder else []):
+        return _entry(known.name, "cached", found, config)
+    return _remote(known)
 
 
 def _cached() -> Iterator[ModelEntry]:
@@ -283,16 +293,9 @@ def _cached() -> Iterator[ModelEntry]:
         yield _entry(name, "cached", folder, config)
 
 
-def _published(endpoint: str | None) -> Iterator[ModelEntry]:
-    if endpoint is not None:
-        # gone
-
-        yield from map(_remote, published(endpoint))
-
-
-def _remote(place: Known) -> ModelEntry:
-    return ModelEntry(place.name, place.task, place.parameters, place.bytes, "remote", "",
-                      place.summary)
+def _remote(known: RegistryEntry) -> ModelEntry:
+    return ModelEntry(known.name, known.task, known.parameters, known.bytes, "remote", "",
+                      known.summary)
 
 
 def _entry(name: str, state: str, folder: Path, config: dict[str, Any]) -> ModelEntry:
@@ -306,7 +309,7 @@ def _entry(name: str, state: str, folder: Path, config: dict[str, Any]) -> Model
 
 
 def _summary(card: Path) -> str:
-    """First line of prose of a card."""
+    """The first line of prose of a card."""
     if not card.is_file():
         return ""
     with card.open(encoding="utf-8", errors="replace") as file:

@@ -1,4 +1,4 @@
-"""The folder of a model by its name, or by a compressed file: bundled, cached, network."""
+"""Find the folder of a model by its name or by its hashes: bundled, cached, on the hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from aehub.arguments import check_text
 from aehub.errors import HubError, Offline, UnknownModel
 from aehub.hub import cache
 from aehub.hub.download import download
-from aehub.hub.registry import HubName, bundled, folders, known, parse, place_of, readable
+from aehub.hub.registry import (
+    RepoRef,
+    bundled,
+    bundled_folders,
+    parse_ref,
+    readable_configs,
+    registry_entries,
+    repo_of,
+)
 from aehub.weights.model_folder import CONFIG, is_model_name, tag_of
 
 ModelName = str | os.PathLike[str]
@@ -18,12 +26,12 @@ _OFF = ("0", "no", "off", "false", "never")
 
 
 def may_fetch() -> bool:
-    """Whether models may be fetched in passing, not only when asked (`AEHUB_AUTO_DOWNLOAD`)."""
+    """Return whether loading a model may download it (`AEHUB_AUTO_DOWNLOAD`)."""
     return os.environ.get("AEHUB_AUTO_DOWNLOAD", "").strip().lower() not in _OFF
 
 
-def absent(name: str) -> Offline:
-    """The error for a model that is not here and may not be fetched in passing."""
+def not_local_error(name: str) -> Offline:
+    """The error for a model that is not on this machine where loading may not download."""
     return Offline(f"the model {name} is not on this machine, and none is fetched in passing; "
                    "press Download on the Models panel.", f"Or run aehub download {name}, "
                    "or unset AEHUB_AUTO_DOWNLOAD.")
@@ -42,25 +50,27 @@ def find(name: ModelName) -> Path:
         HubError: the hub refuses.
         WeightsError: what the hub sent is not what it should be.
     """
-    text = _text(name)
+    text = _name_text(name)
     folder = local(name)
     if folder is not None:
         return folder
-    entry, place = known().get(text), parse(text) if isinstance(name, str) else None
+    entry, ref = registry_entries().get(text), parse_ref(text) if isinstance(name, str) else None
     if Path(text).is_dir():
-        what = ("a pipeline of diffusers, which this version of AEHub cannot read"
-                if Path(text, "model_index.json").is_file() else f"no model: it has no {CONFIG}")
-        raise UnknownModel(f"the folder {text} holds {what}; give the folder of a model of AEHub.")
-    if entry is None and place is None:
-        raise UnknownModel(f"there is no model {text!r} here; known are: {', '.join(known())}. "
+        content = ("a pipeline of diffusers, which this version of AEHub cannot read"
+                   if Path(text, "model_index.json").is_file() else f"no model: it has no {CONFIG}")
+        raise UnknownModel(f"the folder {text} holds {content}; give the folder of a model of "
+                           "AEHub.")
+    if entry is None and ref is None:
+        raise UnknownModel(f"there is no model {text!r} here; known are: "
+                           f"{', '.join(registry_entries())}. "
                            "Give one of these names, a hub id such as org/name, or the path of a "
                            "model folder.")
     if not may_fetch():
-        raise absent(text)
+        raise not_local_error(text)
     return download(text, patient=False)
 
 
-def _text(name: Any) -> str:
+def _name_text(name: Any) -> str:
     """The name of a model, or the path of its folder, as text.
 
     Raises:
@@ -72,44 +82,44 @@ def _text(name: Any) -> str:
 
 def local(name: ModelName) -> Path | None:
     """The folder of a model if it is on this machine: bundled, a folder, or cached."""
-    text = _text(name)
+    text = _name_text(name)
     if isinstance(name, str):
-        here = bundled(text) or _bundled_as(text)
-        if here is not None:
-            return here
+        folder = bundled(text) or _bundled_by_repo(text)
+        if folder is not None:
+            return folder
     if text and (Path(text) / CONFIG).is_file():
         return Path(text)
     if not isinstance(name, str):
         return None
-    entry = known().get(text)
-    place = HubName(entry.repo, entry.revision) if entry else parse(text)
-    return cache.snapshot(*place) if place else None
+    entry = registry_entries().get(text)
+    ref = RepoRef(entry.repo, entry.revision) if entry else parse_ref(text)
+    return cache.snapshot(*ref) if ref else None
 
 
-def _bundled_as(text: str) -> Path | None:
-    """The bundled model that a hub id means: its repository, at its own revision or none."""
-    place = parse(text)
-    for entry in known().values() if place else ():
-        if place and entry.repo == place.repo and place.revision in (None, entry.revision):
+def _bundled_by_repo(text: str) -> Path | None:
+    """The bundled model of a hub id that names its repository, at its own revision or none."""
+    ref = parse_ref(text)
+    for entry in registry_entries().values() if ref else ():
+        if ref and entry.repo == ref.repo and ref.revision in (None, entry.revision):
             return bundled(entry.name)
     return None
 
 
-def find_written(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
+def find_by_hashes(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
                  fetch: bool = True) -> Path | None:
-    """The folder of the very model that a file was written with, None if it cannot be had.
+    """The folder of the exact model that a file was written with, None if it is not found.
 
-    Searched are the bundled models, then the cache, then the hub: a published model carries its
+    Searches the bundled models, then the cache, then the hub, where a published model has its
     hashes as a tag.
 
     Args:
-        name: what the file calls its model.
+        name: the model's name in the file.
         entropy_hash: of the file, 8 bytes.
         synthesis_hash: of the file, 8 bytes.
-        fetch: whether the hub may be asked.
+        fetch: search the hub too.
     """
     tag = f"{entropy_hash.hex()}-{synthesis_hash.hex()}"
-    for folder, config in readable(folders()):
+    for folder, config in readable_configs(bundled_folders()):
         if tag_of(config) == tag:
             return folder
     for cached in cache.models():
@@ -117,8 +127,7 @@ def find_written(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
             return cached.folder
     if not fetch or not is_model_name(name) or not may_fetch():
         return None
-    place = HubName(place_of(name).repo, tag)
     try:
-        return download(str(place), patient=False)
+        return download(f"{repo_of(name)}@{tag}", patient=False)
     except (HubError, UnknownModel):
         return None

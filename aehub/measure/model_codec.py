@@ -45,9 +45,9 @@ class ModelCodec:
     @cached_property
     def _model(self) -> Model:
         """Loaded once, so that no time measured contains it."""
-        from aehub.hub import codec_of
+        from aehub.hub import resolve_codec
 
-        return codec_of(self.name)
+        return resolve_codec(self.name)
 
     def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
         """Compress a lossless copy of the frames; all bytes of the `.aev` count.

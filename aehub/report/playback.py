@@ -38,7 +38,7 @@ from aehub.codecs.decompress import clip_info, decode_frames
 from aehub.editing.operations import Trim
 from aehub.errors import AEHubError, InputError
 from aehub.files import spool
-from aehub.hub import load_written
+from aehub.hub import load_for_file
 from aehub.media.clip import open_clip
 from aehub.media.colour import to_rgb
 from aehub.media.metrics import Distortion
@@ -86,7 +86,7 @@ def iter_replay(
     with ExitStack() as stack:
         clip = stack.enter_context(open_clip(original))
         reader = stack.enter_context(open_reader(compressed))
-        model = load_written(reader.head)
+        model = load_for_file(reader.head)
         facts = _tagged(clip_info(reader.head, reader.frame_count))
         half = stacked_half(facts.height)
         tall = replace(facts, height=half + facts.height)

@@ -209,7 +209,7 @@ def test_links_and_strangers_in_a_model_folder_are_not_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("starlette")
-    from aehub.endpoint import holdings
+    from aehub.endpoint import served_models
     from aehub.hub import registry
 
     folder = tmp_path / "weights" / "probe"
@@ -223,13 +223,13 @@ def test_links_and_strangers_in_a_model_folder_are_not_served(
     (folder / "sub.png").mkdir()
     (tmp_path / "weights" / "linked").symlink_to(tmp_path)
     monkeypatch.setattr(registry, "bundled_root", lambda: tmp_path / "weights")
-    held = holdings()
+    held = served_models()
     assert set(held) == {"aehub/probe"}
     assert set(held["aehub/probe"].files) == {
         "config.json", "model.safetensors", "README.md", "picture.png"}
     before = held["aehub/probe"].commit
     (folder / "README.md").write_bytes(b"other")
-    assert holdings()["aehub/probe"].commit != before
+    assert served_models()["aehub/probe"].commit != before
 
 
 def test_four_processes_and_eight_clients_fetch_at_once_into_one_whole_cache(

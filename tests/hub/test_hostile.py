@@ -19,7 +19,7 @@ from aehub.codecs.d4 import checkpoint
 from aehub.errors import AEHubError, UnknownModel, WeightsError
 from aehub.hub import find
 from aehub.hub.download import check
-from aehub.hub.registry import is_revision, parse
+from aehub.hub.registry import is_revision, parse_ref
 from aehub.weights import stored_network
 from aehub.weights.model_folder import (
     MAX_HEADER,
@@ -202,7 +202,7 @@ def test_a_large_config_is_not_read(folder: Path) -> None:
     "a/b@" + "c/" * 9, "a/b@c d", "a/b@\u00e9", "datasets", ".", "~/x/y",
 ])
 def test_a_name_that_could_lead_elsewhere_is_none_of_a_hub(name: str) -> None:
-    assert parse(name) is None
+    assert parse_ref(name) is None
     with pytest.raises(UnknownModel):
         find(name)
 
@@ -210,7 +210,7 @@ def test_a_name_that_could_lead_elsewhere_is_none_of_a_hub(name: str) -> None:
 @pytest.mark.parametrize("name", ["org/name", "Org.x/na_me-2.0", "a/b", "org/name@main",
                                   "org/name@" + "0" * 40, "org/name@v1.0", "org/name@refs/pr/1"])
 def test_usual_names_of_hubs_are_understood(name: str) -> None:
-    place = parse(name)
+    place = parse_ref(name)
     assert place is not None and str(place) == name
 
 

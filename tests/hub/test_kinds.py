@@ -70,15 +70,15 @@ def test_it_is_listed_and_served_with_its_task(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("starlette")
-    from aehub.endpoint import holdings
+    from aehub.endpoint import served_models
 
     monkeypatch.setattr(registry, "bundled_root", lambda: folder.parent)
     (entry,) = aehub.list_models(states=["bundled"])
     assert (entry.name, entry.task, entry.state) == ("small", "latent-animation", "bundled")
     assert entry.parameters == read_raw_config(folder)["parameters"]
-    (held,) = holdings().values()
-    assert held.tag == f"sha256-{read_raw_config(folder)['sha256'][:32]}"
-    assert held.tag in held.revisions
+    (served,) = served_models().values()
+    assert served.tag == f"sha256-{read_raw_config(folder)['sha256'][:32]}"
+    assert served.tag in served.revisions
 
 
 @pytest.mark.parametrize("tags, task", [

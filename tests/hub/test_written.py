@@ -17,15 +17,15 @@ import aehub
 from aehub.bitstream import FileHeader
 from aehub.codecs.d4.codec import D4Codec
 from aehub.errors import UnknownModel, WeightsError
-from aehub.hub import find_written, load_written, registry
+from aehub.hub import find_by_hashes, load_for_file, registry
 from hub.conftest import TINY
 from hub.standin import StandIn
 from material import moving_picture
 
 FOUND = """
 import json, sys, aehub
-from aehub.hub import find_written
-folder = find_written(sys.argv[1], bytes.fromhex(sys.argv[2]), bytes.fromhex(sys.argv[3]))
+from aehub.hub import find_by_hashes
+folder = find_by_hashes(sys.argv[1], bytes.fromhex(sys.argv[2]), bytes.fromhex(sys.argv[3]))
 print(json.dumps(str(folder) if folder else None))
 """
 
@@ -120,6 +120,6 @@ def test_the_hub_is_asked_for_the_tag_of_the_hashes(
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "/etc", "", "x" * 41, "x\0", "aehub/d4-codec"])
 def test_a_hostile_name_in_a_file_reaches_no_folder_and_no_hub(name: str) -> None:
-    assert find_written(name, bytes(8), bytes(8)) is None
+    assert find_by_hashes(name, bytes(8), bytes(8)) is None
     with pytest.raises(UnknownModel):
-        load_written(FileHeader(name, bytes(8), bytes(8), 1, 64, 64, Fraction(25), 5000, 32))
+        load_for_file(FileHeader(name, bytes(8), bytes(8), 1, 64, 64, Fraction(25), 5000, 32))
