@@ -1,1 +1,1 @@
-"""Clips in and out: any video, animation or picture as 4:2:0 planes, and back."""
+"""Input and output of clips: any video, animation or picture as 4:2:0 planes, and back."""

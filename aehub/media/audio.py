@@ -237,7 +237,7 @@ def _copy(stream: Any, file: BinaryIO, start: Fraction, stop: Fraction | None, n
                 last = packet.pts * packet.time_base
                 packet.stream = copied
                 target.mux(packet)
-    except streams.Locked:
+    except streams.EncryptedError:
         notes.append("The sound was left out, for it is encrypted.")
         return None
     except (av.FFmpegError, ValueError):
@@ -321,7 +321,7 @@ def _between(
     is_avi = stream.container.format.name == "avi"
     for packet, time, length in _timed(packets, Fraction(codec.frame_size or 0, rate), is_avi):
         if streams.is_encrypted_packet(packet):
-            raise streams.Locked
+            raise streams.EncryptedError
         if stop is not None and time >= stop:
             return
         if time + length < start - max(length, preroll):

@@ -261,7 +261,7 @@ def _kind_of_picture(source: Source, kind: str) -> str:
     """Tell apart what Pillow must read from what PyAV reads better: planes, untouched."""
     if kind == "avif":
         return kind if composite_photograph(source) is not None else "mov"
-    with source.from_start() as file:
+    with source.rewound() as file:
         if kind == "png":
             if not file_type.is_animated(file, kind):
                 return kind

@@ -221,7 +221,7 @@ def _locations(body: bytes) -> dict[int, tuple[bool, int, int]]:
 
 def composite_photograph(source: Source) -> Photograph | None:
     """Return what the boxes of a HEIF file say, `None` where one stream is all of the picture."""
-    with source.from_start() as file:
+    with source.rewound() as file:
         found = read_photograph(file)
     if found is None or (len(found.colour.tiles) == 1 and found.alpha is None):
         return None

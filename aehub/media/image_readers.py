@@ -114,7 +114,7 @@ class PictureReader(ImageReader):
         self._still = StillImage(source.file, source.name, limits)
         self.notes = self._still.notes
         width, height = self._still.size
-        with source.from_start() as file:
+        with source.rewound() as file:
             plays = still_images.play_count(file, "webp") if len(durations) > 1 else 0
         rate = fps or DEFAULT_FPS
         self._times = list(range(max(self._still.n_pages, len(durations)) + 1))
@@ -274,7 +274,7 @@ def _durations(source: Source) -> list[int]:
 def _webp_durations(source: Source) -> list[int]:
     """Milliseconds of each frame of an animated WebP, from its chunk heads."""
     durations = []
-    with source.from_start() as file:
+    with source.rewound() as file:
         for name, payload in file_type.webp_chunks(file):
             if name == b"ANMF":
                 file.seek(payload + 12)

@@ -1,4 +1,4 @@
-"""A frame as the codecs see it: 4:2:0 planes, with the tags that say what the numbers mean."""
+"""Pictures as the codecs take them: 4:2:0 planes, frames with times, H.273 colour tags."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Planes(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A picture and when it is shown, in ticks of `ClipInfo.time_base`.
+    """A picture with its presentation time and duration in ticks of `ClipInfo.time_base`.
 
-    `time` counts from the first frame; `duration` is how long the picture stays, None where nobody
-    says: until the next frame, and the last one for as long as frames of the clip usually do.
+    `time` counts from the first frame. A `duration` of None lasts until the next frame, and for
+    the last frame `ClipInfo.frame_ticks`.
     """
 
     planes: Planes
@@ -38,7 +38,7 @@ class Frame(NamedTuple):
 
 
 class Colour(NamedTuple):
-    """What the planes mean, as H.273 code points (the numbers video files carry).
+    """Colour description of the planes, as H.273 code points (the numbers video files carry).
 
     `matrix` 1 is BT.709, 5 and 6 are BT.601, 2 is unspecified: BT.601 here, for
     `colour.resolve_unspecified` has put 1 where players assume BT.709.
@@ -52,7 +52,7 @@ class Colour(NamedTuple):
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """What is known about a clip before its frames are read.
+    """Properties of a clip, known before its frames are read.
 
     Attributes:
         width: shown width in luma samples, after rotation.
@@ -61,10 +61,10 @@ class ClipInfo:
         time_base: seconds per tick of `Frame.time`.
         colour: meaning of the planes.
         pixel_aspect: width of a pixel over its height.
-        n_frames: expected number of frames, None when the file does not say; a hint only.
+        n_frames: expected number of frames, None if the file states none; a hint only.
         source_bytes: size of the input file, None for arrays and pipes.
-        plays: how often an animation is played, 0 for ever.
-        notes: sentences about what was changed on the way in (10-bit to 8, alpha over white, ...).
+        plays: number of times an animation is played, 0 for ever.
+        notes: sentences about changes made while reading (10-bit to 8, alpha over white, ...).
     """
 
     width: int
@@ -80,5 +80,5 @@ class ClipInfo:
 
     @property
     def frame_ticks(self) -> int:
-        """Ticks that a frame lasts at the nominal rate, at least 1."""
+        """Duration of a frame at the nominal rate in ticks, at least 1."""
         return max(1, round(1 / (self.fps * self.time_base)))

@@ -1,7 +1,4 @@
-"""Where the bytes of a clip come from: a path, a file object or a pipe.
-
-Sources that are read more than once: pipes and iterables are kept aside first.
-"""
+"""Byte sources of clips: paths, file objects and pipes, spooled where they must be read again."""
 
 from __future__ import annotations
 
@@ -29,9 +26,9 @@ class Source:
 
     Attributes:
         file: the bytes, at their start; seekable unless it is y4m on a pipe.
-        name: what to call it in messages.
-        whole: the same bytes where `file` was replaced by some without metadata.
-        kind: see `sniff.kind_of`.
+        name: its name in messages.
+        original: the bytes as given, where `file` was replaced by a copy without metadata.
+        kind: the file format, see `file_type.kind_of`.
         n_bytes: its size, `None` for a pipe.
     """
 
@@ -54,14 +51,14 @@ class Source:
             self._measure()
         else:
             self._take_pipe()
-        self.whole = self.file
+        self.original = self.file
         if self.kind is None and not self._head:
             self.close()
             raise InputError(f"{self.name} is empty (0 bytes); give a clip or a picture.")
         if is_lfs_pointer(self._head):
             self.close()
-            raise InputError(f"{self.name} is only a pointer of Git LFS; run git lfs pull for the "
-                             "file itself.")
+            raise InputError(f"{self.name} is only a pointer of Git LFS; run git lfs pull to fetch "
+                             "the file itself.")
 
     @property
     def is_seekable(self) -> bool:
@@ -70,17 +67,17 @@ class Source:
 
     @property
     def missing_bytes(self) -> int:
-        """How many bytes are lacking by the file's own account; 0 if none, or it is silent."""
+        """Bytes missing from the size that the file declares; 0 if it declares none."""
         if not self.is_seekable:
             return 0
-        with self.from_start() as file:
+        with self.rewound() as file:
             size = file.seek(0, 2)
             declared = file_type.declared_bytes(file, self.kind, size)
         return 0 if declared is None else max(0, declared - size)
 
     @contextmanager
-    def from_start(self) -> Iterator[BinaryIO]:
-        """Lend the file rewound, and put its position back for whoever was reading it."""
+    def rewound(self) -> Iterator[BinaryIO]:
+        """Give the file rewound to its start, and restore its position afterwards."""
         position = self.file.tell()
         self.file.seek(0)
         try:
@@ -89,7 +86,7 @@ class Source:
             self.file.seek(position)
 
     def close(self) -> None:
-        """Close what was opened here."""
+        """Close the files opened here."""
         for file in self._owned:
             file.close()
 
@@ -101,44 +98,55 @@ class Source:
         self.kind = file_type.kind_of(self._head)
 
     def _take_pipe(self) -> None:
-        """Stream y4m; keep anything else in a temporary file, for other readers must seek."""
+        """Stream y4m; spool anything else to a temporary file, for other readers must seek."""
         self._head = _read_fully(self.file, HEAD_BYTES)
         self.kind = file_type.kind_of(self._head)
         if self.kind == "yuv4mpegpipe":
-            self.file = cast(BinaryIO, _Rejoined(self._head, self.file))
+            self.file = cast(BinaryIO, _PrefixedPipe(self._head, self.file))
             return
-        kept = spool()
-        self._owned.append(kept)
-        kept.write(self._head)
-        shutil.copyfileobj(self.file, kept, 1 << 20)
-        kept.seek(0)
-        self.file = kept
-
-
-class _Rejoined:
-    """A pipe with the bytes that were looked at put back in front."""
-
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
-        self._head, self._rest = head, rest
-
-    def read(self, n_bytes: int) -> bytes:
-        if self._head:
-            taken, self._head = self._head[:n_bytes], self._head[n_bytes:]
-            return taken
-        return self._rest.read(n_bytes)
+        spooled = spool()
+        self._owned.append(spooled)
+        spooled.write(self._head)
+        shutil.copyfileobj(self.file, spooled, 1 << 20)
+        spooled.seek(0)
+        self.file = spooled
 
 
 def check_pixels(name: str, width: int, height: int, limits: Limits) -> None:
-    """Refuse pictures above the limit.
+    """Refuse pictures of more than `limits.max_pixels`.
 
     Raises:
-        LimitError: naming size and limit.
+        LimitError: names size and limit.
     """
     if width * height > limits.max_pixels:
         raise LimitError(
             f"{name} is {width}x{height}, {width * height} pixels; at most {limits.max_pixels} are "
             "allowed. Make it smaller.", "AEHUB_MAX_PIXELS raises the limit."
         )
+
+
+@contextmanager
+def rewindable(source: Any) -> Iterator[Any]:
+    """Give a source that can be read again, for each encode of a target-size search."""
+    if hasattr(source, "read"):
+        with seekable_file(source) as file:
+            yield file
+    elif isinstance(source, (str, os.PathLike, Sequence, np.ndarray)):
+        yield source
+    else:
+        yield list(source)
+
+
+@contextmanager
+def seekable_file(stream: BinaryIO) -> Iterator[BinaryIO]:
+    """Give the stream if it can seek, or else a temporary file with its bytes."""
+    if stream.seekable():
+        yield stream
+        return
+    with tempfile.TemporaryFile() as file:
+        shutil.copyfileobj(stream, file)
+        file.seek(0)
+        yield cast(BinaryIO, file)
 
 
 def _open_file(path: Path) -> BinaryIO:
@@ -161,32 +169,21 @@ def _is_seekable(file: Any) -> bool:
 
 
 def _read_fully(file: BinaryIO, n_bytes: int) -> bytes:
-    """Read `n_bytes` unless the end comes first; a pipe may give fewer at a time."""
+    """Read `n_bytes`, fewer only at the end; a single read of a pipe may give fewer."""
     head = b""
     while len(head) < n_bytes and (more := file.read(n_bytes - len(head))):
         head += more
     return head
 
 
-@contextmanager
-def rewindable(source: Any) -> Iterator[Any]:
-    """A source that can be read again, for each encode of a target search."""
-    if hasattr(source, "read"):
-        with seekable_file(source) as file:
-            yield file
-    elif isinstance(source, (str, os.PathLike, Sequence, np.ndarray)):
-        yield source
-    else:
-        yield list(source)
+class _PrefixedPipe:
+    """A pipe with the bytes already read for its format put back in front."""
 
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head, self._rest = head, rest
 
-@contextmanager
-def seekable_file(stream: BinaryIO) -> Iterator[BinaryIO]:
-    """The stream if it can seek, or a temporary file of what it holds."""
-    if stream.seekable():
-        yield stream
-        return
-    with tempfile.TemporaryFile() as file:
-        shutil.copyfileobj(stream, file)
-        file.seek(0)
-        yield cast(BinaryIO, file)
+    def read(self, n_bytes: int) -> bytes:
+        if self._head:
+            data, self._head = self._head[:n_bytes], self._head[n_bytes:]
+            return data
+        return self._rest.read(n_bytes)

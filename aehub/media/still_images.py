@@ -23,7 +23,7 @@ from aehub.errors import InputError, LimitError
 from aehub.media import conversion, file_type
 from aehub.media.source import READABLE, check_pixels
 
-KINDS = file_type.STILLS | {"png", "webp", "avif"}
+KINDS = file_type.STILL_KINDS | {"png", "webp", "avif"}
 """What `sniff.kind_of` calls the files that are read here, whole clips included."""
 # Pillow reads more, some by running other programs.
 _READ = KINDS | {"jpeg_pipe", "gif"}
@@ -57,7 +57,7 @@ class StillImage:
         self._kind, self._png_bits = _kind_of(file), 8
         if self._kind == "png":
             # Of its header, after the size.
-            file.seek(len(file_type.PNG) + 16)
+            file.seek(len(file_type.PNG_SIGNATURE) + 16)
             self._png_bits = int.from_bytes(file.read(1), "big")
         self._image = _opened(file, name, limits)
         with _quiet():
@@ -225,8 +225,8 @@ def without_metadata(file: BinaryIO, *, oriented: bool) -> BinaryIO | None:
         return _without_exif(file)
     if kind != "png":
         return None
-    begin = len(file_type.PNG)
-    kept, is_less = [file_type.PNG], False
+    begin = len(file_type.PNG_SIGNATURE)
+    kept, is_less = [file_type.PNG_SIGNATURE], False
     for name, end in file_type.png_chunks(file):
         file.seek(begin)
         chunk = file.read(end - begin)

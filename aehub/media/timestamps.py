@@ -1,7 +1,4 @@
-"""When frames are shown: timestamps put right, and the nominal rate.
-
-Which part of a clip is wanted: `A:B` in seconds, or in frames with a trailing `f`.
-"""
+"""Presentation times of frames, nominal frame rates, and time spans `A:B` for trimming."""
 
 from __future__ import annotations
 
@@ -16,14 +13,20 @@ from typing import TypeVar
 from aehub.errors import InputError
 
 DEFAULT_FPS = Fraction(25)
-_FASTEST = 1000
+_MAX_FPS = 1000
+# Sides of a span this near to the beginning or end of a frame are moved there: half a frame at 24
+# frames per second, so that steady clips stay steady.
+_SNAP_SECONDS = Fraction(21, 1000)
+# Longest tick in seconds for spans with sides in seconds, which may cut frames of long duration.
+_MAX_TICK = Fraction(1, 1000)
+_MOMENT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)?(f?)")
 _Item = TypeVar("_Item")
 
 
 def lookahead(items: Iterable[_Item]) -> Iterator[tuple[_Item, _Item | None]]:
-    """Give each item with the one after it; the last with None.
+    """Yield each item with the next one; the last with None.
 
-    An error that ends the items comes after the last of them.
+    An error raised by `items` is raised after the last of them.
     """
     iterator = iter(items)
     last: _Item | None = None
@@ -46,25 +49,25 @@ def lookahead(items: Iterable[_Item]) -> Iterator[tuple[_Item, _Item | None]]:
 
 
 class PresentationTimes:
-    """The times of decoded frames where packets may only say when they are decoded.
+    """Presentation times of decoded frames, also where packets carry decoding times only.
 
-    AVI counts its chunks, and files converted from it repeat that: where pictures predicted from
-    both sides make the decoder reorder them, the k-th frame shown has the k-th time. Times that go
-    backward from packet to packet are those of the pictures themselves.
+    AVI counts its chunks, and files converted from it keep these times: where B-frames make the
+    decoder reorder pictures, the k-th frame shown has the k-th time. Times that decrease from
+    packet to packet are true presentation times.
 
     Args:
-        reorders: frames may come in another order than their packets.
+        reorders: the stream has B-frames, so frames may leave the decoder in another order.
         counted: times are known to count packets.
     """
 
     def __init__(self, reorders: bool, *, counted: bool = False) -> None:
         self._waiting: list[int] = []
         self._latest: int | None = None
-        self._begins = True
+        self._is_first = True
         self._sorts, self._counted = reorders or counted, counted
 
-    def packet(self, time: int | None) -> None:
-        """Note the time of a packet that goes to the decoder."""
+    def add_packet(self, time: int | None) -> None:
+        """Take the time of a packet that goes to the decoder."""
         if not self._sorts or time is None:
             return
         if self._latest is not None and time < self._latest and not self._counted:
@@ -72,59 +75,59 @@ class PresentationTimes:
         self._latest = time
         heapq.heappush(self._waiting, time)
 
-    def frame(self, pts: int | None) -> int | None:
-        """Return when the next frame is shown, whose packet said `pts`."""
-        if self._begins and pts is not None and not self._counted:
+    def next_frame(self, pts: int | None) -> int | None:
+        """Return the presentation time of the next frame, whose packet has `pts`."""
+        if self._is_first and pts is not None and not self._counted:
             # Packets before the first frame that can be decoded show nothing.
             self._waiting = [time for time in self._waiting if time >= pts]
             heapq.heapify(self._waiting)
-        self._begins = False
+        self._is_first = False
         return heapq.heappop(self._waiting) if self._sorts and self._waiting else pts
 
 
 class MonotonicTimestamps:
-    """Makes times start at 0 and strictly increase.
+    """Timestamps made to start at 0 and strictly increase.
 
     Args:
-        step: ticks of one frame at the nominal rate.
+        frame_ticks: duration of a frame at the nominal rate.
         zero: timestamp of the first frame of the clip.
     """
 
-    def __init__(self, step: int, zero: int = 0) -> None:
-        self._step = max(1, step)
+    def __init__(self, frame_ticks: int, zero: int = 0) -> None:
+        self._frame_ticks = max(1, frame_ticks)
         self._zero = zero
         self._last = -1
 
-    def tick(self, pts: int | None) -> int:
-        """The time of the next frame, whose file says `pts` (`None`: nothing)."""
-        follows = self._last + self._step if self._last >= 0 else 0
-        time = follows if pts is None else pts - self._zero
+    def next_time(self, pts: int | None) -> int:
+        """Return the time of the next frame, whose timestamp in the file is `pts` or missing."""
+        following = self._last + self._frame_ticks if self._last >= 0 else 0
+        time = following if pts is None else pts - self._zero
         if time <= self._last:
-            if self._last - time < self._step:
-                # Doubled, or out of order by a hair: the next timestamp is right again.
+            if self._last - time < self._frame_ticks:
+                # A duplicate, or less than a frame back: the next timestamp is right again.
                 time = self._last + 1
             else:
-                # The clock of the file was set back; all that follows moves with it.
-                self._zero -= follows - time
-                time = follows
+                # The clock of the file was set back; all later times move with it.
+                self._zero -= following - time
+                time = following
         self._last = max(time, 0)
         return self._last
 
 
 def parse_rate(fps: Fraction | float | str) -> Fraction:
-    """Read a rate given by a caller, such as `25`, `29.97` or `"30000/1001"`.
+    """Read a frame rate such as `25`, `29.97` or `"30000/1001"`.
 
-    Containers hold fractions of small whole numbers, so one near to it is taken of any other.
+    Containers hold fractions of small integers, so any other rate becomes the nearest of them.
 
     Raises:
-        InputError: it is no number above 0 and up to 1000.
+        InputError: it is no number above 0 and at most 1000.
     """
     try:
         rate = Fraction(str(fps)).limit_denominator(10_000)
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
-    if not 0 < rate <= _FASTEST:
-        raise InputError(f"The rate {fps} is not between 0 and {_FASTEST} frames per second.")
+    if not 0 < rate <= _MAX_FPS:
+        raise InputError(f"The rate {fps} is not between 0 and {_MAX_FPS} frames per second.")
     return rate
 
 
@@ -138,33 +141,25 @@ def clean_rate(rate: Fraction) -> Fraction:
 
 
 def is_plausible(rate: Fraction | None) -> bool:
-    """Whether a header's rate can be one: files without a rate often state 1000 or 90000."""
-    return rate is not None and 0 < rate < _FASTEST
+    """True if a header's rate can be a frame rate; files without one often state 1000 or 90000."""
+    return rate is not None and 0 < rate < _MAX_FPS
 
 
-def agree(first: Fraction, second: Fraction) -> bool:
-    """Whether two rates differ by less than 1 %."""
+def rates_agree(first: Fraction, second: Fraction) -> bool:
+    """True if two rates differ by less than 1 %."""
     return abs(first / second - 1) < Fraction(1, 100)
-
-
-# A side this near to the beginning or end of a frame is put there: half a frame at 24 frames per
-# second, so that steady clips stay steady.
-_NEAR = Fraction(21, 1000)
-# Ticks that a trim in seconds needs, for it may cut a frame that is shown for long.
-_FINE = Fraction(1, 1000)
-_MOMENT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)?(f?)")
 
 
 @dataclass(frozen=True)
 class TimeSpan:
-    """What is on screen from `start` to `stop`.
+    """A part of a clip: all that is on screen from `start` to `stop`.
 
     Attributes:
         start: seconds, or a frame number counted from 0.
         stop: likewise; `None` is the end of the clip.
         start_in_frames: `start` counts frames.
         stop_in_frames: `stop` counts frames.
-        exact: sides in seconds are not moved to the border of a frame, be it ever so near.
+        exact: sides in seconds are never moved to a frame boundary.
 
     Example:
         >>> TimeSpan.parse("1.5:90f")
@@ -190,7 +185,7 @@ class TimeSpan:
 
     @classmethod
     def parse(cls, text: str) -> TimeSpan:
-        """Read `A:B`; either side may be empty.
+        """Read `A:B` in seconds, or frames with a trailing `f`; either side may be empty.
 
         Raises:
             InputError: the text has another form, or the end is not after the start.
@@ -214,20 +209,20 @@ class TimeSpan:
     def frame_interval(
         self, index: int, begin: Fraction, end: Fraction, *, is_last: bool = False
     ) -> tuple[Fraction, Fraction] | None:
-        """Return from when to when frame `index` is kept, None where it is not.
+        """Return (begin, end) of the part of frame `index` inside the span, None if it is outside.
 
-        What is on screen in the part is kept, for as long as it is: sides in seconds cut frames.
+        Sides in seconds cut the durations of frames.
 
         Args:
             index: number of the frame.
-            begin: when it appears, in seconds.
-            end: when the next one replaces it.
-            is_last: there is no next one.
+            begin: its presentation time in seconds.
+            end: presentation time of the next frame.
+            is_last: there is no next frame.
         """
         if self.start_in_frames:
             start = begin if self.start <= index else end
         else:
-            start = self._within(self.start, begin, end)
+            start = self._snapped(self.start, begin, end)
             if is_last and start == end:
                 start = max(begin, self.start)
         if self.stop is None:
@@ -235,22 +230,23 @@ class TimeSpan:
         elif self.stop_in_frames:
             stop = end if index < self.stop else begin
         else:
-            stop = self._within(self.stop, begin, end)
+            stop = self._snapped(self.stop, begin, end)
             if begin == 0 == stop:
                 stop = min(self.stop, end)
         return (start, stop) if start < stop else None
 
-    def _within(self, moment: Fraction, begin: Fraction, end: Fraction) -> Fraction:
-        """The moment brought into a frame, and to the nearer end of it if that is near enough."""
-        short = self.start > 0 and self.seconds is not None and self.seconds <= 2 * _NEAR
-        near = Fraction(0) if self.exact or short else _NEAR
-        if end - moment <= min(near, moment - begin):
+    def _snapped(self, moment: Fraction, begin: Fraction, end: Fraction) -> Fraction:
+        """Clamp a moment to a frame, and move it to an end of the frame within `_SNAP_SECONDS`."""
+        seconds = self.seconds
+        is_short = self.start > 0 and seconds is not None and seconds <= 2 * _SNAP_SECONDS
+        snap = Fraction(0) if self.exact or is_short else _SNAP_SECONDS
+        if end - moment <= min(snap, moment - begin):
             return end
-        return begin if moment - begin < near else moment
+        return begin if moment - begin < snap else moment
 
     @classmethod
     def coerce(cls, trim: TimeSpan | str | None) -> TimeSpan | None:
-        """The trim that was given, as text or as it is; None, and nothing, keep the whole clip.
+        """Parse a trim given as text; a span and None (the whole clip) pass unchanged.
 
         Raises:
             InputError: as `parse`.
@@ -258,33 +254,34 @@ class TimeSpan:
         return trim if isinstance(trim, TimeSpan) or trim is None else cls.parse(trim)
 
     def has_started(self, index: int, seconds: Fraction) -> bool:
-        """Whether all from frame `index` on, which appears at `seconds`, is past the start."""
+        """True if all from frame `index` on, shown at `seconds`, is past the start."""
         return self.start <= (index if self.start_in_frames else seconds)
 
     def has_ended(self, index: int, seconds: Fraction) -> bool:
-        """Whether nothing is kept from frame `index` on, which appears at `seconds`."""
+        """True if nothing from frame `index` on, shown at `seconds`, is inside the span."""
         return self.stop is not None and self.stop <= (index if self.stop_in_frames else seconds)
 
     def tick_division(self, time_base: Fraction) -> int:
-        """Return in how many ticks one of `time_base` must be parted for the sides of the trim."""
+        """Return into how many ticks one of `time_base` is divided to hold the sides exactly."""
         seconds = [self.start] if not self.start_in_frames else []
         seconds += [self.stop] if self.stop is not None and not self.stop_in_frames else []
-        whole = all((moment / time_base).denominator == 1 for moment in seconds)
-        return 1 if whole else max(1, ceil(time_base / _FINE))
+        are_ticks = all((moment / time_base).denominator == 1 for moment in seconds)
+        return 1 if are_ticks else max(1, ceil(time_base / _MAX_TICK))
 
     @property
     def seconds(self) -> Fraction | None:
-        """How long the part is at most; None where the sides do not tell."""
-        told = self.stop is not None and not (self.start_in_frames or self.stop_in_frames)
-        return self.stop - self.start if told and self.stop is not None else None
+        """Longest possible duration; None if the end is open or a side counts frames."""
+        if self.stop is None or self.start_in_frames or self.stop_in_frames:
+            return None
+        return self.stop - self.start
 
     def expected_frames(self, n_frames: int, fps: Fraction) -> int:
-        """Return how many frames of a steady clip are kept, about; at least 1."""
-        near = min(_NEAR, 1 / (2 * fps))
-        first = self.start if self.start_in_frames else (self.start + near) * fps
+        """Estimate the frames inside the span for a clip of constant rate; at least 1."""
+        snap = min(_SNAP_SECONDS, 1 / (2 * fps))
+        first = self.start if self.start_in_frames else (self.start + snap) * fps
         after = Fraction(n_frames)
         if self.stop is not None:
-            after = self.stop if self.stop_in_frames else (self.stop - near) * fps
+            after = self.stop if self.stop_in_frames else (self.stop - snap) * fps
         return max(1, min(n_frames, ceil(after)) - floor(first))
 
 

@@ -135,9 +135,9 @@ def test_frame_times_are_the_real_ones(tmp_path: Path) -> None:
 
 
 def test_doubled_and_backward_times_are_repaired() -> None:
-    clock = MonotonicTimestamps(step=40)
+    clock = MonotonicTimestamps(frame_ticks=40)
     stated = [0, 40, 40, 80, None, 160, 10, 50, 90]
-    assert [clock.tick(pts) for pts in stated] == [0, 40, 41, 80, 120, 160, 200, 240, 280]
+    assert [clock.next_time(pts) for pts in stated] == [0, 40, 41, 80, 120, 160, 200, 240, 280]
 
 
 def test_measured_rates_snap_to_the_usual_ones() -> None:

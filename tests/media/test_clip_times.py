@@ -279,8 +279,8 @@ def test_times_of_decoding_are_brought_into_the_order_of_showing(tmp_path: Path)
 def test_packets_that_show_nothing_take_no_time() -> None:
     times = PresentationTimes(reorders=True)
     for pts in (0, 40, 80):
-        times.packet(pts)
-    assert [times.frame(pts) for pts in (40, 80)] == [40, 80], "a stream joined in the middle"
+        times.add_packet(pts)
+    assert [times.next_frame(pts) for pts in (40, 80)] == [40, 80], "a stream joined in the middle"
 
 
 @pytest.mark.parametrize("name", ["c.h264", "c.hevc"])
