@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aehub.cli import main
-from aehub.cli.console import CommandGroup, progress_bar
+from aehub.cli.console import ErrorReportingGroup, progress_bar
 from aehub.cli.options import bytes_text, parse_size, print_json
 from aehub.errors import DamagedError, Offline, UnknownModel
 from material import moving_picture, write_clip
@@ -37,7 +37,7 @@ def run(*arguments: str | Path, stdin: bytes | None = None) -> Result:
 def failing(error: BaseException) -> Result:
     """A guarded command that raises `error`."""
 
-    @click.group(cls=CommandGroup)
+    @click.group(cls=ErrorReportingGroup)
     def group() -> None:
         """A group."""
 
@@ -187,8 +187,8 @@ def test_a_reader_that_goes_away_is_no_news() -> None:
 
 def test_a_closed_pipe_leaves_nothing_on_stderr() -> None:
     code = (
-        "import click, sys; from aehub.cli.console import CommandGroup\n"
-        "group = CommandGroup('group')\n"
+        "import click, sys; from aehub.cli.console import ErrorReportingGroup\n"
+        "group = ErrorReportingGroup('group')\n"
         "@group.command()\n"
         "def talk():\n"
         "    for _ in range(100000): sys.stdout.write('a line of some length\\n')\n"
@@ -274,7 +274,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(("done", "total", "shown"), [(3, 6, " 50%"), (7, 0, "7/?"),
                                                       (12, 10, "100%")])
 def test_progress_is_drawn_on_a_terminal_and_wiped_at_the_end(
-    monkeypatch: pytest.MonkeyPatch, done: int, total: int, shown: str
+    monkeypatch: pytest.MonkeyPatch, done: int, total: int, display_name: str
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -282,7 +282,7 @@ def test_progress_is_drawn_on_a_terminal_and_wiped_at_the_end(
         time.sleep(0.15)  # Between two drawings lies a tenth of a second.
         progress(done, total)
     *_, drawn, wiped, end = terminal.getvalue().split("\r")
-    assert drawn.startswith("compressing") and shown in drawn
+    assert drawn.startswith("compressing") and display_name in drawn
     assert not wiped.strip() and len(wiped) >= len(drawn.rstrip()) and end == ""
 
 

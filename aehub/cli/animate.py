@@ -1,4 +1,4 @@
-"""`aehub animate`: walks through the latents of a model, from keyframe to keyframe."""
+"""`aehub animate`: latent walks from keyframe to keyframe, and walk cycles of characters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATHS = ("lerp", "slerp", "spline")
 
 
 class Numbers(click.ParamType):
-    """Numbers with commas between, as a list."""
+    """A list of numbers separated by commas."""
 
     def __init__(self, kind: type[int] | type[float], name: str) -> None:
         self.kind, self.name = kind, name
@@ -33,56 +33,57 @@ class Numbers(click.ParamType):
 
 @click.command()
 @click.argument("output", metavar="OUT")
-@click.option("--model", help="Name, hub id or folder; emoji-vae if nothing is said.")
+@click.option("--model", help="Name, hub id or folder; emoji-vae by default.")
 @click.option("--seeds", type=Numbers(int, "1,2,3"),
-              help="Keyframes that the model draws; 1,2,3,4 if no keyframe is given.")
+              help="Seeds of keyframes that the model draws; 1,2,3,4 if no keyframe is given.")
 @click.option("--keyframe", "keyframes", multiple=True, metavar="FILE",
               help="A picture as keyframe; repeats.")
 @click.option("--clip", metavar="FILE", help="A clip whose frames are keyframes.")
-@click.option("--at", metavar="T,T,...", help="Which: seconds, frames with a trailing f, or last; "
-              "the first and the last if nothing is said.")
+@click.option("--at", metavar="T,T,...", help="Times of the clip's keyframes: seconds, frames with "
+              "a trailing f, or last; by default the first and the last frame.")
 @click.option("--seconds", type=Numbers(float, "S"),
-              help="Of the whole; or of each segment, with commas between. 4 if nothing is said.")
-@click.option("--fps", help="Frames per second, such as 25 or 30000/1001; 30 if nothing is said.")
+              help="Length of the animation; or of each segment, with commas between. By default "
+                   "4.")
+@click.option("--fps", help="Frames per second, such as 25 or 30000/1001; 30 by default.")
 @click.option("--path", type=click.Choice(PATHS),
-              help="Straight lines, arcs, or one smooth curve; what suits if nothing is said.")
-@click.option("--easing", metavar="NAME", help="How each segment is spread over time: linear, "
-              "ease-in-out, cubic-out ...")
-@click.option("--loop", is_flag=True, help="Go on from the last keyframe to the first.")
-@click.option("--ping-pong", is_flag=True, help="Go back the way it came.")
+              help="Straight lines, arcs, or one smooth curve; the default suits the model.")
+@click.option("--easing", metavar="NAME", help="Timing within each segment: linear, ease-in-out, "
+              "cubic-out ...")
+@click.option("--loop", is_flag=True, help="Return from the last keyframe to the first.")
+@click.option("--ping-pong", is_flag=True, help="Play forward, then backward.")
 @click.option("--truncation", type=float, help="Of seeds: below 1 less variety, fewer failures.")
-@click.option("--scale", type=int, help="Whole factor on the size of the pictures.")
+@click.option("--scale", type=int, help="Integer factor on the size of the pictures.")
 @click.option("--sheet", is_flag=True,
               help="Write a sprite sheet, a PNG of all frames, and a JSON that sprite tools read.")
 @click.option("--direction", type=click.Choice(DIRECTIONS),
-              help="That characters of sprite-motion walk in; down if nothing is said.")
-@click.option("--steps", type=int, help="Of the cycle that they walk; 8 if nothing is said.")
+              help="Walking direction of a character (sprite-motion); down by default.")
+@click.option("--steps", type=int, help="Pictures of a character's walk cycle; 8 by default.")
 @click.option("--beside", is_flag=True, help="Show a plain cross-fade of the keyframes beside it.")
 @click.option("--contact", metavar="FILE.png", type=click.Path(path_type=Path),
               help="Write a contact sheet as well.")
 @click.option("--recipe", metavar="FILE", type=click.Path(path_type=Path),
-              help="Make an animation again from its recipe.")
+              help="Repeat an animation from its recipe.")
 @options.device
 @options.threads
 @options.force
 @options.as_json
 def animate(output: str, at: str | None, force: bool, as_json: bool, **choices: Any) -> None:
-    """Make an animation: pictures that a model draws, or yours, become each other.
+    """Animate between pictures that a model draws, or between pictures of yours.
 
     OUT ends in .mp4, .webm, .gif, .webp or .png (animated, or a sheet); without a suffix it is a
     folder of PNGs. Beside it OUT.recipe.json is written, which makes the same frames again.
     """
     from aehub.api import animate
 
-    # What was not said is not passed on: a recipe, or the library, says it.
-    said = {name: value for name, value in choices.items() if value not in (None, False, ())}
-    seconds = said.get("seconds")
+    # Options that were not given are not passed on: the recipe or the library has the default.
+    passed = {name: value for name, value in choices.items() if value not in (None, False, ())}
+    seconds = passed.get("seconds")
     if seconds is not None and len(seconds) == 1:
-        said["seconds"] = seconds[0]
+        passed["seconds"] = seconds[0]
     if at is not None:
-        said["at"] = at.split(",")
+        passed["at"] = at.split(",")
     with progress_bar("animating") as progress:
-        result = animate.animate(output, force=force, progress=progress, **said)
+        result = animate.animate(output, force=force, progress=progress, **passed)
     print_notes(result.notes)
     if as_json:
         print_json(result.to_json())

@@ -1,4 +1,4 @@
-"""`aehub compare`: codecs side by side on the reader's own clips."""
+"""`aehub compare`: codecs measured side by side on the user's clips."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def compare(
     from aehub.measure import parse_codecs
     from aehub.measure.plot import check_plot
 
-    # Known before the measurement, which may take minutes.
+    # Checked before the measurement, which may take minutes.
     if plot is not None:
         check_plot(plot, force=force)
     with progress_bar("comparing") as progress:
@@ -50,7 +50,7 @@ def compare(
         else:
             click.echo(comparison.table())
     finally:
-        # Drawn even if whoever read the numbers went away.
+        # Drawn even if the reader of stdout closed the pipe.
         if plot is not None:
             comparison.plot(plot)
     comparison.check()

@@ -1,6 +1,6 @@
-"""The border where errors become one sentence and an exit code; no traceback passes it.
+"""Errors as one sentence and an exit code, never a traceback; the progress bar.
 
-A progress bar on stderr, for people only: silent when stderr is not a terminal.
+The bar is drawn on stderr if that is a terminal, and nowhere otherwise.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import click
 
 from aehub.errors import AEHubError
 
-FAILED = 1
-INTERRUPTED = 130
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
 EXTRAS = {"matplotlib": "plot", "gradio": "demo"}
+"""Package that an option needs -> the extra of aehub that installs it."""
 
 
-class CommandGroup(click.Group):
+class ErrorReportingGroup(click.Group):
     """A command group that reports every error of its commands in one sentence on stderr.
 
     Exit codes: 0 done, 1 bad input or data, 2 wrong usage (click's own), 130 interrupted, 128 and
@@ -32,36 +33,36 @@ class CommandGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _unwinding():
+            with _exit_on_signals():
                 result = super().invoke(ctx)
-            # A reader that went away is noticed here, not at the interpreter's exit.
+            # A closed pipe is noticed here, not at the interpreter's exit.
             sys.stdout.flush()
             return result
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            raise click.exceptions.Exit(INTERRUPTED) from None
+            raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
         except BrokenPipeError:
-            _forget_stdout()
-            raise click.exceptions.Exit(FAILED) from None
+            _redirect_stdout_to_null()
+            raise click.exceptions.Exit(EXIT_FAILED) from None
         except Exception as error:
             if os.environ.get("AEHUB_DEBUG") == "1":
                 traceback.print_exc()
             click.echo(f"aehub: {sentence(error)}", err=True)
-            raise click.exceptions.Exit(FAILED) from None
+            raise click.exceptions.Exit(EXIT_FAILED) from None
 
 
 @contextmanager
-def _unwinding() -> Iterator[None]:
-    """Let signals that end a process unwind it, so that no unfinished file stays behind."""
+def _exit_on_signals() -> Iterator[None]:
+    """Exit by an exception on signals that end a process, so that unfinished files are removed."""
     def end(number: int, frame: object) -> None:
-        # Once is enough: a second one must not interrupt the cleaning up.
+        # A second signal must not interrupt the cleaning up.
         signal.signal(number, signal.SIG_IGN)
         sys.exit(128 + number)
 
     numbers = []
     if threading.current_thread() is threading.main_thread():
-        # Under nohup a hang-up is ignored, and stays so.
+        # Signals that are ignored, as SIGHUP is under nohup, stay ignored.
         numbers = [number for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None))
                    if number is not None and signal.getsignal(number) is signal.SIG_DFL]
     for number in numbers:
@@ -74,11 +75,11 @@ def _unwinding() -> Iterator[None]:
 
 
 def sentence(error: Exception) -> str:
-    """What a user should read about `error`, on one line."""
-    return " ".join(_words(error).split())
+    """The message for an error, on one line."""
+    return " ".join(_message(error).split())
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, AEHubError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
@@ -96,8 +97,8 @@ def _words(error: Exception) -> str:
     )
 
 
-def _forget_stdout() -> None:
-    """Point stdout nowhere, so that the final flush cannot meet the broken pipe again."""
+def _redirect_stdout_to_null() -> None:
+    """Point stdout to the null device, so that the final flush does not fail on the closed pipe."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):
@@ -111,7 +112,7 @@ _LINE = "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remai
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a `progress(done, total)` callback that draws one line, and remove the line at the end.
 
-    Without a total, which is 0 then, only the count is known.
+    A total of 0 means that it is unknown; then only the count is drawn.
     """
     from tqdm import tqdm
 

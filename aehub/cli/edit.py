@@ -1,4 +1,4 @@
-"""`aehub edit` and `aehub concat`: compressed files change without being decoded."""
+"""`aehub edit` and `aehub concat`: edits of compressed files without decoding."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from aehub.cli.console import progress_bar
 from aehub.errors import count_text
 from aehub.results import Edited
 
-_ORDER = "aehub.order"
+_OPTION_ORDER = "aehub.order"
 
 
-class InOrder(click.Command):
-    """A command that knows in which order its options were given."""
+class OrderedCommand(click.Command):
+    """A command that records the order in which its options were given."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        ctx.meta[_ORDER] = [parameter.name for parameter in order]
+        ctx.meta[_OPTION_ORDER] = [parameter.name for parameter in order]
         return super().parse_args(ctx, args)
 
 
-@click.command(cls=InOrder)
+@click.command(cls=OrderedCommand)
 @click.argument("file", metavar="IN.aev")
 @click.argument("output", metavar="OUT.aev")
 @click.option("--rotate", type=click.Choice(["90", "180", "270"]), multiple=True,
@@ -37,11 +37,11 @@ class InOrder(click.Command):
 @click.option("--reverse", count=True, help="Play backward; the sound is left out.")
 @click.option("--group-exact", is_flag=True,
               help="Drop hidden frames too. Without it a trim that begins inside a group keeps the "
-                   "frames before it in the file, hidden: anybody can bring them back. With it "
-                   "only those stay that shown frames are predicted from.")
+                   "frames before it in the file, hidden, and they can be restored. With it only "
+                   "those stay that shown frames are predicted from.")
 @click.option("--via-pixels", is_flag=True,
               help="Decode, turn and compress again, for models whose latents do not turn; prints "
-                   "what that lost.")
+                   "the loss.")
 @click.option("--model", help="Its name or folder, if not the name that the file gives.")
 @options.device
 @options.threads
@@ -50,7 +50,7 @@ class InOrder(click.Command):
 @click.pass_context
 def edit(
     ctx: click.Context, file: str, output: str, group_exact: bool, via_pixels: bool,
-    model: str | None, device: str, force: bool, as_json: bool, **steps: Any,
+    model: str | None, device: str, force: bool, as_json: bool, **edits: Any,
 ) -> None:
     """Turn, trim or reverse IN.aev into OUT.aev without decoding a picture.
 
@@ -59,17 +59,17 @@ def edit(
     """
     from aehub.api import edit
 
-    operations = list(_operations(ctx.meta[_ORDER], steps))
+    operations = list(_operations(ctx.meta[_OPTION_ORDER], edits))
     if not operations and not group_exact:
         raise click.UsageError("there is nothing to do; give --rotate, --flip, --transpose, "
                                "--trim, --reverse or --group-exact.")
     options.refuse_two_outputs(as_json, output)
     with progress_bar("editing") as progress:
         result = edit.edit(
-            options.source(file), options.sink(output, unlike=file), operations, model=model,
+            options.source(file), options.sink(output, input_name=file), operations, model=model,
             device=device, group_exact=group_exact, via_pixels=via_pixels, force=force,
             progress=progress)
-    _tell(result, output, as_json)
+    _print_result(result, output, as_json)
 
 
 @click.command()
@@ -93,37 +93,37 @@ def concat(
     if len(sources) < 2:
         raise click.UsageError("give at least two files to join, and OUT.aev at the end.")
     options.refuse_two_outputs(as_json, output)
-    target = [options.sink(output, unlike=name) for name in sources][0]
+    target = [options.sink(output, input_name=name) for name in sources][0]
     with progress_bar("joining") as progress:
         result = edit.concat([options.source(name) for name in sources], target, model=model,
                               device=device, force=force, progress=progress)
-    _tell(result, output, as_json)
+    _print_result(result, output, as_json)
 
 
-def _operations(order: list[str], steps: dict[str, Any]) -> Iterator[Any]:
-    """The operations that the options ask for, in the order in which they were given."""
+def _operations(order: list[str], edits: dict[str, Any]) -> Iterator[Any]:
+    """The operations of the options, in the order in which they were given."""
     from aehub.editing import operations
 
-    left = {name: iter(values) for name, values in steps.items() if isinstance(values, tuple)}
+    remaining = {name: iter(values) for name, values in edits.items() if isinstance(values, tuple)}
     for name in order:
         if name == "rotate":
-            yield operations.Rotate(int(next(left[name])))
+            yield operations.Rotate(int(next(remaining[name])))
         elif name == "flip":
-            yield operations.Flip(next(left[name]))
+            yield operations.Flip(next(remaining[name]))
         elif name == "trim":
-            yield operations.Trim(next(left[name]))
+            yield operations.Trim(next(remaining[name]))
         elif name == "transpose":
             yield operations.Transpose()
         elif name == "reverse":
             yield operations.Reverse()
 
 
-def _tell(result: Edited, output: str, as_json: bool) -> None:
+def _print_result(result: Edited, output: str, as_json: bool) -> None:
     options.print_notes(result.notes)
     if as_json:
         options.print_json(result.to_json())
         return
-    lines = [f"{options.shown(output)}: {count_text(result.frames, 'frame')} of "
+    lines = [f"{options.display_name(output)}: {count_text(result.frames, 'frame')} of "
              f"{result.width}x{result.height}, {result.seconds:.2f} s, in "
              f"{options.bytes_text(result.bytes)} "
              f"({options.bytes_text(result.bytes_before)} before)"]

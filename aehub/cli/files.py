@@ -1,7 +1,4 @@
-"""`aehub compress` and `aehub decompress`: a clip becomes a file, a file becomes a clip.
-
-`aehub info` and `aehub verify`: look, and change nothing.
-"""
+"""`aehub compress`, `aehub decompress`, `aehub info` and `aehub verify`."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import Any
 import click
 
 from aehub.cli import options
-from aehub.cli.console import FAILED, progress_bar
+from aehub.cli.console import EXIT_FAILED, progress_bar
 from aehub.cli.options import print_json, source
 from aehub.errors import FormatError, count_text
 from aehub.results import Compressed, Decompressed
@@ -21,7 +18,7 @@ from aehub.results import Compressed, Decompressed
 @click.argument("output", metavar="[OUT.aev]", required=False)
 @click.option("--model", default="d4-codec", show_default=True, help="Name, hub id or folder.")
 @click.option("--quality", type=options.Number(0, 100),
-              help="0 (smallest) to 100; 50 if nothing is said.")
+              help="0 (smallest) to 100; 50 by default.")
 @click.option("--target-size", type=options.Size(), help="Bytes of the whole file, such as 500kB.")
 @click.option("--target-kbps", type=options.Number(0, min_open=True), help="Average rate.")
 @click.option(
@@ -39,7 +36,7 @@ from aehub.results import Compressed, Decompressed
               "a clip is shown at this rate instead of its own, without its sound.")
 @click.option("--audio/--no-audio", default=True, show_default=True, help="Carry the sound along.")
 @click.option("--measure/--no-measure", default=True, show_default=True,
-              help="Compare what was written with the source, which takes time.")
+              help="Decode the result and compare it with the source, which takes time.")
 @options.device
 @options.threads
 @click.option("--salvage", is_flag=True, help="Keep what could be read of a clip that breaks off.")
@@ -55,15 +52,15 @@ def compress(
 
     if sum(option is not None for option in (quality, target_size, target_kbps)) > 1:
         raise click.UsageError("--quality, --target-size and --target-kbps exclude each other.")
-    output = output or options.beside(clip, ".aev")
+    output = output or options.default_output(clip, ".aev")
     options.refuse_two_outputs(as_json, output)
-    # First, so that a model that cannot be had is told before anything heavy is imported.
+    # First, so that a missing model is reported before anything heavy is imported.
     loaded = hub.load(model, device=device)
     from aehub.api import compress
 
     with progress_bar("compressing") as progress:
         result = compress.compress(
-            options.source(clip), options.sink(output, unlike=clip), model=loaded,
+            options.source(clip), options.sink(output, input_name=clip), model=loaded,
             quality=quality, target_size=target_size, target_kbps=target_kbps, trim=trim,
             group=group, fps=fps, audio=audio, measure=measure, salvage=salvage, force=force,
             progress=progress)
@@ -91,24 +88,24 @@ def decompress(
     """
     from aehub.api import compress
 
-    output = output or options.beside(file, ".mp4")
+    output = output or options.default_output(file, ".mp4")
     with progress_bar("decompressing") as progress:
         result = compress.decompress(
-            options.source(file), options.sink(output, unlike=file), model=model, device=device,
+            options.source(file), options.sink(output, input_name=file), model=model, device=device,
             force=force, progress=progress)
     assert isinstance(result, Decompressed)
     options.print_notes(result.notes)
     click.echo(
-        f"{options.shown(output)}: {count_text(result.frames, 'frame')} of "
+        f"{options.display_name(output)}: {count_text(result.frames, 'frame')} of "
         f"{result.width}x{result.height} at {result.fps} fps in {result.elapsed:.1f} s",
         err=output == options.PIPE,
     )
 
 
 def compressed_text(output: str, result: Compressed) -> str:
-    """The result of a compression for people, in two or three lines."""
+    """Format the result of a compression for people, in two or three lines."""
     head = (
-        f"{options.shown(output)}: {count_text(result.frames, 'frame')} of "
+        f"{options.display_name(output)}: {count_text(result.frames, 'frame')} of "
         f"{result.width}x{result.height} in {options.bytes_text(result.bytes)} "
         f"with {result.model}, {result.elapsed:.1f} s"
     )
@@ -129,7 +126,7 @@ def compressed_text(output: str, result: Compressed) -> str:
 @click.argument("file", metavar="IN.aev")
 @options.as_json
 def info(file: str, as_json: bool) -> None:
-    """Print what IN.aev says about itself, without decoding it."""
+    """Print the header, sizes and metadata of IN.aev, without decoding it."""
     from aehub.bitstream import validation
 
     facts = validation.info(source(file))
@@ -161,7 +158,7 @@ def verify(file: str) -> None:
         f"{count_text(report.n_groups, 'group')} found.",
         err=True,
     )
-    raise click.exceptions.Exit(FAILED)
+    raise click.exceptions.Exit(EXIT_FAILED)
 
 
 def _plain(value: Any) -> str:

@@ -1,7 +1,4 @@
-"""`aehub models`, `aehub download` and `aehub publish`: models here, there, and on their way.
-
-`aehub serve`: the demo page on a port of this machine.
-"""
+"""`aehub models`, `aehub download`, `aehub publish`, and `aehub serve`, the page."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ _endpoint = click.option(
 @_endpoint
 @options.as_json
 def models(endpoint: str | None, as_json: bool) -> None:
-    """List every known model and where it is: bundled, cached or remote."""
+    """List every known model and its state: bundled, cached or remote."""
     from aehub import hub
 
     entries = hub.list_models(endpoint=endpoint)
@@ -85,13 +82,13 @@ def publish(
     codecs: str,
     as_json: bool,
 ) -> None:
-    """Put the model NAME, a bundled name or a folder, on a hub with its card.
+    """Publish the model NAME, a bundled name or a folder, on a hub with its card.
 
     The token is that of hf auth login, or HF_TOKEN.
     """
     from aehub import hub
 
-    codec = _as_codec(name) if clips else None
+    codec = _codec_name(name) if clips else None
 
     def measured() -> dict[str, Any]:
         from aehub.measure import compare
@@ -111,8 +108,8 @@ def publish(
         click.echo(f"{result.url} holds {name} at {result.commit}, tag {result.tag}")
 
 
-def _as_codec(name: str) -> str:
-    """What a comparison calls the model: in a list of codecs, a folder needs a slash."""
+def _codec_name(name: str) -> str:
+    """The model's name in a list of codecs, where a folder needs a slash."""
     if "," in name:
         raise InputError(f"{name!r} has a comma and cannot be measured; rename the folder.")
     return f"./{name}" if "/" not in name and Path(name).is_dir() else name
@@ -123,13 +120,13 @@ def _as_codec(name: str) -> str:
 @options.threads
 def serve(port: int | None) -> None:
     """Serve the demo page, and the bundled models to other machines, until interrupted."""
-    # Read when gradio and huggingface_hub are imported: nothing calls home.
+    # Telemetry off; read when gradio and huggingface_hub are imported.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from aehub.ui import environment
 
     environment.check()
-    # Gradio makes HTTP clients when it is imported.
+    # Gradio creates HTTP clients when it is imported.
     with usable_proxies(none=True):
         from aehub.ui.server import serve as run
     run(port=port)

@@ -1,4 +1,4 @@
-"""Options that commands share: what they mean, and what is printed for people or programs."""
+"""Options that several commands share, and output for people or programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import click
 
 from aehub.errors import InputError, count_text
-from aehub.files import beside as named_beside
+from aehub.files import beside
 from aehub.threads import allow
 
 PIPE = "-"
@@ -21,14 +21,14 @@ UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2
 SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(|[kmg]i?)b?", re.IGNORECASE)
 
 
-def _allow(context: click.Context, parameter: click.Parameter, count: int | None) -> None:
+def _limit_threads(context: click.Context, parameter: click.Parameter, count: int | None) -> None:
     if count is not None:
         allow(count)
 
 
-# Before the other options, some of which import what reads it once.
+# Eager, because some callbacks of other options import libraries that read it once.
 threads = click.option(
-    "--threads", type=click.IntRange(1), is_eager=True, expose_value=False, callback=_allow,
+    "--threads", type=click.IntRange(1), is_eager=True, expose_value=False, callback=_limit_threads,
     help="Most threads that compute at once; by default AEHUB_THREADS, or what suits the machine.")
 
 device = click.option(
@@ -40,7 +40,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON o
 
 
 def parse_size(text: str) -> int:
-    """Bytes in `text`: "500kB", "1.5 MB" or "2000". 1 kB is 1000 bytes, 1 KiB is 1024.
+    """Parse a size in bytes: "500kB", "1.5 MB" or "2000". 1 kB is 1000 bytes, 1 KiB is 1024.
 
     Raises:
         ValueError: it is not a size, or less than one byte.
@@ -107,12 +107,12 @@ def source(name: str) -> str | BinaryIO:
     return stream
 
 
-def sink(name: str, *, unlike: str) -> str | BinaryIO:
-    """Where to write: the file of that name, or standard output for "-".
+def sink(name: str, *, input_name: str) -> str | BinaryIO:
+    """The file to write of that name, or standard output for "-".
 
     Args:
-        name: what the user gave as output.
-        unlike: what the user gave as input; the two must differ.
+        name: output as the user gave it.
+        input_name: input as the user gave it; the two must differ.
     """
     if name == PIPE:
         stream = sys.stdout.buffer
@@ -120,10 +120,10 @@ def sink(name: str, *, unlike: str) -> str | BinaryIO:
             raise click.UsageError("standard output is a terminal; redirect it or name a file.")
         return stream
     path = Path(name)
-    if unlike != PIPE and _is_same(path, Path(unlike)):
-        shown = click.format_filename(path)
-        raise click.UsageError(f"{shown} is both input and output; name another file for OUT.")
-    # As it was given: a slash at its end says something that a path forgets.
+    if input_name != PIPE and _is_same(path, Path(input_name)):
+        raise click.UsageError(f"{click.format_filename(path)} is both input and output; name "
+                               "another file for OUT.")
+    # Unchanged, because a Path would drop a slash at its end, which means a folder.
     return name
 
 
@@ -134,32 +134,32 @@ def _is_same(first: Path, second: Path) -> bool:
         return False
 
 
-def beside(name: str, suffix: str) -> str:
-    """The output's name when only an input was given: `clip.mp4` and `.aev` make `clip.aev`."""
+def default_output(name: str, suffix: str) -> str:
+    """The name of the output where only an input is given: clip.aev for clip.mp4 and ".aev"."""
     if name == PIPE:
         raise click.UsageError("an input of '-' has no name to build on; give OUT as well.")
-    return str(named_beside(name, suffix))
+    return str(beside(name, suffix))
 
 
 def refuse_two_outputs(as_json: bool, output: str) -> None:
-    """Refuse a result and its facts on the same standard output."""
+    """Refuse to print --json and write the result to the same standard output."""
     if as_json and output == PIPE:
         raise click.UsageError("--json and the output - both want standard output; name a file.")
 
 
-def shown(output: str) -> str:
+def display_name(output: str) -> str:
     """The output's name for people."""
     return "standard output" if output == PIPE else click.format_filename(output)
 
 
 def print_notes(notes: Iterable[str]) -> None:
-    """A line on stderr for each note."""
+    """Print each note on a line of stderr."""
     for note in notes:
         click.echo(f"note: {note}", err=True)
 
 
 def bytes_text(count: int) -> str:
-    """`count` for people: "999 bytes", "1.2 kB", "34.5 MB"."""
+    """Format a number of bytes: "999 bytes", "1.2 kB", "34.5 MB"."""
     if count < 1000:
         return count_text(count, "byte")
     for unit in ("kB", "MB"):
@@ -170,7 +170,7 @@ def bytes_text(count: int) -> str:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One object on stdout; infinite and undefined numbers become null, as JSON has none."""
+    """Print one object on stdout; infinite and undefined numbers become null."""
     click.echo(json.dumps(_finite(value), allow_nan=False))
 
 

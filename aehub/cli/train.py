@@ -1,4 +1,4 @@
-"""`aehub train`: make a model's weights from a recipe kept in the package."""
+"""`aehub train`: train a model's weights by a recipe of the package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aehub.errors import ExistsError
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--minutes", type=Number(0, min_open=True), help="Stop after this long.")
 @click.option("--steps", type=click.IntRange(1), help="Stop after this many steps.")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
+@click.option("--resume", is_flag=True, help="Continue from the last checkpoint in --out.")
 @options.device
 @options.threads
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
@@ -54,14 +54,14 @@ def train(
             steps=steps,
             resume=resume,
             device=device,
-            options=_pairs(settings),
+            options=_parse_settings(settings),
             progress=progress,
             note=lambda sentence: click.echo(f"note: {sentence}", err=True),
         )
     click.echo(click.format_filename(out))
 
 
-def _pairs(settings: tuple[str, ...]) -> dict[str, str]:
+def _parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
     pairs = {}
     for setting in settings:
         name, equals, value = setting.partition("=")

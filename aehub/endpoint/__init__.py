@@ -1,9 +1,9 @@
-"""A running AEHub as a hub: the bundled models by the read protocol of huggingface_hub.
+"""A running AEHub as a hub: serves the bundled models by the read protocol of huggingface_hub.
 
     HF_ENDPOINT=http://HOST:7860 aehub download aehub/d4-codec
     aehub download d4-codec --endpoint http://HOST:7860
 
-Routes for Starlette, to be put before those of any application; nothing here knows the page.
+Routes for Starlette, to be put before those of the application.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The models that are served, as a hub sees them: files with hashes, a commit, a tag.
+"""The served models as a hub describes them: files with hashes, a commit, a tag.
 
 The commit of a model is computed from its files alone, so every AEHub that holds the same files
-serves them under the same commit, and what was fetched from one is found again from another.
+serves them under the same commit, and a cache filled from one is valid for another.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n
 
 @dataclass(frozen=True)
 class ServedFile:
-    """A file that is served.
+    """A file of a served model.
 
     Attributes:
-        name: its name in the repository.
-        path: where it lies.
+        name: in the repository.
+        path: on this machine.
         size: bytes.
         sha256: of its bytes.
-        git_sha1: its name as a git object; of a large file, that of the pointer to it.
-        is_large: whether a hub would store it outside of git (LFS).
+        git_sha1: id of its git blob; of a large file, that of its LFS pointer.
+        is_large: a hub would store it outside of git (LFS).
     """
 
     name: str
@@ -43,19 +43,19 @@ class ServedFile:
 
     @property
     def etag(self) -> str:
-        """What names its content in the protocol."""
+        """The entity tag that identifies its content in the protocol."""
         return self.sha256 if self.is_large else self.git_sha1
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model that is served.
+    """A served model.
 
     Attributes:
         repo: "aehub/NAME".
-        task: what it does.
+        task: such as "video-compression".
         commit: 40 hexadecimal digits computed from the files.
-        tag: the tag by which compressed files find it; None if its config names no hashes.
+        tag: its hashes, by which compressed files find it; None if its config has none.
         files: by name.
         modified: seconds since 1970 of the newest file.
     """
@@ -69,29 +69,29 @@ class ServedModel:
 
     @property
     def revisions(self) -> tuple[str, ...]:
-        """What the model may be asked for by."""
+        """The branch, commit and tag it is served under."""
         return ("main", self.commit, *filter(None, [self.tag]))
 
 
 def served_models() -> dict[str, ServedModel]:
-    """The bundled models by repository; one whose files change just now is left out."""
-    held: dict[str, ServedModel] = {}
+    """The bundled models by repository; one whose files are changing is left out."""
+    models: dict[str, ServedModel] = {}
     for entry in hub.list_models(states=["bundled"]):
         try:
-            found = _holding(f"{OWNER}/{entry.name}", entry.task, Path(entry.folder))
+            found = _served_model(f"{OWNER}/{entry.name}", entry.task, Path(entry.folder))
         except (OSError, ValueError):
             continue
-        held[found.repo] = found
-    return held
+        models[found.repo] = found
+    return models
 
 
-def _holding(repo: str, task: str, folder: Path) -> ServedModel:
+def _served_model(repo: str, task: str, folder: Path) -> ServedModel:
     files, modified = {}, 0.0
     for path in sorted(folder.iterdir()):
         state = path.lstat()
-        # A link may lead anywhere, so only plain files are served.
+        # A link may point outside the folder, so only regular files are served.
         if stat.S_ISREG(state.st_mode) and state.st_size <= (max_bytes(path.name) or -1):
-            files[path.name] = _file(path, state.st_size, state.st_mtime_ns)
+            files[path.name] = _served_file(path, state.st_size, state.st_mtime_ns)
             modified = max(modified, state.st_mtime)
     lines = "".join(f"{file.name} {file.sha256}\n" for file in files.values())
     commit = hashlib.sha1(f"{repo}\n{lines}".encode(), usedforsecurity=False).hexdigest()
@@ -99,17 +99,17 @@ def _holding(repo: str, task: str, folder: Path) -> ServedModel:
 
 
 @lru_cache(maxsize=256)
-def _file(path: Path, size: int, stamp: int) -> ServedFile:
+def _served_file(path: Path, size: int, stamp: int) -> ServedFile:
     data = path.read_bytes()
     sha256 = hashlib.sha256(data).hexdigest()
     is_large = path.name not in ("config.json", "README.md")
-    stored = _POINTER.format(sha256, len(data)).encode() if is_large else data
-    git = hashlib.sha1(b"blob %d\0" % len(stored) + stored, usedforsecurity=False).hexdigest()
+    blob = _POINTER.format(sha256, len(data)).encode() if is_large else data
+    git = hashlib.sha1(b"blob %d\0" % len(blob) + blob, usedforsecurity=False).hexdigest()
     return ServedFile(path.name, path, len(data), sha256, git, is_large)
 
 
 def pointer_size(file: ServedFile) -> int:
-    """Bytes of the pointer that stands for a large file in git."""
+    """Bytes of the LFS pointer of a large file."""
     return len(_POINTER.format(file.sha256, file.size))
 
 
