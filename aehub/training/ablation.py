@@ -142,8 +142,8 @@ def ablate(name: str, run: Path, data: Path, settings: Mapping[str, str]) -> Non
     for variant, (state, change) in VARIANTS[name].items():
         model = recipe.build(options)
         # What the run did not train, such as a filter that came later, is the base's.
-        trained = trainer.read(run / f"{state}.safetensors")
-        trainer.put(model, trainer.parameters_of(model) | trained)
+        trained = trainer.read_tensors(run / f"{state}.safetensors")
+        trainer.set_parameters(model, trainer.copy_parameters(model) | trained)
         model.requires_grad_(False)
         if change is not None:
             change(model, material)

@@ -1,16 +1,16 @@
-"""Training material: any frame of any clip at once, without decoding clips again.
+"""Training data on disk: a cache of derived files, decoded frames, and batches of random crops.
 
 Clips and pictures are decoded once into one file of raw 4:2:0 planes next to a JSON index, and
 memory-mapped from then on: memory stays bounded whatever the amount of data, workers share pages,
-and a crop costs as many bytes as it shows.
+and a crop reads only its own bytes.
 
-A cache on disk for training: folders named after their contents and a hash of the inputs.
+The cache holds folders named after their contents and a hash of their inputs:
 
     cache = Cache(out / "frames")
-    folder = cache.kept("frames", {"files": [...]}, make)       # make(folder) writes the files
+    folder = cache.get_or_make("frames", {"files": [...]}, make)    # make(folder) writes the files
 
-Other inputs make another folder, so nothing stale is ever read; and a folder gets its name when it
-is complete, so no process reads what another one is still writing.
+Other inputs make another folder, so nothing stale is ever read; a folder gets its name when it is
+complete, so no process reads what another one is still writing.
 """
 
 from __future__ import annotations
@@ -36,16 +36,18 @@ from aehub.media.clip import open_clip
 from aehub.media.file_type import iter_media_files
 from aehub.media.picture import Planes
 
-_KEY = "made_of.json"
+_INPUTS = "inputs.json"
+# Version of the decoding and the layout of frames, for the cache.
+_VERSION = 1
 
 
 class Cache:
-    """A folder that holds such folders.
+    """Folders of derived files, each named after its contents and a hash of its inputs.
 
     Args:
-        folder: where they lie.
-        leader: whether this process makes what is missing; the others wait for it.
-        note: called with a sentence when something is made anew, or left out.
+        folder: that holds them.
+        leader: True for the process that makes missing folders; the others wait for it.
+        note: called with a sentence when a folder is rebuilt or a file is left out.
     """
 
     def __init__(self, folder: Path, leader: bool = True,
@@ -53,19 +55,20 @@ class Cache:
         self.folder, self.leader, self._note = folder, leader, note
 
     def note(self, sentence: str) -> None:
-        """Say something to whoever started the run."""
+        """Pass a sentence to the caller of the run, from the leading process only."""
         if self._note is not None and self.leader:
             self._note(sentence)
 
-    def kept(self, name: str, made_of: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-        """Return the folder for a name and its inputs; make it if it is not there.
+    def get_or_make(self, name: str, inputs: Mapping[str, Any], make: Callable[[Path], None]
+                    ) -> Path:
+        """Return the folder of a name and its inputs; make it if it does not exist.
 
         Args:
-            name: of the contents; folders of that name and of other inputs are deleted.
-            made_of: all that it depends on, as JSON can hold it; a "version" is that of the code.
-            make: writes its files into the new folder it is given.
+            name: of the contents; folders of the same name and of other inputs are deleted.
+            inputs: everything it depends on, as JSON values; "version" is that of the code.
+            make: writes the files into the new folder it is given.
         """
-        text = json.dumps({"aehub": __version__, **made_of}, sort_keys=True)
+        text = json.dumps({"aehub": __version__, **inputs}, sort_keys=True)
         folder = self.folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
         while not folder.is_dir():
             if self.leader:
@@ -82,36 +85,32 @@ class Cache:
         try:
             stage.path.mkdir()
             make(stage.path)
-            (stage.path / _KEY).write_text(text)
-            # Another run may have made the same meanwhile, and read it by now.
+            (stage.path / _INPUTS).write_text(text)
+            # Another run may have made the same folder meanwhile, and may be reading it.
             if not folder.is_dir():
                 stage.publish()
         finally:
             stage.discard()
         for path in earlier:
-            self.note(f"The {name} in {self.folder} were made anew, for they were made of other "
-                      f"{_differing(path, text)}.")
-            # Processes that still read it keep what they have opened.
+            self.note(f"The cached {name} in {self.folder} were rebuilt: "
+                      f"{_differing(path, text)} changed.")
+            # Processes that still read them keep their open files.
             shutil.rmtree(path, ignore_errors=True)
 
 
 def _differing(earlier: Path, text: str) -> str:
-    """Names of what an earlier thing was made of otherwise."""
+    """Names of the inputs that differ from those of an earlier folder."""
     try:
-        before = json.loads((earlier / _KEY).read_text())
+        before = json.loads((earlier / _INPUTS).read_text())
     except (OSError, ValueError):
-        return "things"
+        return "their inputs"
     now = json.loads(text)
     return " and ".join(name for name in sorted(now) if before.get(name) != now[name])
 
 
-# Of how clips are decoded and stored.
-_VERSION = 1
-
-
 @dataclass(frozen=True)
 class StoredClip:
-    """Where the frames of one clip lie: `n_frames` pictures of width x height from `offset`."""
+    """Index entry of one clip: `n_frames` pictures of width x height from byte `offset` on."""
 
     name: str
     source: str
@@ -126,17 +125,17 @@ class StoredClip:
 
 
 def source_of(name: str) -> str:
-    """The recording a snippet was cut from: its name without trailing `_0004_00015` counters."""
+    """Name of the recording a snippet was cut from: without trailing `_0004_00015` counters."""
     return re.sub(r"(_\d+)+$", "", Path(name).stem)
 
 
 def is_held_out(source: str, share: float = 0.05) -> bool:
-    """Whether a source is kept for validation: decided by its name alone, so it never moves."""
+    """Return True if a source is held out: a hash of its name decides, so it never changes."""
     return int(hashlib.sha256(source.encode()).hexdigest()[:8], 16) < share * 2**32
 
 
 def split(clips: Sequence[StoredClip]) -> dict[bool, list[StoredClip]]:
-    """Clips to train on (False) and clips held out (True), of which there is one at least."""
+    """Split clips into training clips (False) and held-out clips (True), one at least."""
     held_out = {clip.source for clip in clips if is_held_out(clip.source)} or {clips[0].source}
     return {out: [clip for clip in clips if (clip.source in held_out) == out]
             for out in (False, True)}
@@ -146,34 +145,34 @@ class FrameStore:
     """Decoded frames on disk.
 
     Args:
-        folder: holds `frames.raw` and `frames.json`, as `FrameStore.build` made them.
+        folder: holds `frames.raw` and `frames.json`, written by `FrameStore.build`.
 
     Attributes:
-        clips: what is stored.
-        name: of the folder: stores of the same name hold the same.
+        clips: index entries.
+        name: of the folder; stores of equal names hold equal frames.
     """
 
     def __init__(self, folder: Path) -> None:
         index = json.loads((folder / "frames.json").read_text())
         self.clips = [StoredClip(**entry) for entry in index["clips"]]
         self.notes: list[str] = index.get("notes", [])
-        """Which files could not be read, and why."""
+        """Sentences about files that could not be read."""
         self.name = folder.name
         self._raw = np.memmap(folder / "frames.raw", np.uint8, "r")
 
     @classmethod
     def build(cls, data: Path, cache: Cache,
               progress: Callable[[int, int], None] | None = None) -> FrameStore:
-        """Decode every clip and picture below `data`, unless the very same were decoded before.
+        """Decode every clip and picture below `data`, or open them from the cache.
 
-        Sizes are cut to even numbers. Files that cannot be read are left out, with a note.
+        Sizes are cropped to even numbers. Unreadable files are left out, with a note.
 
         Raises:
-            InputError: nothing readable lies below `data`.
+            InputError: `data` holds nothing readable.
         """
         files = list(iter_media_files(data))
         stats = [(str(path.relative_to(data)), path.stat()) for path in files]
-        made_of = {"version": _VERSION, "limits": asdict(Limits.from_env()), "files": [
+        inputs = {"version": _VERSION, "limits": asdict(Limits.from_env()), "files": [
             [name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]}
 
         def make(folder: Path) -> None:
@@ -192,13 +191,13 @@ class FrameStore:
             if not clips:
                 raise InputError(f"{data} holds no clip or picture that can be read; "
                                  "name a folder of videos or photos with --data.")
-            told = {"notes": notes, "clips": [asdict(clip) for clip in clips]}
-            (folder / "frames.json").write_text(json.dumps(told))
+            index = {"notes": notes, "clips": [asdict(clip) for clip in clips]}
+            (folder / "frames.json").write_text(json.dumps(index))
 
-        return cls(cache.kept("frames", made_of, make))
+        return cls(cache.get_or_make("frames", inputs, make))
 
     def planes(self, clip: StoredClip, frame: int) -> Planes:
-        """Frame number `frame` as views into the map."""
+        """Return frame number `frame` as views into the mapped file."""
         begin = clip.offset + frame * clip.frame_bytes
         flat = self._raw[begin:begin + clip.frame_bytes]
         n, w, h = clip.width * clip.height, clip.width, clip.height
@@ -221,16 +220,16 @@ def _store(path: Path, name: str, raw: BinaryIO) -> Iterator[StoredClip]:
 
 
 class Crops:
-    """Random crops of random frames, some shrunk first: endless batches for a `DataLoader`.
+    """Random crops of random frames, some downscaled: endless batches for a `DataLoader`.
 
-    Every clip is as likely as any other, whatever its length; pictures count as clips of one frame.
-    A twentieth of the sources is held out.
+    All clips are equally likely, whatever their length; a picture is a clip of one frame. A
+    twentieth of the sources is held out.
 
     Args:
         store: decoded frames.
         size: side of a crop in luma samples, a multiple of 32.
         batch: crops per batch.
-        shrink: share of training crops that are taken larger and resized, by 1 to 2 times.
+        shrink: share of training crops that are cut larger and downscaled, by 1 to 2 times.
 
     Raises:
         InputError: no clip is large enough, or all come from one source.
@@ -244,8 +243,8 @@ class Crops:
             raise InputError(f"no training picture is at least {size}x{size}; give larger ones.")
         self._clips = split(clips)
         if not self._clips[False]:
-            raise InputError("all training pictures come from one source; give another to hold "
-                             "out, or overfitting could not be seen.")
+            raise InputError("all training pictures come from one source; give a second one, which "
+                             "is held out to detect overfitting.")
 
     def batches(self, first: int, seed: int, *, held_out: bool = False
                 ) -> Iterator[list[np.ndarray]]:

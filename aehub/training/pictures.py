@@ -34,30 +34,30 @@ from aehub.errors import InputError
 from aehub.media.clip import read_picture
 from aehub.media.file_type import content_of, is_hidden, iter_media_files
 
-_MOVED, _RECOLOURED, _MIXED, _TONED, _COMPOSED = 0.5, 0.25, 0.3, 0.3, 0.125
+_WARP_PROBABILITY, _RECOLOURED, _MIXED, _TONED, _COMPOSED = 0.5, 0.25, 0.3, 0.3, 0.125
 
 
-def altered(pictures: Tensor, generator: Generator) -> Tensor:
+def augmented(pictures: Tensor, generator: Generator) -> Tensor:
     """Mirrored, turned, scaled, moved and recoloured at random, each picture by itself."""
     mirrored = torch.rand(len(pictures), generator=generator) < 0.5
     pictures = torch.where(mirrored[:, None, None, None], pictures.flip(3), pictures)
-    moved = torch.rand(len(pictures), generator=generator) < _MOVED
+    moved = torch.rand(len(pictures), generator=generator) < _WARP_PROBABILITY
     pictures = pictures.clone()
-    pictures[moved] = _moved(pictures[moved], generator)
+    pictures[moved] = _warped(pictures[moved], generator)
     return _recoloured(pictures, generator)
 
 
-def _between(n: int, low: float, high: float, generator: Generator) -> Tensor:
+def _uniform(n: int, low: float, high: float, generator: Generator) -> Tensor:
     return low + (high - low) * torch.rand(n, generator=generator)
 
 
-def _moved(pictures: Tensor, generator: Generator) -> Tensor:
+def _warped(pictures: Tensor, generator: Generator) -> Tensor:
     """Turned by up to 17 degrees, 0.75 to 1.15 times as large, up to 4 pixels away."""
     n = len(pictures)
-    angle = _between(n, -0.3, 0.3, generator)
-    scale = _between(n, 0.75, 1.15, generator)
-    stretch = torch.exp(_between(n, -0.12, 0.12, generator))
-    x, y = (_between(n, -0.12, 0.12, generator) for _ in "xy")
+    angle = _uniform(n, -0.3, 0.3, generator)
+    scale = _uniform(n, 0.75, 1.15, generator)
+    stretch = torch.exp(_uniform(n, -0.12, 0.12, generator))
+    x, y = (_uniform(n, -0.12, 0.12, generator) for _ in "xy")
     cos, sin = angle.cos() / scale, angle.sin() / scale
     matrix = torch.stack([torch.stack([cos * stretch, sin, x], 1),
                           torch.stack([-sin, cos / stretch, y], 1)], 1)
@@ -77,7 +77,7 @@ def _recoloured(pictures: Tensor, generator: Generator) -> Tensor:
     matrix = matrix / matrix.sum(2, keepdim=True)
     pictures = torch.einsum("bij,bjhw->bihw", matrix, pictures)
     toned = torch.rand(n, generator=generator) < _TONED
-    gamma = torch.exp(_between(n, -0.3, 0.3, generator) * toned)
+    gamma = torch.exp(_uniform(n, -0.3, 0.3, generator) * toned)
     return pictures.clamp(1e-4, 1) ** gamma[:, None, None, None]
 
 
@@ -101,58 +101,58 @@ def composed(pictures: Tensor, generator: Generator) -> Tensor:
     return pictures
 
 
-TEST_SHARE, WATCH_SHARE = 0.10, 0.05
+TEST_SHARE, VALIDATION_SHARE = 0.10, 0.05
 """Of the families: for the numbers on the card, and for the held-out cost during training."""
-NEAR = 0.01
+MAX_SQUARED_ERROR = 0.01
 """Mean squared error in [0, 1] below which two pictures show the same."""
-ALIKE = 0.93
+MIN_CORRELATION = 0.93
 """Correlation of brightness above which one picture is another in other colours."""
 
-_JOINED = ("ZERO WIDTH JOINER", "EMOJI MODIFIER", "VARIATION SELECTOR", "FEMALE SIGN", "MALE SIGN",
-           "BLACK RIGHTWARDS ARROW")
-_KINDS = ("KEYCAP", "MOON", "ARROW ABOVE", "CLOCK FACE", "REGIONAL INDICATOR", "SQUARED", "DIGIT",
+_VARIANT_PARTS = ("ZERO WIDTH JOINER", "EMOJI MODIFIER", "VARIATION SELECTOR", "FEMALE SIGN",
+                  "MALE SIGN", "BLACK RIGHTWARDS ARROW")
+_SERIES = ("KEYCAP", "MOON", "ARROW ABOVE", "CLOCK FACE", "REGIONAL INDICATOR", "SQUARED", "DIGIT",
           "ARROW", "TRIANGLE", "MEDAL", "GLOBE", "ARROWS")
 _PEOPLE = frozenset("MAN WOMAN BOY GIRL ADULT CHILD PERSON MENS WOMANS WOMENS MANS".split())
-_VARYING = frozenset(
+_VARIANT_WORDS = frozenset(
     "BLACK WHITE RED BLUE GREEN YELLOW ORANGE PURPLE BROWN LARGE SMALL MEDIUM HEAVY ZERO ONE TWO "
     "THREE FOUR FIVE SIX SEVEN EIGHT NINE TEN ELEVEN TWELVE OCLOCK THIRTY FIRST SECOND THIRD LEFT "
     "RIGHT UP DOWN LEFTWARDS RIGHTWARDS UPWARDS DOWNWARDS POINTING OPEN CLOSED OLDER YOUNGER OLD "
     "WITH AND OF FOR IN".split())
 # Skin tones, the joiner, gender signs and the variation selector, as files are named by them.
-_CODES = re.compile(r"(?<![0-9a-f])(1f3f[b-f]|200d|2640|2642|fe0f)(?![0-9a-f])")
+_VARIANT_CODES = re.compile(r"(?<![0-9a-f])(1f3f[b-f]|200d|2640|2642|fe0f)(?![0-9a-f])")
 
 
-def family_of(name: str) -> str:
+def base_name(name: str) -> str:
     """What the variants of a picture share.
 
     Args:
         name: Unicode names joined by " + ", or the name of a file.
 
     Example:
-        >>> family_of("RUNNER + ZERO WIDTH JOINER + FEMALE SIGN")
+        >>> base_name("RUNNER + ZERO WIDTH JOINER + FEMALE SIGN")
         'RUNNER'
-        >>> family_of("emoji_u1f3c3_1f3fb_200d_2640")
+        >>> base_name("emoji_u1f3c3_1f3fb_200d_2640")
         'EMOJI U1F3C3'
     """
-    name = _CODES.sub("", name).replace("_", " ").strip().upper()
+    name = _VARIANT_CODES.sub("", name).replace("_", " ").strip().upper()
     parts = [part.strip() for part in name.split(" + ")]
-    others = [part for part in parts[1:] if not part.startswith(_JOINED)]
-    for kind in _KINDS:
+    others = [part for part in parts[1:] if not part.startswith(_VARIANT_PARTS)]
+    for kind in _SERIES:
         if any(re.search(rf"\b{kind}\b", part) for part in (parts[0], *others)):
             return kind
     base = others[0] if others and parts[0] in _PEOPLE else parts[0]
     words = {"PERSON" if word in _PEOPLE else word for word in re.split(r"[ -]+", base)}
-    return " ".join(sorted(words - _VARYING)) or base
+    return " ".join(sorted(words - _VARIANT_WORDS)) or base
 
 
-def part_of(family: str) -> str:
+def split_of(family: str) -> str:
     """"test", "watch" or "training": decided by the family alone, so it never moves."""
     place = int(hashlib.sha256(family.encode()).hexdigest()[:8], 16) / 2**32
     return ("test" if place < TEST_SHARE else
-            "watch" if place < TEST_SHARE + WATCH_SHARE else "training")
+            "watch" if place < TEST_SHARE + VALIDATION_SHARE else "training")
 
 
-def look_alike(pictures: np.ndarray, others: np.ndarray) -> np.ndarray:
+def near_duplicates(pictures: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Which pictures show the same as any of the others, or its mirror image.
 
     Args:
@@ -167,11 +167,11 @@ def look_alike(pictures: np.ndarray, others: np.ndarray) -> np.ndarray:
     both = np.concatenate([others, others[:, :, ::-1]])
     a, b = (p.reshape(len(p), -1).astype(np.float32) / 255 for p in (pictures, both))
     distance = (np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * a @ b.T) / a.shape[1]
-    c, d = (_standard(p) for p in (pictures, both))
-    return np.asarray((distance.min(1) < NEAR) | ((c @ d.T).max(1) > ALIKE))
+    c, d = (_normalised_brightness(p) for p in (pictures, both))
+    return np.asarray((distance.min(1) < MAX_SQUARED_ERROR) | ((c @ d.T).max(1) > MIN_CORRELATION))
 
 
-def _standard(pictures: np.ndarray) -> np.ndarray:
+def _normalised_brightness(pictures: np.ndarray) -> np.ndarray:
     """Brightness [N, H W] of mean 0 and length 1."""
     grey = pictures.astype(np.float32).mean(3).reshape(len(pictures), -1)
     grey -= grey.mean(1, keepdims=True)
@@ -200,14 +200,15 @@ class PictureSet:
         self.notes = list(notes)
         """Which files could not be read."""
         tones = np.array([_TONES in name for name in names], bool)
-        families = np.array([family_of(name) for name in names])
-        parts = np.array([part_of(family) for family in families])
+        families = np.array([base_name(name) for name in names])
+        parts = np.array([split_of(family) for family in families])
         tested = (parts == "test") & ~tones
-        self.test, self.test_families = images[tested], families[tested]
+        self.test, self.test_names = images[tested], families[tested]
         watch = images[(parts == "watch") & ~tones]
-        self.watch = watch[~look_alike(watch, self.test)]
+        self.validation = watch[~near_duplicates(watch, self.test)]
         chosen = np.flatnonzero(parts == "training")
-        chosen = chosen[~look_alike(images[chosen], np.concatenate([self.test, self.watch]))]
+        held_out = np.concatenate([self.test, self.validation])
+        chosen = chosen[~near_duplicates(images[chosen], held_out)]
         if not len(chosen):
             raise InputError(f"none of {len(names)} pictures is left to train on; give more, of "
                              "different things.")
@@ -268,7 +269,7 @@ def _picture(path: Path) -> np.ndarray:
 
 
 class PictureBatches:
-    """Endless batches for a `DataLoader`: altered training pictures, or held-out ones as they are.
+    """Endless batches for a `DataLoader`: augmented training pictures, or held-out originals.
 
     Args:
         pictures: the set.
@@ -284,18 +285,19 @@ class PictureBatches:
         """Batches from number `first` on: [uint8 [B, 3, 64, 64]]."""
         torch.set_num_threads(1)
         for number in count(first):
-            yield [self._watched(number) if held_out else self._altered(seed, number)]
+            yield [self._validation_batch(number) if held_out
+                   else self._training_batch(seed, number)]
 
-    def _watched(self, number: int) -> np.ndarray:
-        pool = self.pictures.watch if len(self.pictures.watch) else self.pictures.plain
+    def _validation_batch(self, number: int) -> np.ndarray:
+        pool = self.pictures.validation if len(self.pictures.validation) else self.pictures.plain
         chosen = np.arange(number * self.batch, (number + 1) * self.batch) % len(pool)
         return np.ascontiguousarray(pool[chosen].transpose(0, 3, 1, 2))
 
-    def _altered(self, seed: int, number: int) -> np.ndarray:
+    def _training_batch(self, seed: int, number: int) -> np.ndarray:
         rng = np.random.default_rng((seed, number))
         set_ = self.pictures
         chosen = rng.choice(len(set_.training), self.batch, p=set_._chances)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         pictures = torch.from_numpy(set_.training[chosen]).permute(0, 3, 1, 2) / 255
-        changed = composed(altered(pictures, generator), generator)
+        changed = composed(augmented(pictures, generator), generator)
         return np.asarray((changed * 255).round().to(torch.uint8).cpu().numpy())

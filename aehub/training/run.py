@@ -69,7 +69,7 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
                 cache.note(sentence)
         for report in trainer.run():
             if progress is not None:
-                progress(*budget.done(int(report["step"]), report["seconds"]))
+                progress(*budget.progress(int(report["step"]), report["seconds"]))
         if leader:
             trainer.load_best()
             module.export(trainer.model, material, out / MODEL_FOLDER, chosen)

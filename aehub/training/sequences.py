@@ -81,8 +81,8 @@ class MotionStore:
                         progress(done + 1, len(clips))
             (folder / "motion.json").write_text(json.dumps({"offsets": offsets}))
 
-        made_of = {"version": _VERSION, "frames": store.name, "spans": SPANS, "weight": _WEIGHT}
-        return cls(cache.kept("motion", made_of, make))
+        inputs = {"version": _VERSION, "frames": store.name, "spans": SPANS, "weight": _WEIGHT}
+        return cls(cache.get_or_make("motion", inputs, make))
 
     def field(self, clip: StoredClip, frame: int, reference: int) -> np.ndarray:
         """The field of a pair."""
@@ -130,7 +130,7 @@ def chain(span: int) -> tuple[Link, ...]:
     return (*anchors, middle, last)
 
 
-CHAINS = {span: chain(span) for span in (1, 2, 4, 8)}
+GOP_STRUCTURES = {span: chain(span) for span in (1, 2, 4, 8)}
 
 
 class Sequences:
@@ -176,7 +176,7 @@ class Sequences:
     def _cut(self, rng: np.random.Generator, clips: list[StoredClip], span: int
              ) -> tuple[np.ndarray, ...]:
         clip = clips[rng.integers(len(clips))]
-        links = CHAINS[span]
+        links = GOP_STRUCTURES[span]
         longest = max(link.time for link in links)
         begin = int(rng.integers((clip.n_frames - 1 - longest) // span + 1)) * span
         # Crops lie on the grid of the 16x16 blocks whose motion is known.

@@ -69,19 +69,20 @@ class TrainState:
     stale: int = 0
 
 
-def parameters_of(model: nn.Module) -> dict[str, Tensor]:
+def copy_parameters(model: nn.Module) -> dict[str, Tensor]:
     """Copies of all parameters by name."""
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
 @torch.no_grad()
-def put(model: nn.Module, values: dict[str, Tensor]) -> None:
+def set_parameters(model: nn.Module, values: dict[str, Tensor]) -> None:
     """Set all parameters by name."""
     for name, parameter in model.named_parameters():
         parameter.copy_(values[name])
 
 
-def write(path: Path, tensors: dict[str, Tensor], state: Mapping[str, Any] | None = None) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor],
+                  state: Mapping[str, Any] | None = None) -> None:
     """Write under another name, then rename: a kill at any moment leaves a whole file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with written(path, force=True) as file:
@@ -89,12 +90,12 @@ def write(path: Path, tensors: dict[str, Tensor], state: Mapping[str, Any] | Non
                               {"state": json.dumps(state or {})}))
 
 
-def read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a file that `write` made."""
     return load_file(path)
 
 
-def save(run: TrainState) -> None:
+def save_checkpoint(run: TrainState) -> None:
     """Write all that a run needs to go on."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in run.model.named_parameters():
@@ -104,12 +105,12 @@ def save(run: TrainState) -> None:
             moment = run.optimizer.state.get(parameter, {}).get(key)
             if moment is not None:
                 tensors[f"{key}.{name}"] = moment.detach().clone()
-    write(run.out / "state.safetensors", tensors, {
+    write_tensors(run.out / "state.safetensors", tensors, {
         "step": run.step, "seconds": run.seconds, "best": run.best,
         "stale": run.stale, "recipe": run.recipe.NAME, "options": asdict(run.options)})
 
 
-def restore(run: TrainState) -> list[str]:
+def restore_checkpoint(run: TrainState) -> list[str]:
     """Set a run to the last state of its folder.
 
     Returns:
@@ -135,7 +136,7 @@ def restore(run: TrainState) -> list[str]:
     run.step, run.seconds = int(state["step"]), float(state["seconds"])
     run.best, run.stale = float(state["best"]), int(state["stale"])
     run.average = {n: tensors[f"average.{n}"] for n in run.average}
-    put(run.model, {n: tensors[f"parameter.{n}"] for n in run.average})
+    set_parameters(run.model, {n: tensors[f"parameter.{n}"] for n in run.average})
     for name, parameter in run.model.named_parameters():
         moments = {key: tensors[f"{key}.{name}"] for key in _MOMENTS if f"{key}.{name}" in tensors}
         if moments:
@@ -149,13 +150,13 @@ def _changes(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[tuple[st
             for name in now if name in before and before[name] != now[name]]
 
 
-def note(log: Path, report: dict[str, float]) -> None:
+def append_log(log: Path, report: dict[str, float]) -> None:
     """Append a report to `log.jsonl`."""
     with open(log, "a") as lines:
         lines.write(json.dumps(report) + "\n")
 
 
-def draw(log: Path, picture: Path) -> None:
+def draw_curves(log: Path, picture: Path) -> None:
     """Draw `log.jsonl` as a PNG, where matplotlib is installed (extra `plot`)."""
     try:
         from matplotlib.figure import Figure
@@ -176,9 +177,9 @@ def draw(log: Path, picture: Path) -> None:
     figure.savefig(picture, dpi=110)
 
 
-WARM_UP = 300
-EMA = 0.999
-CLIP = 1.0
+WARM_UP_STEPS = 300
+EMA_DECAY = 0.999
+MAX_GRADIENT_NORM = 1.0
 # Reports without a lower held-out cost before the run stops: an hour of them by default.
 PATIENCE = 60
 HELD_OUT_BATCHES = 12
@@ -197,25 +198,25 @@ class Budget:
     steps: int | None
     minutes: float | None
 
-    def share(self, step: int, seconds: float) -> float:
+    def spent(self, step: int, seconds: float) -> float:
         """0 at the start, 1 when the budget is spent."""
         shares = [step / self.steps if self.steps else 0.0,
                   seconds / (60 * self.minutes) if self.minutes else 0.0]
         return min(1.0, max(shares))
 
-    def done(self, step: int, seconds: float) -> tuple[int, int]:
+    def progress(self, step: int, seconds: float) -> tuple[int, int]:
         """(done, total): seconds where minutes are given, else steps."""
         if self.minutes is not None:
             return int(seconds), int(60 * self.minutes)
         return step, self.steps or 0
 
 
-def has_bfloat16(device: torch.device) -> bool:
+def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is faster than float32: without AVX-512 a CPU takes 5 times as long."""
     return device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
-class _Batches(torch.utils.data.IterableDataset):
+class _BatchStream(torch.utils.data.IterableDataset):
     def __init__(self, material: Any, first: int, seed: int) -> None:
         self.material, self.first, self.seed = material, first, seed
 
@@ -235,7 +236,7 @@ class Trainer(TrainState):
         groups = [{"params": parameters, "scale": scale} for scale, parameters in by_scale.items()]
         optimizer = torch.optim.AdamW(groups, recipe.LEARNING_RATE, betas=(0.9, 0.99),
                                       weight_decay=0.0, fused=True)
-        super().__init__(recipe, options, out, device, model, parameters_of(model),
+        super().__init__(recipe, options, out, device, model, copy_parameters(model),
                          optimizer)
         self.material, self.budget, self.seed = material, budget, seed
         self.rank = dist.get_rank() if dist.is_initialized() else 0
@@ -250,15 +251,15 @@ class Trainer(TrainState):
                 # What an earlier run left in the folder is none of this one's.
                 for name in ("log.jsonl", "best.safetensors"):
                     (self.out / name).unlink(missing_ok=True)
-            self._fit()
+            self._fit_start()
             if self.rank == 0:
-                write(self.out / "start.safetensors", self.average)
+                write_tensors(self.out / "start.safetensors", self.average)
             yield self._report({})
         sums: dict[str, float] = {}
         count, last = 0, time.monotonic()
         reported = last
         for batch in self._loader(self.step):
-            share = self._share()
+            share = self._spent()
             if share >= 1:
                 break
             for name, value in self._train_step(batch, share).items():
@@ -278,43 +279,43 @@ class Trainer(TrainState):
         every = getattr(self.recipe, "report_steps", None)
         return every is not None and self.step % every(self.options) == 0
 
-    def _share(self) -> float:
+    def _spent(self) -> float:
         """How much of the budget is spent, by the clock of the first process; 1 stops."""
         stop = self.stale > getattr(self.recipe, "PATIENCE", PATIENCE)
-        share = 1.0 if stop else self.budget.share(self.step, self.seconds)
+        share = 1.0 if stop else self.budget.spent(self.step, self.seconds)
         if self.world > 1:
-            told = torch.tensor([share], device=self.device)
-            dist.broadcast(told, 0)
-            share = float(told)
+            spent = torch.tensor([share], device=self.device)
+            dist.broadcast(spent, 0)
+            share = float(spent)
         return share
 
     def _train_step(self, batch: list[Tensor], share: float) -> dict[str, Tensor]:
-        rate = self.recipe.LEARNING_RATE * min(1.0, (self.step + 1) / WARM_UP)
+        rate = self.recipe.LEARNING_RATE * min(1.0, (self.step + 1) / WARM_UP_STEPS)
         rate *= 0.5 * (1 + math.cos(math.pi * share))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         seed = (self.seed * 1_000_003 + self.step) * self.world + self.rank
         values = self._backward(batch, seed)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
         if torch.isfinite(norm):
             self.optimizer.step()
         self.step += 1
         constrain = getattr(self.model, "constrain", None)
         if self.step % 50 == 0 and callable(constrain):
             constrain()
-        self._follow()
+        self._update_average()
         return {**values, "norm": norm.detach()}
 
     def _backward(self, batch: list[Tensor], seed: int) -> dict[str, Tensor]:
         self.model.train()
         self.model.zero_grad(set_to_none=True)
-        values = self._values(batch, seed)
+        values = self._losses(batch, seed)
         values.pop("loss").backward()
         if self.world > 1:
-            self._share_gradients()
+            self._average_gradients()
         return values
 
-    def _share_gradients(self) -> None:
+    def _average_gradients(self) -> None:
         """Every process steps along the mean of all their gradients."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten()
@@ -325,16 +326,17 @@ class Trainer(TrainState):
                                    strict=True):
             parameter.grad = part.view_as(parameter)
 
-    def _values(self, batch: list[Tensor], seed: int) -> dict[str, Tensor]:
+    def _losses(self, batch: list[Tensor], seed: int) -> dict[str, Tensor]:
         moved = [part.to(self.device, non_blocking=True) for part in batch]
         generator = torch.Generator().manual_seed(seed)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device)):
+        fast = has_fast_bfloat16(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
             values: dict[str, Tensor] = self.recipe.values(self.model, moved, generator)
         return values
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        decay = min(EMA, (1 + self.step) / (10 + self.step))
+    def _update_average(self) -> None:
+        decay = min(EMA_DECAY, (1 + self.step) / (10 + self.step))
         # Integer parameters are no weights and do not change.
         pairs = [(self.average[name], parameter.detach())
                  for name, parameter in self.model.named_parameters()
@@ -342,10 +344,10 @@ class Trainer(TrainState):
         averages, parameters = map(list, zip(*pairs, strict=True))
         torch._foreach_lerp_(averages, parameters, 1 - decay)
 
-    def _fit(self) -> None:
+    def _fit_start(self) -> None:
         """Step 0: fit only what the recipe names (the classical codec's statistics)."""
         steps = getattr(self.options, "fit_steps", 0)
-        if not steps or self.budget.share(0, 0.0) >= 1:
+        if not steps or self.budget.spent(0, 0.0) >= 1:
             return
         optimizer = torch.optim.Adam(list(self.recipe.fitted(self.model)), 0.1)
         for number, batch in zip(range(steps), self._loader(0), strict=False):
@@ -353,10 +355,10 @@ class Trainer(TrainState):
                 group["lr"] = 0.1 * (1 - number / steps)
             self._backward(batch, number)
             optimizer.step()
-        self.average = parameters_of(self.model)
+        self.average = copy_parameters(self.model)
 
     def _loader(self, first: int) -> Iterator[list[Tensor]]:
-        batches = _Batches(self.material, first, self.seed * self.world + self.rank)
+        batches = _BatchStream(self.material, first, self.seed * self.world + self.rank)
         cuda = self.device.type == "cuda"
         return iter(torch.utils.data.DataLoader(
             batches, batch_size=None, num_workers=1, prefetch_factor=8, pin_memory=cuda,
@@ -373,18 +375,18 @@ class Trainer(TrainState):
             improved = cost["cost"] < self.best
             self.stale = 0 if improved else self.stale + 1
             self.best = min(self.best, cost["cost"])
-            save(self)
+            save_checkpoint(self)
             if improved:
-                write(self.out / "best.safetensors", self.average)
-            note(self.out / "log.jsonl", report)
-            draw(self.out / "log.jsonl", self.out / "curves.png")
+                write_tensors(self.out / "best.safetensors", self.average)
+            append_log(self.out / "log.jsonl", report)
+            draw_curves(self.out / "log.jsonl", self.out / "curves.png")
         return report
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Mean cost of the moving average on held-out batches, which stay the same."""
-        mine = parameters_of(self.model)
-        put(self.model, self.average)
+        mine = copy_parameters(self.model)
+        set_parameters(self.model, self.average)
         # Real-valued indices, as in training, so that both curves compare.
         self.model.train()
         sums: dict[str, float] = {}
@@ -392,10 +394,10 @@ class Trainer(TrainState):
         with torch.random.fork_rng(devices=[]), share_expanded_weights():
             torch.manual_seed(1)
             for number, batch in zip(range(HELD_OUT_BATCHES), batches, strict=False):
-                values = self._values([torch.from_numpy(part) for part in batch], number)
+                values = self._losses([torch.from_numpy(part) for part in batch], number)
                 for name in values.keys() - {"loss"}:
                     sums[name] = sums.get(name, 0.0) + float(values[name]) / HELD_OUT_BATCHES
-        put(self.model, mine)
+        set_parameters(self.model, mine)
         return sums
 
     def resume(self) -> list[str]:
@@ -404,7 +406,7 @@ class Trainer(TrainState):
         Raises:
             InputError: there is none, or it is of another recipe or model.
         """
-        return restore(self)
+        return restore_checkpoint(self)
 
     def load_best(self) -> None:
         """Put the moving average with the lowest held-out cost into the model.
@@ -416,4 +418,4 @@ class Trainer(TrainState):
         if not path.exists():
             raise InputError(f"the run in {self.out} never had a held-out cost that is a number, "
                              "so there is no model to keep; change its options or its data.")
-        put(self.model, read(path))
+        set_parameters(self.model, read_tensors(path))

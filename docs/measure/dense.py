@@ -61,7 +61,7 @@ class Dense:
 def step_0(run: Path, like: DenseAutoencoder) -> DenseAutoencoder:
     """The network that training began with."""
     model = DenseAutoencoder(**like.config)
-    trainer.put(model, trainer.read(run / "start.safetensors"))
+    trainer.set_parameters(model, trainer.read_tensors(run / "start.safetensors"))
     return model.requires_grad_(False)
 
 

@@ -148,20 +148,20 @@ def measured(run: Path, pictures: PictureSet) -> dict[str, str]:
     """All numbers of the card; draws the figures on the way."""
     training, held_out = tensor(pictures.plain), tensor(pictures.test)
     start = emoji_vae.build(emoji_vae.Options())
-    trainer.put(start, trainer.read(run / "start.safetensors"))
+    trainer.set_parameters(start, trainer.read_tensors(run / "start.safetensors"))
     start = emoji_vae.finish(start, pictures)
     model = stored_network.load(run / "model").network
     assert isinstance(model, PictureVAE)
     made, by_pca = rebuilt(model, held_out), pca(training, held_out, model.latent)
     figures(model, held_out, by_pca)
     facts = {"n_training": f"{len(training):,}", "n_held_out": str(len(held_out)),
-             "n_watch": str(len(pictures.watch)), "latent": str(model.latent),
+             "n_watch": str(len(pictures.validation)), "latent": str(model.latent),
              "n_walks": str(WALKS), "walk_frames": str(WALK_FRAMES)}
     for name, pictures_made in {
             "emoji": made, "pca": by_pca, "pca_128": pca(training, held_out, 128),
             "start": rebuilt(start, held_out)}.items():
         facts |= quality(pictures_made, held_out, name)
-    hard = torch.from_numpy(pictures.test_families != LETTERS)
+    hard = torch.from_numpy(pictures.test_names != LETTERS)
     facts |= quality(made[hard], held_out[hard], "others")
     facts |= quality(by_pca[hard], held_out[hard], "others_pca")
     facts |= {"n_letters": str(int((~hard).sum())), "n_others": str(int(hard.sum()))}

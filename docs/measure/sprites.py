@@ -56,7 +56,7 @@ class Score:
 
 def kernel_ridge(characters: Characters) -> Callable[[np.ndarray], np.ndarray]:
     """The sheet from the still, by kernel ridge regression on the training characters."""
-    trained = characters.walk[~characters.held_out]
+    trained = characters.cycles[~characters.held_out]
     stills = trained[:, DOWN, 0].reshape(len(trained), -1).astype(np.float32) / 255
     sheets = trained.reshape(len(trained), -1)
     mean = sheets.mean(0, dtype=np.float32)
@@ -79,7 +79,7 @@ def kernel_ridge(characters: Characters) -> Callable[[np.ndarray], np.ndarray]:
 
 def nearest_character(characters: Characters) -> Callable[[np.ndarray], np.ndarray]:
     """The sheet of the training character whose still is nearest."""
-    trained = characters.walk[~characters.held_out]
+    trained = characters.cycles[~characters.held_out]
     stills = trained[:, DOWN, 0].astype(np.float32)
     return lambda still: trained[np.square(stills - still).sum((1, 2, 3)).argmin()]
 
@@ -120,7 +120,7 @@ def draw(path: Path, model: aehub.Model, characters: Characters, count: int) -> 
     chosen = np.flatnonzero(characters.held_out)
     pictures = []
     for number in chosen[np.linspace(0, len(chosen) - 1, count).astype(int)]:
-        sheet = characters.walk[number]
+        sheet = characters.cycles[number]
         found = on_white(model.cycles(sheet[DOWN, 0]))
         for which in (found, sheet):
             pictures += [sheet[DOWN, 0] if which is found else np.full_like(sheet[DOWN, 0], 255)]
@@ -183,10 +183,11 @@ def main() -> None:
     print("| from one front-facing still | PSNR | exact | known hair: PSNR | exact "
           "| unseen hair: PSNR | exact |\n|---|---|---|---|---|---|---|")
     for name, method in methods(aehub.load(arguments.model), characters).items():
-        row(name, ((characters.walk[n], method(characters.walk[n, DOWN, 0]), unseen[n])
+        row(name, ((characters.cycles[n], method(characters.cycles[n, DOWN, 0]), unseen[n])
                    for n in chosen))
     row("bound: the artist's sheet in the still's colours",
-        ((characters.walk[n], in_colours_of_still(characters.walk[n]), unseen[n]) for n in chosen))
+        ((sheet, in_colours_of_still(sheet), unseen[n])
+         for n, sheet in zip(chosen, characters.cycles[chosen], strict=True)))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import aehub
 from aehub.codecs.d4 import checkpoint
 from aehub.codecs.d4.network import D4Network
 from aehub.training.recipes import d4_inter
-from aehub.training.sequences import CHAINS
+from aehub.training.sequences import GOP_STRUCTURES
 from aehub.weights import device as devices
 from aehub.weights import device as surroundings
 from golden_files import MODEL
@@ -146,7 +146,7 @@ def test_integer_networks_stay_on_the_processor_where_the_device_is_not_exact(
 
 
 def test_a_step_of_training_is_the_same_on_another_device(elsewhere: str) -> None:
-    rng, n = np.random.default_rng(0), len(CHAINS[1])
+    rng, n = np.random.default_rng(0), len(GOP_STRUCTURES[1])
     batch = [torch.from_numpy(rng.integers(0, 256, (1, n, side, side), np.uint8))
              for side in (64, 32, 32)]
     batch += [torch.from_numpy(rng.integers(-8, 9, (1, n, 2, 2, 8, 8), np.int16)), torch.tensor(1)]

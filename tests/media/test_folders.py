@@ -117,6 +117,6 @@ def test_training_data_skips_hidden_files_and_tells_what_cannot_be_read(tmp_path
     Image.fromarray(deep).save(data / "deep" / "grey.png")
     pictures = PictureSet.open(data)
     assert [note.split()[0] for note in pictures.notes] == ["broken.png"]
-    kept = [*pictures.training, *pictures.watch, *pictures.test]
+    kept = [*pictures.training, *pictures.validation, *pictures.test]
     assert len(kept) >= 1 and max(int(p.mean()) for p in kept) < 250
     assert len(list(iter_media_files(data))) == 7 and list_folder(data).others == [data / "deep"]

@@ -20,8 +20,8 @@ from aehub.codecs.d4.codec import D4Codec
 from aehub.errors import InputError
 from aehub.training import train
 from aehub.training.data import Cache, FrameStore
-from aehub.training.layer_library import Characters, Wardrobe
-from aehub.training.recipes.d4_filter import Harvest
+from aehub.training.layer_library import Characters, LayerLibrary
+from aehub.training.recipes.d4_filter import FilterDataset
 from aehub.training.recipes.d4_inter import all_qualities
 from aehub.training.sequences import MotionStore, pairs, place_of
 from material import moving_picture, write_clip
@@ -58,8 +58,8 @@ def test_frames_and_fields_follow_their_clips(data: Path, tmp_path: Path) -> Non
     for found, right in zip(all_fields(motion, frames),
                             all_fields(MotionStore.build(wanted, fresh), wanted), strict=True):
         assert np.array_equal(found, right)
-    assert [note.partition(" were made anew, ")[2] for note in notes] == [
-        "for they were made of other files.", "for they were made of other frames."]
+    assert [note.partition(" were rebuilt: ")[2] for note in notes] == [
+        "files changed.", "frames changed."]
     # What is stale takes no room.
     assert len(list(cache.folder.iterdir())) == 2
 
@@ -95,7 +95,7 @@ def test_pictures_of_an_encoder_follow_its_model(data: Path, tmp_path: Path) -> 
     def harvested(model: Path, clips: int) -> bytes:
         codec = D4Codec(checkpoint.load(model))
         with torch.inference_mode():
-            Harvest.build(frames, codec, cache, clips=clips, size=32, batch=1,
+            FilterDataset.build(frames, codec, cache, clips=clips, size=32, batch=1,
                           qualities=all_qualities)
         (seen,) = cache.folder.glob("harvest-*/seen.raw")
         return seen.read_bytes()
@@ -103,7 +103,7 @@ def test_pictures_of_an_encoder_follow_its_model(data: Path, tmp_path: Path) -> 
     first = harvested(TINY, 2)
     assert harvested(TINY, 2) == first and notes == []
     assert harvested(tmp_path / "other", 2) != first
-    assert "made of other base." in notes[-1]
+    assert "rebuilt: base changed." in notes[-1]
     assert harvested(TINY, 2) == first
 
 
@@ -114,8 +114,8 @@ def test_layers_follow_their_characters(tmp_path: Path) -> None:
     for level in (50, 150):
         walk = np.full((4, 4, 9, 64, 64, 3), 255, np.uint8)
         walk[:2, ..., 20:40, 20:40, :], walk[2:, ..., 20:40, 20:40, :] = level, level + 40
-        wardrobe = Wardrobe.of(Characters(walk, layers, layers, nobody, nobody), cache)
-        dark, light = (wardrobe.frames([n], 2, np.array([0]))[0, 30, 30] for n in (0, 1))
+        library = LayerLibrary.build(Characters(walk, layers, layers, nobody, nobody), cache)
+        dark, light = (library.compose([n], 2, np.array([0]))[0, 30, 30] for n in (0, 1))
         assert (light == level).all() and (dark == level + 40).all()
 
 
@@ -128,10 +128,13 @@ def test_another_process_waits_until_all_is_written(tmp_path: Path) -> None:
         may_end.wait(20)
         (folder / "whole").write_text(str(len(list(tmp_path.iterdir()))))
 
-    leader.kept("things", {"version": 1}, lambda folder: None)
-    threads = [threading.Thread(target=lambda: leader.kept("things", {"version": 2}, make)),
-               threading.Thread(target=lambda: found.append(sorted(
-                   path.name for path in other.kept("things", {"version": 2}, make).iterdir())))]
+    leader.get_or_make("things", {"version": 1}, lambda folder: None)
+    def wait() -> None:
+        folder = other.get_or_make("things", {"version": 2}, make)
+        found.append(sorted(path.name for path in folder.iterdir()))
+
+    threads = [threading.Thread(target=lambda: leader.get_or_make("things", {"version": 2}, make)),
+               threading.Thread(target=wait)]
     for thread in threads:
         thread.start()
     time.sleep(0.5)
@@ -139,7 +142,7 @@ def test_another_process_waits_until_all_is_written(tmp_path: Path) -> None:
     may_end.set()
     for thread in threads:
         thread.join(20)
-    assert found == [["half", "made_of.json", "whole"]]
+    assert found == [["half", "inputs.json", "whole"]]
 
 
 def test_what_could_not_be_made_leaves_nothing(tmp_path: Path) -> None:
@@ -147,9 +150,9 @@ def test_what_could_not_be_made_leaves_nothing(tmp_path: Path) -> None:
         (folder / "half").write_text("half")
         raise InputError("no.")
 
-    kept = Cache(tmp_path).kept("things", {"version": 1}, lambda folder: None)
+    kept = Cache(tmp_path).get_or_make("things", {"version": 1}, lambda folder: None)
     with pytest.raises(InputError):
-        Cache(tmp_path).kept("things", {"version": 2}, fail)
+        Cache(tmp_path).get_or_make("things", {"version": 2}, fail)
     assert list(tmp_path.iterdir()) == [kept]
 
 

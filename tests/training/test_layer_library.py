@@ -13,7 +13,7 @@ from aehub.generators.sprite.parts import CLASSES, SLOTS, PartDictionary
 from aehub.generators.sprite.pixel_art import to_indexed
 from aehub.generators.sprite.stills import HEIGHT, LEFT, TOP, WIDTH
 from aehub.training.data import Cache
-from aehub.training.layer_library import Characters, Wardrobe, slot_of, style_of
+from aehub.training.layer_library import Characters, LayerLibrary, slot_of, style_of
 
 STAGE = (slice(TOP, TOP + HEIGHT), slice(LEFT, LEFT + WIDTH))
 # Top, bottom, left and right of what a layer covers, and how far it sways.
@@ -59,22 +59,23 @@ def outfits() -> list[tuple[int, ...]]:
 
 
 @pytest.fixture(scope="module")
-def wardrobe(outfits: list[tuple[int, ...]], tmp_path_factory: pytest.TempPathFactory) -> Wardrobe:
+def library(outfits: list[tuple[int, ...]], tmp_path_factory: pytest.TempPathFactory
+            ) -> LayerLibrary:
     names = [" | ".join(LAYERS[kind][number][0] for kind, number in zip(SHAPES, one, strict=True))
              for one in outfits]
     nobody = np.zeros(len(outfits), bool)
     characters = Characters(np.stack([composed(one) for one in outfits]), names, names, nobody,
                             nobody)
-    folder: Path = tmp_path_factory.mktemp("wardrobe")
-    Wardrobe.of(characters, Cache(folder))
-    return Wardrobe.of(characters, Cache(folder, leader=False))
+    folder: Path = tmp_path_factory.mktemp("library")
+    LayerLibrary.build(characters, Cache(folder))
+    return LayerLibrary.build(characters, Cache(folder, leader=False))
 
 
 @pytest.fixture(scope="module")
-def parts(wardrobe: Wardrobe) -> PartDictionary:
-    packed = wardrobe.parts()
+def parts(library: LayerLibrary) -> PartDictionary:
+    packed = library.packed_parts()
     parts = PartDictionary(len(packed["slot"]), len(packed["owner"]), len(packed["cover"]),
-                  len(packed["classes"]))
+                           len(packed["classes"]))
     parts.fill(packed)
     return parts
 
@@ -84,33 +85,33 @@ def drawn_in_colours(parts: PartDictionary, found: PartMatch, still: np.ndarray)
     return picture.palette[parts.render_cycle([*found.worn, *found.tops[0]], picture)]
 
 
-def test_layers_upon_each_other_are_the_character(wardrobe: Wardrobe, outfits: list[tuple[int, ...]]
-                                                  ) -> None:
+def test_layers_upon_each_other_are_the_character(
+        library: LayerLibrary, outfits: list[tuple[int, ...]]) -> None:
     wrong = 0.0
-    for outfit, worn in zip(outfits, wardrobe.worn, strict=True):
+    for outfit, worn in zip(outfits, library.outfits, strict=True):
         layers = [layer for part in worn for layer in part]
         wanted = composed(outfit)
         for direction in range(4):
-            shown = wardrobe.frames(layers, direction, np.arange(9))
+            shown = library.compose(layers, direction, np.arange(9))
             wrong = max(wrong, float((shown != wanted[direction]).any(-1).mean()))
     assert wrong < 0.005
 
 
-def test_a_new_character_moves_as_its_layers_do(wardrobe: Wardrobe) -> None:
-    names = {name: number for number, name in enumerate(wardrobe.names)}
+def test_a_new_character_moves_as_its_layers_do(library: LayerLibrary) -> None:
+    names = {name: number for number, name in enumerate(library.names)}
     rng = np.random.default_rng(3)
     for _ in range(20):
         outfit = tuple(int(rng.integers(count)) for count in COLOURS.values())
         layers = [names[LAYERS[kind][n][0]] for kind, n in zip(SHAPES, outfit, strict=True)]
-        shown = wardrobe.frames(layers, 1, np.arange(9))
+        shown = library.compose(layers, 1, np.arange(9))
         assert (shown != composed(outfit)[1]).any(-1).mean() < 0.01
 
 
-def test_characters_composed_anew_are_none_of_those_given(wardrobe: Wardrobe,
+def test_characters_composed_anew_are_none_of_those_given(library: LayerLibrary,
                                                           outfits: list[tuple[int, ...]]) -> None:
     given = {composed(outfit)[2, 0].tobytes() for outfit in outfits}
     rng = np.random.default_rng(1)
-    stills = [wardrobe.moving(rng, 0, np.array([0, 4]))[0].tobytes() for _ in range(50)]
+    stills = [library.random_character(rng, 0, np.array([0, 4]))[0].tobytes() for _ in range(50)]
     assert sum(still not in given for still in stills) > 25
 
 
@@ -150,16 +151,15 @@ def test_a_row_is_the_mean_of_what_looks_like_the_still_around_it() -> None:
 
 
 def test_parts_that_no_one_of_a_build_wears_are_not_found_on_it(
-    wardrobe: Wardrobe, parts: PartDictionary
-) -> None:
+        library: LayerLibrary, parts: PartDictionary) -> None:
     assert set(parts.fits.tolist()) == {1 << 1}
     still = composed((0, 1, 2, 3))[2, 0][STAGE]
     hair = [place for place, slot in enumerate(parts.slot.tolist()) if SLOTS[slot] == "hair"]
     assert any(one.part in hair for one in match_parts(parts, still).tops[0])
-    packed = wardrobe.parts()
+    packed = library.packed_parts()
     packed["fits"][hair] = 1
     other = PartDictionary(len(packed["slot"]), len(packed["owner"]), len(packed["cover"]),
-                  len(packed["classes"]))
+                           len(packed["classes"]))
     other.fill(packed)
     assert not any(one.part in hair for top in match_parts(other, still).tops for one in top)
 
@@ -181,13 +181,13 @@ def test_skin_that_little_hair_leaves_free_belongs_to_the_body(tmp_path: Path) -
         sheets.append(sheet)
         layers.append(f"{name} | hair/male/{'strip' if strip else 'full'}/{colour}.png")
     nobody = np.zeros(len(layers), bool)
-    wardrobe = Wardrobe.of(Characters(np.stack(sheets), layers, layers, nobody, nobody),
+    library = LayerLibrary.build(Characters(np.stack(sheets), layers, layers, nobody, nobody),
                            Cache(tmp_path))
-    for number, name in enumerate(wardrobe.names):
+    for number, name in enumerate(library.names):
         if "strip" in name:
-            assert wardrobe.shown[number][..., 26 - TOP:29 - TOP, :].sum(-1).max() == 2
+            assert library.mask[number][..., 26 - TOP:29 - TOP, :].sum(-1).max() == 2
         if name.startswith("body"):
-            head = wardrobe.shown[number][..., 26 - TOP:29 - TOP, 26 - LEFT:40 - LEFT]
+            head = library.mask[number][..., 26 - TOP:29 - TOP, 26 - LEFT:40 - LEFT]
             # All but what the strip covers.
             assert head.mean() == pytest.approx(12 / 14)
 

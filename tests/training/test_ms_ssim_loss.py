@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aehub.media.metrics import ms_ssim
-from aehub.training.recipes.d4_filter import dissimilarity
+from aehub.training.recipes.d4_filter import ms_ssim_loss
 
 
 def picture(seed: int, side: int = 192) -> np.ndarray:
@@ -33,29 +33,29 @@ def test_it_is_what_the_metric_says(deviation: float) -> None:
     originals = [picture(0), picture(1)]
     others = [noisy(p, deviation) for p in originals]
     expected = [ms_ssim(a, b) for a, b in zip(originals, others, strict=True)]
-    got = 1 - dissimilarity(planes(*originals), planes(*others))
+    got = 1 - ms_ssim_loss(planes(*originals), planes(*others))
     assert got.tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_small_pictures_are_compared_over_the_scales_that_fit() -> None:
     plain = planes(picture(0, 32))
-    small, large = (dissimilarity(plain, planes(noisy(picture(0, 32), d))) for d in (3, 30))
+    small, large = (ms_ssim_loss(plain, planes(noisy(picture(0, 32), d))) for d in (3, 30))
     assert 0 < float(small) < float(large) < 1
 
 
 def test_its_gradient_leads_to_the_original() -> None:
     plain = planes(picture(0, 64))
     other = planes(noisy(picture(0, 64), 10)).requires_grad_()
-    before = dissimilarity(plain, other)
+    before = ms_ssim_loss(plain, other)
     before.sum().backward()
     assert other.grad is not None
-    after = dissimilarity(plain, other.detach() - 0.5 * other.grad / other.grad.abs().max() / 255)
+    after = ms_ssim_loss(plain, other.detach() - 0.5 * other.grad / other.grad.abs().max() / 255)
     assert float(after) < float(before.detach())
 
 
 def test_identical_pictures_differ_by_nothing_and_have_a_gradient() -> None:
     plain = planes(picture(0, 64)).requires_grad_()
-    value = dissimilarity(plain.detach(), plain)
+    value = ms_ssim_loss(plain.detach(), plain)
     value.sum().backward()
     assert float(value.detach()) == pytest.approx(0, abs=1e-6)
     assert plain.grad is not None and plain.grad.isfinite().all()

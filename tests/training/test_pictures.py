@@ -13,11 +13,11 @@ from aehub.errors import InputError
 from aehub.training.pictures import (
     PictureBatches,
     PictureSet,
-    altered,
+    augmented,
+    base_name,
     composed,
-    family_of,
-    look_alike,
-    part_of,
+    near_duplicates,
+    split_of,
 )
 
 
@@ -46,17 +46,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("emoji_u1f3c3", "emoji_u1f3c3_1f3fb_200d_2640"),
 ])
 def test_variants_are_of_one_family(one: str, other: str) -> None:
-    assert family_of(one) == family_of(other)
+    assert base_name(one) == base_name(other)
 
 
 @pytest.mark.parametrize(("one", "other"), [
     ("RUNNER", "SWIMMER"), ("BLUE HEART", "BLUE BOOK"), ("emoji_u1f3c3", "emoji_u1f3c4")])
 def test_different_things_are_of_different_families(one: str, other: str) -> None:
-    assert family_of(one) != family_of(other)
+    assert base_name(one) != base_name(other)
 
 
 def test_all_parts_come_up_and_training_is_most() -> None:
-    parts = [part_of(f"THING {number}") for number in range(1000)]
+    parts = [split_of(f"THING {number}") for number in range(1000)]
     assert 60 < parts.count("test") < 140 and 25 < parts.count("watch") < 80
 
 
@@ -64,19 +64,19 @@ def test_a_mirror_image_and_another_colour_look_alike() -> None:
     pictures = blobs(4)
     darker = (pictures[2] * 0.6).astype(np.uint8)
     others = np.stack([pictures[0], pictures[1][:, ::-1], darker])
-    assert look_alike(pictures, others).tolist() == [True, True, True, False]
+    assert near_duplicates(pictures, others).tolist() == [True, True, True, False]
 
 
 def test_nothing_held_out_can_be_trained_on(folder: Path) -> None:
     images = blobs(60)
     names = [f"THING {number}" for number in range(60)]
-    held_out = next(n for n in range(60) if part_of(family_of(names[n])) == "test")
-    trained = next(n for n in range(60) if part_of(family_of(names[n])) == "training")
+    held_out = next(n for n in range(60) if split_of(base_name(names[n])) == "test")
+    trained = next(n for n in range(60) if split_of(base_name(names[n])) == "training")
     before = PictureSet(images, names)
     images[trained] = images[held_out][:, ::-1]
     after = PictureSet(images, names)
     assert len(after.training) == len(before.training) - 1
-    parts = (after.training, after.watch, after.test)
+    parts = (after.training, after.validation, after.test)
     seen = [{picture.tobytes() for picture in part} for part in parts]
     assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
 
@@ -118,7 +118,7 @@ def test_altered_pictures_keep_white_white_and_stay_in_range() -> None:
     generator = torch.Generator().manual_seed(0)
     pictures = torch.from_numpy(blobs(32)).permute(0, 3, 1, 2) / 255
     pictures[:16] = 1
-    made = altered(pictures, generator)
+    made = augmented(pictures, generator)
     assert torch.allclose(made[:16], torch.ones(()), atol=1e-4)
     assert 0 <= float(made.min()) and float(made.max()) <= 1
     assert (made[16:] - pictures[16:]).abs().flatten(1).amax(1).gt(0.05).sum() >= 8

@@ -53,7 +53,7 @@ _PREDICTED = 0.7
 
 
 @dataclass(frozen=True)
-class Sheaf:
+class CodedFrame:
     """One coded frame: `h` x `w` blocks of 8x8 from number `begin` of all blocks."""
 
     source: str
@@ -64,7 +64,7 @@ class Sheaf:
     predicted: bool
 
 
-class _Gatherer(GroupEncoder):
+class _RecordingEncoder(GroupEncoder):
     """An encoder that hands out what each filter is given and what it should show."""
 
     def __init__(self, codec: D4Codec, quality: float) -> None:
@@ -83,7 +83,7 @@ class _Gatherer(GroupEncoder):
         return decoded
 
 
-class Harvest:
+class FilterDataset:
     """Gathered frames, cut to squares: endless batches for a `DataLoader`.
 
     Batches are lists: float16 [B, 192, s, s] decoded picture and prediction, uint8 [B, 96, s, s]
@@ -98,27 +98,27 @@ class Harvest:
     def __init__(self, folder: Path, *, size: int, batch: int) -> None:
         self.side, self.batch = size // 8, batch
         self.notes: list[str] = []
-        sheaves = [Sheaf(**s) for s in json.loads((folder / "harvest.json").read_text())]
-        sheaves = [s for s in sheaves if min(s.h, s.w) >= self.side]
-        if not sheaves:
+        frames = [CodedFrame(**s) for s in json.loads((folder / "harvest.json").read_text())]
+        frames = [s for s in frames if min(s.h, s.w) >= self.side]
+        if not frames:
             raise InputError(f"no clip has {_FRAMES} frames, and no picture is {size}x{size}, or "
                              "larger; give more material, or a smaller size.")
-        held_out = {s.source for s in sheaves if is_held_out(s.source)} or {sheaves[0].source}
-        self._sheaves: dict[tuple[bool, bool], list[Sheaf]] = {}
-        for s in sheaves:
+        held_out = {s.source for s in frames if is_held_out(s.source)} or {frames[0].source}
+        self._sheaves: dict[tuple[bool, bool], list[CodedFrame]] = {}
+        for s in frames:
             self._sheaves.setdefault((s.source in held_out, s.predicted), []).append(s)
         self._seen = np.memmap(folder / "seen.raw", np.float16, "r").reshape(-1, 2 * CHANNELS)
         self._wanted = np.memmap(folder / "wanted.raw", np.uint8, "r").reshape(-1, CHANNELS)
 
     @classmethod
     def build(cls, store: FrameStore, codec: D4Codec, cache: Cache, *, clips: int, size: int,
-              batch: int, qualities: Callable[[int, torch.Generator], Tensor]) -> Harvest:
+              batch: int, qualities: Callable[[int, torch.Generator], Tensor]) -> FilterDataset:
         """Encode so many clips of `store` and all pictures, unless that was done by this codec."""
         chosen = _chosen(store, clips)
         levels = qualities(len(chosen), torch.Generator().manual_seed(0)).tolist()
 
         def make(folder: Path) -> None:
-            sheaves: list[Sheaf] = []
+            frames: list[CodedFrame] = []
             with open(folder / "seen.raw", "wb") as seen, open(folder / "wanted.raw", "wb") as raw:
                 for number, (clip, quality) in enumerate(zip(chosen, levels, strict=True)):
                     for s, w, level, predicted in _frames(store, clip, codec, quality, number):
@@ -126,12 +126,12 @@ class Harvest:
                         seen.write(s.tobytes())
                         raw.write(w.tobytes())
                         h, width = w.shape[:2]
-                        sheaves.append(Sheaf(clip.source, begin, h, width, level, predicted))
-            (folder / "harvest.json").write_text(json.dumps([asdict(s) for s in sheaves]))
+                        frames.append(CodedFrame(clip.source, begin, h, width, level, predicted))
+            (folder / "harvest.json").write_text(json.dumps([asdict(s) for s in frames]))
 
-        made_of = {"version": _VERSION, "frames": store.name, "base": codec.stored.config,
+        inputs = {"version": _VERSION, "frames": store.name, "base": codec.stored.config,
                    "clips": [clip.name for clip in chosen], "qualities": levels}
-        return cls(cache.kept("harvest", made_of, make), size=size, batch=batch)
+        return cls(cache.get_or_make("harvest", inputs, make), size=size, batch=batch)
 
     def batches(self, first: int, seed: int, *, held_out: bool = False
                 ) -> Iterator[list[np.ndarray]]:
@@ -139,19 +139,19 @@ class Harvest:
         for number in count(first):
             rng = np.random.default_rng((seed, number))
             predicted = bool(rng.random() < _PREDICTED)
-            sheaves = self._sheaves[held_out, predicted]
-            crops = [self._crop(rng, sheaves[rng.integers(len(sheaves))])
+            frames = self._sheaves[held_out, predicted]
+            crops = [self._crop(rng, frames[rng.integers(len(frames))])
                      for _ in range(self.batch)]
             yield [*(np.stack(part) for part in zip(*crops, strict=True)), np.array([predicted])]
 
-    def _crop(self, rng: np.random.Generator, sheaf: Sheaf
+    def _crop(self, rng: np.random.Generator, frame: CodedFrame
               ) -> tuple[np.ndarray, np.ndarray, np.float32]:
         n = self.side
-        y, x = rng.integers(sheaf.h - n + 1), rng.integers(sheaf.w - n + 1)
-        places = slice(sheaf.begin, sheaf.begin + sheaf.h * sheaf.w)
-        seen, wanted = (raw[places].reshape(sheaf.h, sheaf.w, -1)[y:y + n, x:x + n].transpose(
+        y, x = rng.integers(frame.h - n + 1), rng.integers(frame.w - n + 1)
+        places = slice(frame.begin, frame.begin + frame.h * frame.w)
+        seen, wanted = (raw[places].reshape(frame.h, frame.w, -1)[y:y + n, x:x + n].transpose(
             2, 0, 1) for raw in (self._seen, self._wanted))
-        return seen, wanted, np.float32(sheaf.quality)
+        return seen, wanted, np.float32(frame.quality)
 
 
 def _chosen(store: FrameStore, n: int) -> list[StoredClip]:
@@ -167,7 +167,7 @@ def _chosen(store: FrameStore, n: int) -> list[StoredClip]:
 
 def _frames(store: FrameStore, clip: StoredClip, codec: D4Codec, quality: float, number: int
             ) -> list[tuple[np.ndarray, np.ndarray, float, bool]]:
-    encoder, pyramid = _Gatherer(codec, quality), Pyramid()
+    encoder, pyramid = _RecordingEncoder(codec, quality), Pyramid()
     span, n_frames = _SPANS[number % len(_SPANS)], min(_FRAMES, clip.n_frames)
     planes = list(_window(store, clip, n_frames, number))
     for begin in range(1 - span, n_frames, span):
@@ -194,7 +194,7 @@ def _window(store: FrameStore, clip: StoredClip, n_frames: int, seed: int) -> It
 _FLOOR = 1e-4
 
 
-def dissimilarity(reference: Tensor, decoded: Tensor) -> Tensor:
+def ms_ssim_loss(reference: Tensor, decoded: Tensor) -> Tensor:
     """1 - MS-SSIM of luma pictures, over those of the five scales that hold an 11x11 window.
 
     Args:
@@ -277,12 +277,12 @@ def build(options: Options) -> D4Network:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def open_material(data: Path, cache: Cache, options: Options) -> Harvest:
+def open_material(data: Path, cache: Cache, options: Options) -> FilterDataset:
     """What the base makes of the clips and pictures below `data`, encoded once into `cache`."""
     frames = FrameStore.build(data, cache)
     codec = D4Codec(checkpoint.load(Path(options.base)))
     with torch.inference_mode():
-        harvest = Harvest.build(frames, codec, cache, clips=options.clips,
+        harvest = FilterDataset.build(frames, codec, cache, clips=options.clips,
                                 qualities=all_qualities, size=options.size, batch=options.batch)
     harvest.notes = frames.notes
     return harvest
@@ -307,7 +307,7 @@ def values(model: D4Network, batch: list[Tensor], generator: torch.Generator) ->
 
     Args:
         model: the network.
-        batch: as `Harvest` makes them.
+        batch: as `FilterDataset` makes them.
         generator: not used.
     """
     seen, wanted, quality, predicted = batch
@@ -325,7 +325,7 @@ def values(model: D4Network, batch: list[Tensor], generator: torch.Generator) ->
 
 
 def _unlikeness(planes: PlaneBatch, decoded: PlaneBatch, quality: Tensor) -> Tensor:
-    return dissimilarity(planes.y, decoded.y).clamp(min=_LEAST)
+    return ms_ssim_loss(planes.y, decoded.y).clamp(min=_LEAST)
 
 
 def _gain(before: Tensor, after: Tensor) -> Tensor:
@@ -333,7 +333,7 @@ def _gain(before: Tensor, after: Tensor) -> Tensor:
     return _DB * (after.log() - before.log()).mean()
 
 
-def export(model: D4Network, material: Harvest, folder: Path, options: Options) -> None:
+def export(model: D4Network, material: FilterDataset, folder: Path, options: Options) -> None:
     """Write the model folder; all but the filters is the base's."""
     base = checkpoint.load(Path(options.base))
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)

@@ -26,7 +26,7 @@ from aehub.codecs.gop import kind_of, quality_of
 from aehub.training.data import Cache, Crops, FrameStore
 from aehub.training.recipes.d4_codec import ENCODER_MASKING, costs, counted, rate_and_planes
 from aehub.training.recipes.d4_codec import qualities as all_qualities
-from aehub.training.sequences import CHAINS, Link, MotionStore, Sequences
+from aehub.training.sequences import GOP_STRUCTURES, Link, MotionStore, Sequences
 from aehub.training.table_fitting import fit_predicted
 from aehub.weights.device import no_autocast
 
@@ -147,14 +147,14 @@ def values(model: D4Network, batch: list[Tensor], generator: torch.Generator) ->
         generator: of the random qualities.
     """
     *planes, vectors, span = batch
-    links = CHAINS[int(span)]
+    links = GOP_STRUCTURES[int(span)]
     frames = [PlaneBatch(*(p[:, t, None] / 255 - 0.5 for p in planes)) for t in range(len(links))]
     quality = all_qualities(len(vectors), generator).to(vectors.device)
     with share_expanded_weights():
-        return _chain_values(model, frames, links, vectors, quality)
+        return _sequence_losses(model, frames, links, vectors, quality)
 
 
-def _chain_values(model: D4Network, frames: list[PlaneBatch], links: tuple[Link, ...],
+def _sequence_losses(model: D4Network, frames: list[PlaneBatch], links: tuple[Link, ...],
                   vectors: Tensor, quality: Tensor) -> dict[str, Tensor]:
     decoded = [_still(model, frames[0], quality)]
     losses, watched = [], []

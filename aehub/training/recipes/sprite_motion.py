@@ -24,8 +24,8 @@ from aehub.generators.sprite.network import SpriteNetwork, crop_stage
 from aehub.generators.sprite.pixel_art import nearest_index
 from aehub.generators.sprite.poses import CYCLE, N_DIRECTIONS, resample_cycle
 from aehub.training.data import Cache
-from aehub.training.layer_library import Characters, Wardrobe
-from aehub.training.sprite_dataset import Sprites
+from aehub.training.layer_library import Characters, LayerLibrary
+from aehub.training.sprite_dataset import SpriteBatches
 from aehub.weights import stored_network
 
 NAME = "sprite-motion"
@@ -34,7 +34,7 @@ _POSE_NOISE = 0.05
 _LENGTHS = (3, 17)
 # Of latents that say nothing.
 _LEAST_VARIANCE = 1e-3
-_SETTLE_STEPS, _SETTLE_RATE = 3000, 3e-3
+_POSE_STEPS, _POSE_RATE = 3000, 3e-3
 
 
 @dataclass(frozen=True)
@@ -85,18 +85,18 @@ def build(options: Options) -> SpriteNetwork:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-class Material(Sprites):
-    """Sprites, and the colours that new characters are drawn with: `still_colours` uint8 [N, 3]."""
+class Material(SpriteBatches):
+    """Sprite batches, and the colours of new characters: `still_colours` uint8 [N, 3]."""
 
     def __init__(self, characters: Characters, options: Options,
-                 wardrobe: Wardrobe | None = None) -> None:
+                 library: LayerLibrary | None = None) -> None:
         super().__init__(characters, batch=options.batch, frames=options.frames,
-                         wardrobe=wardrobe, composed=options.composed)
+                         library=library, composed=options.composed)
         self.still_colours = frequent_colours(self.stills(), options.colours)
 
     def batches(self, first: int, seed: int, *, held_out: bool = False
                 ) -> Iterator[list[np.ndarray]]:
-        """As `Sprites`, with the stills by places among `still_colours`, int64 [B, S, S]."""
+        """As `SpriteBatches`, with the stills by places among `still_colours`, int64 [B, S, S]."""
         for batch in super().batches(first, seed, held_out=held_out):
             yield [*batch, nearest_index(batch[-1], self.still_colours)]
 
@@ -113,8 +113,8 @@ def frequent_colours(stills: np.ndarray, most: int) -> np.ndarray:
 def open_material(data: Path, cache: Cache, options: Options) -> Material:
     """The walk cycles below `data`."""
     characters = Characters.read(data)
-    wardrobe = Wardrobe.of(characters, cache) if options.composed else None
-    return Material(characters, options, wardrobe)
+    library = LayerLibrary.build(characters, cache) if options.composed else None
+    return Material(characters, options, library)
 
 
 def values(model: SpriteNetwork, batch: list[Tensor], generator: torch.Generator
@@ -132,7 +132,7 @@ def values(model: SpriteNetwork, batch: list[Tensor], generator: torch.Generator
         still, nats = still_loss(model, stills, places, generator)
         loss, told = loss + still, {"cost": still.detach(), "still": nats.detach()}
     if model.poses.learnt.requires_grad:
-        moved = frame_values(model, batch)
+        moved = frame_loss(model, batch)
         poses = pose_loss(model, direction, generator)
         told = {**told, "exact": moved["exact"], "poses": poses.detach(),
                 "cost": told.get("cost", 0) + moved["loss"].detach()}
@@ -140,7 +140,7 @@ def values(model: SpriteNetwork, batch: list[Tensor], generator: torch.Generator
     return {"loss": loss, **told}
 
 
-def frame_values(model: SpriteNetwork, batch: list[Tensor]) -> dict[str, Tensor]:
+def frame_loss(model: SpriteNetwork, batch: list[Tensor]) -> dict[str, Tensor]:
     """Loss and share of exact pixels of the frames of a batch."""
     index, palette, present, direction, frames, targets, *_ = batch
     known = model.encode_still(index.long(), palette.float() / 255, present)
@@ -179,11 +179,11 @@ def still_loss(model: SpriteNetwork, stills: Tensor, places: Tensor, generator: 
     return (nats + divergence) / 1000, nats
 
 
-def with_parts(model: SpriteNetwork, wardrobe: Wardrobe | None) -> SpriteNetwork:
+def with_parts(model: SpriteNetwork, library: LayerLibrary | None) -> SpriteNetwork:
     """The model, with the parts that training characters are composed of."""
-    if wardrobe is None:
+    if library is None:
         return model
-    packed = wardrobe.parts()
+    packed = library.packed_parts()
     sizes: dict[str, Any] = {"parts": len(packed["slot"]), "palettes": len(packed["owner"]),
              "cover": len(packed["cover"]), "pixels": len(packed["classes"])}
     grown = SpriteNetwork(**(model.config | sizes))
@@ -195,17 +195,17 @@ def with_parts(model: SpriteNetwork, wardrobe: Wardrobe | None) -> SpriteNetwork
 
 
 @torch.enable_grad()
-def settle_poses(model: SpriteNetwork) -> None:
+def train_pose_network(model: SpriteNetwork) -> None:
     """Train the recurrent network on: the poses that it shall visit move no more."""
     network_of_poses = [*model.poses.begin.parameters(), *model.poses.cell.parameters(),
                         *model.poses.pose.parameters()]
     for parameter in network_of_poses:
         parameter.requires_grad_(True)
-    optimizer = torch.optim.Adam(network_of_poses, _SETTLE_RATE)
+    optimizer = torch.optim.Adam(network_of_poses, _POSE_RATE)
     generator, facing = torch.Generator().manual_seed(0), torch.arange(N_DIRECTIONS)
-    for number in range(_SETTLE_STEPS):
+    for number in range(_POSE_STEPS):
         for group in optimizer.param_groups:
-            group["lr"] = _SETTLE_RATE * (1 - number / _SETTLE_STEPS)
+            group["lr"] = _POSE_RATE * (1 - number / _POSE_STEPS)
         optimizer.zero_grad()
         pose_loss(model, facing, generator).backward()
         torch.nn.utils.clip_grad_norm_(network_of_poses, 1.0)
@@ -215,10 +215,10 @@ def settle_poses(model: SpriteNetwork) -> None:
 
 def export(model: SpriteNetwork, material: Material, folder: Path, options: Options) -> None:
     """Write the model folder, with the colours that new characters are drawn with."""
-    model = with_parts(copy.deepcopy(model).cpu().float(), material.wardrobe).eval()
+    model = with_parts(copy.deepcopy(model).cpu().float(), material.library).eval()
     model.requires_grad_(False)
     model.still.palette.copy_(torch.from_numpy(material.still_colours) / 255)
-    settle_poses(model)
+    train_pose_network(model)
     stills = torch.from_numpy(material.stills()).permute(0, 3, 1, 2) / 255
     latents = torch.cat([model.still.posterior(part)[0] for part in stills.split(64)])
     covariance = latents.T.cov() + _LEAST_VARIANCE * torch.eye(latents.shape[1])
