@@ -1,4 +1,4 @@
-"""The whole of it: a clip prepared, compressed, replayed and set beside its neighbours."""
+"""The whole of it: a clip prepared, compressed, replayed and set beside its baselines."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from aehub.errors import LimitError
 from aehub.measure import Comparison, parse_codecs
 from aehub.measure.benchmark import iter_compare, load
 from aehub.media.timestamps import TimeSpan
-from aehub.report.matched_size import iter_neighbours
-from aehub.report.playback import iter_replay
-from aehub.report.prepare import iter_prepare, named_as
-from aehub.report.records import Neighbour, Study
+from aehub.report.matched_size import iter_baselines
+from aehub.report.playback import iter_playback
+from aehub.report.prepare import errors_about, iter_prepare
+from aehub.report.records import Baseline, CompressionReport
 from aehub.results import Step
 
 STAGES = ("prepare", "compress", "replay", "neighbours")
 _Result = TypeVar("_Result")
 
 
-class Stage(NamedTuple):
-    """How far a study is: one of `STAGES`, steps done in it, steps in all (0 if unknown)."""
+class StageProgress(NamedTuple):
+    """How far a report is: one of `STAGES`, steps done in it, steps in all (0 if unknown)."""
 
     name: str
     done: int
     total: int
 
 
-def iter_study(
+def iter_report(
     source: str | Path,
     folder: Path,
     *,
@@ -41,9 +41,9 @@ def iter_study(
     target_size: int | None = None,
     longest: int | None = 640,
     trim: TimeSpan | str | None = None,
-    neighbours: bool = True,
+    baselines: bool = True,
     limits: Limits | None = None,
-) -> Generator[Stage, None, Study]:
+) -> Generator[StageProgress, None, CompressionReport]:
     """Compress a clip and gather everything a person may want to see of it.
 
     Args:
@@ -54,7 +54,7 @@ def iter_study(
         target_size: bytes of the file at most, instead of a quality.
         longest: most pixels along the longer side; None keeps the size.
         trim: "A:B" in seconds, or frames with a trailing f.
-        neighbours: also encode with x264 and AV1 at the same bytes.
+        baselines: also encode with x264 and AV1 at the same bytes.
         limits: the largest clip to accept.
 
     Raises:
@@ -71,26 +71,26 @@ def iter_study(
     info = yield from _timed(
         "prepare", iter_prepare(source, prepared, longest=longest, trim=part, limits=limits),
         seconds)
-    with named_as(source, prepared, stacked, decoded):
+    with errors_about(source, prepared, stacked, decoded):
         result = yield from _timed(
             "compress", iter_compress(prepared, packed, model=model,
                                       quality=quality if target_size is None else None,
                                       target_size=target_size, measure=False, force=True), seconds)
-        replay = yield from _timed(
-            "replay", iter_replay(prepared, packed, stacked, decoded), seconds)
-    beside, notes = list[Neighbour](), info.notes
-    if neighbours:
+        playback = yield from _timed(
+            "replay", iter_playback(prepared, packed, stacked, decoded), seconds)
+    beside, notes = list[Baseline](), info.notes
+    if baselines:
         try:
             frames = load(prepared)
         except LimitError:
             notes += ("x264 and AV1 were left out, for the clip is too large for them here.",)
         else:
-            beside = yield from _timed("neighbours", iter_neighbours(
+            beside = yield from _timed("neighbours", iter_baselines(
                 frames, result.bytes - result.audio_bytes), seconds)
-    return Study(
+    return CompressionReport(
         source_bytes=source.stat().st_size, trimmed=part is not None, prepared=prepared,
-        stacked=stacked, decoded=decoded, compressed=result, replay=replay,
-        neighbours=tuple(beside), seconds=seconds, notes=notes)
+        stacked=stacked, decoded=decoded, compressed=result, playback=playback,
+        baselines=tuple(beside), seconds=seconds, notes=notes)
 
 
 def iter_comparison(
@@ -116,20 +116,20 @@ def iter_comparison(
     copy = folder / f"{Path(source).stem}.mkv"
     for _ in iter_prepare(source, copy, longest=longest, trim=part, limits=limits):
         yield Step(0, total)
-    with named_as(Path(source), copy):
+    with errors_about(Path(source), copy):
         clip = load(copy)
     return (yield from iter_compare([clip], chosen))
 
 
 def _timed(
     name: str, job: Generator[tuple[int, int], None, _Result], seconds: dict[str, float]
-) -> Generator[Stage, None, _Result]:
+) -> Generator[StageProgress, None, _Result]:
     """Run one stage, naming its steps and taking its time."""
     began = time.monotonic()
-    yield Stage(name, 0, 0)
+    yield StageProgress(name, 0, 0)
     try:
         while True:
-            yield Stage(name, *next(job))
+            yield StageProgress(name, *next(job))
     except StopIteration as end:
         seconds[name] = time.monotonic() - began
         result: _Result = end.value

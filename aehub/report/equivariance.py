@@ -16,49 +16,52 @@ from aehub.editing.via_pixels import turned_planes
 from aehub.media.colour import to_rgb
 from aehub.media.picture import Colour, Planes
 
-SAMPLED = 4
+SAMPLED_FRAMES = 4
 """Frames from the beginning that are decoded twice: enough for a number, quick to wait for."""
-TURN_GAIN = 64
+DIFFERENCE_GAIN = 64
 """How much brighter a difference is shown: the largest there is, one level, must be seen."""
 
 
 @dataclass(frozen=True)
-class Turned:
+class EquivarianceCheck:
     """What an edit did.
 
     Attributes:
         before: first picture of the file, uint8 [H, W, 3].
         after: first picture of the edited file, uint8 [H', W', 3].
-        difference: of the last sampled frame, turned before and after decoding, times `TURN_GAIN`.
-        levels: largest difference of two values in the sampled frames, in steps of 255.
-        share: share of the values that differ at all.
+        difference: of the last sampled frame, turned before and after decoding, times
+            `DIFFERENCE_GAIN`.
+        max_error: largest difference of two values in the sampled frames, in steps of 255.
+        differing_share: share of the values that differ at all.
     """
 
     before: np.ndarray
     after: np.ndarray
     difference: np.ndarray
-    levels: int
-    share: float
+    max_error: int
+    differing_share: float
 
 
-def look_at_edit(original: Path, edited: Path, operations: Sequence[Operation]) -> Turned:
+def check_equivariance(
+    original: Path, edited: Path, operations: Sequence[Operation]
+) -> EquivarianceCheck:
     """Decode a little of both files and compare.
 
     Raises:
         AEHubError: one of them cannot be decoded.
     """
     turns = [operation for operation in operations if isinstance(operation, Turn)]
-    before, colour = _sample(original, [Trim(f":{SAMPLED}f")])
-    found, _ = _sample(original, [Trim(f":{SAMPLED}f"), *turns])
+    before, colour = _sample(original, [Trim(f":{SAMPLED_FRAMES}f")])
+    found, _ = _sample(original, [Trim(f":{SAMPLED_FRAMES}f"), *turns])
     wanted = [turned_planes(planes, element(turns)) for planes in before]
     distances = [[np.abs(a.astype(np.int16) - b) for a, b in zip(one, two, strict=True)]
                  for one, two in zip(wanted, found, strict=True)]
     flat = np.concatenate([plane.ravel() for planes in distances for plane in planes])
     after, _ = _sample(edited, [Trim(":1f")])
-    return Turned(
+    return EquivarianceCheck(
         before=to_rgb(before[0], colour), after=to_rgb(after[0], colour),
-        difference=_shown(distances[-1]), levels=int(flat.max()),
-        share=float((flat > 0).mean()))
+        difference=_error_image(distances[-1]), max_error=int(flat.max()),
+        differing_share=float((flat > 0).mean()))
 
 
 def _sample(path: Path, operations: Sequence[Operation]) -> tuple[list[Planes], Colour]:
@@ -70,7 +73,7 @@ def _sample(path: Path, operations: Sequence[Operation]) -> tuple[list[Planes], 
         return [archive.planes(number) for number in range(len(archive))], archive.info.colour
 
 
-def _shown(distances: Sequence[np.ndarray]) -> np.ndarray:
+def _error_image(distances: Sequence[np.ndarray]) -> np.ndarray:
     """Differences of the three planes as one grey picture."""
     luma, *chroma = distances
     height, width = luma.shape
@@ -78,5 +81,5 @@ def _shown(distances: Sequence[np.ndarray]) -> np.ndarray:
     for plane in chroma:
         finer = plane.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
         whole = np.maximum(whole, finer)
-    grey = np.minimum(TURN_GAIN * whole, 255).astype(np.uint8)
+    grey = np.minimum(DIFFERENCE_GAIN * whole, 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)

@@ -45,7 +45,7 @@ from aehub.media.metrics import Distortion
 from aehub.media.picture import ClipInfo, Colour, Frame, Planes
 from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
-from aehub.report.records import Replay
+from aehub.report.records import Playback
 from aehub.results import Step
 
 
@@ -68,9 +68,9 @@ def frame_sizes(reader: Reader, model: D4Codec) -> Iterator[tuple[int, int, int]
 _MACROBLOCK = 16
 
 
-def iter_replay(
+def iter_playback(
     original: Path, compressed: Path, stacked: Path, decoded: Path
-) -> Generator[Step, None, Replay]:
+) -> Generator[Step, None, Playback]:
     """Decode a file, measure it against its original and write both videos.
 
     Args:
@@ -87,10 +87,10 @@ def iter_replay(
         clip = stack.enter_context(open_clip(original))
         reader = stack.enter_context(open_reader(compressed))
         model = load_for_file(reader.head)
-        facts = _tagged(clip_info(reader.head, reader.frame_count))
+        facts = _with_explicit_colour(clip_info(reader.head, reader.frame_count))
         half = stacked_half(facts.height)
         tall = replace(facts, height=half + facts.height)
-        one, two = (stack.enter_context(_Sound(reader)) for _ in range(2))
+        one, two = (stack.enter_context(_AudioTrack(reader)) for _ in range(2))
         above = stack.enter_context(open_writer(stacked, info=tall, audio=one.track))
         alone = stack.enter_context(open_writer(decoded, info=facts, audio=two.track))
         total = reader.frame_count or 0
@@ -102,7 +102,7 @@ def iter_replay(
             times.append(float(result.time * facts.time_base))
             seconds = times[-1] + float((result.duration or facts.frame_ticks) * facts.time_base)
             yield Step(len(times), max(total, len(times)))
-        return Replay(
+        return Playback(
             width=facts.width, height=facts.height, half=half,
             times=tuple(round(time, 6) for time in times), seconds=round(seconds, 6),
             has_sound=one.track is not None, psnr=distortion.psnr, ms_ssim=distortion.ms_ssim,
@@ -110,7 +110,7 @@ def iter_replay(
             groups=tuple(frame_sizes(reader, model)))
 
 
-def _tagged(info: ClipInfo) -> ClipInfo:
+def _with_explicit_colour(info: ClipInfo) -> ClipInfo:
     """The clip with its colours said: browsers guess from the height, and stacking doubles that."""
     matrix, full_range, *light = info.colour
     primaries, transfer = (1 if point == 2 else point for point in light)
@@ -132,7 +132,7 @@ def stack_planes(above: Planes, below: Planes, half: int) -> Planes:
     ))
 
 
-class _Sound:
+class _AudioTrack:
     """A file's sound track, `None` where there is none, as a stream of its own."""
 
     def __init__(self, reader: Reader) -> None:
@@ -142,7 +142,7 @@ class _Sound:
         self.track = self._file if self._file.tell() else None
         self._file.seek(0)
 
-    def __enter__(self) -> _Sound:
+    def __enter__(self) -> _AudioTrack:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -161,26 +161,26 @@ def _pairs(
         raise AEHubError("the file has fewer frames than its original; compress it again.")
 
 
-SECONDS = 3
-MOST_FRAMES = 96
-LEAST_FRAMES = 8
+PREVIEW_SECONDS = 3
+MAX_PREVIEW_FRAMES = 96
+MIN_PREVIEW_FRAMES = 8
 """As many are decoded of the largest picture."""
-MOST_SAMPLES = 10_000_000
+MAX_PREVIEW_SAMPLES = 10_000_000
 """Of luma in all frames: a few seconds of work on a small machine."""
 
 
-def moving_frames(width: int, height: int, fps: Fraction) -> int:
+def preview_frame_count(width: int, height: int, fps: Fraction) -> int:
     """How many frames of such a clip are shown.
 
     Example:
-        >>> moving_frames(256, 256, Fraction(25)), moving_frames(640, 360, Fraction(25))
+        >>> preview_frame_count(256, 256, Fraction(25)), preview_frame_count(640, 360, Fraction(25))
         (75, 43)
     """
-    affordable = max(LEAST_FRAMES, MOST_SAMPLES // (width * height))
-    return max(1, min(affordable, MOST_FRAMES, round(SECONDS * fps)))
+    affordable = max(MIN_PREVIEW_FRAMES, MAX_PREVIEW_SAMPLES // (width * height))
+    return max(1, min(affordable, MAX_PREVIEW_FRAMES, round(PREVIEW_SECONDS * fps)))
 
 
-def iter_moving(packed: Path, video: Path) -> Generator[Step, None, int]:
+def iter_preview_video(packed: Path, video: Path) -> Generator[Step, None, int]:
     """Decode the first frames of an `.aev` file and write them as mp4; closing it stops the work.
 
     Args:
@@ -194,7 +194,7 @@ def iter_moving(packed: Path, video: Path) -> Generator[Step, None, int]:
         AEHubError: the file cannot be decoded.
     """
     facts = info(packed)
-    count = moving_frames(facts["width"], facts["height"], Fraction(facts["fps"]))
+    count = preview_frame_count(facts["width"], facts["height"], Fraction(facts["fps"]))
     part = video.with_suffix(".part.aev")
     try:
         edit(packed, part, [Trim(f":{count}f")])
@@ -203,12 +203,12 @@ def iter_moving(packed: Path, video: Path) -> Generator[Step, None, int]:
         part.unlink(missing_ok=True)
 
 
-KINDS = ("difference", "original", "reconstruction")
-GAIN = 8
+IMAGE_KINDS = ("difference", "original", "reconstruction")
+ERROR_GAIN = 8
 """How much brighter an error is shown; errors of a few steps in 255 are invisible as they are."""
 
 
-def still(original: Path, compressed: Path, number: int, kind: str = "difference") -> bytes:
+def frame_image(original: Path, compressed: Path, number: int, kind: str = "difference") -> bytes:
     """One frame as PNG.
 
     Args:
@@ -216,39 +216,39 @@ def still(original: Path, compressed: Path, number: int, kind: str = "difference
         compressed: its `.aev` file.
         number: frame, counted from 0.
         kind: "original", "reconstruction", or "difference": the distance of the two in RGB
-            times `GAIN`, black where they agree.
+            times `ERROR_GAIN`, black where they agree.
 
     Raises:
         InputError: the frame or the kind does not exist.
     """
-    if kind not in KINDS:
-        raise InputError(f"the still {kind!r} is not known; ask for {', '.join(KINDS)}.")
+    if kind not in IMAGE_KINDS:
+        raise InputError(f"the still {kind!r} is not known; ask for {', '.join(IMAGE_KINDS)}.")
     with open_archive(compressed) as archive:
         if not 0 <= number < len(archive):
             raise InputError(f"frame {number} does not exist; give 0 to {len(archive) - 1}.")
         colour = archive.info.colour
         if kind == "original":
-            return png(to_rgb(_frame(original, number), colour))
+            return png_bytes(to_rgb(_read_frame(original, number), colour))
         result = archive[number]
     if kind == "reconstruction":
-        return png(result)
-    return png(difference(to_rgb(_frame(original, number), colour), result))
+        return png_bytes(result)
+    return png_bytes(error_image(to_rgb(_read_frame(original, number), colour), result))
 
 
-def difference(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """|before - after| times `GAIN`: uint8 [H, W, 3] of two such pictures."""
+def error_image(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """|before - after| times `ERROR_GAIN`: uint8 [H, W, 3] of two such pictures."""
     distance = np.abs(before.astype(np.int16) - after)
-    return np.minimum(distance * GAIN, 255).astype(np.uint8)
+    return np.minimum(distance * ERROR_GAIN, 255).astype(np.uint8)
 
 
-def png(picture: np.ndarray) -> bytes:
+def png_bytes(picture: np.ndarray) -> bytes:
     """A picture, uint8 [H, W, 3], as PNG."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def _frame(path: Path, number: int) -> Planes:
+def _read_frame(path: Path, number: int) -> Planes:
     part = TimeSpan(Fraction(number), Fraction(number + 1), start_in_frames=True,
                     stop_in_frames=True)
     with open_clip(path, trim=part) as clip:

@@ -22,10 +22,10 @@ from aehub.media.picture import ClipInfo, Planes
 from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
 
-SMALLEST_SIDE = 16
+MIN_SIDE = 16
 
 
-def fit(
+def fit_size(
     width: int, height: int, longest: int | None, pixel_aspect: Fraction = Fraction(1)
 ) -> tuple[int, int]:
     """The size at which a clip is worked on: never enlarged, square pixels.
@@ -40,14 +40,14 @@ def fit(
         (width, height); sides that change become even.
 
     Example:
-        >>> fit(1920, 1080, 640)
+        >>> fit_size(1920, 1080, 640)
         (640, 360)
     """
     wide, high = width * min(Fraction(1), pixel_aspect), height / max(Fraction(1), pixel_aspect)
     scale = Fraction(1) if longest is None else min(Fraction(1), longest / max(wide, high))
     if scale == 1 and pixel_aspect == 1:
         return width, height
-    even = (max(SMALLEST_SIDE, 2 * round(side * scale / 2)) for side in (wide, high))
+    even = (max(MIN_SIDE, 2 * round(side * scale / 2)) for side in (wide, high))
     return next(even), next(even)
 
 
@@ -78,7 +78,7 @@ def iter_prepare(
     with ExitStack() as stack:
         clip = stack.enter_context(open_clip(source, trim=trim, limits=limits or Limits()))
         given = clip.info
-        width, height = fit(given.width, given.height, longest, given.pixel_aspect)
+        width, height = fit_size(given.width, given.height, longest, given.pixel_aspect)
         clip.allow_downscale(width, height)
         resize = _resizer((width, height))
         info = replace(given, width=width, height=height, pixel_aspect=Fraction(1))
@@ -97,7 +97,7 @@ def iter_prepare(
 
 
 @contextmanager
-def named_as(source: Path, *own: Path) -> Iterator[None]:
+def errors_about(source: Path, *own: Path) -> Iterator[None]:
     """Name the file that was given in errors about its working copies.
 
     Args:
@@ -134,7 +134,7 @@ def _plane(samples: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Look:
+class ClipProbe:
     """A first look at a clip.
 
     Attributes:
@@ -160,13 +160,13 @@ class Look:
     notes: tuple[str, ...]
 
 
-def look(
+def probe_clip(
     source: str | Path,
     *,
     trim: TimeSpan | None = None,
     limits: Limits | None = None,
     with_sound: bool = True,
-) -> Look:
+) -> ClipProbe:
     """Decode the first frame of a clip and gather what its header says.
 
     Args:
@@ -184,7 +184,7 @@ def look(
         picture = next(iter(clip))
         info = clip.info
         seconds = None if info.n_frames is None else float(info.n_frames / info.fps)
-        return Look(
+        return ClipProbe(
             width=info.width,
             height=info.height,
             fps=info.fps,

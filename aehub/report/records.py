@@ -1,4 +1,4 @@
-"""The record of a study of one compression: its numbers and its files. Needs no torch."""
+"""The record of a report of one compression: its numbers and its files. Needs no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aehub.results import Compressed
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class Baseline:
     """A rival on the same frames, as near to the same bytes as its settings reach.
 
     Attributes:
@@ -33,7 +33,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Replay:
+class Playback:
     """A decoded file beside its original.
 
     Attributes:
@@ -63,18 +63,18 @@ class Replay:
 
 
 @dataclass(frozen=True)
-class Study:
+class CompressionReport:
     """A compression laid open.
 
     Attributes:
         source_bytes: size of the file that was given.
         trimmed: whether only a part of it was used.
         prepared: the working copy: what the model saw, without loss.
-        stacked: mp4 with the original above the reconstruction; see `Replay.half`.
+        stacked: mp4 with the original above the reconstruction; see `Playback.half`.
         decoded: mp4 of the reconstruction.
         compressed: the file that was made; its `ratio` is None for a trimmed clip.
-        replay: what came back, measured.
-        neighbours: rivals at the same bytes; empty if not asked for.
+        playback: what came back, measured.
+        baselines: other codecs at the same bytes; empty if not asked for.
         seconds: time each stage took.
         notes: what was changed on the way in, or left out.
     """
@@ -85,8 +85,8 @@ class Study:
     stacked: Path
     decoded: Path
     compressed: Compressed
-    replay: Replay
-    neighbours: tuple[Neighbour, ...]
+    playback: Playback
+    baselines: tuple[Baseline, ...]
     seconds: dict[str, float]
     notes: tuple[str, ...]
 
@@ -96,11 +96,11 @@ class Study:
         facts.update(
             source_bytes=self.source_bytes,
             ratio=None if self.trimmed else round(self.source_bytes / facts["bytes"], 3),
-            psnr=round(self.replay.psnr, 3),
-            ms_ssim=None if self.replay.ms_ssim is None else round(self.replay.ms_ssim, 6),
+            psnr=round(self.playback.psnr, 3),
+            ms_ssim=None if self.playback.ms_ssim is None else round(self.playback.ms_ssim, 6),
             elapsed=round(sum(self.seconds.values()), 3),
             stages={name: round(value, 3) for name, value in self.seconds.items()},
-            neighbours=[asdict(neighbour) for neighbour in self.neighbours],
+            neighbours=[asdict(baseline) for baseline in self.baselines],
             notes=list(self.notes),
         )
         return facts
@@ -110,15 +110,15 @@ class Study:
         return asdict(self, dict_factory=_with_names)
 
     @classmethod
-    def from_record(cls, record: dict[str, Any], folder: Path) -> Study:
-        """The study that was recorded, its files in `folder`."""
-        compressed, replay = record["compressed"], record["replay"]
+    def from_record(cls, record: dict[str, Any], folder: Path) -> CompressionReport:
+        """The report that was recorded, its files in `folder`."""
+        compressed, playback = record["compressed"], record["playback"]
         compressed = {**compressed, "path": str(folder / compressed["path"])}
         files = {name: folder / record[name] for name in ("prepared", "stacked", "decoded")}
         return cls(**{
             **record, **files, "compressed": Compressed(**_tuples(compressed)),
-            "replay": Replay(**_tuples(replay)), "notes": tuple(record["notes"]),
-            "neighbours": tuple(Neighbour(**neighbour) for neighbour in record["neighbours"]),
+            "playback": Playback(**_tuples(playback)), "notes": tuple(record["notes"]),
+            "baselines": tuple(Baseline(**baseline) for baseline in record["baselines"]),
         })
 
 

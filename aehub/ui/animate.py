@@ -27,19 +27,20 @@ from aehub.errors import AEHubError, InputError
 from aehub.generators.base import enlarge
 from aehub.generators.sprite.model import DIRECTIONS, SpriteAnimator
 from aehub.ui import animate_job, job_progress, keyframes
-from aehub.ui.errors import gpu, sentence, told
-from aehub.ui.formatting import empty, hint, notes, stopped
-from aehub.ui.job_progress import AT_ONCE, QUIET
-from aehub.ui.keyframes import HERE, Key
+from aehub.ui.errors import errors_shown, gpu, page_message
+from aehub.ui.formatting import empty_state, hint, notes, stopped_state
+from aehub.ui.job_progress import IMMEDIATE, PRIVATE
+from aehub.ui.keyframes import LOCAL_STATES, Key
 from aehub.ui.limits import Context
 from aehub.weights.architectures import SPRITE_ANIMATION
 
 STEP_MS = round(1000 * STEP_SECONDS)
 # Seen from the front first: that is the still that was given.
-_SHOWN = ("down", "left", "up", "right")
+_DIRECTION_ORDER = ("down", "left", "up", "right")
 _GIF_SIDE = 192
-_NO_SPRITE = empty("Nobody walks yet", "Drop a character that looks at you, on a ground that is "
-               "transparent or of one colour. Or ask for a new one.", small=True)
+_NO_SPRITE = empty_state(
+    "No walk cycle yet", "Drop a character that faces you, on a background that is transparent or "
+    "of one colour. Or ask for a new one.", small=True)
 
 
 def build_sprite(context: Context) -> None:
@@ -47,51 +48,52 @@ def build_sprite(context: Context) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
             if not model_name():
-                gr.HTML(hint(_absent()), elem_id="sprite-absent")
+                gr.HTML(hint(_missing_model_message()), elem_id="sprite-absent")
             still = gr.File(label="One still, front-facing, PNG", height=132, elem_id="still")
             new = gr.Button("A new character", elem_id="new-character")
             steps = gr.Slider(2, 32, 8, step=1, label="Steps per cycle", buttons=[],
                               elem_id="steps", info="The model learnt from 8")
         with gr.Column(scale=8, min_width=320):
-            stage = gr.HTML(_NO_SPRITE, elem_id="walkers")
-            with gr.Row(visible=False, elem_classes="ae-shelf") as shelf:
+            display = gr.HTML(_NO_SPRITE, elem_id="walkers")
+            with gr.Row(visible=False, elem_classes="ae-downloads") as downloads:
                 sheet = gr.DownloadButton("Sheet .png", variant="primary", elem_id="get-sprites",
                                           min_width=90)
                 described = gr.DownloadButton("Frames .json", elem_id="get-frames", min_width=90)
                 gif = gr.DownloadButton("Walk .gif", elem_id="get-gif", min_width=90)
 
-    place = {**job_progress.place(stage), "api_visibility": "private"}
-    given = [sheet, described, gif, stage, shelf]
-    gr.on([still.change, steps.release], _walker(context), [still, steps], given, **place)
-    new.click(_newcomer(context), None, still, **place)
+    options = {**job_progress.model_event(display), "api_visibility": "private"}
+    given = [sheet, described, gif, display, downloads]
+    gr.on([still.change, steps.release], _walk_cycle_handler(context), [still, steps], given,
+          **options)
+    new.click(_new_character_handler(context), None, still, **options)
 
 
 def model_name() -> str:
     """Name of the model that makes sprites walk; empty if none is on this machine."""
-    return next((entry.name for entry in hub.list_models(states=HERE)
+    return next((entry.name for entry in hub.list_models(states=LOCAL_STATES)
                  if entry.task == SPRITE_ANIMATION), "")
 
 
-def _absent() -> str:
-    return ("The model that makes sprites walk, sprite-motion, is not on this machine; download "
+def _missing_model_message() -> str:
+    return ("The model that makes sprites walk, sprite-controls, is not on this machine; download "
             "it in the tab Models.")
 
 
-def _model() -> Any:
+def _load_model() -> Any:
     name = model_name()
     if not name:
-        raise InputError(_absent())
+        raise InputError(_missing_model_message())
     return hub.load(name)
 
 
-def _newcomer(context: Context) -> Any:
-    @told
+def _new_character_handler(context: Context) -> Any:
+    @errors_shown
     @gpu
     def newcomer() -> str:
         """A still of a character that never was, as a file."""
-        model: SpriteAnimator = _model()
+        model: SpriteAnimator = _load_model()
         seed = secrets.randbelow(1_000_000)
-        with context.jobs.new() as folder:
+        with context.folders.new() as folder:
             path = folder / f"character-{seed}.png"
             Image.fromarray(model.decode(model.sample([seed]))[0]).save(path)
         return str(path)
@@ -99,24 +101,24 @@ def _newcomer(context: Context) -> Any:
     return newcomer
 
 
-def _walker(context: Context) -> Any:
-    @told
+def _walk_cycle_handler(context: Context) -> Any:
+    @errors_shown
     @gpu
     def walk(still: str | None, steps: float) -> list[Any]:
         """The walk cycle of a still, as a sheet, its JSON and an animation."""
         if still is None:
             return [None, None, None, _NO_SPRITE, gr.update(visible=False)]
         picture = read_picture(Path(still), context.limits.picture)
-        model: SpriteAnimator = _model()
+        model: SpriteAnimator = _load_model()
         cell = model.place_still(picture, Path(still).name)
         cycles, name = model.cycles(cell, int(steps)), f"{Path(still).stem}.walk"
-        with context.jobs.new() as folder:
+        with context.folders.new() as folder:
             sheet, described, gif = (folder / f"{name}{end}" for end in (".png", ".json", ".gif"))
             Image.fromarray(sprite_sheet(cycles)).save(sheet)
             said = cycle_sheet_json(sheet.name, cycles, DIRECTIONS, STEP_MS)
             described.write_text(json.dumps(said, indent=1))
             _write_gif(gif, cycles)
-        shown = _page(context.jobs.address(sheet), cycles, cell.notes)
+        shown = _page(context.folders.url(sheet), cycles, cell.notes)
         return [*map(str, (sheet, described, gif)), shown, gr.update(visible=True)]
 
     return walk
@@ -125,7 +127,7 @@ def _walker(context: Context) -> Any:
 def _write_gif(path: Path, cycles: np.ndarray) -> None:
     """The four directions side by side, walking."""
     times = max(1, _GIF_SIDE // cycles.shape[2])
-    rows = [cycles[DIRECTIONS.index(name), 1:] for name in _SHOWN]
+    rows = [cycles[DIRECTIONS.index(name), 1:] for name in _DIRECTION_ORDER]
     with open_renderer(path, Fraction(1000, STEP_MS)) as renderer:
         for frame in np.concatenate(rows, 2):
             renderer.write(enlarge(frame, times))
@@ -140,7 +142,7 @@ def _page(address: str, cycles: np.ndarray, remarks: Sequence[str]) -> str:
     walkers = "".join(
         f'<figure><div class="ae-walker" role="img" aria-label="Walking {name}" '
         f'style="{ways};background-position-y:{100 * DIRECTIONS.index(name) / 3:.4f}%"></div>'
-        f"<figcaption>{name}</figcaption></figure>" for name in _SHOWN)
+        f"<figcaption>{name}</figcaption></figure>" for name in _DIRECTION_ORDER)
     side = cycles.shape[2]
     return (f'<div class="ae-results"><div class="ae-walkers">{walkers}</div>'
             f'<figure class="ae-sheet"><img src="{escape(address)}" alt="The sheet: four rows, '
@@ -150,53 +152,55 @@ def _page(address: str, cycles: np.ndarray, remarks: Sequence[str]) -> str:
 
 
 TITLE = "Animate"
-_EMPTY = empty("Nothing animated yet", "Pick pictures, press Make: each becomes the next, and the "
-               "last leads back to the first.", small=True)
+_EMPTY = empty_state(
+    "Nothing animated yet", "Pick pictures and press Make it: each turns into the next, and the "
+    "last leads back to the first.", small=True)
 
 
 def build(context: Context) -> None:
     """The panel, inside whatever block is open."""
     with gr.Tabs():
         with gr.Tab("Pictures that never were", id="walk", elem_id="tab-walk"):
-            _walk(context)
+            _build_latent_walk(context)
         with gr.Tab("Animate my sprite", id="sprite", elem_id="tab-sprite"):
             build_sprite(context)
 
 
-def _walk(context: Context) -> None:
+def _build_latent_walk(context: Context) -> None:
     chosen = gr.State([])
     with gr.Row(equal_height=False):
         with gr.Column(scale=6, min_width=320, elem_classes="ae-controls"):
-            model, files, parts = _pickers()
+            model, files, parts = _keyframe_controls()
         with gr.Column(scale=6, min_width=320, elem_classes="ae-controls"):
-            motion = _motion(context, model)
+            controls = _timing_controls(context, model)
             with gr.Row(elem_classes="ae-go"):
                 make = gr.Button("Make it", variant="primary", elem_id="make", scale=3,
                                  min_width=120)
                 look = gr.Button("Preview", elem_id="preview", scale=2, min_width=80)
                 stop = gr.Button("Stop", elem_id="stop-walk", scale=1, min_width=64)
-            stage = gr.HTML(_EMPTY, elem_id="walked")
-            with gr.Row(visible=False, elem_classes="ae-shelf") as shelf:
+            display = gr.HTML(_EMPTY, elem_id="walked")
+            with gr.Row(visible=False, elem_classes="ae-downloads") as downloads:
                 file = gr.DownloadButton("Animation", variant="primary", elem_id="get-walk",
                                          min_width=90)
                 recipe = gr.DownloadButton("Recipe .json", elem_id="get-recipe", min_width=90)
                 with gr.Column(visible=False, min_width=90) as aside:
                     sheet = gr.DownloadButton("Sheet .json", elem_id="get-sheet")
             facts = gr.JSON(visible=False, label="facts")
-    seeds, *others = motion
-    asked = [model, seeds, files, *others, chosen]
-    given = [file, facts, recipe, sheet, stage, shelf, aside]
-    place = {**job_progress.place(stage), "trigger_mode": "once"}
-    made = make.click(animate_job.runner(context), asked, given, api_name="animate", **place)
-    seen = look.click(animate_job.runner(context, preview=True), asked, given,
-                      api_visibility="private", **place)
-    job_progress.stops(stop, [made, seen], stage, stopped("make it again", small=True), shelf)
-    _wire(context, model, files, chosen, parts)
+    seeds, *others = controls
+    inputs = [model, seeds, files, *others, chosen]
+    given = [file, facts, recipe, sheet, display, downloads, aside]
+    options = {**job_progress.model_event(display), "trigger_mode": "once"}
+    made = make.click(animate_job.runner(context), inputs, given, api_name="animate", **options)
+    seen = look.click(animate_job.runner(context, preview=True), inputs, given,
+                      api_visibility="private", **options)
+    job_progress.connect_stop(stop, [made, seen], display,
+                              stopped_state("make it again", small=True), downloads)
+    _connect_events(context, model, files, chosen, parts)
 
 
-def _pickers() -> tuple[Any, Any, dict[str, Any]]:
+def _keyframe_controls() -> tuple[Any, Any, dict[str, Any]]:
     """What is picked from: candidates, own pictures, the timeline and the sliders."""
-    names = keyframes.offered()
+    names = keyframes.animation_models()
     model = gr.Dropdown(names, value=names[0] if names else None, label="Model",
                         elem_id="walk-model", info=_about(names[0] if names else ""))
     with gr.Row(elem_classes="ae-title"):
@@ -207,16 +211,17 @@ def _pickers() -> tuple[Any, Any, dict[str, Any]]:
     with gr.Row(elem_classes="ae-title"):
         gr.HTML('<p class="ae-label">Timeline</p>')
         clear = gr.Button("Clear", elem_id="clear-keys", size="sm", min_width=64, scale=0)
-    strip = gr.HTML(keyframes.strip([]), elem_id="timeline", js_on_load=keyframes.JS_PICK)
+    strip = gr.HTML(keyframes.timeline_html([]), elem_id="timeline", js_on_load=keyframes.JS_PICK)
     with gr.Accordion("Shape the picked picture", open=True, elem_id="shape",
                       elem_classes="ae-fold"):
         with gr.Row(equal_height=False, elem_classes="ae-shape"):
             with gr.Column(scale=2, min_width=120):
-                live = gr.HTML(keyframes.EMPTY, elem_id="live")
+                live = gr.HTML(keyframes.LIVE_EMPTY, elem_id="live")
                 add = gr.Button("Add to the timeline", elem_id="add-shaped", size="sm")
             with gr.Column(scale=3, min_width=150, elem_classes="ae-sliders"):
-                sliders = [gr.Slider(-keyframes.REACH, keyframes.REACH, 0, step=0.1, buttons=[],
-                                     label=f"Direction {number}", elem_id=f"slide-{number}")
+                sliders = [gr.Slider(-keyframes.SLIDER_RANGE, keyframes.SLIDER_RANGE, 0, step=0.1,
+                                     buttons=[], label=f"Direction {number}",
+                                     elem_id=f"slide-{number}")
                            for number in range(1, keyframes.SLIDERS + 1)]
     files = gr.File(label="Own pictures as keyframes, or a clip", file_count="multiple", height=132,
                     elem_id="own")
@@ -224,7 +229,7 @@ def _pickers() -> tuple[Any, Any, dict[str, Any]]:
                           "live": live, "add": add, "sliders": sliders}
 
 
-def _motion(context: Context, model: gr.Dropdown) -> list[Any]:
+def _timing_controls(context: Context, model: gr.Dropdown) -> list[Any]:
     """How it moves; components in the order of the arguments, seeds first."""
     most = context.limits.seconds
     with gr.Row():
@@ -258,31 +263,33 @@ def _motion(context: Context, model: gr.Dropdown) -> list[Any]:
                            info="From each picture to the next, instead of the seconds above")
         beside = gr.Checkbox(False, label="Beside a plain cross-fade of the same pictures",
                              elem_id="beside")
-    model.change(lambda name: gr.update(visible=_is_sprite(name)), model, characters, **AT_ONCE)
+    model.change(lambda name: gr.update(visible=_is_sprite(name)), model, characters, **IMMEDIATE)
     return [seeds, seconds, fps, path, easing, ending, truncation, size, format, direction, steps,
             beside, parts]
 
 
-def _wire(context: Context, model: Any, files: Any, chosen: gr.State, parts: dict[str, Any]
-          ) -> None:
+def _connect_events(
+    context: Context, model: Any, files: Any, chosen: gr.State, parts: dict[str, Any]
+) -> None:
     """What clicks and sliders do."""
     number, base = gr.State(0), gr.State(None)
     grid, strip, live, sliders = (parts[name] for name in ("grid", "strip", "live", "sliders"))
     fresh = [grid, number]
     # One after another: candidates of the model before must not come after those of the next.
-    drawn: dict[str, Any] = {**QUIET, "concurrency_id": "candidates", "concurrency_limit": 1}
-    context.shared["tab"].select(_first, [model, number], [*fresh, model], **drawn)
-    parts["more"].click(_next, [model, number], fresh, **drawn)
-    model.change(_other, [model, chosen], [*fresh, chosen, strip, base, live, *sliders, model],
-                 **drawn)
-    grid.click(_pick, [model, chosen], [chosen, strip, base, live, *sliders], **QUIET)
-    strip.click(_change, chosen, [chosen, strip], **AT_ONCE)
-    parts["clear"].click(lambda: ([], keyframes.strip([])), None, [chosen, strip], **AT_ONCE)
-    gr.on([slider.input for slider in sliders], _slide, [model, base, *sliders], live,
-          trigger_mode="always_last", **AT_ONCE)
-    parts["add"].click(_add, [model, base, chosen, *sliders], [chosen, strip], **QUIET)
-    files.upload(_filer(context), [files, chosen], [chosen, strip], concurrency_id="model",
-                 concurrency_limit=1, **QUIET)
+    drawn: dict[str, Any] = {**PRIVATE, "concurrency_id": "candidates", "concurrency_limit": 1}
+    context.shared["tab"].select(_show_candidates, [model, number], [*fresh, model], **drawn)
+    parts["more"].click(_next_candidates, [model, number], fresh, **drawn)
+    model.change(_change_model, [model, chosen],
+                 [*fresh, chosen, strip, base, live, *sliders, model], **drawn)
+    grid.click(_pick_candidate, [model, chosen], [chosen, strip, base, live, *sliders], **PRIVATE)
+    strip.click(_edit_timeline, chosen, [chosen, strip], **IMMEDIATE)
+    parts["clear"].click(lambda: ([], keyframes.timeline_html([])), None, [chosen, strip],
+                         **IMMEDIATE)
+    gr.on([slider.input for slider in sliders], _move_sliders, [model, base, *sliders], live,
+          trigger_mode="always_last", **IMMEDIATE)
+    parts["add"].click(_add_shaped, [model, base, chosen, *sliders], [chosen, strip], **PRIVATE)
+    files.upload(_add_files_handler(context), [files, chosen], [chosen, strip],
+                 concurrency_id="model", concurrency_limit=1, **PRIVATE)
 
 
 def _is_sprite(name: str | None) -> bool:
@@ -302,68 +309,70 @@ def _candidates(name: str | None, number: int) -> str:
     try:
         found = keyframes.seed_keys(name or "", range(first, first + keyframes.CANDIDATES))
     except AEHubError as error:
-        return hint(sentence(error))
-    return keyframes.grid(found, crisp=keyframes.is_crisp(name or ""))
+        return hint(page_message(error))
+    return keyframes.grid_html(found, crisp=keyframes.is_pixel_art(name or ""))
 
 
-def _first(name: str | None, number: int) -> tuple[Any, int, Any]:
+def _show_candidates(name: str | None, number: int) -> tuple[Any, int, Any]:
     # Models may have been fetched since the page was built.
-    return _candidates(name, number), number, gr.update(choices=keyframes.offered())
+    return _candidates(name, number), number, gr.update(choices=keyframes.animation_models())
 
 
-def _next(name: str | None, number: int) -> tuple[str, int]:
+def _next_candidates(name: str | None, number: int) -> tuple[str, int]:
     return _candidates(name, number + 1), number + 1
 
 
-def _other(name: str | None, chosen: list[Key]) -> list[Any]:
+def _change_model(name: str | None, chosen: list[Key]) -> list[Any]:
     """Another model: its own candidates; keyframes that only the former one knows go."""
     kept = [key for key in chosen if key.file is not None]
-    return [_candidates(name, 0), 0, kept, keyframes.strip(kept), None, keyframes.EMPTY,
-            *[0] * keyframes.SLIDERS, gr.update(info=_about(name or ""))]
+    return [_candidates(name, 0), 0, kept, keyframes.timeline_html(kept), None,
+            keyframes.LIVE_EMPTY, *[0] * keyframes.SLIDERS, gr.update(info=_about(name or ""))]
 
 
-@told
-def _pick(name: str, chosen: list[Key], event: gr.EventData) -> list[Any]:
+@errors_shown
+def _pick_candidate(name: str, chosen: list[Key], event: gr.EventData) -> list[Any]:
     seed = int(event.number)
-    kept = _more(chosen, keyframes.seed_keys(name, [seed]))
-    base = keyframes.base_of(name, seed)
-    shown = keyframes.live(name, keyframes.moved(name, base, []))
-    return [kept, keyframes.strip(kept), base, shown, *[0] * keyframes.SLIDERS]
+    kept = _extend(chosen, keyframes.seed_keys(name, [seed]))
+    base = keyframes.seed_latent(name, seed)
+    shown = keyframes.live_html(name, keyframes.shifted_latent(name, base, []))
+    return [kept, keyframes.timeline_html(kept), base, shown, *[0] * keyframes.SLIDERS]
 
 
-def _change(chosen: list[Key], event: gr.EventData) -> tuple[list[Key], str]:
+def _edit_timeline(chosen: list[Key], event: gr.EventData) -> tuple[list[Key], str]:
     """Take the keyframe that was clicked out, or put it one earlier."""
     number = int(event.number)
     kept = [key for n, key in enumerate(chosen) if n != number]
     if event.earlier and 0 < number < len(chosen):
         kept.insert(number - 1, chosen[number])
-    return kept, keyframes.strip(kept)
+    return kept, keyframes.timeline_html(kept)
 
 
-@told
-def _slide(name: str, base: list[float] | None, *values: float) -> str:
-    return keyframes.live(name, keyframes.moved(name, base, values))
+@errors_shown
+def _move_sliders(name: str, base: list[float] | None, *values: float) -> str:
+    return keyframes.live_html(name, keyframes.shifted_latent(name, base, values))
 
 
-@told
-def _add(name: str, base: list[float] | None, chosen: list[Key], *values: float
-         ) -> tuple[list[Key], str]:
-    kept = _more(chosen, [keyframes.shaped_key(name, keyframes.moved(name, base, values))])
-    return kept, keyframes.strip(kept)
+@errors_shown
+def _add_shaped(
+    name: str, base: list[float] | None, chosen: list[Key], *values: float
+) -> tuple[list[Key], str]:
+    latent = keyframes.shifted_latent(name, base, values)
+    kept = _extend(chosen, [keyframes.shaped_key(name, latent)])
+    return kept, keyframes.timeline_html(kept)
 
 
-def _filer(context: Context) -> Any:
-    @told
+def _add_files_handler(context: Context) -> Any:
+    @errors_shown
     def add(files: list[str] | None, chosen: list[Key]) -> tuple[list[Key], str]:
-        with context.jobs.new() as folder:
-            kept = _more(chosen, keyframes.file_keys(files or [], folder, context.limits))
-        return kept, keyframes.strip(kept)
+        with context.folders.new() as folder:
+            kept = _extend(chosen, keyframes.file_keys(files or [], folder, context.limits))
+        return kept, keyframes.timeline_html(kept)
 
     return add
 
 
-def _more(chosen: list[Key], added: list[Key]) -> list[Key]:
-    if len(chosen) + len(added) > keyframes.MOST_KEYS:
-        raise InputError(f"the timeline holds {keyframes.MOST_KEYS} keyframes; take some "
+def _extend(chosen: list[Key], added: list[Key]) -> list[Key]:
+    if len(chosen) + len(added) > keyframes.MAX_KEYFRAMES:
+        raise InputError(f"the timeline holds {keyframes.MAX_KEYFRAMES} keyframes; take some "
                          "out first.")
     return [*chosen, *added]

@@ -13,9 +13,9 @@ from aehub.api.animate import DEFAULT_MODEL, iter_animate
 from aehub.errors import InputError
 from aehub.results import Animated
 from aehub.ui import job_progress
-from aehub.ui.errors import gpu, told
-from aehub.ui.formatting import bytes_text, notes, player, rate_text, seconds_text, tiles
-from aehub.ui.keyframes import MOST_KEYS, Key, file_keys, offered, task_of
+from aehub.ui.errors import errors_shown, gpu
+from aehub.ui.formatting import bytes_text, media_element, notes, rate_text, seconds_text, tiles
+from aehub.ui.keyframes import MAX_KEYFRAMES, Key, animation_models, file_keys, task_of
 from aehub.ui.limits import Context
 from aehub.weights.architectures import COMPRESSION
 
@@ -31,7 +31,7 @@ MAX_FPS = 60
 def runner(context: Context, *, preview: bool = False) -> Any:
     """The handler that makes an animation; a preview is small, fast and always an mp4."""
 
-    @told
+    @errors_shown
     @gpu
     def run(model: str = DEFAULT_MODEL, seeds: str = "1, 2, 3, 4", files: list[str] | None = None,
             seconds: float = 4, fps: float = 30, path: str = "auto", easing: str = "linear",
@@ -73,17 +73,17 @@ def runner(context: Context, *, preview: bool = False) -> Any:
             raise InputError(f"the parts take {sum(durations):g} s together; give at most "
                              f"{context.limits.seconds:g}.")
         suffix, sheet = FORMATS[format]
-        with context.jobs.new() as folder:
+        with context.folders.new() as folder:
             given = _keyframes(context, folder, model, seeds, files, keys)
             # The name of a model from a hub is org/name.
             output = folder / f"{model.rpartition('/')[2]}{suffix}"
             job = iter_animate(
                 output, model=model, seconds=durations or float(seconds), fps=fps, sheet=sheet,
                 scale=None if sheet else _scale(model, size), **wanted, **given)
-            made = yield from job_progress.watched(
-                job, job_progress.counter("Drawing", progress),
+            made = yield from job_progress.run_job(
+                job, job_progress.frame_card("Drawing", progress),
                 lambda card: [*[gr.skip()] * 4, card, gr.update(visible=False), gr.skip()])
-            yield _outputs(made, context.jobs.address(output), format)
+            yield _outputs(made, context.folders.url(output), format)
 
     return run
 
@@ -102,11 +102,11 @@ def _keyframes(context: Context, folder: Path, model: str, seeds: str,
     """What to walk through: the timeline, else files, else seeds."""
     if not task_of(model):
         raise InputError(f"the model {str(model)[:80]} is not on this machine; choose one of "
-                         f"{', '.join(offered())}.")
+                         f"{', '.join(animation_models())}.")
     if not keys and not files:
         return {"seeds": seeds_of(seeds)}
     found = keys or file_keys(files or [], folder, context.limits)
-    return {"keyframes": [key.given for key in found]}
+    return {"keyframes": [key.as_keyframe for key in found]}
 
 
 def seeds_of(text: str | None) -> list[int]:
@@ -120,9 +120,9 @@ def seeds_of(text: str | None) -> list[int]:
     if wrong or not parts:
         raise InputError(f"the seeds are {str(text or '')[:60]!r}; give whole numbers with commas "
                          "between, such as 1, 2, 3.")
-    if len(parts) > MOST_KEYS:
-        raise InputError(f"{len(parts)} seeds are given and this page walks through {MOST_KEYS}; "
-                         "use aehub animate at home.")
+    if len(parts) > MAX_KEYFRAMES:
+        raise InputError(f"{len(parts)} seeds are given and this page takes {MAX_KEYFRAMES}; use "
+                         "aehub animate on your own machine.")
     return [int(part[:20]) for part in parts]
 
 
@@ -137,9 +137,9 @@ def parts_of(text: str | None) -> list[float]:
         found = [float(part) for part in parts]
     except ValueError:
         found = [0.0]
-    if len(found) > MOST_KEYS or not all(0 < part < float("inf") for part in found):
+    if len(found) > MAX_KEYFRAMES or not all(0 < part < float("inf") for part in found):
         raise InputError(f"the seconds of each part are {str(text)[:60]!r}; give numbers above 0 "
-                         f"with commas between, such as 1, 0.5, at most {MOST_KEYS}.")
+                         f"with commas between, such as 1, 0.5, at most {MAX_KEYFRAMES}.")
     return found
 
 
@@ -151,7 +151,7 @@ def _scale(model: str, size: str) -> int | None:
 
 
 def _page(address: str, format: str, made: Animated) -> str:
-    shown = player(address, f"The animation by {made.model}", "autoplay loop muted controls",
+    shown = media_element(address, f"The animation by {made.model}", "autoplay loop muted controls",
                    kind=" ae-walk")
     numbers = tiles([
         ("Picture", f"{made.width}×{made.height}", "a sheet of frames" if made.sheet else format),

@@ -14,47 +14,48 @@ from aehub.measure import Comparison
 from aehub.report.compression import iter_comparison
 from aehub.results import Step
 from aehub.ui import formatting, job_progress, results
-from aehub.ui.errors import gpu, told
-from aehub.ui.formatting import bytes_text, empty, table
-from aehub.ui.keyframes import HERE
+from aehub.ui.errors import errors_shown, gpu
+from aehub.ui.formatting import bytes_text, empty_state, table
+from aehub.ui.keyframes import LOCAL_STATES
 from aehub.ui.limits import Context
 from aehub.weights.architectures import COMPRESSION
 
 TITLE = "Compare"
-OTHERS = ["x264-medium", "x265-medium", "svtav1-6", "vp9"]
-_USUAL = ["x264-medium", "svtav1-6"]
+VIDEO_CODECS = ["x264-medium", "x265-medium", "svtav1-6", "vp9"]
+_DEFAULT_BASELINES = ["x264-medium", "svtav1-6"]
 MAX_FRAMES = 32
-LONGEST = 480
-_EMPTY = empty("No curves yet", "Every codec codes the clip at six rates; the curve that lies "
-               "highest does best.")
+MAX_SIDE = 480
+_EMPTY = empty_state("No curves yet", "Every codec codes the clip at six rates; the highest curve "
+                     "is the best.")
 
 
 def build(context: Context) -> None:
     """The panel, inside whatever block is open."""
-    ours = [entry.name for entry in hub.list_models(states=HERE) if entry.task == COMPRESSION]
-    usual = ours[:1] + _USUAL
+    models = [entry.name for entry in hub.list_models(states=LOCAL_STATES)
+              if entry.task == COMPRESSION]
+    default = models[:1] + _DEFAULT_BASELINES
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
             clip = gr.File(label=f"Clip, up to {context.limits.upload_mb} MB", height=132,
                            elem_id="compared")
-            codecs = gr.CheckboxGroup(ours + OTHERS, value=usual, label="Codecs")
+            codecs = gr.CheckboxGroup(models + VIDEO_CODECS, value=default, label="Codecs")
             frames = gr.Slider(1, MAX_FRAMES, 16, step=1, label="Frames", buttons=[],
-                               info=f"From the start, brought to {LONGEST} px at most")
+                               info=f"From the start, brought to {MAX_SIDE} px at most")
             with gr.Row(elem_classes="ae-go"):
                 go = gr.Button("Compare", variant="primary", elem_id="compare", scale=3)
                 stop = gr.Button("Stop", scale=1, min_width=80)
         with gr.Column(scale=8, min_width=320):
-            stage = gr.HTML(_EMPTY, elem_id="curves")
+            display = gr.HTML(_EMPTY, elem_id="curves")
             facts = gr.JSON(visible=False, label="facts")
-    event = go.click(_runner(context, usual), [clip, codecs, frames], [facts, stage],
-                     api_name="compare", trigger_mode="once", **job_progress.place(stage))
-    job_progress.stops(stop, [event], stage, _EMPTY)
+    event = go.click(_runner(context, default), [clip, codecs, frames], [facts, display],
+                     api_name="compare", trigger_mode="once", **job_progress.model_event(display))
+    job_progress.connect_stop(stop, [event], display, _EMPTY)
 
 
-def _runner(context: Context, usual: list[str]) -> Any:
-    @told
+def _runner(context: Context, default: list[str]) -> Any:
+    @errors_shown
     @gpu
-    def run(clip: str | None, codecs: list[str] = usual, frames: float = 16,
+    def run(clip: str | None, codecs: list[str] = default, frames: float = 16,
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
         """Measure rate and quality of several codecs on a clip.
 
@@ -75,13 +76,14 @@ def _runner(context: Context, usual: list[str]) -> Any:
         def card(step: Step) -> str:
             progress((step.done, step.total), desc="Comparing")
             took, left = time.monotonic() - began, step.total - step.done
-            return formatting.card(f"Point {min(step.done + 1, step.total)} of {step.total}",
-                              f"{took * left / step.done:.0f} s left" if step.done else "",
-                              share=step.done / step.total)
+            return formatting.progress_card(
+                f"Point {min(step.done + 1, step.total)} of {step.total}",
+                f"{took * left / step.done:.0f} s left" if step.done else "",
+                share=step.done / step.total)
 
-        with context.jobs.new() as folder:
-            comparison: Comparison = yield from job_progress.watched(
-                iter_comparison(clip, folder, ",".join(codecs), int(frames), longest=LONGEST,
+        with context.folders.new() as folder:
+            comparison: Comparison = yield from job_progress.run_job(
+                iter_comparison(clip, folder, ",".join(codecs), int(frames), longest=MAX_SIDE,
                                        limits=context.limits.picture),
                 card, lambda card: (gr.skip(), card))
         yield comparison.to_dict(), page(comparison)
@@ -107,11 +109,11 @@ def page(comparison: Comparison) -> str:
             "Decodes, frames/s"]
     caption = ("Bits needed for the same PSNR, averaged over the range all share (Bjøntegaard). "
                "Bytes without sound: whole .aev files against bare streams.")
-    return (f'<div class="ae-results">{results.rate_and_quality(comparison)}'
-            f"{results.of_comparison(comparison)}"
-            f"{table(head, rows, caption=caption, mark=_mark(comparison))}</div>")
+    return (f'<div class="ae-results">{results.rd_curves(comparison)}'
+            f"{results.comparison_verdict(comparison)}"
+            f"{table(head, rows, caption=caption, mark=_model_row(comparison))}</div>")
 
 
-def _mark(comparison: Comparison) -> int:
-    ours = [n for n, codec in enumerate(comparison.codecs) if codec in comparison.ours]
-    return ours[0] if ours else -1
+def _model_row(comparison: Comparison) -> int:
+    models = [n for n, codec in enumerate(comparison.codecs) if codec in comparison.ours]
+    return models[0] if models else -1

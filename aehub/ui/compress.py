@@ -12,13 +12,12 @@ import gradio as gr
 
 from aehub import hub
 from aehub.errors import AEHubError, InputError
-from aehub.report.compression import iter_study
-from aehub.report.prepare import look
-from aehub.report.records import Study
+from aehub.report.compression import iter_report
+from aehub.report.prepare import probe_clip
+from aehub.report.records import CompressionReport
 from aehub.ui import examples, job_progress, results, uploads
-from aehub.ui import examples as opening
-from aehub.ui.errors import gpu, sentence, told
-from aehub.ui.formatting import card, stopped
+from aehub.ui.errors import errors_shown, gpu, page_message
+from aehub.ui.formatting import progress_card, stopped_state
 from aehub.ui.limits import Context
 from aehub.weights.architectures import COMPRESSION
 
@@ -32,7 +31,7 @@ def build(context: Context) -> None:
             clip, tried = _clip(context)
             seen, part, start, length = _part(context)
             aim, quality, kilobytes = _aim()
-            model, size, neighbours = _more()
+            model, size, baselines = _more()
             with gr.Row(elem_classes="ae-go"):
                 go = gr.Button("Compress", variant="primary", elem_id="go", scale=3)
                 stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=80)
@@ -40,24 +39,25 @@ def build(context: Context) -> None:
         with gr.Column(scale=8, min_width=320):
             given = _results()
 
-    packed, *_, stage, shelf, figures = given
+    packed, *_, display, downloads, figures = given
     context.shared["packed"] = packed
-    asked = [clip, start, length, model, aim, quality, kilobytes, size, neighbours]
-    run, place = _runner(context), job_progress.place(stage)
+    inputs = [clip, start, length, model, aim, quality, kilobytes, size, baselines]
+    run, options = _runner(context), job_progress.model_event(display)
     events: list[dict[str, Any]] = [
-        go.click(run, asked, given, api_name="compress", validator=_checker(context),
-                 trigger_mode="once", **place)]
+        go.click(run, inputs, given, api_name="compress", validator=_checker(context),
+                 trigger_mode="once", **options)]
     for button, name in zip(tried, examples.EXAMPLES, strict=True):
         # One click shows the result.
-        drawn = button.click(_example(context, name), None, [clip, stage, go],
-                             concurrency_limit=8, **job_progress.QUIET)
-        events.append(drawn.success(run, asked, given, api_visibility="private", **place))
-    job_progress.stops(stop, events, stage, stopped("compress again"), shelf, figures)
-    clip.change(uploads.shower(context), [clip, size, neighbours],
-                [seen, part, start, length, forecast], **job_progress.QUIET)
-    gr.on([start.release, length.release, size.change, neighbours.change],
-          uploads.forecaster(context), [clip, start, length, size, neighbours], forecast,
-          **job_progress.QUIET)
+        drawn = button.click(_example(context, name), None, [clip, display, go],
+                             concurrency_limit=8, **job_progress.PRIVATE)
+        events.append(drawn.success(run, inputs, given, api_visibility="private", **options))
+    job_progress.connect_stop(stop, events, display, stopped_state("compress again"), downloads,
+                              figures)
+    clip.change(uploads.upload_handler(context), [clip, size, baselines],
+                [seen, part, start, length, forecast], **job_progress.PRIVATE)
+    gr.on([start.release, length.release, size.change, baselines.change],
+          uploads.forecast_handler(context), [clip, start, length, size, baselines], forecast,
+          **job_progress.PRIVATE)
 
 
 def _clip(context: Context) -> tuple[gr.File, list[gr.Button]]:
@@ -68,7 +68,7 @@ def _clip(context: Context) -> tuple[gr.File, list[gr.Button]]:
         tried = [gr.Button(example.label, elem_id=f"example-{example.name}",
                            elem_classes="ae-example")
                  for example in examples.EXAMPLES.values()]
-    gr.HTML(f'<p class="ae-fine">{examples.HARD}</p>')
+    gr.HTML(f'<p class="ae-fine">{examples.HARD_EXAMPLE_NOTE}</p>')
     return clip, tried
 
 
@@ -92,7 +92,7 @@ def _aim() -> tuple[gr.Radio, gr.Slider, gr.Number]:
                           elem_id="kilobytes", info="1 kB is 1000 bytes")
     aim.change(lambda chosen: (gr.update(visible=chosen == "quality"),
                                gr.update(visible=chosen == "size")),
-               aim, [quality, kilobytes], **job_progress.AT_ONCE)
+               aim, [quality, kilobytes], **job_progress.IMMEDIATE)
     return aim, quality, kilobytes
 
 
@@ -100,42 +100,43 @@ def _more() -> tuple[gr.Dropdown, gr.Dropdown, gr.Checkbox]:
     # Of a model that is not fetched yet, the task may be unknown.
     models = [entry.name for entry in hub.list_models() if entry.task == COMPRESSION
               or (entry.state == "remote" and not entry.task)]
-    with gr.Accordion("Model, size, neighbours", open=False, elem_id="more"):
+    with gr.Accordion("Model, size, other codecs", open=False, elem_id="more"):
         model = gr.Dropdown(models, value=models[0], label="Model", elem_id="model")
         size = gr.Dropdown(uploads.SIZES, value="640", label="Longer side, px", elem_id="size",
                            info="Smaller is faster; nothing is enlarged")
-        neighbours = gr.Checkbox(True, label="Also encode with x264 and AV1 at the same bytes",
+        baselines = gr.Checkbox(True, label="Also encode with x264 and AV1 at the same bytes",
                                  elem_id="neighbours")
-    return model, size, neighbours
+    return model, size, baselines
 
 
 def _results() -> list[Any]:
     """What shows a result, in the order in which a job gives it."""
-    stage = gr.HTML(opening.overview(), elem_id="stage")
-    with gr.Row(visible=False, elem_id="downloads") as shelf:
+    display = gr.HTML(examples.opening_overview(), elem_id="stage")
+    with gr.Row(visible=False, elem_id="downloads") as downloads:
         packed = gr.DownloadButton("Compressed .aev", variant="primary", elem_id="get-aev",
                                    min_width=100)
         decoded = gr.DownloadButton("Decoded .mp4", elem_id="get-mp4", min_width=100)
         original = gr.DownloadButton("Original .mkv", elem_id="get-original", min_width=100)
-    figures = gr.HTML(opening.figures(), elem_id="figures")
+    figures = gr.HTML(examples.opening_figures(), elem_id="figures")
     facts = gr.JSON(visible=False, label="facts")
-    return [packed, facts, decoded, original, stage, shelf, figures]
+    return [packed, facts, decoded, original, display, downloads, figures]
 
 
 def _example(context: Context, name: str) -> Any:
-    @told
+    @errors_shown
     def use() -> Iterator[tuple[Any, Any, Any]]:
         # Whoever presses the button meanwhile would compress nothing, or what was there before.
-        yield (gr.skip(), card("Drawing the example", "It is made once, at first use."),
+        yield (gr.skip(), progress_card("Drawing the example", "It is made once, at first use."),
                gr.update(interactive=False))
         ready = gr.update(interactive=True)
-        with context.jobs.new() as folder:
+        with context.folders.new() as folder:
             try:
                 path = shutil.copyfile(examples.clip(name), folder / f"{name}.mkv")
             except AEHubError:
                 yield gr.skip(), gr.skip(), ready
                 raise
-            yield str(path), card("Waiting for a place", "Jobs run one after another."), ready
+            yield (str(path), progress_card("Waiting in the queue", "Jobs run one after another."),
+                   ready)
 
     return use
 
@@ -147,17 +148,17 @@ def _checker(context: Context) -> Any:
         problem = ""
         try:
             if clip is not None:
-                look(clip, trim=uploads.trim_of(start, length), limits=context.limits.clip,
+                probe_clip(clip, trim=uploads.trim_of(start, length), limits=context.limits.clip,
                      with_sound=False)
         except AEHubError as error:
-            problem = sentence(error)
+            problem = page_message(error)
         return [gr.validate(not problem, problem)] + [gr.validate(True, "")] * (2 + len(others))
 
     return check
 
 
 def _runner(context: Context) -> Any:
-    @told
+    @errors_shown
     @gpu
     def run(clip: str | None, start: float = 0, length: float = 0, model: str = "d4-codec",
             aim: str = "quality", quality: float = 50, kilobytes: float = 200,
@@ -183,17 +184,17 @@ def _runner(context: Context) -> Any:
         if clip is None:
             raise InputError("there is no clip yet; drop one, or click an example.")
         began = time.monotonic()
-        with context.jobs.new() as folder:
-            job = iter_study(
+        with context.folders.new() as folder:
+            job = iter_report(
                 clip, folder, model=model, quality=quality,
                 target_size=_target(kilobytes) if aim == "size" else None,
                 longest=uploads.longest_side(size), trim=uploads.trim_of(start, length),
-                neighbours=neighbours, limits=context.limits.clip)
-            meter = job_progress.Meter(context.pace, progress, neighbours=neighbours)
-            study = yield from job_progress.watched(job, meter.card, lambda card: [
+                baselines=neighbours, limits=context.limits.clip)
+            meter = job_progress.StageCards(context.throughput, progress, baselines=neighbours)
+            report = yield from job_progress.run_job(job, meter.card, lambda card: [
                 *[gr.skip()] * 4, card, *[gr.update(visible=False)] * 2])
-            context.pace.note(study)
-            yield _finished(context, folder, study, time.monotonic() - began)
+            context.throughput.update(report)
+            yield _finished(context, folder, report, time.monotonic() - began)
 
     return run
 
@@ -204,9 +205,12 @@ def _target(kilobytes: float | None) -> int:
     return round(1000 * kilobytes)
 
 
-def _finished(context: Context, folder: Path, study: Study, elapsed: float) -> list[Any]:
-    packed = str(study.compressed.path)
-    context.jobs.remember(folder, {"prepared": study.prepared.name, "packed": Path(packed).name})
-    return [packed, study.to_json(), str(study.decoded), str(study.prepared),
-            results.overview(study, f"ae/jobs/{folder.name}", elapsed), gr.update(visible=True),
-            gr.update(value=results.figures(study), visible=True)]
+def _finished(
+    context: Context, folder: Path, report: CompressionReport, elapsed: float
+) -> list[Any]:
+    packed = str(report.compressed.path)
+    context.folders.save_facts(
+        folder, {"prepared": report.prepared.name, "packed": Path(packed).name})
+    return [packed, report.to_json(), str(report.decoded), str(report.prepared),
+            results.overview(report, f"ae/jobs/{folder.name}", elapsed), gr.update(visible=True),
+            gr.update(value=results.figures(report), visible=True)]

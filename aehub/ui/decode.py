@@ -12,13 +12,21 @@ from aehub.api import compress
 from aehub.bitstream import validation
 from aehub.errors import AEHubError, InputError, count_text
 from aehub.ui import job_progress
-from aehub.ui.errors import gpu, sentence, told
-from aehub.ui.formatting import bytes_text, empty, hint, player, rate_text, seconds_text, table
+from aehub.ui.errors import errors_shown, gpu, page_message
+from aehub.ui.formatting import (
+    bytes_text,
+    empty_state,
+    hint,
+    media_element,
+    rate_text,
+    seconds_text,
+    table,
+)
 from aehub.ui.limits import Context
 
 TITLE = "Decode"
 FORMATS = ["mp4", "gif", "webp"]
-_EMPTY = empty("No file decoded yet", "An .aev file becomes a clip that any player shows.")
+_EMPTY = empty_state("No file decoded yet", "An .aev file becomes a clip that any player shows.")
 
 
 def build(context: Context) -> None:
@@ -32,27 +40,28 @@ def build(context: Context) -> None:
                 go = gr.Button("Decode", variant="primary", elem_id="decode", scale=3)
                 stop = gr.Button("Stop", scale=1, min_width=80)
         with gr.Column(scale=8, min_width=320):
-            stage = gr.HTML(_EMPTY, elem_id="decoded")
-            with gr.Row(visible=False) as shelf:
+            display = gr.HTML(_EMPTY, elem_id="decoded")
+            with gr.Row(visible=False) as downloads:
                 clip = gr.DownloadButton("Download", variant="primary", elem_id="get-clip")
             facts = gr.JSON(visible=False, label="facts")
 
-    packed.change(_describe, packed, head, **job_progress.QUIET)
-    event = go.click(_runner(context), [packed, format], [clip, facts, stage, shelf],
-                     api_name="decompress", trigger_mode="once", **job_progress.place(stage))
-    job_progress.stops(stop, [event], stage, _EMPTY, shelf)
+    packed.change(_describe, packed, head, **job_progress.PRIVATE)
+    event = go.click(_runner(context), [packed, format], [clip, facts, display, downloads],
+                     api_name="decompress", trigger_mode="once",
+                     **job_progress.model_event(display))
+    job_progress.connect_stop(stop, [event], display, _EMPTY, downloads)
 
 
 def _describe(path: str | None) -> Any:
     if path is None:
         return gr.update(visible=False)
     try:
-        return gr.update(value=_words(Path(path)), visible=True)
+        return gr.update(value=_header_table(Path(path)), visible=True)
     except AEHubError as error:
-        return gr.update(value=hint(sentence(error), "alert"), visible=True)
+        return gr.update(value=hint(page_message(error), "alert"), visible=True)
 
 
-def _words(path: Path) -> str:
+def _header_table(path: Path) -> str:
     facts, report = validation.info(path), validation.verify(path)
     groups = f"{facts['groups']} of up to {count_text(facts['group_frames'], 'frame')}"
     rows = [
@@ -70,7 +79,7 @@ def _words(path: Path) -> str:
 
 
 def _runner(context: Context) -> Any:
-    @told
+    @errors_shown
     @gpu
     def run(packed: str | None, format: str = "mp4",
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
@@ -86,17 +95,17 @@ def _runner(context: Context) -> Any:
         if packed is None:
             raise InputError("there is no file yet; drop an .aev file first.")
         context.limits.check(validation.info(packed), "decodes", "aehub decompress")
-        with context.jobs.new() as folder:
+        with context.folders.new() as folder:
             output = folder / f"{Path(packed).stem}.{format}"
-            result = yield from job_progress.watched(
+            result = yield from job_progress.run_job(
                 compress.iter_decompress(packed, output),
-                job_progress.counter("Decoding", progress),
+                job_progress.frame_card("Decoding", progress),
                 lambda card: (gr.skip(), gr.skip(), card, gr.update(visible=False)))
             # Gradio takes whatever has a "path" for a file of its own.
             facts = {"bytes": output.stat().st_size, **result.named()}
             # Browsers show nothing of a loop that is over at once.
             options = "" if result.frames == 1 else "controls loop"
-            page = player(context.jobs.address(output), "The decoded clip", options)
+            page = media_element(context.folders.url(output), "The decoded clip", options)
             yield str(output), facts, page, gr.update(visible=True)
 
     return run

@@ -16,12 +16,12 @@ from aehub.api import edit
 from aehub.bitstream import validation
 from aehub.editing.operations import parse
 from aehub.errors import count_text
-from aehub.report.equivariance import TURN_GAIN, Turned, look_at_edit
-from aehub.report.playback import iter_moving, png
+from aehub.report.equivariance import DIFFERENCE_GAIN, EquivarianceCheck, check_equivariance
+from aehub.report.playback import iter_preview_video, png_bytes
 from aehub.results import Edited
 from aehub.ui import examples, job_progress
-from aehub.ui.errors import gpu, told
-from aehub.ui.formatting import bytes_text, empty, notes, seconds_text, tiles
+from aehub.ui.errors import errors_shown, gpu
+from aehub.ui.formatting import bytes_text, empty_state, notes, seconds_text, tiles
 from aehub.ui.limits import Context
 
 TITLE = "Edit"
@@ -30,9 +30,9 @@ BUTTONS = {
     "Flip ↔": "flip horizontal", "Flip ↕": "flip vertical", "Reverse": "reverse",
 }
 # Clips whose videos are kept, and visitors who are told apart.
-_FILMS, _VISITORS = 16, 1000
-_EMPTY = empty("Nothing to edit yet", "Codes are turned, not pixels: the file that comes out is as "
-               "good as the one that goes in.")
+_MAX_PREVIEWS, _MAX_VISITORS = 16, 1000
+_EMPTY = empty_state("Nothing to edit yet", "Edits change the codes, not the pixels: the edited "
+                     "file is as good as the one you drop.")
 
 
 def build(context: Context) -> None:
@@ -42,26 +42,26 @@ def build(context: Context) -> None:
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
             packed = gr.File(label="Compressed file, .aev", height=132, elem_id="edit-packed")
             take = gr.Button("Take the last result", elem_id="take-last")
-            steps, part, exact, changes = _steps()
+            steps, part, exact, changes = _operation_controls()
         with gr.Column(scale=8, min_width=320):
-            stage = gr.HTML(_EMPTY, elem_id="edited")
-            with gr.Row(visible=False) as shelf:
+            display = gr.HTML(_EMPTY, elem_id="edited")
+            with gr.Row(visible=False) as downloads:
                 edited = gr.DownloadButton("Edited .aev", variant="primary", elem_id="get-edited")
             facts = gr.JSON(visible=False, label="facts")
 
-    latest = _Latest()
-    run = _runner(context, latest)
-    asked, given = [packed, steps, exact], [edited, facts, stage, shelf]
-    place = job_progress.place(stage)
-    steps.submit(run, asked, given, api_name="edit", **place)
-    exact.input(run, asked, given, api_visibility="private", **place)
+    counter = _EditCounter()
+    run = _runner(context, counter)
+    inputs, given = [packed, steps, exact], [edited, facts, display, downloads]
+    options = job_progress.model_event(display)
+    steps.submit(run, inputs, given, api_name="edit", **options)
+    exact.input(run, inputs, given, api_visibility="private", **options)
     for event, change in [*changes, (packed.change, _nothing)]:
-        event(_changed(latest, change), [steps, part], steps, **job_progress.AT_ONCE).success(
-            run, asked, given, api_visibility="private", **place)
-    take.click(_taker(context), last, packed, **job_progress.AT_ONCE)
+        event(_changed(counter, change), [steps, part], steps, **job_progress.IMMEDIATE).success(
+            run, inputs, given, api_visibility="private", **options)
+    take.click(_last_result_handler(context), last, packed, **job_progress.IMMEDIATE)
 
 
-def _steps() -> tuple[gr.Textbox, gr.Textbox, gr.Checkbox, list[tuple[Any, Change]]]:
+def _operation_controls() -> tuple[gr.Textbox, gr.Textbox, gr.Checkbox, list[tuple[Any, Change]]]:
     """What says the steps and their options, and the events that change the steps."""
     changes: list[tuple[Any, Change]] = []
     for three in (list(BUTTONS)[:3], list(BUTTONS)[3:]):
@@ -86,20 +86,20 @@ def _steps() -> tuple[gr.Textbox, gr.Textbox, gr.Checkbox, list[tuple[Any, Chang
     return steps, part, exact, changes
 
 
-class _Latest:
+class _EditCounter:
     """How often each visitor has changed the steps: work for an earlier count can end."""
 
     def __init__(self) -> None:
         self._counts: OrderedDict[str | None, int] = OrderedDict()
 
-    def of(self, request: gr.Request | None) -> int:
+    def current(self, request: gr.Request | None) -> int:
         """The visitor's count."""
         return self._counts.get(_visitor(request), 0)
 
-    def count(self, request: gr.Request | None) -> None:
+    def increment(self, request: gr.Request | None) -> None:
         """The visitor wants something else from now on."""
         self._counts[_visitor(request)] = self._counts.pop(_visitor(request), 0) + 1
-        while len(self._counts) > _VISITORS:
+        while len(self._counts) > _MAX_VISITORS:
             self._counts.popitem(last=False)
 
 
@@ -111,25 +111,25 @@ Change = Callable[[str, str], str]
 """Steps and the part to keep -> other steps."""
 
 
-def _changed(latest: _Latest, change: Change) -> Any:
+def _changed(counter: _EditCounter, change: Change) -> Any:
     def changed(steps: str, part: str, request: gr.Request) -> str:
-        latest.count(request)
+        counter.increment(request)
         return change(steps, part)
 
     return changed
 
 
 def _adder(words: str) -> Change:
-    return lambda steps, part: added(steps, words)
+    return lambda steps, part: append_operation(steps, words)
 
 
-def added(steps: str, words: str) -> str:
+def append_operation(steps: str, words: str) -> str:
     """The steps with one more at the end."""
     return ", ".join(filter(None, [steps.strip().rstrip(","), words]))
 
 
 def _with_trim(steps: str, part: str) -> str:
-    return added(steps, f"trim {part.strip()}")
+    return append_operation(steps, f"trim {part.strip()}")
 
 
 def _without_last(steps: str, part: str) -> str:
@@ -140,22 +140,22 @@ def _nothing(steps: str, part: str) -> str:
     return ""
 
 
-def _taker(context: Context) -> Any:
-    @told
-    def taken(path: str | None) -> str:
+def _last_result_handler(context: Context) -> Any:
+    @errors_shown
+    def last_result(path: str | None) -> str:
         """The visitor's last result; before there is one, the example that the page opens on."""
         if path is not None:
             return path
-        with context.jobs.new() as folder:
-            return str(shutil.copy(examples.packed(), folder))
+        with context.folders.new() as folder:
+            return str(shutil.copy(examples.opening_aev(), folder))
 
-    return taken
+    return last_result
 
 
-def _runner(context: Context, latest: _Latest) -> Any:
-    films: dict[str, Path] = {}
+def _runner(context: Context, counter: _EditCounter) -> Any:
+    previews: dict[str, Path] = {}
 
-    @told
+    @errors_shown
     @gpu
     def run(packed: str | None, steps: str = "", exact: bool = False,
             request: gr.Request | None = None) -> Iterator[list[Any]]:
@@ -172,68 +172,70 @@ def _runner(context: Context, latest: _Latest) -> Any:
         if packed is None:
             yield [None, None, _EMPTY, gr.update(visible=False)]
             return
-        count = latest.of(request)
+        count = counter.current(request)
         context.limits.check(validation.info(packed), "edits", "aehub edit")
         operations = parse(steps)
-        with context.jobs.new() as folder:
+        with context.folders.new() as folder:
             output = folder / f"{Path(packed).stem}.edited.aev"
             result = edit.edit(packed, output, operations, group_exact=exact)
-            seen = look_at_edit(Path(packed), output, operations)
+            check = check_equivariance(Path(packed), output, operations)
             for name in ("before", "after", "difference"):
-                (folder / f"{name}.png").write_bytes(png(getattr(seen, name)))
+                (folder / f"{name}.png").write_bytes(png_bytes(getattr(check, name)))
             # Gradio takes whatever has a "path" for a file of its own.
             facts = {**result.named(), "steps": ", ".join(map(str, operations)),
-                     "levels": seen.levels, "share": round(seen.share, 8)}
-            place, shown = f"ae/jobs/{folder.name}", gr.update(visible=True)
-            yield [str(output), facts, _page(place, result, seen), shown]
+                     "levels": check.max_error, "share": round(check.differing_share, 8)}
+            url, shown = f"ae/jobs/{folder.name}", gr.update(visible=True)
+            yield [str(output), facts, _page(url, result, check), shown]
             if result.frames == 1:
                 return  # Nothing moves in a picture.
-            for _ in _filming(films, packed, output, folder):
-                if latest.of(request) != count:
+            for _ in _write_previews(previews, packed, output, folder):
+                if counter.current(request) != count:
                     return  # Whoever pressed the next button meanwhile waits for that.
-            yield [str(output), facts, _page(place, result, seen, moving=True), shown]
+            yield [str(output), facts, _page(url, result, check, moving=True), shown]
 
     return run
 
 
-def _filming(films: dict[str, Path], packed: str, edited: Path, folder: Path) -> Iterator[None]:
+def _write_previews(
+    previews: dict[str, Path], packed: str, edited: Path, folder: Path
+) -> Iterator[None]:
     """Write before.mp4 and after.mp4; yields after every frame.
 
     Args:
-        films: what was made of each file before; the same file is edited again and again.
+        previews: what was made of each file before; the same file is edited again and again.
         packed: the file before the edit.
         edited: the file after it.
         folder: of the job.
     """
     before, after = folder / "before.mp4", folder / "after.mp4"
     try:
-        shutil.copyfile(films[packed], before)
+        shutil.copyfile(previews[packed], before)
     except (KeyError, FileNotFoundError):
         jobs = [(Path(packed), before), (edited, after)]
     else:
         jobs = [(edited, after)]
     for source, video in jobs:
-        with closing(iter_moving(source, video)) as job:
+        with closing(iter_preview_video(source, video)) as job:
             for _ in job:
                 yield
-    while len(films) >= _FILMS:
-        films.pop(next(iter(films)), None)
-    films[packed] = before
+    while len(previews) >= _MAX_PREVIEWS:
+        previews.pop(next(iter(previews)), None)
+    previews[packed] = before
 
 
-def _page(place: str, result: Edited, seen: Turned, *, moving: bool = False) -> str:
-    exact = "exact" if not seen.levels else f"{seen.levels} of 255"
+def _page(url: str, result: Edited, check: EquivarianceCheck, *, moving: bool = False) -> str:
+    exact = "exact" if not check.max_error else f"{check.max_error} of 255"
     shown = tiles([
         ("Before", bytes_text(result.bytes_before), "the file you gave"),
         ("After", bytes_text(result.bytes), f"{result.elapsed:.1f} s to edit"),
-        ("Equivariance error", exact, f"in {100 * seen.share:.4f} % of the values"),
+        ("Equivariance error", exact, f"in {100 * check.differing_share:.4f} % of the values"),
         ("Picture", f"{result.width}×{result.height}",
          f"{count_text(result.frames, 'frame')}, {seconds_text(result.seconds)}"),
     ])
-    pair = "".join(_figure(f"{place}/{name}", f"{words} the edit", "ae-film", moving=moving)
+    pair = "".join(_figure(f"{url}/{name}", f"{words} the edit", "ae-film", moving=moving)
                    for name, words in (("before", "Before"), ("after", "After")))
-    difference = _figure(f"{place}/difference", "Turned before decoding minus turned after it, "
-                         f"times {TURN_GAIN}: black is exact", "ae-differs")
+    difference = _figure(f"{url}/difference", "Turned before decoding minus turned after it, "
+                         f"times {DIFFERENCE_GAIN}: black is exact", "ae-differs")
     return (f'<div class="ae-results"><div class="ae-trio"><aehub-pair>{pair}</aehub-pair>'
             f"{difference}</div>{shown}{notes(result.notes)}</div>")
 

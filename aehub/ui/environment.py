@@ -29,7 +29,7 @@ def check(environ: Mapping[str, str] | None = None) -> None:
     environ = os.environ if environ is None else environ
     for name, (low, high) in _NUMBERS.items():
         text = environ.get(name)
-        if text is not None and not (_is_whole(text) and low <= int(text) <= high):
+        if text is not None and not (_is_digits(text) and low <= int(text) <= high):
             raise InputError(f"{name} is {text[:40]!r}; give a whole number from {low} to {high}, "
                              "or unset it.")
     PageLimits.from_env(environ)
@@ -39,7 +39,7 @@ def check(environ: Mapping[str, str] | None = None) -> None:
                          "page, such as /demo, or its whole address, or unset it.")
 
 
-def place(port: int | None, host: str | None) -> tuple[int, str]:
+def port_and_host(port: int | None, host: str | None) -> tuple[int, str]:
     """Return the port and the host to serve on.
 
     Args:
@@ -56,7 +56,7 @@ def place(port: int | None, host: str | None) -> tuple[int, str]:
     tried = range(_FIRST_PORT, min(_FIRST_PORT + many, 65536)) if port is None else [port]
     reason: OSError | None = None
     for candidate in tried:
-        reason = _obstacle(host, candidate)
+        reason = _bind_error(host, candidate)
         if reason is None:
             return candidate, host
         if isinstance(reason, socket.gaierror):
@@ -67,11 +67,11 @@ def place(port: int | None, host: str | None) -> tuple[int, str]:
                      "place.", f"The port is that of --port or {PORT}, the host that of {HOST}.")
 
 
-def _is_whole(text: str) -> bool:
+def _is_digits(text: str) -> bool:
     return re.fullmatch(r"\s*\d{1,10}\s*", text, re.ASCII) is not None
 
 
-def _obstacle(host: str, port: int) -> OSError | None:
+def _bind_error(host: str, port: int) -> OSError | None:
     """Why nothing can listen there, None if it can."""
     try:
         for family, kind, number, _, address in socket.getaddrinfo(

@@ -16,7 +16,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 GPU_SECONDS = 120
 
 
-def told(handler: _Function) -> _Function:
+def errors_shown(handler: _Function) -> _Function:
     """Turn every error meant for the user into one sentence on the page; no traceback is printed.
 
     Works for functions and for generators; anything else stays a generic error of the page.
@@ -28,7 +28,7 @@ def told(handler: _Function) -> _Function:
             try:
                 yield from handler(*args, **kwargs)
             except AEHubError as error:
-                raise _shown(error) from error
+                raise _to_gradio_error(error) from error
 
         return generator  # type: ignore[return-value]
 
@@ -37,17 +37,17 @@ def told(handler: _Function) -> _Function:
         try:
             return handler(*args, **kwargs)
         except AEHubError as error:
-            raise _shown(error) from error
+            raise _to_gradio_error(error) from error
 
     return function  # type: ignore[return-value]
 
 
-def _shown(error: AEHubError) -> gr.Error:
-    text = sentence(error)
+def _to_gradio_error(error: AEHubError) -> gr.Error:
+    text = page_message(error)
     return gr.Error(text, title="That did not work", duration=12, print_exception=False)
 
 
-def sentence(error: AEHubError) -> str:
+def page_message(error: AEHubError) -> str:
     """What the visitor reads: no options, and a capital first, unless it is the name of a file."""
     text = error.message
     return text[:1].upper() + text[1:] if text.split(" ")[0].isalpha() else text

@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from aehub.errors import InputError
-from aehub.report.records import Study
+from aehub.report.records import CompressionReport
 from aehub.ui import results
 from aehub.ui.formatting import bytes_text, seconds_text
 from aehub.ui.result_folders import private_folder
@@ -121,7 +121,7 @@ EXAMPLES = {
     )
 }
 
-HARD = "Marbles: flat graphics, hard for this model."
+HARD_EXAMPLE_NOTE = "Marbles: flat graphics, hard for this model."
 """Which example shows the weakness, in words."""
 CREDITS = ("Photographs of the examples: Cat by Stefan van der Walt, Coffee by Rachel Michetti, "
            "both CC0; Tissue by the Center for Microscopy and Molecular Imaging, no known "
@@ -137,7 +137,7 @@ def clip(name: str) -> Path:
     from aehub.media.clip import open_clip
     from aehub.media.writer import open_writer
 
-    example = _named(name)
+    example = _find(name)
     path = private_folder(f"aehub-examples-{_VERSION}") / f"{name}.mkv"
     with _LOCK:
         if not path.exists():
@@ -151,55 +151,56 @@ def clip(name: str) -> Path:
 @lru_cache
 def thumbnail(name: str) -> bytes:
     """A small JPEG of the example, at most 256 pixels wide."""
-    picture = Image.fromarray(_named(name).draw(0.55))
+    picture = Image.fromarray(_find(name).draw(0.55))
     picture.thumbnail((256, 192))
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=85)
     return file.getvalue()
 
 
-def _named(name: str) -> Example:
+def _find(name: str) -> Example:
     if name not in EXAMPLES:
         raise InputError(f"there is no example {name!r}; known are {', '.join(EXAMPLES)}.")
     return EXAMPLES[name]
 
 
-NAME = "cat"
-SHOWN = "An example made before, from a photograph by Stefan van der Walt (CC0)."
-PLACE = "ae/opening"
+OPENING_NAME = "cat"
+OPENING_CAPTION = "An example made before, from a photograph by Stefan van der Walt (CC0)."
+OPENING_URL = "ae/opening"
 """Address of its files, relative to the page."""
-RECORD, POSTER = "study.json", "poster.jpg"
-FOLDER = Path(__file__).parent / "assets" / "opening"
+OPENING_REPORT, OPENING_POSTER = "report.json", "poster.jpg"
+OPENING_FOLDER = Path(__file__).parent / "assets" / "opening"
 
 
 @lru_cache
-def study() -> Study:
-    """The recorded study, its files in `FOLDER`; of the original, only the name is kept."""
-    return Study.from_record(json.loads((FOLDER / RECORD).read_text(encoding="utf-8")), FOLDER)
+def opening_report() -> CompressionReport:
+    """The recorded report, its files in `OPENING_FOLDER`; the original itself is not stored."""
+    record = json.loads((OPENING_FOLDER / OPENING_REPORT).read_text(encoding="utf-8"))
+    return CompressionReport.from_record(record, OPENING_FOLDER)
 
 
-def packed() -> Path:
+def opening_aev() -> Path:
     """Its compressed file."""
-    return Path(str(study().compressed.path))
+    return Path(str(opening_report().compressed.path))
 
 
-def file(name: str) -> Path | None:
+def opening_file(name: str) -> Path | None:
     """The file of that name, None if it is none of those that are served."""
-    served = {packed().name, study().stacked.name, POSTER}
-    return FOLDER / name if name in served else None
+    served = {opening_aev().name, opening_report().stacked.name, OPENING_POSTER}
+    return OPENING_FOLDER / name if name in served else None
 
 
-def overview() -> str:
+def opening_overview() -> str:
     """The player, which moves its divider by itself, and the numbers; HTML."""
-    made, name = study(), packed().name
-    above = (results.player(made, PLACE, more=f' poster="{PLACE}/{POSTER}" sweep')
-             + f'<p class="ae-made">{SHOWN} <a href="#clip">Drop your own clip</a>, or take '
-             f'<a href="{PLACE}/{name}" download>{name}, {bytes_text(made.compressed.bytes)}</a>.'
-             "</p>")
-    length = ("Length", seconds_text(made.replay.seconds), "played in a loop")
-    return results.shown(made, above, length, kind="lossless,")
+    made, name, poster = opening_report(), opening_aev().name, f"{OPENING_URL}/{OPENING_POSTER}"
+    size = bytes_text(made.compressed.bytes)
+    above = (results.wipe_player(made, OPENING_URL, more=f' poster="{poster}" sweep')
+             + f'<p class="ae-made">{OPENING_CAPTION} <a href="#clip">Drop your own clip</a>, or '
+             f'take <a href="{OPENING_URL}/{name}" download>{name}, {size}</a>.</p>')
+    length = ("Length", seconds_text(made.playback.seconds), "played in a loop")
+    return results.report_html(made, above, length, kind="lossless,")
 
 
-def figures() -> str:
+def opening_figures() -> str:
     """The other codecs at the same size and the curves over time; HTML."""
-    return results.figures(study())
+    return results.figures(opening_report())

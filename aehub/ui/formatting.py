@@ -60,15 +60,16 @@ def notes(sentences: Iterable[str]) -> str:
     return f'<ul class="ae-notes">{items}</ul>' if items else ""
 
 
-def empty(title: str, sentence: str, *, small: bool = False) -> str:
+def empty_state(title: str, sentence: str, *, small: bool = False) -> str:
     """The place of a result while there is none."""
     kind = " ae-small" if small else ""
     return (f'<div class="ae-empty{kind}"><b>{escape(title)}</b><p>{escape(sentence)}</p></div>')
 
 
-def stopped(button: str, *, small: bool = False) -> str:
+def stopped_state(button: str, *, small: bool = False) -> str:
     """The place of a result whose job was ended."""
-    return empty("Stopped", f"Nothing was kept. Change what you like and {button}.", small=small)
+    return empty_state("Stopped", f"Nothing was saved. Change the settings and {button}.",
+                       small=small)
 
 
 def hint(sentence: str, role: str = "note") -> str:
@@ -76,7 +77,9 @@ def hint(sentence: str, role: str = "note") -> str:
     return f'<p class="ae-hint" role="{role}">{escape(sentence)}</p>'
 
 
-def card(title: str, note: str | None = None, *, share: float | None = None, more: str = "") -> str:
+def progress_card(
+    title: str, note: str | None = None, *, share: float | None = None, more: str = ""
+) -> str:
     """A job on its way.
 
     Args:
@@ -99,7 +102,7 @@ def card(title: str, note: str | None = None, *, share: float | None = None, mor
     return f'<div class="ae-running"{role}><h3>{escape(title)}</h3>{bar}{left}{more}</div>'
 
 
-def player(address: str, label: str, options: str, *, kind: str = "") -> str:
+def media_element(address: str, label: str, options: str, *, kind: str = "") -> str:
     """A clip, or a picture that moves by itself, told apart by the suffix of its address."""
     file = f'class="ae-player{kind}" src="{escape(address)}"'
     if address.endswith((".mp4", ".webm")):

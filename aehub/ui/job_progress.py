@@ -15,19 +15,19 @@ import gradio as gr
 from gradio.components import Component
 
 from aehub import hub
-from aehub.report.compression import STAGES, Stage
+from aehub.report.compression import STAGES, StageProgress
 from aehub.results import Step
-from aehub.ui.formatting import bytes_text, card, seconds_text
-from aehub.ui.throughput import Pace, time_left
+from aehub.ui.formatting import bytes_text, progress_card, seconds_text
+from aehub.ui.throughput import Throughput, time_left
 
 _Step = TypeVar("_Step")
 _Result = TypeVar("_Result")
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """Options of events that programs do not see and that show no progress."""
-AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
+IMMEDIATE: dict[str, Any] = {**PRIVATE, "queue": False}
 """Options of such events that are over in no time."""
-WORDS = {
+STAGE_LABELS = {
     "prepare": "Reading the clip",
     "compress": "Compressing",
     "replay": "Decoding and measuring",
@@ -37,14 +37,16 @@ WORDS = {
 _SHARES = {"prepare": 0.05, "compress": 0.45, "replay": 0.3, "neighbours": 0.2}
 
 
-def place(stage: Component) -> dict[str, Any]:
+def model_event(stage: Component) -> dict[str, Any]:
     """Options of an event that runs a model, one at a time, and shows progress on `stage`."""
     return {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "minimal",
             "show_progress_on": stage}
 
 
-def stops(button: gr.Button, events: list[dict[str, Any]], stage: Component, instead: str,
-          *others: Component) -> None:
+def connect_stop(
+    button: gr.Button, events: list[dict[str, Any]], stage: Component, instead: str,
+    *others: Component
+) -> None:
     """Let `button` end jobs; a finished result stays on show.
 
     Args:
@@ -61,10 +63,10 @@ def stops(button: gr.Button, events: list[dict[str, Any]], stage: Component, ins
         return [gr.skip()] * (1 + len(others))
 
     # After the end of a job, or one of its updates on the way would be shown last.
-    button.click(None, cancels=events, **AT_ONCE).then(stop, stage, [stage, *others], **AT_ONCE)
+    button.click(None, cancels=events, **IMMEDIATE).then(stop, stage, [stage, *others], **IMMEDIATE)
 
 
-def watched(job: Generator[_Step, None, _Result], card: Callable[[_Step], str],
+def run_job(job: Generator[_Step, None, _Result], card: Callable[[_Step], str],
             outputs: Callable[[str], Any]) -> Generator[Any, None, _Result]:
     """Run a job to its end, yielding outputs of the page while it goes on; return its result.
 
@@ -86,28 +88,28 @@ def watched(job: Generator[_Step, None, _Result], card: Callable[[_Step], str],
                 yield outputs(html)
 
 
-def counter(doing: str, progress: Any) -> Callable[[Step], str]:
+def frame_card(doing: str, progress: Any) -> Callable[[Step], str]:
     """Return a function that makes a card of each frame done, and tells Gradio's `progress`."""
     def counted(step: Step) -> str:
         progress((step.done, step.total), desc=doing)
-        return card(f"{doing}: frame {step.done} of {step.total}",
+        return progress_card(f"{doing}: frame {step.done} of {step.total}",
                     share=step.done / step.total if step.total else 0)
 
     return counted
 
 
-class Meter:
-    """Makes a card of each step of a study, and tells Gradio's `progress` of it.
+class StageCards:
+    """Makes a card of each step of a report, and tells Gradio's `progress` of it.
 
     Args:
-        pace: what is known of this machine; tells how much of the time a stage takes.
+        throughput: what is known of this machine; tells how much of the time a stage takes.
         progress: of Gradio.
-        neighbours: whether the job has that stage.
+        baselines: whether the job has that stage.
     """
 
-    def __init__(self, pace: Pace, progress: Any, *, neighbours: bool) -> None:
-        self._stages = [name for name in STAGES if neighbours or name != "neighbours"]
-        rates = {name: pace.rate(name) for name in self._stages}
+    def __init__(self, throughput: Throughput, progress: Any, *, baselines: bool) -> None:
+        self._stages = [name for name in STAGES if baselines or name != "neighbours"]
+        rates = {name: throughput.rate(name) for name in self._stages}
         shares = _SHARES if None in rates.values() else cast(dict[str, float], rates)
         whole = sum(shares[name] for name in self._stages)
         self._shares = {name: shares[name] / whole for name in self._stages}
@@ -115,29 +117,29 @@ class Meter:
         self._began = time.monotonic()
         self._done = 0.0
 
-    def card(self, step: Stage) -> str:
+    def card(self, step: StageProgress) -> str:
         """The card of a step; the share done never goes back."""
         now = self._stages.index(step.name)
         before = sum(self._shares[name] for name in self._stages[:now])
         within = step.done / step.total if step.total else 0.0
         # A search for a size encodes several times and starts over each time.
         self._done = max(self._done, before + self._shares[step.name] * min(1.0, within))
-        label = WORDS[step.name]
+        label = STAGE_LABELS[step.name]
         if step.name != "neighbours" and step.total:
             label += f": frame {step.done} of {step.total}"
         self._progress(self._done, desc=label)
         left = time_left(self._began, self._done)
         items = "".join(
-            f'<li class="{"done" if n < now else "now" if n == now else ""}">{WORDS[name]}</li>'
-            for n, name in enumerate(self._stages))
-        return card(label, "" if left is None else f"{seconds_text(left)} left", share=self._done,
-                    more=f"<ol>{items}</ol>")
+            f'<li class="{"done" if n < now else "now" if n == now else ""}">'
+            f"{STAGE_LABELS[name]}</li>" for n, name in enumerate(self._stages))
+        return progress_card(label, "" if left is None else f"{seconds_text(left)} left",
+                             share=self._done, more=f"<ol>{items}</ol>")
 
 
-_PAUSE = 0.1  # seconds between looks
+_POLL_SECONDS = 0.1  # seconds between looks
 
 
-class _Stopped(Exception):
+class _Cancelled(Exception):
     """Nobody waits for the download any more."""
 
 
@@ -151,13 +153,13 @@ def iter_download(name: str) -> Generator[tuple[int, int], None, None]:
 
     def progress(done: int, total: int) -> None:
         if stop.is_set():
-            raise _Stopped
+            raise _Cancelled
         reached[0] = done, total
 
     def fetch() -> None:
         try:
             hub.download(name, progress=progress)
-        except _Stopped:
+        except _Cancelled:
             pass
         except Exception as error:
             failures.append(error)
@@ -167,7 +169,7 @@ def iter_download(name: str) -> Generator[tuple[int, int], None, None]:
     try:
         while thread.is_alive():
             yield reached[0]
-            time.sleep(_PAUSE)
+            time.sleep(_POLL_SECONDS)
     finally:
         stop.set()
     if failures:
@@ -175,7 +177,7 @@ def iter_download(name: str) -> Generator[tuple[int, int], None, None]:
     yield reached[0]
 
 
-def html(name: str, done: int, total: int) -> str:
+def download_card(name: str, done: int, total: int) -> str:
     """A card with a bar."""
     note = f"{bytes_text(done)} of {bytes_text(total)}" if total else "asking the hub"
-    return card(f"Fetching {name}", note, share=done / total if total else 0)
+    return progress_card(f"Fetching {name}", note, share=done / total if total else 0)

@@ -26,14 +26,14 @@ from aehub.media.file_type import content_of
 from aehub.ui.limits import PageLimits
 from aehub.weights.architectures import COMPRESSION, LATENT_ANIMATION, SPRITE_ANIMATION
 
-TASKS = (LATENT_ANIMATION, SPRITE_ANIMATION, COMPRESSION)
-HERE = ("bundled", "cached")
+ANIMATION_TASKS = (LATENT_ANIMATION, SPRITE_ANIMATION, COMPRESSION)
+LOCAL_STATES = ("bundled", "cached")
 """States of models that are on this machine."""
 CANDIDATES = 18
-MOST_KEYS = 32
-_SHOWN = 96
+MAX_KEYFRAMES = 32
+_THUMBNAIL_SIDE = 96
 # Pictures of fewer pixels a side consist of squares that are meant to be seen.
-_FINE = 64
+_PIXEL_ART_SIDE = 64
 # Clicks on a piece of the grid or the strip tell which one it was.
 JS_PICK = """element.addEventListener('click', (event) => {
   const hit = event.target.closest('button[data-number]');
@@ -61,7 +61,7 @@ class Key:
     file: str | None = None
 
     @property
-    def given(self) -> Any:
+    def as_keyframe(self) -> Any:
         """The keyframe as `aehub.animate` takes it; of a file the picture, for a recipe to hold it.
 
         Raises:
@@ -75,19 +75,20 @@ class Key:
         return Keyframe(self.label, picture=read_picture(Path(self.file)))
 
 
-def offered() -> list[str]:
+def animation_models() -> list[str]:
     """Names of the models on this machine that animate: those that draw pictures first."""
-    entries = hub.list_models(states=HERE)
-    names = [entry.name for task in TASKS for entry in entries if entry.task == task]
+    entries = hub.list_models(states=LOCAL_STATES)
+    names = [entry.name for task in ANIMATION_TASKS for entry in entries if entry.task == task]
     return sorted(names, key=lambda name: name != DEFAULT_MODEL)
 
 
 def task_of(name: str) -> str:
     """The task of a model on this machine; empty if it is not here."""
-    return next((entry.task for entry in hub.list_models(states=HERE) if entry.name == name), "")
+    return next((entry.task for entry in hub.list_models(states=LOCAL_STATES)
+                 if entry.name == name), "")
 
 
-def drawer(name: str) -> Any:
+def load_generator(name: str) -> Any:
     """The model of that name, if it draws pictures of its own.
 
     Raises:
@@ -96,24 +97,24 @@ def drawer(name: str) -> Any:
     task = task_of(name)
     if not task:
         raise InputError(f"the model {str(name)[:80]} is not on this machine; choose one of "
-                         f"{', '.join(offered())}, or download it in the tab Models.")
+                         f"{', '.join(animation_models())}, or download it in the tab Models.")
     if task == COMPRESSION:
         raise InputError(f"{name} draws no pictures of its own; add two pictures or a clip.")
     return hub.load(name)
 
 
-def is_crisp(name: str) -> bool:
+def is_pixel_art(name: str) -> bool:
     """Whether the pictures of a model are drawn pixel by pixel, and shown so when enlarged."""
-    return task_of(name) == SPRITE_ANIMATION or drawer(name).side < _FINE
+    return task_of(name) == SPRITE_ANIMATION or load_generator(name).side < _PIXEL_ART_SIDE
 
 
 @lru_cache(maxsize=8)
 def directions(name: str) -> np.ndarray:
     """The directions of a model that matter most, float32 [at most 8, K]."""
-    return main_directions(drawer(name))
+    return main_directions(load_generator(name))
 
 
-def address(picture: np.ndarray, side: int = _SHOWN) -> str:
+def data_url(picture: np.ndarray, side: int = _THUMBNAIL_SIDE) -> str:
     """A picture as an address that holds it, made smaller if need be."""
     image = Image.fromarray(picture)
     if max(image.size) > side:
@@ -125,9 +126,9 @@ def address(picture: np.ndarray, side: int = _SHOWN) -> str:
 
 def seed_keys(name: str, seeds: Sequence[int]) -> list[Key]:
     """Keyframes of seeds, as a model draws them."""
-    model = drawer(name)
+    model = load_generator(name)
     pictures = model.decode(model.sample(seeds))
-    return [Key(address(picture), f"seed {seed}", seed=seed)
+    return [Key(data_url(picture), f"seed {seed}", seed=seed)
             for seed, picture in zip(seeds, pictures, strict=True)]
 
 
@@ -142,8 +143,8 @@ def file_keys(paths: Sequence[str], folder: Path, limits: PageLimits) -> list[Ke
     Raises:
         InputError: a file is neither, or is larger than the page takes, or there are too many.
     """
-    if len(paths) > MOST_KEYS:
-        raise LimitError(f"{len(paths)} files are given and the timeline holds {MOST_KEYS} "
+    if len(paths) > MAX_KEYFRAMES:
+        raise LimitError(f"{len(paths)} files are given and the timeline holds {MAX_KEYFRAMES} "
                          "keyframes; leave some out.")
     found = []
     for number, path in enumerate(map(Path, paths)):
@@ -153,7 +154,7 @@ def file_keys(paths: Sequence[str], folder: Path, limits: PageLimits) -> list[Ke
             if frame.moment:
                 place = folder / f"{number}-{frame.moment}.png"
                 Image.fromarray(frame.picture).save(place)
-            found.append(Key(address(frame.picture), frame.name, file=str(place)))
+            found.append(Key(data_url(frame.picture), frame.name, file=str(place)))
     return found
 
 
@@ -164,7 +165,7 @@ def _frames(path: Path, limits: PageLimits) -> list[Keyframe]:
     return [Keyframe(path.name, picture=read_picture(path, limits.picture))]
 
 
-def grid(keys: Sequence[Key], *, crisp: bool) -> str:
+def grid_html(keys: Sequence[Key], *, crisp: bool) -> str:
     """Candidates to click on."""
     cells = "".join(
         f'<button type="button" data-number="{key.seed}" aria-label="Add {escape(key.label)} to '
@@ -173,7 +174,7 @@ def grid(keys: Sequence[Key], *, crisp: bool) -> str:
     return f'<div class="ae-grid{" crisp" if crisp else ""}">{cells}</div>'
 
 
-def strip(keys: Sequence[Key]) -> str:
+def timeline_html(keys: Sequence[Key]) -> str:
     """The timeline: chosen keyframes in order, each with a cross to take it out and, but for the
     first, an arrow that puts it one earlier."""
     if not keys:
@@ -194,20 +195,20 @@ def _earlier(number: int) -> str:
 
 
 SLIDERS = 8
-REACH = 2.0
+SLIDER_RANGE = 2.0
 """Standard deviations that a slider goes to either side."""
-EMPTY = ('<div class="ae-live"><span>Click a picture, then move the sliders: it changes at once.'
-         "</span></div>")
-_SIDE = 256
+LIVE_EMPTY = ('<div class="ae-live"><span>Click a picture, then move the sliders: it changes at '
+              "once.</span></div>")
+_LIVE_SIDE = 256
 
 
-def base_of(name: str, seed: int) -> list[float]:
+def seed_latent(name: str, seed: int) -> list[float]:
     """Latent of a seed, where the sliders stand at zero."""
-    latent: list[float] = drawer(name).sample([seed])[0].tolist()
+    latent: list[float] = load_generator(name).sample([seed])[0].tolist()
     return latent
 
 
-def moved(name: str, base: Sequence[float] | None, values: Sequence[Any]) -> np.ndarray:
+def shifted_latent(name: str, base: Sequence[float] | None, values: Sequence[Any]) -> np.ndarray:
     """The latent that sliders show, float32 [K].
 
     Raises:
@@ -222,20 +223,20 @@ def moved(name: str, base: Sequence[float] | None, values: Sequence[Any]) -> np.
     return np.asarray(np.array(base, np.float32) + steps @ axes[:len(steps)])
 
 
-def picture_of(name: str, latent: np.ndarray) -> np.ndarray:
+def decode_latent(name: str, latent: np.ndarray) -> np.ndarray:
     """The picture of a latent, uint8 [S, S, 3]."""
-    picture: np.ndarray = drawer(name).decode(latent[None])[0]
+    picture: np.ndarray = load_generator(name).decode(latent[None])[0]
     return picture
 
 
-def live(name: str, latent: np.ndarray) -> str:
+def live_html(name: str, latent: np.ndarray) -> str:
     """The picture of a latent, for the page."""
-    picture = picture_of(name, latent)
-    crisp = " crisp" if is_crisp(name) else ""
-    return (f'<div class="ae-live{crisp}"><img src="{address(picture, _SIDE)}" '
+    picture = decode_latent(name, latent)
+    crisp = " crisp" if is_pixel_art(name) else ""
+    return (f'<div class="ae-live{crisp}"><img src="{data_url(picture, _LIVE_SIDE)}" '
             f'alt="The shaped picture of {escape(name)}"></div>')
 
 
 def shaped_key(name: str, latent: np.ndarray) -> Key:
     """The shaped picture as a keyframe."""
-    return Key(address(picture_of(name, latent)), "shaped", latent=tuple(map(float, latent)))
+    return Key(data_url(decode_latent(name, latent)), "shaped", latent=tuple(map(float, latent)))

@@ -11,8 +11,8 @@ from aehub.config import Limits, too_long, whole_number
 from aehub.errors import InputError
 from aehub.threads import VARIABLE as THREADS
 from aehub.ui.formatting import seconds_text
-from aehub.ui.result_folders import Jobs
-from aehub.ui.throughput import Pace
+from aehub.ui.result_folders import ResultFolders
+from aehub.ui.throughput import Throughput
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class PageLimits:
                              f"{self.pixels / 1e6:.1f} megapixels; use {command} at home.")
 
     @property
-    def sentence(self) -> str:
+    def summary(self) -> str:
         """The limits in words."""
         return (f"At most {self.seconds:g} s of a clip, {self.pixels / 1e6:.1f} megapixels a "
                 f"frame, {self.upload_mb} MB an upload. Files are deleted after "
@@ -98,13 +98,13 @@ class Context:
     """
 
     limits: PageLimits
-    jobs: Jobs
-    pace: Pace
+    folders: ResultFolders
+    throughput: Throughput
     shared: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_env(cls) -> Context:
         """Limits of the environment, and a temporary folder for results."""
         limits = PageLimits.from_env()
-        jobs = Jobs(60 * limits.keep_minutes)
-        return cls(limits, jobs, Pace(jobs))
+        folders = ResultFolders(60 * limits.keep_minutes)
+        return cls(limits, folders, Throughput(folders))

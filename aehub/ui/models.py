@@ -13,18 +13,18 @@ import gradio as gr
 from aehub import hub
 from aehub.errors import AEHubError
 from aehub.ui import job_progress
-from aehub.ui.errors import told
+from aehub.ui.errors import errors_shown
 from aehub.ui.formatting import bytes_text, tiles
 from aehub.ui.limits import Context
 from aehub.weights.architectures import COMPRESSION
 from aehub.weights.model_folder import CARD, CONFIG, WEIGHTS
 
 TITLE = "Models"
-_HELD = "aehub/{}/resolve/main"
+_FILE_URL = "aehub/{}/resolve/main"
 """Where this server, as a hub, gives away the files of a model."""
 _LICENCE = re.compile(r"^license:\s*(\S+)", re.MULTILINE)
 _PICTURE = re.compile(r"\]\(([A-Za-z0-9_-]+\.png)\)")
-_WHERE = {
+_STATE_NOTES = {
     "bundled": "no download needed",
     "cached": "fetched before, no network needed",
     "remote": "on a hub",
@@ -34,63 +34,64 @@ _WHERE = {
 def build(context: Context) -> None:
     """The panel, inside whatever block is open."""
     for entry in hub.list_models():
-        card = _card(entry)
+        card = _read_card(entry)
         with gr.Column():
-            words = gr.HTML(_words(entry, card))
+            summary = gr.HTML(_card_html(entry, card))
             if entry.state == "remote":
-                _offer(entry, words)
+                _download_button(entry, summary)
             with gr.Accordion("Use this model", open=entry.state == "bundled"):
                 gr.Code(snippet(entry), language="python", show_label=False, interactive=False,
                         elem_id=f"snippet-{_slug(entry.name)}")
             if card:
                 with gr.Accordion("The whole card", open=False):
                     _show_card(entry, card)
-    gr.api(_listed, api_name="models")
+    gr.api(_list_models, api_name="models")
 
 
-def _offer(entry: hub.ModelEntry, words: gr.HTML) -> None:
+def _download_button(entry: hub.ModelEntry, summary: gr.HTML) -> None:
     """A button that fetches a model, and what it says meanwhile."""
-    way = gr.HTML(visible=False)
+    progress = gr.HTML(visible=False)
     get = gr.Button("Download", variant="primary", elem_id=f"get-{_slug(entry.name)}")
-    get.click(_fetcher(entry.name), None, [words, way, get], api_visibility="private",
-              concurrency_id="fetch", concurrency_limit=1, show_progress="hidden",
-              trigger_mode="once")
+    get.click(_download_handler(entry.name), None, [summary, progress, get],
+              api_visibility="private", concurrency_id="fetch", concurrency_limit=1,
+              show_progress="hidden", trigger_mode="once")
 
     def shown() -> tuple[Any, Any]:
         # Somebody may have fetched it since the page was built.
-        now = _now(entry.name)
-        return _words(now, _card(now)), gr.update(visible=now.state == "remote")
+        now = _current_entry(entry.name)
+        return _card_html(now, _read_card(now)), gr.update(visible=now.state == "remote")
 
-    gr.on(None, shown, None, [words, get], api_visibility="private", show_progress="hidden")
+    gr.on(None, shown, None, [summary, get], api_visibility="private", show_progress="hidden")
 
 
-def _fetcher(name: str) -> Any:
-    @told
+def _download_handler(name: str) -> Any:
+    @errors_shown
     def fetch() -> Iterator[tuple[Any, Any, Any]]:
         job = job_progress.iter_download(name)
         try:
             for done, total in job:
-                way = gr.update(value=job_progress.html(name, done, total), visible=True)
-                yield gr.skip(), way, gr.update(interactive=False)
+                card = job_progress.download_card(name, done, total)
+                yield gr.skip(), gr.update(value=card, visible=True), gr.update(interactive=False)
         except AEHubError:
             yield gr.skip(), gr.update(visible=False), gr.update(interactive=True)
             raise
         finally:
             job.close()
-        entry = _now(name)
-        yield _words(entry, _card(entry)), gr.update(visible=False), gr.update(visible=False)
+        entry = _current_entry(name)
+        yield (_card_html(entry, _read_card(entry)), gr.update(visible=False),
+               gr.update(visible=False))
 
     return fetch
 
 
-def _now(name: str) -> hub.ModelEntry:
+def _current_entry(name: str) -> hub.ModelEntry:
     """The entry as it is at this moment, wherever the model is."""
     missing = hub.ModelEntry(name, "", 0, 0, "remote", "", "")
     return next((entry for entry in hub.list_models() if entry.name == name), missing)
 
 
-@told
-def _listed() -> list[dict[str, Any]]:
+@errors_shown
+def _list_models() -> list[dict[str, Any]]:
     """List the models of this server.
 
     Returns:
@@ -100,7 +101,7 @@ def _listed() -> list[dict[str, Any]]:
     for entry in hub.list_models():
         facts = entry.to_json()
         facts.pop("folder")
-        listed.append({**facts, "files": [f"/{address}" for address in _files(entry).values()]})
+        listed.append({**facts, "files": [f"/{address}" for address in _file_urls(entry).values()]})
     return listed
 
 
@@ -135,7 +136,7 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", name)
 
 
-def _card(entry: hub.ModelEntry) -> str:
+def _read_card(entry: hub.ModelEntry) -> str:
     path = Path(entry.folder) / "README.md"
     return path.read_text(encoding="utf-8") if entry.folder and path.is_file() else ""
 
@@ -144,21 +145,21 @@ def _show_card(entry: hub.ModelEntry, card: str) -> None:
     """A card of our own as it is meant; a stranger's as plain text, so that nothing in it loads."""
     body = card.split("---", 2)[-1].strip() if card.startswith("---") else card
     if entry.state == "bundled":
-        held = f"]({_HELD.format(entry.name)}/\\1)"
-        gr.Markdown(_PICTURE.sub(held, body), elem_classes="ae-prose")
+        url = f"]({_FILE_URL.format(entry.name)}/\\1)"
+        gr.Markdown(_PICTURE.sub(url, body), elem_classes="ae-prose")
     else:
         gr.Code(body, language="markdown", show_label=False, interactive=False)
 
 
-def _files(entry: hub.ModelEntry) -> dict[str, str]:
+def _file_urls(entry: hub.ModelEntry) -> dict[str, str]:
     """Addresses of the files that this server gives away: those of bundled models."""
     if entry.state != "bundled":
         return {}
-    return {name: f"{_HELD.format(entry.name)}/{name}" for name in (CONFIG, WEIGHTS, CARD)
+    return {name: f"{_FILE_URL.format(entry.name)}/{name}" for name in (CONFIG, WEIGHTS, CARD)
             if (Path(entry.folder) / name).is_file()}
 
 
-def _words(entry: hub.ModelEntry, card: str) -> str:
+def _card_html(entry: hub.ModelEntry, card: str) -> str:
     licence = _LICENCE.search(card)
     unknown = "Apache-2.0" if entry.state == "bundled" else "unknown"
     numbers = tiles([
@@ -166,10 +167,10 @@ def _words(entry: hub.ModelEntry, card: str) -> str:
          entry.task.replace("-", " ")),
         ("Weights", bytes_text(entry.bytes) if entry.bytes else "–", "safetensors"),
         ("Licence", _licence(licence[1]) if licence else unknown, "code and weights"),
-        ("Where", entry.state, _WHERE[entry.state]),
+        ("Where", entry.state, _STATE_NOTES[entry.state]),
     ])
     links = "".join(f'<a href="{escape(address)}" download>{name}</a>'
-                    for name, address in _files(entry).items())
+                    for name, address in _file_urls(entry).items())
     return (f'<div class="ae-card"><h2>{escape(entry.name)}</h2>'
             f"<p>{escape(entry.summary)}</p>{numbers}"
             f'<div class="ae-links">{links}</div></div>')

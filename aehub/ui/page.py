@@ -16,7 +16,7 @@ from aehub.config import __version__
 from aehub.ui import animate, compare, compress, decode, edit, models
 from aehub.ui.examples import CREDITS, EXAMPLES
 from aehub.ui.limits import Context, PageLimits
-from aehub.ui.uploads import Page
+from aehub.ui.uploads import CheckedBlocks
 
 ASSETS = Path(__file__).with_name("assets")
 _PAPER, _INK = "#f6f5f1", "#14161c"
@@ -166,8 +166,8 @@ def build(context: Context | None = None) -> gr.Blocks:
     """
     context = context or Context.from_env()
     # Where Gradio keeps uploads; the jobs delete them with their own files.
-    os.environ["GRADIO_TEMP_DIR"] = str(context.jobs.root)
-    with Page(context.jobs, title="AEHub", analytics_enabled=False) as demo:
+    os.environ["GRADIO_TEMP_DIR"] = str(context.folders.root)
+    with CheckedBlocks(context.folders, title="AEHub", analytics_enabled=False) as demo:
         gr.HTML(_head(), elem_id="ae-head")
         with gr.Tabs():
             for panel in PANELS:
@@ -186,5 +186,5 @@ def _head() -> str:
 
 
 def _foot(limits: PageLimits) -> str:
-    return (f"{limits.sentence} Nothing is sent anywhere else, and nothing is counted. {CREDITS} "
+    return (f"{limits.summary} Nothing is sent anywhere else, and nothing is counted. {CREDITS} "
             f"AEHub {__version__}, Apache-2.0.")

@@ -24,7 +24,7 @@ from aehub.errors import InputError
 _ASKED_FOR = os.environ.get("GRADIO_TEMP_DIR")
 _PREFIX = "aehub-visitors-"
 _TOKEN = re.compile(r"[0-9a-f]{32}")
-_FACTS = "study.json"
+_FACTS = "facts.json"
 
 
 def private_folder(name: str) -> Path:
@@ -41,7 +41,7 @@ def private_folder(name: str) -> Path:
     return folder
 
 
-class Jobs:
+class ResultFolders:
     """One folder for each job, below a root that this process alone uses.
 
     Uploads lie below the root, too, and Gradio gives files away from there without copying them:
@@ -54,7 +54,7 @@ class Jobs:
 
     Attributes:
         root: the folder of this process.
-        waiting: gives the paths that jobs in the queue name; those files are not deleted.
+        queued_paths: gives the paths that jobs in the queue name; those files are not deleted.
     """
 
     def __init__(self, keep_seconds: float, place: Path | None = None) -> None:
@@ -63,7 +63,7 @@ class Jobs:
             place = Path(_ASKED_FOR) if _ASKED_FOR else private_folder("aehub-page")
         place.mkdir(parents=True, exist_ok=True)
         self.root = place.resolve() / f"{_PREFIX}{secrets.token_hex(8)}"
-        self.waiting: Callable[[], Iterable[str]] = tuple
+        self.queued_paths: Callable[[], Iterable[str]] = tuple
         self._running: set[str] = set()
         _delete_left_behind(self.root.parent)
         self._lock = _lock_of(self.root)
@@ -89,7 +89,7 @@ class Jobs:
         finally:
             self._running.discard(folder.name)
 
-    def address(self, path: Path) -> str:
+    def url(self, path: Path) -> str:
         """Address of a file in a job's folder, relative to the page."""
         return f"ae/jobs/{path.parent.name}/{quote(path.name)}"
 
@@ -108,33 +108,33 @@ class Jobs:
             return file if self.root in file.parents else None
         return None
 
-    def remember(self, folder: Path, facts: dict[str, Any]) -> None:
+    def save_facts(self, folder: Path, facts: dict[str, Any]) -> None:
         """Keep what other requests need to know of a job."""
         (folder / _FACTS).write_text(json.dumps(facts))
 
-    def facts(self, token: str) -> dict[str, Any] | None:
+    def load_facts(self, token: str) -> dict[str, Any] | None:
         """What was remembered; None if there is no such job any more."""
         path = self.file(token, _FACTS)
         return None if path is None else json.loads(path.read_text())
 
-    def sweep(self) -> None:
+    def delete_old(self) -> None:
         """Delete what is older than `keep_seconds` and not needed by a job."""
         oldest = time.time() - self.keep_seconds
-        needed = self._running | {self._entry(path) for path in self.waiting()}
+        needed = self._running | {self._entry(path) for path in self.queued_paths()}
         for entry in self.root.glob("*"):
             # Another thread may delete the same.
             with suppress(FileNotFoundError):
                 if entry.name not in needed and _newest(entry) < oldest:
                     _delete(entry)
 
-    def keep_sweeping(self) -> None:
+    def start_cleaner(self) -> None:
         """Sweep every so often as long as the process lives."""
         def loop() -> None:
             while True:
                 time.sleep(max(1.0, self.keep_seconds / 12))
-                self.sweep()
+                self.delete_old()
 
-        threading.Thread(target=loop, name="aehub-sweep", daemon=True).start()
+        threading.Thread(target=loop, name="aehub-cleaner", daemon=True).start()
 
     def close(self) -> None:
         """Delete everything of this process."""

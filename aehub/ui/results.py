@@ -17,7 +17,7 @@ from aehub.errors import count_text
 from aehub.measure import Comparison
 from aehub.measure.plot import spread
 from aehub.media.metrics import ms_ssim_db
-from aehub.report.records import Neighbour, Replay, Study
+from aehub.report.records import Baseline, CompressionReport, Playback
 from aehub.ui.formatting import bytes_text, notes, rate_text, table, tiles
 
 _WIDTH, _LEFT = 720, 52
@@ -28,23 +28,23 @@ _RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _APART = 18.0
 
 
-def over_time(replay: Replay) -> str:
+def time_curves(playback: Playback) -> str:
     """Bits of every frame or group as steps, PSNR of every frame as a line, a line for "now"."""
-    n = len(replay.times)
+    n = len(playback.times)
     kilobits: list[float] = []
-    for _, frames, size in replay.groups:
+    for _, frames, size in playback.groups:
         kilobits += [8 * size / frames / 1000] * frames
-    group = max((frames for _, frames, _ in replay.groups), default=1)
+    group = max((frames for _, frames, _ in playback.groups), default=1)
     title = "kilobits of each frame" if group == 1 else (
         f"kilobits a frame, mean of each group of {group}")
     spans = [f"{min(values):.1f} to {max(values):.1f} {unit}" for values, unit in
-             ((kilobits, "kilobits a frame"), (replay.frame_psnrs, "dB"))]
+             ((kilobits, "kilobits a frame"), (playback.frame_psnrs, "dB"))]
     return (f'<figure class="ae-chart" data-ae-frames="{n}" role="img" '
-            f'aria-label="Over {n} frames: {"; ".join(spans)}.">{_steps(kilobits, title)}'
-            f'{_line(replay.frame_psnrs, "PSNR of each frame, dB")}</figure>')
+            f'aria-label="Over {n} frames: {"; ".join(spans)}.">{_step_plot(kilobits, title)}'
+            f'{_line_plot(playback.frame_psnrs, "PSNR of each frame, dB")}</figure>')
 
 
-def rate_and_quality(comparison: Comparison) -> str:
+def rd_curves(comparison: Comparison) -> str:
     """PSNR over bits per pixel, on a scale of ratios; names stand at the curves."""
     clip = comparison.clips[0].name
     lines = {codec: [(p.bits_per_pixel, p.psnr) for p in curve] for codec in comparison.codecs
@@ -53,9 +53,9 @@ def rate_and_quality(comparison: Comparison) -> str:
     low, high, right = math.floor(min(quality)), math.ceil(max(quality)), _WIDTH - _CODEC_NAMES
     across = _scale(math.log(min(rates)), math.log(max(rates)), _LEFT, right)
     up = _scale(low, high, _TOP + _HIGH, _TOP)
-    drawn = "".join(_level(up(value), f"{value}", right) for value in range(low, high + 1)
+    drawn = "".join(_y_grid_line(up(value), f"{value}", right) for value in range(low, high + 1)
                     if value % 5 == 0)
-    drawn += "".join(_upright(across(math.log(rate)), f"{rate:g}") for rate in _RATES
+    drawn += "".join(_x_grid_line(across(math.log(rate)), f"{rate:g}") for rate in _RATES
                      if min(rates) <= rate <= max(rates))
     ends = sorted((-up(line[-1][1]), codec) for codec, line in lines.items())
     heights = spread([end for end, _ in ends], _APART, -_TOP)
@@ -72,7 +72,7 @@ def rate_and_quality(comparison: Comparison) -> str:
             f'{said}.">{_panel("PSNR, dB, over bits a pixel", _HIGH + _FOOT, drawn)}</figure>')
 
 
-def _steps(values: Sequence[float], title: str) -> str:
+def _step_plot(values: Sequence[float], title: str) -> str:
     up = _scale(0, 1.08 * max(values), _TOP + _HEIGHT, _TOP)
     ends = [(_time(index + end, values), up(value)) for index, value in enumerate(values)
             for end in (0, 1)]
@@ -80,7 +80,7 @@ def _steps(values: Sequence[float], title: str) -> str:
     return _curve(title, (0.0, max(values)), up, fill, ends)
 
 
-def _line(values: Sequence[float], title: str) -> str:
+def _line_plot(values: Sequence[float], title: str) -> str:
     low, high = min(values), max(values)
     # A flat curve is drawn in the middle of its panel, not blown up to noise.
     if high - low < 2:
@@ -97,7 +97,7 @@ def _time(place: float, values: Sequence[float]) -> float:
 def _curve(title: str, ticks: Iterable[float], up: Callable[[float], float], below: str,
            points: Iterable[tuple[float, float]]) -> str:
     height = _HEIGHT + 2 * _TOP
-    levels = "".join(_level(up(value), f"{value:.3g}", _WIDTH) for value in ticks)
+    levels = "".join(_y_grid_line(up(value), f"{value:.3g}", _WIDTH) for value in ticks)
     return _panel(title, height, f'{levels}{below}<path class="curve" d="{_path(points)}"/>'
                   f'<line class="now" x1="{_LEFT}" x2="{_LEFT}" y1="0" y2="{height}" '
                   f'data-left="{_LEFT}" data-wide="{_WIDTH - _LEFT}"/>')
@@ -116,12 +116,12 @@ def _path(points: Iterable[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 
-def _level(y: float, label: str, right: float) -> str:
+def _y_grid_line(y: float, label: str, right: float) -> str:
     return (f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text><line '
             f'class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
 
 
-def _upright(x: float, label: str) -> str:
+def _x_grid_line(x: float, label: str) -> str:
     return (f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_TOP + _HIGH}"/><text '
             f'x="{x:.1f}" y="{_TOP + _HIGH + 20}" text-anchor="middle">{label}</text>')
 
@@ -129,52 +129,53 @@ def _upright(x: float, label: str) -> str:
 if TYPE_CHECKING:
     from aehub.measure import Comparison
 
-LEVEL = 0.1
+NEGLIGIBLE_DB = 0.1
 """Differences below this many dB are called none; nobody sees them."""
-SAME_BYTES = 0.05
+SAME_SIZE_SHARE = 0.05
 """Files that differ less than this share in size are called equally large."""
-NAMES = {"x264-medium": "x264", "svtav1-6": "AV1"}
+SHORT_NAMES = {"x264-medium": "x264", "svtav1-6": "AV1"}
 _EDITS = "can be turned, flipped, trimmed, joined, reversed and walked through without loss."
 REASON = f"One reason to use this file all the same: it {_EDITS}"
 REASON_FOR_FILES = f"One reason to use its files all the same: they {_EDITS}"
 
 
-def verdict(study: Study) -> str:
+def verdict(report: CompressionReport) -> str:
     """Say which codec is better at these bytes, and what else our file is good for; HTML."""
-    if not study.neighbours:
+    if not report.baselines:
         return ""
-    told = [_sentence(study, neighbour) for neighbour in study.neighbours]
-    behind = any(max(_leads(study, neighbour)) > 0 for neighbour in study.neighbours)
-    return _paragraph(told, REASON if behind else "")
+    sentences = [_sentence(report, baseline) for baseline in report.baselines]
+    behind = any(max(_quality_leads(report, baseline)) > 0 for baseline in report.baselines)
+    return _paragraph(sentences, REASON if behind else "")
 
 
-def beside(study: Study, neighbour: Neighbour) -> str:
-    """A neighbour's quality against ours: "3.6 dB better", "0.4 dB worse", "level"."""
-    lead, _ = _leads(study, neighbour)
+def psnr_gap(report: CompressionReport, baseline: Baseline) -> str:
+    """A baseline's quality against ours: "3.6 dB better", "0.4 dB worse", "level"."""
+    lead, _ = _quality_leads(report, baseline)
     return f"{abs(lead):.1f} dB {'better' if lead > 0 else 'worse'}" if lead else "level"
 
 
-def of_comparison(comparison: Comparison) -> str:
+def comparison_verdict(comparison: Comparison) -> str:
     """The same for whole curves: which codecs need fewer bits than ours; HTML."""
     percents = {codec: 0.0 if codec == comparison.anchor else comparison.mean_difference(codec)
                 for codec in comparison.codecs}
     known = {codec: percent for codec, percent in percents.items() if percent is not None}
-    told, reason = [], ""
+    sentences, reason = [], ""
     for ours in [codec for codec in comparison.ours if codec in known]:
         fewer = [codec for codec, percent in known.items() if percent < known[ours]]
         more = [codec for codec, percent in known.items() if percent > known[ours]]
         if fewer:
             need = "need" if fewer[1:] else "needs"
-            told.append(f"{_listed(fewer)} {need} fewer bits than {ours} for the same PSNR.")
+            sentences.append(f"{_join_names(fewer)} {need} fewer bits than {ours} for the same "
+                             "PSNR.")
             reason = REASON_FOR_FILES
         if more:
-            told.append(f"{ours} needs fewer bits than {_listed(more)} for the same PSNR.")
-    return _paragraph(told, reason) if told else ""
+            sentences.append(f"{ours} needs fewer bits than {_join_names(more)} for the same PSNR.")
+    return _paragraph(sentences, reason) if sentences else ""
 
 
-def _sentence(study: Study, neighbour: Neighbour) -> str:
-    name, size = NAMES.get(neighbour.codec, neighbour.codec), _size(study, neighbour)
-    lead, similar = _leads(study, neighbour)
+def _sentence(report: CompressionReport, baseline: Baseline) -> str:
+    name, size = SHORT_NAMES.get(baseline.codec, baseline.codec), _size_phrase(report, baseline)
+    lead, similar = _quality_leads(report, baseline)
     if not lead:
         words = f"{name} and AEHub are level {size}"
     elif lead > 0:
@@ -186,25 +187,25 @@ def _sentence(study: Study, neighbour: Neighbour) -> str:
     return words + "."
 
 
-def _size(study: Study, neighbour: Neighbour) -> str:
+def _size_phrase(report: CompressionReport, baseline: Baseline) -> str:
     """At which bytes; settings of other codecs do not reach every size."""
-    more = neighbour.bytes / (study.compressed.bytes - study.compressed.audio_bytes) - 1
-    if abs(more) < SAME_BYTES:
+    more = baseline.bytes / (report.compressed.bytes - report.compressed.audio_bytes) - 1
+    if abs(more) < SAME_SIZE_SHARE:
         return "at these bytes"
     return f"where its file is {100 * abs(more):.0f} % {'larger' if more > 0 else 'smaller'}"
 
 
-def _leads(study: Study, neighbour: Neighbour) -> tuple[float, float]:
-    """By how many dB a neighbour is better in PSNR and in MS-SSIM (of its error); 0 if level."""
-    ours = study.replay
-    leads = [neighbour.psnr - ours.psnr, 0.0]
-    if neighbour.ms_ssim is not None and ours.ms_ssim is not None:
-        leads[1] = ms_ssim_db(neighbour.ms_ssim) - ms_ssim_db(ours.ms_ssim)
-    psnr, similar = (lead if abs(lead) >= LEVEL else 0.0 for lead in leads)
+def _quality_leads(report: CompressionReport, baseline: Baseline) -> tuple[float, float]:
+    """By how many dB a baseline is better in PSNR and in MS-SSIM (of its error); 0 if level."""
+    ours = report.playback
+    leads = [baseline.psnr - ours.psnr, 0.0]
+    if baseline.ms_ssim is not None and ours.ms_ssim is not None:
+        leads[1] = ms_ssim_db(baseline.ms_ssim) - ms_ssim_db(ours.ms_ssim)
+    psnr, similar = (lead if abs(lead) >= NEGLIGIBLE_DB else 0.0 for lead in leads)
     return psnr, similar
 
 
-def _listed(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
@@ -213,63 +214,63 @@ def _paragraph(sentences: Iterable[str], reason: str) -> str:
     return f'<p class="ae-verdict"><b>{first}</b> {escape(reason)}</p>'
 
 
-_NAMES = {"x264-medium": "H.264 (x264 medium)", "svtav1-6": "AV1 (SVT-AV1 6)"}
+_FULL_NAMES = {"x264-medium": "H.264 (x264 medium)", "svtav1-6": "AV1 (SVT-AV1 6)"}
 
 
-def overview(study: Study, place: str, elapsed: float) -> str:
+def overview(report: CompressionReport, place: str, elapsed: float) -> str:
     """The player, the comparison at the same bytes, and the numbers that matter most.
 
     Args:
-        study: the finished study.
+        report: the finished report.
         place: address of its files, relative to the page.
         elapsed: seconds it took as the visitor felt it.
     """
-    speed = study.compressed.frames / study.compressed.elapsed
+    speed = report.compressed.frames / report.compressed.elapsed
     time = ("Time", f"{elapsed:.1f} s", f"{speed:.0f} frames/s to compress")
-    return shown(study, player(study, place), time)
+    return report_html(report, wipe_player(report, place), time)
 
 
-def shown(
-    study: Study, above: str, last: tuple[str, str, str], *, kind: str = ""
+def report_html(
+    report: CompressionReport, above: str, last: tuple[str, str, str], *, kind: str = ""
 ) -> str:
-    """What every finished study shows.
+    """What every finished report shows.
 
     Args:
-        study: the finished study.
+        report: the finished report.
         above: HTML of its player.
         last: label, value and note of the last tile.
         kind: what is to be said of the original.
     """
-    numbers = tiles([*_tiles(study, kind), last])
-    return f'<div class="ae-results">{above}{verdict(study)}{numbers}{notes(study.notes)}</div>'
+    numbers = tiles([*_tiles(report, kind), last])
+    return f'<div class="ae-results">{above}{verdict(report)}{numbers}{notes(report.notes)}</div>'
 
 
-def figures(study: Study) -> str:
-    """The neighbours at the same size, and the curves over time."""
-    return (f'<div class="ae-results">{_neighbours(study)}'
-            f"<section><h3>Over time</h3>{over_time(study.replay)}</section></div>")
+def figures(report: CompressionReport) -> str:
+    """The baselines at the same size, and the curves over time."""
+    return (f'<div class="ae-results">{_baselines_table(report)}'
+            f"<section><h3>Over time</h3>{time_curves(report.playback)}</section></div>")
 
 
-def player(study: Study, place: str, *, more: str = "") -> str:
-    """The wipe player of a study; `more` are further attributes of it."""
-    replay = study.replay
-    more += " sound" if replay.has_sound else ""
-    label = f"AEHub, {bytes_text(study.compressed.bytes)}"
-    return (f'<aehub-wipe src="{place}/{study.stacked.name}" width="{replay.width}" '
-            f'height="{replay.height}" half="{replay.half}" stills="{place}" '
-            f'label="{escape(label)}" times="{escape(json.dumps(replay.times))}"{more}>'
+def wipe_player(report: CompressionReport, place: str, *, more: str = "") -> str:
+    """The wipe player of a report; `more` are further attributes of it."""
+    playback = report.playback
+    more += " sound" if playback.has_sound else ""
+    label = f"AEHub, {bytes_text(report.compressed.bytes)}"
+    return (f'<aehub-wipe src="{place}/{report.stacked.name}" width="{playback.width}" '
+            f'height="{playback.height}" half="{playback.half}" stills="{place}" '
+            f'label="{escape(label)}" times="{escape(json.dumps(playback.times))}"{more}>'
             "</aehub-wipe>")
 
 
-def _tiles(study: Study, kind: str) -> list[tuple[str, str, str]]:
-    made, facts = study.compressed, study.to_json()
+def _tiles(report: CompressionReport, kind: str) -> list[tuple[str, str, str]]:
+    made, facts = report.compressed, report.to_json()
     ratio = ("–", "only a part was used") if facts["ratio"] is None else (
         f"{facts['ratio']:.1f}×", "smaller" if facts["ratio"] >= 1 else "it grew")
     similar = "–" if facts["ms_ssim"] is None else f"{facts['ms_ssim']:.4f}"
     sound = f"{bytes_text(made.audio_bytes)} of it sound" if made.audio_bytes else "all of it"
     raw = made.width * made.height * 1.5 * made.frames
     return [
-        ("Original", bytes_text(study.source_bytes), f"{kind} raw {bytes_text(raw)}".strip()),
+        ("Original", bytes_text(report.source_bytes), f"{kind} raw {bytes_text(raw)}".strip()),
         (".aev file", bytes_text(made.bytes), sound),
         ("Ratio", *ratio),
         ("Rate", f"{made.kbps:.0f} kbit/s", f"{made.bits_per_pixel:.3f} bits a pixel"),
@@ -280,24 +281,24 @@ def _tiles(study: Study, kind: str) -> list[tuple[str, str, str]]:
     ]
 
 
-def _neighbours(study: Study) -> str:
-    if not study.neighbours:
+def _baselines_table(report: CompressionReport) -> str:
+    if not report.baselines:
         return ""
-    made, replay = study.compressed, study.replay
+    made, playback = report.compressed, report.playback
     pictures = made.bytes - made.audio_bytes
-    rows = [_row(f"AEHub ({made.model})", f"quality {made.quality:g}", pictures, replay.psnr,
-                 replay.ms_ssim, "")]
-    rows += [_of(study, neighbour) for neighbour in study.neighbours]
-    caption = ("Bytes without sound: the whole .aev against bare streams. Each neighbour's setting "
+    rows = [_row(f"AEHub ({made.model})", f"quality {made.quality:g}", pictures, playback.psnr,
+                 playback.ms_ssim, "")]
+    rows += [_baseline_row(report, baseline) for baseline in report.baselines]
+    caption = ("Bytes without sound: the whole .aev against bare streams. Each baseline's setting "
                "was searched for the same number of bytes.")
     head = ["Codec", "Setting", "Bytes", "PSNR", "MS-SSIM", "Beside AEHub"]
     return ("<section><h3>Neighbours at the same size</h3>"
             f"{table(head, rows, caption=caption, mark=0)}</section>")
 
 
-def _of(study: Study, neighbour: Neighbour) -> list[str]:
-    return _row(_NAMES.get(neighbour.codec, neighbour.codec), f"crf {neighbour.crf:g}",
-                neighbour.bytes, neighbour.psnr, neighbour.ms_ssim, beside(study, neighbour))
+def _baseline_row(report: CompressionReport, baseline: Baseline) -> list[str]:
+    return _row(_FULL_NAMES.get(baseline.codec, baseline.codec), f"crf {baseline.crf:g}",
+                baseline.bytes, baseline.psnr, baseline.ms_ssim, psnr_gap(report, baseline))
 
 
 def _row(name: str, setting: str, size: int, psnr: float, similar: Any, words: str) -> list[str]:

@@ -16,14 +16,13 @@ from aehub.config import __version__
 from aehub.errors import AEHubError
 from aehub.report import playback
 from aehub.ui import examples
-from aehub.ui import examples as opening
-from aehub.ui.result_folders import Jobs
+from aehub.ui.result_folders import ResultFolders
 
 # One still decodes a group of frames: more at once would starve the queue's job.
 _STILLS = anyio.CapacityLimiter(1)
 
 
-def routes(jobs: Jobs) -> list[Route]:
+def routes(folders: ResultFolders) -> list[Route]:
     """All routes; they stand before those of the page."""
     return [
         # Gradio's own would fetch the address, or leave files of visitors where nobody looks.
@@ -32,8 +31,8 @@ def routes(jobs: Jobs) -> list[Route]:
         Route("/gradio_api/process_recording", _unused, methods=["POST"]),
         Route("/gradio_api/deep_link", _unused),
         Route("/healthz", _health),
-        Route("/ae/jobs/{token}/{name}", partial(_result, jobs)),
-        Route("/ae/jobs/{token}/{kind}/{number:int}.png", partial(_frame, jobs)),
+        Route("/ae/jobs/{token}/{name}", partial(_result, folders)),
+        Route("/ae/jobs/{token}/{kind}/{number:int}.png", partial(_frame, folders)),
         Route("/ae/opening/{name}", _opening),
         Route("/ae/opening/{kind}/{number:int}.png", _opening_frame),
         Route("/ae/examples/{name}.jpg", _example),
@@ -45,25 +44,27 @@ async def _health(request: Request) -> Response:
     return JSONResponse({"status": "ok", "version": __version__})
 
 
-async def _result(jobs: Jobs, request: Request) -> Response:
-    return _file(jobs.file(request.path_params["token"], request.path_params["name"]))
+async def _result(folders: ResultFolders, request: Request) -> Response:
+    return _file(folders.file(request.path_params["token"], request.path_params["name"]))
 
 
-async def _frame(jobs: Jobs, request: Request) -> Response:
+async def _frame(folders: ResultFolders, request: Request) -> Response:
     token = request.path_params["token"]
-    facts = jobs.facts(token) or {}
-    original, compressed = (jobs.file(token, facts.get(key, "")) for key in ("prepared", "packed"))
+    facts = folders.load_facts(token) or {}
+    original, compressed = (folders.file(token, facts.get(key, ""))
+                            for key in ("prepared", "packed"))
     if original is None or compressed is None:
         return _file(None)
     return await _still(request, lambda: original, compressed)
 
 
 async def _opening(request: Request) -> Response:
-    return _file(opening.file(request.path_params["name"]))
+    return _file(examples.opening_file(request.path_params["name"]))
 
 
 async def _opening_frame(request: Request) -> Response:
-    return await _still(request, lambda: examples.clip(opening.NAME), opening.packed())
+    return await _still(request, lambda: examples.clip(examples.OPENING_NAME),
+                        examples.opening_aev())
 
 
 async def _example(request: Request) -> Response:
@@ -81,7 +82,7 @@ async def _unused(request: Request) -> Response:
 
 async def _still(request: Request, original: Callable[[], Path], compressed: Path) -> Response:
     number, kind = request.path_params["number"], request.path_params["kind"]
-    picture = await _picture(lambda: playback.still(original(), compressed, number, kind),
+    picture = await _picture(lambda: playback.frame_image(original(), compressed, number, kind),
                              "image/png", _STILLS)
     if picture.status_code == 200:
         picture.headers["Cache-Control"] = "private, max-age=3600"

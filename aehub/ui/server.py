@@ -40,26 +40,26 @@ def serve(
     Raises:
         InputError: the page cannot be there, or a variable of the environment cannot be used.
     """
-    port, host = environment.place(port, host)
+    port, host = environment.port_and_host(port, host)
     # Models come when somebody presses Download, never because of what a visitor's file names.
     os.environ.setdefault("AEHUB_AUTO_DOWNLOAD", "0")
     context = context or Context.from_env()
     # Where the page does not block, it ends with the process.
-    atexit.register(context.jobs.close)
-    context.jobs.keep_sweeping()
+    atexit.register(context.folders.close)
+    context.folders.start_cleaner()
     demo = build(context)
     try:
         if block:
             _close_on_signals(context)
         _launch(demo, context, port, host)
-        context.pace.warm_up()
+        context.throughput.warm_up()
         if not quiet:
             print(f"AEHub is open at {demo.local_url}", flush=True)
         if block:
             demo.block_thread()
     finally:
         if block:
-            context.jobs.close()
+            context.folders.close()
     return demo
 
 
@@ -69,7 +69,7 @@ def _close_on_signals(context: Context) -> None:
     It ends there: threads of a job that runs would wait, or abort, while Python shuts down.
     """
     def end(number: int, frame: object) -> None:
-        context.jobs.close()
+        context.folders.close()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
 
@@ -82,7 +82,7 @@ def _close_on_signals(context: Context) -> None:
 
 
 @contextmanager
-def _told(port: int, host: str) -> Iterator[None]:
+def _launch_errors_explained(port: int, host: str) -> Iterator[None]:
     """Say in a sentence that Gradio cannot begin."""
     try:
         yield
@@ -101,11 +101,11 @@ def _launch(demo: gr.Blocks, context: Context, port: int, host: str) -> None:
     # Nothing is stored in the visitor's browser and no numbers are kept of visitors.
     options.update(enable_monitoring=False, run_history=False)
     # Before it is open, Gradio asks the page itself whether it answers.
-    with usable_proxies(none=True), _told(port, host):
+    with usable_proxies(none=True), _launch_errors_explained(port, host):
         demo.launch(
             server_port=port, server_name=host, quiet=True, prevent_thread_lock=True,
             show_error=False, footer_links=["api"], favicon_path=str(ASSETS / "favicon.png"),
             theme=theme(), css=css(), head=head(), share=False,
             max_file_size=f"{context.limits.upload_mb}mb",
-            app_kwargs={"routes": routes(context.jobs), "docs_url": None, "redoc_url": None},
+            app_kwargs={"routes": routes(context.folders), "docs_url": None, "redoc_url": None},
             **options)

@@ -9,34 +9,34 @@ from pathlib import Path
 
 import numpy as np
 
-from aehub.report.records import Study
+from aehub.report.records import CompressionReport
 from aehub.results import finished
-from aehub.ui.result_folders import Jobs
+from aehub.ui.result_folders import ResultFolders
 
-_TRIAL_FRAMES, _TRIAL_SHAPE = 9, (144, 192, 3)
+_CALIBRATION_FRAMES, _CALIBRATION_SHAPE = 9, (144, 192, 3)
 # A new measurement counts this much: machines change their pace, single jobs lie.
 _WEIGHT = 0.5
 
 
-class Pace:
+class Throughput:
     """Seconds per million pixels of every stage; safe to use from several threads.
 
     Args:
-        jobs: gives the trial a folder.
+        folders: gives the trial a folder.
     """
 
-    def __init__(self, jobs: Jobs) -> None:
-        self._jobs = jobs
+    def __init__(self, folders: ResultFolders) -> None:
+        self._folders = folders
         self._rates: dict[str, float] = {}
         self._lock = threading.Lock()
-        self._trial = threading.Lock()
+        self._calibration = threading.Lock()
 
-    def note(self, study: Study) -> None:
+    def update(self, report: CompressionReport) -> None:
         """Learn from a finished job."""
-        replay = study.replay
-        megapixels = replay.width * replay.height * len(replay.times) / 1e6
+        playback = report.playback
+        megapixels = playback.width * playback.height * len(playback.times) / 1e6
         with self._lock:
-            for stage, seconds in study.seconds.items():
+            for stage, seconds in report.seconds.items():
                 rate = seconds / megapixels
                 before = self._rates.get(stage, rate)
                 self._rates[stage] = before + _WEIGHT * (rate - before)
@@ -46,11 +46,11 @@ class Pace:
         with self._lock:
             return self._rates.get(stage)
 
-    def forecast(self, pixels: float, *, neighbours: bool) -> float:
+    def forecast(self, pixels: float, *, baselines: bool) -> float:
         """Seconds that a job of so many pixels in all frames will take."""
         self._measure_once()
         with self._lock:
-            stages = [name for name in self._rates if neighbours or name != "neighbours"]
+            stages = [name for name in self._rates if baselines or name != "neighbours"]
             return sum(self._rates[name] for name in stages) * pixels / 1e6
 
     def warm_up(self) -> None:
@@ -59,30 +59,30 @@ class Pace:
 
     def _measure_once(self) -> None:
         """One tiny job; the first pays for loading the model, so it does not count."""
-        with self._trial:
+        with self._calibration:
             if self._rates:
                 return
             for _ in range(2):
-                with self._jobs.new() as folder:
-                    study = _tiny_study(folder)
+                with self._folders.new() as folder:
+                    report = _calibration_report(folder)
                     shutil.rmtree(folder, ignore_errors=True)
                 self._rates.clear()
-                self.note(study)
+                self.update(report)
 
 
-def _tiny_study(folder: Path) -> Study:
+def _calibration_report(folder: Path) -> CompressionReport:
     from aehub.media.clip import open_clip
     from aehub.media.writer import open_writer
-    from aehub.report.compression import iter_study
+    from aehub.report.compression import iter_report
 
     # A picture that moves: frames without anything in common would all be coded alone.
-    still = np.random.default_rng(0).integers(90, 160, _TRIAL_SHAPE, dtype=np.uint8)
-    pictures = np.stack([np.roll(still, 3 * t, axis=1) for t in range(_TRIAL_FRAMES)])
+    still = np.random.default_rng(0).integers(90, 160, _CALIBRATION_SHAPE, dtype=np.uint8)
+    pictures = np.stack([np.roll(still, 3 * t, axis=1) for t in range(_CALIBRATION_FRAMES)])
     source = folder / "trial.mkv"
     with open_clip(pictures) as clip, open_writer(source, info=clip.info) as writer:
         for frame in clip:
             writer.write(frame)
-    return finished(iter_study(source, folder), None)
+    return finished(iter_report(source, folder), None)
 
 
 def duration_text(seconds: float) -> str:

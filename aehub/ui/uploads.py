@@ -24,11 +24,11 @@ from PIL import Image
 from aehub.config import too_long
 from aehub.errors import AEHubError, count_text
 from aehub.media.timestamps import TimeSpan
-from aehub.report.prepare import Look, fit, look
-from aehub.ui.errors import sentence
+from aehub.report.prepare import ClipProbe, fit_size, probe_clip
+from aehub.ui.errors import page_message
 from aehub.ui.formatting import bytes_text, hint, rate_text, seconds_text
 from aehub.ui.limits import Context
-from aehub.ui.result_folders import Jobs
+from aehub.ui.result_folders import ResultFolders
 from aehub.ui.throughput import duration_text
 
 _TAKES_FILES = (gr.File, gr.DownloadButton)
@@ -41,21 +41,21 @@ class Refusal(gr.Error):
         return str(self.message)
 
 
-class Page(gr.Blocks):
+class CheckedBlocks(gr.Blocks):
     """A page that takes no file but its own uploads and results, and no value it does not offer.
 
     Gradio fetches what a request names by an address, whatever the input is meant for, and speaks
     of other wrong values in lists and types; here every input is looked at before.
 
     Args:
-        jobs: holds the uploads.
+        folders: holds the uploads.
         options: of `gr.Blocks`.
     """
 
-    def __init__(self, jobs: Jobs, **options: Any) -> None:
+    def __init__(self, folders: ResultFolders, **options: Any) -> None:
         super().__init__(**options)
-        self._jobs = jobs
-        jobs.waiting = self._named
+        self._folders = folders
+        folders.queued_paths = self._named
 
     async def preprocess_data(
         self, block_fn: Any, inputs: list[Any], state: Any, *others: Any, **options: Any
@@ -63,9 +63,9 @@ class Page(gr.Blocks):
         """Refuse what may not be sent, then do as any page does."""
         known = []
         for block, value in zip(block_fn.inputs, inputs, strict=False):
-            known.append(checked(self._jobs, value, isinstance(block, _TAKES_FILES)))
+            known.append(check_files(self._folders, value, isinstance(block, _TAKES_FILES)))
             # What a control offers may have changed for this visitor.
-            check_offered(state[block._id] if state and block._id in state else block, value)
+            check_value(state[block._id] if state and block._id in state else block, value)
         known += inputs[len(known):]
         return await super().preprocess_data(block_fn, known, state, *others, **options)
 
@@ -76,11 +76,11 @@ class Page(gr.Blocks):
                 for path in _paths(event.data.data)]
 
 
-def checked(jobs: Jobs, value: Any, takes_files: bool) -> Any:
+def check_files(folders: ResultFolders, value: Any, takes_files: bool) -> Any:
     """An input with nothing left of what is said of files but their paths.
 
     Args:
-        jobs: holds the uploads.
+        folders: holds the uploads.
         value: as it came, parsed from JSON.
         takes_files: whether everything in it must be a file.
 
@@ -88,16 +88,17 @@ def checked(jobs: Jobs, value: Any, takes_files: bool) -> Any:
         Refusal: a file is none of this server, or not any more.
     """
     if isinstance(value, list):
-        return [checked(jobs, part, takes_files) for part in value]
+        return [check_files(folders, part, takes_files) for part in value]
     if isinstance(value, dict):
-        return {"path": str(_held(jobs, value.get("path"))), "meta": {"_type": "gradio.FileData"}}
+        path = str(_uploaded_file(folders, value.get("path")))
+        return {"path": path, "meta": {"_type": "gradio.FileData"}}
     if takes_files and value is not None:
-        _held(jobs, value if isinstance(value, str) else None)
-        raise _foreign(value)
+        _uploaded_file(folders, value if isinstance(value, str) else None)
+        raise _not_uploaded(value)
     return value
 
 
-def check_offered(block: Any, value: Any) -> None:
+def check_value(block: Any, value: Any) -> None:
     """Hold a value to what its control offers.
 
     Raises:
@@ -106,27 +107,27 @@ def check_offered(block: Any, value: Any) -> None:
     offers = isinstance(block, (gr.Dropdown, gr.Radio)) and block.value is not None
     if value is None and not offers:
         return
-    what = str(getattr(block, "label", "")).partition(",")[0]
+    label = str(getattr(block, "label", "")).partition(",")[0]
     if isinstance(block, (gr.Dropdown, gr.Radio, gr.CheckboxGroup)):
         known = [choice for _, choice in block.choices]
         for one in value if isinstance(value, list) else [value]:
             if one not in known:
-                raise _refusal(f"{what} {str(one)[:40]!r} is not offered; choose among "
+                raise _refusal(f"{label} {str(one)[:40]!r} is not offered; choose among "
                                f"{', '.join(map(str, known))}.")
     elif isinstance(block, (gr.Slider, gr.Number)):
         least, most = block.minimum or 0, inf if block.maximum is None else block.maximum
         if not isinstance(value, (int, float)) or not least <= value <= most:
             allowed = f"{least:g} or more" if most == inf else f"{least:g} to {most:g}"
-            raise _refusal(f"{what} {str(value)[:40]!r} is not possible; give {allowed}.")
+            raise _refusal(f"{label} {str(value)[:40]!r} is not possible; give {allowed}.")
 
 
-def _held(jobs: Jobs, path: Any) -> Path:
-    file = jobs.upload(path)
+def _uploaded_file(folders: ResultFolders, path: Any) -> Path:
+    file = folders.upload(path)
     if file is None:
-        raise _foreign(path)
+        raise _not_uploaded(path)
     if not file.is_file():
         raise _refusal(f"{file.name} is not on this server any more: files are deleted after "
-                       f"{jobs.keep_seconds / 60:g} minutes. Drop it again.")
+                       f"{folders.keep_seconds / 60:g} minutes. Drop it again.")
     if not file.name.startswith("."):
         return file
     # Gradio takes and gives no hidden files where the temporary folder lies below its own.
@@ -134,7 +135,7 @@ def _held(jobs: Jobs, path: Any) -> Path:
     return plain if plain.exists() else Path(shutil.copyfile(file, plain))
 
 
-def _foreign(path: Any) -> Refusal:
+def _not_uploaded(path: Any) -> Refusal:
     return _refusal(f"{str(path)[:80]!r} is no upload of this server; upload the file, and name "
                     "the path that the upload answers with.")
 
@@ -153,47 +154,47 @@ def _paths(value: Any) -> list[str]:
 SIZES = ["256", "480", "640", "960", "1280", "as it is"]
 
 
-def shower(context: Context) -> Any:
+def upload_handler(context: Context) -> Any:
     """A handler that shows a new upload, with the sliders that fit it and a forecast."""
     limits = context.limits
 
-    def show(path: str | None, size: str, neighbours: bool) -> Iterator[tuple[Any, ...]]:
+    def show(path: str | None, size: str, baselines: bool) -> Iterator[tuple[Any, ...]]:
         nothing = gr.update(visible=False)
         if path is None:
             yield nothing, nothing, gr.update(value=0), gr.update(value=0), ""
             return
         try:
-            seen = look(path, limits=limits.picture)
+            probe = probe_clip(path, limits=limits.picture)
         except AEHubError as error:
-            yield (gr.update(value=hint(sentence(error), "alert"), visible=True), nothing,
+            yield (gr.update(value=hint(page_message(error), "alert"), visible=True), nothing,
                    gr.skip(), gr.skip(), "")
             return
         most = limits.seconds
-        is_long = seen.seconds is not None and too_long(seen.seconds, most)
-        page = gr.update(value=_words(seen, Path(path).name, most if is_long else None),
+        is_long = probe.seconds is not None and too_long(probe.seconds, most)
+        page = gr.update(value=_clip_html(probe, Path(path).name, most if is_long else None),
                          visible=True)
-        offered = seen.seconds is not None and seen.seconds > 1
+        offered = probe.seconds is not None and probe.seconds > 1
         # Of what is too short to be cut, such as a picture, no slider could show a part.
-        seconds = seen.seconds if offered and seen.seconds else most
+        seconds = probe.seconds if offered and probe.seconds else most
         start = gr.update(value=0, maximum=round(seconds, 1))
         length = gr.update(value=most if is_long else 0, maximum=min(most, seconds))
         yield (page, gr.update(visible=offered, open=is_long), start, length,
                "Measuring this machine …")
-        yield *(gr.skip() for _ in range(4)), _forecast(context, seen, size, neighbours)
+        yield *(gr.skip() for _ in range(4)), _forecast(context, probe, size, baselines)
 
     return show
 
 
-def forecaster(context: Context) -> Any:
+def forecast_handler(context: Context) -> Any:
     """A handler that tells how long a job will take; nothing where it would be refused."""
     def forecast(path: str | None, start: float, length: float, size: str,
-                 neighbours: bool) -> str:
+                 baselines: bool) -> str:
         if path is None:
             return ""
         try:
-            seen = look(path, trim=trim_of(start, length), limits=context.limits.picture,
+            probe = probe_clip(path, trim=trim_of(start, length), limits=context.limits.picture,
                         with_sound=False)
-            return _forecast(context, seen, size, neighbours)
+            return _forecast(context, probe, size, baselines)
         except AEHubError:
             # The same sentence comes, and is seen, when the job is started.
             return ""
@@ -212,28 +213,29 @@ def longest_side(size: str) -> int | None:
     return None if size == SIZES[-1] else int(size)
 
 
-def _forecast(context: Context, seen: Look, size: str, neighbours: bool) -> str:
+def _forecast(context: Context, probe: ClipProbe, size: str, baselines: bool) -> str:
     """How long a job will take on this machine, in words; empty if the clip does not say."""
-    if seen.n_frames is None:
+    if probe.n_frames is None:
         return ""
-    width, height = fit(seen.width, seen.height, longest_side(size))
-    frames = min(seen.n_frames, round(context.limits.seconds * seen.fps))
-    seconds = context.pace.forecast(width * height * frames, neighbours=neighbours)
+    width, height = fit_size(probe.width, probe.height, longest_side(size))
+    frames = min(probe.n_frames, round(context.limits.seconds * probe.fps))
+    seconds = context.throughput.forecast(width * height * frames, baselines=baselines)
     return (f"{width}×{height}, {count_text(frames, 'frame')}: {duration_text(seconds)} on this "
             "machine.")
 
 
-def _words(seen: Look, name: str, most: float | None) -> str:
-    length = "of unknown length" if seen.seconds is None else seconds_text(seen.seconds)
-    sound = "with sound" if seen.has_sound else "silent"
+def _clip_html(probe: ClipProbe, name: str, most: float | None) -> str:
+    length = "of unknown length" if probe.seconds is None else seconds_text(probe.seconds)
+    sound = "with sound" if probe.has_sound else "silent"
     long = "" if most is None else hint(
         f"The clip is {length} long and this page takes {most:g} s. Choose the part below; the "
         f"first {most:g} s are set.", "status")
-    remarks = "".join(f"<span>{escape(note)}</span>" for note in seen.notes)
-    return (f'<div class="ae-clip"><img src="{_thumbnail(seen.picture)}" alt="First frame of '
+    remarks = "".join(f"<span>{escape(note)}</span>" for note in probe.notes)
+    size = bytes_text(probe.bytes).replace(" ", "&nbsp;")
+    return (f'<div class="ae-clip"><img src="{_thumbnail(probe.picture)}" alt="First frame of '
             f'{escape(name)}"><div><b>{escape(name)}</b>'
-            f"<span>{seen.width}×{seen.height}, {rate_text(seen.fps)} frames/s, {length}, {sound}, "
-            f"{bytes_text(seen.bytes).replace(' ', '&nbsp;')}</span>{remarks}</div></div>{long}")
+            f"<span>{probe.width}×{probe.height}, {rate_text(probe.fps)} frames/s, {length}, "
+            f"{sound}, {size}</span>{remarks}</div></div>{long}")
 
 
 def _thumbnail(picture: np.ndarray) -> str:

@@ -19,39 +19,38 @@ from unittest.mock import patch
 from PIL import Image
 
 from aehub.media.sinks import ENCODERS
-from aehub.report.compression import iter_study
-from aehub.report.playback import still
-from aehub.report.records import Study
+from aehub.report.compression import iter_report
+from aehub.report.playback import frame_image
+from aehub.report.records import CompressionReport
 from aehub.results import finished
 from aehub.ui import examples
-from aehub.ui import examples as opening
 
 QUALITY = 50
 POSTER_FRAME = 0
 
 
-def record(folder: Path, work: Path) -> Study:
+def record(folder: Path, work: Path) -> CompressionReport:
     """Fill `folder` with the files of the opening; others go to `work`."""
-    original = examples.clip(opening.NAME)
+    original = examples.clip(examples.OPENING_NAME)
     with patch.dict(ENCODERS["mp4"].options, bf="3"):
-        study = finished(iter_study(original, work, quality=QUALITY, longest=None), None)
-    packed = Path(str(study.compressed.path))
+        report = finished(iter_report(original, work, quality=QUALITY, longest=None), None)
+    packed = Path(str(report.compressed.path))
     folder.mkdir(exist_ok=True)
-    for path in (packed, study.stacked):
+    for path in (packed, report.stacked):
         shutil.copy(path, folder)
-    poster = Image.open(io.BytesIO(still(original, packed, POSTER_FRAME, "reconstruction")))
-    poster.save(folder / opening.POSTER, "JPEG", quality=80)
-    text = json.dumps(study.record()) + "\n"
-    (folder / opening.RECORD).write_text(text, encoding="utf-8")
-    return study
+    poster = Image.open(io.BytesIO(frame_image(original, packed, POSTER_FRAME, "reconstruction")))
+    poster.save(folder / examples.OPENING_POSTER, "JPEG", quality=80)
+    text = json.dumps(report.record()) + "\n"
+    (folder / examples.OPENING_REPORT).write_text(text, encoding="utf-8")
+    return report
 
 
 def main() -> None:
     """Record, and print what the page will say."""
     with tempfile.TemporaryDirectory() as work:
-        study = record(opening.FOLDER, Path(work))
-    print(json.dumps(study.to_json(), indent=1))
-    for path in sorted(opening.FOLDER.iterdir()):
+        report = record(examples.OPENING_FOLDER, Path(work))
+    print(json.dumps(report.to_json(), indent=1))
+    for path in sorted(examples.OPENING_FOLDER.iterdir()):
         print(f"{path.name}: {path.stat().st_size} bytes")
 
 

@@ -36,7 +36,7 @@ def test_the_page_opens_on_a_result_that_moves(visit: Visit) -> None:
     expect(page.locator(".ae-verdict b")).to_have_text(
         re.compile(r"^AEHub is \d\.\d dB better than x264 at these bytes\. "
                    r"AV1 is \d\.\d dB better at these bytes\.$"))
-    made, seen = examples.study().compressed, examples.study().replay
+    made, seen = examples.opening_report().compressed, examples.opening_report().playback
     expect(page.locator("#stage .ae-tiles")).to_be_in_viewport()
     for shown in (bytes_text(made.bytes), f"{seen.psnr:.2f} dB", f"{seen.ms_ssim:.4f}"):
         expect(page.locator("#stage .ae-tiles")).to_contain_text(shown)
@@ -114,9 +114,9 @@ def test_the_file_of_the_opening_can_be_had_and_edited(visit: Visit, tmp_path: P
 
     page.get_by_role("tab", name="Edit").click()
     page.locator("#take-last").click()
-    seen = examples.study().replay
+    seen = examples.opening_report().playback
     expect(page.locator("#edited")).to_contain_text(f"{seen.width}×{seen.height}", timeout=60_000)
     with page.expect_download() as got:
         page.locator("#get-edited").click()
-    assert Path(got.value.path()).read_bytes() == examples.packed().read_bytes()
+    assert Path(got.value.path()).read_bytes() == examples.opening_aev().read_bytes()
     visit.check()

@@ -56,10 +56,10 @@ def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def quick(page: Page) -> None:
-    """Leave the neighbours out, which most tests do not look at."""
+    """Leave the baselines out, which most tests do not look at."""
     box = page.get_by_label("Also encode with x264 and AV1")
     if not box.is_visible():
-        page.get_by_role("button", name="Model, size, neighbours").click()
+        page.get_by_role("button", name="Model, size, other codecs").click()
     box.uncheck()
 
 

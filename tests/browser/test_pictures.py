@@ -32,7 +32,8 @@ def test_the_page_has_a_picture_of_itself(visit: Visit, name: str, tmp_path: Pat
     player.locator("canvas").click(position={"x": 374, "y": 20})
     player.locator(".aw-seek").evaluate(
         "range => { range.value = 40; range.dispatchEvent(new Event('input')); }")
-    expect(player.locator(".aw-count")).to_have_text(f"41 / {len(examples.study().replay.times)}")
+    count = len(examples.opening_report().playback.times)
+    expect(player.locator(".aw-count")).to_have_text(f"41 / {count}")
     for tab in TABS:
         expect(page.get_by_role("tab", name=tab, exact=True).first).to_be_in_viewport()
     expect(page.locator(".ae-verdict")).to_be_in_viewport(ratio=1)

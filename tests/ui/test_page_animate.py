@@ -149,11 +149,11 @@ def test_sliders_move_a_latent_and_refuse_what_is_not_of_the_model(
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keyframes, "directions", lambda name: np.eye(2, 4, dtype=np.float32))
-    assert keyframes.moved("any", [1, 1, 1, 1], [2, -1, 9]).tolist() == [3, 0, 1, 1]
-    assert keyframes.moved("any", [1, 1, 1, 1], []).tolist() == [1, 1, 1, 1]
+    assert keyframes.shifted_latent("any", [1, 1, 1, 1], [2, -1, 9]).tolist() == [3, 0, 1, 1]
+    assert keyframes.shifted_latent("any", [1, 1, 1, 1], []).tolist() == [1, 1, 1, 1]
     for base in (None, [1.0]):
         with pytest.raises(InputError):
-            keyframes.moved("any", base, [0, 0])
+            keyframes.shifted_latent("any", base, [0, 0])
 
 
 def test_a_timeline_tells_what_it_holds() -> None:
@@ -162,9 +162,9 @@ def test_a_timeline_tells_what_it_holds() -> None:
     assert seed.given == 3 and shaped.given.tolist() == [0.5, 1]
     with pytest.raises(InputError, match="<b> is not on this server any more"):
         _ = keyframes.Key("data:,", "<b>", file="a.png").given
-    page = keyframes.strip([seed, keyframes.Key("data:,", "<b>", file="a.png")])
+    page = keyframes.timeline_html([seed, keyframes.Key("data:,", "<b>", file="a.png")])
     assert page.count("<li>") == 2 and "<b>" not in page
-    assert "Click two" in keyframes.strip([])
+    assert "Click two" in keyframes.timeline_html([])
 
 
 def test_each_part_has_seconds_of_its_own(client: Client, stills: list[Path]) -> None:
@@ -184,6 +184,6 @@ def test_seeds_are_whole_numbers() -> None:
 
 def test_a_missing_model_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyframes.hub, "list_models", lambda **_: [])
-    assert keyframes.offered() == [] and animate.model_name() == ""
+    assert keyframes.animation_models() == [] and animate.model_name() == ""
     with pytest.raises(InputError, match="not on this machine"):
-        keyframes.drawer("emoji-vae")
+        keyframes.load_generator("emoji-vae")

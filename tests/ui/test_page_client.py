@@ -77,7 +77,7 @@ def test_every_argument_but_the_first_has_a_default(client: Client) -> None:
 def test_neighbours_come_at_the_same_bytes(client: Client, tmp_path: Path) -> None:
     textured = write_clip(tmp_path / "t.mkv", moving_picture(24, 128, 96, seed=3), fps=24)
     _, facts, *_ = client.predict(handle_file(textured), quality=30, api_name="/compress")
-    names = {neighbour["codec"]: neighbour["bytes"] for neighbour in facts["neighbours"]}
+    names = {baseline["codec"]: baseline["bytes"] for baseline in facts["neighbours"]}
     assert set(names) == {"x264-medium", "svtav1-6"}
     wanted = facts["bytes"] - facts["audio_bytes"]
     assert 0.9 * wanted < names["x264-medium"] <= 1.03 * wanted

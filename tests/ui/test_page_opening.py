@@ -16,51 +16,51 @@ from PIL import Image
 
 import aehub
 from aehub.media.clip import open_clip
-from aehub.report.playback import iter_replay
+from aehub.report.playback import iter_playback
 from aehub.results import finished
 from aehub.ui import examples
-from aehub.ui import examples as opening
 from aehub.ui.result_folders import private_folder
 from material import psnr
 from pageserver import ROOT, PageServer
 
 
 def test_the_opening_was_made_with_the_bundled_weights_and_is_whole() -> None:
-    assert aehub.verify(opening.packed()).ok
-    said, made = aehub.info(opening.packed()), opening.study().compressed
+    assert aehub.verify(examples.opening_aev()).ok
+    said, made = aehub.info(examples.opening_aev()), examples.opening_report().compressed
     for fact in ("model", "bytes", "frames", "width", "height", "fps", "seconds", "quality"):
         assert said[fact] == getattr(made, fact), fact
     config = json.loads((ROOT / "weights" / made.model / "config.json").read_text())
     for which in ("entropy_hash", "synthesis_hash"):
         assert said[which] == config[which], "run: python docs/measure/opening.py"
-    assert len(opening.study().neighbours) == 2
+    assert len(examples.opening_report().baselines) == 2
 
 
 def test_the_numbers_of_the_opening_are_those_of_a_fresh_measurement(tmp_path: Path) -> None:
     pytest.importorskip("skimage")
-    said, stacked = opening.study().replay, tmp_path / "stacked.mp4"
-    found = finished(iter_replay(examples.clip(opening.NAME), opening.packed(), stacked,
-                                        tmp_path / "decoded.mp4"), None)
+    said, stacked = examples.opening_report().playback, tmp_path / "stacked.mp4"
+    found = finished(iter_playback(examples.clip(examples.OPENING_NAME), examples.opening_aev(),
+                                   stacked, tmp_path / "decoded.mp4"), None)
     assert found.psnr == pytest.approx(said.psnr, abs=0.01)
     assert found.ms_ssim == pytest.approx(said.ms_ssim, abs=1e-4)
     assert found.frame_psnrs == pytest.approx(said.frame_psnrs, abs=0.02)
     for fact in ("width", "height", "half", "times", "seconds", "has_sound", "groups"):
         assert getattr(found, fact) == getattr(said, fact), fact
-    with open_clip(opening.study().stacked) as kept, open_clip(stacked) as fresh:
+    with open_clip(examples.opening_report().stacked) as kept, open_clip(stacked) as fresh:
         for shown, wanted in zip(kept, fresh, strict=True):
             assert psnr(shown.planes.y, wanted.planes.y) > 45
 
 
 def test_the_opening_is_small() -> None:
-    kept = list(opening.FOLDER.iterdir())
-    served = {path.name for path in kept if opening.file(path.name)}
-    assert served == {path.name for path in kept} - {opening.RECORD}
+    kept = list(examples.OPENING_FOLDER.iterdir())
+    served = {path.name for path in kept if examples.opening_file(path.name)}
+    assert served == {path.name for path in kept} - {examples.OPENING_REPORT}
     assert sum(path.stat().st_size for path in kept) < 600_000
 
 
 def test_the_opening_is_shown_without_torch_and_without_drawing_the_example() -> None:
-    code = ("import sys; from aehub.ui import examples as opening; "
-            "assert 'aehub-wipe' in opening.overview() and 'AV1' in opening.figures(); "
+    code = ("import sys; from aehub.ui import examples; "
+            "assert 'aehub-wipe' in examples.opening_overview(); "
+            "assert 'AV1' in examples.opening_figures(); "
             "print('loaded:', *{'torch', 'skimage', 'gradio'} & sys.modules.keys())")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
                           check=True)
@@ -68,9 +68,9 @@ def test_the_opening_is_shown_without_torch_and_without_drawing_the_example() ->
 
 
 def test_the_first_example_is_the_one_on_show_and_the_hard_one_is_named() -> None:
-    assert next(iter(examples.EXAMPLES)) == opening.NAME
-    assert examples.HARD.startswith(examples.EXAMPLES["marbles"].label)
-    assert "hard for this model" in examples.HARD
+    assert next(iter(examples.EXAMPLES)) == examples.OPENING_NAME
+    assert examples.HARD_EXAMPLE_NOTE.startswith(examples.EXAMPLES["marbles"].label)
+    assert "hard for this model" in examples.HARD_EXAMPLE_NOTE
 
 
 def test_an_example_that_another_version_drew_is_drawn_anew(
@@ -89,17 +89,19 @@ def test_an_example_that_another_version_drew_is_drawn_anew(
 
 
 def test_the_files_of_the_opening_are_served_whole_and_in_parts(page: PageServer) -> None:
-    for name in (opening.packed().name, opening.study().stacked.name, opening.POSTER):
-        assert page.get(f"/ae/opening/{name}") == (200, (opening.FOLDER / name).read_bytes())
-    asked = urllib.request.Request(f"{page.url}/ae/opening/{opening.study().stacked.name}",
+    video = examples.opening_report().stacked.name
+    for name in (examples.opening_aev().name, video, examples.OPENING_POSTER):
+        stored = (examples.OPENING_FOLDER / name).read_bytes()
+        assert page.get(f"/ae/opening/{name}") == (200, stored)
+    asked = urllib.request.Request(f"{page.url}/ae/opening/{video}",
                                    headers={"Range": "bytes=10-19"})
     with urllib.request.urlopen(asked, timeout=30) as answer:
         assert answer.status == 206 and len(answer.read()) == 10
-    for name in (opening.RECORD, "..%2f..%2fpage.css", "nonsense.aev"):
+    for name in (examples.OPENING_REPORT, "..%2f..%2fpage.css", "nonsense.aev"):
         assert page.get(f"/ae/opening/{name}")[0] == 404
-    with Image.open(opening.FOLDER / opening.POSTER) as poster:
-        replay = opening.study().replay
-        assert poster.size == (replay.width, replay.height)
+    with Image.open(examples.OPENING_FOLDER / examples.OPENING_POSTER) as poster:
+        playback = examples.opening_report().playback
+        assert poster.size == (playback.width, playback.height)
 
 
 def test_the_error_of_a_frame_of_the_opening_is_drawn_when_it_is_asked_for(
@@ -110,7 +112,7 @@ def test_the_error_of_a_frame_of_the_opening_is_drawn_when_it_is_asked_for(
     assert status == 200
     with Image.open(io.BytesIO(body)) as drawn:
         error = np.asarray(drawn) / 8
-    replay = opening.study().replay
-    assert error.shape == (replay.height, replay.width, 3) and 0.5 < error.mean() < 5
-    assert page.get(f"/ae/opening/difference/{len(replay.times)}.png")[0] == 404
+    playback = examples.opening_report().playback
+    assert error.shape == (playback.height, playback.width, 3) and 0.5 < error.mean() < 5
+    assert page.get(f"/ae/opening/difference/{len(playback.times)}.png")[0] == 404
     assert page.get("/ae/opening/nonsense/1.png")[0] == 404

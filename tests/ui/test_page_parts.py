@@ -17,15 +17,15 @@ from aehub.errors import InputError
 from aehub.measure.comparison import Comparison
 from aehub.measure.points import ClipShape, Point
 from aehub.media.timestamps import TimeSpan
-from aehub.report.records import Replay
+from aehub.report.records import Playback
 from aehub.ui import formatting
-from aehub.ui.errors import gpu, told
+from aehub.ui.errors import errors_shown, gpu
 from aehub.ui.limits import PageLimits
 from aehub.ui.models import snippet
 from aehub.ui.page import css, head, theme
-from aehub.ui.result_folders import Jobs
-from aehub.ui.results import over_time, rate_and_quality
-from aehub.ui.uploads import SIZES, check_offered, checked, longest_side, trim_of
+from aehub.ui.result_folders import ResultFolders
+from aehub.ui.results import rd_curves, time_curves
+from aehub.ui.uploads import SIZES, check_files, check_value, longest_side, trim_of
 
 
 def test_limits_come_from_the_environment() -> None:
@@ -34,7 +34,7 @@ def test_limits_come_from_the_environment() -> None:
     assert (given.seconds, given.pixels, given.upload_mb) == (7.5, 1_000_000, 30)
     assert given.clip.max_seconds == 7.5 and given.picture.max_seconds is None
     for number in ("7.5 s", "1.0 megapixels", "30 MB", "5 minutes"):
-        assert number in given.sentence
+        assert number in given.summary
     assert PageLimits.from_env({}) == PageLimits()
     with pytest.raises(InputError, match="AEHUB_MAX_UPLOAD_MB is '-3'"):
         PageLimits.from_env({"AEHUB_MAX_UPLOAD_MB": "-3"})
@@ -51,78 +51,80 @@ def test_the_snippet_of_every_model_runs_as_pasted(
 
 
 def test_old_results_are_deleted_and_new_ones_kept(tmp_path: Path) -> None:
-    jobs = Jobs(60, tmp_path)
-    with jobs.new() as old, jobs.new() as new:
+    folders = ResultFolders(60, tmp_path)
+    with folders.new() as old, folders.new() as new:
         for folder in (old, new):
-            jobs.remember(folder, {"packed": "a.aev"})
-    waited_for = jobs.root / "ab" / "clip.mp4"
-    forgotten = jobs.root / "cd" / "clip.mp4"
+            folders.save_facts(folder, {"packed": "a.aev"})
+    waited_for = folders.root / "ab" / "clip.mp4"
+    forgotten = folders.root / "cd" / "clip.mp4"
     for upload in (waited_for, forgotten):
         upload.parent.mkdir()
         upload.write_bytes(b"clip")
-    for path in (old, *old.iterdir(), *jobs.root.glob("*/clip.mp4"), *jobs.root.glob("?[bd]")):
+    uploads = *folders.root.glob("*/clip.mp4"), *folders.root.glob("?[bd]")
+    for path in (old, *old.iterdir(), *uploads):
         os.utime(path, (0, 0))
-    jobs.waiting = lambda: [str(waited_for), "/elsewhere/clip.mp4"]
-    jobs.sweep()
-    assert jobs.facts(old.name) is None and not forgotten.exists()
-    assert jobs.facts(new.name) == {"packed": "a.aev"} and waited_for.exists()
+    folders.queued_paths = lambda: [str(waited_for), "/elsewhere/clip.mp4"]
+    folders.delete_old()
+    assert folders.load_facts(old.name) is None and not forgotten.exists()
+    assert folders.load_facts(new.name) == {"packed": "a.aev"} and waited_for.exists()
     assert len(new.name) == 32
-    with pytest.raises(GeneratorExit), jobs.new() as stopped:
+    with pytest.raises(GeneratorExit), folders.new() as stopped:
         (stopped / "clip.aev").write_bytes(b"clip")
         raise GeneratorExit
     assert not stopped.exists()
-    jobs.close()
+    folders.close()
 
 
 def test_result_files_are_found_in_their_own_folder_only(tmp_path: Path) -> None:
-    jobs = Jobs(60, tmp_path / "jobs")
-    with jobs.new() as folder:
+    folders = ResultFolders(60, tmp_path / "folders")
+    with folders.new() as folder:
         (folder / "clip.aev").write_text("clip")
         (folder / ".clip.aev").write_text("clip")
     (tmp_path / "secret").write_text("secret")
-    (jobs.root / "secret").write_text("secret")
-    assert jobs.file(folder.name, "clip.aev") == folder / "clip.aev"
-    assert jobs.file(folder.name, ".clip.aev") == folder / ".clip.aev"
-    assert jobs.address(folder / "a #1?.aev") == f"ae/jobs/{folder.name}/a%20%231%3F.aev"
+    (folders.root / "secret").write_text("secret")
+    assert folders.file(folder.name, "clip.aev") == folder / "clip.aev"
+    assert folders.file(folder.name, ".clip.aev") == folder / ".clip.aev"
+    assert folders.url(folder / "a #1?.aev") == f"ae/jobs/{folder.name}/a%20%231%3F.aev"
     for token, name in ((folder.name, "../../secret"), ("..", "secret"), (folder.name, ".."),
                         (folder.name, "../secret"), (folder.name, "."),
                         ("", "secret"), (folder.name, "missing.aev")):
-        assert jobs.file(token, name) is None
+        assert folders.file(token, name) is None
 
 
 def test_of_what_is_said_of_a_file_only_the_path_of_an_upload_is_taken(tmp_path: Path) -> None:
-    jobs = Jobs(60, tmp_path)
-    upload = jobs.root / "ab" / ".clip.mp4"
+    folders = ResultFolders(60, tmp_path)
+    upload = folders.root / "ab" / ".clip.mp4"
     upload.parent.mkdir()
     upload.write_bytes(b"clip")
     said = {"path": str(upload), "url": "http://host.invalid", "is_stream": True, "size": "large"}
-    (taken,) = checked(jobs, [said], takes_files=True)
+    (taken,) = check_files(folders, [said], takes_files=True)
     assert taken == {"path": str(upload.with_name("clip.mp4")),
                      "meta": {"_type": "gradio.FileData"}}
     assert Path(taken["path"]).read_bytes() == b"clip"
-    for wrong in ({"path": str(jobs.root)}, {"path": str(upload.parent)}, {"path": 3}, {}, "text"):
+    for wrong in (
+            {"path": str(folders.root)}, {"path": str(upload.parent)}, {"path": 3}, {}, "text"):
         with pytest.raises(gr.Error, match="upload of this server|not on this server any more"):
-            checked(jobs, wrong, takes_files=True)
-    assert checked(jobs, ["text", None, 3], takes_files=False) == ["text", None, 3]
-    jobs.close()
+            check_files(folders, wrong, takes_files=True)
+    assert check_files(folders, ["text", None, 3], takes_files=False) == ["text", None, 3]
+    folders.close()
 
 
 def test_an_error_for_the_user_becomes_a_sentence_and_others_stay() -> None:
-    @told
-    def torch_defaults() -> None:
+    @errors_shown
+    def plain() -> None:
         raise InputError("the clip is empty; give another.")
 
-    @told
+    @errors_shown
     def steps() -> Iterator[int]:
         yield 1
         raise InputError("clip.mp4 breaks off.")
 
-    @told
+    @errors_shown
     def bug() -> None:
         raise ZeroDivisionError("a bug")
 
     with pytest.raises(gr.Error, match="The clip is empty") as caught:
-        torch_defaults()
+        plain()
     assert caught.value.print_exception is False
     job = steps()
     assert next(job) == 1
@@ -152,9 +154,9 @@ def test_impossible_wishes_are_refused() -> None:
     size = gr.Dropdown(SIZES, value="640", label="Longer side, px", render=False)
     for wrong in ("huge", None, 640):
         with pytest.raises(gr.Error, match=f"Longer side '{wrong}' is not offered"):
-            check_offered(size, wrong)
-    check_offered(size, "as it is")
-    check_offered(gr.Dropdown(SIZES, value=None, render=False), None)
+            check_value(size, wrong)
+    check_value(size, "as it is")
+    check_value(gr.Dropdown(SIZES, value=None, render=False), None)
     assert longest_side("640") == 640 and longest_side("as it is") is None
     with pytest.raises(InputError, match="-1"):
         trim_of(-1, 0)
@@ -175,9 +177,9 @@ def test_text_of_others_cannot_become_markup() -> None:
 
 
 def test_the_chart_is_well_formed_and_said_in_words() -> None:
-    replay = Replay(64, 48, 64, (0.0, 0.04, 0.08), 0.125, False, 38.0, None,
+    playback = Playback(64, 48, 64, (0.0, 0.04, 0.08), 0.125, False, 38.0, None,
                     (37.0, 38.0, 39.5), ((0, 2, 500), (2, 1, 400)))
-    drawn = over_time(replay)
+    drawn = time_curves(playback)
     figure = ElementTree.fromstring(drawn)
     assert len(figure.findall(".//svg")) == 2
     assert "2.0 to 3.2 kilobits" in figure.attrib["aria-label"]
@@ -191,7 +193,7 @@ def test_the_curves_are_well_formed_and_said_in_words() -> None:
     shape = ClipShape("clip", 64, 48, 4, Fraction(25))
     comparison = Comparison("x264-medium", (shape,), {"d4-codec": "", "x264-medium": ""}, points,
                             ("d4-codec",))
-    figure = ElementTree.fromstring(rate_and_quality(comparison))
+    figure = ElementTree.fromstring(rd_curves(comparison))
     assert [group.attrib["class"] for group in figure.iter("g")] == ["ours", "rival r1"]
     assert len(list(figure.iter("circle"))) == 6
     assert "d4-codec 31.0 dB at 0.10 to 33.0 dB at 0.30" in figure.attrib["aria-label"]

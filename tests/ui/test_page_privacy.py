@@ -239,8 +239,8 @@ def test_ctrl_c_ends_a_job_and_leaves_nothing(small: dict[str, Path], tmp_path: 
 KILLED = """
 import os, sys
 from pathlib import Path
-from aehub.ui.result_folders import Jobs
-with Jobs(60, Path(sys.argv[1])).new() as folder:
+from aehub.ui.result_folders import ResultFolders
+with ResultFolders(60, Path(sys.argv[1])).new() as folder:
     (folder / "holiday.aev").write_bytes(b"codes")
     os._exit(9)
 """
@@ -249,22 +249,22 @@ with Jobs(60, Path(sys.argv[1])).new() as folder:
 def test_what_a_killed_server_left_goes_when_the_next_starts_and_what_another_has_stays(
     tmp_path: Path
 ) -> None:
-    from aehub.ui.result_folders import Jobs
+    from aehub.ui.result_folders import ResultFolders
 
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False, cwd=ROOT)
     assert len(list(tmp_path.rglob("holiday.aev"))) == 1
-    first = Jobs(60, tmp_path)
+    first = ResultFolders(60, tmp_path)
     assert not list(tmp_path.rglob("holiday.aev"))
     with first.new() as folder:
         (folder / "clip.aev").write_bytes(b"codes")
-        other = Jobs(1e-9, tmp_path)
+        other = ResultFolders(1e-9, tmp_path)
         os.utime(folder, (0, 0))
-        other.sweep()
-        first.sweep()
+        other.delete_old()
+        first.delete_old()
         assert (folder / "clip.aev").exists(), "another server, and a job that runs, leave it"
         other.close()
     os.utime(folder / "clip.aev", (0, 0))
-    first.sweep()
+    first.delete_old()
     assert (folder / "clip.aev").exists(), "its age begins when the job ends"
     first.close()
     assert not list(tmp_path.iterdir())

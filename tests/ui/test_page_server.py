@@ -46,7 +46,7 @@ def test_history_monitoring_and_open_queue_are_off(page: PageServer) -> None:
 @pytest.mark.parametrize("path", [
     "/ae/jobs/../../etc/passwd",
     "/ae/jobs/..%2f..%2fetc/passwd",
-    "/ae/jobs/0123456789abcdef0123456789abcdef/study.json",
+    "/ae/jobs/0123456789abcdef0123456789abcdef/facts.json",
     "/ae/jobs/0123456789abcdef0123456789abcdef/difference/0.png",
     "/aehub/d4-codec/resolve/main/..%2f..%2fpyproject.toml",
     "/aehub/..%2f../resolve/main/config.json",

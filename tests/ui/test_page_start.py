@@ -59,7 +59,7 @@ def test_a_port_that_is_taken_is_said() -> None:
         told = started("-m", "aehub", "serve", "--port", port)
         assert f"cannot be served on 127.0.0.1, port {port}: Address already in use" in told
         with pytest.raises(InputError, match=f"port {port}: Address already in use"):
-            environment.place(int(port), None)
+            environment.port_and_host(int(port), None)
 
 
 def test_a_port_of_the_environment_is_the_port(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,8 +68,9 @@ def test_a_port_of_the_environment_is_the_port(monkeypatch: pytest.MonkeyPatch) 
         taken.listen()
         monkeypatch.setenv("GRADIO_SERVER_PORT", str(taken.getsockname()[1]))
         with pytest.raises(InputError, match="The port is that of --port or GRADIO_SERVER_PORT"):
-            environment.place(None, None)
-    assert environment.place(None, None) == (int(os.environ["GRADIO_SERVER_PORT"]), "127.0.0.1")
+            environment.port_and_host(None, None)
+    port = int(os.environ["GRADIO_SERVER_PORT"])
+    assert environment.port_and_host(None, None) == (port, "127.0.0.1")
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "a b", "x" * 70])
@@ -78,4 +79,4 @@ def test_a_host_that_is_not_this_machine_is_said(
 ) -> None:
     monkeypatch.setenv("GRADIO_SERVER_NAME", host)
     with pytest.raises(InputError, match="the host that of GRADIO_SERVER_NAME"):
-        environment.place(None, None)
+        environment.port_and_host(None, None)

@@ -1,4 +1,4 @@
-"""Our file beside x264 and AV1 at the same bytes, in words; a study as a record."""
+"""Our file beside x264 and AV1 at the same bytes, in words; a report as a record."""
 
 from __future__ import annotations
 
@@ -12,56 +12,56 @@ import pytest
 
 from aehub.measure.comparison import Comparison
 from aehub.measure.points import ClipShape, Point
-from aehub.report.records import Neighbour, Replay, Study
+from aehub.report.records import Baseline, CompressionReport, Playback
 from aehub.results import Compressed
 from aehub.ui import compare, results
-from aehub.ui.results import REASON, REASON_FOR_FILES, beside, verdict
+from aehub.ui.results import REASON, REASON_FOR_FILES, psnr_gap, verdict
 
 BYTES = 10_000
 
 
-def study_beside(*neighbours: Neighbour, ms_ssim: float | None = 0.99) -> Study:
-    """A finished study of 40 dB in 10 kB with these neighbours."""
+def report_with(*baselines: Baseline, ms_ssim: float | None = 0.99) -> CompressionReport:
+    """A finished report of 40 dB in 10 kB with these baselines."""
     made = Compressed("clip.aev", "d4-codec", BYTES, 0, 2, 64, 48, "25/1", 0.08, 1000.0, 13.0, 2.0,
                       None, None, 0.5, 50.0)
-    replay = Replay(64, 48, 64, (0.0, 0.04), 0.08, False, 40.0, ms_ssim, (39.0, 41.0),
+    playback = Playback(64, 48, 64, (0.0, 0.04), 0.08, False, 40.0, ms_ssim, (39.0, 41.0),
                     ((0, 1, 9000), (1, 1, 900)))
-    return Study(20_000, False, Path("clip.original.mkv"), Path("stacked.mp4"),
-                 Path("clip.aehub.mp4"), made, replay, neighbours, {"compress": 0.5},
+    return CompressionReport(20_000, False, Path("clip.original.mkv"), Path("stacked.mp4"),
+                 Path("clip.aehub.mp4"), made, playback, baselines, {"compress": 0.5},
                  ("a note",))
 
 
-def x264(psnr: float, size: int = BYTES, ms_ssim: float | None = 0.99) -> Neighbour:
-    return Neighbour("x264-medium", 23.0, size, psnr, ms_ssim, 1.0, 3)
+def x264(psnr: float, size: int = BYTES, ms_ssim: float | None = 0.99) -> Baseline:
+    return Baseline("x264-medium", 23.0, size, psnr, ms_ssim, 1.0, 3)
 
 
-def av1(psnr: float, size: int = BYTES, ms_ssim: float | None = 0.99) -> Neighbour:
+def av1(psnr: float, size: int = BYTES, ms_ssim: float | None = 0.99) -> Baseline:
     return replace(x264(psnr, size, ms_ssim), codec="svtav1-6")
 
 
-def words(study: Study) -> str:
-    return re.sub(r"<[^>]*>", "", verdict(study)).strip()
+def words(report: CompressionReport) -> str:
+    return re.sub(r"<[^>]*>", "", verdict(report)).strip()
 
 
 def test_where_another_codec_is_better_the_page_says_by_how_much_and_gives_one_reason() -> None:
-    told = words(study_beside(av1(43.6)))
+    told = words(report_with(av1(43.6)))
     assert told == f"AV1 is 3.6 dB better at these bytes. {REASON}"
     for edit in ("turned", "flipped", "trimmed", "joined", "reversed", "walked", "without loss"):
         assert edit in REASON
-    told = words(study_beside(x264(38.8), av1(41.2)))
+    told = words(report_with(x264(38.8), av1(41.2)))
     assert told == ("AEHub is 1.2 dB better than x264 at these bytes. "
                     f"AV1 is 1.2 dB better at these bytes. {REASON}")
 
 
 def test_where_ours_is_better_the_page_says_so_and_needs_no_excuse() -> None:
-    told = words(study_beside(x264(37.9), av1(39.0, ms_ssim=0.98)))
+    told = words(report_with(x264(37.9), av1(39.0, ms_ssim=0.98)))
     assert told == ("AEHub is 2.1 dB better than x264 at these bytes. "
                     "AEHub is 1.0 dB better than AV1 at these bytes.")
-    assert words(study_beside(x264(40.04))) == "x264 and AEHub are level at these bytes."
-    assert verdict(study_beside()) == ""
+    assert words(report_with(x264(40.04))) == "x264 and AEHub are level at these bytes."
+    assert verdict(report_with()) == ""
 
 
-@pytest.mark.parametrize(("neighbour", "said", "with_reason"), [
+@pytest.mark.parametrize(("baseline", "said", "with_reason"), [
     (x264(39.0, ms_ssim=0.995), "AEHub is 1.0 dB better than x264 at these bytes; by MS-SSIM x264 "
      "is closer.", True),
     (x264(41.0, ms_ssim=0.98), "x264 is 1.0 dB better at these bytes; by MS-SSIM AEHub is closer.",
@@ -72,9 +72,9 @@ def test_where_ours_is_better_the_page_says_so_and_needs_no_excuse() -> None:
     (x264(39.0, ms_ssim=None), "AEHub is 1.0 dB better than x264 at these bytes.", False),
 ])
 def test_two_measures_that_disagree_are_both_told(
-    neighbour: Neighbour, said: str, with_reason: bool
+    baseline: Baseline, said: str, with_reason: bool
 ) -> None:
-    assert words(study_beside(neighbour)) == said + (f" {REASON}" if with_reason else "")
+    assert words(report_with(baseline)) == said + (f" {REASON}" if with_reason else "")
 
 
 @pytest.mark.parametrize(("size", "said"), [
@@ -82,15 +82,15 @@ def test_two_measures_that_disagree_are_both_told(
     (10_300, "at these bytes"),
 ])
 def test_other_bytes_than_ours_are_not_called_these_bytes(size: int, said: str) -> None:
-    assert said in words(study_beside(av1(43.0, size)))
+    assert said in words(report_with(av1(43.0, size)))
 
 
 def test_each_row_of_the_table_says_how_it_stands_beside_ours() -> None:
-    study = study_beside(x264(38.8), av1(43.6))
-    assert [beside(study, n) for n in study.neighbours] == ["1.2 dB worse", "3.6 dB better"]
-    drawn = results.figures(study)
+    report = report_with(x264(38.8), av1(43.6))
+    assert [psnr_gap(report, n) for n in report.baselines] == ["1.2 dB worse", "3.6 dB better"]
+    drawn = results.figures(report)
     assert "<td>1.2 dB worse</td>" in drawn and "<td>3.6 dB better</td>" in drawn
-    assert "3.6 dB better at these bytes" in results.overview(study, "ae/jobs/x", 1.0)
+    assert "3.6 dB better at these bytes" in results.overview(report, "ae/jobs/x", 1.0)
 
 
 @pytest.mark.parametrize(("kilobytes", "said", "with_reason"), [
@@ -110,12 +110,12 @@ def test_curves_are_summed_up_in_words(kilobytes: float, said: str, with_reason:
     assert (REASON_FOR_FILES in drawn) == with_reason and REASON not in drawn
 
 
-def test_a_study_comes_back_from_its_record(tmp_path: Path) -> None:
-    study = study_beside(x264(38.8))
-    told = json.loads(json.dumps(study.record()))
-    back = Study.from_record(told, tmp_path)
+def test_a_report_comes_back_from_its_record(tmp_path: Path) -> None:
+    report = report_with(x264(38.8))
+    told = json.loads(json.dumps(report.record()))
+    back = CompressionReport.from_record(told, tmp_path)
     assert back.stacked == tmp_path / "stacked.mp4"
     assert back.compressed.path == str(tmp_path / "clip.aev")
-    assert back.replay == study.replay and back.neighbours == study.neighbours
-    assert back.record() == study.record()
+    assert back.playback == report.playback and back.baselines == report.baselines
+    assert back.record() == report.record()
     assert str(tmp_path) not in json.dumps(back.record())

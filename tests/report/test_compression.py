@@ -1,4 +1,4 @@
-"""A compression laid open: sizes, lossless copies, stacked videos, neighbours, cancelling."""
+"""A compression laid open: sizes, lossless copies, stacked videos, baselines, cancelling."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ from aehub.errors import InputError, LimitError
 from aehub.media.clip import open_clip
 from aehub.media.picture import Planes
 from aehub.media.timestamps import TimeSpan
-from aehub.report.compression import iter_study
-from aehub.report.matched_size import _Trial, nearest
-from aehub.report.playback import iter_moving, moving_frames, stack_planes, stacked_half, still
-from aehub.report.prepare import fit, iter_prepare, look
-from aehub.report.records import Study
+from aehub.report.compression import iter_report
+from aehub.report.matched_size import _Encode, closest_size
+from aehub.report.playback import (
+    frame_image,
+    iter_preview_video,
+    preview_frame_count,
+    stack_planes,
+    stacked_half,
+)
+from aehub.report.prepare import fit_size, iter_prepare, probe_clip
+from aehub.report.records import CompressionReport
 from material import moving_picture, write_clip
 
 
@@ -43,8 +49,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def study(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return finish(iter_study(clip, tmp_path_factory.mktemp("study"), quality=30))
+def report(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> CompressionReport:
+    return finish(iter_report(clip, tmp_path_factory.mktemp("report"), quality=30))
 
 
 @pytest.mark.parametrize(("size", "longest", "aspect", "wanted"), [
@@ -59,7 +65,7 @@ def study(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
 def test_a_clip_is_fitted_without_enlarging_it(
     size: tuple[int, int], longest: int | None, aspect: Fraction, wanted: tuple[int, int]
 ) -> None:
-    assert fit(*size, longest, Fraction(aspect)) == wanted
+    assert fit_size(*size, longest, Fraction(aspect)) == wanted
 
 
 def test_a_copy_of_the_same_size_keeps_every_sample(clip: Path, tmp_path: Path) -> None:
@@ -90,7 +96,7 @@ def test_limits_hold_for_the_part_that_is_kept(clip: Path, tmp_path: Path) -> No
 
 
 def test_a_look_tells_size_length_and_sound(clip: Path) -> None:
-    seen = look(clip)
+    seen = probe_clip(clip)
     assert (seen.width, seen.height, seen.n_frames, seen.has_sound) == (96, 64, 12, True)
     assert seen.seconds == pytest.approx(0.5)
     assert seen.picture.shape == (64, 96, 3)
@@ -112,44 +118,45 @@ def test_halves_of_a_stacked_picture_come_apart_again() -> None:
     assert stacked.v.shape == (half // 2 + 25, 17)
 
 
-def test_a_study_counts_the_bytes_that_are_there(study: Study, clip: Path) -> None:
-    facts = study.to_json()
-    assert facts["bytes"] == Path(str(study.compressed.path)).stat().st_size
+def test_a_report_counts_the_bytes_that_are_there(report: CompressionReport, clip: Path) -> None:
+    facts = report.to_json()
+    assert facts["bytes"] == Path(str(report.compressed.path)).stat().st_size
     assert facts["source_bytes"] == clip.stat().st_size
     pictures = facts["bytes"] - facts["audio_bytes"]
-    assert 0.8 * pictures < sum(size for _, _, size in study.replay.groups) <= pictures
-    assert sum(frames for _, frames, _ in study.replay.groups) == facts["frames"] == 12
+    assert 0.8 * pictures < sum(size for _, _, size in report.playback.groups) <= pictures
+    assert sum(frames for _, frames, _ in report.playback.groups) == facts["frames"] == 12
     assert set(facts["stages"]) == {"prepare", "compress", "replay", "neighbours"}
 
 
-def test_a_study_measures_what_the_library_measures(
-    study: Study, tmp_path: Path
+def test_a_report_measures_what_the_library_measures(
+    report: CompressionReport, tmp_path: Path
 ) -> None:
-    again = aehub.compress(study.prepared, tmp_path / "again.aev", quality=30)
-    assert study.replay.psnr == pytest.approx(again.psnr, abs=0.001)
-    assert len(study.replay.frame_psnrs) == 12
-    assert min(study.replay.frame_psnrs) <= study.replay.psnr <= max(study.replay.frame_psnrs)
+    again = aehub.compress(report.prepared, tmp_path / "again.aev", quality=30)
+    assert report.playback.psnr == pytest.approx(again.psnr, abs=0.001)
+    assert len(report.playback.frame_psnrs) == 12
+    frame_psnrs = report.playback.frame_psnrs
+    assert min(frame_psnrs) <= report.playback.psnr <= max(frame_psnrs)
 
 
-def test_the_stacked_video_shows_both_pictures_at_every_time(study: Study) -> None:
-    replay = study.replay
-    with open_clip(study.stacked) as stacked, open_clip(study.prepared) as original:
+def test_the_stacked_video_shows_both_pictures_at_every_time(report: CompressionReport) -> None:
+    playback = report.playback
+    with open_clip(report.stacked) as stacked, open_clip(report.prepared) as original:
         assert stacked.audio is not None
         frames = list(stacked)
         times = [float(frame.time * stacked.info.time_base) for frame in frames]
-        assert times == pytest.approx(replay.times, abs=1e-3)
+        assert times == pytest.approx(playback.times, abs=1e-3)
         for tall, frame in zip(frames, original, strict=True):
             difference = tall.planes.y[:64].astype(int) - frame.planes.y
             assert np.sqrt((difference**2).mean()) < 2.5
-            lower = tall.planes.y[replay.half:replay.half + 64].astype(int) - frame.planes.y
+            lower = tall.planes.y[playback.half:playback.half + 64].astype(int) - frame.planes.y
             assert (lower != 0).any()
 
 
-def test_stills_are_exact(study: Study) -> None:
-    packed = Path(str(study.compressed.path))
+def test_stills_are_exact(report: CompressionReport) -> None:
+    packed = Path(str(report.compressed.path))
 
     def picture(kind: str) -> np.ndarray:
-        data = still(study.prepared, packed, 9, kind)
+        data = frame_image(report.prepared, packed, 9, kind)
         return np.asarray(Image.open(io.BytesIO(data)))
 
     with aehub.open(packed) as archive:
@@ -158,7 +165,7 @@ def test_stills_are_exact(study: Study) -> None:
     assert (picture("difference") == np.minimum(8 * distance, 255)).all()
     for number, kind in ((12, "difference"), (-1, "original"), (0, "nonsense")):
         with pytest.raises(InputError):
-            still(study.prepared, packed, number, kind)
+            frame_image(report.prepared, packed, number, kind)
 
 
 @pytest.mark.parametrize(("width", "height", "fps", "frames"), [
@@ -171,15 +178,15 @@ def test_stills_are_exact(study: Study) -> None:
 def test_moving_pictures_are_as_long_as_is_quick(
     width: int, height: int, fps: Fraction, frames: int
 ) -> None:
-    assert moving_frames(width, height, fps) == frames
+    assert preview_frame_count(width, height, fps) == frames
 
 
 def test_moving_pictures_are_the_first_ones_of_the_file(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    report: CompressionReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aehub.report.playback.moving_frames", lambda *size: 5)
-    packed, video = Path(str(study.compressed.path)), tmp_path / "film.mp4"
-    assert finish(iter_moving(packed, video)) == 5
+    monkeypatch.setattr("aehub.report.playback.preview_frame_count", lambda *size: 5)
+    packed, video = Path(str(report.compressed.path)), tmp_path / "film.mp4"
+    assert finish(iter_preview_video(packed, video)) == 5
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
     with open_clip(video) as clip, aehub.open(packed) as archive:
         assert (clip.info.width, clip.info.height) == (archive.info.width, archive.info.height)
@@ -190,17 +197,17 @@ def test_moving_pictures_are_the_first_ones_of_the_file(
 
 
 def test_the_nearest_trial_does_not_take_more_bytes() -> None:
-    trials = [_Trial(crf, size, []) for crf, size in ((20, 1200), (24, 1020), (28, 900))]
-    assert nearest(trials, 1000).bytes == 1020  # within 3 %
-    assert nearest(trials, 980).bytes == 900
-    assert nearest(trials, 100).bytes == 900  # none fits: the smallest, and its bytes are told
+    trials = [_Encode(crf, size, []) for crf, size in ((20, 1200), (24, 1020), (28, 900))]
+    assert closest_size(trials, 1000).bytes == 1020  # within 3 %
+    assert closest_size(trials, 980).bytes == 900
+    assert closest_size(trials, 100).bytes == 900  # none fits: the smallest, and its bytes are told
 
 
-def test_closing_a_study_ends_it_at_any_stage(clip: Path, tmp_path: Path) -> None:
+def test_closing_a_report_ends_it_at_any_stage(clip: Path, tmp_path: Path) -> None:
     for number, name in enumerate(("prepare", "compress", "replay", "neighbours")):
         folder = tmp_path / str(number)
         folder.mkdir()
-        job = iter_study(clip, folder, quality=30)
+        job = iter_report(clip, folder, quality=30)
         for stage in job:
             if stage.name == name:
                 break
@@ -210,14 +217,14 @@ def test_closing_a_study_ends_it_at_any_stage(clip: Path, tmp_path: Path) -> Non
             next(job)
 
 
-def test_the_videos_of_a_study_show_what_was_on_screen_for_as_long(tmp_path: Path) -> None:
+def test_the_videos_of_a_report_show_what_was_on_screen_for_as_long(tmp_path: Path) -> None:
     images = [Image.fromarray(picture) for picture in moving_picture(2, 64, 48)]
     images[0].save(tmp_path / "c.gif", save_all=True, append_images=images[1:],
                    duration=[1000, 3000])
-    found = finish(iter_study(tmp_path / "c.gif", tmp_path, quality=30, neighbours=False,
+    found = finish(iter_report(tmp_path / "c.gif", tmp_path, quality=30, baselines=False,
                                      trim="0.25:2.5"))
-    assert found.replay.times == (0, 0.75)
-    assert found.replay.seconds == found.compressed.seconds == 2.25
+    assert found.playback.times == (0, 0.75)
+    assert found.playback.seconds == found.compressed.seconds == 2.25
     for path in (found.prepared, found.stacked, found.decoded):
         with av.open(str(path)) as container:
             assert container.duration == pytest.approx(2_250_000, abs=1000), path.name
