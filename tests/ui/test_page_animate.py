@@ -159,7 +159,7 @@ def test_sliders_move_a_latent_and_refuse_what_is_not_of_the_model(
 def test_a_timeline_tells_what_it_holds() -> None:
     seed = keyframes.Key("data:,", "seed 3", seed=3)
     shaped = keyframes.Key("data:,", "s", latent=(0.5, 1))
-    assert seed.given == 3 and shaped.given.tolist() == [0.5, 1]
+    assert seed.as_keyframe == 3 and shaped.as_keyframe.tolist() == [0.5, 1]
     with pytest.raises(InputError, match="<b> is not on this server any more"):
         _ = keyframes.Key("data:,", "<b>", file="a.png").given
     page = keyframes.timeline_html([seed, keyframes.Key("data:,", "<b>", file="a.png")])

@@ -9,7 +9,7 @@ from gradio_client import Client, handle_file
 
 import aehub
 from aehub.editing.operations import parse
-from aehub.ui.edit import BUTTONS, added
+from aehub.ui.edit import BUTTONS, append_operation
 from material import moving_picture, write_clip
 from pageserver import PageServer
 
@@ -71,6 +71,6 @@ def test_a_long_file_is_refused(client: Client, tmp_path: Path) -> None:
 def test_every_button_writes_a_step_that_can_be_read() -> None:
     steps = ""
     for words in BUTTONS.values():
-        steps = added(steps, words)
+        steps = append_operation(steps, words)
     assert ", ".join(map(str, parse(steps))) == steps
-    assert parse(added("", "rotate 90")) == [aehub.Rotate(90)]
+    assert parse(append_operation("", "rotate 90")) == [aehub.Rotate(90)]
