@@ -161,7 +161,7 @@ def test_a_timeline_tells_what_it_holds() -> None:
     shaped = keyframes.Key("data:,", "s", latent=(0.5, 1))
     assert seed.as_keyframe == 3 and shaped.as_keyframe.tolist() == [0.5, 1]
     with pytest.raises(InputError, match="<b> is not on this server any more"):
-        _ = keyframes.Key("data:,", "<b>", file="a.png").given
+        _ = keyframes.Key("data:,", "<b>", file="a.png").as_keyframe
     page = keyframes.timeline_html([seed, keyframes.Key("data:,", "<b>", file="a.png")])
     assert page.count("<li>") == 2 and "<b>" not in page
     assert "Click two" in keyframes.timeline_html([])
