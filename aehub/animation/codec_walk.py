@@ -1,7 +1,7 @@
-"""Walks through the latents of a codec, from one picture to the next.
+"""Walks through the latent space of a codec, from one picture to the next.
 
-The latents of a codec describe patches where they lie, nearly linearly, so such a walk is close to
-a cross-fade of the pictures; `Settings.beside` shows both.
+The latents of a codec describe local patches, nearly linearly, so such a walk is close to a
+cross-fade of the pictures; `Settings.beside` shows both.
 """
 
 from __future__ import annotations
@@ -31,22 +31,24 @@ from aehub.generators.base import over_white
 from aehub.media.colour import from_rgb, rgb_colour, to_rgb
 
 QUALITY = 90.0
-"""At which pictures are coded: below it, latents lack detail; above it, they gain none to see."""
+"""Quality at which pictures are coded: below it latents lack detail, above it nothing visible is
+gained."""
 MAX_PIXELS = 16_000_000
-"""Pixels of all keyframes together: each becomes 1.5 numbers that are kept."""
+"""Pixels of all keyframes together; each becomes 1.5 latents in memory."""
+# Pictures decoded at once.
 _BATCH = 8
 
 
 def plan(model: D4Codec, keyframes: list[Keyframe], settings: Settings) -> Plan:
-    """A walk between pictures of one size, the frames of a clip for instance.
+    """A walk between pictures of one size, for example frames of a clip.
 
     Args:
-        model: whose latents are walked through.
+        model: codec of the latents.
         keyframes: at least two pictures of one size.
-        settings: how.
+        settings: of the animation.
 
     Raises:
-        InputError: a keyframe is no picture, or of another size; or a setting does not suit.
+        InputError: a keyframe is no picture, or of another size; or a setting is not supported.
         LimitError: the pictures are too large, or too many.
     """
     seconds = settings.segments(len(keyframes))
@@ -59,24 +61,25 @@ def plan(model: D4Codec, keyframes: list[Keyframe], settings: Settings) -> Plan:
     latents = torch.cat([model.encode_latents([from_rgb(picture, colour)], QUALITY)
                          for picture in pictures])
     path = LatentPath(latents.float().cpu().numpy(), seconds, kind=kind, loop=settings.loop)
-    way = frame_positions(settings, seconds)
+    positions = frame_positions(settings, seconds)
 
-    def draw(places: np.ndarray) -> Iterator[np.ndarray]:
-        made = model.decode_latents(torch.from_numpy(places), QUALITY, (width, height))
-        return (to_rgb(planes, colour) for planes in made)
+    def draw(walk: np.ndarray) -> Iterator[np.ndarray]:
+        decoded = model.decode_latents(torch.from_numpy(walk), QUALITY, (width, height))
+        return (to_rgb(planes, colour) for planes in decoded)
 
     def frames() -> Iterator[np.ndarray]:
-        return walk_frames(path, way, draw, _BATCH, scale, pictures if settings.beside else ())
+        keys = pictures if settings.beside else ()
+        return walk_frames(path, positions, draw, _BATCH, scale, keys)
 
-    return Plan(len(way), size, frames, [to_recipe(key) for key in keyframes],
-                tags=(Tag("walk", 0, len(way) - 1),), notes=(
+    return Plan(len(positions), size, frames, [to_recipe(key) for key in keyframes],
+                tags=(Tag("walk", 0, len(positions) - 1),), notes=(
                     *walk_notes(settings, kind, len(keyframes)), *unused_settings_note(
                         model.name, settings, ["direction", "steps", "truncation"])))
 
 
 def _picture(model: D4Codec, key: Keyframe) -> np.ndarray:
-    if (picture := key.visible()) is None:
-        raise InputError(f"{model.name} walks between pictures of yours, and {key.name} is a "
+    if (picture := key.visible_picture()) is None:
+        raise InputError(f"{model.name} walks only between pictures, and {key.name} is a "
                          f"{'seed' if key.seed is not None else 'latent'}; give pictures, or a "
                          "clip.", "They are named with --keyframe and --clip.")
     return picture

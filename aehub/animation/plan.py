@@ -1,9 +1,7 @@
-"""A planned animation: how many frames of which size, and the frames, made one by one as asked.
+"""Settings and plans of animations, and the functions that all planners share.
 
-Each kind of model has a module with a function that makes one (`walk`, `morph`, `stride`), of what
-is here; frames are made only while `Plan.frames` is read.
-
-How an animation is made, apart from what it goes through: checked once, before any work.
+A plan knows the number and the size of its frames; the frames are computed only while `Plan.frames`
+is read. Each kind of model has a planner: `latent_walk`, `codec_walk`, `sprite_walk`.
 """
 
 from __future__ import annotations
@@ -26,37 +24,43 @@ from aehub.generators.sprite.poses import DIRECTIONS, STEPS
 from aehub.media.timestamps import parse_rate
 
 MAX_SECONDS = 600.0
+"""Length of an animation."""
 MIN_FPS, MAX_FPS = Fraction(1, 10), 120
 MAX_FRAMES = 18_000
+"""Of an animation: `MAX_SECONDS` at 30 frames/s."""
 MAX_SIDE = 4096
-"""Pixels of a side of what is written."""
+"""Pixels on a side of a frame."""
 MAX_TRUNCATION = 2.0
 MAX_SCALE = 64
 FLAGS = ("loop", "ping_pong", "beside", "sheet")
-"""Settings that are true or false."""
+"""Boolean settings."""
+DEFAULT_SIZE = 256
+"""Pixels up to which pictures are enlarged by a whole factor if no scale is given."""
+GAP = 8
+"""White pixels between the walk and the cross-fade beside it."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How an animation is made.
+    """Settings of an animation, checked once, before any work.
 
     Attributes:
         seconds: of the whole animation, or of each segment between two keyframes.
         fps: frames per second.
-        path: "lerp", "slerp", "spline", or None for what suits the model.
-        easing: name of a curve.
-        loop: go from the last keyframe on to the first.
-        ping_pong: go back the way it came.
-        truncation: of seeds; below 1 keeps nearer to the mean picture.
-        scale: whole factor on the size; None for the largest that stays within 256 pixels, and 1 on
-            sheets and for codecs.
+        path: "lerp", "slerp", "spline", or None for the default of `path_kind`.
+        easing: one of `EASINGS`.
+        loop: continue from the last keyframe to the first.
+        ping_pong: play forwards, then backwards.
+        truncation: factor on sampled latents, relative to their mean; less variety below 1.
+        scale: whole factor on the size; None for the largest that stays within `DEFAULT_SIZE`, and
+            1 for sheets and codecs.
         beside: show a plain cross-fade of the same keyframes to the right.
         sheet: write one picture of all frames.
-        direction: that characters walk in: "up", "left", "down", "right" or "all".
-        steps: of a cycle that characters walk.
+        direction: of sprites: "up", "left", "down", "right" or "all".
+        steps: of a walk cycle of sprites.
 
     Raises:
-        InputError: a value is not possible.
+        InputError: a value is out of range.
         LimitError: there would be too many frames.
     """
 
@@ -82,8 +86,8 @@ class Settings:
         if self.path is not None:
             check_path(self.path)
         if self.loop and self.ping_pong:
-            raise InputError("loop and ping-pong exclude each other, for a ping-pong comes back to "
-                             "its first frame by itself; give one of them.")
+            raise InputError("loop and ping-pong exclude each other, because a ping-pong returns "
+                             "to its first frame anyway; give one of them.")
         if not _is_number(self.truncation) or not 0 <= self.truncation <= MAX_TRUNCATION:
             raise InputError(f"truncation is {self.truncation}; it goes from 0 (always the mean "
                              f"picture) over 1 (as trained) to {MAX_TRUNCATION:g}.")
@@ -109,9 +113,9 @@ class Settings:
 
     @classmethod
     def parse(cls, *, seconds: Any = 4.0, fps: Any = 30, **others: Any) -> Settings:
-        """Settings from what callers write: numbers, text and lists."""
-        many = isinstance(seconds, Sequence) and not isinstance(seconds, str)
-        parts = tuple(map(_seconds, seconds)) if many else (_seconds(seconds),)
+        """Settings from arguments of callers: numbers, text and lists."""
+        is_list = isinstance(seconds, Sequence) and not isinstance(seconds, str)
+        parts = tuple(map(_seconds, seconds)) if is_list else (_seconds(seconds),)
         if not parts:
             raise InputError("no seconds are given; give a number, or one for each segment.")
         if sum(parts) > MAX_SECONDS:
@@ -120,8 +124,8 @@ class Settings:
         rate = parse_rate(fps)
         if not MIN_FPS <= rate <= MAX_FPS:
             raise LimitError(f"fps is {float(rate):g}; the limit is {MAX_FPS} frames per second, "
-                             f"and the least {float(MIN_FPS):g}. Give a rate between.")
-        return cls(seconds=parts if many else parts[0], fps=rate, **others)
+                             f"and the minimum {float(MIN_FPS):g}. Give a rate in between.")
+        return cls(seconds=parts if is_list else parts[0], fps=rate, **others)
 
     @property
     def total(self) -> float:
@@ -153,17 +157,19 @@ class Settings:
 
 
 def unused_settings_note(model: str, settings: Settings, names: Iterable[str]) -> tuple[str, ...]:
-    """A note about settings that were changed though they do not matter.
+    """A note about settings that differ from their defaults but have no effect.
 
     Args:
         model: name of the model.
-        settings: how an animation is made.
-        names: of settings that do not matter.
+        settings: of the animation.
+        names: of settings without effect.
     """
-    usual = Settings()
-    given = [name for name in names if getattr(settings, name) != getattr(usual, name)]
-    return (f"{' and '.join(given).capitalize()} {'has' if len(given) == 1 else 'have'} no effect "
-            f"on what {model} does here.",) if given else ()
+    default = Settings()
+    unused = [name for name in names if getattr(settings, name) != getattr(default, name)]
+    if not unused:
+        return ()
+    verb = "has" if len(unused) == 1 else "have"
+    return (f"{' and '.join(unused).capitalize()} {verb} no effect on what {model} does here.",)
 
 
 def _seconds(value: Any) -> float:
@@ -178,28 +184,20 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-SIZE = 256
-"""Pixels that a picture is enlarge to, as far as whole factors reach, if nothing is said."""
-GAP = 8
-"""Pixels between the walk and the cross-fade beside it."""
-_WHITE = 255
-
-
-
 @dataclass(frozen=True)
 class Plan:
     """A planned animation.
 
     Attributes:
-        n_frames: how many frames there will be.
+        n_frames: number of frames.
         size: (width, height) of a frame.
-        frames: makes them, uint8 [H, W, 3] in RGB, or [H, W, 4] with coverage.
-        keyframes: what a recipe has to say of the keyframes to make the same frames again.
-        alpha: whether frames have coverage.
-        columns: of a sprite sheet; None for what makes it nearly square.
+        frames: computes them, uint8 [H, W, 3] in RGB, or [H, W, 4] with alpha.
+        keyframes: entries of the recipe, from which the same frames can be made again.
+        alpha: whether frames have an alpha channel.
+        columns: of a sprite sheet; None for a nearly square sheet.
         tags: of a sprite sheet.
-        frame_seconds: that a frame of a sheet is shown; None for the rate of the animation.
-        notes: sentences about what the user may not expect.
+        frame_seconds: duration of a frame of a sheet; None for the rate of the animation.
+        notes: sentences about results that the user may not expect.
     """
 
     n_frames: int
@@ -214,10 +212,10 @@ class Plan:
 
 
 def path_kind(settings: Settings, n_keyframes: int, *, gaussian: bool, name: str) -> str:
-    """The kind of path: the one wanted, or what suits the model.
+    """The kind of path: the one set, or the default for the model and the number of keyframes.
 
     Raises:
-        InputError: arcs are wanted where latents do not lie around 0.
+        InputError: slerp is set, but the latents are not Gaussian around 0.
     """
     if settings.path == "slerp" and not gaussian:
         raise InputError(f"slerp draws arcs around 0, and the latents of {name} are not drawn from "
@@ -228,9 +226,9 @@ def path_kind(settings: Settings, n_keyframes: int, *, gaussian: bool, name: str
 
 
 def frame_positions(settings: Settings, seconds: list[float]) -> list[PathPosition]:
-    """The moments of all frames of a walk through segments of that many seconds."""
+    """The path positions of all frames, for segments of that many seconds."""
     return path_positions(settings.n_frames, seconds, curve=settings.easing, loop=settings.loop,
-                   ping_pong=settings.ping_pong)
+                          ping_pong=settings.ping_pong)
 
 
 def walk_frame_size(size: tuple[int, int], settings: Settings) -> tuple[int, int]:
@@ -244,10 +242,10 @@ def walk_frame_size(size: tuple[int, int], settings: Settings) -> tuple[int, int
 
 
 def check_frame_size(size: tuple[int, int]) -> tuple[int, int]:
-    """`size` (width, height), if frames may be so large.
+    """`size` (width, height), checked.
 
     Raises:
-        LimitError: they may not.
+        LimitError: a side is longer than `MAX_SIDE`.
     """
     width, height = size
     if max(width, height) > MAX_SIDE:
@@ -257,7 +255,7 @@ def check_frame_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def walk_notes(settings: Settings, kind: str, n_keyframes: int) -> tuple[str, ...]:
-    """What a user may not expect of this walk."""
+    """Notes about results of this walk that a user may not expect."""
     notes = []
     if settings.loop and kind != "spline" and settings.easing == "linear":
         notes.append(f"A loop of {kind} with linear easing turns sharply at its keyframes; path "
@@ -269,11 +267,11 @@ def walk_notes(settings: Settings, kind: str, n_keyframes: int) -> tuple[str, ..
 
 
 def keyframe_latents(model: Autoencoder, keyframes: list[Keyframe], truncation: float
-               ) -> np.ndarray:
+                     ) -> np.ndarray:
     """float32 [N, K] of keyframes.
 
     Raises:
-        InputError: one is of another model.
+        InputError: a latent has another length than those of the model.
     """
     return np.concatenate([_latents(model, key, truncation) for key in keyframes])
 
@@ -282,7 +280,7 @@ def _latents(model: Autoencoder, key: Keyframe, truncation: float) -> np.ndarray
     """float32 [1, K] of one keyframe."""
     if key.seed is not None:
         return model.sample([key.seed], truncation)
-    if (picture := key.visible()) is not None:
+    if (picture := key.visible_picture()) is not None:
         return model.encode([picture])
     latent = np.asarray(key.latent, np.float32)
     if latent.shape != (model.latent,):
@@ -297,29 +295,30 @@ def walk_frames(path: LatentPath, positions: list[PathPosition],
     """The frames of a walk, uint8 [H, W, 3].
 
     Args:
-        path: through the latents.
+        path: through the keyframes' latents.
         positions: of all frames.
-        draw: makes pictures of latents [N, ...].
-        batch: latents decoded at once.
+        draw: decodes latents [N, ...] to pictures.
+        batch: number of latents decoded at once.
         scale: whole factor on the size.
-        keys: pictures of which a plain cross-fade is shown beside the walk; none for no cross-fade.
+        keys: pictures whose plain cross-fade is shown beside the walk; empty for none.
     """
     for begin in range(0, len(positions), batch):
         part = positions[begin:begin + batch]
-        drawn = draw(np.stack([path.at(moment) for moment in part]))
-        for moment, picture in zip(part, drawn, strict=True):
-            shown = enlarge(picture, scale)
-            yield _side_by_side(shown, enlarge(_cross_fade(keys, moment), scale)) if keys else shown
+        pictures = draw(np.stack([path.at(position) for position in part]))
+        for position, picture in zip(part, pictures, strict=True):
+            frame = enlarge(picture, scale)
+            yield (_side_by_side(frame, enlarge(_cross_fade(keys, position), scale)) if keys
+                   else frame)
 
 
-def _cross_fade(keys: Sequence[np.ndarray], moment: PathPosition) -> np.ndarray:
-    """A plain cross-fade of two pictures, uint8 [H, W, 3], at a moment of the walk."""
-    first, last = keys[moment.segment], keys[(moment.segment + 1) % len(keys)]
-    mixed = (1 - moment.share) * first + moment.share * last
+def _cross_fade(keys: Sequence[np.ndarray], position: PathPosition) -> np.ndarray:
+    """A plain cross-fade of two pictures, uint8 [H, W, 3], at a position of the walk."""
+    first, last = keys[position.segment], keys[(position.segment + 1) % len(keys)]
+    mixed = (1 - position.share) * first + position.share * last
     return np.asarray(mixed.round().clip(0, 255).astype(np.uint8))
 
 
 def _side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Two pictures of one size with a white gap between."""
-    gap = np.full((left.shape[0], GAP, left.shape[2]), _WHITE, np.uint8)
+    """Two pictures of one size with a white gap between them."""
+    gap = np.full((left.shape[0], GAP, left.shape[2]), 255, np.uint8)
     return np.concatenate([left, gap, right], 1)

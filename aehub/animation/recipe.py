@@ -1,11 +1,11 @@
-"""The recipe that lies beside an animation: all that is needed to make the same frames again.
+"""The recipe beside an animation: model, keyframes and settings that make the same frames again.
 
     {"format_version": 1, "model": "emoji-vae", "tag": "sha256-...",
      "keyframes": [{"seed": 1}, {"name": "cat.png", "latent": [0.25, ...]}],
      "seconds": 4.0, "fps": "30/1", "path": "spline", "easing": "linear", "loop": true, ...}
 
-A keyframe is a seed; or a picture as the latents it became; or, for codecs, a picture in PNG, or a
-file with the SHA-256 it had, its path counted from the folder of the recipe.
+A keyframe is a seed, or the latent of a picture; or, for codecs and sprites, a picture as PNG in
+Base64, or a file with its SHA-256 and its path relative to the folder of the recipe.
 """
 
 from __future__ import annotations
@@ -37,18 +37,21 @@ from aehub.media.still_images import StillImage
 
 FORMAT_VERSION = 1
 MAX_BYTES = 64 * 1024 * 1024
+"""Size of a recipe that is read."""
 SUFFIX = ".recipe.json"
+# Entries of a recipe that are parsed; more keyframes than a walk takes are refused anyway.
+_MAX_ENTRIES = 10_000
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe as it was read.
+    """A recipe as read from its file.
 
     Attributes:
         model: name of the model.
-        tag: of the numbers of the model.
-        keyframes: what the walk goes through.
-        settings: how.
+        tag: of the model's weights.
+        keyframes: of the walk.
+        settings: of the animation.
     """
 
     model: str
@@ -58,7 +61,7 @@ class Recipe:
 
 
 def recipe_path(output: Path) -> Path:
-    """Where the recipe of an animation lies: beside it, under its name."""
+    """The path of the recipe of an animation: beside it, under its name."""
     return output.with_name(output.name + SUFFIX)
 
 
@@ -67,31 +70,31 @@ def recipe_text(model: str, tag: str | None, plan: Plan, settings: Settings, fol
 
     Args:
         model: its name.
-        tag: of its numbers.
-        plan: what is made.
-        settings: how.
-        folder: where the recipe will lie; paths of files are counted from it.
+        tag: of its weights.
+        plan: of the animation.
+        settings: of the animation.
+        folder: of the recipe; paths of files are relative to it.
     """
     keyframes = [{**key, "file": os.path.relpath(key["file"], folder)} if "file" in key else key
                  for key in plan.keyframes]
     chosen = {**asdict(settings), "fps": f"{settings.fps.numerator}/{settings.fps.denominator}"}
-    told = {"format_version": FORMAT_VERSION, "library_name": "aehub", "model": model, "tag": tag,
-            "keyframes": keyframes, **chosen}
-    lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in told.items()]
+    entries = {"format_version": FORMAT_VERSION, "library_name": "aehub", "model": model,
+               "tag": tag, "keyframes": keyframes, **chosen}
+    lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in entries.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def to_recipe(key: Keyframe, latent: np.ndarray | None = None) -> dict[str, Any]:
-    """What a recipe says of a keyframe: the seed, the latent, the file, or the picture as PNG.
+    """A keyframe as an entry of a recipe: the seed, the latent, the file, or the picture as PNG.
 
     Args:
         key: the keyframe.
-        latent: numbers that it became, where they are all that counts.
+        latent: its latent, for models that need nothing else of a picture.
     """
     if key.seed is not None:
         return {"seed": key.seed}
     if latent is not None:
-        # Nine digits bring back every float32.
+        # Nine significant digits restore every float32 exactly.
         return {"name": key.name, "latent": [float(f"{number:.9g}") for number in latent.tolist()]}
     if key.file is not None:
         moment = {"moment": key.moment} if key.moment else {}
@@ -102,55 +105,56 @@ def to_recipe(key: Keyframe, latent: np.ndarray | None = None) -> dict[str, Any]
 
 
 def read_recipe(path: Path) -> Recipe:
-    """A recipe that `recipe_text` wrote, checked.
+    """Read and check a recipe that `recipe_text` wrote.
 
     Raises:
-        InputError: it is missing, no recipe, newer, or a file that it names has changed.
+        InputError: it is missing, no recipe or newer, or a file that it names has changed.
     """
-    told = _object(path)
-    if told.get("format_version") != FORMAT_VERSION:
-        raise InputError(f"{path.name} is a recipe of format {str(told.get('format_version'))[:20]}"
-                         f"; this AEHub reads {FORMAT_VERSION}. Upgrade aehub.")
+    recipe = _read_object(path)
+    if recipe.get("format_version") != FORMAT_VERSION:
+        version = str(recipe.get("format_version"))[:20]
+        raise InputError(f"{path.name} is a recipe of format {version}; this AEHub reads "
+                         f"{FORMAT_VERSION}. Upgrade aehub.")
     names = {field.name for field in fields(Settings)}
-    chosen = {name: told[name] for name in names & told.keys()}
-    entries = told.get("keyframes")
-    texts = [told.get("model"), told.get("tag"), chosen.get("easing", "linear")]
+    chosen = {name: recipe[name] for name in names & recipe.keys()}
+    entries = recipe.get("keyframes")
+    texts = [recipe.get("model"), recipe.get("tag"), chosen.get("easing", "linear")]
     if not isinstance(entries, list) or not all(isinstance(text, str) for text in texts) or any(
             not isinstance(chosen.get(flag, False), bool) for flag in FLAGS):
-        raise InputError(f"{path.name} lacks model, tag, keyframes or settings; it is no whole "
-                         "recipe.")
-    keys = gather_keyframes(None, [_keyframe(entry, path) for entry in entries[:10_000]], None,
-                            None)
-    return Recipe(str(told["model"]), str(told["tag"]), keys, Settings.parse(**chosen))
+        raise InputError(f"{path.name} lacks model, tag, keyframes or settings; give a "
+                         "complete recipe.")
+    keys = gather_keyframes(
+        None, [_keyframe(entry, path) for entry in entries[:_MAX_ENTRIES]], None, None)
+    return Recipe(str(recipe["model"]), str(recipe["tag"]), keys, Settings.parse(**chosen))
 
 
-def _object(path: Path) -> dict[str, Any]:
+def _read_object(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as err:
         raise InputError(f"the recipe {path} cannot be read: {err.strerror}.") from err
     try:
-        told = json.loads(raw) if len(raw) <= MAX_BYTES else None
+        value = json.loads(raw) if len(raw) <= MAX_BYTES else None
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
+        value = None
+    if not isinstance(value, dict):
         raise InputError(f"{path.name} is no recipe; give the {SUFFIX} file that lies beside an "
                          "animation.")
-    return told
+    return value
 
 
 def _keyframe(entry: Any, path: Path) -> Any:
-    """What `gather_keyframes` takes for an entry."""
-    wrong = InputError(f"{path.name} holds a keyframe {str(entry)[:80]}, which is neither seed, "
-                       "latent, picture nor file; it is no whole recipe.")
+    """The keyframe of an entry, in a form that `gather_keyframes` takes."""
+    invalid = InputError(f"{path.name} holds a keyframe {str(entry)[:80]}, which is neither seed, "
+                         "latent, picture nor file; give a complete recipe.")
     if not isinstance(entry, Mapping):
-        raise wrong
+        raise invalid
     name = str(entry.get("name", "a keyframe"))[:80]
     if type(entry.get("seed")) is int:
         return entry["seed"]
     if isinstance(entry.get("file"), str):
-        return _of_file(path.parent / entry["file"], entry)
+        return _file_keyframe(path.parent / entry["file"], entry)
     try:
         if isinstance(entry.get("picture"), str):
             file = io.BytesIO(base64.b64decode(entry["picture"], validate=True))
@@ -158,18 +162,18 @@ def _keyframe(entry: Any, path: Path) -> Any:
                 return Keyframe(name, picture=still.page(0))
         latent = np.array(entry["latent"], np.float64)
     except (KeyError, TypeError, ValueError, binascii.Error) as err:
-        raise wrong from err
+        raise invalid from err
     if latent.ndim != 1 or not np.isfinite(latent).all():
-        raise wrong
+        raise invalid
     return Keyframe(name, latent=latent.astype(np.float32))
 
 
-def _of_file(file: Path, entry: Mapping[str, Any]) -> Keyframe:
+def _file_keyframe(file: Path, entry: Mapping[str, Any]) -> Keyframe:
     if not file.is_file():
-        raise InputError(f"the recipe needs {file}, which does not exist; put it there again.")
+        raise InputError(f"the recipe needs {file}, which does not exist; restore it.")
     if digest_of(file) != entry.get("sha256"):
-        raise InputError(f"{file.name} is not the file that the recipe was made with; put that one "
-                         "there again.")
+        raise InputError(f"{file.name} has changed since the recipe was made; restore the original "
+                         "file.")
     moment = entry.get("moment")
     if isinstance(moment, str):
         return keyframes_of_clip(file, [moment])[0]

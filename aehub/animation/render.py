@@ -1,10 +1,8 @@
-"""Frames of an animation into a file: video, or pictures that move, exact to the pixel.
+"""Rendering of a plan to a video, an animated image, a folder of pictures, or a sprite sheet.
 
-All are streamed through the writers of clips, `.mp4` and `.webm` over white. `.gif`, `.webp`,
-`.png` (APNG) and folders of PNGs keep every pixel and what is transparent; a GIF whose frames have
-more than 256 colours in all gets near ones.
-
-A plan becomes a file: an animation, a folder of pictures, or a sprite sheet with its JSON.
+Frames are streamed through the writers of clips. Videos (`.mp4`, `.webm`, `.mkv`) show transparent
+parts over white. `.gif`, `.webp`, `.png` (APNG) and folders of PNGs keep every pixel and alpha; a
+GIF whose frames have more than 256 colours in all is quantised to 256.
 """
 
 from __future__ import annotations
@@ -32,31 +30,37 @@ from aehub.media.writer import open_writer
 from aehub.results import Step
 
 VIDEOS, PICTURES = (".mp4", ".webm", ".mkv"), (".gif", ".webp", ".png")
+"""Suffixes of animations."""
+CONTACT_FRAMES, CONTACT_COLUMNS = 32, 8
+"""Most frames of a contact sheet, and its columns."""
+MAX_SHEET = 16384
+"""Pixels on a side of a sheet."""
+# RGB is converted to BT.709, limited range.
 _COLOUR = Colour(1, False, 1, 1)
 
 
 class Renderer:
-    """Takes frames in order; the size of the animation is that of the first.
+    """Writer of frames in order; the size of the animation is that of the first.
 
     Attributes:
-        count: frames so far.
+        count: frames written.
     """
 
-    def __init__(self, path: Path, fps: Fraction, opened: ExitStack) -> None:
-        """Made by `open_renderer`."""
-        self._path, self._fps, self._opened, self.count = path, fps, opened, 0
+    def __init__(self, path: Path, fps: Fraction, stack: ExitStack) -> None:
+        """For `open_renderer`; the stack closes the file."""
+        self._path, self._fps, self._stack, self.count = path, fps, stack, 0
         self._is_video = path.suffix.lower() in VIDEOS
 
     def write(self, picture: np.ndarray) -> None:
         """Add a frame, uint8 [H, W, 3] or [H, W, 4]; all of one size."""
         if self._is_video:
-            # Players want even sizes.
+            # 4:2:0 video needs even sizes.
             rows, columns = (side % 2 for side in picture.shape[:2])
             picture = np.pad(over_white(picture), ((0, rows), (0, columns), (0, 0)), "edge")
         if not self.count:
             height, width, channels = picture.shape
             info = ClipInfo(width, height, self._fps, 1 / self._fps, _COLOUR)
-            self._writer = self._opened.enter_context(open_writer(
+            self._writer = self._stack.enter_context(open_writer(
                 self._path, info=info, channels=0 if self._is_video else channels))
         self._writer.put(from_rgb(picture, _COLOUR) if self._is_video else picture, self.count)
         self.count += 1
@@ -64,28 +68,28 @@ class Renderer:
 
 @contextmanager
 def open_renderer(path: Path, fps: Fraction) -> Iterator[Renderer]:
-    """A file that is there, whole, when the block ends well, and not at all otherwise.
+    """Open a renderer; its file appears, complete, only if the block ends without an error.
 
     Args:
-        path: its suffix chooses the format; without one it is a folder of PNGs.
-        fps: frames a second.
+        path: its suffix selects the format; without one it is a folder of PNGs.
+        fps: frames per second.
 
     Raises:
-        InputError: the suffix is not known, or frames differ in size.
+        InputError: the suffix is unknown, or frames differ in size.
     """
     check_suffix(path)
-    with ExitStack() as opened:
-        renderer = Renderer(path, fps, opened)
+    with ExitStack() as stack:
+        renderer = Renderer(path, fps, stack)
         yield renderer
         if not renderer.count:
-            raise InputError("an animation without frames is not written.")
+            raise InputError("the animation has no frames; give more seconds or a higher rate.")
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a name whose suffix stands for no format.
+    """Refuse a path whose suffix is no supported format.
 
     Raises:
-        InputError: it does.
+        InputError: it is none.
     """
     suffix = path.suffix.lower()
     if suffix and suffix not in (*VIDEOS, *PICTURES):
@@ -94,20 +98,16 @@ def check_suffix(path: Path) -> None:
                          "for a folder of PNGs.")
 
 
-CONTACT_FRAMES, CONTACT_COLUMNS = 32, 8
-MAX_SHEET = 16384
-"""Pixels of a side of a sheet."""
-
 
 @dataclass(frozen=True)
 class Target:
-    """Where an animation goes.
+    """The files of an animation.
 
     Attributes:
-        output: the file, or a folder of pictures where it has no suffix.
-        is_sheet: whether one picture of all frames is wanted.
+        output: the file, or a folder of pictures if it has no suffix.
+        is_sheet: whether to write one picture of all frames.
         contact: a second file for a contact sheet.
-        force: overwrite what is there.
+        force: overwrite existing files.
     """
 
     output: Path
@@ -121,16 +121,16 @@ class Target:
         return self.output.with_suffix(".json") if self.is_sheet else None
 
     def check(self) -> None:
-        """Refuse before the work what cannot be written.
+        """Refuse, before the work, outputs that cannot be written.
 
         Raises:
-            InputError: a suffix does not suit, or a folder is missing.
-            ExistsError: something is there and `force` is not set.
+            InputError: a suffix is not supported, or a folder is missing.
+            ExistsError: a file exists and `force` is not set.
         """
-        for path, what in ((self.output if self.is_sheet else None, "sheet"),
+        for path, kind in ((self.output if self.is_sheet else None, "sheet"),
                            (self.contact, "contact sheet")):
             if path is not None and path.suffix.lower() != ".png":
-                raise InputError(f"a {what} is a PNG picture, and {path.name} is not; give a name "
+                raise InputError(f"a {kind} is a PNG picture, and {path.name} is not; give a name "
                                  "that ends in .png.")
         if self.contact is not None and self.contact.resolve() == self.output.resolve():
             raise InputError(f"the contact sheet would take the place of {self.output.name}; give "
@@ -150,36 +150,37 @@ def write(plan: Plan, target: Target, fps: Fraction) -> Generator[Step, None, No
         InputError: the format is unknown, or the output cannot be written.
         LimitError: the output would be too large.
     """
-    wanted = evenly_spaced(plan.n_frames, CONTACT_FRAMES) if target.contact else set()
-    kept: list[np.ndarray] = []
-    frames = _kept(plan.frames(), wanted, kept)
+    numbers = evenly_spaced(plan.n_frames, CONTACT_FRAMES) if target.contact else set()
+    contact_frames: list[np.ndarray] = []
+    frames = _collecting(plan.frames(), numbers, contact_frames)
     if target.json_path is None:
         with open_renderer(target.output, fps) as renderer:
             for number, frame in enumerate(frames, 1):
                 renderer.write(frame)
                 yield Step(number, plan.n_frames)
     else:
-        yield from _sheet(plan, frames, target, target.json_path, fps)
+        yield from _write_sheet(plan, frames, target, target.json_path, fps)
     if target.contact is not None:
-        _save(contact_sheet(kept, CONTACT_COLUMNS), target.contact, target.force)
+        _write_png(contact_sheet(contact_frames, CONTACT_COLUMNS), target.contact, target.force)
 
 
 def evenly_spaced(n_frames: int, most: int) -> set[int]:
-    """Numbers of at most that many frames, spread over the whole animation."""
+    """Numbers of at most `most` frames, evenly spaced over the whole animation."""
     count = min(n_frames, most)
     return {round(number * (n_frames - 1) / max(1, count - 1)) for number in range(count)}
 
 
-def _kept(frames: Iterator[np.ndarray], wanted: set[int], kept: list[np.ndarray]
-          ) -> Iterator[np.ndarray]:
+def _collecting(frames: Iterator[np.ndarray], numbers: set[int], collected: list[np.ndarray]
+                ) -> Iterator[np.ndarray]:
+    """The same frames; those with the given numbers are appended to `collected`."""
     for number, frame in enumerate(frames):
-        if number in wanted:
-            kept.append(frame)
+        if number in numbers:
+            collected.append(frame)
         yield frame
 
 
-def _sheet(plan: Plan, frames: Iterator[np.ndarray], target: Target, beside: Path, fps: Fraction
-           ) -> Generator[Step, None, None]:
+def _write_sheet(plan: Plan, frames: Iterator[np.ndarray], target: Target, json_path: Path,
+                 fps: Fraction) -> Generator[Step, None, None]:
     width, height = plan.size
     columns = plan.columns or max(1, round(math.sqrt(plan.n_frames * height / width)))
     rows = -(-plan.n_frames // columns)
@@ -195,16 +196,16 @@ def _sheet(plan: Plan, frames: Iterator[np.ndarray], target: Target, beside: Pat
         yield Step(number + 1, plan.n_frames)
     cells = cells.reshape(rows, columns, height, width, 4)
     rate = fps if plan.frame_seconds is None else 1 / Fraction(str(plan.frame_seconds))
-    # Milliseconds that never drift.
+    # Durations in whole milliseconds whose rounding errors do not add up.
     ends = [round(1000 * number / rate) for number in range(plan.n_frames + 1)]
-    lasting = [end - begin for begin, end in pairwise(ends)]
+    durations_ms = [end - begin for begin, end in pairwise(ends)]
     names = [f"{target.output.stem} {number}" for number in range(plan.n_frames)]
-    metadata = sheet_json(target.output.name, cells.shape, names, lasting, plan.tags)
-    with written(beside, force=target.force) as file:
+    metadata = sheet_json(target.output.name, cells.shape, names, durations_ms, plan.tags)
+    with written(json_path, force=target.force) as file:
         file.write(json.dumps(metadata, indent=1).encode())
-    _save(sprite_sheet(cells), target.output, target.force)
+    _write_png(sprite_sheet(cells), target.output, target.force)
 
 
-def _save(picture: np.ndarray, path: Path, force: bool) -> None:
+def _write_png(picture: np.ndarray, path: Path, force: bool) -> None:
     with written(path, force=force) as file:
         write_png(file, picture)

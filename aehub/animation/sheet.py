@@ -1,7 +1,7 @@
-"""Many frames as one picture: contact sheets, and sprite sheets that tools read.
+"""Contact sheets and sprite sheets: many frames as one picture.
 
-A sprite sheet goes with a JSON file in the form that Aseprite writes (array of frames, tags,
-durations in milliseconds), which game engines and sprite editors import.
+The JSON of a sprite sheet has the form of Aseprite (array of frames, tags, durations in
+milliseconds), which game engines and sprite editors import.
 
 Source: https://www.aseprite.org/docs/cli/#sheet and its `--list-tags --format json-array`
 """
@@ -17,7 +17,7 @@ from aehub.errors import InputError
 
 
 class Tag(NamedTuple):
-    """A named run of frames: from the first to the last, both included."""
+    """A named range of frames, `first` to `last`, both included."""
 
     name: str
     first: int
@@ -25,7 +25,7 @@ class Tag(NamedTuple):
 
 
 def sprite_sheet(rows: np.ndarray) -> np.ndarray:
-    """Frames side by side, one row below the other.
+    """Rows of frames as one picture.
 
     Args:
         rows: uint8 [R, N, H, W, 4].
@@ -39,18 +39,18 @@ def sprite_sheet(rows: np.ndarray) -> np.ndarray:
 
 
 def sheet_json(image: str, shape: Sequence[int], names: Sequence[str], durations_ms: Sequence[int],
-                tags: Sequence[Tag]) -> dict[str, Any]:
-    """What the JSON beside a sprite sheet says.
+               tags: Sequence[Tag]) -> dict[str, Any]:
+    """The JSON object of a sprite sheet.
 
     Args:
         image: name of the sheet's file.
         shape: of the frames, (R, N, H, W) or more.
         names: of all frames, row by row; the last row may have fewer.
         durations_ms: of all frames.
-        tags: runs of frames, e.g. the cycle of each direction.
+        tags: ranges of frames, such as the cycle of each direction.
     """
     n_rows, n_columns, height, width = shape[:4]
-    places = [(row, column) for row in range(n_rows) for column in range(n_columns)]
+    cells = [(row, column) for row in range(n_rows) for column in range(n_columns)]
     frames = [{
         "filename": name,
         "frame": {"x": column * width, "y": row * height, "w": width, "h": height},
@@ -58,7 +58,7 @@ def sheet_json(image: str, shape: Sequence[int], names: Sequence[str], durations
         "spriteSourceSize": {"x": 0, "y": 0, "w": width, "h": height},
         "sourceSize": {"w": width, "h": height},
         "duration": duration,
-    } for name, duration, (row, column) in zip(names, durations_ms, places, strict=False)]
+    } for name, duration, (row, column) in zip(names, durations_ms, cells, strict=False)]
     return {"frames": frames, "meta": {
         "app": "aehub", "version": "1.0", "image": image, "format": "RGBA8888",
         "size": {"w": n_columns * width, "h": n_rows * height}, "scale": "1",
@@ -67,7 +67,7 @@ def sheet_json(image: str, shape: Sequence[int], names: Sequence[str], durations
 
 
 def cycle_tags(directions: Sequence[str], columns: int) -> tuple[Tag, ...]:
-    """The runs of a sheet of walk cycles, one row a direction: standing, then the steps."""
+    """The tags of a sheet of walk cycles, one row per direction: standing, then the steps."""
     return tuple(tag for row, name in enumerate(directions) for tag in (
         Tag(f"stand {name}", row * columns, row * columns),
         Tag(f"walk {name}", row * columns + 1, (row + 1) * columns - 1)))
@@ -75,18 +75,18 @@ def cycle_tags(directions: Sequence[str], columns: int) -> tuple[Tag, ...]:
 
 def cycle_sheet_json(image: str, cycles: np.ndarray, directions: Sequence[str], step_ms: int
                      ) -> dict[str, Any]:
-    """The JSON of a sheet of walk cycles.
+    """The JSON object of a sheet of walk cycles.
 
     Args:
         image: name of the sheet's file.
         cycles: uint8 [R, 1 + steps, H, W, 4]: for each direction standing, then the steps.
         directions: names of the rows.
-        step_ms: how long a step is shown.
+        step_ms: duration of a frame in milliseconds.
     """
     n = cycles.shape[1]
     names = [f"{direction} {number}" for direction in directions for number in range(n)]
     return sheet_json(image, cycles.shape, names, [step_ms] * len(names),
-                       cycle_tags(directions, n))
+                      cycle_tags(directions, n))
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], columns: int, gap: int = 2) -> np.ndarray:
@@ -94,14 +94,14 @@ def contact_sheet(pictures: Sequence[np.ndarray], columns: int, gap: int = 2) ->
 
     Args:
         pictures: uint8 [H, W, C] each.
-        columns: how many side by side.
-        gap: white pixels between them.
+        columns: pictures per row.
+        gap: white pixels between pictures.
 
     Returns:
         uint8 [.., .., C].
 
     Raises:
-        InputError: there is no picture, or they differ in size.
+        InputError: there are no pictures, or they differ in size.
     """
     if not len(pictures) or columns < 1 or len({picture.shape for picture in pictures}) > 1:
         raise InputError("a contact sheet takes at least one picture, all of one size, and at "

@@ -1,6 +1,6 @@
-"""Characters that walk: a still, or characters the model draws, in one direction or in all four.
+"""Walk cycles of sprites: a still, or sampled characters, in one direction or in all four.
 
-Several seeds are an identity walk: the character becomes another while it walks.
+Several seeds are a walk through identity latents: the character changes while it walks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from aehub.animation.keyframes import Keyframe
 from aehub.animation.path import LatentPath, path_positions
 from aehub.animation.plan import (
-    SIZE,
+    DEFAULT_SIZE,
     Plan,
     Settings,
     check_frame_size,
@@ -31,49 +31,49 @@ from aehub.generators.sprite.model import SpriteAnimator
 from aehub.generators.sprite.poses import DIRECTIONS
 
 STEP_SECONDS = 0.1
-"""A step of a cycle is shown for so long, whatever the rate."""
+"""Duration of a step of a cycle, whatever the frame rate."""
 SEEDS = (1, 2)
+"""Keyframes if none are given."""
 
 
 def plan(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings) -> Plan:
-    """Characters that walk; the animation ends where a cycle ends, so it can be repeated.
+    """A walk cycle, or a sheet of cycles; the animation ends where a cycle ends, so it can repeat.
 
     Args:
-        model: that makes them walk.
-        keyframes: one still, or seeds and latents of the model's characters; if there are none,
-            `SEEDS`.
-        settings: how.
+        model: of sprites.
+        keyframes: one still, or seeds and identity latents; if there are none, `SEEDS`.
+        settings: of the animation.
 
     Raises:
-        InputError: the keyframes do not suit, or a setting does not.
+        InputError: keyframes or a setting are not supported.
         LimitError: frames would be too large.
     """
     keys = keyframes or [Keyframe(f"seed {seed}", seed=seed) for seed in SEEDS]
     _check(model, keys, settings)
     if not settings.sheet:
         return _plan_cycles(model, keys, settings)
-    made = _plan_sheet(model, keys[:1], settings)
-    return made if len(keyframes) < 2 else replace(made, notes=(
+    sheet = _plan_sheet(model, keys[:1], settings)
+    return sheet if len(keyframes) < 2 else replace(sheet, notes=(
         f"A sheet of {model.name} shows one character, {keys[0].name}; the other "
-        f"{len(keyframes) - 1} were left out.", *made.notes))
+        f"{len(keyframes) - 1} were left out.", *sheet.notes))
 
 
 def _check(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings) -> None:
     stills = [key for key in keyframes if key.picture is not None]
     if stills and len(keyframes) > 1:
         raise InputError(f"{len(keyframes)} keyframes are given, {stills[0].name} among them; "
-                         f"{model.name} makes one still walk at a time. Leave the others out, or "
+                         f"{model.name} takes one still at a time. Leave the others out, or "
                          "give seeds only.")
     if settings.beside or settings.ping_pong:
-        raise InputError(f"{model.name} makes characters walk, with nothing to show beside it and "
-                         "no way back; leave beside and ping-pong out.")
+        raise InputError(f"{model.name} makes walk cycles, which have no cross-fade and do not "
+                         "play backwards; leave beside and ping-pong out.")
     if isinstance(settings.seconds, tuple) and len(settings.seconds) > len(keyframes) == 1:
-        raise InputError(f"{len(settings.seconds)} durations are given, and one character walks, "
-                         "with no segments to spread them over; give one number.")
+        raise InputError(f"{len(settings.seconds)} durations are given, but one keyframe has no "
+                         "segments; give one number.")
 
 
 def _unused(keyframes: list[Keyframe], settings: Settings) -> list[str]:
-    """Names of settings that do not matter here."""
+    """Names of settings that have no effect here."""
     return [*["path", "easing"] * (len(keyframes) == 1),
             *["direction", "seconds", "fps"] * settings.sheet,
             *["truncation"] * (keyframes[0].seed is None and len(keyframes) == 1)]
@@ -81,41 +81,41 @@ def _unused(keyframes: list[Keyframe], settings: Settings) -> list[str]:
 
 def _plan_cycles(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings) -> Plan:
     steps = settings.steps
-    facing = DIRECTIONS if settings.direction == "all" else (settings.direction,)
+    directions = DIRECTIONS if settings.direction == "all" else (settings.direction,)
     cycles = max(1, round(settings.total / (steps * STEP_SECONDS)))
     n_steps = cycles * steps
     n_frames = max(1, round(n_steps * STEP_SECONDS * settings.fps))
     stills = _stills(model, keyframes, settings, n_steps)
-    scale = settings.scale or max(1, SIZE // stills[0].side)
+    scale = settings.scale or max(1, DEFAULT_SIZE // stills[0].side)
 
-    def shown(still: Cell, numbers: Sequence[int]) -> list[np.ndarray]:
-        views = model.views(still, facing, numbers, steps)
+    def render(still: Cell, numbers: Sequence[int]) -> list[np.ndarray]:
+        views = model.views(still, directions, numbers, steps)
         return [enlarge(frame, scale) for frame in np.concatenate(list(views), 2)]
 
     def frames() -> Iterator[np.ndarray]:
-        # One still walks in a circle, so its pictures are drawn once, all together.
-        cycle = shown(stills[0], range(1, 1 + steps)) if len(stills) == 1 else []
+        # The cycle of one still repeats, so it is rendered once.
+        cycle = render(stills[0], range(1, 1 + steps)) if len(stills) == 1 else []
         last, frame = -1, None
         for number in range(n_frames):
             step = int(number / (settings.fps * STEP_SECONDS)) % n_steps
             if step != last:
                 last = step
                 frame = (cycle[step % steps] if cycle
-                         else shown(stills[step], [1 + step % steps])[0])
+                         else render(stills[step], [1 + step % steps])[0])
             assert frame is not None
             yield frame
 
-    side, lasts = stills[0].side * scale, n_steps * STEP_SECONDS
-    notes = [] if abs(lasts - settings.total) < STEP_SECONDS / 2 else [
-        f"It lasts {lasts:g} s, whole cycles of {steps} steps, so that it can be repeated."]
-    return Plan(n_frames, check_frame_size((side * len(facing), side)), frames,
+    side, seconds = stills[0].side * scale, n_steps * STEP_SECONDS
+    notes = [] if abs(seconds - settings.total) < STEP_SECONDS / 2 else [
+        f"It lasts {seconds:g} s, whole cycles of {steps} steps, so that it can be repeated."]
+    return Plan(n_frames, check_frame_size((side * len(directions), side)), frames,
                 _recipe_keyframes(model, keyframes, settings), alpha=True,
                 tags=(Tag(f"walk {settings.direction}", 0, n_frames - 1),),
                 notes=(*notes, *_notes(model, keyframes, settings, stills)))
 
 
 def _plan_sheet(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings) -> Plan:
-    """Standing and the steps of a cycle, a row for each direction."""
+    """A sheet of standing and the steps of a cycle, one row per direction."""
     scale = settings.scale or 1
     stills = _stills(model, keyframes, settings, 1)
     columns = 1 + settings.steps
@@ -139,7 +139,7 @@ def _notes(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings,
 
 def _stills(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings, n_steps: int
             ) -> list[Cell]:
-    """The still of every step; one if it stays the same."""
+    """The still of every step; only one if all are the same."""
     if keyframes[0].picture is not None:
         return [model.place_still(keyframes[0].picture, keyframes[0].name)]
     latents = keyframe_latents(model, keyframes, settings.truncation)

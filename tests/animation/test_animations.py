@@ -278,17 +278,17 @@ def recipe(model: Path, tmp_path: Path) -> Path:
     ({"keyframes": [{"latent": [1, 2]}] * 2}, "latents of small have 4"),
     ({"keyframes": [{"picture": "AAAA"}] * 2}, "neither seed, latent"),
     ({"keyframes": [{"seed": 1}] * 10_000}, "at most 256"),
-    ({"keyframes": "all"}, "no whole recipe"),
+    ({"keyframes": "all"}, "complete recipe"),
     ({"keyframes": [{"file": "gone.mp4", "sha256": "0"}] * 2}, "which does not exist"),
-    ({"model": "gone"}, "no whole recipe"),
-    ({"loop": "yes"}, "no whole recipe"),
-    ({"easing": ["linear"]}, "no whole recipe"),
+    ({"model": "gone"}, "complete recipe"),
+    ({"loop": "yes"}, "complete recipe"),
+    ({"easing": ["linear"]}, "complete recipe"),
     ({"easing": "bounce"}, "no easing 'bounce'"),
     ({"seconds": "NaN"}, "seconds are NaN"),
     ({"fps": []}, "rate"),
     ({"scale": 1.5}, "scale is 1.5"),
 ])
-def test_a_recipe_that_cannot_be_cooked_is_told_in_a_sentence(
+def test_a_recipe_that_cannot_be_used_is_refused_in_a_sentence(
     recipe: Path, model: Path, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
@@ -364,11 +364,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"sheet": True}, "a sheet is a PNG picture"),
     ({"contact": "c.jpg"}, "a contact sheet is a PNG picture"),
     ({"model": CODEC}, "no keyframes are given"),
-    ({"model": CODEC, "seeds": [1, 2]}, "tiny-d4 walks between pictures of yours"),
+    ({"model": CODEC, "seeds": [1, 2]}, "tiny-d4 walks only between pictures"),
     ({"model": CODEC, "keyframes": ["picture.png", "still.png"]}, "still.png is 64x64, picture"),
     ({"model": CODEC, "path": "slerp", "clip": "clip.mp4"}, "slerp"),
     ({"model": "walker", "keyframes": ["picture.png"]}, "nobody to be seen in picture.png"),
-    ({"model": "walker", "keyframes": ["still.png", 1]}, "one still walk at a time"),
+    ({"model": "walker", "keyframes": ["still.png", 1]}, "one still at a time"),
     ({"model": "walker", "direction": "north"}, "no direction 'north'"),
     ({"model": "walker", "beside": True}, "leave beside and ping-pong out"),
     ({"model": "walker", "steps": 1}, "cycle of 1 steps|steps are 1"),

@@ -142,7 +142,7 @@ def test_bad_outputs_are_told_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"as \.bmp; use \.mp4"):
         write(tmp_path / "a.bmp", sprites())
     for name in ("a.gif", "a.mp4", "a"):
-        with pytest.raises(InputError, match="without frames"):
+        with pytest.raises(InputError, match="has no frames"):
             write(tmp_path / name, [])
     assert list(tmp_path.iterdir()) == []
 

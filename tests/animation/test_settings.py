@@ -67,13 +67,13 @@ def test_a_setting_without_effect_is_named_in_a_note_or_refused(
     models: dict[str, Any], kind: str, setting: str
 ) -> None:
     name, keyframes, common, noted, refused = KINDS[kind]
-    changed = Settings.given(**common, **{setting: CHANGES[setting]})
+    changed = Settings.parse(**common, **{setting: CHANGES[setting]})
     if setting in refused:
         with pytest.raises(AEHubError, match="leave beside and ping-pong out"):
             planned(models[name], keyframes, changed)
         return
     plan, usual = (planned(models[name], keyframes, settings)
-                   for settings in (changed, Settings.given(**common)))
+                   for settings in (changed, Settings.parse(**common)))
     named = f"{setting.capitalize()} has no effect on what {name} does here."
     assert (named in plan.notes) == (setting in noted)
     same = (plan.n_frames, plan.size) == (usual.n_frames, usual.size) and all(
@@ -97,7 +97,7 @@ def test_a_sheet_of_several_characters_shows_the_first_and_says_so(
 
 
 def test_fewer_frames_than_keyframes_is_said(models: dict[str, Any]) -> None:
-    plan = planned(models["small"], SEEDS, Settings.given(seconds=0.1, fps=20))
+    plan = planned(models["small"], SEEDS, Settings.parse(seconds=0.1, fps=20))
     assert "2 frames cannot show all 3 keyframes; give more seconds." in plan.notes
 
 
@@ -109,7 +109,7 @@ BOUNDS: list[tuple[dict[str, Any], str]] = [
     ({"steps": True}, "steps are True"),
     ({"direction": "north"}, "no direction 'north'; give one of up"),
     ({"direction": ["up"]}, "no direction"),
-    ({"fps": 0.05}, "fps is 0.05; the limit is 120.*least 0.1"),
+    ({"fps": 0.05}, "fps is 0.05; the limit is 120.*minimum 0.1"),
     ({"fps": 1e-300}, "rate 1e-300"),
     ({"fps": True}, "rate True"),
     ({"fps": "fast"}, "rate fast"),
@@ -136,7 +136,7 @@ def test_a_setting_out_of_its_bounds_is_refused_at_once(
     options: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(AEHubError, match=words) as caught:
-        Settings.given(**options)
+        Settings.parse(**options)
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
 
 
@@ -144,7 +144,7 @@ def test_durations_of_segments_are_refused_where_one_character_walks(
     models: dict[str, Any], tmp_path: Path
 ) -> None:
     Image.fromarray(STILL).save(tmp_path / "still.png")
-    with pytest.raises(AEHubError, match="2 durations are given, and one character walks"):
+    with pytest.raises(AEHubError, match="2 durations are given, but one keyframe has no segments"):
         aehub.animate(tmp_path / "a.gif", model=models["walker"], seconds=[1, 2],
                       keyframes=[tmp_path / "still.png"])
 
