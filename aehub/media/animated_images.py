@@ -1,4 +1,4 @@
-"""Writing GIF, animated WebP and APNG with PyAV: one frame in memory, true total duration.
+"""Sinks for GIF, animated WebP and APNG with PyAV: one frame in memory, true total duration.
 
 imageio 2.38 reads and writes the stills of AEHub, but no animations: its Pillow plugin keeps every
 frame until the end (300 frames of 352x288: 133 to 237 MiB more, here 5 to 48), and an APNG of
@@ -18,124 +18,126 @@ from av.codec.context import Flags
 
 from aehub.media import file_type
 from aehub.media.picture import ClipInfo, Planes
-from aehub.media.sinks import frame_from_palette, rgb_of
+from aehub.media.sinks import as_rgb, frame_from_palette
 from aehub.threads import share
 
 _CENTISECOND = Fraction(1, 100)
 _MILLISECOND = Fraction(1, 1000)
-# The largest number of 16 bits, in which GIF and APNG count delays.
+# Largest delay of GIF in ticks, and largest numerator and denominator of one in APNG.
 _UINT16 = 65_535
-# The same of 24 bits, for WebP: over four hours.
+# Largest duration of a WebP frame in milliseconds: over four hours.
 _UINT24 = (1 << 24) - 1
-# Seconds up to which one frame is a still picture, with no duration to lose.
-_SHORT = Fraction(1, 10)
+# Seconds up to which a single frame is a still picture without a duration to lose.
+_STILL_SECONDS = Fraction(1, 10)
 # Browsers show GIF frames of less than 20 ms for 100 ms.
-_SHORTEST_GIF = 2
-# The palette is drawn from a smaller picture: twice as fast on 352x288, 0.9 dB worse.
-_PALETTE_WIDTH = 192
-# Colours of a frame and dither, for films and for drawings: ordered dither stands still where the
-# picture does; on drawings it is noise, and 96 colours take the bytes that 256 take for all frames.
-_FILM, _DRAWING = (256, "bayer:bayer_scale=4"), (96, "none")
-# Bytes of packed frames up to which a GIF waits for all the colours that one palette must hold.
-_WAITING_BYTES = 32_000_000
-# (R, G, B) -> a number; that of what is clear.
-_NUMBERING, _CLEAR = np.array([1 << 16, 1 << 8, 1], np.int32), -1
+_MIN_GIF_DELAY = 2
+# The palette is made from a smaller picture: twice as fast on 352x288, 0.9 dB worse.
+_PALETTE_SOURCE_WIDTH = 192
+# Colours per frame and dither, for video and for drawings. Ordered dither is stable over time; on
+# drawings it is noise, and 96 colours a frame take as many bytes as one palette of 256.
+_VIDEO_PALETTE, _DRAWING_PALETTE = (256, "bayer:bayer_scale=4"), (96, "none")
+# Bytes of compressed frames that a GIF queues while all colours still fit into one palette.
+_MAX_QUEUED_BYTES = 32_000_000
+# (R, G, B) -> 0xRRGGBB; the value of transparent pixels.
+_RGB_WEIGHTS, _TRANSPARENT = np.array([1 << 16, 1 << 8, 1], np.int32), -1
 
 
 class _AnimationSink:
-    """Encodes RGB pictures; times are brought to `grid` and never drift."""
+    """Encoder of RGB pictures; times are rounded to the time base of the format without drift."""
 
     def __init__(
         self, path: Path, info: ClipInfo, channels: int, *,
         container: tuple[str, dict[str, str]], encoder: tuple[str, str, dict[str, str]],
-        grid: Fraction, shortest: int = 1, longest: int | None = None, times_one: bool = False,
+        time_base: Fraction, min_ticks: int = 1, max_ticks: int | None = None,
+        times_single: bool = False,
     ) -> None:
         """Open `container` (name, options) and `encoder` (name, pixel format, options).
 
-        `channels` are those of RGB pictures to come, 3 or 4, or 0 for planes. Delays have `grid`
-        seconds a tick and go from `shortest` to `longest` ticks; `times_one` tells whether a file
-        of one picture has one.
+        `channels` is 3 or 4 for RGB pictures, or 0 for planes. Delays are in ticks of `time_base`
+        seconds, from `min_ticks` to `max_ticks`; `times_single`: a single picture has one, too.
         """
         self.notes: list[str] = []
-        self._info, self._grid, self._channels = info, grid, channels
-        self._shortest, self._longest, self._times_one = shortest, longest, times_one
-        self._held: tuple[np.ndarray, int] | None = None
-        self._end = self._lasting = self._n_encoded = 0
+        self._info, self._time_base, self._channels = info, time_base, channels
+        self._min_ticks, self._max_ticks, self._times_single = min_ticks, max_ticks, times_single
+        self._pending: tuple[np.ndarray, int] | None = None
+        self._end = self._last_duration = self._n_encoded = 0
         name, options = container
         self._container = av.open(str(path), "w", format=name, container_options=options)
         codec, self._pixels, codec_options = encoder
         stream: Any = self._container.add_stream(codec, rate=info.fps, options=codec_options)
         stream.width, stream.height, stream.pix_fmt = info.width, info.height, self._pixels
-        stream.time_base = stream.codec_context.time_base = grid
+        stream.time_base = stream.codec_context.time_base = time_base
         stream.codec_context.sample_aspect_ratio = info.pixel_aspect
         stream.codec_context.flags |= Flags.frame_duration
         share(stream.codec_context)
         self._stream = stream
 
     def put(self, picture: Planes | np.ndarray, time: int, duration: int) -> None:
-        """Hold a picture until it is known when the next one replaces it."""
-        start = self._on_grid(time)
-        self._end = max(self._on_grid(time + duration), start + self._shortest)
-        if self._held is not None and start < self._held[1] + self._shortest:
-            self._note_dropped()
+        """Hold a picture until the time of the next one is known."""
+        start = self._to_ticks(time)
+        self._end = max(self._to_ticks(time + duration), start + self._min_ticks)
+        if self._pending is not None and start < self._pending[1] + self._min_ticks:
+            self._note_dropped_frames()
             return
-        rgb = rgb_of(picture, self._info)
-        if self._channels == 4 and self._held is not None and np.array_equal(rgb, self._held[0]):
-            # Encoders repeat a picture with clear parts whole.
+        rgb = as_rgb(picture, self._info)
+        pending = self._pending
+        if self._channels == 4 and pending is not None and np.array_equal(rgb, pending[0]):
+            # Encoders code a repeated picture with transparent parts in full.
             return
-        self._encode_held(start)
-        self._held = rgb, start
+        self._encode_pending(start)
+        self._pending = rgb, start
 
     def finish(self) -> None:
-        """Encode what is held back."""
-        is_one = self._held is not None and self._n_encoded == 0
-        self._encode_held(self._end)
+        """Encode the pending picture and flush the encoder."""
+        is_one = self._pending is not None and self._n_encoded == 0
+        self._encode_pending(self._end)
         self._flush()
         self._container.mux(self._stream.encode(None))
-        if is_one and not self._times_one:
-            self._note_lost()
+        if is_one and not self._times_single:
+            self._note_lost_duration()
 
     def close(self) -> None:
         """Write the trailer and release everything."""
         self._container.close()
 
-    def _encode_held(self, until: int) -> None:
-        if self._held is None:
+    def _encode_pending(self, until: int) -> None:
+        if self._pending is None:
             return
-        rgb, start = self._held
+        rgb, start = self._pending
         while start < until:
-            # What a frame cannot last is shown by another one like it.
-            lasting = left = until - start
-            if self._longest is not None and left > self._longest:
-                lasting = min(self._longest, left - self._shortest)
-            self._encode(rgb, start, lasting)
-            start, self._lasting, self._n_encoded = start + lasting, lasting, self._n_encoded + 1
+            # A duration above the maximum is split over repeated frames.
+            duration = left = until - start
+            if self._max_ticks is not None and left > self._max_ticks:
+                duration = min(self._max_ticks, left - self._min_ticks)
+            self._encode(rgb, start, duration)
+            start, self._last_duration = start + duration, duration
+            self._n_encoded += 1
 
-    def _encode(self, rgb: np.ndarray, start: int, lasting: int) -> None:
-        self._mux(self._frame(rgb, start).reformat(format=self._pixels), start, lasting)
+    def _encode(self, rgb: np.ndarray, start: int, duration: int) -> None:
+        self._mux(self._frame(rgb, start).reformat(format=self._pixels), start, duration)
 
     def _flush(self) -> None:
-        """Encode the frames that wait."""
+        """Encode the queued frames."""
 
     def _frame(self, rgb: np.ndarray, start: int) -> av.VideoFrame:
         frame = av.VideoFrame.from_ndarray(rgb, format="rgba" if self._channels == 4 else "rgb24")
-        frame.pts, frame.time_base = start, self._grid
+        frame.pts, frame.time_base = start, self._time_base
         return frame
 
-    def _mux(self, frame: av.VideoFrame, start: int, lasting: int) -> None:
-        frame.pts, frame.time_base, frame.duration = start, self._grid, lasting
+    def _mux(self, frame: av.VideoFrame, start: int, duration: int) -> None:
+        frame.pts, frame.time_base, frame.duration = start, self._time_base, duration
         self._container.mux(self._stream.encode(frame))
 
-    def _on_grid(self, time: int) -> int:
-        return round(time * self._info.time_base / self._grid)
+    def _to_ticks(self, time: int) -> int:
+        return round(time * self._info.time_base / self._time_base)
 
-    def _note_lost(self) -> None:
-        """Say that the duration of one picture alone is lost, unless it is that of any still."""
-        if self._end * self._grid > _SHORT:
-            self.notes.append("One picture alone has no duration in this format; it was lost.")
+    def _note_lost_duration(self) -> None:
+        """Report that the duration of a single picture is lost, unless it is that of a still."""
+        if self._end * self._time_base > _STILL_SECONDS:
+            self.notes.append("A single picture has no duration in this format; it was lost.")
 
-    def _note_dropped(self) -> None:
-        note = f"Frames closer than {float(self._shortest * self._grid):g} s were left out."
+    def _note_dropped_frames(self) -> None:
+        note = f"Frames closer than {float(self._min_ticks * self._time_base):g} s were left out."
         if note not in self.notes:
             self.notes.append(note)
 
@@ -143,38 +145,39 @@ class _AnimationSink:
 class GifSink(_AnimationSink):
     """GIF: exact with one palette where that holds all colours, else a palette for each frame.
 
-    Palettes of frames are made and used by libavfilter. What is less than half opaque is clear.
+    libavfilter makes and applies the palettes of frames. Pixels less than half opaque become
+    transparent.
     """
 
     def __init__(self, path: Path, info: ClipInfo, lossless: bool, channels: int) -> None:
         super().__init__(
             path, info, channels,
-            # GIF counts how often it is played again; -1 leaves the count out.
+            # GIF counts repetitions; -1 omits the count.
             container=("gif", {"loop": str({0: 0, 1: -1}.get(info.plays, info.plays - 1))}),
             encoder=("gif", "pal8", {}),
-            grid=_CENTISECOND,
-            shortest=_SHORTEST_GIF,
-            longest=_UINT16,
-            times_one=True,
+            time_base=_CENTISECOND,
+            min_ticks=_MIN_GIF_DELAY,
+            max_ticks=_UINT16,
+            times_single=True,
         )
         self._palette: list[int] | None = []
-        self._waiting: list[tuple[bytes, int, int]] = []
-        self._n_bytes = 0
+        self._queued: list[tuple[bytes, int, int]] = []
+        self._queued_bytes = 0
         self._graph: Any = None
 
-    def _encode(self, rgb: np.ndarray, start: int, lasting: int) -> None:
+    def _encode(self, rgb: np.ndarray, start: int, duration: int) -> None:
         if self._palette is not None:
-            numbers = rgb[..., :3] @ _NUMBERING
+            colours = rgb[..., :3] @ _RGB_WEIGHTS
             if self._channels == 4:
-                numbers[rgb[..., 3] < 128] = _CLEAR
-            self._palette += sorted(set(np.unique(numbers).tolist()) - set(self._palette))
+                colours[rgb[..., 3] < 128] = _TRANSPARENT
+            self._palette += sorted(set(np.unique(colours).tolist()) - set(self._palette))
             if len(self._palette) <= 256:
                 order = np.argsort(self._palette)
-                places = order[np.searchsorted(self._palette, numbers, sorter=order)]
-                packed = zlib.compress(places.astype(np.uint8).tobytes(), 1)
-                self._waiting.append((packed, start, lasting))
-                self._n_bytes += len(packed)
-                if self._n_bytes > _WAITING_BYTES:
+                indices = order[np.searchsorted(self._palette, colours, sorter=order)]
+                packed = zlib.compress(indices.astype(np.uint8).tobytes(), 1)
+                self._queued.append((packed, start, duration))
+                self._queued_bytes += len(packed)
+                if self._queued_bytes > _MAX_QUEUED_BYTES:
                     self._flush()
                 return
             self._flush()
@@ -182,26 +185,26 @@ class GifSink(_AnimationSink):
             self.notes.append("GIF shows at most 256 colours a frame.")
             self._graph = self._palette_graph()
         self._graph.push(self._frame(rgb, start))
-        self._mux(self._graph.pull(), start, lasting)
+        self._mux(self._graph.pull(), start, duration)
 
     def _flush(self) -> None:
-        """Encode the frames that wait, all with the palette of the colours seen so far."""
-        colours_seen = np.array([*(self._palette or ()), *[0] * 256][:256])
-        argb = np.where(colours_seen == _CLEAR, 0, colours_seen | 0xFF << 24).astype(np.uint32)
+        """Encode the queued frames with one palette of all their colours."""
+        colours = np.array([*(self._palette or ()), *[0] * 256][:256])
+        argb = np.where(colours == _TRANSPARENT, 0, colours | 0xFF << 24).astype(np.uint32)
         shape = self._info.height, self._info.width
-        for packed, start, lasting in self._waiting:
-            places = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)
-            self._mux(frame_from_palette(places, argb), start, lasting)
-        self._waiting, self._n_bytes = [], 0
+        for packed, start, duration in self._queued:
+            indices = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)
+            self._mux(frame_from_palette(indices, argb), start, duration)
+        self._queued, self._queued_bytes = [], 0
 
     def _palette_graph(self) -> Any:
         graph: Any = av.filter.Graph()
         source = graph.add_buffer(width=self._info.width, height=self._info.height,
                                   format="rgba" if self._channels == 4 else "rgb24",
-                                  time_base=self._grid)
+                                  time_base=self._time_base)
         split = graph.add("split")
-        small = graph.add("scale", f"w='min(iw,{_PALETTE_WIDTH})':h=-1:flags=neighbor")
-        most, dither = _DRAWING if self._channels else _FILM
+        small = graph.add("scale", f"w='min(iw,{_PALETTE_SOURCE_WIDTH})':h=-1:flags=neighbor")
+        most, dither = _DRAWING_PALETTE if self._channels else _VIDEO_PALETTE
         palette = graph.add("palettegen", f"stats_mode=single:max_colors={most}:"
                             f"reserve_transparent={int(self._channels == 4)}")
         use = graph.add("paletteuse", f"new=1:dither={dither}")
@@ -217,28 +220,27 @@ class GifSink(_AnimationSink):
 
 
 class ApngSink(_AnimationSink):
-    """Animated PNG: every RGB value kept."""
+    """Animated PNG: lossless in RGB."""
 
     def __init__(self, path: Path, info: ClipInfo, lossless: bool, channels: int) -> None:
         # Delays are fractions of two 16-bit numbers: rates are exact, uneven times to 0.1 ms.
-        step = info.time_base.limit_denominator(1 << 15)
-        grid = step if step == info.time_base else Fraction(1, 10_000)
+        exact = info.time_base.limit_denominator(1 << 15) == info.time_base
         super().__init__(
             path, info, channels,
             container=("apng", {"plays": str(info.plays)}),
             encoder=("apng", "rgba" if channels == 4 else "rgb24", {"pred": "mixed"}),
-            grid=grid,
+            time_base=info.time_base if exact else Fraction(1, 10_000),
         )
         self._path = path
 
     def close(self) -> None:
-        """Write the file, then put the duration of its last frame right."""
+        """Write the file, then correct the duration of its last frame."""
         super().close()
-        if self._lasting and self._path.exists():
-            self._set_end(self._lasting * self._grid)
+        if self._last_duration and self._path.exists():
+            self._patch_last_duration(self._last_duration * self._time_base)
 
-    def _set_end(self, seconds: Fraction) -> None:
-        """libavformat gives the last frame the duration of the one before."""
+    def _patch_last_duration(self, seconds: Fraction) -> None:
+        """Replace the duration of the last frame: libavformat repeats the one before."""
         delay = min(seconds, Fraction(_UINT16))
         delay = delay.limit_denominator(int(_UINT16 / max(Fraction(1), delay)))
         parts = (part.to_bytes(2, "big") for part in delay.as_integer_ratio())
@@ -254,30 +256,30 @@ class ApngSink(_AnimationSink):
 
 
 class WebpSink(_AnimationSink):
-    """Animated WebP; pictures that do not change are shown once for longer."""
+    """Animated WebP; repeated pictures become one frame of their total duration."""
 
     def __init__(self, path: Path, info: ClipInfo, lossless: bool, channels: int) -> None:
         quality = {"lossless": "1", "quality": "50"} if lossless else {"quality": "92"}
         if channels:
-            # Drawings: 2 % of the bytes of the slowest level more or less, 40 times as fast.
+            # For drawings within 2 % of the bytes of the slowest level, and 40 times as fast.
             quality = {"lossless": "1", "quality": "75", "compression_level": "0"}
         super().__init__(
             path, info, channels,
             container=("webp", {"loop": str(info.plays)}),
             encoder=("libwebp_anim", "bgra", quality),
-            grid=_MILLISECOND,
-            longest=_UINT24,
+            time_base=_MILLISECOND,
+            max_ticks=_UINT24,
         )
         self._path = path
 
     def close(self) -> None:
-        """Write the file, then put the duration of its last frame right."""
+        """Write the file, then correct the duration of its last frame."""
         super().close()
         if self._path.exists():
-            self._set_end()
+            self._patch_last_duration()
 
-    def _set_end(self) -> None:
-        """libwebp gives the last frame the mean duration of the others."""
+    def _patch_last_duration(self) -> None:
+        """Replace the duration of the last frame: libwebp takes the mean of the others."""
         with self._path.open("r+b") as file:
             durations = []
             for name, payload in file_type.webp_chunks(file):
@@ -285,8 +287,8 @@ class WebpSink(_AnimationSink):
                     file.seek(payload + 12)
                     durations.append((payload + 12, int.from_bytes(file.read(3), "little")))
             if not durations and self._n_encoded > 1:
-                # libwebp found all frames alike.
-                self._note_lost()
+                # libwebp merged all frames into one.
+                self._note_lost_duration()
             elif durations:
                 last = self._end - sum(duration for _, duration in durations[:-1])
                 file.seek(durations[-1][0])

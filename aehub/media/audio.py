@@ -1,8 +1,6 @@
-"""The sound of a clip: its packets, untouched, in a small Matroska file of their own.
+"""Sound of clips: extraction of a track, muxing into an output, and transcoding.
 
-Mux sound into an output: its packets where the container takes their codec, or coded anew.
-
-Decode sound and encode it anew, where a container does not take its codec.
+Packets are copied unchanged where the container holds their codec, and transcoded otherwise.
 """
 
 from __future__ import annotations
@@ -20,128 +18,35 @@ import av
 from aehub.files import spool
 from aehub.media import streams
 
-_DAMAGE = "Damaged parts of the sound were left out."
-# Bits per second of one channel: transparent at 48 kHz, and no more than low rates can use.
-_CHANNEL_BITS, _LEAST_CHANNEL_BITS = 80_000, 24_000
-# Seconds by which sound must be late before it is a gap, and no rounding of timestamps.
-_JUMP = Fraction(1, 20)
-# Seconds of silence that are coded; a longer gap is a gap in the file, too.
-_LONGEST_SILENCE = 60
-
-
-def add_encoder(target: Any, encoder: str, source: Any) -> Any:
-    """Add a stream to `target` for the sound that the decoder `source` gives, mono or stereo.
-
-    Args:
-        target: an open libavformat writer.
-        encoder: `aac` or `libopus`.
-        source: the codec context of the sound; its rate is kept where the encoder has it.
-    """
-    rate = source.sample_rate or 48_000
-    # Opus is always 48 kHz, whatever rate its encoder takes.
-    known = [48_000] if encoder == "libopus" else av.Codec(encoder, "w").audio_rates or [rate]
-    higher = [candidate for candidate in known if candidate >= rate]
-    chosen = rate if rate in known else min(higher, default=max(known))
-    channels = 1 if source.layout.nb_channels == 1 else 2
-    coded = target.add_stream(encoder, rate=chosen, layout="mono" if channels == 1 else "stereo")
-    coded.bit_rate = channels * min(_CHANNEL_BITS, max(_LEAST_CHANNEL_BITS, 2 * rate))
-    return coded
-
-
-def note(source: Any, why: str) -> str:
-    """Say that the sound of the decoder `source` was coded anew, "for" or "as" something."""
-    mixed = ", mixed down to stereo" if source.layout.nb_channels > 2 else ""
-    return f"{source.codec.canonical_name} sound was coded anew {why}{mixed}."
-
-
-def decoded(packets: Iterator[Any], stream: Any, notes: list[str]) -> Iterator[Any]:
-    """Decode packets, and leave out what sounds before 0 or is damaged; `notes` says so."""
-    decoder = stream.codec_context
-    for packet in chain(packets, [None]):
-        try:
-            frames = decoder.decode(packet)
-        except av.FFmpegError:
-            if _DAMAGE not in notes:
-                notes.append(_DAMAGE)
-            continue
-        for frame in frames:
-            length = Fraction(frame.samples, frame.sample_rate)
-            if frame.pts is not None and frame.pts * frame.time_base + length > 0:
-                yield frame
-
-
-def encoded(frames: Iterator[Any], coded: Any) -> Iterator[Any]:
-    """Encode decoded `frames` into the stream `coded`, in step with their timestamps.
-
-    The frames may change their rate and layout; a gap between them is silence.
-    """
-    context = coded.codec_context
-    context.open()
-    rate, fifo = context.rate, av.AudioFifo()
-    begin: int | None = None
-    for piece in _alike(frames, context):
-        moment = round((piece.pts or 0) * piece.time_base * rate)
-        begin = moment if begin is None else begin
-        ahead = moment - begin - fifo.samples
-        if ahead > rate * _LONGEST_SILENCE:
-            begin += ahead
-        elif ahead > rate * _JUMP:
-            fifo.write(_placed(_silence(ahead, context), None, rate))
-        fifo.write(_placed(piece, None, rate))
-        for full in fifo.read_many(context.frame_size):
-            yield from coded.encode(_placed(full, begin, rate))
-            begin += full.samples
-    rest = fifo.read(partial=True)
-    if rest is not None and begin is not None:
-        yield from coded.encode(_placed(rest, begin, rate))
-    yield from coded.encode(None)
-
-
-def _alike(frames: Iterator[Any], context: Any) -> Iterator[Any]:
-    """Frames as the encoder `context` takes them."""
-    form: object = None
-    resampler: Any = None
-    for frame in chain(frames, [None]):
-        known = frame and (frame.format.name, frame.layout.name, frame.sample_rate)
-        if known != form:
-            if resampler is not None:
-                yield from resampler.resample(None)
-            form = known
-            resampler = av.AudioResampler(context.format, context.layout, context.rate)
-        if frame is not None:
-            yield from resampler.resample(frame)
-
-
-def _silence(n_samples: int, context: Any) -> Any:
-    """A frame of silence as the encoder `context` takes it."""
-    frame = av.AudioFrame(context.format.name, context.layout.name, n_samples)
-    for plane in frame.planes:
-        plane.update(bytes(plane.buffer_size))
-    frame.sample_rate = context.rate
-    return frame
-
-
-def _placed(frame: Any, begin: int | None, rate: int) -> Any:
-    """The frame, with the number of its first sample as its time, or without one."""
-    frame.pts, frame.time_base = begin, Fraction(1, rate)
-    return frame
-
-
-# Sound starts one packet before the picture, for decoders to warm up on; Opus wants 80 ms.
-_OPUS_PREROLL = Fraction(8, 100)
-# The same bytes for the same sound; and times before the first frame stay what they are.
 MUXER_OPTIONS = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
+"""Options of the Matroska muxer for sound tracks: the same bytes for the same sound, and negative
+times stay."""
 
-# What sound becomes for which Matroska, where clips keep it, has no name.
-_ANEW = "aac"
+_DAMAGE_NOTE = "Damaged parts of the sound were left out."
+# Bits per second of one channel: transparent at 48 kHz, and a minimum for low sample rates.
+_CHANNEL_BIT_RATE, _MIN_CHANNEL_BIT_RATE = 80_000, 24_000
+# Seconds by which sound must be late to count as a gap, not as rounding of timestamps.
+_MIN_GAP = Fraction(1, 20)
+# Longest silence in seconds that is coded; a longer gap is a gap in the file, too.
+_MAX_SILENCE = 60
+# Sound starts one packet before the picture as decoder preroll; Opus needs 80 ms.
+_OPUS_PREROLL = Fraction(8, 100)
+# Encoder for codecs that Matroska, in which clips keep their sound, cannot hold.
+_FALLBACK_ENCODER = "aac"
 # Packets that cannot be cut: TTA counts them from its start, those of WavPack last half a second.
-_WHOLE_ONLY = frozenset({"tta", "wavpack"})
-# Encoders begin a few packets early; more is sound that somebody meant to be heard.
-_LEAD_WORTH_A_NOTE = Fraction(1, 10)
+_UNCUTTABLE_CODECS = frozenset({"tta", "wavpack"})
+# Encoders begin a few packets early; more seconds than this are reported as lost.
+_MIN_REPORTED_LEAD = Fraction(1, 10)
+# Container -> (encoder for other codecs, codecs that players play from it; None: all).
+_CONTAINER_CODECS = {
+    "mp4": ("aac", frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})),
+    "webm": ("libopus", frozenset({"opus", "vorbis"})),
+    "matroska": ("", None),
+}
 
 
 class AudioTrack:
-    """The first sound track of a clip.
+    """The sound track of a clip in a Matroska file of its own.
 
     Attributes:
         codec: e.g. `aac`.
@@ -155,16 +60,16 @@ class AudioTrack:
         self._lock = threading.Lock()
 
     def open(self) -> BinaryIO:
-        """A reader of the Matroska file, at its start; times count from the first frame."""
+        """Open a reader at the start of the Matroska file; times count from the first frame."""
         return io.BufferedReader(_View(self._file, self._lock))
 
     def close(self) -> None:
-        """Release the bytes; the clip does it when it is closed."""
+        """Release the file; closing the clip does it too."""
         self._file.close()
 
 
 class _View(io.RawIOBase):
-    """One of several readers of the same file, each with its own place."""
+    """One of several readers of the same file, each with its own position."""
 
     def __init__(self, file: BinaryIO, lock: threading.Lock) -> None:
         self._file, self._lock, self._position = file, lock, 0
@@ -196,42 +101,43 @@ class _View(io.RawIOBase):
 def extract(
     container: Any, start: Fraction, stop: Fraction | None, notes: list[str] | None = None
 ) -> AudioTrack | None:
-    """Take what sounds between `start` and `stop`: its packets, or coded anew as AAC.
+    """Extract the sound between `start` and `stop`: its packets, or transcoded to AAC.
 
     Args:
-        container: an open libavformat reader, at its beginning.
+        container: an open demuxer at its start.
         start: seconds on the container's clock that become 0.
         stop: seconds on the same clock, `None` for the end.
-        notes: takes sentences about sound that was changed or left out.
+        notes: list for sentences about sound that was changed or left out.
 
     Returns:
-        The track, or `None` when nothing sounds there, or it cannot be decoded.
+        The track, None if there is no sound or it cannot be decoded.
     """
     notes = [] if notes is None else notes
-    stream, left_out = streams.choose_audio(container)
-    notes.extend(left_out)
+    stream, omitted = streams.choose_audio(container)
+    notes.extend(omitted)
     if stream is None:
         return None
     if stream.codec_context is None:
         notes.append("The sound was left out, for its codec is not known here.")
         return None
     file = spool()
-    codec = _copy(stream, file, start, stop, notes)
+    codec = _write_track(stream, file, start, stop, notes)
     if codec is None:
         file.close()
         return None
     return AudioTrack(codec, file)
 
 
-def _copy(stream: Any, file: BinaryIO, start: Fraction, stop: Fraction | None, notes: list[str]
-          ) -> str | None:
-    """Write what sounds in a span to a file; return its codec, `None` where nothing does."""
+def _write_track(
+    stream: Any, file: BinaryIO, start: Fraction, stop: Fraction | None, notes: list[str]
+) -> str | None:
+    """Write the sound of a span to a file; return its codec, None if there is no sound."""
     last, is_damaged = cast("Fraction | None", None), False
     try:
         with av.open(file, "w", format="matroska", options=MUXER_OPTIONS) as target:
-            is_held, copied = _add_stream(target, stream)
-            packets = _between(packets_of(stream), stream, start, stop)
-            if not is_held:
+            is_copy, copied = _add_stream(target, stream)
+            packets = _packets_between(packets_of(stream), stream, start, stop)
+            if not is_copy:
                 packets = encoded(decoded(packets, stream, notes), copied)
             for packet in packets:
                 last = packet.pts * packet.time_base
@@ -243,24 +149,24 @@ def _copy(stream: Any, file: BinaryIO, start: Fraction, stop: Fraction | None, n
     except (av.FFmpegError, ValueError):
         # Damage ends the sound early, as it does the picture.
         is_damaged = True
-    if last is not None and not _can_be_opened(file):
+    if last is not None and not _is_readable(file):
         last, is_damaged = None, True
     if is_damaged:
         rest = "was left out, for" if last is None else f"ends after {float(last):.1f} s, for there"
         notes.append(f"The sound {rest} its data is damaged.")
     if last is None:
         return None
-    if not is_held:
-        notes.append(note(stream.codec_context, "as AAC"))
-        return _ANEW
+    if not is_copy:
+        notes.append(transcoding_note(stream.codec_context, "as AAC"))
+        return _FALLBACK_ENCODER
     return str(stream.codec_context.codec.canonical_name)
 
 
 def packets_of(stream: Any) -> Iterator[Any]:
     """Read the packets of a stream, each with its time if its container has any.
 
-    Of packets in Matroska that do not state how long they last, as those of ALAC, libavformat
-    knows no time below 0. They lie one behind the other before the first that has a time.
+    libavformat gives no negative times to Matroska packets without a duration, as those of ALAC.
+    They follow each other before the first packet with a time.
     """
     packets = (packet for packet in stream.container.demux(stream) if packet.size)
     if not stream.container.format.name.startswith("matroska"):
@@ -280,18 +186,18 @@ def packets_of(stream: Any) -> Iterator[Any]:
 
 
 def leading_sound_note(container: Any, zero: Fraction) -> list[str]:
-    """Say how much sound is lost because it comes before the first picture, at `zero` seconds."""
+    """Describe the sound lost because it precedes the first picture at `zero` seconds."""
     stream, _ = streams.choose_audio(container)
     if stream is None or stream.start_time is None:
         return []
     lead = zero - stream.start_time * stream.time_base
-    if lead < _LEAD_WORTH_A_NOTE:
+    if lead < _MIN_REPORTED_LEAD:
         return []
     return [f"{float(lead):.1f} s of sound before the first picture were left out."]
 
 
-def _can_be_opened(file: BinaryIO) -> bool:
-    """Whether a track can be read again: a copy has the damage of what it was copied from."""
+def _is_readable(file: BinaryIO) -> bool:
+    """True if a track can be opened again: a copy keeps the damage of its source."""
     file.seek(0)
     try:
         av.open(file, "r").close()
@@ -301,25 +207,26 @@ def _can_be_opened(file: BinaryIO) -> bool:
 
 
 def _add_stream(target: Any, stream: Any) -> tuple[bool, Any]:
-    """Add a copy of `stream`, or a stream for an encoder where its packets cannot be used."""
-    if stream.codec_context.name not in _WHOLE_ONLY:
-        # Matroska has no names for some codecs.
+    """Add a stream: (True, for its packets) or (False, for the encoder)."""
+    if stream.codec_context.name not in _UNCUTTABLE_CODECS:
+        # Matroska has no codec ID for some codecs.
         with suppress(ValueError):
             return True, target.add_stream_from_template(stream)
-    return False, add_encoder(target, _ANEW, stream.codec_context)
+    return False, add_encoder(target, _FALLBACK_ENCODER, stream.codec_context)
 
 
-def _between(
+def _packets_between(
     packets: Iterator[Any], stream: Any, start: Fraction, stop: Fraction | None
 ) -> Iterator[Any]:
-    """The packets of a span, moved so that `start` is 0, on a grid of samples or finer."""
+    """Packets of a span, shifted so that `start` is 0, on a grid of samples or finer."""
     codec = stream.codec_context
     preroll = _OPUS_PREROLL if codec.name == "opus" else Fraction(0)
     rate = codec.sample_rate or 48_000
     latest: int | None = None
-    # Sound in AVI has no times, and those that libavformat makes up may be far off.
+    # Sound in AVI has no timestamps, and those that libavformat derives may be far off.
     is_avi = stream.container.format.name == "avi"
-    for packet, time, length in _timed(packets, Fraction(codec.frame_size or 0, rate), is_avi):
+    default = Fraction(codec.frame_size or 0, rate)
+    for packet, time, length in _with_durations(packets, default, is_avi):
         if streams.is_encrypted_packet(packet):
             raise streams.EncryptedError
         if stop is not None and time >= stop:
@@ -329,84 +236,75 @@ def _between(
         # AVI counts whole packets, a quarter of a second each.
         grid = min(packet.time_base, Fraction(1, rate))
         moved = round((time - start) / grid)
-        # Times that go back, as in joined recordings, would stop the writer.
+        # Decreasing times, as in joined recordings, would stop the muxer.
         latest = moved if latest is None else max(moved, latest + 1)
         packet.time_base, packet.pts, packet.dts = grid, latest, latest
         packet.duration = round(length / grid)
         yield packet
 
 
-def _timed(
-    packets: Iterator[Any], usual: Fraction, is_no_gap: bool
+def _with_durations(
+    packets: Iterator[Any], default: Fraction, ignore_gaps: bool
 ) -> Iterator[tuple[Any, Fraction, Fraction]]:
-    """Packets with when they begin and how long they last in seconds.
+    """Yield packets with their times and durations in seconds; `default` is a packet's duration.
 
-    What has no time follows the packet before; so does what leaves a gap of several packets, if
-    there `is_no_gap`.
+    A packet without a time follows the one before; with `ignore_gaps` so does one after a gap of
+    several packets.
     """
     held: tuple[Any, Fraction] | None = None
-    follows: Fraction | None = None
-    length = lasted = Fraction(0)
+    expected: Fraction | None = None
+    length = previous = Fraction(0)
     for packet in packets:
         base = packet.time_base
-        time = follows if packet.pts is None else packet.pts * base
-        if is_no_gap and time and follows is not None and length and time > follows + 4 * length:
-            time = follows
+        time = expected if packet.pts is None else packet.pts * base
+        if ignore_gaps and time and expected is not None and 0 < 4 * length < time - expected:
+            time = expected
         if held is not None:
             begun = held[1]
-            lasted = Fraction(0) if time is None else max(time - begun, Fraction(0))
-            yield held[0], begun, lasted
+            previous = Fraction(0) if time is None else max(time - begun, Fraction(0))
+            yield held[0], begun, previous
             held = None
         if not packet.size or time is None:
             continue
-        # Matroska does not state how long its first packet is, and some codecs never do.
-        length = (packet.duration or 0) * base or usual
-        follows = time + length
+        # Matroska states no duration for its first packet, and for some codecs none at all.
+        length = (packet.duration or 0) * base or default
+        expected = time + length
         if length:
             yield packet, time, length
         else:
             held = packet, time
     if held is not None:
-        # As long as the one before it, which the container does not say either.
-        yield *held, lasted
+        # As long as the packet before it; the container states neither.
+        yield *held, previous
 
 
-# What each container can hold so that players play it, and what to use otherwise.
-_HELD = {
-    "mp4": ("aac", frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})),
-    "webm": ("libopus", frozenset({"opus", "vorbis"})),
-    "matroska": ("", None),
-}
-
-
-class Feed:
-    """Gives a container the packets of a sound track, in step with the pictures."""
+class AudioMuxer:
+    """Muxer of a sound track, interleaved with the pictures."""
 
     def __init__(
         self, track: BinaryIO, target: Any, container_format: str, notes: list[str]
     ) -> None:
         """Add a stream to `target`, whose format is `mp4`, `webm` or `matroska`.
 
-        `notes` takes a sentence where the sound had to be coded anew; it may grow until all is
-        written.
+        `notes` gets a sentence if the sound is transcoded; it may grow until all is written.
         """
         self._source = av.open(track, "r")
         self._target = target
         stream = self._source.streams.audio[0]
         codec = stream.codec_context.codec.canonical_name
-        encoder, held = _HELD[container_format]
-        if held is None or codec in held:
+        encoder, codecs = _CONTAINER_CODECS[container_format]
+        if codecs is None or codec in codecs:
             copy = target.add_stream_from_template(stream)
-            self._packets = _on_the_grid(packets_of(stream), stream, copy)
+            self._packets = _on_sample_grid(packets_of(stream), stream, copy)
         else:
             coded = add_encoder(target, encoder, stream.codec_context)
             packets = (packet for packet in packets_of(stream) if packet.pts is not None)
             self._packets = encoded(decoded(packets, stream, notes), coded)
-            notes.append(note(stream.codec_context, f"for {container_format}"))
+            notes.append(transcoding_note(stream.codec_context, f"for {container_format}"))
         self._next = next(self._packets, None)
 
-    def up_to(self, seconds: Fraction | None) -> None:
-        """Write the packets that start before `seconds`, or all that are left."""
+    def mux_until(self, seconds: Fraction | None) -> None:
+        """Write the packets that start before `seconds`, or all remaining ones."""
         while self._next is not None and (
             seconds is None or self._next.pts * self._next.time_base < seconds
         ):
@@ -418,8 +316,8 @@ class Feed:
         self._source.close()
 
 
-def _on_the_grid(packets: Iterator[Any], stream: Any, copy: Any) -> Iterator[Any]:
-    """Undo Matroska's rounding of times to milliseconds where packets follow without a gap."""
+def _on_sample_grid(packets: Iterator[Any], stream: Any, copy: Any) -> Iterator[Any]:
+    """Undo Matroska's rounding to milliseconds for packets that follow without a gap."""
     rate = stream.codec_context.sample_rate
     samples = stream.codec_context.frame_size
     grid = Fraction(1, rate) if rate else None
@@ -435,7 +333,105 @@ def _on_the_grid(packets: Iterator[Any], stream: Any, copy: Any) -> Iterator[Any
                 at = expected
             packet.time_base, packet.duration = grid, samples
             expected = at + samples
-        # Two of one millisecond stay in order.
+        # Two packets of one millisecond stay in order.
         latest = at if latest is None else max(at, latest + 1)
         packet.pts = packet.dts = latest
         yield packet
+
+
+def add_encoder(target: Any, encoder: str, source: Any) -> Any:
+    """Add a mono or stereo stream to `target` for the sound of the decoder `source`.
+
+    Args:
+        target: an open muxer.
+        encoder: `aac` or `libopus`.
+        source: its codec context; its sample rate is kept where the encoder has it.
+    """
+    rate = source.sample_rate or 48_000
+    # Opus is always 48 kHz, whatever rate its encoder takes.
+    rates = [48_000] if encoder == "libopus" else av.Codec(encoder, "w").audio_rates or [rate]
+    higher = [candidate for candidate in rates if candidate >= rate]
+    chosen = rate if rate in rates else min(higher, default=max(rates))
+    channels = 1 if source.layout.nb_channels == 1 else 2
+    coded = target.add_stream(encoder, rate=chosen, layout="mono" if channels == 1 else "stereo")
+    coded.bit_rate = channels * min(_CHANNEL_BIT_RATE, max(_MIN_CHANNEL_BIT_RATE, 2 * rate))
+    return coded
+
+
+def transcoding_note(source: Any, purpose: str) -> str:
+    """Describe that the sound of the decoder `source` was transcoded, e.g. "as AAC"."""
+    mixed = ", mixed down to stereo" if source.layout.nb_channels > 2 else ""
+    return f"{source.codec.canonical_name} sound was coded anew {purpose}{mixed}."
+
+
+def decoded(packets: Iterator[Any], stream: Any, notes: list[str]) -> Iterator[Any]:
+    """Decode packets; skip sound before 0 and damaged packets, the latter with a note."""
+    decoder = stream.codec_context
+    for packet in chain(packets, [None]):
+        try:
+            frames = decoder.decode(packet)
+        except av.FFmpegError:
+            if _DAMAGE_NOTE not in notes:
+                notes.append(_DAMAGE_NOTE)
+            continue
+        for frame in frames:
+            length = Fraction(frame.samples, frame.sample_rate)
+            if frame.pts is not None and frame.pts * frame.time_base + length > 0:
+                yield frame
+
+
+def encoded(frames: Iterator[Any], coded: Any) -> Iterator[Any]:
+    """Encode `frames` into the stream `coded`, synchronised with their timestamps.
+
+    The frames may change their rate and layout; gaps between them become silence.
+    """
+    context = coded.codec_context
+    context.open()
+    rate, fifo = context.rate, av.AudioFifo()
+    begin: int | None = None
+    for piece in _resampled(frames, context):
+        moment = round((piece.pts or 0) * piece.time_base * rate)
+        begin = moment if begin is None else begin
+        ahead = moment - begin - fifo.samples
+        if ahead > rate * _MAX_SILENCE:
+            begin += ahead
+        elif ahead > rate * _MIN_GAP:
+            fifo.write(_timed_frame(_silence(ahead, context), None, rate))
+        fifo.write(_timed_frame(piece, None, rate))
+        for full in fifo.read_many(context.frame_size):
+            yield from coded.encode(_timed_frame(full, begin, rate))
+            begin += full.samples
+    rest = fifo.read(partial=True)
+    if rest is not None and begin is not None:
+        yield from coded.encode(_timed_frame(rest, begin, rate))
+    yield from coded.encode(None)
+
+
+def _resampled(frames: Iterator[Any], context: Any) -> Iterator[Any]:
+    """Frames in the sample format, layout and rate of the encoder `context`."""
+    form: object = None
+    resampler: Any = None
+    for frame in chain(frames, [None]):
+        frame_form = frame and (frame.format.name, frame.layout.name, frame.sample_rate)
+        if frame_form != form:
+            if resampler is not None:
+                yield from resampler.resample(None)
+            form = frame_form
+            resampler = av.AudioResampler(context.format, context.layout, context.rate)
+        if frame is not None:
+            yield from resampler.resample(frame)
+
+
+def _silence(n_samples: int, context: Any) -> Any:
+    """A frame of silence in the format of the encoder `context`."""
+    frame = av.AudioFrame(context.format.name, context.layout.name, n_samples)
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    frame.sample_rate = context.rate
+    return frame
+
+
+def _timed_frame(frame: Any, begin: int | None, rate: int) -> Any:
+    """Set the time of a frame to the number of its first sample, or to None."""
+    frame.pts, frame.time_base = begin, Fraction(1, rate)
+    return frame

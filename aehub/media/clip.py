@@ -1,7 +1,4 @@
-"""Opening a clip, whatever it is kept in.
-
-Reading one picture with all its detail, where a clip has 4:2:0 planes over white.
-"""
+"""Open clips of any format as 4:2:0 frames, and single pictures in full RGB."""
 
 from __future__ import annotations
 
@@ -28,13 +25,13 @@ from aehub.media.heif import PhotographReader, composite_photograph
 from aehub.media.image_readers import ArrayReader, FolderReader, PictureReader
 from aehub.media.picture import ClipInfo, Frame, Planes
 from aehub.media.source import Source
-from aehub.media.still_images import KINDS, StillImage
+from aehub.media.still_images import READABLE_KINDS, StillImage
 from aehub.media.timestamps import TimeSpan
 from aehub.media.video_reader import VideoReader
 
 
 class Reader(Protocol):
-    """What a clip needs of the kind of file it comes from."""
+    """Interface of the readers of all formats."""
 
     info: ClipInfo
     notes: list[str]
@@ -48,7 +45,7 @@ class Reader(Protocol):
 
 
 class Clip:
-    """An open clip: iterate over it once, frame by frame; memory does not grow with its length.
+    """An open clip: iterate over it once, frame by frame, in constant memory.
 
     Example:
         >>> with open_clip("clip.mp4") as clip:
@@ -60,43 +57,43 @@ class Clip:
         self, reader: Reader, trim: TimeSpan, limits: Limits, name: str,
         source: Source | None = None,
     ) -> None:
-        """Read up to the first frame of the trim; `open_clip` does this for you."""
+        """Read up to the first frame of the trim; `open_clip` does this."""
         self._reader, self._trim, self._limits = reader, trim, limits
         self._name, self._source = name, source
         self._check_header()
         if not trim.start_in_frames and not trim.stop_in_frames:
             reader.skip_to(trim.start)
-        self._base = reader.info.time_base / trim.tick_division(reader.info.time_base)
+        self._time_base = reader.info.time_base / trim.tick_division(reader.info.time_base)
         self._start: Fraction | None = None
-        self._kept = self._trimmed()
-        self._frames: Iterator[Frame] = self._kept
+        self._trimmed_frames = self._trimmed()
+        self._frames: Iterator[Frame] = self._trimmed_frames
         if trim.start:
-            first = next(self._kept, None)
+            first = next(self._trimmed_frames, None)
             if first is None:
                 raise InputError(f"The trim {trim} keeps no frame of {name}; the clip is shorter.")
-            self._frames = chain([first], self._kept)
+            self._frames = chain([first], self._trimmed_frames)
 
     @property
     def info(self) -> ClipInfo:
-        """What is known; the notes grow while frames are read."""
+        """Properties of the trimmed clip; the notes grow while frames are read."""
         notes = tuple(self._reader.notes)
         return replace(
-            self._reader.info, time_base=self._base, n_frames=self._expected(), notes=notes
+            self._reader.info, time_base=self._time_base, n_frames=self._expected(), notes=notes
         )
 
     @cached_property
     def audio(self) -> AudioTrack | None:
-        """The sound of the part that is kept, `None` for a silent clip; closed with the clip."""
+        """The sound of the trimmed part, None for a silent clip; closed with the clip."""
         return self._reader.audio(self._start or Fraction(0), self._stop_seconds())
 
     def last_frame_time(self) -> Fraction | None:
-        """When the last frame of the source is shown in seconds, from its packets, whatever the
-        trim; `None` where they do not tell."""
-        known = self._source is not None and self._source.is_seekable
-        return self._reader.time_of_frame(-1) if known else None
+        """Presentation time of the last frame of the whole source in seconds, from its packets;
+        None if unknown."""
+        is_seekable = self._source is not None and self._source.is_seekable
+        return self._reader.time_of_frame(-1) if is_seekable else None
 
     def allow_downscale(self, width: int, height: int) -> None:
-        """Allow later frames to come at this size, for the caller will resize them to it anyway.
+        """Allow later frames at this size, to which the caller will resize them anyway.
 
         High dynamic range is then mapped on small pictures; all other frames keep their size.
         """
@@ -118,7 +115,7 @@ class Clip:
 
     def close(self) -> None:
         """Release decoder and file; a file object given by the caller stays open."""
-        self._kept.close()
+        self._trimmed_frames.close()
         self._reader.close()
         track = self.__dict__.get("audio")
         if track is not None:
@@ -127,7 +124,7 @@ class Clip:
             self._source.close()
 
     def _trimmed(self) -> Generator[Frame, None, None]:
-        """What is kept: times count from its beginning, and durations are those on screen."""
+        """Frames inside the trim, with times from its start and with durations clipped to it."""
         info, base = self._reader.info, self._reader.info.time_base
         n_kept = 0
         for index, (frame, following) in enumerate(timestamps.lookahead(self._reader.frames())):
@@ -141,27 +138,27 @@ class Clip:
                     self._start = part[0]
                 begin, stop = (moment - self._start for moment in part)
                 n_kept += 1
-                self._check(n_kept, stop)
-                time = round(begin / self._base)
-                yield Frame(frame.planes, time, max(1, round(stop / self._base) - time))
+                self._check_length(n_kept, stop)
+                time = round(begin / self._time_base)
+                yield Frame(frame.planes, time, max(1, round(stop / self._time_base) - time))
             if following is None:
                 continue
             if self._trim.has_ended(index + 1, end):
                 return
             if part is not None and self._start is not None:
-                # Before yet another one is read, which may never come.
+                # Checked before another frame is read, which may never arrive.
                 end += (following.duration or info.frame_ticks) * base
                 shown = end - self._start
-                self._check(n_kept + 1, min(shown, self._trim.seconds or shown))
+                self._check_length(n_kept + 1, min(shown, self._trim.seconds or shown))
 
     def _check_header(self) -> None:
-        """Refuse at once what says of itself that it is too long."""
+        """Refuse a clip whose header states that it is too long."""
         expected = self._expected()
         if expected:
             seconds = expected / self._reader.info.fps
-            self._check(expected, min(seconds, self._trim.seconds or seconds))
+            self._check_length(expected, min(seconds, self._trim.seconds or seconds))
 
-    def _check(self, n_frames: int, seconds: Fraction) -> None:
+    def _check_length(self, n_frames: int, seconds: Fraction) -> None:
         limits = self._limits
         if limits.max_frames is not None and n_frames > limits.max_frames:
             raise LimitError(
@@ -175,7 +172,7 @@ class Clip:
             )
 
     def _expected(self) -> int | None:
-        """Frames to come by the header and the trim; a hint."""
+        """Expected frames by the header and the trim; a hint."""
         n_frames, fps = self._reader.info.n_frames, self._reader.info.fps
         return None if n_frames is None else self._trim.expected_frames(n_frames, fps)
 
@@ -202,11 +199,11 @@ def open_clip(
     Args:
         source: a path, a folder of pictures, a file object open for reading (pipes too), an array
             uint8 [T, H, W, 3] or [H, W, 3] in RGB, or an iterable of such pictures.
-        trim: the part that is wanted; the rest is not given, and times start at its first frame.
+        trim: the part to read; times start at its first frame.
         fps: frames per second of arrays and folders (default 25); a clip with times of its own is
             shown at this rate instead, without its sound.
         limits: the largest clip to accept; default: from the environment.
-        salvage: where decoding breaks off, stop with a note instead of an error.
+        salvage: if decoding breaks off, stop with a note instead of an error.
 
     Returns:
         The clip; use it as a context manager.
@@ -240,54 +237,8 @@ def open_clip(
     return clip
 
 
-def _reader(source: Source, limits: Limits, fps: Fraction | None, salvage: bool) -> Reader:
-    """The reader for one file."""
-    kind = source.kind
-    if kind == "sound":
-        raise InputError(f"{source.name} is sound and holds no video; give a clip with a video.")
-    if kind in ("png", "webp", "jpeg_pipe", "avif"):
-        kind = _kind_of_picture(source, kind)
-    if kind in still_images.KINDS:
-        return PictureReader(source, limits, fps)
-    if kind == "heif":
-        photograph = composite_photograph(source)
-        if photograph is not None:
-            return PhotographReader(source, photograph, limits, fps)
-        kind = "mov"
-    return VideoReader(source, kind, limits, fps, salvage)
-
-
-def _kind_of_picture(source: Source, kind: str) -> str:
-    """Tell apart what Pillow must read from what PyAV reads better: planes, untouched."""
-    if kind == "avif":
-        return kind if composite_photograph(source) is not None else "mov"
-    with source.rewound() as file:
-        if kind == "png":
-            if not file_type.is_animated(file, kind):
-                return kind
-            # libavcodec fails with broken metadata.
-            source.file = still_images.without_metadata(file, oriented=False) or file
-            return "apng"
-        if kind == "webp":
-            # PyAV takes what was appended to a picture for a part of it.
-            ends_early = (file_type.declared_bytes(file, kind, 0) or 0) < (source.n_bytes or 0)
-            return kind if file_type.is_animated(file, kind) or ends_early else "webp_pipe"
-        # PyAV takes the ink of four-colour print for transparency.
-        return "tiff" if still_images.metadata(file).get("mode") == "CMYK" else kind
-
-
-def _read_still(path: Path, limits: Limits) -> tuple[ClipInfo, Planes]:
-    """The first picture of a file, with what is known about it."""
-    with open_clip(path, limits=limits) as clip:
-        planes = next(iter(clip)).planes
-        return clip.info, planes
-
-
-_KINDS = KINDS | {"jpeg_pipe", "gif"}
-
-
 def read_picture(path: Path, limits: Limits | None = None) -> np.ndarray:
-    """Read the one picture of a file, all its detail and transparency kept.
+    """Read the picture of a file with all its detail and transparency.
 
     Args:
         path: a picture; of an animation, its first frame is taken.
@@ -302,7 +253,7 @@ def read_picture(path: Path, limits: Limits | None = None) -> np.ndarray:
     """
     limits = Limits.from_env() if limits is None else limits
     with closing(Source(path)) as source:
-        if source.kind in _KINDS and not source.missing_bytes:
+        if source.kind in READABLE_KINDS and not source.missing_bytes:
             try:
                 with StillImage(source.file, source.name, limits) as picture:
                     return picture.page(0)
@@ -314,3 +265,46 @@ def read_picture(path: Path, limits: Limits | None = None) -> np.ndarray:
                     raise
     with open_clip(path, limits=limits) as clip:
         return to_rgb(next(iter(clip)).planes, clip.info.colour)
+
+
+def _reader(source: Source, limits: Limits, fps: Fraction | None, salvage: bool) -> Reader:
+    """The reader for one file."""
+    kind = source.kind
+    if kind == "sound":
+        raise InputError(f"{source.name} is sound and holds no video; give a clip with a video.")
+    if kind in ("png", "webp", "jpeg_pipe", "avif"):
+        kind = _picture_kind(source, kind)
+    if kind in still_images.CLIP_KINDS:
+        return PictureReader(source, limits, fps)
+    if kind == "heif":
+        photograph = composite_photograph(source)
+        if photograph is not None:
+            return PhotographReader(source, photograph, limits, fps)
+        kind = "mov"
+    return VideoReader(source, kind, limits, fps, salvage)
+
+
+def _picture_kind(source: Source, kind: str) -> str:
+    """Separate pictures that Pillow must read from those whose planes PyAV reads unchanged."""
+    if kind == "avif":
+        return kind if composite_photograph(source) is not None else "mov"
+    with source.rewound() as file:
+        if kind == "png":
+            if not file_type.is_animated(file, kind):
+                return kind
+            # libavcodec fails on broken metadata.
+            source.file = still_images.without_metadata(file, keep_exif=False) or file
+            return "apng"
+        if kind == "webp":
+            # PyAV takes data appended to a picture for a part of it.
+            ends_early = (file_type.declared_bytes(file, kind, 0) or 0) < (source.n_bytes or 0)
+            return kind if file_type.is_animated(file, kind) or ends_early else "webp_pipe"
+        # PyAV takes the black of CMYK for transparency.
+        return "tiff" if still_images.metadata(file).get("mode") == "CMYK" else kind
+
+
+def _read_still(path: Path, limits: Limits) -> tuple[ClipInfo, Planes]:
+    """The first picture of a file, with its properties."""
+    with open_clip(path, limits=limits) as clip:
+        planes = next(iter(clip)).planes
+        return clip.info, planes

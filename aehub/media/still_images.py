@@ -1,8 +1,6 @@
-"""Pictures as imageio reads them, with Pillow: their pages upright and in 8 bits.
+"""Pictures read with imageio and Pillow: upright pages in 8 bits; play counts of animations.
 
 Broken metadata is ignored.
-
-The number of plays of an animation, which decoders do not report.
 """
 
 from __future__ import annotations
@@ -23,30 +21,36 @@ from aehub.errors import InputError, LimitError
 from aehub.media import conversion, file_type
 from aehub.media.source import READABLE, check_pixels
 
-KINDS = file_type.STILL_KINDS | {"png", "webp", "avif"}
-"""What `sniff.kind_of` calls the files that are read here, whole clips included."""
-# Pillow reads more, some by running other programs.
-_READ = KINDS | {"jpeg_pipe", "gif"}
-# Bits of a TIFF page's kind: a smaller copy of another page, the mask of another page.
-_NO_PICTURE = 1 | 4
+CLIP_KINDS = file_type.STILL_KINDS | {"png", "webp", "avif"}
+"""Formats (`file_type.kind_of`) that are read here also as clips."""
+READABLE_KINDS = CLIP_KINDS | {"jpeg_pipe", "gif"}
+"""Formats that are read here; Pillow reads more, some by running other programs."""
+ANIMATED_KINDS = frozenset({"gif", "apng", "webp"})
+PLAYS_TAG = "PLAYS"
+"""Tag with the play count in Matroska files written here, which have no field for it."""
+
+# TIFF NewSubfileType bits: a smaller copy of another page, the mask of another page.
+_NO_PICTURE_SUBFILE = 1 | 4
+# TIFF PhotometricInterpretation.
 _WHITE_IS_ZERO = 0
-_ROUNDED = "16-bit samples were rounded to 8 bits."
-_CLEAR_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
-# Chunks of a PNG besides those that every reader must know.
-_ANIMATION = (b"acTL", b"fcTL", b"fdAT")
+_ROUNDED_NOTE = "16-bit samples were rounded to 8 bits."
+# Pillow modes with transparency.
+_ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
+# Chunks that an APNG needs besides the critical ones of PNG.
+_ANIMATION_CHUNKS = (b"acTL", b"fcTL", b"fdAT")
 
 
 class StillImage:
-    """A picture file; a context manager.
+    """An open picture file; a context manager.
 
     Attributes:
         size: shown (width, height) of every page.
         n_pages: pages that can be shown one after the other, at least 1.
-        notes: what was left out or changed; grows while pages are read.
+        notes: sentences about what was left out or changed; grows while pages are read.
     """
 
     def __init__(self, file: BinaryIO, name: str, limits: Limits) -> None:
-        """Read the heads of all pages, and the first page.
+        """Read the headers of all pages, and the first page.
 
         Raises:
             InputError: the picture is damaged or of a kind that cannot be read.
@@ -54,19 +58,19 @@ class StillImage:
         """
         self.notes: list[str] = []
         self._file, self._name, self._limits = file, name, limits
-        self._kind, self._png_bits = _kind_of(file), 8
+        self._kind, self._png_bits = _kind_of_file(file), 8
         if self._kind == "png":
-            # Of its header, after the size.
+            # Bit depth in the header, after the size.
             file.seek(len(file_type.PNG_SIGNATURE) + 16)
             self._png_bits = int.from_bytes(file.read(1), "big")
-        self._image = _opened(file, name, limits)
-        with _quiet():
+        self._image = _open_image(file, name, limits)
+        with _no_warnings():
             height, width = self._image.properties(index=0).shape[:2]
             check_pixels(name, width, height, limits)
-            self._pages = self._numbered()
+            self._pages = self._page_numbers()
         self.n_pages = len(self._pages)
         try:
-            first = self._read(0)
+            first = self._read_page(0)
         except InputError:
             bare = self._without_metadata()
             if bare is None:
@@ -84,7 +88,7 @@ class StillImage:
         if index == 0 and self._first is not None:
             page, self._first = self._first, None
             return page
-        return self._read(index)
+        return self._read_page(index)
 
     def __enter__(self) -> StillImage:
         return self
@@ -96,11 +100,11 @@ class StillImage:
         """Release the picture."""
         self._image.close()
 
-    def _read(self, index: int) -> np.ndarray:
+    def _read_page(self, index: int) -> np.ndarray:
         if self._kind == "tiff":
-            # Pillow keeps the palette of the page looked at before, and fails with it.
-            self._image = _opened(self._file, self._name, self._limits)
-        with _quiet():
+            # Pillow keeps the palette of the page read before, and fails with it.
+            self._image = _open_image(self._file, self._name, self._limits)
+        with _no_warnings():
             try:
                 return np.ascontiguousarray(self._pixels(self._pages[index]))
             except InputError:
@@ -109,69 +113,69 @@ class StillImage:
                 raise InputError(f"{self._name} is damaged: it cannot be decoded.") from err
 
     def _without_metadata(self) -> np.ndarray | None:
-        """The first page where only metadata are damaged."""
-        for oriented in (True, False):
-            bare = without_metadata(self._file, oriented=oriented)
+        """The first page if only metadata are damaged."""
+        for keep_exif in (True, False):
+            bare = without_metadata(self._file, keep_exif=keep_exif)
             if bare is not None:
-                self._image = _opened(bare, self._name, self._limits)
+                self._image = _open_image(bare, self._name, self._limits)
                 with suppress(InputError):
-                    return self._read(0)
+                    return self._read_page(0)
         return None
 
     def _pixels(self, page: int) -> np.ndarray:
         """Page number `page` of the file, upright, in 8 bits."""
-        told = self._image.metadata(index=page, exclude_applied=False)
-        mode = told["mode"]
-        # Pillow stretches deep samples of this format to 16 bits.
+        tags = self._image.metadata(index=page, exclude_applied=False)
+        mode = tags["mode"]
+        # Pillow scales deep samples of this format to 16 bits.
         if mode.startswith("I;16") or (mode, self._kind) == ("I", "ppm"):
-            return self._from_16_bits(self._stored(page), told)
+            return self._from_16_bits(self._samples(page), tags)
         if mode in ("I", "F"):
             raise InputError(
                 f"{self._name} has samples of 32 bits; save it as an 8-bit picture."
             )
-        bits = told.get("BitsPerSample", self._png_bits)
+        bits = tags.get("BitsPerSample", self._png_bits)
         if 16 in (bits if isinstance(bits, tuple) else (bits,)):
             # Pillow keeps the upper 8.
-            self._note(_ROUNDED)
+            self._note(_ROUNDED_NOTE)
         if mode == "LAB":
-            array = self._stored(page)
+            array = self._samples(page)
             image = Image.frombytes("LAB", array.shape[1::-1], array.tobytes())
             lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
             return np.asarray(ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB"))
         if mode == "La":
-            return self._stored(page, "LA")[..., [0, 0, 0, 1]]
-        if "transparency" in told or mode in _CLEAR_MODES:
-            return self._stored(page, "RGBA")
-        return self._stored(page, None if mode == "P" else "RGB")
+            return self._samples(page, "LA")[..., [0, 0, 0, 1]]
+        if "transparency" in tags or mode in _ALPHA_MODES:
+            return self._samples(page, "RGBA")
+        return self._samples(page, None if mode == "P" else "RGB")
 
-    def _stored(self, page: int, mode: str | None = None) -> np.ndarray:
+    def _samples(self, page: int, mode: str | None = None) -> np.ndarray:
         array: np.ndarray = self._image.read(
             index=page, mode=mode, rotate=True, writeable_output=False)
         return array
 
-    def _from_16_bits(self, deep: np.ndarray, told: dict[str, Any]) -> np.ndarray:
+    def _from_16_bits(self, deep: np.ndarray, tags: dict[str, Any]) -> np.ndarray:
         """A grey page of 12 or 16 bits."""
-        self._note(_ROUNDED)
+        self._note(_ROUNDED_NOTE)
         deep = deep.astype(np.uint16)
-        depth = 12 if told.get("BitsPerSample") in (12, (12,)) else 16
+        depth = 12 if tags.get("BitsPerSample") in (12, (12,)) else 16
         grey = conversion.to_8_bits(deep, depth, full_range=True)
-        if told.get("PhotometricInterpretation") == _WHITE_IS_ZERO:
+        if tags.get("PhotometricInterpretation") == _WHITE_IS_ZERO:
             grey = 255 - grey
         channels = [grey] * 3
-        if "transparency" in told:
-            clear = deep == told["transparency"]
+        if "transparency" in tags:
+            clear = deep == tags["transparency"]
             channels.append(np.where(clear, 0, 255).astype(np.uint8))
         return np.stack(channels, axis=2)
 
-    def _numbered(self) -> list[int]:
-        """The numbers of the pages that can be shown one after the other."""
+    def _page_numbers(self) -> list[int]:
+        """Numbers of the pages that can be shown one after the other."""
         if self._kind == "ico":
             sizes = self._image.metadata(index=0).get("sizes", ())
             if len(sizes) > 1:
                 self._note(f"The largest of {len(sizes)} pictures in the file was taken.")
         if self._kind in ("webp", "avif"):
             return list(range(self._image.properties(index=...).n_images or 1))
-        # Further pictures of other kinds are none to be shown: gain maps, previews, layers.
+        # Further pictures of other formats are gain maps, previews and layers.
         return self._tiff_pages() if self._kind == "tiff" else [0]
 
     def _tiff_pages(self) -> list[int]:
@@ -179,14 +183,14 @@ class StillImage:
         number = 0
         try:
             while True:
-                told = self._image.metadata(index=number)
-                if not int(told.get("NewSubfileType", 0)) & _NO_PICTURE:
-                    sizes[number] = told["shape"]
+                tags = self._image.metadata(index=number)
+                if not int(tags.get("NewSubfileType", 0)) & _NO_PICTURE_SUBFILE:
+                    sizes[number] = tags["shape"]
                 number += 1
         except EOFError:
             pass
         except Exception:  # A broken chain of pages: those before are intact.
-            self._note(f"What follows page {number} of the file is damaged and was left out.")
+            self._note(f"The file is damaged after page {number}; the rest was left out.")
         pages = list(sizes) or [0]
         if not sizes:
             self._note("Only a smaller copy of the picture could be read.")
@@ -202,44 +206,62 @@ class StillImage:
 
 
 def metadata(file: BinaryIO) -> dict[str, Any]:
-    """What the head of a picture says; nothing where it cannot be opened."""
-    with _quiet():
+    """Return the metadata of a picture, none if it cannot be opened."""
+    with _no_warnings():
         try:
-            return dict(_resource(file).metadata(index=0, exclude_applied=False))
-        except Exception:  # A photograph is more than its metadata.
+            return dict(_imageio_file(file).metadata(index=0, exclude_applied=False))
+        except Exception:  # The pixels may still be readable.
             return {}
 
 
-def without_metadata(file: BinaryIO, *, oriented: bool) -> BinaryIO | None:
-    """A PNG with those chunks only that its pixels need, a WebP without EXIF.
+def without_metadata(file: BinaryIO, *, keep_exif: bool) -> BinaryIO | None:
+    """Copy a PNG with only the chunks that its pixels need, or a WebP without EXIF.
 
     Args:
         file: the picture.
-        oriented: keep EXIF of a PNG, too, if it is intact.
+        keep_exif: keep intact EXIF of a PNG, too.
 
     Returns:
-        The picture, `None` if there is nothing to leave out, or it is of another kind.
+        The copy, None if there is nothing to leave out, or for other formats.
     """
-    kind = _kind_of(file)
+    kind = _kind_of_file(file)
     if kind == "webp":
         return _without_exif(file)
     if kind != "png":
         return None
     begin = len(file_type.PNG_SIGNATURE)
-    kept, is_less = [file_type.PNG_SIGNATURE], False
+    chunks, is_reduced = [file_type.PNG_SIGNATURE], False
     for name, end in file_type.png_chunks(file):
         file.seek(begin)
         chunk = file.read(end - begin)
         begin = end
         is_intact = zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
-        is_shown = name == b"tRNS" or (oriented and name == b"eXIf")
-        # The shape of pixels.
-        is_shown = is_shown or (name == b"pHYs" and len(chunk) == 12 + 9)
-        if name[:1].isupper() or name in _ANIMATION or (is_shown and is_intact):
-            kept.append(chunk)
+        affects_display = name == b"tRNS" or (keep_exif and name == b"eXIf")
+        # Pixel aspect ratio.
+        affects_display = affects_display or (name == b"pHYs" and len(chunk) == 12 + 9)
+        if name[:1].isupper() or name in _ANIMATION_CHUNKS or (affects_display and is_intact):
+            chunks.append(chunk)
         else:
-            is_less = True
-    return io.BytesIO(b"".join(kept)) if is_less else None
+            is_reduced = True
+    return io.BytesIO(b"".join(chunks)) if is_reduced else None
+
+
+def play_count(file: BinaryIO, kind: str) -> int:
+    """Return how often a GIF, APNG or animated WebP is played, 0 for ever or if it is damaged.
+
+    A GIF states its repetitions; without them it is played once.
+    """
+    tags = metadata(file)
+    loop = tags.get("loop") if tags else 0
+    if kind == "gif":
+        return 1 if loop is None else int(loop) + 1 if loop else 0
+    return int(loop or 0)
+
+
+def parse_play_count(value: Any) -> int:
+    """Read the play count of a tag, 0 if it is no such number."""
+    text = str(value)
+    return int(text) if text.isdecimal() and len(text) < 6 else 0
 
 
 def _without_exif(file: BinaryIO) -> BinaryIO | None:
@@ -252,73 +274,50 @@ def _without_exif(file: BinaryIO) -> BinaryIO | None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Pillow's warnings, which print paths of source files to stderr."""
+def _no_warnings() -> Iterator[None]:
+    """Suppress Pillow's warnings, which print paths of source files to stderr."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def _resource(file: BinaryIO) -> Any:
-    lent: Any = _Lent(file)
+def _imageio_file(file: BinaryIO) -> Any:
+    lent: Any = _Unclosed(file)
     return iio.imopen(lent, "r", plugin="pillow")
 
 
-class _Lent:
-    """A file that imageio does not close."""
+class _Unclosed:
+    """A file that imageio cannot close."""
 
     def __init__(self, file: Any) -> None:
         self.read, self.readline, self.seek, self.tell = (
             file.read, file.readline, file.seek, file.tell)
 
     def close(self) -> None:
-        """Leave it open."""
+        """Do nothing."""
 
 
-def _kind_of(file: BinaryIO) -> str | None:
+def _kind_of_file(file: BinaryIO) -> str | None:
     file.seek(0)
     return file_type.kind_of(file.read(file_type.HEAD_BYTES))
 
 
-def _opened(file: BinaryIO, name: str, limits: Limits) -> Any:
-    """The picture as a resource of imageio."""
-    with _quiet():
+def _open_image(file: BinaryIO, name: str, limits: Limits) -> Any:
+    """Open a picture with imageio."""
+    with _no_warnings():
         try:
-            if _kind_of(file) not in _READ:
+            if _kind_of_file(file) not in READABLE_KINDS:
                 raise ValueError(name)
-            return _resource(file)
+            return _imageio_file(file)
         except Exception as err:  # Broken metadata make Pillow raise nearly anything.
             if isinstance(err.__cause__, Image.DecompressionBombError):
                 most = min(limits.max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or limits.max_pixels))
                 raise LimitError(
                     f"{name} has more pixels than the {most} that are allowed. Make it smaller."
                 ) from err
-            bare = without_metadata(file, oriented=True)
+            bare = without_metadata(file, keep_exif=True)
             if bare is not None:
-                return _opened(bare, name, limits)
+                return _open_image(bare, name, limits)
             raise InputError(
                 f"{name} is not a clip or picture that can be read; give an intact {READABLE}."
             ) from err
-
-
-ANIMATIONS = frozenset({"gif", "apng", "webp"})
-TAG = "PLAYS"
-"""Of Matroska files written here, which have no field for it."""
-
-
-def play_count(file: BinaryIO, kind: str) -> int:
-    """Return how often a GIF, APNG or animated WebP is played, 0 for ever or where it is damaged.
-
-    A GIF that says nothing is played once; otherwise it says how often it is repeated.
-    """
-    told = metadata(file)
-    loop = told.get("loop") if told else 0
-    if kind == "gif":
-        return 1 if loop is None else int(loop) + 1 if loop else 0
-    return int(loop or 0)
-
-
-def parse_play_count(value: Any) -> int:
-    """Return what a tag or a note says, 0 where it is no such number."""
-    text = str(value)
-    return int(text) if text.isdecimal() and len(text) < 6 else 0

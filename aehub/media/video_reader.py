@@ -268,10 +268,10 @@ class VideoReader:
 
     def _play_count(self) -> int:
         """Number of times an animation is played, 0 for ever."""
-        if self._kind in still_images.ANIMATIONS and self._source.is_seekable:
+        if self._kind in still_images.ANIMATED_KINDS and self._source.is_seekable:
             with self._source.rewound() as file:
                 return still_images.play_count(file, self._kind)
-        return still_images.parse_play_count(self._container.metadata.get(still_images.TAG))
+        return still_images.parse_play_count(self._container.metadata.get(still_images.PLAYS_TAG))
 
     def _rate_and_count(self) -> tuple[Fraction, int | None]:
         """The nominal rate, and the expected number of frames."""

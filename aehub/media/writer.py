@@ -1,4 +1,4 @@
-"""Writing a clip to any of the formats, complete or not at all."""
+"""Clip writer for all output formats; an output appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ _ANIMATIONS = {"gif": GifSink, "webp": WebpSink, "apng": ApngSink}
 
 
 class ClipWriter:
-    """Writes frames one by one; a context manager that leaves nothing behind after an error.
+    """Writer of frames one by one; a context manager that leaves nothing behind after an error.
 
     Attributes:
         notes: what the format cannot hold, e.g. sound in a GIF; may grow until closed.
     """
 
     def __init__(self, sink: Sink, info: ClipInfo, name: str, stage: Stage | None) -> None:
-        """Made by `open_writer`."""
+        """Take an open sink; `open_writer` does this."""
         self.notes = sink.notes
         self._sink, self._info, self._name, self._stage = sink, info, name, stage
-        self._held: tuple[Planes | np.ndarray, int, int | None] | None = None
+        self._pending: tuple[Planes | np.ndarray, int, int | None] | None = None
         self._is_open = True
 
     def write(self, frame: Frame) -> None:
@@ -57,7 +57,7 @@ class ClipWriter:
         self.put(*frame)
 
     def put(self, picture: Planes | np.ndarray, time: int, duration: int | None = None) -> None:
-        """`write` of one picture: planes, or uint8 [H, W, channels] where channels were announced.
+        """Write one picture: planes, or uint8 [H, W, channels] as given to `open_writer`.
 
         Raises:
             InputError: as `write`.
@@ -68,15 +68,15 @@ class ClipWriter:
                 f"A frame is {width}x{height}, the clip {self._info.width}x{self._info.height}; "
                 "frames must have one size."
             )
-        held, self._held = self._held, (picture, time, duration)
-        if held is None:
+        pending, self._pending = self._pending, (picture, time, duration)
+        if pending is None:
             return
-        if time <= held[1]:
-            raise InputError(f"A frame at time {time} follows one at {held[1]}; sort them.")
-        self._guarded(lambda: self._sink.put(held[0], held[1], time - held[1]))
+        if time <= pending[1]:
+            raise InputError(f"A frame at time {time} follows one at {pending[1]}; sort them.")
+        self._attempt(lambda: self._sink.put(pending[0], pending[1], time - pending[1]))
 
     def close(self) -> None:
-        """Write what is held back and put the output in its place.
+        """Write the last frame and move the output to its final place.
 
         Raises:
             InputError: no frame was written, or the output cannot be written.
@@ -84,20 +84,20 @@ class ClipWriter:
         if not self._is_open:
             return
         try:
-            if self._held is None:
+            if self._pending is None:
                 raise InputError(f"No frame was written to {self._name}; give at least one.")
-            picture, time, duration = self._held
-            self._guarded(lambda: self._sink.put(picture, time, duration or self._info.frame_ticks))
-            self._guarded(self._sink.finish)
-            self._guarded(self._sink.close)
+            picture, time, duration = self._pending
+            self._attempt(lambda: self._sink.put(picture, time, duration or self._info.frame_ticks))
+            self._attempt(self._sink.finish)
+            self._attempt(self._sink.close)
             if self._stage is not None:
-                self._guarded(self._stage.publish)
+                self._attempt(self._stage.publish)
             self._is_open = False
         finally:
             self.abort()
 
     def abort(self) -> None:
-        """Give up: nothing is left behind. Does nothing after `close`."""
+        """Discard the output; do nothing after `close`."""
         if not self._is_open:
             return
         self._is_open = False
@@ -107,7 +107,7 @@ class ClipWriter:
             try:
                 self._sink.close()
             except (av.FFmpegError, OSError, ValueError):
-                # The encoder never opened, or the disk is full: the output is thrown away anyhow.
+                # The encoder never opened, or the disk is full: the output is discarded anyway.
                 return
 
     def __enter__(self) -> ClipWriter:
@@ -124,8 +124,8 @@ class ClipWriter:
         else:
             self.abort()
 
-    def _guarded(self, action: Callable[[], None]) -> None:
-        """Do one step of writing; its failures become one sentence."""
+    def _attempt(self, action: Callable[[], None]) -> None:
+        """Call `action`; its failures become one sentence."""
         try:
             action()
         except BrokenPipeError:
@@ -149,7 +149,7 @@ def open_writer(
     `.mp4` (H.264) and `.webm` (VP9) are near-lossless for display; `.mkv` (FFV1) keeps every
     sample; `.gif`, `.webp` and `.png` (APNG) are animations in RGB; no suffix is a folder of PNGs;
     a file object gets y4m. Matrix, range, pixel aspect and the times of frames are kept where the
-    format can say them; what is lost stands in the writer's `notes`.
+    format has fields for them; losses are listed in the writer's `notes`.
 
     Args:
         target: a path, or a file object open for writing (it is not closed).
@@ -157,15 +157,15 @@ def open_writer(
         format: a name from `SUFFIXES.values()`, instead of the suffix.
         audio: a Matroska file with one sound track, as `AudioTrack.open` gives; its packets are
             copied where the container can hold them.
-        lossless: keep every sample also in mp4 (which few players then show), webm and webp.
-        channels: of the drawings to come in animations and folders, uint8 [H, W, 3 or 4], every
-            pixel of which is kept where the format can; 0 for planes.
+        lossless: keep every sample also in mp4 (which few players can then decode), webm and webp.
+        channels: 3 or 4 for drawings in animations and folders, uint8 [H, W, channels], kept
+            exactly where the format can; 0 for planes.
 
     Returns:
         The writer; use it as a context manager.
 
     Raises:
-        InputError: the suffix or format is unknown, or the folder to write into is not there.
+        InputError: the suffix or format is unknown, or the folder to write into does not exist.
         ExistsError: a folder of that name holds something else than frames.
     """
     place = output_of(target, may_be_folder=True)
@@ -190,7 +190,7 @@ def open_writer(
 
 
 def _format(path: Path | None, given: str | None) -> str:
-    """The name of the format to write."""
+    """Name of the output format."""
     known = sorted(set(SUFFIXES.values()))
     if given is not None:
         if given not in known or (path is None and given == "folder"):
@@ -222,10 +222,10 @@ def _sink(
     """Open the sink of one format."""
     if stage is None:
         if isinstance(target, Path):
-            return Y4mSink(target.open("wb"), info, is_own=True)
+            return Y4mSink(target.open("wb"), info, owns_file=True)
         return Y4mSink(target, info)
     if chosen == "y4m":
-        return Y4mSink(stage.open(), info, is_own=True)
+        return Y4mSink(stage.open(), info, owns_file=True)
     if chosen == "folder":
         return FolderSink(stage.path, info)
     if chosen in _ANIMATIONS:
