@@ -274,7 +274,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(("done", "total", "shown"), [(3, 6, " 50%"), (7, 0, "7/?"),
                                                       (12, 10, "100%")])
 def test_progress_is_drawn_on_a_terminal_and_wiped_at_the_end(
-    monkeypatch: pytest.MonkeyPatch, done: int, total: int, display_name: str
+    monkeypatch: pytest.MonkeyPatch, done: int, total: int, shown: str
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -282,7 +282,7 @@ def test_progress_is_drawn_on_a_terminal_and_wiped_at_the_end(
         time.sleep(0.15)  # Between two drawings lies a tenth of a second.
         progress(done, total)
     *_, drawn, wiped, end = terminal.getvalue().split("\r")
-    assert drawn.startswith("compressing") and display_name in drawn
+    assert drawn.startswith("compressing") and shown in drawn
     assert not wiped.strip() and len(wiped) >= len(drawn.rstrip()) and end == ""
 
 

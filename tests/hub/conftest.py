@@ -27,15 +27,15 @@ class Done:
 
     code: int
     out: str
-    told: str
+    stderr: str
     seconds: float
 
     @property
     def sentence(self) -> str:
         """The one sentence of a failure."""
-        assert self.code == 1, (self.code, self.out, self.told)
-        lines = [line for line in self.told.splitlines() if line.startswith("aehub: ")]
-        assert len(lines) == 1 and "Traceback" not in self.told, self.told
+        assert self.code == 1, (self.code, self.out, self.stderr)
+        lines = [line for line in self.stderr.splitlines() if line.startswith("aehub: ")]
+        assert len(lines) == 1 and "Traceback" not in self.stderr, self.stderr
         return lines[0]
 
 
@@ -85,7 +85,7 @@ def python(settings: dict[str, str], tmp_path: Path) -> Callable[..., Any]:
     def run(code: str, *arguments: object, **environment: str) -> Any:
         done = process([sys.executable, "-W", "error::ResourceWarning", "-c", code,
                         *map(str, arguments)], tmp_path, settings | environment)
-        assert done.code == 0, done.told
+        assert done.code == 0, done.stderr
         return json.loads(done.out.splitlines()[-1])
     return run
 

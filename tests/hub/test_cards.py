@@ -77,7 +77,7 @@ def test_a_card_without_measurement_says_so() -> None:
     ("---\ntags: video\n---\n", "does not say tags"),
     ("---\n!!python/object/apply:os.system ['true']\n---\n", "not YAML"),
 ])
-def test_what_is_wrong_with_a_card_is_told(card: str, words: str) -> None:
+def test_the_problems_of_a_card_are_named(card: str, words: str) -> None:
     assert any(words in problem for problem in problems(card))
 
 

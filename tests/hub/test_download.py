@@ -74,7 +74,7 @@ def test_download_prints_the_folder_and_fetches_what_is_newest(
     hub.put("lab/tiny-d4", other)
     second = aehub_command("download", "lab/tiny-d4", "--endpoint", hub.url)
     assert files_of(Path(second.out.strip())) == files_of(other)
-    assert first.told == second.told == ""
+    assert first.stderr == second.stderr == ""
 
 
 def test_download_to_a_folder_makes_a_model_folder_and_overwrites_nothing(
@@ -99,7 +99,7 @@ def test_a_bundled_model_needs_no_network_to_be_downloaded(
     aehub_command: Client, tmp_path: Path
 ) -> None:
     done = aehub_command("download", "d4-codec", "--to", "copy", HF_HUB_OFFLINE="1")
-    assert done.code == 0, done.told
+    assert done.code == 0, done.stderr
     here = aehub_command("download", "d4-codec", HF_HUB_OFFLINE="1")
     assert files_of(tmp_path / "copy").items() <= files_of(Path(here.out.strip())).items()
 
@@ -181,5 +181,5 @@ def test_a_proxy_is_left_to_the_client(hub: StandIn, aehub_command: Client) -> N
     hub.put("lab/tiny-d4", TINY)
     done = aehub_command("download", "lab/tiny-d4", "--endpoint", "http://hub.invalid",
                          http_proxy=hub.url, HTTP_PROXY=hub.url, NO_PROXY="", no_proxy="")
-    assert done.code == 0, done.told
+    assert done.code == 0, done.stderr
     assert files_of(Path(done.out.strip())) == files_of(TINY)

@@ -60,8 +60,8 @@ def ask(connection: http.client.HTTPConnection, path: str, method: str = "GET", 
         connection.putheader(name.replace("_", "-"), value)
     connection.endheaders()
     answer = connection.getresponse()
-    told = {name.lower(): value for name, value in answer.getheaders()}
-    return answer.status, told, answer.read()
+    headers = {name.lower(): value for name, value in answer.getheaders()}
+    return answer.status, headers, answer.read()
 
 
 def stored(folder: Path = MODEL) -> dict[str, bytes]:
@@ -91,7 +91,7 @@ def test_a_running_aehub_gives_its_models_to_another(
 ) -> None:
     done = aehub_command("download", "d4-codec", "--endpoint", served)
     folder = Path(done.out.strip())
-    assert done.code == 0 and folder.is_relative_to(home), done.told
+    assert done.code == 0 and folder.is_relative_to(home), done.stderr
     assert stored(folder) == stored()
     named = aehub_command("download", NAME, "--endpoint", served, "--to", "copy")
     assert named.code == 0 and stored(tmp_path / "copy") == stored()
@@ -117,15 +117,15 @@ def test_files_come_with_hash_length_and_range(served: str, file: str) -> None:
     is_weights = file == "model.safetensors"
     assert head["etag"] == f'"{hashlib.sha256(data).hexdigest() if is_weights else blob}"'
     assert len(head["x-repo-commit"]) == 40
-    status, told, body = request(served, path)
-    assert (status, told["etag"], body) == (200, head["etag"], data)
+    status, headers, body = request(served, path)
+    assert (status, headers["etag"], body) == (200, head["etag"], data)
     begin = len(data) // 3
     for text, wanted in ((f"bytes={begin}-", data[begin:]), ("bytes=0-0", data[:1]),
                          (f"bytes={begin}-{begin + 9}", data[begin:begin + 10]),
                          ("bytes=-5", data[-5:])):
-        status, told, body = request(served, path, Range=text)
+        status, headers, body = request(served, path, Range=text)
         assert (status, body) == (206, wanted), text
-        assert told["content-range"].endswith(f"/{len(data)}")
+        assert headers["content-range"].endswith(f"/{len(data)}")
     assert request(served, path, Range=f"bytes={len(data)}-")[0] == 416
     assert request(served, path, Range="bytes=0-0", If_Range='"other"')[0] == 200
 
@@ -141,11 +141,11 @@ def test_files_come_with_hash_length_and_range(served: str, file: str) -> None:
     (f"/{NAME}/resolve/main/pytorch_model.bin", "EntryNotFound"),
     ("/aehub/none/resolve/main/config.json", "RepoNotFound"),
 ])
-def test_what_is_not_there_is_told_in_the_words_of_the_protocol(
+def test_a_missing_thing_is_answered_by_the_error_codes_of_the_protocol(
     served: str, path: str, code: str
 ) -> None:
-    status, told, body = request(served, path)
-    assert (status, told["x-error-code"]) == (404, code)
+    status, headers, body = request(served, path)
+    assert (status, headers["x-error-code"]) == (404, code)
     assert json.loads(body)["error"]
 
 
@@ -191,11 +191,11 @@ def test_a_thousand_hostile_paths_reach_nothing_but_model_files(served: str) -> 
         path, method = hostile_path(rng), rng.choice(["GET", "GET", "HEAD"])
         ranges = {"Range": f"bytes={rng.randint(-9, 99)}-{rng.randint(-9, 99)}"} if (
             rng.random() < 0.3) else {}
-        status, told, body = ask(connection, path, method, **ranges)
+        status, headers, body = ask(connection, path, method, **ranges)
         seen[status] = seen.get(status, 0) + 1
         assert status in (200, 206, 307, 400, 404, 405, 416), (status, path)
         if status == 200 and method == "GET":
-            is_json = told["content-type"] == "application/json"
+            is_json = headers["content-type"] == "application/json"
             assert body in held or is_json or body[:2000] == page, path
             assert b"root:x" not in body and b"[project]" not in body, path
         if status == 206:

@@ -26,21 +26,21 @@ def kept(home: Path) -> list[Path]:
 
 
 def test_a_missing_repository_is_named(hub: StandIn, aehub_command: Client) -> None:
-    told = aehub_command(*FETCH, HF_ENDPOINT=hub.url).sentence
-    assert f"there is no model lab/tiny-d4 at {hub.url}" in told and "private" in told
+    message = aehub_command(*FETCH, HF_ENDPOINT=hub.url).sentence
+    assert f"there is no model lab/tiny-d4 at {hub.url}" in message and "private" in message
 
 
 def test_a_missing_revision_is_named(hub: StandIn, aehub_command: Client) -> None:
     hub.put("lab/tiny-d4", TINY)
-    told = aehub_command("download", "lab/tiny-d4@v9", HF_ENDPOINT=hub.url).sentence
-    assert "lab/tiny-d4 has no revision v9" in told
+    message = aehub_command("download", "lab/tiny-d4@v9", HF_ENDPOINT=hub.url).sentence
+    assert "lab/tiny-d4 has no revision v9" in message
 
 
 def test_a_gated_repository_tells_where_to_ask(hub: StandIn, aehub_command: Client) -> None:
     hub.put("lab/tiny-d4", TINY)
     hub.gated.add("lab/tiny-d4")
-    told = aehub_command(*FETCH, HF_ENDPOINT=hub.url).sentence
-    assert "is gated" in told and f"{hub.url}/lab/tiny-d4" in told and "HF_TOKEN" in told
+    message = aehub_command(*FETCH, HF_ENDPOINT=hub.url).sentence
+    assert "is gated" in message and f"{hub.url}/lab/tiny-d4" in message and "HF_TOKEN" in message
 
 
 @pytest.mark.parametrize("status", [500, 503, 403, 429])
@@ -48,9 +48,9 @@ def test_a_hub_that_refuses_is_one_sentence(
     hub: StandIn, aehub_command: Client, status: int
 ) -> None:
     hub.status = status
-    told = aehub_command(*FETCH, HF_ENDPOINT=hub.url).sentence
+    message = aehub_command(*FETCH, HF_ENDPOINT=hub.url).sentence
     words = {500: "answered 500", 503: "answered 503", 403: "does not let you", 429: "pause"}
-    assert words[status] in told
+    assert words[status] in message
 
 
 def test_offline_misses_fail_at_once_and_tell_the_remedy(aehub_command: Client) -> None:
@@ -94,8 +94,8 @@ def test_a_token_goes_to_the_clients_own_hub_only(hub: StandIn, aehub_command: C
 
 def test_an_address_that_is_none_is_refused(aehub_command: Client) -> None:
     for address in ("127.0.0.1:7860", "ftp://x", "http://", "file:///etc/passwd"):
-        told = aehub_command(*FETCH, "--endpoint", address).sentence
-        assert "is not the address of a hub" in told
+        message = aehub_command(*FETCH, "--endpoint", address).sentence
+        assert "is not the address of a hub" in message
 
 
 def test_a_corrupt_body_of_the_right_length_is_refused_and_thrown_away(
@@ -103,8 +103,8 @@ def test_a_corrupt_body_of_the_right_length_is_refused_and_thrown_away(
 ) -> None:
     hub.put("lab/tiny-d4", TINY)
     hub.corrupt.add("model.safetensors")
-    told = aehub_command(*FETCH, HF_ENDPOINT=hub.url).sentence
-    assert "SHA-256" in told and "thrown away" in told
+    message = aehub_command(*FETCH, HF_ENDPOINT=hub.url).sentence
+    assert "SHA-256" in message and "thrown away" in message
     assert kept(home) == []
     hub.corrupt.clear()
     done = aehub_command(*FETCH, HF_ENDPOINT=hub.url)
@@ -126,7 +126,7 @@ def test_a_transfer_that_breaks_off_is_taken_up_again(
     hub.put("lab/tiny-d4", TINY)
     hub.cut = {20_000: 2}
     done = aehub_command(*FETCH, HF_ENDPOINT=hub.url)
-    assert done.code == 0, done.told
+    assert done.code == 0, done.stderr
     assert files_of(Path(done.out.strip())) == files_of(TINY)
 
 
@@ -137,7 +137,7 @@ def test_a_transfer_that_never_ends_well_leaves_no_model(
     hub.cut = {20_000: 1000}
     done = aehub_command(*FETCH, HF_ENDPOINT=hub.url)
     assert "broke off" in done.sentence and "Run it again" in done.sentence
-    assert done.told.count("\n") == 1
+    assert done.stderr.count("\n") == 1
     assert not [path for path in home.rglob("model.safetensors")]
     assert "cached" not in aehub_command("models", HF_ENDPOINT=hub.url).out
     hub.cut = {}
@@ -159,8 +159,8 @@ def test_a_damaged_cache_is_fetched_anew(
 
 def test_a_pickle_is_never_fetched(hub: StandIn, aehub_command: Client) -> None:
     hub.put("lab/tiny-d4", TINY, **{"model.safetensors": None, "pytorch_model.bin": b"\x80\x02."})
-    told = aehub_command(*FETCH, HF_ENDPOINT=hub.url).sentence
-    assert "has no model.safetensors" in told and "pickle, which is never loaded" in told
+    message = aehub_command(*FETCH, HF_ENDPOINT=hub.url).sentence
+    assert "has no model.safetensors" in message and "pickle, which is never loaded" in message
     assert not [asked for asked in hub.asked if "resolve" in asked]
 
 
@@ -177,8 +177,8 @@ def test_other_weights_under_a_known_name_are_refused(
     hub: StandIn, aehub_command: Client
 ) -> None:
     hub.put("aehub/d4-codec", TINY)
-    told = aehub_command("download", "d4-codec", "--endpoint", hub.url).sentence
-    assert "another d4-codec than this version of AEHub knows" in told
+    message = aehub_command("download", "d4-codec", "--endpoint", hub.url).sentence
+    assert "another d4-codec than this version of AEHub knows" in message
     assert aehub_command("download", "aehub/d4-codec@main", "--endpoint", hub.url).code == 0
 
 
@@ -187,9 +187,9 @@ def test_a_tag_of_hashes_that_leads_to_other_weights_is_refused(
 ) -> None:
     config = json.loads((TINY / "config.json").read_text())
     hub.put("lab/tiny-d4", TINY, f"{'0' * 16}-{config['synthesis_hash']}")
-    told = aehub_command("download", f"lab/tiny-d4@{'0' * 16}-{config['synthesis_hash']}",
+    message = aehub_command("download", f"lab/tiny-d4@{'0' * 16}-{config['synthesis_hash']}",
                          HF_ENDPOINT=hub.url).sentence
-    assert "asked for" in told
+    assert "asked for" in message
 
 
 def test_a_hub_without_hashes_is_still_held_to_the_config(

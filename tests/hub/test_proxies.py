@@ -1,4 +1,4 @@
-"""Proxies of the environment: loopback goes past them, and what cannot be used is told in words."""
+"""Proxies of the environment: loopback goes past them, and an unusable proxy is one sentence."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_a_hub_on_this_machine_is_reached_past_any_proxy(
 ) -> None:
     place = tiny.url.replace("127.0.0.1", "localhost") if "no_proxy" in variables else tiny.url
     done = aehub_command("download", "lab/tiny", "--endpoint", place, **variables)
-    assert done.code == 0, done.told
-    assert (Path(done.out.strip()) / "config.json").is_file() and done.told == "" and tiny.asked
+    assert done.code == 0, done.stderr
+    assert (Path(done.out.strip()) / "config.json").is_file() and done.stderr == "" and tiny.asked
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_proxy_that_cannot_be_used_is_one_sentence(
 ) -> None:
     done = aehub_command("download", "lab/tiny", "--endpoint", ELSEWHERE, **variables)
     assert words in done.sentence and "unset it" in done.sentence
-    assert "secret" not in done.told
+    assert "secret" not in done.stderr
 
 
 @pytest.mark.skipif(find_spec("socksio") is not None, reason="SOCKS proxies can be used here")
@@ -88,7 +88,7 @@ def test_the_page_and_its_hub_answer_behind_dead_proxies(
      ("hub.localhost", True), ("::ffff:127.0.0.1", True), ("0.0.0.0", True),
      ("192.168.0.1", False), ("localhost.example", False), ("", False)],
 )
-def test_loopback_is_told_from_other_hosts(host: str, answer: bool) -> None:
+def test_loopback_is_distinguished_from_other_hosts(host: str, answer: bool) -> None:
     assert is_loopback(host) is answer
 
 

@@ -39,17 +39,17 @@ def test_a_published_model_loads_back_byte_identical(
 ) -> None:
     done = aehub_command("publish", "mine", "--repo", "lab/tiny", "--endpoint", hub.url, "--json",
                          HF_TOKEN=TOKEN)
-    assert done.code == 0, done.told
-    told = json.loads(done.out)
+    assert done.code == 0, done.stderr
+    result = json.loads(done.out)
     held = hub.held("lab/tiny")
     assert set(held) == {"config.json", "model.safetensors", "README.md", "curves.png"}
     assert hub.tokens == {f"Bearer {TOKEN}"}
     config = json.loads(held["config.json"])
-    assert told["tag"] == f"{config['entropy_hash']}-{config['synthesis_hash']}"
-    assert hub.held("lab/tiny", told["tag"]) == held
-    assert b'aehub.load("lab/tiny")' in held["README.md"] and done.told == ""
-    assert hub.repos["lab/tiny"].refs["main"] == told["commit"]
-    _, files = python(FIND, f"lab/tiny@{told['tag']}", HF_ENDPOINT=hub.url)
+    assert result["tag"] == f"{config['entropy_hash']}-{config['synthesis_hash']}"
+    assert hub.held("lab/tiny", result["tag"]) == held
+    assert b'aehub.load("lab/tiny")' in held["README.md"] and done.stderr == ""
+    assert hub.repos["lab/tiny"].refs["main"] == result["commit"]
+    _, files = python(FIND, f"lab/tiny@{result['tag']}", HF_ENDPOINT=hub.url)
     for file in ("config.json", "model.safetensors"):
         assert bytes.fromhex(files[file]) == (TINY / file).read_bytes()
     hub.status = 403
@@ -60,7 +60,7 @@ def test_a_published_model_loads_back_byte_identical(
 def test_push_to_hub_sends_what_was_loaded(
     hub: StandIn, python: Callable[..., Any], folder: Path, measured: dict[str, Any]
 ) -> None:
-    told = python("""
+    result = python("""
 import json, sys, aehub
 model = aehub.load("mine", device="cpu")
 sent = model.push_to_hub("lab/pushed", endpoint=sys.argv[1], measured=json.loads(sys.argv[2]),
@@ -68,7 +68,7 @@ sent = model.push_to_hub("lab/pushed", endpoint=sys.argv[1], measured=json.loads
 print(json.dumps(sent.to_json()))
 """, hub.url, json.dumps(measured))
     held = hub.held("lab/pushed")
-    assert told["repo"] == "lab/pushed" and told["url"] == f"{hub.url}/lab/pushed"
+    assert result["repo"] == "lab/pushed" and result["url"] == f"{hub.url}/lab/pushed"
     assert {name: held[name] for name in files_of(TINY)} == files_of(TINY)
     facts = front_matter(held["README.md"])
     assert facts["library_name"] == "aehub" and facts["datasets"] == ["lab/clips"]
@@ -77,8 +77,8 @@ print(json.dumps(sent.to_json()))
 
 @pytest.mark.parametrize("repo", ["tiny", "../tiny", "lab/tiny@v1", "lab//tiny", "lab/ti ny"])
 def test_a_name_that_is_no_repository_is_refused(aehub_command: Client, repo: str) -> None:
-    told = aehub_command("publish", "d4-codec", "--repo", repo).sentence
-    assert "is no name of a repository" in told
+    message = aehub_command("publish", "d4-codec", "--repo", repo).sentence
+    assert "is no name of a repository" in message
 
 
 def test_what_would_not_load_is_not_published(
@@ -86,8 +86,8 @@ def test_what_would_not_load_is_not_published(
 ) -> None:
     with (folder / "model.safetensors").open("r+b") as file:
         file.write(b"\xff")
-    told = aehub_command("publish", "mine", "--repo", "lab/tiny", "--endpoint", hub.url).sentence
-    assert "SHA-256" in told and not hub.repos
+    message = aehub_command("publish", "mine", "--repo", "lab/tiny", "--endpoint", hub.url).sentence
+    assert "SHA-256" in message and not hub.repos
 
 
 def test_links_out_of_the_folder_are_not_published(
@@ -95,18 +95,18 @@ def test_links_out_of_the_folder_are_not_published(
 ) -> None:
     (tmp_path / "secret").write_text("secret")
     (folder / "secret.png").symlink_to(tmp_path / "secret")
-    told = aehub_command("publish", "mine", "--repo", "lab/tiny", "--endpoint", hub.url).sentence
-    assert "will not be sent" in told and not hub.repos
+    message = aehub_command("publish", "mine", "--repo", "lab/tiny", "--endpoint", hub.url).sentence
+    assert "will not be sent" in message and not hub.repos
 
 
 def test_a_card_without_its_front_matter_is_not_published(
     hub: StandIn, aehub_command: Client, folder: Path
 ) -> None:
     (folder / "README.md").write_text("# mine\n")
-    told = aehub_command("publish", "mine", "--repo", "lab/tiny", "--endpoint", hub.url).sentence
-    assert "front matter" in told and not hub.repos
+    message = aehub_command("publish", "mine", "--repo", "lab/tiny", "--endpoint", hub.url).sentence
+    assert "front matter" in message and not hub.repos
 
 
 def test_publishing_needs_the_network(aehub_command: Client, folder: Path) -> None:
-    told = aehub_command("publish", "mine", "--repo", "lab/tiny", HF_HUB_OFFLINE="1").sentence
-    assert "HF_HUB_OFFLINE" in told
+    message = aehub_command("publish", "mine", "--repo", "lab/tiny", HF_HUB_OFFLINE="1").sentence
+    assert "HF_HUB_OFFLINE" in message

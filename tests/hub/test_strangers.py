@@ -23,7 +23,7 @@ POINTER = (b"version https://git-lfs.github.com/spec/v1\n"
 DIFFUSERS = {"_class_name": "AutoencoderKL", "_diffusers_version": "0.30.0", "latent_channels": 4}
 
 
-def told(*arguments: str | Path) -> str:
+def message(*arguments: str | Path) -> str:
     """The one sentence with which the command refuses."""
     done = CliRunner().invoke(main, [str(part) for part in arguments])
     assert (done.exit_code, done.stdout) == (1, ""), done.stderr
@@ -43,7 +43,7 @@ def test_a_clip_or_a_file_that_is_a_pointer_is_called_one(tmp_path: Path) -> Non
     for name, command in (("clip.mp4", "compress"), ("clip.png", "compress"), ("a.aev", "info"),
                           ("b.aev", "decompress"), ("c.aev", "verify")):
         (tmp_path / name).write_bytes(POINTER)
-        assert "only a pointer of Git LFS" in told(command, tmp_path / name)
+        assert "only a pointer of Git LFS" in message(command, tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_force_without_a_network_says_that_the_model_is_here(
 
 def test_verify_tells_what_is_no_file_of_ours_from_what_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom" + b"\0" * 40)
-    sentence = told("verify", tmp_path / "clip.mp4")
+    sentence = message("verify", tmp_path / "clip.mp4")
     assert "clip.mp4 is not an .aev file: it looks like an MP4" in sentence
     aehub.compress(moving_picture(1, width=32, height=32), tmp_path / "a.aev", measure=False)
     run = CliRunner().invoke
