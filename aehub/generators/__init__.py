@@ -1,1 +1,1 @@
-"""Models that draw: dense and variational autoencoders of pictures, and sprites."""
+"""Generative models of small pictures: dense and variational autoencoders, and sprites."""

@@ -1,4 +1,4 @@
-"""A loaded autoencoder of small pictures: pictures to latents, and back.
+"""A loaded autoencoder of small pictures: pictures to latents and back.
 
     model = Autoencoder.from_pretrained(folder)
     latents  = model.encode(frames)          # float32 [T, K]
@@ -29,20 +29,21 @@ from aehub.weights.device import (
 )
 
 _Kind = TypeVar("_Kind", bound="Autoencoder")
+# Pictures per forward pass.
 _BATCH = 32
 # Rec. 601 luma, as Pillow's mode L.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Autoencoder:
-    """A model whose latents are small pictures; safe to use from several threads.
+    """An autoencoder of square pictures; safe to use from several threads.
 
     Attributes:
-        name: what people call it.
+        name: of the model.
         stored: network and config as loaded.
-        device: where the network runs.
-        dtype: what it computes in.
-        parameter_dtype: type of its parameters, and of what it is given.
+        device: of the network.
+        dtype: of its computations.
+        parameter_dtype: of its parameters and inputs.
     """
 
     def __init__(self, stored: stored_network.StoredNetwork, device: Device = "cpu",
@@ -51,7 +52,7 @@ class Autoencoder:
             raise WeightsError(f"{stored.name} is no autoencoder of pictures; name another model.")
         self.stored, self.name, self.config = stored, stored.name, stored.config
         self.device, self.dtype = resolve_device(device), resolve_dtype(dtype)
-        # Parameters stay as they are: a model is saved as it was loaded.
+        # Parameters keep their precision, so that a model is saved as it was loaded.
         self.parameter_dtype = torch.float32 if dtype in HALF_TYPES else dtype
         with torch_defaults():
             self.network: PictureNetwork = stored.network.to(self.device, self.parameter_dtype)
@@ -62,7 +63,7 @@ class Autoencoder:
         """Load a model folder strictly: hash, names, shapes and types must agree.
 
         Raises:
-            WeightsError: anything does not.
+            WeightsError: one of them does not.
         """
         return cls(stored_network.load(Path(folder)), device, dtype)
 
@@ -72,17 +73,17 @@ class Autoencoder:
 
     @property
     def side(self) -> int:
-        """Pixels of its square pictures."""
+        """Pixels on a side of its square pictures."""
         return self.network.side
 
     @property
     def latent(self) -> int:
-        """Numbers that a picture becomes."""
+        """Length K of a latent."""
         return self.network.latent
 
     @property
     def gaussian(self) -> bool:
-        """Whether latents are drawn from N(0, 1)."""
+        """Whether latents are distributed as N(0, 1)."""
         return self.network.gaussian
 
     @with_inference
@@ -90,22 +91,22 @@ class Autoencoder:
         """Pictures -> latents.
 
         Args:
-            frames: uint8 [T, H, W, 3] in RGB, or [H, W, 3] each; those of another size are fitted
-                into the model's square, transparent ones [H, W, 4] are laid over white.
+            frames: uint8 [T, H, W, 3] in RGB, or [H, W, 3] each; other sizes are resized to the
+                model's square, transparent ones [H, W, 4] are composited over white.
 
         Returns:
             float32 [T, K].
 
         Raises:
-            InputError: something is no picture.
+            InputError: a frame is no picture.
         """
         pictures = [self._network_input(over_white(check_picture(frame))) for frame in frames]
         latents = [np.empty((0, self.latent), np.float32)]
         for begin in range(0, len(pictures), _BATCH):
             batch = torch.from_numpy(np.stack(pictures[begin:begin + _BATCH]))
             with self._autocast():
-                made = self.network.to_latents(batch.to(self.device, self.parameter_dtype) / 255)
-            latents.append(made.float().cpu().numpy())
+                encoded = self.network.to_latents(batch.to(self.device, self.parameter_dtype) / 255)
+            latents.append(encoded.float().cpu().numpy())
         return np.concatenate(latents)
 
     @with_inference
@@ -121,27 +122,27 @@ class Autoencoder:
         Raises:
             InputError: they are not latents of this model.
         """
-        given = torch.as_tensor(latents, device=None if isinstance(latents, Tensor) else "cpu")
-        if given.ndim != 2 or given.shape[1] != self.latent:
-            raise InputError(f"latents have the shape {list(given.shape)}; {self.name} takes "
+        values = torch.as_tensor(latents, device=None if isinstance(latents, Tensor) else "cpu")
+        if values.ndim != 2 or values.shape[1] != self.latent:
+            raise InputError(f"latents have the shape {list(values.shape)}; {self.name} takes "
                              f"[pictures, {self.latent}].")
-        if not torch.isfinite(given).all():
+        if not torch.isfinite(values).all():
             raise InputError("latents hold numbers that are not finite; leave those out.")
         pictures: list[np.ndarray] = []
-        for part in given.to(self.device, self.parameter_dtype).split(_BATCH):
+        for part in values.to(self.device, self.parameter_dtype).split(_BATCH):
             with self._autocast():
-                drawn = self.network.to_pictures(part).to(self.parameter_dtype)
-            made = drawn.clamp(0, 1).mul(255).round().to(torch.uint8)
-            made = made.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous()
-            pictures += list(made.cpu().numpy())
+                decoded = self.network.to_pictures(part).to(self.parameter_dtype)
+            rounded = decoded.clamp(0, 1).mul(255).round().to(torch.uint8)
+            rgb = rounded.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous()
+            pictures += list(rgb.cpu().numpy())
         return pictures
 
     @with_inference
     def sample(self, seeds: Iterable[int], truncation: float = 1.0) -> np.ndarray:
-        """Latents of pictures that never were: float32 [seeds, K], the same for the same seed."""
-        drawn = [self.network.sample(1, torch.Generator().manual_seed(seed), truncation)
+        """Random latents float32 [seeds, K], the same for the same seed."""
+        samples = [self.network.sample(1, torch.Generator().manual_seed(seed), truncation)
                  for seed in seeds]
-        return torch.cat(drawn).float().cpu().numpy()
+        return torch.cat(samples).float().cpu().numpy()
 
     def _autocast(self) -> AbstractContextManager[Any]:
         """In it the network computes in `dtype`."""
@@ -149,7 +150,7 @@ class Autoencoder:
         return torch.autocast(self.device.type, self.dtype) if short else nullcontext()
 
     def _network_input(self, picture: np.ndarray) -> np.ndarray:
-        """RGB uint8 [H, W, 3] -> what the network takes, float32 [C, S, S]."""
+        """RGB uint8 [H, W, 3] -> input of the network, float32 [C, S, S]."""
         picture = fit_square(picture, self.side)
         if self.network.channels == 1:
             return (picture @ _LUMA)[None]

@@ -1,8 +1,6 @@
-"""What the autoencoders of small pictures have in common: a square in, a few numbers, a square out.
+"""Base network of the autoencoders of small square pictures, and the conversion of their pictures.
 
 Dimension letters: `B` pictures, `C` channels, `S` side in pixels, `K` numbers of a latent.
-
-Pictures of any size brought into a model's square: whole, in the middle, on their own ground.
 """
 
 from __future__ import annotations
@@ -21,18 +19,18 @@ from aehub.media import conversion
 class PictureNetwork(nn.Module):
     """Base of the autoencoders of pictures.
 
-    Subclasses set the attributes, the last five on the class or in the constructor, and write the
-    two halves. Only named parameters are stored.
+    Subclasses set the attributes, the last five on the class or in the constructor, and implement
+    `to_latents` and `to_pictures`. Only named parameters are stored.
 
     Attributes:
-        ARGUMENTS: of the constructor: name -> (least, most); all have to be given in a config.
-        STORED: type of the numbers on disk.
-        config: arguments that the model was built with.
-        side: pixels of the square picture.
+        ARGUMENTS: of the constructor: name -> (minimum, maximum); a config has all of them.
+        STORED: dtype of the parameters on disk.
+        config: arguments that the network was built with.
+        side: pixels on a side of a picture.
         channels: 1 or 3.
-        latent: numbers that a picture becomes.
-        gaussian: whether latents are drawn from N(0, 1), so that random seeds and great circles
-            between them make sense.
+        latent: length K of a latent.
+        gaussian: whether latents are distributed as N(0, 1), so that samples of it and slerp
+            between them are meaningful.
     """
 
     ARGUMENTS: ClassVar[dict[str, tuple[float, float]]] = {}
@@ -45,7 +43,7 @@ class PictureNetwork(nn.Module):
     gaussian: bool = True
 
     def to_latents(self, pictures: Tensor) -> Tensor:
-        """Pictures [B, C, S, S] in [0, 1] -> latents [B, K], the most likely ones."""
+        """Pictures [B, C, S, S] in [0, 1] -> latents [B, K], the mean of the posterior if any."""
         raise NotImplementedError
 
     def to_pictures(self, latents: Tensor) -> Tensor:
@@ -53,28 +51,29 @@ class PictureNetwork(nn.Module):
         raise NotImplementedError
 
     def sample(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Tensor:
-        """Latents [n, K] of pictures that never were.
+        """Random latents [n, K].
 
         Args:
-            n: how many.
+            n: number of latents.
             generator: on the CPU; the same state gives the same latents.
-            truncation: below 1 keeps nearer to the mean picture: less variety, fewer failures.
+            truncation: factor on the distance from the mean; below 1 there is less variety and
+                there are fewer failures.
         """
         like = next(self.parameters())
-        drawn = torch.randn(n, self.latent, generator=generator, dtype=torch.float32, device="cpu")
-        return truncation * drawn.to(like)
+        noise = torch.randn(n, self.latent, generator=generator, dtype=torch.float32, device="cpu")
+        return truncation * noise.to(like)
 
 
 MAX_SIDE = 16384
-"""Pixels of the longer side of a picture that is taken."""
+"""Pixels on the longer side of an input picture."""
 
 
 def check_picture(picture: Any, name: str = "a picture") -> np.ndarray:
-    """A picture as uint8 [H, W, 3 or 4]; grey ones get three channels.
+    """Check a picture and return it as uint8 [H, W, 3 or 4]; grey ones get three channels.
 
     Args:
-        picture: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] with coverage.
-        name: what to call it in the message.
+        picture: uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] with alpha.
+        name: for messages.
 
     Raises:
         InputError: it is none of these.
@@ -85,20 +84,20 @@ def check_picture(picture: Any, name: str = "a picture") -> np.ndarray:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3, 4) or (
             not array.size or max(array.shape) > MAX_SIDE):
         raise InputError(f"{name} is {array.dtype} of shape {list(array.shape)}; give uint8 "
-                         f"[height, width, 3] in RGB, or 4 with coverage, at most {MAX_SIDE} on a "
+                         f"[height, width, 3] in RGB, or 4 with alpha, at most {MAX_SIDE} on a "
                          "side.")
     return np.ascontiguousarray(np.repeat(array, 3, 2) if array.shape[2] == 1 else array)
 
 
 def fit_square(picture: np.ndarray, side: int) -> np.ndarray:
-    """A picture in a square, float32 [side, side, 3] from 0 to 255.
+    """Resize a picture to a square, float32 [side, side, 3] from 0 to 255.
 
-    Smaller ones of a whole fraction of the size are enlarge by whole pixels, all others are
-    resized by areas. What is not square gets a margin of the colour of its rim.
+    If the side is a whole multiple, pixels are repeated; larger pictures are averaged by area,
+    others interpolated linearly. Pictures that are not square are padded with their border colour.
 
     Args:
         picture: uint8 [H, W, 3].
-        side: of the square.
+        side: pixels on a side of the square.
     """
     height, width = picture.shape[:2]
     if height != width:
@@ -117,19 +116,19 @@ def fit_square(picture: np.ndarray, side: int) -> np.ndarray:
 def _pad_square(picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
     side = max(height, width)
-    rim = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     square = np.empty((side, side, 3), np.uint8)
-    square[:] = np.median(rim, axis=0).astype(np.uint8)
+    square[:] = np.median(border, axis=0).astype(np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
     square[top:top + height, left:left + width] = picture
     return square
 
 
 def over_white(picture: np.ndarray) -> np.ndarray:
-    """A frame without transparency, uint8 [H, W, 3]."""
+    """A frame uint8 [H, W, 3 or 4] composited over white, uint8 [H, W, 3]."""
     return picture if picture.shape[-1] == 3 else conversion.over_white(picture)[0]
 
 
 def enlarge(picture: np.ndarray, times: int) -> np.ndarray:
-    """A frame with every pixel a square of `times` x `times`."""
+    """A frame with each pixel repeated `times` x `times`."""
     return picture.repeat(times, 0).repeat(times, 1) if times > 1 else picture

@@ -1,4 +1,4 @@
-"""The classical dense autoencoder: a picture as one long vector, two layers down, two layers up.
+"""The classical dense autoencoder: a picture as one vector, two layers down, two layers up.
 
     x, S*S numbers -> W1, ReLU -> hidden -> W2 -> code h -> W3, ReLU -> hidden -> W4 -> x^
 
@@ -14,15 +14,15 @@ from aehub.generators.base import PictureNetwork
 
 
 class DenseAutoencoder(PictureNetwork):
-    """Autoencoder of grey pictures from fully connected layers.
+    """Autoencoder of grey pictures with fully connected layers.
 
     Args:
         side: of the pictures, in pixels.
         hidden: width of the layer between picture and code.
-        latent: numbers of a code.
+        latent: length of a code.
         rectified: 1 to end the encoder with a ReLU, so that codes are not negative.
-        squashed: 1 to end the decoder with a sigmoid, as cross-entropy needs it.
-        anchors: codes of pictures that seeds choose among.
+        squashed: 1 to end the decoder with a sigmoid, which cross-entropy needs.
+        anchors: number of stored codes of pictures, among which seeds select.
     """
 
     ARGUMENTS = {"side": (4, 64), "hidden": (4, 1024), "latent": (1, 256), "rectified": (0, 1),
@@ -41,7 +41,7 @@ class DenseAutoencoder(PictureNetwork):
                                      nn.Linear(hidden, latent))
         self.decoder = nn.Sequential(nn.Linear(latent, hidden), nn.ReLU(),
                                      nn.Linear(hidden, side * side))
-        # Codes of pictures, set once by `describe`.
+        # Statistics of codes, set once by `set_statistics`.
         self.mean = nn.Parameter(torch.zeros(latent), requires_grad=False)
         self.anchors = nn.Parameter(torch.randn(anchors, latent), requires_grad=False)
 
@@ -56,7 +56,7 @@ class DenseAutoencoder(PictureNetwork):
         return flat
 
     def decode(self, code: Tensor) -> Tensor:
-        """Codes [B, K] -> flat pictures [B, S*S], not held to [0, 1] unless by the sigmoid."""
+        """Codes [B, K] -> flat pictures [B, S*S], in [0, 1] only with the sigmoid."""
         flat = self.logits(code)
         return flat.sigmoid() if self.config["squashed"] else flat
 
@@ -69,21 +69,21 @@ class DenseAutoencoder(PictureNetwork):
         return self.decode(latents).clamp(0, 1).unflatten(1, (1, self.side, self.side))
 
     @torch.no_grad()
-    def describe(self, codes: Tensor, anchors: Tensor) -> None:
-        """Remember the mean of the codes [N, K] of training pictures, and those to choose among.
+    def set_statistics(self, codes: Tensor, anchors: Tensor) -> None:
+        """Store the mean of the codes of training pictures, and the anchors.
 
         Args:
-            codes: of training pictures.
-            anchors: [A, K], as many as the model was built for.
+            codes: of training pictures, [N, K].
+            anchors: [A, K], as many as the network was built for.
         """
         self.mean.copy_(codes.mean(0))
         self.anchors.copy_(anchors)
 
     def sample(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Tensor:
-        """Codes [n, K] of anchors chosen at random, drawn nearer to the mean by `truncation`.
+        """Codes [n, K] of random anchors, moved towards the mean by `truncation`.
 
-        A Gaussian that fits all codes draws blots: this autoencoder was never asked to fill the
-        space between glyphs.
+        Samples of a Gaussian fitted to all codes decode to blots, because the loss of this
+        autoencoder does not constrain the space between glyphs.
         """
         chosen = torch.randint(len(self.anchors), (n,), generator=generator, device="cpu")
         chosen = chosen.to(self.anchors.device)

@@ -3,10 +3,10 @@
     picture 3x64x64 -> unshuffle 4 -> conv /2 -> W x 8x8 blocks -> mean c x 8x8
     code c x 8x8 -> conv -> W x 8x8 blocks -> D x 16x16 block -> D/2 x 32x32 -> picture
 
-The code is laid out as the picture is, c numbers for each of 64 places: that generalises from a
-thousand pictures where a vector without places learns them by heart. Users never see it: latents
-are the code's principal components over the training pictures, each divided by its deviation, so
-that they have mean 0 and variance 1 and their first numbers say most.
+The code is spatial, c numbers for each of 8x8 cells: trained on a thousand pictures this
+generalises, whereas a code without positions overfits. It is internal: latents are the code's
+principal components over the training pictures, each divided by its deviation, so that they have
+mean 0 and variance 1 and are ordered by decreasing variance.
 
 Dimension letters: `B` pictures, `K` latents, `N` anchors, `W` channels at 8x8, `D` at 16x16.
 """
@@ -22,24 +22,23 @@ from torch import Tensor, nn
 from aehub.generators.base import PictureNetwork
 
 SIDE, GRID = 64, 8
+"""Pixels and cells on a side of a picture."""
 CELLS = GRID * GRID
-# Of the prior: neighbours that an anchor is joined with; the line is tilted by at most this many
-# radians and lies at most this far from the middle, of which 1 is the border of the picture.
+# Of the prior: nearest anchors that an anchor is combined with; largest tilt of the border in
+# radians; its largest distance from the middle, where 1 is the edge of the picture; and its slope.
 _NEAREST, _TILT, _OFFSET, _SHARPNESS = 8, 0.6, 0.4, 4.0
-
-
-# Of a component, far below that of the noise: fewer pictures than latents leave some without any.
+# Of a component, far below that of the noise: with fewer pictures than latents some have none.
 _LEAST_VARIANCE = 1e-4
 
 
 class ResidualBlock(nn.Module):
-    """Residual branch of two 3x3 convolutions [B, C, H, W]."""
+    """Residual block of two 3x3 convolutions, [B, C, H, W]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        # Near the identity at first.
+        # Start near the identity.
         with torch.no_grad():
             self.second.weight.mul_(0.1)
             nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
@@ -52,11 +51,11 @@ class PictureVAE(PictureNetwork):
     """Variational autoencoder of 64x64 pictures.
 
     Args:
-        latent: numbers a picture becomes, a multiple of 64.
+        latent: length of a latent, a multiple of 64.
         width: channels at 8x8.
         blocks: residual blocks at 8x8, in the encoder and in the decoder.
         detail: channels at 16x16, even; half as many are at 32x32.
-        anchors: latents of training pictures that the prior is made of.
+        anchors: number of stored latents of training pictures, from which the prior is built.
 
     Raises:
         ValueError: an argument is outside of `ARGUMENTS`, `latent` is no multiple of 64, or
@@ -90,7 +89,7 @@ class PictureVAE(PictureNetwork):
         self.components = _statistic(torch.eye(latent))
         self.anchors = _statistic(torch.zeros(anchors, latent))
 
-    # What training works on.
+    # The code, for training.
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Mean of the posterior of pictures [B, 3, 64, 64] in [0, 1]: code [B, K]."""
@@ -98,16 +97,18 @@ class PictureVAE(PictureNetwork):
         return self.encoder(inputs).flatten(1)
 
     def decode(self, code: Tensor) -> Tensor:
-        """Pictures [B, 3, 64, 64] of code [B, K], not held to [0, 1]."""
+        """Pictures [B, 3, 64, 64] of code [B, K], not clipped to [0, 1]."""
         grid = code.unflatten(1, (-1, GRID, GRID)).contiguous(memory_format=torch.channels_last)
         return self.decoder(grid) + 0.5
 
     @torch.no_grad()
     def whiten(self, code: Tensor) -> None:
-        """Make latents the whitened principal components of `code` [N, K], and these the anchors.
+        """Set the statistics, so that latents are whitened principal components of `code` [N, K].
+
+        The latents of `code` become the anchors.
 
         Raises:
-            ValueError: `code` is not of as many pictures as there are anchors.
+            ValueError: the number N of pictures is not the number of anchors.
         """
         if len(code) != len(self.anchors):
             raise ValueError(f"{len(code)} pictures are given for {len(self.anchors)} anchors.")
@@ -124,32 +125,33 @@ class PictureVAE(PictureNetwork):
     def _code(self, latents: Tensor) -> Tensor:
         return (latents * self.deviation) @ self.components.T + self.mean
 
-    # What the library works on.
+    # The latents, for users.
 
     def to_latents(self, pictures: Tensor) -> Tensor:
         """Latents [B, K] of pictures [B, 3, 64, 64] in [0, 1]: mean 0, variance 1 over emoji."""
         return self._latents(self.encode(pictures).float())
 
     def sample(self, n: int, generator: torch.Generator, truncation: float = 1.0) -> Tensor:
-        """Latents [n, K] of pictures that never were.
+        """Random latents [n, K].
 
-        The prior is made of the aggregate posterior: above a random line a picture is as one anchor
-        drawn at random, below as one of that anchor's nearest neighbours, with a soft border. A
-        Gaussian of the same mean and covariance draws stains: what makes an emoji is not in its
-        covariances.
+        The prior combines latents of training pictures: above a random line, with a soft border,
+        the code of a random anchor, below it that of one of its nearest anchors. Samples of a
+        Gaussian of the same mean and covariance decode to stains, because second-order statistics
+        do not describe an emoji.
 
         Args:
-            n: how many.
+            n: number of latents.
             generator: on the CPU; the same state gives the same latents.
-            truncation: factor on the latents; 0 is the mean of all emoji.
+            truncation: factor on the latents; 0 gives the mean of all training pictures.
         """
         device, scaled = self.anchors.device, self.anchors * self.deviation
         first = torch.randint(len(scaled), (n,), generator=generator, device="cpu").to(device)
-        near = torch.cdist(scaled[first], scaled).topk(min(_NEAREST + 1, len(scaled)),
-                                                       largest=False).indices
-        # The nearest is the anchor itself.
-        chosen = torch.randint(1, max(2, near.shape[1]), (n, 1), generator=generator, device="cpu")
-        other = near.gather(1, chosen.clamp(max=near.shape[1] - 1).to(device))[:, 0]
+        nearest = torch.cdist(scaled[first], scaled).topk(min(_NEAREST + 1, len(scaled)),
+                                                          largest=False).indices
+        # The first is the anchor itself.
+        chosen = torch.randint(1, max(2, nearest.shape[1]), (n, 1), generator=generator,
+                               device="cpu")
+        other = nearest.gather(1, chosen.clamp(max=nearest.shape[1] - 1).to(device))[:, 0]
         above = _soft_half_plane(n, generator).to(scaled)
         code = torch.lerp(self._code(self.anchors[other]).unflatten(1, (-1, GRID, GRID)),
                           self._code(self.anchors[first]).unflatten(1, (-1, GRID, GRID)), above)
@@ -161,17 +163,17 @@ class PictureVAE(PictureNetwork):
 
 
 def _soft_half_plane(n: int, generator: torch.Generator) -> Tensor:
-    """Share of the upper picture at each place [n, 1, 8, 8]: 1 above a random line, 0 below."""
-    drawn = torch.rand(2, n, 1, 1, 1, generator=generator, dtype=torch.float32, device="cpu")
-    tilt, offset = 2 * drawn - 1
-    place = torch.linspace(-1, 1, GRID, dtype=tilt.dtype, device=tilt.device)
-    height = (torch.cos(_TILT * tilt) * place[:, None] + torch.sin(_TILT * tilt) * place
+    """Weight of the upper picture in each cell, [n, 1, 8, 8]: 1 above a random line, 0 below."""
+    noise = torch.rand(2, n, 1, 1, 1, generator=generator, dtype=torch.float32, device="cpu")
+    tilt, offset = 2 * noise - 1
+    centres = torch.linspace(-1, 1, GRID, dtype=tilt.dtype, device=tilt.device)
+    height = (torch.cos(_TILT * tilt) * centres[:, None] + torch.sin(_TILT * tilt) * centres
               - _OFFSET * offset)
     return torch.sigmoid(-_SHARPNESS * height)
 
 
 def _statistic(values: Tensor) -> nn.Parameter:
-    """A parameter that is stored and loaded with the others but not trained."""
+    """A parameter that is stored and loaded with the others, but not trained."""
     return nn.Parameter(values, requires_grad=False)
 
 

@@ -255,5 +255,5 @@ def export(model: DenseAutoencoder, material: GlyphBatches, folder: Path, option
             torch.cat([finished.encode(part / 255)
                        for part in torch.from_numpy(pictures).flatten(1).split(512)])
             for pictures in (material.training, upright()))
-        finished.describe(codes, anchors)
+        finished.set_statistics(codes, anchors)
     stored_network.save(folder, NAME, finished)
