@@ -38,7 +38,7 @@ from aehub.codecs.d4.checkpoint import StoredModel
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.integer_conv import KNOTS
 from aehub.codecs.d4.network import D4Network
-from aehub.codecs.d4.post_filter import PREDICTED
+from aehub.codecs.d4.post_filter import PREDICTION_CHANNELS
 from aehub.coding.range_coder import N_TABLES, ScaleTables, max_magnitude, scale_of
 from aehub.media.picture import Planes
 from aehub.training import recipes, trainer
@@ -68,7 +68,7 @@ def with_frozen_scales(model: D4Network, crops: Crops) -> None:
             planes = [Planes(*frame) for frame in zip(*next(batches), strict=True)]
             totals.append(_histograms(codec.encode_planes(planes, quality).latent))
         best = (np.sum(totals, axis=0) @ price.T).argmin(axis=1)
-        for number, (begin, end) in enumerate(model.ranges):
+        for number, (begin, end) in enumerate(model.pass_channels):
             stage = model.scales.pass_layers(number)
             stage.last.theta.data.zero_()
             for channel in range(begin, end):
@@ -83,7 +83,7 @@ def without_reference(model: D4Network, _: Any) -> None:
     model.inter.means.see.theta.zero_()
     head = model.inter.post_filter.head
     dense = head.dense().clone()
-    dense[:, PREDICTED] = 0
+    dense[:, PREDICTION_CHANNELS] = 0
     head.set_dense(dense)
 
 

@@ -175,17 +175,17 @@ def test_codes_of_zero_at_step_0_show_the_prediction_itself() -> None:
 # Integers.
 
 
-def answers(coder: FrameNetwork, x: Inputs, tiles: SparseBlocks | None = None) -> Iterator[Tensor]:
+def answers(coder: FrameNetwork, x: Inputs, sparse: SparseBlocks | None = None) -> Iterator[Tensor]:
     """Activations and tables of all passes for every distance class at several qualities."""
     for distance_class in range(N_DISTANCE_CLASSES):
         quality = torch.tensor([(0, 3141, 6250, 10_000)[distance_class]])
         yield coder.scales.hyper_index(quality, distance_class)
-        features = coder.scales.features(x.hyper, quality, (x.context, distance_class), tiles)
+        features = coder.scales.features(x.hyper, quality, (x.context, distance_class), sparse)
         yield features
         for stage in coder.coding_passes(H, W, torch.device("cpu")):
             known = x.latent[:, :(0, stage.end, stage.begin, stage.begin)[stage.number]]
             yield coder.scales(stage.number, features, known if stage.number else None,
-                               stage.mask, quality, tiles)
+                               stage.mask, quality, sparse)
 
 
 def test_both_precisions_agree_on_every_integer(network: D4Network) -> None:
@@ -219,7 +219,7 @@ def test_a_part_of_the_cells_gets_the_integers_of_the_whole(network: D4Network,
     where = cells.repeat_interleave(4, 2).repeat_interleave(4, 3)
     everywhere = list(answers(coder, x))
     for number, part in enumerate(answers(coder, x, SparseBlocks(cells))):
-        if number % 6 == 1:  # Features of tiles, with what lies around them.
+        if number % 6 == 1:  # Features of blocks with their margins.
             assert part.shape[2:] == (8, 8) and len(part) == len(wanted)
         elif number % 6:
             assert torch.equal(part, everywhere[number] * where)

@@ -72,7 +72,7 @@ def test_tilted_steps_grow_with_the_frequency_of_luma_and_tables_follow() -> Non
     assert float(growth[dct.frequency.argmax()]) == pytest.approx(0.3, abs=1e-5)
     assert float(growth[0]) == pytest.approx(-0.1, abs=1e-5)
     # A step that is larger by e makes codes smaller by e: so much lies between their tables.
-    begin, end = plain.ranges[3]
+    begin, end = plain.pass_channels[3]
     before, after = (m.scales.pass_layers(3).last_bias for m in (plain, tilted))
     moved = (before.values - after.values)[0, before.orbits]
     expected = growth[begin:end] / math.log(scale_of(9) / scale_of(8))

@@ -81,13 +81,13 @@ def tilt_step_sizes(coder: FrameNetwork, amount: float) -> None:
     dct = block_dct()
     rise = amount * torch.from_numpy(np.where(dct.chroma, 0, dct.frequency / 14 - 0.25)).float()
     coder.gain.values[:, coder.gain.orbits] -= rise
-    for number, (begin, end) in enumerate(coder.ranges):
+    for number, (begin, end) in enumerate(coder.pass_channels):
         bias = coder.scales.pass_layers(number).last_bias
         bias.values[:, bias.orbits] -= rise[begin:end] * _INDICES_PER_E_FOLD
 
 
 def _set_contexts(coder: FrameNetwork, dct: BlockDct) -> None:
-    for number, (begin, end) in enumerate(coder.ranges):
+    for number, (begin, end) in enumerate(coder.pass_channels):
         stage = coder.scales.pass_layers(number)
         known = stage.first.inputs.channels - FEATURES.channels - 1
         if known or coder.conditional:
@@ -103,7 +103,7 @@ def _set_base_indices(coder: FrameNetwork, dct: BlockDct, flat: float) -> None:
     scale = flat / (1 + torch.from_numpy(dct.frequency)) ** 1.3
     scale = torch.where(torch.from_numpy(dct.chroma), scale / 4, scale)
     index = torch.log(scale / _steps() / SCALE_MIN) * _INDICES_PER_E_FOLD
-    for number, (begin, end) in enumerate(coder.ranges):
+    for number, (begin, end) in enumerate(coder.pass_channels):
         bias = coder.scales.pass_layers(number).last_bias
         for channel in range(begin, end):
             bias.values[:, bias.orbits[channel - begin]] = index[:, channel].clamp(0, 60).float()

@@ -228,7 +228,7 @@ def _code(runtime: Runtime, coder: FrameNetwork, batch: PlaneBatch, quality: Ten
         add_index(indices, stage, index)
         return quantiser(latent[:, stage.begin:stage.end] - mean, index, weight)
 
-    passes = coder.code_passes(hyper_codes, quality, condition, cells=places[0])
+    passes = coder.code_passes(hyper_codes, quality, condition, coded=places[0])
     codes, latents = run_passes(passes, choose)
     tables = Codes(index, torch.cat(indices, 1))
     return Coded(motion, Codes(hyper_codes, codes), tables, latents)

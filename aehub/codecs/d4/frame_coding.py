@@ -195,7 +195,7 @@ class GroupReader:
             add_index(latent_index, stage, index)
             return shaped(reader.read(flat(index, np.uint8)), index)
 
-        passes = coder.code_passes(hyper, level, condition, cells=places[0],
+        passes = coder.code_passes(hyper, level, condition, coded=places[0],
                                    means=decoded is not None)
         latent, latents = run_passes(passes, read)
         codes = Codes(hyper, latent)

@@ -1,29 +1,31 @@
-"""`d4-codec`: an autoencoder of 4:2:0 pictures and clips whose codes turn with the picture.
+"""Networks of `d4-codec`: a scale-and-mean hyperprior autoencoder of 4:2:0 pictures.
 
-    planes ──unshuffle──> pixels (96) ──analysis──> latents (96, at 1/8) ──x gain──> round ──> codes
-                                                        │
-                                                   hyper-codes (24, at 1/32)
+    x ──unshuffle──> samples (96) ──analysis (g_a)──> y (96, at 1/8) ──x gain──> round ──> y codes
+                                                       │ h_a
+                                                       z (24, at 1/32) ──x gain──> round ──> z codes
 
-    codes / gain ──synthesis──> pixels ──shuffle──> planes ──post-filter──> what is shown
+    y_hat / gain ──synthesis (g_s)──> samples ──shuffle──> x_hat ──post-filter──> picture shown
 
-Codes are written in four stages, each seeing all earlier ones through two networks: a float one
-predicts the mean (`MeanNetwork`), an exact integer one picks the table (`ScaleNetwork`):
+The codes of y are written in four passes, each conditioned on all earlier ones by two networks
+(h_s): a float one predicts the mean (`MeanNetwork`), an exact integer one chooses the frequency
+table (`ScaleNetwork`):
 
-    0  low frequencies, at half of the places (an X in every 4x4 cell, which turns keep)
-    1  low frequencies, at the other places
+    0  low frequencies, at half of the positions (an X in every 4x4 cell, which D4 preserves)
+    1  low frequencies, at the other positions
     2  middle frequencies
     3  high frequencies
 
-Analysis and synthesis start as block DCTs with residual branches at zero, the post-filter as
-nothing; every layer of the decoder commutes with D4.
+Analysis and synthesis are initialised as block DCTs with residual branches at zero, the post-filter
+as the identity; every layer of the decoder commutes with D4.
 
-Predicted frames go through a second `FrameNetwork`, which codes the difference from the prediction
-(decoded frames moved by block vectors). Its analysis and synthesis are linear, and of its means
-only those of stage 1 are predicted, from the prediction: residual networks and other means gained
-nothing there. Its integer network sees the codes of the references, moved by the same vectors in
-integers.
+Inter frames have a second `FrameNetwork`, which codes the residual of motion compensation. Its
+analysis and synthesis are linear, and only the means of pass 1 are predicted, from the prediction:
+residual networks and other means gained nothing there. Its integer network also sees the codes of
+the references, moved by the same vectors in integers.
 
 Dimension letters: B batch, C channels, H, W luma samples (multiples of 32), h = H/8, w = W/8.
+Sources: Balle et al. 2018 (hyperprior); Minnen et al. 2018 (means, context); He et al. 2021
+(checkerboard context).
 """
 
 from __future__ import annotations
@@ -52,22 +54,24 @@ from aehub.codecs.d4.transforms import (
 )
 
 HYPER_LATENTS = A1 * 8 + A2 * 2 + B1 * 2 + B2 * 2 + E * 5
+"""Representation of the 24 channels of z."""
 
 
 class Codes(NamedTuple):
-    """Integers in float tensors: `hyper` [B, 24, h/4, w/4], `latent` [B, 96, h, w]."""
+    """Integers in float tensors: `hyper` (z) [B, 24, h/4, w/4], `latent` (y) [B, 96, h, w]."""
 
     hyper: Tensor
     latent: Tensor
 
 
 class InterCondition(NamedTuple):
-    """What a predicted frame's networks are given.
+    """Inputs of an inter frame's networks besides the frame itself.
 
     Attributes:
-        prediction: samples as `unshuffle` lays it out, [B, 96, h, w]; empty where only integer
-            networks run.
-        context: `aehub.codecs.d4.reference_buffer`, integers 0..31, [B, 99, h, w].
+        prediction: motion-compensated samples as `unshuffle` arranges them, [B, 96, h, w]; empty
+            where only integer networks run.
+        context: temporal context (`aehub.codecs.d4.reference_buffer`), integers 0..31,
+            [B, 99, h, w].
         distance_class: log2 of the distance to the nearest reference in frames, 0..3.
     """
 
@@ -77,7 +81,7 @@ class InterCondition(NamedTuple):
 
 
 class CodingPass(NamedTuple):
-    """Channels [begin, end) of the latents, written where `mask` [h, w] is 1."""
+    """Codes of y that are written together: channels [begin, end) where `mask` [h, w] is 1."""
 
     number: int
     begin: int
@@ -86,18 +90,21 @@ class CodingPass(NamedTuple):
 
 
 PassGenerator = Generator[tuple[CodingPass, Tensor, Tensor], Tensor, tuple[Tensor, Tensor]]
+"""Type of `FrameNetwork.code_passes`."""
 
 
 class FrameNetwork(nn.Module):
-    """The networks of one kind of frame.
+    """Transforms, entropy model and post-filter of one frame type, intra or inter.
+
+    Attribute names are the names of the stored tensors.
 
     Args:
-        analysis: pixels to latents.
-        synthesis: latents to pixels.
+        analysis: g_a, samples to latents.
+        synthesis: g_s, latents to samples.
         filter_fields: width of the post-filter in regular fields of 8 channels.
         filter_layers: hidden layers of the post-filter.
-        masking: for predicted frames: hundredths of the exponent by which steps grow where the
-            prediction is busy. None for frames that stand alone.
+        masking: inter frames only: exponent of texture masking in hundredths. None for intra
+            frames.
     """
 
     def __init__(self, analysis: LinearTransform, synthesis: LinearTransform, filter_fields: int,
@@ -113,29 +120,27 @@ class FrameNetwork(nn.Module):
         self.hyper_direct = TiedConv2d(dct.latents, HYPER_LATENTS, 4, stride=4, scale=0)
         self.gain, self.hyper_gain = QualityCurve(dct.latents), QualityCurve(HYPER_LATENTS)
         low, middle, high = dct.bands
-        self.ranges = [(0, low), (0, low), (low, middle), (middle, high)]
-        known = [None, _part(dct.latents, 0, low), _part(dct.latents, 0, low),
-                 _part(dct.latents, 0, middle)]
-        stages = [(k, _part(dct.latents, a, b))
-                  for k, (a, b) in zip(known, self.ranges, strict=True)]
-        self.means = MeanNetwork(HYPER_LATENTS, stages, BLOCK_SAMPLES if conditional else None)
-        self.scales = ScaleNetwork(HYPER_LATENTS, stages,
+        self.pass_channels = [(0, low), (0, low), (low, middle), (middle, high)]
+        earlier = [None, _channels(dct.latents, 0, low), _channels(dct.latents, 0, low),
+                   _channels(dct.latents, 0, middle)]
+        passes = [(inputs, _channels(dct.latents, begin, end))
+                  for inputs, (begin, end) in zip(earlier, self.pass_channels, strict=True)]
+        self.means = MeanNetwork(HYPER_LATENTS, passes, BLOCK_SAMPLES if conditional else None)
+        self.scales = ScaleNetwork(HYPER_LATENTS, passes,
                                    dct.latents.magnitudes() + A1 * 3 if conditional else None)
         if conditional:
             magnitudes = dct.latents.magnitudes()
             self.activity = TiedConv2d(magnitudes, HYPER_LATENTS, 2, stride=2, scale=0)
         self.post_filter = PostFilter(filter_fields, filter_layers, conditional)
 
-    # Planes and latents.
-
     def analyse(self, planes: PlaneBatch, quality: Tensor, condition: InterCondition | None = None
                 ) -> tuple[Tensor, Tensor]:
-        """Planes -> latents [B, 96, h, w] and hyper-latents [B, 24, h/4, w/4], both in steps.
+        """g_a and h_a: planes -> y [B, 96, h, w] and z [B, 24, h/4, w/4], both in quantiser steps.
 
         Args:
-            planes: sizes multiples of 32 in luma.
+            planes: x, sizes multiples of 32 in luma.
             quality: [B] or [1], 0..100.
-            condition: of predicted frames.
+            condition: of inter frames.
         """
         x = unshuffle(planes)
         if condition is None:
@@ -145,14 +150,14 @@ class FrameNetwork(nn.Module):
         hyper = self.hyper(F.relu(self.fold(latent))) + self.hyper_direct(latent)
         latent, hyper = latent * self.gains(quality, condition), hyper * self.hyper_gains(quality)
         if self.conditional:
-            # Where much is left to code, and where not: what scales want to know.
-            size = F.avg_pool2d(latent.abs(), 2)
-            hyper = hyper + self.activity(torch.log2(1 + 8 * size))
+            # The magnitude of the residual, region by region: it determines the scales.
+            magnitude = F.avg_pool2d(latent.abs(), 2)
+            hyper = hyper + self.activity(torch.log2(1 + 8 * magnitude))
         return latent, hyper
 
     def synthesise(self, latent: Tensor, quality: Tensor, condition: InterCondition | None = None
                    ) -> PlaneBatch:
-        """Latents in steps [B, 96, h, w] -> planes as others refer to them, not yet clipped."""
+        """g_s: y_hat in steps [B, 96, h, w] -> decoded planes before the post-filter, unclipped."""
         latent = latent / self.gains(quality, condition)
         if condition is None:
             return shuffle(self.synthesis(latent, quality))
@@ -160,58 +165,55 @@ class FrameNetwork(nn.Module):
 
     def apply_post_filter(self, planes: PlaneBatch, quality: Tensor,
                           condition: InterCondition | None = None) -> PlaneBatch:
-        """Clipped planes as others refer to them -> as they are shown, clipped too."""
+        """Clipped reference planes -> planes to be shown, clipped too."""
         prediction = None if condition is None else shuffle(condition.prediction)
         return clipped(self.post_filter(planes, quality, prediction))
 
     def gains(self, quality: Tensor, condition: InterCondition | None = None) -> Tensor:
-        """Steps per unit of latent [B, 96, 1, 1]; [B, 96, h, w] where texture masks."""
+        """Steps per unit of y: [B, 96, 1, 1]; [B, 96, h, w] with texture masking (inter frames)."""
         gains = torch.exp(self.gain(quality)) * (255 / step_size(quality))[:, None, None, None]
         if condition is None:
             return gains
         return gains / texture_masking(condition.prediction, self.masking_exponent)
 
     def hyper_gains(self, quality: Tensor) -> Tensor:
-        """Steps per unit of hyper-latent [B, 24, 1, 1]."""
+        """Steps per unit of z: [B, 24, 1, 1]."""
         return torch.exp(self.hyper_gain(quality)) * (255 / step_size(quality))[:, None, None, None]
 
     def constrain(self) -> None:
-        """Keep the integer layers inside their exactness bound; the trainer calls this."""
+        """Scale integer layers down to their exactness bound; for the trainer, after each step."""
         self.scales.constrain()
 
-    # Codes, stage by stage.
-
     def coding_passes(self, height: int, width: int, device: torch.device) -> Iterator[CodingPass]:
-        """The stages of a latent grid of height x width."""
+        """The passes over a latent grid of height x width."""
         outer = [((torch.arange(n, device=device) + 1) % 4 < 2) for n in (height, width)]
         cross = (outer[0][:, None] == outer[1][None]).float()
         masks = [cross, 1 - cross, torch.ones_like(cross), torch.ones_like(cross)]
-        for number, ((begin, end), mask) in enumerate(zip(self.ranges, masks, strict=True)):
+        for number, ((begin, end), mask) in enumerate(zip(self.pass_channels, masks, strict=True)):
             yield CodingPass(number, begin, end, mask)
 
     def code_passes(self, hyper_codes: Tensor, quality: Tensor,
-                    condition: InterCondition | None = None, *, cells: Tensor | None = None,
-                    means: bool = True
-                    ) -> PassGenerator:
-        """Walk the stages; whoever drives it quantises, decodes or rates the codes of each.
+                    condition: InterCondition | None = None, *, coded: Tensor | None = None,
+                    means: bool = True) -> PassGenerator:
+        """Entropy model of y (h_s and context): yields a pass, takes its codes, and so on.
 
-        Encoder, decoder and trainer share this loop: what one conditions on, all do.
+        Encoder, decoder and trainer share this loop, so that all condition on the same values; the
+        caller quantises, decodes or rates the codes of each pass.
 
         Args:
             hyper_codes: integers [B, 24, h/4, w/4].
             quality: [B] or [1], 0..100.
-            condition: of predicted frames.
-            cells: [1, 1, h/4, w/4] of one frame, 0 where all codes are zero and none is written;
-                table indices are then any there. None where all cells are coded.
-            means: predict them; without, only integer networks run and latents are codes.
+            condition: of inter frames.
+            coded: coded-block flags [1, 1, h/4, w/4] of one frame, 0 where all codes are zero and
+                none is written; table indices are undefined there. None where all are coded.
+            means: predict them; without, only integer networks run and latents equal codes.
 
         Yields:
-            (stage, mean, index), mean in steps ([1] where none is predicted) and table index
-            [B, C', h, w] of its codes. Send the codes back; they are ignored where the stage's
-            mask is 0.
+            (coding pass, mean, index), mean in steps ([1] where none is predicted) and table index
+            [B, C', h, w] of its codes. Send the codes; they are ignored where the mask is 0.
 
         Returns:
-            (codes, latents) [B, 96, h, w]; latents = codes + mean, in steps.
+            (codes, latents) [B, 96, h, w]; latents = codes + mean, in steps (y_hat).
         """
         hundredths = (quality * (QUALITY_RESOLUTION / 100)).round().to(torch.int64)
         gains = self.gains(quality, condition if means else None)
@@ -219,23 +221,23 @@ class FrameNetwork(nn.Module):
             hyper_codes / self.hyper_gains(quality),
             None if condition is None else condition.prediction
         ) if means else None
-        tiles = None if cells is None else SparseBlocks.of(cells)
+        sparse = None if coded is None else SparseBlocks.of(coded)
         scale_features = self.scales.features(
             hyper_codes, hundredths,
-            None if condition is None else (condition.context, condition.distance_class), tiles)
+            None if condition is None else (condition.context, condition.distance_class), sparse)
         codes: list[Tensor] = []
         latents: list[Tensor] = []
         height, width = (4 * n for n in hyper_codes.shape[-2:])
-        for stage in self.coding_passes(height, width, hyper_codes.device):
-            known = torch.cat(codes, 1).detach() if codes else None
+        for part in self.coding_passes(height, width, hyper_codes.device):
+            earlier = torch.cat(codes, 1).detach() if codes else None
             mean = None if mean_features is None else self.means(
-                stage.number, mean_features, latents, gains, quality)
+                part.number, mean_features, latents, gains, quality)
             mean = (hyper_codes.new_zeros(1) if mean is None
-                    else mean * gains[:, stage.begin:stage.end])
-            index = self.scales(stage.number, scale_features, known, stage.mask, hundredths, tiles)
-            new = (yield stage, mean, index) * stage.mask
-            latent = new + mean * stage.mask
-            if stage.number == 1:
+                    else mean * gains[:, part.begin:part.end])
+            index = self.scales(part.number, scale_features, earlier, part.mask, hundredths, sparse)
+            new = (yield part, mean, index) * part.mask
+            latent = new + mean * part.mask
+            if part.number == 1:
                 new, latent = codes.pop() + new, latents.pop() + latent
             codes.append(new)
             latents.append(latent)
@@ -243,18 +245,15 @@ class FrameNetwork(nn.Module):
 
 
 class D4Network(FrameNetwork):
-    """The networks of the codec; files, groups and frame sizes are `aehub.codecs.d4`'s concern.
-
-    The coder of frames that stand alone; `inter` is the coder of predicted frames.
+    """All networks of the codec: those of intra frames, and in `inter` those of inter frames.
 
     Args:
         fields: width of analysis and synthesis in regular fields of 8 channels.
         analysis_blocks: residual blocks of the analysis.
         synthesis_blocks: residual blocks of the synthesis.
-        filter_fields: width of the post-filters of both halves.
+        filter_fields: width of both post-filters in regular fields of 8 channels.
         filter_layers: hidden layers of the post-filters.
-        inter_masking: hundredths of the exponent by which steps of predicted frames grow with
-            texture.
+        inter_masking: exponent of texture masking in inter frames, in hundredths.
     """
 
     analysis: Transform
@@ -263,31 +262,32 @@ class D4Network(FrameNetwork):
     def __init__(self, fields: int = 16, analysis_blocks: int = 2, synthesis_blocks: int = 3,
                  filter_fields: int = 4, filter_layers: int = 4, inter_masking: int = 14) -> None:
         dct = block_dct()
-        there = BLOCK_SAMPLES, dct.latents, torch.from_numpy(dct.matrix)
-        back = dct.latents, BLOCK_SAMPLES, torch.from_numpy(dct.matrix.T)
+        forward = BLOCK_SAMPLES, dct.latents, torch.from_numpy(dct.matrix)
+        inverse = dct.latents, BLOCK_SAMPLES, torch.from_numpy(dct.matrix.T)
         super().__init__(
-            Transform(*there, fields=fields, blocks=analysis_blocks),
-            Transform(*back, fields=fields, blocks=synthesis_blocks), filter_fields, filter_layers)
+            Transform(*forward, fields=fields, blocks=analysis_blocks),
+            Transform(*inverse, fields=fields, blocks=synthesis_blocks),
+            filter_fields, filter_layers)
         self.config = {
             "fields": fields, "analysis_blocks": analysis_blocks,
             "synthesis_blocks": synthesis_blocks, "filter_fields": filter_fields,
             "filter_layers": filter_layers, "inter_masking": inter_masking}
-        self.inter = FrameNetwork(LinearTransform(*there), LinearTransform(*back), filter_fields,
-                           filter_layers, inter_masking)
+        self.inter = FrameNetwork(LinearTransform(*forward), LinearTransform(*inverse),
+                                  filter_fields, filter_layers, inter_masking)
 
     def constrain(self) -> None:
-        """Keep the integer layers inside their exactness bound; the trainer calls this."""
+        """Scale integer layers down to their exactness bound; for the trainer, after each step."""
         super().constrain()
         self.inter.constrain()
 
 
-def _part(whole: Representation, begin: int, end: int) -> Representation:
+def _channels(latents: Representation, begin: int, end: int) -> Representation:
     return Representation(
-        tuple(tuple(c - begin for c in row[begin:end]) for row in whole.source),
-        tuple(row[begin:end] for row in whole.sign),
+        tuple(tuple(c - begin for c in row[begin:end]) for row in latents.source),
+        tuple(row[begin:end] for row in latents.sign),
     )
 
 
 def quality_tensor(quality: float, like: Tensor) -> Tensor:
-    """One quality for a whole batch, as the [1] tensor that the networks take."""
+    """One quality for all frames of a batch, as the [1] tensor that the networks take."""
     return torch.full((1,), quality, dtype=like.dtype, device=like.device)

@@ -1,7 +1,4 @@
-"""Planes of one frame size as padded batches for the networks, and back.
-
-Pictures as the networks of the codec take them: planes, and blocks of samples side by side.
-"""
+"""Input and output of the networks: padded batches of planes, and 8x8 blocks as channels."""
 
 from __future__ import annotations
 
@@ -26,20 +23,20 @@ class PlaneBatch(NamedTuple):
 
 
 def unshuffle(planes: PlaneBatch) -> Tensor:
-    """Planes -> [B, 96, h, w]: each position holds the samples of an 8x8 block."""
+    """Planes -> [B, 96, h, w] (space to depth): each position holds the samples of an 8x8 block."""
     x = torch.cat([F.pixel_unshuffle(planes.y, 8), F.pixel_unshuffle(planes.u, 4),
                    F.pixel_unshuffle(planes.v, 4)], 1)
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def shuffle(pixels: Tensor) -> PlaneBatch:
+def shuffle(samples: Tensor) -> PlaneBatch:
     """The inverse of `unshuffle`."""
-    y, u, v = pixels.split((64, 16, 16), 1)
+    y, u, v = samples.split((64, 16, 16), 1)
     return PlaneBatch(F.pixel_shuffle(y, 8), F.pixel_shuffle(u, 4), F.pixel_shuffle(v, 4))
 
 
 def clipped(planes: PlaneBatch) -> PlaneBatch:
-    """Planes in range; never rounded."""
+    """Clip planes to [-0.5, 0.5], without rounding."""
     return PlaneBatch(*(p.clamp(-0.5, 0.5) for p in planes))
 
 
@@ -57,20 +54,20 @@ def to_batch(frames: Sequence[Planes], device: torch.device, dtype: torch.dtype)
 
 
 def from_batch(batch: PlaneBatch, crop: tuple[int, int], size: tuple[int, int]) -> list[Planes]:
-    """Decoded planes -> the shown window of each frame, rounded to uint8.
+    """Decoded planes -> the cropping window of each frame, rounded to uint8.
 
     Args:
         batch: planes as `to_batch` makes them.
-        crop: (x, y) of the window in luma samples; chroma samples that it touches are shown.
+        crop: (x, y) of the window in luma samples; chroma samples that it touches belong to it.
         size: (width, height) of the window.
     """
     (x, y), (width, height) = crop, size
     windows = [(y, y + height, x, x + width)]
     windows += 2 * [(y // 2, -(-(y + height) // 2), x // 2, -(-(x + width) // 2))]
-    planes = [_round(plane[:, 0, top:bottom, left:right])
+    planes = [_to_uint8(plane[:, 0, top:bottom, left:right])
               for plane, (top, bottom, left, right) in zip(batch, windows, strict=True)]
     return [Planes(*frame) for frame in zip(*planes, strict=True)]
 
 
-def _round(plane: Tensor) -> np.ndarray:
+def _to_uint8(plane: Tensor) -> np.ndarray:
     return ((plane + 0.5) * 255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()

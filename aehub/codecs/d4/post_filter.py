@@ -1,11 +1,11 @@
-"""The post-filter: what a decoder can mend in a decoded picture without a single bit.
+"""Post-filter: a small CNN outside the coding loop that reduces coding artefacts, at no bit.
 
-Coding leaves edges between blocks and ringing around contours, at places and in directions that a
-network can learn. It works at half of luma's resolution, where a kernel sees both sides of an edge
-as neighbours; each position holds four samples of luma and one of either chroma.
+It learns blocking at block edges and ringing around contours. It works at half of luma's
+resolution, where a kernel covers both sides of an edge; each position holds four samples of luma
+and one of either chroma.
 
-Frames are shown as it leaves them, and referred to as they were before: a filter in the loop meets
-its own results again, frame after frame, and smooths them away.
+Frames are shown filtered, and referred to unfiltered: a filter in the loop is applied to its own
+output again, frame after frame, and smooths detail away.
 
 Every layer commutes with D4. Source: Dai et al. 2017, "A convolutional neural network approach for
 post-processing in HEVC intra coding".
@@ -22,77 +22,83 @@ from aehub.codecs.d4.symmetry import A1, B1, REGULAR, pixels
 from aehub.codecs.d4.tied_conv import TiedConv2d
 from aehub.codecs.d4.transforms import QualityCurve, step_size
 
-HALF = pixels(2) + A1 * 2
-PREDICTED = slice(2 * HALF.channels, 3 * HALF.channels)
-"""Which inputs of a conditional filter's first layer show its prediction."""
-# Where a position lies in its 8x8 block: beside how many edges, beside which, in a corner.
-_PLACE = A1 + B1 + A1
-# Pictures and quantiser steps in about the range of one; texture of more steps is all alike.
-_PICTURE, _STEPS, _MOST = 2.0, 0.5, 4.0
-_AROUND = 5
+HALF_RESOLUTION = pixels(2) + A1 * 2
+"""Representation of a picture at half of luma's resolution: 4 luma samples, 1 of either chroma."""
+PREDICTION_CHANNELS = slice(2 * HALF_RESOLUTION.channels, 3 * HALF_RESOLUTION.channels)
+"""Inputs of a conditional filter's first layer that hold the difference from the prediction."""
+_BLOCK_POSITION = A1 + B1 + A1
+"""Position in the 8x8 block: number of edges it lies at, direction of the edge, corner."""
+_SAMPLE_SCALE, _STEP_SCALE = 2.0, 0.5
+"""Factors of samples and of differences in quantiser steps: inputs have a range of about one."""
+_MAX_TEXTURE = 4.0
+"""Clip of the scaled difference from the local mean: larger ones carry no more information."""
+_WINDOW = 5
+"""Side of the window of the local mean, in positions."""
 
 
 class PostFilter(nn.Module):
-    """Adds to decoded planes what their quality, texture, blocks and prediction say is missing.
+    """Correction of decoded planes from their quality, texture, block position and prediction.
 
     Args:
         fields: width in regular fields of 8 channels.
         layers: hidden layers after the first.
-        conditional: for predicted frames; sees what was added to their prediction.
+        conditional: inter frames; the difference from the prediction is an input.
     """
 
     def __init__(self, fields: int, layers: int, conditional: bool = False) -> None:
         super().__init__()
         features = REGULAR * fields
-        inputs = HALF * (3 if conditional else 2) + _PLACE
+        inputs = HALF_RESOLUTION * (3 if conditional else 2) + _BLOCK_POSITION
         self.head, self.head_bias = TiedConv2d(inputs, features), QualityCurve(features)
         self.hidden = nn.ModuleList(TiedConv2d(features, features) for _ in range(layers))
         self.bias = nn.ModuleList(QualityCurve(features) for _ in range(layers))
-        self.tail = TiedConv2d(features, HALF, scale=0)
+        self.tail = TiedConv2d(features, HALF_RESOLUTION, scale=0)
 
     def forward(self, planes: PlaneBatch, quality: Tensor, prediction: PlaneBatch | None = None
                 ) -> PlaneBatch:
-        """Decoded planes -> the same, mended; not clipped.
+        """Decoded planes -> filtered planes, not clipped.
 
         Args:
             planes: in [-0.5, 0.5], sizes multiples of 32 in luma.
             quality: [B] or [1], 0..100.
-            prediction: of predicted frames.
+            prediction: of inter frames.
         """
-        half = _half(planes)
+        half = _to_half(planes)
         steps = (255 / step_size(quality))[:, None, None, None]
-        seen = [half * _PICTURE, ((half - _smooth(planes)) * (steps * _STEPS)).clamp(-_MOST, _MOST)]
+        texture = (half - _local_mean(planes)) * (steps * _STEP_SCALE)
+        inputs = [half * _SAMPLE_SCALE, texture.clamp(-_MAX_TEXTURE, _MAX_TEXTURE)]
         if prediction is not None:
-            seen.append((half - _half(prediction)) * (steps * _STEPS))
+            inputs.append((half - _to_half(prediction)) * (steps * _STEP_SCALE))
         height, width = half.shape[-2:]
-        place = _place(height, width, half.device).to(half).expand(len(half), -1, -1, -1)
-        x = torch.cat([*seen, place], 1).contiguous(memory_format=torch.channels_last)
+        position = _block_position(height, width, half.device).to(half)
+        x = torch.cat([*inputs, position.expand(len(half), -1, -1, -1)], 1)
+        x = x.contiguous(memory_format=torch.channels_last)
         hidden = F.relu_(self.head(x, bias=self.head_bias(quality)))
         for layer, bias in zip(self.hidden, self.bias, strict=True):
             hidden = F.relu_(layer(hidden, bias=bias(quality)))
-        return _whole(half + self.tail(hidden).to(half.dtype) / steps)
+        return _from_half(half + self.tail(hidden).to(half.dtype) / steps)
 
 
-def _half(planes: PlaneBatch) -> Tensor:
+def _to_half(planes: PlaneBatch) -> Tensor:
     """Planes -> [B, 6, H/2, W/2]."""
     return torch.cat([F.pixel_unshuffle(planes.y, 2), planes.u, planes.v], 1)
 
 
-def _whole(half: Tensor) -> PlaneBatch:
-    """The inverse of `_half`."""
+def _from_half(half: Tensor) -> PlaneBatch:
+    """The inverse of `_to_half`."""
     y, u, v = half.split((4, 1, 1), 1)
     return PlaneBatch(F.pixel_shuffle(y, 2), u, v)
 
 
-def _smooth(planes: PlaneBatch) -> Tensor:
-    """Means around each position, of each plane: [B, 6, H/2, W/2]."""
+def _local_mean(planes: PlaneBatch) -> Tensor:
+    """Mean of the window around each position, of each plane: [B, 6, H/2, W/2]."""
     small = torch.cat([F.avg_pool2d(planes.y, 2), planes.u, planes.v], 1)
-    means = F.avg_pool2d(small, _AROUND, 1, _AROUND // 2, count_include_pad=False)
+    means = F.avg_pool2d(small, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
     return torch.cat([means[:, :1].expand(-1, 4, -1, -1), means[:, 1:]], 1)
 
 
-def _place(height: int, width: int, device: torch.device) -> Tensor:
-    """[1, 3, height, width], the same for every 4x4 positions."""
+def _block_position(height: int, width: int, device: torch.device) -> Tensor:
+    """[1, 3, height, width], periodic with 4x4 positions."""
     down, right = (((torch.arange(n, device=device) + 1) % 4 < 2).float() for n in (height, width))
     down, right = down[:, None].expand(height, width), right.expand(height, width)
     return torch.stack([down + right - 1, down - right, down * right])[None]

@@ -1,13 +1,11 @@
-"""Float layers of the codecs: numbers that follow quality, residual blocks, transforms.
+"""Analysis and synthesis transforms (g_a, g_s), and the block DCT that they are initialised with.
 
-All commute with D4. Dimension letters as in `aehub.codecs.d4.network`.
-
-The start of the flagship: block DCTs of luma and chroma, arranged in irreducible parts of D4.
+All layers commute with D4. Dimension letters as in `aehub.codecs.d4.network`.
 
 An 8x8 block of luma and the 4x4 blocks of both chroma planes that cover it make 96 numbers. Under
-turns of the picture, DCT waves of equal parity in both directions split into a symmetric and an
-antisymmetric combination (A1, B1 if both are even, B2, A2 if both are odd); a wave that is even in
-one direction and odd in the other makes an E pair with its transpose.
+rotations and flips, DCT basis functions of equal parity in both directions split into a symmetric
+and an antisymmetric combination (A1, B1 if both are even, B2, A2 if both are odd); a function that
+is even in one direction and odd in the other makes an E pair with its transpose.
 """
 
 from __future__ import annotations
@@ -32,9 +30,9 @@ def step_size(quality: Tensor) -> Tensor:
 
 
 class QualityCurve(QualityDependent):
-    """A learned number per channel as a piecewise linear function of quality (0..100).
+    """Learned value per channel, piecewise linear in quality (0..100).
 
-    Channels that turns permute share it: both of an E pair, all eight of a regular field.
+    Channels that D4 permutes share it: both of an E pair, all eight of a regular field.
     """
 
     orbits: Tensor
@@ -53,8 +51,8 @@ class QualityCurve(QualityDependent):
         return (hats @ self.values)[:, self.orbits, None, None]
 
 
-class Block(nn.Module):
-    """Residual branch whose strength depends on quality: x + conv(relu(conv(x) a + b))."""
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(relu(x)) a + b)), with a and b by quality."""
 
     def __init__(self, features: Representation) -> None:
         super().__init__()
@@ -68,7 +66,13 @@ class Block(nn.Module):
 
 
 class LinearTransform(nn.Module):
-    """Analysis or synthesis as one convolution, which starts as the given matrix."""
+    """Analysis or synthesis as one 3x3 convolution, initialised as a block transform.
+
+    Args:
+        inputs: representation of the input channels.
+        outputs: representation of the output channels.
+        matrix: of the block transform, [outputs, inputs].
+    """
 
     def __init__(self, inputs: Representation, outputs: Representation, matrix: Tensor) -> None:
         super().__init__()
@@ -85,7 +89,12 @@ class LinearTransform(nn.Module):
 
 
 class Transform(LinearTransform):
-    """Linear path plus a residual network whose last layer starts at zero."""
+    """Linear transform plus a residual network whose last layer is initialised to zero.
+
+    Args:
+        fields: width of the network in regular fields of 8 channels.
+        blocks: residual blocks.
+    """
 
     def __init__(self, inputs: Representation, outputs: Representation, matrix: Tensor, *,
                  fields: int, blocks: int) -> None:
@@ -94,7 +103,7 @@ class Transform(LinearTransform):
         self.head = TiedConv2d(inputs, features)
         self.head_gain = QualityCurve(features, start=1.0)
         self.head_bias = QualityCurve(features)
-        self.blocks = nn.ModuleList(Block(features) for _ in range(blocks))
+        self.blocks = nn.ModuleList(ResidualBlock(features) for _ in range(blocks))
         self.tail = TiedConv2d(features, outputs, scale=0)
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
@@ -104,50 +113,50 @@ class Transform(LinearTransform):
         return self.tail(F.relu_(hidden)) + super().forward(x, quality)
 
 
-# Pixels of luma, then of both chroma planes, as `pixel_unshuffle` by 8, 4 and 4 lays them out.
 BLOCK_SAMPLES = pixels(8) + pixels(4) + pixels(4)
+"""Samples of luma, then of both chroma planes, as `pixel_unshuffle` by 8, 4 and 4 orders them."""
 
 
 @dataclass(frozen=True)
-class _Wave:
-    kind: Representation
-    rows: tuple[np.ndarray, ...]  # one or two 2-D basis functions, flattened
+class _BasisFunctions:
+    representation: Representation
+    rows: tuple[np.ndarray, ...]  # one or two 2-D functions, flattened
     frequency: int
 
 
 def _dct(n: int) -> np.ndarray:
-    """Orthonormal DCT-II [n, n]: row k is the wave of frequency k."""
+    """Orthonormal DCT-II [n, n]: row k is the basis function of frequency k."""
     k, x = np.arange(n)[:, None], np.arange(n)[None]
     matrix = np.cos(np.pi * k * (2 * x + 1) / (2 * n)) * np.sqrt(2 / n)
     matrix[0] /= np.sqrt(2)
     return matrix
 
 
-def _waves(n: int) -> list[_Wave]:
+def _basis(n: int) -> list[_BasisFunctions]:
     dct = _dct(n)
-    waves = []
+    basis = []
     for i in range(n):
         for j in range(i + 1):
             a, b = np.outer(dct[i], dct[j]).ravel(), np.outer(dct[j], dct[i]).ravel()
             if i == j:
-                waves.append(_Wave(B2 if i % 2 else A1, (a,), i + j))
+                basis.append(_BasisFunctions(B2 if i % 2 else A1, (a,), i + j))
             elif (i + j) % 2 == 0:
                 symmetric, antisymmetric = (B2, A2) if i % 2 else (A1, B1)
-                waves.append(_Wave(symmetric, ((a + b) / np.sqrt(2),), i + j))
-                waves.append(_Wave(antisymmetric, ((a - b) / np.sqrt(2),), i + j))
+                basis.append(_BasisFunctions(symmetric, ((a + b) / np.sqrt(2),), i + j))
+                basis.append(_BasisFunctions(antisymmetric, ((a - b) / np.sqrt(2),), i + j))
             else:
                 across, down = (b, a) if i % 2 else (a, b)
-                waves.append(_Wave(E, (across, down), i + j))
-    return sorted(waves, key=lambda wave: wave.frequency)
+                basis.append(_BasisFunctions(E, (across, down), i + j))
+    return sorted(basis, key=lambda functions: functions.frequency)
 
 
 @dataclass(frozen=True)
 class BlockDct:
-    """The arranged transform.
+    """Block DCT of luma and chroma with its coefficients in irreducible parts of D4.
 
     Attributes:
         latents: representation of the 96 latent channels, band by band.
-        matrix: float64 [96, 96], latents from pixels; orthonormal.
+        matrix: float64 [96, 96], latents from samples; orthonormal.
         bands: end of each band in channels: low, middle and high frequencies.
         frequency: int [96], sum of the horizontal and vertical frequency, in luma's scale.
         chroma: bool [96].
@@ -167,23 +176,24 @@ def _band(plane: int, frequency: int) -> int:
 
 @lru_cache
 def block_dct() -> BlockDct:
-    """The block DCTs, ordered by band, then plane, then frequency."""
-    planes = [(0, _waves(8), 0), (1, _waves(4), 64), (2, _waves(4), 80)]
+    """The block DCT, coefficients ordered by band, then plane, then frequency."""
+    planes = [(0, _basis(8), 0), (1, _basis(4), 64), (2, _basis(4), 80)]
     ordered = sorted(
-        ((_band(plane, wave.frequency), plane, offset, wave)
-         for plane, waves, offset in planes for wave in waves),
+        ((_band(plane, functions.frequency), plane, offset, functions)
+         for plane, basis, offset in planes for functions in basis),
         key=lambda item: item[:2],
     )
     rows, frequency, chroma, bands = [], [], [], [0, 0, 0]
     latents: Representation | None = None
-    for band, plane, offset, wave in ordered:
-        latents = wave.kind if latents is None else latents + wave.kind
-        for values in wave.rows:
+    for band, plane, offset, functions in ordered:
+        added = functions.representation
+        latents = added if latents is None else latents + added
+        for values in functions.rows:
             row = np.zeros(96)
             row[offset:offset + len(values)] = values
             rows.append(row)
             # A 4x4 block of chroma covers the same area: its frequencies are luma's.
-            frequency.append(wave.frequency)
+            frequency.append(functions.frequency)
             chroma.append(plane > 0)
         bands[band] = len(rows)
     assert latents is not None

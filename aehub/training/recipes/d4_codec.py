@@ -97,7 +97,7 @@ def counted(stored: StoredModel, material: Crops) -> ScaleTables:
 def fitted(model: D4Network) -> Iterator[torch.nn.Parameter]:
     """What is fitted to data before step 0: the scales' base indices, nothing else."""
     yield model.scales.hyper_bias.values
-    for number in range(len(model.ranges)):
+    for number in range(len(model.pass_channels)):
         yield model.scales.pass_layers(number).last_bias.values
 
 

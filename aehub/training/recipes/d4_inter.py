@@ -114,7 +114,7 @@ def fitted(model: D4Network) -> Iterator[torch.nn.Parameter]:
     """What is fitted to data before step 0: the scales' base indices, nothing else."""
     scales = model.inter.scales
     yield scales.hyper_bias.values
-    for number in range(len(model.inter.ranges)):
+    for number in range(len(model.inter.pass_channels)):
         yield scales.pass_layers(number).last_bias.values
 
 
