@@ -75,6 +75,24 @@ def test_no_request_fails_on_the_way_through_all_panels(visit: Visit, tmp_path: 
     visit.check()
 
 
+def compressed_on_the_page(visit: Visit, path: Path, n_frames: int) -> Path:
+    """Compress one file on the page, look at the result, and download it."""
+    page = visit.page
+    visit.upload(path)
+    expect(page.locator("#seen img")).to_have_attribute("alt", f"First frame of {path.name}")
+    expect(page.locator("#forecast")).to_contain_text("on this machine", timeout=60_000)
+    page.locator("#go").click()
+    finished(page, n_frames)
+    page.wait_for_function(f"({SHOWN})() > 20", timeout=5000)
+    with page.expect_download() as got:
+        page.locator("#get-aev").click()
+    packed = path.parent / got.value.suggested_filename
+    got.value.save_as(packed)
+    page.get_by_label("Remove").or_(
+        page.locator("#clip button[aria-label='Clear']")).first.click()
+    return packed
+
+
 def test_a_picture_is_a_clip_of_one_frame_in_every_panel(visit: Visit, tmp_path: Path) -> None:
     page = visit.page
     picture = tmp_path / "photo.jpg"
@@ -83,18 +101,7 @@ def test_a_picture_is_a_clip_of_one_frame_in_every_panel(visit: Visit, tmp_path:
     short = write_clip(tmp_path / "two.mp4", moving_picture(2, 64, 48), fps=50)
     quick(page)
     for path, n_frames in ((clip, 1), (short, 2), (picture, 1)):
-        visit.upload(path)
-        expect(page.locator("#seen img")).to_have_attribute("alt", f"First frame of {path.name}")
-        expect(page.locator("#forecast")).to_contain_text("on this machine", timeout=60_000)
-        page.locator("#go").click()
-        finished(page, n_frames)
-        page.wait_for_function(f"({SHOWN})() > 20", timeout=5000)
-        with page.expect_download() as got:
-            page.locator("#get-aev").click()
-        packed = tmp_path / got.value.suggested_filename
-        got.value.save_as(packed)
-        page.get_by_label("Remove").or_(
-            page.locator("#clip button[aria-label='Clear']")).first.click()
+        packed = compressed_on_the_page(visit, path, n_frames)
 
     opened(page, "Decode")
     visit.upload(packed, "#packed")

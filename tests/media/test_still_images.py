@@ -107,8 +107,12 @@ def test_a_photograph_is_one_picture_whatever_follows_it(tmp_path: Path) -> None
         assert is_like(read_picture(path), marked()), path.name
 
 
-def test_pages_of_one_size_are_frames_and_others_are_told(tmp_path: Path) -> None:
-    pages = [Image.fromarray(np.full((48, 64, 3), level, np.uint8)) for level in (30, 90, 200)]
+def grey_pages() -> list[Image.Image]:
+    return [Image.fromarray(np.full((48, 64, 3), level, np.uint8)) for level in (30, 90, 200)]
+
+
+def test_pages_of_one_size_are_frames(tmp_path: Path) -> None:
+    pages = grey_pages()
     pages[0].save(tmp_path / "even.tif", save_all=True, append_images=pages[1:])
     with open_clip(tmp_path / "even.tif") as clip:
         assert clip.info.n_frames == 3 and clip.info.notes == ()
@@ -120,6 +124,10 @@ def test_pages_of_one_size_are_frames_and_others_are_told(tmp_path: Path) -> Non
     with open_clip(tmp_path / "kinds.tif") as clip:
         levels = [to_rgb(frame.planes, clip.info.colour).mean() for frame in clip]
     assert np.abs(np.array(levels) - (30, 200, 90, 30)).max() <= 8
+
+
+def test_of_other_pages_one_is_taken_and_a_note_says_so(tmp_path: Path) -> None:
+    pages = grey_pages()
     uneven = [pages[1].resize((32, 24)), pages[2]]
     pages[0].save(tmp_path / "uneven.tif", save_all=True, append_images=uneven)
     picture, notes = shown(tmp_path / "uneven.tif")
@@ -133,6 +141,14 @@ def test_pages_of_one_size_are_frames_and_others_are_told(tmp_path: Path) -> Non
     pages[0].save(tmp_path / "preview.tif", tiffinfo={254: 1})
     assert shown(tmp_path / "preview.tif")[1] == (
         "Only a smaller copy of the picture could be read.",)
+    pages[2].resize((64, 64)).save(tmp_path / "icon.ico", sizes=[(16, 16), (64, 64)])
+    picture, notes = shown(tmp_path / "icon.ico")
+    assert picture.shape == (64, 64, 3) and "The largest of 2 pictures" in notes[0]
+
+
+def test_a_list_of_pages_that_leads_out_of_the_file_gives_its_first(tmp_path: Path) -> None:
+    pages = grey_pages()
+    pages[0].save(tmp_path / "even.tif", save_all=True, append_images=pages[1:])
     broken = bytearray((tmp_path / "even.tif").read_bytes())
     with Image.open(tmp_path / "even.tif") as image:
         begin = image.tag_v2._offset
@@ -141,9 +157,6 @@ def test_pages_of_one_size_are_frames_and_others_are_told(tmp_path: Path) -> Non
     broken[at : at + 4] = (len(broken) + 77).to_bytes(4, "little")
     (tmp_path / "broken.tif").write_bytes(broken)
     assert abs(shown(tmp_path / "broken.tif")[0].mean() - 30) <= 1
-    pages[2].resize((64, 64)).save(tmp_path / "icon.ico", sizes=[(16, 16), (64, 64)])
-    picture, notes = shown(tmp_path / "icon.ico")
-    assert picture.shape == (64, 64, 3) and "The largest of 2 pictures" in notes[0]
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
@@ -166,41 +179,48 @@ def lab(image: Image.Image) -> Image.Image:
     return found
 
 
+Y, X = np.mgrid[:48, :64]
+GREY = (X * 3 + Y).astype(np.uint16)
+SMOOTH = np.stack([X * 3, Y * 4, 255 - X * 3], axis=2).astype(np.uint8)
+
+
 def test_keyframes_read_pictures_as_compress_does(tmp_path: Path) -> None:
-    y, x = np.mgrid[:48, :64]
-    grey = (x * 3 + y).astype(np.uint16)
-    smooth = np.stack([x * 3, y * 4, 255 - x * 3], axis=2).astype(np.uint8)
-    image = Image.fromarray(smooth)
-    expected = {}
+    image, expected = Image.fromarray(SMOOTH), {}
 
     def put(name: str, picture: Image.Image, right: np.ndarray, **options: object) -> None:
         picture.save(tmp_path / name, **options)
         expected[name] = right
 
-    thrice = np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
-    put("grey16.png", Image.fromarray(grey * 257), thrice)
-    put("grey16.tif", Image.fromarray(grey * 257), thrice)
-    put("motorola.tif", Image.fromarray((grey * 257).astype(">u2")), thrice)
-    put("print.tif", image.convert("CMYK"), smooth)
-    put("print.jpg", image.convert("CMYK"), smooth, quality=98)
-    put("lab.tif", lab(image), smooth)
+    thrice = np.repeat(GREY[..., None], 3, axis=2).astype(np.uint8)
+    put("grey16.png", Image.fromarray(GREY * 257), thrice)
+    put("grey16.tif", Image.fromarray(GREY * 257), thrice)
+    put("motorola.tif", Image.fromarray((GREY * 257).astype(">u2")), thrice)
+    put("print.tif", image.convert("CMYK"), SMOOTH)
+    put("print.jpg", image.convert("CMYK"), SMOOTH, quality=98)
+    put("lab.tif", lab(image), SMOOTH)
     put("palette.png", image.quantize(256), np.asarray(image.quantize(256).convert("RGB")))
     put("bits.png", image.convert("1", dither=Image.Dither.NONE),
         np.asarray(image.convert("1", dither=Image.Dither.NONE).convert("RGB")))
-    put("small.jp2", image, smooth)
-    put("small.qoi", image, smooth)
-    (tmp_path / "rgb16.png").write_bytes(deep_png(smooth.astype(np.uint16) * 257))
-    expected["rgb16.png"] = smooth
+    put("small.jp2", image, SMOOTH)
+    put("small.qoi", image, SMOOTH)
+    (tmp_path / "rgb16.png").write_bytes(deep_png(SMOOTH.astype(np.uint16) * 257))
+    expected["rgb16.png"] = SMOOTH
     for name, right in expected.items():
         picture, notes = shown(tmp_path / name)
         assert is_like(picture, right), name
         assert np.abs(read_picture(tmp_path / name).astype(int) - right).mean() < 2.5, name
         assert ("16-bit samples were rounded to 8 bits." in notes) == (
             "16" in name or name == "motorola.tif"), name
-    clear = np.dstack([smooth, np.where(x < 32, 0, 255).astype(np.uint8)])
+
+
+def test_a_keyframe_keeps_its_transparency(tmp_path: Path) -> None:
+    clear = np.dstack([SMOOTH, np.where(X < 32, 0, 255).astype(np.uint8)])
     Image.fromarray(clear).save(tmp_path / "clear.png")
     assert np.array_equal(read_picture(tmp_path / "clear.png"), clear)
-    Image.fromarray(grey.astype(np.float32)).save(tmp_path / "float.tif")
+
+
+def test_pictures_of_floats_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(GREY.astype(np.float32)).save(tmp_path / "float.tif")
     for read in (shown, read_picture):
         with pytest.raises(InputError, match="float.tif has samples of 32 bits"):
             read(tmp_path / "float.tif")
