@@ -17,7 +17,7 @@ import numpy as np
 from av.codec.context import Flags
 
 from aehub.media import file_type
-from aehub.media.picture import ClipInfo, Planes
+from aehub.media.picture import ClipInfo, Planes, add_note
 from aehub.media.sinks import as_rgb, frame_from_palette
 from aehub.threads import share
 
@@ -137,9 +137,8 @@ class _AnimationSink:
             self.notes.append("A single picture has no duration in this format; it was lost.")
 
     def _note_dropped_frames(self) -> None:
-        note = f"Frames closer than {float(self._min_ticks * self._time_base):g} s were left out."
-        if note not in self.notes:
-            self.notes.append(note)
+        seconds = float(self._min_ticks * self._time_base)
+        add_note(self.notes, f"Frames closer than {seconds:g} s were left out.")
 
 
 class GifSink(_AnimationSink):
@@ -281,11 +280,7 @@ class WebpSink(_AnimationSink):
     def _patch_last_duration(self) -> None:
         """Replace the duration of the last frame: libwebp takes the mean of the others."""
         with self._path.open("r+b") as file:
-            durations = []
-            for name, payload in file_type.webp_chunks(file):
-                if name == b"ANMF":
-                    file.seek(payload + 12)
-                    durations.append((payload + 12, int.from_bytes(file.read(3), "little")))
+            durations = file_type.webp_durations(file)
             if not durations and self._n_encoded > 1:
                 # libwebp merged all frames into one.
                 self._note_lost_duration()

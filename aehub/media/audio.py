@@ -17,12 +17,12 @@ import av
 
 from aehub.files import spool
 from aehub.media import streams
+from aehub.media.picture import add_note
 
 MUXER_OPTIONS = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
 """Options of the Matroska muxer for sound tracks: the same bytes for the same sound, and negative
 times stay."""
 
-_DAMAGE_NOTE = "Damaged parts of the sound were left out."
 # Bits per second of one channel: transparent at 48 kHz, and a minimum for low sample rates.
 _CHANNEL_BIT_RATE, _MIN_CHANNEL_BIT_RATE = 80_000, 24_000
 # Seconds by which sound must be late to count as a gap, not as rounding of timestamps.
@@ -371,8 +371,7 @@ def decoded(packets: Iterator[Any], stream: Any, notes: list[str]) -> Iterator[A
         try:
             frames = decoder.decode(packet)
         except av.FFmpegError:
-            if _DAMAGE_NOTE not in notes:
-                notes.append(_DAMAGE_NOTE)
+            add_note(notes, "Damaged parts of the sound were left out.")
             continue
         for frame in frames:
             length = Fraction(frame.samples, frame.sample_rate)

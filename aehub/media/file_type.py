@@ -183,6 +183,16 @@ def webp_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         position += 8 + length + length % 2
 
 
+def webp_durations(file: BinaryIO) -> list[tuple[int, int]]:
+    """Return (position of the field, milliseconds) of each frame of an animated WebP."""
+    durations = []
+    for name, payload in webp_chunks(file):
+        if name == b"ANMF":
+            file.seek(payload + 12)
+            durations.append((payload + 12, int.from_bytes(file.read(3), "little")))
+    return durations
+
+
 def list_folder(folder: Path) -> FolderListing:
     """Sort the files of a folder by content; animations are clips, folders are others."""
     listing = FolderListing([], [], [])

@@ -1,4 +1,4 @@
-"""Reading what is no video: arrays, single pictures, folders of pictures, animated WebP."""
+"""Readers of arrays, single pictures, folders of pictures and animated WebP."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from aehub.errors import InputError, LimitError, count_text
 from aehub.media import colour as colours
 from aehub.media import conversion, file_type, still_images
 from aehub.media.file_type import names_text
-from aehub.media.picture import ClipInfo, Frame, Planes
+from aehub.media.picture import ClipInfo, Frame, Planes, add_note
 from aehub.media.source import Source, check_pixels
 from aehub.media.still_images import StillImage
 from aehub.media.streams import packet_times, reopened
 from aehub.media.timestamps import DEFAULT_FPS, clean_rate
 
 _MILLISECOND = Fraction(1, 1000)
-# What browsers take for WebP frames that state no duration.
+# Duration that browsers use for WebP frames that state none.
 _DEFAULT_MS = 100
 
 
 class ImageReader:
-    """What all readers without sound share."""
+    """Base of the readers without sound and without seeking."""
 
     info: ClipInfo
 
@@ -35,45 +35,45 @@ class ImageReader:
         self.notes: list[str] = []
 
     def skip_to(self, seconds: Fraction) -> None:
-        """Nothing to be saved here."""
+        """Do nothing: pictures are decoded one by one anyway."""
 
     def allow_downscale(self, width: int, height: int) -> None:
-        """Pictures keep their size."""
+        """Do nothing: pictures keep their size."""
 
     def audio(self, start: Fraction, stop: Fraction | None) -> None:
-        """There is no sound."""
+        """Return None: there is no sound."""
 
     def time_of_frame(self, index: int) -> Fraction | None:
-        """Only asked where there is sound."""
+        """Return None: only needed for sound."""
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
 
 class ArrayReader(ImageReader):
-    """Reads RGB arrays: one picture, a stack, or any iterable of pictures."""
+    """Reader of RGB arrays: one picture, a stack, or any iterable of pictures."""
 
-    def __init__(self, given: Any, limits: Limits, fps: Fraction | None) -> None:
-        """Look at the first picture.
+    def __init__(self, pictures: Any, limits: Limits, fps: Fraction | None) -> None:
+        """Read the first picture.
 
         Raises:
             InputError: there is none, or it is not uint8 [H, W, 3].
         """
         super().__init__()
         n_frames = None
-        if isinstance(given, np.ndarray):
-            given = given[None] if given.ndim == 3 else given
-            n_frames = len(given) if given.ndim else None
+        if isinstance(pictures, np.ndarray):
+            pictures = pictures[None] if pictures.ndim == 3 else pictures
+            n_frames = len(pictures) if pictures.ndim else None
         try:
-            self._arrays = iter(given) if n_frames != 0 else iter(())
+            self._arrays = iter(pictures) if n_frames != 0 else iter(())
         except TypeError as err:
-            raise InputError(f"The clip is a {type(given).__name__}; give a path, a stream, or "
+            raise InputError(f"The clip is a {type(pictures).__name__}; give a path, a stream, or "
                              "frames as uint8 [T, H, W, 3].") from err
         first = next(self._arrays, None)
         if first is None:
             raise InputError("The clip has no frames; give at least one.")
         self._limits = limits
-        self._first = first = _checked(first)
+        self._first = first = _check_array(first)
         check_pixels("The clip", first.shape[1], first.shape[0], limits)
         rate = fps or DEFAULT_FPS
         height, width = first.shape[:2]
@@ -82,7 +82,7 @@ class ArrayReader(ImageReader):
         )
 
     def frames(self) -> Iterator[Frame]:
-        """Convert one array after another.
+        """Yield the converted arrays.
 
         Raises:
             InputError: an array differs in size or type.
@@ -90,7 +90,7 @@ class ArrayReader(ImageReader):
         index = 0
         array: np.ndarray | None = self._first
         while array is not None:
-            if _checked(array).shape != self._first.shape:
+            if _check_array(array).shape != self._first.shape:
                 raise InputError(
                     f"Frame {index} has shape {array.shape}, the first one {self._first.shape}; "
                     "give frames of one size."
@@ -100,13 +100,13 @@ class ArrayReader(ImageReader):
 
 
 class PictureReader(ImageReader):
-    """Reads a still picture, an animated WebP or an AVIF of several layers with Pillow."""
+    """Reader of a still picture, an animated WebP or an AVIF of several layers with Pillow."""
 
     def __init__(self, source: Source, limits: Limits, fps: Fraction | None) -> None:
         """Read the header.
 
         Raises:
-            InputError: the picture is damaged or of a kind that cannot be read.
+            InputError: the picture is damaged or of a format that cannot be read.
             LimitError: it is too large.
         """
         super().__init__()
@@ -133,7 +133,7 @@ class PictureReader(ImageReader):
         )
 
     def frames(self) -> Iterator[Frame]:
-        """Decode one page after another.
+        """Yield the decoded pages.
 
         Raises:
             InputError: a page is damaged.
@@ -141,22 +141,18 @@ class PictureReader(ImageReader):
         for index, (time, end) in enumerate(pairwise(self._times)):
             page = self._still.page(index)
             if page.shape[2] == 4:
-                page, was_clear = conversion.over_white(page)
-                if was_clear:
-                    self._note("Transparent parts were laid over white.")
+                page, was_transparent = conversion.over_white(page)
+                if was_transparent:
+                    add_note(self.notes, conversion.ALPHA_NOTE)
             yield Frame(colours.from_rgb(page, self.info.colour), time, end - time)
 
     def close(self) -> None:
         """Release the picture."""
         self._still.close()
 
-    def _note(self, sentence: str) -> None:
-        if sentence not in self.notes:
-            self.notes.append(sentence)
-
 
 class FolderReader(ImageReader):
-    """Reads the pictures of a folder in natural order, one open at a time."""
+    """Reader of the pictures of a folder in natural order, one open at a time."""
 
     def __init__(
         self,
@@ -164,20 +160,20 @@ class FolderReader(ImageReader):
         fps: Fraction | None,
         read_still: Callable[[Path], tuple[ClipInfo, Planes]],
     ) -> None:
-        """Look at the first picture, with `read_still` as with all others.
+        """Read the first picture with `read_still`, as all others.
 
         Raises:
             InputError: the folder has no pictures, none can be read, or it holds clips.
         """
         super().__init__()
         self._read_still = read_still
-        self._unread: list[str] = []
+        self._errors: list[str] = []
         self._paths = self._pictures_in(folder)
-        self._stills = self._opened()
-        self._first = next(self._stills, None)
+        self._readable = self._readable_pictures()
+        self._first = next(self._readable, None)
         if self._first is None:
             raise InputError(f"No picture in the folder {folder.name} can be read: "
-                             f"{self._unread[0]}")
+                             f"{self._errors[0]}")
         rate = fps or DEFAULT_FPS
         first = self._first[1]
         self.info = ClipInfo(
@@ -192,7 +188,7 @@ class FolderReader(ImageReader):
         )
 
     def frames(self) -> Iterator[Frame]:
-        """Open one picture after another; what cannot be read is left out with a note.
+        """Yield one picture after another; unreadable ones are left out with a note.
 
         Raises:
             InputError: a picture differs in size.
@@ -200,7 +196,7 @@ class FolderReader(ImageReader):
         size = self.info.width, self.info.height
         first = self._first
         assert first is not None
-        for index, (path, read, planes) in enumerate(chain([first], self._stills)):
+        for index, (path, read, planes) in enumerate(chain([first], self._readable)):
             if (read.width, read.height) != size:
                 raise InputError(
                     f"{path.name} is {read.width}x{read.height}, the first picture "
@@ -225,41 +221,40 @@ class FolderReader(ImageReader):
             self.notes.append(f"Left out, for they are no pictures: {names_text(others)}.")
         return pictures
 
-    def _opened(self) -> Iterator[tuple[Path, ClipInfo, Planes]]:
-        """The pictures that can be read."""
+    def _readable_pictures(self) -> Iterator[tuple[Path, ClipInfo, Planes]]:
+        """Yield (path, properties, planes) of the pictures that can be read."""
         for path in self._paths:
             try:
                 info, planes = self._read_still(path)
             except LimitError:
                 raise
             except InputError as error:
-                self._unread.append(str(error))
+                self._errors.append(str(error))
                 self.notes.append(f"{path.name} was left out: {error}")
                 continue
             if info.n_frames and info.n_frames > 1:
-                held = count_text(info.n_frames, "picture")
-                self.notes.append(f"{path.name} holds {held}; the first was taken.")
-            self.notes.extend(note for note in info.notes if note not in self.notes)
+                count = count_text(info.n_frames, "picture")
+                self.notes.append(f"{path.name} holds {count}; the first was taken.")
+            for sentence in info.notes:
+                add_note(self.notes, sentence)
             yield path, info, planes
 
 
-def _checked(array: Any) -> np.ndarray:
-    """The array, if it is a picture."""
+def _check_array(array: Any) -> np.ndarray:
+    """Return the array if it is an RGB picture."""
     if not isinstance(array, np.ndarray):
         raise InputError(
             f"A frame is of type {type(array).__name__}; give uint8 arrays [height, width, 3], RGB."
         )
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
-        raise InputError(
-            f"A frame is {array.dtype} of shape {array.shape}; give uint8 [height, width, 3], RGB."
-        )
+    colours.check_rgb(array)
     return array
 
 
 def _durations(source: Source) -> list[int]:
-    """Milliseconds of each frame of an animation; nothing is decoded."""
+    """Durations in milliseconds of the frames of an animation, without decoding."""
     if source.kind == "webp":
-        return _webp_durations(source)
+        with source.rewound() as file:
+            return [length or _DEFAULT_MS for _, length in file_type.webp_durations(file)]
     if source.kind != "avif":
         return []
     with reopened(source, "mov") as container:
@@ -269,14 +264,3 @@ def _durations(source: Source) -> list[int]:
     times, seconds = packet_times(source, "mov", tracks[0])
     ends = [time - times[0] for time in times[1:]] + [seconds]
     return np.diff([0, *(round(1000 * end) for end in ends)]).tolist()
-
-
-def _webp_durations(source: Source) -> list[int]:
-    """Milliseconds of each frame of an animated WebP, from its chunk heads."""
-    durations = []
-    with source.rewound() as file:
-        for name, payload in file_type.webp_chunks(file):
-            if name == b"ANMF":
-                file.seek(payload + 12)
-                durations.append(int.from_bytes(file.read(3), "little") or _DEFAULT_MS)
-    return durations

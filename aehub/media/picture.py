@@ -50,6 +50,12 @@ class Colour(NamedTuple):
     transfer: int = 2
 
 
+def add_note(notes: list[str], sentence: str) -> None:
+    """Append a sentence to `notes` unless it is there already."""
+    if sentence not in notes:
+        notes.append(sentence)
+
+
 @dataclass(frozen=True)
 class ClipInfo:
     """Properties of a clip, known before its frames are read.

@@ -110,7 +110,7 @@ class Y4mSink:
         self.notes: list[str] = []
         self._file, self._info, self._n_frames = file, info, 0
         self._owns_file = owns_file
-        if not colours.is_plain(info.colour, info.width, info.height):
+        if not colours.is_player_default(info.colour, info.width, info.height):
             self.notes.append(
                 "y4m cannot say which colour matrix the planes have; programs that read it will "
                 f"guess another than that of this clip, number {info.colour.matrix} of H.273."

@@ -19,6 +19,7 @@ from PIL import Image, ImageCms
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
 from aehub.media import conversion, file_type
+from aehub.media.picture import add_note
 from aehub.media.source import READABLE, check_pixels
 
 CLIP_KINDS = file_type.STILL_KINDS | {"png", "webp", "avif"}
@@ -136,7 +137,7 @@ class StillImage:
         bits = tags.get("BitsPerSample", self._png_bits)
         if 16 in (bits if isinstance(bits, tuple) else (bits,)):
             # Pillow keeps the upper 8.
-            self._note(_ROUNDED_NOTE)
+            add_note(self.notes, _ROUNDED_NOTE)
         if mode == "LAB":
             array = self._samples(page)
             image = Image.frombytes("LAB", array.shape[1::-1], array.tobytes())
@@ -155,7 +156,7 @@ class StillImage:
 
     def _from_16_bits(self, deep: np.ndarray, tags: dict[str, Any]) -> np.ndarray:
         """A grey page of 12 or 16 bits."""
-        self._note(_ROUNDED_NOTE)
+        add_note(self.notes, _ROUNDED_NOTE)
         deep = deep.astype(np.uint16)
         depth = 12 if tags.get("BitsPerSample") in (12, (12,)) else 16
         grey = conversion.to_8_bits(deep, depth, full_range=True)
@@ -172,7 +173,7 @@ class StillImage:
         if self._kind == "ico":
             sizes = self._image.metadata(index=0).get("sizes", ())
             if len(sizes) > 1:
-                self._note(f"The largest of {len(sizes)} pictures in the file was taken.")
+                add_note(self.notes, f"The largest of {len(sizes)} pictures in the file was taken.")
         if self._kind in ("webp", "avif"):
             return list(range(self._image.properties(index=...).n_images or 1))
         # Further pictures of other formats are gain maps, previews and layers.
@@ -190,19 +191,15 @@ class StillImage:
         except EOFError:
             pass
         except Exception:  # A broken chain of pages: those before are intact.
-            self._note(f"The file is damaged after page {number}; the rest was left out.")
+            add_note(self.notes, f"The file is damaged after page {number}; the rest was left out.")
         pages = list(sizes) or [0]
         if not sizes:
-            self._note("Only a smaller copy of the picture could be read.")
+            add_note(self.notes, "Only a smaller copy of the picture could be read.")
         if len(set(sizes.values())) > 1:
-            self._note(f"The file holds {len(pages)} pages of different sizes; the first was "
-                       "taken.")
+            add_note(self.notes, f"The file holds {len(pages)} pages of different sizes; the first "
+                                 "was taken.")
             return pages[:1]
         return pages
-
-    def _note(self, sentence: str) -> None:
-        if sentence not in self.notes:
-            self.notes.append(sentence)
 
 
 def metadata(file: BinaryIO) -> dict[str, Any]:
@@ -265,12 +262,12 @@ def parse_play_count(value: Any) -> int:
 
 
 def _without_exif(file: BinaryIO) -> BinaryIO | None:
-    places = [place for name, place in file_type.webp_chunks(file) if name == b"EXIF"]
+    positions = [at for name, at in file_type.webp_chunks(file) if name == b"EXIF"]
     file.seek(0)
     data = bytearray(file.read())
-    for place in places:
-        data[place - 8:place - 4] = b"JUNK"
-    return io.BytesIO(data) if places else None
+    for position in positions:
+        data[position - 8 : position - 4] = b"JUNK"
+    return io.BytesIO(data) if positions else None
 
 
 @contextmanager
@@ -282,8 +279,8 @@ def _no_warnings() -> Iterator[None]:
 
 
 def _imageio_file(file: BinaryIO) -> Any:
-    lent: Any = _Unclosed(file)
-    return iio.imopen(lent, "r", plugin="pillow")
+    unclosed: Any = _Unclosed(file)
+    return iio.imopen(unclosed, "r", plugin="pillow")
 
 
 class _Unclosed:

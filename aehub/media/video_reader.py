@@ -105,7 +105,7 @@ class VideoReader:
         n_frames = 0
         try:
             for picture, following in timestamps.lookahead(self._all_pictures()):
-                planes = self._orientation.turn(self._convert(picture))
+                planes = self._orientation.apply(self._convert(picture))
                 time = n_frames if self._forced_fps else clock.next_time(picture.pts)
                 yield Frame(planes, time, self._frame_duration(picture, following is None))
                 n_frames += 1
@@ -293,7 +293,7 @@ class VideoReader:
         except ValueError:
             # PyAV 18 refuses all side data if one type is unknown.
             return conversion.from_rotation(first.rotation)
-        return conversion.from_matrix(bytes(matrix)) if matrix else Orientation()
+        return conversion.from_display_matrix(bytes(matrix)) if matrix else Orientation()
 
     def _check_pixels(self, width: int, height: int) -> None:
         check_pixels(self._source.name, width, height, self._limits)

@@ -248,7 +248,7 @@ def test_pq_reference_levels_land_where_bt2390_puts_them(tmp_path: Path) -> None
     def shown(code: int) -> int:
         planes = [np.full((4, 4), code, np.uint16), *[np.full((2, 2), 512, np.uint16)] * 2]
         mapped = colour.to_sdr(planes, 10, Colour(9, False, 9, 16))
-        return int(to_rgb(mapped, colour.RESULT)[0, 0, 0])
+        return int(to_rgb(mapped, colour.SDR_COLOUR)[0, 0, 0])
 
     assert abs(shown(64 + round(876 * 0.30)) - round(255 * (10.0 / 203) ** (1 / 2.4))) <= 2
     assert shown(64 + round(876 * 0.7518)) >= 253
