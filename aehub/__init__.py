@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 # Before anything loads torch.
-threads.prepare()
+threads.configure_openmp()
 __getattr__ = importer(__name__, {
     "aehub.api.animate": "animate iter_animate",
     "aehub.api.compress": "Archive Compressed Decompressed compress decompress iter_compress "

@@ -30,7 +30,7 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf, *,
         given = float(value)
         if math.isfinite(given) and low <= given <= high and not (above and given == low):
             return given
-    raise InputError(f"{name} is {_shown(value)}; give a number {_range(low, high, above)}.")
+    raise InputError(f"{name} is {_repr(value)}; give a number {_range(low, high, above)}.")
 
 
 def check_whole(name: str, value: Any, low: int, high: float = math.inf) -> int:
@@ -41,7 +41,7 @@ def check_whole(name: str, value: Any, low: int, high: float = math.inf) -> int:
     """
     if isinstance(value, Integral) and not isinstance(value, bool) and low <= int(value) <= high:
         return int(value)
-    raise InputError(f"{name} is {_shown(value)}; give a whole number {_range(low, high, False)}.")
+    raise InputError(f"{name} is {_repr(value)}; give a whole number {_range(low, high, False)}.")
 
 
 def check_text(name: str, value: Any, example: str) -> str:
@@ -52,7 +52,7 @@ def check_text(name: str, value: Any, example: str) -> str:
     """
     if isinstance(value, str) and value.strip() and "\0" not in value:
         return value
-    raise InputError(f"{name} is {_shown(value)}; give a text such as {example}.")
+    raise InputError(f"{name} is {_repr(value)}; give a text such as {example}.")
 
 
 def check_iterable(name: str, value: Any) -> Iterator[Any]:
@@ -65,7 +65,7 @@ def check_iterable(name: str, value: Any) -> Iterator[Any]:
         # An array of no dimension says that it can be iterated over, and cannot.
         with suppress(TypeError):
             return iter(value)
-    raise InputError(f"{name} is {_shown(value)}; give a list.")
+    raise InputError(f"{name} is {_repr(value)}; give a list.")
 
 
 def check_list(name: str, value: Any) -> list[Any]:
@@ -80,10 +80,10 @@ def check_function(name: str, value: Any) -> None:
         InputError: it cannot be called.
     """
     if value is not None and not callable(value):
-        raise InputError(f"{name} is {_shown(value)}; give a function of (done, total).")
+        raise InputError(f"{name} is {_repr(value)}; give a function of (done, total).")
 
 
-def _shown(value: Any) -> str:
+def _repr(value: Any) -> str:
     kinds = (str, bytes, int, float, type(None), list, tuple, dict)
     return repr(value)[:40] if isinstance(value, kinds) else f"a {type(value).__name__}"
 

@@ -15,16 +15,16 @@ from aehub.errors import InputError
 
 _Number = TypeVar("_Number", int, float)
 
-_ROUNDED_SECONDS = 0.04
+_TRIM_TOLERANCE = 0.04
 
 
-def too_long(seconds: Fraction | float, most: float) -> bool:
+def exceeds_duration(seconds: Fraction | float, most: float) -> bool:
     """Return whether a clip lasts longer than `most` seconds.
 
     Trims are moved to the border of a near frame at either end, which does not count: a duration
     may be longer by less than a frame at 25 frames per second.
     """
-    return round(float(seconds), 6) >= round(most + _ROUNDED_SECONDS, 6)
+    return round(float(seconds), 6) >= round(most + _TRIM_TOLERANCE, 6)
 
 
 @dataclass(frozen=True)
@@ -49,24 +49,24 @@ class Limits:
             InputError: a variable is not a number above zero.
         """
         environ = os.environ if environ is None else environ
-        pixels = whole_number(environ, "AEHUB_MAX_PIXELS")
+        pixels = positive_integer(environ, "AEHUB_MAX_PIXELS")
         return cls(
             max_pixels=cls.max_pixels if pixels is None else pixels,
-            max_frames=whole_number(environ, "AEHUB_MAX_FRAMES"),
-            max_seconds=_setting(environ, "AEHUB_MAX_SECONDS", float, "a number"),
+            max_frames=positive_integer(environ, "AEHUB_MAX_FRAMES"),
+            max_seconds=_read_setting(environ, "AEHUB_MAX_SECONDS", float, "a number"),
         )
 
 
-def whole_number(environ: Mapping[str, str], name: str) -> int | None:
+def positive_integer(environ: Mapping[str, str], name: str) -> int | None:
     """Return the value of the variable `name`, from 1 on; None when it is unset or empty.
 
     Raises:
         InputError: it is no whole number above zero.
     """
-    return _setting(environ, name, int, "a whole number")
+    return _read_setting(environ, name, int, "a whole number")
 
 
-def _setting(
+def _read_setting(
     environ: Mapping[str, str], name: str, kind: type[_Number], wanted: str
 ) -> _Number | None:
     """Return the value of one variable, `None` when unset or empty."""

@@ -27,7 +27,7 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 _SLASHES = tuple(filter(None, (os.sep, os.altsep)))
 
 
-def path_of(given: Any, what: str = "input") -> Path:
+def check_path(given: Any, what: str = "input") -> Path:
     """Return the path that was given, if a file of this machine can have it.
 
     Args:
@@ -46,7 +46,7 @@ def path_of(given: Any, what: str = "input") -> Path:
     return Path(name)
 
 
-def output_of(output: Any, *, may_be_folder: bool = False) -> Path | BinaryIO:
+def check_output(output: Any, *, may_be_folder: bool = False) -> Path | BinaryIO:
     """Return the path or the stream that was given as an output.
 
     Args:
@@ -57,21 +57,21 @@ def output_of(output: Any, *, may_be_folder: bool = False) -> Path | BinaryIO:
         InputError: it is neither, or a name that no file can have.
     """
     if isinstance(output, (str, os.PathLike)):
-        path = path_of(output, "output")
+        path = check_path(output, "output")
         if os.fspath(output).endswith(_SLASHES) and (path.suffix or not may_be_folder):
             raise InputError(f"{output} ends in a slash as a folder does; give the name of a file.")
         return path
     return _stream(output, "output", "write")
 
 
-def source_of(source: Any) -> Path | BinaryIO:
+def check_source(source: Any) -> Path | BinaryIO:
     """Return the path or the stream that was given as an input file.
 
     Raises:
         InputError: it is neither, or a name that no file can have.
     """
     if isinstance(source, (str, os.PathLike)):
-        return path_of(source)
+        return check_path(source)
     return _stream(source, "input", "read")
 
 
@@ -100,7 +100,7 @@ def refuse_address(name: str | os.PathLike[str]) -> None:
                      "first, or use a pipe: curl -L ADDRESS | aehub compress - OUT.aev")
 
 
-def beside(source: str | os.PathLike[str], suffix: str) -> Path:
+def default_output(source: str | os.PathLike[str], suffix: str) -> Path:
     """The place of a result whose name was not given: clip.mp4 and .aev make clip.aev.
 
     Raises:
@@ -152,7 +152,7 @@ def refuse_overwriting(path: Path, force: bool = False, *, is_folder: bool = Fal
                           "Or add --force.")
     if is_folder:
         check_folder(path)
-    probe = Stage(path)
+    probe = PendingOutput(path)
     try:
         probe.open().close()
     finally:
@@ -189,11 +189,11 @@ def written(target: Path | BinaryIO, *, force: bool) -> Iterator[BinaryIO]:
             yield stream
     else:
         refuse_overwriting(target, force)
-        with Stage(target) as stage, stage.open() as stream:
+        with PendingOutput(target) as stage, stage.open() as stream:
             yield stream
 
 
-class Stage:
+class PendingOutput:
     """A place to write until the output is complete; as a context manager, until the block ends.
 
     Attributes:
@@ -230,7 +230,7 @@ class Stage:
         with _named(self._target):
             return self.path.open("x+b")
 
-    def publish(self) -> None:
+    def commit(self) -> None:
         """Put the finished output in its place.
 
         Raises:
@@ -257,14 +257,14 @@ class Stage:
         else:
             self.path.unlink(missing_ok=True)
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> PendingOutput:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         try:
             if error is None:
-                self.publish()
+                self.commit()
         finally:
             self.discard()
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 
 
-def importer(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
+def importer(package: str, sources: Mapping[str, str]) -> Callable[[str], object]:
     """Make the `__getattr__` of a package.
 
     Args:
         package: its name.
-        homes: module -> the names found there, with spaces between.
+        sources: module -> the names found there, with spaces between.
     """
-    modules = {name: module for module, names in homes.items() for name in names.split()}
+    modules = {name: module for module, names in sources.items() for name in names.split()}
 
     def find(name: str) -> object:
         if name not in modules:

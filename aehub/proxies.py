@@ -58,7 +58,7 @@ def proxy_for(url: str) -> Proxy | None:
     scheme = next((name for name in (parts.scheme, "all") if given.get(name)), None)
     if scheme is None or is_loopback(host) or proxy_bypass(host):
         return None
-    found = _parsed(given[scheme], _variable(scheme))
+    found = _parse_proxy(given[scheme], _variable(scheme))
     if isinstance(found, str):
         raise HubError(found)
     return found
@@ -77,7 +77,7 @@ def usable_proxies(*, none: bool = False) -> Iterator[None]:
         try:
             for scheme in _SCHEMES:
                 for name in _spellings(scheme):
-                    if none or isinstance(_parsed(os.environ.get(name, ""), name), str):
+                    if none or isinstance(_parse_proxy(os.environ.get(name, ""), name), str):
                         os.environ.pop(name, None)
             direct = [text for text in map(before.get, _spellings("no")) if text][:1]
             for name in _spellings("no"):
@@ -89,7 +89,7 @@ def usable_proxies(*, none: bool = False) -> Iterator[None]:
             os.environ.update(before)
 
 
-def _parsed(text: str, variable: str) -> Proxy | str | None:
+def _parse_proxy(text: str, variable: str) -> Proxy | str | None:
     """The proxy that a variable names, or a sentence on why it cannot be used; None if empty."""
     if not text:
         return None

@@ -9,19 +9,19 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from aehub.arguments import check_function
 
-Progress = Callable[[int, int], None]
-_Result = TypeVar("_Result")
+ProgressCallback = Callable[[int, int], None]
+_Value = TypeVar("_Value")
 
 
-class Step(NamedTuple):
+class Progress(NamedTuple):
     """How far a long job is: frames done, frames in all (0 if the clip does not say)."""
 
     done: int
     total: int
 
 
-def finished(job: Generator[Any, None, _Result], progress: Progress | None) -> _Result:
-    """Run a job to its end, telling `progress(done, total)` of each `Step`; return its result.
+def run_job(job: Generator[Any, None, _Value], progress: ProgressCallback | None) -> _Value:
+    """Run a job to its end, telling `progress(done, total)` of each `Progress`; return its result.
 
     Without `progress`, steps may be of any kind.
     """
@@ -32,13 +32,13 @@ def finished(job: Generator[Any, None, _Result], progress: Progress | None) -> _
             if progress is not None:
                 progress(*step)
     except StopIteration as end:
-        return cast(_Result, end.value)
+        return cast(_Value, end.value)
     finally:
         job.close()
 
 
 @dataclass(frozen=True)
-class Facts:
+class Result:
     """What a job tells of its result; `notes` are the last attribute of each kind."""
 
     def to_json(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Compressed(Facts):
+class Compressed(Result):
     """A clip that became a file.
 
     Attributes:
@@ -96,7 +96,7 @@ class Compressed(Facts):
 
 
 @dataclass(frozen=True)
-class Decompressed(Facts):
+class Decompressed(Result):
     """A file that became a clip; the attributes are those of `Compressed`."""
 
     path: str | None
@@ -111,7 +111,7 @@ class Decompressed(Facts):
 
 
 @dataclass(frozen=True)
-class Edited(Facts):
+class Edited(Result):
     """A file made of others without decoding them, unless `psnr` says otherwise.
 
     Attributes:
@@ -147,7 +147,7 @@ class Edited(Facts):
 
 
 @dataclass(frozen=True)
-class Animated(Facts):
+class Animated(Result):
     """An animation that was made.
 
     Attributes:

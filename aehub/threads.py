@@ -22,12 +22,12 @@ from aehub.errors import InputError
 VARIABLE = "AEHUB_THREADS"
 
 
-def prepare() -> None:
+def configure_openmp() -> None:
     """Set the wait policy and the number of threads of OpenMP, before torch loads its runtime."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A value that cannot be used is refused where work begins, not by an import.
     with contextlib.suppress(InputError):
-        hold()
+        apply_budget()
 
 
 def budget() -> int | None:
@@ -39,30 +39,30 @@ def budget() -> int | None:
     if not os.environ.get(VARIABLE):
         return None
     # Imported here: it needs dataclasses, which `import aehub` does without.
-    from aehub.config import whole_number
+    from aehub.config import positive_integer
 
-    count = whole_number(os.environ, VARIABLE)
+    count = positive_integer(os.environ, VARIABLE)
     return None if count is None else min(count, os.cpu_count() or 1)
 
 
-def at_most(count: int) -> int:
+def capped(count: int) -> int:
     """Return `count`, or the budget if that is less; raises as `budget`."""
     return min(count, budget() or count)
 
 
-def share(context: Any) -> None:
+def limit_codec_threads(context: Any) -> None:
     """Limit the threads of one codec, a PyAV context that is not open yet, to the budget."""
     if (count := budget()) is not None:
         context.thread_count = count
 
 
-def allow(count: int) -> None:
+def set_budget(count: int) -> None:
     """Set the budget of this process, and of those that it starts, to `count` threads."""
     os.environ[VARIABLE] = str(count)
-    hold()
+    apply_budget()
 
 
-def hold() -> None:
+def apply_budget() -> None:
     """Limit OpenMP and torch, loaded or not, to the budget; raises as `budget`.
 
     Codecs of FFmpeg are limited one by one, with `share`.

@@ -77,8 +77,8 @@ def predicted_codes(path: Path, model: D4Codec) -> list[list[FrameCodes]]:
     """Codes and motion of the frames of every group of a file, in coding order."""
     with open_reader(path) as reader, torch.inference_mode():
         return [
-            list(GroupReader(model.runtime, group.payload, group.head,
-                             reader.head.coded_size(group.head.crop)).frames())
+            list(GroupReader(model.runtime, group.payload, group.header,
+                             reader.header.coded_size(group.header.crop)).frames())
             for group in reader.groups()
         ]
 

@@ -24,7 +24,7 @@ from aehub.codecs.d4.motion.coding import Base
 from aehub.codecs.d4.motion.field import Motion
 from aehub.codecs.d4.network import D4Network
 from aehub.codecs.d4.planes import PlaneBatch
-from aehub.codecs.d4.transcode import rewrite_group, run_ends
+from aehub.codecs.d4.transcode import mini_gop_ends, rewrite_group
 from aehub.codecs.gop import Pyramid
 from aehub.coding.range_coder import ScaleTables
 from aehub.media.colour import from_rgb
@@ -74,14 +74,14 @@ def planes_of(pictures: Sequence[np.ndarray]) -> list[Planes]:
 class Encoded(NamedTuple):
     """A group, and what its encoder knew."""
 
-    head: GroupHeader
+    header: GroupHeader
     payload: bytes
     size: tuple[int, int]
     written: list[FrameCodes]
     decoded: dict[int, PlaneBatch]
 
     def reader(self, codec: D4Codec) -> GroupReader:
-        return GroupReader(codec.runtime, self.payload, self.head, self.size)
+        return GroupReader(codec.runtime, self.payload, self.header, self.size)
 
     def frames(self, codec: D4Codec) -> list[FrameCodes]:
         with torch.inference_mode():
@@ -112,9 +112,9 @@ def encoded(frames: Sequence[Planes], quality: float, runs: Sequence[int],
                 place.number, frames[place.number], place.references, place.level)
     n, (width, height) = pyramid.n_frames, frames[0].size
     assert n == len(frames)
-    head = GroupHeader(n, round(quality * 100), frame_types=chain_types(n),
+    header = GroupHeader(n, round(quality * 100), frame_types=chain_types(n),
                      references=pyramid.references)
-    return Encoded(head, encoder.finish(), (ceil_grid(width), ceil_grid(height)), written,
+    return Encoded(header, encoder.finish(), (ceil_grid(width), ceil_grid(height)), written,
                    decoded)
 
 
@@ -127,26 +127,27 @@ def compressed(pictures: Sequence[np.ndarray], **settings: object) -> bytes:
 
 def groups_of(data: bytes) -> tuple[FileHeader, list[Group]]:
     with open_reader(io.BytesIO(data)) as reader:
-        return reader.head, list(reader.groups())
+        return reader.header, list(reader.groups())
 
 
-def frames_of(codec: D4Codec, group: Group, head: FileHeader) -> list[FrameCodes]:
+def frames_of(codec: D4Codec, group: Group, header: FileHeader) -> list[FrameCodes]:
     """The integers of a group of a file, in coding order."""
-    size = head.coded_size(group.head.crop)
+    size = header.coded_size(group.header.crop)
     with torch.inference_mode():
-        return list(GroupReader(codec.runtime, group.payload, group.head, size).frames())
+        return list(GroupReader(codec.runtime, group.payload, group.header, size).frames())
 
 
-def turned_group(codec: D4Codec, payload: bytes, head: GroupHeader, file_head: FileHeader, g: int
+def turned_group(codec: D4Codec, payload: bytes, header: GroupHeader, file_header: FileHeader, g: int
                  ) -> tuple[bytes, tuple[int, ...] | None]:
-    """The payload of a whole group turned, and its head's run ends."""
-    turned, words = rewrite_group(codec.runtime, payload, head, file_head, g, range(head.n_frames))
-    return turned, run_ends(head, words)
+    """The payload of a whole group turned, and its header's mini-GOP ends."""
+    turned, words = rewrite_group(codec.runtime, payload, header, file_header, g,
+                                  range(header.n_frames))
+    return turned, mini_gop_ends(header, words)
 
 
 def begins_of(groups: Sequence[Group]) -> list[int]:
     """Numbers of the first frames of the groups."""
-    return [0, *accumulate(group.head.n_frames for group in groups)][:-1]
+    return [0, *accumulate(group.header.n_frames for group in groups)][:-1]
 
 
 def luma_psnr(decoded: PlaneBatch, planes: Planes) -> float:

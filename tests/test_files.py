@@ -20,7 +20,7 @@ from click.testing import CliRunner
 import aehub
 from aehub.cli import main
 from aehub.errors import ExistsError, InputError
-from aehub.files import output_of, refuse_overwriting, written
+from aehub.files import check_output, refuse_overwriting, written
 from aehub.media.colour import from_rgb
 from aehub.media.picture import ClipInfo, Colour, Frame
 from aehub.media.writer import SUFFIXES, open_writer
@@ -202,7 +202,7 @@ def test_an_address_is_not_read_and_the_sentence_says_what_to_do(tmp_path: Path)
     with pytest.raises(InputError, match="give the path alone: /a/clip.mp4"):
         aehub.compress("file:///a/clip.mp4")
     with pytest.raises(InputError, match="is an address"):
-        output_of("s3://bucket/clip.aev")
+        check_output("s3://bucket/clip.aev")
 
 
 def test_nothing_is_left_where_only_a_check_was_made(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from aehub.arguments import check_iterable
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
-from aehub.files import path_of
+from aehub.files import check_path
 from aehub.generators.base import check_picture
 from aehub.media.clip import open_clip
 from aehub.media.clip import read_picture as read_still
@@ -145,7 +145,7 @@ def _keyframe(entry: Any, number: int) -> Keyframe:
     if isinstance(entry, (int, np.integer)):
         return Keyframe(name, seed=_checked_seed(entry))
     if isinstance(entry, (str, os.PathLike)):
-        path = path_of(entry)
+        path = check_path(entry)
         picture = read_picture(path)
         return Keyframe(path.name, picture=picture, file=path, notes=_multipage_notes(path))
     if isinstance(entry, Image.Image):

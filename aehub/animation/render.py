@@ -27,7 +27,7 @@ from aehub.media.colour import from_rgb
 from aehub.media.picture import ClipInfo, Colour
 from aehub.media.sinks import write_png
 from aehub.media.writer import open_writer
-from aehub.results import Step
+from aehub.results import Progress
 
 VIDEOS, PICTURES = (".mp4", ".webm", ".mkv"), (".gif", ".webp", ".png")
 """Suffixes of animations."""
@@ -143,7 +143,7 @@ class Target:
                 refuse_overwriting(path, self.force)
 
 
-def write(plan: Plan, target: Target, fps: Fraction) -> Generator[Step, None, None]:
+def write(plan: Plan, target: Target, fps: Fraction) -> Generator[Progress, None, None]:
     """Write all frames, yielding a step after each; closing it leaves no file.
 
     Raises:
@@ -157,7 +157,7 @@ def write(plan: Plan, target: Target, fps: Fraction) -> Generator[Step, None, No
         with open_renderer(target.output, fps) as renderer:
             for number, frame in enumerate(frames, 1):
                 renderer.write(frame)
-                yield Step(number, plan.n_frames)
+                yield Progress(number, plan.n_frames)
     else:
         yield from _write_sheet(plan, frames, target, target.json_path, fps)
     if target.contact is not None:
@@ -180,7 +180,7 @@ def _collecting(frames: Iterator[np.ndarray], numbers: set[int], collected: list
 
 
 def _write_sheet(plan: Plan, frames: Iterator[np.ndarray], target: Target, json_path: Path,
-                 fps: Fraction) -> Generator[Step, None, None]:
+                 fps: Fraction) -> Generator[Progress, None, None]:
     width, height = plan.size
     columns = plan.columns or max(1, round(math.sqrt(plan.n_frames * height / width)))
     rows = -(-plan.n_frames // columns)
@@ -193,7 +193,7 @@ def _write_sheet(plan: Plan, frames: Iterator[np.ndarray], target: Target, json_
         cells[number, ..., :frame.shape[2]] = frame
         if frame.shape[2] == 3:
             cells[number, ..., 3] = 255
-        yield Step(number + 1, plan.n_frames)
+        yield Progress(number + 1, plan.n_frames)
     cells = cells.reshape(rows, columns, height, width, 4)
     rate = fps if plan.frame_seconds is None else 1 / Fraction(str(plan.frame_seconds))
     # Durations in whole milliseconds whose rounding errors do not add up.

@@ -20,9 +20,9 @@ from aehub.animation.keyframes import Keyframe, gather_keyframes
 from aehub.animation.plan import Plan, Settings
 from aehub.animation.render import VIDEOS, Target, write
 from aehub.errors import InputError, UnknownModel, WeightsError
-from aehub.files import is_special, output_of, path_of, refuse_overwriting, written
+from aehub.files import check_output, check_path, is_special, refuse_overwriting, written
 from aehub.hub import resolve_model
-from aehub.results import Animated, Progress, Step, finished
+from aehub.results import Animated, Progress, ProgressCallback, run_job
 from aehub.weights.architectures import (
     COMPRESSION,
     LATENT_ANIMATION,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from aehub.codecs.d4.codec import D4Codec
     from aehub.hub.model import Model
 
-    _Given = str | os.PathLike[str] | Model | D4Codec
+    ModelLike = str | os.PathLike[str] | Model | D4Codec
 
 __all__ = ["animate", "iter_animate"]
 
@@ -46,8 +46,8 @@ _PLANNERS: dict[str, Any] = {COMPRESSION: codec_walk, LATENT_ANIMATION: latent_w
                              SPRITE_ANIMATION: sprite_walk}
 
 
-def animate(output: str | os.PathLike[str], *, progress: Progress | None = None, **options: Any
-            ) -> Animated:
+def animate(output: str | os.PathLike[str], *, progress: ProgressCallback | None = None,
+            **options: Any) -> Animated:
     """Make an animation: a walk through the latents of a model, from keyframe to keyframe.
 
     Beside it lies a recipe, `OUTPUT.recipe.json`, that makes the same frames again.
@@ -69,16 +69,16 @@ def animate(output: str | os.PathLike[str], *, progress: Progress | None = None,
     Example:
         >>> aehub.animate("walk.mp4", model="emoji-vae", seeds=[1, 2, 3], seconds=4, loop=True)
     """
-    return finished(iter_animate(output, **options), progress)
+    return run_job(iter_animate(output, **options), progress)
 
 
-def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
+def iter_animate(output: str | os.PathLike[str], *, model: ModelLike | None = None,
                  seeds: Iterable[int] | None = None, keyframes: Iterable[Any] | None = None,
                  clip: Any = None, at: Sequence[str] | None = None,
                  recipe: str | os.PathLike[str] | None = None,
                  contact: str | os.PathLike[str] | None = None, force: bool = False,
-                 device: Device = "auto", **settings: Any) -> Generator[Step, None, Animated]:
-    """`animate`, yielding a `Step` after each frame; closing it cancels.
+                 device: Device = "auto", **settings: Any) -> Generator[Progress, None, Animated]:
+    """`animate`, yielding a `Progress` after each frame; closing it cancels.
 
     Keyframes are seeds, then `keyframes`, then frames of the clip; if there are none, a model that
     draws pictures of its own takes the seeds 1 to 4.
@@ -111,7 +111,7 @@ def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
         if told := [name for name, value in given.items() if value is not None]:
             raise InputError(f"{', '.join(told)} cannot be changed where a recipe says all; leave "
                              "it out, or make a new animation without the recipe.")
-        found = recipes.read_recipe(path_of(recipe, "recipe"))
+        found = recipes.read_recipe(check_path(recipe, "recipe"))
         chosen = found.settings
     target = Target(_path(output), chosen.sheet, None if contact is None else _path(contact), force)
     beside = recipes.recipe_path(target.output)
@@ -121,7 +121,7 @@ def iter_animate(output: str | os.PathLike[str], *, model: _Given | None = None,
         keys = gather_keyframes(seeds, keyframes, clip, at)
         loaded = resolve_model(DEFAULT_MODEL if model is None else model, device)
     else:
-        keys, loaded = found.keyframes, _cook(found, model, device)
+        keys, loaded = found.keyframes, _recipe_model(found, model, device)
     plan = planned(loaded, keys, chosen)
     text = recipes.recipe_text(loaded.name, tag_of(loaded.config), plan, chosen,
                            beside.absolute().parent)
@@ -144,7 +144,7 @@ def planned(model: Any, keyframes: list[Keyframe], settings: Settings) -> Plan:
 
 
 def _path(output: Any) -> Path:
-    place = output_of(output, may_be_folder=True)
+    place = check_output(output, may_be_folder=True)
     if not isinstance(place, Path) or is_special(place):
         raise InputError(f"an animation is written to a file or a folder, and {output} is neither; "
                          "give its path.")
@@ -161,7 +161,7 @@ def _settings(given: dict[str, Any]) -> Settings:
         raise TypeError(f"animate has no option {unknown[0]!r}") from err
 
 
-def _cook(recipe: recipes.Recipe, model: _Given | None, device: Device) -> Any:
+def _recipe_model(recipe: recipes.Recipe, model: ModelLike | None, device: Device) -> Any:
     """The model of a recipe: with other numbers it would make other frames."""
     try:
         loaded = resolve_model(recipe.model if model is None else model, device)

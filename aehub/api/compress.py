@@ -22,14 +22,21 @@ from aehub.arguments import check_function, check_whole
 from aehub.bitstream import Reader, open_reader
 from aehub.bitstream.validation import per
 from aehub.codecs.archive import Archive
-from aehub.codecs.compress import Tally, compress_clip, estimate
+from aehub.codecs.compress import EncodingStats, compress_clip, estimate
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.decompress import clip_info, decode_frames
 from aehub.codecs.gop import MOST_FRAMES
 from aehub.codecs.rate_control import Trials, one_goal
 from aehub.editing.operations import Trim
 from aehub.errors import DamagedError, InputError
-from aehub.files import beside, output_of, refuse_overwriting, source_of, spool, written
+from aehub.files import (
+    check_output,
+    check_source,
+    default_output,
+    refuse_overwriting,
+    spool,
+    written,
+)
 from aehub.hub import load_for_file, resolve_codec
 from aehub.hub.model import Model
 from aehub.media.clip import Clip, open_clip
@@ -38,7 +45,7 @@ from aehub.media.picture import ClipInfo
 from aehub.media.source import rewindable, seekable_file
 from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
-from aehub.results import Compressed, Decompressed, Progress, Step, finished
+from aehub.results import Compressed, Decompressed, Progress, ProgressCallback, run_job
 from aehub.weights.device import Device
 
 __all__ = [
@@ -46,11 +53,11 @@ __all__ = [
     "iter_decompress", "open",
 ]
 
-_Given = str | os.PathLike[str] | D4Codec | Model
+ModelLike = str | os.PathLike[str] | D4Codec | Model
 
 
 def compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = None, *,
-             progress: Progress | None = None, **options: Any) -> Compressed:
+             progress: ProgressCallback | None = None, **options: Any) -> Compressed:
     """Compress a clip into a `.aev` file.
 
     Args:
@@ -70,17 +77,17 @@ def compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = Non
     Example:
         >>> aehub.compress("clip.mp4", "clip.aev", quality=60).ratio
     """
-    return finished(iter_compress(source, output, **options), progress)
+    return run_job(iter_compress(source, output, **options), progress)
 
 
 def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = None, *,
-                  model: _Given = "d4-codec", quality: float | None = None,
+                  model: ModelLike = "d4-codec", quality: float | None = None,
                   target_size: int | None = None, target_kbps: float | None = None,
                   trim: str | Trim | None = None, group: int | None = None, force: bool = False,
                   salvage: bool = False, audio: bool = True, measure: bool = True,
                   fps: Fraction | float | str | None = None, device: Device = "auto"
-                  ) -> Generator[Step, None, Compressed]:
-    """`compress`, yielding a `Step` after each group; closing it cancels.
+                  ) -> Generator[Progress, None, Compressed]:
+    """`compress`, yielding a `Progress` after each group; closing it cancels.
 
     Args:
         source: as `compress`.
@@ -111,34 +118,34 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
     def opened() -> Clip:
         return open_clip(source, trim=part, salvage=salvage, fps=fps)
 
-    encode = partial(_encoded, codec, group=group, audio=audio, measure=measure)
+    encode = partial(_encode, codec, group=group, audio=audio, measure=measure)
     with ExitStack() as stack:
         if target_size is None and target_kbps is None:
             clip = stack.enter_context(opened())
             stream = stack.enter_context(written(target, force=force))
-            tally = yield from encode(clip, stream, quality)
-            facts = clip.info
+            stats = yield from encode(clip, stream, quality)
+            info = clip.info
         else:
             source = stack.enter_context(rewindable(source))
             trials = stack.enter_context(
                 Trials(opened, encode, partial(estimate, codec), target_size, target_kbps))
-            best, facts, tally, quality = yield from trials.run()
+            best, info, stats, quality = yield from trials.run()
             stream = stack.enter_context(written(target, force=force))
             shutil.copyfileobj(best, stream)
-    return _summary(target, codec.name, facts, tally, quality, time.monotonic() - began)
+    return _summary(target, codec.name, info, stats, quality, time.monotonic() - began)
 
 
-def _encoded(codec: D4Codec, clip: Clip, stream: BinaryIO, quality: float, **options: Any
-             ) -> Generator[Step, None, Tally]:
-    total, tally = clip.info.n_frames or 0, Tally()
-    for tally in compress_clip(clip, stream, codec, quality, **options):
-        yield Step(tally.frames, max(total, tally.frames))
-    return tally
+def _encode(codec: D4Codec, clip: Clip, stream: BinaryIO, quality: float, **options: Any
+             ) -> Generator[Progress, None, EncodingStats]:
+    total, stats = clip.info.n_frames or 0, EncodingStats()
+    for stats in compress_clip(clip, stream, codec, quality, **options):
+        yield Progress(stats.frames, max(total, stats.frames))
+    return stats
 
 
 def decompress(source: str | os.PathLike[str] | BinaryIO,
                output: str | os.PathLike[str] | BinaryIO | None = None, *,
-               progress: Progress | None = None, **options: Any
+               progress: ProgressCallback | None = None, **options: Any
                ) -> Decompressed | Iterator[np.ndarray]:
     """Turn a `.aev` file back into frames or a playable clip.
 
@@ -159,24 +166,24 @@ def decompress(source: str | os.PathLike[str] | BinaryIO,
     """
     if output is None:
         return _frames(source, progress, **options)
-    return finished(iter_decompress(source, output, **options), progress)
+    return run_job(iter_decompress(source, output, **options), progress)
 
 
-def _frames(source: str | os.PathLike[str] | BinaryIO, progress: Progress | None, *,
-            model: _Given | None = None, force: bool = False, device: Device = "auto"
+def _frames(source: str | os.PathLike[str] | BinaryIO, progress: ProgressCallback | None, *,
+            model: ModelLike | None = None, force: bool = False, device: Device = "auto"
             ) -> Iterator[np.ndarray]:
     """The frames of a `.aev` file; what can be refused is refused at once."""
     check_function("progress", progress)
     reader = open_reader(source)
     try:
-        codec = load_for_file(reader.head, model, device=device)
+        codec = load_for_file(reader.header, model, device=device)
     except BaseException:
         reader.close()
         raise
 
     def decoded() -> Iterator[np.ndarray]:
         with reader:
-            colour, total = clip_info(reader.head).colour, reader.frame_count or 0
+            colour, total = clip_info(reader.header).colour, reader.frame_count or 0
             for done, frame in enumerate(decode_frames(reader, codec), 1):
                 if progress is not None:
                     progress(done, max(total, done))
@@ -187,9 +194,9 @@ def _frames(source: str | os.PathLike[str] | BinaryIO, progress: Progress | None
 
 def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
                     output: str | os.PathLike[str] | BinaryIO, *,
-                    model: _Given | None = None, force: bool = False,
-                    device: Device = "auto") -> Generator[Step, None, Decompressed]:
-    """`decompress` to a file, yielding a `Step` after each frame; closing it cancels.
+                    model: ModelLike | None = None, force: bool = False,
+                    device: Device = "auto") -> Generator[Progress, None, Decompressed]:
+    """`decompress` to a file, yielding a `Progress` after each frame; closing it cancels.
 
     Args:
         source: as `decompress`.
@@ -199,29 +206,29 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
         device: where networks run, as `aehub.load`.
     """
     began = time.monotonic()
-    target = output_of(output, may_be_folder=True)
+    target = check_output(output, may_be_folder=True)
     if isinstance(target, Path):
         refuse_overwriting(target, force, is_folder=not target.suffix)
-    source = source_of(source)
+    source = check_source(source)
     with ExitStack() as stack:
         if isinstance(target, Path) and not isinstance(source, Path):
             # The sound comes after the pictures; writers of files want it first.
             source = stack.enter_context(seekable_file(source))
         reader = stack.enter_context(open_reader(source))
-        codec = load_for_file(reader.head, model, device=device)
+        codec = load_for_file(reader.header, model, device=device)
         total = reader.frame_count or 0
-        facts = clip_info(reader.head, total or None, reader.plays)
+        info = clip_info(reader.header, total or None, reader.plays)
         track = stack.enter_context(spool())
         damage = _copy_sound(reader, track) if isinstance(target, Path) else None
         sound = track if track.tell() else None
         track.seek(0)
         done = last = 0
-        with open_writer(target, info=facts, audio=sound) as writer:
+        with open_writer(target, info=info, audio=sound) as writer:
             try:
                 for frame in decode_frames(reader, codec):
                     writer.write(frame)
-                    done, last = done + 1, frame.time + (frame.duration or facts.frame_ticks)
-                    yield Step(done, max(total, done))
+                    done, last = done + 1, frame.time + (frame.duration or info.frame_ticks)
+                    yield Progress(done, max(total, done))
             except DamagedError as error:
                 # What is intact is written; the sentence comes after.
                 damage = error
@@ -229,16 +236,16 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
                     raise
         if damage is not None:
             raise damage
-        seconds = float(last * facts.time_base)
+        seconds = float(last * info.time_base)
         return Decompressed(str(target) if isinstance(target, Path) else None, codec.name, done,
-                            facts.width, facts.height, _rate(facts), round(seconds, 6),
+                            info.width, info.height, _rate(info), round(seconds, 6),
                             round(time.monotonic() - began, 3), tuple(writer.notes))
 
 
 def open(source: str | os.PathLike[str] | BinaryIO, *,
-         model: _Given | None = None, device: Device = "auto") -> Archive:
+         model: ModelLike | None = None, device: Device = "auto") -> Archive:
     """Open a `.aev` file for random access: `aehub.open("clip.aev")[120:180]`."""
-    return Archive(source, lambda head: load_for_file(head, model, device=device))
+    return Archive(source, lambda header: load_for_file(header, model, device=device))
 
 
 def _copy_sound(reader: Reader, track: BinaryIO) -> DamagedError | None:
@@ -251,31 +258,31 @@ def _copy_sound(reader: Reader, track: BinaryIO) -> DamagedError | None:
     return None
 
 
-def _rate(facts: ClipInfo) -> str:
-    return f"{facts.fps.numerator}/{facts.fps.denominator}"
+def _rate(info: ClipInfo) -> str:
+    return f"{info.fps.numerator}/{info.fps.denominator}"
 
 
 def _output_path(source: Any, output: Any) -> Path | BinaryIO:
     if output is None:
         if not isinstance(source, (str, os.PathLike)):
             raise InputError("frames and streams have no name to write beside; give an output.")
-        return beside(source, ".aev")
-    return output_of(output)
+        return default_output(source, ".aev")
+    return check_output(output)
 
 
-def _summary(target: Path | BinaryIO, model: str, facts: ClipInfo, tally: Tally, quality: float,
-             elapsed: float) -> Compressed:
-    pictures = tally.bytes - tally.audio_bytes
-    pixels = facts.width * facts.height * tally.frames
-    measured = tally.distortion.n_frames > 0
-    ms_ssim = tally.distortion.ms_ssim if measured else None
+def _summary(target: Path | BinaryIO, model: str, info: ClipInfo, stats: EncodingStats,
+             quality: float, elapsed: float) -> Compressed:
+    pictures = stats.bytes - stats.audio_bytes
+    pixels = info.width * info.height * stats.frames
+    measured = stats.distortion.n_frames > 0
+    ms_ssim = stats.distortion.ms_ssim if measured else None
     return Compressed(
-        path=str(target) if isinstance(target, Path) else None, model=model, bytes=tally.bytes,
-        audio_bytes=tally.audio_bytes, frames=tally.frames, width=facts.width,
-        height=facts.height, fps=_rate(facts), seconds=round(tally.seconds, 6),
-        kbps=round(per(8 * pictures, 1000 * tally.seconds), 3),
+        path=str(target) if isinstance(target, Path) else None, model=model, bytes=stats.bytes,
+        audio_bytes=stats.audio_bytes, frames=stats.frames, width=info.width,
+        height=info.height, fps=_rate(info), seconds=round(stats.seconds, 6),
+        kbps=round(per(8 * pictures, 1000 * stats.seconds), 3),
         bits_per_pixel=round(per(8 * pictures, pixels), 6),
-        ratio=round(facts.source_bytes / tally.bytes, 3) if facts.source_bytes else None,
-        psnr=round(tally.distortion.psnr, 3) if measured else None,
+        ratio=round(info.source_bytes / stats.bytes, 3) if info.source_bytes else None,
+        psnr=round(stats.distortion.psnr, 3) if measured else None,
         ms_ssim=None if ms_ssim is None else round(ms_ssim, 6),
-        elapsed=round(elapsed, 3), quality=quality, notes=facts.notes)
+        elapsed=round(elapsed, 3), quality=quality, notes=info.notes)

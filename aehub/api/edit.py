@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from aehub.arguments import check_list
 from aehub.bitstream import Reader, open_reader
 from aehub.editing.job import Outcome, edit_codes, edit_pixels, join
-from aehub.editing.operations import Operation, checked, element
-from aehub.editing.rewrite import Load
+from aehub.editing.operations import Operation, check_operations, element
+from aehub.editing.rewrite import CodecLoader
 from aehub.errors import InputError
-from aehub.files import output_of, refuse_overwriting, source_of, written
+from aehub.files import check_output, check_source, refuse_overwriting, written
 from aehub.hub import load_for_file
 from aehub.media.source import seekable_file
-from aehub.results import Edited, Progress, Step, finished
+from aehub.results import Edited, Progress, ProgressCallback, run_job
 
 if TYPE_CHECKING:
     from aehub.codecs.d4.codec import D4Codec
     from aehub.hub.model import Model
     from aehub.weights.device import Device
 
-    _Given = str | os.PathLike[str] | D4Codec | Model
+    ModelLike = str | os.PathLike[str] | D4Codec | Model
 
 __all__ = ["concat", "edit", "iter_concat", "iter_edit"]
 
@@ -37,7 +37,7 @@ _File = str | os.PathLike[str] | BinaryIO
 
 
 def edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
-         progress: Progress | None = None, **options: Any) -> Edited:
+         progress: ProgressCallback | None = None, **options: Any) -> Edited:
     """Turn, trim or reverse a `.aev` file without decoding a picture.
 
     Turns permute and sign the codes of models whose layers have the symmetry, such as `d4-codec`;
@@ -62,14 +62,14 @@ def edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
     Example:
         >>> aehub.edit("clip.aev", "turned.aev", [aehub.Rotate(90), aehub.Flip("horizontal")])
     """
-    return finished(iter_edit(source, output, operations, **options), progress)
+    return run_job(iter_edit(source, output, operations, **options), progress)
 
 
 def iter_edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
-              model: _Given | None = None, group_exact: bool = False,
+              model: ModelLike | None = None, group_exact: bool = False,
               via_pixels: bool = False, force: bool = False, device: Device = "auto"
-              ) -> Generator[Step, None, Edited]:
-    """`edit`, yielding a `Step` after each group; closing it cancels.
+              ) -> Generator[Progress, None, Edited]:
+    """`edit`, yielding a `Progress` after each group; closing it cancels.
 
     Args:
         source: as `edit`.
@@ -82,7 +82,7 @@ def iter_edit(source: _File, output: _File, operations: Sequence[Operation] = ()
         force: overwrite the output.
         device: where networks run, as `aehub.load`.
     """
-    operations = checked(operations)
+    operations = check_operations(operations)
     began, target = time.monotonic(), _target(output, force)
     with ExitStack() as stack:
         reader = _opened(source, stack)
@@ -94,7 +94,7 @@ def iter_edit(source: _File, output: _File, operations: Sequence[Operation] = ()
     return _result(target, outcome, before, time.monotonic() - began)
 
 
-def concat(sources: Sequence[_File], output: _File, *, progress: Progress | None = None,
+def concat(sources: Sequence[_File], output: _File, *, progress: ProgressCallback | None = None,
            **options: Any) -> Edited:
     """Join `.aev` files of one model and one frame size without decoding a picture.
 
@@ -118,13 +118,13 @@ def concat(sources: Sequence[_File], output: _File, *, progress: Progress | None
     Example:
         >>> aehub.concat(["begin.aev", "end.aev"], "whole.aev")
     """
-    return finished(iter_concat(sources, output, **options), progress)
+    return run_job(iter_concat(sources, output, **options), progress)
 
 
 def iter_concat(sources: Sequence[_File], output: _File, *,
-                model: _Given | None = None, force: bool = False,
-                device: Device = "auto") -> Generator[Step, None, Edited]:
-    """`concat`, yielding a `Step` after each group; closing it cancels.
+                model: ModelLike | None = None, force: bool = False,
+                device: Device = "auto") -> Generator[Progress, None, Edited]:
+    """`concat`, yielding a `Progress` after each group; closing it cancels.
 
     Args:
         sources: as `concat`.
@@ -147,18 +147,18 @@ def iter_concat(sources: Sequence[_File], output: _File, *,
 
 def _opened(source: _File, stack: ExitStack) -> Reader:
     """A reader that can seek; what comes through a pipe is put into a temporary file first."""
-    source = source_of(source)
+    source = check_source(source)
     if not isinstance(source, Path):
         source = stack.enter_context(seekable_file(source))
     return stack.enter_context(open_reader(source))
 
 
-def _loader(model: _Given | None, device: Device) -> Load:
-    return lambda head: load_for_file(head, model, device=device)
+def _loader(model: ModelLike | None, device: Device) -> CodecLoader:
+    return lambda header: load_for_file(header, model, device=device)
 
 
 def _target(output: _File, force: bool) -> Path | BinaryIO:
-    target = output_of(output)
+    target = check_output(output)
     if isinstance(target, Path):
         refuse_overwriting(target, force)
     return target
@@ -172,12 +172,12 @@ def _result(target: Path | BinaryIO, outcome: Outcome, before: int, elapsed: flo
     """
     if outcome.damage is not None:
         raise outcome.damage
-    head = outcome.head
+    header = outcome.header
     return Edited(
-        path=str(target) if isinstance(target, Path) else None, model=head.model,
+        path=str(target) if isinstance(target, Path) else None, model=header.model,
         bytes=outcome.bytes, bytes_before=before, audio_bytes=outcome.audio_bytes,
-        frames=outcome.frames, width=head.width, height=head.height,
-        fps=f"{head.fps.numerator}/{head.fps.denominator}",
+        frames=outcome.frames, width=header.width, height=header.height,
+        fps=f"{header.fps.numerator}/{header.fps.denominator}",
         seconds=round(float(outcome.seconds), 6),
         psnr=None if outcome.psnr is None else round(outcome.psnr, 3),
         elapsed=round(elapsed, 3), notes=outcome.notes)

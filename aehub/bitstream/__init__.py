@@ -1,6 +1,6 @@
 """The `.aev` file: how compressed clips are stored. `docs/format.md` is the specification.
 
-    Writer(stream, head).group(...)  ->  head | group | group | ... | index | footer
+    Writer(stream, header).group(...)  ->  header | group | group | ... | index | footer
     open_reader(path).groups()       ->  the intact groups, and one sentence if any is lost
 
 Knows nothing of pictures or models and needs no torch; works on pipes in both directions.
@@ -19,11 +19,11 @@ from aehub.bitstream.group_header import (
     INTRA,
     PREDICTED,
     GroupHeader,
-    anchors_of,
     coding_order,
-    pyramid,
+    hierarchical_references,
+    key_pictures,
+    mini_gop_runs,
     retime,
-    runs_of,
 )
 from aehub.bitstream.group_header_io import pack_group_header, unpack_group_header
 from aehub.bitstream.index import IndexEntry
@@ -41,16 +41,16 @@ __all__ = [
     "Reader",
     "Report",
     "Writer",
-    "anchors_of",
+    "key_pictures",
     "coding_order",
     "is_aev",
     "nearest_rate",
     "open_reader",
     "pack_file_header",
     "pack_group_header",
-    "pyramid",
+    "hierarchical_references",
     "retime",
-    "runs_of",
+    "mini_gop_runs",
     "unpack_file_header",
     "unpack_group_header",
     "verify",

@@ -22,7 +22,7 @@ from aehub.errors import FormatError
 MAX_VARINT_BYTES = 6
 
 
-class EndsEarly(FormatError):
+class TruncatedField(FormatError):
     """The bytes stop in the middle of a field."""
 
 
@@ -54,14 +54,14 @@ class Cursor:
     def byte(self) -> int:
         """Read one byte as 0 to 255."""
         if self.at >= len(self.data):
-            raise EndsEarly("a field is cut short.")
+            raise TruncatedField("a field is cut short.")
         self.at += 1
         return self.data[self.at - 1]
 
     def take(self, size: int) -> bytes:
         """Read `size` bytes."""
         if size > len(self.data) - self.at:
-            raise EndsEarly("a field is cut short.")
+            raise TruncatedField("a field is cut short.")
         self.at += size
         return bytes(self.data[self.at - size : self.at])
 
@@ -98,7 +98,7 @@ _TABLE = _crc8_table()
 def crc8(data: bytes) -> int:
     """CRC-8/AUTOSAR: polynomial 0x2F, start and final XOR 0xFF, not reflected.
 
-    Chosen because it finds any three flipped bits in messages as short as a chunk head.
+    Chosen because it finds any three flipped bits in messages as short as a chunk header.
     """
     remainder = 0xFF
     for byte in data:
@@ -131,15 +131,15 @@ MAX_QUALITY = 10_000
 """Quality in hundredths: 100.00."""
 
 MAX_MODEL_NAME = 40
-"""Bytes of UTF-8 in a model name, so that the file head stays within `MAX_FILE_HEAD`."""
+"""Bytes of UTF-8 in a model name, so that the file header stays within `MAX_FILE_HEADER`."""
 
-MAX_FILE_HEAD = 96
-"""Bytes of a file head as this version writes it, magic and CRC included."""
+MAX_FILE_HEADER = 96
+"""Bytes of a file header as this version writes it, magic and CRC included."""
 
 MAX_REFERENCES = 4
 """Frames one frame may be predicted from: decoded references are what a decoder must hold."""
 
-MAX_SPAN = 64
+MAX_MINI_GOP = 64
 """Frames from one anchor of a pyramid to the next: a decoder then holds at most eight frames."""
 
 MAX_WASTE = 1 << 30
@@ -155,30 +155,30 @@ KNOWN = frozenset((GROUP, AUDIO, METADATA, INDEX, FOOTER))
 OPTIONAL = 0x80
 """Bit of a type that lets a reader who does not know it skip the chunk."""
 
-MAX_HEAD = 2 + 1 + 4 + 1
+MAX_CHUNK_HEADER = 2 + 1 + 4 + 1
 BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a chunk lies: its type, offset in the file, sizes of its head and body in bytes."""
+class ChunkHeader:
+    """Where a chunk lies: its type, offset in the file, sizes of its header and body in bytes."""
 
     kind: int
     offset: int
-    head_size: int
+    header_size: int
     length: int
 
     @property
     def size(self) -> int:
         """Bytes of the whole chunk."""
-        return self.head_size + self.length + 4
+        return self.header_size + self.length + 4
 
 
 @dataclass(frozen=True)
 class Chunk:
     """An intact chunk: where it lies and its body."""
 
-    place: Place
+    header: ChunkHeader
     body: memoryview
 
 
@@ -193,48 +193,48 @@ class Gap:
 
 def pack_chunk(kind: int, *parts: bytes) -> bytes:
     """Frame `parts`, joined, as one chunk."""
-    head = bytes((kind,)) + pack_varint(sum(map(len, parts)))
-    crc = zlib.crc32(head)
+    header = bytes((kind,)) + pack_varint(sum(map(len, parts)))
+    crc = zlib.crc32(header)
     for part in parts:
         crc = zlib.crc32(part, crc)
-    return b"".join((SYNC, head, bytes((crc8(head),)), *parts, crc.to_bytes(4, "little")))
+    return b"".join((SYNC, header, bytes((crc8(header),)), *parts, crc.to_bytes(4, "little")))
 
 
-def parse_head(data: bytes, offset: int) -> Place | None:
-    """Read the chunk head at the start of `data`; None if there is no valid one."""
+def parse_chunk_header(data: bytes, offset: int) -> ChunkHeader | None:
+    """Read the chunk header at the start of `data`; None if there is no valid one."""
     if not data.startswith(SYNC):
         return None
-    cursor = Cursor(data[:MAX_HEAD], len(SYNC))
+    cursor = Cursor(data[:MAX_CHUNK_HEADER], len(SYNC))
     try:
         kind, length = cursor.byte(), cursor.varint()
         valid = cursor.byte() == crc8(data[2 : cursor.at - 1])
     except FormatError:
         return None
-    return Place(kind, offset, cursor.at, length) if valid and length <= MAX_CHUNK else None
+    return ChunkHeader(kind, offset, cursor.at, length) if valid and length <= MAX_CHUNK else None
 
 
-def refuse_unknown(place: Place, name: str) -> None:
+def refuse_unknown(header: ChunkHeader, name: str) -> None:
     """Raise `FormatError` if a chunk is of a type that must be understood and is not."""
-    if place.kind not in KNOWN and not place.kind & OPTIONAL:
+    if header.kind not in KNOWN and not header.kind & OPTIONAL:
         raise FormatError(
-            f"{name} has a chunk of type {place.kind:#04x} at byte {place.offset} that this "
+            f"{name} has a chunk of type {header.kind:#04x} at byte {header.offset} that this "
             f"AEHub does not know and must not skip: update it to read the file."
         )
 
 
-def parse_chunk(data: bytes, place: Place) -> Chunk | None:
-    """Check the chunk whose head is `place` at the start of `data`; None if it is not intact."""
-    view = memoryview(data)[: place.size]
-    if len(view) < place.size:
+def parse_chunk(data: bytes, header: ChunkHeader) -> Chunk | None:
+    """Check the chunk whose header is `header` at the start of `data`; None if it is not intact."""
+    view = memoryview(data)[: header.size]
+    if len(view) < header.size:
         return None
-    crc = zlib.crc32(view[2 : place.head_size - 1])
-    crc = zlib.crc32(view[place.head_size : -4], crc)
+    crc = zlib.crc32(view[2 : header.header_size - 1])
+    crc = zlib.crc32(view[header.header_size : -4], crc)
     if crc.to_bytes(4, "little") != view[-4:]:
         return None
-    return Chunk(place, view[place.head_size : -4])
+    return Chunk(header, view[header.header_size : -4])
 
 
-class Window:
+class PeekBuffer:
     """Looks ahead in a stream without losing bytes, and never asks for more than it needs."""
 
     def __init__(self, read: Callable[[int], bytes], position: int = 0) -> None:
@@ -274,36 +274,36 @@ class Window:
         return True
 
 
-def window_at(read_at: Callable[[int, int], bytes], offset: int) -> Window:
-    """Return a window on a file from `offset` on; others may read the file in between."""
-    window = Window(lambda size: read_at(window.ahead, size), offset)
-    return window
+def buffer_at(read_at: Callable[[int, int], bytes], offset: int) -> PeekBuffer:
+    """Return a buffer on a file from `offset` on; others may read the file in between."""
+    buffer = PeekBuffer(lambda size: read_at(buffer.ahead, size), offset)
+    return buffer
 
 
-def walk(window: Window) -> Iterator[Chunk | Gap]:
+def iter_chunks(buffer: PeekBuffer) -> Iterator[Chunk | Gap]:
     """Yield every intact chunk of a stream, and what lies between them where it is damaged."""
     waste = 0
-    while window.peek(1):
-        start = window.position
-        chunk, wanted = _attempt(window)
-        cut = chunk is None and len(window.peek(wanted)) < wanted
+    while buffer.peek(1):
+        start = buffer.position
+        chunk, wanted = _attempt(buffer)
+        cut = chunk is None and len(buffer.peek(wanted)) < wanted
         while chunk is None and waste <= MAX_WASTE:
-            window.skip(1)
-            if not window.find(SYNC):
+            buffer.skip(1)
+            if not buffer.find(SYNC):
                 break
-            chunk, wanted = _attempt(window)
+            chunk, wanted = _attempt(buffer)
             waste += wanted
-        if window.position > start:
-            yield Gap(start, window.position - start, cut and chunk is None)
+        if buffer.position > start:
+            yield Gap(start, buffer.position - start, cut and chunk is None)
         if chunk is None:
             return
         yield chunk
-        window.skip(chunk.place.size)
+        buffer.skip(chunk.header.size)
 
 
-def _attempt(window: Window) -> tuple[Chunk | None, int]:
-    """Return the chunk at the window's position if it is intact, and how many bytes it wanted."""
-    place = parse_head(window.peek(MAX_HEAD), window.position)
-    if place is None:
-        return None, MAX_HEAD
-    return parse_chunk(window.peek(place.size), place), place.size
+def _attempt(buffer: PeekBuffer) -> tuple[Chunk | None, int]:
+    """Return the chunk at the buffer's position if it is intact, and how many bytes it wanted."""
+    header = parse_chunk_header(buffer.peek(MAX_CHUNK_HEADER), buffer.position)
+    if header is None:
+        return None, MAX_CHUNK_HEADER
+    return parse_chunk(buffer.peek(header.size), header), header.size

@@ -1,4 +1,4 @@
-"""The file head: what every group of a `.aev` file shares, in at most 96 bytes."""
+"""The file header: what every group of a `.aev` file shares, in at most 96 bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 
 from aehub.bitstream.chunk import (
     GRID,
-    MAX_FILE_HEAD,
+    MAX_FILE_HEADER,
     MAX_GROUP_FRAMES,
     MAX_MODEL_NAME,
     MAX_PIXELS,
@@ -25,10 +25,10 @@ from aehub.media.picture import Colour
 MAGIC = b"\x89AEV"
 VERSION = 1
 PREFIX = len(MAGIC) + 2
-"""Bytes before the body of the head: magic, version, length of the body."""
+"""Bytes before the body of the header: magic, version, length of the body."""
 
 # The largest numerator and denominator that fit 3, 2 and 4 bytes: together with a name of 40 bytes
-# they fill the 96 bytes of the head exactly.
+# they fill the 96 bytes of the header exactly.
 RATE_LIMITS = (2_113_663, 2_113_663)
 TIME_BASE_LIMITS = (16_511, 270_549_119)
 ASPECT_LIMITS = (16_511, 16_511)
@@ -36,7 +36,7 @@ ASPECT_LIMITS = (16_511, 16_511)
 _NTSC = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 60, 120, 15))
 _WHOLE = (24, 25, 30, 50, 60, 10, 12, 15, 8, 5, 1, 2, 4, 6, 16, 18, 20, 48, 72, 90, 100, 120, 144)
 USUAL_RATES = (*_NTSC, *map(Fraction, (*_WHOLE, 240)), Fraction(25, 2), Fraction(15, 2))
-"""Rates told by their place, 1 to 31, in this list."""
+"""Rates told by their chunk_header, 1 to 31, in this list."""
 
 USUAL_COLOURS = (
     Colour(1, False, 1, 1),
@@ -92,7 +92,7 @@ class FileHeader:
             object.__setattr__(self, "time_base", 1 / self.fps)
 
     @cached_property
-    def step(self) -> int:
+    def frame_ticks(self) -> int:
         """Ticks a frame lasts where nothing else is said: 1/(fps * time_base), rounded, >= 1."""
         return max(1, int(1 / (self.fps * self.time_base) + Fraction(1, 2)))
 
@@ -112,51 +112,51 @@ def is_aev(first_bytes: bytes) -> bool:
 
 
 def nearest_rate(fps: Fraction) -> Fraction:
-    """Return the rate nearest to `fps` that a file head can hold (averages can have huge terms)."""
+    """Return the rate nearest to `fps` that fits a file header; averages can have huge terms."""
     largest = max(1, min(RATE_LIMITS[1], RATE_LIMITS[0] // (int(fps) + 1)))
     return Fraction(fps).limit_denominator(largest)
 
 
-def pack_file_header(head: FileHeader) -> bytes:
-    """Encode a file head with magic, version and CRC-32, in at most 96 bytes.
+def pack_file_header(header: FileHeader) -> bytes:
+    """Encode a file header with magic, version and CRC-32, in at most 96 bytes.
 
     Raises:
         InputError: a value is outside the limits of the format.
     """
-    problem = _problem(head)
+    problem = _problem(header)
     if problem:
-        raise InputError(f"this file head cannot be written: {problem}")
-    body = _pack_body(head)
+        raise InputError(f"this file header cannot be written: {problem}")
+    body = _pack_body(header)
     packed = MAGIC + bytes((VERSION, len(body))) + body
     packed += zlib.crc32(packed).to_bytes(4, "little")
-    assert len(packed) <= MAX_FILE_HEAD
+    assert len(packed) <= MAX_FILE_HEADER
     return packed
 
 
-def _pack_body(head: FileHeader) -> bytes:
-    name = head.model.encode()
-    rate = USUAL_RATES.index(head.fps) + 1 if head.fps in USUAL_RATES else 0
+def _pack_body(header: FileHeader) -> bytes:
+    name = header.model.encode()
+    rate = USUAL_RATES.index(header.fps) + 1 if header.fps in USUAL_RATES else 0
     flags = rate << _RATE_SHIFT
-    unusual = b"" if rate else _pack_fraction(head.fps)
-    if head.time_base * head.fps != 1:
+    unusual = b"" if rate else _pack_fraction(header.fps)
+    if header.time_base * header.fps != 1:
         flags |= _TIME_BASE
-        unusual += _pack_fraction(head.time_base)
-    if head.colour != Colour():
+        unusual += _pack_fraction(header.time_base)
+    if header.colour != Colour():
         flags |= _COLOUR
-        unusual += _pack_colour(head.colour)
-    if head.pixel_aspect != 1:
+        unusual += _pack_colour(header.colour)
+    if header.pixel_aspect != 1:
         flags |= _ASPECT
-        unusual += _pack_fraction(head.pixel_aspect)
+        unusual += _pack_fraction(header.pixel_aspect)
     usual = (
-        bytes((flags, head.coder, len(name))) + name + head.entropy_hash + head.synthesis_hash
-        + pack_varint(head.width - 1) + pack_varint(head.height - 1)
-        + pack_quality(head.quality) + pack_varint(head.group_frames)
+        bytes((flags, header.coder, len(name))) + name + header.entropy_hash + header.synthesis_hash
+        + pack_varint(header.width - 1) + pack_varint(header.height - 1)
+        + pack_quality(header.quality) + pack_varint(header.group_frames)
     )  # fmt: skip
     return usual + unusual
 
 
 def unpack_file_header(data: bytes, name: str = "the file") -> tuple[FileHeader, int]:
-    """Decode the file head at the start of `data`; return it and its size in bytes.
+    """Decode the file header at the start of `data`; return it and its size in bytes.
 
     Args:
         data: the first bytes of the file, at most `PREFIX + 255 + 4` are looked at.
@@ -164,22 +164,22 @@ def unpack_file_header(data: bytes, name: str = "the file") -> tuple[FileHeader,
 
     Raises:
         FormatError: not an `.aev` file, a newer one, or values outside the limits.
-        DamagedError: the head is cut off or its CRC-32 does not match.
+        DamagedError: the header is cut off or its CRC-32 does not match.
     """
     _refuse_strangers(data, name)
     if len(data) <= PREFIX or len(data) < (size := PREFIX + data[PREFIX - 1] + 4):
-        raise DamagedError(f"{name} is cut off inside its file head, after {len(data)} bytes.")
+        raise DamagedError(f"{name} is cut off inside its file header, after {len(data)} bytes.")
     whole = zlib.crc32(data[: size - 4]).to_bytes(4, "little") == data[size - 4 : size]
     version = data[len(MAGIC)]
     if version != VERSION:
-        doubt = "" if whole else " (or it is damaged: the CRC-32 of its head does not match)"
+        doubt = "" if whole else " (or it is damaged: the CRC-32 of its header does not match)"
         raise FormatError(
             f"{name} is an .aev file of format version {version}{doubt}; this AEHub reads "
             f"version {VERSION}: update it to read the file."
         )
     if not whole:
         raise DamagedError(
-            f"{name} has a damaged file head (its CRC-32 does not match); without it no group "
+            f"{name} has a damaged file header (its CRC-32 does not match); without it no group "
             f"can be decoded."
         )
     return _unpack_body(Cursor(data[PREFIX : size - 4]), name), size
@@ -198,40 +198,42 @@ def _unpack_body(cursor: Cursor, name: str) -> FileHeader:
         colour = _unpack_colour(cursor) if flags & _COLOUR else Colour()
         aspect = _unpack_fraction(cursor) if flags & _ASPECT else Fraction(1)
     except (FormatError, UnicodeDecodeError) as error:
-        raise FormatError(f"{name} has a file head that cannot be read: {error}") from error
-    head = FileHeader(
+        raise FormatError(f"{name} has a file header that cannot be read: {error}") from error
+    header = FileHeader(
         model, entropy_hash, synthesis_hash, coder, width, height,
         fps, quality, group_frames, time_base, colour, aspect,
     )  # fmt: skip
-    problem = _problem(head)
+    problem = _problem(header)
     if problem:
         raise FormatError(f"{name} is refused: {problem}")
-    return head
+    return header
 
 
-def _problem(head: FileHeader) -> str:
+def _problem(header: FileHeader) -> str:
     """Return one sentence about the first value outside the limits, or an empty string."""
-    width, height = head.coded_size()
+    width, height = header.coded_size()
     checks = (
-        (0 < len(head.model.encode()) <= MAX_MODEL_NAME and head.model.isprintable(),
-         f"the model name {head.model[:60]!r} must be 1 to {MAX_MODEL_NAME} printable bytes."),
-        (len(head.entropy_hash) == len(head.synthesis_hash) == 8, "each hash must have 8 bytes."),
-        (0 <= head.coder <= 127, f"the coder version {head.coder} is outside 0 to 127."),
-        (0 < head.width <= MAX_SIDE and 0 < head.height <= MAX_SIDE
+        (0 < len(header.model.encode()) <= MAX_MODEL_NAME and header.model.isprintable(),
+         f"the model name {header.model[:60]!r} must be 1 to {MAX_MODEL_NAME} printable bytes."),
+        (len(header.entropy_hash) == len(header.synthesis_hash) == 8,
+         "each hash must have 8 bytes."),
+        (0 <= header.coder <= 127, f"the coder version {header.coder} is outside 0 to 127."),
+        (0 < header.width <= MAX_SIDE and 0 < header.height <= MAX_SIDE
          and width * height <= MAX_PIXELS,
-         f"its frames are {head.width}x{head.height}; an .aev file holds sides of 1 to {MAX_SIDE} "
-         f"and at most {MAX_PIXELS} pixels."),
-        (0 <= head.quality <= MAX_QUALITY, f"the quality {head.quality / 100} is not 0 to 100."),
-        (0 < head.group_frames <= MAX_GROUP_FRAMES,
-         f"groups of {head.group_frames} frames are outside 1 to {MAX_GROUP_FRAMES}."),
-        (_fits(head.fps, RATE_LIMITS), _sentence("frame rate", head.fps, RATE_LIMITS)),
-        (head.time_base * head.fps == 1 or _fits(head.time_base, TIME_BASE_LIMITS),
-         _sentence("time base", head.time_base, TIME_BASE_LIMITS)),
-        (_fits(head.pixel_aspect, ASPECT_LIMITS),
-         _sentence("pixel aspect", head.pixel_aspect, ASPECT_LIMITS)),
-        (0 <= head.colour.matrix < 128 and 0 <= head.colour.primaries < 256
-         and 0 <= head.colour.transfer < 128,
-         f"the colour {tuple(head.colour)} is not made of H.273 code points."),
+         f"its frames are {header.width}x{header.height}; an .aev file holds sides of 1 to "
+         f"{MAX_SIDE} and at most {MAX_PIXELS} pixels."),
+        (0 <= header.quality <= MAX_QUALITY,
+         f"the quality {header.quality / 100} is not 0 to 100."),
+        (0 < header.group_frames <= MAX_GROUP_FRAMES,
+         f"groups of {header.group_frames} frames are outside 1 to {MAX_GROUP_FRAMES}."),
+        (_fits(header.fps, RATE_LIMITS), _sentence("frame rate", header.fps, RATE_LIMITS)),
+        (header.time_base * header.fps == 1 or _fits(header.time_base, TIME_BASE_LIMITS),
+         _sentence("time base", header.time_base, TIME_BASE_LIMITS)),
+        (_fits(header.pixel_aspect, ASPECT_LIMITS),
+         _sentence("pixel aspect", header.pixel_aspect, ASPECT_LIMITS)),
+        (0 <= header.colour.matrix < 128 and 0 <= header.colour.primaries < 256
+         and 0 <= header.colour.transfer < 128,
+         f"the colour {tuple(header.colour)} is not made of H.273 code points."),
     )  # fmt: skip
     return next((sentence for fine, sentence in checks if not fine), "")
 

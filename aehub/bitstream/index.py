@@ -44,18 +44,18 @@ class Footer(NamedTuple):
     n_frames: int
 
 
-def pack_index(entries: Sequence[IndexEntry], head: FileHeader, start: int) -> bytes:
+def pack_index(entries: Sequence[IndexEntry], header: FileHeader, start: int) -> bytes:
     """Encode the index; `start` is the offset of the first chunk, where offsets count from."""
     packed = bytearray(pack_varint(len(entries)))
     for entry in entries:
         packed += pack_varint(entry.offset - start)
-        packed += pack_signed(entry.n_frames - head.group_frames)
-        packed += pack_signed(entry.ticks - entry.n_frames * head.step)
+        packed += pack_signed(entry.n_frames - header.group_frames)
+        packed += pack_signed(entry.ticks - entry.n_frames * header.frame_ticks)
         start = entry.offset
     return bytes(packed)
 
 
-def unpack_index(body: bytes | memoryview, head: FileHeader, start: int) -> list[IndexEntry]:
+def unpack_index(body: bytes | memoryview, header: FileHeader, start: int) -> list[IndexEntry]:
     """Decode what `pack_index` wrote.
 
     Raises:
@@ -69,8 +69,8 @@ def unpack_index(body: bytes | memoryview, head: FileHeader, start: int) -> list
     offset, time = start, 0
     for _ in range(count):
         offset += cursor.varint()
-        n_frames = head.group_frames + cursor.signed()
-        ticks = n_frames * head.step + cursor.signed()
+        n_frames = header.group_frames + cursor.signed()
+        ticks = n_frames * header.frame_ticks + cursor.signed()
         if not 0 < n_frames <= MAX_GROUP_FRAMES or ticks < n_frames:
             raise FormatError(f"the index speaks of {n_frames} frames lasting {ticks} ticks.")
         entries.append(IndexEntry(offset, n_frames, time, ticks))

@@ -16,14 +16,14 @@ PLAYS = "plays"
 """Key of how often an animation is played; absent or 0 is for ever."""
 
 
-def pack_notes(notes: dict[str, Any]) -> bytes:
+def pack_metadata(metadata: dict[str, Any]) -> bytes:
     """Encode a JSON object.
 
     Raises:
         InputError: it is not JSON, or larger than 1 MiB.
     """
     try:
-        text = json.dumps(notes, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         packed = text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"the metadata is not JSON: {error}.") from error
@@ -32,8 +32,8 @@ def pack_notes(notes: dict[str, Any]) -> bytes:
     return packed
 
 
-def unpack_notes(body: bytes | memoryview) -> dict[str, Any]:
-    """Decode what `pack_notes` wrote.
+def unpack_metadata(body: bytes | memoryview) -> dict[str, Any]:
+    """Decode what `pack_metadata` wrote.
 
     Raises:
         FormatError: it is not a JSON object, or larger than 1 MiB.
@@ -41,17 +41,17 @@ def unpack_notes(body: bytes | memoryview) -> dict[str, Any]:
     if len(body) > MAX_METADATA:
         raise FormatError(f"{len(body)} bytes of metadata are more than {MAX_METADATA}.")
     try:
-        notes = json.loads(bytes(body))
+        metadata = json.loads(bytes(body))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"the metadata is not JSON: {error}.") from error
-    if not isinstance(notes, dict):
-        raise FormatError(f"the metadata is a {type(notes).__name__}, not a JSON object.")
-    return notes
+    if not isinstance(metadata, dict):
+        raise FormatError(f"the metadata is a {type(metadata).__name__}, not a JSON object.")
+    return metadata
 
 
-def plays_in(notes: dict[str, Any]) -> int:
-    """Return how often the notes say that a clip is played, 0 where they say nothing sensible."""
-    value = notes.get(PLAYS)
+def play_count(metadata: dict[str, Any]) -> int:
+    """Return how often a clip is played; 0, for ever, if the entry is absent or invalid."""
+    value = metadata.get(PLAYS)
     return value if type(value) is int and 0 <= value < 1 << 16 else 0
 
 

@@ -19,21 +19,21 @@ from aehub.bitstream.chunk import (
     GROUP,
     METADATA,
     Chunk,
+    ChunkHeader,
     Gap,
-    Place,
-    Window,
+    PeekBuffer,
+    buffer_at,
+    iter_chunks,
     refuse_unknown,
-    walk,
-    window_at,
 )
 from aehub.bitstream.file_header import PREFIX, FileHeader, unpack_file_header
 from aehub.bitstream.group_header import GroupHeader
 from aehub.bitstream.group_header_io import unpack_group
 from aehub.bitstream.index import IndexEntry, unpack_footer
-from aehub.bitstream.metadata import plays_in, unpack_notes, unpack_piece
-from aehub.bitstream.scan import Losses, Survey, Tally
+from aehub.bitstream.metadata import play_count, unpack_metadata, unpack_piece
+from aehub.bitstream.scan import DamageReport, FileCounts, FileScan
 from aehub.errors import DamagedError, FormatError, InputError
-from aehub.files import source_of, spool
+from aehub.files import check_source, spool
 
 
 def open_source(source: str | os.PathLike[str] | BinaryIO) -> tuple[BinaryIO, str, bool]:
@@ -42,7 +42,7 @@ def open_source(source: str | os.PathLike[str] | BinaryIO) -> tuple[BinaryIO, st
     Raises:
         InputError: there is no such file.
     """
-    source = source_of(source)
+    source = check_source(source)
     if isinstance(source, Path):
         try:
             return open(source, "rb"), source.name, True
@@ -58,20 +58,20 @@ def read_some(stream: BinaryIO) -> Callable[[int], bytes]:
     return cast(Callable[[int], bytes], getattr(stream, "read1", stream.read))
 
 
-def read_head(window: Window, name: str) -> FileHeader:
-    """Read the file head and move the window on to the first chunk.
+def read_header(buffer: PeekBuffer, name: str) -> FileHeader:
+    """Read the file header and move the buffer on to the first chunk.
 
     Raises:
         FormatError: it is not an `.aev` file, or a newer or damaged one.
     """
-    prefix = window.peek(PREFIX)
+    prefix = buffer.peek(PREFIX)
     size = PREFIX + prefix[-1] + 4 if len(prefix) == PREFIX else PREFIX
-    head, size = unpack_file_header(window.peek(size), name)
-    window.skip(size)
-    return head
+    header, size = unpack_file_header(buffer.peek(size), name)
+    buffer.skip(size)
+    return header
 
 
-class Aside:
+class PipeSpool:
     """What passes by on a pipe and may be wanted later: audio and metadata."""
 
     def __init__(self) -> None:
@@ -80,11 +80,11 @@ class Aside:
         self._n_pieces = 0
         self._loss: DamagedError | None = None
 
-    def keep(self, chunk: Chunk) -> None:
+    def add(self, chunk: Chunk) -> None:
         """Keep an audio or metadata chunk; others are of no use later."""
-        if chunk.place.kind == METADATA:
-            self.notes.update(unpack_notes(chunk.body))
-        if chunk.place.kind != AUDIO or self._loss:
+        if chunk.header.kind == METADATA:
+            self.notes.update(unpack_metadata(chunk.body))
+        if chunk.header.kind != AUDIO or self._loss:
             return
         if self._audio is None:
             self._audio = spool()
@@ -111,9 +111,9 @@ class Aside:
 
 @dataclass(frozen=True)
 class Group:
-    """An intact group: head, payload, its number among those given back, its byte offset."""
+    """An intact group: header, payload, its number among those given back, its byte offset."""
 
-    head: GroupHeader
+    header: GroupHeader
     payload: bytes
     index: int
     offset: int
@@ -142,7 +142,7 @@ class Reader:
     """An open `.aev` file.
 
     Attributes:
-        head: what every group shares.
+        header: what every group shares.
         name: what messages call the file.
         seekable: whether groups can be read in any order.
     """
@@ -153,12 +153,12 @@ class Reader:
         self._stream = stream
         self._owned = owned
         self._base = stream.tell() if self.seekable else 0
-        self._window = self._window_at(0) if self.seekable else Window(read_some(stream))
-        self.head = read_head(self._window, name)
-        self._start = self._window.position
-        self._survey: Survey | None = None
-        self._aside = Aside()
-        self._tally = Tally()
+        self._buffer = self._buffer_at(0) if self.seekable else PeekBuffer(read_some(stream))
+        self.header = read_header(self._buffer, name)
+        self._start = self._buffer.position
+        self._scan: FileScan | None = None
+        self._spool = PipeSpool()
+        self._counts = FileCounts()
         self._begun = False
 
     def groups(self, salvage: bool = True) -> Iterator[Group]:
@@ -174,17 +174,17 @@ class Reader:
             DamagedError: after the intact groups, if anything was lost.
             FormatError: a chunk must be understood and is not: the file is newer.
         """
-        window, tally = self._begin()
-        losses = Losses(self.name)
-        for item in walk(window):
-            group = self._take(item, tally, losses)
+        buffer, counts = self._begin()
+        damage = DamageReport(self.name)
+        for item in iter_chunks(buffer):
+            group = self._take(item, counts, damage)
             if group is not None:
                 yield group
-            losses.stopped = bool(losses.gaps) and not salvage
-            if tally.complete or losses.stopped:
+            damage.stopped = bool(damage.gaps) and not salvage
+            if counts.complete or damage.stopped:
                 break
-        tally.ended = True
-        losses.conclude(tally)
+        counts.ended = True
+        damage.raise_if_damaged(counts)
 
     def group_at(self, number: int) -> Group:
         """Read one group by its number, without reading those before it.
@@ -193,21 +193,21 @@ class Reader:
             InputError: the source is a pipe, or has no such group.
             DamagedError: the group is damaged.
         """
-        index = self._surveyed("groups can be read in any order").index
+        index = self._require_scan("groups can be read in any order").index
         if not 0 <= number < len(index):
             raise InputError(f"{self.name} has no group {number}; it has {len(index)}, from 0 on.")
         entry = index[number]
-        chunk = next(walk(self._window_at(entry.offset)), None)
-        if isinstance(chunk, Chunk) and chunk.place.kind == GROUP:
+        chunk = next(iter_chunks(self._buffer_at(entry.offset)), None)
+        if isinstance(chunk, Chunk) and chunk.header.kind == GROUP:
             group = self._group(chunk, number)
-            if group.head.n_shown == entry.n_frames:
+            if group.header.n_shown == entry.n_frames:
                 return group
         raise DamagedError(f"{self.name}: group {number}, at byte {entry.offset}, is damaged.")
 
     @property
     def index(self) -> tuple[IndexEntry, ...] | None:
-        """Where each group lies; from the chunk heads if the file has no index; None on a pipe."""
-        return self._surveyed("").index if self.seekable else None
+        """Position of each group; read from chunk headers if there is no index; None on a pipe."""
+        return self._require_scan("").index if self.seekable else None
 
     @property
     def frame_count(self) -> int | None:
@@ -218,18 +218,18 @@ class Reader:
     def metadata(self) -> dict[str, Any]:
         """What the metadata chunks hold; on a pipe, those that passed by so far."""
         if not self.seekable:
-            return dict(self._aside.notes)
+            return dict(self._spool.notes)
         notes: dict[str, Any] = {}
-        for place in self._surveyed("").places:
-            if place.kind == METADATA:
-                notes.update(unpack_notes(self._body(place)))
+        for chunk_header in self._require_scan("").chunk_headers:
+            if chunk_header.kind == METADATA:
+                notes.update(unpack_metadata(self._body(chunk_header)))
         return notes
 
     @property
     def plays(self) -> int:
         """How often the clip is played, 0 for ever or where its metadata is damaged."""
         try:
-            return plays_in(self.metadata)
+            return play_count(self.metadata)
         except FormatError:
             return 0
 
@@ -243,13 +243,13 @@ class Reader:
             DamagedError: a piece is lost; those before it were given.
         """
         if self.seekable:
-            places = self._surveyed("").places
-            audio = (place for place in places if place.kind == AUDIO)
-            yield from (unpack_piece(self._body(place), i) for i, place in enumerate(audio))
+            chunk_headers = self._require_scan("").chunk_headers
+            audio = (chunk_header for chunk_header in chunk_headers if chunk_header.kind == AUDIO)
+            yield from (unpack_piece(self._body(chunk), i) for i, chunk in enumerate(audio))
             return
-        if not self._tally.ended:
+        if not self._counts.ended:
             raise InputError("the audio of a pipe can be read after its groups; read those first.")
-        yield from self._aside.audio_pieces()
+        yield from self._spool.audio_pieces()
 
     def summary(self) -> dict[str, Any]:
         """Count what the file holds; on a pipe, what passed by so far.
@@ -259,12 +259,12 @@ class Reader:
             audio_bytes, metadata_bytes, lost_bytes (damaged), overhead_bytes (all the rest) and
             complete (whether a footer ends the file).
         """
-        tally = self._surveyed("").tally if self.seekable else self._tally
-        return tally.summary(self._start, self.head.time_base)
+        counts = self._require_scan("").counts if self.seekable else self._counts
+        return counts.summary(self._start, self.header.time_base)
 
     def close(self) -> None:
         """Close the file if `open_reader` opened it."""
-        self._aside.close()
+        self._spool.close()
         if self._owned:
             self._stream.close()
 
@@ -276,52 +276,52 @@ class Reader:
     ) -> None:
         self.close()
 
-    def _begin(self) -> tuple[Window, Tally]:
+    def _begin(self) -> tuple[PeekBuffer, FileCounts]:
         if self.seekable:
-            return self._window_at(self._start), Tally()
+            return self._buffer_at(self._start), FileCounts()
         if self._begun:
             raise InputError(f"{self.name} is a pipe: its groups can be read only once.")
         self._begun = True
-        return self._window, self._tally
+        return self._buffer, self._counts
 
-    def _take(self, item: Chunk | Gap, tally: Tally, losses: Losses) -> Group | None:
+    def _take(self, item: Chunk | Gap, counts: FileCounts, damage: DamageReport) -> Group | None:
         """Count one piece of the file; return it if it is an intact group."""
         if isinstance(item, Gap):
-            tally.lost_bytes += item.size
-            losses.gaps.append(item)
+            counts.lost_bytes += item.size
+            damage.gaps.append(item)
             return None
-        place = item.place
-        refuse_unknown(place, self.name)
+        chunk_header = item.header
+        refuse_unknown(chunk_header, self.name)
         group = None
         try:
-            if place.kind == GROUP:
-                group = self._group(item, tally.groups)
-                tally.add_group(group.head, self.head.step, len(group.payload))
-            elif place.kind == FOOTER:
-                losses.footer = unpack_footer(item.body)
+            if chunk_header.kind == GROUP:
+                group = self._group(item, counts.groups)
+                counts.add_group(group.header, self.header.frame_ticks, len(group.payload))
+            elif chunk_header.kind == FOOTER:
+                damage.footer = unpack_footer(item.body)
             elif not self.seekable:
-                self._aside.keep(item)
+                self._spool.add(item)
         except FormatError as error:
-            losses.gaps.append(Gap(place.offset, place.size))
-            losses.reason = losses.reason or str(error)
-        tally.add_chunk(place)
+            damage.gaps.append(Gap(chunk_header.offset, chunk_header.size))
+            damage.reason = damage.reason or str(error)
+        counts.add_chunk(chunk_header)
         return group
 
     def _group(self, chunk: Chunk, number: int) -> Group:
-        head, payload = unpack_group(chunk.body, self.head)
-        return Group(head, bytes(payload), number, chunk.place.offset)
+        header, payload = unpack_group(chunk.body, self.header)
+        return Group(header, bytes(payload), number, chunk.header.offset)
 
-    def _surveyed(self, what: str) -> Survey:
+    def _require_scan(self, what: str) -> FileScan:
         if not self.seekable:
             raise InputError(f"{self.name} is a pipe; {what} in a file only.")
-        if self._survey is None:
-            self._survey = Survey(self.head, self._start, self._size(), self._read_at)
-        return self._survey
+        if self._scan is None:
+            self._scan = FileScan(self.header, self._start, self._size(), self._read_at)
+        return self._scan
 
-    def _body(self, place: Place) -> memoryview:
-        chunk = next(walk(self._window_at(place.offset)), None)
-        if not isinstance(chunk, Chunk) or chunk.place != place:
-            raise DamagedError(f"{self.name} is damaged at byte {place.offset}.")
+    def _body(self, chunk_header: ChunkHeader) -> memoryview:
+        chunk = next(iter_chunks(self._buffer_at(chunk_header.offset)), None)
+        if not isinstance(chunk, Chunk) or chunk.header != chunk_header:
+            raise DamagedError(f"{self.name} is damaged at byte {chunk_header.offset}.")
         return chunk.body
 
     def _size(self) -> int:
@@ -331,5 +331,5 @@ class Reader:
         self._stream.seek(self._base + offset)
         return self._stream.read(size)
 
-    def _window_at(self, offset: int) -> Window:
-        return window_at(self._read_at, offset)
+    def _buffer_at(self, offset: int) -> PeekBuffer:
+        return buffer_at(self._read_at, offset)

@@ -16,16 +16,16 @@ from aehub.bitstream.chunk import (
     FOOTER,
     GROUP,
     INDEX,
-    MAX_HEAD,
+    MAX_CHUNK_HEADER,
     METADATA,
     Chunk,
-    EndsEarly,
+    ChunkHeader,
     Gap,
-    Place,
+    TruncatedField,
+    buffer_at,
+    iter_chunks,
     parse_chunk,
-    parse_head,
-    walk,
-    window_at,
+    parse_chunk_header,
 )
 from aehub.bitstream.file_header import FileHeader
 from aehub.bitstream.group_header import GroupHeader
@@ -35,7 +35,7 @@ from aehub.errors import DamagedError, FormatError
 
 
 @dataclass
-class Tally:
+class FileCounts:
     """Running counts; sizes in bytes. `complete`: the footer came; `ended`: nothing more comes."""
 
     groups: int = 0
@@ -50,22 +50,22 @@ class Tally:
     complete: bool = False
     ended: bool = False
 
-    def add_group(self, head: GroupHeader, step: int, payload_bytes: int) -> None:
+    def add_group(self, header: GroupHeader, frame_ticks: int, payload_bytes: int) -> None:
         """Count an intact group."""
         self.groups += 1
-        self.frames += head.n_shown
-        self.coded_frames += head.n_frames
-        self.ticks += head.ticks(step)
+        self.frames += header.n_shown
+        self.coded_frames += header.n_frames
+        self.ticks += header.ticks(frame_ticks)
         self.payload_bytes += payload_bytes
 
-    def add_chunk(self, place: Place) -> None:
+    def add_chunk(self, chunk_header: ChunkHeader) -> None:
         """Count any chunk."""
-        self.chunk_bytes += place.size
-        self.audio_bytes += place.length if place.kind == AUDIO else 0
-        self.metadata_bytes += place.length if place.kind == METADATA else 0
-        self.complete |= place.kind == FOOTER
+        self.chunk_bytes += chunk_header.size
+        self.audio_bytes += chunk_header.length if chunk_header.kind == AUDIO else 0
+        self.metadata_bytes += chunk_header.length if chunk_header.kind == METADATA else 0
+        self.complete |= chunk_header.kind == FOOTER
 
-    def summary(self, head_bytes: int, time_base: Fraction) -> dict[str, Any]:
+    def summary(self, header_bytes: int, time_base: Fraction) -> dict[str, Any]:
         """Return the counts under the names of `Reader.summary`."""
         content = self.payload_bytes + self.audio_bytes + self.metadata_bytes
         return {
@@ -73,18 +73,18 @@ class Tally:
             "frames": self.frames,
             "coded_frames": self.coded_frames,
             "seconds": float(self.ticks * time_base),
-            "bytes": head_bytes + self.chunk_bytes + self.lost_bytes,
+            "bytes": header_bytes + self.chunk_bytes + self.lost_bytes,
             "payload_bytes": self.payload_bytes,
             "audio_bytes": self.audio_bytes,
             "metadata_bytes": self.metadata_bytes,
             "lost_bytes": self.lost_bytes,
-            "overhead_bytes": head_bytes + self.chunk_bytes - content,
+            "overhead_bytes": header_bytes + self.chunk_bytes - content,
             "complete": self.complete,
         }
 
 
 @dataclass
-class Losses:
+class DamageReport:
     """What could not be read of the file called `name`; `stopped` at the first damage."""
 
     name: str
@@ -93,16 +93,16 @@ class Losses:
     footer: Footer | None = None
     stopped: bool = False
 
-    def conclude(self, tally: Tally) -> None:
+    def raise_if_damaged(self, counts: FileCounts) -> None:
         """Raise `DamagedError`, with one sentence, if anything was lost."""
-        whole = tally.complete and self.footer and self.footer.n_groups == tally.groups
+        whole = counts.complete and self.footer and self.footer.n_groups == counts.groups
         if whole and not self.gaps:
             return
-        facts = self._facts(tally)
-        given = f"{count(tally.groups, 'intact group')} could be read"
+        facts = self._sentences(counts)
+        given = f"{count(counts.groups, 'intact group')} could be read"
         raise DamagedError(f"{self.name} is damaged: {', '.join(facts)}; {given}.")
 
-    def _facts(self, tally: Tally) -> list[str]:
+    def _sentences(self, counts: FileCounts) -> list[str]:
         facts = []
         damaged = [gap for gap in self.gaps if not gap.cut]
         if damaged:
@@ -115,11 +115,11 @@ class Losses:
             facts.append(self.reason.rstrip("."))
         if self.stopped:
             facts.append("reading stopped there")
-        elif not tally.complete:
+        elif not counts.complete:
             cut = f" after byte {self.gaps[-1].offset}" if self.gaps and self.gaps[-1].cut else ""
             facts.append(f"its end is missing{cut}")
         if self.footer:
-            lost, total = self.footer.n_groups - tally.groups, self.footer.n_groups
+            lost, total = self.footer.n_groups - counts.groups, self.footer.n_groups
             facts.append(f"{lost} of {total} groups are lost" if lost else "no group is lost")
         return facts
 
@@ -129,39 +129,39 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-_USUAL_GROUP_HEAD = 128
-_LARGEST_GROUP_HEAD = 1 << 19
+_USUAL_GROUP_HEADER = 128
+_LARGEST_GROUP_HEADER = 1 << 19
 
 
-class Survey:
+class FileScan:
     """The map of one file; each part is made when it is first asked for."""
 
     def __init__(
-        self, head: FileHeader, start: int, size: int, read_at: Callable[[int, int], bytes]
+        self, header: FileHeader, start: int, size: int, read_at: Callable[[int, int], bytes]
     ) -> None:
-        self._head = head
+        self._header = header
         self._start = start
         self._size = size
         self._read_at = read_at
 
     @cached_property
     def index(self) -> tuple[IndexEntry, ...]:
-        """The index the file ends with, or else one made from the heads of its chunks."""
+        """The index the file ends with, or else one made from the headers of its chunks."""
         try:
             stored = self._stored_index()
         except FormatError:
             stored = None
-        return self._scanned[1] if stored is None else stored
+        return self._chunk_scan[1] if stored is None else stored
 
     @property
-    def places(self) -> list[Place]:
+    def chunk_headers(self) -> list[ChunkHeader]:
         """Where every chunk lies, up to the footer."""
-        return self._scanned[0]
+        return self._chunk_scan[0]
 
     @property
-    def tally(self) -> Tally:
-        """What the file holds, as its heads say."""
-        return self._scanned[2]
+    def counts(self) -> FileCounts:
+        """What the file holds, as its headers say."""
+        return self._chunk_scan[2]
 
     def _stored_index(self) -> tuple[IndexEntry, ...] | None:
         at = self._size - FOOTER_SIZE
@@ -174,7 +174,7 @@ class Survey:
         chunk = self._chunk(at - footer.distance, footer.distance, INDEX)
         if chunk is None:
             return None
-        entries = tuple(unpack_index(chunk.body, self._head, self._start))
+        entries = tuple(unpack_index(chunk.body, self._header, self._start))
         fits = entries and entries[-1].offset < at and len(entries) == footer.n_groups
         return entries if fits else None
 
@@ -182,50 +182,52 @@ class Survey:
         if at < self._start:
             return None
         data = self._read_at(at, size)
-        place = parse_head(data, at)
-        return parse_chunk(data, place) if place and place.kind == kind else None
+        chunk_header = parse_chunk_header(data, at)
+        if chunk_header is None or chunk_header.kind != kind:
+            return None
+        return parse_chunk(data, chunk_header)
 
     @cached_property
-    def _scanned(self) -> tuple[list[Place], tuple[IndexEntry, ...], Tally]:
-        places, entries, tally = [], [], Tally()
-        for place in self._heads():
-            if isinstance(place, Gap):
-                tally.lost_bytes += place.size
+    def _chunk_scan(self) -> tuple[list[ChunkHeader], tuple[IndexEntry, ...], FileCounts]:
+        chunk_headers, entries, counts = [], [], FileCounts()
+        for chunk_header in self._headers():
+            if isinstance(chunk_header, Gap):
+                counts.lost_bytes += chunk_header.size
                 continue
-            places.append(place)
-            tally.add_chunk(place)
-            if place.kind != GROUP:
+            chunk_headers.append(chunk_header)
+            counts.add_chunk(chunk_header)
+            if chunk_header.kind != GROUP:
                 continue
             try:
-                head, size = self._group_head(place)
+                header, size = self._group_header(chunk_header)
             except FormatError:
                 continue
-            ticks = head.ticks(self._head.step)
-            entries.append(IndexEntry(place.offset, head.n_shown, tally.ticks, ticks))
-            tally.add_group(head, self._head.step, place.length - size)
-        return places, tuple(entries), tally
+            ticks = header.ticks(self._header.frame_ticks)
+            entries.append(IndexEntry(chunk_header.offset, header.n_shown, counts.ticks, ticks))
+            counts.add_group(header, self._header.frame_ticks, chunk_header.length - size)
+        return chunk_headers, tuple(entries), counts
 
-    def _heads(self) -> Iterator[Place | Gap]:
-        """Go from head to head; after damage read everything, since lengths cannot be trusted."""
+    def _headers(self) -> Iterator[ChunkHeader | Gap]:
+        """Jump from header to header; after damage read all bytes: lengths cannot be trusted."""
         at = self._start
         while at < self._size:
-            place = parse_head(self._read_at(at, MAX_HEAD), at)
-            if place is None or at + place.size > self._size:
+            chunk_header = parse_chunk_header(self._read_at(at, MAX_CHUNK_HEADER), at)
+            if chunk_header is None or at + chunk_header.size > self._size:
                 break
-            yield place
-            if place.kind == FOOTER:
+            yield chunk_header
+            if chunk_header.kind == FOOTER:
                 return
-            at += place.size
-        for item in walk(window_at(self._read_at, at)):
-            yield item if isinstance(item, Gap) else item.place
-            if isinstance(item, Chunk) and item.place.kind == FOOTER:
+            at += chunk_header.size
+        for item in iter_chunks(buffer_at(self._read_at, at)):
+            yield item if isinstance(item, Gap) else item.header
+            if isinstance(item, Chunk) and item.header.kind == FOOTER:
                 return
 
-    def _group_head(self, place: Place) -> tuple[GroupHeader, int]:
-        at = place.offset + place.head_size
-        body = self._read_at(at, min(place.length, _USUAL_GROUP_HEAD))
+    def _group_header(self, chunk_header: ChunkHeader) -> tuple[GroupHeader, int]:
+        at = chunk_header.offset + chunk_header.header_size
+        body = self._read_at(at, min(chunk_header.length, _USUAL_GROUP_HEADER))
         try:
-            return unpack_group_header(body, self._head)
-        except EndsEarly:
-            body = self._read_at(at, min(place.length, _LARGEST_GROUP_HEAD))
-            return unpack_group_header(body, self._head)
+            return unpack_group_header(body, self._header)
+        except TruncatedField:
+            body = self._read_at(at, min(chunk_header.length, _LARGEST_GROUP_HEADER))
+            return unpack_group_header(body, self._header)

@@ -20,15 +20,15 @@ from aehub.bitstream.chunk import (
     METADATA,
     Chunk,
     Gap,
-    Window,
+    PeekBuffer,
+    iter_chunks,
     refuse_unknown,
-    walk,
 )
 from aehub.bitstream.file_header import FileHeader
 from aehub.bitstream.group_header_io import unpack_group
 from aehub.bitstream.index import Footer, IndexEntry, unpack_footer, unpack_index
-from aehub.bitstream.metadata import unpack_notes, unpack_piece
-from aehub.bitstream.reader import open_reader, open_source, read_head, read_some
+from aehub.bitstream.metadata import unpack_metadata, unpack_piece
+from aehub.bitstream.reader import open_reader, open_source, read_header, read_some
 from aehub.bitstream.scan import count
 from aehub.errors import DamagedError, FormatError
 
@@ -58,10 +58,10 @@ def verify(source: str | os.PathLike[str] | BinaryIO | bytes) -> Report:
     """
     stream, name, owned = open_source(BytesIO(source) if isinstance(source, bytes) else source)
     try:
-        window = Window(read_some(stream))
-        head = read_head(window, name)
-        audit = _Audit(head, window.position, name)
-        audit.run(window)
+        buffer = PeekBuffer(read_some(stream))
+        header = read_header(buffer, name)
+        audit = _Audit(header, buffer.position, name)
+        audit.run(buffer)
     except FormatError as error:
         return Report(False, 0, [str(error)], is_aev=isinstance(error, DamagedError))
     finally:
@@ -74,7 +74,7 @@ def verify(source: str | os.PathLike[str] | BinaryIO | bytes) -> Report:
 class _Audit:
     """Reads a file once and notes what is wrong with it."""
 
-    head: FileHeader
+    header: FileHeader
     start: int
     name: str
     problems: list[str] = field(default_factory=list)
@@ -84,9 +84,9 @@ class _Audit:
     index: Chunk | None = None
     footer: Footer | None = None
 
-    def run(self, window: Window) -> None:
+    def run(self, buffer: PeekBuffer) -> None:
         """Check chunk after chunk, then what follows the footer."""
-        for item in walk(window):
+        for item in iter_chunks(buffer):
             if isinstance(item, Gap):
                 self.damaged = True
                 how = "cut off" if item.cut else "damaged"
@@ -95,10 +95,10 @@ class _Audit:
             try:
                 self._check(item)
             except FormatError as error:
-                self.problems.append(f"chunk at byte {item.place.offset}: {error}")
-            if item.place.kind == FOOTER:
-                window.skip(item.place.size)
-                self._check_end(window)
+                self.problems.append(f"chunk at byte {item.header.offset}: {error}")
+            if item.header.kind == FOOTER:
+                buffer.skip(item.header.size)
+                self._check_end(buffer)
                 break
         else:
             self.problems.append("the footer is missing: the file is cut off.")
@@ -106,31 +106,31 @@ class _Audit:
             self.problems += self._disagreements()
 
     def _check(self, chunk: Chunk) -> None:
-        place = chunk.place
-        refuse_unknown(place, self.name)
-        if place.kind == GROUP:
-            head, _ = unpack_group(chunk.body, self.head)
+        chunk_header = chunk.header
+        refuse_unknown(chunk_header, self.name)
+        if chunk_header.kind == GROUP:
+            header, _ = unpack_group(chunk.body, self.header)
             start = self.groups[-1].stop if self.groups else 0
-            ticks = head.ticks(self.head.step)
-            self.groups.append(IndexEntry(place.offset, head.n_shown, start, ticks))
-        elif place.kind == METADATA:
-            unpack_notes(chunk.body)
-        elif place.kind == AUDIO and not self.damaged:
+            ticks = header.ticks(self.header.frame_ticks)
+            self.groups.append(IndexEntry(chunk_header.offset, header.n_shown, start, ticks))
+        elif chunk_header.kind == METADATA:
+            unpack_metadata(chunk.body)
+        elif chunk_header.kind == AUDIO and not self.damaged:
             unpack_piece(chunk.body, self.n_pieces)
             self.n_pieces += 1
-        elif place.kind == INDEX:
+        elif chunk_header.kind == INDEX:
             self.index = chunk
-        elif place.kind == FOOTER:
+        elif chunk_header.kind == FOOTER:
             self.footer = unpack_footer(chunk.body)
-            distance = place.offset - self.index.place.offset if self.index else 0
+            distance = chunk_header.offset - self.index.header.offset if self.index else 0
             if self.footer.distance != distance and not self.damaged:
                 raise FormatError("the footer does not point at the index.")
 
-    def _check_end(self, window: Window) -> None:
+    def _check_end(self, buffer: PeekBuffer) -> None:
         extra = 0
-        while piece := window.peek(BLOCK):
+        while piece := buffer.peek(BLOCK):
             extra += len(piece)
-            window.skip(len(piece))
+            buffer.skip(len(piece))
         if extra:
             self.problems.append(f"{count(extra, 'byte')} follow the footer.")
 
@@ -138,7 +138,7 @@ class _Audit:
         """Yield where index and footer differ from the groups; only telling when all were read."""
         if self.index:
             try:
-                entries = unpack_index(self.index.body, self.head, self.start)
+                entries = unpack_index(self.index.body, self.header, self.start)
             except FormatError as error:
                 yield f"the index cannot be read: {error}"
             else:
@@ -166,22 +166,22 @@ def info(source: str | os.PathLike[str] | BinaryIO) -> dict[str, Any]:
         if not reader.seekable:
             for _ in reader.groups():
                 pass
-        head, counts = reader.head, reader.summary()
+        header, counts = reader.header, reader.summary()
     pictures = counts["bytes"] - counts["audio_bytes"]
-    pixels = head.width * head.height * counts["frames"]
+    pixels = header.width * header.height * counts["frames"]
     return {
-        "model": head.model, "bytes": counts["bytes"], "audio_bytes": counts["audio_bytes"],
-        "frames": counts["frames"], "width": head.width, "height": head.height,
-        "fps": f"{head.fps.numerator}/{head.fps.denominator}",
+        "model": header.model, "bytes": counts["bytes"], "audio_bytes": counts["audio_bytes"],
+        "frames": counts["frames"], "width": header.width, "height": header.height,
+        "fps": f"{header.fps.numerator}/{header.fps.denominator}",
         "seconds": round(float(counts["seconds"]), 6),
         "kbps": round(per(8 * pictures, 1000 * counts["seconds"]), 3),
         "bits_per_pixel": round(per(8 * pictures, pixels), 6),
-        "quality": head.quality / 100, "groups": counts["groups"],
-        "group_frames": head.group_frames, "payload_bytes": counts["payload_bytes"],
-        "overhead_bytes": counts["overhead_bytes"], "coder": head.coder,
-        "entropy_hash": head.entropy_hash.hex(), "synthesis_hash": head.synthesis_hash.hex(),
-        "pixel_aspect": str(head.pixel_aspect), "matrix": head.colour.matrix,
-        "full_range": head.colour.full_range, "complete": counts["complete"],
+        "quality": header.quality / 100, "groups": counts["groups"],
+        "group_frames": header.group_frames, "payload_bytes": counts["payload_bytes"],
+        "overhead_bytes": counts["overhead_bytes"], "coder": header.coder,
+        "entropy_hash": header.entropy_hash.hex(), "synthesis_hash": header.synthesis_hash.hex(),
+        "pixel_aspect": str(header.pixel_aspect), "matrix": header.colour.matrix,
+        "full_range": header.colour.full_range, "complete": counts["complete"],
     }
 
 

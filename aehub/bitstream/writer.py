@@ -10,23 +10,23 @@ from aehub.bitstream.file_header import FileHeader, pack_file_header
 from aehub.bitstream.group_header import GroupHeader
 from aehub.bitstream.group_header_io import pack_group_header, payload_problem
 from aehub.bitstream.index import Footer, IndexEntry, pack_footer, pack_index
-from aehub.bitstream.metadata import cut, pack_notes
+from aehub.bitstream.metadata import cut, pack_metadata
 from aehub.errors import InputError
 
 
 class Writer:
-    """Writes one file: the head at once, then groups, audio and metadata in any order.
+    """Writes one file: the header at once, then groups, audio and metadata in any order.
 
     `close` adds the index and the footer but leaves the stream open. As a context manager it
     closes unless an error passes through: a file without footer is known to be cut off.
 
     Example:
-        with Writer(stream, head) as writer:
+        with Writer(stream, header) as writer:
             writer.group(GroupHeader(32, quality=5000), payload)
     """
 
-    def __init__(self, stream: BinaryIO, head: FileHeader) -> None:
-        self.head = head
+    def __init__(self, stream: BinaryIO, header: FileHeader) -> None:
+        self.header = header
         self.size = 0
         """Bytes written so far."""
         self.audio_bytes = 0
@@ -35,21 +35,21 @@ class Writer:
         self._entries: list[IndexEntry] = []
         self._n_pieces = 0
         self._closed = False
-        self._write(pack_file_header(head))
+        self._write(pack_file_header(header))
         self._start = self.size
 
-    def group(self, head: GroupHeader, payload: bytes) -> None:
+    def group(self, header: GroupHeader, payload: bytes) -> None:
         """Write one group.
 
-        To edit a file without decoding it, write each group it gave back with another head
+        To edit a file without decoding it, write each group it gave back with another header
         (`dataclasses.replace`) and the same payload.
 
         Raises:
-            InputError: the head is outside the limits or does not fit the payload, or the payload
+            InputError: the header is outside the limits or does not fit the payload, or the payload
                 is larger than 64 MiB.
         """
-        packed = pack_group_header(head, self.head)
-        problem = payload_problem(head, len(payload))
+        packed = pack_group_header(header, self.header)
+        problem = payload_problem(header, len(payload))
         if problem:
             raise InputError(f"this group cannot be written: {problem}")
         if len(packed) + len(payload) > MAX_CHUNK:
@@ -57,8 +57,8 @@ class Writer:
                 f"a group of {len(payload)} bytes is larger than {MAX_CHUNK}; make groups shorter."
             )
         time = self._entries[-1].stop if self._entries else 0
-        ticks = head.ticks(self.head.step)
-        entry = IndexEntry(self.size, head.n_shown, time, ticks)
+        ticks = header.ticks(self.header.frame_ticks)
+        entry = IndexEntry(self.size, header.n_shown, time, ticks)
         self._chunk(GROUP, packed, payload)
         self._entries.append(entry)
 
@@ -69,13 +69,13 @@ class Writer:
             self.audio_bytes += len(number) + len(piece)
             self._n_pieces += 1
 
-    def metadata(self, notes: dict[str, Any]) -> None:
+    def metadata(self, metadata: dict[str, Any]) -> None:
         """Write a JSON object beside the pictures; a reader merges several, later keys win.
 
         Raises:
             InputError: it is not JSON, or larger than 1 MiB.
         """
-        self._chunk(METADATA, pack_notes(notes))
+        self._chunk(METADATA, pack_metadata(metadata))
 
     def close(self) -> None:
         """Write index and footer; a file of one group or of none needs no index."""
@@ -83,7 +83,7 @@ class Writer:
             return
         distance = 0
         if len(self._entries) > 1:
-            index = pack_index(self._entries, self.head, self._start)
+            index = pack_index(self._entries, self.header, self._start)
             if len(index) <= MAX_CHUNK:
                 distance = self._chunk(INDEX, index)
         n_frames = sum(entry.n_frames for entry in self._entries)

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import click
 
 from aehub.errors import InputError, count_text
-from aehub.files import beside
-from aehub.threads import allow
+from aehub.files import default_output
+from aehub.threads import set_budget
 
 PIPE = "-"
 UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -23,7 +23,7 @@ SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(|[kmg]i?)b?", re.IGNORECASE)
 
 def _limit_threads(context: click.Context, parameter: click.Parameter, count: int | None) -> None:
     if count is not None:
-        allow(count)
+        set_budget(count)
 
 
 # Eager, because some callbacks of other options import libraries that read it once.
@@ -138,7 +138,7 @@ def default_output(name: str, suffix: str) -> str:
     """The name of the output where only an input is given: clip.aev for clip.mp4 and ".aev"."""
     if name == PIPE:
         raise click.UsageError("an input of '-' has no name to build on; give OUT as well.")
-    return str(beside(name, suffix))
+    return str(default_output(name, suffix))
 
 
 def refuse_two_outputs(as_json: bool, output: str) -> None:

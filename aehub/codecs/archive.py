@@ -95,7 +95,7 @@ class Archive:
     @property
     def info(self) -> ClipInfo:
         """Size, rate and colours."""
-        return clip_info(self._reader.head, len(self))
+        return clip_info(self._reader.header, len(self))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -109,7 +109,7 @@ class Archive:
         if not isinstance(place, slice):
             return self._rgb([place + len(self) if place < 0 else place])[0]
         frames = self._rgb(range(*place.indices(len(self))))
-        size = (self._reader.head.height, self._reader.head.width, 3)
+        size = (self._reader.header.height, self._reader.header.width, 3)
         return np.stack(frames) if frames else np.empty((0, *size), np.uint8)
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -150,9 +150,9 @@ class Archive:
         opened = self._kept.pop(number, None)
         if opened is None:
             if self._model is None:
-                self._model = self._load(self._reader.head)
+                self._model = self._load(self._reader.header)
             stored = self._reader.group_at(number)
-            opened = _Opened(partial(decode_group, self._model, self._reader.head, stored))
+            opened = _Opened(partial(decode_group, self._model, self._reader.header, stored))
             while len(self._kept) >= _GROUPS:
                 self._kept.pop(next(iter(self._kept)))
         # The one used last comes last.

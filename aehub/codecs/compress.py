@@ -95,7 +95,7 @@ _TRIED, _SURE = 4, 0.35
 
 
 @dataclass
-class Tally:
+class EncodingStats:
     """What was written so far."""
 
     frames: int = 0
@@ -107,7 +107,7 @@ class Tally:
 
 def compress_clip(clip: Clip, stream: BinaryIO, model: D4Codec, quality: float, *,
                   group: int | None = None, audio: bool = True, measure: bool = True
-                  ) -> Iterator[Tally]:
+                  ) -> Iterator[EncodingStats]:
     """Write `clip` to `stream`; yields the tally after each frame. Closing the iterator cancels.
 
     Args:
@@ -131,7 +131,7 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: D4Codec, quality: float, 
         group_frames=size, time_base=clock.time_base,
         colour=tags_to_write(info.colour, info.width, info.height),
         pixel_aspect=info.pixel_aspect)
-    tally = Tally()
+    tally = EncodingStats()
     with Writer(stream, head) as writer:
         coding = _Group(model, head, clock, measure)
         for run in predicted_runs(clip, size):
@@ -149,7 +149,7 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: D4Codec, quality: float, 
             if run.ends:
                 shown, payload = coding.finish(run.following)
                 writer.group(shown, payload)
-                tally.seconds += float(shown.ticks(head.step) * head.time_base)
+                tally.seconds += float(shown.ticks(head.frame_ticks) * head.time_base)
         if clip.audio is not None and audio:
             with clip.audio.open() as track:
                 while piece := track.read(_AUDIO_PIECE):
@@ -272,7 +272,7 @@ class _Group:
         head = GroupHeader(
             n_frames, self._head.quality, times=times, last=last,
             frame_types=chain_types(n_frames), references=coded.pyramid.references,
-            run_ends=tuple(coded.ends[:-1]) if len(coded.ends) > _FEW_RUNS else None)
+            mini_gop_ends=tuple(coded.ends[:-1]) if len(coded.ends) > _FEW_RUNS else None)
         payload = coded.encoder.finish()
         self._begin()
         return head, payload

@@ -57,8 +57,10 @@ def decode_group(model: D4Codec, head: FileHeader, group: Group,
         FormatError: it asks for more memory than a group of any encoder.
         DamagedError: its bytes are not a stream of the model.
     """
-    head_of, size = group.head, (head.width, head.height)
-    order = head_of.order if places is None else [head_of.order[place] for place in places]
+    head_of, size = group.header, (head.width, head.height)
+    order: Sequence[int] = head_of.display_order
+    if places is not None:
+        order = [order[place] for place in places]
     reader = GroupReader(model.runtime, group.payload, head_of, head.coded_size(head_of.crop))
 
     def decoded() -> Iterator[tuple[int, Planes]]:
@@ -91,12 +93,13 @@ def decode_frames(reader: Reader, model: D4Codec) -> Iterator[Frame]:
     Raises:
         DamagedError: after all intact groups, if anything was lost.
     """
-    head, start = reader.head, 0
+    head, start = reader.header, 0
     begins = {entry.offset: entry.start for entry in reader.index or ()}
     for group in reader.groups():
         # What follows a lost group is shown when it was, so that the sound still fits.
         start = max(start, begins.get(group.offset, start))
-        durations = group.head.durations(head.step)
-        for number, planes in zip(group.head.order, decode_group(model, head, group), strict=True):
+        durations = group.header.durations(head.frame_ticks)
+        shown = zip(group.header.display_order, decode_group(model, head, group), strict=True)
+        for number, planes in shown:
             yield Frame(planes, start, durations[number])
             start += durations[number]

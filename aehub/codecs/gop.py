@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from aehub.bitstream.file_header import ceil_grid
-from aehub.bitstream.group_header import References, Runs, pyramid
+from aehub.bitstream.group_header import MiniGopRuns, References, hierarchical_references
 from aehub.codecs.d4.entropy_model import N_DISTANCE_CLASSES
 from aehub.codecs.d4.motion.search import Plane, coarse_cost
 from aehub.errors import InputError
@@ -189,8 +189,8 @@ class Pyramid:
     @property
     def references(self) -> References:
         """The references of all frames so far."""
-        runs: Runs = tuple((span, len(list(same))) for span, same in groupby(self._spans))
-        return pyramid(runs)
+        runs: MiniGopRuns = tuple((span, len(list(same))) for span, same in groupby(self._spans))
+        return hierarchical_references(runs)
 
     def extend(self, n_frames: int) -> Iterator[Place]:
         """Add frames, the last of them an anchor; yields their places in coding order."""

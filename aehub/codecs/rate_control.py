@@ -16,13 +16,13 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from aehub.arguments import check_number, check_whole
-from aehub.codecs.compress import Tally
+from aehub.codecs.compress import EncodingStats
 from aehub.codecs.d4.codec import check_quality
 from aehub.errors import InputError
 from aehub.files import spool
 from aehub.media.clip import Clip
 from aehub.media.picture import ClipInfo, Planes
-from aehub.results import Step
+from aehub.results import Progress
 
 ENCODES = 4
 TOLERANCE = 0.03
@@ -157,7 +157,7 @@ def _clip(quality: float) -> float:
 _SAMPLED, _LONG = 9, 18
 
 Sample = Callable[[Sequence[Planes], float, int], float]
-Encode = Callable[[Clip, BinaryIO, float], Generator[Step, None, Tally]]
+Encode = Callable[[Clip, BinaryIO, float], Generator[Progress, None, EncodingStats]]
 
 
 def one_goal(quality: Any, size: Any, kbps: Any) -> tuple[float, int | None, float | None]:
@@ -190,9 +190,9 @@ class Trials:
                  size: int | None, kbps: float | None) -> None:
         self._opened, self._encode, self._sample = opened, encode, sample
         self._size, self._kbps = size, kbps
-        self._files: dict[float, tuple[BinaryIO, ClipInfo, Tally]] = {}
+        self._files: dict[float, tuple[BinaryIO, ClipInfo, EncodingStats]] = {}
 
-    def run(self) -> Generator[Step, None, tuple[BinaryIO, ClipInfo, Tally, float]]:
+    def run(self) -> Generator[Progress, None, tuple[BinaryIO, ClipInfo, EncodingStats, float]]:
         """Yield the steps of every encode; return (file, facts, tally, quality) of the best.
 
         Raises:
@@ -232,10 +232,10 @@ class Trials:
         assert self._kbps is not None
         return int(self._kbps * 125 * seconds)
 
-    def _try(self, quality: float) -> Generator[Step, None, tuple[Trial, float]]:
+    def _try(self, quality: float) -> Generator[Progress, None, tuple[Trial, float]]:
         file = spool()
         with self._opened() as clip:
-            self._files[quality] = file, clip.info, Tally()
+            self._files[quality] = file, clip.info, EncodingStats()
             tally = yield from self._encode(clip, file, quality)
             self._files[quality] = file, clip.info, tally
         sound = tally.audio_bytes

@@ -92,7 +92,7 @@ Turn = Rotate | Flip | Transpose
 Operation = Rotate | Flip | Transpose | Trim | Reverse
 
 
-def checked(operations: Any) -> list[Operation]:
+def check_operations(operations: Any) -> list[Operation]:
     """The operations that were given as a list.
 
     Raises:

@@ -38,7 +38,7 @@ def copy_sound(reader: Reader, writer: Writer) -> None:
         writer.audio(piece)
 
 
-def copy_part(reader: Reader, writer: Writer, start: Fraction,
+def copy_span(reader: Reader, writer: Writer, start: Fraction,
               stop: Fraction | None) -> None:
     """Copy the packets that sound between two moments; the start becomes 0.
 
@@ -52,23 +52,23 @@ def copy_part(reader: Reader, writer: Writer, start: Fraction,
         DamagedError: the track breaks off; what comes before was copied.
     """
     with spool() as file:
-        damage = _fill(file, reader)
+        damage = _read_sound(file, reader)
         if file.tell():
             file.seek(0)
             with av.open(file, "r") as container:
                 track = extract(container, start, stop)
             if track is not None:
                 with track.open() as part:
-                    _write(part, writer)
+                    _write_sound(part, writer)
                 track.close()
     if damage is not None:
         raise damage
 
 
-def track_of(reader: Reader, seconds: Fraction) -> Track:
+def read_track(reader: Reader, seconds: Fraction) -> Track:
     """The sound of a file whose pictures last so long; what is damaged is left out."""
     file = spool()
-    _fill(file, reader)
+    _read_sound(file, reader)
     if not file.tell():
         file.close()
         return Track(None, seconds)
@@ -76,7 +76,7 @@ def track_of(reader: Reader, seconds: Fraction) -> Track:
     return Track(file, seconds)
 
 
-def copy_joined(tracks: Sequence[Track], writer: Writer) -> list[int]:
+def join_tracks(tracks: Sequence[Track], writer: Writer) -> list[int]:
     """Write tracks one after the other, each in step with its own pictures.
 
     Packets are copied where all tracks are of one kind; otherwise all sound is coded anew as AAC.
@@ -87,19 +87,19 @@ def copy_joined(tracks: Sequence[Track], writer: Writer) -> list[int]:
     if not any(track.file for track in tracks):
         return []
     with ExitStack() as stack:
-        parts = list(_parts(tracks, stack))
-        kinds = [_kind(part.stream) for part in parts]
+        parts = list(_open_segments(tracks, stack))
+        kinds = [_codec_parameters(part.stream) for part in parts]
         others = [part.place for part, kind in zip(parts, kinds, strict=True) if kind != kinds[0]]
         file = stack.enter_context(spool())
         with av.open(file, "w", format="matroska", options=MUXER_OPTIONS) as target:
-            for packet in (_coded_anew if others else _copied)(parts, target):
+            for packet in (_encode_aac if others else _copy_packets)(parts, target):
                 target.mux(packet)
         file.seek(0)
-        _write(file, writer)
+        _write_sound(file, writer)
     return others
 
 
-class _Part(NamedTuple):
+class _Segment(NamedTuple):
     """A track that is open: its place, where it begins, and where the next one does (or None)."""
 
     place: int
@@ -108,47 +108,47 @@ class _Part(NamedTuple):
     stop: Fraction | None
 
 
-def _parts(tracks: Sequence[Track], stack: ExitStack) -> Iterator[_Part]:
+def _open_segments(tracks: Sequence[Track], stack: ExitStack) -> Iterator[_Segment]:
     begin = Fraction(0)
     for place, track in enumerate(tracks):
         if track.file is not None:
             container = stack.enter_context(av.open(track.file, "r"))
             is_last = place == len(tracks) - 1
-            yield _Part(place, container.streams.audio[0], begin,
+            yield _Segment(place, container.streams.audio[0], begin,
                         None if is_last else begin + track.seconds)
         begin += track.seconds
 
 
-def _copied(parts: Sequence[_Part], target: Any) -> Iterator[Any]:
+def _copy_packets(parts: Sequence[_Segment], target: Any) -> Iterator[Any]:
     """The packets of all parts, none twice.
 
     Trimmed sound begins with a packet from before its pictures, which the part before it has.
     """
     copy, latest = target.add_stream_from_template(parts[0].stream), None
-    for packet in chain.from_iterable(map(_placed, parts)):
+    for packet in chain.from_iterable(map(_shifted_packets, parts)):
         time = packet.pts * packet.time_base
         if latest is None or time > latest:
             latest, packet.stream = time, copy
             yield packet
 
 
-def _coded_anew(parts: Sequence[_Part], target: Any) -> Iterator[Any]:
+def _encode_aac(parts: Sequence[_Segment], target: Any) -> Iterator[Any]:
     """The sound of all parts, in the rate and layout of the richest."""
     richest = max((part.stream.codec_context for part in parts),
                   key=lambda codec: (codec.layout.nb_channels, codec.sample_rate))
-    return audio.encoded(chain.from_iterable(map(_heard, parts)),
+    return audio.encoded(chain.from_iterable(map(_decode_segment, parts)),
                           audio.add_encoder(target, "aac", richest))
 
 
-def _heard(part: _Part) -> Iterator[Any]:
+def _decode_segment(part: _Segment) -> Iterator[Any]:
     """Decode a part from its begin to its stop, to the nearest frame."""
-    for frame in audio.decoded(_placed(part), part.stream, []):
+    for frame in audio.decoded(_shifted_packets(part), part.stream, []):
         middle = frame.pts * frame.time_base + Fraction(frame.samples, 2 * frame.sample_rate)
         if part.begin <= middle and (part.stop is None or middle < part.stop):
             yield frame
 
 
-def _placed(part: _Part) -> Iterator[Any]:
+def _shifted_packets(part: _Segment) -> Iterator[Any]:
     """The packets of a part that begin before its stop, at their place in the whole."""
     for packet in packets_of(part.stream):
         if packet.pts is None:
@@ -160,7 +160,7 @@ def _placed(part: _Part) -> Iterator[Any]:
         yield packet
 
 
-def _kind(stream: Any) -> object:
+def _codec_parameters(stream: Any) -> object:
     """What must agree for packets of two tracks to follow each other."""
     codec = stream.codec_context
     name, setup = codec.codec.canonical_name, codec.extradata
@@ -170,7 +170,7 @@ def _kind(stream: Any) -> object:
     return name, codec.sample_rate, codec.layout.name, codec.format.name, setup
 
 
-def _fill(file: BinaryIO, reader: Reader) -> DamagedError | None:
+def _read_sound(file: BinaryIO, reader: Reader) -> DamagedError | None:
     try:
         for piece in reader.audio_pieces():
             file.write(piece)
@@ -179,6 +179,6 @@ def _fill(file: BinaryIO, reader: Reader) -> DamagedError | None:
     return None
 
 
-def _write(file: BinaryIO, writer: Writer) -> None:
+def _write_sound(file: BinaryIO, writer: Writer) -> None:
     while piece := file.read(_PIECE):
         writer.audio(piece)

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from aehub.bitstream import FileHeader, GroupHeader, IndexEntry, retime
 from aehub.bitstream.file_header import TIME_BASE_LIMITS
-from aehub.bitstream.group_header import lasting
+from aehub.bitstream.group_header import with_durations
 from aehub.editing.operations import Operation, Reverse, Trim
 from aehub.errors import InputError
 from aehub.media.timestamps import TimeSpan
@@ -34,10 +34,11 @@ class Piece:
     backward: bool = False
     parts: tuple[tuple[int, int], ...] = ()
 
-    def shown(self, head: GroupHeader, step: int) -> GroupHeader:
-        """The group's head, saying so; `step` is that of the timeline's file head."""
-        head = replace(head, shown=self.cut or head.shown, reverse=head.reverse ^ self.backward)
-        return lasting(head, dict(self.parts), step) if self.parts else head
+    def shown(self, header: GroupHeader, frame_ticks: int) -> GroupHeader:
+        """The group's header, saying so; `frame_ticks` is that of the timeline's file header."""
+        header = replace(header, shown=self.cut or header.shown,
+                         reverse=header.reverse ^ self.backward)
+        return with_durations(header, dict(self.parts), frame_ticks) if self.parts else header
 
     def scaled(self, scale: Fraction) -> Piece:
         """The same in ticks of which `scale` are one tick of now."""
@@ -50,21 +51,21 @@ class Timeline:
     """What an edited file shows.
 
     Attributes:
-        head: of the file, its time base perhaps finer: it counts the ticks.
+        header: of the file, its time base perhaps finer: it counts the ticks.
         pieces: in order.
         start: where they begin in the source, in ticks.
         backward: whether the source is played backward.
     """
 
-    head: FileHeader
+    header: FileHeader
     pieces: tuple[Piece, ...]
     start: int = 0
     backward: bool = False
 
     @classmethod
-    def of(cls, index: Sequence[IndexEntry], head: FileHeader) -> Timeline:
+    def of(cls, index: Sequence[IndexEntry], header: FileHeader) -> Timeline:
         """A whole file."""
-        return cls(head, tuple(Piece(number, entry.n_frames, entry.ticks)
+        return cls(header, tuple(Piece(number, entry.n_frames, entry.ticks)
                                for number, entry in enumerate(index)))
 
     @property
@@ -75,27 +76,27 @@ class Timeline:
     def ticks(self) -> int:
         return sum(piece.ticks for piece in self.pieces)
 
-    def edited(self, operations: Sequence[Operation], head_of: Callable[[int], GroupHeader]
+    def edited(self, operations: Sequence[Operation], header_of: Callable[[int], GroupHeader]
                ) -> Timeline:
         """The timeline after trims and reversals, in their order; turns change nothing here.
 
         Args:
             operations: all that was asked for.
-            head_of: reads the head of a group; asked only where a trim cuts one.
+            header_of: reads the header of a group; asked only where a trim cuts one.
 
         Raises:
             InputError: a trim keeps no frame.
         """
         trims = [TimeSpan.parse(done.part) for done in operations if isinstance(done, Trim)]
-        finer = max((part.tick_division(self.head.time_base) for part in trims), default=1)
-        base = self.head.time_base / finer
+        finer = max((part.tick_division(self.header.time_base) for part in trims), default=1)
+        base = self.header.time_base / finer
         if base.numerator > TIME_BASE_LIMITS[0] or base.denominator > TIME_BASE_LIMITS[1]:
             finer = 1
         found = self._scaled(Fraction(finer))
 
         def shown(piece: Piece) -> GroupHeader:
-            return piece.shown(retime(head_of(piece.number), self.head, found.head),
-                               found.head.step)
+            return piece.shown(retime(header_of(piece.number), self.header, found.header),
+                               found.header.frame_ticks)
 
         for operation in operations:
             if isinstance(operation, Trim):
@@ -107,16 +108,16 @@ class Timeline:
         return found._scaled(Fraction(1, finer)) if coarse else found
 
     def _scaled(self, scale: Fraction) -> Timeline:
-        head = replace(self.head, time_base=self.head.time_base / scale)
+        header = replace(self.header, time_base=self.header.time_base / scale)
         pieces = tuple(piece.scaled(scale) for piece in self.pieces)
-        return replace(self, head=head, pieces=pieces, start=int(self.start * scale))
+        return replace(self, header=header, pieces=pieces, start=int(self.start * scale))
 
     def _reversed(self) -> Timeline:
         pieces = (replace(piece, backward=not piece.backward) for piece in reversed(self.pieces))
         return replace(self, pieces=tuple(pieces), backward=not self.backward)
 
     def _trimmed(self, part: TimeSpan, shown: Callable[[Piece], GroupHeader]) -> Timeline:
-        base, kept = self.head.time_base, list[Piece]()
+        base, kept = self.header.time_base, list[Piece]()
         index = ticks = before = 0
         for piece in self.pieces:
             begin, after = (index, ticks * base), (index + piece.n_frames, ticks + piece.ticks)
@@ -140,7 +141,7 @@ class Timeline:
         after_it = self.ticks - before - found.ticks
         return replace(found, start=self.start + (after_it if self.backward else before))
 
-    def _cut(self, piece: Piece, part: TimeSpan, place: tuple[int, int], head: GroupHeader
+    def _cut(self, piece: Piece, part: TimeSpan, place: tuple[int, int], header: GroupHeader
              ) -> tuple[Piece | None, int]:
         """What a trim leaves of a piece, and the ticks before it.
 
@@ -148,12 +149,12 @@ class Timeline:
             piece: what there is.
             part: to keep.
             place: (number, tick) of its first frame.
-            head: of its group, as it is shown.
+            header: of its group, as it is shown.
         """
-        base, durations = self.head.time_base, head.durations(self.head.step)
+        base, durations = self.header.time_base, header.durations(self.header.frame_ticks)
         (index, ticks), first = place, place[1]
         left, parts = dict[int, int](), dict(piece.parts)
-        for frame in head.order:
+        for frame in header.display_order:
             is_last = index + 1 == self.n_frames
             times = part.frame_interval(index, ticks * base, (ticks + durations[frame]) * base,
                               is_last=is_last)
@@ -168,5 +169,5 @@ class Timeline:
         cut = (min(left), max(left) + 1)
         found = replace(piece, n_frames=len(left), ticks=sum(left.values()), cut=cut,
                         parts=tuple(item for item in parts.items() if item[0] in left))
-        return (piece if cut == head.shown and found.ticks == piece.ticks else found,
+        return (piece if cut == header.shown and found.ticks == piece.ticks else found,
                 first - place[1])

@@ -10,12 +10,12 @@ import av
 import numpy as np
 
 from aehub.bitstream import Reader
-from aehub.codecs.compress import Tally, compress_clip
+from aehub.codecs.compress import EncodingStats, compress_clip
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.symmetry import turn
 from aehub.codecs.decompress import clip_info, decode_frames
 from aehub.config import Limits
-from aehub.editing.rewrite import turned_file_head
+from aehub.editing.rewrite import turn_file_header
 from aehub.files import spool
 from aehub.media.audio import AudioTrack
 from aehub.media.clip import Clip
@@ -23,15 +23,15 @@ from aehub.media.picture import ClipInfo, Frame, Planes
 from aehub.media.timestamps import TimeSpan
 
 
-def turned_planes(planes: Planes, g: int) -> Planes:
+def turn_planes(planes: Planes, g: int) -> Planes:
     """A picture turned by element `g` of `aehub.codecs.d4.symmetry`."""
     return Planes(*(np.ascontiguousarray(turn(plane, g)) for plane in planes))
 
 
-def recompress(reader: Reader, stream: BinaryIO, codec: D4Codec, g: int) -> Iterator[Tally]:
+def recompress(reader: Reader, stream: BinaryIO, codec: D4Codec, g: int) -> Iterator[EncodingStats]:
     """Write the turned pictures of a file to another, at the same quality; sound is kept.
 
-    The tally's distortion is what the second compression lost, measured against the turned
+    The stats's distortion is what the second compression lost, measured against the turned
     pictures of the first.
 
     Args:
@@ -43,16 +43,16 @@ def recompress(reader: Reader, stream: BinaryIO, codec: D4Codec, g: int) -> Iter
     Raises:
         DamagedError: the file is damaged.
     """
-    with Clip(_Turned(reader, codec, g), TimeSpan(), Limits(), reader.name) as clip:
-        yield from compress_clip(clip, stream, codec, reader.head.quality / 100)
+    with Clip(_TurnedReader(reader, codec, g), TimeSpan(), Limits(), reader.name) as clip:
+        yield from compress_clip(clip, stream, codec, reader.header.quality / 100)
 
 
-class _Turned:
+class _TurnedReader:
     """A compressed file as a clip reader: decoded, each picture turned."""
 
     def __init__(self, reader: Reader, codec: D4Codec, g: int) -> None:
-        head = turned_file_head(reader.head, g)
-        self.info: ClipInfo = clip_info(head, reader.frame_count, reader.plays)
+        header = turn_file_header(reader.header, g)
+        self.info: ClipInfo = clip_info(header, reader.frame_count, reader.plays)
         self.notes: list[str] = []
         self._reader, self._codec, self._g = reader, codec, g
 
@@ -64,7 +64,7 @@ class _Turned:
 
     def frames(self) -> Iterator[Frame]:
         for frame in decode_frames(self._reader, self._codec):
-            yield frame._replace(planes=turned_planes(frame.planes, self._g))
+            yield frame._replace(planes=turn_planes(frame.planes, self._g))
 
     def audio(self, start: Fraction, stop: Fraction | None) -> AudioTrack | None:
         file = spool()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aehub.arguments import check_function, check_text
 from aehub.errors import ExistsError, HubError, Offline, UnknownModel, WeightsError
-from aehub.files import path_of, refuse_overwriting, written
+from aehub.files import check_path, refuse_overwriting, written
 from aehub.hub import cache, remote
 from aehub.hub.registry import (
     MAIN,
@@ -76,7 +76,7 @@ def download(name: str = "d4-codec", *, to: str | os.PathLike[str] | None = None
         ExistsError: `to` holds files already and `force` is not set.
     """
     check_function("progress", progress)
-    target = None if to is None else path_of(to, "folder")
+    target = None if to is None else check_path(to, "folder")
     if target is not None:
         _refuse_overwriting(target, force)
     entry = _registry_entry(name)

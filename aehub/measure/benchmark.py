@@ -16,7 +16,7 @@ import av
 
 from aehub.arguments import check_list, check_whole
 from aehub.errors import AEHubError, InputError, LimitError
-from aehub.files import path_of
+from aehub.files import check_path
 from aehub.measure import image_codecs, video_codecs
 from aehub.measure.comparison import Comparison
 from aehub.measure.model_codec import ModelCodec
@@ -25,7 +25,7 @@ from aehub.media.clip import open_clip
 from aehub.media.file_type import list_folder, names_text
 from aehub.media.metrics import Distortion
 from aehub.media.picture import Planes
-from aehub.results import Progress, Step, finished
+from aehub.results import Progress, ProgressCallback, run_job
 
 MODELS = ("d4-codec",)
 """Models that may be named without a slash; folders and hub ids carry one."""
@@ -90,7 +90,7 @@ def compare(
     frames: int | None = None,
     stills: bool = False,
     anchor: str | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Comparison:
     """Measure rate and distortion of codecs side by side.
 
@@ -131,13 +131,13 @@ def compare(
             codec.check()
     clips = (_load_or_fail(path, n_frames) for path in paths)
     job = iter_compare(clips, chosen, anchor, n_clips=len(paths))
-    return replace(finished(job, progress), notes=tuple(notes))
+    return replace(run_job(job, progress), notes=tuple(notes))
 
 
 def iter_compare(
     clips: Iterable[Source | Failure], codecs: Sequence[BenchmarkCodec],
     anchor: str | None = None, *, n_clips: int = 1,
-) -> Generator[Step, None, Comparison]:
+) -> Generator[Progress, None, Comparison]:
     """Measure clips; yields (points done, points in all) after each.
 
     Args:
@@ -162,7 +162,7 @@ def iter_compare(
                 failures.append(result)
             else:
                 points.append(result)
-                yield Step(len(points), total)
+                yield Progress(len(points), total)
     if failures and not points:
         raise failures[0].error
     measured = {point.clip for point in points}
@@ -237,7 +237,7 @@ def _clips_of(source: str | Path | Source, notes: list[str]) -> list[str | Path 
     Raises:
         InputError: there is no such file.
     """
-    if not isinstance(source, Source) and not path_of(source, "clip").exists():
+    if not isinstance(source, Source) and not check_path(source, "clip").exists():
         raise InputError(f"{source} does not exist; check the path.")
     if isinstance(source, (str, Path)) and Path(source).is_dir():
         pictures, clips, others = list_folder(Path(source))

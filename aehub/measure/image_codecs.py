@@ -28,7 +28,7 @@ from aehub.measure.video_codecs import (
     video_context,
 )
 from aehub.media.picture import ClipInfo, Planes
-from aehub.threads import share
+from aehub.threads import limit_codec_threads
 
 
 @dataclass(frozen=True)
@@ -112,5 +112,5 @@ def _write_avif(planes: Planes, quality: float) -> bytes:
 
 def _read_avif(data: bytes) -> Planes:
     with av.open(io.BytesIO(data), "r") as container:
-        share(container.streams.video[0].codec_context)
+        limit_codec_threads(container.streams.video[0].codec_context)
         return from_video_frame(next(container.decode(video=0)))

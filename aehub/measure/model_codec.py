@@ -16,7 +16,7 @@ import av
 from aehub.measure.points import Encoded, joined_qualities
 from aehub.measure.video_codecs import to_video_frame
 from aehub.media.picture import ClipInfo, Planes
-from aehub.threads import share
+from aehub.threads import limit_codec_threads
 
 if TYPE_CHECKING:
     from aehub.codecs.d4.codec import D4Codec as Model
@@ -81,7 +81,7 @@ def write_lossless(path: Path, frames: Sequence[Planes], info: ClipInfo) -> None
         stream.pix_fmt = "yuv420p"
         stream.time_base = 1 / info.fps
         context = stream.codec_context
-        share(context)
+        limit_codec_threads(context)
         context.colorspace = info.colour.matrix
         context.color_primaries = info.colour.primaries
         context.color_trc = info.colour.transfer

@@ -19,7 +19,7 @@ from aehub.errors import InputError
 from aehub.measure.points import Encoded, joined_qualities
 from aehub.media.picture import ClipInfo, Planes
 from aehub.media.sinks import frame_from_planes
-from aehub.threads import at_most, share
+from aehub.threads import capped, limit_codec_threads
 
 _THREAD_FOLDER = Path("/proc/self/task")
 
@@ -79,7 +79,7 @@ def video_context(name: str, mode: Literal["r", "w"]) -> av.VideoCodecContext:
     """The named decoder ("r") or encoder ("w")."""
     context = av.CodecContext.create(name, mode)
     assert isinstance(context, av.VideoCodecContext)
-    share(context)
+    limit_codec_threads(context)
     return context
 
 
@@ -121,7 +121,7 @@ _REMOVE_UNITS = "filter_units=remove_types="
 
 def encoder_threads() -> int:
     """Return how many threads every encoder and decoder that is compared may use."""
-    return at_most(_MAX_THREADS)
+    return capped(_MAX_THREADS)
 
 
 @dataclass(frozen=True)

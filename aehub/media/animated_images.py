@@ -19,7 +19,7 @@ from av.codec.context import Flags
 from aehub.media import file_type
 from aehub.media.picture import ClipInfo, Planes, add_note
 from aehub.media.sinks import as_rgb, frame_from_palette
-from aehub.threads import share
+from aehub.threads import limit_codec_threads
 
 _CENTISECOND = Fraction(1, 100)
 _MILLISECOND = Fraction(1, 1000)
@@ -69,7 +69,7 @@ class _AnimationSink:
         stream.time_base = stream.codec_context.time_base = time_base
         stream.codec_context.sample_aspect_ratio = info.pixel_aspect
         stream.codec_context.flags |= Flags.frame_duration
-        share(stream.codec_context)
+        limit_codec_threads(stream.codec_context)
         self._stream = stream
 
     def put(self, picture: Planes | np.ndarray, time: int, duration: int) -> None:

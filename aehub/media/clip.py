@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from aehub.config import Limits, too_long
+from aehub.config import Limits, exceeds_duration
 from aehub.errors import InputError, LimitError
-from aehub.files import source_of
+from aehub.files import check_source
 from aehub.media import file_type, still_images, timestamps
 from aehub.media.audio import AudioTrack
 from aehub.media.colour import to_rgb
@@ -165,7 +165,7 @@ class Clip:
                 f"{self._name} has more than {limits.max_frames} frames. Trim it.",
                 "AEHUB_MAX_FRAMES raises the limit."
             )
-        if limits.max_seconds is not None and too_long(seconds, limits.max_seconds):
+        if limits.max_seconds is not None and exceeds_duration(seconds, limits.max_seconds):
             raise LimitError(
                 f"{self._name} is longer than {limits.max_seconds:g} s. Trim it.",
                 "AEHUB_MAX_SECONDS raises the limit."
@@ -216,7 +216,7 @@ def open_clip(
     rate = None if fps is None else timestamps.parse_rate(fps)
     trim = trim or TimeSpan()
     if isinstance(source, (str, os.PathLike)) or hasattr(source, "read"):
-        source = source_of(source)
+        source = check_source(source)
     else:
         return Clip(ArrayReader(source, limits, rate), trim, limits, "The clip")
     if isinstance(source, Path) and source.is_dir():

@@ -15,7 +15,7 @@ from aehub.media import colour as colours
 from aehub.media.audio import AudioMuxer
 from aehub.media.picture import ClipInfo, Planes
 from aehub.media.still_images import PLAYS_TAG
-from aehub.threads import share
+from aehub.threads import limit_codec_threads
 
 # Deflate level: 3 takes a third of the time of 6 and 5 % more bytes.
 _PNG_LEVEL = 3
@@ -199,7 +199,7 @@ class VideoSink:
         stream.pix_fmt = "yuv420p"
         stream.time_base = info.time_base
         context = stream.codec_context
-        share(context)
+        limit_codec_threads(context)
         context.sample_aspect_ratio = info.pixel_aspect
         context.time_base = info.time_base
         context.flags |= Flags.frame_duration

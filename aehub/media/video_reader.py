@@ -15,7 +15,7 @@ from aehub.media import audio, conversion, still_images, streams, timestamps
 from aehub.media.conversion import Converter, Orientation
 from aehub.media.picture import ClipInfo, Frame
 from aehub.media.source import Source, check_pixels
-from aehub.threads import share
+from aehub.threads import limit_codec_threads
 
 _STILL_KINDS = frozenset({"jpeg_pipe", "webp_pipe"})
 _EXIF_KINDS = _STILL_KINDS | {"apng"}
@@ -159,7 +159,7 @@ class VideoReader:
         decoder.options = options
         # Frame threads of an APNG deadlock where a frame is damaged.
         decoder.thread_type = "SLICE" if self._kind in _EXIF_KINDS else "AUTO"
-        share(decoder)
+        limit_codec_threads(decoder)
         self._stream = stream
         self._time_base = stream.time_base or Fraction(1, 1000)
         if self._source.kind in ("avif", "heif") and self._time_base == 1:

@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from aehub.errors import InputError
-from aehub.files import Stage, check_folder, is_special, output_of
+from aehub.files import PendingOutput, check_folder, check_output, is_special
 from aehub.media.animated_images import ApngSink, GifSink, WebpSink
 from aehub.media.picture import ClipInfo, Frame, Planes
 from aehub.media.sinks import FolderSink, Sink, VideoSink, Y4mSink
@@ -40,7 +40,7 @@ class ClipWriter:
         notes: what the format cannot hold, e.g. sound in a GIF; may grow until closed.
     """
 
-    def __init__(self, sink: Sink, info: ClipInfo, name: str, stage: Stage | None) -> None:
+    def __init__(self, sink: Sink, info: ClipInfo, name: str, stage: PendingOutput | None) -> None:
         """Take an open sink; `open_writer` does this."""
         self.notes = sink.notes
         self._sink, self._info, self._name, self._stage = sink, info, name, stage
@@ -91,7 +91,7 @@ class ClipWriter:
             self._attempt(self._sink.finish)
             self._attempt(self._sink.close)
             if self._stage is not None:
-                self._attempt(self._stage.publish)
+                self._attempt(self._stage.commit)
             self._is_open = False
         finally:
             self.abort()
@@ -168,13 +168,13 @@ def open_writer(
         InputError: the suffix or format is unknown, or the folder to write into does not exist.
         ExistsError: a folder of that name holds something else than frames.
     """
-    place = output_of(target, may_be_folder=True)
+    place = check_output(target, may_be_folder=True)
     path = place if isinstance(place, Path) else None
     chosen = _format(path, format)
     if path is not None and chosen == "folder":
         check_folder(path)
     is_stream = path is None or is_special(path)
-    stage = None if is_stream and chosen == "y4m" else Stage(place)
+    stage = None if is_stream and chosen == "y4m" else PendingOutput(place)
     name = "the output" if stage is None else stage.name
     try:
         sink = _sink(chosen, place, stage, info, audio, lossless, channels)
@@ -213,7 +213,7 @@ def _format(path: Path | None, given: str | None) -> str:
 def _sink(
     chosen: str,
     target: Path | BinaryIO,
-    stage: Stage | None,
+    stage: PendingOutput | None,
     info: ClipInfo,
     audio: BinaryIO | None,
     lossless: bool,

@@ -18,7 +18,7 @@ from aehub.report.matched_size import iter_baselines
 from aehub.report.playback import iter_playback
 from aehub.report.prepare import errors_about, iter_prepare
 from aehub.report.records import Baseline, CompressionReport
-from aehub.results import Step
+from aehub.results import Progress
 
 STAGES = ("prepare", "compress", "replay", "neighbours")
 _Result = TypeVar("_Result")
@@ -96,7 +96,7 @@ def iter_report(
 def iter_comparison(
     source: str | Path, folder: Path, codecs: str, frames: int, *, longest: int | None = None,
     limits: Limits | None = None,
-) -> Generator[Step, None, Comparison]:
+) -> Generator[Progress, None, Comparison]:
     """Measure codecs on the first frames of a clip; yields (points done, points in all).
 
     Args:
@@ -115,7 +115,7 @@ def iter_comparison(
     part = TimeSpan(stop=Fraction(frames), stop_in_frames=True)
     copy = folder / f"{Path(source).stem}.mkv"
     for _ in iter_prepare(source, copy, longest=longest, trim=part, limits=limits):
-        yield Step(0, total)
+        yield Progress(0, total)
     with errors_about(Path(source), copy):
         clip = load(copy)
     return (yield from iter_compare([clip], chosen))

@@ -12,7 +12,7 @@ import numpy as np
 from aehub.api.compress import open as open_archive
 from aehub.api.edit import edit
 from aehub.editing.operations import Operation, Trim, Turn, element
-from aehub.editing.via_pixels import turned_planes
+from aehub.editing.via_pixels import turn_planes
 from aehub.media.colour import to_rgb
 from aehub.media.picture import Colour, Planes
 
@@ -53,7 +53,7 @@ def check_equivariance(
     turns = [operation for operation in operations if isinstance(operation, Turn)]
     before, colour = _sample(original, [Trim(f":{SAMPLED_FRAMES}f")])
     found, _ = _sample(original, [Trim(f":{SAMPLED_FRAMES}f"), *turns])
-    wanted = [turned_planes(planes, element(turns)) for planes in before]
+    wanted = [turn_planes(planes, element(turns)) for planes in before]
     distances = [[np.abs(a.astype(np.int16) - b) for a, b in zip(one, two, strict=True)]
                  for one, two in zip(wanted, found, strict=True)]
     flat = np.concatenate([plane.ravel() for planes in distances for plane in planes])

@@ -14,7 +14,7 @@ from aehub.measure.points import Source
 from aehub.measure.video_codecs import VideoCodec, crop, svtav1, x264
 from aehub.media.metrics import Distortion
 from aehub.report.records import Baseline
-from aehub.results import Step
+from aehub.results import Progress
 
 
 class _CrfRange(NamedTuple):
@@ -39,7 +39,7 @@ class _Encode:
     packets: list[av.Packet]
 
 
-def iter_baselines(source: Source, n_bytes: int) -> Generator[Step, None, list[Baseline]]:
+def iter_baselines(source: Source, n_bytes: int) -> Generator[Progress, None, list[Baseline]]:
     """Encode with each codec at about `n_bytes`; yields (encodes done, encodes at most).
 
     Args:
@@ -56,7 +56,7 @@ def iter_baselines(source: Source, n_bytes: int) -> Generator[Step, None, list[B
             # Packet by packet, so that whoever closes this waits for one frame and no more.
             for packet in codec.packets(source.frames, source.info, crf):
                 packets.append(packet)
-                yield Step(number * _MAX_ENCODES + len(encodes), len(_RANGES) * _MAX_ENCODES)
+                yield Progress(number * _MAX_ENCODES + len(encodes), len(_RANGES) * _MAX_ENCODES)
             encodes.append(_Encode(crf, sum(packet.size for packet in packets), packets))
             crf = _next_crf(encodes, n_bytes, grid)
         best = closest_size(encodes, n_bytes)
@@ -99,10 +99,10 @@ def _next_crf(encodes: list[_Encode], n_bytes: int, grid: _CrfRange) -> float | 
 
 def _measure(
     codec: VideoCodec, source: Source, packets: list[av.Packet], number: int
-) -> Generator[Step, None, Distortion]:
+) -> Generator[Progress, None, Distortion]:
     distortion = Distortion()
     size = source.frames[0].size
     for before, after in zip(source.frames, crop(codec.decode(packets), size), strict=True):
         distortion.add(before, after)
-        yield Step((number + 1) * _MAX_ENCODES - 1, len(_RANGES) * _MAX_ENCODES)
+        yield Progress((number + 1) * _MAX_ENCODES - 1, len(_RANGES) * _MAX_ENCODES)
     return distortion

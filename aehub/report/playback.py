@@ -46,7 +46,7 @@ from aehub.media.picture import ClipInfo, Colour, Frame, Planes
 from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
 from aehub.report.records import Playback
-from aehub.results import Step
+from aehub.results import Progress
 
 
 def frame_sizes(reader: Reader, model: D4Codec) -> Iterator[tuple[int, int, int]]:
@@ -56,12 +56,12 @@ def frame_sizes(reader: Reader, model: D4Codec) -> Iterator[tuple[int, int, int]
     """
     first = 0
     for group in reader.groups():
-        head = group.head
-        _, words = rewrite_group(model.runtime, group.payload, head, reader.head, 0,
+        head = group.header
+        _, words = rewrite_group(model.runtime, group.payload, head, reader.header, 0,
                                  range(head.n_frames))
         sizes = {number: 4 * (after - before) for number, (before, after)
                  in zip(coding_order(head), pairwise((0, *words)), strict=True)}
-        yield from ((first + at, 1, sizes[number]) for at, number in enumerate(head.order))
+        yield from ((first + at, 1, sizes[number]) for at, number in enumerate(head.display_order))
         first += head.n_shown
 
 
@@ -70,7 +70,7 @@ _MACROBLOCK = 16
 
 def iter_playback(
     original: Path, compressed: Path, stacked: Path, decoded: Path
-) -> Generator[Step, None, Playback]:
+) -> Generator[Progress, None, Playback]:
     """Decode a file, measure it against its original and write both videos.
 
     Args:
@@ -86,8 +86,8 @@ def iter_playback(
     with ExitStack() as stack:
         clip = stack.enter_context(open_clip(original))
         reader = stack.enter_context(open_reader(compressed))
-        model = load_for_file(reader.head)
-        facts = _with_explicit_colour(clip_info(reader.head, reader.frame_count))
+        model = load_for_file(reader.header)
+        facts = _with_explicit_colour(clip_info(reader.header, reader.frame_count))
         half = stacked_half(facts.height)
         tall = replace(facts, height=half + facts.height)
         one, two = (stack.enter_context(_AudioTrack(reader)) for _ in range(2))
@@ -101,7 +101,7 @@ def iter_playback(
             alone.write(result)
             times.append(float(result.time * facts.time_base))
             seconds = times[-1] + float((result.duration or facts.frame_ticks) * facts.time_base)
-            yield Step(len(times), max(total, len(times)))
+            yield Progress(len(times), max(total, len(times)))
         return Playback(
             width=facts.width, height=facts.height, half=half,
             times=tuple(round(time, 6) for time in times), seconds=round(seconds, 6),
@@ -180,7 +180,7 @@ def preview_frame_count(width: int, height: int, fps: Fraction) -> int:
     return max(1, min(affordable, MAX_PREVIEW_FRAMES, round(PREVIEW_SECONDS * fps)))
 
 
-def iter_preview_video(packed: Path, video: Path) -> Generator[Step, None, int]:
+def iter_preview_video(packed: Path, video: Path) -> Generator[Progress, None, int]:
     """Decode the first frames of an `.aev` file and write them as mp4; closing it stops the work.
 
     Args:

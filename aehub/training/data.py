@@ -31,7 +31,7 @@ from PIL import Image
 
 from aehub.config import Limits, __version__
 from aehub.errors import AEHubError, InputError
-from aehub.files import Stage
+from aehub.files import PendingOutput
 from aehub.media.clip import open_clip
 from aehub.media.file_type import iter_media_files
 from aehub.media.picture import Planes
@@ -81,14 +81,14 @@ class Cache:
               make: Callable[[Path], None]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         earlier = [path for path in self.folder.glob(f"{name}-*") if path.is_dir()]
-        stage = Stage(folder)
+        stage = PendingOutput(folder)
         try:
             stage.path.mkdir()
             make(stage.path)
             (stage.path / _INPUTS).write_text(text)
             # Another run may have made the same folder meanwhile, and may be reading it.
             if not folder.is_dir():
-                stage.publish()
+                stage.commit()
         finally:
             stage.discard()
         for path in earlier:
@@ -124,7 +124,7 @@ class StoredClip:
         return self.width * self.height * 3 // 2
 
 
-def source_of(name: str) -> str:
+def check_source(name: str) -> str:
     """Name of the recording a snippet was cut from: without trailing `_0004_00015` counters."""
     return re.sub(r"(_\d+)+$", "", Path(name).stem)
 
@@ -216,7 +216,7 @@ def _store(path: Path, name: str, raw: BinaryIO) -> Iterator[StoredClip]:
                 raw.write(np.ascontiguousarray(plane[:ph, :pw]).tobytes())
             n_frames += 1
     if n_frames:
-        yield StoredClip(name, source_of(name), offset, n_frames, *size)
+        yield StoredClip(name, check_source(name), offset, n_frames, *size)
 
 
 class Crops:

@@ -12,7 +12,7 @@ from aehub import hub
 from aehub.errors import InputError
 from aehub.measure import Comparison
 from aehub.report.compression import iter_comparison
-from aehub.results import Step
+from aehub.results import Progress
 from aehub.ui import formatting, job_progress, results
 from aehub.ui.errors import errors_shown, gpu
 from aehub.ui.formatting import bytes_text, empty_state, table
@@ -73,7 +73,7 @@ def _runner(context: Context, default: list[str]) -> Any:
             raise InputError("no codec is named; choose one or more.")
         began = time.monotonic()
 
-        def card(step: Step) -> str:
+        def card(step: Progress) -> str:
             progress((step.done, step.total), desc="Comparing")
             took, left = time.monotonic() - began, step.total - step.done
             return formatting.progress_card(

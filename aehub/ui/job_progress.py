@@ -16,7 +16,7 @@ from gradio.components import Component
 
 from aehub import hub
 from aehub.report.compression import STAGES, StageProgress
-from aehub.results import Step
+from aehub.results import Progress
 from aehub.ui.formatting import bytes_text, progress_card, seconds_text
 from aehub.ui.throughput import Throughput, time_left
 
@@ -88,9 +88,9 @@ def run_job(job: Generator[_Step, None, _Result], card: Callable[[_Step], str],
                 yield outputs(html)
 
 
-def frame_card(doing: str, progress: Any) -> Callable[[Step], str]:
+def frame_card(doing: str, progress: Any) -> Callable[[Progress], str]:
     """Return a function that makes a card of each frame done, and tells Gradio's `progress`."""
-    def counted(step: Step) -> str:
+    def counted(step: Progress) -> str:
         progress((step.done, step.total), desc=doing)
         return progress_card(f"{doing}: frame {step.done} of {step.total}",
                     share=step.done / step.total if step.total else 0)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aehub.config import Limits, too_long, whole_number
+from aehub.config import Limits, exceeds_duration, positive_integer
 from aehub.errors import InputError
 from aehub.threads import VARIABLE as THREADS
 from aehub.ui.formatting import seconds_text
@@ -42,14 +42,14 @@ class PageLimits:
         """
         environ = os.environ if environ is None else environ
         # Said here for the page to refuse it when it starts.
-        whole_number(environ, THREADS)
+        positive_integer(environ, THREADS)
         general = Limits.from_env(environ)
         return cls(
             seconds=general.max_seconds or cls.seconds,
             pixels=general.max_pixels if environ.get("AEHUB_MAX_PIXELS") else cls.pixels,
-            upload_mb=whole_number(environ, "AEHUB_MAX_UPLOAD_MB") or cls.upload_mb,
-            queue=whole_number(environ, "AEHUB_MAX_QUEUE") or cls.queue,
-            keep_minutes=whole_number(environ, "AEHUB_KEEP_MINUTES") or cls.keep_minutes,
+            upload_mb=positive_integer(environ, "AEHUB_MAX_UPLOAD_MB") or cls.upload_mb,
+            queue=positive_integer(environ, "AEHUB_MAX_QUEUE") or cls.queue,
+            keep_minutes=positive_integer(environ, "AEHUB_KEEP_MINUTES") or cls.keep_minutes,
         )
 
     @property
@@ -74,7 +74,7 @@ class PageLimits:
             InputError: it plays too long, or its pictures are too large.
         """
         width, height = facts["width"], facts["height"]
-        if too_long(facts["seconds"], self.seconds):
+        if exceeds_duration(facts["seconds"], self.seconds):
             raise InputError(f"the file plays {seconds_text(facts['seconds'])} and this page "
                              f"{does} {self.seconds:g} s; use {command} at home.")
         if width * height > self.pixels:

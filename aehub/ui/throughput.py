@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from aehub.report.records import CompressionReport
-from aehub.results import finished
+from aehub.results import run_job
 from aehub.ui.result_folders import ResultFolders
 
 _CALIBRATION_FRAMES, _CALIBRATION_SHAPE = 9, (144, 192, 3)
@@ -82,7 +82,7 @@ def _calibration_report(folder: Path) -> CompressionReport:
     with open_clip(pictures) as clip, open_writer(source, info=clip.info) as writer:
         for frame in clip:
             writer.write(frame)
-    return finished(iter_report(source, folder), None)
+    return run_job(iter_report(source, folder), None)
 
 
 def duration_text(seconds: float) -> str:

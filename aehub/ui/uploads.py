@@ -21,7 +21,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from aehub.config import too_long
+from aehub.config import exceeds_duration
 from aehub.errors import AEHubError, count_text
 from aehub.media.timestamps import TimeSpan
 from aehub.report.prepare import ClipProbe, fit_size, probe_clip
@@ -170,7 +170,7 @@ def upload_handler(context: Context) -> Any:
                    gr.skip(), gr.skip(), "")
             return
         most = limits.seconds
-        is_long = probe.seconds is not None and too_long(probe.seconds, most)
+        is_long = probe.seconds is not None and exceeds_duration(probe.seconds, most)
         page = gr.update(value=_clip_html(probe, Path(path).name, most if is_long else None),
                          visible=True)
         offered = probe.seconds is not None and probe.seconds > 1

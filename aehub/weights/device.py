@@ -18,7 +18,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 import torch
 
 from aehub.errors import InputError
-from aehub.threads import hold
+from aehub.threads import apply_budget
 
 Device = str | torch.device
 """A device or its name, as `resolve_device` takes it."""
@@ -36,7 +36,7 @@ def resolve_device(given: Device = "auto") -> torch.device:
     Raises:
         InputError: there is no such device on this machine, or `AEHUB_THREADS` cannot be used.
     """
-    hold()
+    apply_budget()
     if isinstance(given, str) and given == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

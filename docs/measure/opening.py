@@ -22,7 +22,7 @@ from aehub.media.sinks import ENCODERS
 from aehub.report.compression import iter_report
 from aehub.report.playback import frame_image
 from aehub.report.records import CompressionReport
-from aehub.results import finished
+from aehub.results import run_job
 from aehub.ui import examples
 
 QUALITY = 50
@@ -33,7 +33,7 @@ def record(folder: Path, work: Path) -> CompressionReport:
     """Fill `folder` with the files of the opening; others go to `work`."""
     original = examples.clip(examples.OPENING_NAME)
     with patch.dict(ENCODERS["mp4"].options, bf="3"):
-        report = finished(iter_report(original, work, quality=QUALITY, longest=None), None)
+        report = run_job(iter_report(original, work, quality=QUALITY, longest=None), None)
     packed = Path(str(report.compressed.path))
     folder.mkdir(exist_ok=True)
     for path in (packed, report.stacked):

@@ -86,7 +86,7 @@ def coded(clip: Path, file: Path, model: D4Codec, group: int | None) -> list[Pla
                    measure=False, force=True)
     with open_reader(file) as reader:
         return [planes for group in reader.groups()
-                for planes in decode_group(model, reader.head, group)]
+                for planes in decode_group(model, reader.header, group)]
 
 
 def loop(clip: Path, model: D4Codec, exact: D4Codec, folder: Path
@@ -100,14 +100,14 @@ def loop(clip: Path, model: D4Codec, exact: D4Codec, folder: Path
     slopes = [slope(values, n) for values in (found, found - alone) for n in (32, len(frames))]
     with open_reader(folder / "long.aev") as reader:
         (last,) = list(reader.groups())[-1:]
-        size = reader.head.coded_size(last.head.crop)
-        pairs = zip(*(GroupReader(codec.runtime, last.payload, last.head, size).pictures()
+        size = reader.header.coded_size(last.header.crop)
+        pairs = zip(*(GroupReader(codec.runtime, last.payload, last.header, size).pictures()
                       for codec in (model, exact)), strict=True)
         distance = 0.0
         for (number, one), (_, other) in pairs:
-            if number == last.head.n_frames - 1:
+            if number == last.header.n_frames - 1:
                 distance = float((one.y.double() - other.y).square().mean())
-        codes = zip(*(GroupReader(codec.runtime, last.payload, last.head, size).frames()
+        codes = zip(*(GroupReader(codec.runtime, last.payload, last.header, size).frames()
                       for codec in (model, exact)), strict=True)
         same = all(torch.equal(a.codes.latent.double(), b.codes.latent.double())
                    and torch.equal(a.codes.hyper.double(), b.codes.hyper.double())

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 import aehub
 from aehub.codecs.d4.planes import PlaneBatch, from_batch, to_batch
 from aehub.codecs.d4.symmetry import ELEMENTS, turn
-from aehub.editing.via_pixels import turned_planes
+from aehub.editing.via_pixels import turn_planes
 from aehub.measure.video_codecs import crop, x264
 from aehub.media.clip import open_clip
 from aehub.media.file_type import list_folder
@@ -51,7 +51,7 @@ def psnr(found: Sequence[Planes], wanted: Sequence[Planes]) -> float:
 
 def quarter(frames: Sequence[Planes]) -> list[Planes]:
     """Every frame turned clockwise."""
-    return [turned_planes(planes, QUARTER) for planes in frames]
+    return [turn_planes(planes, QUARTER) for planes in frames]
 
 
 def edited_codes(clip: Path, n_frames: int, quality: float, source: Sequence[Planes], folder: Path

@@ -22,7 +22,7 @@ import aehub
 from aehub.bitstream import open_reader
 from aehub.codecs.d4.symmetry import ELEMENTS, inverse
 from aehub.editing.operations import Operation, parse
-from aehub.editing.via_pixels import turned_planes
+from aehub.editing.via_pixels import turn_planes
 from aehub.media.file_type import list_folder
 from aehub.media.metrics import MAX_DB, Distortion
 from aehub.media.picture import Planes
@@ -46,7 +46,7 @@ def turned(clip: Path, arguments: argparse.Namespace, folder: Path) -> tuple[str
     aehub.compress(clip, packed, quality=arguments.quality, group=arguments.group, measure=False,
                    trim=f":{arguments.frames}f" if arguments.frames else None, force=True)
     with open_reader(packed) as reader:
-        intra = not any(group.head.frame_types for group in reader.groups())
+        intra = not any(group.header.frame_types for group in reader.groups())
     before = planes_of(packed)
     worst, share, growth, same, least = 0, 0.0, 0.0, True, MAX_DB
     for name, g in ELEMENTS.items():
@@ -59,7 +59,7 @@ def turned(clip: Path, arguments: argparse.Namespace, folder: Path) -> tuple[str
         found = before if there.read_bytes() == packed.read_bytes() else planes_of(there)
         differing, total, distortion = 0, 0, Distortion(with_ms_ssim=False)
         for one, two in zip(before, found, strict=True):
-            wanted = turned_planes(one, g)
+            wanted = turn_planes(one, g)
             distortion.add(wanted, two)
             for a, b in zip(wanted, two, strict=True):
                 distance = np.abs(a.astype(np.int16) - b)

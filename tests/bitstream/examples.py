@@ -12,8 +12,8 @@ from aehub.bitstream import FileHeader, GroupHeader, Writer
 CHAIN = bytes((0, 1, 1, 1, 1, 1, 1, 1))
 
 
-def file_head(**changes: Any) -> FileHeader:
-    """A file head with nothing unusual: 64x48, 25 frames per second, groups of 8."""
+def file_header(**changes: Any) -> FileHeader:
+    """A file header with nothing unusual: 64x48, 25 frames per second, groups of 8."""
     usual = {
         "model": "tiny",
         "entropy_hash": bytes(range(0x01, 0x09)),
@@ -42,7 +42,7 @@ def sound(size: int) -> bytes:
 def small_file(n_groups: int = 4, size: int = 100, audio: int = 0, notes: bool = False) -> bytes:
     """An `.aev` file of equal groups with noise for payloads."""
     stream = BytesIO()
-    with Writer(stream, file_head()) as writer:
+    with Writer(stream, file_header()) as writer:
         for payload in payloads(n_groups, size):
             writer.group(GroupHeader(8, 5000, frame_types=CHAIN), payload)
         if audio:
@@ -55,7 +55,7 @@ def small_file(n_groups: int = 4, size: int = 100, audio: int = 0, notes: bool =
 def page_example() -> bytes:
     """The file shown at the end of docs/format.md."""
     stream = BytesIO()
-    with Writer(stream, file_head()) as writer:
+    with Writer(stream, file_header()) as writer:
         writer.group(GroupHeader(8, 5000, frame_types=CHAIN), b"first")
         writer.group(GroupHeader(3, 4250, crop=(0, 16), shown=(1, 3), reverse=True), b"second")
     return stream.getvalue()

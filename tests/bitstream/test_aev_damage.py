@@ -11,16 +11,16 @@ import pytest
 from aehub.bitstream import Group, GroupHeader, Writer, open_reader, verify
 from aehub.bitstream.chunk import (
     MAX_CHUNK,
-    MAX_HEAD,
+    MAX_CHUNK_HEADER,
     SYNC,
     crc8,
     pack_chunk,
     pack_varint,
-    parse_head,
+    parse_chunk_header,
 )
 from aehub.bitstream.index import FOOTER_SIZE, Footer, pack_footer
 from aehub.errors import DamagedError, FormatError
-from bitstream.examples import CHAIN, file_head, payloads, small_file, sound
+from bitstream.examples import CHAIN, file_header, payloads, small_file, sound
 
 
 class Pipe(BytesIO):
@@ -54,15 +54,15 @@ def offsets(file: bytes) -> list[int]:
     return [entry.offset for entry in index]
 
 
-def hostile_head(kind: int, length: int) -> bytes:
-    """A chunk head that promises a body of any length."""
-    head = bytes((kind,)) + pack_varint(length)
-    return SYNC + head + bytes((crc8(head),))
+def hostile_header(kind: int, length: int) -> bytes:
+    """A chunk header that promises a body of any length."""
+    header = bytes((kind,)) + pack_varint(length)
+    return SYNC + header + bytes((crc8(header),))
 
 
 def test_every_flipped_byte_is_found() -> None:
     stream = BytesIO()
-    with Writer(stream, file_head()) as writer:
+    with Writer(stream, file_header()) as writer:
         for payload in payloads(8, 5700):
             writer.group(GroupHeader(8, 5000, frame_types=CHAIN), payload)
         writer.audio(payloads(1, 4000)[0])
@@ -167,7 +167,7 @@ def test_damaged_groups_are_refused_and_their_neighbours_sought() -> None:
 
 def test_damaged_audio_is_noticed() -> None:
     file = small_file(2, audio=2_500_000)
-    second = file.index(hostile_head(0x81, (1 << 20) + 1), offsets(file)[1] + 200)
+    second = file.index(hostile_header(0x81, (1 << 20) + 1), offsets(file)[1] + 200)
     for place in (second, second + 1000):
         damaged = flipped(file, place)
         for stream in (BytesIO(damaged), Pipe(damaged)):
@@ -249,7 +249,7 @@ def test_a_group_head_that_makes_no_sense_costs_its_group() -> None:
 def test_hostile_lengths_allocate_nothing(kind: int, length: int) -> None:
     file = small_file()
     start = offsets(file)[2]
-    hostile = file[:start] + hostile_head(kind, length) + file[start:]
+    hostile = file[:start] + hostile_header(kind, length) + file[start:]
     tracemalloc.start()
     try:
         groups, sentence = salvage(hostile)
@@ -280,9 +280,9 @@ def test_hostile_group_heads_allocate_little() -> None:
 
 
 def test_false_chunk_heads_are_given_up_on_in_time() -> None:
-    """Each of 20,000 heads promises 32 MiB: believing all of them would take a day."""
-    head = hostile_head(0x01, 32 << 20)
-    file = small_file()[:-FOOTER_SIZE] + head * 20_000
+    """Each of 20,000 headers promises 32 MiB: believing all of them would take a day."""
+    header = hostile_header(0x01, 32 << 20)
+    file = small_file()[:-FOOTER_SIZE] + header * 20_000
     groups, sentence = salvage(file)
     assert len(groups) == 4
     assert "its end is missing" in sentence
@@ -290,8 +290,8 @@ def test_false_chunk_heads_are_given_up_on_in_time() -> None:
 
 def test_sync_words_inside_payloads_are_harmless() -> None:
     stream = BytesIO()
-    payload = (SYNC + hostile_head(0x01, 100)) * 50
-    with Writer(stream, file_head()) as writer:
+    payload = (SYNC + hostile_header(0x01, 100)) * 50
+    with Writer(stream, file_header()) as writer:
         for _ in range(3):
             writer.group(GroupHeader(8, 5000), payload)
     file = stream.getvalue()
@@ -300,12 +300,12 @@ def test_sync_words_inside_payloads_are_harmless() -> None:
     assert [group.payload for group in groups] == [payload, payload]
 
 
-def test_chunk_heads_with_a_wrong_crc8_are_no_heads() -> None:
-    head = hostile_head(0x01, 500)
-    assert parse_head(head, 0) is not None
-    for place in range(len(head)):
+def test_chunk_heads_with_a_wrong_crc8_are_no_headers() -> None:
+    header = hostile_header(0x01, 500)
+    assert parse_chunk_header(header, 0) is not None
+    for place in range(len(header)):
         for bit in range(8):
-            damaged = bytearray(head)
+            damaged = bytearray(header)
             damaged[place] ^= 1 << bit
-            assert parse_head(bytes(damaged), 0) is None
-    assert len(hostile_head(0x01, MAX_CHUNK)) == MAX_HEAD
+            assert parse_chunk_header(bytes(damaged), 0) is None
+    assert len(hostile_header(0x01, MAX_CHUNK)) == MAX_CHUNK_HEADER

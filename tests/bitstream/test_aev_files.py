@@ -20,7 +20,7 @@ from aehub.bitstream import GroupHeader, Writer, open_reader, verify
 from aehub.bitstream.chunk import pack_chunk
 from aehub.bitstream.index import FOOTER_SIZE
 from aehub.errors import DamagedError, FormatError, InputError
-from bitstream.examples import CHAIN, file_head, payloads, small_file, sound
+from bitstream.examples import CHAIN, file_header, payloads, small_file, sound
 
 
 class Trickle(RawIOBase):
@@ -54,7 +54,7 @@ def test_groups_come_back_in_order() -> None:
     groups = list(open_reader(BytesIO(small_file(5))).groups())
     assert [group.payload for group in groups] == payloads(5, 100)
     assert [group.index for group in groups] == [0, 1, 2, 3, 4]
-    assert {group.head for group in groups} == {GroupHeader(8, 5000, frame_types=CHAIN)}
+    assert {group.header for group in groups} == {GroupHeader(8, 5000, frame_types=CHAIN)}
 
 
 def test_a_path_is_opened_and_closed(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_path_is_opened_and_closed(tmp_path: Path) -> None:
     path.write_bytes(small_file())
     with open_reader(path) as reader:
         assert reader.name == "clip.aev"
-        assert reader.head == file_head()
+        assert reader.header == file_header()
         assert len(list(reader.groups())) == 4
     with pytest.raises(ValueError, match="closed"):
         reader.group_at(0)
@@ -119,15 +119,15 @@ def test_the_index_is_rebuilt_without_reading_payloads() -> None:
 
 def test_the_index_tells_unusual_groups_apart() -> None:
     stream = BytesIO()
-    heads = [
+    headers = [
         GroupHeader(8, 5000),
         GroupHeader(20, 5000, shown=(5, 9), reverse=True),
         GroupHeader(3, 5000, times=(0, 7, 9), last=30),
         GroupHeader(8, 5000),
     ]
-    with Writer(stream, file_head()) as writer:
-        for head in heads:
-            writer.group(head, b"payload")
+    with Writer(stream, file_header()) as writer:
+        for header in headers:
+            writer.group(header, b"payload")
     for file in (stream.getvalue(), without_footer(stream.getvalue())):
         index = open_reader(BytesIO(file)).index
         assert index is not None
@@ -137,11 +137,11 @@ def test_the_index_tells_unusual_groups_apart() -> None:
 def test_a_group_head_longer_than_the_first_look_is_mapped() -> None:
     stream = BytesIO()
     times = tuple(i * i for i in range(300))
-    with Writer(stream, file_head()) as writer:
+    with Writer(stream, file_header()) as writer:
         writer.group(GroupHeader(300, 5000, times=times), b"payload")
     reader = open_reader(BytesIO(stream.getvalue()))
     assert reader.summary()["seconds"] == (299**2 + 299**2 - 298**2) / 25
-    assert reader.group_at(0).head.times == times
+    assert reader.group_at(0).header.times == times
 
 
 def test_a_file_may_begin_inside_a_stream() -> None:
@@ -155,7 +155,7 @@ def test_a_file_may_begin_inside_a_stream() -> None:
 def test_overhead_of_a_usual_group_is_at_most_12_bytes() -> None:
     for size in (0, 1, 5_000, 130_000, 2 << 20):
         stream = BytesIO()
-        writer = Writer(stream, file_head())
+        writer = Writer(stream, file_header())
         before = writer.size
         writer.group(GroupHeader(8, 5000, frame_types=CHAIN), bytes(size))
         assert writer.size - before - size <= 12
@@ -169,7 +169,7 @@ def test_groups_are_given_as_they_arrive_on_a_pipe() -> None:
 
     def write() -> None:
         with open(write_end, "wb", buffering=0) as stream:
-            with Writer(stream, file_head()) as writer:
+            with Writer(stream, file_header()) as writer:
                 for payload in payloads(5, 200_000):
                     writer.group(GroupHeader(8, 5000), payload)
                     # The next group is written only once this one was given to the reader.
@@ -191,7 +191,7 @@ def test_groups_are_given_as_they_arrive_on_a_pipe() -> None:
 
 def whole_of(n_groups: int, size: int) -> bytes:
     stream = BytesIO()
-    with Writer(stream, file_head()) as writer:
+    with Writer(stream, file_header()) as writer:
         for payload in payloads(n_groups, size):
             writer.group(GroupHeader(8, 5000), payload)
         writer.audio(b"sound")
@@ -200,7 +200,7 @@ def whole_of(n_groups: int, size: int) -> bytes:
 
 def test_streams_that_give_and_take_a_few_bytes_will_do() -> None:
     out = Trickle()
-    with Writer(out, file_head()) as writer:  # type: ignore[arg-type]
+    with Writer(out, file_header()) as writer:  # type: ignore[arg-type]
         for payload in payloads(4, 100):
             writer.group(GroupHeader(8, 5000, frame_types=CHAIN), payload)
     assert bytes(out.data) == small_file()
@@ -237,9 +237,9 @@ def test_audio_and_metadata_come_back(opened: Callable[[bytes], BinaryIO]) -> No
 
 def test_metadata_that_is_not_json_is_refused() -> None:
     with pytest.raises(InputError, match="not JSON"):
-        Writer(BytesIO(), file_head()).metadata({"path": Path("clip")})
+        Writer(BytesIO(), file_header()).metadata({"path": Path("clip")})
     with pytest.raises(InputError, match="more than 1048576"):
-        Writer(BytesIO(), file_head()).metadata({"text": "x" * (1 << 20)})
+        Writer(BytesIO(), file_header()).metadata({"text": "x" * (1 << 20)})
     for body, words in ((b"[" * 100_000, "not JSON"), (b"[1]", "is a list")):
         file = small_file()[:-FOOTER_SIZE] + pack_chunk(0x82, body)
         with pytest.raises(FormatError, match=words):
@@ -269,20 +269,21 @@ def test_the_summary_accounts_for_every_byte() -> None:
 def test_an_edit_moves_payloads_byte_by_byte() -> None:
     source = open_reader(BytesIO(small_file(3)))
     stream = BytesIO()
-    with Writer(stream, replace(source.head, quality=1000, group_frames=99)) as writer:
+    with Writer(stream, replace(source.header, quality=1000, group_frames=99)) as writer:
         for group in reversed(list(source.groups())):
-            writer.group(replace(group.head, shown=(2, 5), reverse=True), group.payload)
+            writer.group(replace(group.header, shown=(2, 5), reverse=True), group.payload)
     edited = open_reader(BytesIO(stream.getvalue()))
     groups = list(edited.groups())
     assert [group.payload for group in groups] == payloads(3, 100)[::-1]
-    assert {(group.head.quality, *group.head.order) for group in groups} == {(5000, 4, 3, 2)}
+    shown = {(group.header.quality, *group.header.display_order) for group in groups}
+    assert shown == {(5000, 4, 3, 2)}
     assert edited.frame_count == 9
     assert verify(stream.getvalue()).ok
 
 
 def test_a_writer_that_met_an_error_leaves_no_footer() -> None:
     stream = BytesIO()
-    with pytest.raises(KeyboardInterrupt), Writer(stream, file_head()) as writer:
+    with pytest.raises(KeyboardInterrupt), Writer(stream, file_header()) as writer:
         writer.group(GroupHeader(8, 5000), b"payload")
         raise KeyboardInterrupt
     with pytest.raises(DamagedError, match="its end is missing; 1 intact group could be read"):
@@ -290,7 +291,7 @@ def test_a_writer_that_met_an_error_leaves_no_footer() -> None:
 
 
 def test_a_closed_writer_takes_nothing_more() -> None:
-    writer = Writer(BytesIO(), file_head())
+    writer = Writer(BytesIO(), file_header())
     writer.close()
     writer.close()
     with pytest.raises(InputError, match="closed"):
@@ -299,7 +300,7 @@ def test_a_closed_writer_takes_nothing_more() -> None:
 
 def test_a_group_larger_than_a_chunk_is_refused() -> None:
     with pytest.raises(InputError, match="larger than 67108864; make groups shorter"):
-        Writer(BytesIO(), file_head()).group(GroupHeader(8, 5000), bytes(64 << 20))
+        Writer(BytesIO(), file_header()).group(GroupHeader(8, 5000), bytes(64 << 20))
 
 
 def test_unknown_optional_chunks_are_skipped() -> None:
@@ -326,13 +327,13 @@ def inserted(chunk: bytes) -> bytes:
 
 def test_time_is_told_in_ticks_of_the_time_base() -> None:
     stream = BytesIO()
-    with Writer(stream, file_head(time_base=Fraction(1, 1000))) as writer:
+    with Writer(stream, file_header(time_base=Fraction(1, 1000))) as writer:
         writer.group(GroupHeader(3, 5000, times=(0, 33, 66), last=34), b"a")
         writer.group(GroupHeader(2, 5000), b"b")
     reader = open_reader(BytesIO(stream.getvalue()))
     assert reader.summary()["seconds"] == pytest.approx(0.18)
-    assert reader.group_at(0).head.durations(reader.head.step) == (33, 33, 34)
-    assert reader.group_at(1).head.durations(reader.head.step) == (40, 40)
+    assert reader.group_at(0).header.durations(reader.header.frame_ticks) == (33, 33, 34)
+    assert reader.group_at(1).header.durations(reader.header.frame_ticks) == (40, 40)
 
 
 @pytest.mark.parametrize("module", ["torch", "constriction", "gradio"])

@@ -1,4 +1,4 @@
-"""Groups of anchors with frames between them: the compact form of their references."""
+"""Groups of key pictures with B-frames between them: the compact form of their references."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from hypothesis import strategies as st
 from aehub.bitstream import (
     GroupHeader,
     coding_order,
+    hierarchical_references,
+    mini_gop_runs,
     pack_group_header,
-    pyramid,
-    runs_of,
     unpack_group_header,
 )
 from aehub.bitstream.chunk import pack_varint
-from aehub.bitstream.group_header import Runs, chain_types
+from aehub.bitstream.group_header import MiniGopRuns, chain_types
 from aehub.errors import FormatError
-from bitstream.examples import file_head
+from bitstream.examples import file_header
 
 RUNS = st.lists(st.tuples(st.integers(1, 64), st.integers(1, 4)), min_size=1, max_size=5).map(tuple)
 
 
-def group(runs: Runs) -> GroupHeader:
-    references = pyramid(runs)
+def group(runs: MiniGopRuns) -> GroupHeader:
+    references = hierarchical_references(runs)
     n = len(references)
     return GroupHeader(n, 5000, frame_types=chain_types(n), references=references)
 
 
-def merged(runs: Runs) -> list[int]:
+def merged(runs: MiniGopRuns) -> list[int]:
     return [span for span, count in runs for _ in range(count)]
 
 
 def test_the_middle_frame_refers_to_the_two_around_it() -> None:
-    assert pyramid(((4, 1), (1, 1))) == ((), (0, 2), (0, 4), (2, 4), (0,), (4,))
-    assert pyramid(((3, 1),)) == ((), (0, 3), (1, 3), (0,))
+    assert hierarchical_references(((4, 1), (1, 1))) == ((), (0, 2), (0, 4), (2, 4), (0,), (4,))
+    assert hierarchical_references(((3, 1),)) == ((), (0, 3), (1, 3), (0,))
 
 
-def test_anchors_are_coded_as_late_as_they_are_needed() -> None:
+def test_key_pictures_are_coded_as_late_as_they_are_needed() -> None:
     assert coding_order(group(((4, 1), (1, 1)))) == (0, 4, 2, 1, 3, 5)
     assert coding_order(group(((8, 2),))) == (
         0, 8, 4, 2, 1, 3, 6, 5, 7, 16, 12, 10, 9, 11, 14, 13, 15,
     )  # fmt: skip
 
 
-def most_held(head: GroupHeader) -> int:
+def most_held(header: GroupHeader) -> int:
     """How many decoded frames a decoder holds that drops each after its last use."""
-    order = coding_order(head)
-    references = head.references or tuple((f - 1,) if f else () for f in range(head.n_frames))
+    order = coding_order(header)
+    references = header.references or tuple((f - 1,) if f else () for f in range(header.n_frames))
     held: set[int] = set()
     most = 0
     for place, frame in enumerate(order):
@@ -63,34 +63,34 @@ def test_a_decoder_holds_at_most_eight_frames_of_any_pyramid() -> None:
 
 
 @given(RUNS)
-def test_every_frame_comes_after_its_references_and_runs_come_back(runs: Runs) -> None:
-    head = group(runs)
-    order = coding_order(head)
+def test_every_frame_comes_after_its_references_and_runs_come_back(runs: MiniGopRuns) -> None:
+    header = group(runs)
+    order = coding_order(header)
     place = {frame: at for at, frame in enumerate(order)}
-    for frame, used in enumerate(pyramid(runs)):
+    for frame, used in enumerate(hierarchical_references(runs)):
         assert all(place[reference] < place[frame] for reference in used)
-    found = runs_of(head)
+    found = mini_gop_runs(header)
     assert found is not None
     assert merged(found) == merged(runs)
 
 
 @given(RUNS)
-def test_pyramids_come_back_from_their_bytes(runs: Runs) -> None:
-    head, file = group(runs), file_head()
-    packed = pack_group_header(head, file)
-    assert unpack_group_header(packed + b"payload", file) == (head, len(packed))
+def test_pyramids_come_back_from_their_bytes(runs: MiniGopRuns) -> None:
+    header, file = group(runs), file_header()
+    packed = pack_group_header(header, file)
+    assert unpack_group_header(packed + b"payload", file) == (header, len(packed))
     assert len(packed) <= 2 + 3 + 1 + 4 * len(runs)
 
 
 def test_ten_seconds_of_frames_cost_ten_bytes() -> None:
-    assert len(pack_group_header(group(((8, 31), (1, 1))), file_head())) == 2 + 2 + 5
+    assert len(pack_group_header(group(((8, 31), (1, 1))), file_header())) == 2 + 2 + 5
 
 
-def test_a_group_without_frames_between_anchors_is_the_usual_chain() -> None:
-    head = group(((1, 7),))
-    assert head == GroupHeader(8, 5000, frame_types=chain_types(8))
-    assert pack_group_header(head, file_head()) == b"\x20"
-    assert runs_of(head) == ((1, 7),)
+def test_a_group_without_frames_between_key_pictures_is_the_usual_chain() -> None:
+    header = group(((1, 7),))
+    assert header == GroupHeader(8, 5000, frame_types=chain_types(8))
+    assert pack_group_header(header, file_header()) == b"\x20"
+    assert mini_gop_runs(header) == ((1, 7),)
 
 
 @pytest.mark.parametrize(
@@ -103,18 +103,18 @@ def test_a_group_without_frames_between_anchors_is_the_usual_chain() -> None:
     ],
 )
 def test_other_references_are_written_in_full(references: tuple[tuple[int, ...], ...]) -> None:
-    head = GroupHeader(6, 5000, frame_types=chain_types(6), references=references)
-    assert runs_of(head) is None
-    packed = pack_group_header(head, file_head())
-    assert unpack_group_header(packed, file_head()) == (head, len(packed))
+    header = GroupHeader(6, 5000, frame_types=chain_types(6), references=references)
+    assert mini_gop_runs(header) is None
+    packed = pack_group_header(header, file_header())
+    assert unpack_group_header(packed, file_header()) == (header, len(packed))
 
 
 def test_a_group_of_other_types_is_no_pyramid() -> None:
-    head = GroupHeader(3, 5000, frame_types=b"\0\2\1", references=((), (0, 2), (0,)))
-    assert runs_of(head) is None
-    assert unpack_group_header(pack_group_header(head, file_head()), file_head())[0] == head
-    assert runs_of(GroupHeader(3, 5000)) is None
-    assert runs_of(GroupHeader(1, 5000)) is None
+    header = GroupHeader(3, 5000, frame_types=b"\0\2\1", references=((), (0, 2), (0,)))
+    assert mini_gop_runs(header) is None
+    assert unpack_group_header(pack_group_header(header, file_header()), file_header())[0] == header
+    assert mini_gop_runs(GroupHeader(3, 5000)) is None
+    assert mini_gop_runs(GroupHeader(1, 5000)) is None
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_group_of_other_types_is_no_pyramid() -> None:
     [
         (0, (1, 65, 1), "distances up to 64"),
         (0, (1, 0, 7), "distance of 0 frames"),
-        (0, (1, 7, 0), "0 anchors"),
+        (0, (1, 7, 0), "0 key pictures"),
         (0, (1, 4, 2), "do not fit; 7 frames are left"),
         (0, (1, 1, 270_549_119), "do not fit"),
         (0, (1, 3, 2), "the last 1 of its 8 frames belong to no anchor"),
@@ -138,4 +138,4 @@ def test_reader_refuses_runs_that_do_not_fit(
 ) -> None:
     packed = pack_varint(1 << 10 | flags) + b"".join(map(pack_varint, numbers))
     with pytest.raises(FormatError, match=words):
-        unpack_group_header(packed, file_head())
+        unpack_group_header(packed, file_header())

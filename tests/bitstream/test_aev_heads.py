@@ -1,4 +1,4 @@
-"""File heads and group heads: round trips, sizes, refusals."""
+"""File headers and group headers: round trips, sizes, refusals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from aehub.bitstream import (
     unpack_group_header,
 )
 from aehub.bitstream.chunk import (
-    MAX_FILE_HEAD,
+    MAX_FILE_HEADER,
     MAX_PIXELS,
     MAX_SIDE,
     Cursor,
@@ -35,7 +35,7 @@ from aehub.bitstream.chunk import (
 from aehub.bitstream.file_header import ASPECT_LIMITS, RATE_LIMITS, TIME_BASE_LIMITS, USUAL_RATES
 from aehub.errors import DamagedError, FormatError, InputError
 from aehub.media.picture import Colour
-from bitstream.examples import CHAIN, file_head
+from bitstream.examples import CHAIN, file_header
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-/@ä", min_size=1, max_size=40).filter(
     lambda name: len(name.encode()) <= 40
@@ -48,7 +48,7 @@ def fractions(limits: tuple[int, int]) -> st.SearchStrategy[Fraction]:
 
 
 @st.composite
-def file_heads(draw: st.DrawFn) -> FileHeader:
+def file_headers(draw: st.DrawFn) -> FileHeader:
     width = draw(st.integers(1, MAX_SIDE))
     return FileHeader(
         draw(NAMES), draw(HASHES), draw(HASHES), draw(st.integers(0, 127)),
@@ -63,7 +63,7 @@ def file_heads(draw: st.DrawFn) -> FileHeader:
 
 
 @st.composite
-def group_heads(draw: st.DrawFn) -> GroupHeader:
+def group_headers(draw: st.DrawFn) -> GroupHeader:
     n = draw(st.integers(1, 40))
     first = draw(st.integers(0, n - 1))
     gaps = draw(st.none() | st.lists(st.integers(1, 5000), min_size=n - 1, max_size=n - 1))
@@ -90,7 +90,7 @@ def group_heads(draw: st.DrawFn) -> GroupHeader:
 
 
 def resealed(packed: bytes, at: int, field: bytes) -> bytes:
-    """A file head with some bytes replaced and a CRC-32 that matches again."""
+    """A file header with some bytes replaced and a CRC-32 that matches again."""
     changed = packed[:at] + field + packed[at + len(field) : -4]
     return changed + zlib.crc32(changed).to_bytes(4, "little")
 
@@ -101,44 +101,44 @@ def test_integers_come_back(value: int, signed: int) -> None:
     assert Cursor(pack_signed(signed)).signed() == signed
 
 
-@given(file_heads())
-def test_file_heads_come_back_and_fit_96_bytes(head: FileHeader) -> None:
-    packed = pack_file_header(head)
+@given(file_headers())
+def test_file_heads_come_back_and_fit_96_bytes(header: FileHeader) -> None:
+    packed = pack_file_header(header)
     assert len(packed) <= 96
-    assert unpack_file_header(packed + b"more") == (head, len(packed))
+    assert unpack_file_header(packed + b"more") == (header, len(packed))
 
 
 def test_the_largest_file_head_has_96_bytes() -> None:
-    head = file_head(
+    header = file_header(
         model="n" * 40, width=4096, height=4097, fps=Fraction(2_113_663, 2_113_661), quality=9999,
         group_frames=16384, time_base=Fraction(16_511, 270_549_119),
         colour=Colour(9, True, 9, 16), pixel_aspect=Fraction(16_511, 16_510),
     )  # fmt: skip
-    assert len(pack_file_header(head)) == MAX_FILE_HEAD
+    assert len(pack_file_header(header)) == MAX_FILE_HEADER
 
 
 def test_a_usual_file_head_has_few_bytes_beside_name_and_hashes() -> None:
-    head = file_head(
+    header = file_header(
         width=640, height=360, fps=Fraction(30000, 1001), colour=Colour(1, False, 1, 1)
     )
-    named = len(head.model) + 16
-    assert len(pack_file_header(head)) - named == 20
+    named = len(header.model) + 16
+    assert len(pack_file_header(header)) - named == 20
 
 
-@given(group_heads())
-def test_group_heads_come_back(head: GroupHeader) -> None:
-    file = file_head()
-    packed = pack_group_header(head, file)
+@given(group_headers())
+def test_group_heads_come_back(header: GroupHeader) -> None:
+    file = file_header()
+    packed = pack_group_header(header, file)
     back, size = unpack_group_header(packed + b"payload", file)
     assert size == len(packed)
-    assert back.durations(file.step) == head.durations(file.step)
+    assert back.durations(file.frame_ticks) == header.durations(file.frame_ticks)
     # Times that say nothing are dropped; all else comes back as it was.
-    assert replace(back, times=None, last=None) == replace(head, times=None, last=None)
+    assert replace(back, times=None, last=None) == replace(header, times=None, last=None)
 
 
 @pytest.mark.parametrize("types", [None, CHAIN])
 def test_a_usual_group_head_is_one_byte(types: bytes | None) -> None:
-    assert len(pack_group_header(GroupHeader(8, 5000, frame_types=types), file_head())) == 1
+    assert len(pack_group_header(GroupHeader(8, 5000, frame_types=types), file_header())) == 1
 
 
 def test_a_group_that_is_not_intra_throughout_refers_to_the_frame_before() -> None:
@@ -149,48 +149,48 @@ def test_a_group_that_is_not_intra_throughout_refers_to_the_frame_before() -> No
 
 def test_bidirectional_frames_are_coded_after_their_references() -> None:
     references = ((), (0, 2), (0, 4), (2, 4), (0,))
-    head = GroupHeader(5, 5000, frame_types=bytes((0, 2, 2, 2, 1)), references=references)
-    assert coding_order(head) == (0, 4, 2, 1, 3)
+    header = GroupHeader(5, 5000, frame_types=bytes((0, 2, 2, 2, 1)), references=references)
+    assert coding_order(header) == (0, 4, 2, 1, 3)
 
 
 def test_the_order_shown_follows_trim_and_direction() -> None:
-    head = GroupHeader(4, 5000, shown=(1, 4), times=(0, 10, 30, 60), last=40)
-    assert head.durations(1) == (10, 20, 30, 40)
-    assert list(head.order) == [1, 2, 3]
-    assert list(replace(head, reverse=True).order) == [3, 2, 1]
-    assert head.ticks(1) == 90
+    header = GroupHeader(4, 5000, shown=(1, 4), times=(0, 10, 30, 60), last=40)
+    assert header.durations(1) == (10, 20, 30, 40)
+    assert list(header.display_order) == [1, 2, 3]
+    assert list(replace(header, reverse=True).display_order) == [3, 2, 1]
+    assert header.ticks(1) == 90
 
 
 def test_a_frame_lasts_a_step_of_the_time_base() -> None:
-    head = file_head(fps=Fraction(25), time_base=Fraction(1, 1000))
-    assert head.step == 40
-    assert GroupHeader(3, 5000).durations(head.step) == (40, 40, 40)
+    header = file_header(fps=Fraction(25), time_base=Fraction(1, 1000))
+    assert header.frame_ticks == 40
+    assert GroupHeader(3, 5000).durations(header.frame_ticks) == (40, 40, 40)
 
 
 def test_a_group_keeps_its_speed_in_a_file_of_another_rate() -> None:
-    slow, joined = file_head(fps=Fraction(25)), file_head(time_base=Fraction(1, 150))
+    slow, joined = file_header(fps=Fraction(25)), file_header(time_base=Fraction(1, 150))
     moved = retime(GroupHeader(3, 5000), slow, joined)
-    assert moved.durations(joined.step) == (6, 6, 6)
-    fast = file_head(fps=Fraction(30))
-    assert retime(GroupHeader(3, 5000), fast, joined).durations(joined.step) == (5, 5, 5)
+    assert moved.durations(joined.frame_ticks) == (6, 6, 6)
+    fast = file_header(fps=Fraction(30))
+    assert retime(GroupHeader(3, 5000), fast, joined).durations(joined.frame_ticks) == (5, 5, 5)
     assert retime(GroupHeader(3, 5000), slow, slow) == GroupHeader(3, 5000)
 
 
 def test_a_time_base_too_coarse_for_a_group_is_refused() -> None:
     with pytest.raises(InputError, match="too coarse"):
-        retime(GroupHeader(3, 5000), file_head(fps=Fraction(240)), file_head(fps=Fraction(10)))
+        retime(GroupHeader(3, 5000), file_header(fps=Fraction(240)), file_header(fps=Fraction(10)))
 
 
 def test_the_coded_plane_holds_the_window_and_is_a_multiple_of_32() -> None:
-    assert file_head(width=50, height=40).coded_size((14, 24)) == (64, 64)
-    assert file_head(width=64, height=33).coded_size() == (64, 64)
+    assert file_header(width=50, height=40).coded_size((14, 24)) == (64, 64)
+    assert file_header(width=64, height=33).coded_size() == (64, 64)
 
 
 def test_averaged_rates_have_a_near_one_that_fits() -> None:
     rate = Fraction(15_360_000, 512_511)
     near = nearest_rate(rate)
     assert abs(near - rate) < 1e-6
-    assert unpack_file_header(pack_file_header(file_head(fps=near)))[0].fps == near
+    assert unpack_file_header(pack_file_header(file_header(fps=near)))[0].fps == near
     assert nearest_rate(Fraction(30000, 1001)) == Fraction(30000, 1001)
 
 
@@ -215,7 +215,7 @@ def test_averaged_rates_have_a_near_one_that_fits() -> None:
 )
 def test_writer_refuses_file_heads_outside_the_limits(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        pack_file_header(file_head(**changes))
+        pack_file_header(file_header(**changes))
 
 
 @pytest.mark.parametrize(
@@ -243,17 +243,17 @@ def test_writer_refuses_file_heads_outside_the_limits(changes: dict[str, Any], w
 def test_writer_refuses_group_heads_outside_the_limits(changes: dict[str, Any], words: str) -> None:
     fields = {"n_frames": 8, "quality": 5000, **changes}
     with pytest.raises(InputError, match=words):
-        pack_group_header(GroupHeader(**fields), file_head())
+        pack_group_header(GroupHeader(**fields), file_header())
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_group_head_or_refused(body: bytes) -> None:
     try:
-        head, size = unpack_group_header(body, file_head())
+        header, size = unpack_group_header(body, file_header())
     except FormatError:
         return
     assert 0 < size <= len(body)
-    assert len(head.order) == head.n_shown > 0
+    assert len(header.display_order) == header.n_shown > 0
 
 
 @given(st.binary(max_size=90))
@@ -261,26 +261,26 @@ def test_any_sealed_bytes_are_a_file_head_or_refused(body: bytes) -> None:
     sealed = b"\x89AEV\x01" + bytes((len(body),)) + body
     sealed += zlib.crc32(sealed).to_bytes(4, "little")
     try:
-        head, size = unpack_file_header(sealed)
+        header, size = unpack_file_header(sealed)
     except FormatError:
         return
     assert size == len(sealed)
-    assert head.step >= 1
+    assert header.frame_ticks >= 1
 
 
 def test_reader_refuses_a_picture_of_40000_by_40000_in_one_sentence() -> None:
     side = pack_varint(39999)
-    body = pack_file_header(file_head())[6:-4].replace(b"\x3f\x2f", side + side)
+    body = pack_file_header(file_header())[6:-4].replace(b"\x3f\x2f", side + side)
     sealed = b"\x89AEV\x01" + bytes((len(body),)) + body
     with pytest.raises(FormatError, match="its frames are 40000x40000; an .aev file holds"):
         unpack_file_header(sealed + zlib.crc32(sealed).to_bytes(4, "little"))
 
 
 def test_later_additions_to_the_file_head_are_ignored() -> None:
-    packed = pack_file_header(file_head())
+    packed = pack_file_header(file_header())
     longer = packed[:5] + bytes((packed[5] + 2,)) + packed[6:-4] + b"\x07\x07"
     longer += zlib.crc32(longer).to_bytes(4, "little")
-    assert unpack_file_header(longer) == (file_head(), len(longer))
+    assert unpack_file_header(longer) == (file_header(), len(longer))
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_reader_names_what_it_found_instead(first: bytes, words: str) -> None:
 
 
 def test_reader_refuses_a_newer_version_and_says_so() -> None:
-    newer = resealed(pack_file_header(file_head()), 4, b"\x02")
+    newer = resealed(pack_file_header(file_header()), 4, b"\x02")
     assert is_aev(newer)
     with pytest.raises(FormatError, match="format version 2; this AEHub reads version 1: update"):
         unpack_file_header(newer)
@@ -312,13 +312,13 @@ def test_reader_refuses_a_newer_version_and_says_so() -> None:
         unpack_file_header(torn)
 
 
-def test_reader_refuses_a_damaged_file_head() -> None:
-    packed = bytearray(pack_file_header(file_head()))
+def test_reader_refuses_a_damaged_file_header() -> None:
+    packed = bytearray(pack_file_header(file_header()))
     packed[12] ^= 1
-    with pytest.raises(DamagedError, match="damaged file head"):
+    with pytest.raises(DamagedError, match="damaged file header"):
         unpack_file_header(bytes(packed))
 
 
 def test_a_group_head_of_a_newer_version_is_refused() -> None:
     with pytest.raises(FormatError, match="newer version"):
-        unpack_group_header(pack_varint(1 << 12), file_head())
+        unpack_group_header(pack_varint(1 << 12), file_header())

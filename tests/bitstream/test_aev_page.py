@@ -46,7 +46,7 @@ def test_the_page_names_the_limits() -> None:
     assert chunk.MAX_PIXELS == 2**26 and "2^26" in PAGE
     assert chunk.MAX_TICKS == 2**40 and "2^40" in PAGE
     assert chunk.MAX_GROUP_FRAMES == 16384
-    assert chunk.MAX_FILE_HEAD == 96 and "At most 96 bytes" in PAGE
+    assert chunk.MAX_FILE_HEADER == 96 and "At most 96 bytes" in PAGE
 
 
 def test_the_checksums_give_the_check_values_of_the_page() -> None:

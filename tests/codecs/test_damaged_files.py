@@ -21,7 +21,7 @@ from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.decompress import decode_group
 from aehub.errors import DamagedError, FormatError
 from aehub.media.clip import open_clip
-from bitstream.examples import file_head
+from bitstream.examples import file_header
 from golden_files import MODEL
 from material import moving_picture, write_clip
 
@@ -47,10 +47,10 @@ def frames(data: bytes) -> list[np.ndarray]:
 def ends(data: bytes) -> list[int]:
     """Where the file head ends, and each group."""
     stream = io.BytesIO()
-    with open_reader(io.BytesIO(data)) as reader, Writer(stream, reader.head) as writer:
+    with open_reader(io.BytesIO(data)) as reader, Writer(stream, reader.header) as writer:
         places = [writer.size]
         for group in reader.groups():
-            writer.group(group.head, group.payload)
+            writer.group(group.header, group.payload)
             places.append(writer.size)
     assert data.startswith(stream.getvalue()[: places[-1]])
     return places
@@ -129,7 +129,7 @@ def test_damaged_sound_costs_no_picture(data: bytes, tmp_path: Path) -> None:
 def forged(data: bytes, payload: bytes, **changes: object) -> bytes:
     """The file with one group only, of these bytes and with this head, all checksums right."""
     stream = io.BytesIO()
-    with open_reader(io.BytesIO(data)) as reader, Writer(stream, reader.head) as writer:
+    with open_reader(io.BytesIO(data)) as reader, Writer(stream, reader.header) as writer:
         writer.group(replace(GroupHeader(4, 5000), **changes), payload)
     return stream.getvalue()
 
@@ -144,7 +144,7 @@ def tiny() -> D4Codec:
 def test_any_payload_gives_pictures_or_one_sentence(payload: bytes) -> None:
     try:
         group = Group(GroupHeader(2, 5000, frame_types=b"\0\1"), payload, 0, 0)
-        found = list(decode_group(tiny(), file_head(width=64, height=32), group))
+        found = list(decode_group(tiny(), file_header(width=64, height=32), group))
     except DamagedError as error:
         assert "does not decode" in str(error)
         return
@@ -165,7 +165,7 @@ def test_a_forged_payload_gives_pictures_or_one_sentence(data: bytes) -> None:
 def test_a_group_that_asks_for_all_memory_is_refused(data: bytes) -> None:
     stream = io.BytesIO()
     with open_reader(io.BytesIO(data)) as reader:
-        head = replace(reader.head, width=8192, height=8192)
+        head = replace(reader.header, width=8192, height=8192)
     with Writer(stream, head) as writer:
         writer.group(GroupHeader(16_384, 5000), b"")
     stream.seek(0)
@@ -177,7 +177,7 @@ def test_a_group_that_asks_for_all_memory_is_refused(data: bytes) -> None:
 def test_a_file_of_another_coder_is_refused(data: bytes, coder: int) -> None:
     stream = io.BytesIO()
     with open_reader(io.BytesIO(data)) as reader:
-        head = replace(reader.head, coder=coder)
+        head = replace(reader.header, coder=coder)
     with Writer(stream, head) as writer:
         writer.group(GroupHeader(1, 5000), b"")
     stream.seek(0)

@@ -94,7 +94,7 @@ def test_the_references_that_the_head_names_are_those_used(
     monkeypatch.setattr(frame_coding, "predict", watched)
     # Shown as others refer to it.
     monkeypatch.setattr(FrameNetwork, "finish", lambda coder, planes, *rest: planes)
-    references, shown = moving.head.links, {}
+    references, shown = moving.header.resolved_references, {}
     with torch.inference_mode():
         for number, planes in moving.reader(tiny()).pictures():
             used = given.pop() if references[number] else []
@@ -152,8 +152,8 @@ def test_a_cut_begins_a_new_group_that_knows_nothing_of_the_old_picture() -> Non
     pictures = pan(11, 160, 96, seed=1) + pan(7, 160, 96, seed=2)
     head, groups = groups_of(compressed(pictures))
     assert head.coder == PAYLOAD_FORMAT
-    assert [group.head.n_frames for group in groups] == [11, 7]
-    assert all(group.head.links[0] == () for group in groups)
+    assert [group.header.n_frames for group in groups] == [11, 7]
+    assert all(group.header.resolved_references[0] == () for group in groups)
     # The new shot alone makes the same bytes.
     assert groups_of(compressed(pictures[11:]))[1][0].payload == groups[1].payload
 
@@ -166,7 +166,7 @@ def test_a_pan_is_no_cut() -> None:
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_a_group_holds_at_most_the_frames_asked_for(size: int) -> None:
     _, groups = groups_of(compressed(pan(10, 64, 64), group=size))
-    lengths = [group.head.n_frames for group in groups]
+    lengths = [group.header.n_frames for group in groups]
     assert lengths == [size] * (10 // size) + [10 % size] * (10 % size > 0)
     assert begins_of(groups) == list(range(0, 10, size))
 
@@ -175,7 +175,7 @@ def test_a_group_holds_at_most_the_frames_asked_for(size: int) -> None:
 def test_a_group_lasts_at_most_about_ten_seconds(fps: Fraction) -> None:
     n = 26
     _, groups = groups_of(compressed(orbit(n, 64, 32), fps=fps))
-    lengths = [group.head.n_frames for group in groups]
+    lengths = [group.header.n_frames for group in groups]
     assert sum(lengths) == n and max(lengths) == 10 * fps
 
 

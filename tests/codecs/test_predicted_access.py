@@ -63,7 +63,7 @@ def synthesised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_any_frame_in_any_order_is_that_of_reading_through(
     data: bytes, frames: np.ndarray
 ) -> None:
-    assert [group.head.n_frames for group in groups_of(data)[1]] == list(LENGTHS)
+    assert [group.header.n_frames for group in groups_of(data)[1]] == list(LENGTHS)
     with aehub.open(io.BytesIO(data), model=tiny()) as clip:
         assert len(clip) == len(frames) == N
         for number in (7, 16, 0, 11, 3, 10, -1, 1):
@@ -122,7 +122,7 @@ def test_several_threads_share_an_archive_and_a_model(data: bytes, frames: np.nd
 def shown_only(data: bytes, **changes: Any) -> list[Planes]:
     """The frames of a file's first group with a changed head."""
     head, (group, *_) = groups_of(data)
-    return list(decode_group(tiny(), head, replace(group, head=replace(group.head, **changes))))
+    return list(decode_group(tiny(), head, replace(group, header=replace(group.header, **changes))))
 
 
 @pytest.mark.parametrize(("shown", "reverse", "cost"), [
@@ -147,8 +147,8 @@ def test_times_of_an_uneven_clip_come_back(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mkv", orbit(len(times), 64, 48), vfr_pts=times)
     aehub.compress(clip, tmp_path / "file.aev", model=tiny())
     with open_reader(tmp_path / "file.aev") as reader:
-        assert reader.head.coder == PAYLOAD_FORMAT
-        found = [frame.time * reader.head.time_base for frame in decode_frames(reader, tiny())]
+        assert reader.header.coder == PAYLOAD_FORMAT
+        found = [frame.time * reader.header.time_base for frame in decode_frames(reader, tiny())]
     assert found == [Fraction(time, 1000) for time in times]
 
 
@@ -220,8 +220,8 @@ def test_a_damaged_group_of_an_archive_is_told_every_time(data: bytes, frames: n
     head, groups = groups_of(data)
     stream = io.BytesIO()
     with Writer(stream, head) as writer:
-        writer.group(groups[0].head, groups[0].payload)
-        writer.group(groups[1].head, b"\xff" * 63)
+        writer.group(groups[0].header, groups[0].payload)
+        writer.group(groups[1].header, b"\xff" * 63)
     with aehub.open(io.BytesIO(stream.getvalue()), model=tiny()) as clip:
         for _ in range(2):
             with pytest.raises(DamagedError):

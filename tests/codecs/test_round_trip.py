@@ -63,7 +63,7 @@ def decoded(path: Path) -> tuple[list[Planes], list[Fraction]]:
     """The same of an `.aev` file, exactly as it says."""
     with open_reader(path) as reader:
         frames = list(decode_frames(reader, aehub.load()))
-        return [f.planes for f in frames], [f.time * reader.head.time_base for f in frames]
+        return [f.planes for f in frames], [f.time * reader.header.time_base for f in frames]
 
 
 # What comes back.
@@ -239,9 +239,9 @@ def test_groups_do_not_depend_on_each_other(clips: dict[str, Path], tmp_path: Pa
     aehub.compress(clips["odd"], tmp_path / "whole", group=4)
     with open_reader(tmp_path / "whole") as reader, open(tmp_path / "part", "wb") as stream:
         groups = list(reader.groups())
-        begin, n = groups[0].head.n_frames, groups[1].head.n_frames
-        with Writer(stream, reader.head) as writer:
-            writer.group(groups[1].head, groups[1].payload)
+        begin, n = groups[0].header.n_frames, groups[1].header.n_frames
+        with Writer(stream, reader.header) as writer:
+            writer.group(groups[1].header, groups[1].payload)
     whole, part = (decoded(tmp_path / name)[0] for name in ("whole", "part"))
     assert len(part) == n
     for first, second in zip(whole[begin:begin + n], part, strict=True):

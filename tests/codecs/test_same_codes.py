@@ -8,7 +8,7 @@ import torch
 from aehub.codecs.d4.codec import D4Codec
 from aehub.hub import find
 from aehub.media.picture import Planes
-from bitstream.examples import file_head
+from bitstream.examples import file_header
 from material import moving_picture
 from predicted_files import encoded, equal_frames, planes_of, turned_group
 
@@ -32,8 +32,8 @@ def test_the_bundled_model_reads_what_any_precision_wrote(
     for frame, codes, exact in zip(group.written, group.frames(single), group.frames(double),
                                    strict=True):
         assert equal_frames(codes, frame) and equal_frames(exact, frame)
-    head = file_head(width=160, height=96)
-    assert turned_group(double, group.payload, group.head, head, 0)[0] == group.payload
+    head = file_header(width=160, height=96)
+    assert turned_group(double, group.payload, group.header, head, 0)[0] == group.payload
 
 
 def test_what_the_encoder_shows_is_what_the_decoder_sees(

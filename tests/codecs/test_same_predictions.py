@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 import aehub
-from aehub.bitstream import open_reader, runs_of
+from aehub.bitstream import mini_gop_runs, open_reader
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.frame_coding import FrameCodes
 from aehub.codecs.decompress import decode_frames
@@ -86,10 +86,10 @@ def test_golden_predictions_are_written_to_the_same_bytes(
     name: str, expected: dict[str, str]
 ) -> None:
     with open_reader(GOLDEN / name) as reader:
-        assert reader.head.coder == PAYLOAD_FORMAT
+        assert reader.header.coder == PAYLOAD_FORMAT
         for group in reader.groups():
-            again = turned_group(tiny(torch.float64), group.payload, group.head, reader.head, 0)
-            assert again == (group.payload, group.head.run_ends)
+            again = turned_group(tiny(torch.float64), group.payload, group.header, reader.header, 0)
+            assert again == (group.payload, group.header.mini_gop_ends)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_golden_predictions_have_runs_of_several_spans_and_a_cut(
     found = {}
     for name in CLIPS:
         with open_reader(GOLDEN / name) as reader:
-            found[name] = [runs_of(group.head) for group in reader.groups()]
+            found[name] = [mini_gop_runs(group.header) for group in reader.groups()]
     runs = {name: [sum(span * count for span, count in group or ()) for group in groups]
             for name, groups in found.items()}
     assert runs["moving.aev"] == [16] and runs["steady.aev"] == [17]

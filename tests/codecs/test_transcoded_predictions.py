@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import aehub
-from aehub.bitstream import FileHeader, GroupHeader, pyramid
+from aehub.bitstream import FileHeader, GroupHeader, hierarchical_references
 from aehub.bitstream.group_header import chain_types
 from aehub.codecs.d4.checkpoint import StoredModel, make_self_test
 from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
@@ -66,7 +66,7 @@ class Turned(NamedTuple):
     group: Encoded
 
 
-def file_head(size: tuple[int, int]) -> FileHeader:
+def file_header(size: tuple[int, int]) -> FileHeader:
     return FileHeader("", b"\0" * 8, b"\0" * 8, PAYLOAD_FORMAT, *size, Fraction(25), 6180, 7)
 
 
@@ -81,7 +81,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture(scope="module", params=ELEMENTS.values(), ids=ELEMENTS.keys())
 def turned(case: Case, request: pytest.FixtureRequest) -> Turned:
     g, group = request.param, case.group
-    payload, _ = turned_group(case.codec, group.payload, group.head, file_head(SIZE), g)
+    payload, _ = turned_group(case.codec, group.payload, group.header, file_header(SIZE), g)
     size = SIZE[::-1] if g & 4 else SIZE
     return Turned(case, g, group._replace(payload=payload, size=size))
 
@@ -95,8 +95,8 @@ def test_turned_payloads_show_turned_pictures(turned: Turned) -> None:
 
 
 def test_turning_back_gives_the_same_bytes(turned: Turned) -> None:
-    back, _ = turned_group(turned.case.codec, turned.group.payload, turned.group.head,
-                         file_head(turned.group.size), inverse(turned.g))
+    back, _ = turned_group(turned.case.codec, turned.group.payload, turned.group.header,
+                         file_header(turned.group.size), inverse(turned.g))
     assert back == turned.case.group.payload
 
 
@@ -125,11 +125,11 @@ def test_pictures_are_not_symmetric_by_themselves(case: Case) -> None:
 
 
 def test_frames_that_need_no_others_can_be_kept_alone(case: Case) -> None:
-    kept, _ = rewrite_group(case.codec.runtime, case.group.payload, case.group.head,
-                            file_head(SIZE), 0, range(5))
-    head = GroupHeader(5, case.group.head.quality, frame_types=chain_types(5),
-                     references=pyramid(((4, 1),)))
-    found = case.group._replace(payload=kept, head=head).pictures(case.codec)
+    kept, _ = rewrite_group(case.codec.runtime, case.group.payload, case.group.header,
+                            file_header(SIZE), 0, range(5))
+    header = GroupHeader(5, case.group.header.quality, frame_types=chain_types(5),
+                     references=hierarchical_references(((4, 1),)))
+    found = case.group._replace(payload=kept, header=header).pictures(case.codec)
     assert found.keys() == set(range(5))
     for number, planes in found.items():
         for ours, theirs in zip(planes, case.group.decoded[number], strict=True):

@@ -21,7 +21,7 @@ from aehub.bitstream import FileHeader, GroupHeader, Writer, open_reader
 from aehub.codecs.d4 import transcode
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.symmetry import compose
-from bitstream.examples import file_head
+from bitstream.examples import file_header
 from golden_files import MODEL
 from predicted_files import frames_of
 
@@ -38,7 +38,7 @@ def codes_of(path: Path, model: D4Codec) -> list[np.ndarray]:
     found: list[np.ndarray] = []
     with open_reader(path) as reader:
         for group in reader.groups():
-            for frame in frames_of(model, group, reader.head):
+            for frame in frames_of(model, group, reader.header):
                 found += [part.numpy() for part in frame.codes]
                 found += [] if frame.motion is None else [frame.motion.vectors]
     return found
@@ -52,15 +52,15 @@ def planes_of(path: Path, model: D4Codec) -> list[Any]:
 
 def heads_of(path: Path | BytesIO) -> list[GroupHeader]:
     with open_reader(path) as reader:
-        return [group.head for group in reader.groups()]
+        return [group.header for group in reader.groups()]
 
 
 def rewritten(path: Path, output: Path, **changes: Any) -> Path:
-    """The file with another file head."""
+    """The file with another file header."""
     with open_reader(path) as reader, output.open("wb") as stream:
-        with Writer(stream, replace(reader.head, **changes)) as writer:
+        with Writer(stream, replace(reader.header, **changes)) as writer:
             for group in reader.groups():
-                writer.group(group.head, group.payload)
+                writer.group(group.header, group.payload)
     return output
 
 
@@ -82,12 +82,12 @@ def read_worded(payload: bytes) -> tuple[int, list[str]]:
     return int(g), names.split(",")
 
 
-def worded_file(heads: Sequence[GroupHeader], **changes: Any) -> bytes:
+def worded_file(headers: Sequence[GroupHeader], **changes: Any) -> bytes:
     """A file of groups that hold words."""
     stream = BytesIO()
-    with Writer(stream, file_head(**changes)) as writer:
-        for number, head in enumerate(heads):
-            writer.group(head, worded(number, head.n_frames))
+    with Writer(stream, file_header(**changes)) as writer:
+        for number, header in enumerate(headers):
+            writer.group(header, worded(number, header.n_frames))
     return stream.getvalue()
 
 
@@ -97,8 +97,8 @@ def shown(data: bytes) -> list[Shown]:
     with open_reader(BytesIO(data)) as reader:
         for group in reader.groups():
             g, names = read_worded(group.payload)
-            durations = group.head.durations(reader.head.step)
-            frames += [Shown(names[i], g, durations[i]) for i in group.head.order]
+            durations = group.header.durations(reader.header.frame_ticks)
+            frames += [Shown(names[i], g, durations[i]) for i in group.header.display_order]
     return frames
 
 
@@ -108,11 +108,12 @@ class Wordless:
     runtime = None
 
 
-def _rewrite_words(codec: Any, payload: bytes, head: GroupHeader, file_head: FileHeader, g: int,
+def _rewrite_words(codec: Any, payload: bytes, header: GroupHeader, file_header: FileHeader, g: int,
                    frames: Sequence[int]) -> tuple[bytes, list[int]]:
     before, names = read_worded(payload)
     for frame in frames:
-        assert set(head.links[frame]) <= set(frames), "a frame lost what it is predicted from"
+        references = set(header.resolved_references[frame])
+        assert references <= set(frames), "a frame lost what it is predicted from"
     return f"{compose(g, before)}|{','.join(names[frame] for frame in frames)}".encode(), []
 
 
@@ -122,7 +123,7 @@ def words_instead_of_codes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transcode, "rewrite_group", _rewrite_words)
         patch.setattr(transcode, "turns", lambda codec: True)
-        patch.setattr("aehub.api.edit._loader", lambda model, device: lambda head: Wordless)
+        patch.setattr("aehub.api.edit._loader", lambda model, device: lambda header: Wordless)
         yield
 
 

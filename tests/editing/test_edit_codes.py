@@ -16,11 +16,11 @@ import aehub
 from aehub.bitstream import FileHeader, GroupHeader, Writer, open_reader
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.symmetry import ELEMENTS, inverse
-from aehub.editing.rewrite import turned_file_head, turned_group_head
-from aehub.editing.via_pixels import turned_planes
+from aehub.editing.rewrite import turn_file_header, turn_group_header
+from aehub.editing.via_pixels import turn_planes
 from aehub.errors import InputError, WeightsError
 from aehub.media.metrics import Distortion
-from bitstream.examples import file_head
+from bitstream.examples import file_header
 from editing.files import (
     QUALITY,
     codes_of,
@@ -72,14 +72,14 @@ def test_decoding_the_turned_file_gives_the_turned_picture(
     output = tmp_path / "turned.aev"
     result = aehub.edit(source, output, steps(name), model=model)
     g = ELEMENTS[name]
-    wanted = [turned_planes(planes, g) for planes in planes_of(source, model)]
+    wanted = [turn_planes(planes, g) for planes in planes_of(source, model)]
     found = planes_of(output, model)
     assert (result.width, result.height) == found[0].size == wanted[0].size
     distortion = Distortion(with_ms_ssim=False)
     for one, two in zip(wanted, found, strict=True):
         distortion.add(one, two)
     assert distortion.psnr >= 60
-    types = b"".join(head.types for head in heads_of(source))
+    types = b"".join(header.resolved_types for header in heads_of(source))
     alone = [(one, two) for one, two, kind in zip(found, wanted, types, strict=True) if not kind]
     worst, share = differences(*zip(*alone, strict=True))
     assert len(alone) >= 2 and worst <= 1 and share <= 1e-4
@@ -158,7 +158,7 @@ def test_an_edit_runs_the_integer_network_and_no_other(
 
 
 def test_moves_of_whole_groups_ask_for_no_model(source: Path, tmp_path: Path) -> None:
-    # The name in the file's head is that of no model that could be found.
+    # The name in the file's header is that of no model that could be found.
     for operations in ([aehub.Reverse()], [aehub.Trim("3f:")], [aehub.Trim("1f:")]):
         aehub.edit(source, tmp_path / "moved.aev", operations, force=True)
     aehub.concat([source, tmp_path / "moved.aev"], tmp_path / "joined.aev")
@@ -178,14 +178,14 @@ def test_heads_hold_the_fields_of_the_format_and_none_for_orientation(
         "group_frames", "time_base", "colour", "pixel_aspect"}
     assert {field.name for field in fields(GroupHeader)} == {
         "n_frames", "quality", "crop", "shown", "reverse", "times", "last", "frame_types",
-        "references", "run_ends"}
+        "references", "mini_gop_ends"}
     data, flags = output.read_bytes(), []
     assert data[4] == 1, "the version is the one that every reader knows"
     with open_reader(output) as reader, open_reader(source) as unturned:
-        before = unturned.head
-        assert reader.head == replace(before, width=before.height, height=before.width)
+        before = unturned.header
+        assert reader.header == replace(before, width=before.height, height=before.width)
         for group in reader.groups():
-            # Type, length, CRC-8: the flags of the group head follow.
+            # Type, length, CRC-8: the flags of the group header follow.
             body = group.offset + 2 + 1 + (1 if data[group.offset + 3] < 128 else 2) + 1
             flags.append(data[body] & 127 | (data[body + 1] << 7 if data[body] > 127 else 0))
     (known,) = re.findall(r"Flags above bit (\d+) are refused", FORMAT.read_text())
@@ -205,12 +205,12 @@ def test_a_turned_file_tells_nobody_that_it_was_turned(
 @every_element
 @pytest.mark.parametrize("crop", [(0, 0), (29, 0), (0, 19), (31, 31), (13, 7)])
 def test_the_window_moves_with_the_plane(name: str, crop: tuple[int, int]) -> None:
-    g, head = ELEMENTS[name], file_head(width=67, height=45)
-    plane = np.zeros(head.coded_size(crop)[::-1], bool)
+    g, header = ELEMENTS[name], file_header(width=67, height=45)
+    plane = np.zeros(header.coded_size(crop)[::-1], bool)
     plane[crop[1]:crop[1] + 45, crop[0]:crop[0] + 67] = True
-    turned = turned_file_head(head, g)
-    x, y = turned_group_head(GroupHeader(1, 5000, crop=crop), head, g).crop
-    (wanted,) = [p for p in [turned_planes((plane,) * 3, g).y]]  # type: ignore[arg-type]
+    turned = turn_file_header(header, g)
+    x, y = turn_group_header(GroupHeader(1, 5000, crop=crop), header, g).crop
+    (wanted,) = [p for p in [turn_planes((plane,) * 3, g).y]]  # type: ignore[arg-type]
     assert turned.coded_size((x, y)) == wanted.shape[::-1]
     assert wanted[y:y + turned.height, x:x + turned.width].all()
     assert wanted.sum() == turned.height * turned.width
@@ -219,8 +219,8 @@ def test_the_window_moves_with_the_plane(name: str, crop: tuple[int, int]) -> No
 def test_a_window_that_no_other_can_mirror_is_refused() -> None:
     far = GroupHeader(1, 5000, crop=(40, 0))
     with pytest.raises(InputError, match=r"\(40, 0\).*--via-pixels"):
-        turned_group_head(far, file_head(), ELEMENTS["flip-horizontal"])
-    assert turned_group_head(far, file_head(), ELEMENTS["flip-vertical"]).crop[0] == 40
+        turn_group_header(far, file_header(), ELEMENTS["flip-horizontal"])
+    assert turn_group_header(far, file_header(), ELEMENTS["flip-vertical"]).crop[0] == 40
 
 
 def test_the_pixel_aspect_turns_too(source: Path, model: D4Codec, tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_groups_of_other_windows_turn_with_the_rest(
     aehub.edit(source, flipped, [aehub.Flip("horizontal")], model=model)
     aehub.concat([source, flipped], both)
     aehub.edit(both, tmp_path / "turned.aev", [aehub.Rotate(90)], model=model)
-    wanted = [turned_planes(planes, ELEMENTS["rotate-90"]) for planes in planes_of(both, model)]
+    wanted = [turn_planes(planes, ELEMENTS["rotate-90"]) for planes in planes_of(both, model)]
     worst, share = differences(planes_of(tmp_path / "turned.aev", model), wanted)
     assert worst <= 1 and share <= 1e-3
 
@@ -254,11 +254,11 @@ def test_a_stream_that_is_none_is_told_and_the_other_groups_are_edited(
     source: Path, model: D4Codec, tmp_path: Path
 ) -> None:
     with open_reader(source) as reader:
-        groups = [(group.head, group.payload) for group in reader.groups()]
-        head = reader.head
+        groups = [(group.header, group.payload) for group in reader.groups()]
+        header = reader.header
     broken = tmp_path / "broken.aev"
-    with broken.open("wb") as stream, Writer(stream, head) as writer:
-        writer.group(replace(groups[0][0], run_ends=None), bytes(7))
+    with broken.open("wb") as stream, Writer(stream, header) as writer:
+        writer.group(replace(groups[0][0], mini_gop_ends=None), bytes(7))
         writer.group(*groups[1])
     with pytest.raises(aehub.DamagedError, match="1 of 2 groups"):
         aehub.edit(broken, tmp_path / "turned.aev", [aehub.Rotate(180)], model=model)
@@ -279,7 +279,7 @@ class Untied:
 def test_a_model_whose_latents_do_not_turn_says_so_and_offers_pixels(
     source: Path, model: D4Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aehub.api.edit._loader", lambda given, device: lambda head: Untied(model))
+    monkeypatch.setattr("aehub.api.edit._loader", lambda *given: lambda header: Untied(model))
     output = tmp_path / "turned.aev"
     with pytest.raises(InputError, match="'dense' do not turn.*--via-pixels.*loses quality"):
         aehub.edit(source, output, [aehub.Rotate(90)])
@@ -293,7 +293,7 @@ def test_the_way_through_pixels_turns_and_says_what_it_lost(
     output = tmp_path / "turned.aev"
     result = aehub.edit(source, output, [aehub.Trim("1f:4f"), aehub.Rotate(90)], model=model,
                         via_pixels=True)
-    wanted = [turned_planes(planes, ELEMENTS["rotate-90"])
+    wanted = [turn_planes(planes, ELEMENTS["rotate-90"])
               for planes in planes_of(source, model)[1:4]]
     distortion = Distortion(with_ms_ssim=False)
     for one, two in zip(wanted, planes_of(output, model), strict=True):

@@ -17,7 +17,7 @@ from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.network import HYPER_LATENTS
 from aehub.codecs.d4.symmetry import compose, inverse
 from aehub.editing.operations import Turn, element, parse
-from aehub.editing.rewrite import kept_by_trim, restricted
+from aehub.editing.rewrite import restrict_header, retained_frames
 from editing.files import (
     QUALITY,
     Shown,
@@ -43,7 +43,7 @@ def searched(examples: int) -> Any:
 
 
 @st.composite
-def group_heads(draw: st.DrawFn, *, all_shown: bool = False) -> GroupHeader:
+def group_headers(draw: st.DrawFn, *, all_shown: bool = False) -> GroupHeader:
     """A group whose frames are predicted from each other in any way."""
     n = draw(st.integers(1, 6))
     order = draw(st.permutations(range(n)))
@@ -64,8 +64,8 @@ def group_heads(draw: st.DrawFn, *, all_shown: bool = False) -> GroupHeader:
 
 
 def files(*, all_shown: bool = False) -> st.SearchStrategy[bytes]:
-    heads = st.lists(group_heads(all_shown=all_shown), min_size=1, max_size=4)
-    return heads.map(worded_file)
+    headers = st.lists(group_headers(all_shown=all_shown), min_size=1, max_size=4)
+    return headers.map(worded_file)
 
 
 @st.composite
@@ -122,8 +122,8 @@ def test_any_sequence_of_edits_shows_what_each_in_turn_would(data: bytes, more: 
     assert aehub.verify(BytesIO(at_once)).ok
     if exact:
         for group in open_reader(BytesIO(at_once)).groups():
-            head = group.head
-            assert kept_by_trim(head, exact=True) == tuple(range(head.n_frames))
+            header = group.header
+            assert retained_frames(header, exact=True) == tuple(range(header.n_frames))
 
 
 @searched(250)
@@ -151,17 +151,17 @@ def test_an_edit_and_its_opposite_give_the_file_back(data: bytes, turn: Any, fli
 
 
 @searched(150)
-@given(group_heads(), st.booleans())
-def test_frames_that_stay_keep_their_order_of_coding(head: GroupHeader, exact: bool) -> None:
-    frames = kept_by_trim(head, exact=exact)
-    less = restricted(head, frames, step=1)
+@given(group_headers(), st.booleans())
+def test_frames_that_stay_keep_their_order_of_coding(header: GroupHeader, exact: bool) -> None:
+    frames = retained_frames(header, exact=exact)
+    less = restrict_header(header, frames, step=1)
     assert list(frames) == list(range(frames[0], frames[-1] + 1)), "distances changed"
-    wanted = [frame for frame in coding_order(head) if frame in frames]
+    wanted = [frame for frame in coding_order(header) if frame in frames]
     assert [frames[frame] for frame in coding_order(less)] == wanted
-    assert [tuple(frames[used] for used in refs) for refs in less.links] == [
-        head.links[f] for f in frames]
+    assert [tuple(frames[used] for used in refs) for refs in less.resolved_references] == [
+        header.resolved_references[f] for f in frames]
     assert [less.durations(1)[f] for f in range(*less.shown)] == list(
-        head.durations(1)[slice(*head.shown)])
+        header.durations(1)[slice(*header.shown)])
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +183,8 @@ def by_frame(data: bytes, model: D4Codec, g: int) -> list[list[bytes]]:
     latents, found = model.network.representation, []
     with open_reader(BytesIO(data)) as reader:
         for group in reader.groups():
-            frames = {frame.number: frame for frame in frames_of(model, group, reader.head)}
-            for frame in map(frames.get, group.head.order):
+            frames = {frame.number: frame for frame in frames_of(model, group, reader.header)}
+            for frame in map(frames.get, group.header.display_order):
                 assert frame is not None
                 parts = [HYPER_LATENTS.act(frame.codes.hyper.numpy(), g),
                          latents.act(frame.codes.latent.numpy(), g)]

@@ -19,7 +19,7 @@ from aehub.bitstream import GroupHeader, Writer, open_reader
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import GroupEncoder
 from aehub.errors import DamagedError, ExistsError, InputError
-from bitstream.examples import CHAIN, file_head
+from bitstream.examples import CHAIN, file_header
 from editing.files import (
     QUALITY,
     edited,
@@ -65,13 +65,13 @@ def without_references(path: Path, model: D4Codec, output: Path) -> Path:
     """The shown frames again, in groups of four that stand alone."""
     planes = planes_of(path, model)
     with open_reader(path) as reader, output.open("wb") as stream:
-        with Writer(stream, reader.head) as writer:
+        with Writer(stream, reader.header) as writer:
             for begin in range(0, len(planes), 4):
                 encoder = GroupEncoder(model.runtime, QUALITY)
                 for number, picture in enumerate(planes[begin:begin + 4]):
                     encoder.add(number, picture)
-                head = GroupHeader(number + 1, reader.head.quality)
-                writer.group(head, encoder.finish())
+                header = GroupHeader(number + 1, reader.header.quality)
+                writer.group(header, encoder.finish())
     return output
 
 
@@ -109,7 +109,7 @@ def test_a_group_that_begins_before_the_trim_keeps_its_bytes_and_hides_frames(
     output = tmp_path / "part.aev"
     cut(source, "6f:", output, model)
     assert payloads_of(output) == payloads_of(source)[1:]
-    assert [head.shown for head in heads_of(output)] == [(2, 4), (0, 2)]
+    assert [header.shown for header in heads_of(output)] == [(2, 4), (0, 2)]
 
 
 def test_what_comes_after_the_trim_is_really_gone(
@@ -117,7 +117,7 @@ def test_what_comes_after_the_trim_is_really_gone(
 ) -> None:
     output = tmp_path / "part.aev"
     cut(source, ":5f", output, model)
-    assert [head.n_frames for head in heads_of(output)] == [4, 1]
+    assert [header.n_frames for header in heads_of(output)] == [4, 1]
     assert len(payloads_of(output)[1]) < 0.7 * len(payloads_of(source)[1])
 
 
@@ -127,7 +127,7 @@ def test_group_exact_drops_what_is_hidden(source: Path, model: D4Codec, tmp_path
     cut(source, "3f:6f", loose, model)
     cut(source, "3f:6f", tight, model, group_exact=True)
     aehub.edit(loose, later, model=model, group_exact=True)
-    assert [head.n_frames for head in heads_of(tight)] == [1, 2]
+    assert [header.n_frames for header in heads_of(tight)] == [1, 2]
     assert tight.stat().st_size < loose.stat().st_size
     assert later.read_bytes() == tight.read_bytes()
 
@@ -164,10 +164,10 @@ def test_the_order_of_trim_and_reverse_counts() -> None:
 
 
 def test_a_hidden_frame_that_others_need_stays() -> None:
-    head = GroupHeader(8, 5000, frame_types=CHAIN)
-    between = replace(head, references=((), (0, 4), (1, 4), (2, 4), (0,), (4,), (4,), (5,)))
+    header = GroupHeader(8, 5000, frame_types=CHAIN)
+    between = replace(header, references=((), (0, 4), (1, 4), (2, 4), (0,), (4,), (4,), (5,)))
     wanted = {
-        (":3f", head): ["0.0", "0.1", "0.2"],
+        (":3f", header): ["0.0", "0.1", "0.2"],
         # Frame 3 stays too: a gap would change how far frame 4 is from its reference.
         (":3f", between): ["0.0", "0.1", "0.2", "0.3", "0.4"],
         ("5f:6f", between): ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5"],
@@ -182,15 +182,15 @@ def test_a_hidden_frame_that_others_need_stays() -> None:
         tight = edited(worded_file([later]), [aehub.Trim("5f:6f")], group_exact=True)
         exact = edited(worded_file([between]), [aehub.Trim("5f:6f")], group_exact=True)
     (kept,) = open_reader(BytesIO(tight)).groups()
-    assert read_worded(kept.payload)[1] == ["0.4", "0.5"] and kept.head.shown == (1, 2)
+    assert read_worded(kept.payload)[1] == ["0.4", "0.5"] and kept.header.shown == (1, 2)
     (kept,) = open_reader(BytesIO(exact)).groups()
     assert read_worded(kept.payload)[1] == ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5"]
-    assert kept.head.shown == (5, 6)
+    assert kept.header.shown == (5, 6)
 
 
 def test_a_trim_of_unsteady_times_goes_by_the_clock() -> None:
-    head = GroupHeader(4, 5000, times=(0, 10, 12, 40), last=5)
-    data = worded_file([head], time_base=Fraction(1, 100))
+    header = GroupHeader(4, 5000, times=(0, 10, 12, 40), last=5)
+    data = worded_file([header], time_base=Fraction(1, 100))
     with words_instead_of_codes():
         part = edited(data, [aehub.Trim("0.1:0.4")])
     assert [(frame.name, frame.ticks) for frame in shown(part)] == [("0.1", 2), ("0.2", 28)]
@@ -217,7 +217,7 @@ def test_joined_files_show_one_after_the_other(
     for wanted, found in zip(sum(parts, []), planes_of(output, model), strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(wanted, found, strict=True))
     assert result.seconds == pytest.approx(0.4 + 0.1 + 0.4, abs=1e-6)
-    assert {head.quality for head in heads_of(output)} == {5500, 8850}
+    assert {header.quality for header in heads_of(output)} == {5500, 8850}
 
 
 def test_halves_of_a_group_become_one_again(source: Path, model: D4Codec, tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_halves_whose_model_is_not_here_stay_two_groups(
     for path, part in zip(parts, (":5f", "5f:"), strict=True):
         cut(source, part, path, model)
     aehub.concat(parts, tmp_path / "joined.aev")
-    assert [head.n_frames for head in heads_of(tmp_path / "joined.aev")] == [4, 1, 4, 2]
+    assert [header.n_frames for header in heads_of(tmp_path / "joined.aev")] == [4, 1, 4, 2]
     assert len(planes_of(tmp_path / "joined.aev", model)) == FRAMES
 
 
@@ -262,9 +262,9 @@ def test_neighbours_that_only_look_like_halves_stay_apart() -> None:
 def test_files_that_do_not_fit_together_are_refused_by_name(
     changes: dict[str, Any], words: str
 ) -> None:
-    heads = [GroupHeader(2, 5000)]
+    headers = [GroupHeader(2, 5000)]
     with pytest.raises(InputError, match=words):
-        joined([worded_file(heads), worded_file(heads, **changes)])
+        joined([worded_file(headers), worded_file(headers, **changes)])
 
 
 def test_files_with_other_clocks_keep_their_times_when_joined() -> None:
@@ -272,9 +272,9 @@ def test_files_with_other_clocks_keep_their_times_when_joined() -> None:
     finer = worded_file([GroupHeader(3, 5000, times=(0, 7, 21), last=4)],
                         time_base=Fraction(1, 90000))
     with open_reader(BytesIO(joined([steady, finer]))) as reader:
-        base = reader.head.time_base
+        base = reader.header.time_base
         seconds = [t * base for group in reader.groups() for t in
-                   group.head.durations(reader.head.step)]
+                   group.header.durations(reader.header.frame_ticks)]
     assert seconds[:4] == [Fraction(1001, 30000)] * 4
     assert [round(t * 90000) for t in seconds[4:]] == [7, 14, 4]
 
@@ -371,7 +371,7 @@ def test_notes_of_the_files_are_kept(tmp_path: Path) -> None:
     parts = []
     for name in ("one", "two"):
         stream = BytesIO()
-        with Writer(stream, file_head()) as writer:
+        with Writer(stream, file_header()) as writer:
             writer.group(GroupHeader(1, 5000), b"0|0.0")
             writer.metadata({name: 1})
         parts.append(stream.getvalue())
@@ -434,7 +434,7 @@ def test_an_existing_file_is_not_overwritten_without_force(source: Path, tmp_pat
 def seen(data: bytes) -> list[tuple[str, float]]:
     """(name, seconds) of each frame of a file of words."""
     with open_reader(BytesIO(data)) as reader:
-        base = reader.head.time_base
+        base = reader.header.time_base
     assert aehub.verify(BytesIO(data)).ok
     return [(frame.name, float(frame.ticks * base)) for frame in shown(data)]
 
@@ -456,7 +456,7 @@ def test_a_trim_keeps_what_is_on_screen_for_as_long_as_it_is() -> None:
         turned = edited(slow, [aehub.Reverse(), aehub.Trim("1:4.5"), aehub.Trim("1:3")])
         assert seen(turned) == [("1.1", 1), ("1.0", 1)]
         with open_reader(BytesIO(edited(slow, [aehub.Trim("3:9")]))) as reader:
-            assert reader.head.step == 1, "times that were whole frames stay so"
+            assert reader.header.frame_ticks == 1, "times that were whole frames stay so"
 
 
 def test_halves_of_a_frame_become_one_again() -> None:

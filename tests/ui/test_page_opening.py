@@ -17,7 +17,7 @@ from PIL import Image
 import aehub
 from aehub.media.clip import open_clip
 from aehub.report.playback import iter_playback
-from aehub.results import finished
+from aehub.results import run_job
 from aehub.ui import examples
 from aehub.ui.result_folders import private_folder
 from material import psnr
@@ -38,7 +38,7 @@ def test_the_opening_was_made_with_the_bundled_weights_and_is_whole() -> None:
 def test_the_numbers_of_the_opening_are_those_of_a_fresh_measurement(tmp_path: Path) -> None:
     pytest.importorskip("skimage")
     said, stacked = examples.opening_report().playback, tmp_path / "stacked.mp4"
-    found = finished(iter_playback(examples.clip(examples.OPENING_NAME), examples.opening_aev(),
+    found = run_job(iter_playback(examples.clip(examples.OPENING_NAME), examples.opening_aev(),
                                    stacked, tmp_path / "decoded.mp4"), None)
     assert found.psnr == pytest.approx(said.psnr, abs=0.01)
     assert found.ms_ssim == pytest.approx(said.ms_ssim, abs=1e-4)

@@ -104,7 +104,7 @@ class GroupReader:
     def __init__(self, runtime: Runtime, payload: bytes, head: GroupHeader,
                  coded_size: tuple[int, int]) -> None:
         self.runtime, self.quality = runtime, head.quality / 100
-        self.references, self.order = head.links, coding_order(head)
+        self.references, self.order = head.resolved_references, coding_order(head)
         self.width, self.height = width, height = coded_size
         if head.n_frames > 1 and head.n_frames * width * height > PREDICTED_PIXELS:
             raise FormatError(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aehub.bitstream import FileHeader, GroupHeader, anchors_of
+from aehub.bitstream import FileHeader, GroupHeader, key_pictures
 from aehub.codecs.d4.frame_coding import FrameCodes, GroupReader, GroupWriter, whole
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes
 from aehub.codecs.d4.reference_buffer import Chain
@@ -32,7 +32,7 @@ def turns(runtime: Runtime) -> bool:
 
 
 @with_inference
-def rewrite_group(runtime: Runtime, payload: bytes, head: GroupHeader, file_head: FileHeader,
+def rewrite_group(runtime: Runtime, payload: bytes, head: GroupHeader, file_header: FileHeader,
                   g: int, frames: Sequence[int]) -> tuple[bytes, list[int]]:
     """The payload of a group with some of its frames, turned by element `g` of `symmetry`.
 
@@ -40,7 +40,7 @@ def rewrite_group(runtime: Runtime, payload: bytes, head: GroupHeader, file_head
         runtime: of the model that the file was written with.
         payload: as the file holds it.
         head: of the group, before the edit.
-        file_head: of the file, before the edit.
+        file_header: of the file, before the edit.
         g: 0 to 7; 0 leaves codes as they are.
         frames: numbers of the frames to keep, without gaps; those they are predicted from are
             among them.
@@ -52,7 +52,7 @@ def rewrite_group(runtime: Runtime, payload: bytes, head: GroupHeader, file_head
         DamagedError: the bytes are not a stream of this model.
         FormatError: the group is larger than any encoder makes.
     """
-    reader = GroupReader(runtime, payload, head, file_head.coded_size(head.crop))
+    reader = GroupReader(runtime, payload, head, file_header.coded_size(head.crop))
     order = [number for number in reader.order if number in frames]
     writer, chain, words = GroupWriter(runtime), Chain(), list[int]()
     for frame in reader.frames():
@@ -71,16 +71,16 @@ def rewrite_group(runtime: Runtime, payload: bytes, head: GroupHeader, file_head
     return writer.finish(), words
 
 
-def run_ends(head: GroupHeader, words: Sequence[int]) -> tuple[int, ...] | None:
-    """What `GroupHeader.run_ends` becomes; None where the head has none.
+def mini_gop_ends(head: GroupHeader, words: Sequence[int]) -> tuple[int, ...] | None:
+    """What `GroupHeader.mini_gop_ends` becomes; None where the head has none.
 
     Args:
         head: of the group as it is written.
         words: of the payload after each frame, as `rewrite_group` gives them.
     """
-    if head.run_ends is None:
+    if head.mini_gop_ends is None:
         return None
-    return tuple(words[anchor] for anchor in anchors_of(head)[:-1])
+    return tuple(words[anchor] for anchor in key_pictures(head)[:-1])
 
 
 def _turned(runtime: Runtime, frame: FrameCodes, g: int) -> FrameCodes:

@@ -1,4 +1,4 @@
-"""Where the runs of a group end in its payload: the field of a group head, and who checks it."""
+"""Where the runs of a group end in its payload: the field of a group header, and who checks it."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from hypothesis import strategies as st
 from aehub.bitstream import (
     GroupHeader,
     Writer,
-    anchors_of,
+    hierarchical_references,
+    key_pictures,
     open_reader,
     pack_group_header,
-    pyramid,
     unpack_group_header,
     verify,
 )
 from aehub.bitstream.chunk import pack_varint
-from aehub.bitstream.group_header import Runs, chain_types
+from aehub.bitstream.group_header import MiniGopRuns, chain_types
 from aehub.errors import DamagedError, FormatError, InputError
-from bitstream.examples import CHAIN, file_head
+from bitstream.examples import CHAIN, file_header
 
 RUNS = st.lists(st.tuples(st.integers(1, 64), st.integers(1, 4)), min_size=1, max_size=5).map(tuple)
 
 
-def group(runs: Runs, ends: tuple[int, ...] | None) -> GroupHeader:
-    references = pyramid(runs)
+def group(runs: MiniGopRuns, ends: tuple[int, ...] | None) -> GroupHeader:
+    references = hierarchical_references(runs)
     n = len(references)
     types = chain_types(n)
-    return GroupHeader(n, 5000, frame_types=types, references=references, run_ends=ends)
+    return GroupHeader(n, 5000, frame_types=types, references=references, mini_gop_ends=ends)
 
 
 @given(RUNS, st.data())
-def test_run_ends_come_back_from_their_bytes(runs: Runs, more: st.DataObject) -> None:
+def test_run_ends_come_back_from_their_bytes(runs: MiniGopRuns, more: st.DataObject) -> None:
     n_ends = sum(count for _, count in runs)
     steps = more.draw(st.lists(st.integers(0, 20_000), min_size=n_ends, max_size=n_ends))
     steps[0] += 1
-    head = group(runs, tuple(accumulate(steps)))
-    packed = pack_group_header(head, file_head())
-    assert unpack_group_header(packed + b"payload", file_head()) == (head, len(packed))
+    header = group(runs, tuple(accumulate(steps)))
+    packed = pack_group_header(header, file_header())
+    assert unpack_group_header(packed + b"payload", file_header()) == (header, len(packed))
     for size in range(len(packed)):
         with pytest.raises(FormatError):
-            unpack_group_header(packed[:size], file_head())
+            unpack_group_header(packed[:size], file_header())
 
 
 def test_a_run_end_costs_two_bytes_and_none_costs_none() -> None:
-    without = pack_group_header(group(((8, 31),), None), file_head())
+    without = pack_group_header(group(((8, 31),), None), file_header())
     ends = tuple(range(4000, 4000 + 31 * 1000, 1000))
-    assert len(pack_group_header(group(((8, 31),), ends), file_head())) == len(without) + 2 * 31
-    assert group(((8, 31),), ()).run_ends is None
+    assert len(pack_group_header(group(((8, 31),), ends), file_header())) == len(without) + 2 * 31
+    assert group(((8, 31),), ()).mini_gop_ends is None
 
 
-def test_anchors_end_the_runs() -> None:
-    assert anchors_of(group(((4, 2), (1, 1)), None)) == (0, 4, 8, 9)
-    assert anchors_of(GroupHeader(8, 5000, frame_types=CHAIN)) == tuple(range(8))
-    assert anchors_of(GroupHeader(8, 5000)) == anchors_of(GroupHeader(1, 5000)) == ()
+def test_key_pictures_end_the_mini_gops() -> None:
+    assert key_pictures(group(((4, 2), (1, 1)), None)) == (0, 4, 8, 9)
+    assert key_pictures(GroupHeader(8, 5000, frame_types=CHAIN)) == tuple(range(8))
+    assert key_pictures(GroupHeader(8, 5000)) == key_pictures(GroupHeader(1, 5000)) == ()
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,13 @@ def test_anchors_end_the_runs() -> None:
 )
 def test_writer_refuses_run_ends_outside_the_limits(ends: tuple[int, ...], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        pack_group_header(group(((4, 2),), ends), file_head())
+        pack_group_header(group(((4, 2),), ends), file_header())
 
 
 def test_writer_refuses_run_ends_of_groups_without_runs() -> None:
-    for head in (GroupHeader(8, 5000), GroupHeader(1, 5000)):
+    for header in (GroupHeader(8, 5000), GroupHeader(1, 5000)):
         with pytest.raises(InputError, match="do not fit frames in 0 runs"):
-            pack_group_header(replace(head, run_ends=(4,)), file_head())
+            pack_group_header(replace(header, mini_gop_ends=(4,)), file_header())
 
 
 @pytest.mark.parametrize(
@@ -99,32 +99,32 @@ def test_reader_refuses_run_ends_that_do_not_fit(
 ) -> None:
     packed = pack_varint(1 << 11 | flags) + b"".join(map(pack_varint, numbers))
     with pytest.raises(FormatError, match=words):
-        unpack_group_header(packed, file_head())
+        unpack_group_header(packed, file_header())
 
 
 def test_run_ends_beyond_the_payload_are_refused_on_both_sides(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stream, head = BytesIO(), group(((4, 2),), (2, 5))
-    with Writer(stream, file_head()) as writer:
-        writer.group(head, bytes(20))
+    stream, header = BytesIO(), group(((4, 2),), (2, 5))
+    with Writer(stream, file_header()) as writer:
+        writer.group(header, bytes(20))
         with pytest.raises(InputError, match="ends after 5 words, but its payload has 19 bytes"):
-            writer.group(head, bytes(19))
-        monkeypatch.setattr("aehub.bitstream.writer.payload_problem", lambda head, n: "")
-        writer.group(head, bytes(19))
+            writer.group(header, bytes(19))
+        monkeypatch.setattr("aehub.bitstream.writer.payload_problem", lambda header, n: "")
+        writer.group(header, bytes(19))
     report = verify(stream.getvalue())
     assert "ends after 5 words, but its payload has 19 bytes" in report.problems[0]
     reader, found = open_reader(BytesIO(stream.getvalue())), []
     with pytest.raises(DamagedError, match="after 5 words"):
         found.extend(reader.groups())
-    assert [group.head for group in found] == [head]
+    assert [group.header for group in found] == [header]
     with pytest.raises(FormatError, match="after 5 words"):
         reader.group_at(1)
 
 
 def test_heads_that_are_longer_than_usual_are_mapped() -> None:
     stream, ends = BytesIO(), tuple(range(1000, 1000 + 600 * 300, 600))
-    with Writer(stream, file_head()) as writer:
+    with Writer(stream, file_header()) as writer:
         for _ in range(2):
             writer.group(group(((1, 300),), ends), bytes(4 * ends[-1]))
     reader = open_reader(BytesIO(stream.getvalue()))

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import aehub
-from aehub.bitstream import GroupHeader, Writer, anchors_of, open_reader
+from aehub.bitstream import GroupHeader, Writer, key_pictures, open_reader
 from aehub.codecs import gop
 from aehub.codecs.d4.frame_coding import GroupReader
 from aehub.coding.adaptive_tables import read_uniform, write_uniform
 from aehub.coding.range_coder import Decoder, Encoder, ScaleTables, max_magnitude
-from aehub.editing.rewrite import kept_by_trim, restricted, shortened
+from aehub.editing.rewrite import restrict_header, retained_frames, truncate_payload
 from editing.files import edited, joined
 from predicted_files import (
     Encoded,
@@ -83,7 +83,7 @@ def test_one_word_more_than_a_run_has_is_what_its_decoder_reads() -> None:
             assert reads_the_same(payload[:4 * (end + 1)], batches[:n])
             too_short += not reads_the_same(payload[:4 * end], batches[:n])
         n_cuts += len(ends)
-    assert n_cuts > 4000 and too_short > 0, "the word more is never needed"
+    assert n_cuts > 4000 and too_short > 0, "the word more is never dependency_closure"
 
 
 def groups_with_ends() -> list[Encoded]:
@@ -93,31 +93,31 @@ def groups_with_ends() -> list[Encoded]:
                                 ((2,) * 5, (32, 32), 80)):
         n = 1 + sum(runs)
         group = encoded(planes_of(orbit(n, *size, seed=n)), quality, runs)
-        marked = replace(group.head, run_ends=(1,) * len(runs))
+        marked = replace(group.header, mini_gop_ends=(1,) * len(runs))
         payload, ends = turned_group(tiny(), group.payload, marked, *plain(group), 0)
         assert payload == group.payload and ends is not None
-        found.append(group._replace(head=replace(group.head, run_ends=ends)))
+        found.append(group._replace(header=replace(group.header, mini_gop_ends=ends)))
     return found
 
 
 def plain(group: Encoded) -> tuple[Any]:
-    """The head of a file that holds nothing but the group."""
-    head, _ = groups_of(compressed(orbit(1, *group.size)))
-    return (head,)
+    """The header of a file that holds nothing but the group."""
+    header, _ = groups_of(compressed(orbit(1, *group.size)))
+    return (header,)
 
 
 def test_real_groups_read_the_same_up_to_every_run_end() -> None:
     cuts = 0
     for group in groups_with_ends():
-        for stop in range(1, group.head.n_frames):
-            head = replace(group.head, shown=(0, stop))
-            frames = kept_by_trim(head, exact=False)
-            if len(frames) == head.n_frames:
+        for stop in range(1, group.header.n_frames):
+            header = replace(group.header, shown=(0, stop))
+            frames = retained_frames(header, exact=False)
+            if len(frames) == header.n_frames:
                 continue
-            assert frames[-1] == min(a for a in anchors_of(head) if a >= stop - 1)
-            less = shortened(head, group.payload, frames)
+            assert frames[-1] == min(a for a in key_pictures(header) if a >= stop - 1)
+            less = truncate_payload(header, group.payload, frames)
             assert less is not None
-            found = list(GroupReader(tiny().runtime, less, restricted(head, frames, 1),
+            found = list(GroupReader(tiny().runtime, less, restrict_header(header, frames, 1),
                                      group.size).frames())
             wanted = [frame for frame in group.written if frame.number in frames]
             assert len(found) == len(frames)
@@ -131,22 +131,22 @@ def source() -> bytes:
     """One group of a first frame and several runs."""
     data = compressed(orbit(N_FRAMES, *SIZE, seed=6), measure=False)
     (group,) = groups_of(data)[1]
-    assert group.head.run_ends is not None and len(group.head.run_ends) >= 3
+    assert group.header.mini_gop_ends is not None and len(group.header.mini_gop_ends) >= 3
     return data
 
 
-def head_of(data: bytes) -> GroupHeader:
+def header_of(data: bytes) -> GroupHeader:
     (group,) = groups_of(data)[1]
-    return group.head
+    return group.header
 
 
 def without_ends(data: bytes) -> bytes:
-    """The file as it was before heads told where runs end."""
-    head, groups = groups_of(data)
+    """The file as it was before headers told where runs end."""
+    header, groups = groups_of(data)
     stream = BytesIO()
-    with Writer(stream, head) as writer:
+    with Writer(stream, header) as writer:
         for group in groups:
-            writer.group(replace(group.head, run_ends=None), group.payload)
+            writer.group(replace(group.header, mini_gop_ends=None), group.payload)
     return stream.getvalue()
 
 
@@ -155,16 +155,16 @@ def shown(data: bytes) -> np.ndarray:
 
 
 def test_the_encoder_tells_where_runs_end(source: bytes) -> None:
-    head, (group,) = groups_of(source)
-    assert len(group.head.run_ends or ()) == len(anchors_of(group.head)) - 1
-    payload, ends = turned_group(tiny(), group.payload, group.head, head, 0)
-    assert (payload, ends) == (group.payload, group.head.run_ends)
+    header, (group,) = groups_of(source)
+    assert len(group.header.mini_gop_ends or ()) == len(key_pictures(group.header)) - 1
+    payload, ends = turned_group(tiny(), group.payload, group.header, header, 0)
+    assert (payload, ends) == (group.payload, group.header.mini_gop_ends)
 
 
 def test_groups_of_two_runs_are_not_made_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gop, "_RESTLESS", np.inf)  # Else there may be more runs.
     for n in (1, 2, 9):
-        assert all(group.head.run_ends is None
+        assert all(group.header.mini_gop_ends is None
                    for group in groups_of(compressed(orbit(n, 32, 32), measure=False))[1])
 
 
@@ -187,7 +187,8 @@ def test_a_trim_reads_no_symbol_and_asks_for_no_model(
     assert np.array_equal(shown(cut), wanted)
     assert aehub.verify(BytesIO(cut)).ok
     last = int(part.split(":")[1].rstrip("f")) - 1
-    assert head_of(cut).n_frames == min(a for a in anchors_of(head_of(source)) if a >= last) + 1
+    keys = key_pictures(header_of(source))
+    assert header_of(cut).n_frames == min(key for key in keys if key >= last) + 1
     for group in groups_of(cut)[1]:
         assert len(group.payload) <= len(groups_of(source)[1][0].payload)
 
@@ -205,7 +206,7 @@ def test_a_trim_does_not_even_import_torch(source: bytes, tmp_path: Path) -> Non
 def test_files_without_run_ends_are_trimmed_as_before(source: bytes) -> None:
     old = without_ends(source)
     cut = edited(old, [aehub.Trim("3f:12f")], model=tiny())
-    assert head_of(cut).run_ends is None
+    assert header_of(cut).mini_gop_ends is None
     assert np.array_equal(shown(cut), shown(source)[3:12])
     parts = [edited(old, [aehub.Trim(part)], model=tiny()) for part in (":12f", "12f:")]
     assert joined(parts, model=tiny()) == old
@@ -240,15 +241,15 @@ def test_turned_groups_tell_where_their_runs_end(source: bytes) -> None:
 def test_a_trim_with_a_turn_reads_each_group_once(
     source: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def bare(head: GroupHeader) -> GroupHeader:
-        return replace(head, run_ends=None)
+    def bare(header: GroupHeader) -> GroupHeader:
+        return replace(header, mini_gop_ends=None)
 
-    # Where the head does not tell where runs end, a cut group is read.
-    head, groups = groups_of(source)
+    # Where the header does not tell where runs end, a cut group is read.
+    header, groups = groups_of(source)
     stream = BytesIO()
-    with Writer(stream, head) as writer:
+    with Writer(stream, header) as writer:
         for group in groups:
-            writer.group(bare(group.head), group.payload)
+            writer.group(bare(group.header), group.payload)
     trim = aehub.Trim("6f:13f")
     for data in (stream.getvalue(), source):
         apart = edited(edited(data, [trim], model=tiny()), [TURN], model=tiny())
@@ -271,9 +272,9 @@ def test_halves_turned_since_become_one_group_again(source: bytes) -> None:
 
 def test_neighbours_of_other_content_stay_apart(source: bytes) -> None:
     early, late = (edited(source, [aehub.Trim(part)]) for part in (":12f", "12f:"))
-    head, (group,) = groups_of(early)
+    header, (group,) = groups_of(early)
     stream = BytesIO()
-    with Writer(stream, head) as writer:
-        writer.group(group.head, bytes(4) + group.payload[4:])
+    with Writer(stream, header) as writer:
+        writer.group(group.header, bytes(4) + group.payload[4:])
     with open_reader(BytesIO(joined([stream.getvalue(), late], model=tiny()))) as reader:
         assert len(reader.index or ()) == 2
