@@ -137,8 +137,8 @@ def frames_of(codec: D4Codec, group: Group, header: FileHeader) -> list[FrameCod
         return list(GroupReader(codec.runtime, group.payload, group.header, size).frames())
 
 
-def turned_group(codec: D4Codec, payload: bytes, header: GroupHeader, file_header: FileHeader, g: int
-                 ) -> tuple[bytes, tuple[int, ...] | None]:
+def turned_group(codec: D4Codec, payload: bytes, header: GroupHeader, file_header: FileHeader,
+                 g: int) -> tuple[bytes, tuple[int, ...] | None]:
     """The payload of a whole group turned, and its header's mini-GOP ends."""
     turned, words = rewrite_group(codec.runtime, payload, header, file_header, g,
                                   range(header.n_frames))

@@ -214,8 +214,8 @@ def _unpack_mini_gops(cursor: Cursor, n_frames: int) -> MiniGopRuns:
         length, count = cursor.varint(), cursor.varint()
         if not 0 < length <= MAX_MINI_GOP or not 0 < count <= left // length:
             raise FormatError(
-                f"{count} key pictures at a distance of {length} frames do not fit; {left} frames are "
-                f"left and distances up to {MAX_MINI_GOP} are allowed."
+                f"{count} key pictures at a distance of {length} frames do not fit; {left} frames "
+                f"are left and distances up to {MAX_MINI_GOP} are allowed."
             )
         runs.append((length, count))
         left -= length * count
