@@ -100,7 +100,7 @@ def refuse_address(name: str | os.PathLike[str]) -> None:
                      "first, or use a pipe: curl -L ADDRESS | aehub compress - OUT.aev")
 
 
-def default_output(source: str | os.PathLike[str], suffix: str) -> Path:
+def output_beside(source: str | os.PathLike[str], suffix: str) -> Path:
     """The place of a result whose name was not given: clip.mp4 and .aev make clip.aev.
 
     Raises:

@@ -32,7 +32,7 @@ from aehub.errors import DamagedError, InputError
 from aehub.files import (
     check_output,
     check_source,
-    default_output,
+    output_beside,
     refuse_overwriting,
     spool,
     written,
@@ -266,7 +266,7 @@ def _output_path(source: Any, output: Any) -> Path | BinaryIO:
     if output is None:
         if not isinstance(source, (str, os.PathLike)):
             raise InputError("frames and streams have no name to write beside; give an output.")
-        return default_output(source, ".aev")
+        return output_beside(source, ".aev")
     return check_output(output)
 
 

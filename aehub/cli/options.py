@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import click
 
 from aehub.errors import InputError, count_text
-from aehub.files import default_output
+from aehub.files import output_beside
 from aehub.threads import set_budget
 
 PIPE = "-"
@@ -138,7 +138,7 @@ def default_output(name: str, suffix: str) -> str:
     """The name of the output where only an input is given: clip.aev for clip.mp4 and ".aev"."""
     if name == PIPE:
         raise click.UsageError("an input of '-' has no name to build on; give OUT as well.")
-    return str(default_output(name, suffix))
+    return str(output_beside(name, suffix))
 
 
 def refuse_two_outputs(as_json: bool, output: str) -> None:

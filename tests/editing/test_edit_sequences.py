@@ -154,7 +154,7 @@ def test_an_edit_and_its_opposite_give_the_file_back(data: bytes, turn: Any, fli
 @given(group_headers(), st.booleans())
 def test_frames_that_stay_keep_their_order_of_coding(header: GroupHeader, exact: bool) -> None:
     frames = retained_frames(header, exact=exact)
-    less = restrict_header(header, frames, step=1)
+    less = restrict_header(header, frames, frame_ticks=1)
     assert list(frames) == list(range(frames[0], frames[-1] + 1)), "distances changed"
     wanted = [frame for frame in coding_order(header) if frame in frames]
     assert [frames[frame] for frame in coding_order(less)] == wanted
