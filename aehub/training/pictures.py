@@ -1,4 +1,4 @@
-"""Training material of picture models: a set of small pictures, split by families, and batches.
+"""Training dataset of picture models: a set of small pictures, split by families, and batches.
 
 A folder holds one or more `.npz` files with `images` (uint8 [N, 64, 64, 3]) and `names`, or picture
 files whose names tell their family; other sizes are brought to 64x64 on white.

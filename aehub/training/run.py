@@ -35,7 +35,7 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
 
     Args:
         recipe: name of the model, e.g. "d4-codec".
-        data: folder of clips and pictures; None where the recipe makes its own material.
+        data: folder of clips and pictures; None if the recipe draws its own data.
         out: folder of the run; the finished model goes to `out/model`.
         minutes: stop after this much training time in all.
         steps: stop after this many steps in all; some recipes know how many they need.
@@ -43,8 +43,8 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
         device: where networks run, as `aehub.load`.
         options: fields of the recipe's `Options` as text, e.g. {"batch": "4"}.
         progress: called as `progress(done, total)` in steps, or in seconds with `minutes`.
-        note: called with a sentence on what a user may not expect: files of `data` that could not
-            be read, material made anew, options that a resumed run changes.
+        note: called with a sentence on anything unexpected: unreadable files of `data`, a rebuilt
+            cache, options that a resumed run changes.
 
     Returns:
         The folder of the model.
@@ -60,10 +60,10 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
     _check_folder(out)
     with torch_defaults(), _processes(device) as (where, leader):
         cache = Cache(out / "frames", leader, note)
-        material = module.open_material(data, cache, chosen)
-        for left_out in getattr(material, "notes", ()):
+        dataset = module.open_dataset(data, cache, chosen)
+        for left_out in getattr(dataset, "notes", ()):
             cache.note(left_out)
-        trainer = Trainer(module, chosen, material, out, budget, where, SEED)
+        trainer = Trainer(module, chosen, dataset, out, budget, where, SEED)
         if resume:
             for sentence in trainer.resume():
                 cache.note(sentence)
@@ -72,15 +72,15 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
                 progress(*budget.progress(int(report["step"]), report["seconds"]))
         if leader:
             trainer.load_best()
-            module.export(trainer.model, material, out / MODEL_FOLDER, chosen)
+            module.export(trainer.model, dataset, out / MODEL_FOLDER, chosen)
     return out / MODEL_FOLDER
 
 
 def _budget(module: ModuleType, options: Any, minutes: float | None, steps: int | None) -> Budget:
     if minutes is None and steps is None:
-        if not hasattr(module, "steps"):
+        if not hasattr(module, "default_steps"):
             raise InputError("no budget is given; say --minutes or --steps.")
-        steps = module.steps(options)
+        steps = module.default_steps(options)
     return Budget(steps, minutes)
 
 

@@ -1,12 +1,8 @@
-"""Training material for predicted frames: a few frames of a clip in coding order, and their motion.
+"""Training data of predicted frames: sequences of a clip in coding order, and their motion vectors.
 
-A *chain* says which frames of a clip a sequence takes and what each is predicted from: the shapes
-that pyramids of span 1 to 8 have. All sequences of a batch share one.
-
-Motion of training clips, searched once: decoded frames are moved by vectors of the originals.
-
-Fields are kept from frame t to t - s (t a multiple of s) and from t to t + s (t an odd multiple), s
-in 1, 2, 4, 8: what pyramids of span 1 to 8 refer to.
+A sequence has the structure of a hierarchical GOP with mini-GOPs of 1 to 8 frames; all sequences of
+a batch share one. Motion vectors are searched once, between original frames, and applied to
+decoded ones.
 """
 
 from __future__ import annotations
@@ -27,14 +23,19 @@ from aehub.media.picture import Planes
 from aehub.training.data import Cache, FrameStore, StoredClip, split
 
 SPANS = (1, 2, 4, 8)
+"""Mini-GOP lengths."""
 _WEIGHT = 5.0
 _GRID = 32
-# Of how fields are searched.
+# Version of the motion search, for the cache.
 _VERSION = 1
 
 
-def pairs(n_frames: int) -> Iterator[tuple[int, int]]:
-    """(frame, reference) of all fields kept for a clip."""
+def reference_pairs(n_frames: int) -> Iterator[tuple[int, int]]:
+    """(frame, reference) of all motion fields of a clip.
+
+    For s in 1, 2, 4, 8: from frame t to t - s (t a multiple of s), and for s < 8 from t to t + s (t
+    an odd multiple): the references in mini-GOPs of 1 to 8 frames.
+    """
     for span in SPANS:
         for frame in range(0, n_frames, span):
             if frame >= span:
@@ -43,18 +44,18 @@ def pairs(n_frames: int) -> Iterator[tuple[int, int]]:
                 yield frame, frame + span
 
 
-def place_of(n_frames: int, frame: int, reference: int) -> int:
-    """The place of a pair among all `pairs` of a clip."""
-    return _places(n_frames)[frame, reference]
+def pair_index(n_frames: int, frame: int, reference: int) -> int:
+    """Position of a pair among all `reference_pairs` of a clip."""
+    return _pair_indices(n_frames)[frame, reference]
 
 
 @lru_cache(maxsize=1024)
-def _places(n_frames: int) -> dict[tuple[int, int], int]:
-    return {pair: place for place, pair in enumerate(pairs(n_frames))}
+def _pair_indices(n_frames: int) -> dict[tuple[int, int], int]:
+    return {pair: index for index, pair in enumerate(reference_pairs(n_frames))}
 
 
 class MotionStore:
-    """Fields on disk: int16 [2, h, w] per pair, quarter samples per 8x8 block."""
+    """Motion fields on disk: int16 [2, h, w] per pair, quarter samples, a vector per 8x8 block."""
 
     def __init__(self, folder: Path) -> None:
         index = json.loads((folder / "motion.json").read_text())
@@ -67,7 +68,7 @@ class MotionStore:
     @classmethod
     def build(cls, store: FrameStore, cache: Cache,
               progress: Callable[[int, int], None] | None = None) -> MotionStore:
-        """Search all clips of two frames and more in `store`, unless that was done before."""
+        """Search the motion of all clips of at least 2 frames, or open it from the cache."""
         clips = [c for c in store.clips if c.n_frames > 1]
 
         def make(folder: Path) -> None:
@@ -82,13 +83,13 @@ class MotionStore:
             (folder / "motion.json").write_text(json.dumps({"offsets": offsets}))
 
         inputs = {"version": _VERSION, "frames": store.name, "spans": SPANS, "weight": _WEIGHT}
-        return cls(cache.get_or_make("motion", inputs, make))
+        return cls(cache.get_or_make("vectors", inputs, make))
 
     def field(self, clip: StoredClip, frame: int, reference: int) -> np.ndarray:
-        """The field of a pair."""
+        """Return the field of a pair."""
         h, w = _grid(clip)
-        number = place_of(clip.n_frames, frame, reference)
-        begin = self._offsets[clip.name] + number * 2 * h * w
+        index = pair_index(clip.n_frames, frame, reference)
+        begin = self._offsets[clip.name] + index * 2 * h * w
         return np.asarray(self._raw[begin:begin + 2 * h * w]).reshape(2, h, w)
 
 
@@ -104,44 +105,50 @@ def _fields(store: FrameStore, clip: StoredClip) -> Iterator[np.ndarray]:
         luma = store.planes(clip, frame).y
         pad = ((0, 8 * h - luma.shape[0]), (0, 8 * w - luma.shape[1]))
         planes.append(Plane(torch.from_numpy(np.pad(luma, pad, "edge")).float()))
-    for frame, reference in pairs(clip.n_frames):
+    for frame, reference in reference_pairs(clip.n_frames):
         reach = min(48, 8 + 6 * abs(frame - reference))
         found = search(planes[frame], planes[reference], weight=_WEIGHT, reach=reach, hints=[])
         yield split_blocks(found, _WEIGHT).cpu().numpy().astype(np.int16)
 
 
 @dataclass(frozen=True)
-class Link:
-    """A predicted frame: when it is shown, which earlier links it refers to, its level."""
+class SequenceFrame:
+    """A frame of a GOP structure.
+
+    Attributes:
+        time: display time in frames.
+        references: positions of earlier frames in coding order; empty for the intra frame.
+        temporal_layer: 0 for key pictures.
+    """
 
     time: int
     references: tuple[int, ...]
-    level: int
+    temporal_layer: int
 
 
-def chain(span: int) -> tuple[Link, ...]:
-    """Frames of two anchors' distance `span`, the first one intra (no references)."""
-    first = Link(0, (), 0)
+def gop_structure(span: int) -> tuple[SequenceFrame, ...]:
+    """Five frames in coding order with mini-GOPs of `span` frames, the first one intra."""
+    first = SequenceFrame(0, (), 0)
     if span == 1:
-        return (first, *(Link(t, (t - 1,), 0) for t in range(1, 5)))
-    anchors = (first, Link(span, (0,), 0), Link(2 * span, (1,), 0))
-    middle = Link(3 * span // 2, (1, 2), 1)
-    last = Link(1, (0, 1), 1) if span == 2 else Link(5 * span // 4, (1, 3), 2)
-    return (*anchors, middle, last)
+        return (first, *(SequenceFrame(t, (t - 1,), 0) for t in range(1, 5)))
+    keys = (first, SequenceFrame(span, (0,), 0), SequenceFrame(2 * span, (1,), 0))
+    middle = SequenceFrame(3 * span // 2, (1, 2), 1)
+    last = SequenceFrame(1, (0, 1), 1) if span == 2 else SequenceFrame(5 * span // 4, (1, 3), 2)
+    return (*keys, middle, last)
 
 
-GOP_STRUCTURES = {span: chain(span) for span in (1, 2, 4, 8)}
+GOP_STRUCTURES = {span: gop_structure(span) for span in SPANS}
 
 
 class Sequences:
-    """Random sequences of random clips, cut to squares: endless batches for a `DataLoader`.
+    """Random square crops of random sequences: endless batches for a `DataLoader`.
 
     Batches are lists: uint8 luma [B, T, S, S], chroma [B, T, S/2, S/2] twice, int16 vectors
-    [B, T, 2, 2, h, w] (zeros where a frame has fewer references), int64 [1] span of the chain.
+    [B, T, 2, 2, h, w] (zeros where a frame has fewer references), int64 [1] mini-GOP length.
 
     Args:
         store: decoded frames.
-        motion: their fields.
+        motion: their motion fields.
         size: side of a crop in luma samples, a multiple of 32.
         batch: sequences per batch.
     """
@@ -152,7 +159,7 @@ class Sequences:
         clips = [c for c in store.clips if c in motion and min(c.width, c.height) >= size
                  and c.n_frames > 4]
         if not clips:
-            raise InputError(f"no clip of 5 frames and more is at least {size}x{size}; give others "
+            raise InputError(f"no clip of at least 5 frames is at least {size}x{size}; give others "
                              "with --data.")
         self._clips = split(clips)
 
@@ -161,13 +168,13 @@ class Sequences:
         """Batches from number `first` on."""
         for number in count(first):
             rng = np.random.default_rng((seed, number))
-            span = int(rng.choice((1, 2, 4, 8), p=(0.25, 0.2, 0.25, 0.3)))
+            span = int(rng.choice(SPANS, p=(0.25, 0.2, 0.25, 0.3)))
             clips = [c for c in self._clips[held_out] if c.n_frames > 4 * max(span // 2, 1)]
             cuts = [self._cut(rng, clips, span) for _ in range(self.batch)]
             yield [*(np.stack(part) for part in zip(*cuts, strict=True)), np.array([span])]
 
     def clips(self, n: int, n_frames: int, seed: int) -> Iterator[list[Planes]]:
-        """The beginnings of `n` random training clips, whole pictures."""
+        """The first frames of `n` random training clips, uncropped."""
         rng = np.random.default_rng(seed)
         for _ in range(n):
             clip = self._clips[False][rng.integers(len(self._clips[False]))]
@@ -176,21 +183,21 @@ class Sequences:
     def _cut(self, rng: np.random.Generator, clips: list[StoredClip], span: int
              ) -> tuple[np.ndarray, ...]:
         clip = clips[rng.integers(len(clips))]
-        links = GOP_STRUCTURES[span]
-        longest = max(link.time for link in links)
-        begin = int(rng.integers((clip.n_frames - 1 - longest) // span + 1)) * span
-        # Crops lie on the grid of the 16x16 blocks whose motion is known.
+        structure = GOP_STRUCTURES[span]
+        last = max(slot.time for slot in structure)
+        begin = int(rng.integers((clip.n_frames - 1 - last) // span + 1)) * span
+        # Crops lie on the grid of the 16x16 blocks of the motion search.
         x = int(rng.integers((clip.width - self.size) // 16 + 1)) * 16
         y = int(rng.integers((clip.height - self.size) // 16 + 1)) * 16
         planes: list[list[np.ndarray]] = [[], [], []]
-        vectors = np.zeros((len(links), 2, 2, self.size // 8, self.size // 8), np.int16)
-        for number, link in enumerate(links):
-            for plane, kept, n in zip(self.store.planes(clip, begin + link.time), planes,
-                                      (1, 2, 2), strict=True):
-                kept.append(plane[y // n:(y + self.size) // n, x // n:(x + self.size) // n])
-            for which, reference in enumerate(link.references):
-                field = self.motion.field(clip, begin + link.time,
-                                          begin + links[reference].time)
+        vectors = np.zeros((len(structure), 2, 2, self.size // 8, self.size // 8), np.int16)
+        for number, slot in enumerate(structure):
+            for plane, cropped, n in zip(self.store.planes(clip, begin + slot.time), planes,
+                                         (1, 2, 2), strict=True):
+                cropped.append(plane[y // n:(y + self.size) // n, x // n:(x + self.size) // n])
+            for which, reference in enumerate(slot.references):
+                field = self.motion.field(clip, begin + slot.time,
+                                          begin + structure[reference].time)
                 vectors[number, which] = field[:, y // 8:(y + self.size) // 8,
                                                x // 8:(x + self.size) // 8]
-        return (*(np.stack(kept) for kept in planes), vectors)
+        return (*(np.stack(cropped) for cropped in planes), vectors)

@@ -1,8 +1,7 @@
-"""Frequency tables of a trained `d4-codec`: how often each code really occurs under each index.
+"""Frequency tables of a trained `d4-codec`, counted on training data, and their smooth model.
 
-Bits of codes as a smooth function of table index, for training.
-
-The shape is the tables' start: half Gaussian, half Laplacian (`entropy.prior_histogram`).
+In training, the bits of a code are a smooth function of a real table index. The distribution is
+the prior of the tables, half Gaussian and half Laplacian (`range_coder.prior_histogram`).
 """
 
 from __future__ import annotations
@@ -27,17 +26,18 @@ from aehub.coding.range_coder import N_TABLES, SCALE_MAX, SCALE_MIN, ScaleTables
 from aehub.media.picture import Planes
 
 
-def count(model: D4Codec, pictures: Iterator[tuple[list[Planes], float]]) -> dict[int, np.ndarray]:
-    """Histograms of code magnitudes per table index over pictures, each with its quality."""
+def count_codes(model: D4Codec, pictures: Iterator[tuple[list[Planes], float]]
+                ) -> dict[int, np.ndarray]:
+    """Histograms of code magnitudes by table index, over (pictures, quality)."""
     counts = {i: np.zeros(max_magnitude(i) + 2, np.int64) for i in range(1, N_TABLES)}
 
     for frames, quality in pictures:
         coded = code_pictures(model.runtime, frames, quality)
-        _note(counts, coded.codes, coded.tables)
+        _add_codes(counts, coded.codes, coded.tables)
     return counts
 
 
-def _note(counts: dict[int, np.ndarray], codes: Codes, tables: Codes) -> None:
+def _add_codes(counts: dict[int, np.ndarray], codes: Codes, tables: Codes) -> None:
     for part, indices in zip(codes, tables, strict=True):
         values, index_of = flat(part, np.int32), flat(indices, np.uint8)
         for index in np.unique(index_of[index_of > 0]).tolist():
@@ -45,9 +45,9 @@ def _note(counts: dict[int, np.ndarray], codes: Codes, tables: Codes) -> None:
             counts[index] += np.bincount(magnitudes.clip(max=reach + 1), minlength=reach + 2)
 
 
-def count_predicted(model: D4Codec, clips: Iterable[tuple[list[Planes], float]]
-                    ) -> dict[int, np.ndarray]:
-    """The same of the predicted frames of clips, each with its quality."""
+def count_inter_codes(model: D4Codec, clips: Iterable[tuple[list[Planes], float]]
+                      ) -> dict[int, np.ndarray]:
+    """Histograms of code magnitudes by table index, over predicted frames of (clip, quality)."""
     counts = {i: np.zeros(max_magnitude(i) + 2, np.int64) for i in range(1, N_TABLES)}
     for frames, quality in clips:
         encoder, pyramid, begin = GroupEncoder(model.runtime, quality), Pyramid(), 0
@@ -64,39 +64,40 @@ def count_predicted(model: D4Codec, clips: Iterable[tuple[list[Planes], float]]
         size = (ceil_grid(frames[0].size[0]), ceil_grid(frames[0].size[1]))
         for frame in GroupReader(model.runtime, encoder.finish(), head, size).frames():
             if frame.motion is not None:
-                _note(counts, frame.codes, frame.tables)
+                _add_codes(counts, frame.codes, frame.tables)
     return counts
 
 
-def fit_predicted(stored: StoredModel, clips: Iterable[tuple[list[Planes], float]]) -> ScaleTables:
-    """Tables counted on predicted frames of training clips, encoded as the encoder will."""
+def fit_inter_tables(stored: StoredModel, clips: Iterable[tuple[list[Planes], float]]
+                     ) -> ScaleTables:
+    """Count tables on the predicted frames of training clips, with the encoder's settings."""
     with torch.inference_mode():
-        return ScaleTables.fit(count_predicted(D4Codec(stored), clips))
+        return ScaleTables.fit(count_inter_codes(D4Codec(stored), clips))
 
 
-def fit(stored: StoredModel, pictures: Iterator[tuple[list[Planes], float]]) -> ScaleTables:
-    """Tables counted on training pictures, encoded as the encoder will."""
+def fit_tables(stored: StoredModel, pictures: Iterator[tuple[list[Planes], float]]) -> ScaleTables:
+    """Count tables on training pictures, with the encoder's settings."""
     with torch.inference_mode():
-        return ScaleTables.fit(count(D4Codec(stored), pictures))
+        return ScaleTables.fit(count_codes(D4Codec(stored), pictures))
 
 
-_SLOPE = math.log(SCALE_MAX / SCALE_MIN) / (N_TABLES - 1)
-_LEAST = 2.0**-20
+_LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (N_TABLES - 1)
+_MIN_PROBABILITY = 2.0**-20
 
 
-def _below(x: Tensor) -> Tensor:
-    """Cumulative distribution at x <= 0 and its mirror image, of unit deviation."""
+def _cdf(x: Tensor) -> Tensor:
+    """Cumulative distribution function for unit deviation."""
     laplace = 0.5 * torch.exp(-math.sqrt(2) * x.abs())
     laplace = torch.where(x > 0, 1 - laplace, laplace)
     return 0.5 * (torch.special.ndtr(x) + laplace)
 
 
 def code_bits(codes: Tensor, index: Tensor) -> Tensor:
-    """Bits of each code (real in training) under real table index `index`, elementwise.
+    """Bits of each code (real-valued in training) under a real table index, elementwise.
 
-    An index between two integers stands for the lower table, whose scale is that of its middle.
+    An index between two integers selects the lower table, whose scale is that of its middle.
     """
-    inverse = torch.exp(-_SLOPE * (index - 0.5)) / SCALE_MIN
+    inverse = torch.exp(-_LOG_STEP * (index - 0.5)) / SCALE_MIN
     magnitude = codes.abs()
-    mass = _below((0.5 - magnitude) * inverse) - _below((-0.5 - magnitude) * inverse)
-    return -torch.log2(mass.clamp(min=_LEAST))
+    mass = _cdf((0.5 - magnitude) * inverse) - _cdf((-0.5 - magnitude) * inverse)
+    return -torch.log2(mass.clamp(min=_MIN_PROBABILITY))

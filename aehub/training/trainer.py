@@ -217,28 +217,28 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 class _BatchStream(torch.utils.data.IterableDataset):
-    def __init__(self, material: Any, first: int, seed: int) -> None:
-        self.material, self.first, self.seed = material, first, seed
+    def __init__(self, dataset: Any, first: int, seed: int) -> None:
+        self.dataset, self.first, self.seed = dataset, first, seed
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.material.batches(self.first, self.seed))
+        return iter(self.dataset.batches(self.first, self.seed))
 
 
 class Trainer(TrainState):
     """Trains the model of `recipe`; `run` yields a report at each interval."""
 
-    def __init__(self, recipe: ModuleType, options: Any, material: Any, out: Path,
+    def __init__(self, recipe: ModuleType, options: Any, dataset: Any, out: Path,
                  budget: Budget, device: torch.device, seed: int) -> None:
         torch.manual_seed(seed)
         model: nn.Module = recipe.build(options).to(device)
-        by_scale = recipe.groups(model) if hasattr(recipe, "groups") else {
+        by_scale = recipe.parameter_groups(model) if hasattr(recipe, "parameter_groups") else {
             1.0: [p for p in model.parameters() if p.requires_grad]}
         groups = [{"params": parameters, "scale": scale} for scale, parameters in by_scale.items()]
         optimizer = torch.optim.AdamW(groups, recipe.LEARNING_RATE, betas=(0.9, 0.99),
                                       weight_decay=0.0, fused=True)
         super().__init__(recipe, options, out, device, model, copy_parameters(model),
                          optimizer)
-        self.material, self.budget, self.seed = material, budget, seed
+        self.dataset, self.budget, self.seed = dataset, budget, seed
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
 
@@ -276,7 +276,7 @@ class Trainer(TrainState):
 
     def _ends_epoch(self) -> bool:
         """Whether the recipe wants a report after this step."""
-        every = getattr(self.recipe, "report_steps", None)
+        every = getattr(self.recipe, "steps_per_report", None)
         return every is not None and self.step % every(self.options) == 0
 
     def _spent(self) -> float:
@@ -331,7 +331,7 @@ class Trainer(TrainState):
         generator = torch.Generator().manual_seed(seed)
         fast = has_fast_bfloat16(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
-            values: dict[str, Tensor] = self.recipe.values(self.model, moved, generator)
+            values: dict[str, Tensor] = self.recipe.losses(self.model, moved, generator)
         return values
 
     @torch.no_grad()
@@ -349,7 +349,7 @@ class Trainer(TrainState):
         steps = getattr(self.options, "fit_steps", 0)
         if not steps or self.budget.spent(0, 0.0) >= 1:
             return
-        optimizer = torch.optim.Adam(list(self.recipe.fitted(self.model)), 0.1)
+        optimizer = torch.optim.Adam(list(self.recipe.start_parameters(self.model)), 0.1)
         for number, batch in zip(range(steps), self._loader(0), strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = 0.1 * (1 - number / steps)
@@ -358,7 +358,7 @@ class Trainer(TrainState):
         self.average = copy_parameters(self.model)
 
     def _loader(self, first: int) -> Iterator[list[Tensor]]:
-        batches = _BatchStream(self.material, first, self.seed * self.world + self.rank)
+        batches = _BatchStream(self.dataset, first, self.seed * self.world + self.rank)
         cuda = self.device.type == "cuda"
         return iter(torch.utils.data.DataLoader(
             batches, batch_size=None, num_workers=1, prefetch_factor=8, pin_memory=cuda,
@@ -390,7 +390,7 @@ class Trainer(TrainState):
         # Real-valued indices, as in training, so that both curves compare.
         self.model.train()
         sums: dict[str, float] = {}
-        batches = self.material.batches(0, HELD_OUT_SEED, held_out=True)
+        batches = self.dataset.batches(0, HELD_OUT_SEED, held_out=True)
         with torch.random.fork_rng(devices=[]), share_expanded_weights():
             torch.manual_seed(1)
             for number, batch in zip(range(HELD_OUT_BATCHES), batches, strict=False):

@@ -20,7 +20,7 @@ from aehub.animation.sheet import contact_sheet
 from aehub.generators.base import enlarge
 from aehub.generators.dense import DenseAutoencoder
 from aehub.training import trainer
-from aehub.training.recipes.dense_28 import SETS, Draw, Options, glyphs, render
+from aehub.training.recipes.dense_28 import SUBSETS, GlyphStyle, Options, glyphs, render
 from aehub.weights import stored_network
 
 COUNT, SEED, COMPONENTS = 3000, 1, 32
@@ -80,7 +80,8 @@ def figure(ways: list[Components | Dense], sets: dict[str, Tensor], model: Dense
            ) -> np.ndarray:
     """Rows of originals and what each way makes of them, set by set; then walks between digits."""
     rows = [row for x in sets.values() for row in (x[:SHOWN], *(way(x[:SHOWN]) for way in ways))]
-    digits = flat(np.stack([render(Draw(digit, 0.3, 0, 0, 1, 0, 0)) for digit in "0123456789"]))
+    digits = flat(np.stack([render(GlyphStyle(digit, 0.3, 0, 0, 1, 0, 0))
+                            for digit in "0123456789"]))
     with torch.no_grad():
         codes = model.encode(digits)
         for first, last in ((0, 1), (3, 5), (4, 9)):
@@ -99,7 +100,7 @@ def main() -> None:
     assert isinstance(model, DenseAutoencoder)
     training = flat(glyphs(Options.glyphs, "training", 0))
     components = Components(training, COMPONENTS)
-    sets = {name: flat(glyphs(COUNT, name, SEED)) for name in SETS[1:]}
+    sets = {name: flat(glyphs(COUNT, name, SEED)) for name in SUBSETS[1:]}
     print(table({"dense-28": Dense(model), f"{COMPONENTS} principal components": components,
                  "step 0, untrained": Dense(step_0(run, model))}, sets))
     Image.fromarray(figure([Dense(model), components], sets, model)[..., 0]).save(

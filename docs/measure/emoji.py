@@ -149,7 +149,7 @@ def measured(run: Path, pictures: PictureSet) -> dict[str, str]:
     training, held_out = tensor(pictures.plain), tensor(pictures.test)
     start = emoji_vae.build(emoji_vae.Options())
     trainer.set_parameters(start, trainer.read_tensors(run / "start.safetensors"))
-    start = emoji_vae.finish(start, pictures)
+    start = emoji_vae.with_latent_statistics(start, pictures)
     model = stored_network.load(run / "model").network
     assert isinstance(model, PictureVAE)
     made, by_pca = rebuilt(model, held_out), pca(training, held_out, model.latent)

@@ -10,7 +10,7 @@ from torch import Tensor
 import aehub
 from aehub.codecs.d4.network import D4Network
 from aehub.codecs.d4.planes import PlaneBatch
-from aehub.training.ablation import without_reference
+from aehub.training.ablation import hide_reference
 
 QUALITY = torch.tensor([50.0])
 
@@ -32,5 +32,5 @@ def mended(model: D4Network, prediction: int) -> Tensor:
 def test_the_post_filter_does_not_see_a_hidden_prediction() -> None:
     model = deepcopy(aehub.load("d4-codec").network)
     assert not torch.allclose(mended(model, 1), mended(model, 2))
-    without_reference(model, None)
+    hide_reference(model, None)
     assert torch.equal(mended(model, 1), mended(model, 2))

@@ -22,8 +22,7 @@ from aehub.training import train
 from aehub.training.data import Cache, FrameStore
 from aehub.training.layer_library import Characters, LayerLibrary
 from aehub.training.recipes.d4_filter import FilterDataset
-from aehub.training.recipes.d4_inter import all_qualities
-from aehub.training.sequences import MotionStore, pairs, place_of
+from aehub.training.sequences import MotionStore, pair_index, reference_pairs
 from material import moving_picture, write_clip
 
 TINY = Path(__file__).parents[1] / "golden" / "tiny-d4"
@@ -40,7 +39,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def all_fields(motion: MotionStore, frames: FrameStore) -> list[np.ndarray]:
-    return [motion.field(clip, *pair) for clip in frames.clips for pair in pairs(clip.n_frames)]
+    return [motion.field(clip, *pair) for clip in frames.clips
+            for pair in reference_pairs(clip.n_frames)]
 
 
 def test_frames_and_fields_follow_their_clips(data: Path, tmp_path: Path) -> None:
@@ -92,19 +92,18 @@ def test_pictures_of_an_encoder_follow_its_model(data: Path, tmp_path: Path) -> 
                     encoder={"lambda": 0.4, "inter_lambda": 0.4},
                     self_test=make_self_test(stored.network), inter_tables=stored.inter_tables)
 
-    def harvested(model: Path, clips: int) -> bytes:
+    def recorded(model: Path, clips: int) -> bytes:
         codec = D4Codec(checkpoint.load(model))
         with torch.inference_mode():
-            FilterDataset.build(frames, codec, cache, clips=clips, size=32, batch=1,
-                          qualities=all_qualities)
-        (seen,) = cache.folder.glob("harvest-*/seen.raw")
-        return seen.read_bytes()
+            FilterDataset.build(frames, codec, cache, clips=clips, size=32, batch=1)
+        (inputs,) = cache.folder.glob("filter-inputs-*/inputs.raw")
+        return inputs.read_bytes()
 
-    first = harvested(TINY, 2)
-    assert harvested(TINY, 2) == first and notes == []
-    assert harvested(tmp_path / "other", 2) != first
+    first = recorded(TINY, 2)
+    assert recorded(TINY, 2) == first and notes == []
+    assert recorded(tmp_path / "other", 2) != first
     assert "rebuilt: base changed." in notes[-1]
-    assert harvested(TINY, 2) == first
+    assert recorded(TINY, 2) == first
 
 
 def test_layers_follow_their_characters(tmp_path: Path) -> None:
@@ -158,8 +157,8 @@ def test_what_could_not_be_made_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_place_of_a_pair_is_that_in_the_list_of_all() -> None:
     for n_frames in (0, 1, 2, 9, 40):
-        for place, (frame, reference) in enumerate(pairs(n_frames)):
-            assert place_of(n_frames, frame, reference) == place
+        for place, (frame, reference) in enumerate(reference_pairs(n_frames)):
+            assert pair_index(n_frames, frame, reference) == place
 
 
 @pytest.fixture(scope="module")

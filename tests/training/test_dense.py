@@ -16,13 +16,13 @@ from aehub.generators.dense import DenseAutoencoder
 from aehub.training import train
 from aehub.training.recipes import dense_28
 from aehub.training.recipes.dense_28 import (
-    SETS,
+    SUBSETS,
     UNSEEN_CHARACTERS,
     UNSEEN_ROTATION,
     UNSEEN_STROKE,
     GlyphBatches,
-    draw,
     glyphs,
+    random_style,
     upright,
 )
 
@@ -59,7 +59,7 @@ def test_both_losses_train_and_others_are_refused() -> None:
     batch = [torch.from_numpy(glyphs(8, "training", 0))]
     for loss in dense_28.LOSSES:
         model = dense_28.build(dense_28.Options(loss=loss))
-        values = dense_28.values(model, batch, torch.Generator())
+        values = dense_28.losses(model, batch, torch.Generator())
         values["loss"].backward()
         assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
         assert values["psnr"] == -10 * torch.log10(values["cost"])
@@ -78,14 +78,14 @@ def test_the_network_is_the_article_s(run: Path) -> None:
     assert torch.allclose(model.encode(x), code, atol=1e-5)
 
 
-@pytest.mark.parametrize("of", SETS)
+@pytest.mark.parametrize("of", SUBSETS)
 def test_sets_share_no_condition_that_one_of_them_is_about(of: str) -> None:
     rng = np.random.default_rng(0)
-    for made in (draw(of, rng) for _ in range(200)):
-        unseen = [UNSEEN_ROTATION[0] <= abs(made.rotation) <= UNSEEN_ROTATION[1],
-                  UNSEEN_STROKE[0] <= made.stroke <= UNSEEN_STROKE[1]]
+    for style in (random_style(of, rng) for _ in range(200)):
+        unseen = [UNSEEN_ROTATION[0] <= abs(style.rotation) <= UNSEEN_ROTATION[1],
+                  UNSEEN_STROKE[0] <= style.stroke <= UNSEEN_STROKE[1]]
         assert all(unseen) if of == "conditions" else not any(unseen)
-        assert (made.character in UNSEEN_CHARACTERS) == (of == "characters")
+        assert (style.character in UNSEEN_CHARACTERS) == (of == "characters")
 
 
 def test_glyphs_are_whole_light_on_black_and_always_the_same() -> None:

@@ -105,13 +105,13 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_batches_depend_on_seed_and_number_alone(folder: Path) -> None:
-    material = PictureBatches(PictureSet.open(folder), batch=16)
-    batches = material.batches(0, 5)
+    dataset = PictureBatches(PictureSet.open(folder), batch=16)
+    batches = dataset.batches(0, 5)
     next(batches)
     second = next(batches)[0]
     assert second.shape == (16, 3, 64, 64) and second.dtype == np.uint8
-    assert np.array_equal(second, next(material.batches(1, 5))[0])
-    assert not np.array_equal(second, next(material.batches(1, 6))[0])
+    assert np.array_equal(second, next(dataset.batches(1, 5))[0])
+    assert not np.array_equal(second, next(dataset.batches(1, 6))[0])
 
 
 def test_altered_pictures_keep_white_white_and_stay_in_range() -> None:

@@ -54,7 +54,7 @@ def test_a_step_of_training_moves_a_picture_by_less_than_two_grey_levels(fresh: 
     before = shown(model, latent, pixels)
     (before * prediction(2)).sum().backward()
     with torch.no_grad():
-        for factor, parameters in d4_inter.groups(model).items():
+        for factor, parameters in d4_inter.parameter_groups(model).items():
             for parameter in parameters:
                 if parameter.grad is not None:
                     parameter -= factor * d4_inter.LEARNING_RATE * parameter.grad.sign()

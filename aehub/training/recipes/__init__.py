@@ -1,26 +1,26 @@
-"""One readable file per model of the zoo: what is trained, on what, towards what.
+"""Recipes: one module per model of the zoo, with its network, data, loss and export.
 
 A recipe is a module with
 
-    NAME, LEARNING_RATE          of the model, and of Adam at its peak
+    NAME, LEARNING_RATE          of the model; the peak rate of Adam
     Options                      dataclass of numbers that `--set name=value` may change; has
                                  `report_seconds`
     build(options)               the untrained model
-    open_material(data, cache, options)
+    open_dataset(data, cache, options)
                                  training data, with `.batches(first, seed, held_out=)`; it may
                                  have `.notes`, sentences about what was left out
     values(model, batch, generator)
-                                 `loss` to minimise, `cost` and others to watch
-    export(model, material, folder, options)         write the model folder
+                                 `loss` to minimise, `cost` and other metrics to report
+    export(model, dataset, folder, options)          write the model folder
 
-and, where the loop's own ways will not do,
+and optionally
 
-    NEEDS_DATA                   False: the recipe makes its own material, no --data is needed
-    groups(model)                parameters by factor on the learning rate, else all by 1
-    fitted(model)                parameters fitted before step 0, for `options.fit_steps`
+    NEEDS_DATA                   False: the recipe draws its own data, no --data is needed
+    parameter_groups(model)      parameters by factor on the learning rate, else all by 1
+    start_parameters(model)      parameters fitted before step 0, for `options.fit_steps`
     PATIENCE                     reports without a lower held-out cost before the run stops
-    steps(options)               the budget where neither --steps nor --minutes is given
-    report_steps(options)        steps between reports, besides `options.report_seconds`
+    default_steps(options)       the budget if neither --steps nor --minutes is given
+    steps_per_report(options)    steps between reports, besides `options.report_seconds`
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RECIPES = {"d4-codec": "d4_codec", "d4-inter": "d4_inter", "d4-filter": "d4_filt
 
 
 def find(name: str) -> ModuleType:
-    """The recipe of a model.
+    """Return the recipe of a model.
 
     Raises:
         InputError: there is none of that name.
