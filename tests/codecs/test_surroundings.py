@@ -47,7 +47,7 @@ def results(device: str = "cpu", drawing: Sequence[str] = ("dense-28", "emoji-va
 
 
 @pytest.fixture(scope="module")
-def torch_defaults() -> dict[str, bytes]:
+def plain() -> dict[str, bytes]:
     return results()
 
 
