@@ -1,4 +1,4 @@
-"""The whole of it: a clip prepared, compressed, replayed and set beside its baselines."""
+"""The whole job: prepare a clip, compress it, decode and measure it, and run other codecs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Result = TypeVar("_Result")
 
 
 class StageProgress(NamedTuple):
-    """How far a report is: one of `STAGES`, steps done in it, steps in all (0 if unknown)."""
+    """Progress of a report: a name of `STAGES`, items done in it, items in all (0 if unknown)."""
 
     name: str
     done: int
@@ -44,15 +44,15 @@ def iter_report(
     baselines: bool = True,
     limits: Limits | None = None,
 ) -> Generator[StageProgress, None, CompressionReport]:
-    """Compress a clip and gather everything a person may want to see of it.
+    """Compress a clip and gather its report.
 
     Args:
-        source: path of a clip; its name names the results.
-        folder: where the results go; it must exist.
+        source: path of a clip; the results are named after it.
+        folder: existing folder for the results.
         model: as `aehub.load`.
         quality: 0 to 100.
         target_size: bytes of the file at most, instead of a quality.
-        longest: most pixels along the longer side; None keeps the size.
+        longest: limit of the longer side in pixels; None keeps the size.
         trim: "A:B" in seconds, or frames with a trailing f.
         baselines: also encode with x264 and AV1 at the same bytes.
         limits: the largest clip to accept.
@@ -78,19 +78,19 @@ def iter_report(
                                       target_size=target_size, measure=False, force=True), seconds)
         playback = yield from _timed(
             "replay", iter_playback(prepared, packed, stacked, decoded), seconds)
-    beside, notes = list[Baseline](), info.notes
+    measured, notes = list[Baseline](), info.notes
     if baselines:
         try:
             frames = load(prepared)
         except LimitError:
-            notes += ("x264 and AV1 were left out, for the clip is too large for them here.",)
+            notes += ("x264 and AV1 were left out: the clip is too large to hold in memory.",)
         else:
-            beside = yield from _timed("neighbours", iter_baselines(
+            measured = yield from _timed("neighbours", iter_baselines(
                 frames, result.bytes - result.audio_bytes), seconds)
     return CompressionReport(
         source_bytes=source.stat().st_size, trimmed=part is not None, prepared=prepared,
         stacked=stacked, decoded=decoded, compressed=result, playback=playback,
-        baselines=tuple(beside), seconds=seconds, notes=notes)
+        baselines=tuple(measured), seconds=seconds, notes=notes)
 
 
 def iter_comparison(
@@ -101,10 +101,10 @@ def iter_comparison(
 
     Args:
         source: path of a clip.
-        folder: where the working copy goes.
-        codecs: names between commas, as `aehub.compare` takes them.
-        frames: frames to use, from the start.
-        longest: most pixels along the longer side.
+        folder: existing folder for the working copy.
+        codecs: names separated by commas, as `aehub.compare` takes them.
+        frames: number of frames to use, from the start.
+        longest: limit of the longer side in pixels.
         limits: the largest picture to accept.
 
     Raises:
@@ -124,7 +124,7 @@ def iter_comparison(
 def _timed(
     name: str, job: Generator[tuple[int, int], None, _Result], seconds: dict[str, float]
 ) -> Generator[StageProgress, None, _Result]:
-    """Run one stage, naming its steps and taking its time."""
+    """Run one stage: add its name to its progress and store its duration."""
     began = time.monotonic()
     yield StageProgress(name, 0, 0)
     try:

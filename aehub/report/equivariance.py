@@ -1,4 +1,4 @@
-"""An edit laid open: a picture before and after it, and how exactly the file turned."""
+"""Pictures before and after an edit, and the equivariance error of its rotations and flips."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from aehub.media.colour import to_rgb
 from aehub.media.picture import Colour, Planes
 
 SAMPLED_FRAMES = 4
-"""Frames from the beginning that are decoded twice: enough for a number, quick to wait for."""
+"""Frames from the start that are decoded twice: enough for a number, and quick."""
 DIFFERENCE_GAIN = 64
-"""How much brighter a difference is shown: the largest there is, one level, must be seen."""
+"""Factor on a displayed difference: an error of one grey level must be visible."""
 
 
 @dataclass(frozen=True)
 class EquivarianceCheck:
-    """What an edit did.
+    """Pictures of an edit and its error.
 
     Attributes:
         before: first picture of the file, uint8 [H, W, 3].
         after: first picture of the edited file, uint8 [H', W', 3].
-        difference: of the last sampled frame, turned before and after decoding, times
+        difference: of the last sampled frame, edited before and after decoding, times
             `DIFFERENCE_GAIN`.
-        max_error: largest difference of two values in the sampled frames, in steps of 255.
-        differing_share: share of the values that differ at all.
+        max_error: largest difference of two samples in the sampled frames, of 255.
+        differing_share: share of the samples that differ at all.
     """
 
     before: np.ndarray
@@ -45,17 +45,17 @@ class EquivarianceCheck:
 def check_equivariance(
     original: Path, edited: Path, operations: Sequence[Operation]
 ) -> EquivarianceCheck:
-    """Decode a little of both files and compare.
+    """Decode the start of both files and compare.
 
     Raises:
         AEHubError: one of them cannot be decoded.
     """
     turns = [operation for operation in operations if isinstance(operation, Turn)]
     before, colour = _sample(original, [Trim(f":{SAMPLED_FRAMES}f")])
-    found, _ = _sample(original, [Trim(f":{SAMPLED_FRAMES}f"), *turns])
-    wanted = [turn_planes(planes, element(turns)) for planes in before]
+    edited_first, _ = _sample(original, [Trim(f":{SAMPLED_FRAMES}f"), *turns])
+    decoded_first = [turn_planes(planes, element(turns)) for planes in before]
     distances = [[np.abs(a.astype(np.int16) - b) for a, b in zip(one, two, strict=True)]
-                 for one, two in zip(wanted, found, strict=True)]
+                 for one, two in zip(decoded_first, edited_first, strict=True)]
     flat = np.concatenate([plane.ravel() for planes in distances for plane in planes])
     after, _ = _sample(edited, [Trim(":1f")])
     return EquivarianceCheck(
@@ -65,7 +65,7 @@ def check_equivariance(
 
 
 def _sample(path: Path, operations: Sequence[Operation]) -> tuple[list[Planes], Colour]:
-    """The first frames of a file after an edit, decoded; and their colour."""
+    """Return the decoded frames of a file after an edit, and their colour."""
     stream = BytesIO()
     edit(path, stream, operations)
     stream.seek(0)
@@ -74,12 +74,12 @@ def _sample(path: Path, operations: Sequence[Operation]) -> tuple[list[Planes], 
 
 
 def _error_image(distances: Sequence[np.ndarray]) -> np.ndarray:
-    """Differences of the three planes as one grey picture."""
+    """Merge differences of the three planes into one grey picture."""
     luma, *chroma = distances
     height, width = luma.shape
-    whole = luma.copy()
+    merged = luma.copy()
     for plane in chroma:
-        finer = plane.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
-        whole = np.maximum(whole, finer)
-    grey = np.minimum(DIFFERENCE_GAIN * whole, 255).astype(np.uint8)
+        upsampled = plane.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+        merged = np.maximum(merged, upsampled)
+    grey = np.minimum(DIFFERENCE_GAIN * merged, 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)

@@ -1,4 +1,4 @@
-"""The codecs of the world at the same number of bytes, found by a few encodes."""
+"""Baselines at equal bytes: x264 and AV1 at the size of an `.aev` file, by a search over CRF."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ from aehub.results import Progress
 
 
 class _CrfRange(NamedTuple):
+    """CRF values of a codec: bounds, spacing, first to try, increase that halves the size."""
+
     low: float
     high: float
-    step: float
+    spacing: float
     first: float
     halving: float
 
 
 _MAX_ENCODES = 7
+"""Encodes of each codec at most."""
 _SIZE_TOLERANCE = 0.03
-# Quality numbers that exist for x264 and SVT-AV1, their step, the one to begin with, and how many
-# halve the size.
+"""Excess over the wanted size that ends the search, as a share of it."""
+# x264, SVT-AV1.
 _RANGES = _CrfRange(0.0, 51.0, 0.25, 20.0, 6.0), _CrfRange(1.0, 63.0, 1.0, 25.0, 10.0)
 
 
@@ -40,61 +43,61 @@ class _Encode:
 
 
 def iter_baselines(source: Source, n_bytes: int) -> Generator[Progress, None, list[Baseline]]:
-    """Encode with each codec at about `n_bytes`; yields (encodes done, encodes at most).
+    """Encode with x264 and SVT-AV1 at about `n_bytes`; yields (encodes done, encodes at most).
 
     Args:
         source: the frames that were compressed.
-        n_bytes: what the rivals may use, without sound.
+        n_bytes: size to match, without sound.
     """
-    found = []
-    for number, (codec, grid) in enumerate(zip((x264("medium"), svtav1(6)), _RANGES)):
+    baselines = []
+    for number, (codec, crfs) in enumerate(zip((x264("medium"), svtav1(6)), _RANGES)):
         began = time.perf_counter()
         encodes: list[_Encode] = []
-        crf: float | None = grid.first
+        crf: float | None = crfs.first
         while crf is not None:
             packets: list[av.Packet] = []
-            # Packet by packet, so that whoever closes this waits for one frame and no more.
+            # Packet by packet, so that closing this waits for one frame at most.
             for packet in codec.packets(source.frames, source.info, crf):
                 packets.append(packet)
                 yield Progress(number * _MAX_ENCODES + len(encodes), len(_RANGES) * _MAX_ENCODES)
             encodes.append(_Encode(crf, sum(packet.size for packet in packets), packets))
-            crf = _next_crf(encodes, n_bytes, grid)
+            crf = _next_crf(encodes, n_bytes, crfs)
         best = closest_size(encodes, n_bytes)
         judged = yield from _measure(codec, source, best.packets, number)
-        found.append(Baseline(codec.name, best.crf, best.bytes, judged.psnr, judged.ms_ssim,
-                               round(time.perf_counter() - began, 3), len(encodes)))
-    return found
+        baselines.append(Baseline(codec.name, best.crf, best.bytes, judged.psnr, judged.ms_ssim,
+                                  round(time.perf_counter() - began, 3), len(encodes)))
+    return baselines
 
 
 def closest_size(encodes: Sequence[_Encode], n_bytes: int) -> _Encode:
-    """The largest encode that does not exceed the bytes by more than 3 %, else the smallest."""
+    """Return the largest encode of at most 1.03 * `n_bytes`, else the smallest of all."""
     fitting = [encode for encode in encodes if encode.bytes <= n_bytes * (1 + _SIZE_TOLERANCE)]
     if not fitting:
         return min(encodes, key=lambda encode: encode.bytes)
     return max(fitting, key=lambda encode: encode.bytes)
 
 
-def _next_crf(encodes: list[_Encode], n_bytes: int, grid: _CrfRange) -> float | None:
-    """The next quality to try: a secant on the logarithm of the size; None to stop."""
+def _next_crf(encodes: list[_Encode], n_bytes: int, crfs: _CrfRange) -> float | None:
+    """Return the next CRF to try, by a secant on the logarithm of the size; None to stop."""
 
-    def miss(encode: _Encode) -> float:
+    def error(encode: _Encode) -> float:
         return math.log2(max(1, encode.bytes) / n_bytes)
 
-    near, *others = sorted(encodes, key=lambda encode: abs(miss(encode)))
-    if abs(miss(near)) < math.log2(1 + _SIZE_TOLERANCE) or len(encodes) >= _MAX_ENCODES:
+    nearest, *others = sorted(encodes, key=lambda encode: abs(error(encode)))
+    if abs(error(nearest)) < math.log2(1 + _SIZE_TOLERANCE) or len(encodes) >= _MAX_ENCODES:
         return None
-    halving = grid.halving
+    halving = crfs.halving
     if others:
-        octaves = miss(others[0]) - miss(near)
-        if octaves and (near.crf - others[0].crf) / octaves > 0:
-            halving = (near.crf - others[0].crf) / octaves
+        octaves = error(others[0]) - error(nearest)
+        if octaves and (nearest.crf - others[0].crf) / octaves > 0:
+            halving = (nearest.crf - others[0].crf) / octaves
     tried = [encode.crf for encode in encodes]
-    following = near.crf + miss(near) * halving
-    following = min(grid.high, max(grid.low, grid.step * round(following / grid.step)))
-    if following in tried:
-        beside = following + (grid.step if miss(near) > 0 else -grid.step)
-        following = min(grid.high, max(grid.low, beside))
-    return None if following in tried else following
+    crf = nearest.crf + error(nearest) * halving
+    crf = min(crfs.high, max(crfs.low, crfs.spacing * round(crf / crfs.spacing)))
+    if crf in tried:
+        adjacent = crf + (crfs.spacing if error(nearest) > 0 else -crfs.spacing)
+        crf = min(crfs.high, max(crfs.low, adjacent))
+    return None if crf in tried else crf
 
 
 def _measure(

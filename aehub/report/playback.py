@@ -1,17 +1,11 @@
-"""What came back: the file decoded, measured frame by frame, and laid beside its original.
+"""A decoded file against its original: measured, as videos for the page, and as single frames.
 
-The comparison is one video with the original above the reconstruction, so that a player that
-draws both halves cannot show them out of step.
+The comparison is one video with the original above the reconstruction, so that a player that draws
+both cannot show them out of sync:
 
     rows 0 .. H-1           original
-    rows H .. half-1        its last row again: room for the video codec's filters
+    rows H .. half-1        its last row repeated: margin for the video codec's filters
     rows half .. half+H-1   reconstruction
-
-What each frame of a file takes, in bytes.
-
-The beginning of a compressed file as a video that every browser plays.
-
-Single frames without loss: the original, what came back, and the difference.
 """
 
 from __future__ import annotations
@@ -48,11 +42,24 @@ from aehub.media.writer import open_writer
 from aehub.report.records import Playback
 from aehub.results import Progress
 
+_MACROBLOCK = 16
+"""Side of a macroblock of H.264, in pixels."""
+PREVIEW_SECONDS = 3
+"""Length of a preview video at most."""
+MAX_PREVIEW_FRAMES = 96
+MIN_PREVIEW_FRAMES = 8
+"""Frames of a preview of the largest pictures."""
+MAX_PREVIEW_SAMPLES = 10_000_000
+"""Luma samples of all frames of a preview: a few seconds of work on a small machine."""
+IMAGE_KINDS = ("difference", "original", "reconstruction")
+ERROR_GAIN = 8
+"""Factor on a displayed error: errors of a few levels in 255 are invisible as they are."""
+
 
 def frame_sizes(reader: Reader, model: D4Codec) -> Iterator[tuple[int, int, int]]:
-    """(number, 1, bytes) of each shown frame; only integers are read.
+    """Yield (frame, 1, bytes) of each shown frame, by decoding symbols only, no pictures.
 
-    Bytes are those that the stream grows by when the frame is written again.
+    Bytes are those by which the bitstream grows when the frame is written again.
     """
     first = 0
     for group in reader.groups():
@@ -65,22 +72,19 @@ def frame_sizes(reader: Reader, model: D4Codec) -> Iterator[tuple[int, int, int]
         first += head.n_shown
 
 
-_MACROBLOCK = 16
-
-
 def iter_playback(
     original: Path, compressed: Path, stacked: Path, decoded: Path
 ) -> Generator[Progress, None, Playback]:
     """Decode a file, measure it against its original and write both videos.
 
     Args:
-        original: the clip that was compressed, losslessly.
+        original: the lossless clip that was compressed.
         compressed: its `.aev` file.
         stacked: mp4 to write, original above reconstruction, near-lossless.
         decoded: mp4 to write, the reconstruction alone.
 
     Raises:
-        FormatError: the file is not one, or not of this clip.
+        FormatError: the file is no `.aev` file, or not of this clip.
     """
     distortion, times, seconds = Distortion(), [], 0.0
     with ExitStack() as stack:
@@ -90,41 +94,42 @@ def iter_playback(
         facts = _with_explicit_colour(clip_info(reader.header, reader.frame_count))
         half = stacked_half(facts.height)
         tall = replace(facts, height=half + facts.height)
-        one, two = (stack.enter_context(_AudioTrack(reader)) for _ in range(2))
-        above = stack.enter_context(open_writer(stacked, info=tall, audio=one.track))
-        alone = stack.enter_context(open_writer(decoded, info=facts, audio=two.track))
+        # Each writer reads the sound to its end.
+        sound, sound_again = (stack.enter_context(_AudioTrack(reader)) for _ in range(2))
+        both_writer = stack.enter_context(open_writer(stacked, info=tall, audio=sound.track))
+        writer = stack.enter_context(open_writer(decoded, info=facts, audio=sound_again.track))
         total = reader.frame_count or 0
         for source, result in _pairs(iter(clip), decode_frames(reader, model)):
             distortion.add(source.planes, result.planes)
             both = stack_planes(source.planes, result.planes, half)
-            above.write(result._replace(planes=both))
-            alone.write(result)
+            both_writer.write(result._replace(planes=both))
+            writer.write(result)
             times.append(float(result.time * facts.time_base))
             seconds = times[-1] + float((result.duration or facts.frame_ticks) * facts.time_base)
             yield Progress(len(times), max(total, len(times)))
         return Playback(
             width=facts.width, height=facts.height, half=half,
             times=tuple(round(time, 6) for time in times), seconds=round(seconds, 6),
-            has_sound=one.track is not None, psnr=distortion.psnr, ms_ssim=distortion.ms_ssim,
+            has_sound=sound.track is not None, psnr=distortion.psnr, ms_ssim=distortion.ms_ssim,
             frame_psnrs=tuple(round(value, 3) for value in distortion.frame_psnrs),
             groups=tuple(frame_sizes(reader, model)))
 
 
 def _with_explicit_colour(info: ClipInfo) -> ClipInfo:
-    """The clip with its colours said: browsers guess from the height, and stacking doubles that."""
+    """Make the colour explicit: browsers guess it from the height, which stacking doubles."""
     matrix, full_range, *light = info.colour
-    primaries, transfer = (1 if point == 2 else point for point in light)
+    primaries, transfer = (1 if code == 2 else code for code in light)
     matrix = 6 if matrix == 2 else matrix
     return replace(info, colour=Colour(matrix, full_range, primaries, transfer))
 
 
 def stacked_half(height: int) -> int:
-    """First row of the reconstruction: past the original, on a macroblock of its own."""
+    """Return the first row of the reconstruction: on a macroblock border past the original."""
     return -(-(height + _MACROBLOCK // 2) // _MACROBLOCK) * _MACROBLOCK
 
 
 def stack_planes(above: Planes, below: Planes, half: int) -> Planes:
-    """Two pictures of one size -> one, `below` starting at row `half`."""
+    """Stack two pictures of one size, `below` starting at row `half`."""
     rows = (half, half // 2, half // 2)
     return Planes(*(
         np.concatenate([np.pad(a, ((0, start - len(a)), (0, 0)), mode="edge"), b])
@@ -133,7 +138,7 @@ def stack_planes(above: Planes, below: Planes, half: int) -> Planes:
 
 
 class _AudioTrack:
-    """A file's sound track, `None` where there is none, as a stream of its own."""
+    """The sound track of a file as a stream of its own; `track` is None without sound."""
 
     def __init__(self, reader: Reader) -> None:
         self._file = spool()
@@ -161,16 +166,8 @@ def _pairs(
         raise AEHubError("the file has fewer frames than its original; compress it again.")
 
 
-PREVIEW_SECONDS = 3
-MAX_PREVIEW_FRAMES = 96
-MIN_PREVIEW_FRAMES = 8
-"""As many are decoded of the largest picture."""
-MAX_PREVIEW_SAMPLES = 10_000_000
-"""Of luma in all frames: a few seconds of work on a small machine."""
-
-
 def preview_frame_count(width: int, height: int, fps: Fraction) -> int:
-    """How many frames of such a clip are shown.
+    """Return the number of frames of a preview video.
 
     Example:
         >>> preview_frame_count(256, 256, Fraction(25)), preview_frame_count(640, 360, Fraction(25))
@@ -185,10 +182,10 @@ def iter_preview_video(packed: Path, video: Path) -> Generator[Progress, None, i
 
     Args:
         packed: the file.
-        video: to write.
+        video: mp4 to write.
 
     Returns:
-        How many frames it has.
+        Frames written.
 
     Raises:
         AEHubError: the file cannot be decoded.
@@ -203,26 +200,21 @@ def iter_preview_video(packed: Path, video: Path) -> Generator[Progress, None, i
         part.unlink(missing_ok=True)
 
 
-IMAGE_KINDS = ("difference", "original", "reconstruction")
-ERROR_GAIN = 8
-"""How much brighter an error is shown; errors of a few steps in 255 are invisible as they are."""
-
-
 def frame_image(original: Path, compressed: Path, number: int, kind: str = "difference") -> bytes:
-    """One frame as PNG.
+    """Return one frame as PNG, without loss.
 
     Args:
-        original: the clip that was compressed, losslessly.
+        original: the lossless clip that was compressed.
         compressed: its `.aev` file.
-        number: frame, counted from 0.
-        kind: "original", "reconstruction", or "difference": the distance of the two in RGB
+        number: of the frame, from 0.
+        kind: "original", "reconstruction", or "difference": their absolute difference in RGB
             times `ERROR_GAIN`, black where they agree.
 
     Raises:
         InputError: the frame or the kind does not exist.
     """
     if kind not in IMAGE_KINDS:
-        raise InputError(f"the still {kind!r} is not known; ask for {', '.join(IMAGE_KINDS)}.")
+        raise InputError(f"the image {kind!r} is not known; ask for {', '.join(IMAGE_KINDS)}.")
     with open_archive(compressed) as archive:
         if not 0 <= number < len(archive):
             raise InputError(f"frame {number} does not exist; give 0 to {len(archive) - 1}.")
@@ -236,13 +228,13 @@ def frame_image(original: Path, compressed: Path, number: int, kind: str = "diff
 
 
 def error_image(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """|before - after| times `ERROR_GAIN`: uint8 [H, W, 3] of two such pictures."""
+    """Return |before - after| times `ERROR_GAIN`, uint8 [H, W, 3], of two such pictures."""
     distance = np.abs(before.astype(np.int16) - after)
     return np.minimum(distance * ERROR_GAIN, 255).astype(np.uint8)
 
 
 def png_bytes(picture: np.ndarray) -> bytes:
-    """A picture, uint8 [H, W, 3], as PNG."""
+    """Encode a picture, uint8 [H, W, 3], as PNG."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG", compress_level=1)
     return file.getvalue()

@@ -1,7 +1,4 @@
-"""The working copy: trimmed, brought to a working size, lossless; what the model gets to see.
-
-What a clip says of itself before anything is done with it.
-"""
+"""Probe a clip, and write the lossless working copy, trimmed and resized, that a model gets."""
 
 from __future__ import annotations
 
@@ -23,17 +20,18 @@ from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
 
 MIN_SIDE = 16
+"""Least pixels of a side after resizing."""
 
 
 def fit_size(
     width: int, height: int, longest: int | None, pixel_aspect: Fraction = Fraction(1)
 ) -> tuple[int, int]:
-    """The size at which a clip is worked on: never enlarged, square pixels.
+    """Return the size of the working copy: never enlarged, with square pixels.
 
     Args:
-        width: shown width in samples.
-        height: shown height in samples.
-        longest: most pixels along the longer side; None keeps the size.
+        width: display width in samples.
+        height: display height in samples.
+        longest: limit of the longer side in pixels; None keeps the size.
         pixel_aspect: width of a pixel over its height.
 
     Returns:
@@ -65,15 +63,15 @@ def iter_prepare(
         source: path of a clip.
         output: path of an `.mkv` to write; every sample is kept.
         longest: see `fit`.
-        trim: the part that is wanted.
+        trim: the part to copy.
         limits: the largest clip to accept.
 
     Returns:
-        What the copy is; its notes say what was changed on the way.
+        Properties of the copy; its notes list the changes.
 
     Raises:
         InputError: the source cannot be read.
-        LimitError: it is larger than `limits`.
+        LimitError: the clip is larger than `limits`.
     """
     with ExitStack() as stack:
         clip = stack.enter_context(open_clip(source, trim=trim, limits=limits or Limits()))
@@ -91,24 +89,24 @@ def iter_prepare(
             yield done, max(done, given.n_frames or 0)
         notes = clip.info.notes
         if (width, height) != (given.width, given.height):
-            notes += (f"The clip was brought from {given.width}x{given.height} to "
+            notes += (f"The clip was resized from {given.width}x{given.height} to "
                       f"{width}x{height}.",)
     return replace(info, n_frames=done, notes=notes)
 
 
 @contextmanager
-def errors_about(source: Path, *own: Path) -> Iterator[None]:
-    """Name the file that was given in errors about its working copies.
+def errors_about(source: Path, *copies: Path) -> Iterator[None]:
+    """Name `source` in errors about its working copies, whose names the user does not know.
 
     Args:
-        source: what was given.
-        own: files that were made of it.
+        source: the input file.
+        copies: files made of it.
     """
     try:
         yield
     except AEHubError as error:
         message = error.message
-        for path in own:
+        for path in copies:
             message = message.replace(path.name, source.name)
         if message == error.message:
             raise
@@ -116,7 +114,7 @@ def errors_about(source: Path, *own: Path) -> Iterator[None]:
 
 
 def _resizer(size: tuple[int, int]) -> Callable[[Planes], Planes]:
-    """A function that brings planes to a size, each plane by itself: no colour is converted."""
+    """Return a function that resizes planes, each by itself: no colour is converted."""
     half = -(-size[0] // 2), -(-size[1] // 2)
 
     def resize(planes: Planes) -> Planes:
@@ -128,25 +126,25 @@ def _resizer(size: tuple[int, int]) -> Callable[[Planes], Planes]:
 
 
 def _plane(samples: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """One plane, uint8 [h, w] -> [size[1], size[0]]; swscale widens the filter going down."""
+    """Resize one plane, uint8 [h, w] -> [size[1], size[0]]; swscale widens its filter to shrink."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(samples), format="gray")
     return frame.reformat(*size, interpolation="BICUBIC").to_ndarray()
 
 
 @dataclass(frozen=True)
 class ClipProbe:
-    """A first look at a clip.
+    """Properties of a clip and its first frame.
 
     Attributes:
-        width: shown width in pixels, upright.
-        height: shown height in pixels, upright.
+        width: display width in pixels, upright.
+        height: display height in pixels, upright.
         fps: nominal frames per second.
-        n_frames: frames in the part looked at; None if the file does not say.
-        seconds: its duration; None if the file does not say.
+        n_frames: frames in the probed part; None if the header does not hold it.
+        seconds: duration of the part; None if the header does not hold it.
         bytes: size of the file.
         has_sound: whether it carries a sound track.
         picture: its first frame, uint8 [H, W, 3] in RGB.
-        notes: what reading it changes.
+        notes: changes that decoding makes, such as a conversion of colour.
     """
 
     width: int
@@ -167,17 +165,17 @@ def probe_clip(
     limits: Limits | None = None,
     with_sound: bool = True,
 ) -> ClipProbe:
-    """Decode the first frame of a clip and gather what its header says.
+    """Decode the first frame of a clip and read its header.
 
     Args:
         source: path of a clip.
-        trim: the part that is wanted.
-        limits: the largest picture to accept; limits of length hold as far as the header tells.
-        with_sound: also find out whether there is sound, which reads the packets of the track.
+        trim: the part to probe.
+        limits: the largest picture to accept; a limit of length holds if the header has the length.
+        with_sound: also look for sound, which reads the packets of the track.
 
     Raises:
-        InputError: it is no clip.
-        LimitError: it is larger than `limits`.
+        InputError: the source is no clip.
+        LimitError: the clip is larger than `limits`.
     """
     limits = Limits() if limits is None else limits
     with open_clip(source, trim=trim, limits=limits) as clip:

@@ -1,4 +1,4 @@
-"""The record of a report of one compression: its numbers and its files. Needs no torch."""
+"""Results of a compression: numbers and files. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from aehub.results import Compressed
 
 @dataclass(frozen=True)
 class Baseline:
-    """A rival on the same frames, as near to the same bytes as its settings reach.
+    """Another codec on the same frames, as near to the same bytes as its settings reach.
 
     Attributes:
         codec: e.g. "x264-medium".
         crf: its constant rate factor.
         bytes: of the bare stream, without container and sound.
         psnr: (6Y + U + V)/8 in dB over the clip.
-        ms_ssim: of luma; None for small pictures.
-        seconds: of all encodes that were tried.
-        encodes: how many those were.
+        ms_ssim: of luma; None below 176 pixels on the short side.
+        seconds: duration of all encodes of the search.
+        encodes: number of these encodes.
     """
 
     codec: str
@@ -34,20 +34,20 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Playback:
-    """A decoded file beside its original.
+    """A decoded file, measured against its original.
 
     Attributes:
-        width: of one half, in pixels.
-        height: of one half, in pixels.
+        width: of one picture, in pixels.
+        height: of one picture, in pixels.
         half: first row of the reconstruction in the stacked video.
-        times: when each frame is shown, in seconds.
+        times: presentation time of each frame, in seconds.
         seconds: duration.
         has_sound: whether the videos carry sound.
         psnr: (6Y + U + V)/8 in dB over the clip.
         ms_ssim: of luma; None below 176 pixels on the short side.
         frame_psnrs: `psnr` of every frame.
-        groups: (first frame, frames, bytes) of what is coded together: single frames where they
-            are predicted.
+        groups: (first frame, frames, bytes) of each run of frames coded together; one frame each
+            where frames are predicted.
     """
 
     width: int
@@ -64,19 +64,19 @@ class Playback:
 
 @dataclass(frozen=True)
 class CompressionReport:
-    """A compression laid open.
+    """A compression, measured and compared.
 
     Attributes:
         source_bytes: size of the file that was given.
         trimmed: whether only a part of it was used.
-        prepared: the working copy: what the model saw, without loss.
+        prepared: the lossless working copy, as the model got it.
         stacked: mp4 with the original above the reconstruction; see `Playback.half`.
         decoded: mp4 of the reconstruction.
         compressed: the file that was made; its `ratio` is None for a trimmed clip.
-        playback: what came back, measured.
-        baselines: other codecs at the same bytes; empty if not asked for.
-        seconds: time each stage took.
-        notes: what was changed on the way in, or left out.
+        playback: the reconstruction, measured.
+        baselines: other codecs at the same bytes; empty if not requested.
+        seconds: duration of each stage.
+        notes: changes made to the clip before coding, and parts left out.
     """
 
     source_bytes: int
@@ -91,7 +91,7 @@ class CompressionReport:
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers, with stable keys; files are named, not placed."""
+        """Return the numbers with stable keys; files by name, without folder."""
         facts = self.compressed.named()
         facts.update(
             source_bytes=self.source_bytes,
@@ -106,12 +106,12 @@ class CompressionReport:
         return facts
 
     def record(self) -> dict[str, Any]:
-        """All of it as JSON, files by their names: what `from_record` takes."""
+        """Return everything as JSON for `from_record`, files by name."""
         return asdict(self, dict_factory=_with_names)
 
     @classmethod
     def from_record(cls, record: dict[str, Any], folder: Path) -> CompressionReport:
-        """The report that was recorded, its files in `folder`."""
+        """Rebuild a report from `record()`; its files lie in `folder`."""
         compressed, playback = record["compressed"], record["playback"]
         compressed = {**compressed, "path": str(folder / compressed["path"])}
         files = {name: folder / record[name] for name in ("prepared", "stacked", "decoded")}
@@ -128,6 +128,6 @@ def _with_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _tuples(facts: dict[str, Any]) -> dict[str, Any]:
-    """Lists as the tuples that they were before they were JSON."""
+    """Turn lists back into the tuples that they were before JSON."""
     return {name: tuple(map(tuple, value)) if name == "groups" else
             tuple(value) if isinstance(value, list) else value for name, value in facts.items()}

@@ -1,4 +1,4 @@
-"""The page: a browser's way to the public functions.
+"""The web page: the public functions in a browser.
 
-`page.build` makes it, `server.serve` runs it, `environment.check` comes before either is imported.
+`page.build` makes it, `server.serve` runs it; call `environment.check` before importing either.
 """

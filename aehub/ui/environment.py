@@ -1,4 +1,4 @@
-"""Check the environment variables that Gradio reads, before it does: its errors name no remedy."""
+"""Check the environment variables that Gradio reads before it does: its errors name no remedy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from aehub.errors import InputError
 from aehub.ui.limits import PageLimits
 
 PORT, HOST, ROOT = "GRADIO_SERVER_PORT", "GRADIO_SERVER_NAME", "GRADIO_ROOT_PATH"
-_FIRST_PORT, _MOST_PORTS = 7860, 100
+# As Gradio: the first port to try, and how many from there.
+_FIRST_PORT, _MAX_PORTS = 7860, 100
+# Integer variables and their ranges.
 _NUMBERS = {
     PORT: (1, 65535), "GRADIO_NUM_PORTS": (1, 65535), "GRADIO_NODE_NUM_PORTS": (1, 65535),
     "GRADIO_NUM_WORKERS": (1, 1024), "GRADIO_DEBUG": (0, 1),
@@ -21,10 +23,10 @@ _ROOT_PATH = re.compile(r"(https?://[\w.:%\[\]-]+)?(/[\w.~!$&'()*+,;=:@%/-]*)?",
 
 
 def check(environ: Mapping[str, str] | None = None) -> None:
-    """Check the variables that the page reads, and Gradio when it is imported and launched.
+    """Check the variables that the page and Gradio read on import and on launch.
 
     Raises:
-        InputError: one of them cannot be used.
+        InputError: one of them has an invalid value.
     """
     environ = os.environ if environ is None else environ
     for name, (low, high) in _NUMBERS.items():
@@ -47,13 +49,13 @@ def port_and_host(port: int | None, host: str | None) -> tuple[int, str]:
         host: by default `GRADIO_SERVER_NAME`, or this machine only.
 
     Raises:
-        InputError: that place is taken, or is not this machine's.
+        InputError: the port is taken, or the host is not this machine.
     """
     host = host or os.environ.get(HOST) or "127.0.0.1"
     if port is None and PORT in os.environ:
         port = int(os.environ[PORT])
-    many = int(os.environ.get("GRADIO_NUM_PORTS", _MOST_PORTS))
-    tried = range(_FIRST_PORT, min(_FIRST_PORT + many, 65536)) if port is None else [port]
+    count = int(os.environ.get("GRADIO_NUM_PORTS", _MAX_PORTS))
+    tried = range(_FIRST_PORT, min(_FIRST_PORT + count, 65536)) if port is None else [port]
     reason: OSError | None = None
     for candidate in tried:
         reason = _bind_error(host, candidate)
@@ -64,7 +66,8 @@ def port_and_host(port: int | None, host: str | None) -> tuple[int, str]:
     shown = f"{tried[0]}" if len(tried) == 1 else f"{tried[0]} to {tried[-1]}"
     why = reason.strerror if reason else "no port is left"
     raise InputError(f"the page cannot be served on {host}, port {shown}: {why}; choose another "
-                     "place.", f"The port is that of --port or {PORT}, the host that of {HOST}.")
+                     "port or host.",
+                     f"The port is that of --port or {PORT}, the host that of {HOST}.")
 
 
 def _is_digits(text: str) -> bool:
@@ -72,7 +75,7 @@ def _is_digits(text: str) -> bool:
 
 
 def _bind_error(host: str, port: int) -> OSError | None:
-    """Why nothing can listen there, None if it can."""
+    """Return the error of binding to the port, None if it is free."""
     try:
         for family, kind, number, _, address in socket.getaddrinfo(
                 host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):

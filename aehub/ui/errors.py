@@ -1,4 +1,4 @@
-"""The border to the browser: errors become sentences, model work goes to a GPU if one is lent."""
+"""Decorators of page handlers: errors as messages, and a GPU on ZeroGPU Spaces."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from aehub.errors import AEHubError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 GPU_SECONDS = 120
+"""Longest time a handler may hold a ZeroGPU."""
 
 
 def errors_shown(handler: _Function) -> _Function:
-    """Turn every error meant for the user into one sentence on the page; no traceback is printed.
+    """Show every `AEHubError` of a handler as one sentence on the page; no traceback is printed.
 
-    Works for functions and for generators; anything else stays a generic error of the page.
+    Works for functions and for generators. Other exceptions stay a generic error of the page.
     """
     if inspect.isgeneratorfunction(handler):
 
@@ -48,16 +49,16 @@ def _to_gradio_error(error: AEHubError) -> gr.Error:
 
 
 def page_message(error: AEHubError) -> str:
-    """What the visitor reads: no options, and a capital first, unless it is the name of a file."""
+    """Return the message without options, capitalised unless it begins with the name of a file."""
     text = error.message
     return text[:1].upper() + text[1:] if text.split(" ")[0].isalpha() else text
 
 
 def gpu(handler: _Function) -> _Function:
-    """Borrow a GPU for a handler on ZeroGPU Spaces; everywhere else, the handler itself."""
+    """Request a GPU for a handler on ZeroGPU Spaces; return the handler itself elsewhere."""
     try:
         spaces: Any = import_module("spaces")
     except ImportError:
         return handler
-    lent: _Function = spaces.GPU(duration=GPU_SECONDS)(handler)
-    return lent
+    decorated: _Function = spaces.GPU(duration=GPU_SECONDS)(handler)
+    return decorated

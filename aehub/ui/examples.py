@@ -1,15 +1,14 @@
-"""Example clips, made at first use: pans over photographs, and a drawn animation.
+"""Example clips, and the finished result that the page opens on.
 
-The photographs are those of scikit-image that may be passed on:
+Clips are made at first use: pans over photographs of scikit-image that may be passed on, and one
+drawn animation.
 
     cat       Stefan van der Walt; CC0
     coffee    Rachel Michetti; CC0
     tissue    Center for Microscopy and Molecular Imaging; no known copyright restrictions
     marbles   drawn here
 
-The finished example that the page opens on: recorded once, served as it is, nothing computed.
-
-`python docs/measure/opening.py` records it anew.
+The opening is recorded by `python docs/measure/opening.py` and served as files, never computed.
 """
 
 from __future__ import annotations
@@ -33,20 +32,20 @@ from aehub.ui.formatting import bytes_text, seconds_text
 from aehub.ui.result_folders import private_folder
 
 FPS = 24
-# What another version drew is not what this one would draw.
+# Names the cache of drawn clips: another version of this file may draw them differently.
 _VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 _LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Example:
-    """A clip of the project's own.
+    """An example clip.
 
     Attributes:
-        name: of its file.
-        label: short, for people.
-        frames: how many it has, at `FPS`.
-        draw: the picture at time t in [0, 1), uint8 [H, W, 3].
+        name: of its file, without suffix.
+        label: text of its button.
+        frames: number of frames, at `FPS`.
+        draw: returns the picture at time t in [0, 1), uint8 [H, W, 3].
     """
 
     name: str
@@ -58,7 +57,7 @@ class Example:
 def _view(
     picture: Image.Image, x: float, y: float, wide: float, size: tuple[int, int]
 ) -> np.ndarray:
-    """The part `wide` pixels wide around (x, y), at `size` (width, height), sub-pixel exact."""
+    """Crop `wide` pixels around (x, y), sub-pixel exact, and resize to `size` (width, height)."""
     high = wide * size[1] / size[0]
     box = (x - wide / 2, y - high / 2, x + wide / 2, y + high / 2)
     return np.asarray(picture.resize(size, Image.Resampling.BICUBIC, box=box).convert("RGB"))
@@ -74,7 +73,7 @@ def _picture(name: str) -> Image.Image:
 
 
 def _cat(t: float) -> np.ndarray:
-    """There and back at one speed, so that it plays in a loop."""
+    """Pan there and back at one speed, for playing in a loop."""
     s = 1 - abs(1 - 2 * t)
     return _view(_picture("chelsea"), 200 + 50 * s, 150, 380, (480, 272))
 
@@ -88,7 +87,7 @@ def _tissue(t: float) -> np.ndarray:
 
 
 def _marbles(t: float) -> np.ndarray:
-    """Shaded balls that circle over a chequered floor, seen from above."""
+    """Draw shaded balls that circle over a chequered floor, seen from above."""
     side = 256
     y, x = np.mgrid[:side, :side].astype(np.float32)
     turn = 2 * np.pi * t
@@ -122,17 +121,17 @@ EXAMPLES = {
 }
 
 HARD_EXAMPLE_NOTE = "Marbles: flat graphics, hard for this model."
-"""Which example shows the weakness, in words."""
+"""Caption: the example that shows a weakness of the model."""
 CREDITS = ("Photographs of the examples: Cat by Stefan van der Walt, Coffee by Rachel Michetti, "
            "both CC0; Tissue by the Center for Microscopy and Molecular Imaging, no known "
            "copyright restrictions.")
 
 
 def clip(name: str) -> Path:
-    """The example of that name, without loss, made if it is not there yet.
+    """Return the path of an example, lossless; it is made if it does not exist yet.
 
     Raises:
-        InputError: there is no such example, or scikit-image is missing.
+        InputError: the name is unknown, or scikit-image is missing.
     """
     from aehub.media.clip import open_clip
     from aehub.media.writer import open_writer
@@ -150,7 +149,7 @@ def clip(name: str) -> Path:
 
 @lru_cache
 def thumbnail(name: str) -> bytes:
-    """A small JPEG of the example, at most 256 pixels wide."""
+    """Return a JPEG of an example, at most 256 pixels wide."""
     picture = Image.fromarray(_find(name).draw(0.55))
     picture.thumbnail((256, 192))
     file = io.BytesIO()
@@ -167,31 +166,31 @@ def _find(name: str) -> Example:
 OPENING_NAME = "cat"
 OPENING_CAPTION = "An example made before, from a photograph by Stefan van der Walt (CC0)."
 OPENING_URL = "ae/opening"
-"""Address of its files, relative to the page."""
+"""URL of its files, relative to the page."""
 OPENING_REPORT, OPENING_POSTER = "report.json", "poster.jpg"
 OPENING_FOLDER = Path(__file__).parent / "assets" / "opening"
 
 
 @lru_cache
 def opening_report() -> CompressionReport:
-    """The recorded report, its files in `OPENING_FOLDER`; the original itself is not stored."""
+    """Return the recorded report, its files in `OPENING_FOLDER`; the original is not stored."""
     record = json.loads((OPENING_FOLDER / OPENING_REPORT).read_text(encoding="utf-8"))
     return CompressionReport.from_record(record, OPENING_FOLDER)
 
 
 def opening_aev() -> Path:
-    """Its compressed file."""
+    """Return the path of the compressed file of the opening."""
     return Path(str(opening_report().compressed.path))
 
 
 def opening_file(name: str) -> Path | None:
-    """The file of that name, None if it is none of those that are served."""
+    """Return a file of the opening; None for names that are not served."""
     served = {opening_aev().name, opening_report().stacked.name, OPENING_POSTER}
     return OPENING_FOLDER / name if name in served else None
 
 
 def opening_overview() -> str:
-    """The player, which moves its divider by itself, and the numbers; HTML."""
+    """Return the player, whose divider moves by itself, and the numbers; HTML."""
     made, name, poster = opening_report(), opening_aev().name, f"{OPENING_URL}/{OPENING_POSTER}"
     size = bytes_text(made.compressed.bytes)
     above = (results.wipe_player(made, OPENING_URL, more=f' poster="{poster}" sweep')
@@ -202,5 +201,5 @@ def opening_overview() -> str:
 
 
 def opening_figures() -> str:
-    """The other codecs at the same size and the curves over time; HTML."""
+    """Return the other codecs at the same size and the curves over time; HTML."""
     return results.figures(opening_report())

@@ -1,4 +1,4 @@
-"""Numbers and pieces of HTML for people."""
+"""Numbers as text, and pieces of HTML."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aehub.errors import count_text
 
 
 def bytes_text(count: float) -> str:
-    """Bytes for people: "999 bytes", "12.3 kB", "4.5 MB"; 1 kB is 1000 bytes."""
+    """Format bytes: "999 bytes", "12.3 kB", "4.5 MB"; 1 kB is 1000 bytes."""
     if count < 1000:
         return count_text(round(count), "byte")
     for unit in ("kB", "MB"):
@@ -21,12 +21,12 @@ def bytes_text(count: float) -> str:
 
 
 def rate_text(fps: Fraction | float | str) -> str:
-    """Frames per second: "25", "29.97"."""
+    """Format frames per second: "25", "29.97"."""
     return f"{float(Fraction(fps)):.2f}".rstrip("0").rstrip(".")
 
 
 def seconds_text(seconds: float) -> str:
-    """"4.2 s", "1:05 min"."""
+    """Format a duration: "4.2 s", "1:05 min"."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
@@ -35,7 +35,7 @@ def seconds_text(seconds: float) -> str:
 def table(
     head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str, mark: int = -1
 ) -> str:
-    """An HTML table whose first column heads its rows; row `mark` stands out."""
+    """Return an HTML table with row headers in its first column; row `mark` is highlighted."""
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     body = ""
     for number, (first, *cells) in enumerate(rows):
@@ -47,7 +47,7 @@ def table(
 
 
 def tiles(pairs: Iterable[tuple[str, str, str]]) -> str:
-    """Big numbers: (label, value, note) each."""
+    """Return tiles with large numbers, from (label, value, note) each."""
     body = "".join(
         f'<div class="ae-tile"><dt>{escape(label)}</dt><dd>{escape(value)}'
         f'<small>{escape(note)}</small></dd></div>' for label, value, note in pairs)
@@ -55,37 +55,37 @@ def tiles(pairs: Iterable[tuple[str, str, str]]) -> str:
 
 
 def notes(sentences: Iterable[str]) -> str:
-    """A short list of remarks; nothing if there are none."""
+    """Return a list of remarks; empty text if there are none."""
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     return f'<ul class="ae-notes">{items}</ul>' if items else ""
 
 
 def empty_state(title: str, sentence: str, *, small: bool = False) -> str:
-    """The place of a result while there is none."""
+    """Return the placeholder of a result before there is one."""
     kind = " ae-small" if small else ""
     return (f'<div class="ae-empty{kind}"><b>{escape(title)}</b><p>{escape(sentence)}</p></div>')
 
 
 def stopped_state(button: str, *, small: bool = False) -> str:
-    """The place of a result whose job was ended."""
+    """Return the placeholder of a result whose job was stopped."""
     return empty_state("Stopped", f"Nothing was saved. Change the settings and {button}.",
                        small=small)
 
 
 def hint(sentence: str, role: str = "note") -> str:
-    """One remark in place of something that cannot be shown."""
+    """Return one remark in place of content that cannot be shown."""
     return f'<p class="ae-hint" role="{role}">{escape(sentence)}</p>'
 
 
 def progress_card(
     title: str, note: str | None = None, *, share: float | None = None, more: str = ""
 ) -> str:
-    """A job on its way.
+    """Return the card of a running job.
 
     Args:
-        title: what is done at this moment.
+        title: current activity.
         note: one more remark.
-        share: how much of it is done, 0 to 1, shown as a bar; None before it has begun.
+        share: finished share, 0 to 1, shown as a bar; None for a job that has not begun.
         more: HTML below.
     """
     bar, left, notes = "", "", [] if note is None else [note]
@@ -103,7 +103,7 @@ def progress_card(
 
 
 def media_element(address: str, label: str, options: str, *, kind: str = "") -> str:
-    """A clip, or a picture that moves by itself, told apart by the suffix of its address."""
+    """Return an HTML video for an mp4 or webm address, an image for any other (GIF, WebP, APNG)."""
     file = f'class="ae-player{kind}" src="{escape(address)}"'
     if address.endswith((".mp4", ".webm")):
         return f'<video {file} {options} playsinline aria-label="{escape(label)}"></video>'

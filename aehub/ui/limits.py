@@ -1,4 +1,4 @@
-"""What every panel is given: the limits of the page, by environment variables, and its folders."""
+"""Limits of the page, from environment variables, and the context that all panels share."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from aehub.ui.throughput import Throughput
 
 @dataclass(frozen=True)
 class PageLimits:
-    """Limits of the page; each has an `AEHUB_*` variable.
+    """Limits of the page, each set by an `AEHUB_*` variable.
 
     Attributes:
         seconds: of a clip after trimming (`AEHUB_MAX_SECONDS`).
         pixels: of one picture (`AEHUB_MAX_PIXELS`).
         upload_mb: of one upload, in MB (`AEHUB_MAX_UPLOAD_MB`).
-        queue: jobs that may wait (`AEHUB_MAX_QUEUE`).
-        keep_minutes: how long files stay on the server (`AEHUB_KEEP_MINUTES`).
+        queue: most jobs that wait (`AEHUB_MAX_QUEUE`).
+        keep_minutes: time that files stay on the server (`AEHUB_KEEP_MINUTES`).
     """
 
     seconds: float = 20
@@ -41,7 +41,7 @@ class PageLimits:
             InputError: a variable is not a number above zero.
         """
         environ = os.environ if environ is None else environ
-        # Said here for the page to refuse it when it starts.
+        # Checked here so that a wrong value stops the page at its start.
         positive_integer(environ, THREADS)
         general = Limits.from_env(environ)
         return cls(
@@ -54,32 +54,34 @@ class PageLimits:
 
     @property
     def clip(self) -> Limits:
-        """What holds for a clip that is to be compressed."""
+        """Limits of a clip to compress."""
         return Limits(max_pixels=self.pixels, max_seconds=self.seconds)
 
     @property
     def picture(self) -> Limits:
-        """What holds for a clip that may still be trimmed."""
+        """Limits of a clip that may still be trimmed."""
         return Limits(max_pixels=self.pixels)
 
     def check(self, facts: Mapping[str, Any], does: str, command: str) -> None:
-        """Refuse an `.aev` file above the limits, before anything of it is decoded.
+        """Refuse an `.aev` file above the limits before any of it is decoded.
 
         Args:
             facts: as `aehub.info` returns them.
-            does: what the page does with it, such as "decodes".
-            command: what does the same without limits.
+            does: verb for the message, such as "decodes".
+            command: the command that does the same without limits.
 
         Raises:
-            InputError: it plays too long, or its pictures are too large.
+            InputError: the file is too long, or its pictures are too large.
         """
         width, height = facts["width"], facts["height"]
-        if exceeds_duration(facts["seconds"], self.seconds):
-            raise InputError(f"the file plays {seconds_text(facts['seconds'])} and this page "
-                             f"{does} {self.seconds:g} s; use {command} at home.")
+        if too_long(facts["seconds"], self.seconds):
+            raise InputError(f"the file is {seconds_text(facts['seconds'])} long and this page "
+                             f"{does} at most {self.seconds:g} s; use {command} on your own "
+                             "machine.")
         if width * height > self.pixels:
-            raise InputError(f"the picture is {width}×{height} and this page {does} "
-                             f"{self.pixels / 1e6:.1f} megapixels; use {command} at home.")
+            raise InputError(f"the picture is {width}×{height} and this page {does} at most "
+                             f"{self.pixels / 1e6:.1f} megapixels; use {command} on your own "
+                             "machine.")
 
     @property
     def summary(self) -> str:
@@ -91,10 +93,9 @@ class PageLimits:
 
 @dataclass(frozen=True)
 class Context:
-    """Limits, where results go, and how fast this machine is: what every panel shares.
+    """State that all panels share: limits, folders of results and measured throughput.
 
-    `shared` holds components that one panel offers to those built after it, and the tab that is
-    being built.
+    `shared` holds components that panels built later refer to, and the tab that is being built.
     """
 
     limits: PageLimits
@@ -104,7 +105,7 @@ class Context:
 
     @classmethod
     def from_env(cls) -> Context:
-        """Limits of the environment, and a temporary folder for results."""
+        """Take the limits from the environment and make a temporary folder for results."""
         limits = PageLimits.from_env()
         folders = ResultFolders(60 * limits.keep_minutes)
         return cls(limits, folders, Throughput(folders))

@@ -1,4 +1,4 @@
-"""Files of visitors: below one folder of this process, deleted when they are old and at its end."""
+"""Folders of uploads and results: below one root per process, deleted by age and at its end."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from filelock import FileLock
 
 from aehub.errors import InputError
 
-# Read once, for a page puts its own folder there.
-_ASKED_FOR = os.environ.get("GRADIO_TEMP_DIR")
+# Read at import: the page overwrites the variable with its own root.
+_CONFIGURED_ROOT = os.environ.get("GRADIO_TEMP_DIR")
 _PREFIX = "aehub-visitors-"
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _FACTS = "facts.json"
 
 
 def private_folder(name: str) -> Path:
-    """A folder among the temporary ones that only this user can enter; the same at each start.
+    """Return a folder in the temporary directory that only this user can enter.
 
     Raises:
-        InputError: somebody else made a folder of that name.
+        InputError: another user owns a folder of that name.
     """
     user = os.getuid() if hasattr(os, "getuid") else 0
     folder = Path(tempfile.gettempdir(), f"{name}-{user}")
@@ -44,37 +44,37 @@ def private_folder(name: str) -> Path:
 class ResultFolders:
     """One folder for each job, below a root that this process alone uses.
 
-    Uploads lie below the root, too, and Gradio gives files away from there without copying them:
-    nothing of a visitor lies anywhere else, and one sweep finds all of it. The root is locked as
-    long as the process lives; whoever starts later deletes roots that no process holds.
+    Uploads lie below the root, too, and Gradio serves files from there without copying them: no
+    file of a visitor lies anywhere else, and one pass finds all of them. The root is locked as long
+    as the process lives; later processes delete roots that nobody holds a lock on.
 
     Args:
         keep_seconds: age at which an upload or a job's folder is deleted.
-        place: where the root is made; by default `GRADIO_TEMP_DIR`, or a folder of this user.
+        parent: folder of the root; by default `GRADIO_TEMP_DIR`, or a folder of this user.
 
     Attributes:
         root: the folder of this process.
-        queued_paths: gives the paths that jobs in the queue name; those files are not deleted.
+        queued_paths: returns the paths that queued jobs use; those files are not deleted.
     """
 
-    def __init__(self, keep_seconds: float, place: Path | None = None) -> None:
+    def __init__(self, keep_seconds: float, parent: Path | None = None) -> None:
         self.keep_seconds = keep_seconds
-        if place is None:
-            place = Path(_ASKED_FOR) if _ASKED_FOR else private_folder("aehub-page")
-        place.mkdir(parents=True, exist_ok=True)
-        self.root = place.resolve() / f"{_PREFIX}{secrets.token_hex(8)}"
+        if parent is None:
+            parent = Path(_CONFIGURED_ROOT) if _CONFIGURED_ROOT else private_folder("aehub-page")
+        parent.mkdir(parents=True, exist_ok=True)
+        self.root = parent.resolve() / f"{_PREFIX}{secrets.token_hex(8)}"
         self.queued_paths: Callable[[], Iterable[str]] = tuple
         self._running: set[str] = set()
-        _delete_left_behind(self.root.parent)
+        _delete_orphaned(self.root.parent)
         self._lock = _lock_of(self.root)
         self._lock.acquire(timeout=0)
         self.root.mkdir(mode=0o700)
 
     @contextmanager
     def new(self) -> Iterator[Path]:
-        """A new folder; its name is its token. Its age begins when the block ends.
+        """Make a folder whose name is a random token. Its age counts from the end of the block.
 
-        Of a job that fails or is stopped, nothing is kept.
+        A job that fails or is stopped leaves nothing.
         """
         folder = self.root / secrets.token_hex(16)
         self._running.add(folder.name)
@@ -90,45 +90,45 @@ class ResultFolders:
             self._running.discard(folder.name)
 
     def url(self, path: Path) -> str:
-        """Address of a file in a job's folder, relative to the page."""
+        """Return the URL of a file in a job's folder, relative to the page."""
         return f"ae/jobs/{path.parent.name}/{quote(path.name)}"
 
     def file(self, token: str, name: str) -> Path | None:
-        """The file of that name in the job's folder; None if there is none."""
+        """Return the file of that name in a job's folder; None if there is none."""
         if not _TOKEN.fullmatch(token) or "/" in name or "\\" in name:
             return None
         path = self.root / token / name
         return path if path.is_file() else None
 
     def upload(self, path: Any) -> Path | None:
-        """The file of an upload or a result, be it still there or not; None for anything else."""
-        # Too long, a loop of links, or not even text that can name a file.
+        """Return a path below the root, whether or not the file exists; None for any other."""
+        # Too long, a loop of links, or no text.
         with suppress(OSError, ValueError, RuntimeError, TypeError):
             file = Path(path).resolve()
             return file if self.root in file.parents else None
         return None
 
     def save_facts(self, folder: Path, facts: dict[str, Any]) -> None:
-        """Keep what other requests need to know of a job."""
+        """Store data of a job that other requests need."""
         (folder / _FACTS).write_text(json.dumps(facts))
 
     def load_facts(self, token: str) -> dict[str, Any] | None:
-        """What was remembered; None if there is no such job any more."""
+        """Return the stored data of a job; None if the job does not exist any more."""
         path = self.file(token, _FACTS)
         return None if path is None else json.loads(path.read_text())
 
     def delete_old(self) -> None:
-        """Delete what is older than `keep_seconds` and not needed by a job."""
+        """Delete files older than `keep_seconds` that no job uses."""
         oldest = time.time() - self.keep_seconds
         needed = self._running | {self._entry(path) for path in self.queued_paths()}
         for entry in self.root.glob("*"):
-            # Another thread may delete the same.
+            # Another thread may delete the same file.
             with suppress(FileNotFoundError):
                 if entry.name not in needed and _newest(entry) < oldest:
                     _delete(entry)
 
     def start_cleaner(self) -> None:
-        """Sweep every so often as long as the process lives."""
+        """Call `delete_old` regularly as long as the process lives."""
         def loop() -> None:
             while True:
                 time.sleep(max(1.0, self.keep_seconds / 12))
@@ -138,27 +138,27 @@ class ResultFolders:
 
     def close(self) -> None:
         """Delete everything of this process."""
-        # Jobs that still run find no folder to write to.
-        gone = self.root.with_suffix(".gone")
+        # Renamed first, so that running jobs find no folder to write to.
+        renamed = self.root.with_suffix(".gone")
         with suppress(OSError):
-            self.root.rename(gone)
-        for folder in (gone, self.root):
+            self.root.rename(renamed)
+        for folder in (renamed, self.root):
             _delete(folder)
         _release(self._lock)
 
     def _entry(self, path: str) -> str:
-        """Name of what lies directly below the root and holds `path`; empty if nothing does."""
+        """Return the name of the entry of the root that holds `path`; empty if none does."""
         with suppress(ValueError):
             return Path(path).relative_to(self.root).parts[0]
         return ""
 
 
-def _delete_left_behind(place: Path) -> None:
-    """Delete the roots of processes that are gone."""
-    for root in place.glob(f"{_PREFIX}*"):
+def _delete_orphaned(parent: Path) -> None:
+    """Delete the roots of processes that have ended."""
+    for root in parent.glob(f"{_PREFIX}*"):
         if root.is_dir():
             lock = _lock_of(root)
-            # Held by a process that lives, or of another user.
+            # Locked by a running process, or of another user.
             with suppress(OSError):
                 lock.acquire(timeout=0)
                 _delete(root)
@@ -175,7 +175,7 @@ def _release(lock: FileLock) -> None:
 
 
 def _newest(entry: Path) -> float:
-    """When the entry or anything in it was last written to."""
+    """Return the time of the last change of the entry or of anything in it."""
     return max(path.lstat().st_mtime for path in (entry, *entry.rglob("*")))
 
 

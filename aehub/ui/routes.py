@@ -1,4 +1,4 @@
-"""What the server answers beside the page itself: health, results, single frames, models."""
+"""Routes beside the page itself: health, results, single frames, examples, model files."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from aehub.report import playback
 from aehub.ui import examples
 from aehub.ui.result_folders import ResultFolders
 
-# One still decodes a group of frames: more at once would starve the queue's job.
-_STILLS = anyio.CapacityLimiter(1)
+# A frame image decodes a group of frames: more at once would slow the queue's job down.
+_FRAME_IMAGES = anyio.CapacityLimiter(1)
 
 
 def routes(folders: ResultFolders) -> list[Route]:
-    """All routes; they stand before those of the page."""
+    """Return all routes, which take precedence over those of Gradio."""
     return [
-        # Gradio's own would fetch the address, or leave files of visitors where nobody looks.
-        *(Route(f"/gradio_api/file{sign}{scheme}:{{rest:path}}", _elsewhere)
+        # Gradio's own routes would fetch the address, or leave files of visitors undeleted.
+        *(Route(f"/gradio_api/file{sign}{scheme}:{{rest:path}}", _refuse_fetch)
           for sign in "=/" for scheme in ("http", "https")),
-        Route("/gradio_api/process_recording", _unused, methods=["POST"]),
-        Route("/gradio_api/deep_link", _unused),
+        Route("/gradio_api/process_recording", _not_served, methods=["POST"]),
+        Route("/gradio_api/deep_link", _not_served),
         Route("/healthz", _health),
         Route("/ae/jobs/{token}/{name}", partial(_result, folders)),
         Route("/ae/jobs/{token}/{kind}/{number:int}.png", partial(_frame, folders)),
@@ -55,7 +55,7 @@ async def _frame(folders: ResultFolders, request: Request) -> Response:
                             for key in ("prepared", "packed"))
     if original is None or compressed is None:
         return _file(None)
-    return await _still(request, lambda: original, compressed)
+    return await _frame_image(request, lambda: original, compressed)
 
 
 async def _opening(request: Request) -> Response:
@@ -63,8 +63,8 @@ async def _opening(request: Request) -> Response:
 
 
 async def _opening_frame(request: Request) -> Response:
-    return await _still(request, lambda: examples.clip(examples.OPENING_NAME),
-                        examples.opening_aev())
+    return await _frame_image(request, lambda: examples.clip(examples.OPENING_NAME),
+                              examples.opening_aev())
 
 
 async def _example(request: Request) -> Response:
@@ -72,18 +72,20 @@ async def _example(request: Request) -> Response:
     return await _picture(lambda: examples.thumbnail(name), "image/jpeg")
 
 
-async def _elsewhere(request: Request) -> Response:
+async def _refuse_fetch(request: Request) -> Response:
     return PlainTextResponse("This server fetches nothing from other addresses.", 403)
 
 
-async def _unused(request: Request) -> Response:
+async def _not_served(request: Request) -> Response:
     return _file(None)
 
 
-async def _still(request: Request, original: Callable[[], Path], compressed: Path) -> Response:
+async def _frame_image(
+    request: Request, original: Callable[[], Path], compressed: Path
+) -> Response:
     number, kind = request.path_params["number"], request.path_params["kind"]
     picture = await _picture(lambda: playback.frame_image(original(), compressed, number, kind),
-                             "image/png", _STILLS)
+                             "image/png", _FRAME_IMAGES)
     if picture.status_code == 200:
         picture.headers["Cache-Control"] = "private, max-age=3600"
     return picture
@@ -99,5 +101,5 @@ async def _picture(make: Callable[[], bytes], kind: str,
 
 def _file(path: Path | None) -> Response:
     if path is None:
-        return PlainTextResponse("This file is not here, or not any more.", 404)
+        return PlainTextResponse("There is no such file, or not any more.", 404)
     return FileResponse(path)

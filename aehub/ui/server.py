@@ -1,4 +1,4 @@
-"""The page on a port, with the routes beside it."""
+"""Serve the page and its further routes on a port."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def serve(
         The running page; `close()` ends it.
 
     Raises:
-        InputError: the page cannot be there, or a variable of the environment cannot be used.
+        InputError: the port or host cannot be used, or an environment variable is invalid.
     """
     port, host = environment.port_and_host(port, host)
-    # Models come when somebody presses Download, never because of what a visitor's file names.
+    # Models are downloaded on a press of Download only, not because a visitor's file names one.
     os.environ.setdefault("AEHUB_AUTO_DOWNLOAD", "0")
     context = context or Context.from_env()
-    # Where the page does not block, it ends with the process.
+    # If the page does not block, it ends with the process.
     atexit.register(context.folders.close)
     context.folders.start_cleaner()
     demo = build(context)
@@ -66,14 +66,15 @@ def serve(
 def _close_on_signals(context: Context) -> None:
     """Delete files of visitors before a signal ends the process.
 
-    It ends there: threads of a job that runs would wait, or abort, while Python shuts down.
+    The signal is raised again with its default action: threads of a running job would block, or
+    abort, a normal shutdown of Python.
     """
     def end(number: int, frame: object) -> None:
         context.folders.close()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
 
-    # No other thread may set them, and a signal that is ignored (nohup) stays so.
+    # Only the main thread may set handlers; an ignored signal (nohup) stays ignored.
     if threading.current_thread() is threading.main_thread():
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
@@ -83,7 +84,7 @@ def _close_on_signals(context: Context) -> None:
 
 @contextmanager
 def _launch_errors_explained(port: int, host: str) -> Iterator[None]:
-    """Say in a sentence that Gradio cannot begin."""
+    """Turn errors of Gradio's launch into one sentence."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -93,14 +94,14 @@ def _launch_errors_explained(port: int, host: str) -> Iterator[None]:
 
 
 def _launch(demo: gr.Blocks, context: Context, port: int, host: str) -> None:
-    # Every request of a poll would be a line of its own.
+    # httpx logs a line for every request.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     options: dict[str, Any] = {}
-    # On Spaces Gradio would put Node between us and the browser, and offer itself as an app.
+    # On Spaces Gradio would put Node before this server, and offer the page as an app.
     options.update(ssr_mode=False, pwa=False, mcp_server=False)
-    # Nothing is stored in the visitor's browser and no numbers are kept of visitors.
+    # Nothing is stored in the browser, and no statistics of visitors are kept.
     options.update(enable_monitoring=False, run_history=False)
-    # Before it is open, Gradio asks the page itself whether it answers.
+    # While it starts, Gradio sends a request to the page, which must not go through a proxy.
     with usable_proxies(none=True), _launch_errors_explained(port, host):
         demo.launch(
             server_port=port, server_name=host, quiet=True, prevent_thread_lock=True,

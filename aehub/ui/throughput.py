@@ -1,4 +1,4 @@
-"""How fast this machine is, learnt from a small trial first and from every job after it."""
+"""Measured speed of this machine: from a calibration clip at first, then from every job."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from aehub.results import run_job
 from aehub.ui.result_folders import ResultFolders
 
 _CALIBRATION_FRAMES, _CALIBRATION_SHAPE = 9, (144, 192, 3)
-# A new measurement counts this much: machines change their pace, single jobs lie.
+"""Frames of the calibration clip, and (height, width, channels) of each."""
 _WEIGHT = 0.5
+"""Weight of a new measurement in the moving average: the load changes, single jobs vary."""
 
 
 class Throughput:
     """Seconds per million pixels of every stage; safe to use from several threads.
 
     Args:
-        folders: gives the trial a folder.
+        folders: for the folder of the calibration clip.
     """
 
     def __init__(self, folders: ResultFolders) -> None:
@@ -32,7 +33,7 @@ class Throughput:
         self._calibration = threading.Lock()
 
     def update(self, report: CompressionReport) -> None:
-        """Learn from a finished job."""
+        """Update the moving averages from a finished job."""
         playback = report.playback
         megapixels = playback.width * playback.height * len(playback.times) / 1e6
         with self._lock:
@@ -42,23 +43,23 @@ class Throughput:
                 self._rates[stage] = before + _WEIGHT * (rate - before)
 
     def rate(self, stage: str) -> float | None:
-        """Seconds per million pixels of a stage; None if not measured yet."""
+        """Return the seconds per million pixels of a stage; None if not measured yet."""
         with self._lock:
             return self._rates.get(stage)
 
     def forecast(self, pixels: float, *, baselines: bool) -> float:
-        """Seconds that a job of so many pixels in all frames will take."""
+        """Predict the seconds of a job from the pixels of all its frames."""
         self._measure_once()
         with self._lock:
             stages = [name for name in self._rates if baselines or name != "neighbours"]
             return sum(self._rates[name] for name in stages) * pixels / 1e6
 
     def warm_up(self) -> None:
-        """Load the model and measure this machine aside, so that no visitor has to wait."""
+        """Load the model and calibrate in the background, so that no visitor has to wait."""
         threading.Thread(target=self._measure_once, name="aehub-warm-up", daemon=True).start()
 
     def _measure_once(self) -> None:
-        """One tiny job; the first pays for loading the model, so it does not count."""
+        """Compress the calibration clip twice: the first run, which loads the model, is dropped."""
         with self._calibration:
             if self._rates:
                 return
@@ -75,10 +76,10 @@ def _calibration_report(folder: Path) -> CompressionReport:
     from aehub.media.writer import open_writer
     from aehub.report.compression import iter_report
 
-    # A picture that moves: frames without anything in common would all be coded alone.
+    # Motion that prediction follows: frames with nothing in common would be coded like stills.
     still = np.random.default_rng(0).integers(90, 160, _CALIBRATION_SHAPE, dtype=np.uint8)
     pictures = np.stack([np.roll(still, 3 * t, axis=1) for t in range(_CALIBRATION_FRAMES)])
-    source = folder / "trial.mkv"
+    source = folder / "calibration.mkv"
     with open_clip(pictures) as clip, open_writer(source, info=clip.info) as writer:
         for frame in clip:
             writer.write(frame)
@@ -86,7 +87,7 @@ def _calibration_report(folder: Path) -> CompressionReport:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds in words, as roughly as a forecast is."""
+    """Return seconds in words, rounded to the precision of a forecast."""
     if seconds < 1.5:
         return "about a second"
     if seconds < 90:
@@ -99,6 +100,6 @@ def _rough(seconds: float) -> int:
 
 
 def time_left(began: float, done: float) -> float | None:
-    """Seconds left at the pace so far; None while too little is known."""
-    took = time.monotonic() - began
-    return took * (1 - done) / done if done > 0.04 and took > 0.5 else None
+    """Extrapolate the seconds left; None before 4 % and half a second are over."""
+    elapsed = time.monotonic() - began
+    return elapsed * (1 - done) / done if done > 0.04 and elapsed > 0.5 else None

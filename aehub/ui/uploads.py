@@ -1,9 +1,4 @@
-"""Check what requests hold: files are uploads or results of this server, values are offered ones.
-
-The kind of a file is told by its content, as everywhere: no input asks for suffixes.
-
-An upload before anything is done with it: what the page shows of it, and what it asks for.
-"""
+"""Uploads: files and values of requests are checked; a new upload is described, with a forecast."""
 
 from __future__ import annotations
 
@@ -32,60 +27,62 @@ from aehub.ui.result_folders import ResultFolders
 from aehub.ui.throughput import duration_text
 
 _TAKES_FILES = (gr.File, gr.DownloadButton)
+SIZES = ["256", "480", "640", "960", "1280", "as it is"]
+"""Choices of the longer side, in pixels."""
 
 
 class Refusal(gr.Error):
-    """An error for visitors that reads the same where Gradio turns it into text."""
+    """An error message that stays plain where Gradio formats it with `str`."""
 
     def __str__(self) -> str:
         return str(self.message)
 
 
 class CheckedBlocks(gr.Blocks):
-    """A page that takes no file but its own uploads and results, and no value it does not offer.
+    """Blocks that accept only files of this server and values that their controls offer.
 
-    Gradio fetches what a request names by an address, whatever the input is meant for, and speaks
-    of other wrong values in lists and types; here every input is looked at before.
+    Gradio downloads any URL that a request holds, for inputs of every kind, and its messages on
+    wrong values name lists and types; here every input is checked first.
 
     Args:
-        folders: holds the uploads.
+        folders: of the uploads and results.
         options: of `gr.Blocks`.
     """
 
     def __init__(self, folders: ResultFolders, **options: Any) -> None:
         super().__init__(**options)
         self._folders = folders
-        folders.queued_paths = self._named
+        folders.queued_paths = self._queued_paths
 
     async def preprocess_data(
         self, block_fn: Any, inputs: list[Any], state: Any, *others: Any, **options: Any
     ) -> Any:
-        """Refuse what may not be sent, then do as any page does."""
-        known = []
+        """Check the inputs, then preprocess them as Gradio does."""
+        checked = []
         for block, value in zip(block_fn.inputs, inputs, strict=False):
-            known.append(check_files(self._folders, value, isinstance(block, _TAKES_FILES)))
-            # What a control offers may have changed for this visitor.
+            checked.append(check_files(self._folders, value, isinstance(block, _TAKES_FILES)))
+            # The choices of a control may have changed for this visitor.
             check_value(state[block._id] if state and block._id in state else block, value)
-        known += inputs[len(known):]
-        return await super().preprocess_data(block_fn, known, state, *others, **options)
+        checked += inputs[len(checked):]
+        return await super().preprocess_data(block_fn, checked, state, *others, **options)
 
-    def _named(self) -> list[str]:
-        """Paths that jobs in the queue name, those that run among them."""
+    def _queued_paths(self) -> list[str]:
+        """List the paths in the inputs of queued and running jobs."""
         events = list(self._queue.event_ids_to_events.values())
         return [path for event in events if event.data is not None
                 for path in _paths(event.data.data)]
 
 
 def check_files(folders: ResultFolders, value: Any, takes_files: bool) -> Any:
-    """An input with nothing left of what is said of files but their paths.
+    """Return an input with files reduced to their paths.
 
     Args:
-        folders: holds the uploads.
-        value: as it came, parsed from JSON.
-        takes_files: whether everything in it must be a file.
+        folders: of the uploads and results.
+        value: parsed from JSON.
+        takes_files: whether every value must be a file.
 
     Raises:
-        Refusal: a file is none of this server, or not any more.
+        Refusal: a file is not of this server, or was deleted.
     """
     if isinstance(value, list):
         return [check_files(folders, part, takes_files) for part in value]
@@ -99,21 +96,21 @@ def check_files(folders: ResultFolders, value: Any, takes_files: bool) -> Any:
 
 
 def check_value(block: Any, value: Any) -> None:
-    """Hold a value to what its control offers.
+    """Check a value against the choices or the range of its control.
 
     Raises:
-        Refusal: naming the control, the value and what is offered.
+        Refusal: names the control, the value and the choices or the range.
     """
     offers = isinstance(block, (gr.Dropdown, gr.Radio)) and block.value is not None
     if value is None and not offers:
         return
     label = str(getattr(block, "label", "")).partition(",")[0]
     if isinstance(block, (gr.Dropdown, gr.Radio, gr.CheckboxGroup)):
-        known = [choice for _, choice in block.choices]
+        choices = [choice for _, choice in block.choices]
         for one in value if isinstance(value, list) else [value]:
-            if one not in known:
+            if one not in choices:
                 raise _refusal(f"{label} {str(one)[:40]!r} is not offered; choose among "
-                               f"{', '.join(map(str, known))}.")
+                               f"{', '.join(map(str, choices))}.")
     elif isinstance(block, (gr.Slider, gr.Number)):
         least, most = block.minimum or 0, inf if block.maximum is None else block.maximum
         if not isinstance(value, (int, float)) or not least <= value <= most:
@@ -130,14 +127,14 @@ def _uploaded_file(folders: ResultFolders, path: Any) -> Path:
                        f"{folders.keep_seconds / 60:g} minutes. Drop it again.")
     if not file.name.startswith("."):
         return file
-    # Gradio takes and gives no hidden files where the temporary folder lies below its own.
+    # Gradio accepts and serves no hidden files in a temporary folder below its own.
     plain = file.with_name(file.name.lstrip(".") or "file")
     return plain if plain.exists() else Path(shutil.copyfile(file, plain))
 
 
 def _not_uploaded(path: Any) -> Refusal:
-    return _refusal(f"{str(path)[:80]!r} is no upload of this server; upload the file, and name "
-                    "the path that the upload answers with.")
+    return _refusal(f"{str(path)[:80]!r} is no upload of this server; upload the file, and send "
+                    "the path that the upload returned.")
 
 
 def _refusal(sentence: str) -> Refusal:
@@ -151,11 +148,8 @@ def _paths(value: Any) -> list[str]:
     return [path] if isinstance(path, str) else []
 
 
-SIZES = ["256", "480", "640", "960", "1280", "as it is"]
-
-
 def upload_handler(context: Context) -> Any:
-    """A handler that shows a new upload, with the sliders that fit it and a forecast."""
+    """Return a handler that shows a new upload, with sliders in its range and a forecast."""
     limits = context.limits
 
     def show(path: str | None, size: str, baselines: bool) -> Iterator[tuple[Any, ...]]:
@@ -173,12 +167,12 @@ def upload_handler(context: Context) -> Any:
         is_long = probe.seconds is not None and exceeds_duration(probe.seconds, most)
         page = gr.update(value=_clip_html(probe, Path(path).name, most if is_long else None),
                          visible=True)
-        offered = probe.seconds is not None and probe.seconds > 1
-        # Of what is too short to be cut, such as a picture, no slider could show a part.
-        seconds = probe.seconds if offered and probe.seconds else most
+        can_trim = probe.seconds is not None and probe.seconds > 1
+        # A clip too short to trim, such as a picture, keeps the range of the limits.
+        seconds = probe.seconds if can_trim and probe.seconds else most
         start = gr.update(value=0, maximum=round(seconds, 1))
         length = gr.update(value=most if is_long else 0, maximum=min(most, seconds))
-        yield (page, gr.update(visible=offered, open=is_long), start, length,
+        yield (page, gr.update(visible=can_trim, open=is_long), start, length,
                "Measuring this machine …")
         yield *(gr.skip() for _ in range(4)), _forecast(context, probe, size, baselines)
 
@@ -186,7 +180,7 @@ def upload_handler(context: Context) -> Any:
 
 
 def forecast_handler(context: Context) -> Any:
-    """A handler that tells how long a job will take; nothing where it would be refused."""
+    """Return a handler that predicts the time of a job; nothing if the job would be refused."""
     def forecast(path: str | None, start: float, length: float, size: str,
                  baselines: bool) -> str:
         if path is None:
@@ -196,25 +190,25 @@ def forecast_handler(context: Context) -> Any:
                         with_sound=False)
             return _forecast(context, probe, size, baselines)
         except AEHubError:
-            # The same sentence comes, and is seen, when the job is started.
+            # The job itself shows the error when it is started.
             return ""
 
     return forecast
 
 
 def trim_of(start: float | None, length: float | None) -> TimeSpan | None:
-    """The part that two numbers mean; None for the whole clip."""
-    begin, many = (Fraction(str(number or 0)) for number in (start, length))
-    return TimeSpan(begin, begin + many if many else None) if begin or many else None
+    """Return the part of a clip from start and length in seconds; None for all of it."""
+    begin, duration = (Fraction(str(number or 0)) for number in (start, length))
+    return TimeSpan(begin, begin + duration if duration else None) if begin or duration else None
 
 
 def longest_side(size: str) -> int | None:
-    """What a choice of `SIZES` means."""
+    """Return the pixels of a choice of `SIZES`; None for no limit."""
     return None if size == SIZES[-1] else int(size)
 
 
 def _forecast(context: Context, probe: ClipProbe, size: str, baselines: bool) -> str:
-    """How long a job will take on this machine, in words; empty if the clip does not say."""
+    """Return the predicted time of a job in words; empty for a clip of unknown length."""
     if probe.n_frames is None:
         return ""
     width, height = fit_size(probe.width, probe.height, longest_side(size))

@@ -50,9 +50,9 @@ def test_two_candidates_become_a_walk_that_plays(visit: Visit) -> None:
     page.locator("#add-shaped").click()
     expect(chosen).to_have_count(3, timeout=60_000)
     second = chosen.nth(1).locator("span").inner_text()
-    chosen.nth(1).get_by_role("button", name="Put keyframe 2 one earlier").click()
+    chosen.nth(1).get_by_role("button", name="Move keyframe 2 one earlier").click()
     expect(chosen.nth(0).locator("span")).to_have_text(second, timeout=60_000)
-    chosen.nth(0).get_by_role("button", name="Take keyframe 1 out").click()
+    chosen.nth(0).get_by_role("button", name="Remove keyframe 1").click()
     expect(chosen).to_have_count(2, timeout=60_000)
 
     page.locator("#preview").click()
@@ -73,7 +73,7 @@ def two_pictures_for_the_codec(visit: Visit, folder: Path, side: int) -> None:
     opened(visit)
     page.locator("#walk-model input").click()
     page.get_by_role("option", name="d4-codec").click()
-    expect(page.locator("#candidates")).to_contain_text("draws no pictures", timeout=60_000)
+    expect(page.locator("#candidates")).to_contain_text("generates no pictures", timeout=60_000)
     page.locator("#own input[type=file]").set_input_files(paths)
     expect(page.locator("#timeline li")).to_have_count(2, timeout=60_000)
 

@@ -64,7 +64,7 @@ def test_steps_that_cannot_be_done_are_one_sentence(
 def test_a_long_file_is_refused(client: Client, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "long.mp4", moving_picture(30, 64, 48), fps=5)
     aehub.compress(clip, tmp_path / "long.aev", measure=False)
-    with pytest.raises(Exception, match="plays 6.0 s and this page edits 4 s"):
+    with pytest.raises(Exception, match="is 6.0 s long and this page edits at most 4 s"):
         client.predict(handle_file(tmp_path / "long.aev"), "reverse", api_name="/edit")
 
 
