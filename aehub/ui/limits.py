@@ -74,7 +74,7 @@ class PageLimits:
             InputError: the file is too long, or its pictures are too large.
         """
         width, height = facts["width"], facts["height"]
-        if too_long(facts["seconds"], self.seconds):
+        if exceeds_duration(facts["seconds"], self.seconds):
             raise InputError(f"the file is {seconds_text(facts['seconds'])} long and this page "
                              f"{does} at most {self.seconds:g} s; use {command} on your own "
                              "machine.")
