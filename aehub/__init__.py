@@ -1,6 +1,6 @@
 """Pretrained autoencoders that compress video, edit the compressed file and animate latents.
 
-Functions are found on first use (PEP 562), so `import aehub` loads neither torch nor numpy.
+Names are imported at their first use (PEP 562): `import aehub` loads neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ threads.configure_openmp()
 __getattr__ = importer(__name__, {
     "aehub.api.animate": "animate iter_animate",
     "aehub.api.compress": "Archive Compressed Decompressed compress decompress iter_compress "
-                 "iter_decompress open",
+                          "iter_decompress open",
     "aehub.measure": "compare",
     "aehub.editing.operations": "Flip Reverse Rotate Transpose Trim",
     "aehub.api.edit": "concat edit iter_concat iter_edit",

@@ -1,4 +1,4 @@
-"""Arguments of the public functions, checked before any work: what was given, what is allowed."""
+"""Checks of the public functions' arguments, made before any work begins."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from aehub.errors import InputError
 
 def check_number(name: str, value: Any, low: float, high: float = math.inf, *,
                  above: bool = False) -> float:
-    """Return `value` as a float, if it is a number from `low` to `high`, numpy's included.
+    """Return `value` as a float if it is a number from `low` to `high`, numpy's included.
 
     Args:
         name: of the argument.
-        value: what was given.
-        low: the least that is allowed.
-        high: the most that is allowed.
-        above: `low` itself is not allowed.
+        value: of the argument.
+        low: smallest allowed value.
+        high: largest allowed value.
+        above: exclude `low` itself.
 
     Raises:
-        InputError: it is no finite number within the range.
+        InputError: it is not a finite number within the range.
     """
     if isinstance(value, Real) and not isinstance(value, bool):
-        given = float(value)
-        if math.isfinite(given) and low <= given <= high and not (above and given == low):
-            return given
+        number = float(value)
+        if math.isfinite(number) and low <= number <= high and not (above and number == low):
+            return number
     raise InputError(f"{name} is {_repr(value)}; give a number {_range(low, high, above)}.")
 
 
 def check_whole(name: str, value: Any, low: int, high: float = math.inf) -> int:
-    """Return `value` as an int, if it is a whole number from `low` to `high`, numpy's included.
+    """Return `value` as an int if it is a whole number from `low` to `high`, numpy's included.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not.
     """
     if isinstance(value, Integral) and not isinstance(value, bool) and low <= int(value) <= high:
         return int(value)
@@ -45,10 +45,10 @@ def check_whole(name: str, value: Any, low: int, high: float = math.inf) -> int:
 
 
 def check_text(name: str, value: Any, example: str) -> str:
-    """Return `value`, if it is a text, not blank and without zero bytes.
+    """Return `value` if it is a string, not blank and without zero bytes.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not.
     """
     if isinstance(value, str) and value.strip() and "\0" not in value:
         return value
@@ -56,13 +56,13 @@ def check_text(name: str, value: Any, example: str) -> str:
 
 
 def check_iterable(name: str, value: Any) -> Iterator[Any]:
-    """Iterate over `value`, if it is a list or another iterable, but no text.
+    """Return an iterator over `value` if it is an iterable other than a string or path.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not.
     """
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes, os.PathLike)):
-        # An array of no dimension says that it can be iterated over, and cannot.
+        # An array of no dimension has __iter__ and raises TypeError in it.
         with suppress(TypeError):
             return iter(value)
     raise InputError(f"{name} is {_repr(value)}; give a list.")
@@ -74,10 +74,10 @@ def check_list(name: str, value: Any) -> list[Any]:
 
 
 def check_function(name: str, value: Any) -> None:
-    """Refuse what cannot be called; None stands for no function.
+    """Check that `value` is callable or None.
 
     Raises:
-        InputError: it cannot be called.
+        InputError: it is neither.
     """
     if value is not None and not callable(value):
         raise InputError(f"{name} is {_repr(value)}; give a function of (done, total).")

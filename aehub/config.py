@@ -1,7 +1,4 @@
-"""Settings a user may change, each with a generous default and an `AEHUB_*` variable.
-
-The version of the package; every module may import it.
-"""
+"""Limits on clips, each with a generous default and an `AEHUB_*` variable; the package version."""
 
 from __future__ import annotations
 
@@ -16,20 +13,21 @@ from aehub.errors import InputError
 _Number = TypeVar("_Number", int, float)
 
 _TRIM_TOLERANCE = 0.04
+"""Seconds by which a trimmed clip may exceed a limit: a frame at 25 frames per second."""
 
 
-def exceeds_duration(seconds: Fraction | float, most: float) -> bool:
-    """Return whether a clip lasts longer than `most` seconds.
+def exceeds_duration(seconds: Fraction | float, limit: float) -> bool:
+    """Return whether a clip is longer than `limit` seconds.
 
-    Trims are moved to the border of a near frame at either end, which does not count: a duration
-    may be longer by less than a frame at 25 frames per second.
+    Trims snap to the nearest frame boundary at either end, so a duration may exceed the limit by
+    less than `_TRIM_TOLERANCE`.
     """
-    return round(float(seconds), 6) >= round(most + _TRIM_TOLERANCE, 6)
+    return round(float(seconds), 6) >= round(limit + _TRIM_TOLERANCE, 6)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest clip that is accepted; `None` means no limit.
+    """Largest accepted clip; `None` means no limit.
 
     Attributes:
         max_pixels: pixels of one picture (`AEHUB_MAX_PIXELS`).
@@ -43,7 +41,7 @@ class Limits:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Limits:
-        """Take the limits from `environ` (default: the process environment).
+        """Read the limits from `environ` (default: the process environment).
 
         Raises:
             InputError: a variable is not a number above zero.
@@ -58,10 +56,10 @@ class Limits:
 
 
 def positive_integer(environ: Mapping[str, str], name: str) -> int | None:
-    """Return the value of the variable `name`, from 1 on; None when it is unset or empty.
+    """Return the variable `name` as an integer of at least 1; None if it is unset or empty.
 
     Raises:
-        InputError: it is no whole number above zero.
+        InputError: it is not a whole number above zero.
     """
     return _read_setting(environ, name, int, "a whole number")
 
@@ -69,7 +67,7 @@ def positive_integer(environ: Mapping[str, str], name: str) -> int | None:
 def _read_setting(
     environ: Mapping[str, str], name: str, kind: type[_Number], wanted: str
 ) -> _Number | None:
-    """Return the value of one variable, `None` when unset or empty."""
+    """Return the value of one variable, `None` if unset or empty."""
     text = environ.get(name, "").strip()
     if not text:
         return None

@@ -1,21 +1,19 @@
-"""Every error a user can meet, in one tree.
+"""Hierarchy of all errors that AEHub raises on purpose, and counts in words for messages.
 
     AEHubError
     ├── InputError (ValueError)      the clip, picture or argument given cannot be used
-    │   └── LimitError               it is too large or too long; the message names the limit
+    │   └── LimitError               it is too large or too long; the message states the limit
     ├── FormatError (ValueError)     the .aev file is not one, is newer, damaged or cut off
-    │   └── DamagedError             some groups are lost; the intact ones were given back first
+    │   └── DamagedError             some groups are lost; the intact ones were returned first
     ├── ModelError                   a model cannot be used
     │   ├── UnknownModel (KeyError)  no model of that name is bundled, cached or reachable
     │   └── WeightsError             missing, tampered or wrong weights: hash, key, shape or dtype
     ├── HubError (OSError)           a hub could not be reached or refused
     │   └── Offline                  the network is needed and absent or switched off
-    └── ExistsError (FileExistsError)  the output is already there and --force was not given
+    └── ExistsError (FileExistsError)  the output exists and --force was not given
 
-A message is one sentence or two: what was given, what is allowed, what to do. What an option of the
-command line, an argument or a variable can do about it stands apart: a page's visitors have none.
-
-Numbers in words, for messages and tables.
+A message is one sentence or two: the value, the limit, the remedy. Remedies by a command line
+option, an argument or a variable are kept apart in `option`: visitors of the page have none.
 """
 
 from __future__ import annotations
@@ -25,8 +23,8 @@ class AEHubError(Exception):
     """Root of all errors raised on purpose; `str(error)` is meant for the user.
 
     Args:
-        message: for everyone.
-        option: a further sentence for who runs the program, naming options and variables.
+        message: for all users.
+        option: a further sentence on options and variables, for whoever runs the program.
     """
 
     def __init__(self, message: str = "", option: str = "") -> None:
@@ -35,8 +33,8 @@ class AEHubError(Exception):
 
     @property
     def message(self) -> str:
-        """What is said to everyone."""
-        # KeyError and OSError print their arguments in their own ways; a user wants the sentence.
+        """The part of the message for all users."""
+        # KeyError and OSError format their arguments in their own way.
         return str(self.args[0])
 
     def __str__(self) -> str:
@@ -56,7 +54,7 @@ class FormatError(AEHubError, ValueError):
 
 
 class DamagedError(FormatError):
-    """Part of a `.aev` file is lost; raised after every intact group was given back."""
+    """Part of a `.aev` file is lost; raised after all intact groups were returned."""
 
 
 class ModelError(AEHubError):
@@ -80,7 +78,7 @@ class Offline(HubError):
 
 
 class ExistsError(AEHubError, FileExistsError):
-    """The output is already there and overwriting was not asked for."""
+    """The output exists and overwriting was not requested."""
 
 
 def count_text(count: int, noun: str) -> str:

@@ -1,7 +1,7 @@
-"""Where results go: a path, whole or not at all, or a stream.
+"""Inputs and outputs: checks of paths and streams, atomic writes, spools.
 
-An output is written beside its place under a short hidden name and renamed when it is complete.
-A link is followed: what it leads to is written. Pipes and devices are written as they are.
+An output is written under a short hidden name in its folder and renamed when it is complete.
+Symbolic links are followed. Pipes and devices are written directly.
 """
 
 from __future__ import annotations
@@ -21,90 +21,91 @@ from typing import Any, BinaryIO, cast
 
 from aehub.errors import ExistsError, InputError
 
-_SPOOL = 32 << 20
+_SPOOL_MEMORY = 32 << 20
+"""Bytes of a spool that are held in memory; more go to disk."""
 _FRAME_NAME = re.compile(r"\d{6,}\.png")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 _SLASHES = tuple(filter(None, (os.sep, os.altsep)))
 
 
 def check_path(given: Any, what: str = "input") -> Path:
-    """Return the path that was given, if a file of this machine can have it.
+    """Return an argument as a path if it can be one of a local file.
 
     Args:
-        given: what was given.
-        what: it shall be, for messages.
+        given: the argument.
+        what: its role, for messages.
 
     Raises:
-        InputError: it is no path, is empty, holds a zero byte, or is an address.
+        InputError: it is not a path, is empty, contains a zero byte, or is an address.
     """
     if not isinstance(given, (str, os.PathLike)):
         raise InputError(f"the {what} is a {type(given).__name__}; give a path.")
     name = os.fspath(given)
     if not isinstance(name, str) or not name or "\0" in name:
-        raise InputError(f"the {what} {name!r} is no name of a file; give one.")
+        raise InputError(f"the {what} {name!r} is not a valid file name; give one.")
     refuse_address(name)
     return Path(name)
 
 
 def check_output(output: Any, *, may_be_folder: bool = False) -> Path | BinaryIO:
-    """Return the path or the stream that was given as an output.
+    """Return an output argument as a path or stream.
 
     Args:
-        output: what was given.
-        may_be_folder: a name without a suffix stands for a folder of pictures.
+        output: the argument.
+        may_be_folder: a name without a suffix means a folder of pictures.
 
     Raises:
-        InputError: it is neither, or a name that no file can have.
+        InputError: it is neither, or not a valid file name.
     """
     if isinstance(output, (str, os.PathLike)):
         path = check_path(output, "output")
         if os.fspath(output).endswith(_SLASHES) and (path.suffix or not may_be_folder):
             raise InputError(f"{output} ends in a slash as a folder does; give the name of a file.")
         return path
-    return _stream(output, "output", "write")
+    return _check_stream(output, "output", "write")
 
 
 def check_source(source: Any) -> Path | BinaryIO:
-    """Return the path or the stream that was given as an input file.
+    """Return an input argument as a path or stream.
 
     Raises:
-        InputError: it is neither, or a name that no file can have.
+        InputError: it is neither, or not a valid file name.
     """
     if isinstance(source, (str, os.PathLike)):
         return check_path(source)
-    return _stream(source, "input", "read")
+    return _check_stream(source, "input", "read")
 
 
-def _stream(given: Any, what: str, method: str) -> BinaryIO:
-    """Return what was given if it is an open stream of bytes with this method."""
+def _check_stream(given: Any, what: str, method: str) -> BinaryIO:
+    """Return the argument if it is an open binary stream with this method."""
     if not callable(getattr(given, method, None)) or isinstance(given, io.TextIOBase):
         raise InputError(f"the {what} is a {type(given).__name__}; give a path, or a stream of "
                          "bytes.")
     if getattr(given, "closed", False):
-        raise InputError(f"the {what} is a stream that is closed; open it again.")
+        raise InputError(f"the {what} is a closed stream; open it again.")
     return cast(BinaryIO, given)
 
 
 def refuse_address(name: str | os.PathLike[str]) -> None:
-    """Refuse an address: only files of this machine are read and written.
+    """Refuse an address: only local files are read and written.
 
     Raises:
         InputError: `name` is an address such as https://host/clip.mp4.
     """
-    found = _ADDRESS.fullmatch(os.fspath(name))
-    if found is None or os.path.lexists(name):
+    match = _ADDRESS.fullmatch(os.fspath(name))
+    if match is None or os.path.lexists(name):
         return
-    if found[1].lower() == "file":
-        raise InputError(f"{name} is an address; give the path alone: {found[2]}")
+    if match[1].lower() == "file":
+        raise InputError(f"{name} is an address; give the path alone: {match[2]}")
     raise InputError(f"{name} is an address, and AEHub reads and writes only files; download it "
                      "first, or use a pipe: curl -L ADDRESS | aehub compress - OUT.aev")
 
 
 def output_beside(source: str | os.PathLike[str], suffix: str) -> Path:
-    """The place of a result whose name was not given: clip.mp4 and .aev make clip.aev.
+    """Return the default output path of a source: clip.aev for clip.mp4 and .aev.
 
     Raises:
-        InputError: the source has no name to build on.
+        InputError: the source has no file name.
     """
     refuse_address(source)
     path = Path(source)
@@ -115,12 +116,12 @@ def output_beside(source: str | os.PathLike[str], suffix: str) -> Path:
 
 
 def is_lfs_pointer(data: bytes) -> bool:
-    """Whether a file begins as those that Git LFS leaves where the file itself should be."""
+    """Return whether a file begins like a Git LFS pointer."""
     return data.startswith(b"version https://git-lfs.github.com/spec/")
 
 
 def is_special(path: Path) -> bool:
-    """Whether `path` is a pipe or a device: nothing is lost when it is written to."""
+    """Return whether `path` is a pipe or a device, which writing does not overwrite."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -129,57 +130,57 @@ def is_special(path: Path) -> bool:
 
 
 def refuse_overwriting(path: Path, force: bool = False, *, is_folder: bool = False) -> None:
-    """Check before the work that the result may be written, and that it can be.
+    """Check before the work that the output may be written, and that it can be.
 
     Args:
-        path: where it shall be.
-        force: overwrite what is there.
-        is_folder: the result is a folder of pictures.
+        path: of the output.
+        force: overwrite an existing file.
+        is_folder: the output is a folder of pictures.
 
     Raises:
-        ExistsError: `path` exists and `force` is not set, or holds something else than frames.
-        InputError: `path` is a folder or no name at all, or its folder cannot be written to.
+        ExistsError: `path` exists and `force` is not set, or contains other files than frames.
+        InputError: `path` is a folder or not a valid name, or its folder is not writable.
     """
     if is_special(path):
         return
-    with _named(path):
-        # `exists` tells a name that is too long from one that is free.
-        is_there = path.exists()
-    if is_there and path.is_dir() and not is_folder:
+    with _naming_errors(path):
+        # `exists` raises OSError if the name is too long.
+        exists = path.exists()
+    if exists and path.is_dir() and not is_folder:
         raise InputError(f"{path} is a folder; give the name of a file.")
-    if is_there and not force:
+    if exists and not force:
         raise ExistsError(f"{path.name} already exists; choose another name.",
                           "Or add --force.")
     if is_folder:
         check_folder(path)
-    probe = PendingOutput(path)
+    pending = PendingOutput(path)
     try:
-        probe.open().close()
+        pending.open().close()
     finally:
-        probe.discard()
+        pending.discard()
 
 
 def check_folder(folder: Path) -> None:
-    """Allow a new folder, or one that holds nothing but frames written earlier.
+    """Check that a folder is new or contains only frames written earlier.
 
     Raises:
-        ExistsError: something else lies there and would be lost.
+        ExistsError: it contains other files, which would be lost.
     """
     if not folder.exists():
         return
     if not folder.is_dir() or any(not _FRAME_NAME.fullmatch(p.name) for p in folder.iterdir()):
         raise ExistsError(
-            f"{folder.name} is there and holds something else than frames; choose another name.")
+            f"{folder.name} exists and contains other files than frames; choose another name.")
 
 
 def spool() -> BinaryIO:
-    """A temporary file for bytes of any number, in memory up to `_SPOOL` of them."""
-    return cast(BinaryIO, tempfile.SpooledTemporaryFile(_SPOOL))
+    """Return a temporary file of any size, in memory up to `_SPOOL_MEMORY` bytes."""
+    return cast(BinaryIO, tempfile.SpooledTemporaryFile(_SPOOL_MEMORY))
 
 
 @contextmanager
-def written(target: Path | BinaryIO, *, force: bool) -> Iterator[BinaryIO]:
-    """A stream that becomes `target` when the block ends well, and leaves nothing otherwise."""
+def open_output(target: Path | BinaryIO, *, force: bool) -> Iterator[BinaryIO]:
+    """Open a stream that becomes `target` if the block succeeds, and is deleted otherwise."""
     if not isinstance(target, Path):
         yield target
         if hasattr(target, "flush"):
@@ -194,21 +195,23 @@ def written(target: Path | BinaryIO, *, force: bool) -> Iterator[BinaryIO]:
 
 
 class PendingOutput:
-    """A place to write until the output is complete; as a context manager, until the block ends.
+    """A temporary file or folder that replaces the target once it is complete.
+
+    As a context manager: at the end of the block.
 
     Attributes:
-        name: what to call the output in messages.
-        path: where to write; not there yet.
+        name: of the output, for messages.
+        path: where to write; does not exist yet.
     """
 
     def __init__(self, target: Path | BinaryIO) -> None:
-        """Pick a name beside `target`, or in the temporary folder for what is no plain file.
+        """Choose a name beside `target`, or in the temporary folder if that is no regular file.
 
         Raises:
             InputError: the folder to write into does not exist.
         """
         self._target = target
-        # Short, for the target's own name may be as long as a name can be.
+        # Short: the target's own name may have the maximal length.
         part = f".{secrets.token_hex(6)}.part"
         self.name = target.name if isinstance(target, Path) else "the output"
         if not isinstance(target, Path) or is_special(target):
@@ -217,41 +220,41 @@ class PendingOutput:
         self._target = target = Path(os.path.realpath(target))
         if not target.parent.is_dir():
             if target.parent.exists():
-                raise InputError(f"{target.parent} is no folder; choose another place.")
+                raise InputError(f"{target.parent} is not a folder; choose another path.")
             raise InputError(f"the folder {target.parent} does not exist; create it first.")
         self.path = target.with_name(part)
 
     def open(self) -> BinaryIO:
-        """The new file itself, to write and to read, with the access that the user's files have.
+        """Create and open the file for reading and writing, with the user's default permissions.
 
         Raises:
-            InputError: none can be made there.
+            InputError: it cannot be created.
         """
-        with _named(self._target):
+        with _naming_errors(self._target):
             return self.path.open("x+b")
 
     def commit(self) -> None:
-        """Put the finished output in its place.
+        """Move the complete output to the target.
 
         Raises:
-            InputError: it cannot be there.
+            InputError: it cannot be moved there.
         """
-        with _named(self._target):
+        with _naming_errors(self._target):
             if isinstance(self._target, Path) and not is_special(self._target):
                 if self.path.is_dir() and self._target.is_dir():
                     shutil.rmtree(self._target)
                 os.replace(self.path, self._target)
                 return
-        with self.path.open("rb") as finished:
+        with self.path.open("rb") as complete:
             if isinstance(self._target, Path):
                 with self._target.open("wb") as stream:
-                    shutil.copyfileobj(finished, stream, 1 << 20)
+                    shutil.copyfileobj(complete, stream, 1 << 20)
             else:
-                shutil.copyfileobj(finished, self._target, 1 << 20)
+                shutil.copyfileobj(complete, self._target, 1 << 20)
         self.discard()
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Delete what was written."""
         if self.path.is_dir():
             shutil.rmtree(self.path, ignore_errors=True)
         else:
@@ -270,8 +273,8 @@ class PendingOutput:
 
 
 @contextmanager
-def _named(target: Path | BinaryIO) -> Iterator[None]:
-    """Name the output in errors of the system, not the hidden file that is written."""
+def _naming_errors(target: Path | BinaryIO) -> Iterator[None]:
+    """Turn an OSError into an `InputError` that names the output, not the temporary file."""
     try:
         yield
     except OSError as err:

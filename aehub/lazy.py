@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first asked for (PEP 562)."""
+"""Lazy imports: names of a package that are imported at their first use (PEP 562)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from importlib import import_module
 
 
 def importer(package: str, sources: Mapping[str, str]) -> Callable[[str], object]:
-    """Make the `__getattr__` of a package.
+    """Return a `__getattr__` that imports names of a package at their first use.
 
     Args:
         package: its name.
-        sources: module -> the names found there, with spaces between.
+        sources: module -> the names defined there, separated by spaces.
     """
     modules = {name: module for module, names in sources.items() for name in names.split()}
 

@@ -1,7 +1,7 @@
-"""The proxies that the environment names, which requests to this machine itself bypass.
+"""HTTP proxies of the environment; requests to this machine bypass them.
 
-HTTP clients read `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case of
-letters, when they are made; one variable that they cannot use ends them, whatever they are for.
+HTTP clients read `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or lower case,
+when they are created; one invalid variable makes that fail, whatever address is requested.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _SCHEMES = ("http", "https", "all")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _HOST = re.compile(r"[\w.:%-]+")
-# The environment belongs to all threads; one at a time may change it for a while.
+# The environment is shared by all threads; only one at a time may change it.
 _LOCK = threading.RLock()
 
 
 class Proxy(NamedTuple):
-    """Where a proxy listens, and the variable that names it."""
+    """Host and port of a proxy, and the variable that sets it."""
 
     host: str
     port: int
@@ -36,7 +36,7 @@ class Proxy(NamedTuple):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` is this machine: localhost, 127.x.x.x, ::1."""
+    """Return whether `host` is this machine: localhost, 127.x.x.x, ::1."""
     name = host.strip("[]").rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -48,28 +48,28 @@ def is_loopback(host: str) -> bool:
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """The proxy that requests for `url` go through, None if they go directly.
+    """Return the proxy for requests to `url`, None if they are direct.
 
     Raises:
-        HubError: it cannot be used.
+        HubError: the proxy cannot be used.
     """
     parts = urlsplit(url)
-    host, given = parts.hostname or "", getproxies()
-    scheme = next((name for name in (parts.scheme, "all") if given.get(name)), None)
+    host, proxies = parts.hostname or "", getproxies()
+    scheme = next((name for name in (parts.scheme, "all") if proxies.get(name)), None)
     if scheme is None or is_loopback(host) or proxy_bypass(host):
         return None
-    found = _parse_proxy(given[scheme], _variable(scheme))
-    if isinstance(found, str):
-        raise HubError(found)
-    return found
+    proxy = _parse_proxy(proxies[scheme], _variable(scheme))
+    if isinstance(proxy, str):
+        raise HubError(proxy)
+    return proxy
 
 
 @contextmanager
 def usable_proxies(*, none: bool = False) -> Iterator[None]:
-    """Set the proxy variables in the block so that HTTP clients can be made, and bypass loopback.
+    """Make the proxy variables valid within the block, and let loopback addresses bypass them.
 
     Args:
-        none: make clients that use no proxy at all.
+        none: remove all proxies.
     """
     with _LOCK:
         names = [name for scheme in (*_SCHEMES, "no") for name in _spellings(scheme)]
@@ -90,7 +90,7 @@ def usable_proxies(*, none: bool = False) -> Iterator[None]:
 
 
 def _parse_proxy(text: str, variable: str) -> Proxy | str | None:
-    """The proxy that a variable names, or a sentence on why it cannot be used; None if empty."""
+    """Return the proxy set by a variable, or a sentence on why it is unusable; None if empty."""
     if not text:
         return None
     remedy = f"correct {variable}, or unset it."
@@ -100,11 +100,11 @@ def _parse_proxy(text: str, variable: str) -> Proxy | str | None:
     except ValueError:
         host, port = "", None
     if not _HOST.fullmatch(host):
-        return f"{variable} names no proxy that can be used; {remedy}"
-    # The name and the password that may stand in the address are nobody's business.
+        return f"{variable} is not the address of a proxy; {remedy}"
+    # A user name and password in the address must not be printed.
     shown = f"{parts.scheme}://{host}"
     if parts.scheme not in _PORTS:
-        return (f"the proxy {shown} of {variable} is of a kind that cannot be used; give one of "
+        return (f"the proxy {shown} of {variable} has an unknown protocol; give one of "
                 f"{', '.join(_PORTS)}, or unset it.")
     if parts.scheme.startswith("socks") and find_spec("socksio") is None:
         return (f"the proxy {shown} of {variable} needs the package socksio; run pip install "
@@ -113,11 +113,11 @@ def _parse_proxy(text: str, variable: str) -> Proxy | str | None:
 
 
 def _variable(scheme: str) -> str:
-    """The variable that the proxy for a scheme comes from."""
-    found = [name for name in _spellings(scheme) if os.environ.get(name)]
-    return found[0] if found else "the system's settings"
+    """Return the variable that sets the proxy for a scheme."""
+    names = [name for name in _spellings(scheme) if os.environ.get(name)]
+    return names[0] if names else "the system's settings"
 
 
 def _spellings(scheme: str) -> tuple[str, str]:
-    # The lower case counts first.
+    # Lower case takes precedence.
     return f"{scheme}_proxy", f"{scheme}_proxy".upper()

@@ -1,4 +1,4 @@
-"""What the public functions return and yield."""
+"""Result records of the public functions, and the progress that they yield."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _Value = TypeVar("_Value")
 
 
 class Progress(NamedTuple):
-    """How far a long job is: frames done, frames in all (0 if the clip does not say)."""
+    """Progress of a job: frames done, frames in total (0 if unknown)."""
 
     done: int
     total: int
 
 
 def run_job(job: Generator[Any, None, _Value], progress: ProgressCallback | None) -> _Value:
-    """Run a job to its end, telling `progress(done, total)` of each `Progress`; return its result.
+    """Run a job to its end, call `progress(done, total)` for each `Progress`; return its result.
 
-    Without `progress`, steps may be of any kind.
+    Without `progress`, the job may yield anything.
     """
     check_function("progress", progress)
     try:
         while True:
-            step = next(job)
+            ticked = next(job)
             if progress is not None:
-                progress(*step)
+                progress(*ticked)
     except StopIteration as end:
         return cast(_Value, end.value)
     finally:
@@ -39,22 +39,22 @@ def run_job(job: Generator[Any, None, _Value], progress: ProgressCallback | None
 
 @dataclass(frozen=True)
 class Result:
-    """What a job tells of its result; `notes` are the last attribute of each kind."""
+    """Base of result records; the last field of each is `notes`."""
 
     def to_json(self) -> dict[str, Any]:
-        """The attributes in order, with stable keys."""
-        told = asdict(self)
-        return {**told, "notes": list(told["notes"])}
+        """Return the fields in order, with stable keys."""
+        fields = asdict(self)
+        return {**fields, "notes": list(fields["notes"])}
 
     def named(self) -> dict[str, Any]:
-        """As `to_json`, with the `name` of the file instead of its path."""
-        told = self.to_json()
-        return {"name": Path(told.pop("path")).name, **told}
+        """Return `to_json()` with the `name` of the file instead of its path."""
+        fields = self.to_json()
+        return {"name": Path(fields.pop("path")).name, **fields}
 
 
 @dataclass(frozen=True)
 class Compressed(Result):
-    """A clip that became a file.
+    """A compressed clip.
 
     Attributes:
         path: the file; None for a stream.
@@ -73,7 +73,7 @@ class Compressed(Result):
         ms_ssim: of luma; None below 176 samples on the short side, or if not measured.
         elapsed: seconds the work took.
         quality: as used.
-        notes: sentences about what was changed on the way in.
+        notes: sentences about changes made to the input.
     """
 
     path: str | None
@@ -97,7 +97,7 @@ class Compressed(Result):
 
 @dataclass(frozen=True)
 class Decompressed(Result):
-    """A file that became a clip; the attributes are those of `Compressed`."""
+    """A decoded clip; the attributes are those of `Compressed`."""
 
     path: str | None
     model: str
@@ -112,23 +112,23 @@ class Decompressed(Result):
 
 @dataclass(frozen=True)
 class Edited(Result):
-    """A file made of others without decoding them, unless `psnr` says otherwise.
+    """A file edited or joined without decoding, unless `psnr` is given.
 
     Attributes:
         path: the file; None for a stream.
         model: name of the model.
         bytes: size of the file.
-        bytes_before: size of what it was made of.
+        bytes_before: size of the sources.
         audio_bytes: of `bytes`, the audio track.
         frames: number of frames shown.
         width: in luma samples.
         height: in luma samples.
         fps: nominal rate, e.g. "30000/1001".
         seconds: duration.
-        psnr: what decoding, turning and compressing again lost, (6Y + U + V)/8 in dB against the
-            turned pictures; None where nothing was decoded and nothing is lost.
+        psnr: (6Y + U + V)/8 in dB of a second compression against the turned pictures; None if
+            nothing was decoded and nothing is lost.
         elapsed: seconds the work took.
-        notes: sentences about what could not be kept.
+        notes: sentences about what was lost.
     """
 
     path: str | None
@@ -148,21 +148,21 @@ class Edited(Result):
 
 @dataclass(frozen=True)
 class Animated(Result):
-    """An animation that was made.
+    """A rendered animation.
 
     Attributes:
         path: the file, or the folder of pictures.
         model: name of the model.
-        bytes: size of what was written.
+        bytes: size of the output.
         frames: number of frames.
         width: in pixels, of a frame.
         height: in pixels, of a frame.
         fps: rate, e.g. "30/1".
         seconds: duration.
         elapsed: seconds the work took.
-        recipe: the file that makes the same frames again.
-        sheet: the JSON that tells where the frames lie in a sprite sheet; None for other formats.
-        notes: sentences about what the user may not expect.
+        recipe: the file that reproduces the frames.
+        sheet: the JSON with the frame positions of a sprite sheet; None for other formats.
+        notes: sentences about unexpected properties.
     """
 
     path: str

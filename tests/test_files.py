@@ -20,7 +20,7 @@ from click.testing import CliRunner
 import aehub
 from aehub.cli import main
 from aehub.errors import ExistsError, InputError
-from aehub.files import check_output, refuse_overwriting, written
+from aehub.files import check_output, open_output, refuse_overwriting
 from aehub.media.colour import from_rgb
 from aehub.media.picture import ClipInfo, Colour, Frame
 from aehub.media.writer import SUFFIXES, open_writer
@@ -73,7 +73,7 @@ def test_every_command_writes_a_name_as_long_as_a_name_can_be(aev: Path, tmp_pat
 
 
 def written_text(path: Path) -> None:
-    with written(path, force=False) as file:
+    with open_output(path, force=False) as file:
         file.write(b"text")
 
 

@@ -76,7 +76,7 @@ def test_a_plot_is_drawn_when_nobody_reads_the_numbers_any_more(
         (["animate", "w.gif", "--contact", "c.jpg", "--model", "no-model"], "a contact sheet is a"),
         (["animate", "/proc/w.gif", "--model", "no-model"], "/proc/w.gif cannot be written"),
         (["download", "a/b", "--to", f"{NOWHERE}/a/b"], "/proc/config.json cannot be written"),
-        (["download", "a/b", "--to", "{clip}/model"], "fit.mkv is no folder"),
+        (["download", "a/b", "--to", "{clip}/model"], "fit.mkv is not a folder"),
         (["train", "d4-codec", "--steps", "1", "--data", "{folder}", "--out", NOWHERE], NOWHERE),
         (["train", "d4-codec", "--steps", "1", "--data", "{folder}", "--out", "{clip}/run"],
          "cannot be a folder: Not a directory"),

@@ -21,7 +21,7 @@ import numpy as np
 from aehub.animation.plan import Plan
 from aehub.animation.sheet import contact_sheet, sheet_json, sprite_sheet
 from aehub.errors import InputError, LimitError
-from aehub.files import refuse_overwriting, written
+from aehub.files import open_output, refuse_overwriting
 from aehub.generators.base import over_white
 from aehub.media.colour import from_rgb
 from aehub.media.picture import ClipInfo, Colour
@@ -201,11 +201,11 @@ def _write_sheet(plan: Plan, frames: Iterator[np.ndarray], target: Target, json_
     durations_ms = [end - begin for begin, end in pairwise(ends)]
     names = [f"{target.output.stem} {number}" for number in range(plan.n_frames)]
     metadata = sheet_json(target.output.name, cells.shape, names, durations_ms, plan.tags)
-    with written(json_path, force=target.force) as file:
+    with open_output(json_path, force=target.force) as file:
         file.write(json.dumps(metadata, indent=1).encode())
     _write_png(sprite_sheet(cells), target.output, target.force)
 
 
 def _write_png(picture: np.ndarray, path: Path, force: bool) -> None:
-    with written(path, force=force) as file:
+    with open_output(path, force=force) as file:
         write_png(file, picture)

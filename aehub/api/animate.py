@@ -20,7 +20,7 @@ from aehub.animation.keyframes import Keyframe, gather_keyframes
 from aehub.animation.plan import Plan, Settings
 from aehub.animation.render import VIDEOS, Target, write
 from aehub.errors import InputError, UnknownModel, WeightsError
-from aehub.files import check_output, check_path, is_special, refuse_overwriting, written
+from aehub.files import check_output, check_path, is_special, open_output, refuse_overwriting
 from aehub.hub import resolve_model
 from aehub.results import Animated, Progress, ProgressCallback, run_job
 from aehub.weights.architectures import (
@@ -126,7 +126,7 @@ def iter_animate(output: str | os.PathLike[str], *, model: ModelLike | None = No
     text = recipes.recipe_text(loaded.name, tag_of(loaded.config), plan, chosen,
                            beside.absolute().parent)
     yield from write(plan, target, chosen.fps)
-    with written(beside, force=force) as file:
+    with open_output(beside, force=force) as file:
         file.write(text.encode())
     return _summary(target, beside, loaded.name, plan, chosen.fps, time.monotonic() - began)
 

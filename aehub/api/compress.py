@@ -32,10 +32,10 @@ from aehub.errors import DamagedError, InputError
 from aehub.files import (
     check_output,
     check_source,
+    open_output,
     output_beside,
     refuse_overwriting,
     spool,
-    written,
 )
 from aehub.hub import load_for_file, resolve_codec
 from aehub.hub.model import Model
@@ -122,7 +122,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
     with ExitStack() as stack:
         if target_size is None and target_kbps is None:
             clip = stack.enter_context(opened())
-            stream = stack.enter_context(written(target, force=force))
+            stream = stack.enter_context(open_output(target, force=force))
             stats = yield from encode(clip, stream, quality)
             info = clip.info
         else:
@@ -130,7 +130,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
             trials = stack.enter_context(
                 Trials(opened, encode, partial(estimate, codec), target_size, target_kbps))
             best, info, stats, quality = yield from trials.run()
-            stream = stack.enter_context(written(target, force=force))
+            stream = stack.enter_context(open_output(target, force=force))
             shutil.copyfileobj(best, stream)
     return _summary(target, codec.name, info, stats, quality, time.monotonic() - began)
 

@@ -19,7 +19,7 @@ from aehub.editing.job import Outcome, edit_codes, edit_pixels, join
 from aehub.editing.operations import Operation, check_operations, element
 from aehub.editing.rewrite import CodecLoader
 from aehub.errors import InputError
-from aehub.files import check_output, check_source, refuse_overwriting, written
+from aehub.files import check_output, check_source, open_output, refuse_overwriting
 from aehub.hub import load_for_file
 from aehub.media.source import seekable_file
 from aehub.results import Edited, Progress, ProgressCallback, run_job
@@ -87,7 +87,7 @@ def iter_edit(source: _File, output: _File, operations: Sequence[Operation] = ()
     with ExitStack() as stack:
         reader = _opened(source, stack)
         work = edit_pixels if via_pixels and element(operations) else edit_codes
-        with written(target, force=force) as stream:
+        with open_output(target, force=force) as stream:
             outcome = yield from work(reader, stream, operations, _loader(model, device),
                                       exact=group_exact)
         before = reader.summary()["bytes"]
@@ -139,7 +139,7 @@ def iter_concat(sources: Sequence[_File], output: _File, *,
     began, target = time.monotonic(), _target(output, force)
     with ExitStack() as stack:
         readers = [_opened(source, stack) for source in sources]
-        with written(target, force=force) as stream:
+        with open_output(target, force=force) as stream:
             outcome = yield from join(readers, stream, _loader(model, device))
         before = sum(reader.summary()["bytes"] for reader in readers)
     return _result(target, outcome, before, time.monotonic() - began)

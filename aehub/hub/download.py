@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aehub.arguments import check_function, check_text
 from aehub.errors import ExistsError, HubError, Offline, UnknownModel, WeightsError
-from aehub.files import check_path, refuse_overwriting, written
+from aehub.files import check_path, open_output, refuse_overwriting
 from aehub.hub import cache, remote
 from aehub.hub.registry import (
     MAIN,
@@ -302,6 +302,6 @@ def _copy(folder: Path, target: Path) -> Path:
     names = [path.name for path in folder.iterdir() if max_bytes(path.name) is not None]
     # The config comes last, because a folder counts as a model once it has one.
     for name in sorted(names, key=lambda name: name == CONFIG):
-        with written(target / name, force=True) as file:
+        with open_output(target / name, force=True) as file:
             file.write((folder / name).read_bytes())
     return target

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aehub.errors import InputError
-from aehub.files import refuse_overwriting, written
+from aehub.files import open_output, refuse_overwriting
 from aehub.measure.points import METRICS, Curves, Metric
 
 _COLUMNS = 4
@@ -81,7 +81,7 @@ def draw(comparison: Curves, path: Path) -> Path:
     with matplotlib.rc_context(_RC_PARAMS):
         figure = Figure(layout="constrained")
         _draw_figure(figure, comparison)
-        with written(path, force=True) as file:
+        with open_output(path, force=True) as file:
             figure.savefig(file, format=path.suffix[1:].lower(), dpi=200)
     return path
 

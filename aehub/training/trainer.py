@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from aehub.codecs.d4.tied_conv import share_expanded_weights
 from aehub.errors import InputError
-from aehub.files import written
+from aehub.files import open_output
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -85,7 +85,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor],
                   state: Mapping[str, Any] | None = None) -> None:
     """Write under another name, then rename: a kill at any moment leaves a whole file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written(path, force=True) as file:
+    with open_output(path, force=True) as file:
         file.write(serialised({n: t.contiguous() for n, t in tensors.items()},
                               {"state": json.dumps(state or {})}))
 

@@ -29,7 +29,7 @@ from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from aehub.errors import WeightsError
-from aehub.files import written
+from aehub.files import open_output
 from aehub.weights.architectures import ARCHITECTURES, architecture
 from aehub.weights.device import torch_defaults
 from aehub.weights.model_folder import (
@@ -148,7 +148,7 @@ def write(folder: Path, tensors: dict[str, Tensor], network: nn.Module, *, name:
             raise WeightsError(f"{which!r} holds numbers that are not finite; they are not saved.")
     folder.mkdir(parents=True, exist_ok=True)
     data = serialised(tensors, {"format": "pt"})
-    with written(folder / WEIGHTS, force=True) as file:
+    with open_output(folder / WEIGHTS, force=True) as file:
         file.write(data)
     config = {
         "format_version": FORMAT_VERSION, "library_name": "aehub", "architecture": architecture,
@@ -156,7 +156,7 @@ def write(folder: Path, tensors: dict[str, Tensor], network: nn.Module, *, name:
         "sha256": hashlib.sha256(data).hexdigest(),
         "parameters": sum(p.numel() for p in network.parameters()),
     }
-    with written(folder / CONFIG, force=True) as file:
+    with open_output(folder / CONFIG, force=True) as file:
         file.write((json.dumps(config, indent=2) + "\n").encode())
     return config
 
