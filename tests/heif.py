@@ -1,4 +1,4 @@
-"""Photographs in HEIF files that tests make themselves: whole, in tiles, transparent, turned."""
+"""HEIF photographs made by tests: single items, tiles, alpha and orientation."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def write_heif(
     """Write RGB tiles uint8 [H, W, 3], row by row, as one photograph.
 
     Args:
-        path: where to.
+        path: the file.
         tiles: one picture, or all tiles of one size.
         columns: tiles in a row.
-        size: (width, height) that the tiles are cut to; `None` for a picture that is stored whole.
-        alpha: uint8 [H, W] of a picture that is stored whole.
-        properties: further ones of the photograph, such as (b"irot", b"\\1").
+        size: (width, height) that the tiles are cut to; None for a single item.
+        alpha: uint8 [H, W] for a single item.
+        properties: further item properties, such as (b"irot", b"\\1").
         codec: `hevc` for a HEIC file, `av1` for an AVIF file.
     """
     code, kind, brand = {
@@ -58,25 +58,25 @@ def write_heif(
     height, width = tiles[0].shape[:2]
     shown = [_box(name, body) for name, body in properties]
     auxiliary = _full(b"auxC", 0, b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")
-    listed = [coded[0][0], _extent(width, height), _extent(*(size or (width, height)))]
-    listed += [auxiliary, *shown, coded[-1][0]]
-    used = {item: [0x81, 2] for item in range(1, n + 1)}
+    ipco = [coded[0][0], _extent(width, height), _extent(*(size or (width, height)))]
+    ipco += [auxiliary, *shown, coded[-1][0]]
+    ipma = {item: [0x81, 2] for item in range(1, n + 1)}
     if alpha is not None:
-        used[2] = [0x80 | len(listed), 2, 4]
-    used[primary] = ([3] if size else used[1]) + [0x85 + i for i in range(len(shown))]
+        ipma[2] = [0x80 | len(ipco), 2, 4]
+    ipma[primary] = ([3] if size else ipma[1]) + [0x85 + i for i in range(len(shown))]
     tables = [
         _full(b"hdlr", 0, bytes(4) + b"pict" + bytes(13)),
         _full(b"pitm", 0, struct.pack(">H", primary)),
         _full(b"iinf", 0, struct.pack(">H", len(kinds)) + b"".join(map(_entry, enumerate(kinds)))),
         links,
-        _box(b"iprp", _box(b"ipco", b"".join(listed)) + _uses(used)),
+        _box(b"iprp", _box(b"ipco", b"".join(ipco)) + _associations(ipma)),
         _box(b"idat", derived),
     ]
     start = _box(b"ftyp", brand + bytes(4) + brand + b"mif1miaf")
     lengths = [len(data) for _, data in coded]
-    empty = _full(b"meta", 0, b"".join([*tables, _places(lengths, 0, derived)]))
-    places = _places(lengths, len(start) + len(empty) + 8, derived)
-    meta = _full(b"meta", 0, b"".join([*tables, places]))
+    empty = _full(b"meta", 0, b"".join([*tables, _locations(lengths, 0, derived)]))
+    locations = _locations(lengths, len(start) + len(empty) + 8, derived)
+    meta = _full(b"meta", 0, b"".join([*tables, locations]))
     path.write_bytes(start + meta + _box(b"mdat", b"".join(data for _, data in coded)))
     return path
 
@@ -125,13 +125,13 @@ def _entry(numbered: tuple[int, bytes]) -> bytes:
     return _full(b"infe", 2, struct.pack(">HH4s", numbered[0] + 1, 0, numbered[1]) + b"\0")
 
 
-def _uses(used: dict[int, list[int]]) -> bytes:
-    lines = [struct.pack(">HB", item, len(list_)) + bytes(list_) for item, list_ in used.items()]
+def _associations(ipma: dict[int, list[int]]) -> bytes:
+    lines = [struct.pack(">HB", item, len(list_)) + bytes(list_) for item, list_ in ipma.items()]
     return _full(b"ipma", 0, struct.pack(">I", len(lines)) + b"".join(lines))
 
 
-def _places(lengths: list[int], begin: int, derived: bytes) -> bytes:
-    """Where items are: the coded ones in the file, the derived one in the idat box."""
+def _locations(lengths: list[int], begin: int, derived: bytes) -> bytes:
+    """An iloc box: coded items are in the file, the derived one in the idat box."""
     lines = []
     for item, length in enumerate(lengths, 1):
         lines.append(struct.pack(">HHHHII", item, 0, 0, 1, begin, length))

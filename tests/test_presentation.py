@@ -1,4 +1,4 @@
-"""When pictures are shown, from a clip through a compressed file and its edits to a clip again."""
+"""Presentation times from a clip through a compressed file and its edits to a clip again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aehub.codecs.d4.codec import D4Codec
 from editing.files import tiny_model
 from material import moving_picture, shown_for, tones
 
-LASTING = [100, 100, 100, 3000]
+DURATIONS = [100, 100, 100, 3000]
 PICTURES = moving_picture(4, 64, 48, seed=5)
 
 
@@ -26,7 +26,7 @@ def model() -> D4Codec:
 
 def animation(path: Path, **options: Any) -> Path:
     images = [Image.fromarray(picture) for picture in PICTURES]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=LASTING, **options)
+    images[0].save(path, save_all=True, append_images=images[1:], duration=DURATIONS, **options)
     return path
 
 
@@ -41,23 +41,24 @@ def test_a_held_last_frame_goes_through_a_file_and_its_edits(
     aehub.concat([packed, back], twice)
     aehub.edit(packed, part, [aehub.Trim("0.15:2.05")], model=model)
     aehub.edit(packed, turned, [aehub.Rotate(90)], model=model, via_pixels=True)
-    wanted = {packed: LASTING, back: LASTING[::-1], twice: LASTING + LASTING[::-1],
-              part: [50, 100, 1750], turned: LASTING}
-    for path, lasting in wanted.items():
-        assert aehub.info(path)["seconds"] == pytest.approx(sum(lasting) / 1000)
+    wanted = {packed: DURATIONS, back: DURATIONS[::-1], twice: DURATIONS + DURATIONS[::-1],
+              part: [50, 100, 1750], turned: DURATIONS}
+    for path, durations in wanted.items():
+        assert aehub.info(path)["seconds"] == pytest.approx(sum(durations) / 1000)
         for suffix in (".gif", ".webp", ".png"):
             result = aehub.decompress(path, path.with_suffix(suffix), model=model)
-            assert result.seconds == pytest.approx(sum(lasting) / 1000)
+            assert result.seconds == pytest.approx(sum(durations) / 1000)
             found = list(map(round, shown_for(path.with_suffix(suffix))))
-            # WebP shows a picture that follows itself once.
-            assert found == lasting or (suffix, path, sum(found)) == (".webp", twice, sum(lasting))
+            # WebP merges repeated pictures.
+            is_merged = (suffix, path, sum(found)) == (".webp", twice, sum(durations))
+            assert found == durations or is_merged
         for suffix in (".mp4", ".mkv", ".webm"):
             aehub.decompress(path, path.with_suffix(suffix), model=model)
             with av.open(str(path.with_suffix(suffix))) as container:
-                assert container.duration == pytest.approx(1000 * sum(lasting), abs=1000)
+                assert container.duration == pytest.approx(1000 * sum(durations), abs=1000)
 
 
-def test_sound_is_as_long_as_it_was_beside_a_held_frame(model: D4Codec, tmp_path: Path) -> None:
+def test_sound_keeps_its_length_with_a_held_last_frame(model: D4Codec, tmp_path: Path) -> None:
     clip, packed = tmp_path / "c.mp4", tmp_path / "c.aev"
     with av.open(str(clip), "w") as container:
         stream: Any = container.add_stream("libx264", rate=10)
@@ -91,7 +92,7 @@ def test_sound_is_as_long_as_it_was_beside_a_held_frame(model: D4Codec, tmp_path
 
 
 @pytest.mark.parametrize("plays", [0, 1, 3])
-def test_how_often_a_clip_plays_goes_through_a_file(
+def test_the_play_count_goes_through_a_file(
     model: D4Codec, tmp_path: Path, plays: int
 ) -> None:
     clip, packed = animation(tmp_path / "c.webp", loop=plays), tmp_path / "c.aev"

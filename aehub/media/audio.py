@@ -118,7 +118,7 @@ def extract(
     if stream is None:
         return None
     if stream.codec_context is None:
-        notes.append("The sound was left out, for its codec is not known here.")
+        notes.append("The sound was left out, for its codec cannot be decoded here.")
         return None
     file = spool()
     codec = _write_track(stream, file, start, stop, notes)
@@ -251,7 +251,7 @@ def _with_durations(
     A packet without a time follows the one before; with `ignore_gaps` so does one after a gap of
     several packets.
     """
-    held: tuple[Any, Fraction] | None = None
+    pending: tuple[Any, Fraction] | None = None
     expected: Fraction | None = None
     length = previous = Fraction(0)
     for packet in packets:
@@ -259,11 +259,11 @@ def _with_durations(
         time = expected if packet.pts is None else packet.pts * base
         if ignore_gaps and time and expected is not None and 0 < 4 * length < time - expected:
             time = expected
-        if held is not None:
-            begun = held[1]
-            previous = Fraction(0) if time is None else max(time - begun, Fraction(0))
-            yield held[0], begun, previous
-            held = None
+        if pending is not None:
+            start = pending[1]
+            previous = Fraction(0) if time is None else max(time - start, Fraction(0))
+            yield pending[0], start, previous
+            pending = None
         if not packet.size or time is None:
             continue
         # Matroska states no duration for its first packet, and for some codecs none at all.
@@ -272,10 +272,10 @@ def _with_durations(
         if length:
             yield packet, time, length
         else:
-            held = packet, time
-    if held is not None:
+            pending = packet, time
+    if pending is not None:
         # As long as the packet before it; the container states neither.
-        yield *held, previous
+        yield *pending, previous
 
 
 class AudioMuxer:

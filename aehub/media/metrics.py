@@ -1,6 +1,6 @@
-"""Measures of quality and of rate: PSNR, MS-SSIM, and the Bjøntegaard rate difference.
+"""Quality and rate metrics: PSNR, MS-SSIM, and the Bjøntegaard rate difference.
 
-Everything works on the source's own 4:2:0 planes, so no colour conversion can colour a number.
+All work on the source's own 4:2:0 planes, so no colour conversion affects a number.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ MAX_DB = 100.0
 MS_SSIM_SHORT_SIDE = 176
 """Smallest side of a picture, in luma samples, whose fifth scale still holds one 11x11 window."""
 
-# Of MS-SSIM's scales, the finest first; of SSIM's Gaussian window.
+# Weights of MS-SSIM's scales, the finest first; taps of SSIM's Gaussian window, sigma 1.5.
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _TAPS = [math.exp(-(k**2) / (2 * 1.5**2)) for k in range(-5, 6)]
 _TAPS = [tap / sum(_TAPS) for tap in _TAPS]
-_STRIP = 64
+# Rows of windows computed at a time.
+_STRIP_ROWS = 64
+# Stabilising constants of SSIM for 8-bit samples.
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 class Distortion:
-    """How far a decoded clip is from its source, gathered frame by frame.
+    """Distortion of a decoded clip, accumulated frame by frame.
 
     Args:
         with_ms_ssim: also measure MS-SSIM, which takes ten times as long as PSNR.
@@ -41,7 +43,7 @@ class Distortion:
         self._ms_ssims: list[float | None] = []
 
     def add(self, reference: Planes, decoded: Planes) -> None:
-        """Take in one frame; all frames of a clip are of one size.
+        """Add one frame; all frames of a clip have one size.
 
         Raises:
             InputError: the two pictures differ in size.
@@ -57,7 +59,7 @@ class Distortion:
 
     @property
     def n_frames(self) -> int:
-        """Frames taken in so far."""
+        """Number of frames added."""
         return len(self._mses)
 
     @property
@@ -77,12 +79,12 @@ class Distortion:
     def ms_ssim(self) -> float | None:
         """Mean MS-SSIM of luma over the frames; None below 176 samples on the short side."""
         self._refuse_empty()
-        known = [value for value in self._ms_ssims if value is not None]
-        return sum(known) / len(known) if known else None
+        values = [value for value in self._ms_ssims if value is not None]
+        return sum(values) / len(values) if values else None
 
     @property
     def frame_psnrs(self) -> list[float]:
-        """`psnr` of every frame alone, for curves over time."""
+        """`psnr` of each frame, for plots over time."""
         return [_weighted([psnr_of_mse(mse) for mse in mses]) for mses in self._mses]
 
     def _refuse_empty(self) -> None:
@@ -139,7 +141,7 @@ def scale_similarities(a: Any, b: Any) -> Iterator[tuple[float, Any]]:
 
 
 class RateDifference(NamedTuple):
-    """How many percent more (+) or fewer (-) bits for the same quality; None with a `reason`.
+    """Percent more (+) or fewer (-) bits at the same quality; None with a `reason`.
 
     `low` and `high` bound the range of quality that both curves share.
     """
@@ -160,11 +162,11 @@ def bd_rate(
 
     Args:
         anchor: (rate, quality) points in any order; rates in any one unit, above 0.
-        test: the same of the curve that is judged.
+        test: the same of the curve under test.
 
     Returns:
-        -50 where the test needs half the bits everywhere; `percent` None and a reason where
-        fewer than two distinct qualities are known of a curve, or the ranges do not meet.
+        -50 if the test needs half the bits everywhere; `percent` None and a reason if a curve has
+        fewer than two distinct qualities, or the ranges do not overlap.
 
     Source: Bjøntegaard, VCEG-M33 (2001), with the piecewise cubics of JCTVC-L1100.
 
@@ -217,16 +219,16 @@ def _similarity(a: Any, b: Any, *, with_luminance: bool) -> Any:
     """Mean contrast-structure term of [..., H, W], times the luminance term if asked: [...]."""
     height, width = (size - 10 for size in a.shape[-2:])
     total = 0.0
-    # Strips stay in the cache: half the time at 1080p. Gradients want few steps.
-    tall = _STRIP if isinstance(a, np.ndarray) else height
-    for top in range(0, height, tall):
-        strips = (maps[..., top : top + tall + 10, :] for maps in (a, b))
+    # Strips stay in the cache: half the time at 1080p. Gradients need few operations.
+    rows = _STRIP_ROWS if isinstance(a, np.ndarray) else height
+    for top in range(0, height, rows):
+        strips = (maps[..., top : top + rows + 10, :] for maps in (a, b))
         total = total + _terms(*strips, with_luminance=with_luminance).sum((-2, -1))
     return total / (height * width)
 
 
 def _terms(a: Any, b: Any, *, with_luminance: bool) -> Any:
-    """The similarity of every window: twice [..., H, W] -> [..., H - 10, W - 10]."""
+    """Similarity of each window: twice [..., H, W] -> [..., H - 10, W - 10]."""
     mean_a, mean_b, mean_squares, mean_product = map(_blur, (a, b, a * a + b * b, a * b))
     squares, product = mean_a * mean_a + mean_b * mean_b, mean_a * mean_b
     terms = (2 * (mean_product - product) + _C2) / (mean_squares - squares + _C2)
@@ -237,7 +239,7 @@ def _terms(a: Any, b: Any, *, with_luminance: bool) -> Any:
 
 
 def _blur(maps: Any) -> Any:
-    """Gaussian window where it fits: [..., H, W] -> [..., H - 10, W - 10].
+    """Gaussian filter where the window fits: [..., H, W] -> [..., H - 10, W - 10].
 
     Sums of shifted slices: a third of the time of a torch convolution with one channel.
     """
@@ -259,12 +261,12 @@ def _halve(maps: Any) -> Any:
 
 
 def _curve(points: Iterable[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
-    """(qualities increasing, log rates): of two points of one quality the cheaper one stays."""
-    cheapest: dict[float, float] = {}
+    """(increasing qualities, log rates), with the lowest rate of each quality."""
+    lowest: dict[float, float] = {}
     for rate, quality in points:
-        cheapest[quality] = min(rate, cheapest.get(quality, math.inf))
-    qualities = sorted(cheapest)
-    return np.array(qualities), np.log([cheapest[quality] for quality in qualities])
+        lowest[quality] = min(rate, lowest.get(quality, math.inf))
+    qualities = sorted(lowest)
+    return np.array(qualities), np.log([lowest[quality] for quality in qualities])
 
 
 def _integral(x: np.ndarray, y: np.ndarray, low: float, high: float) -> float:
@@ -290,7 +292,7 @@ def _pchip_derivatives(h: np.ndarray, slope: np.ndarray) -> np.ndarray:
 
 
 def _end_derivative(h0: float, h1: float, slope0: float, slope1: float) -> float:
-    """Three-point derivative at an end, held to the sign and three times the slope beside it."""
+    """Three-point derivative at an end, limited to the sign and three times the end slope."""
     d = ((2 * h0 + h1) * slope0 - h0 * slope1) / (h0 + h1)
     if d * slope0 <= 0:
         return 0.0

@@ -32,7 +32,7 @@ class Source:
         n_bytes: its size, `None` for a pipe.
     """
 
-    def __init__(self, given: Path | BinaryIO) -> None:
+    def __init__(self, source: Path | BinaryIO) -> None:
         """Open a path, or take a file object (which stays the caller's to close).
 
         Raises:
@@ -40,13 +40,13 @@ class Source:
         """
         self._owned: list[BinaryIO] = []
         self.n_bytes: int | None = None
-        if isinstance(given, Path):
-            self.name = given.name
-            self.file = _open_file(given)
+        if isinstance(source, Path):
+            self.name = source.name
+            self.file = _open_file(source)
             self._owned.append(self.file)
         else:
-            self.name = _name_of(given)
-            self.file = given
+            self.name = _name_of(source)
+            self.file = source
         if _is_seekable(self.file):
             self._measure()
         else:
@@ -62,7 +62,7 @@ class Source:
 
     @property
     def is_seekable(self) -> bool:
-        """Whether the bytes can be read more than once."""
+        """True if the bytes can be read more than once."""
         return _is_seekable(self.file)
 
     @property

@@ -40,11 +40,11 @@ class ClipWriter:
         notes: what the format cannot hold, e.g. sound in a GIF; may grow until closed.
     """
 
-    def __init__(self, sink: Sink, info: ClipInfo, name: str, stage: PendingOutput | None) -> None:
+    def __init__(self, sink: Sink, info: ClipInfo, name: str, output: PendingOutput | None) -> None:
         """Take an open sink; `open_writer` does this."""
         self.notes = sink.notes
-        self._sink, self._info, self._name, self._stage = sink, info, name, stage
-        self._pending: tuple[Planes | np.ndarray, int, int | None] | None = None
+        self._sink, self._info, self._name, self._output = sink, info, name, output
+        self._pending_frame: tuple[Planes | np.ndarray, int, int | None] | None = None
         self._is_open = True
 
     def write(self, frame: Frame) -> None:
@@ -57,7 +57,7 @@ class ClipWriter:
         self.put(*frame)
 
     def put(self, picture: Planes | np.ndarray, time: int, duration: int | None = None) -> None:
-        """Write one picture: planes, or uint8 [H, W, channels] as given to `open_writer`.
+        """Write one picture: planes, or uint8 [H, W, channels] as announced to `open_writer`.
 
         Raises:
             InputError: as `write`.
@@ -68,12 +68,12 @@ class ClipWriter:
                 f"A frame is {width}x{height}, the clip {self._info.width}x{self._info.height}; "
                 "frames must have one size."
             )
-        pending, self._pending = self._pending, (picture, time, duration)
-        if pending is None:
+        previous, self._pending_frame = self._pending_frame, (picture, time, duration)
+        if previous is None:
             return
-        if time <= pending[1]:
-            raise InputError(f"A frame at time {time} follows one at {pending[1]}; sort them.")
-        self._attempt(lambda: self._sink.put(pending[0], pending[1], time - pending[1]))
+        if time <= previous[1]:
+            raise InputError(f"A frame at time {time} follows one at {previous[1]}; sort them.")
+        self._attempt(lambda: self._sink.put(previous[0], previous[1], time - previous[1]))
 
     def close(self) -> None:
         """Write the last frame and move the output to its final place.
@@ -84,14 +84,14 @@ class ClipWriter:
         if not self._is_open:
             return
         try:
-            if self._pending is None:
+            if self._pending_frame is None:
                 raise InputError(f"No frame was written to {self._name}; give at least one.")
-            picture, time, duration = self._pending
+            picture, time, duration = self._pending_frame
             self._attempt(lambda: self._sink.put(picture, time, duration or self._info.frame_ticks))
             self._attempt(self._sink.finish)
             self._attempt(self._sink.close)
-            if self._stage is not None:
-                self._attempt(self._stage.commit)
+            if self._output is not None:
+                self._attempt(self._output.commit)
             self._is_open = False
         finally:
             self.abort()
@@ -102,8 +102,8 @@ class ClipWriter:
             return
         self._is_open = False
         with ExitStack() as stack:
-            if self._stage is not None:
-                stack.callback(self._stage.discard)
+            if self._output is not None:
+                stack.callback(self._output.discard)
             try:
                 self._sink.close()
             except (av.FFmpegError, OSError, ValueError):
@@ -168,34 +168,35 @@ def open_writer(
         InputError: the suffix or format is unknown, or the folder to write into does not exist.
         ExistsError: a folder of that name holds something else than frames.
     """
-    place = check_output(target, may_be_folder=True)
-    path = place if isinstance(place, Path) else None
+    output = check_output(target, may_be_folder=True)
+    path = output if isinstance(output, Path) else None
     chosen = _format(path, format)
     if path is not None and chosen == "folder":
         check_folder(path)
     is_stream = path is None or is_special(path)
-    stage = None if is_stream and chosen == "y4m" else PendingOutput(place)
-    name = "the output" if stage is None else stage.name
+    pending = None if is_stream and chosen == "y4m" else PendingOutput(output)
+    name = "the output" if pending is None else pending.name
     try:
-        sink = _sink(chosen, place, stage, info, audio, lossless, channels)
+        sink = _sink(chosen, output, pending, info, audio, lossless, channels)
     except BaseException as err:
-        if stage is not None:
-            stage.discard()
+        if pending is not None:
+            pending.discard()
         if isinstance(err, (av.FFmpegError, OSError, ValueError)):
             raise InputError(f"{name} cannot be written: {err}.") from err
         raise
     if audio is not None and chosen not in _WITH_SOUND:
         sink.notes.append(f"Sound was left out, for {chosen} holds none.")
-    return ClipWriter(sink, info, name, stage)
+    return ClipWriter(sink, info, name, pending)
 
 
-def _format(path: Path | None, given: str | None) -> str:
+def _format(path: Path | None, requested: str | None) -> str:
     """Name of the output format."""
     known = sorted(set(SUFFIXES.values()))
-    if given is not None:
-        if given not in known or (path is None and given == "folder"):
-            raise InputError(f"The format {given!r} is not known; give one of {', '.join(known)}.")
-        return given
+    if requested is not None:
+        if requested not in known or (path is None and requested == "folder"):
+            names = ", ".join(known)
+            raise InputError(f"The format {requested!r} is not known; give one of {names}.")
+        return requested
     if path is None:
         return "y4m"
     suffix = path.suffix.lower()
@@ -213,21 +214,21 @@ def _format(path: Path | None, given: str | None) -> str:
 def _sink(
     chosen: str,
     target: Path | BinaryIO,
-    stage: PendingOutput | None,
+    pending: PendingOutput | None,
     info: ClipInfo,
     audio: BinaryIO | None,
     lossless: bool,
     channels: int,
 ) -> Sink:
     """Open the sink of one format."""
-    if stage is None:
+    if pending is None:
         if isinstance(target, Path):
             return Y4mSink(target.open("wb"), info, owns_file=True)
         return Y4mSink(target, info)
     if chosen == "y4m":
-        return Y4mSink(stage.open(), info, owns_file=True)
+        return Y4mSink(pending.open(), info, owns_file=True)
     if chosen == "folder":
-        return FolderSink(stage.path, info)
+        return FolderSink(pending.path, info)
     if chosen in _ANIMATIONS:
-        return _ANIMATIONS[chosen](stage.path, info, lossless, channels)
-    return VideoSink(stage.path, chosen, info, audio, lossless)
+        return _ANIMATIONS[chosen](pending.path, info, lossless, channels)
+    return VideoSink(pending.path, chosen, info, audio, lossless)

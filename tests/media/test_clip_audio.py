@@ -1,4 +1,4 @@
-"""Sound: packets out, packets in, untouched where the container can hold them."""
+"""Sound: packets are copied unchanged where the container can hold their codec."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def sound(path: Path) -> np.ndarray:
         ("a.avi", "pcm_s16le"),
     ],
 )
-def test_the_track_holds_the_packets_untouched(tmp_path: Path, name: str, codec: str) -> None:
+def test_the_track_holds_the_unchanged_packets(tmp_path: Path, name: str, codec: str) -> None:
     path = write_clip(tmp_path / name, PICTURES, audio=codec)
     with open_clip(path) as clip:
         track = clip.audio
@@ -100,7 +100,7 @@ def test_packets_are_identical_after_a_round_trip(tmp_path: Path, codec: str, ta
     ("codec", "target", "becomes"),
     [("aac", "b.webm", "opus"), ("pcm_s16le", "b.mp4", "aac"), ("flac", "b.webm", "opus")],
 )
-def test_sound_a_container_cannot_hold_is_coded_anew_and_said(
+def test_sound_a_container_cannot_hold_is_transcoded_with_a_note(
     tmp_path: Path, codec: str, target: str, becomes: str
 ) -> None:
     source = write_clip(tmp_path / "a.mkv", PICTURES, audio=codec)
@@ -115,7 +115,7 @@ def test_sound_a_container_cannot_hold_is_coded_anew_and_said(
 
 
 @pytest.mark.parametrize("target", ["b.mp4", "b.mkv"])
-def test_sound_stays_in_step_with_the_pictures(tmp_path: Path, target: str) -> None:
+def test_sound_stays_synchronous_with_the_pictures(tmp_path: Path, target: str) -> None:
     source = write_clip(tmp_path / "a.mp4", PICTURES, audio=True)
     rewritten(source, tmp_path / target)
     first, second = sound(source), sound(tmp_path / target)
@@ -125,7 +125,7 @@ def test_sound_stays_in_step_with_the_pictures(tmp_path: Path, target: str) -> N
     assert abs(lags[int(np.argmin(errors))]) <= 48, "more than a millisecond off"
 
 
-def test_mp4_sound_has_even_packets_again(tmp_path: Path) -> None:
+def test_mp4_sound_has_evenly_spaced_packets(tmp_path: Path) -> None:
     # Matroska rounds times to milliseconds; packets of 1024 samples would become 1008 or 1056.
     source = write_clip(tmp_path / "a.mp4", PICTURES, audio=True)
     rewritten(source, tmp_path / "b.mp4")
@@ -137,7 +137,7 @@ def test_mp4_sound_has_even_packets_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["b.gif", "b.webp", "b.png", "b.y4m", "frames"])
-def test_formats_without_sound_say_so(tmp_path: Path, target: str) -> None:
+def test_formats_without_sound_give_a_note(tmp_path: Path, target: str) -> None:
     source = write_clip(tmp_path / "a.mp4", PICTURES[:3], audio=True)
     assert any("Sound was left out" in note for note in rewritten(source, tmp_path / target))
 
@@ -179,7 +179,7 @@ def rising_tone(seconds: float, rate: int) -> np.ndarray:
 
 
 def lag_ms(heard: np.ndarray, start: float) -> float:
-    """By how much the rising tone, heard from `start` seconds on, comes late."""
+    """Delay in ms of the rising tone from `start` seconds on."""
     meant = rising_tone(1, 48_000)[round(start * 48_000) :]
     part = slice(6_000, 20_000)
     scores = {
@@ -205,7 +205,7 @@ def lag_ms(heard: np.ndarray, start: float) -> float:
         ("a.mkv", "tta", 44_100),
     ],
 )
-def test_sound_that_clips_cannot_keep_is_coded_anew_in_step(
+def test_sound_that_matroska_cannot_hold_is_transcoded_in_synchrony(
     tmp_path: Path, name: str, codec: str, rate: int
 ) -> None:
     source = spoken(tmp_path / name, codec, rate)
@@ -223,7 +223,7 @@ def test_sound_that_clips_cannot_keep_is_coded_anew_in_step(
         (tmp_path / "b.mkv").unlink()
 
 
-def test_trimmed_sound_of_long_packets_stays_in_step(tmp_path: Path) -> None:
+def test_trimmed_sound_of_long_packets_stays_synchronous(tmp_path: Path) -> None:
     # Packets of 4096 samples; Matroska cannot say when one begins that begins before the trim.
     source = spoken(tmp_path / "a.mp4", "alac", 44_100)
     with open_clip(source, trim=TimeSpan(Fraction(1, 5))) as clip:
@@ -238,7 +238,7 @@ def test_trimmed_sound_of_long_packets_stays_in_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["o.mkv", "o.mp4", "o.webm"])
-def test_trimmed_sound_begins_at_once_where_packets_do_not_state_their_length(
+def test_trimmed_sound_begins_at_once_where_packets_have_no_duration(
     tmp_path: Path, target: str
 ) -> None:
     path = write_clip(tmp_path / "c.mkv", PICTURES, audio="alac")
@@ -258,13 +258,13 @@ def test_trimmed_sound_begins_at_once_where_packets_do_not_state_their_length(
     assert first - zero < Fraction(1, 100)
 
 
-def test_six_channels_are_mixed_to_two_and_said(tmp_path: Path) -> None:
+def test_six_channels_are_mixed_to_two_with_a_note(tmp_path: Path) -> None:
     source = spoken(tmp_path / "a.mkv", "ac3", 48_000, "5.1")
     notes = rewritten(source, tmp_path / "b.webm")
     assert notes == ["ac3 sound was coded anew for webm, mixed down to stereo."]
 
 
-def test_a_second_sound_track_and_sound_before_the_pictures_are_named(tmp_path: Path) -> None:
+def test_a_second_sound_track_and_sound_before_the_pictures_are_noted(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
         pictures: Any = container.add_stream("libx264", rate=25)
@@ -297,7 +297,7 @@ def test_a_second_sound_track_and_sound_before_the_pictures_are_named(tmp_path: 
         )
 
 
-def test_sound_that_is_damaged_is_not_lost_in_silence(tmp_path: Path) -> None:
+def test_damaged_sound_is_noted(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mkv", PICTURES, audio="flac")
     content = path.read_bytes()
     with open_clip(path) as clip:
@@ -322,7 +322,7 @@ def test_sound_that_lost_its_header_costs_no_picture(tmp_path: Path) -> None:
         assert any("The sound was left out" in note for note in clip.info.notes)
 
 
-def test_damaged_packets_of_sound_cost_no_more_than_themselves(tmp_path: Path) -> None:
+def test_only_the_damaged_packets_of_sound_are_lost(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mkv", PICTURES, audio="flac")
     broken = packets(str(path))[4]
     noise = np.random.default_rng(0).bytes(len(broken))
@@ -334,7 +334,7 @@ def test_damaged_packets_of_sound_cost_no_more_than_themselves(tmp_path: Path) -
     assert np.abs(heard[:, after] - meant[:, after]).std() < 0.05
 
 
-def test_packets_of_one_moment_are_kept_in_order(tmp_path: Path) -> None:
+def test_packets_of_one_timestamp_stay_in_order(tmp_path: Path) -> None:
     whole, path = write_clip(tmp_path / "a.mkv", PICTURES, audio="ac3"), tmp_path / "b.mkv"
     with av.open(str(whole)) as source, av.open(str(path), "w") as target:
         copies = [target.add_stream_from_template(stream) for stream in source.streams]

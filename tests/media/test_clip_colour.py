@@ -47,7 +47,7 @@ def test_flat_colours_follow_the_formula_of_h273(colour: Colour) -> None:
         assert np.abs(np.array(flat(colour, rgb)) - np.minimum(exact, 255)).max() <= 0.501
 
 
-def test_white_and_black_have_the_known_numbers() -> None:
+def test_white_and_black_have_the_standard_values() -> None:
     assert flat(Colour(6), (255, 255, 255)) == (235, 128, 128)
     assert flat(Colour(6), (0, 0, 0)) == (16, 128, 128)
     assert flat(Colour(1), (255, 0, 0)) == (63, 102, 240)
@@ -64,7 +64,7 @@ def test_chroma_sits_in_the_centre_of_its_block() -> None:
     assert np.abs(upright[::-1, ::-1].astype(int) - upended).max() <= 1
 
 
-def test_upsampling_weighs_near_and_far_chroma_three_to_one() -> None:
+def test_upsampling_weights_near_and_far_chroma_three_to_one() -> None:
     u = np.array([[100, 140]], np.uint8)
     planes = Planes(np.full((2, 4), 128, np.uint8), u, np.full((1, 2), 128, np.uint8))
     blue = to_rgb(planes, Colour(1, full_range=True))[0, :, 2].astype(float)
@@ -78,7 +78,7 @@ def test_a_picture_of_one_pixel_converts() -> None:
     assert np.abs(to_rgb(planes, Colour(6)).astype(int) - [10, 200, 30]).max() <= 2
 
 
-def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strips_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = moving_picture(1, 70, 101, seed=2)[0]
     whole = from_rgb(picture, Colour(1))
     shown = to_rgb(whole, Colour(1))
@@ -103,6 +103,6 @@ def test_an_unknown_matrix_is_refused_by_number() -> None:
     "array",
     [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)],
 )
-def test_what_is_no_picture_is_refused(array: np.ndarray) -> None:
+def test_arrays_that_are_no_pictures_are_refused(array: np.ndarray) -> None:
     with pytest.raises(InputError, match="uint8"):
         from_rgb(array, Colour(1))

@@ -62,7 +62,7 @@ def test_a_file_of_zero_bytes_is_refused(tmp_path: Path, name: str) -> None:
         b"II*\x00",
     ],
 )
-def test_what_is_no_clip_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_files_that_are_no_clips_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
     assert refusal(path).startswith("clip.mp4 ")
@@ -84,7 +84,7 @@ def test_a_clip_without_frames_is_refused(tmp_path: Path) -> None:
     assert "no frame" in refusal(tmp_path / "e.y4m")
 
 
-def test_a_suffix_that_lies_does_no_harm(tmp_path: Path) -> None:
+def test_a_wrong_suffix_does_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "picture.mp4"
     Image.fromarray(PICTURES[0]).save(path, format="PNG")
     assert count(path) == 1
@@ -99,7 +99,7 @@ def animation(path: Path) -> Path:
 @pytest.mark.parametrize(
     "name", ["c.mp4", "c.mkv", "c.webm", "c.avi", "c.gif", "c.webp", "c.png", "c.jpg", "c.bmp"]
 )
-def test_a_file_cut_off_is_an_error_and_can_be_salvaged(tmp_path: Path, name: str) -> None:
+def test_a_truncated_file_is_an_error_and_can_be_salvaged(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name in ("c.gif", "c.webp", "c.png"):
         animation(path)
@@ -131,7 +131,7 @@ TRAILERS = {
 @pytest.mark.parametrize(
     "name", ["c.mp4", "c.mov", "c.mkv", "c.webm", "c.avi", "c.ts", "c.gif", "c.webp", "s.webp"]
 )
-def test_what_was_appended_to_an_intact_file_does_no_harm(tmp_path: Path, name: str) -> None:
+def test_data_appended_to_an_intact_file_does_no_harm(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name in ("c.gif", "c.webp"):
         animation(path)
@@ -147,7 +147,7 @@ def test_what_was_appended_to_an_intact_file_does_no_harm(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("options", [{}, {"movflags": "frag_keyframe+empty_moov"}])
-def test_a_film_cut_off_is_refused_wherever_it_is_cut(
+def test_a_truncated_video_is_refused_at_any_length(
     tmp_path: Path, options: dict[str, str]
 ) -> None:
     path = write_clip(
@@ -171,7 +171,7 @@ def test_damage_in_the_middle_is_an_error_and_can_be_salvaged(tmp_path: Path) ->
         assert any("broke off" in note for note in clip.info.notes)
 
 
-def test_all_frames_before_the_damage_are_salvaged_and_none_is_held(tmp_path: Path) -> None:
+def test_all_frames_before_the_damage_are_salvaged(tmp_path: Path) -> None:
     options = {"bf": "0", "g": "1"}
     path = write_clip(tmp_path / "s.mp4", PICTURES, options=options,
                       container_options={"movflags": "+faststart"})
@@ -192,7 +192,7 @@ def test_a_track_without_packets_is_one_sentence(tmp_path: Path) -> None:
     assert "d.webm holds no frame" in refusal(path)
 
 
-def test_a_damaged_webm_is_not_taken_for_a_short_one(tmp_path: Path) -> None:
+def test_a_damaged_webm_does_not_pass_for_a_short_one(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "d.webm", PICTURES)
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
@@ -217,7 +217,7 @@ def test_pictures_above_the_limit_are_refused_from_the_header(tmp_path: Path) ->
     assert count(path, limits=Limits(max_pixels=6144)) == 2
 
 
-def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     def chunk(name: bytes, body: bytes) -> bytes:
         return (
             len(body).to_bytes(4, "big") + name + body + zlib.crc32(name + body).to_bytes(4, "big")

@@ -1,4 +1,4 @@
-"""Photographs that a file keeps in parts come whole, upright, and over white."""
+"""Photographs of several HEIF items: tiles, alpha and orientation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def in_tiles(path: Path, *properties: tuple[bytes, bytes], codec: str = "hevc") 
 
 
 @pytest.mark.parametrize("codec", ["hevc", "av1"])
-def test_a_photograph_in_tiles_is_put_together(tmp_path: Path, codec: str) -> None:
+def test_the_tiles_of_a_photograph_are_assembled(tmp_path: Path, codec: str) -> None:
     picture, notes = shown(in_tiles(tmp_path / "t.heic", codec=codec))
     assert picture.shape == PICTURE.shape and notes == ()
     assert psnr(picture, PICTURE) > 30
@@ -47,7 +47,7 @@ def test_a_photograph_in_tiles_is_put_together(tmp_path: Path, codec: str) -> No
         ([(b"imir", b"\0")], lambda p: p[::-1]),
     ],
 )
-def test_photographs_come_upright_in_tiles_and_whole(
+def test_photographs_are_upright_in_tiles_and_as_one_item(
     tmp_path: Path, properties: list[tuple[bytes, bytes]], turn: object
 ) -> None:
     assert callable(turn)

@@ -118,7 +118,7 @@ def test_16_bit_grey_is_rounded_not_clipped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_photographs_come_upright(tmp_path: Path, orientation: int, suffix: str) -> None:
+def test_photographs_are_upright(tmp_path: Path, orientation: int, suffix: str) -> None:
     exif = Image.Exif()
     exif[0x112] = orientation
     path = tmp_path / f"e{suffix}"

@@ -1,4 +1,4 @@
-"""Reading video: planes bit for bit, upright, in true time."""
+"""Reading video: planes bit for bit, upright, with true timestamps."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def same(first: Planes, second: Planes) -> bool:
         ("a.ts", "libx264", (96, 64)),
     ],
 )
-def test_420_planes_come_through_bit_for_bit(
+def test_420_planes_are_read_bit_for_bit(
     tmp_path: Path, name: str, codec: str, size: tuple[int, int]
 ) -> None:
     width, height = size
@@ -85,7 +85,7 @@ def test_colour_tags_are_kept_as_numbers(tmp_path: Path) -> None:
     assert read(plain)[2].colour == Colour(2, False, 2, 2)
 
 
-def test_full_range_420_passes_untouched(tmp_path: Path) -> None:
+def test_full_range_420_passes_unchanged(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "j.mp4", PICTURES[:3], pix_fmt="yuvj420p")
     planes, _, info = read(path)
     assert info.colour.full_range
@@ -93,7 +93,7 @@ def test_full_range_420_passes_untouched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_rotated_clips_come_upright(tmp_path: Path, rotation: int) -> None:
+def test_rotated_clips_are_upright(tmp_path: Path, rotation: int) -> None:
     path = write_clip(
         tmp_path / "r.mp4", PICTURES[:3], rotation=rotation, pixel_aspect=Fraction(4, 3)
     )
@@ -115,7 +115,7 @@ def test_rotated_clips_come_upright(tmp_path: Path, rotation: int) -> None:
         ((0, -1, -1, 0), lambda a: a[::-1, ::-1].T),
     ],
 )
-def test_mirrored_clips_come_upright(tmp_path: Path, matrix: tuple, turn: object) -> None:
+def test_mirrored_clips_are_upright(tmp_path: Path, matrix: tuple, turn: object) -> None:
     a, b, c, d = (value << 16 for value in matrix)
     whole = [a, b, 0, c, d, 0, 0, 0, 1 << 30]
     path = write_clip(tmp_path / "m.mp4", PICTURES[:2], display_matrix=whole)
@@ -124,7 +124,7 @@ def test_mirrored_clips_come_upright(tmp_path: Path, matrix: tuple, turn: object
         assert same(got, Planes(*map(turn, raw)))
 
 
-def test_frame_times_are_the_real_ones(tmp_path: Path) -> None:
+def test_frame_times_are_those_of_the_file(tmp_path: Path) -> None:
     pts = [500, 540, 633, 640, 900, 1500, 1501, 1600, 1700, 1999, 2000, 2500]
     path = write_clip(tmp_path / "v.mkv", PICTURES, vfr_pts=pts)
     _, times, info = read(path)
@@ -198,7 +198,7 @@ def test_grey_video_gets_neutral_chroma(tmp_path: Path) -> None:
     assert planes[0].u.shape == (32, 48)
 
 
-def test_rgb_video_goes_through_the_one_converter(tmp_path: Path) -> None:
+def test_rgb_video_is_converted_like_arrays(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "rgb.mkv", PICTURES[:2], pix_fmt="bgr0")
     planes, _, info = read(path)
     assert info.colour.matrix == 6 and not info.colour.full_range
@@ -241,7 +241,7 @@ def test_high_dynamic_range_is_mapped_to_bt709(tmp_path: Path, transfer: int) ->
     assert row[0, 1] <= 2 and row[-1, 1] >= 250
 
 
-def test_pq_reference_levels_land_where_bt2390_puts_them(tmp_path: Path) -> None:
+def test_pq_reference_levels_follow_bt2390(tmp_path: Path) -> None:
     # 10-bit limited PQ codes of 10 and 1000 cd/m2 (signals 0.30 and 0.7518).
     from aehub.media import colour
 
@@ -261,7 +261,7 @@ def test_interlaced_clips_are_kept_with_a_note(tmp_path: Path) -> None:
     assert all(map(same, planes, raw_planes(path)))
 
 
-def test_pixel_aspect_is_told(tmp_path: Path) -> None:
+def test_the_pixel_aspect_is_read(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", PICTURES[:2], pixel_aspect=Fraction(16, 11))
     assert read(path)[2].pixel_aspect == Fraction(16, 11)
 
@@ -307,7 +307,7 @@ def test_y4m_on_a_pipe_streams_without_end() -> None:
     assert frames[49].planes.y.tobytes() == bytes(range(256)) * 2
 
 
-def test_a_rate_given_replaces_the_times_and_the_sound(tmp_path: Path) -> None:
+def test_a_forced_rate_replaces_the_times_and_the_sound(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "f.mp4", PICTURES, audio=True)
     with open_clip(path, fps="50") as clip:
         assert clip.audio is None
@@ -315,7 +315,7 @@ def test_a_rate_given_replaces_the_times_and_the_sound(tmp_path: Path) -> None:
         assert any("Sound was left out" in note for note in clip.info.notes)
 
 
-def test_a_clip_that_changes_size_is_shown_at_its_first(tmp_path: Path) -> None:
+def test_a_clip_that_changes_size_keeps_its_first_size(tmp_path: Path) -> None:
     first, second = (
         write_clip(tmp_path / f"{n}.ts", [p[: 64 // n, : 96 // n].copy() for p in PICTURES[:4]])
         for n in (1, 2)

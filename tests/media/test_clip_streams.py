@@ -1,4 +1,4 @@
-"""Which stream of a file is the clip: the film, or the default one, whole, transparent or not."""
+"""Choice of the video stream, encrypted clips, and transparent video."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ DEFAULT, COVER = int(Disposition.default), int(Disposition.attached_pic)
         ),
     ],
 )
-def test_the_film_is_shown_and_what_is_left_out_is_named(
+def test_the_video_is_chosen_and_other_streams_are_noted(
     tmp_path: Path, name: str, tracks: tuple[Track, ...], note: str
 ) -> None:
     path = write_tracks(tmp_path / name, *tracks)
@@ -115,7 +115,7 @@ def test_times_and_trims_are_those_of_the_chosen_stream(tmp_path: Path) -> None:
         assert clip.last_frame_time() == pytest.approx(0.2, abs=0.001)
 
 
-def test_sound_with_a_cover_is_no_clip_and_is_called_so(tmp_path: Path) -> None:
+def test_sound_with_a_cover_is_refused_as_such(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "film.mp4", PICTURES[:1], audio=True)
     song = tmp_path / "song.m4a"
     with av.open(str(path)) as film, av.open(str(song), "w", format="mp4") as target:
@@ -136,7 +136,7 @@ def test_sound_with_a_cover_is_no_clip_and_is_called_so(tmp_path: Path) -> None:
     ("name", "codec"),
     [("s.mp3", "libmp3lame"), ("s.flac", "flac"), ("s.wav", "pcm_s16le"), ("s.aac", "aac")],
 )
-def test_a_sound_file_is_called_sound(tmp_path: Path, name: str, codec: str) -> None:
+def test_a_sound_file_is_refused_as_such(tmp_path: Path, name: str, codec: str) -> None:
     path = tmp_path / name
     with av.open(str(path), "w") as container:
         coded: Any = container.add_stream(codec, rate=48_000, layout="mono")
@@ -153,7 +153,7 @@ def test_a_sound_file_is_called_sound(tmp_path: Path, name: str, codec: str) -> 
 
 
 @pytest.mark.parametrize("scheme", ["encv", "drmi", "mkv", "ts"])
-def test_an_encrypted_clip_is_called_encrypted(tmp_path: Path, scheme: str) -> None:
+def test_an_encrypted_clip_is_refused_as_such(tmp_path: Path, scheme: str) -> None:
     if scheme == "ts":
         path = write_clip(tmp_path / "c.ts", SMALL)
         content = np.frombuffer(path.read_bytes(), np.uint8).reshape(-1, 188).copy()
@@ -181,7 +181,7 @@ def test_an_encrypted_clip_is_called_encrypted(tmp_path: Path, scheme: str) -> N
 
 
 def with_content_encryption(data: bytes) -> bytes:
-    """Say in the first track of a live Matroska file that its packets are encrypted (AES)."""
+    """Mark the packets of the first track of a live Matroska file as encrypted (AES)."""
 
     def element(name: str, body: bytes) -> bytes:
         return bytes.fromhex(name) + (0x10000000 | len(body)).to_bytes(4, "big") + body

@@ -1,4 +1,4 @@
-"""When pictures are shown: read, trimmed and written, and checked with readers of others."""
+"""Presentation times read, trimmed and written, checked with other readers."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ TIMES = [0, 40, 80, 120, 160]
 HELD = 3000
 STEADY = ClipInfo(64, 48, Fraction(25), Fraction(1, 1000), Colour(6))
 
-Told = list[tuple[int, float]]
+FrameDurations = list[tuple[int, float]]
 
 
-def told(source: object, **options: Any) -> Told:
+def shown(source: object, **options: Any) -> FrameDurations:
     """(number, seconds on screen) of every frame; the number is painted in a corner."""
     with open_clip(source, **options) as clip:
         frames = list(clip)
@@ -54,7 +54,7 @@ def animation(path: Path, milliseconds: Sequence[int], **options: Any) -> Path:
 
 
 def video(path: Path, codec: str, options: dict[str, str], milliseconds: Sequence[int]) -> Path:
-    """A video whose frames last so long, the last one too."""
+    """A video whose frames, also the last, have these durations."""
     ends = np.cumsum(milliseconds).tolist()
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=25, options=options)
@@ -100,40 +100,40 @@ def durations_in(path: Path) -> list[float]:
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_held_last_frame_keeps_its_time(tmp_path: Path, name: str) -> None:
     path = MAKERS[name](tmp_path / name, [40, 40, 40, 40, 40, HELD])
-    assert told(path) == [*((number, 0.04) for number in range(5)), (5, 3.0)]
+    assert shown(path) == [*((number, 0.04) for number in range(5)), (5, 3.0)]
     with open_clip(path) as clip:
         assert clip.info.n_frames in (6, None)
         assert abs(6 / clip.info.fps - Fraction(32, 10)) < Fraction(5, 100)
     with pytest.raises(LimitError, match="longer than 3 s"):
-        told(path, limits=Limits(max_seconds=3))
-    assert len(told(path, limits=Limits(max_seconds=3.2))) == 6
+        shown(path, limits=Limits(max_seconds=3))
+    assert len(shown(path, limits=Limits(max_seconds=3.2))) == 6
 
 
-def test_a_matroska_file_says_its_length_and_the_last_frame_nothing(tmp_path: Path) -> None:
+def test_a_matroska_duration_tag_ends_a_last_frame_without_duration(tmp_path: Path) -> None:
     path = video(tmp_path / "old.mkv", "ffv1", {}, [40] * 6)
     # As older writers leave it: blocks say when they begin, the file when it ends.
     data = path.read_bytes().replace(b"00:00:00.240000000", b"00:00:03.200000000")
     place = data.index(b"\x44\x89\x88") + 3
     data = data[:place] + struct.pack(">d", 3200.0) + data[place + 8 :]
     path.write_bytes(data)
-    assert told(path) == [*((number, 0.04) for number in range(5)), (5, 3.0)]
+    assert shown(path) == [*((number, 0.04) for number in range(5)), (5, 3.0)]
     path.write_bytes(data + b"appended")
-    assert told(path)[-1] == (5, 3.0)
+    assert shown(path)[-1] == (5, 3.0)
     with av.open(str(path)) as container:
         places = [packet.pos for packet in container.demux(video=0) if packet.size]
     path.write_bytes(data[: places[3]] + bytes(places[5] - places[3]) + data[places[5] :])
     with pytest.raises(InputError, match="data is damaged"):
-        told(path)
+        shown(path)
 
 
-def test_a_packet_without_data_keeps_the_picture_before(tmp_path: Path) -> None:
+def test_a_packet_without_data_repeats_the_picture_before(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "c.mov", PICTURES[:6], codec="mjpeg", pix_fmt="yuvj420p")
     data = bytearray(path.read_bytes())
     # The sizes of the six samples; those of the last two become 0.
     sizes = data.index(b"stsz") + 16
     data[sizes + 16 : sizes + 24] = bytes(8)
     path.write_bytes(data)
-    assert [round(seconds, 6) for _, seconds in told(path)] == [0.04, 0.04, 0.04, 0.12]
+    assert [round(seconds, 6) for _, seconds in shown(path)] == [0.04, 0.04, 0.04, 0.12]
     with open_clip(path) as clip:
         assert clip.last_frame_time() == Fraction(12, 100)
 
@@ -154,7 +154,7 @@ def test_the_last_frame_is_written_as_long_as_it_lasts(
 
 
 @pytest.mark.parametrize("name", ["o.webp", "o.png"])
-def test_the_time_of_one_picture_alone_is_not_lost_in_silence(tmp_path: Path, name: str) -> None:
+def test_a_lost_duration_of_a_single_picture_is_noted(tmp_path: Path, name: str) -> None:
     # A clip of one frame has the rate that this frame makes.
     info = replace(STEADY, fps=Fraction(1000, HELD))
     for n_frames in (1, 3):
@@ -170,12 +170,12 @@ def test_the_time_of_one_picture_alone_is_not_lost_in_silence(tmp_path: Path, na
 def test_a_photograph_lasts_one_frame_in_every_format(tmp_path: Path) -> None:
     for name in ("c.avif", "c.jpg", "c.png", "c.webp"):
         Image.fromarray(PICTURES[0]).save(tmp_path / name)
-        assert [seconds for _, seconds in told(tmp_path / name)] == [0.04], name
-        assert [seconds for _, seconds in told(tmp_path / name, fps=10)] == [0.1], name
+        assert [seconds for _, seconds in shown(tmp_path / name)] == [0.04], name
+        assert [seconds for _, seconds in shown(tmp_path / name, fps=10)] == [0.1], name
 
 
 @pytest.mark.parametrize("name", ["o.y4m", "o"])
-def test_formats_without_times_say_that_a_held_frame_is_lost(tmp_path: Path, name: str) -> None:
+def test_formats_without_times_note_a_lost_duration(tmp_path: Path, name: str) -> None:
     for lasting, n_notes in ((40, 0), (HELD, 1)):
         with open_writer(tmp_path / f"{lasting}{name}", info=STEADY) as writer:
             for time, rgb in zip(TIMES, PICTURES, strict=False):
@@ -183,7 +183,7 @@ def test_formats_without_times_say_that_a_held_frame_is_lost(tmp_path: Path, nam
         assert len([note for note in writer.notes if "lost" in note]) == n_notes
 
 
-def test_delays_too_long_for_a_gif_are_shown_by_more_frames(tmp_path: Path) -> None:
+def test_delays_too_long_for_a_gif_become_several_frames(tmp_path: Path) -> None:
     with open_writer(tmp_path / "o.gif", info=STEADY) as writer:
         writer.write(Frame(from_rgb(PICTURES[0], STEADY.colour), 0))
         writer.write(Frame(from_rgb(PICTURES[1], STEADY.colour), 655_360, 2_000_000))
@@ -217,26 +217,26 @@ def test_a_trim_keeps_what_is_on_screen(tmp_path: Path, name: str) -> None:
     else:
         source = MAKERS[name](tmp_path / name, [3000] * 4)
     for part, kept in SLOW:
-        assert told(source, trim=TimeSpan.parse(part), **options) == kept, part
+        assert shown(source, trim=TimeSpan.parse(part), **options) == kept, part
     for part in ("12:", "12.001:13", "4f:"):
         with pytest.raises(InputError, match="the clip is shorter"):
-            told(source, trim=TimeSpan.parse(part), **options)
+            shown(source, trim=TimeSpan.parse(part), **options)
 
 
-def test_a_trim_of_a_long_frame_is_held_to_the_limit_by_what_it_keeps() -> None:
+def test_a_trim_of_a_long_frame_is_limited_by_its_own_duration() -> None:
     options = {"fps": Fraction(1, 60), "limits": Limits(max_seconds=20)}
-    shown = told(np.stack(PICTURES[:2]), trim=TimeSpan.parse("50:70"), **options)
-    assert shown == [(0, 10), (1, 10)]
+    frames = shown(np.stack(PICTURES[:2]), trim=TimeSpan.parse("50:70"), **options)
+    assert frames == [(0, 10), (1, 10)]
     with pytest.raises(LimitError):
-        told(np.stack(PICTURES[:2]), trim=TimeSpan.parse("30:60"), **options)
+        shown(np.stack(PICTURES[:2]), trim=TimeSpan.parse("30:60"), **options)
 
 
 @pytest.mark.parametrize("fps", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(25)])
-def test_a_trim_as_long_as_the_limit_keeps_to_it(tmp_path: Path, fps: Fraction) -> None:
+def test_a_trim_as_long_as_the_limit_is_accepted(tmp_path: Path, fps: Fraction) -> None:
     path = write_clip(tmp_path / "c.mp4", PICTURES * 2, fps=fps)
     for start in range(10):
         part = TimeSpan(Fraction(start, 100), Fraction(start, 100) + Fraction(1, 2))
-        kept = told(path, trim=part, limits=Limits(max_seconds=0.5))
+        kept = shown(path, trim=part, limits=Limits(max_seconds=0.5))
         assert sum(seconds for _, seconds in kept) == pytest.approx(0.5, abs=0.04)
         assert len({round(seconds, 3) for _, seconds in kept[:-1]}) == 1, "steady clips stay so"
 
@@ -245,13 +245,13 @@ def test_a_trim_as_long_as_the_limit_keeps_to_it(tmp_path: Path, fps: Fraction) 
     ("libx264", {"bf": "3", "b_strategy": "0"}), ("mpeg4", {"bf": "2"}),
     ("mpeg2video", {"bf": "2"}),
 ])
-def test_reordered_frames_follow_evenly_in_avi_and_in_step_with_the_sound(
+def test_reordered_frames_of_avi_are_evenly_spaced_and_synchronous(
     tmp_path: Path, codec: str, options: dict[str, str]
 ) -> None:
     path = write_clip(tmp_path / "b.avi", PICTURES, codec=codec, options=options,
                       audio="libmp3lame")
-    assert [seconds for _, seconds in told(path)] == [0.04] * 12
-    assert [number for number, _ in told(path)] == sorted(number for number, _ in told(path))
+    assert [seconds for _, seconds in shown(path)] == [0.04] * 12
+    assert [number for number, _ in shown(path)] == sorted(number for number, _ in shown(path))
     with av.open(str(path)) as container:
         wanted = [float(packet.pts * packet.time_base)
                   for packet in container.demux(audio=0) if packet.size]
@@ -263,7 +263,7 @@ def test_reordered_frames_follow_evenly_in_avi_and_in_step_with_the_sound(
     assert np.allclose(found, wanted, atol=0.002)
 
 
-def test_times_of_decoding_are_brought_into_the_order_of_showing(tmp_path: Path) -> None:
+def test_decoding_times_become_presentation_times(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "b.mkv", PICTURES, codec="libx264",
                         options={"bf": "3", "b_strategy": "0"})
     with av.open(str(source)) as given, av.open(str(tmp_path / "d.mkv"), "w") as target:
@@ -273,10 +273,10 @@ def test_times_of_decoding_are_brought_into_the_order_of_showing(tmp_path: Path)
             packet.time_base, packet.pts, packet.dts = Fraction(1, 25), number, number
             packet.stream, packet.duration = copied, 1
             target.mux(packet)
-    assert told(tmp_path / "d.mkv") == told(source) == [(n, 0.04) for n in range(12)]
+    assert shown(tmp_path / "d.mkv") == shown(source) == [(n, 0.04) for n in range(12)]
 
 
-def test_packets_that_show_nothing_take_no_time() -> None:
+def test_packets_before_the_first_frame_take_no_time() -> None:
     times = PresentationTimes(reorders=True)
     for pts in (0, 40, 80):
         times.add_packet(pts)
@@ -284,16 +284,16 @@ def test_packets_that_show_nothing_take_no_time() -> None:
 
 
 @pytest.mark.parametrize("name", ["c.h264", "c.hevc"])
-def test_a_bare_stream_is_shown_at_the_rate_that_it_says(tmp_path: Path, name: str) -> None:
+def test_a_raw_stream_has_the_rate_of_its_header(tmp_path: Path, name: str) -> None:
     codec = {"c.h264": "libx264", "c.hevc": "libx265"}[name]
     options = {"x265-params": "log-level=none"} if codec == "libx265" else {"bf": "2"}
     path = write_clip(tmp_path / name, PICTURES[:6], codec=codec, fps=10, options=options)
-    assert told(path) == [(number, 0.1) for number in range(6)]
+    assert shown(path) == [(number, 0.1) for number in range(6)]
 
 
 @pytest.mark.parametrize("plays", [0, 1, 3])
 @pytest.mark.parametrize("name", ["c.gif", "c.webp", "c.png"])
-def test_how_often_an_animation_plays_is_kept(tmp_path: Path, name: str, plays: int) -> None:
+def test_the_play_count_of_an_animation_is_kept(tmp_path: Path, name: str, plays: int) -> None:
     # A GIF says how often it is played again, and nothing if it is not.
     loop = {0: 0, 1: None}.get(plays, plays - 1) if name == "c.gif" else plays
     path = animation(tmp_path / name, [40] * 3, **({} if loop is None else {"loop": loop}))

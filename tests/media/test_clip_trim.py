@@ -66,7 +66,7 @@ def test_trims_that_keep_nothing_are_refused(text: str) -> None:
         ("0:100", 0, 49),
     ],
 )
-def test_the_frames_asked_for_come(clip_path: Path, text: str, first: int, last: int) -> None:
+def test_a_trim_gives_the_frames_inside(clip_path: Path, text: str, first: int, last: int) -> None:
     with open_clip(clip_path) as clip:
         whole = list(clip)
     with open_clip(clip_path, trim=TimeSpan.parse(text) if text else None) as clip:

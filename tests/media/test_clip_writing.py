@@ -1,4 +1,4 @@
-"""Writing: every format comes back with its frames, size, times and tags."""
+"""Writing: every format is read back with its frames, size, times and tags."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def seconds(info: ClipInfo, frames: list[Frame]) -> list[float]:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [(96, 64), (53, 37)])
-def test_every_format_comes_back(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
+def test_every_format_is_read_back(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
     width, height = size
     pictures = [p[:height, :width].copy() for p in PICTURES]
     info, frames = clip_of(pictures)
@@ -104,7 +104,7 @@ def test_animations_last_as_long_as_the_clip(tmp_path: Path, name: str, fps: Fra
         assert len(durations) == 30
 
 
-def test_webp_shows_a_still_part_once_for_longer(tmp_path: Path) -> None:
+def test_webp_merges_repeated_pictures(tmp_path: Path) -> None:
     info, frames = clip_of([PICTURES[0]] * 5 + PICTURES[:3])
     written(tmp_path / "out.webp", info, frames)
     back, again = read(tmp_path / "out.webp")
@@ -167,7 +167,7 @@ def test_the_pixel_aspect_is_kept(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["out.mkv", "out.webm"])
-def test_a_pixel_aspect_that_is_lost_is_said(tmp_path: Path, name: str) -> None:
+def test_a_lost_pixel_aspect_is_noted(tmp_path: Path, name: str) -> None:
     info, frames = clip_of(PICTURES[:2], pixel_aspect=Fraction(4, 3))
     assert any("pixel aspect 4/3" in note for note in written(tmp_path / name, info, frames))
 
@@ -198,7 +198,7 @@ def test_a_file_object_gets_y4m() -> None:
             assert all(map(np.array_equal, frame.planes, original.planes))
 
 
-def test_y4m_says_when_uneven_times_are_lost() -> None:
+def test_y4m_notes_lost_uneven_times() -> None:
     info, frames = clip_of(PICTURES[:3])
     late = [*frames[:2], frames[2]._replace(time=20)]
     assert any("times" in note for note in written(io.BytesIO(), info, late))
@@ -298,7 +298,7 @@ def test_frames_out_of_order_or_of_another_size_are_refused(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_an_encoder_refuses_is_one_sentence(tmp_path: Path) -> None:
+def test_an_encoder_error_is_one_sentence(tmp_path: Path) -> None:
     wide = np.zeros((2, 17_000, 3), np.uint8)
     info, frames = clip_of([wide, wide])
     with (

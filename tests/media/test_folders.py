@@ -1,4 +1,4 @@
-"""Folders as people have them: hidden files, mixed formats, clips among pictures, broken files."""
+"""Real folders: hidden files, mixed formats, clips among pictures, broken files."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CLUTTER = ("._a1.png", "._clip.mp4", ".DS_Store", "Thumbs.db", "desktop.ini", ".
 
 
 def clutter(folder: Path) -> None:
-    """What file managers leave behind: AppleDouble heads under the names of clips and pictures."""
+    """Files that file managers leave: AppleDouble headers under names of clips and pictures."""
     for name in CLUTTER:
         (folder / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(60))
 
 
-def test_a_folder_of_pictures_of_any_format_is_read_whole_and_the_rest_told(
+def test_a_folder_of_pictures_of_any_format_is_read_and_other_files_noted(
     tmp_path: Path,
 ) -> None:
     images = [Image.fromarray(picture) for picture in PICTURES]
@@ -52,12 +52,12 @@ def test_a_folder_of_pictures_of_any_format_is_read_whole_and_the_rest_told(
     assert [frame.time for frame in frames] == list(range(8))
     assert "a4b.tif holds 2 pictures; the first was taken." in notes
     assert notes[0] == "Left out, for they are no pictures: more/, words.txt."
-    told = [note for note in notes if "was left out" in note]
-    assert [note.split()[0] for note in told] == ["a8.png", "a9.jxl"]
+    shown_frames = [note for note in notes if "was left out" in note]
+    assert [note.split()[0] for note in shown_frames] == ["a8.png", "a9.jxl"]
     assert not any(name in note for note in notes for name in CLUTTER)
 
 
-def test_a_folder_that_holds_clips_is_told_from_one_of_pictures(tmp_path: Path) -> None:
+def test_a_folder_of_clips_is_distinguished_from_one_of_pictures(tmp_path: Path) -> None:
     images = [Image.fromarray(picture) for picture in PICTURES]
     folders = {name: tmp_path / name for name in ("gifs", "films", "both", "broken", "hidden")}
     for folder in folders.values():
@@ -84,7 +84,7 @@ def test_a_folder_that_holds_clips_is_told_from_one_of_pictures(tmp_path: Path) 
             open_clip(folder)
 
 
-def test_one_odd_file_does_not_spoil_a_comparison(tmp_path: Path) -> None:
+def test_one_unreadable_file_does_not_stop_a_comparison(tmp_path: Path) -> None:
     write_clip(tmp_path / "clip2.m4v", PICTURES[:2])
     write_clip(tmp_path / "clip10.ts", PICTURES[:2])
     (tmp_path / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(40))
@@ -98,7 +98,7 @@ def test_one_odd_file_does_not_spoil_a_comparison(tmp_path: Path) -> None:
     assert len(found.failures) == 1 and "broken" in str(found.failures[0])
 
 
-def test_training_data_skips_hidden_files_and_tells_what_cannot_be_read(tmp_path: Path) -> None:
+def test_training_data_skips_hidden_files_and_names_unreadable_ones(tmp_path: Path) -> None:
     data = tmp_path / "data"
     (data / "deep" / ".git").mkdir(parents=True)
     for number, picture in enumerate(PICTURES):

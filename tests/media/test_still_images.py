@@ -1,4 +1,4 @@
-"""Pictures of every kind: one picture of a photograph, upright, deep samples, broken metadata."""
+"""Pictures of every format: orientation, pages, deep samples, broken metadata."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def riff_with_named_exif(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
-def test_pictures_of_every_format_come_upright(tmp_path: Path, orientation: int) -> None:
+def test_pictures_of_every_format_are_upright(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x112] = orientation
     image, upright = Image.fromarray(marked()), turned(orientation)
@@ -126,7 +126,7 @@ def test_pages_of_one_size_are_frames(tmp_path: Path) -> None:
     assert np.abs(np.array(levels) - (30, 200, 90, 30)).max() <= 8
 
 
-def test_of_other_pages_one_is_taken_and_a_note_says_so(tmp_path: Path) -> None:
+def test_one_of_several_other_pages_is_taken_with_a_note(tmp_path: Path) -> None:
     pages = grey_pages()
     uneven = [pages[1].resize((32, 24)), pages[2]]
     pages[0].save(tmp_path / "uneven.tif", save_all=True, append_images=uneven)
@@ -146,7 +146,7 @@ def test_of_other_pages_one_is_taken_and_a_note_says_so(tmp_path: Path) -> None:
     assert picture.shape == (64, 64, 3) and "The largest of 2 pictures" in notes[0]
 
 
-def test_a_list_of_pages_that_leads_out_of_the_file_gives_its_first(tmp_path: Path) -> None:
+def test_a_page_list_that_leads_out_of_the_file_gives_its_first_page(tmp_path: Path) -> None:
     pages = grey_pages()
     pages[0].save(tmp_path / "even.tif", save_all=True, append_images=pages[1:])
     broken = bytearray((tmp_path / "even.tif").read_bytes())

@@ -1,4 +1,4 @@
-"""What untagged clips are taken for: BT.709 in high definition, by the size of the source."""
+"""Colour of clips without tags: BT.709 in high definition, by the size of the source."""
 
 from __future__ import annotations
 
