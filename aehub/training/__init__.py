@@ -1,4 +1,4 @@
-"""`aehub train`: every model of the zoo by one loop. Nothing else in the package imports this."""
+"""Training of every model of the zoo (`aehub train`); only the command line imports it."""
 
 from aehub.training.run import train
 

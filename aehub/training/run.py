@@ -1,4 +1,4 @@
-"""A training run from the outside: recipe, data, budget and folder in, a model folder out."""
+"""Run a training: recipe, data, budget and folder in, a model folder out."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
           note: Callable[[str], None] | None = None) -> Path:
     """Train a model of the zoo.
 
-    Under `torchrun` every process trains on its own crops and gradients are averaged.
+    Under `torchrun` every process trains on its own batches and gradients are averaged.
 
     Args:
         recipe: name of the model, e.g. "d4-codec".
         data: folder of clips and pictures; None if the recipe draws its own data.
         out: folder of the run; the finished model goes to `out/model`.
-        minutes: stop after this much training time in all.
-        steps: stop after this many steps in all; some recipes know how many they need.
-        resume: go on from the last checkpoint in `out`.
+        minutes: total training time.
+        steps: total steps; some recipes have a default.
+        resume: continue from the last checkpoint in `out`.
         device: where networks run, as `aehub.load`.
         options: fields of the recipe's `Options` as text, e.g. {"batch": "4"}.
         progress: called as `progress(done, total)` in steps, or in seconds with `minutes`.
@@ -79,16 +79,16 @@ def train(recipe: str, *, data: Path | None, out: Path, minutes: float | None = 
 def _budget(module: ModuleType, options: Any, minutes: float | None, steps: int | None) -> Budget:
     if minutes is None and steps is None:
         if not hasattr(module, "default_steps"):
-            raise InputError("no budget is given; say --minutes or --steps.")
+            raise InputError("no budget is given; give --minutes or --steps.")
         steps = module.default_steps(options)
     return Budget(steps, minutes)
 
 
 def _check_folder(out: Path) -> None:
-    """Make the folder of a run, and see that it takes files: training may last for days.
+    """Create the folder of a run and check that it is writable: training may last for days.
 
     Raises:
-        InputError: it cannot be made, or takes none.
+        InputError: it cannot be created or is not writable.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -99,10 +99,10 @@ def _check_folder(out: Path) -> None:
 
 
 def parse_options(defaults: Any, given: Mapping[str, str]) -> Any:
-    """A copy of the dataclass `defaults` with the given fields, each in its default's type.
+    """Copy the dataclass `defaults` with the given fields, each parsed as its default's type.
 
     Raises:
-        InputError: a name or a number is not possible.
+        InputError: a name is unknown or a value is no number.
     """
     known = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)}
     values = {}
@@ -118,7 +118,7 @@ def parse_options(defaults: Any, given: Mapping[str, str]) -> Any:
 
 @contextmanager
 def _processes(device: Device) -> Iterator[tuple[torch.device, bool]]:
-    """(device of this process, whether it leads); joins the others that `torchrun` started."""
+    """(device of this process, True if it leads); joins the processes that `torchrun` started."""
     where = resolve_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield where, True

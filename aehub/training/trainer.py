@@ -1,16 +1,12 @@
-"""The one training loop: budget, schedule, moving average, held-out cost, early stop.
+"""The training loop: budget, schedule, moving average, held-out cost, early stopping, checkpoints.
 
-A recipe (`aehub.training.recipes`) says what is trained on what; this file says how. The same code
-runs on CPU and GPU, alone or as one of several processes. A run's folder holds:
+A recipe (`aehub.training.recipes`) defines model, data and loss. The same loop runs on CPU and GPU,
+in one process or several. A run's folder holds, all without pickles:
 
     state.safetensors   parameters, their moving average and the optimiser's moments
-    start.safetensors   step 0, what training is measured against
+    start.safetensors   the parameters of step 0, which training is measured against
     best.safetensors    the moving average with the lowest held-out cost
-    log.jsonl           one line per report; curves.png is drawn from it
-
-States of a run on disk, as safetensors: nothing here can be unpickled.
-
-The picture of a run: training and held-out cost over steps.
+    log.jsonl           one line per report; curves.png shows training and held-out cost
 """
 
 from __future__ import annotations
@@ -35,25 +31,32 @@ from aehub.codecs.d4.tied_conv import share_expanded_weights
 from aehub.errors import InputError
 from aehub.files import open_output
 
+WARM_UP_STEPS = 300
+EMA_DECAY = 0.999
+MAX_GRADIENT_NORM = 1.0
+# Reports without a lower held-out cost before the run stops: about an hour.
+PATIENCE = 60
+HELD_OUT_BATCHES = 12
+HELD_OUT_SEED = 7
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 @dataclass
 class TrainState:
-    """A run between two steps.
+    """State of a run between two steps.
 
     Attributes:
         recipe: module of `aehub.training.recipes`.
         options: its `Options`.
         out: folder of the run.
-        device: where the model is.
-        model: the parameters that are trained.
-        average: their moving average by name.
+        device: of the model.
+        model: the network that is trained.
+        average: moving average of its parameters by name.
         optimizer: with its moments.
         step: steps done.
-        seconds: of training.
+        seconds: training time so far.
         best: lowest held-out cost.
-        stale: reports since then.
+        stale: reports since the lowest cost.
     """
 
     recipe: ModuleType
@@ -83,7 +86,7 @@ def set_parameters(model: nn.Module, values: dict[str, Tensor]) -> None:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor],
                   state: Mapping[str, Any] | None = None) -> None:
-    """Write under another name, then rename: a kill at any moment leaves a whole file."""
+    """Write a file atomically, so that a killed run leaves complete files only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open_output(path, force=True) as file:
         file.write(serialised({n: t.contiguous() for n, t in tensors.items()},
@@ -91,12 +94,12 @@ def write_tensors(path: Path, tensors: dict[str, Tensor],
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file that `write` made."""
+    """Read the tensors of a file."""
     return load_file(path)
 
 
 def save_checkpoint(run: TrainState) -> None:
-    """Write all that a run needs to go on."""
+    """Write everything that a run needs to be resumed."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in run.model.named_parameters():
         tensors[f"parameter.{name}"] = parameter.detach().clone()
@@ -111,13 +114,13 @@ def save_checkpoint(run: TrainState) -> None:
 
 
 def restore_checkpoint(run: TrainState) -> list[str]:
-    """Set a run to the last state of its folder.
+    """Set a run to the last checkpoint of its folder.
 
     Returns:
-        A sentence for each option that differs from the run that wrote the state.
+        A sentence for each option that differs from the checkpoint.
 
     Raises:
-        InputError: the folder holds none, or one of another recipe or model.
+        InputError: there is no checkpoint, or it is of another recipe or model.
     """
     path = run.out / "state.safetensors"
     if not path.exists():
@@ -126,10 +129,10 @@ def restore_checkpoint(run: TrainState) -> list[str]:
     with safe_open(path, "pt") as opened:
         state = json.loads(opened.metadata()["state"])
     changes = _changes(asdict(run.options), state.get("options", {}))
-    known = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    wanted = {f"parameter.{name}": tuple(tensor.shape) for name, tensor in run.average.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    expected = {f"parameter.{name}": tuple(tensor.shape) for name, tensor in run.average.items()}
     if state.get("recipe", run.recipe.NAME) != run.recipe.NAME or any(
-            known.get(name) != shape for name, shape in wanted.items()):
+            shapes.get(name) != shape for name, shape in expected.items()):
         began = f", begun with {', '.join(was for _, was, _ in changes)}" if changes else ""
         raise InputError(f"the run in {run.out} is of another model{began}; choose another "
                          "--out.")
@@ -145,7 +148,7 @@ def restore_checkpoint(run: TrainState) -> list[str]:
 
 
 def _changes(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(name, what it was, what it is) of each option that has changed, as NAME=VALUE."""
+    """(name, old NAME=VALUE, new NAME=VALUE) of each option that has changed."""
     return [(name, f"{name}={before[name]}", f"{name}={now[name]}")
             for name in now if name in before and before[name] != now[name]]
 
@@ -177,29 +180,20 @@ def draw_curves(log: Path, picture: Path) -> None:
     figure.savefig(picture, dpi=110)
 
 
-WARM_UP_STEPS = 300
-EMA_DECAY = 0.999
-MAX_GRADIENT_NORM = 1.0
-# Reports without a lower held-out cost before the run stops: an hour of them by default.
-PATIENCE = 60
-HELD_OUT_BATCHES = 12
-HELD_OUT_SEED = 7
-
-
 @dataclass
 class Budget:
-    """When to stop, and how far along a run is.
+    """Length of a run.
 
     Attributes:
-        steps: optimiser steps in all, or None.
-        minutes: training time in all, resumed parts included, or None.
+        steps: total optimiser steps, or None.
+        minutes: total training time, before and after a resume, or None.
     """
 
     steps: int | None
     minutes: float | None
 
     def spent(self, step: int, seconds: float) -> float:
-        """0 at the start, 1 when the budget is spent."""
+        """Fraction of the budget that is spent, 0..1."""
         shares = [step / self.steps if self.steps else 0.0,
                   seconds / (60 * self.minutes) if self.minutes else 0.0]
         return min(1.0, max(shares))
@@ -212,7 +206,7 @@ class Budget:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32: without AVX-512 a CPU takes 5 times as long."""
+    """Return True if bfloat16 is faster than float32: a CPU without AVX-512 is 5 times slower."""
     return device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
@@ -225,7 +219,7 @@ class _BatchStream(torch.utils.data.IterableDataset):
 
 
 class Trainer(TrainState):
-    """Trains the model of `recipe`; `run` yields a report at each interval."""
+    """Trains the model of a recipe; `run` yields a report at each interval."""
 
     def __init__(self, recipe: ModuleType, options: Any, dataset: Any, out: Path,
                  budget: Budget, device: torch.device, seed: int) -> None:
@@ -248,7 +242,7 @@ class Trainer(TrainState):
         """Train until the budget is spent or the held-out cost stops falling; yields reports."""
         if self.step == 0:
             if self.rank == 0:
-                # What an earlier run left in the folder is none of this one's.
+                # Files of an earlier run in the same folder.
                 for name in ("log.jsonl", "best.safetensors"):
                     (self.out / name).unlink(missing_ok=True)
             self._fit_start()
@@ -275,12 +269,12 @@ class Trainer(TrainState):
             yield self._report({name: value / count for name, value in sums.items()})
 
     def _ends_epoch(self) -> bool:
-        """Whether the recipe wants a report after this step."""
+        """Return True if the recipe requires a report after this step."""
         every = getattr(self.recipe, "steps_per_report", None)
         return every is not None and self.step % every(self.options) == 0
 
     def _spent(self) -> float:
-        """How much of the budget is spent, by the clock of the first process; 1 stops."""
+        """Fraction of the budget that is spent, by the clock of the first process; 1 stops."""
         stop = self.stale > getattr(self.recipe, "PATIENCE", PATIENCE)
         share = 1.0 if stop else self.budget.spent(self.step, self.seconds)
         if self.world > 1:
@@ -316,7 +310,7 @@ class Trainer(TrainState):
         return values
 
     def _average_gradients(self) -> None:
-        """Every process steps along the mean of all their gradients."""
+        """Set the gradients to their mean over all processes."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten()
                           for p in parameters])
@@ -337,7 +331,7 @@ class Trainer(TrainState):
     @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(EMA_DECAY, (1 + self.step) / (10 + self.step))
-        # Integer parameters are no weights and do not change.
+        # Integer parameters are constants.
         pairs = [(self.average[name], parameter.detach())
                  for name, parameter in self.model.named_parameters()
                  if parameter.is_floating_point()]
@@ -345,7 +339,7 @@ class Trainer(TrainState):
         torch._foreach_lerp_(averages, parameters, 1 - decay)
 
     def _fit_start(self) -> None:
-        """Step 0: fit only what the recipe names (the classical codec's statistics)."""
+        """Fit the start parameters of the recipe: the statistics of the classical codec."""
         steps = getattr(self.options, "fit_steps", 0)
         if not steps or self.budget.spent(0, 0.0) >= 1:
             return
@@ -384,10 +378,10 @@ class Trainer(TrainState):
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Mean cost of the moving average on held-out batches, which stay the same."""
-        mine = copy_parameters(self.model)
+        """Mean cost of the moving average on a fixed set of held-out batches."""
+        current = copy_parameters(self.model)
         set_parameters(self.model, self.average)
-        # Real-valued indices, as in training, so that both curves compare.
+        # Training mode has real-valued table indices, so that both curves are comparable.
         self.model.train()
         sums: dict[str, float] = {}
         batches = self.dataset.batches(0, HELD_OUT_SEED, held_out=True)
@@ -397,25 +391,25 @@ class Trainer(TrainState):
                 values = self._losses([torch.from_numpy(part) for part in batch], number)
                 for name in values.keys() - {"loss"}:
                     sums[name] = sums.get(name, 0.0) + float(values[name]) / HELD_OUT_BATCHES
-        set_parameters(self.model, mine)
+        set_parameters(self.model, current)
         return sums
 
     def resume(self) -> list[str]:
-        """Continue from the folder's last state; returns what differs from the run before.
+        """Continue from the last checkpoint of the folder; see `restore_checkpoint`.
 
         Raises:
-            InputError: there is none, or it is of another recipe or model.
+            InputError: there is no checkpoint, or it is of another recipe or model.
         """
         return restore_checkpoint(self)
 
     def load_best(self) -> None:
-        """Put the moving average with the lowest held-out cost into the model.
+        """Load the moving average with the lowest held-out cost into the model.
 
         Raises:
-            InputError: no report had a cost that is a number.
+            InputError: no report had a finite held-out cost.
         """
         path = self.out / "best.safetensors"
         if not path.exists():
-            raise InputError(f"the run in {self.out} never had a held-out cost that is a number, "
-                             "so there is no model to keep; change its options or its data.")
+            raise InputError(f"the run in {self.out} never had a finite held-out cost, so there is "
+                             "no model to export; change its options or its data.")
         set_parameters(self.model, read_tensors(path))

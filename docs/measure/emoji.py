@@ -155,7 +155,7 @@ def measured(run: Path, pictures: PictureSet) -> dict[str, str]:
     made, by_pca = rebuilt(model, held_out), pca(training, held_out, model.latent)
     figures(model, held_out, by_pca)
     facts = {"n_training": f"{len(training):,}", "n_held_out": str(len(held_out)),
-             "n_watch": str(len(pictures.validation)), "latent": str(model.latent),
+             "n_validation": str(len(pictures.validation)), "latent": str(model.latent),
              "n_walks": str(WALKS), "walk_frames": str(WALK_FRAMES)}
     for name, pictures_made in {
             "emoji": made, "pca": by_pca, "pca_128": pca(training, held_out, 128),

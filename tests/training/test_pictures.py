@@ -57,7 +57,7 @@ def test_different_things_are_of_different_families(one: str, other: str) -> Non
 
 def test_all_parts_come_up_and_training_is_most() -> None:
     parts = [split_of(f"THING {number}") for number in range(1000)]
-    assert 60 < parts.count("test") < 140 and 25 < parts.count("watch") < 80
+    assert 60 < parts.count("test") < 140 and 25 < parts.count("validation") < 80
 
 
 def test_a_mirror_image_and_another_colour_look_alike() -> None:
