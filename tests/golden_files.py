@@ -89,9 +89,9 @@ def predicted_digest(groups: list[list[FrameCodes]]) -> str:
 
 
 def _integers(frame: FrameCodes) -> Iterable[np.ndarray]:
-    yield np.array([frame.number, frame.lower])
+    yield np.array([frame.number, frame.quality_offset])
     if frame.motion is not None:
-        yield from (frame.motion.vectors, frame.motion.modes, frame.motion.coded)
+        yield from (frame.motion.vectors, frame.motion.modes, frame.motion.coded_flags)
     yield from (part.cpu().numpy() for part in frame.codes)
 
 

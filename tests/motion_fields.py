@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aehub.codecs.d4.motion.field import Motion, scaled
+from aehub.codecs.d4.motion.field import Motion, scale_vectors
 
 
 def speckled(seed: int, cells: tuple[int, int], n_references: int, reach: int = 9) -> Motion:
@@ -29,7 +29,7 @@ def scene(seed: int, cells: tuple[int, int], n_references: int) -> Motion:
     parts = field.astype(np.int16).repeat(2, 1).repeat(2, 2)
     torn = (rng.random((1, 2 * n, 2 * m)) < 0.08).repeat(2, 1).repeat(2, 2)
     parts += (torn * rng.integers(-5, 6, parts.shape)).astype(np.int16)
-    vectors = np.stack([parts, scaled(parts, -1, 1)])[:n_references]
+    vectors = np.stack([parts, scale_vectors(parts, -1, 1)])[:n_references]
     modes = np.where(thing, rng.integers(1, 4), 3).astype(np.uint8)
     coded = thing.reshape(n, 2, m, 2).any(axis=(1, 3))
     return Motion(vectors, modes if n_references == 2 else np.ones_like(modes), coded)
@@ -43,4 +43,4 @@ def nothing(motion: Motion) -> list[np.ndarray]:
 def same(one: Motion, other: Motion) -> None:
     assert np.array_equal(one.vectors, other.vectors)
     assert np.array_equal(one.modes, other.modes)
-    assert np.array_equal(one.coded, other.coded)
+    assert np.array_equal(one.coded_flags, other.coded_flags)

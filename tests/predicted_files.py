@@ -20,12 +20,12 @@ from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import GroupEncoder
 from aehub.codecs.d4.frame_coding import FrameCodes, GroupReader
-from aehub.codecs.d4.motion.coding import Base
+from aehub.codecs.d4.motion.coding import TemporalPredictor
 from aehub.codecs.d4.motion.field import Motion
 from aehub.codecs.d4.network import D4Network
 from aehub.codecs.d4.planes import PlaneBatch
 from aehub.codecs.d4.transcode import mini_gop_ends, rewrite_group
-from aehub.codecs.gop import Pyramid
+from aehub.codecs.gop import HierarchicalGop
 from aehub.coding.range_coder import ScaleTables
 from aehub.media.colour import from_rgb
 from aehub.media.picture import Colour, Planes
@@ -95,21 +95,22 @@ class Encoded(NamedTuple):
 def encoded(frames: Sequence[Planes], quality: float, runs: Sequence[int],
             codec: D4Codec | None = None) -> Encoded:
     """Encode a group of one frame that stands alone and then runs of so many frames."""
-    encoder, pyramid = GroupEncoder((codec or tiny()).runtime, quality), Pyramid()
+    encoder, pyramid = GroupEncoder((codec or tiny()).runtime, quality), HierarchicalGop()
     decoded: dict[int, PlaneBatch] = {}
     written: list[FrameCodes] = []
     write = encoder.writer.write
 
-    def watched(frame: FrameCodes, bases: Sequence[Base]) -> Motion | None:
-        motion = write(frame, bases)
+    def watched(frame: FrameCodes,
+                temporal_predictors: Sequence[TemporalPredictor]) -> Motion | None:
+        motion = write(frame, temporal_predictors)
         written.append(frame._replace(motion=motion))
         return motion
 
     encoder.writer.write = watched  # type: ignore[method-assign]
     for length in (1, *runs):
-        for place in pyramid.extend(length):
-            decoded[place.number] = encoder.add(
-                place.number, frames[place.number], place.references, place.level)
+        for slot in pyramid.extend(length):
+            decoded[slot.number] = encoder.add(
+                slot.number, frames[slot.number], slot.references, slot.temporal_layer)
     n, (width, height) = pyramid.n_frames, frames[0].size
     assert n == len(frames)
     header = GroupHeader(n, round(quality * 100), frame_types=chain_types(n),
@@ -164,7 +165,7 @@ def planes_psnr(first: PlaneBatch, second: PlaneBatch) -> float:
 
 def equal_frames(first: FrameCodes, second: FrameCodes) -> bool:
     """Whether codes, their tables and motion are the same, bit for bit."""
-    if (first.number, first.lower) != (second.number, second.lower):
+    if (first.number, first.quality_offset) != (second.number, second.quality_offset):
         return False
     for ours, theirs in ((first.codes, second.codes), (first.tables, second.tables)):
         if not all(torch.equal(a.double(), b.double()) for a, b in zip(ours, theirs, strict=True)):
@@ -172,4 +173,4 @@ def equal_frames(first: FrameCodes, second: FrameCodes) -> bool:
     if first.motion is None or second.motion is None:
         return first.motion is second.motion
     return all(np.array_equal(getattr(first.motion, name), getattr(second.motion, name))
-               for name in ("vectors", "modes", "coded"))
+               for name in ("vectors", "modes", "coded_flags"))

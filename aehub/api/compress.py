@@ -25,7 +25,7 @@ from aehub.codecs.archive import Archive
 from aehub.codecs.compress import EncodingStats, compress_clip, estimate
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.decompress import clip_info, decode_frames
-from aehub.codecs.gop import MOST_FRAMES
+from aehub.codecs.gop import MAX_GROUP_FRAMES
 from aehub.codecs.rate_control import Trials, one_goal
 from aehub.editing.operations import Trim
 from aehub.errors import DamagedError, InputError
@@ -108,7 +108,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
     """
     began = time.monotonic()
     quality, target_size, target_kbps = one_goal(quality, target_size, target_kbps)
-    group = None if group is None else check_whole("group", group, 1, MOST_FRAMES)
+    group = None if group is None else check_whole("group", group, 1, MAX_GROUP_FRAMES)
     part = TimeSpan.coerce(trim.part if isinstance(trim, Trim) else trim)
     target = _output_path(source, output)
     codec = resolve_codec(model, device=device)

@@ -17,7 +17,7 @@ from aehub.bitstream.metadata import PLAYS
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import GroupEncoder
 from aehub.codecs.d4.planes import PlaneBatch, from_batch
-from aehub.codecs.gop import Pyramid, Run, group_frames, predicted_runs
+from aehub.codecs.gop import HierarchicalGop, MiniGop, group_frames, split_into_mini_gops
 from aehub.coding.range_coder import PAYLOAD_FORMAT
 from aehub.media.clip import Clip
 from aehub.media.colour import tags_to_write
@@ -134,7 +134,7 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: D4Codec, quality: float, 
     tally = EncodingStats()
     with Writer(stream, head) as writer:
         coding = _Group(model, head, clock, measure)
-        for run in predicted_runs(clip, size):
+        for run in split_into_mini_gops(clip, size):
             decoded: dict[int, Planes] = {}
             for step in coding.add(run):
                 if step is not None:
@@ -146,7 +146,7 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: D4Codec, quality: float, 
                 yield tally
             for place, result_planes in sorted(decoded.items()):
                 tally.distortion.add(run.frames[place].planes, result_planes)
-            if run.ends:
+            if run.ends_group:
                 shown, payload = coding.finish(run.following)
                 writer.group(shown, payload)
                 tally.seconds += float(shown.ticks(head.frame_ticks) * head.time_base)
@@ -163,12 +163,12 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: D4Codec, quality: float, 
 
 def estimate(model: D4Codec, frames: Sequence[Planes], quality: float, n_frames: int) -> float:
     """Bytes that a clip of `n_frames` would take at a quality, going by its first frames."""
-    encoder, pyramid = GroupEncoder(model.runtime, quality), Pyramid()
+    encoder, pyramid = GroupEncoder(model.runtime, quality), HierarchicalGop()
     sizes = []
     for begin, end in ((0, 1), (1, len(frames))):
         for place in pyramid.extend(end - begin) if end > begin else ():
-            encoder.add(place.number, frames[place.number], place.references, place.level,
-                        show=False)
+            encoder.add(place.number, frames[place.number], place.references, place.temporal_layer,
+                        post_filter=False)
         sizes.append(encoder.size)
     first, later = sizes[0], sizes[1] - sizes[0]
     return first + later * (n_frames - 1) / max(1, len(frames) - 1)
@@ -209,7 +209,7 @@ class _Group:
 
     def _begin(self) -> None:
         encoder = GroupEncoder(self._model.runtime, self._head.quality / 100)
-        self._coded = _Coded(encoder, Pyramid(), [])
+        self._coded = _Coded(encoder, HierarchicalGop(), [])
         self._span, self._known, self._limit = 0, 0, 0.0
 
     @property
@@ -217,21 +217,21 @@ class _Group:
         """Bytes so far."""
         return self._coded.encoder.size
 
-    def add(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
+    def add(self, run: MiniGop) -> Iterator[tuple[int, Planes | None] | None]:
         """Code frames; for each, when it is done, its place in the run and, if that is measured,
         what it is shown as. None where time passed and no frame is done."""
         self._times.add(run.frames)
-        if run.restless and not self._known:
+        if run.high_motion and not self._known:
             yield from self._try_spans(run)
             return
-        self._known -= run.restless
-        span, before = self._span if run.restless else len(run.frames), self._coded.encoder.words
+        self._known -= run.high_motion
+        span, before = self._span if run.high_motion else len(run.frames), self._coded.encoder.words
         for place, result in self._coded.add(run.frames, span, self._measure):
             yield place, _planes(result, run.frames[place]) if self._measure else None
-        if run.restless and self._coded.encoder.words - before > self._limit * len(run.frames):
+        if run.high_motion and self._coded.encoder.words - before > self._limit * len(run.frames):
             self._known = 0
 
-    def _try_spans(self, run: Run) -> Iterator[tuple[int, Planes | None] | None]:
+    def _try_spans(self, run: MiniGop) -> Iterator[tuple[int, Planes | None] | None]:
         """Code a run as one span and as several shorter ones, and keep what is best."""
         before, best = self._coded, math.inf
         results: list[tuple[int, Planes]] = []
@@ -283,22 +283,23 @@ class _Coded:
     """The frames of a group so far, and where its runs end."""
 
     encoder: GroupEncoder
-    pyramid: Pyramid
+    pyramid: HierarchicalGop
     ends: list[int]
 
     def fork(self) -> _Coded:
         """The same so far, to go on in another way."""
         return _Coded(self.encoder.fork(), self.pyramid.fork(), list(self.ends))
 
-    def add(self, frames: list[Frame], span: int, show: bool) -> Iterator[tuple[int, PlaneBatch]]:
+    def add(self, frames: list[Frame], span: int, post_filter: bool) -> Iterator[tuple[int,
+                                                                                       PlaneBatch]]:
         """Code frames with an anchor every `span` frames; for each its place, and what it is shown
-        as if `show`, else what others refer to."""
+        as if `post_filter`, else what others refer to."""
         first = self.pyramid.n_frames
         for begin in range(0, len(frames), span):
             for place in self.pyramid.extend(min(span, len(frames) - begin)):
                 at = place.number - first
                 yield at, self.encoder.add(place.number, frames[at].planes, place.references,
-                                           place.level, show=show)
+                                           place.temporal_layer, post_filter=post_filter)
             self.encoder.keep([self.pyramid.n_frames - 1])
             self.ends.append(self.encoder.words)
 

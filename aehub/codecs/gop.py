@@ -1,16 +1,14 @@
-"""A clip's frames as groups: where one ends, and which frames of it are coded together.
+"""Group-of-pictures structure: where groups and mini-GOPs end, and hierarchical B-frames.
 
-A group ends where the picture changes altogether, after ten seconds, or where it was asked to. Its
-first frame stands alone; the others come in runs, each ending with the anchor that the frames of
-the run, and the next anchor, are predicted from.
+A group ends at a scene cut, after ten seconds, or at the length asked for. Its first frame is
+intra; the others come in mini-GOPs, each ending with a key picture.
 
-How the frames of a group depend on each other, and what that does to their quality.
+    frame           0  1  2  3  4  5  6  7  8 ... 16
+    temporal layer  I  3  2  3  1  3  2  3  0      0
 
-    frame      0  1  2  3  4  5  6  7  8 ... 16
-    level      I  3  2  3  1  3  2  3  0      0
-
-Anchors (level 0) are predicted from the anchor before; frames between two anchors from both sides,
-the middle one first. What many frames depend on is coded better.
+Key pictures (layer 0) are predicted from the key picture before; frames between two key pictures
+are B-frames predicted from both sides, the middle one first. The more frames depend on a layer,
+the higher its quality.
 """
 
 from __future__ import annotations
@@ -27,42 +25,51 @@ from torch import Tensor
 from aehub.bitstream.file_header import ceil_grid
 from aehub.bitstream.group_header import MiniGopRuns, References, hierarchical_references
 from aehub.codecs.d4.entropy_model import N_DISTANCE_CLASSES
-from aehub.codecs.d4.motion.search import Plane, coarse_cost
+from aehub.codecs.d4.motion.search import LumaPlane, coarse_cost
 from aehub.errors import InputError
 from aehub.media.clip import Clip
 from aehub.media.picture import Frame, Planes
 from aehub.media.timestamps import lookahead
 
-# Frames from anchor to anchor at most; more where even the next anchor is much the same picture,
-# perhaps fewer where it differs: by the mean difference in grey levels left once its blocks are
-# moved.
-SPAN, LONG_SPAN = 8, 16
-_STEADY, _RESTLESS = 4.0, 1.5
-SECONDS = 10
-# A group may have to be decoded whole, to play it backward.
-PREDICTED_PIXELS = 1 << 27
-MOST_FRAMES = 1000
-# The picture changed if motion explains less than this share of what a flat block leaves.
-_CUT = 0.75
-_CUT_REACH = 32
-_QUIET = 4.0
+# Frames of a mini-GOP at most: the long one in low motion, perhaps fewer than the usual in high
+# motion. Motion is the mean difference, in grey levels, that is left between key pictures after
+# block matching.
+MINI_GOP, LONG_MINI_GOP = 8, 16
+_LOW_MOTION, _HIGH_MOTION = 4.0, 1.5
+# Samples of the block matching between key pictures.
+_KEY_SEARCH_RANGE = 48
+MAX_GROUP_SECONDS = 10
+# Samples of the coded planes of a group: to play it backward, all of it may have to be decoded.
+MAX_GROUP_SAMPLES = 1 << 27
+MAX_GROUP_FRAMES = 1000
+# Scene cut: block matching leaves more than this share of the difference from flat blocks, and more
+# than so many grey levels.
+_CUT_RATIO, _CUT_LEVELS = 0.75, 4.0
+_CUT_SEARCH_RANGE = 32
+# Quality below that of an intra frame, by temporal layer; 2.8 is one QP of H.264. Chosen on
+# training clips.
+QUALITY_OFFSETS = (8.0, 14.0, 18.0, 22.0)
+# Quality offsets that a frame can signal, in steps of 0.5 below the group's quality.
+N_QUALITY_OFFSETS = 64
+
+Quality = TypeVar("Quality", float, Tensor)
 
 
 @dataclass(frozen=True)
-class Run:
-    """Frames coded together.
+class MiniGop:
+    """A key picture and the B-frames before it.
 
     Attributes:
         frames: in the order of times.
-        ends: the group ends with them.
+        ends_group: the group ends with them.
         following: the frame after the last one.
-        restless: anchors might better be nearer to each other.
+        high_motion: a smaller distance of key pictures may be better.
     """
 
     frames: list[Frame]
-    ends: bool
+    ends_group: bool
     following: Frame | None
-    restless: bool = False
+    high_motion: bool = False
 
 
 def group_frames(width: int, height: int, fps: float, wanted: int | None = None) -> int:
@@ -72,142 +79,134 @@ def group_frames(width: int, height: int, fps: float, wanted: int | None = None)
         InputError: `wanted` is not possible.
     """
     pixels = ceil_grid(width) * ceil_grid(height)
-    most = max(1, min(round(SECONDS * fps), PREDICTED_PIXELS // pixels, MOST_FRAMES))
+    most = max(1, min(round(MAX_GROUP_SECONDS * fps), MAX_GROUP_SAMPLES // pixels,
+                      MAX_GROUP_FRAMES))
     if wanted is None:
         return most
-    if not 1 <= wanted <= MOST_FRAMES:
-        raise InputError(f"a group of {wanted} frames is not possible; give 1 to {MOST_FRAMES}.")
+    if not 1 <= wanted <= MAX_GROUP_FRAMES:
+        raise InputError(
+            f"a group of {wanted} frames is not possible; give 1 to {MAX_GROUP_FRAMES}.")
     return min(wanted, most)
 
 
-def predicted_runs(clip: Clip, size: int) -> Iterator[Run]:
-    """Groups of at most `size` frames: the first frame alone, then runs of one span each."""
+def split_into_mini_gops(clip: Clip, size: int) -> Iterator[MiniGop]:
+    """Split a clip into groups of at most `size` frames: an intra frame, then mini-GOPs."""
     frames: list[Frame] = []
-    anchor: Frame | None = None
+    key_picture: Frame | None = None
     length = 0
     for frame, following in lookahead(clip):
         frames.append(frame)
         length += 1
-        ends = following is None or length >= size or is_cut(frame.planes, following.planes)
-        if anchor is None:
-            yield Run(frames, ends, following)
-        elif ends or len(frames) == LONG_SPAN:
-            yield from _spans(anchor, frames, ends, following)
+        ends = following is None or length >= size or is_scene_cut(frame.planes, following.planes)
+        if key_picture is None:
+            yield MiniGop(frames, ends, following)
+        elif ends or len(frames) == LONG_MINI_GOP:
+            yield from _split(key_picture, frames, ends, following)
         else:
             continue
-        anchor, frames = (None, []) if ends else (frame, [])
+        key_picture, frames = (None, []) if ends else (frame, [])
         length = 0 if ends else length
 
 
-def _spans(anchor: Frame, frames: list[Frame], ends: bool, following: Frame | None
-           ) -> Iterator[Run]:
-    """Frames after an anchor as one run or two."""
-    left = _left(anchor, frames[-1])
-    if len(frames) > SPAN and not (len(frames) == LONG_SPAN and left < _STEADY):
-        part, rest = frames[:SPAN], frames[SPAN:]
-        yield from _spans(anchor, part, False, rest[0])
-        yield from _spans(part[-1], rest, ends, following)
+def _split(key_picture: Frame, frames: list[Frame], ends: bool, following: Frame | None
+           ) -> Iterator[MiniGop]:
+    """Split the frames after a key picture into one mini-GOP or two."""
+    motion, _ = coarse_cost(_luma_plane(frames[-1].planes), _luma_plane(key_picture.planes),
+                            _KEY_SEARCH_RANGE)
+    if len(frames) > MINI_GOP and not (len(frames) == LONG_MINI_GOP and motion < _LOW_MOTION):
+        first, second = frames[:MINI_GOP], frames[MINI_GOP:]
+        yield from _split(key_picture, first, False, second[0])
+        yield from _split(first[-1], second, ends, following)
     else:
-        yield Run(frames, ends, following, len(frames) > 1 and left > _RESTLESS)
+        yield MiniGop(frames, ends, following, len(frames) > 1 and motion > _HIGH_MOTION)
 
 
-def _left(first: Frame, last: Frame) -> float:
-    """Mean difference between two frames, once the blocks of the first are moved."""
-    moved, _ = coarse_cost(_plane(last.planes.y), _plane(first.planes.y), reach=48)
-    return moved
-
-
-def is_cut(before: Planes, after: Planes) -> bool:
-    """Whether another picture begins with `after`: its blocks are nowhere in `before`."""
-    current, reference = _plane(after.y), _plane(before.y)
-    for reach in (0, _CUT_REACH):  # most pictures look alike where they are
-        moved, flat = coarse_cost(current, reference, reach)
-        if moved <= max(_CUT * flat, _QUIET):
+def is_scene_cut(before: Planes, after: Planes) -> bool:
+    """Detect a scene cut: block matching does not predict `after` from `before`."""
+    current, reference = _luma_plane(after), _luma_plane(before)
+    for search_range in (0, _CUT_SEARCH_RANGE):  # most pairs match without motion
+        matched, flat = coarse_cost(current, reference, search_range)
+        if matched <= max(_CUT_RATIO * flat, _CUT_LEVELS):
             return False
     return True
 
 
-def _plane(luma: np.ndarray) -> Plane:
-    rows, columns = (-n % 32 for n in luma.shape)
-    padded = np.pad(luma, ((0, rows), (0, columns)), "edge")
-    return Plane(torch.from_numpy(padded).float())
+def _luma_plane(planes: Planes) -> LumaPlane:
+    rows, columns = (-n % 32 for n in planes.y.shape)
+    padded = np.pad(planes.y, ((0, rows), (0, columns)), "edge")
+    return LumaPlane(torch.from_numpy(padded).float())
 
 
-# Below the quality of a frame that stands alone, by level; 2.8 is one QP of H.264. Chosen on
-# training clips.
-OFFSETS = (8.0, 14.0, 18.0, 22.0)
-
-# How far below the group's quality a frame's can be said to be, in half points.
-LOWER_STEPS = 64
-
-Quality = TypeVar("Quality", float, Tensor)
-
-
-def kind_of(distance: int) -> int:
-    """The kind that the networks are told: log2 of the distance to the nearest reference, cut."""
+def distance_class(distance: int) -> int:
+    """Class of the distance to the nearest reference: its log2, clipped."""
     return min(distance.bit_length() - 1, N_DISTANCE_CLASSES - 1)
 
 
-def quality_of(quality: Quality, level: int) -> Quality:
-    """The quality of a predicted frame at a level of the pyramid, in a group of `quality`."""
-    lower = quality - OFFSETS[min(level, len(OFFSETS) - 1)]
+def layer_quality(quality: Quality, temporal_layer: int) -> Quality:
+    """Quality of a predicted frame of a temporal layer, in a group of `quality`."""
+    lower = quality - _layer_offset(temporal_layer)
     return torch.clamp(lower, min=0) if isinstance(lower, Tensor) else max(lower, 0.0)
 
 
-def lowered(quality: float, lower: int) -> float:
-    """The quality of a frame `lower` half points below that of its group."""
-    return max(0.0, round(quality - lower / 2, 2))
+def frame_quality(quality: float, quality_offset: int) -> float:
+    """Quality of a frame `quality_offset` steps of 0.5 below that of its group."""
+    return max(0.0, round(quality - quality_offset / 2, 2))
 
 
-def lower_of(level: int | None) -> int:
-    """The usual `lower` of a predicted frame at a level of the pyramid; None: it stands alone."""
-    return 0 if level is None else round(2 * OFFSETS[min(level, len(OFFSETS) - 1)])
+def default_quality_offset(temporal_layer: int | None) -> int:
+    """Quality offset, in steps of 0.5, that a temporal layer usually has; None is intra."""
+    return 0 if temporal_layer is None else round(2 * _layer_offset(temporal_layer))
+
+
+def _layer_offset(temporal_layer: int) -> float:
+    return QUALITY_OFFSETS[min(temporal_layer, len(QUALITY_OFFSETS) - 1)]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a frame stands in its group; `level` is None if it stands alone."""
+class FrameSlot:
+    """Position of a frame in its group's structure; `temporal_layer` is None for intra."""
 
     number: int
     references: tuple[int, ...]
-    level: int | None
+    temporal_layer: int | None
 
 
-class Pyramid:
-    """The structure of a group while it grows, one anchor after another."""
+class HierarchicalGop:
+    """Prediction structure of a group, extended by one mini-GOP after another."""
 
     def __init__(self) -> None:
-        self._spans: list[int] = []
+        self._lengths: list[int] = []
         self.n_frames = 0
 
-    def fork(self) -> Pyramid:
-        """The same so far, to be extended in another way."""
-        other = Pyramid()
-        other._spans, other.n_frames = list(self._spans), self.n_frames
+    def fork(self) -> HierarchicalGop:
+        """Return an independent copy."""
+        other = HierarchicalGop()
+        other._lengths, other.n_frames = list(self._lengths), self.n_frames
         return other
 
     @property
     def references(self) -> References:
-        """The references of all frames so far."""
-        runs: MiniGopRuns = tuple((span, len(list(same))) for span, same in groupby(self._spans))
+        """References of all frames so far."""
+        runs: MiniGopRuns = tuple(
+            (length, len(list(same))) for length, same in groupby(self._lengths))
         return hierarchical_references(runs)
 
-    def extend(self, n_frames: int) -> Iterator[Place]:
-        """Add frames, the last of them an anchor; yields their places in coding order."""
+    def extend(self, n_frames: int) -> Iterator[FrameSlot]:
+        """Add a mini-GOP of `n_frames`; yields its frames in coding order."""
         begin, self.n_frames = self.n_frames - 1, self.n_frames + n_frames
         if begin < 0:
             assert n_frames == 1
-            yield Place(0, (), None)
+            yield FrameSlot(0, (), None)
             return
-        self._spans.append(n_frames)
-        yield Place(begin + n_frames, (begin,), 0)
-        yield from _between(begin, begin + n_frames, 1)
+        self._lengths.append(n_frames)
+        yield FrameSlot(begin + n_frames, (begin,), 0)
+        yield from _b_frames(begin, begin + n_frames, 1)
 
 
-def _between(first: int, last: int, level: int) -> Iterator[Place]:
-    """Frames between two anchors, each before those that refer to it, earlier ones first."""
+def _b_frames(first: int, last: int, temporal_layer: int) -> Iterator[FrameSlot]:
+    """Frames between two key pictures, depth first: references before the frames using them."""
     if last - first > 1:
         middle = (first + last) // 2
-        yield Place(middle, (first, last), level)
-        yield from _between(first, middle, level + 1)
-        yield from _between(middle, last, level + 1)
+        yield FrameSlot(middle, (first, last), temporal_layer)
+        yield from _b_frames(first, middle, temporal_layer + 1)
+        yield from _b_frames(middle, last, temporal_layer + 1)

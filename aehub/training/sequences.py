@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aehub.codecs.d4.motion.search import Plane, search, split_blocks
+from aehub.codecs.d4.motion.search import LumaPlane, search, split_blocks
 from aehub.errors import InputError
 from aehub.media.picture import Planes
 from aehub.training.data import Cache, FrameStore, StoredClip, split
@@ -104,10 +104,11 @@ def _fields(store: FrameStore, clip: StoredClip) -> Iterator[np.ndarray]:
     for frame in range(clip.n_frames):
         luma = store.planes(clip, frame).y
         pad = ((0, 8 * h - luma.shape[0]), (0, 8 * w - luma.shape[1]))
-        planes.append(Plane(torch.from_numpy(np.pad(luma, pad, "edge")).float()))
+        planes.append(LumaPlane(torch.from_numpy(np.pad(luma, pad, "edge")).float()))
     for frame, reference in reference_pairs(clip.n_frames):
         reach = min(48, 8 + 6 * abs(frame - reference))
-        found = search(planes[frame], planes[reference], weight=_WEIGHT, reach=reach, hints=[])
+        found = search(planes[frame], planes[reference], lambda_=_WEIGHT, search_range=reach,
+                       hints=[])
         yield split_blocks(found, _WEIGHT).cpu().numpy().astype(np.int16)
 
 

@@ -21,7 +21,7 @@ from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import GroupEncoder, code_pictures
 from aehub.codecs.d4.frame_coding import GroupReader, flat
 from aehub.codecs.d4.network import Codes
-from aehub.codecs.gop import SPAN, Pyramid
+from aehub.codecs.gop import MINI_GOP, HierarchicalGop
 from aehub.coding.range_coder import N_TABLES, SCALE_MAX, SCALE_MIN, ScaleTables, max_magnitude
 from aehub.media.picture import Planes
 
@@ -50,12 +50,12 @@ def count_inter_codes(model: D4Codec, clips: Iterable[tuple[list[Planes], float]
     """Histograms of code magnitudes by table index, over predicted frames of (clip, quality)."""
     counts = {i: np.zeros(max_magnitude(i) + 2, np.int64) for i in range(1, N_TABLES)}
     for frames, quality in clips:
-        encoder, pyramid, begin = GroupEncoder(model.runtime, quality), Pyramid(), 0
+        encoder, pyramid, begin = GroupEncoder(model.runtime, quality), HierarchicalGop(), 0
         while begin < len(frames):
-            run = frames[begin:begin + (SPAN if begin else 1)]
-            for place in pyramid.extend(len(run)):
-                encoder.add(place.number, run[place.number - begin], place.references,
-                            place.level, show=False)
+            run = frames[begin:begin + (MINI_GOP if begin else 1)]
+            for slot in pyramid.extend(len(run)):
+                encoder.add(slot.number, run[slot.number - begin], slot.references,
+                            slot.temporal_layer, post_filter=False)
             begin += len(run)
             encoder.keep([begin - 1])
         types = chain_types(len(frames))

@@ -87,9 +87,9 @@ def watched() -> Iterator[Clock]:
                 (range_coder.Encoder, "write", "coder"), (range_coder.Decoder, "read", "coder"),
                 (MotionCoder, "write", "vectors"), (MotionCoder, "read", "vectors"),
                 (encoder, "search", "search"), (encoder, "split", "search"),
-                (encoder, "settle", "search"), (gop, "coarse_cost", "search"),
+                (encoder, "refine_vectors", "search"), (gop, "coarse_cost", "search"),
                 (frame_coding, "predict", "prediction"), (encoder, "predict_planes", "prediction"),
-                (reference_buffer, "context_of", "prediction")):
+                (reference_buffer, "temporal_context", "prediction")):
             stack.enter_context(clock.watch(owner, name, label))
         yield clock
 

@@ -7,7 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from aehub.codecs.d4.motion.compensate import OVERLAP, filters, predict, predict_planes
+from aehub.codecs.d4.motion.compensate import (
+    OBMC_MARGIN,
+    interpolation_matrices,
+    predict,
+    predict_planes,
+)
 from aehub.codecs.d4.motion.field import turn_vectors
 from aehub.codecs.d4.planes import PlaneBatch
 from aehub.codecs.d4.symmetry import ELEMENTS, turn
@@ -70,7 +75,7 @@ def test_no_motion_is_the_reference() -> None:
 
 @pytest.mark.parametrize("chroma", [False, True])
 def test_every_filter_keeps_a_constant_and_mirrors_its_opposite(chroma: bool) -> None:
-    table = filters(chroma, 4)
+    table = interpolation_matrices(chroma, 4)
     assert torch.equal(table.sum(2), torch.ones_like(table.sum(2)))
     n = len(table)
     for phase in range(1, n):
@@ -139,7 +144,7 @@ def test_overlapping_blocks_leave_no_edge_where_motion_changes() -> None:
     field[..., 1, :, 4:] = 4 * 8
     steps = predict([picture], field, ONE_REFERENCE).y[0, 0, 16, 20:50].diff()
     # A slope of 1, and 8 samples more spread over both margins.
-    assert float(steps.max()) == pytest.approx(1 + 8 / (2 * OVERLAP))
+    assert float(steps.max()) == pytest.approx(1 + 8 / (2 * OBMC_MARGIN))
 
 
 def test_what_a_block_does_not_use_does_not_reach_over_its_neighbours() -> None:

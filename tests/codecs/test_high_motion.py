@@ -1,4 +1,4 @@
-"""A restless run is coded in several ways, the best one stays, nothing of the others is left."""
+"""A high_motion run is coded in several ways, the best one stays, nothing of the others is left."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def price_of(file: bytes, planes: list[Planes]) -> float:
 
 
 @pytest.fixture
-def restless(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gop, "_RESTLESS", -1.0)
+def high_motion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gop, "_HIGH_MOTION", -1.0)
 
 
 def chosen_of(planes: list[Planes], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -108,7 +108,7 @@ def chosen_of(planes: list[Planes], monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def test_the_way_with_fewer_bits_at_equal_quality_stays(
-    restless: None, monkeypatch: pytest.MonkeyPatch
+    high_motion: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clips = [drifting(9, 1), spinning(9, 2.5), spinning(9, 5.0)]
     assert [chosen_of(planes, monkeypatch) for planes in clips] == [8, 4, 1]
@@ -131,7 +131,7 @@ def test_an_encoder_forked_goes_its_own_way() -> None:
     assert payloads[0] == payloads[1] != other.finish()
 
 
-def test_an_answer_holds_for_some_runs(restless: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_holds_for_some_runs(high_motion: None, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, begun = _Coded.add, []
 
     def watched(coded: _Coded, frames: list[Frame], span: int, show: bool) -> Any:
@@ -139,10 +139,10 @@ def test_an_answer_holds_for_some_runs(restless: None, monkeypatch: pytest.Monke
         return plain(coded, frames, span, show)
 
     monkeypatch.setattr(_Coded, "add", watched)
-    monkeypatch.setattr(gop, "_STEADY", -1.0)
-    n_frames = 1 + (_TRUSTED + 2) * gop.SPAN
+    monkeypatch.setattr(gop, "_LOW_MOTION", -1.0)
+    n_frames = 1 + (_TRUSTED + 2) * gop.MINI_GOP
     planes = planes_of(orbit(n_frames, W, H))
     assert len(decoded(compressed(planes))) == n_frames
-    begins = [0, *range(1, n_frames, gop.SPAN)]
+    begins = [0, *range(1, n_frames, gop.MINI_GOP)]
     again = begins[1::_TRUSTED + 1] * len(_NEARER)
     assert len(set(again)) == 2 and sorted(begun) == sorted(begins + again)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from aehub.codecs.d4 import symmetry
 from aehub.codecs.d4.motion.field import (
-    LIMIT,
+    MAX_VECTOR,
     Motion,
-    middle,
-    quarters,
-    scaled,
+    from_sub_blocks,
+    median_of_four,
+    scale_vectors,
+    to_sub_blocks,
     turn_vectors,
-    whole,
 )
 from motion_fields import same, speckled
 
@@ -51,7 +51,7 @@ def test_turning_back_gives_the_motion_back(g: int) -> None:
 
 
 def test_a_block_is_split_only_where_a_reference_in_use_differs() -> None:
-    motion = Motion.still((4, 4), 2)
+    motion = Motion.zero((4, 4), 2)
     motion.vectors[1, 0, 3, 3] = 5
     assert motion.split.tolist() == [[[False] * 2] * 2, [[False, False], [False, True]]]
     motion.modes[1, 1] = 1
@@ -60,26 +60,27 @@ def test_a_block_is_split_only_where_a_reference_in_use_differs() -> None:
 
 def test_blocks_of_four_come_apart_and_together() -> None:
     field = np.arange(2 * 8 * 12).reshape(2, 8, 12)
-    assert quarters(field)[1, 0, 1].tolist() == [98, 99, 110, 111]
-    assert np.array_equal(whole(quarters(field)), field)
+    assert to_sub_blocks(field)[1, 0, 1].tolist() == [98, 99, 110, 111]
+    assert np.array_equal(from_sub_blocks(to_sub_blocks(field)), field)
 
 
-@given(st.lists(st.integers(-LIMIT, LIMIT), min_size=4, max_size=4))
+@given(st.lists(st.integers(-MAX_VECTOR, MAX_VECTOR), min_size=4, max_size=4))
 def test_the_median_of_four_commutes_with_sign_and_order(four: list[int]) -> None:
     low, high = sorted(four)[1:3]
-    found = int(middle(np.array(four, np.int16)))
+    found = int(median_of_four(np.array(four, np.int16)))
     assert found == int(Fraction(low + high, 2))
-    assert found == -int(middle(-np.array(four[::-1], np.int16)))
+    assert found == -int(median_of_four(-np.array(four[::-1], np.int16)))
 
 
 @given(
-    st.integers(-LIMIT, LIMIT), st.integers(-100, 100), st.integers(-100, 100).filter(lambda d: d)
+    st.integers(-MAX_VECTOR, MAX_VECTOR), st.integers(-100, 100),
+    st.integers(-100, 100).filter(lambda d: d)
 )
 def test_scaling_rounds_alike_on_both_sides_of_zero(value: int, num: int, den: int) -> None:
-    found = int(scaled(np.array([value], np.int16), num, den)[0])
+    found = int(scale_vectors(np.array([value], np.int16), num, den)[0])
     exact = Fraction(value * num, den)
-    assert found == -int(scaled(np.array([-value], np.int16), num, den)[0])
-    assert abs(found) == min(LIMIT, int(abs(exact) + Fraction(1, 2)))
+    assert found == -int(scale_vectors(np.array([-value], np.int16), num, den)[0])
+    assert abs(found) == min(MAX_VECTOR, int(abs(exact) + Fraction(1, 2)))
     assert found * exact >= 0
 
 

@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from aehub.codecs.d4.motion.coding import MotionCoder
-from aehub.codecs.d4.motion.compensate import OVERLAP, predict_planes
-from aehub.codecs.d4.motion.field import Motion, check
-from aehub.codecs.d4.motion.rdo import Price, settle
-from aehub.codecs.d4.motion.search import Found, Plane, coarse_cost, search, split_blocks
+from aehub.codecs.d4.motion.compensate import OBMC_MARGIN, predict_planes
+from aehub.codecs.d4.motion.field import Motion, check_motion
+from aehub.codecs.d4.motion.rdo import Lagrangian, refine_vectors
+from aehub.codecs.d4.motion.search import LumaPlane, SearchResult, coarse_cost, search, split_blocks
 from aehub.codecs.d4.planes import PlaneBatch
 from aehub.coding.range_coder import Encoder, ScaleTables
 from aehub.media.colour import from_rgb
@@ -55,9 +55,11 @@ def moved(reference: Tensor, field: Tensor) -> Tensor:
     return picture
 
 
-def found_in(current: Tensor, reference: Tensor, weight: float = 4.0, reach: int = 24) -> Found:
+def found_in(current: Tensor, reference: Tensor, lambda_: float = 4.0,
+             search_range: int = 24) -> SearchResult:
     hint = torch.zeros(2, H // 16, W // 16, dtype=torch.int64)
-    return search(Plane(current), Plane(reference), weight=weight, reach=reach, hints=[hint])
+    return search(LumaPlane(current), LumaPlane(reference), lambda_=lambda_,
+                  search_range=search_range, hints=[hint])
 
 
 def inside(field: Tensor) -> Tensor:
@@ -69,7 +71,7 @@ def inside(field: Tensor) -> Tensor:
 def test_a_whole_translation_is_found_exactly(luma: Tensor, down: int, right: int) -> None:
     found = found_in(part(luma, down, right), part(luma))
     assert (inside(found.vectors) == torch.tensor([4 * down, 4 * right])).all()
-    assert found.difference[2:-2, 2:-2].max() == 0
+    assert found.sad[2:-2, 2:-2].max() == 0
 
 
 def test_nearly_every_block_of_a_fast_pan_is_found(luma: Tensor) -> None:
@@ -86,7 +88,7 @@ def test_a_translation_by_quarters_is_found(luma: Tensor, down: int, right: int)
     # The vectors predict what they were found to predict.
     off = (moved(part(luma), found.vectors) - current).abs()
     blocks = off.view(H // 16, 16, W // 16, 16).sum((1, 3))
-    assert torch.allclose(blocks, found.difference, rtol=1e-3, atol=0.5)
+    assert torch.allclose(blocks, found.sad, rtol=1e-3, atol=0.5)
 
 
 def test_blocks_are_split_only_where_parts_move_apart(luma: Tensor) -> None:
@@ -101,10 +103,10 @@ def test_blocks_are_split_only_where_parts_move_apart(luma: Tensor) -> None:
 
 def test_motion_explains_a_pan_and_not_another_picture(luma: Tensor) -> None:
     (other,) = moving_picture(1, W, H, seed=99)
-    stranger = Plane(torch.from_numpy(from_rgb(other, Colour(6)).y).float())
-    moved, flat = coarse_cost(Plane(part(luma, 4, 8)), Plane(part(luma)), 32)
+    stranger = LumaPlane(torch.from_numpy(from_rgb(other, Colour(6)).y).float())
+    moved, flat = coarse_cost(LumaPlane(part(luma, 4, 8)), LumaPlane(part(luma)), 32)
     assert moved < 0.3 * flat
-    moved, flat = coarse_cost(stranger, Plane(part(luma)), 32)
+    moved, flat = coarse_cost(stranger, LumaPlane(part(luma)), 32)
     assert moved > 0.75 * flat
 
 
@@ -123,8 +125,8 @@ def test_a_page_that_scrolls_under_a_bar_is_found(down: int) -> None:
     page = page_of_text()
     before, after = page[:H].clone(), page[down:down + H].clone()
     before[:16] = after[:16] = 90
-    found = found_in(after, before, reach=14)
-    shown = Plane(after).blocks.std((-1, -2)) > 20
+    found = found_in(after, before, search_range=14)
+    shown = LumaPlane(after).blocks.std((-1, -2)) > 20
     # Blocks that the window showed before, and not under the bar.
     shown[(H - down) // 16:] = shown[0] = False
     right_ones = (found.vectors[:, shown] == torch.tensor([[4 * down], [0]])).all(0)
@@ -134,7 +136,7 @@ def test_a_page_that_scrolls_under_a_bar_is_found(down: int) -> None:
 # Settling.
 
 
-def restless(seed: int, n_references: int) -> Motion:
+def busy_motion(seed: int, n_references: int) -> Motion:
     """Noise around a motion, no block split."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(-3, 4, (n_references, 2, H // 16, W // 16)) + 8
@@ -148,12 +150,12 @@ def error(current: Tensor, references: list[Tensor], motion: Motion) -> Tensor:
     up to a difference of 6, linear with its slope beyond."""
     current, *references = (F.pad(p[None], (16,) * 4, mode="replicate")[0]
                             for p in (current, *references))
-    rise = (torch.arange(2 * OVERLAP) + 0.5) / (2 * OVERLAP)
-    share = torch.cat([rise, torch.ones(16 - 2 * OVERLAP), rise.flip(0)])
+    rise = (torch.arange(2 * OBMC_MARGIN) + 0.5) / (2 * OBMC_MARGIN)
+    share = torch.cat([rise, torch.ones(16 - 2 * OBMC_MARGIN), rise.flip(0)])
     picture = cache(lambda r, vector: shifted(references[r], vector))
     total = torch.empty(motion.modes.shape)
     for i, j in np.ndindex(motion.modes.shape):
-        window = [slice(16 * at + 16 - OVERLAP, 16 * at + 32 + OVERLAP) for at in (i, j)]
+        window = [slice(16 * at + 16 - OBMC_MARGIN, 16 * at + 32 + OBMC_MARGIN) for at in (i, j)]
         used = [picture(r, tuple(motion.parents[r, :, i, j].tolist()))[window[0], window[1]]
                 for r in range(len(references)) if motion.modes[i, j] & 1 << r]
         off = (sum(used) / len(used) - current[window[0], window[1]]).abs()
@@ -167,76 +169,83 @@ def error(current: Tensor, references: list[Tensor], motion: Motion) -> Tensor:
 def test_settling_never_costs_more(luma: Tensor, n_references: int, per_bit: float) -> None:
     current = part(luma, 2, 2)
     references = [part(luma), part(luma, 4, 4)][:n_references]
-    motion = restless(3, n_references)
-    bases = [np.zeros((2, H // 16, W // 16), np.int16)] * n_references
-    settled = settle(Plane(current), [Plane(r) for r in references], motion, bases,
-                     Price(per_bit, 6.0))
-    before, after = (error(current, references, m) for m in (motion, settled))
+    motion = busy_motion(3, n_references)
+    predictors = [np.zeros((2, H // 16, W // 16), np.int16)] * n_references
+    refined = refine_vectors(LumaPlane(current), [LumaPlane(r) for r in references], motion,
+                             predictors,
+                     Lagrangian(per_bit, 6.0))
+    before, after = (error(current, references, m) for m in (motion, refined))
     if per_bit == 0:
         assert (after <= before + 1).all()
-    costs = [float(d.sum()) + per_bit * MotionCoder().bits(m, bases)
-             for d, m in ((before, motion), (after, settled))]
+    costs = [float(d.sum()) + per_bit * MotionCoder().bits(m, predictors)
+             for d, m in ((before, motion), (after, refined))]
     assert costs[1] <= costs[0] + 10
     assert per_bit == 0 or costs[1] < costs[0]
-    assert np.array_equal(settled.modes, motion.modes)
+    assert np.array_equal(refined.modes, motion.modes)
 
 
 def settled_between(luma: Tensor, motion: Motion, per_bit: float) -> Motion:
     """The motion of a picture between two others, settled without bases."""
-    return settle(Plane(part(luma, 2, 2)), [Plane(part(luma)), Plane(part(luma, 4, 4))], motion,
-                  nothing(motion), Price(per_bit, 6.0))
+    return refine_vectors(LumaPlane(part(luma, 2, 2)), [LumaPlane(part(luma)), LumaPlane(part(luma,
+                                                                                              4,
+                                                                                              4))],
+                                                                                              motion,
+                  nothing(motion), Lagrangian(per_bit, 6.0))
 
 
 def test_settling_leaves_split_blocks_alone(luma: Tensor) -> None:
     rng = np.random.default_rng(5)
-    motion = restless(4, 2)
+    motion = busy_motion(4, 2)
     vectors = motion.vectors.copy()
     vectors[:, :, 4:6, 6:10] += rng.integers(1, 4, (2, 2, 2, 4)).astype(np.int16)
     vectors[:, :, 4, 6] += 3
-    motion = Motion(vectors, motion.modes, motion.coded)
-    settled = settled_between(luma, motion, 500.0)
+    motion = Motion(vectors, motion.modes, motion.coded_flags)
+    refined = settled_between(luma, motion, 500.0)
     kept = motion.split.repeat(2, 1).repeat(2, 2)[:, None]
     assert motion.split.any()
-    assert ((settled.vectors == motion.vectors) | ~kept).all()
-    assert not np.array_equal(settled.vectors, motion.vectors)
+    assert ((refined.vectors == motion.vectors) | ~kept).all()
+    assert not np.array_equal(refined.vectors, motion.vectors)
 
 
 def test_what_blocks_do_not_use_is_settled_as_the_reader_will_see_it(luma: Tensor) -> None:
-    motion = restless(4, 2)
-    settled = settled_between(luma, motion, 20.0)
-    seen = MotionCoder().write(Encoder(ScaleTables.fit()).coder, settled, nothing(settled))
+    motion = busy_motion(4, 2)
+    refined = settled_between(luma, motion, 20.0)
+    decoded = MotionCoder().write(Encoder(ScaleTables.fit()).coder, refined, nothing(refined))
     assert (~motion.uses).any()
-    assert np.array_equal(settled.vectors, seen.vectors)
+    assert np.array_equal(refined.vectors, decoded.vectors)
     # Nor does anything depend on what stood there before: it is not written.
     idle = (~motion.uses).repeat(2, 1).repeat(2, 2)[:, None]
-    wild = Motion(np.where(idle, 999, motion.vectors).astype(np.int16), motion.modes, motion.coded)
-    assert np.array_equal(settled_between(luma, wild, 20.0).vectors, settled.vectors)
+    wild = Motion(np.where(idle, 999, motion.vectors).astype(np.int16), motion.modes,
+                  motion.coded_flags)
+    assert np.array_equal(settled_between(luma, wild, 20.0).vectors, refined.vectors)
 
 
 def test_a_lone_wrong_vector_in_flat_ground_is_given_up() -> None:
     flat = torch.full((H, W), 80.0)
-    motion = Motion.still((H // 8, W // 8), 1)
+    motion = Motion.zero((H // 8, W // 8), 1)
     vectors = motion.vectors.copy()
     vectors[:, :, 4:6, 6:8] = 31
-    bases = [np.zeros((2, H // 16, W // 16), np.int16)]
-    settled = settle(Plane(flat), [Plane(flat)], Motion(vectors, motion.modes, motion.coded),
-                     bases, Price(1.0, 6.0))
-    assert not settled.vectors.any()
+    predictors = [np.zeros((2, H // 16, W // 16), np.int16)]
+    refined = refine_vectors(LumaPlane(flat), [LumaPlane(flat)], Motion(vectors, motion.modes,
+                                                                        motion.coded_flags),
+                     predictors, Lagrangian(1.0, 6.0))
+    assert not refined.vectors.any()
 
 
 def test_what_neighbours_do_leads_no_vector_out_of_range() -> None:
     # Blocks lie a picture's height beside their base; in the last columns the base is large.
     flat, edged = torch.full((H, W), 200.0), torch.full((H, W), 80.0)
     edged[-1] = 200  # Whatever goes far enough down sees this.
-    motion = Motion.still((H // 8, W // 8), 1)
-    base = np.zeros((2, H // 16, W // 16), np.int16)
-    base[0, :, -2:] = 1900
-    vectors = base.repeat(2, 1).repeat(2, 2)
+    motion = Motion.zero((H // 8, W // 8), 1)
+    predictor = np.zeros((2, H // 16, W // 16), np.int16)
+    predictor[0, :, -2:] = 1900
+    vectors = predictor.repeat(2, 1).repeat(2, 2)
     vectors[0, :, :-4] = 4 * H
-    own = Motion(vectors[None], motion.modes, motion.coded)
-    settled = settle(Plane(flat), [Plane(edged)], own, [base], Price(1.0, 6.0))
-    check(settled)
-    assert (settled.vectors[..., :-4] == 4 * H).any()
+    own = Motion(vectors[None], motion.modes, motion.coded_flags)
+    refined = refine_vectors(LumaPlane(flat), [LumaPlane(edged)], own, [predictor], Lagrangian(1.0,
+                                                                                               6.0))
+    check_motion(refined)
+    assert (refined.vectors[..., :-4] == 4 * H).any()
 
 
 def test_vectors_of_flat_blocks_are_weighed_by_what_they_do_to_their_neighbours(luma: Tensor
@@ -249,8 +258,9 @@ def test_vectors_of_flat_blocks_are_weighed_by_what_they_do_to_their_neighbours(
     motion = Motion(vectors, np.ones((H // 16, W // 16), np.uint8),
                     np.ones((H // 32, W // 32), bool))
     batch = PlaneBatch(*3 * (reference[None, None],))
-    settled = settle(Plane(current), [Plane(reference)], motion, nothing(motion), Price(1.0, 6.0))
+    refined = refine_vectors(LumaPlane(current), [LumaPlane(reference)], motion, nothing(motion),
+                             Lagrangian(1.0, 6.0))
     before, after = (
         predict_planes([batch.y[:, 0]], torch.from_numpy(m.vectors)[None].long(),
-                       torch.from_numpy(m.modes)[None])[0] for m in (motion, settled))
+                       torch.from_numpy(m.modes)[None])[0] for m in (motion, refined))
     assert (after - current).square().mean() < 0.2 * (before - current).square().mean()

@@ -16,7 +16,7 @@ import aehub
 from aehub.codecs.compress import compress_clip
 from aehub.codecs.d4 import encoder, frame_coding
 from aehub.codecs.d4.network import FrameNetwork
-from aehub.codecs.gop import LONG_SPAN, SPAN
+from aehub.codecs.gop import LONG_MINI_GOP, MINI_GOP
 from aehub.coding.range_coder import PAYLOAD_FORMAT
 from aehub.media.picture import ClipInfo, Frame, Planes
 from predicted_files import (
@@ -45,7 +45,7 @@ def moving() -> Encoded:
 
 @pytest.fixture(scope="module")
 def long() -> Encoded:
-    return encoded(planes_of(orbit(129, 64, 48, seed=3)), 60, [SPAN] * 16)
+    return encoded(planes_of(orbit(129, 64, 48, seed=3)), 60, [MINI_GOP] * 16)
 
 
 # Both sides see the same.
@@ -115,9 +115,9 @@ def test_both_precisions_read_the_same_codes_and_nearly_the_same_pictures(long: 
 
 
 def test_quality_does_not_fall_along_a_group() -> None:
-    settled, n = 2 * SPAN, 128
+    settled, n = 2 * MINI_GOP, 128
     planes = planes_of(orbit(settled + n, 64, 48, seed=3))
-    decoded = encoded(planes, 60, [SPAN] * 17 + [7], classical()).decoded
+    decoded = encoded(planes, 60, [MINI_GOP] * 17 + [7], classical()).decoded
     found = np.array([luma_psnr(decoded[i], planes[i]) for i in range(settled + n)])
     assert found.min() > 35
     # Not from the first frame on: it stands alone and is better on purpose.
@@ -216,7 +216,7 @@ def test_encoding_holds_no_more_than_two_runs_of_frames(monkeypatch: pytest.Monk
     # Restless runs are coded twice.
     assert tally.frames == len(sources) == 64 <= len(results)
     # While a run is gathered the last one is still at hand.
-    assert most[0] <= 2 * LONG_SPAN + 2 and most[1] <= LONG_SPAN + 2
+    assert most[0] <= 2 * LONG_MINI_GOP + 2 and most[1] <= LONG_MINI_GOP + 2
 
 
 def test_decoding_holds_only_frames_that_others_still_need(

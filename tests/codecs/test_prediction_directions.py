@@ -6,12 +6,12 @@ import numpy as np
 
 from aehub.codecs.d4.motion.field import BOTH, FIRST, SECOND
 from aehub.codecs.d4.motion.rdo import choose_modes
-from aehub.codecs.d4.motion.symbols import stages
+from aehub.codecs.d4.motion.symbols import scan_passes
 
 N, M = 6, 10
 EVERYWHERE = np.ones((N, M))
 # Two blocks that decide last, when all their neighbours have.
-ONE, OTHER = (divmod(int(cell), M) for cell in stages(N, M)[-1].cells[[7, 12]])
+FIRST_BLOCK, SECOND_BLOCK = (divmod(int(cell), M) for cell in scan_passes(N, M)[-1].cells[[7, 12]])
 
 
 def cost(best: np.ndarray, gain: float) -> np.ndarray:
@@ -27,15 +27,15 @@ def test_where_bits_cost_nothing_the_least_error_decides() -> None:
 
 def test_one_block_that_gains_little_does_as_its_neighbours() -> None:
     best = np.full((N, M), SECOND)
-    best[ONE] = FIRST
+    best[FIRST_BLOCK] = FIRST
     assert (choose_modes(cost(best, 2.0), EVERYWHERE) == SECOND).all()
     assert np.array_equal(choose_modes(cost(best, 50.0), EVERYWHERE), best)
 
 
 def test_each_block_weighs_its_own_bits() -> None:
     best = np.full((N, M), SECOND)
-    best[ONE] = best[OTHER] = FIRST
-    weight = EVERYWHERE.copy()
-    weight[OTHER] = 0
-    found = choose_modes(cost(best, 2.0), weight)
-    assert (found[ONE], found[OTHER]) == (SECOND, FIRST)
+    best[FIRST_BLOCK] = best[SECOND_BLOCK] = FIRST
+    lambda_ = EVERYWHERE.copy()
+    lambda_[SECOND_BLOCK] = 0
+    found = choose_modes(cost(best, 2.0), lambda_)
+    assert (found[FIRST_BLOCK], found[SECOND_BLOCK]) == (SECOND, FIRST)

@@ -105,7 +105,7 @@ def test_golden_predictions_use_every_part_of_the_stream(frames: list[FrameCodes
     assert set(modes.tolist()) == {1, 2, 3}
     assert {m.n_references for m in motions} == {1, 2}
     assert any(m.split.any() for m in motions) and any(m.vectors.any() for m in motions)
-    cells = np.concatenate([m.coded.ravel() for m in motions])
+    cells = np.concatenate([m.coded_flags.ravel() for m in motions])
     assert cells.any() and not cells.all()
     assert len({frame.lower for frame in frames}) >= 4
 

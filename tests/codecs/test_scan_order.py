@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aehub.codecs.d4 import symmetry
-from aehub.codecs.d4.motion.symbols import Stage, stages
+from aehub.codecs.d4.motion.symbols import ScanPass, scan_passes
 
 SIDES = st.integers(1, 40)
 
@@ -17,21 +17,21 @@ SIDES = st.integers(1, 40)
 @settings(deadline=None)
 def test_stages_share_out_the_grid_and_know_only_earlier_cells(n: int, m: int) -> None:
     known: set[int] = set()
-    for place, stage in enumerate(stages(n, m)):
-        assert set(stage.neighbours[stage.neighbours >= 0].tolist()) <= known
-        assert (stage.count > 0).all() == (place > 0)
-        fresh = stage.cells.tolist()
+    for place, scan_pass in enumerate(scan_passes(n, m)):
+        assert set(scan_pass.adjacent[scan_pass.adjacent >= 0].tolist()) <= known
+        assert (scan_pass.n_known > 0).all() == (place > 0)
+        fresh = scan_pass.cells.tolist()
         assert not known & set(fresh)
         known |= set(fresh)
     assert known == set(range(n * m))
-    assert len(stages(n, m)[0].cells) <= 4
+    assert len(scan_passes(n, m)[0].cells) <= 4
 
 
-def named(stage: Stage, names: np.ndarray) -> dict[int, set[int]]:
+def named(scan_pass: ScanPass, names: np.ndarray) -> dict[int, set[int]]:
     """Neighbours by cell, in other names."""
     return {
         int(names[cell]): {int(names[near]) for near in around if near >= 0}
-        for cell, around in zip(stage.cells, stage.neighbours)
+        for cell, around in zip(scan_pass.cells, scan_pass.adjacent)
     }
 
 
@@ -40,19 +40,19 @@ def named(stage: Stage, names: np.ndarray) -> dict[int, set[int]]:
 def test_stages_turn_with_the_grid(shape: tuple[int, int], g: int) -> None:
     straight = np.arange(shape[0] * shape[1]).reshape(shape)
     turned = symmetry.turn(straight, g)
-    ours, theirs = stages(*shape), stages(*turned.shape)
+    ours, theirs = scan_passes(*shape), scan_passes(*turned.shape)
     assert len(ours) == len(theirs)
     for one, other in zip(ours, theirs):
         assert named(one, straight.ravel()) == named(other, turned.ravel())
 
 
 def test_most_cells_of_a_large_grid_see_four_neighbours() -> None:
-    last = stages(64, 64)[-1]
+    last = scan_passes(64, 64)[-1]
     assert len(last.cells) == 2048
-    assert (last.count == 4).mean() > 0.85
+    assert (last.n_known == 4).mean() > 0.85
 
 
 def test_missing_neighbours_are_filled_by_known_ones() -> None:
-    for stage in stages(6, 10)[1:]:
-        for filled, around in zip(stage.filled.T, stage.neighbours):
+    for scan_pass in scan_passes(6, 10)[1:]:
+        for filled, around in zip(scan_pass.adjacent_filled.T, scan_pass.adjacent):
             assert set(filled.tolist()) == set(around[around >= 0].tolist())

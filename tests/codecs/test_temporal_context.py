@@ -8,7 +8,7 @@ from torch import Tensor
 
 from aehub.codecs.d4.integer_conv import ACTIVATION_MAX, log_levels
 from aehub.codecs.d4.motion.field import turn_vectors
-from aehub.codecs.d4.reference_buffer import carry, context_of, seen
+from aehub.codecs.d4.reference_buffer import reference_levels, temporal_context, warp_levels
 from aehub.codecs.d4.symmetry import A1, ELEMENTS, turn
 from aehub.codecs.d4.transforms import block_dct
 
@@ -34,8 +34,8 @@ def material(seed: int, n_references: int) -> tuple[list[Tensor], Tensor, Tensor
 @pytest.mark.parametrize("n_references", [1, 2])
 def test_the_context_of_a_turned_frame_is_the_turned_context(n_references: int, g: int) -> None:
     states, vectors, modes = material(1, n_references)
-    plain = context_of(states, vectors, modes)
-    there = context_of([STATE.act(s, g) for s in states],
+    plain = temporal_context(states, vectors, modes)
+    there = temporal_context([STATE.act(s, g) for s in states],
                        torch.from_numpy(turn_vectors(vectors.numpy(), g)), turn(modes, g))
     assert torch.equal(there, CONTEXT.act(plain, g))
 
@@ -46,11 +46,11 @@ def test_contexts_are_integers_that_the_network_takes(
     n_references: int, dtype: torch.dtype
 ) -> None:
     states, vectors, modes = material(2, n_references)
-    found = context_of([s.to(dtype) for s in states], vectors, modes)
+    found = temporal_context([s.to(dtype) for s in states], vectors, modes)
     assert found.shape == (1, CONTEXT.channels, H, W) and found.dtype == dtype
     assert torch.equal(found, found.round())
     assert found.min() == 0 and found.max() == ACTIVATION_MAX
-    assert torch.equal(found, context_of(states, vectors, modes).to(dtype))
+    assert torch.equal(found, temporal_context(states, vectors, modes).to(dtype))
     assert torch.equal(found[:, -1, ::2, ::2] == 31, modes == 3)
 
 
@@ -61,14 +61,15 @@ def test_vectors_that_are_not_in_the_file_are_not_in_the_context() -> None:
     other[:, 0][(wide == 2)[:, None].expand(-1, 2, -1, -1)] = 77
     other[:, 1][(wide == 1)[:, None].expand(-1, 2, -1, -1)] = -99
     assert not torch.equal(vectors, other)
-    assert torch.equal(context_of(states, vectors, modes), context_of(states, other, modes))
+    assert torch.equal(temporal_context(states, vectors, modes), temporal_context(states, other,
+                                                                                  modes))
 
 
 def test_what_is_known_moves_with_the_blocks_and_the_border_repeats() -> None:
     (state,), vectors, modes = material(4, 1)
     # One block down, two to the left, in quarter samples.
     vectors[:, :, 0], vectors[:, :, 1] = 32, -64
-    found = carry([state], vectors, modes)
+    found = warp_levels([state], vectors, modes)
     rows = (torch.arange(H) + 1).clamp(max=H - 1)
     columns = (torch.arange(W) - 2).clamp(min=0)
     assert torch.equal(found, state[:, :, rows][..., columns])
@@ -76,21 +77,21 @@ def test_what_is_known_moves_with_the_blocks_and_the_border_repeats() -> None:
 
 def test_of_two_references_the_larger_number_counts_where_both_are_used() -> None:
     states, vectors, _ = material(5, 2)
-    first, second = (carry([s], vectors[:, i:i + 1], torch.ones(1, H // 2, W // 2).long())
+    first, second = (warp_levels([s], vectors[:, i:i + 1], torch.ones(1, H // 2, W // 2).long())
                      for i, s in enumerate(states))
     for mode, wanted in ((1, first), (2, second), (3, torch.maximum(first, second))):
         modes = torch.full((1, H // 2, W // 2), mode)
-        assert torch.equal(carry(states, vectors, modes), wanted)
+        assert torch.equal(warp_levels(states, vectors, modes), wanted)
 
 
 def test_a_frame_leaves_its_codes_and_some_of_what_was_known() -> None:
     generator = torch.Generator().manual_seed(6)
     codes = torch.randint(-3, 4, (1, 96, H, W), generator=generator).float()
-    alone = seen(codes, None)
+    alone = reference_levels(codes, None)
     assert torch.equal(alone[:, :-1], log_levels(codes)) and (alone[:, -1] == ACTIVATION_MAX).all()
     states, vectors, modes = material(7, 1)
-    context = context_of(states, vectors, modes)
-    later = seen(codes, context)
+    context = temporal_context(states, vectors, modes)
+    later = reference_levels(codes, context)
     assert (later[:, -1] == 0).all()
     assert torch.equal(later[:, :-1], torch.maximum(log_levels(codes), (context[:, :96] * 3 // 4)))
     assert torch.equal(later, later.round()) and later.max() <= ACTIVATION_MAX

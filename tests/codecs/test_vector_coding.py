@@ -10,9 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aehub.codecs.d4 import symmetry
-from aehub.codecs.d4.motion.coding import Base, MotionCoder, neighbours, predict_deltas
-from aehub.codecs.d4.motion.field import LIMIT, Motion, scaled, turn_vectors
-from aehub.codecs.d4.motion.symbols import stages
+from aehub.codecs.d4.motion.coding import (
+    MotionCoder,
+    TemporalPredictor,
+    merge_candidates,
+    predict_deltas,
+)
+from aehub.codecs.d4.motion.field import MAX_VECTOR, Motion, scale_vectors, turn_vectors
+from aehub.codecs.d4.motion.symbols import scan_passes
 from aehub.coding.range_coder import Decoder, Encoder, ScaleTables
 from aehub.errors import DamagedError
 from motion_fields import nothing, same, scene, speckled
@@ -23,35 +28,39 @@ CELLS = st.tuples(st.integers(1, 5), st.integers(1, 5))
 REFERENCES = st.integers(1, 2)
 
 
-def written(motions: Sequence[Motion], bases: Sequence[list[Base]]) -> tuple[bytes, list[Motion]]:
+def written(motions: Sequence[Motion],
+            predictors: Sequence[list[TemporalPredictor]]) -> tuple[bytes, list[Motion]]:
     encoder, coder = Encoder(TABLES), MotionCoder()
-    seen = [coder.write(encoder.coder, m, base) for m, base in zip(motions, bases)]
-    return encoder.finish(), seen
+    decoded = [coder.write(encoder.coder, m, predictor) for m, predictor in zip(motions,
+                                                                                predictors)]
+    return encoder.finish(), decoded
 
 
-def read(stream: bytes, motions: Sequence[Motion], bases: Sequence[list[Base]]) -> list[Motion]:
+def read(stream: bytes, motions: Sequence[Motion],
+         predictors: Sequence[list[TemporalPredictor]]) -> list[Motion]:
     decoder, coder = Decoder(TABLES, stream), MotionCoder()
     return [
-        coder.read(decoder.coder, m.vectors.shape[2:], m.n_references, base)
-        for m, base in zip(motions, bases)
+        coder.read(decoder.coder, m.vectors.shape[2:], m.n_references, predictor)
+        for m, predictor in zip(motions, predictors)
     ]
 
 
-def agree_where_used(seen: Motion, motion: Motion) -> None:
+def agree_where_used(decoded: Motion, motion: Motion) -> None:
     used = motion.uses.repeat(2, 1).repeat(2, 2)[:, None]
-    assert ((seen.vectors == motion.vectors) | ~used).all()
-    assert np.array_equal(seen.modes, motion.modes)
-    assert np.array_equal(seen.coded, motion.coded)
+    assert ((decoded.vectors == motion.vectors) | ~used).all()
+    assert np.array_equal(decoded.modes, motion.modes)
+    assert np.array_equal(decoded.coded_flags, motion.coded_flags)
 
 
-def there_and_back(motions: Sequence[Motion], bases: Sequence[list[Base]]) -> None:
-    stream, seen = written(motions, bases)
-    for back, ours, motion in zip(read(stream, motions, bases), seen, motions, strict=True):
+def there_and_back(motions: Sequence[Motion],
+                   predictors: Sequence[list[TemporalPredictor]]) -> None:
+    stream, decoded = written(motions, predictors)
+    for back, ours, motion in zip(read(stream, motions, predictors), decoded, motions, strict=True):
         same(back, ours)
         agree_where_used(ours, motion)
 
 
-@given(SEEDS, CELLS, REFERENCES, st.sampled_from([1, 9, 300, LIMIT]))
+@given(SEEDS, CELLS, REFERENCES, st.sampled_from([1, 9, 300, MAX_VECTOR]))
 @settings(max_examples=40, deadline=None)
 def test_noise_comes_back(seed: int, cells: tuple[int, int], n: int, reach: int) -> None:
     motion = speckled(seed, cells, n, reach)
@@ -62,27 +71,27 @@ def test_noise_comes_back(seed: int, cells: tuple[int, int], n: int, reach: int)
 @settings(max_examples=25, deadline=None)
 def test_the_frames_of_a_group_come_back(seed: int, cells: tuple[int, int], n: list[int]) -> None:
     motions = [scene(seed + i, cells, references) for i, references in enumerate(n)]
-    bases: list[list[Base]] = []
+    predictors: list[list[TemporalPredictor]] = []
     for before, motion in zip([motions[0], *motions], motions):
-        first = scaled(before.parents[0], 1, 2)
-        bases.append([first, lambda field: scaled(field, -2, 3)][: motion.n_references])
-    there_and_back(motions, bases)
+        first = scale_vectors(before.parents[0], 1, 2)
+        predictors.append([first, lambda field: scale_vectors(field, -2, 3)][: motion.n_references])
+    there_and_back(motions, predictors)
 
 
 def test_vectors_at_the_limit_come_back_from_the_opposite_base() -> None:
-    motion = Motion.still((8, 8), 2)
-    motion.vectors[:, 0] = LIMIT
-    motion.vectors[:, 1, ::3, ::2] = -LIMIT
-    far = np.full((2, 4, 4), -LIMIT, np.int16)
+    motion = Motion.zero((8, 8), 2)
+    motion.vectors[:, 0] = MAX_VECTOR
+    motion.vectors[:, 1, ::3, ::2] = -MAX_VECTOR
+    far = np.full((2, 4, 4), -MAX_VECTOR, np.int16)
     there_and_back([motion], [[far, 3 * far]])
 
 
 def test_what_the_decoder_sees_is_written_the_same_again() -> None:
     motion = scene(3, (4, 5), 2)
-    stream, (seen,) = written([motion], [nothing(motion)])
-    again, (seen_again,) = written([seen], [nothing(motion)])
+    stream, (decoded,) = written([motion], [nothing(motion)])
+    again, (decoded_again,) = written([decoded], [nothing(motion)])
     assert again == stream
-    same(seen_again, seen)
+    same(decoded_again, decoded)
 
 
 @pytest.mark.parametrize("cells", [(3, 5), (1, 1), (4, 4), (2, 7)])
@@ -94,19 +103,20 @@ def test_turned_motion_takes_the_same_bits_and_comes_back_turned(
     before = scene(9, cells, 1).parents[0]
     turned_bits = []
     for g in range(symmetry.ORDER):
-        base = turn_vectors(before, g)
+        predictor = turn_vectors(before, g)
         turned = [motion.turn(g) for motion in motions]
-        bases = [[base, lambda field: scaled(field, -1, 2)][: m.n_references] for m in turned]
-        stream, seen = written(turned, bases)
+        predictors = [[predictor, lambda field: scale_vectors(field, -1,
+                                                              2)][: m.n_references] for m in turned]
+        stream, decoded = written(turned, predictors)
         coder, encoder, bits = MotionCoder(), Encoder(TABLES), []
-        for motion, base in zip(turned, bases):
-            bits.append(coder.bits(motion, base))
-            coder.write(encoder.coder, motion, base)
+        for motion, predictor in zip(turned, predictors):
+            bits.append(coder.bits(motion, predictor))
+            coder.write(encoder.coder, motion, predictor)
         turned_bits.append(bits)
         assert abs(8 * len(stream) - sum(bits)) < 64
         if g == 0:
-            straight = seen
-        for one, other in zip(straight, read(stream, turned, bases), strict=True):
+            straight = decoded
+        for one, other in zip(straight, read(stream, turned, predictors), strict=True):
             same(one.turn(g), other)
     assert all(bits == turned_bits[0] for bits in turned_bits)
 
@@ -114,23 +124,23 @@ def test_turned_motion_takes_the_same_bits_and_comes_back_turned(
 def test_motion_that_was_read_is_written_as_it_lay() -> None:
     motions = [scene(seed, (4, 5), 2) for seed in range(4)]
     # A base that another encoder would not have bothered with.
-    bases: list[list[Base]] = [[*speckled(9, (4, 5), 2, 2).parents]] * 4
-    dear = [Motion(m.vectors, m.modes, m.coded, (1, 1)) for m in motions]
-    stream, seen = written(dear, bases)
-    assert len(stream) > len(written(motions, bases)[0])
-    back = read(stream, motions, bases)
+    predictors: list[list[TemporalPredictor]] = [[*speckled(9, (4, 5), 2, 2).parents]] * 4
+    costly = [Motion(m.vectors, m.modes, m.coded_flags, (1, 1)) for m in motions]
+    stream, decoded = written(costly, predictors)
+    assert len(stream) > len(written(motions, predictors)[0])
+    back = read(stream, motions, predictors)
     assert [motion.forms for motion in back] == [(1, 1)] * 4
     for g in symmetry.ELEMENTS.values():
         turned = [motion.turn(g) for motion in back]
-        around = [[turn_vectors(base, g) for base in frame] for frame in bases]
+        around = [[turn_vectors(predictor, g) for predictor in frame] for frame in predictors]
         again = read(written(turned, around)[0], turned, around)
         undone = [motion.turn(symmetry.inverse(g)) for motion in again]
-        assert written(undone, bases)[0] == stream
+        assert written(undone, predictors)[0] == stream
 
 
 def test_a_form_that_does_not_hold_the_vectors_is_not_taken() -> None:
     motion = scene(1, (3, 3), 2)
-    still = Motion(motion.vectors, motion.modes, motion.coded, (0, 2))
+    still = Motion(motion.vectors, motion.modes, motion.coded_flags, (0, 2))
     there_and_back([still], [nothing(still)])
     assert written([still], [nothing(still)])[0] == written([motion], [nothing(motion)])[0]
 
@@ -146,7 +156,7 @@ def test_bits_change_nothing() -> None:
 
 @pytest.mark.parametrize("n_references", [1, 2])
 def test_a_frame_where_nothing_moves_is_almost_free(n_references: int) -> None:
-    motion = Motion.still((32, 32), n_references)
+    motion = Motion.zero((32, 32), n_references)
     coder, encoder = MotionCoder(), Encoder(TABLES)
     assert coder.bits(motion, nothing(motion)) < 12
     for _ in range(30):
@@ -156,10 +166,10 @@ def test_a_frame_where_nothing_moves_is_almost_free(n_references: int) -> None:
 
 def test_a_base_that_is_right_saves_the_vectors() -> None:
     motion, coder = scene(5, (6, 6), 2), MotionCoder()
-    plain = Motion(motion.parents.repeat(2, 2).repeat(2, 3), motion.modes, motion.coded)
+    plain = Motion(motion.parents.repeat(2, 2).repeat(2, 3), motion.modes, motion.coded_flags)
     alone = coder.bits(plain, nothing(plain))
     given_first = coder.bits(plain, [plain.parents[0], np.zeros_like(plain.parents[1])])
-    mirrored = coder.bits(plain, [plain.parents[0], lambda field: scaled(field, -1, 1)])
+    mirrored = coder.bits(plain, [plain.parents[0], lambda field: scale_vectors(field, -1, 1)])
     assert mirrored < 0.8 * given_first < 0.7 * alone
 
 
@@ -173,7 +183,7 @@ def test_a_wrong_base_costs_no_more_than_none() -> None:
 def test_vectors_of_references_not_in_use_cost_nothing() -> None:
     motion = scene(8, (4, 4), 2)
     motion.modes[:] = 1
-    noisy = Motion(motion.vectors.copy(), motion.modes, motion.coded)
+    noisy = Motion(motion.vectors.copy(), motion.modes, motion.coded_flags)
     noisy.vectors[1] = speckled(9, (4, 4), 1, 400).vectors[0]
     coder = MotionCoder()
     assert coder.bits(noisy, nothing(noisy)) == coder.bits(motion, nothing(motion))
@@ -198,36 +208,36 @@ def test_garbage_reads_as_motion_or_is_refused(
     stream: bytes, cells: tuple[int, int], n: int
 ) -> None:
     whole_words = stream[: len(stream) // 4 * 4]
-    like = Motion.still((4 * cells[0], 4 * cells[1]), n)
+    like = Motion.zero((4 * cells[0], 4 * cells[1]), n)
     try:
         motions = read(whole_words, [like] * 3, [nothing(like)] * 3)
     except DamagedError as error:
         assert "damage" in str(error)
         return
     for motion in motions:
-        assert np.abs(motion.vectors).max() <= LIMIT
+        assert np.abs(motion.vectors).max() <= MAX_VECTOR
 
 
 @given(SEEDS, st.integers(0, 10_000))
 @settings(max_examples=60, deadline=None)
 def test_a_flipped_bit_reads_as_motion_or_is_refused(seed: int, at: int) -> None:
-    motions = [speckled(seed, (2, 3), n, LIMIT) for n in (1, 2)]
-    bases = [nothing(motion) for motion in motions]
-    stream = bytearray(written(motions, bases)[0])
+    motions = [speckled(seed, (2, 3), n, MAX_VECTOR) for n in (1, 2)]
+    predictors = [nothing(motion) for motion in motions]
+    stream = bytearray(written(motions, predictors)[0])
     stream[at // 8 % len(stream)] ^= 1 << at % 8
     try:
-        back = read(bytes(stream), motions, bases)
+        back = read(bytes(stream), motions, predictors)
     except DamagedError:
         return
-    assert all(np.abs(motion.vectors).max() <= LIMIT for motion in back)
+    assert all(np.abs(motion.vectors).max() <= MAX_VECTOR for motion in back)
 
 
 def test_motion_that_cannot_be_written_is_refused() -> None:
-    motion = Motion.still((4, 4), 1)
-    motion.vectors[0, 0, 0, 0] = LIMIT + 1
+    motion = Motion.zero((4, 4), 1)
+    motion.vectors[0, 0, 0, 0] = MAX_VECTOR + 1
     with pytest.raises(ValueError, match="2049"):
         MotionCoder().bits(motion, nothing(motion))
-    motion = Motion.still((4, 4), 1)
+    motion = Motion.zero((4, 4), 1)
     motion.modes[0, 0] = 2
     with pytest.raises(ValueError, match="modes"):
         MotionCoder().bits(motion, nothing(motion))
@@ -250,9 +260,10 @@ def test_what_neighbours_offer_turns_with_them(seed: int, size: tuple[int, int],
     there = turn_vectors(field, g)
     offers, turned = (np.zeros((2, *grid.shape), np.int32) for grid in (field, there))
     for grid, found in ((field, offers), (there, turned)):
-        for stage in stages(*grid.shape[1:]):
+        for scan_pass in scan_passes(*grid.shape[1:]):
             flat = grid.reshape(2, -1)
-            for way, offer in enumerate(neighbours(flat, stage, predict_deltas(flat, stage)[0])):
-                found[way].reshape(2, -1)[:, stage.cells] = offer
+            for way, offer in enumerate(merge_candidates(flat, scan_pass, predict_deltas(flat,
+                                                                                         scan_pass)[0])):
+                found[way].reshape(2, -1)[:, scan_pass.cells] = offer
     for before, after in zip(offers, turned, strict=True):
         assert np.array_equal(turn_vectors(before, g), after)

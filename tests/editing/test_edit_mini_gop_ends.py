@@ -162,7 +162,7 @@ def test_the_encoder_tells_where_runs_end(source: bytes) -> None:
 
 
 def test_groups_of_two_runs_are_not_made_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gop, "_RESTLESS", np.inf)  # Else there may be more runs.
+    monkeypatch.setattr(gop, "_HIGH_MOTION", np.inf)  # Else there may be more mini-GOPs.
     for n in (1, 2, 9):
         assert all(group.header.mini_gop_ends is None
                    for group in groups_of(compressed(orbit(n, 32, 32), measure=False))[1])

@@ -25,18 +25,18 @@ from aehub.codecs.d4.frame_coding import (
     run_passes,
     written,
 )
-from aehub.codecs.d4.motion.coding import Base
+from aehub.codecs.d4.motion.coding import TemporalPredictor
 from aehub.codecs.d4.motion.compensate import predict_planes
-from aehub.codecs.d4.motion.field import BOTH, LIMIT, Motion
-from aehub.codecs.d4.motion.rdo import Price, choose_modes, settle
-from aehub.codecs.d4.motion.search import Found, Plane, search, split_blocks
+from aehub.codecs.d4.motion.field import BOTH, MAX_VECTOR, Motion
+from aehub.codecs.d4.motion.rdo import Lagrangian, choose_modes, refine_vectors
+from aehub.codecs.d4.motion.search import LumaPlane, SearchResult, search, split_blocks
 from aehub.codecs.d4.network import Codes, CodingPass, FrameNetwork, InterCondition, quality_tensor
 from aehub.codecs.d4.planes import PlaneBatch, clipped, to_batch, unshuffle
 from aehub.codecs.d4.quantisation import texture_masking
-from aehub.codecs.d4.reference_buffer import Chain, coded_places
+from aehub.codecs.d4.reference_buffer import ReferenceBuffer, coded_masks
 from aehub.codecs.d4.runtime import Runtime
 from aehub.codecs.d4.transforms import step_size
-from aehub.codecs.gop import lower_of, lowered
+from aehub.codecs.gop import default_quality_offset, frame_quality
 from aehub.media.picture import Planes
 from aehub.weights.device import with_inference
 
@@ -50,7 +50,7 @@ _FIRST_BITS, _LATER_BITS, _CELL_BITS, _DEAD = 5.0, 2.0, 8.0, 0.2
 # Samples a block may move in one frame, and in all.
 _REACH, _REACH_PER_FRAME, _REACH_LIMIT = 8, 6, 48
 # Quarter samples of what is expected: the search takes some steps from there.
-_FARTHEST = LIMIT - 64
+_FARTHEST = MAX_VECTOR - 64
 
 
 class Coded(NamedTuple):
@@ -86,42 +86,43 @@ class GroupEncoder:
 
     def __init__(self, runtime: Runtime, quality: float) -> None:
         self.runtime, self.quality, self.device = runtime, quality, runtime.device
-        self.writer, self.chain = GroupWriter(runtime), Chain()
+        self.writer, self.buffer = GroupWriter(runtime), ReferenceBuffer()
         self._decoded: dict[int, PlaneBatch] = {}
-        self._searched: dict[int, Plane] = {}
+        self._searched: dict[int, LumaPlane] = {}
 
     @with_inference
     def add(self, number: int, planes: Planes, references: tuple[int, ...] = (),
-            level: int | None = None, *, show: bool = True) -> PlaneBatch:
+            temporal_layer: int | None = None, *, post_filter: bool = True) -> PlaneBatch:
         """Encode a frame; returns what it decodes to, as it is shown or as others refer to it.
 
         Args:
             number: of the frame in the order of times.
             planes: the picture.
             references: numbers of frames added before and kept since.
-            level: of the pyramid; None for a frame that stands alone.
-            show: as it is shown, which takes time.
+            temporal_layer: of the pyramid; None for a frame that stands alone.
+            post_filter: as it is shown, which takes time.
         """
         runtime = self.runtime
         batch = to_batch([planes], runtime.device, runtime.code_dtype)
-        lower = lower_of(level)
-        quality = quality_tensor(lowered(self.quality, lower), batch.y)
+        quality_offset = default_quality_offset(temporal_layer)
+        quality = quality_tensor(frame_quality(self.quality, quality_offset), batch.y)
         coder = runtime.network_for(references)
-        motion, condition, bases = None, None, []
+        motion, condition, temporal_predictors = None, None, []
         if references:
             height, width = batch.y.shape[-2:]
-            bases = self.chain.bases(number, references, (height // 16, width // 16))
-            motion = self._motion(batch, number, references, bases, quality)
-            condition = inter_condition(runtime, self.chain, number, references, motion,
+            temporal_predictors = self.buffer.temporal_predictors(number, references, (height // 16,
+                                                                                       width // 16))
+            motion = self._motion(batch, number, references, temporal_predictors, quality)
+            condition = inter_condition(runtime, self.buffer, number, references, motion,
                               [self._decoded[r] for r in references])
         motion, codes, tables, latents = _code(runtime, coder, batch, quality, motion, condition)
-        frame = FrameCodes(number, lower, motion, codes, tables)
-        motion = self.writer.write(frame, bases)
-        self.chain.remember(number, codes, references, motion,
+        frame = FrameCodes(number, quality_offset, motion, codes, tables)
+        motion = self.writer.write(frame, temporal_predictors)
+        self.buffer.store(number, codes, references, motion,
                             None if condition is None else condition.context)
         decoded = clipped(coder.synthesise(latents, quality, condition))
         self._decoded[number] = decoded
-        return self._shown(coder, decoded, batch, quality, condition) if show else decoded
+        return self._shown(coder, decoded, batch, quality, condition) if post_filter else decoded
 
     def _shown(self, coder: FrameNetwork, decoded: PlaneBatch, wanted: PlaneBatch, quality: Tensor,
                condition: InterCondition | None) -> PlaneBatch:
@@ -130,14 +131,14 @@ class GroupEncoder:
 
     def keep(self, numbers: Sequence[int]) -> None:
         """Forget all other frames: nothing refers to them any more."""
-        self.chain.keep(numbers)
+        self.buffer.keep(numbers)
         self._decoded = {n: self._decoded[n] for n in numbers}
         self._searched = {n: p for n, p in self._searched.items() if n in numbers}
 
     def fork(self) -> GroupEncoder:
         """An encoder that has encoded the same and goes its own way."""
         other = copy(self)
-        other.writer, other.chain = self.writer.fork(), self.chain.copy()
+        other.writer, other.buffer = self.writer.fork(), self.buffer.copy()
         other._decoded, other._searched = dict(self._decoded), dict(self._searched)
         return other
 
@@ -156,39 +157,41 @@ class GroupEncoder:
         return self.writer.finish()
 
     def _motion(self, batch: PlaneBatch, number: int, references: tuple[int, ...],
-                bases: list[Base], quality: Tensor) -> Motion:
+                temporal_predictors: list[TemporalPredictor], quality: Tensor) -> Motion:
         """Vectors and modes; every cell is coded so far."""
         exponent = self.runtime.network.inter.masking_exponent
         # By which factor steps will be larger, about, in each block: [H/16, W/16].
         factors = F.avg_pool2d(texture_masking(unshuffle(batch), exponent), 2)[0, 0]
         steps = float(step_size(quality)) * factors
         # Where little is seen to move, a search that listens more finely hears noise.
-        weight = _VECTOR_WEIGHT * math.sqrt(LAMBDA) * steps.clamp(min=float(step_size(quality)))
+        lambda_ = _VECTOR_WEIGHT * math.sqrt(LAMBDA) * steps.clamp(min=float(step_size(quality)))
         current, fields = _grey(batch), []
-        found: list[Found] = []
+        found: list[SearchResult] = []
         for which, reference in enumerate(references):
             if reference not in self._searched:
                 self._searched[reference] = _grey(self._decoded[reference])
-            base = bases[which]
+            base = temporal_predictors[which]
             if callable(base):
                 base = base(found[0].vectors.cpu().numpy().astype(np.int16))
             hint = torch.from_numpy(base.astype(np.int64)).clamp(-_FARTHEST, _FARTHEST)
             distance = abs(number - reference)
-            reach = min(_REACH + _REACH_PER_FRAME * distance, _REACH_LIMIT)
-            found.append(search(current, self._searched[reference], weight=weight, reach=reach,
+            search_range = min(_REACH + _REACH_PER_FRAME * distance, _REACH_LIMIT)
+            found.append(search(current, self._searched[reference], lambda_=lambda_,
+                                search_range=search_range,
                                 hints=[hint.to(batch.y.device)]))
-            fields.append(split_blocks(found[-1], weight))
+            fields.append(split_blocks(found[-1], lambda_))
         vectors = torch.stack(fields)
-        modes = self._modes(current, references, vectors, found, weight)
+        modes = self._modes(current, references, vectors, found, lambda_)
         height, width = modes.shape
         motion = Motion(vectors.cpu().numpy().astype(np.int16), modes,
                         np.ones((height // 2, width // 2), bool))
         sizes = steps.cpu().numpy()
-        price = Price(LAMBDA * sizes ** 2, math.sqrt(LAMBDA) / _VECTOR_WEIGHT * sizes)
-        return settle(current, [self._searched[r] for r in references], motion, bases, price)
+        lagrangian = Lagrangian(LAMBDA * sizes ** 2, math.sqrt(LAMBDA) / _VECTOR_WEIGHT * sizes)
+        return refine_vectors(current, [self._searched[r] for r in references], motion,
+                              temporal_predictors, lagrangian)
 
-    def _modes(self, current: Plane, references: tuple[int, ...], vectors: Tensor,
-               found: list[Found], weight: Tensor) -> np.ndarray:
+    def _modes(self, current: LumaPlane, references: tuple[int, ...], vectors: Tensor,
+               found: list[SearchResult], lambda_: Tensor) -> np.ndarray:
         """Which references each block uses."""
         n, m = found[0].cost.shape
         if len(references) == 1:
@@ -198,13 +201,13 @@ class GroupEncoder:
         luma = predict_planes(planes, vectors[None], both)
         difference = 256 * F.avg_pool2d((luma - current.luma).abs_(), 16)[0]
         # Where both are used, some vectors will be given up.
-        spare = sum(f.cost - f.difference for f in found)
+        spare = sum(f.cost - f.sad for f in found)
         costs = torch.stack([*(f.cost for f in found), difference + 0.5 * spare])
-        return choose_modes(costs.cpu().numpy(), weight.cpu().numpy())
+        return choose_modes(costs.cpu().numpy(), lambda_.cpu().numpy())
 
 
-def _grey(planes: PlaneBatch) -> Plane:
-    return Plane(planes.y[0, 0].float() * 255 + 127.5)
+def _grey(planes: PlaneBatch) -> LumaPlane:
+    return LumaPlane(planes.y[0, 0].float() * 255 + 127.5)
 
 
 def _code(runtime: Runtime, coder: FrameNetwork, batch: PlaneBatch, quality: Tensor,
@@ -217,7 +220,7 @@ def _code(runtime: Runtime, coder: FrameNetwork, batch: PlaneBatch, quality: Ten
         cells = _worth_coding(latent)
         motion = Motion(motion.vectors, motion.modes, cells)
         if not cells.all():
-            places = coded_places(motion, latent.device)
+            places = coded_masks(motion, latent.device)
     index = hyper_index(coder, hyper, quality, condition, places[0])
     hyper_codes = hyper.round() * (index >= 1) if motion is None else quantiser(hyper, index)
     weight = runtime.rdoq_weight(batch) if motion is None else None

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from aehub.bitstream import GroupHeader, coding_order
-from aehub.codecs.d4.motion.coding import Base, MotionCoder
+from aehub.codecs.d4.motion.coding import MotionCoder, TemporalPredictor
 from aehub.codecs.d4.motion.compensate import predict
 from aehub.codecs.d4.motion.field import Motion
 from aehub.codecs.d4.network import (
@@ -32,9 +32,9 @@ from aehub.codecs.d4.network import (
     quality_tensor,
 )
 from aehub.codecs.d4.planes import PlaneBatch, clipped, unshuffle
-from aehub.codecs.d4.reference_buffer import Chain, coded_places, kind, motion_tensors
+from aehub.codecs.d4.reference_buffer import ReferenceBuffer, coded_masks, kind, motion_tensors
 from aehub.codecs.d4.runtime import Runtime
-from aehub.codecs.gop import LOWER_STEPS, PREDICTED_PIXELS, lowered
+from aehub.codecs.gop import MAX_GROUP_SAMPLES, N_QUALITY_OFFSETS, frame_quality
 from aehub.coding.adaptive_tables import read_uniform, write_uniform
 from aehub.coding.range_coder import Decoder, Encoder
 from aehub.errors import DamagedError, FormatError
@@ -73,7 +73,7 @@ class FrameCodes(NamedTuple):
 
     Attributes:
         number: in the order of times.
-        lower: half points of quality below the group's.
+        quality_offset: half points of quality below the group's.
         motion: None for a frame that stands alone.
         codes: integers [1, 24, h/4, w/4] and [1, 96, h, w].
         tables: indices of the tables they are written with, of the same shapes; 0 where nothing
@@ -81,7 +81,7 @@ class FrameCodes(NamedTuple):
     """
 
     number: int
-    lower: int
+    quality_offset: int
     motion: Motion | None
     codes: Codes
     tables: Codes
@@ -106,11 +106,11 @@ class GroupReader:
         self.runtime, self.quality = runtime, head.quality / 100
         self.references, self.order = head.resolved_references, coding_order(head)
         self.width, self.height = width, height = coded_size
-        if head.n_frames > 1 and head.n_frames * width * height > PREDICTED_PIXELS:
+        if head.n_frames > 1 and head.n_frames * width * height > MAX_GROUP_SAMPLES:
             raise FormatError(
                 f"a group of {head.n_frames} frames of {width}x{height} is more than the "
-                f"{PREDICTED_PIXELS} samples decoded together; no AEHub wrote this file.")
-        self.chain, self.motion = Chain(), MotionCoder()
+                f"{MAX_GROUP_SAMPLES} samples decoded together; no AEHub wrote this file.")
+        self.buffer, self.motion = ReferenceBuffer(), MotionCoder()
         try:
             self.still = Decoder(runtime.tables, payload)
         except ValueError as err:
@@ -144,7 +144,7 @@ class GroupReader:
             if number not in needed:
                 continue
             coder = self.runtime.network_for(self.references[number])
-            level = quality_tensor(lowered(self.quality, frame.lower), latents)
+            level = quality_tensor(frame_quality(self.quality, frame.quality_offset), latents)
             decoded[number] = clipped(coder.synthesise(latents, level, condition))
             if number in wanted:
                 yield number, coder.apply_post_filter(decoded[number], level, condition)
@@ -172,19 +172,20 @@ class GroupReader:
               ) -> tuple[FrameCodes, Tensor, InterCondition | None]:
         references, runtime = self.references[number], self.runtime
         coder = runtime.network_for(references)
-        lower = int(read_uniform(self.still.coder, 1, LOWER_STEPS)[0])
+        quality_offset = int(read_uniform(self.still.coder, 1, N_QUALITY_OFFSETS)[0])
         like = torch.empty((1, HYPER_LATENTS.channels, self.height // 32, self.width // 32),
                            dtype=runtime.code_dtype, device=runtime.device)
         motion, condition = None, None
         places: tuple[Tensor | None, Tensor | None] = (None, None)
         if references:
             shape = (self.height // 8, self.width // 8)
-            bases = self.chain.bases(number, references, (shape[0] // 2, shape[1] // 2))
-            motion = self.motion.read(self.still.coder, shape, len(references), bases)
+            temporal_predictors = self.buffer.temporal_predictors(number, references,
+                                                                  (shape[0] // 2, shape[1] // 2))
+            motion = self.motion.read(self.still.coder, shape, len(references), temporal_predictors)
             planes = None if decoded is None else [decoded[r] for r in references]
-            condition = inter_condition(runtime, self.chain, number, references, motion, planes)
-            places = coded_places(motion, runtime.device)
-        level = quality_tensor(lowered(self.quality, lower), like)
+            condition = inter_condition(runtime, self.buffer, number, references, motion, planes)
+            places = coded_masks(motion, runtime.device)
+        level = quality_tensor(frame_quality(self.quality, quality_offset), like)
         reader = self.predicted if references else self.still
         index = hyper_index(coder, like, level, condition, places[0])
         hyper = shaped(reader.read(flat(index, np.uint8)), like)
@@ -199,15 +200,15 @@ class GroupReader:
                                    means=decoded is not None)
         latent, latents = run_passes(passes, read)
         codes = Codes(hyper, latent)
-        self.chain.remember(number, codes, references, motion,
+        self.buffer.store(number, codes, references, motion,
                             None if condition is None else condition.context)
         self._forget(number)
         indices = Codes(index, torch.cat(latent_index, 1))
-        return FrameCodes(number, lower, motion, codes, indices), latents, condition
+        return FrameCodes(number, quality_offset, motion, codes, indices), latents, condition
 
     def _forget(self, number: int) -> None:
         later = self.order[self.order.index(number) + 1:]
-        self.chain.keep({r for n in later for r in self.references[n]})
+        self.buffer.keep({r for n in later for r in self.references[n]})
 
 
 class GroupWriter:
@@ -232,18 +233,20 @@ class GroupWriter:
         other._write_to(Encoder(self.runtime.tables, self.still.coder.clone()))
         return other
 
-    def write(self, frame: FrameCodes, bases: Sequence[Base]) -> Motion | None:
+    def write(self, frame: FrameCodes,
+              temporal_predictors: Sequence[TemporalPredictor]) -> Motion | None:
         """Write one frame; returns its motion as a reader will see it.
 
         Args:
             frame: what to write.
-            bases: what its vectors are expected to be (`Chain.bases`).
+            temporal_predictors: what its vectors are expected to be (`Chain.temporal_predictors`).
         """
-        write_uniform(self.still.coder, np.array([frame.lower], np.int32), LOWER_STEPS)
+        write_uniform(self.still.coder, np.array([frame.quality_offset], np.int32),
+                      N_QUALITY_OFFSETS)
         motion = frame.motion
         writer = self.still if motion is None else self.predicted
         if motion is not None:
-            motion = self.motion.write(self.still.coder, motion, bases)
+            motion = self.motion.write(self.still.coder, motion, temporal_predictors)
         writer.write(flat(frame.codes.hyper, np.int32), flat(frame.tables.hyper, np.uint8))
         codes, tables = whole(frame.codes.latent, np.int32), whole(frame.tables.latent, np.uint8)
         height, width = codes.shape[-2:]
@@ -268,14 +271,15 @@ class GroupWriter:
         return self.still.finish()
 
 
-def inter_condition(runtime: Runtime, chain: Chain, number: int, references: tuple[int, ...],
+def inter_condition(runtime: Runtime, buffer: ReferenceBuffer, number: int, references: tuple[int,
+                                                                                              ...],
               motion: Motion, planes: list[PlaneBatch] | None) -> InterCondition:
     """What the networks of a predicted frame are given; without planes, its integers only."""
     pixels = torch.empty(0, dtype=runtime.code_dtype, device=runtime.device)
     if planes is not None:
         vectors, modes = motion_tensors(motion, planes[0].y.device)
         pixels = unshuffle(predict(planes, vectors, modes))
-    return InterCondition(pixels, chain.context(references, motion), kind(number, references))
+    return InterCondition(pixels, buffer.context(references, motion), kind(number, references))
 
 
 def hyper_index(coder: FrameNetwork, like: Tensor, level: Tensor, condition: InterCondition | None,

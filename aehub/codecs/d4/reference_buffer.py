@@ -19,14 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aehub.codecs.d4.integer_conv import ACTIVATION_MAX, log_levels
-from aehub.codecs.d4.motion.coding import Base
-from aehub.codecs.d4.motion.compensate import BLOCK, PRECISION
-from aehub.codecs.d4.motion.field import Motion, scaled
+from aehub.codecs.d4.motion.coding import TemporalPredictor
+from aehub.codecs.d4.motion.compensate import PRECISION, SUB_BLOCK
+from aehub.codecs.d4.motion.field import Motion, scale_vectors
 from aehub.codecs.d4.network import Codes
-from aehub.codecs.gop import kind_of
+from aehub.codecs.gop import distance_class
 
 
-def seen(codes: Tensor, context: Tensor | None) -> Tensor:
+def reference_levels(codes: Tensor, context: Tensor | None) -> Tensor:
     """The state that a frame leaves: integers 0..31 [B, C + 1, h, w].
 
     Args:
@@ -45,7 +45,7 @@ def seen(codes: Tensor, context: Tensor | None) -> Tensor:
     return torch.cat([torch.maximum(state, (known * 0.75).floor()), mark], 1)
 
 
-def context_of(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -> Tensor:
+def temporal_context(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -> Tensor:
     """What a predicted frame's integer network sees: integers 0..31 [B, C + 2, h, w].
 
     Args:
@@ -64,11 +64,11 @@ def context_of(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -> Tens
     first = F.pad(first, (1, 1, 1, 1), mode="replicate")
     most = F.max_pool2d(first, 3, 1) + F.max_pool2d(-first, 3, 1)
     spread = log_levels(most.amax(1, keepdim=True))
-    return torch.cat([carry(states, vectors, modes), spread,
+    return torch.cat([warp_levels(states, vectors, modes), spread,
                       both.to(spread.dtype) * ACTIVATION_MAX], 1)
 
 
-def carry(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -> Tensor:
+def warp_levels(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -> Tensor:
     """Move what is known per 8x8 block along the vectors, in integers.
 
     Args:
@@ -82,7 +82,7 @@ def carry(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -> Tensor:
     first = torch.arange(batch, device=modes.device)[:, None, None] * (h * w)
     carried: list[Tensor] = []
     for number, state in enumerate(states):
-        size = BLOCK * PRECISION
+        size = SUB_BLOCK * PRECISION
         blocks = vectors[:, number].long()
         # Halves away from zero: symmetric in sign.
         blocks = blocks.sign() * ((blocks.abs() + size // 2) // size)
@@ -96,28 +96,29 @@ def carry(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -> Tensor:
 
 
 @dataclass(eq=False)
-class _Past:
+class _CodedFrame:
     """One coded frame: its codes and their context, and its first vectors over so many frames."""
 
-    known: tuple[Tensor, Tensor | None] | Tensor
+    source: tuple[Tensor, Tensor | None] | Tensor
     flow: np.ndarray | None
     span: int
 
     @property
     def state(self) -> Tensor:
         """Its codes as later frames' context; half of all frames are never asked."""
-        if isinstance(self.known, tuple):
-            self.known = seen(*self.known)
-        return self.known
+        if isinstance(self.source, tuple):
+            self.source = reference_levels(*self.source)
+        return self.source
 
 
-class Chain:
+class ReferenceBuffer:
     """The coded frames that others may still refer to."""
 
     def __init__(self) -> None:
-        self._past: dict[int, _Past] = {}
+        self._frames: dict[int, _CodedFrame] = {}
 
-    def bases(self, number: int, references: Sequence[int], blocks: tuple[int, int]) -> list[Base]:
+    def temporal_predictors(self, number: int, references: Sequence[int],
+                            blocks: tuple[int, int]) -> list[TemporalPredictor]:
         """What the vectors of a frame are expected to be, for each of its references.
 
         Motion goes on as it went in a reference; the way to the second reference mirrors the way
@@ -129,45 +130,46 @@ class Chain:
             blocks: rows and columns of 16x16 blocks.
         """
         # The later reference's motion passes through this frame.
-        moving = [self._past[r] for r in reversed(references) if self._past[r].flow is not None]
-        bases: list[Base] = []
+        moving = [self._frames[r] for r in reversed(references) if self._frames[r].flow is not None]
+        temporal_predictors: list[TemporalPredictor] = []
         for reference in references:
             distance = number - reference
-            if bases:
-                bases.append(partial(scaled, num=distance, den=number - references[0]))
+            if temporal_predictors:
+                temporal_predictors.append(partial(scale_vectors, num=distance,
+                                                   den=number - references[0]))
             elif moving and moving[0].flow is not None:
-                bases.append(scaled(moving[0].flow, distance, moving[0].span))
+                temporal_predictors.append(scale_vectors(moving[0].flow, distance, moving[0].span))
             else:
-                bases.append(np.zeros((2, *blocks), np.int16))
-        return bases
+                temporal_predictors.append(np.zeros((2, *blocks), np.int16))
+        return temporal_predictors
 
     def context(self, references: Sequence[int], motion: Motion) -> Tensor:
         """What the integer network sees of the references: integers [1, 99, h, w]."""
-        states = [self._past[r].state for r in references]
+        states = [self._frames[r].state for r in references]
         vectors, modes = motion_tensors(motion, states[0].device)
-        return context_of(states, vectors, modes)
+        return temporal_context(states, vectors, modes)
 
-    def remember(self, number: int, codes: Codes, references: Sequence[int] = (),
+    def store(self, number: int, codes: Codes, references: Sequence[int] = (),
                  motion: Motion | None = None, context: Tensor | None = None) -> None:
         """Keep what later frames may want to know of this one."""
         flow = None if motion is None else motion.parents[0]
         span = number - references[0] if references else 0
-        self._past[number] = _Past((codes.latent, context), flow, span)
+        self._frames[number] = _CodedFrame((codes.latent, context), flow, span)
 
-    def copy(self) -> Chain:
+    def copy(self) -> ReferenceBuffer:
         """A chain of the same frames that goes its own way."""
-        other = Chain()
-        other._past = dict(self._past)
+        other = ReferenceBuffer()
+        other._frames = dict(self._frames)
         return other
 
     def keep(self, numbers: Iterable[int]) -> None:
         """Forget all other frames."""
-        self._past = {n: self._past[n] for n in numbers if n in self._past}
+        self._frames = {n: self._frames[n] for n in numbers if n in self._frames}
 
 
 def kind(number: int, references: Sequence[int]) -> int:
     """The kind of a predicted frame that its networks are told."""
-    return kind_of(min(abs(number - reference) for reference in references))
+    return distance_class(min(abs(number - reference) for reference in references))
 
 
 def motion_tensors(motion: Motion, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -176,7 +178,7 @@ def motion_tensors(motion: Motion, device: torch.device) -> tuple[Tensor, Tensor
     return vectors, torch.from_numpy(motion.modes).to(device)[None]
 
 
-def coded_places(motion: Motion, device: torch.device) -> tuple[Tensor, Tensor]:
+def coded_masks(motion: Motion, device: torch.device) -> tuple[Tensor, Tensor]:
     """Where codes are written: float [1, 1, h/4, w/4] for hyper-codes, [1, 1, h, w] for latents."""
-    cells = torch.from_numpy(motion.coded).to(device, torch.float32)[None, None]
+    cells = torch.from_numpy(motion.coded_flags).to(device, torch.float32)[None, None]
     return cells, cells.repeat_interleave(4, 2).repeat_interleave(4, 3)

@@ -20,7 +20,7 @@ from torch import Tensor
 from aehub.bitstream import FileHeader, GroupHeader, key_pictures
 from aehub.codecs.d4.frame_coding import FrameCodes, GroupReader, GroupWriter, whole
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes
-from aehub.codecs.d4.reference_buffer import Chain
+from aehub.codecs.d4.reference_buffer import ReferenceBuffer
 from aehub.codecs.d4.runtime import Runtime
 from aehub.codecs.d4.symmetry import Representation
 from aehub.weights.device import with_inference
@@ -54,18 +54,19 @@ def rewrite_group(runtime: Runtime, payload: bytes, head: GroupHeader, file_head
     """
     reader = GroupReader(runtime, payload, head, file_header.coded_size(head.crop))
     order = [number for number in reader.order if number in frames]
-    writer, chain, words = GroupWriter(runtime), Chain(), list[int]()
+    writer, buffer, words = GroupWriter(runtime), ReferenceBuffer(), list[int]()
     for frame in reader.frames():
         if frame.number not in frames:
             continue
         frame = _turned(runtime, frame, g)
         used = reader.references[frame.number]
         rows, columns = frame.codes.latent.shape[-2:]
-        bases = chain.bases(frame.number, used, (rows // 2, columns // 2))
-        motion = writer.write(frame, bases)
-        chain.remember(frame.number, frame.codes, used, motion)
+        temporal_predictors = buffer.temporal_predictors(frame.number, used, (rows // 2,
+                                                                              columns // 2))
+        motion = writer.write(frame, temporal_predictors)
+        buffer.store(frame.number, frame.codes, used, motion)
         words.append(writer.words)
-        chain.keep({r for later in order[len(words):] for r in reader.references[later]})
+        buffer.keep({r for later in order[len(words):] for r in reader.references[later]})
         if len(words) == len(order):
             break
     return writer.finish(), words

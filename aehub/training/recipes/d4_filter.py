@@ -26,7 +26,7 @@ from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import GroupEncoder
 from aehub.codecs.d4.network import D4Network, FrameNetwork, InterCondition
 from aehub.codecs.d4.planes import PlaneBatch, clipped, shuffle, unshuffle
-from aehub.codecs.gop import Pyramid
+from aehub.codecs.gop import HierarchicalGop
 from aehub.errors import InputError
 from aehub.media.metrics import scale_similarities
 from aehub.media.picture import Planes
@@ -179,14 +179,14 @@ def _chosen(store: FrameStore, n: int) -> list[StoredClip]:
 def _coded(store: FrameStore, clip: StoredClip, codec: D4Codec, quality: float, number: int
            ) -> list[_Recorded]:
     """Encode the first frames of a clip."""
-    encoder, pyramid = _RecordingEncoder(codec, quality), Pyramid()
+    encoder, pyramid = _RecordingEncoder(codec, quality), HierarchicalGop()
     span = _MINI_GOP_LENGTHS[number % len(_MINI_GOP_LENGTHS)]
     n_frames = min(_N_FRAMES, clip.n_frames)
     planes = list(_window(store, clip, n_frames, number))
     for begin in range(1 - span, n_frames, span):
         n = 1 if begin <= 0 else span
-        for place in pyramid.extend(n):
-            encoder.add(place.number, planes[place.number], place.references, place.level)
+        for slot in pyramid.extend(n):
+            encoder.add(slot.number, planes[slot.number], slot.references, slot.temporal_layer)
         encoder.keep([pyramid.n_frames - 1])
     return encoder.recorded
 

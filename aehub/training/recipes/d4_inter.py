@@ -21,9 +21,9 @@ from aehub.codecs.d4.classical_init import init_classical_inter, tilt_step_sizes
 from aehub.codecs.d4.motion.compensate import predict
 from aehub.codecs.d4.network import D4Network, InterCondition
 from aehub.codecs.d4.planes import PlaneBatch, unshuffle
-from aehub.codecs.d4.reference_buffer import context_of, seen
+from aehub.codecs.d4.reference_buffer import reference_levels, temporal_context
 from aehub.codecs.d4.tied_conv import share_expanded_weights
-from aehub.codecs.gop import kind_of, quality_of
+from aehub.codecs.gop import distance_class, layer_quality
 from aehub.training.data import Cache, Crops, FrameStore
 from aehub.training.recipes import d4_codec
 from aehub.training.recipes.d4_codec import (
@@ -147,7 +147,7 @@ class _Reference(NamedTuple):
     @classmethod
     def of(cls, coded: CodedFrames, context: Tensor | None) -> _Reference:
         planes = PlaneBatch(*(p.float().clamp(-0.5, 0.5) for p in coded.planes))
-        return cls(planes, seen(coded.codes, context))
+        return cls(planes, reference_levels(coded.codes, context))
 
 
 def losses(model: D4Network, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
@@ -174,7 +174,7 @@ def _sequence_losses(model: D4Network, frames: list[PlaneBatch],
         decoded = [_Reference.of(code_frames(model, frames[0], quality), None)]
     frame_losses, metrics = [], []
     for number, slot in enumerate(structure[1:], 1):
-        frame, frame_quality = frames[number], quality_of(quality, slot.temporal_layer)
+        frame, frame_quality = frames[number], layer_quality(quality, slot.temporal_layer)
         condition = _inter_condition(decoded, structure, number, frame, vectors[:, number])
         coded = code_frames(model.inter, frame, frame_quality, condition)
         typical = 0.28 * torch.exp2(2.5 * frame_quality / 100)
@@ -197,9 +197,9 @@ def _inter_condition(decoded: list[_Reference], structure: tuple[SequenceFrame, 
     with no_autocast(vectors.device.type):
         modes = _prediction_modes(planes, vectors, frame)
         pixels = unshuffle(predict(planes, vectors, modes))
-    context = context_of([reference.context for reference in references], vectors, modes)
+    context = temporal_context([reference.context for reference in references], vectors, modes)
     times = [abs(slot.time - structure[r].time) for r in slot.references]
-    return InterCondition(pixels, context, kind_of(min(times)))
+    return InterCondition(pixels, context, distance_class(min(times)))
 
 
 @torch.no_grad()

@@ -21,23 +21,24 @@ from torch import Tensor
 
 from aehub.codecs.d4.planes import PlaneBatch
 
-BLOCK = 8
+SUB_BLOCK = 8
 # Vectors count quarters of a luma sample.
 PRECISION = 4
 # Samples of luma by which blocks reach over their neighbours: the margins of a block of 8x8 meet in
 # its middle. Without, files are 3.6 % larger at the same PSNR.
-OVERLAP = 4
+OBMC_MARGIN = 4
 
-_LUMA = (
+_LUMA_TAPS = (
     (0, 0, 0, 64, 0, 0, 0, 0), (-1, 4, -10, 58, 17, -5, 1, 0), (-1, 4, -11, 40, 40, -11, 4, -1))
-_CHROMA = ((0, 64, 0, 0), (-2, 58, 10, -2), (-4, 54, 16, -2), (-6, 46, 28, -4), (-4, 36, 36, -4))
+_CHROMA_TAPS = ((0, 64, 0, 0), (-2, 58, 10, -2), (-4, 54, 16, -2), (-6, 46, 28, -4), (-4, 36, 36,
+                                                                                      -4))
 
 
 @lru_cache
 @torch.inference_mode(False)  # Training may be the next to use it.
-def filters(chroma: bool, side: int) -> Tensor:
+def interpolation_matrices(chroma: bool, side: int) -> Tensor:
     """For each phase the matrix [side, side + taps - 1] that moves a row of samples by it."""
-    half = _CHROMA if chroma else _LUMA
+    half = _CHROMA_TAPS if chroma else _LUMA_TAPS
     taps = len(half[0])
     # Phase 0 of the mirror image would begin one sample later: it is not mirrored.
     rows = [*half, *(row[::-1] for row in half[-2:0:-1])]
@@ -83,7 +84,8 @@ class _Blocks(NamedTuple):
         return cls(*chosen.nonzero(as_tuple=True))
 
 
-def _move(planes: Tensor, blocks: _Blocks, vectors: Tensor, side: int, chroma: bool) -> Tensor:
+def _interpolate(planes: Tensor, blocks: _Blocks, vectors: Tensor, side: int,
+                 chroma: bool) -> Tensor:
     """Move blocks of planes, with their margins; outside, the border repeats.
 
     Args:
@@ -100,7 +102,7 @@ def _move(planes: Tensor, blocks: _Blocks, vectors: Tensor, side: int, chroma: b
     margin = _margin(chroma)
     side, phases = (side // 2, 2 * PRECISION) if chroma else (side, PRECISION)
     wide = side + 2 * margin
-    table = filters(chroma, wide).to(planes)
+    table = interpolation_matrices(chroma, wide).to(planes)
     n = table.shape[2]
     before = (n - wide) // 2 + margin
     own = vectors[blocks.picture, :, blocks.row, blocks.column].long()  # [k, 2]
@@ -116,10 +118,10 @@ def _move(planes: Tensor, blocks: _Blocks, vectors: Tensor, side: int, chroma: b
 
 
 def _margin(chroma: bool) -> int:
-    return OVERLAP // 2 if chroma else OVERLAP
+    return OBMC_MARGIN // 2 if chroma else OBMC_MARGIN
 
 
-def _lay(blocks: Tensor, chosen: Tensor, chroma: bool) -> Tensor:
+def _blend(blocks: Tensor, chosen: Tensor, chroma: bool) -> Tensor:
     """Blocks with margins [k, n, n] where [B, h, w] is true, margins fading into each other, and
     nothing elsewhere: [B, H, W].
 
@@ -135,27 +137,27 @@ def _lay(blocks: Tensor, chosen: Tensor, chroma: bool) -> Tensor:
     _, h, w, n, _ = shape
     margin = _margin(chroma)
     side = n - 2 * margin
-    fade = _fade(side, margin).to(blocks)
-    total = _added(blocks * fade[:, None] * fade, margin)
-    down, right = (_line(side, margin, count).to(blocks) for count in (h, w))
+    fade = _obmc_ramp(side, margin).to(blocks)
+    total = _overlap_add(blocks * fade[:, None] * fade, margin)
+    down, right = (_ramp_sums(side, margin, count).to(blocks) for count in (h, w))
     return total / (down[:, None] * right)
 
 
 @lru_cache
 @torch.inference_mode(False)  # Training may be the next to use it.
-def _fade(side: int, margin: int) -> Tensor:
+def _obmc_ramp(side: int, margin: int) -> Tensor:
     """How a block counts along a line through it and its margins; neighbours add up to 1."""
     rise = (torch.arange(2 * margin, dtype=torch.float32, device="cpu") + 0.5) / (2 * margin)
     return torch.cat([rise, rise.new_ones(side - 2 * margin), rise.flip(0)])
 
 
-def fade_of(side: int) -> Tensor:
+def obmc_window(side: int) -> Tensor:
     """Weights of a block of luma and its margins in the prediction: [n, n]."""
-    fade = _fade(side, OVERLAP)
+    fade = _obmc_ramp(side, OBMC_MARGIN)
     return fade[:, None] * fade
 
 
-def _added(blocks: Tensor, margin: int) -> Tensor:
+def _overlap_add(blocks: Tensor, margin: int) -> Tensor:
     """[B, h, w, n, n] -> [B, H, W], the sum where blocks lie upon each other."""
     batch, h, w, n, _ = blocks.shape
     side = n - 2 * margin
@@ -167,9 +169,9 @@ def _added(blocks: Tensor, margin: int) -> Tensor:
 
 @lru_cache
 @torch.inference_mode(False)  # Training may be the next to use it.
-def _line(side: int, margin: int, count: int) -> Tensor:
+def _ramp_sums(side: int, margin: int, count: int) -> Tensor:
     """What the blocks of a line add up to at each sample: less than 1 at the borders."""
-    blocks = _fade(side, margin).expand(1, 1, count, -1)
+    blocks = _obmc_ramp(side, margin).expand(1, 1, count, -1)
     total = F.fold(blocks[0].transpose(1, 2), (1, count * side + 2 * margin),
                    (1, side + 2 * margin), stride=(1, side))
     return total[0, 0, 0, margin:-margin]
@@ -204,13 +206,13 @@ def predict_planes(references: Sequence[Tensor], vectors: Tensor, modes: Tensor,
     """
     # Four parts with one vector overlap each other with what is the same: they move as one.
     whole = vectors[..., ::2, ::2]
-    differ = (vectors != _doubled(whole)).any(2).float()
+    differ = (vectors != _upsampled(whole)).any(2).float()
     differ = F.max_pool2d(differ, 2).bool()
     uses = torch.stack([modes & 1 << r != 0 for r in range(len(references))], 1)
     split = (differ & uses).any(1)
 
     def moved(blocks: _Blocks, vectors: Tensor, modes: Tensor, side: int) -> Tensor:
-        found = [_move(r, blocks, v, side, chroma)
+        found = [_interpolate(r, blocks, v, side, chroma)
                  for r, v in zip(references, vectors.unbind(1), strict=True)]
         if len(found) == 1:
             return found[0]
@@ -218,14 +220,14 @@ def predict_planes(references: Sequence[Tensor], vectors: Tensor, modes: Tensor,
         share = shares[modes[blocks.picture, blocks.row, blocks.column].long()]
         return torch.lerp(found[1], found[0], share[:, None, None])
 
-    picture = _lay(moved(_Blocks.where(~split), whole, modes, 2 * BLOCK), ~split, chroma)
+    picture = _blend(moved(_Blocks.where(~split), whole, modes, 2 * SUB_BLOCK), ~split, chroma)
     if split.any():
-        parts = _doubled(split)
-        blocks = moved(_Blocks.where(parts), vectors, _doubled(modes), BLOCK)
-        picture = picture + _lay(blocks, parts, chroma)
+        parts = _upsampled(split)
+        blocks = moved(_Blocks.where(parts), vectors, _upsampled(modes), SUB_BLOCK)
+        picture = picture + _blend(blocks, parts, chroma)
     return picture
 
 
-def _doubled(field: Tensor) -> Tensor:
+def _upsampled(field: Tensor) -> Tensor:
     """Each number of the last two dimensions four times."""
     return field.repeat_interleave(2, -2).repeat_interleave(2, -1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from aehub.codecs.d4 import symmetry
 
-LIMIT = 2048
+MAX_VECTOR = 2048
 """Largest magnitude of a component: 512 luma samples."""
 
 FIRST, SECOND, BOTH = 1, 2, 3
@@ -26,10 +26,11 @@ class Motion:
     Attributes:
         vectors: int16 [R, 2, h, w] for R references (1 or 2), (down, right) in quarter luma
             samples, one per 8x8 block of luma; h and w are multiples of 4; the block at (y, x) is
-            seen at (y, x) + vector in the reference. Magnitudes up to `LIMIT`.
+            seen at (y, x) + vector in the reference. Magnitudes up to `MAX_VECTOR`.
         modes: uint8 [h / 2, w / 2] per 16x16 block: bit 0 uses the first reference, bit 1 the
             second; 3 is the mean of both. With one reference all are 1.
-        coded: bool [h / 4, w / 4] per 32x32 cell: it has codes of its own. Where it has not, all
+        coded_flags: bool [h / 4, w / 4] per 32x32 cell: it has codes of its own. Where it has not,
+        all
             its codes are zero and none is written.
         forms: how each reference's vectors lie in the stream that they were read from; None for
             motion of another origin. Written again they lie there as they did.
@@ -37,20 +38,21 @@ class Motion:
 
     vectors: np.ndarray
     modes: np.ndarray
-    coded: np.ndarray
+    coded_flags: np.ndarray
     forms: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         references, components, h, w = self.vectors.shape
         if references not in (1, 2) or components != 2 or h % 4 or w % 4 or not h or not w:
             raise ValueError(f"vectors of shape {self.vectors.shape} are not [1 or 2, 2, 4n, 4m]")
-        if self.modes.shape != (h // 2, w // 2) or self.coded.shape != (h // 4, w // 4):
+        if self.modes.shape != (h // 2, w // 2) or self.coded_flags.shape != (h // 4, w // 4):
             raise ValueError(
-                f"modes {self.modes.shape} and cells {self.coded.shape} do not fit {h}x{w} vectors"
+                f"modes {self.modes.shape} and coded flags {self.coded_flags.shape} do not fit "
+                f"{h}x{w} vectors"
             )
 
     @classmethod
-    def still(cls, shape: tuple[int, int], n_references: int) -> Motion:
+    def zero(cls, shape: tuple[int, int], n_references: int) -> Motion:
         """Nothing moves, every reference is used and no cell has codes; shape is (h, w)."""
         h, w = shape
         return cls(
@@ -72,12 +74,12 @@ class Motion:
     @property
     def parents(self) -> np.ndarray:
         """One vector per 16x16 block, the median of its four: int16 [R, 2, h / 2, w / 2]."""
-        return middle(quarters(self.vectors)).astype(np.int16)
+        return median_of_four(to_sub_blocks(self.vectors)).astype(np.int16)
 
     @property
     def split(self) -> np.ndarray:
         """Where the four vectors of a reference in use differ: bool [R, h / 2, w / 2]."""
-        four = quarters(self.vectors)
+        four = to_sub_blocks(self.vectors)
         return (four != four[..., :1]).any(axis=(1, -1)) & self.uses
 
     def turn(self, g: int) -> Motion:
@@ -85,7 +87,7 @@ class Motion:
         return Motion(
             turn_vectors(self.vectors, g),
             np.ascontiguousarray(symmetry.turn(self.modes, g)),
-            np.ascontiguousarray(symmetry.turn(self.coded, g)),
+            np.ascontiguousarray(symmetry.turn(self.coded_flags, g)),
             self.forms,
         )
 
@@ -97,31 +99,31 @@ def turn_vectors(field: np.ndarray, g: int) -> np.ndarray:
     return np.ascontiguousarray(pair[..., ::-1, :, :])
 
 
-def quarters(field: np.ndarray) -> np.ndarray:
+def to_sub_blocks(field: np.ndarray) -> np.ndarray:
     """[..., h, w] -> [..., h / 2, w / 2, 4]: the four 8x8 blocks of each 16x16 block."""
     h, w = field.shape[-2:]
     blocks = field.reshape(*field.shape[:-2], h // 2, 2, w // 2, 2).swapaxes(-2, -3)
     return blocks.reshape(*blocks.shape[:-2], 4)
 
 
-def whole(four: np.ndarray) -> np.ndarray:
-    """[..., n, m, 4] -> [..., 2 n, 2 m]: undo `quarters`."""
+def from_sub_blocks(four: np.ndarray) -> np.ndarray:
+    """[..., n, m, 4] -> [..., 2 n, 2 m]: undo `to_sub_blocks`."""
     *rest, n, m, _ = four.shape
     return four.reshape(*rest, n, m, 2, 2).swapaxes(-2, -3).reshape(*rest, 2 * n, 2 * m)
 
 
-def halve(total: np.ndarray) -> np.ndarray:
+def halve_towards_zero(total: np.ndarray) -> np.ndarray:
     """Half of integers, rounded towards zero, so that it commutes with a change of sign."""
     return (total + (total < 0)) >> 1
 
 
-def middle(four: np.ndarray) -> np.ndarray:
+def median_of_four(four: np.ndarray) -> np.ndarray:
     """Median of the last axis of four integers: int32, the mean of the middle two cut at zero."""
     ordered = np.sort(four.astype(np.int32), axis=-1)
-    return halve(ordered[..., 1] + ordered[..., 2])
+    return halve_towards_zero(ordered[..., 1] + ordered[..., 2])
 
 
-def scaled(field: np.ndarray, num: int, den: int) -> np.ndarray:
+def scale_vectors(field: np.ndarray, num: int, den: int) -> np.ndarray:
     """Vectors times num / den, for a reference at another distance in time.
 
     Args:
@@ -130,22 +132,22 @@ def scaled(field: np.ndarray, num: int, den: int) -> np.ndarray:
         den: any integer but 0.
 
     Returns:
-        int16, rounded to the nearest integer, halves away from zero, and kept within `LIMIT`.
+        int16, rounded to the nearest integer, halves away from zero, and kept within `MAX_VECTOR`.
     """
     magnitude = (2 * np.abs(field.astype(np.int64)) * abs(num) + abs(den)) // (2 * abs(den))
     sign = np.sign(field) * (1 if (num < 0) == (den < 0) else -1)
-    return (np.minimum(magnitude, LIMIT) * sign).astype(np.int16)
+    return (np.minimum(magnitude, MAX_VECTOR) * sign).astype(np.int16)
 
 
-def check(motion: Motion) -> None:
+def check_motion(motion: Motion) -> None:
     """Refuse motion that the stream cannot hold.
 
     Raises:
-        ValueError: a component is beyond `LIMIT`, or a mode names no reference of the frame.
+        ValueError: a component is beyond `MAX_VECTOR`, or a mode names no reference of the frame.
     """
     reach = int(np.abs(motion.vectors.astype(np.int32)).max())
-    if reach > LIMIT:
-        raise ValueError(f"a vector of {reach} quarter samples; at most {LIMIT} are allowed")
+    if reach > MAX_VECTOR:
+        raise ValueError(f"a vector of {reach} quarter samples; at most {MAX_VECTOR} are allowed")
     modes = np.unique(motion.modes).tolist()
     known = (FIRST,) if motion.n_references == 1 else (FIRST, SECOND, BOTH)
     if not set(modes) <= set(known):

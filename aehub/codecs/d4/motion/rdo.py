@@ -22,78 +22,92 @@ import torch
 from torch import Tensor
 
 from aehub.codecs.d4.motion.coding import (
-    Base,
-    middle_vectors,
-    neighbours,
+    TemporalPredictor,
+    block_medians,
+    merge_candidates,
     predict_deltas,
     residual_bits,
 )
-from aehub.codecs.d4.motion.compensate import OVERLAP, PRECISION, fade_of, filters
-from aehub.codecs.d4.motion.field import LIMIT, Motion, middle, quarters, whole
-from aehub.codecs.d4.motion.search import BLOCK, Plane
-from aehub.codecs.d4.motion.symbols import MODES, labels_around, stages
+from aehub.codecs.d4.motion.compensate import (
+    OBMC_MARGIN,
+    PRECISION,
+    interpolation_matrices,
+    obmc_window,
+)
+from aehub.codecs.d4.motion.field import (
+    MAX_VECTOR,
+    Motion,
+    from_sub_blocks,
+    median_of_four,
+    to_sub_blocks,
+)
+from aehub.codecs.d4.motion.search import BLOCK, LumaPlane
+from aehub.codecs.d4.motion.symbols import MODES, labels_around, scan_passes
 
 # Bits, about: as predicted, as the base, zero, as a neighbour.
 _PREDICTED, _BASE, _ZERO, _MERGED = 0.5, 3.0, 6.0, 4.0
 
 
 @dataclass(frozen=True)
-class Price:
+class Lagrangian:
     """Squared error that one bit outweighs, and the difference from which error grows linearly.
 
     Everywhere, or of each block: [H/16, W/16].
     """
 
-    per_bit: float | np.ndarray
-    knee: float | np.ndarray
+    lambda_: float | np.ndarray
+    huber_knee: float | np.ndarray
 
 
-def settle(current: Plane, references: Sequence[Plane], motion: Motion, bases: Sequence[Base],
-           price: Price) -> Motion:
+def refine_vectors(current: LumaPlane, references: Sequence[LumaPlane], motion: Motion,
+                   temporal_predictors: Sequence[TemporalPredictor],
+           lagrangian: Lagrangian) -> Motion:
     """Give up vectors that are not worth their bits.
 
     Args:
         current: the picture.
         references: decoded pictures.
         motion: what the search found.
-        bases: what vectors are expected to be, as for `MotionCoder.write`.
-        price: what bits are worth.
+        temporal_predictors: what vectors are expected to be, as for `MotionCoder.write`.
+        lagrangian: what bits are worth.
     """
     vectors = motion.vectors.copy()
     rows, columns = motion.modes.shape
     place = torch.arange(rows * columns, device=current.device)
-    blocks = current.windows(place // columns * BLOCK - OVERLAP, place % columns * BLOCK - OVERLAP,
-                             BLOCK + 2 * OVERLAP)
+    blocks = current.windows(place // columns * BLOCK - OBMC_MARGIN,
+                             place % columns * BLOCK - OBMC_MARGIN,
+                             BLOCK + 2 * OBMC_MARGIN)
     moved = [_moved(r, v) for r, v in zip(references, motion.parents, strict=True)]
     for r, reference in enumerate(references):
-        base = bases[r]
+        base = temporal_predictors[r]
         if callable(base):
-            base = base(middle_vectors(vectors[0]))
+            base = base(block_medians(vectors[0]))
         live = motion.uses[r] & ~motion.split[r]
         other = None if len(references) == 1 else moved[1 - r]
         alone = torch.from_numpy((motion.modes == 1 << r).ravel()).to(current.device)
-        field = _Field(reference, blocks, other, alone, price)
-        settled = field.settle(middle(quarters(vectors[r])), np.clip(base, -LIMIT, LIMIT), live,
+        field = _Field(reference, blocks, other, alone, lagrangian)
+        settled = field.refine(median_of_four(to_sub_blocks(vectors[r])), np.clip(base, -MAX_VECTOR,
+                                                                                  MAX_VECTOR), live,
                                ~motion.uses[r])
-        four = quarters(vectors[r])
+        four = to_sub_blocks(vectors[r])
         split = motion.split[r][..., None]
-        vectors[r] = whole(np.where(split, four, settled[..., None]).astype(np.int16))
-        moved[r] = _moved(reference, middle_vectors(vectors[r]))
-    return Motion(vectors, motion.modes, motion.coded)
+        vectors[r] = from_sub_blocks(np.where(split, four, settled[..., None]).astype(np.int16))
+        moved[r] = _moved(reference, block_medians(vectors[r]))
+    return Motion(vectors, motion.modes, motion.coded_flags)
 
 
 class _Field:
     """Decides the vectors to one reference."""
 
-    def __init__(self, reference: Plane, blocks: Tensor, other: Tensor | None, alone: Tensor,
-                 price: Price) -> None:
+    def __init__(self, reference: LumaPlane, blocks: Tensor, other: Tensor | None, alone: Tensor,
+                 lagrangian: Lagrangian) -> None:
         self.reference, self.blocks = reference, blocks
-        self.per_bit, self.knee = (np.broadcast_to(x, reference.blocks.shape[:2]).ravel()
-                                   for x in (price.per_bit, price.knee))
+        self.lambda_, self.huber_knee = (np.broadcast_to(x, reference.blocks.shape[:2]).ravel()
+                                   for x in (lagrangian.lambda_, lagrangian.huber_knee))
         self.other, self.alone = other, alone
-        self.fade = fade_of(BLOCK).to(blocks)
+        self.fade = obmc_window(BLOCK).to(blocks)
 
-    def settle(self, vectors: np.ndarray, base: np.ndarray, live: np.ndarray, idle: np.ndarray
+    def refine(self, vectors: np.ndarray, base: np.ndarray, live: np.ndarray, idle: np.ndarray
                ) -> np.ndarray:
         """Vectors [2, n, m] -> vectors; those of `live` blocks are chosen.
 
@@ -106,17 +120,17 @@ class _Field:
         # Of what is not written nothing may depend.
         beside = np.where(_beside(idle[None]), vectors, _beside(vectors)).reshape(4, 2, -1)
         flat, chosen, idle = base.reshape(2, -1), live.ravel(), idle.ravel()
-        for stage in stages(rows, columns):
-            predicted, _ = predict_deltas(deltas, stage)
-            unknown = idle[stage.cells]
-            deltas[:, stage.cells[unknown]] = predicted[:, unknown]
-            inside = chosen[stage.cells]
-            cells = stage.cells[inside]
+        for scan_pass in scan_passes(rows, columns):
+            predicted, _ = predict_deltas(deltas, scan_pass)
+            unknown = idle[scan_pass.cells]
+            deltas[:, scan_pass.cells[unknown]] = predicted[:, unknown]
+            inside = chosen[scan_pass.cells]
+            cells = scan_pass.cells[inside]
             if len(cells):
-                near = [n[:, inside] for n in neighbours(deltas, stage, predicted)]
+                near = [n[:, inside] for n in merge_candidates(deltas, scan_pass, predicted)]
                 deltas[:, cells] = self._choose(cells, deltas[:, cells], predicted[:, inside],
                                                 flat[:, cells], near, beside[..., cells], columns)
-        return np.clip(deltas + flat, -LIMIT, LIMIT).reshape(2, rows, columns)
+        return np.clip(deltas + flat, -MAX_VECTOR, MAX_VECTOR).reshape(2, rows, columns)
 
     def _choose(self, cells: np.ndarray, own: np.ndarray, predicted: np.ndarray, base: np.ndarray,
                 near: list[np.ndarray], beside: np.ndarray, columns: int) -> np.ndarray:
@@ -133,24 +147,24 @@ class _Field:
         error = np.empty(new.shape, np.float32)
         vectors = (offers + base).swapaxes(0, 1)[:, new]
         # What neighbours do may lead out of range where the base is another.
-        beyond = np.abs(vectors).max(0) > LIMIT
+        beyond = np.abs(vectors).max(0) > MAX_VECTOR
         error[new] = self._error(np.broadcast_to(cells, new.shape)[new], vectors, columns)
         error[new] = np.where(beyond, np.inf, error[new])
-        costs = np.take_along_axis(error, first, 0) + self.per_bit[cells] * offered
+        costs = np.take_along_axis(error, first, 0) + self.lambda_[cells] * offered
         return np.take_along_axis(offers, costs.argmin(0)[None, None], 0)[0]
 
     def _error(self, cells: np.ndarray, vectors: np.ndarray, columns: int) -> np.ndarray:
         """Error of some blocks, predicted with these vectors."""
         places = torch.from_numpy(cells).to(self.blocks.device)
         found = _pick(self.reference, places // columns, places % columns,
-                      torch.from_numpy(np.clip(vectors, -LIMIT, LIMIT)).to(places.device))
+                      torch.from_numpy(np.clip(vectors, -MAX_VECTOR, MAX_VECTOR)).to(places.device))
         if self.other is not None:
             mean = (found + self.other[places]) / 2
             found = torch.where(self.alone[places][:, None, None], found, mean)
         error = (found - self.blocks[places]).abs()
-        knee = torch.from_numpy(self.knee[cells]).to(error)[:, None, None]
+        huber_knee = torch.from_numpy(self.huber_knee[cells]).to(error)[:, None, None]
         # Small differences stay and count squared; larger ones are coded, which grows more slowly.
-        low = torch.minimum(error, knee)
+        low = torch.minimum(error, huber_knee)
         total: np.ndarray = (low * (2 * error - low) * self.fade).sum((1, 2)).cpu().numpy()
         return total
 
@@ -162,7 +176,7 @@ def _beside(field: np.ndarray) -> np.ndarray:
                      padded[:, 1:-1, 2:]])
 
 
-def _moved(reference: Plane, field: np.ndarray) -> Tensor:
+def _moved(reference: LumaPlane, field: np.ndarray) -> Tensor:
     """Prediction of all blocks by vectors [2, n, m]: [blocks, side, side]."""
     rows, columns = field.shape[1:]
     place = torch.arange(rows * columns, device=reference.device)
@@ -170,10 +184,10 @@ def _moved(reference: Plane, field: np.ndarray) -> Tensor:
                  torch.from_numpy(field.astype(np.int64).reshape(2, -1)).to(place.device))
 
 
-def _pick(reference: Plane, rows: Tensor, columns: Tensor, vectors: Tensor) -> Tensor:
+def _pick(reference: LumaPlane, rows: Tensor, columns: Tensor, vectors: Tensor) -> Tensor:
     """Blocks at these places moved by vectors [2, k] in quarter samples: [k, side, side]."""
-    side = BLOCK + 2 * OVERLAP
-    table = filters(False, side).to(reference.luma)
+    side = BLOCK + 2 * OBMC_MARGIN
+    table = interpolation_matrices(False, side).to(reference.luma)
     n = table.shape[2]
     before = (n - BLOCK) // 2
     step = torch.div(vectors, PRECISION, rounding_mode="floor").long()
@@ -188,19 +202,19 @@ def _pick(reference: Plane, rows: Tensor, columns: Tensor, vectors: Tensor) -> T
 _WEIGHT = 2.0
 
 
-def choose_modes(costs: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def choose_modes(costs: np.ndarray, lambda_: np.ndarray) -> np.ndarray:
     """Modes uint8 [h / 2, w / 2] of a frame with two references.
 
     Args:
         costs: of the first reference, the second and the mean of both, [3, h / 2, w / 2].
-        weight: what one bit costs, [h / 2, w / 2].
+        lambda_: what one bit costs, [h / 2, w / 2].
     """
     shares = np.array(MODES)
     bits = -np.log2(shares / shares.sum(1, keepdims=True))
-    flat, per_bit = costs.reshape(3, -1), _WEIGHT * weight.ravel()
+    flat, flat_lambda = costs.reshape(3, -1), _WEIGHT * lambda_.ravel()
     labels = np.zeros(flat.shape[1], np.intp)
-    for stage in stages(*weight.shape):
-        around = labels_around(labels, stage)
-        total = flat[:, stage.cells] + per_bit[stage.cells] * bits[around].T
-        labels[stage.cells] = total.argmin(0)
-    return (labels + 1).astype(np.uint8).reshape(weight.shape)
+    for scan_pass in scan_passes(*lambda_.shape):
+        around = labels_around(labels, scan_pass)
+        total = flat[:, scan_pass.cells] + flat_lambda[scan_pass.cells] * bits[around].T
+        labels[scan_pass.cells] = total.argmin(0)
+    return (labels + 1).astype(np.uint8).reshape(lambda_.shape)

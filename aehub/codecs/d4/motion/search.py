@@ -20,22 +20,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aehub.codecs.d4.motion.compensate import PRECISION, filters
+from aehub.codecs.d4.motion.compensate import PRECISION, interpolation_matrices
 from aehub.weights.device import with_inference
 
 BLOCK = 16
-SHRINK = 4
+COARSE_SCALE = 4
 # The largest window, in samples.
-_OUTSIDE = 32
+_BORDER = 32
 
 
-class Plane:
+class LumaPlane:
     """A luma plane to search from or in, and its quarter-size copy."""
 
     def __init__(self, luma: Tensor) -> None:
         """`luma` [H, W], sides multiples of 32, grey levels."""
         self.luma = luma
-        self.small = F.avg_pool2d(luma[None, None], SHRINK)[0, 0]
+        self.coarse_luma = F.avg_pool2d(luma[None, None], COARSE_SCALE)[0, 0]
 
     @property
     def device(self) -> torch.device:
@@ -45,7 +45,7 @@ class Plane:
     @cached_property
     def padded(self) -> Tensor:
         """`luma` with its border repeated: beyond so many samples outside there is nothing new."""
-        return F.pad(self.luma[None, None], (_OUTSIDE,) * 4, mode="replicate")[0, 0]
+        return F.pad(self.luma[None, None], (_BORDER,) * 4, mode="replicate")[0, 0]
 
     @cached_property
     def spectrum(self) -> Tensor:
@@ -56,8 +56,8 @@ class Plane:
     def windows(self, rows: Tensor, columns: Tensor, n: int) -> Tensor:
         """[..., n, n] from these samples on, whatever their shape; outside, the border repeats."""
         height, width = self.luma.shape
-        rows = (rows + _OUTSIDE).clamp(0, height + _OUTSIDE)
-        columns = (columns + _OUTSIDE).clamp(0, width + _OUTSIDE)
+        rows = (rows + _BORDER).clamp(0, height + _BORDER)
+        columns = (columns + _BORDER).clamp(0, width + _BORDER)
         return self.padded.unfold(0, n, 1).unfold(1, n, 1)[rows, columns]
 
     @cached_property
@@ -67,37 +67,37 @@ class Plane:
 
 
 # How far a camera may turn from a picture to its reference, in samples.
-_PAN = 160
+_MAX_GLOBAL_MOTION = 160
 # Peaks of phase correlation that are tried, the longest of their vectors in samples, and the least
 # share of the picture that must still be in sight.
-_PEAKS, _FAR, _LEAST_IN_SIGHT = 4, 448, 0.125
+_PEAKS, _MAX_SHIFT, _MIN_OVERLAP = 4, 448, 0.125
 
 
 @with_inference
-def coarse_cost(current: Plane, reference: Plane, reach: int) -> tuple[float, float]:
+def coarse_cost(current: LumaPlane, reference: LumaPlane, search_range: int) -> tuple[float, float]:
     """How well quarter-size pictures predict: mean absolute difference in grey levels.
 
     Returns:
         (from the reference, each block moved; from each block's own mean).
     """
-    small, side = current.small, BLOCK // SHRINK
+    small, side = current.coarse_luma, BLOCK // COARSE_SCALE
     height, width = small.shape
     means = F.avg_pool2d(small[None, None], side).repeat_interleave(side, 2)
     flat = (means.repeat_interleave(side, 3)[0, 0] - small).abs().mean()
     none = small.new_zeros(height // side, width // side)
-    return float(coarse(current, reference, none, reach)[1].mean()), float(flat)
+    return float(coarse_search(current, reference, none, search_range)[1].mean()), float(flat)
 
 
-def coarse(current: Plane, reference: Plane, weight: Tensor, reach: int
+def coarse_search(current: LumaPlane, reference: LumaPlane, lambda_: Tensor, search_range: int
            ) -> tuple[Tensor, Tensor]:
     """Whole vectors [2, H/16, W/16] from the quarter-size pictures; difference per sample."""
-    small, radius = current.small, -(-reach // SHRINK)
+    small, radius = current.coarse_luma, -(-search_range // COARSE_SCALE)
     height, width = small.shape
-    padded = F.pad(reference.small[None, None], (radius,) * 4, mode="replicate")[0, 0]
-    side = BLOCK // SHRINK
+    padded = F.pad(reference.coarse_luma[None, None], (radius,) * 4, mode="replicate")[0, 0]
+    side = BLOCK // COARSE_SCALE
     shifts = torch.arange(-radius, radius + 1, device=small.device)
     # A window of two blocks a side: small blocks alone find false matches.
-    across, down_sums = (_overlapping(n, side).to(small) for n in (width, height))
+    across, down_sums = (_window_sums(n, side).to(small) for n in (width, height))
     wide = small.new_empty(height, len(shifts), width)
     bits = 2 * torch.log2((1 + shifts[radius:, None, None] + shifts.abs()[:, None]).to(small))
     best = small.new_full((height // side, width // side), torch.inf)
@@ -106,40 +106,41 @@ def coarse(current: Plane, reference: Plane, weight: Tensor, reach: int
         rows = padded[radius + down:radius + down + height].unfold(1, width, 1)
         difference = torch.sub(rows, small[:, None], out=wide).abs_()
         sums = (difference.flatten(0, 1) @ across).view(height, -1)
-        total = (down_sums.T @ sums).view(height // side, len(shifts), -1) * SHRINK**2 / 4
-        total += weight[:, None] * bits[abs(down)]
+        total = (down_sums.T @ sums).view(height // side, len(shifts), -1) * COARSE_SCALE**2 / 4
+        total += lambda_[:, None] * bits[abs(down)]
         low, at = total.min(1)
         better = low < best
         best = torch.where(better, low, best)
         found[0][better] = down
         found[1][better] = shifts[at[better]]
-    return found * SHRINK, best / BLOCK**2
+    return found * COARSE_SCALE, best / BLOCK**2
 
 
 @lru_cache
 @torch.inference_mode(False)  # A caller with gradients may be the next to use it.
-def _overlapping(n: int, side: int) -> Tensor:
+def _window_sums(n: int, side: int) -> Tensor:
     """[n, n / side]: which of n samples lie in a block or half a block beside it."""
     centre = torch.arange(n // side, dtype=torch.float32, device="cpu") * side + (side - 1) / 2
     return ((torch.arange(n, device="cpu")[:, None] - centre).abs() < side).float()
 
 
-def pan(current: Plane, reference: Plane) -> tuple[int, int]:
+def global_motion(current: LumaPlane, reference: LumaPlane) -> tuple[int, int]:
     """The one vector that moves the whole picture best, in samples: a camera's turn goes far."""
-    size = (current.small.shape[0] // SHRINK, current.small.shape[1] // SHRINK)
-    here, there = (F.adaptive_avg_pool2d(p.small[None, None], size)[0, 0]
+    size = (current.coarse_luma.shape[0] // COARSE_SCALE,
+            current.coarse_luma.shape[1] // COARSE_SCALE)
+    here, there = (F.adaptive_avg_pool2d(p.coarse_luma[None, None], size)[0, 0]
                    for p in (current, reference))
-    radius = min(_PAN // SHRINK**2, min(size) // 2)
+    radius = min(_MAX_GLOBAL_MOTION // COARSE_SCALE**2, min(size) // 2)
     padded = F.pad(there[None, None], (radius,) * 4, mode="replicate")[0, 0]
     shifted = padded.unfold(0, size[0], 1).unfold(1, size[1], 1)
     cost = (shifted - here).abs().mean((2, 3))
     # Standing still is the usual case; noise must not beat it.
     cost[radius, radius] *= 0.98
     down, right = divmod(int(cost.argmin()), cost.shape[1])
-    return (down - radius) * SHRINK**2, (right - radius) * SHRINK**2
+    return (down - radius) * COARSE_SCALE**2, (right - radius) * COARSE_SCALE**2
 
 
-def translations(current: Plane, reference: Plane) -> list[tuple[int, int]]:
+def phase_correlation(current: LumaPlane, reference: LumaPlane) -> list[tuple[int, int]]:
     """The whole-sample vectors (down, right) by which most of the picture moved, other than none.
 
     Phase correlation: exact where windows scroll, where block search at a quarter of the resolution
@@ -156,15 +157,15 @@ def translations(current: Plane, reference: Plane) -> list[tuple[int, int]]:
         y, x = divmod(place, width)
         # The transform is periodic: a peak stands for up to four vectors.
         meant = [(down, right) for down in (y, y - height) for right in (x, x - width)
-                 if _in_sight(height, down) * _in_sight(width, right) >= _LEAST_IN_SIGHT]
+                 if _overlap_share(height, down) * _overlap_share(width, right) >= _MIN_OVERLAP]
         if meant:
             found.append(min(meant, key=lambda m: _difference(current.luma, reference.luma, *m)))
     return found
 
 
-def _in_sight(side: int, move: int) -> float:
+def _overlap_share(side: int, move: int) -> float:
     """Share of a side that is seen in both of two pictures, one of them moved; 0 if too far."""
-    return max(0.0, 1 - abs(move) / side) if abs(move) <= _FAR else 0.0
+    return max(0.0, 1 - abs(move) / side) if abs(move) <= _MAX_SHIFT else 0.0
 
 
 def _difference(current: Tensor, reference: Tensor, down: int, right: int) -> float:
@@ -175,35 +176,35 @@ def _difference(current: Tensor, reference: Tensor, down: int, right: int) -> fl
     return float((here - there).abs().mean())
 
 
-def panned(reference: Plane, down: int, right: int) -> Plane:
+def translated(reference: LumaPlane, down: int, right: int) -> LumaPlane:
     """The reference with everything moved by a whole vector, its border repeated."""
     height, width = reference.luma.shape
     rows, columns = ((torch.arange(n, device=reference.device) + way).clamp(0, n - 1)
                      for n, way in ((height, down), (width, right)))
-    return Plane(reference.luma[rows][:, columns])
+    return LumaPlane(reference.luma[rows][:, columns])
 
 
-_WHOLE = 2  # samples searched around the best candidate
+_INTEGER_RANGE = 2  # samples searched around the best candidate
 _SPLIT_BITS = 4
 
 
 @dataclass
-class Found:
+class SearchResult:
     """Vectors in quarter samples (down, right) and the cost of each block.
 
     Attributes:
         vectors: int64 [2, H/16, W/16].
         cost: absolute differences of each block plus the weight of its vector's bits, [H/16, W/16].
-        difference: absolute differences of each block alone.
-        part_vectors: int64 [2, H/8, W/8], best for each part, close to its block's.
-        part_cost: absolute differences of the parts alone, [H/8, W/8].
+        sad: absolute differences of each block alone.
+        sub_vectors: int64 [2, H/8, W/8], best for each part, close to its block's.
+        sub_sad: absolute differences of the parts alone, [H/8, W/8].
     """
 
     vectors: Tensor
     cost: Tensor
-    difference: Tensor
-    part_vectors: Tensor
-    part_cost: Tensor
+    sad: Tensor
+    sub_vectors: Tensor
+    sub_sad: Tensor
 
 
 def vector_bits(difference: Tensor) -> Tensor:
@@ -213,38 +214,39 @@ def vector_bits(difference: Tensor) -> Tensor:
     return torch.where((difference == 0).all(0), 0.3, bits)
 
 
-def search(current: Plane, reference: Plane, *, weight: float | Tensor, reach: int,
-           hints: list[Tensor]) -> Found:
+def search(current: LumaPlane, reference: LumaPlane, *, lambda_: float | Tensor, search_range: int,
+           hints: list[Tensor]) -> SearchResult:
     """Find the vectors of all blocks.
 
     Args:
         current: the picture to predict.
         reference: the decoded picture to predict it from.
-        weight: absolute difference that one bit outweighs, everywhere or [H/16, W/16].
-        reach: how far to look, in samples.
+        lambda_: absolute difference that one bit outweighs, everywhere or [H/16, W/16].
+        search_range: how far to look, in samples.
         hints: int64 [2, H/16, W/16], vectors to try too; the first predicts what costs nothing.
     """
-    weight = torch.as_tensor(weight, dtype=current.luma.dtype, device=current.device).expand(
+    lambda_ = torch.as_tensor(lambda_, dtype=current.luma.dtype, device=current.device).expand(
         current.blocks.shape[:2])
-    rough, _ = coarse(current, reference, weight, reach)
+    rough, _ = coarse_search(current, reference, lambda_, search_range)
     zero = torch.zeros_like(rough)
     base = hints[0] if hints else zero
     found = [*hints, zero, rough * PRECISION, _median(rough) * PRECISION]
-    down, right = pan(current, reference)
-    if max(abs(down), abs(right)) > reach // 2:
-        around, _ = coarse(current, panned(reference, down, right), weight, reach)
+    down, right = global_motion(current, reference)
+    if max(abs(down), abs(right)) > search_range // 2:
+        around, _ = coarse_search(current, translated(reference, down, right), lambda_,
+                                  search_range)
         turned = torch.tensor([down, right], device=rough.device)[:, None, None]
         found += [(around + turned) * PRECISION, (_median(around) + turned) * PRECISION]
-    candidates = [_whole(h) for h in found]
+    candidates = [_to_integer(h) for h in found]
     candidates += [zero.new_tensor(v)[:, None, None].expand_as(zero)
-                   for v in translations(current, reference)]
-    best = _choose(current, reference, candidates, weight, base)
-    best = _choose(current, reference, [best, *_neighbours(best)], weight, base)
+                   for v in phase_correlation(current, reference)]
+    best = _best_candidate(current, reference, candidates, lambda_, base)
+    best = _best_candidate(current, reference, [best, *_adjacent(best)], lambda_, base)
     predicted = _median(best * PRECISION)
-    return _refine(current, reference, best, weight, torch.stack([base, predicted, zero]))
+    return _refine(current, reference, best, lambda_, torch.stack([base, predicted, zero]))
 
 
-def _whole(vectors: Tensor) -> Tensor:
+def _to_integer(vectors: Tensor) -> Tensor:
     """Quarter samples -> whole samples, rounded."""
     return torch.div(vectors + PRECISION // 2, PRECISION, rounding_mode="floor")
 
@@ -256,14 +258,14 @@ def _median(field: Tensor) -> Tensor:
     return near.median(-1).values.to(torch.int64)
 
 
-def _neighbours(field: Tensor) -> list[Tensor]:
+def _adjacent(field: Tensor) -> list[Tensor]:
     """The field moved by one block to each side."""
     padded = F.pad(field[None].float(), (1, 1, 1, 1), mode="replicate")[0].to(torch.int64)
     h, w = field.shape[1:]
     return [padded[:, y:y + h, x:x + w] for y, x in ((0, 1), (2, 1), (1, 0), (1, 2))]
 
 
-def _at(reference: Plane, vectors: Tensor, margin: int) -> Tensor:
+def _windows(reference: LumaPlane, vectors: Tensor, margin: int) -> Tensor:
     """Windows of the reference around the blocks moved by whole `vectors`: [H/16, W/16, n, n]."""
     h, w = vectors.shape[1:]
     rows = torch.arange(h, device=vectors.device)[:, None] * BLOCK + vectors[0] - margin
@@ -271,115 +273,117 @@ def _at(reference: Plane, vectors: Tensor, margin: int) -> Tensor:
     return reference.windows(rows, columns, BLOCK + 2 * margin)
 
 
-def _choose(current: Plane, reference: Plane, candidates: list[Tensor], weight: Tensor,
+def _best_candidate(current: LumaPlane, reference: LumaPlane, candidates: list[Tensor],
+                    lambda_: Tensor,
             base: Tensor) -> Tensor:
     costs = torch.stack([
-        (_at(reference, c, 0) - current.blocks).abs_().sum((-1, -2))
-        + weight * vector_bits(c * PRECISION - base) for c in candidates])
+        (_windows(reference, c, 0) - current.blocks).abs_().sum((-1, -2))
+        + lambda_ * vector_bits(c * PRECISION - base) for c in candidates])
     at = costs.argmin(0)
     return torch.stack(candidates).gather(0, at[None, None].expand(1, 2, -1, -1))[0]
 
 
-class _Best(NamedTuple):
+class _BestSoFar(NamedTuple):
     """The best of the vectors tried so far around a whole one, for n blocks.
 
     Attributes:
         steps: quarters from the whole vector, [n, 2].
         cost: with the bits of the vector, [n].
-        difference: without, [n].
-        part_vectors: of the four parts, [n, 4, 2].
-        part_cost: [n, 4].
+        sad: without, [n].
+        sub_vectors: of the four parts, [n, 4, 2].
+        sub_sad: [n, 4].
     """
 
     steps: Tensor
     cost: Tensor
-    difference: Tensor
-    part_vectors: Tensor
-    part_cost: Tensor
+    sad: Tensor
+    sub_vectors: Tensor
+    sub_sad: Tensor
 
 
-def _refine(current: Plane, reference: Plane, start: Tensor, weight: Tensor, predictions: Tensor
-            ) -> Found:
+def _refine(current: LumaPlane, reference: LumaPlane, start: Tensor, lambda_: Tensor,
+            predictions: Tensor
+            ) -> SearchResult:
     """Whole samples around `start`, then halves, then quarters."""
     h, w = start.shape[1:]
     blocks = current.blocks.view(h * w, BLOCK, BLOCK)
     predicted = predictions.flatten(2)  # [n, 2, blocks]
-    vectors, near, best = _whole_steps(blocks, reference, start, weight.flatten(), predicted)
-    for stride in (2, 1):
-        best = _sub_steps(blocks, near, vectors, best, stride, weight.flatten(), predicted)
+    vectors, near, best = _integer_search(blocks, reference, start, lambda_.flatten(), predicted)
+    for spacing in (2, 1):
+        best = _subsample_search(blocks, near, vectors, best, spacing, lambda_.flatten(), predicted)
     vectors = vectors + best.steps.T
-    return Found(vectors.view(2, h, w), best.cost.view(h, w), best.difference.view(h, w),
-                 _spread(best.part_vectors.permute(2, 0, 1), h, w),
-                 _spread(best.part_cost[None], h, w)[0])
+    return SearchResult(vectors.view(2, h, w), best.cost.view(h, w), best.sad.view(h, w),
+                 _to_grid(best.sub_vectors.permute(2, 0, 1), h, w),
+                 _to_grid(best.sub_sad[None], h, w)[0])
 
 
-def _whole_steps(blocks: Tensor, reference: Plane, start: Tensor, weight: Tensor,
-                 predicted: Tensor) -> tuple[Tensor, Tensor, _Best]:
+def _integer_search(blocks: Tensor, reference: LumaPlane, start: Tensor, lambda_: Tensor,
+                 predicted: Tensor) -> tuple[Tensor, Tensor, _BestSoFar]:
     """The best whole vectors [2, n], in quarters, and the reference around them, 4 samples wide."""
     field, n_blocks = start.flatten(1), len(blocks)
-    margin = _WHOLE + 5
-    window = _at(reference, start, margin).reshape(n_blocks, BLOCK + 2 * margin, -1)
-    offsets = _square(_WHOLE, field.device)
-    near = window[:, margin - _WHOLE:margin + _WHOLE + BLOCK,
-                  margin - _WHOLE:margin + _WHOLE + BLOCK].unfold(2, BLOCK, 1)
+    margin = _INTEGER_RANGE + 5
+    window = _windows(reference, start, margin).reshape(n_blocks, BLOCK + 2 * margin, -1)
+    offsets = _square_offsets(_INTEGER_RANGE, field.device)
+    near = window[:, margin - _INTEGER_RANGE:margin + _INTEGER_RANGE + BLOCK,
+                  margin - _INTEGER_RANGE:margin + _INTEGER_RANGE + BLOCK].unfold(2, BLOCK, 1)
     # Pooling wants them side by side; the layout of a difference of views is another.
     wide = blocks.new_empty(n_blocks, BLOCK, len(offsets) // near.shape[2], BLOCK)
     sums = torch.cat([
-        _parts(torch.sub(near[:, y:y + BLOCK], blocks[:, :, None], out=wide).flatten(2))
-        for y in range(2 * _WHOLE + 1)])
-    part_cost, part_at = sums.min(0)
+        _sub_block_sads(torch.sub(near[:, y:y + BLOCK], blocks[:, :, None], out=wide).flatten(2))
+        for y in range(2 * _INTEGER_RANGE + 1)])
+    sub_sad, part_at = sums.min(0)
     moves = field[:, None] * PRECISION + offsets.T[:, :, None] * PRECISION
-    cost, at = (sums.sum(-1) + weight * _least_bits(moves, predicted)).min(0)
+    cost, at = (sums.sum(-1) + lambda_ * _least_bits(moves, predicted)).min(0)
     centre = offsets[at]
     # Sub-sample steps share one window around the best whole vector.
     n = torch.arange(BLOCK + 2 * 4, device=field.device)
     rows = (centre[:, :1] + margin - 4 + n)[:, :, None]
     columns = (centre[:, 1:] + margin - 4 + n)[:, None]
     every = torch.arange(n_blocks, device=field.device)[:, None, None]
-    best = _Best(field.new_zeros(n_blocks, 2), cost, sums.sum(-1).gather(0, at[None])[0],
-                 (field.T[:, None] + offsets[part_at]) * PRECISION, part_cost)
+    best = _BestSoFar(field.new_zeros(n_blocks, 2), cost, sums.sum(-1).gather(0, at[None])[0],
+                 (field.T[:, None] + offsets[part_at]) * PRECISION, sub_sad)
     return (field + centre.T) * PRECISION, window[every, rows, columns], best
 
 
-def _sub_steps(blocks: Tensor, near: Tensor, vectors: Tensor, best: _Best, stride: int,
-               weight: Tensor, predicted: Tensor) -> _Best:
-    """The best so far and the eight places around it, `stride` quarters away."""
-    offsets = best.steps[:, None] + _square(1, near.device) * stride  # [blocks, 9, 2]
-    sums = _sub_sums(near, blocks, best.steps, stride)
+def _subsample_search(blocks: Tensor, near: Tensor, vectors: Tensor, best: _BestSoFar, spacing: int,
+               lambda_: Tensor, predicted: Tensor) -> _BestSoFar:
+    """The best so far and the eight places around it, `spacing` quarters away."""
+    offsets = best.steps[:, None] + _square_offsets(1, near.device) * spacing  # [blocks, 9, 2]
+    sums = _subsample_sads(near, blocks, best.steps, spacing)
     moves = vectors[:, :, None] + offsets.permute(2, 0, 1)
-    total = sums.sum(-1) + weight[:, None] * _least_bits(moves, predicted[..., None])
+    total = sums.sum(-1) + lambda_[:, None] * _least_bits(moves, predicted[..., None])
     low, at = total.min(1)
     better = low < best.cost
     difference = sums.sum(-1).gather(1, at[:, None])[:, 0]
     low_part, at_part = sums.min(1)
-    improves = low_part < best.part_cost
+    improves = low_part < best.sub_sad
     picked = vectors.T[:, None] + offsets.gather(1, at_part[..., None].expand(-1, -1, 2))
     steps = offsets.gather(1, at[:, None, None].expand(-1, -1, 2))[:, 0]
-    return _Best(torch.where(better[:, None], steps, best.steps),
+    return _BestSoFar(torch.where(better[:, None], steps, best.steps),
                  torch.where(better, low, best.cost),
-                 torch.where(better, difference, best.difference),
-                 torch.where(improves[..., None], picked, best.part_vectors),
-                 torch.where(improves, low_part, best.part_cost))
+                 torch.where(better, difference, best.sad),
+                 torch.where(improves[..., None], picked, best.sub_vectors),
+                 torch.where(improves, low_part, best.sub_sad))
 
 
-def _square(radius: int, device: torch.device) -> Tensor:
+def _square_offsets(radius: int, device: torch.device) -> Tensor:
     side = torch.arange(-radius, radius + 1, device=device)
     return torch.cartesian_prod(side, side)
 
 
-def _parts(difference: Tensor) -> Tensor:
+def _sub_block_sads(difference: Tensor) -> Tensor:
     """[N, 16, 16 n], n pictures side by side -> absolute sums of the four parts [n, N, 4]."""
     count, _, width = difference.shape
-    sums = _eights(difference).view(count, 2, width // BLOCK, 2)
+    sums = _sads_8x8(difference).view(count, 2, width // BLOCK, 2)
     return sums.permute(2, 0, 1, 3).reshape(-1, count, 4)
 
 
-def _eights(difference: Tensor) -> Tensor:
+def _sads_8x8(difference: Tensor) -> Tensor:
     """Absolute sums of 8x8 samples: [N, H, W] -> [N, H/8, W/8]."""
     return F.avg_pool2d(difference.abs_()[:, None], BLOCK // 2)[:, 0] * (BLOCK // 2)**2
 
 
-def _spread(parts: Tensor, h: int, w: int) -> Tensor:
+def _to_grid(parts: Tensor, h: int, w: int) -> Tensor:
     """[C, blocks, 4] -> [C, 2h, 2w]."""
     return parts.reshape(-1, h, w, 2, 2).transpose(2, 3).reshape(-1, 2 * h, 2 * w)
 
@@ -390,10 +394,10 @@ def _least_bits(moves: Tensor, predictions: Tensor) -> Tensor:
                         for p in predictions]).min(0).values
 
 
-def _sub_sums(near: Tensor, blocks: Tensor, sub: Tensor, stride: int) -> Tensor:
+def _subsample_sads(near: Tensor, blocks: Tensor, sub: Tensor, spacing: int) -> Tensor:
     """Absolute sums of the parts [N, 9, 4] at the 3x3 offsets sub + {-stride, 0, stride}."""
-    taps = _sub_table().to(near)
-    steps = torch.arange(-1, 2, device=sub.device) * stride
+    taps = _subsample_matrices().to(near)
+    steps = torch.arange(-1, 2, device=sub.device) * spacing
     if sub.any():
         down = taps[sub[:, :1] + steps + 4].flatten(1, 2)  # [N, 48, 24]
         right = taps[sub[:, 1:] + steps + 4].flatten(1, 2)
@@ -402,14 +406,14 @@ def _sub_sums(near: Tensor, blocks: Tensor, sub: Tensor, stride: int) -> Tensor:
         alike = taps[steps + 4].flatten(0, 1).T  # the same for all blocks: two plain products
         moved = (near.transpose(1, 2) @ alike).transpose(1, 2) @ alike
     moved.view(-1, 3, BLOCK, 3, BLOCK).sub_(blocks[:, None, :, None])
-    return _eights(moved).view(-1, 3, 2, 3, 2).permute(0, 1, 3, 2, 4).reshape(-1, 9, 4)
+    return _sads_8x8(moved).view(-1, 3, 2, 3, 2).permute(0, 1, 3, 2, 4).reshape(-1, 9, 4)
 
 
 @lru_cache
 @torch.inference_mode(False)  # A caller with gradients may be the next to use it.
-def _sub_table() -> Tensor:
+def _subsample_matrices() -> Tensor:
     """Matrices [9, 16, 24] that move a block by -4 .. 4 quarter samples, 4 samples around it."""
-    phases = filters(False, BLOCK)  # [4, 16, 23], begins 3 samples before
+    phases = interpolation_matrices(False, BLOCK)  # [4, 16, 23], begins 3 samples before
     table = phases.new_zeros(9, BLOCK, BLOCK + 8)
     for quarter in range(-4, 5):
         whole, phase = divmod(quarter, PRECISION)
@@ -419,12 +423,12 @@ def _sub_table() -> Tensor:
     return table
 
 
-def split_blocks(found: Found, weight: float | Tensor) -> Tensor:
+def split_blocks(found: SearchResult, lambda_: float | Tensor) -> Tensor:
     """Vectors of all 8x8 blocks int64 [2, H/8, W/8]: a block's own four where they pay."""
     whole = found.vectors.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    bits = vector_bits(found.part_vectors - whole)
+    bits = vector_bits(found.sub_vectors - whole)
     h, w = found.cost.shape
-    difference, bits = (x.view(h, 2, w, 2).sum((1, 3)) for x in (found.part_cost, bits))
-    cost = difference + weight * (bits + _SPLIT_BITS)
-    pays = (cost < found.difference).repeat_interleave(2, 0).repeat_interleave(2, 1)
-    return torch.where(pays, found.part_vectors, whole)
+    difference, bits = (x.view(h, 2, w, 2).sum((1, 3)) for x in (found.sub_sad, bits))
+    cost = difference + lambda_ * (bits + _SPLIT_BITS)
+    pays = (cost < found.sad).repeat_interleave(2, 0).repeat_interleave(2, 1)
+    return torch.where(pays, found.sub_vectors, whole)

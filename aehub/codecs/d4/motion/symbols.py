@@ -34,15 +34,15 @@ from aehub.coding.adaptive_tables import FLOOR, GAIN, AdaptiveTables, read_unifo
 Tables = dict[str, AdaptiveTables]
 
 
-class Port(Protocol):
+class SymbolCoder(Protocol):
     """Where symbols go to or come from."""
 
     tables: Tables
 
-    def symbols(self, name: str, wanted: np.ndarray | None, contexts: np.ndarray) -> np.ndarray:
+    def symbols(self, name: str, to_write: np.ndarray | None, contexts: np.ndarray) -> np.ndarray:
         """Pass int32 symbols [n] with contexts uint8 [n] through the table `name`."""
 
-    def uniform(self, wanted: np.ndarray | None, n: int, size: int) -> np.ndarray:
+    def uniform(self, to_write: np.ndarray | None, n: int, size: int) -> np.ndarray:
         """Pass n int32 values in 0 .. size - 1 through."""
 
 
@@ -53,15 +53,15 @@ class SymbolWriter:
         self.coder = coder
         self.tables = tables
 
-    def symbols(self, name: str, wanted: np.ndarray | None, contexts: np.ndarray) -> np.ndarray:
-        assert wanted is not None
-        self.tables[name].write(self.coder, wanted, contexts)
-        return wanted
+    def symbols(self, name: str, to_write: np.ndarray | None, contexts: np.ndarray) -> np.ndarray:
+        assert to_write is not None
+        self.tables[name].write(self.coder, to_write, contexts)
+        return to_write
 
-    def uniform(self, wanted: np.ndarray | None, n: int, size: int) -> np.ndarray:
-        assert wanted is not None
-        write_uniform(self.coder, wanted, size)
-        return wanted
+    def uniform(self, to_write: np.ndarray | None, n: int, size: int) -> np.ndarray:
+        assert to_write is not None
+        write_uniform(self.coder, to_write, size)
+        return to_write
 
 
 class SymbolReader:
@@ -71,10 +71,10 @@ class SymbolReader:
         self.coder = coder
         self.tables = tables
 
-    def symbols(self, name: str, wanted: np.ndarray | None, contexts: np.ndarray) -> np.ndarray:
+    def symbols(self, name: str, to_write: np.ndarray | None, contexts: np.ndarray) -> np.ndarray:
         return self.tables[name].read(self.coder, contexts)
 
-    def uniform(self, wanted: np.ndarray | None, n: int, size: int) -> np.ndarray:
+    def uniform(self, to_write: np.ndarray | None, n: int, size: int) -> np.ndarray:
         return read_uniform(self.coder, n, size)
 
 
@@ -85,19 +85,19 @@ class BitCounter:
         self.tables, self._own = dict(tables), set[str]()
         self.bits = 0.0
 
-    def symbols(self, name: str, wanted: np.ndarray | None, contexts: np.ndarray) -> np.ndarray:
-        assert wanted is not None
+    def symbols(self, name: str, to_write: np.ndarray | None, contexts: np.ndarray) -> np.ndarray:
+        assert to_write is not None
         if name not in self._own:
             self.tables[name] = self.tables[name].copy()
             self._own.add(name)
-        self.bits += self.tables[name].bits(wanted, contexts)
-        self.tables[name].learn(wanted, contexts)
-        return wanted
+        self.bits += self.tables[name].bits(to_write, contexts)
+        self.tables[name].learn(to_write, contexts)
+        return to_write
 
-    def uniform(self, wanted: np.ndarray | None, n: int, size: int) -> np.ndarray:
-        assert wanted is not None
+    def uniform(self, to_write: np.ndarray | None, n: int, size: int) -> np.ndarray:
+        assert to_write is not None
         self.bits += n * (size.bit_length() - 1)
-        return wanted
+        return to_write
 
 
 _DIAGONALS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
@@ -106,52 +106,52 @@ _SMALLEST = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class ScanPass:
     """Cells that are coded together.
 
     Attributes:
         cells: int32 [k], numbers of cells counted row by row.
-        neighbours: int32 [k, 4], numbers of neighbours known before this stage, -1 for none.
+        adjacent: int32 [k, 4], numbers of neighbours known before this stage, -1 for none.
     """
 
     cells: np.ndarray
-    neighbours: np.ndarray
+    adjacent: np.ndarray
 
     @cached_property
-    def count(self) -> np.ndarray:
+    def n_known(self) -> np.ndarray:
         """How many neighbours each cell knows: int32 [k]; 0 in the first stage, then never."""
-        return (self.neighbours >= 0).sum(axis=1, dtype=np.int32)
+        return (self.adjacent >= 0).sum(axis=1, dtype=np.int32)
 
     @cached_property
-    def filled(self) -> np.ndarray:
+    def adjacent_filled(self) -> np.ndarray:
         """Neighbours as int32 [4, k], the known ones first, then the first of them again.
 
         Not for the first stage, where there is none.
         """
-        known_first = -np.sort(-self.neighbours, axis=1).T
+        known_first = -np.sort(-self.adjacent, axis=1).T
         return np.where(known_first < 0, known_first[0], known_first)
 
 
 @lru_cache(maxsize=8)
-def stages(n: int, m: int) -> tuple[Stage, ...]:
+def scan_passes(n: int, m: int) -> tuple[ScanPass, ...]:
     """Return the stages of an n x m grid; together they hold every cell once."""
-    return tuple(_stages(np.arange(n * m, dtype=np.int32).reshape(n, m)))
+    return tuple(_scan_passes(np.arange(n * m, dtype=np.int32).reshape(n, m)))
 
 
-def _stages(grid: np.ndarray) -> list[Stage]:
+def _scan_passes(grid: np.ndarray) -> list[ScanPass]:
     rows, columns = (_is_even(side) for side in grid.shape)
     coarse = np.outer(rows, columns)
     if grid.size <= _SMALLEST or coarse.all():
         cells = grid.ravel()
-        return [Stage(cells, np.full((cells.size, 4), -1, np.int32))]
+        return [ScanPass(cells, np.full((cells.size, 4), -1, np.int32))]
     diagonal = np.outer(~rows, ~columns)
     cross = ~(coarse | diagonal)
-    below = _stages(grid[np.ix_(rows, columns)])
+    below = _scan_passes(grid[np.ix_(rows, columns)])
     above = [
-        _stage(grid, diagonal, coarse, _DIAGONALS),
-        _stage(grid, cross, coarse | diagonal, _SIDES),
+        _scan_pass(grid, diagonal, coarse, _DIAGONALS),
+        _scan_pass(grid, cross, coarse | diagonal, _SIDES),
     ]
-    return below + [stage for stage in above if stage.cells.size]
+    return below + [scan_pass for scan_pass in above if scan_pass.cells.size]
 
 
 def _is_even(side: int) -> np.ndarray:
@@ -159,27 +159,27 @@ def _is_even(side: int) -> np.ndarray:
     return np.abs(2 * np.arange(side) - (side - 1)) // 2 % 2 == 0
 
 
-def _stage(
+def _scan_pass(
     grid: np.ndarray, chosen: np.ndarray, known: np.ndarray, offsets: tuple[tuple[int, int], ...]
-) -> Stage:
+) -> ScanPass:
     at = np.argwhere(chosen)
     framed = np.pad(np.where(known, grid, -1), 1, constant_values=-1)
-    neighbours = [framed[tuple((at + (1 + down, 1 + right)).T)] for down, right in offsets]
-    return Stage(grid[chosen], np.stack(neighbours, axis=1).astype(np.int32))
+    adjacent = [framed[tuple((at + (1 + down, 1 + right)).T)] for down, right in offsets]
+    return ScanPass(grid[chosen], np.stack(adjacent, axis=1).astype(np.int32))
 
 
 # Kinds of field: the only one, the first of two, the second of two.
-KINDS = 3
+N_FIELD_KINDS = 3
 # Spread of the neighbours in one component: 0, to 2, to 8, beyond, no neighbour known.
-SPREADS = 5
-UNKNOWN = 4
+N_SPREADS = 5
+SPREAD_UNKNOWN = 4
 # Largest magnitude of each bin: 1, 2, 4, 8, ... 8192.
-_ENDS = 1 << np.arange(14)
+_BIN_MAX = 1 << np.arange(14)
 # And the smallest: 1, 2, 3, 5, 9, ...
-_BEGINS = ((_ENDS >> 1) + 1).astype(np.int32)
+_BIN_MIN = ((_BIN_MAX >> 1) + 1).astype(np.int32)
 
-_BITS = 1 << np.arange(8, dtype=np.uint8)
-ONE = np.zeros(1, np.uint8)
+_LABEL_BITS = 1 << np.arange(8, dtype=np.uint8)
+SINGLE_CONTEXT = np.zeros(1, np.uint8)
 """The context of a symbol that comes alone."""
 
 # How often each symbol comes, in symbols seen before the first one: rounded counts of training
@@ -218,7 +218,7 @@ MODES = (
 _CELLS = ((2, 1), (16, 1), (1, 3), (5, 4))
 
 
-def start_tables() -> Tables:
+def initial_tables() -> Tables:
     """The tables at the beginning of a group, by name; rows are contexts, numbers are symbols."""
 
     def rows(shares: Sequence[Sequence[float]], kinds: int) -> AdaptiveTables:
@@ -228,44 +228,45 @@ def start_tables() -> Tables:
     return {
         "modes": rows(MODES, 1),
         "modes alike": rows([(4, 0.25, 0.25, 2)], 1),
-        "form": rows([(1, 2, 1, 2)], KINDS),
-        "parent": rows(_PARENT, KINDS),
-        "parent size": rows(_PARENT_SIZE, KINDS),
-        "child": rows(_CHILD, KINDS),
-        "child size": rows(_CHILD_SIZE, KINDS),
-        "split": rows(_SPLIT, KINDS),
+        "form": rows([(1, 2, 1, 2)], N_FIELD_KINDS),
+        "parent": rows(_PARENT, N_FIELD_KINDS),
+        "parent size": rows(_PARENT_SIZE, N_FIELD_KINDS),
+        "child": rows(_CHILD, N_FIELD_KINDS),
+        "child size": rows(_CHILD_SIZE, N_FIELD_KINDS),
+        "split": rows(_SPLIT, N_FIELD_KINDS),
         "cells": rows(_CELLS, 2),
         "cells alike": rows([(8, 1, 1)], 2),
     }
 
 
-def pass_labels(
-    port: Port, name: str, shape: tuple[int, int], wanted: np.ndarray | None, kind: int = 0
+def code_labels(
+    coder: SymbolCoder, name: str, shape: tuple[int, int], to_write: np.ndarray | None,
+    kind: int = 0
 ) -> np.ndarray:
     """Pass labels int32 [n * m] of the cells of a grid; the context is the set of neighbours'.
 
     A first symbol says that all cells are alike, and which label they have, or 0 that they differ.
     """
-    n = port.tables[name].counts.shape[1]
+    n = coder.tables[name].counts.shape[1]
     alike = None
-    if wanted is not None:
-        alike = np.array([wanted[0] + 1 if (wanted == wanted[0]).all() else 0], np.int32)
-    (same,) = port.symbols(f"{name} alike", alike, ONE + kind)
+    if to_write is not None:
+        alike = np.array([to_write[0] + 1 if (to_write == to_write[0]).all() else 0], np.int32)
+    (same,) = coder.symbols(f"{name} alike", alike, SINGLE_CONTEXT + kind)
     labels = np.full(shape[0] * shape[1], max(same - 1, 0), np.int32)
     if same:
         return labels
-    for stage in stages(*shape):
-        contexts = labels_around(labels, stage) | np.uint8(kind << n)
-        part = None if wanted is None else wanted[stage.cells]
-        labels[stage.cells] = port.symbols(name, part, contexts)
+    for scan_pass in scan_passes(*shape):
+        contexts = labels_around(labels, scan_pass) | np.uint8(kind << n)
+        part = None if to_write is None else to_write[scan_pass.cells]
+        labels[scan_pass.cells] = coder.symbols(name, part, contexts)
     return labels
 
 
-def labels_around(labels: np.ndarray, stage: Stage) -> np.ndarray:
+def labels_around(labels: np.ndarray, scan_pass: ScanPass) -> np.ndarray:
     """The set of labels that each cell's known neighbours have, a bit for each: uint8 [k]."""
-    if not stage.count[0]:
-        return np.zeros(len(stage.cells), np.uint8)
-    around: np.ndarray = np.bitwise_or.reduce(_BITS[labels[stage.filled]])
+    if not scan_pass.n_known[0]:
+        return np.zeros(len(scan_pass.cells), np.uint8)
+    around: np.ndarray = np.bitwise_or.reduce(_LABEL_BITS[labels[scan_pass.adjacent_filled]])
     return around
 
 
@@ -274,29 +275,30 @@ def spread_class(spread: np.ndarray) -> np.ndarray:
     return (spread > 0).astype(np.uint8) + (spread > 2) + (spread > 8)
 
 
-def pass_residuals(
-    port: Port, name: str, wanted: np.ndarray | None, contexts: np.ndarray, spreads: np.ndarray,
+def code_residuals(
+    coder: SymbolCoder, name: str, to_write: np.ndarray | None, contexts: np.ndarray,
+    spreads: np.ndarray,
     known: Sequence[np.ndarray],
 ) -> np.ndarray:  # fmt: skip
     """Pass int32 [2, k]: differences of vectors from what they were predicted to be.
 
     Args:
-        port: where they go to or come from.
+        coder: where they go to or come from.
         name: of the table; "`name` size" is that of the magnitudes.
-        wanted: the differences, or None.
+        to_write: the differences, or None.
         contexts: uint8 [k], of the symbol that says what is to follow.
         spreads: uint8 [2, k], contexts of the magnitudes.
         known: differences int32 [2, k] that have a symbol each, the earlier the better.
     """
     residual = np.zeros(spreads.shape, np.int32)
     there = symbols = None
-    if wanted is not None:
-        there = wanted != 0
+    if to_write is not None:
+        there = to_write != 0
         symbols = there[0].astype(np.int32) + there[1]
         for symbol in range(len(known) + 2, 2, -1):
-            same = wanted == known[symbol - 3]
+            same = to_write == known[symbol - 3]
             symbols[same[0] & same[1] & (symbols > 0)] = symbol
-    symbols = port.symbols(name, symbols, contexts)
+    symbols = coder.symbols(name, symbols, contexts)
     if not symbols.any():
         return residual
     for symbol, value in enumerate(known, start=3):
@@ -306,27 +308,27 @@ def pass_residuals(
     mask[:] = symbols == 2
     if len(single):
         second = None if there is None else there[1, single].astype(np.int32)
-        mask[port.uniform(second, len(single), 2), single] = True
+        mask[coder.uniform(second, len(single), 2), single] = True
     sizes = spreads[mask]
     if len(sizes):
-        values = None if wanted is None else wanted[mask]
-        residual[mask] = _values(port, f"{name} size", values, sizes)
+        values = None if to_write is None else to_write[mask]
+        residual[mask] = _code_nonzero(coder, f"{name} size", values, sizes)
     return residual
 
 
-def _values(
-    port: Port, name: str, wanted: np.ndarray | None, contexts: np.ndarray
+def _code_nonzero(
+    coder: SymbolCoder, name: str, to_write: np.ndarray | None, contexts: np.ndarray
 ) -> np.ndarray:
     """Pass integers [k] other than 0: the bin of the magnitude, then place in the bin and sign."""
     bins = raw = None
-    if wanted is not None:
-        magnitudes = np.abs(wanted)
-        bins = np.searchsorted(_ENDS, magnitudes).astype(np.int32)
-        raw = 2 * (magnitudes - _BEGINS[bins]) + (wanted < 0)
-    bins = port.symbols(name, bins, contexts)
+    if to_write is not None:
+        magnitudes = np.abs(to_write)
+        bins = np.searchsorted(_BIN_MAX, magnitudes).astype(np.int32)
+        raw = 2 * (magnitudes - _BIN_MIN[bins]) + (to_write < 0)
+    bins = coder.symbols(name, bins, contexts)
     passed = np.empty(len(bins), np.int32)
     for size in np.bincount(bins).nonzero()[0].tolist():
         at = (bins == size).nonzero()[0]
         part = None if raw is None else raw[at]
-        passed[at] = port.uniform(part, len(at), max(2, 1 << size))
-    return (_BEGINS[bins] + (passed >> 1)) * (1 - 2 * (passed & 1))
+        passed[at] = coder.uniform(part, len(at), max(2, 1 << size))
+    return (_BIN_MIN[bins] + (passed >> 1)) * (1 - 2 * (passed & 1))
