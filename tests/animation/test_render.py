@@ -84,7 +84,7 @@ def shown(path: Path) -> tuple[list[np.ndarray], int]:
 def test_a_gif_is_exact_up_to_256_colours_in_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int, most: int
 ) -> None:
-    monkeypatch.setattr(animated_images, "_WAITING_BYTES", most)
+    monkeypatch.setattr(animated_images, "_MAX_QUEUED_BYTES", most)
     frames = []
     for t in range(4):
         frame = np.full((16, 16, 4), (9, 9, 9, 255), np.uint8)
