@@ -20,7 +20,7 @@ import numpy as np
 
 from aehub.arguments import check_function, check_whole
 from aehub.bitstream import Reader, open_reader
-from aehub.bitstream.validation import per
+from aehub.bitstream.validation import quotient
 from aehub.codecs.archive import Archive
 from aehub.codecs.compress import EncodingStats, compress_clip, estimate
 from aehub.codecs.d4.codec import D4Codec
@@ -280,8 +280,8 @@ def _summary(target: Path | BinaryIO, model: str, info: ClipInfo, stats: Encodin
         path=str(target) if isinstance(target, Path) else None, model=model, bytes=stats.bytes,
         audio_bytes=stats.audio_bytes, frames=stats.frames, width=info.width,
         height=info.height, fps=_rate(info), seconds=round(stats.seconds, 6),
-        kbps=round(per(8 * pictures, 1000 * stats.seconds), 3),
-        bits_per_pixel=round(per(8 * pictures, pixels), 6),
+        kbps=round(quotient(8 * pictures, 1000 * stats.seconds), 3),
+        bits_per_pixel=round(quotient(8 * pictures, pixels), 6),
         ratio=round(info.source_bytes / stats.bytes, 3) if info.source_bytes else None,
         psnr=round(stats.distortion.psnr, 3) if measured else None,
         ms_ssim=None if ms_ssim is None else round(ms_ssim, 6),

@@ -1,9 +1,9 @@
-"""The `.aev` file: how compressed clips are stored. `docs/format.md` is the specification.
+"""Bitstream: the `.aev` file format. `docs/format.md` is the specification.
 
     Writer(stream, header).group(...)  ->  header | group | group | ... | index | footer
-    open_reader(path).groups()       ->  the intact groups, and one sentence if any is lost
+    open_reader(path).groups()       ->  the intact groups, then `DamagedError` if any is lost
 
-Knows nothing of pictures or models and needs no torch; works on pipes in both directions.
+Independent of pictures and models, without torch; reads from and writes to pipes.
 """
 
 from __future__ import annotations

@@ -1,14 +1,12 @@
-"""Chunks: the framing that makes every part of an `.aev` file checkable and findable.
+"""Syntax elements of an `.aev` file: limits, varints, CRC-8, chunks and resynchronisation.
 
 sync 2 | type 1 | length 1-4 | CRC-8 of type and length | body | CRC-32 of type, length, body
 
-The small pieces of the format: variable-length integers, a cursor that reads them, the CRC-8.
-
-A varint holds 7 bits a byte, low bits first, the top bit saying that more follow. A longer form
+A varint holds 7 bits a byte, low bits first; the top bit is set if more follow. A longer form
 starts counting where the shorter one ended, so each number has exactly one encoding and three
 bytes reach 2,113,663 (a 2 MiB group still has a three-byte length).
 
-The bounds of an `.aev` file: each is checked before anything of that size is allocated.
+Each limit is checked before anything of that size is allocated.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ MAX_VARINT_BYTES = 6
 
 
 class TruncatedField(FormatError):
-    """The bytes stop in the middle of a field."""
+    """The data ends in the middle of a field."""
 
 
 def pack_varint(value: int) -> bytes:
@@ -45,7 +43,7 @@ def pack_signed(value: int) -> bytes:
 
 
 class Cursor:
-    """Reads fields one after the other from `data`, starting at byte `at`."""
+    """Sequential reader of fields in `data`, starting at byte `at`."""
 
     def __init__(self, data: bytes | memoryview, at: int = 0) -> None:
         self.data = data
@@ -66,7 +64,7 @@ class Cursor:
         return bytes(self.data[self.at - size : self.at])
 
     def varint(self) -> int:
-        """Read what `pack_varint` wrote."""
+        """Read a varint."""
         value = shift = 0
         for _ in range(MAX_VARINT_BYTES):
             byte = self.byte()
@@ -78,7 +76,7 @@ class Cursor:
         raise FormatError(f"an integer is longer than {MAX_VARINT_BYTES} bytes.")
 
     def signed(self) -> int:
-        """Read what `pack_signed` wrote."""
+        """Read a signed varint."""
         value = self.varint()
         return -(value + 1 >> 1) if value & 1 else value >> 1
 
@@ -98,7 +96,7 @@ _TABLE = _crc8_table()
 def crc8(data: bytes) -> int:
     """CRC-8/AUTOSAR: polynomial 0x2F, start and final XOR 0xFF, not reflected.
 
-    Chosen because it finds any three flipped bits in messages as short as a chunk header.
+    Chosen because it detects any three flipped bits in messages as short as a chunk header.
     """
     remainder = 0xFF
     for byte in data:
@@ -107,13 +105,13 @@ def crc8(data: bytes) -> int:
 
 
 MAX_CHUNK = 64 << 20
-"""Bytes in the body of a chunk: 10 s of 4K at 50 Mbit/s, and it fits in any memory."""
+"""Bytes in the body of a chunk: 10 s of 4K at 50 Mbit/s; fits in any memory."""
 
 MAX_AUDIO_PIECE = 1 << 20
-"""Bytes in one audio chunk: damage costs a piece, and a pipe never waits long for one."""
+"""Bytes in one audio chunk: limits the loss by damage and the delay on a pipe."""
 
 MAX_METADATA = 1 << 20
-"""Bytes of JSON in one metadata chunk: notes, not archives."""
+"""Bytes of JSON in one metadata chunk."""
 
 MAX_SIDE = 16384
 """Width or height in luma samples: the limit of AV1 level 6, WebP and most GPUs."""
@@ -131,19 +129,19 @@ MAX_QUALITY = 10_000
 """Quality in hundredths: 100.00."""
 
 MAX_MODEL_NAME = 40
-"""Bytes of UTF-8 in a model name, so that the file header stays within `MAX_FILE_HEADER`."""
+"""Bytes of UTF-8 in a model name; keeps the file header within `MAX_FILE_HEADER`."""
 
 MAX_FILE_HEADER = 96
 """Bytes of a file header as this version writes it, magic and CRC included."""
 
 MAX_REFERENCES = 4
-"""Frames one frame may be predicted from: decoded references are what a decoder must hold."""
+"""References of one frame; bounds the frames that a decoder must hold."""
 
 MAX_MINI_GOP = 64
-"""Frames from one anchor of a pyramid to the next: a decoder then holds at most eight frames."""
+"""Frames in a mini-GOP (B-frames and their key picture): a decoder holds at most eight frames."""
 
 MAX_WASTE = 1 << 30
-"""Bytes checked in vain after damage: bounds the time that a hostile file costs."""
+"""Bytes checked without success after damage: bounds the time spent on a hostile file."""
 
 GRID = 32
 """Coded planes are multiples of this many luma samples."""
@@ -153,15 +151,16 @@ SYNC = b"\xaeV"
 GROUP, AUDIO, METADATA, INDEX, FOOTER = 0x01, 0x81, 0x82, 0x83, 0x84
 KNOWN = frozenset((GROUP, AUDIO, METADATA, INDEX, FOOTER))
 OPTIONAL = 0x80
-"""Bit of a type that lets a reader who does not know it skip the chunk."""
+"""Bit of a chunk type: readers that do not know the type may skip the chunk."""
 
 MAX_CHUNK_HEADER = 2 + 1 + 4 + 1
 BLOCK = 1 << 18
+"""Bytes per read of a stream."""
 
 
 @dataclass(frozen=True)
 class ChunkHeader:
-    """Where a chunk lies: its type, offset in the file, sizes of its header and body in bytes."""
+    """Header of a chunk: type, offset in the file, sizes of header and body in bytes."""
 
     kind: int
     offset: int
@@ -176,7 +175,7 @@ class ChunkHeader:
 
 @dataclass(frozen=True)
 class Chunk:
-    """An intact chunk: where it lies and its body."""
+    """An intact chunk: header and body."""
 
     header: ChunkHeader
     body: memoryview
@@ -184,7 +183,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Gap:
-    """Bytes that are no intact chunk; `cut` says that the file ends inside a chunk there."""
+    """Bytes outside any intact chunk; `cut` if the file ends inside a chunk there."""
 
     offset: int
     size: int
@@ -214,7 +213,7 @@ def parse_chunk_header(data: bytes, offset: int) -> ChunkHeader | None:
 
 
 def refuse_unknown(header: ChunkHeader, name: str) -> None:
-    """Raise `FormatError` if a chunk is of a type that must be understood and is not."""
+    """Raise `FormatError` if a chunk is of an unknown type that must not be skipped."""
     if header.kind not in KNOWN and not header.kind & OPTIONAL:
         raise FormatError(
             f"{name} has a chunk of type {header.kind:#04x} at byte {header.offset} that this "
@@ -223,7 +222,7 @@ def refuse_unknown(header: ChunkHeader, name: str) -> None:
 
 
 def parse_chunk(data: bytes, header: ChunkHeader) -> Chunk | None:
-    """Check the chunk whose header is `header` at the start of `data`; None if it is not intact."""
+    """Check the chunk with this header at the start of `data`; None if it is not intact."""
     view = memoryview(data)[: header.size]
     if len(view) < header.size:
         return None
@@ -235,7 +234,7 @@ def parse_chunk(data: bytes, header: ChunkHeader) -> Chunk | None:
 
 
 class PeekBuffer:
-    """Looks ahead in a stream without losing bytes, and never asks for more than it needs."""
+    """Look-ahead buffer of a stream; reads no more blocks than needed."""
 
     def __init__(self, read: Callable[[int], bytes], position: int = 0) -> None:
         self.position = position
@@ -244,13 +243,13 @@ class PeekBuffer:
         self._ended = False
 
     @property
-    def ahead(self) -> int:
+    def read_offset(self) -> int:
         """Offset of the next byte to read from the stream."""
         return self.position + len(self._ahead)
 
     def peek(self, size: int) -> bytes:
-        """Return the next `size` bytes, fewer only where the stream ends."""
-        # In blocks: a hostile length must not allocate more than the stream really holds.
+        """Return the next `size` bytes, fewer only at the end of the stream."""
+        # In blocks: a hostile length must not allocate more than the stream holds.
         while len(self._ahead) < size and not self._ended:
             piece = self._read(BLOCK)
             self._ended = not piece
@@ -258,12 +257,12 @@ class PeekBuffer:
         return bytes(memoryview(self._ahead)[:size])
 
     def skip(self, size: int) -> None:
-        """Move on by `size` bytes that were peeked."""
+        """Advance by `size` bytes that were peeked."""
         del self._ahead[:size]
         self.position += size
 
     def find(self, mark: bytes) -> bool:
-        """Move on to the next `mark`, or to the end of the stream and return False."""
+        """Advance to the next `mark`; without one, advance to the end and return False."""
         while (at := self._ahead.find(mark)) < 0:
             self.skip(max(0, len(self._ahead) - len(mark) + 1))
             ahead = len(self._ahead)
@@ -275,23 +274,23 @@ class PeekBuffer:
 
 
 def buffer_at(read_at: Callable[[int, int], bytes], offset: int) -> PeekBuffer:
-    """Return a buffer on a file from `offset` on; others may read the file in between."""
-    buffer = PeekBuffer(lambda size: read_at(buffer.ahead, size), offset)
+    """Return a buffer on a file from `offset` on; other reads of the file may interleave."""
+    buffer = PeekBuffer(lambda size: read_at(buffer.read_offset, size), offset)
     return buffer
 
 
 def iter_chunks(buffer: PeekBuffer) -> Iterator[Chunk | Gap]:
-    """Yield every intact chunk of a stream, and what lies between them where it is damaged."""
+    """Yield all intact chunks of a stream, and the damaged gaps between them."""
     waste = 0
     while buffer.peek(1):
         start = buffer.position
-        chunk, wanted = _attempt(buffer)
+        chunk, wanted = _read_chunk(buffer)
         cut = chunk is None and len(buffer.peek(wanted)) < wanted
         while chunk is None and waste <= MAX_WASTE:
             buffer.skip(1)
             if not buffer.find(SYNC):
                 break
-            chunk, wanted = _attempt(buffer)
+            chunk, wanted = _read_chunk(buffer)
             waste += wanted
         if buffer.position > start:
             yield Gap(start, buffer.position - start, cut and chunk is None)
@@ -301,8 +300,8 @@ def iter_chunks(buffer: PeekBuffer) -> Iterator[Chunk | Gap]:
         buffer.skip(chunk.header.size)
 
 
-def _attempt(buffer: PeekBuffer) -> tuple[Chunk | None, int]:
-    """Return the chunk at the buffer's position if it is intact, and how many bytes it wanted."""
+def _read_chunk(buffer: PeekBuffer) -> tuple[Chunk | None, int]:
+    """Return the chunk at the buffer's position if intact, and the bytes needed to check it."""
     header = parse_chunk_header(buffer.peek(MAX_CHUNK_HEADER), buffer.position)
     if header is None:
         return None, MAX_CHUNK_HEADER

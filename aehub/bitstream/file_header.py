@@ -1,4 +1,4 @@
-"""The file header: what every group of a `.aev` file shares, in at most 96 bytes."""
+"""File header: the properties shared by all groups of a `.aev` file, in at most 96 bytes."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from aehub.media.picture import Colour
 MAGIC = b"\x89AEV"
 VERSION = 1
 PREFIX = len(MAGIC) + 2
-"""Bytes before the body of the header: magic, version, length of the body."""
+"""Bytes before the body: magic, version, length of the body."""
 
-# The largest numerator and denominator that fit 3, 2 and 4 bytes: together with a name of 40 bytes
-# they fill the 96 bytes of the header exactly.
+# Largest numerators and denominators of 3, 2 and 4 bytes: with a name of 40 bytes they fill the 96
+# bytes of the header exactly.
 RATE_LIMITS = (2_113_663, 2_113_663)
 TIME_BASE_LIMITS = (16_511, 270_549_119)
 ASPECT_LIMITS = (16_511, 16_511)
 
 _NTSC = tuple(Fraction(n * 1000, 1001) for n in (24, 30, 60, 120, 15))
-_WHOLE = (24, 25, 30, 50, 60, 10, 12, 15, 8, 5, 1, 2, 4, 6, 16, 18, 20, 48, 72, 90, 100, 120, 144)
-USUAL_RATES = (*_NTSC, *map(Fraction, (*_WHOLE, 240)), Fraction(25, 2), Fraction(15, 2))
-"""Rates told by their chunk_header, 1 to 31, in this list."""
+_INTEGER = (24, 25, 30, 50, 60, 10, 12, 15, 8, 5, 1, 2, 4, 6, 16, 18, 20, 48, 72, 90, 100, 120, 144)
+USUAL_RATES = (*_NTSC, *map(Fraction, (*_INTEGER, 240)), Fraction(25, 2), Fraction(15, 2))
+"""Rates coded by their position, 1 to 31, in this list."""
 
 USUAL_COLOURS = (
     Colour(1, False, 1, 1),
@@ -48,7 +48,7 @@ USUAL_COLOURS = (
     Colour(5, True, 2, 2),
     Colour(5, True, 1, 13),
 )
-"""Colours told by one byte, 128 to 135."""
+"""Colours coded in one byte, 128 to 135."""
 
 _TIME_BASE, _COLOUR, _ASPECT = 1, 2, 4
 _RATE_SHIFT = 3
@@ -56,20 +56,20 @@ _RATE_SHIFT = 3
 
 @dataclass(frozen=True)
 class FileHeader:
-    """What every group of the file shares.
+    """Properties shared by all groups of the file.
 
     Attributes:
-        model: name that finds the model, at most 40 bytes of UTF-8.
+        model: name of the model, at most 40 bytes of UTF-8.
         entropy_hash: first 8 bytes of the SHA-256 of tables and integer networks; must match.
-        synthesis_hash: first 8 bytes of the SHA-256 of the decoder; names the revision.
+        synthesis_hash: first 8 bytes of the SHA-256 of the decoder; identifies the revision.
         coder: version of the entropy coder, 0 to 127.
-        width: shown width in luma samples.
-        height: shown height in luma samples.
+        width: of the shown window in luma samples.
+        height: of the shown window in luma samples.
         fps: nominal frames per second.
-        quality: usual quality in hundredths, 0 to 10000.
-        group_frames: usual number of coded frames in a group.
+        quality: default of groups, in hundredths, 0 to 10000.
+        group_frames: default number of coded frames in a group.
         time_base: seconds per tick; 0, the default, becomes 1/fps: one tick a frame.
-        colour: meaning of the planes.
+        colour: of the planes, in H.273 code points.
         pixel_aspect: width of a pixel over its height.
     """
 
@@ -93,7 +93,7 @@ class FileHeader:
 
     @cached_property
     def frame_ticks(self) -> int:
-        """Ticks a frame lasts where nothing else is said: 1/(fps * time_base), rounded, >= 1."""
+        """Default duration of a frame in ticks: 1/(fps * time_base), rounded, >= 1."""
         return max(1, int(1 / (self.fps * self.time_base) + Fraction(1, 2)))
 
     def coded_size(self, crop: tuple[int, int] = (0, 0)) -> tuple[int, int]:
@@ -107,7 +107,7 @@ def ceil_grid(samples: int) -> int:
 
 
 def is_aev(first_bytes: bytes) -> bool:
-    """Tell whether a file that begins with these bytes (4 are enough) is an `.aev` file."""
+    """Return whether a file that begins with these bytes (4 are enough) is an `.aev` file."""
     return bytes(first_bytes[: len(MAGIC)]) == MAGIC
 
 
@@ -160,24 +160,24 @@ def unpack_file_header(data: bytes, name: str = "the file") -> tuple[FileHeader,
 
     Args:
         data: the first bytes of the file, at most `PREFIX + 255 + 4` are looked at.
-        name: what error messages call the file.
+        name: of the file, for messages.
 
     Raises:
         FormatError: not an `.aev` file, a newer one, or values outside the limits.
-        DamagedError: the header is cut off or its CRC-32 does not match.
+        DamagedError: the header is truncated or its CRC-32 does not match.
     """
-    _refuse_strangers(data, name)
+    _refuse_other_formats(data, name)
     if len(data) <= PREFIX or len(data) < (size := PREFIX + data[PREFIX - 1] + 4):
         raise DamagedError(f"{name} is cut off inside its file header, after {len(data)} bytes.")
-    whole = zlib.crc32(data[: size - 4]).to_bytes(4, "little") == data[size - 4 : size]
+    intact = zlib.crc32(data[: size - 4]).to_bytes(4, "little") == data[size - 4 : size]
     version = data[len(MAGIC)]
     if version != VERSION:
-        doubt = "" if whole else " (or it is damaged: the CRC-32 of its header does not match)"
+        doubt = "" if intact else " (or it is damaged: the CRC-32 of its header does not match)"
         raise FormatError(
             f"{name} is an .aev file of format version {version}{doubt}; this AEHub reads "
             f"version {VERSION}: update it to read the file."
         )
-    if not whole:
+    if not intact:
         raise DamagedError(
             f"{name} has a damaged file header (its CRC-32 does not match); without it no group "
             f"can be decoded."
@@ -210,7 +210,7 @@ def _unpack_body(cursor: Cursor, name: str) -> FileHeader:
 
 
 def _problem(header: FileHeader) -> str:
-    """Return one sentence about the first value outside the limits, or an empty string."""
+    """Return a sentence on the first value outside the limits, or an empty string."""
     width, height = header.coded_size()
     checks = (
         (0 < len(header.model.encode()) <= MAX_MODEL_NAME and header.model.isprintable(),
@@ -226,11 +226,11 @@ def _problem(header: FileHeader) -> str:
          f"the quality {header.quality / 100} is not 0 to 100."),
         (0 < header.group_frames <= MAX_GROUP_FRAMES,
          f"groups of {header.group_frames} frames are outside 1 to {MAX_GROUP_FRAMES}."),
-        (_fits(header.fps, RATE_LIMITS), _sentence("frame rate", header.fps, RATE_LIMITS)),
+        (_fits(header.fps, RATE_LIMITS), _range_sentence("frame rate", header.fps, RATE_LIMITS)),
         (header.time_base * header.fps == 1 or _fits(header.time_base, TIME_BASE_LIMITS),
-         _sentence("time base", header.time_base, TIME_BASE_LIMITS)),
+         _range_sentence("time base", header.time_base, TIME_BASE_LIMITS)),
         (_fits(header.pixel_aspect, ASPECT_LIMITS),
-         _sentence("pixel aspect", header.pixel_aspect, ASPECT_LIMITS)),
+         _range_sentence("pixel aspect", header.pixel_aspect, ASPECT_LIMITS)),
         (0 <= header.colour.matrix < 128 and 0 <= header.colour.primaries < 256
          and 0 <= header.colour.transfer < 128,
          f"the colour {tuple(header.colour)} is not made of H.273 code points."),
@@ -238,7 +238,7 @@ def _problem(header: FileHeader) -> str:
     return next((sentence for fine, sentence in checks if not fine), "")
 
 
-def _sentence(what: str, value: Fraction, limits: tuple[int, int]) -> str:
+def _range_sentence(what: str, value: Fraction, limits: tuple[int, int]) -> str:
     return f"the {what} {value} must be above 0 and have terms up to {limits[0]}/{limits[1]}."
 
 
@@ -246,7 +246,7 @@ def _fits(value: Fraction, limits: tuple[int, int]) -> bool:
     return 0 < value.numerator <= limits[0] and value.denominator <= limits[1]
 
 
-def _refuse_strangers(data: bytes, name: str) -> None:
+def _refuse_other_formats(data: bytes, name: str) -> None:
     if not data:
         raise FormatError(f"{name} is empty (0 bytes); an .aev file begins with 89 41 45 56.")
     if not is_aev(data) and not MAGIC.startswith(bytes(data[: len(MAGIC)])):
@@ -282,11 +282,11 @@ def _unpack_colour(cursor: Cursor) -> Colour:
 
 
 def pack_quality(quality: int) -> bytes:
-    """Encode hundredths: whole qualities in one byte, others in two."""
+    """Encode hundredths: integer qualities in one byte, others in two."""
     return pack_varint(128 + quality if quality % 100 else quality // 100)
 
 
 def unpack_quality(cursor: Cursor) -> int:
-    """Read what `pack_quality` wrote, as hundredths."""
+    """Read a quality in hundredths."""
     value = cursor.varint()
     return value - 128 if value >= 128 else value * 100

@@ -1,4 +1,4 @@
-"""The group header: what can differ from group to group, and what follows from it."""
+"""Group header: frame types, references, mini-GOPs, display times and coding order of a group."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ MiniGopRuns = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class GroupHeader:
-    """What can differ from group to group. Frames are counted in the order of their times.
+    """Properties of one group. Frames are numbered in the order of their times.
 
     Attributes:
-        n_frames: coded frames.
+        n_frames: number of coded frames.
         quality: hundredths, 0 to 10000.
         crop: (x, y) of the shown window in the coded plane, in luma samples.
-        shown: (first, stop) of the frames shown; all by default.
-        reverse: the shown frames are shown last to first, each for its own duration.
-        times: ticks of each coded frame after the group's first one; None is one step each
+        shown: (first, stop) of the displayed frames; all by default.
+        reverse: displayed last to first, each frame for its own duration.
+        times: of the coded frames in ticks after the group's first; None: `frame_ticks` apart
             (`FileHeader.frame_ticks`: one tick unless the file has a finer time base).
-        last: ticks the last coded frame lasts; None is as long as the one before it in `times`,
-            or one step. The next group begins where the shown frames of this one end.
-        frame_types: a code per frame, 0 intra, 1 predicted; None is all intra.
-        references: for each frame the frames it is predicted from; None is the frame before it
-            for every frame that is not intra.
+        last: duration of the last coded frame in ticks; None: as the frame before it in `times`,
+            or `frame_ticks`. The next group begins at the end of this one's shown frames.
+        frame_types: a code per frame, 0 intra, 1 predicted; None: all intra.
+        references: for each frame its reference frames; None: the previous frame for every frame
+            that is not intra.
         mini_gop_ends: for each mini-GOP but the last, the first frame alone being one, how many
-            32-bit words of payload its frames and those before take; None is unknown. A decoder
-            of these frames reads at most one word more.
+            32-bit words of payload its frames and those before take; None: unknown. A decoder of
+            these frames reads at most one word more.
     """
 
     n_frames: int
@@ -65,61 +65,61 @@ class GroupHeader:
 
     @property
     def resolved_types(self) -> bytes:
-        """The code of every coded frame."""
+        """Type of each coded frame, defaults filled in."""
         return bytes(self.n_frames) if self.frame_types is None else self.frame_types
 
     @property
     def resolved_references(self) -> References:
-        """The frames that each coded frame is predicted from."""
+        """References of each coded frame, defaults filled in."""
         return chain_references(self.resolved_types) if self.references is None else self.references
 
     @property
     def n_shown(self) -> int:
-        """How many frames are shown."""
+        """Number of shown frames."""
         return self.shown[1] - self.shown[0]
 
     @property
     def display_order(self) -> range:
-        """Numbers of the coded frames in the order in which they are shown."""
+        """Numbers of the shown frames in display order."""
         frames = range(*self.shown)
         return frames[::-1] if self.reverse else frames
 
     def durations(self, frame_ticks: int) -> tuple[int, ...]:
-        """Return the ticks that each coded frame lasts; for `frame_ticks` see `FileHeader`."""
+        """Return the duration of each coded frame in ticks; `frame_ticks` as in `FileHeader`."""
         if self.times is None:
             gaps: tuple[int, ...] = (frame_ticks,) * (self.n_frames - 1)
         else:
             gaps = tuple(after - before for before, after in pairwise(self.times))
-        usual = gaps[-1] if gaps else frame_ticks
-        return (*gaps, usual if self.last is None else self.last)
+        default = gaps[-1] if gaps else frame_ticks
+        return (*gaps, default if self.last is None else self.last)
 
     def ticks(self, frame_ticks: int) -> int:
-        """Return how many ticks the shown frames last together."""
+        """Return the total duration of the shown frames in ticks."""
         if self.times is None and self.last is None:
             return self.n_shown * frame_ticks
         return sum(self.durations(frame_ticks)[slice(*self.shown)])
 
 
 def chain_references(types: bytes) -> References:
-    """Return the usual references: every frame that is not intra names the one before it."""
+    """Return the default references: every frame that is not intra refers to the previous one."""
     return tuple((frame - 1,) if code else () for frame, code in enumerate(types))
 
 
 def chain_types(n_frames: int) -> bytes:
-    """Return the usual types of a predicted group: intra first, then predicted."""
+    """Return the default types of a predicted group: intra first, then predicted."""
     return bytes((INTRA,)) + bytes((PREDICTED,)) * (n_frames - 1)
 
 
 def hierarchical_references(runs: MiniGopRuns) -> References:
-    """Return the references of a group made of keys with frames between them.
+    """Return the references of hierarchical B-frames between key pictures.
 
     Args:
-        runs: (length, count) of keys that follow each other at a distance of `length` frames. The
-            first frame is an anchor and intra, each later anchor is predicted from the one before.
+        runs: (length, count) of consecutive mini-GOPs of equal length. The first frame is an
+            intra key picture; each mini-GOP ends with one, predicted from the one before.
 
     Returns:
-        For each frame its references. Between two keys, and again in each half, the middle
-        frame (rounded down) refers to the two around it.
+        For each frame its references. Between two key pictures, and recursively in each half, the
+        middle frame (rounded down) refers to the two around it.
     """
     references: list[tuple[int, ...]] = [()]
     for length, count in runs:
@@ -139,21 +139,21 @@ def _link_b_frames(references: list[tuple[int, ...]], first: int, last: int) -> 
 
 
 def mini_gop_runs(header: GroupHeader) -> MiniGopRuns | None:
-    """Return the runs whose `pyramid` the group's frames refer to, or None if there are none."""
+    """Return the runs of mini-GOPs that give the group's references, or None if none do."""
     if header.n_frames < 2 or header.resolved_types != chain_types(header.n_frames):
         return None
     keys = [frame for frame, used in enumerate(header.resolved_references) if len(used) < 2]
     lengths = [after - before for before, after in pairwise(keys)]
     if keys[:1] + keys[-1:] != [0, header.n_frames - 1] or max(lengths) > MAX_MINI_GOP:
         return None
-    runs = tuple((length, len(list(run))) for length, run in groupby(lengths))
+    runs = tuple((length, len(list(equal))) for length, equal in groupby(lengths))
     return runs if hierarchical_references(runs) == header.resolved_references else None
 
 
 def key_pictures(header: GroupHeader) -> tuple[int, ...]:
-    """Return the frames with which the runs of a pyramid end, the first frame among them.
+    """Return the first frame and the last frame of each mini-GOP; empty for other groups.
 
-    Frames are coded run after run. Other groups have no keys.
+    Mini-GOPs are coded one after the other.
     """
     runs = mini_gop_runs(header)
     if runs is None:
@@ -162,12 +162,12 @@ def key_pictures(header: GroupHeader) -> tuple[int, ...]:
 
 
 def coding_order(header: GroupHeader) -> tuple[int, ...]:
-    """Return the order in which the frames of a group are coded.
+    """Return the coding order of the frames of a group.
 
-    Next is always the first frame not yet coded all of whose references are coded.
+    Next is always the lowest-numbered uncoded frame all of whose references are coded.
 
     Raises:
-        InputError: frames refer to each other in a circle.
+        InputError: the references form a cycle.
     """
     references = header.resolved_references
     waiting = [len(set(frames)) for frames in references]
@@ -189,7 +189,7 @@ def coding_order(header: GroupHeader) -> tuple[int, ...]:
 
 
 def with_durations(header: GroupHeader, ticks: Mapping[int, int], frame_ticks: int) -> GroupHeader:
-    """Return the same group with some coded frames (their numbers -> ticks) shown for so long."""
+    """Return the group with new durations for some coded frames (number -> ticks)."""
     durations = list(header.durations(frame_ticks))
     for frame, duration in ticks.items():
         durations[frame] = duration
@@ -198,7 +198,7 @@ def with_durations(header: GroupHeader, ticks: Mapping[int, int], frame_ticks: i
 
 
 def retime(header: GroupHeader, source: FileHeader, target: FileHeader) -> GroupHeader:
-    """Return the same group with the times it needs in a file of another rate or time base."""
+    """Return the group with its times converted to a file of another rate or time base."""
     if (source.frame_ticks, source.time_base) == (target.frame_ticks, target.time_base):
         return header
     scale = source.time_base / target.time_base

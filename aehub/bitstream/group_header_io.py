@@ -1,4 +1,4 @@
-"""The bytes of a group header: one flags byte, then only what differs from the file's usual."""
+"""Syntax of the group header: flags, then only fields that differ from the file's defaults."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ from aehub.bitstream.group_header import (
 )
 from aehub.errors import FormatError, InputError
 
-# Bits of the flags varint; the first seven cost no second byte.
+# Bits of the flags varint; the first seven fit one byte.
 _FRAMES, _QUALITY, _CROP, _REVERSE, _SHOWN, _CHAIN, _TIMES = (1 << bit for bit in range(7))
 _LAST, _TYPES, _REFERENCES, _HIERARCHICAL, _MINI_GOP_ENDS = (1 << bit for bit in range(7, 12))
 _KNOWN = (1 << 12) - 1
 _WORD = 4
+"""Bytes of a word of the range coder."""
 
 
 def pack_group_header(header: GroupHeader, file_header: FileHeader) -> bytes:
-    """Encode what differs from the usual group of the file; b"\\0" when nothing does.
+    """Encode the fields that differ from the file's defaults; b"\\0" if none does.
 
     Raises:
         InputError: a value is outside the limits of the format.
@@ -56,7 +57,7 @@ def pack_group_header(header: GroupHeader, file_header: FileHeader) -> bytes:
 
 
 def _fields(header: GroupHeader, file_header: FileHeader) -> Iterator[tuple[int, bytes]]:
-    """Yield the flag and the bytes of each field that is not as usual, in order."""
+    """Yield the flag and the bytes of each field that is not the default, in order."""
     if header.n_frames != file_header.group_frames:
         yield _FRAMES, pack_varint(header.n_frames)
     if header.quality != file_header.quality:
@@ -137,7 +138,7 @@ def unpack_group_header(body: bytes | memoryview, file_header: FileHeader
     references = _unpack_references(cursor, n_frames) if flags & _REFERENCES else None
     if flags & _HIERARCHICAL:
         if flags & (_CHAIN | _TYPES | _REFERENCES):
-            raise FormatError(f"its group header (flags {flags:#x}) names its references twice.")
+            raise FormatError(f"its group header (flags {flags:#x}) gives its references twice.")
         types = chain_types(n_frames)
         references = hierarchical_references(_unpack_mini_gops(cursor, n_frames))
     reverse = bool(flags & _REVERSE)
@@ -155,7 +156,7 @@ def unpack_group(body: memoryview, file_header: FileHeader) -> tuple[GroupHeader
     """Decode the body of a group chunk: its header and its payload.
 
     Raises:
-        FormatError: the header is no group header, or tells of more payload than there is.
+        FormatError: the header is invalid, or implies more payload than there is.
     """
     header, size = unpack_group_header(body, file_header)
     payload = body[size:]
@@ -166,7 +167,7 @@ def unpack_group(body: memoryview, file_header: FileHeader) -> tuple[GroupHeader
 
 
 def payload_problem(header: GroupHeader, n_bytes: int) -> str:
-    """Return one sentence if a payload of `n_bytes` does not fit the header, or an empty string."""
+    """Return a sentence if a payload of `n_bytes` does not fit the header, or an empty string."""
     if header.mini_gop_ends is None or _WORD * header.mini_gop_ends[-1] <= n_bytes:
         return ""
     return (f"a mini-GOP ends after {header.mini_gop_ends[-1]} words, but its payload has "
@@ -220,19 +221,19 @@ def _unpack_mini_gops(cursor: Cursor, n_frames: int) -> MiniGopRuns:
         runs.append((length, count))
         left -= length * count
     if left:
-        raise FormatError(f"the last {left} of its {n_frames} frames belong to no anchor.")
+        raise FormatError(f"the last {left} of its {n_frames} frames belong to no mini-GOP.")
     return tuple(runs)
 
 
 def _unpack_mini_gop_ends(cursor: Cursor, header: GroupHeader) -> tuple[int, ...]:
     keys = key_pictures(header)
     if not keys:
-        raise FormatError("its group header tells where runs end, but its frames form none.")
+        raise FormatError("its group header has mini-GOP ends, but its frames form no mini-GOPs.")
     return tuple(accumulate(cursor.varint() for _ in keys[1:]))
 
 
 def _problem(header: GroupHeader, file_header: FileHeader) -> str:
-    """Return one sentence about the first value outside the limits, or an empty string."""
+    """Return a sentence on the first value outside the limits, or an empty string."""
     if not 0 < header.n_frames <= MAX_GROUP_FRAMES:
         return f"it has {header.n_frames} frames; 1 to {MAX_GROUP_FRAMES} are allowed."
     if not 0 <= header.quality <= MAX_QUALITY:
@@ -283,11 +284,11 @@ def _mini_gop_end_problem(header: GroupHeader) -> str:
     ends = header.mini_gop_ends
     if ends is None:
         return ""
-    runs = len(key_pictures(header))
-    if len(ends) != runs - 1:
-        return f"{len(ends)} run ends do not fit frames in {runs} runs."
+    n_mini_gops = len(key_pictures(header))
+    if len(ends) != n_mini_gops - 1:
+        return f"{len(ends)} mini-GOP ends do not fit frames in {n_mini_gops} mini-GOPs."
     if ends[0] < 1 or any(after < before for before, after in pairwise(ends)):
-        return "its run ends do not rise from 1 on."
+        return "its mini-GOP ends do not increase from 1 on."
     if ends[-1] > MAX_CHUNK // _WORD:
-        return f"a run ends after {ends[-1]} words; at most {MAX_CHUNK // _WORD} are allowed."
+        return f"a mini-GOP ends after {ends[-1]} words; at most {MAX_CHUNK // _WORD} are allowed."
     return ""

@@ -1,4 +1,4 @@
-"""The index and the footer: where each group lies and when it is shown, for seeking."""
+"""Index and footer: position and display time of each group, for seeking."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SMALLEST_ENTRY = 3
 
 
 class IndexEntry(NamedTuple):
-    """One group: byte offset of its chunk, shown frames, start and length in ticks."""
+    """Index entry of a group: byte offset of its chunk, shown frames, start and length in ticks."""
 
     offset: int
     n_frames: int
@@ -32,12 +32,12 @@ class IndexEntry(NamedTuple):
 
     @property
     def stop(self) -> int:
-        """When the next group begins, in ticks."""
+        """Start of the next group in ticks."""
         return self.start + self.ticks
 
 
 class Footer(NamedTuple):
-    """The end of a file: bytes from the index chunk to the footer chunk (0: no index), totals."""
+    """Footer: bytes from the index chunk to the footer chunk (0: no index), totals."""
 
     distance: int
     n_groups: int
@@ -45,7 +45,7 @@ class Footer(NamedTuple):
 
 
 def pack_index(entries: Sequence[IndexEntry], header: FileHeader, start: int) -> bytes:
-    """Encode the index; `start` is the offset of the first chunk, where offsets count from."""
+    """Encode the index; `start`, the offset of the first chunk, is the origin of offsets."""
     packed = bytearray(pack_varint(len(entries)))
     for entry in entries:
         packed += pack_varint(entry.offset - start)
@@ -56,7 +56,7 @@ def pack_index(entries: Sequence[IndexEntry], header: FileHeader, start: int) ->
 
 
 def unpack_index(body: bytes | memoryview, header: FileHeader, start: int) -> list[IndexEntry]:
-    """Decode what `pack_index` wrote.
+    """Decode an index.
 
     Raises:
         FormatError: the entries do not fit the body, or are outside the limits.
@@ -72,7 +72,7 @@ def unpack_index(body: bytes | memoryview, header: FileHeader, start: int) -> li
         n_frames = header.group_frames + cursor.signed()
         ticks = n_frames * header.frame_ticks + cursor.signed()
         if not 0 < n_frames <= MAX_GROUP_FRAMES or ticks < n_frames:
-            raise FormatError(f"the index speaks of {n_frames} frames lasting {ticks} ticks.")
+            raise FormatError(f"the index has a group of {n_frames} frames and {ticks} ticks.")
         entries.append(IndexEntry(offset, n_frames, time, ticks))
         time += ticks
     return entries
@@ -87,7 +87,7 @@ def unpack_footer(body: bytes | memoryview) -> Footer:
     """Decode a footer.
 
     Raises:
-        FormatError: it does not have 12 bytes, or points further back than an index can be.
+        FormatError: it does not have 12 bytes, or points further back than the largest index.
     """
     if len(body) != FOOTER_BODY:
         raise FormatError(f"a footer has {FOOTER_BODY} bytes; this one has {len(body)}.")

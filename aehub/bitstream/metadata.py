@@ -1,6 +1,6 @@
-"""Metadata: a JSON object that travels beside the pictures and that no decoder needs.
+"""Chunks that no picture decoder needs: metadata (a JSON object) and audio.
 
-Audio travels as a Matroska file cut into numbered pieces, so that a lost one is noticed.
+Audio is a Matroska file in numbered pieces, so that a lost one is detected.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from aehub.bitstream.chunk import MAX_AUDIO_PIECE, MAX_METADATA, Cursor, pack_va
 from aehub.errors import DamagedError, FormatError, InputError
 
 PLAYS = "plays"
-"""Key of how often an animation is played; absent or 0 is for ever."""
+"""Key of the number of times an animation is played; absent or 0: infinitely."""
 
 
 def pack_metadata(metadata: dict[str, Any]) -> bytes:
@@ -33,7 +33,7 @@ def pack_metadata(metadata: dict[str, Any]) -> bytes:
 
 
 def unpack_metadata(body: bytes | memoryview) -> dict[str, Any]:
-    """Decode what `pack_metadata` wrote.
+    """Decode a JSON object.
 
     Raises:
         FormatError: it is not a JSON object, or larger than 1 MiB.
@@ -50,13 +50,13 @@ def unpack_metadata(body: bytes | memoryview) -> dict[str, Any]:
 
 
 def play_count(metadata: dict[str, Any]) -> int:
-    """Return how often a clip is played; 0, for ever, if the entry is absent or invalid."""
+    """Return how often a clip is played; 0, infinitely, if the entry is absent or invalid."""
     value = metadata.get(PLAYS)
     return value if type(value) is int and 0 <= value < 1 << 16 else 0
 
 
-def cut(data: bytes, first: int) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (number, bytes) of the pieces of at most 1 MiB; numbers count from `first`."""
+def split_audio(data: bytes, first: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (number, bytes) of pieces of at most 1 MiB; numbers count from `first`."""
     for number, at in enumerate(range(0, len(data), MAX_AUDIO_PIECE), first):
         yield pack_varint(number), data[at : at + MAX_AUDIO_PIECE]
 
@@ -65,7 +65,7 @@ def unpack_piece(body: bytes | memoryview, number: int) -> bytes:
     """Return the bytes of piece `number`.
 
     Raises:
-        DamagedError: it is another piece, so one was lost.
+        DamagedError: it is another piece, so that one was lost.
         FormatError: it is larger than 1 MiB.
     """
     cursor = Cursor(body)

@@ -1,6 +1,4 @@
-"""Reads `.aev` files: group by group from anything that has `read`, in any order from files.
-
-Where the bytes of a file come from: a path, a seekable stream or a pipe.
+"""Reader of `.aev` files: sequential on pipes, with random access to groups in files.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ from aehub.files import check_source, spool
 
 
 def open_source(source: str | os.PathLike[str] | BinaryIO) -> tuple[BinaryIO, str, bool]:
-    """Return the stream, what messages call it, and whether it was opened here.
+    """Return the stream, its name for messages, and whether it was opened here.
 
     Raises:
         InputError: there is no such file.
@@ -53,13 +51,13 @@ def open_source(source: str | os.PathLike[str] | BinaryIO) -> tuple[BinaryIO, st
 
 
 def read_some(stream: BinaryIO) -> Callable[[int], bytes]:
-    """Return a function that reads what is there, up to a size, without waiting for more."""
-    # `read` of a buffered pipe waits for all it was asked for; `read1` gives groups as they come.
+    """Return a function that reads available bytes, up to a size, without waiting for more."""
+    # `read` of a buffered pipe waits for the requested size; `read1` returns groups as they arrive.
     return cast(Callable[[int], bytes], getattr(stream, "read1", stream.read))
 
 
 def read_header(buffer: PeekBuffer, name: str) -> FileHeader:
-    """Read the file header and move the buffer on to the first chunk.
+    """Read the file header and advance the buffer to the first chunk.
 
     Raises:
         FormatError: it is not an `.aev` file, or a newer or damaged one.
@@ -72,18 +70,18 @@ def read_header(buffer: PeekBuffer, name: str) -> FileHeader:
 
 
 class PipeSpool:
-    """What passes by on a pipe and may be wanted later: audio and metadata."""
+    """Spool of the audio and metadata that pass by on a pipe."""
 
     def __init__(self) -> None:
-        self.notes: dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {}
         self._audio: BinaryIO | None = None
         self._n_pieces = 0
         self._loss: DamagedError | None = None
 
     def add(self, chunk: Chunk) -> None:
-        """Keep an audio or metadata chunk; others are of no use later."""
+        """Store an audio or metadata chunk; ignore others."""
         if chunk.header.kind == METADATA:
-            self.notes.update(unpack_metadata(chunk.body))
+            self.metadata.update(unpack_metadata(chunk.body))
         if chunk.header.kind != AUDIO or self._loss:
             return
         if self._audio is None:
@@ -95,7 +93,7 @@ class PipeSpool:
             self._loss = loss
 
     def audio_pieces(self) -> Iterator[bytes]:
-        """Yield the audio kept; raise `DamagedError` where a piece was lost."""
+        """Yield the stored audio; raise `DamagedError` at a lost piece."""
         if self._audio is not None:
             self._audio.seek(0)
             while piece := self._audio.read(BLOCK):
@@ -104,14 +102,14 @@ class PipeSpool:
             raise self._loss
 
     def close(self) -> None:
-        """Forget the audio."""
+        """Delete the audio."""
         if self._audio is not None:
             self._audio.close()
 
 
 @dataclass(frozen=True)
 class Group:
-    """An intact group: header, payload, its number among those given back, its byte offset."""
+    """An intact group: header, payload, number among the intact groups, byte offset."""
 
     header: GroupHeader
     payload: bytes
@@ -142,8 +140,8 @@ class Reader:
     """An open `.aev` file.
 
     Attributes:
-        header: what every group shares.
-        name: what messages call the file.
+        header: shared by all groups.
+        name: of the file, for messages.
         seekable: whether groups can be read in any order.
     """
 
@@ -162,17 +160,17 @@ class Reader:
         self._begun = False
 
     def groups(self, salvage: bool = True) -> Iterator[Group]:
-        """Yield the groups in order, each checked before it is given.
+        """Yield the intact groups in order.
 
-        On a pipe this works once; audio and metadata that pass by are kept for `audio_pieces`
+        On a pipe this works once; audio and metadata that pass by are stored for `audio_pieces`
         and `metadata`.
 
         Args:
-            salvage: go on after damage at the next intact chunk; False stops at the damage.
+            salvage: continue after damage at the next intact chunk; False stops at the damage.
 
         Raises:
             DamagedError: after the intact groups, if anything was lost.
-            FormatError: a chunk must be understood and is not: the file is newer.
+            FormatError: a chunk of an unknown type must not be skipped: the file is newer.
         """
         buffer, counts = self._begin()
         damage = DamageReport(self.name)
@@ -187,7 +185,7 @@ class Reader:
         damage.raise_if_damaged(counts)
 
     def group_at(self, number: int) -> Group:
-        """Read one group by its number, without reading those before it.
+        """Read one group by its number, without reading earlier ones.
 
         Raises:
             InputError: the source is a pipe, or has no such group.
@@ -216,18 +214,18 @@ class Reader:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the metadata chunks hold; on a pipe, those that passed by so far."""
+        """Merged metadata chunks; on a pipe, those that passed by so far."""
         if not self.seekable:
-            return dict(self._spool.notes)
-        notes: dict[str, Any] = {}
+            return dict(self._spool.metadata)
+        merged: dict[str, Any] = {}
         for chunk_header in self._require_scan("").chunk_headers:
             if chunk_header.kind == METADATA:
-                notes.update(unpack_metadata(self._body(chunk_header)))
-        return notes
+                merged.update(unpack_metadata(self._body(chunk_header)))
+        return merged
 
     @property
     def plays(self) -> int:
-        """How often the clip is played, 0 for ever or where its metadata is damaged."""
+        """Number of times the clip is played; 0: infinitely, or its metadata is damaged."""
         try:
             return play_count(self.metadata)
         except FormatError:
@@ -236,11 +234,11 @@ class Reader:
     def audio_pieces(self) -> Iterator[bytes]:
         """Yield the audio track, a Matroska file, piece by piece; nothing if there is none.
 
-        On a pipe the groups must be read first: the audio passing by is kept on the side.
+        On a pipe the groups must be read first; the audio that passes by is spooled.
 
         Raises:
-            InputError: the groups of a pipe are not read yet.
-            DamagedError: a piece is lost; those before it were given.
+            InputError: the groups of a pipe were not read yet.
+            DamagedError: a piece is lost; those before it were yielded.
         """
         if self.seekable:
             chunk_headers = self._require_scan("").chunk_headers
@@ -252,12 +250,12 @@ class Reader:
         yield from self._spool.audio_pieces()
 
     def summary(self) -> dict[str, Any]:
-        """Count what the file holds; on a pipe, what passed by so far.
+        """Return counts and sizes of the file; on a pipe, of what passed by so far.
 
         Returns:
             groups, frames (shown), coded_frames, seconds, bytes (of the file), payload_bytes,
-            audio_bytes, metadata_bytes, lost_bytes (damaged), overhead_bytes (all the rest) and
-            complete (whether a footer ends the file).
+            audio_bytes, metadata_bytes, lost_bytes (damaged), overhead_bytes (the rest) and
+            complete (whether the file ends with a footer).
         """
         counts = self._require_scan("").counts if self.seekable else self._counts
         return counts.summary(self._start, self.header.time_base)
@@ -285,7 +283,7 @@ class Reader:
         return self._buffer, self._counts
 
     def _take(self, item: Chunk | Gap, counts: FileCounts, damage: DamageReport) -> Group | None:
-        """Count one piece of the file; return it if it is an intact group."""
+        """Count a chunk or gap; return it if it is an intact group."""
         if isinstance(item, Gap):
             counts.lost_bytes += item.size
             damage.gaps.append(item)

@@ -1,6 +1,4 @@
-"""The map of a seekable file: its index, and where every chunk lies, without reading payloads.
-
-What a file holds and what it lost, counted while it is read.
+"""Scan of a seekable file by its headers, without payloads; counts and damage of a read.
 """
 
 from __future__ import annotations
@@ -31,12 +29,12 @@ from aehub.bitstream.file_header import FileHeader
 from aehub.bitstream.group_header import GroupHeader
 from aehub.bitstream.group_header_io import unpack_group_header
 from aehub.bitstream.index import FOOTER_SIZE, Footer, IndexEntry, unpack_footer, unpack_index
-from aehub.errors import DamagedError, FormatError
+from aehub.errors import DamagedError, FormatError, count_text
 
 
 @dataclass
 class FileCounts:
-    """Running counts; sizes in bytes. `complete`: the footer came; `ended`: nothing more comes."""
+    """Running counts; sizes in bytes. `complete`: the footer was read; `ended`: reading ended."""
 
     groups: int = 0
     frames: int = 0
@@ -66,7 +64,7 @@ class FileCounts:
         self.complete |= chunk_header.kind == FOOTER
 
     def summary(self, header_bytes: int, time_base: Fraction) -> dict[str, Any]:
-        """Return the counts under the names of `Reader.summary`."""
+        """Return the counts with the keys of `Reader.summary`."""
         content = self.payload_bytes + self.audio_bytes + self.metadata_bytes
         return {
             "groups": self.groups,
@@ -85,7 +83,7 @@ class FileCounts:
 
 @dataclass
 class DamageReport:
-    """What could not be read of the file called `name`; `stopped` at the first damage."""
+    """Damage of the file called `name`; `stopped`: reading ended at the first damage."""
 
     name: str
     gaps: list[Gap] = field(default_factory=list)
@@ -95,46 +93,44 @@ class DamageReport:
 
     def raise_if_damaged(self, counts: FileCounts) -> None:
         """Raise `DamagedError`, with one sentence, if anything was lost."""
-        whole = counts.complete and self.footer and self.footer.n_groups == counts.groups
-        if whole and not self.gaps:
+        intact = counts.complete and self.footer and self.footer.n_groups == counts.groups
+        if intact and not self.gaps:
             return
-        facts = self._sentences(counts)
-        given = f"{count(counts.groups, 'intact group')} could be read"
-        raise DamagedError(f"{self.name} is damaged: {', '.join(facts)}; {given}.")
+        clauses = ", ".join(self._clauses(counts))
+        intact_groups = count_text(counts.groups, "intact group")
+        raise DamagedError(
+            f"{self.name} is damaged: {clauses}; {intact_groups} could be read.")
 
-    def _sentences(self, counts: FileCounts) -> list[str]:
-        facts = []
+    def _clauses(self, counts: FileCounts) -> list[str]:
+        clauses = []
         damaged = [gap for gap in self.gaps if not gap.cut]
         if damaged:
-            size = count(sum(gap.size for gap in damaged), "byte")
+            size = count_text(sum(gap.size for gap in damaged), "byte")
             where = f"at byte {damaged[0].offset}"
             if len(damaged) > 1:
                 where = f"in {len(damaged)} places, the first {where},"
-            facts.append(f"{size} {where} cannot be read")
+            clauses.append(f"{size} {where} cannot be read")
         if self.reason:
-            facts.append(self.reason.rstrip("."))
+            clauses.append(self.reason.rstrip("."))
         if self.stopped:
-            facts.append("reading stopped there")
+            clauses.append("reading stopped there")
         elif not counts.complete:
             cut = f" after byte {self.gaps[-1].offset}" if self.gaps and self.gaps[-1].cut else ""
-            facts.append(f"its end is missing{cut}")
+            clauses.append(f"its end is missing{cut}")
         if self.footer:
             lost, total = self.footer.n_groups - counts.groups, self.footer.n_groups
-            facts.append(f"{lost} of {total} groups are lost" if lost else "no group is lost")
-        return facts
-
-
-def count(number: int, noun: str) -> str:
-    """Return e.g. "1 group" or "2 groups"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+            clauses.append(f"{lost} of {total} groups are lost" if lost else "no group is lost")
+        return clauses
 
 
 _USUAL_GROUP_HEADER = 128
+"""Bytes read first of a group chunk: most group headers are shorter."""
 _LARGEST_GROUP_HEADER = 1 << 19
+"""Bytes read if that was not enough: times, types and references of 16384 frames fit."""
 
 
 class FileScan:
-    """The map of one file; each part is made when it is first asked for."""
+    """Index, chunk headers and counts of one file, each computed at its first use."""
 
     def __init__(
         self, header: FileHeader, start: int, size: int, read_at: Callable[[int, int], bytes]
@@ -146,7 +142,7 @@ class FileScan:
 
     @cached_property
     def index(self) -> tuple[IndexEntry, ...]:
-        """The index the file ends with, or else one made from the headers of its chunks."""
+        """Stored index of the file, or else one built from its chunk headers."""
         try:
             stored = self._stored_index()
         except FormatError:
@@ -155,12 +151,12 @@ class FileScan:
 
     @property
     def chunk_headers(self) -> list[ChunkHeader]:
-        """Where every chunk lies, up to the footer."""
+        """Headers of all chunks up to the footer."""
         return self._chunk_scan[0]
 
     @property
     def counts(self) -> FileCounts:
-        """What the file holds, as its headers say."""
+        """Counts of the file according to its headers."""
         return self._chunk_scan[2]
 
     def _stored_index(self) -> tuple[IndexEntry, ...] | None:

@@ -1,6 +1,4 @@
-"""Checks every byte of an `.aev` file, down to index and footer, without decoding a picture.
-
-What a `.aev` file says about itself, and whether it is whole. Needs no torch.
+"""Validation and description of `.aev` files without decoding a picture; needs no torch.
 """
 
 from __future__ import annotations
@@ -29,19 +27,18 @@ from aehub.bitstream.group_header_io import unpack_group
 from aehub.bitstream.index import Footer, IndexEntry, unpack_footer, unpack_index
 from aehub.bitstream.metadata import unpack_metadata, unpack_piece
 from aehub.bitstream.reader import open_reader, open_source, read_header, read_some
-from aehub.bitstream.scan import count
-from aehub.errors import DamagedError, FormatError
+from aehub.errors import DamagedError, FormatError, count_text
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` found.
+    """Result of `verify`.
 
     Attributes:
-        ok: whether all is well.
+        ok: whether there are no problems.
         n_groups: intact groups.
         problems: a sentence for each.
-        is_aev: whether it is an `.aev` file that this version reads, damaged or not.
+        is_aev: whether it is an `.aev` file of a readable version, damaged or not.
     """
 
     ok: bool
@@ -51,7 +48,7 @@ class Report:
 
 
 def verify(source: str | os.PathLike[str] | BinaryIO | bytes) -> Report:
-    """Check every chunk of a file, a stream or bytes.
+    """Check all bytes of a file, a stream or `bytes`, index and footer included.
 
     Raises:
         InputError: there is no such file.
@@ -72,7 +69,7 @@ def verify(source: str | os.PathLike[str] | BinaryIO | bytes) -> Report:
 
 @dataclass
 class _Audit:
-    """Reads a file once and notes what is wrong with it."""
+    """State of one pass over a file that collects its problems."""
 
     header: FileHeader
     start: int
@@ -85,12 +82,13 @@ class _Audit:
     footer: Footer | None = None
 
     def run(self, buffer: PeekBuffer) -> None:
-        """Check chunk after chunk, then what follows the footer."""
+        """Check all chunks, then the bytes after the footer."""
         for item in iter_chunks(buffer):
             if isinstance(item, Gap):
                 self.damaged = True
-                how = "cut off" if item.cut else "damaged"
-                self.problems.append(f"{count(item.size, 'byte')} at byte {item.offset}: {how}.")
+                defect = "cut off" if item.cut else "damaged"
+                size = count_text(item.size, "byte")
+                self.problems.append(f"{size} at byte {item.offset}: {defect}.")
                 continue
             try:
                 self._check(item)
@@ -103,7 +101,7 @@ class _Audit:
         else:
             self.problems.append("the footer is missing: the file is cut off.")
         if not self.damaged:
-            self.problems += self._disagreements()
+            self.problems += self._mismatches()
 
     def _check(self, chunk: Chunk) -> None:
         chunk_header = chunk.header
@@ -132,10 +130,10 @@ class _Audit:
             extra += len(piece)
             buffer.skip(len(piece))
         if extra:
-            self.problems.append(f"{count(extra, 'byte')} follow the footer.")
+            self.problems.append(f"{count_text(extra, 'byte')} follow the footer.")
 
-    def _disagreements(self) -> Iterator[str]:
-        """Yield where index and footer differ from the groups; only telling when all were read."""
+    def _mismatches(self) -> Iterator[str]:
+        """Yield differences of index and footer from the groups, all of which must be intact."""
         if self.index:
             try:
                 entries = unpack_index(self.index.body, self.header, self.start)
@@ -153,14 +151,11 @@ class _Audit:
                 )
 
 
-__all__ = ["Report", "info", "per", "verify"]
-
-
 def info(source: str | os.PathLike[str] | BinaryIO) -> dict[str, Any]:
-    """What a `.aev` file says about itself, without decoding it (and without torch).
+    """Describe a `.aev` file without decoding it (and without torch).
 
     Returns:
-        The keys of `Compressed` as far as a file knows them, then its structure.
+        The keys of `Compressed` that a file contains, then its structure.
     """
     with open_reader(source) as reader:
         if not reader.seekable:
@@ -174,8 +169,8 @@ def info(source: str | os.PathLike[str] | BinaryIO) -> dict[str, Any]:
         "frames": counts["frames"], "width": header.width, "height": header.height,
         "fps": f"{header.fps.numerator}/{header.fps.denominator}",
         "seconds": round(float(counts["seconds"]), 6),
-        "kbps": round(per(8 * pictures, 1000 * counts["seconds"]), 3),
-        "bits_per_pixel": round(per(8 * pictures, pixels), 6),
+        "kbps": round(quotient(8 * pictures, 1000 * counts["seconds"]), 3),
+        "bits_per_pixel": round(quotient(8 * pictures, pixels), 6),
         "quality": header.quality / 100, "groups": counts["groups"],
         "group_frames": header.group_frames, "payload_bytes": counts["payload_bytes"],
         "overhead_bytes": counts["overhead_bytes"], "coder": header.coder,
@@ -185,6 +180,6 @@ def info(source: str | os.PathLike[str] | BinaryIO) -> dict[str, Any]:
     }
 
 
-def per(amount: float, whole: float) -> float:
-    """amount / whole, and 0 where there is nothing to divide by."""
-    return float(amount) / float(whole) if whole else 0.0
+def quotient(amount: float, total: float) -> float:
+    """Return amount / total, and 0 if the total is 0."""
+    return float(amount) / float(total) if total else 0.0

@@ -1,4 +1,4 @@
-"""Writes `.aev` files, to anything that has `write`: no seeking, so pipes will do."""
+"""Writer of `.aev` files; needs no seeking, so it works on pipes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from aehub.bitstream.file_header import FileHeader, pack_file_header
 from aehub.bitstream.group_header import GroupHeader
 from aehub.bitstream.group_header_io import pack_group_header, payload_problem
 from aehub.bitstream.index import Footer, IndexEntry, pack_footer, pack_index
-from aehub.bitstream.metadata import cut, pack_metadata
+from aehub.bitstream.metadata import pack_metadata, split_audio
 from aehub.errors import InputError
 
 
 class Writer:
-    """Writes one file: the header at once, then groups, audio and metadata in any order.
+    """Writer of one file: the header at once, then groups, audio and metadata in any order.
 
     `close` adds the index and the footer but leaves the stream open. As a context manager it
-    closes unless an error passes through: a file without footer is known to be cut off.
+    closes unless an error is raised: a file without footer counts as cut off.
 
     Example:
         with Writer(stream, header) as writer:
@@ -30,7 +30,7 @@ class Writer:
         self.size = 0
         """Bytes written so far."""
         self.audio_bytes = 0
-        """Of these, the audio as `Reader.summary` counts it."""
+        """Audio bytes among them, as counted by `Reader.summary`."""
         self._stream = stream
         self._entries: list[IndexEntry] = []
         self._n_pieces = 0
@@ -41,7 +41,7 @@ class Writer:
     def group(self, header: GroupHeader, payload: bytes) -> None:
         """Write one group.
 
-        To edit a file without decoding it, write each group it gave back with another header
+        To edit a file without decoding it, write each of its groups with a changed header
         (`dataclasses.replace`) and the same payload.
 
         Raises:
@@ -64,13 +64,13 @@ class Writer:
 
     def audio(self, data: bytes) -> None:
         """Write the next bytes of the audio track (a Matroska file), in chunks of up to 1 MiB."""
-        for number, piece in cut(data, self._n_pieces):
+        for number, piece in split_audio(data, self._n_pieces):
             self._chunk(AUDIO, number, piece)
             self.audio_bytes += len(number) + len(piece)
             self._n_pieces += 1
 
     def metadata(self, metadata: dict[str, Any]) -> None:
-        """Write a JSON object beside the pictures; a reader merges several, later keys win.
+        """Write a JSON object; a reader merges several, later keys win.
 
         Raises:
             InputError: it is not JSON, or larger than 1 MiB.
@@ -78,7 +78,7 @@ class Writer:
         self._chunk(METADATA, pack_metadata(metadata))
 
     def close(self) -> None:
-        """Write index and footer; a file of one group or of none needs no index."""
+        """Write index and footer; a file of at most one group needs no index."""
         if self._closed:
             return
         distance = 0
@@ -110,7 +110,7 @@ class Writer:
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
-            # Unbuffered pipes take what fits; other streams take all, some without saying so.
+            # Unbuffered pipes write a part; other streams write all, and some return None.
             taken = self._stream.write(rest)
             rest = rest[taken if taken is not None else len(rest) :]
         self.size += len(data)

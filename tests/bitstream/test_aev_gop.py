@@ -57,7 +57,7 @@ def most_held(header: GroupHeader) -> int:
     return most
 
 
-def test_a_decoder_holds_at_most_eight_frames_of_any_pyramid() -> None:
+def test_a_decoder_holds_at_most_eight_frames_of_any_hierarchical_gop() -> None:
     assert most_held(group(((64, 2),))) == 8
     assert max(most_held(group(((span, 2), (1, 1)))) for span in range(1, 64, 5)) <= 8
 
@@ -75,7 +75,7 @@ def test_every_frame_comes_after_its_references_and_runs_come_back(runs: MiniGop
 
 
 @given(RUNS)
-def test_pyramids_come_back_from_their_bytes(runs: MiniGopRuns) -> None:
+def test_hierarchical_gops_come_back_from_their_bytes(runs: MiniGopRuns) -> None:
     header, file = group(runs), file_header()
     packed = pack_group_header(header, file)
     assert unpack_group_header(packed + b"payload", file) == (header, len(packed))
@@ -96,9 +96,9 @@ def test_a_group_without_frames_between_key_pictures_is_the_usual_chain() -> Non
 @pytest.mark.parametrize(
     "references",
     [
-        ((), (0, 2), (0, 4), (2, 4), (0,), (3,)),  # the last anchor refers to no anchor
+        ((), (0, 2), (0, 4), (2, 4), (0,), (3,)),  # the last key picture refers to none
         ((), (2, 0), (0, 4), (2, 4), (0,), (4,)),  # the other order
-        ((), (0, 3), (1, 3), (0,), (3, 0), (3, 0)),  # no anchor at the end
+        ((), (0, 3), (1, 3), (0,), (3, 0), (3, 0)),  # no key picture at the end
         ((), (0, 4), (1, 4), (2, 4), (0,), (4,)),  # not the middle first
     ],
 )
@@ -109,7 +109,7 @@ def test_other_references_are_written_in_full(references: tuple[tuple[int, ...],
     assert unpack_group_header(packed, file_header()) == (header, len(packed))
 
 
-def test_a_group_of_other_types_is_no_pyramid() -> None:
+def test_a_group_of_other_types_is_not_hierarchical() -> None:
     header = GroupHeader(3, 5000, frame_types=b"\0\2\1", references=((), (0, 2), (0,)))
     assert mini_gop_runs(header) is None
     assert unpack_group_header(pack_group_header(header, file_header()), file_header())[0] == header
@@ -125,7 +125,7 @@ def test_a_group_of_other_types_is_no_pyramid() -> None:
         (0, (1, 7, 0), "0 key pictures"),
         (0, (1, 4, 2), "do not fit; 7 frames are left"),
         (0, (1, 1, 270_549_119), "do not fit"),
-        (0, (1, 3, 2), "the last 1 of its 8 frames belong to no anchor"),
+        (0, (1, 3, 2), "the last 1 of its 8 frames belong to no mini-GOP"),
         (0, (0,), "the last 7 of its 8 frames"),
         (0, (2_113_663, 7, 1, 1, 1), "do not fit; 0 frames are left"),
         (0, (1, 7), "cut short"),

@@ -1,4 +1,4 @@
-"""Where the runs of a group end in its payload: the field of a group header, and who checks it."""
+"""Ends of mini-GOPs in the payload: the field of a group header and its checks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def group(runs: MiniGopRuns, ends: tuple[int, ...] | None) -> GroupHeader:
 
 
 @given(RUNS, st.data())
-def test_run_ends_come_back_from_their_bytes(runs: MiniGopRuns, more: st.DataObject) -> None:
+def test_mini_gop_ends_come_back_from_their_bytes(runs: MiniGopRuns, more: st.DataObject) -> None:
     n_ends = sum(count for _, count in runs)
     steps = more.draw(st.lists(st.integers(0, 20_000), min_size=n_ends, max_size=n_ends))
     steps[0] += 1
@@ -48,7 +48,7 @@ def test_run_ends_come_back_from_their_bytes(runs: MiniGopRuns, more: st.DataObj
             unpack_group_header(packed[:size], file_header())
 
 
-def test_a_run_end_costs_two_bytes_and_none_costs_none() -> None:
+def test_a_mini_gop_end_costs_two_bytes_and_none_costs_none() -> None:
     without = pack_group_header(group(((8, 31),), None), file_header())
     ends = tuple(range(4000, 4000 + 31 * 1000, 1000))
     assert len(pack_group_header(group(((8, 31),), ends), file_header())) == len(without) + 2 * 31
@@ -64,37 +64,37 @@ def test_key_pictures_end_the_mini_gops() -> None:
 @pytest.mark.parametrize(
     ("ends", "words"),
     [
-        ((5,), "1 run ends do not fit frames in 3 runs"),
-        ((5, 6, 7), "3 run ends do not fit frames in 3 runs"),
-        ((0, 6), "do not rise from 1 on"),
-        ((6, 5), "do not rise from 1 on"),
+        ((5,), "1 mini-GOP ends do not fit frames in 3 mini-GOPs"),
+        ((5, 6, 7), "3 mini-GOP ends do not fit frames in 3 mini-GOPs"),
+        ((0, 6), "do not increase from 1 on"),
+        ((6, 5), "do not increase from 1 on"),
         ((6, 1 << 25), "at most 16777216 are allowed"),
     ],
 )
-def test_writer_refuses_run_ends_outside_the_limits(ends: tuple[int, ...], words: str) -> None:
+def test_writer_refuses_mini_gop_ends_outside_the_limits(ends: tuple[int, ...], words: str) -> None:
     with pytest.raises(InputError, match=words):
         pack_group_header(group(((4, 2),), ends), file_header())
 
 
-def test_writer_refuses_run_ends_of_groups_without_runs() -> None:
+def test_writer_refuses_mini_gop_ends_of_groups_without_mini_gops() -> None:
     for header in (GroupHeader(8, 5000), GroupHeader(1, 5000)):
-        with pytest.raises(InputError, match="do not fit frames in 0 runs"):
+        with pytest.raises(InputError, match="do not fit frames in 0 mini-GOPs"):
             pack_group_header(replace(header, mini_gop_ends=(4,)), file_header())
 
 
 @pytest.mark.parametrize(
     ("flags", "numbers", "words"),
     [
-        (0, (4,), "its frames form none"),
-        (1, (1, 4), "its frames form none"),
-        (1 << 10, (1, 7, 1, 0), "do not rise from 1 on"),
+        (0, (4,), "its frames form no mini-GOPs"),
+        (1, (1, 4), "its frames form no mini-GOPs"),
+        (1 << 10, (1, 7, 1, 0), "do not increase from 1 on"),
         (1 << 10, (1, 7, 1, 16_777_217), "at most 16777216"),
         (1 << 10, (1, 7, 1), "cut short"),
         (1 << 5, (1,) * 6, "cut short"),
         (1 << 5, (1,) * 6 + (1 << 40,), "at most 16777216"),
     ],
 )
-def test_reader_refuses_run_ends_that_do_not_fit(
+def test_reader_refuses_mini_gop_ends_that_do_not_fit(
     flags: int, numbers: tuple[int, ...], words: str
 ) -> None:
     packed = pack_varint(1 << 11 | flags) + b"".join(map(pack_varint, numbers))
@@ -102,7 +102,7 @@ def test_reader_refuses_run_ends_that_do_not_fit(
         unpack_group_header(packed, file_header())
 
 
-def test_run_ends_beyond_the_payload_are_refused_on_both_sides(
+def test_mini_gop_ends_beyond_the_payload_are_refused_on_both_sides(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stream, header = BytesIO(), group(((4, 2),), (2, 5))

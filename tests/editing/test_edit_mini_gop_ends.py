@@ -106,7 +106,7 @@ def plain(group: Encoded) -> tuple[Any]:
     return (header,)
 
 
-def test_real_groups_read_the_same_up_to_every_run_end() -> None:
+def test_real_groups_read_the_same_up_to_every_mini_gop_end() -> None:
     cuts = 0
     for group in groups_with_ends():
         for stop in range(1, group.header.n_frames):
@@ -203,7 +203,7 @@ def test_a_trim_does_not_even_import_torch(source: bytes, tmp_path: Path) -> Non
     assert aehub.info(tmp_path / "part.aev")["frames"] == 9
 
 
-def test_files_without_run_ends_are_trimmed_as_before(source: bytes) -> None:
+def test_files_without_mini_gop_ends_are_trimmed_as_before(source: bytes) -> None:
     old = without_ends(source)
     cut = edited(old, [aehub.Trim("3f:12f")], model=tiny())
     assert header_of(cut).mini_gop_ends is None
