@@ -93,7 +93,7 @@ def test_the_references_that_the_head_names_are_those_used(
 
     monkeypatch.setattr(frame_coding, "predict", watched)
     # Shown as others refer to it.
-    monkeypatch.setattr(FrameNetwork, "finish", lambda coder, planes, *rest: planes)
+    monkeypatch.setattr(FrameNetwork, "apply_post_filter", lambda network, planes, *rest: planes)
     references, shown = moving.header.resolved_references, {}
     with torch.inference_mode():
         for number, planes in moving.reader(tiny()).pictures():

@@ -191,8 +191,8 @@ def test_short_types_are_computed_in() -> None:
     model: Any = aehub.Model.from_pretrained(MODEL, dtype=torch.bfloat16)
     single: Any = aehub.Model.from_pretrained(MODEL)
     assert model.dtype == torch.bfloat16
-    kinds = {name: module.precision for name, module in model.network.named_modules()
-             if hasattr(module, "precision")}
+    kinds = {name: module.compute_dtype for name, module in model.network.named_modules()
+             if hasattr(module, "compute_dtype")}
     assert all((kind is None) == ("scales." in name or name.endswith((".linear", ".direct")))
                for name, kind in kinds.items())
     first, second = (np.stack(m.decode(m.encode(FRAMES))) for m in (model, single))
@@ -224,7 +224,7 @@ def test_a_model_that_fails_its_own_test_gets_a_sentence(monkeypatch: pytest.Mon
     wrong = stored(model.name, model.stored.network, model.stored.tables, model.config, probe,
                    model.stored.inter_tables)
     with pytest.raises(aehub.ModelError, match=r"in torch.float64 on cpu; load it in"):
-        checkpoint.placed(wrong, torch.device("cpu"), torch.float64)
+        checkpoint.place_on_device(wrong, torch.device("cpu"), torch.float64)
 
 
 # Codes that programs hold.
@@ -241,11 +241,11 @@ def test_codes_are_decoded_at_the_quality_they_were_made_at() -> None:
     bare = type(latents)(hyper, latent)
     assert np.array_equal(model.decode(bare, quality=70), as_said)
     for wrong, sentence in (
-            (lambda: model.decode(bare), "do not say their quality"),
-            (lambda: model.decode(latents, quality=50), "made at quality 70"),
+            (lambda: model.decode(bare), "carry no quality"),
+            (lambda: model.decode(latents, quality=50), "encoded at quality 70"),
             (lambda: model.decode(bare, quality=101), "0 to 100"),
-            (lambda: model.decode(latents, size=(65, 48)), "the size is"),
-            (lambda: model.decode(type(latents)(latent, hyper), quality=70), "not what encode"),
+            (lambda: model.decode(latents, size=(65, 48)), "the size \\(65, 48\\) does not fit"),
+            (lambda: model.decode(type(latents)(latent, hyper), quality=70), "do not belong"),
             (lambda: model.encode([]), "0 frames"),
             (lambda: model.encode([FRAMES[0], FRAMES[1][:32]]), "2 sizes"),
             (lambda: model.encode(FRAMES, quality=-1), "0 to 100")):

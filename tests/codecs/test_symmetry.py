@@ -23,9 +23,9 @@ from aehub.codecs.d4.symmetry import (
     REGULAR,
     E,
     Representation,
+    block_samples,
     compose,
     inverse,
-    pixels,
     turn,
 )
 from aehub.codecs.d4.tied_conv import TiedConv2d
@@ -36,7 +36,7 @@ LATENTS = block_dct().latents
 REPRESENTATIONS = {
     "A1": A1, "A2": A2, "B1": B1, "B2": B2, "E": E, "regular": REGULAR, "hyper": HYPER_LATENTS,
     "latents": LATENTS, "magnitudes": LATENTS.magnitudes(), "planes": BLOCK_SAMPLES,
-    "pixels 8": pixels(8), "pixels 3": pixels(3), "blocks": (REGULAR + E).blocks(4),
+    "pixels 8": block_samples(8), "pixels 3": block_samples(3), "blocks": (REGULAR + E).blocks(4),
     "sum": (A2 + E) * 3 + B1,
 }
 every_representation = pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_blocks_turn_with_the_plane_they_are_cut_from(k: int) -> None:
     plane = torch.arange(16.0 * 24).view(1, 1, 16, 24)
     for g in GROUP:
         cut = F.pixel_unshuffle(turn(plane, g), k)
-        assert torch.equal(cut, pixels(k).act(F.pixel_unshuffle(plane, k), g))
+        assert torch.equal(cut, block_samples(k).act(F.pixel_unshuffle(plane, k), g))
 
 
 def test_blocks_of_any_features_turn_with_them() -> None:

@@ -134,10 +134,10 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
         (put("tables.frequencies", lambda t: t[1:]), "no valid frequency tables"),
         (put("tables.frequencies", lambda t: t + 1), "no valid frequency tables"),
         (put("tables.frequencies", lambda t: -t), "no valid frequency tables"),
-        (lambda t: t.pop("probe.index"), "no valid probe"),
-        (lambda t: t.update({"probe.more": torch.zeros(1)}), "no valid probe"),
-        (put("probe.codes", lambda t: t[:, :5]), "no valid probe"),
-        (put("probe.hyper", lambda t: t.float()), "no valid probe"),
+        (lambda t: t.pop("probe.index"), "no valid self-test"),
+        (lambda t: t.update({"probe.more": torch.zeros(1)}), "no valid self-test"),
+        (put("probe.codes", lambda t: t[:, :5]), "no valid self-test"),
+        (put("probe.hyper", lambda t: t.float()), "no valid self-test"),
     ],
 )
 def test_tensors_that_do_not_fit_the_architecture_are_named(
@@ -154,7 +154,7 @@ def test_tensors_that_do_not_fit_the_architecture_are_named(
 )
 def test_numbers_other_than_the_hashes_name_are_refused(folder: Path, name: str) -> None:
     replace_tensors(folder, put(name, lambda t: t + 1))
-    assert "other networks than its config names" in refusal(folder)
+    assert "hashes differ from those in its config" in refusal(folder)
 
 
 def test_other_tables_than_the_hash_names_are_refused(folder: Path) -> None:
@@ -163,7 +163,7 @@ def test_other_tables_than_the_hash_names_are_refused(folder: Path) -> None:
         tensors["tables.frequencies"][1] -= 1
 
     replace_tensors(folder, change)
-    assert "other networks than its config names" in refusal(folder)
+    assert "hashes differ from those in its config" in refusal(folder)
 
 
 def test_an_integer_layer_beyond_its_bound_is_refused_whatever_the_hashes(folder: Path) -> None:
@@ -200,7 +200,7 @@ def test_an_integer_bias_beyond_its_bound_is_refused(folder: Path, value: int) -
         ({"sha256": 7}, "does not say 'sha256'"),
         ({"entropy_hash": ...}, "does not say 'entropy_hash'"),
         ({"synthesis_hash": None}, "does not say 'synthesis_hash'"),
-        ({"entropy_hash": "0" * 16}, "other networks than its config names"),
+        ({"entropy_hash": "0" * 16}, "hashes differ from those in its config"),
         ({"encoder": [1]}, "encoder settings"),
         ({"encoder": {"lambda": "0.1"}}, "encoder settings"),
         ({"encoder": {"lambda": float("nan")}}, "encoder settings"),

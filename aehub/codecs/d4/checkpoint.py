@@ -1,20 +1,16 @@
-"""Codecs on disk: one folder, exactly one hub repository.
+"""Weights of `d4-codec` on disk and on a device: strict loading, hashes, bounds, self-test.
 
-    config.json          format version, architecture and its arguments, hashes, coder settings
+    config.json          format version, architecture and its arguments, hashes, encoder settings
     model.safetensors    float32 networks, int8 and int32 integer networks, frequency tables
     README.md            the card
 
 Two hashes go into every compressed file. The *entropy hash* covers what must be identical for
-codes to be read: integer networks and tables. The *synthesis hash* covers the float decoder and
-names the revision of the weights. Nothing is ever unpickled.
+codes to be decoded: integer networks and tables. The *synthesis hash* covers the float decoder and
+identifies the revision of the weights. Nothing is ever unpickled.
 
-Parameters as they are stored: int8 and int32 where the network computes in integers.
-
-Move the networks of a codec to a device and type, and check that integer networks stay exact.
-
-What a device must reproduce before it may choose tables: codes, and their table indices.
-
-A picture's worth of codes, half of them large, drives the integer networks to their limits.
+The self-test is a conformance vector: codes that drive the integer networks to their limits, and
+the table indices that a device must compute from them before it may decode files. In
+model.safetensors its tensors are named `probe.*`.
 """
 
 from __future__ import annotations
@@ -39,21 +35,43 @@ from aehub.weights import stored_network
 from aehub.weights.device import HALF_TYPES, torch_defaults
 from aehub.weights.model_folder import CONFIG
 
+ARCHITECTURE = "d4-codec"
+_TABLES, _INTER_TABLES = "tables.frequencies", "tables.inter_frequencies"
+_PROBE = "probe."
+_DECODER = tuple(half + part for half in ("", "inter.")
+                 for part in ("means.", "synthesis.", "post_filter.", "gain.", "hyper_gain."))
+"""Prefixes of the float tensors that a decoder uses: the synthesis hash covers them."""
+_ARGUMENTS = {"fields": (1, 64), "analysis_blocks": (0, 16), "synthesis_blocks": (0, 16),
+              "filter_fields": (1, 16), "filter_layers": (0, 8), "inter_masking": (1, 50)}
+"""Arguments of the architecture and their ranges."""
+_INDICES = 96 + block_dct().bands[0]
+"""Channels of table indices: the low band is written in two passes."""
+_SELF_TEST = {
+    "hyper": (torch.int16, (1, 24, 3, 3)),
+    "codes": (torch.int16, (1, 96, 12, 12)),
+    "index": (torch.uint8, (1, _INDICES, 12, 12)),
+    "inter_context": (torch.uint8, (1, 99, 12, 12)),
+    "inter_index": (torch.uint8, (1, _INDICES, 12, 12)),
+}
+"""Name, type and shape of the self-test's tensors."""
+_QUALITY, _DISTANCE_CLASS = 62.5, 2
+"""Of the self-test's frame."""
 
-def _integer_scales(network: nn.Module) -> dict[str, tuple[float, torch.dtype]]:
-    """Parameters stored as integers: factor and type."""
-    kinds: dict[str, tuple[float, torch.dtype]] = {}
+
+def _integer_formats(network: nn.Module) -> dict[str, tuple[float, torch.dtype]]:
+    """Factor and type of the parameters that are stored as integers."""
+    formats: dict[str, tuple[float, torch.dtype]] = {}
     for name, module in network.named_modules():
         if isinstance(module, IntegerConv2d):
-            kinds[f"{name}.theta"] = (256.0, torch.int8)
+            formats[f"{name}.theta"] = (256.0, torch.int8)
         elif isinstance(module, QualityBias):
-            kinds[f"{name}.values"] = (16.0, torch.int32)
-    return kinds
+            formats[f"{name}.values"] = (16.0, torch.int32)
+    return formats
 
 
 def to_tensors(network: D4Network) -> dict[str, Tensor]:
-    """Parameters as they are stored: integers where the network computes in integers."""
-    return stored_network.to_tensors(network, _integer_scales(network))
+    """Parameters as stored: int8 and int32 where the network computes in integers."""
+    return stored_network.to_tensors(network, _integer_formats(network))
 
 
 def from_tensors(network: D4Network, tensors: dict[str, Tensor]) -> None:
@@ -62,89 +80,68 @@ def from_tensors(network: D4Network, tensors: dict[str, Tensor]) -> None:
     Raises:
         WeightsError: anything is missing, unknown, or of another shape or type.
     """
-    stored_network.from_tensors(network, tensors, _integer_scales(network))
-
-
-_TENSORS = {
-    "hyper": (torch.int16, (1, 24, 3, 3)),
-    "codes": (torch.int16, (1, 96, 12, 12)),
-    # The low band is written in two stages.
-    "index": (torch.uint8, (1, 96 + block_dct().bands[0], 12, 12)),
-    "inter_context": (torch.uint8, (1, 99, 12, 12)),
-    "inter_index": (torch.uint8, (1, 96 + block_dct().bands[0], 12, 12)),
-}
-_QUALITY = 62.5
-_DISTANCE_CLASS = 2
+    stored_network.from_tensors(network, tensors, _integer_formats(network))
 
 
 def is_self_test(tensors: dict[str, Tensor]) -> bool:
-    """Whether these are the tensors of a probe, by name, type and shape."""
-    return {n: (t.dtype, tuple(t.shape)) for n, t in tensors.items()} == _TENSORS
+    """Check name, type and shape of a self-test's tensors."""
+    return {n: (t.dtype, tuple(t.shape)) for n, t in tensors.items()} == _SELF_TEST
 
 
-def _indices(coder: FrameNetwork, probe: dict[str, Tensor]) -> Tensor:
-    """All table indices of given codes, as uint8 [1, 118, h, w] in order of the stages."""
-    like = coder.scales.unfold.theta
-    hyper, codes = (probe[n].to(like.device, like.dtype) for n in ("hyper", "codes"))
+def _table_indices(network: FrameNetwork, vector: dict[str, Tensor]) -> Tensor:
+    """Table indices of the self-test's codes, uint8 [1, 118, h, w], in order of the passes."""
+    like = network.scales.unfold.theta
+    hyper, codes = (vector[n].to(like.device, like.dtype) for n in ("hyper", "codes"))
     quality = torch.full((1,), round(_QUALITY * 100), device=like.device)
-    given = (probe["inter_context"].to(like), _DISTANCE_CLASS) if coder.conditional else None
-    features = coder.scales.features(hyper, quality, given)
-    found = []
-    for stage in coder.coding_passes(codes.shape[-2], codes.shape[-1], like.device):
-        known = codes[:, :(0, stage.end, stage.begin, stage.begin)[stage.number]]
-        if stage.number == 1:
-            known = known * (1 - stage.mask)
-        found.append(coder.scales(stage.number, features, known if stage.number else None,
-                                  stage.mask, quality))
-    return torch.cat(found, 1).to(torch.uint8).cpu().contiguous()
+    temporal = None
+    if network.conditional:
+        temporal = vector["inter_context"].to(like), _DISTANCE_CLASS
+    features = network.scales.features(hyper, quality, temporal)
+    indices = []
+    for part in network.coding_passes(codes.shape[-2], codes.shape[-1], like.device):
+        earlier = codes[:, :(0, part.end, part.begin, part.begin)[part.number]]
+        if part.number == 1:
+            earlier = earlier * (1 - part.mask)
+        indices.append(network.scales(part.number, features, earlier if part.number else None,
+                                      part.mask, quality))
+    return torch.cat(indices, 1).to(torch.uint8).cpu().contiguous()
 
 
 @torch.no_grad()
 def make_self_test(network: D4Network) -> dict[str, Tensor]:
-    """Codes that drive the integer networks to their limits, and the indices they must give."""
+    """Random codes, half of them large, and their table indices computed in float64."""
     generator = torch.Generator().manual_seed(0)
     hyper = torch.randint(-300, 301, (1, 24, 3, 3), generator=generator)
     hyper *= torch.rand((1, 24, 3, 3), generator=generator) < 0.5
     codes = torch.randint(-300, 301, (1, 96, 12, 12), generator=generator)
     codes *= torch.rand((1, 1, 12, 12), generator=generator) < 0.5
     exact = copy.deepcopy(network).cpu().double().eval()
-    probe = {"hyper": hyper.short(), "codes": codes.short()}
-    probe["index"] = _indices(exact, probe)
+    vector = {"hyper": hyper.short(), "codes": codes.short()}
+    vector["index"] = _table_indices(exact, vector)
     context = torch.randint(0, 32, (1, 99, 12, 12), generator=generator)
-    probe["inter_context"] = context.to(torch.uint8)
-    probe["inter_index"] = _indices(exact.inter, probe)
-    return probe
+    vector["inter_context"] = context.to(torch.uint8)
+    vector["inter_index"] = _table_indices(exact.inter, vector)
+    return vector
 
 
 @torch.no_grad()
-def passes_self_test(network: D4Network, probe: dict[str, Tensor]) -> bool:
-    """Whether the device that the network is on computes the stored indices exactly."""
-    return (torch.equal(_indices(network, probe), probe["index"])
-            and torch.equal(_indices(network.inter, probe), probe["inter_index"]))
-
-
-ARCHITECTURE = "d4-codec"
-_TABLES, _INTER_TABLES = "tables.frequencies", "tables.inter_frequencies"
-_PROBE = "probe."
-# Of the float networks, those that a decoder runs.
-_DECODER = tuple(half + part for half in ("", "inter.")
-                 for part in ("means.", "synthesis.", "post_filter.", "gain.", "hyper_gain."))
-# The arguments of the architecture, and how large each may be.
-_ARGUMENTS = {"fields": (1, 64), "analysis_blocks": (0, 16), "synthesis_blocks": (0, 16),
-              "filter_fields": (1, 16), "filter_layers": (0, 8), "inter_masking": (1, 50)}
+def passes_self_test(network: D4Network, vector: dict[str, Tensor]) -> bool:
+    """Compare the indices computed on the network's device with the stored ones."""
+    return (torch.equal(_table_indices(network, vector), vector["index"])
+            and torch.equal(_table_indices(network.inter, vector), vector["inter_index"]))
 
 
 @dataclass
 class StoredModel:
-    """A model as it lies in its folder.
+    """A model as loaded from its folder.
 
     Attributes:
-        name: what files call it, e.g. "d4-codec".
-        network: the networks, in float32 and evaluation mode.
-        tables: frequency tables.
+        name: in file headers, e.g. "d4-codec".
+        network: in float32 and evaluation mode.
+        tables: frequency tables of intra frames.
         config: the whole of config.json.
-        self_test: inputs and expected indices that a device must reproduce.
-        inter_tables: frequency tables of predicted frames.
+        self_test: codes and the table indices that a device must compute from them.
+        inter_tables: frequency tables of inter frames.
     """
 
     name: str
@@ -156,18 +153,20 @@ class StoredModel:
 
     @property
     def entropy_hash(self) -> bytes:
+        """Of integer networks and tables, 8 bytes."""
         return bytes.fromhex(self.config["entropy_hash"])
 
     @property
     def synthesis_hash(self) -> bytes:
+        """Of the float decoder, 8 bytes."""
         return bytes.fromhex(self.config["synthesis_hash"])
 
 
 def check_bounds(network: nn.Module) -> None:
-    """Refuse integer networks that could leave the range in which float32 is exact.
+    """Refuse integer networks whose sums could leave the range in which float32 is exact.
 
     Raises:
-        WeightsError: a layer or a bias could.
+        WeightsError: those of a layer or a bias could.
     """
     for name, module in network.named_modules():
         if isinstance(module, (IntegerConv2d, QualityBias)):
@@ -187,7 +186,7 @@ def hashes(stored: dict[str, Tensor], arguments: dict[str, int]) -> tuple[str, s
     """(entropy hash, synthesis hash) as 16 hexadecimal digits each.
 
     Args:
-        stored: networks and tables as they are stored.
+        stored: tensors of networks and tables.
         arguments: of the architecture.
     """
     shape = json.dumps(arguments, sort_keys=True)
@@ -197,9 +196,9 @@ def hashes(stored: dict[str, Tensor], arguments: dict[str, int]) -> tuple[str, s
     return _digest(integers, f"coder {PAYLOAD_FORMAT} levels 1\n"), _digest(floats, shape)
 
 
-def _stored(network: D4Network, tables: ScaleTables, inter_tables: ScaleTables | None
-            ) -> dict[str, Tensor]:
-    """Networks and tables as they are stored."""
+def _all_tensors(network: D4Network, tables: ScaleTables, inter_tables: ScaleTables | None
+                 ) -> dict[str, Tensor]:
+    """Tensors of networks and tables as stored."""
     inter_tables = inter_tables or ScaleTables.fit()
     return {**to_tensors(network), _TABLES: torch.from_numpy(tables.frequencies),
             _INTER_TABLES: torch.from_numpy(inter_tables.frequencies)}
@@ -208,13 +207,13 @@ def _stored(network: D4Network, tables: ScaleTables, inter_tables: ScaleTables |
 def save(folder: Path, name: str, network: D4Network, tables: ScaleTables, *,
          encoder: dict[str, float], self_test: dict[str, Tensor],
          inter_tables: ScaleTables | None = None) -> dict[str, Any]:
-    """Write config.json and model.safetensors; returns the config.
+    """Write config.json and model.safetensors; return the config.
 
     Raises:
         WeightsError: an integer layer or bias breaks its exactness bound.
     """
     check_bounds(network)
-    stored = _stored(network, tables, inter_tables)
+    stored = _all_tensors(network, tables, inter_tables)
     entropy_hash, synthesis_hash = hashes(stored, network.config)
     stored |= {_PROBE + n: t for n, t in self_test.items()}
     return stored_network.write(
@@ -227,8 +226,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """config.json, checked.
 
     Raises:
-        WeightsError: it is missing, not JSON, of a format this version does not know, or of a
-            model that is no codec.
+        WeightsError: it is missing, not JSON, of an unknown format, or of another architecture.
     """
     config, path = stored_network.read_config(folder), folder / CONFIG
     if config["architecture"] != ARCHITECTURE:
@@ -266,30 +264,31 @@ def _tables(stored: Tensor | None, folder: Path) -> ScaleTables:
 
 def _assemble(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> StoredModel:
     arguments = config["arguments"]
-    probe = {n.removeprefix(_PROBE): tensors.pop(n) for n in list(tensors) if n.startswith(_PROBE)}
-    if not is_self_test(probe):
-        raise WeightsError(f"{folder} holds no valid probe; download the model again.")
+    self_test = {n.removeprefix(_PROBE): tensors.pop(n)
+                 for n in list(tensors) if n.startswith(_PROBE)}
+    if not is_self_test(self_test):
+        raise WeightsError(f"{folder} holds no valid self-test; download the model again.")
     network = D4Network(**arguments)
     tables = _tables(tensors.get(_TABLES), folder)
     inter_tables = _tables(tensors.get(_INTER_TABLES), folder)
     from_tensors(network, {n: t for n, t in tensors.items()
                            if n not in (_TABLES, _INTER_TABLES)})
-    names = (config["entropy_hash"], config["synthesis_hash"])
-    if hashes(tensors, arguments) != names:
-        raise WeightsError(f"{folder} holds other networks than its config names; refuse it.")
+    if hashes(tensors, arguments) != (config["entropy_hash"], config["synthesis_hash"]):
+        raise WeightsError(f"{folder} holds networks whose hashes differ from those in its config; "
+                           "download the model again.")
     check_bounds(network)
     network.eval().requires_grad_(False)
-    return StoredModel(str(config["name"]), network, tables, config, probe, inter_tables)
+    return StoredModel(str(config["name"]), network, tables, config, self_test, inter_tables)
 
 
 def place_on_device(stored: StoredModel, device: torch.device, dtype: torch.dtype) -> D4Network:
-    """Return the networks of a model on `device`, ready to compute in `dtype`.
+    """Move the networks of a model to `device`, to compute in `dtype`.
 
-    Integer networks that are not exact there stay on the processor.
+    Integer networks that are not exact there stay on the CPU.
 
     Raises:
         InputError: the device lacks the type.
-        ModelError: the integer networks are not even exact on the processor.
+        ModelError: the integer networks are not exact on the CPU either.
     """
     with torch_defaults():
         try:
@@ -305,9 +304,10 @@ def place_on_device(stored: StoredModel, device: torch.device, dtype: torch.dtyp
         if passes_self_test(network, stored.self_test):
             return network
         if device.type != "cpu":
-            for coder in (network, network.inter):
-                coder.scales.to("cpu")
+            network.scales.to("cpu")
+            network.inter.scales.to("cpu")
             if passes_self_test(network, stored.self_test):
                 return network
-    raise ModelError(f"{stored.name} does not choose its tables as it has to in {dtype} on "
-                     f"{device}; load it in torch.float32 on the cpu, or download it again.")
+    raise ModelError(f"{stored.name} fails its self-test in {dtype} on {device}: it would decode "
+                     "other codes than were encoded; load it in torch.float32 on the cpu, or "
+                     "download it again.")

@@ -1,11 +1,11 @@
-"""Step 0 of `d4-codec`: a classical codec, set by hand.
+"""Initialisation of `d4-codec` as a classical codec, before training.
 
-The transforms are block DCTs already. Here the hyper-codes become the mean brightness and colour
-of each 32x32 block, and the integer network a neighbour context: the mean level of the codes
-around raises the scale of the code to come. What is left to fit to data are base indices.
+The transforms are block DCTs already. Here the hyper-codes become the mean luma and chroma of each
+32x32 block, and the scale network a context model: the mean log level of the surrounding codes
+raises the scale of a code. Only base indices are left to fit to data.
 
-Predicted frames start as motion-compensated coding of the difference, their scales raised by the
-codes around and by the references' codes at the place where the block came from.
+Inter frames are initialised as motion-compensated residual coding, scales raised by the surrounding
+codes and by the references' codes where the block was predicted from.
 """
 
 from __future__ import annotations
@@ -25,22 +25,24 @@ from aehub.codecs.d4.transforms import BlockDct, block_dct, step_size
 from aehub.coding.range_coder import N_TABLES, SCALE_MAX, SCALE_MIN
 
 _INDICES_PER_E_FOLD = (N_TABLES - 1) / math.log(SCALE_MAX / SCALE_MIN)
-# Levels grow by 4 per octave of a code's size, table indices by this much.
+"""Table indices per factor e of the scale."""
 _INDICES_PER_LEVEL = _INDICES_PER_E_FOLD * math.log(2) / 4
-# First hidden activations are this many times a mean level; int8 halves them on their way on.
+"""Table indices per log level: levels grow by 4 per octave of a code's magnitude."""
 _RESOLUTION = 8
-# Hyper-codes: activity of luma is 0 (invariant), its differences these; of chroma the next.
+"""First hidden activations are this many times a mean level; int8 weights halve them after that."""
 _CHROMA, _DIAGONAL, _SIDES = 1, 12, 14
+"""Hyper-codes of inter frames: activity of chroma, and differences of luma's between quadrants
+along the diagonals (B2) and the sides (an E pair). That of luma itself is 0."""
 
 
 @torch.no_grad()
 def init_classical(model: D4Network) -> None:
-    """Set everything of step 0 that does not need data."""
+    """Initialise the networks of intra frames, as far as that needs no data."""
     dct = block_dct()
-    flat = [int(c) for c in range(96) if dct.frequency[c] == 0]
+    dc = [int(c) for c in range(96) if dct.frequency[c] == 0]
     fold = torch.zeros(model.hyper_direct.shape)
     unfold = torch.zeros(model.means.direct.shape)
-    for hyper, channel in enumerate(flat):
+    for hyper, channel in enumerate(dc):
         fold[hyper, channel] = 1 / 16
         unfold[16 * channel:16 * channel + 16, hyper] = 1
     model.hyper_direct.set_dense(fold)
@@ -52,97 +54,106 @@ def init_classical(model: D4Network) -> None:
 
 
 @torch.no_grad()
-def init_classical_inter(coder: FrameNetwork) -> None:
-    """The same for the coder of predicted frames."""
+def init_classical_inter(network: FrameNetwork) -> None:
+    """Initialise the networks of inter frames."""
     dct = block_dct()
-    _set_base_indices(coder, dct, 8.0)
-    _edit(coder.scales.context, lambda w: _reference_levels(w, dct))
-    _edit(coder.scales.unfold, _spread_activity)
-    activity = torch.zeros(coder.activity.shape)
+    _set_base_indices(network, dct, 8.0)
+    _edit(network.scales.context, lambda w: _reference_levels(w, dct))
+    _edit(network.scales.unfold, _spread_activity)
+    activity = torch.zeros(network.activity.shape)
     luma = torch.from_numpy(~dct.chroma)
     for hyper, quadrants in _quadrants(0):
         activity[hyper][luma] = quadrants / 64
     activity[_CHROMA][~luma] = 1.5 / 128
-    coder.activity.set_dense(activity)
-    _set_contexts(coder, dct)
+    network.activity.set_dense(activity)
+    _set_contexts(network, dct)
 
 
 @torch.no_grad()
-def tilt_step_sizes(coder: FrameNetwork, amount: float) -> None:
-    """Steps of luma that grow with frequency, and base indices that know of it.
+def tilt_step_sizes(network: FrameNetwork, amount: float) -> None:
+    """Let quantiser steps of luma grow with frequency, and adapt the base indices.
 
     MS-SSIM gives half-scale and quarter-scale structure twelve times the weight of the finest, and
-    eyes see that much less noise in it; squared error alone does not ask.
+    noise there is that much more visible; squared error alone makes no difference.
 
     Args:
-        coder: its gains and scales are changed.
-        amount: by how much the logarithm of the step grows from flat to the finest diagonal wave.
+        network: its gains and scales are changed.
+        amount: growth of the logarithm of the step from DC to the highest diagonal frequency.
     """
     dct = block_dct()
     rise = amount * torch.from_numpy(np.where(dct.chroma, 0, dct.frequency / 14 - 0.25)).float()
-    coder.gain.values[:, coder.gain.orbits] -= rise
-    for number, (begin, end) in enumerate(coder.pass_channels):
-        bias = coder.scales.pass_layers(number).last_bias
+    network.gain.values[:, network.gain.orbits] -= rise
+    for number, (begin, end) in enumerate(network.pass_channels):
+        bias = network.scales.pass_layers(number).last_bias
         bias.values[:, bias.orbits] -= rise[begin:end] * _INDICES_PER_E_FOLD
 
 
-def _set_contexts(coder: FrameNetwork, dct: BlockDct) -> None:
-    for number, (begin, end) in enumerate(coder.pass_channels):
-        stage = coder.scales.pass_layers(number)
-        known = stage.first.inputs.channels - FEATURES.channels - 1
-        if known or coder.conditional:
-            _set_context(stage, dct, known, begin, end, coder.conditional)
+def _set_contexts(network: FrameNetwork, dct: BlockDct) -> None:
+    for number, (begin, end) in enumerate(network.pass_channels):
+        layers = network.scales.pass_layers(number)
+        earlier = layers.first.inputs.channels - FEATURES.channels - 1
+        if earlier or network.conditional:
+            _set_context(layers, dct, earlier, begin, end, network.conditional)
 
 
 def _steps() -> Tensor:
     return step_size(torch.linspace(0, 100, KNOTS))[:, None]
 
 
-def _set_base_indices(coder: FrameNetwork, dct: BlockDct, flat: float) -> None:
-    """Scales of natural pictures fall with frequency; steps shrink with quality."""
-    scale = flat / (1 + torch.from_numpy(dct.frequency)) ** 1.3
+def _set_base_indices(network: FrameNetwork, dct: BlockDct, dc_scale: float) -> None:
+    """Set base indices: scales of natural pictures fall with frequency, steps with quality."""
+    scale = dc_scale / (1 + torch.from_numpy(dct.frequency)) ** 1.3
     scale = torch.where(torch.from_numpy(dct.chroma), scale / 4, scale)
     index = torch.log(scale / _steps() / SCALE_MIN) * _INDICES_PER_E_FOLD
-    for number, (begin, end) in enumerate(coder.pass_channels):
-        bias = coder.scales.pass_layers(number).last_bias
+    for number, (begin, end) in enumerate(network.pass_channels):
+        bias = network.scales.pass_layers(number).last_bias
         for channel in range(begin, end):
             bias.values[:, bias.orbits[channel - begin]] = index[:, channel].clamp(0, 60).float()
-    coder.scales.hyper_bias.values.fill_(1.0)
+    network.scales.hyper_bias.values.fill_(1.0)
 
 
-def _set_context(stage: PassScales, dct: BlockDct, known: int, begin: int, end: int,
+def _set_context(layers: PassScales, dct: BlockDct, earlier: int, begin: int, end: int,
                  conditional: bool) -> None:
-    """Four hidden fields carry mean levels of luma and chroma nearby; the last layer adds them."""
+    """Let four hidden fields carry mean levels of nearby luma and chroma, added by the last layer.
+
+    Args:
+        layers: of a pass.
+        dct: order of the channels.
+        earlier: channels decoded before this pass.
+        begin: first channel of this pass.
+        end: after its last channel.
+        conditional: of inter frames.
+    """
     kernel = torch.tensor([[1.0, 2, 1], [2, 2, 2], [1, 2, 1]])
-    chroma = torch.from_numpy(dct.chroma[:known])
-    high = torch.from_numpy(dct.frequency[:known]) > (3 if known > 30 else 1)
+    chroma = torch.from_numpy(dct.chroma[:earlier])
+    high = torch.from_numpy(dct.frequency[:earlier]) > (3 if earlier > 30 else 1)
     groups = [~chroma & ~high, ~chroma & high, chroma & ~high, chroma & high]
     offset = FEATURES.channels + 1
-    _edit(stage.first, lambda w: _mean_levels(w, groups, kernel, offset))
+    _edit(layers.first, lambda w: _mean_levels(w, groups, kernel, offset))
     if conditional:
-        _edit(stage.first, _take_reference_levels)
-    _edit(stage.second, _pass_through)
+        _edit(layers.first, _take_reference_levels)
+    _edit(layers.second, _pass_through)
 
     def add(w: Tensor) -> None:
         slope = 0.7 * _INDICES_PER_LEVEL / (_RESOLUTION / 2) / ORDER
         for channel in range(begin, end):
-            mine = (2, 3) if dct.chroma[channel] else (0, 1)
-            for field in mine:
-                w[channel - begin, ORDER * field:ORDER * (field + 1)] = slope / len(mine)
+            fields = (2, 3) if dct.chroma[channel] else (0, 1)
+            for field in fields:
+                w[channel - begin, ORDER * field:ORDER * (field + 1)] = slope / len(fields)
 
-    _edit(stage.last, add)
+    _edit(layers.last, add)
 
 
 def _quadrants(first: int) -> list[tuple[int, Tensor]]:
-    """The hyper-codes of four quadrants of a cell: their mean and three differences."""
+    """Hyper-codes of the mean of a cell's four quadrants and of three differences between them."""
     plus, minus = torch.ones(2), torch.tensor([1.0, -1.0])
-    waves = ((first, plus, plus), (_DIAGONAL, minus, minus), (_SIDES, plus, minus),
-             (_SIDES + 1, minus, plus))
-    return [(channel, 1.5 / 4 * torch.outer(rows, columns)) for channel, rows, columns in waves]
+    patterns = ((first, plus, plus), (_DIAGONAL, minus, minus), (_SIDES, plus, minus),
+                (_SIDES + 1, minus, plus))
+    return [(channel, 1.5 / 4 * torch.outer(rows, columns)) for channel, rows, columns in patterns]
 
 
 def _spread_activity(w: Tensor) -> None:
-    """The third field of the features carries the activity of luma, the fourth that of chroma."""
+    """Let the third field of the features carry the activity of luma, the fourth that of chroma."""
     blocks = w.view(FEATURES.channels, 4, 4, -1)
     blocks[2 * ORDER:4 * ORDER] = 0
     for hyper, quadrants in _quadrants(0):
@@ -152,7 +163,7 @@ def _spread_activity(w: Tensor) -> None:
 
 
 def _reference_levels(w: Tensor, dct: BlockDct) -> None:
-    """The first two fields of the features carry mean levels of the references' codes."""
+    """Let the first two fields of the features carry mean levels of the references' codes."""
     chroma = torch.from_numpy(dct.chroma)
     w[:2 * ORDER] = 0
     for field, group in enumerate((~chroma, chroma)):
@@ -160,13 +171,13 @@ def _reference_levels(w: Tensor, dct: BlockDct) -> None:
 
 
 def _take_reference_levels(w: Tensor) -> None:
-    """Each hidden field of mean levels adds the references' and the activity of the same planes."""
-    own = torch.eye(ORDER) * (100 / 256)
+    """Add the references' mean levels and the activity of the same planes to each hidden field."""
+    weights = torch.eye(ORDER) * (100 / 256)
     for field in range(4):
         rows = w[ORDER * field:ORDER * (field + 1)]
         rows[:, :FEATURES.channels] = 0
         for source in (field // 2, 2 + field // 2):
-            rows[:, ORDER * source:ORDER * (source + 1), 1, 1] = own
+            rows[:, ORDER * source:ORDER * (source + 1), 1, 1] = weights
 
 
 def _mean_levels(w: Tensor, groups: list[Tensor], kernel: Tensor, offset: int) -> None:

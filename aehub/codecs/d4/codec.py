@@ -5,8 +5,6 @@
     frames  = model.decode(latents)
 
 Bytes are written and read by `aehub.codecs.d4.frame_coding`, in groups of frames.
-
-Codes together with the quality they were encoded at, for programs.
 """
 
 from __future__ import annotations
@@ -30,26 +28,29 @@ from aehub.media.colour import from_rgb, to_rgb
 from aehub.media.picture import Colour, Planes
 from aehub.weights.device import Device, resolve_device, resolve_dtype, with_inference
 
+_BATCH = 8
+"""Frames that go through the networks together."""
+
 
 class Latents(Codes):
-    """Codes that say at which quality they were made.
+    """Codes with the quality that they were encoded at.
 
     Attributes:
-        quality: 0..100; None if it is not known.
+        quality: 0..100; None if unknown.
     """
 
     quality: float | None = None
 
     @classmethod
     def of(cls, codes: Codes, quality: float) -> Latents:
-        """These codes, made at `quality`."""
+        """These codes, encoded at `quality`."""
         latents = cls(*codes)
         latents.quality = quality
         return latents
 
 
 def check_quality(quality: float) -> float:
-    """`quality` if it can be used.
+    """Validate a quality and round it to hundredths.
 
     Raises:
         InputError: it is not a number from 0 to 100.
@@ -57,41 +58,41 @@ def check_quality(quality: float) -> float:
     return round(check_number("quality", quality, 0, 100), 2)
 
 
-def resolve_quality(codes: Codes, given: float | None) -> float:
-    """The quality at which to decode codes: their own, or the one that is given."""
-    known = codes.quality if isinstance(codes, Latents) else None
-    if given is None and known is None:
-        raise InputError("the codes do not say their quality; give the one they were made at.")
-    quality = check_quality(given if given is not None else known or 0.0)
-    if known is not None and quality != known:
-        raise InputError(f"the codes were made at quality {known:g} and cannot be decoded at "
+def resolve_quality(codes: Codes, quality: float | None) -> float:
+    """The quality to decode codes at: their own, or else the argument.
+
+    Raises:
+        InputError: both are missing, or they differ.
+    """
+    own = codes.quality if isinstance(codes, Latents) else None
+    if quality is None and own is None:
+        raise InputError("the codes carry no quality; give the one they were encoded at.")
+    quality = check_quality(quality if quality is not None else own or 0.0)
+    if own is not None and quality != own:
+        raise InputError(f"the codes were encoded at quality {own:g} and cannot be decoded at "
                          f"{quality:g}; leave the quality out, or encode again.")
     return quality
 
 
 def padded_size(codes: Codes) -> tuple[int, int]:
-    """(width, height) of the padded pictures that codes hold."""
+    """(width, height) of the padded pictures of these codes."""
     hyper, latent = map(tuple, (part.shape for part in codes))
     rows, columns = latent[-2:]
     if len(latent) != 4 or hyper != (latent[0], HYPER_LATENTS.channels, rows // 4, columns // 4):
-        raise InputError(f"codes of the shapes {list(hyper)} and {list(latent)} are not what "
-                         "encode returns; give those as they are.")
+        raise InputError(f"codes of shapes {list(hyper)} and {list(latent)} do not belong "
+                         "together; give codes as encode returns them.")
     return columns * 8, rows * 8
 
 
-# Frames that go through the networks together.
-_BATCH = 8
-
-
 class D4Codec:
-    """A model that compresses pictures; safe to use from several threads.
+    """Loaded model; safe to use from several threads.
 
     Attributes:
-        name: what files call it.
+        name: in file headers.
         stored: networks, tables and config as loaded.
         device: where the networks run.
-        dtype: what float networks compute in.
-        runtime: what readers and writers of groups are given.
+        dtype: of the float networks' convolutions.
+        runtime: networks and tables for readers and writers of groups.
     """
 
     def __init__(self, stored: checkpoint.StoredModel, device: Device = "cpu",
@@ -107,7 +108,7 @@ class D4Codec:
         """Load a model folder strictly: hashes, names, shapes and types must agree.
 
         Raises:
-            WeightsError: anything does not.
+            WeightsError: they do not.
         """
         return cls(checkpoint.load(Path(folder)), device, dtype)
 
@@ -121,14 +122,14 @@ class D4Codec:
     # Frames and latents, for programs.
 
     def encode(self, frames: Sequence[np.ndarray], *, quality: float = 50) -> Latents:
-        """Encode frames, each as a picture that stands alone; `aehub.compress` predicts them.
+        """Encode frames, each as an intra frame; `aehub.compress` uses inter prediction.
 
         Args:
             frames: RGB, uint8 [H, W, 3] each, of one size.
             quality: 0..100.
 
         Returns:
-            The integer codes of the padded pictures, and the quality that they were made at.
+            The integer codes of the padded pictures, with the quality.
 
         Raises:
             InputError: there are no frames, they differ in size, or an argument is out of range.
@@ -147,59 +148,61 @@ class D4Codec:
 
         Args:
             latents: the codes.
-            quality: that they were made at, where they do not say it themselves.
-            size: (width, height) of the frames, to cut the padding off.
+            quality: that they were encoded at, if they do not carry it.
+            size: (width, height) of the frames, to crop the padding.
 
         Returns:
             RGB frames, uint8 [H, W, 3] each.
 
         Raises:
-            InputError: the quality is missing or another, or the codes are not of this model.
+            InputError: the quality is missing or differs, or the codes are not of this model.
         """
         quality = resolve_quality(latents, quality)
-        whole = padded_size(latents)
-        if size is not None and not all(0 < n <= most for n, most in zip(size, whole, strict=True)):
-            raise InputError(f"the size is {size}; the codes hold {whole} (width, height).")
-        planes = from_batch(self.decode_codes(latents, quality), (0, 0), size or whole)
+        padded = padded_size(latents)
+        if size is not None and not all(0 < n <= m for n, m in zip(size, padded, strict=True)):
+            raise InputError(f"the size {size} does not fit into the codes' {padded} (width, "
+                             "height); give at most that.")
+        planes = from_batch(self.decode_codes(latents, quality), (0, 0), size or padded)
         return [to_rgb(p, Colour(6)) for p in planes]
 
-    # Planes and latents, for walks between pictures.
+    # Planes and latents, for latent walks.
 
     @with_inference
     def encode_latents(self, frames: Sequence[Planes], quality: float) -> Tensor:
-        """4:2:0 frames of one size -> what a decoder makes of their codes, float [T, C, h, w]."""
+        """4:2:0 frames of one size -> latents as decoded (y_hat), float [T, C, h, w]."""
         return self._encode(frames, quality)[1]
 
     @with_inference
     def decode_latents(self, latents: Tensor, quality: float, size: tuple[int, int]
                        ) -> list[Planes]:
-        """Latents, not necessarily of any codes -> frames of `size` (width, height)."""
+        """Latents, also such as no codes give -> frames of `size` (width, height)."""
         frames: list[Planes] = []
         for part in latents.to(self.device, self.runtime.code_dtype).split(_BATCH):
-            frames += from_batch(self._shown(part, quality_tensor(quality, part)), (0, 0), size)
+            planes = self._reconstruct(part, quality_tensor(quality, part))
+            frames += from_batch(planes, (0, 0), size)
         return frames
 
     # Planes and codes.
 
     @with_inference
     def encode_planes(self, frames: Sequence[Planes], quality: float) -> Codes:
-        """4:2:0 frames of one size -> their integer codes, chosen by rate and distortion."""
+        """4:2:0 frames of one size -> their integer codes, by RDOQ."""
         return self._encode(frames, quality)[0]
 
     @with_inference
     def decode_codes(self, codes: Codes, quality: float) -> PlaneBatch:
         """Integer codes -> decoded planes, unrounded."""
-        level = quality_tensor(quality, codes.latent)
-        latents = run_passes(self.network.code_passes(codes.hyper, level),
-                         lambda stage, mean, index: codes.latent[:, stage.begin:stage.end])[1]
-        return self._shown(latents, level)
+        at = quality_tensor(quality, codes.latent)
+        latents = run_passes(self.network.code_passes(codes.hyper, at),
+                             lambda part, mean, index: codes.latent[:, part.begin:part.end])[1]
+        return self._reconstruct(latents, at)
 
-    def _shown(self, latents: Tensor, level: Tensor) -> PlaneBatch:
-        decoded = clipped(self.network.synthesise(latents, level))
-        return self.network.apply_post_filter(decoded, level)
+    def _reconstruct(self, latents: Tensor, quality: Tensor) -> PlaneBatch:
+        decoded = clipped(self.network.synthesise(latents, quality))
+        return self.network.apply_post_filter(decoded, quality)
 
     def _encode(self, frames: Sequence[Planes], quality: float) -> tuple[Codes, Tensor]:
-        found = [code_pictures(self.runtime, frames[begin:begin + _BATCH], quality)
-                 for begin in range(0, len(frames), _BATCH)]
-        codes = zip(*(part.codes for part in found), strict=True)
-        return Codes(*map(torch.cat, codes)), torch.cat([part.latents for part in found])
+        batches = [code_pictures(self.runtime, frames[begin:begin + _BATCH], quality)
+                   for begin in range(0, len(frames), _BATCH)]
+        codes = zip(*(batch.codes for batch in batches), strict=True)
+        return Codes(*map(torch.cat, codes)), torch.cat([batch.latents for batch in batches])

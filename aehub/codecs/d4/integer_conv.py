@@ -1,10 +1,10 @@
-"""Convolutions in exact integers: the network that picks each symbol's table.
+"""Integer convolutions that float32 computes exactly, for the network that chooses tables.
 
 A decoder that disagrees with the encoder about one probability decodes noise from there on, and
-floating-point sums differ between machines. Here weights are int8, activations are 0..31, biases
-and sums are integers, and requantisation is a shift: whatever order a machine adds in, float32
-carries the sum exactly while it stays below 2^24 (2^19 where a library may pick Winograd's
-algorithm for 3x3 kernels). `IntegerConv2d.bound` proves it for the weights at hand.
+floating-point sums differ between machines. Here weights are int8, activations 0..31, biases and
+sums integers, and requantisation is a shift: in whatever order a machine adds, float32 carries the
+sum exactly while it stays below 2^24 (2^19 where a library may use Winograd's algorithm for 3x3
+kernels). `IntegerConv2d.bound` proves it for given weights.
 
 In training the same numbers are rounded with straight-through gradients.
 """
@@ -23,16 +23,21 @@ from aehub.codecs.d4.tied_conv import Freezable, TiedConv2d
 from aehub.errors import WeightsError
 
 ACTIVATION_MAX = 31
-# Activations and table indices are `sum / 256`, rounded down.
 SHIFT = 8
+"""Activations and table indices are `sum / 2^8`, rounded down."""
 EXACT_LIMIT = 2**19
+"""Sums of a convolution stay below it."""
 BIAS_LIMIT = 2**23
+"""Biases stay below it, and so their sum with a convolution's below 2^24."""
 QUALITY_RESOLUTION = 10_000
+"""Integer networks take quality in units of 1/10000 of its range, that is in hundredths."""
 KNOTS = 8
-_PARTS = 16
+"""Knots of values that are piecewise linear in quality, equally spaced over 0..100."""
+_KNOT_UNIT = 16
+"""Weights of knots are multiples of 1/16."""
 
-# round(4 log2(1 + m)), cut at 31, as the magnitudes at which each level begins: stored, so that
-# no machine computes a logarithm.
+# round(4 log2(1 + m)), at most 31, as the smallest magnitude of each level: stored, so that no
+# machine computes a logarithm.
 _LEVEL_STARTS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 20, 24, 29, 34, 41, 49, 58, 69, 82,
                  98, 117, 139, 165, 197)
 _LEVELS = (0, 4, 6, 8, *range(9, 32))
@@ -48,22 +53,22 @@ def _level_table(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 def _level(magnitudes: Tensor) -> Tensor:
-    """Of each magnitude 0..255; pictures [B, C, H, W] become channels_last."""
+    """Level of each magnitude 0..255; tensors [B, C, H, W] become channels_last."""
     table = _level_table(magnitudes.device, magnitudes.dtype)
-    last = magnitudes.dim() == 4
-    places = magnitudes.to(torch.int32)
-    places = places.permute(0, 2, 3, 1) if last else places
-    found = table.index_select(0, places.reshape(-1)).view(places.shape)
-    return found.permute(0, 3, 1, 2) if last else found
+    is_batch = magnitudes.dim() == 4
+    index = magnitudes.to(torch.int32)
+    index = index.permute(0, 2, 3, 1) if is_batch else index
+    level = table.index_select(0, index.reshape(-1)).view(index.shape)
+    return level.permute(0, 3, 1, 2) if is_batch else level
 
 
 def log_levels(codes: Tensor, *, signed: bool = False) -> Tensor:
-    """Integer codes -> small integers, about 4 log2(1 + |q|): 0..31, or -31..31 if `signed`."""
+    """Log magnitude of integer codes, about 4 log2(1 + |q|): 0..31, or -31..31 if `signed`."""
     level = _level(codes.detach().abs().clamp_(max=255))
     level = level * codes.detach().sign() if signed else level
     if not codes.requires_grad:
         return level
-    # Training: the gradient of the curve that the table follows.
+    # Training: the gradient of the curve that the table samples.
     smooth = 4 * torch.log2(1 + codes.abs())
     smooth = smooth * codes.detach().sign() if signed else smooth
     return level + (smooth - smooth.detach())
@@ -74,11 +79,11 @@ def knot_weights(quality: Tensor) -> Tensor:
 
     Hat functions in sixteenths: each row sums to 16. Integer arithmetic only.
     """
-    place = quality.to(torch.int64) * ((KNOTS - 1) * _PARTS) // QUALITY_RESOLUTION
-    knot, part = place // _PARTS, place % _PARTS
-    parts = F.one_hot(knot, KNOTS + 1) * (_PARTS - part)[:, None]
-    parts = parts + F.one_hot(knot + 1, KNOTS + 1) * part[:, None]
-    return parts[:, :KNOTS]
+    position = quality.to(torch.int64) * ((KNOTS - 1) * _KNOT_UNIT) // QUALITY_RESOLUTION
+    knot, fraction = position // _KNOT_UNIT, position % _KNOT_UNIT
+    weights = F.one_hot(knot, KNOTS + 1) * (_KNOT_UNIT - fraction)[:, None]
+    weights = weights + F.one_hot(knot + 1, KNOTS + 1) * fraction[:, None]
+    return weights[:, :KNOTS]
 
 
 def _round(x: Tensor) -> Tensor:
@@ -86,25 +91,24 @@ def _round(x: Tensor) -> Tensor:
 
 
 class QualityDependent(Freezable):
-    """Numbers that depend on quality; a frozen layer keeps those of the handful of qualities that a
-    clip's frames have."""
+    """Values that depend on quality; a frozen layer caches those of the few qualities of a clip."""
 
     values: nn.Parameter
 
     def forward(self, quality: Tensor) -> Tensor:
-        # What a GPU would have to be asked is sooner computed; autocast may round.
+        # Reading the key from a GPU takes longer than computing; autocast may round.
         if quality.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-            return self.at(quality)
+            return self.evaluate(quality)
         key = (quality.dtype, *quality.tolist()) if self.frozen else None
-        return self.kept(key, lambda: self.at(quality))
+        return self.cached(key, lambda: self.evaluate(quality))
 
-    def at(self, quality: Tensor) -> Tensor:
-        """The numbers themselves."""
+    def evaluate(self, quality: Tensor) -> Tensor:
+        """Compute the values."""
         raise NotImplementedError
 
 
 class QualityBias(QualityDependent):
-    """An integer per channel that depends on quality; channels of a pair share it."""
+    """Integer bias per channel, piecewise linear in quality; the channels of an orbit share it."""
 
     orbits: Tensor
 
@@ -114,14 +118,14 @@ class QualityBias(QualityDependent):
         self.register_buffer("orbits", orbits, persistent=False)
         self.values = nn.Parameter(torch.zeros(KNOTS, int(orbits.max()) + 1))
 
-    def at(self, quality: Tensor) -> Tensor:
+    def evaluate(self, quality: Tensor) -> Tensor:
         """int64 [B] in hundredths -> integers in the values' dtype [B, C, 1, 1], times 2^SHIFT."""
-        parts = knot_weights(quality).to(self.values.dtype)[:, :, None]
-        # Not as a matrix product: autocast and TF32 would round it.
-        return (parts * _round(self.values * _PARTS)).sum(1)[:, self.orbits, None, None]
+        weights = knot_weights(quality).to(self.values.dtype)[:, :, None]
+        # Not a matrix product: autocast and TF32 would round it.
+        return (weights * _round(self.values * _KNOT_UNIT)).sum(1)[:, self.orbits, None, None]
 
     def check_bound(self, name: str) -> None:
-        """Refuse numbers that, added to a convolution, float32 might not carry exactly.
+        """Refuse biases that, added to a convolution, float32 might not carry exactly.
 
         Raises:
             WeightsError: one reaches 2^23.
@@ -132,9 +136,9 @@ class QualityBias(QualityDependent):
 
 
 class IntegerConv2d(TiedConv2d):
-    """A tied convolution on integers: activations of magnitude at most 31 in, sums of 2^8 out.
+    """Tied convolution on integers: activations of magnitude at most 31 in, sums times 2^8 out.
 
-    The parameters are kept as real numbers for training; every use rounds `256 theta` to int8.
+    Parameters are real numbers for training; every use rounds `256 theta` to int8.
     """
 
     def __init__(self, inputs: Representation, outputs: Representation, kernel: int = 3, *,
@@ -142,6 +146,7 @@ class IntegerConv2d(TiedConv2d):
         super().__init__(inputs, outputs, kernel, scale=scale, exact=True)
 
     def orbit_values(self) -> Tensor:
+        """The parameters rounded to int8, with straight-through gradients."""
         scaled = self.theta * 2.0**SHIFT
         return scaled + (scaled.round().clamp(-127, 127) - scaled).detach()
 
@@ -162,15 +167,15 @@ class IntegerConv2d(TiedConv2d):
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Shrink all weights a little where the bound is not met (seen only early in training)."""
+        """Scale all weights down where the bound is not met (seen only early in training)."""
         excess = self.bound() / EXACT_LIMIT
         if excess >= 1:
             self.theta.mul_(0.98 / excess)
-            self.forget()
+            self.clear_cache()
 
 
-class _Bounded(torch.autograd.Function):
-    """Clamp whose gradient may always lead back inside (Balle et al. 2018's lower bound)."""
+class _GradientClamp(torch.autograd.Function):
+    """Clamp that passes gradients that lead back inside (lower bound of Balle et al. 2018)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
@@ -186,8 +191,8 @@ class _Bounded(torch.autograd.Function):
 
 
 def gradient_clamp(x: Tensor, low: float, high: float) -> Tensor:
-    """`x.clamp(low, high)`, but values outside still learn their way back in."""
-    return cast(Tensor, _Bounded.apply(x, low, high))
+    """`x.clamp(low, high)` with gradients that lead values outside back inside."""
+    return cast(Tensor, _GradientClamp.apply(x, low, high))
 
 
 def requantise(total: Tensor) -> Tensor:

@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aehub.codecs.d4.planes import PlaneBatch
-from aehub.codecs.d4.symmetry import A1, B1, REGULAR, pixels
+from aehub.codecs.d4.symmetry import A1, B1, REGULAR, block_samples
 from aehub.codecs.d4.tied_conv import TiedConv2d
 from aehub.codecs.d4.transforms import QualityCurve, step_size
 
-HALF_RESOLUTION = pixels(2) + A1 * 2
+HALF_RESOLUTION = block_samples(2) + A1 * 2
 """Representation of a picture at half of luma's resolution: 4 luma samples, 1 of either chroma."""
 PREDICTION_CHANNELS = slice(2 * HALF_RESOLUTION.channels, 3 * HALF_RESOLUTION.channels)
 """Inputs of a conditional filter's first layer that hold the difference from the prediction."""

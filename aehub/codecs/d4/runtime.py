@@ -1,4 +1,4 @@
-"""A codec's networks and tables on a device: all that readers and writers of groups run on."""
+"""Networks, tables and quantisers of a codec on a device, for readers and writers of groups."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from aehub.weights.device import HALF_TYPES
 
 @dataclass(frozen=True)
 class Runtime:
-    """Networks and tables, ready to run.
+    """Networks, tables and quantisers on a device.
 
     Attributes:
         name: of the model, for error sentences.
         network: on `device`.
-        tables: frequency tables of frames without references.
-        inter_tables: frequency tables of predicted frames.
-        quantiser: of frames without references; encoders only.
-        inter_quantiser: of predicted frames; encoders only.
-        masking: exponent by which texture raises lambda in frames without references.
+        tables: frequency tables of intra frames.
+        inter_tables: frequency tables of inter frames.
+        quantiser: of intra frames; encoders only.
+        inter_quantiser: of inter frames; encoders only.
+        masking_exponent: of the factor by which texture raises lambda in intra frames.
         device: where the networks run.
-        code_dtype: type of codes, planes, and all that lies between convolutions.
+        code_dtype: type of codes, planes, and activations between convolutions.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Runtime:
     inter_tables: ScaleTables
     quantiser: Quantiser
     inter_quantiser: Quantiser
-    masking: float
+    masking_exponent: float
     device: torch.device
     code_dtype: torch.dtype
 
@@ -54,7 +54,7 @@ class Runtime:
             torch.float32 if dtype in HALF_TYPES else dtype)
 
     def network_for(self, references: tuple[int, ...]) -> FrameNetwork:
-        """The networks of a frame with these references.
+        """The networks of a frame with these references, none for an intra frame.
 
         Raises:
             WeightsError: there are more than two.
@@ -62,10 +62,11 @@ class Runtime:
         if not references:
             return self.network
         if len(references) > 2:
-            raise WeightsError(f"{self.name} has no networks for frames predicted from "
-                               f"{len(references)} others; the file needs another model.")
+            raise WeightsError(f"{self.name} has no networks for frames with {len(references)} "
+                               "references, at most 2; the file needs another model.")
         return self.network.inter
 
     def rdoq_weight(self, batch: PlaneBatch) -> Tensor | None:
-        """Factor of lambda in frames without references, [B, 1, h, w]; None where it is 1."""
-        return texture_masking(unshuffle(batch), self.masking) if self.masking else None
+        """Factor of lambda in intra frames, [B, 1, h, w]; None where it is 1."""
+        return (texture_masking(unshuffle(batch), self.masking_exponent)
+                if self.masking_exponent else None)

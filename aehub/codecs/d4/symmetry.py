@@ -1,16 +1,16 @@
-"""The symmetries of the square, and how channels move under them.
+"""D4, the symmetry group of the square, and its representations on channels.
 
-D4 has eight elements. Element `g` turns a plane by a transpose, then a flip of the rows, then a
-flip of the columns: bits 2, 1 and 0 of `g` say which of them it does. Every kind of channel used
-here moves under D4 as a *signed permutation*, so turning integers stays exact:
+D4 has eight elements: the rotations by quarter turns and the flips. Element `g` turns a plane by a
+transpose (bit 2 of `g`), then a flip of the rows (bit 1), then a flip of the columns (bit 0). Every
+representation used here acts by a *signed permutation*, so turning integers stays exact:
 
-    pixels of a k x k block   permuted among themselves, no signs
+    samples of a k x k block  permuted among themselves, no signs
     A1, A2, B1, B2            one channel, a sign
     E                         two channels that may swap, each with a sign (row and column waves)
     regular                   eight channels, one per element, permuted
     magnitudes                any of the above with the signs dropped
 
-`aehub.codecs.d4.tied_conv` builds convolutions that commute with it.
+`aehub.codecs.d4.tied_conv` has the convolutions that commute with D4.
 
 Source: T. Cohen, M. Welling, "Group equivariant convolutional networks", 2016, and
 "Steerable CNNs", 2017, section 2 (representations as the type of a feature).
@@ -19,7 +19,8 @@ Source: T. Cohen, M. Welling, "Group equivariant convolutional networks", 2016, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ import torch
 from torch import Tensor
 
 ORDER = 8
+"""Number of elements of D4."""
 IDENTITY = 0
-# Names a person uses, for a clockwise turn and flips as seen on the screen.
+# Rotations are clockwise and flips mirror as seen on the screen.
 ELEMENTS = {
     "identity": 0,
     "flip-horizontal": 1,
@@ -42,7 +44,7 @@ ELEMENTS = {
 
 
 def turn(plane: Any, g: int) -> Any:
-    """Turn the last two axes of an array or tensor by element `g`: [..., H, W]."""
+    """Turn the last two axes of an array or tensor [..., H, W] by element `g`."""
     if g & 4:
         plane = plane.swapaxes(-1, -2)
     if g & 2:
@@ -54,9 +56,9 @@ def turn(plane: Any, g: int) -> Any:
 
 def _compose_table() -> tuple[tuple[int, ...], ...]:
     square = np.arange(4).reshape(2, 2)
-    known = {turn(square, g).tobytes(): g for g in range(ORDER)}
+    elements = {turn(square, g).tobytes(): g for g in range(ORDER)}
     return tuple(
-        tuple(known[turn(turn(square, first), then).tobytes()] for first in range(ORDER))
+        tuple(elements[turn(turn(square, first), then).tobytes()] for first in range(ORDER))
         for then in range(ORDER)
     )
 
@@ -76,7 +78,7 @@ def inverse(g: int) -> int:
 
 @dataclass(frozen=True)
 class Representation:
-    """How channels move under D4: `(g x)[c] = sign[g][c] * turn(x[source[g][c]], g)`.
+    """Representation of D4 on channels: `(g x)[c] = sign[g][c] * turn(x[source[g][c]], g)`.
 
     `source` and `sign` are [8][n] tuples, so that a representation can key a cache.
     """
@@ -86,6 +88,7 @@ class Representation:
 
     @property
     def channels(self) -> int:
+        """Number of channels."""
         return len(self.source[0])
 
     def __add__(self, other: Representation) -> Representation:
@@ -96,18 +99,15 @@ class Representation:
         )
 
     def __mul__(self, times: int) -> Representation:
-        total = self
-        for _ in range(times - 1):
-            total = total + self
-        return total
+        return reduce(add, [self] * times)
 
     def magnitudes(self) -> Representation:
-        """The representation of the absolute values."""
+        """The representation of the absolute values: the same without signs."""
         return Representation(self.source, tuple((1,) * self.channels for _ in range(ORDER)))
 
     def blocks(self, k: int) -> Representation:
-        """Channels times the k x k positions of a block, as `pixel_unshuffle` lays them out."""
-        inner = pixels(k)
+        """Channels times the k x k positions of a block, as `pixel_unshuffle` orders them."""
+        inner = block_samples(k)
         return Representation(
             tuple(
                 tuple(c * k * k + p for c in self.source[g] for p in inner.source[g])
@@ -117,7 +117,7 @@ class Representation:
         )
 
     def orbits(self) -> np.ndarray:
-        """int [channels]: channels that swap under some turn share a number (gains, tables)."""
+        """Orbit of each channel, int [channels]; its channels share gains, biases and tables."""
         roots = np.array(self.source).min(axis=0)
         return np.unique(roots, return_inverse=True)[1]
 
@@ -127,7 +127,7 @@ class Representation:
         moved = turn(x[..., list(self.source[g]), :, :], g)
         if isinstance(x, Tensor):
             return moved * torch.as_tensor(sign, dtype=x.dtype, device=x.device)
-        # A copy in any case: an axis of length 1 may keep a negative stride, which torch refuses.
+        # Always a copy: an axis of length 1 may keep a negative stride, which torch refuses.
         moved = np.array(moved, order="C")
         return moved if (sign == 1).all() else moved * sign.astype(x.dtype)
 
@@ -156,10 +156,10 @@ REGULAR = Representation(
 
 
 @lru_cache
-def pixels(k: int) -> Representation:
-    """The k x k positions of a block of one plane."""
-    places = np.arange(k * k).reshape(k, k)
+def block_samples(k: int) -> Representation:
+    """Representation of the k x k samples of a block of one plane."""
+    positions = np.arange(k * k).reshape(k, k)
     return Representation(
-        tuple(tuple(turn(places, g).ravel().tolist()) for g in range(ORDER)),
+        tuple(tuple(turn(positions, g).ravel().tolist()) for g in range(ORDER)),
         ((1,) * (k * k),) * ORDER,
     )

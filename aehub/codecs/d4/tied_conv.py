@@ -1,15 +1,13 @@
-"""Convolutions tied so that turning the codes turns the picture.
+"""D4-equivariant convolutions by weight tying, and the cache of their expanded weights.
 
 A convolution between two representations of D4 commutes with it exactly if its weights obey
-`W[o, i, d] = sign * W[g(o), g(i), g(d)]` for all `g`; `TiedConv2d` stores one number per orbit and
-expands them to an ordinary dense convolution.
+`W[o, i, d] = sign * W[g(o), g(i), g(d)]` for all `g`; `TiedConv2d` stores one parameter per orbit
+and expands them to an ordinary dense convolution.
 
-Layers that cache values derived from their parameters, while these are constant.
-
-Tied weights are expanded, and curves over quality are evaluated; both would take much of a small
-picture's time. Code that loads a network to use it calls `freeze`, and from then on each layer
-computes them once. Copies of a frozen network are not frozen, nor is a network that
-is put into training mode, or whose parameters require gradients: those may be changed.
+Expanding weights and evaluating curves over quality would take much of a small picture's time. Code
+that loads a network for inference calls `freeze`, and from then on each layer computes them once.
+Copies of a frozen network are not frozen, nor is a network in training mode or whose parameters
+require gradients: its parameters may change.
 """
 
 from __future__ import annotations
@@ -27,72 +25,72 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aehub.codecs.d4.symmetry import ORDER, Representation, pixels
+from aehub.codecs.d4.symmetry import ORDER, Representation, block_samples
 
 _Layer = TypeVar("_Layer", bound="Freezable")
 
-# Of one layer, such as its numbers at the qualities that a clip's frames have.
-_MOST = 32
+_CACHE_SIZE = 32
+"""Values cached per layer, such as its biases at the qualities of a clip's frames."""
 
 
 class Freezable(nn.Module):
     """A layer that derives larger values from its parameters.
 
     Attributes:
-        frozen: its parameters are constant, apart from their device and type.
+        frozen: the parameters are constant, apart from their device and type.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.frozen = False
-        self._kept: dict[Hashable, Tensor] = {}
+        self._cache: dict[Hashable, Tensor] = {}
 
-    def kept(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
-        """Return what `make` returns; the cached value, if frozen and without gradients.
+    def cached(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """Return the value of `make`: from the cache if frozen and without gradients.
 
         Args:
-            key: of what is made, among all that this layer keeps.
-            make: makes it of the parameters.
+            key: of the value among those of this layer.
+            make: computes it from the parameters.
         """
         if not self.frozen or torch.is_grad_enabled():
             return make()
         if any(own is not None and own.requires_grad for own in self._parameters.values()):
-            self.forget()
+            self.clear_cache()
             return make()
-        # Never asked twice: another thread may have begun a new dictionary in between.
-        found = self._kept.get(key)
-        if found is None:
-            found = make()
-            if len(self._kept) >= _MOST:
-                self.forget()
-            self._kept[key] = found
-        return found
+        # One look-up only: another thread may replace the dictionary after it.
+        value = self._cache.get(key)
+        if value is None:
+            value = make()
+            if len(self._cache) >= _CACHE_SIZE:
+                self.clear_cache()
+            self._cache[key] = value
+        return value
 
-    def forget(self) -> None:
-        """Clear the cache, for the parameters have changed."""
-        self._kept = {}
+    def clear_cache(self) -> None:
+        """Clear the cache; to be called when parameters have changed."""
+        self._cache = {}
 
     def train(self: _Layer, mode: bool = True) -> _Layer:
-        """Put the layer into training mode, in which nothing is kept, or into evaluation mode."""
+        """Switch to training mode, in which nothing is cached, or to evaluation mode."""
         if mode:
             self.frozen = False
-            self.forget()
+            self.clear_cache()
         return super().train(mode)
 
     def _apply(self: _Layer, *arguments: Any, **options: Any) -> _Layer:
-        self.forget()
+        self.clear_cache()
         return super()._apply(*arguments, **options)
 
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
-        self.forget()
+        self.clear_cache()
         super()._load_from_state_dict(*arguments, **options)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "frozen": False, "_kept": {}}
+        return {**self.__dict__, "frozen": False, "_cache": {}}
 
 
 def freeze(network: nn.Module) -> None:
-    """Let the layers of a network cache what they derive from their parameters."""
+    """Declare the parameters constant: layers cache the values derived from them."""
     for module in network.modules():
         if isinstance(module, Freezable):
             module.frozen = True
@@ -103,7 +101,7 @@ _SHARED: ContextVar[dict[tuple[int, bool], Tensor] | None] = ContextVar("shared"
 
 @contextmanager
 def share_expanded_weights() -> Iterator[None]:
-    """Within it a layer used several times expands its weights once, also where gradients flow."""
+    """Expand the weights of each layer once in the block, even with gradients and several uses."""
     token = _SHARED.set({})
     try:
         yield
@@ -124,7 +122,7 @@ class _Orbits:
 def _orbits(inputs: Representation, outputs: Representation, kernel: int) -> _Orbits:
     taps = kernel * kernel
     shape = (outputs.channels, inputs.channels, taps)
-    spatial = np.array(pixels(kernel).source)
+    spatial = np.array(block_samples(kernel).source)
     images = np.empty((ORDER, math.prod(shape)), np.int64)
     signs = np.empty((ORDER, math.prod(shape)), np.int8)
     for g in range(ORDER):
@@ -152,7 +150,7 @@ def _orbits(inputs: Representation, outputs: Representation, kernel: int) -> _Or
 
 
 class _Expand(torch.autograd.Function):
-    """Parameters -> dense weights. The gradient is a gather too, where autograd would scatter."""
+    """Parameters -> dense weights. The gradient is a gather too; autograd's would be a scatter."""
 
     @staticmethod
     def forward(ctx: Any, theta: Tensor, index: Tensor, sign: Tensor, members: Tensor,
@@ -168,7 +166,7 @@ class _Expand(torch.autograd.Function):
 
 
 class TiedConv2d(Freezable):
-    """A convolution that commutes with D4: [B, inputs.channels, H, W] -> [B, outputs.channels, ..]
+    """Convolution that commutes with D4: [B, inputs.channels, H, W] -> [B, outputs.channels, ..].
 
     Stride equals the kernel (blocks, no padding) or is 1 (odd kernel, zero padding), so that
     sizes divisible by the stride stay exact under turns.
@@ -178,15 +176,15 @@ class TiedConv2d(Freezable):
         outputs: representation of the output channels.
         kernel: side of the kernel in samples; odd, or equal to `stride`.
         stride: 1 or `kernel`.
-        scale: standard deviation of the start relative to He's; 0 starts at zero.
-        exact: compute in the parameters' type, whatever `set_compute_dtype` says of the network.
+        scale: standard deviation of the initial weights relative to He's; 0 for zeros.
+        exact: compute in the parameters' type always; `set_compute_dtype` does not apply.
     """
 
     index: Tensor
     sign: Tensor
     members: Tensor
     member_sign: Tensor
-    precision: torch.dtype | None
+    compute_dtype: torch.dtype | None
 
     def __init__(self, inputs: Representation, outputs: Representation, kernel: int = 3, *,
                  stride: int = 1, scale: float = 1.0, exact: bool = False) -> None:
@@ -194,7 +192,7 @@ class TiedConv2d(Freezable):
         if stride not in (1, kernel) or (stride == 1 and kernel % 2 == 0):
             raise ValueError(f"kernel {kernel} with stride {stride} does not commute with turns")
         self.inputs, self.outputs, self.kernel, self.stride = inputs, outputs, kernel, stride
-        self.exact, self.precision = exact, None
+        self.exact, self.compute_dtype = exact, None
         orbits = _orbits(inputs, outputs, kernel)
         for name in ("index", "sign", "members", "member_sign"):
             self.register_buffer(name, getattr(orbits, name), persistent=False)
@@ -203,10 +201,11 @@ class TiedConv2d(Freezable):
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the dense weights, [O, I, k, k]."""
         return self.outputs.channels, self.inputs.channels, self.kernel, self.kernel
 
     def orbit_values(self) -> Tensor:
-        """One value per orbit [n]: the parameters, or what a subclass makes of them."""
+        """Weight of each orbit [n]: the parameters, or what a subclass derives from them."""
         return self.theta
 
     def dense(self) -> Tensor:
@@ -217,17 +216,17 @@ class TiedConv2d(Freezable):
 
     @torch.no_grad()
     def set_dense(self, weight: Tensor) -> None:
-        """Take the nearest tied weights to dense `weight` [O, I, k, k]."""
+        """Set the parameters to the projection of dense `weight` [O, I, k, k] onto tied weights."""
         flat = weight.reshape(-1)[self.members.long()]
         self.theta.copy_((flat * self.member_sign).sum(1) / self.member_sign.abs().sum(1))
-        self.forget()
+        self.clear_cache()
 
     def weight(self) -> Tensor:
-        """The expanded weights; kept between calls when the layer is frozen."""
-        shared, learns = _SHARED.get(), torch.is_grad_enabled()
-        if shared is None or (self.frozen and not learns):
-            return self.kept("dense", self.dense)
-        key = (id(self), learns)
+        """The expanded weights; cached when the layer is frozen."""
+        shared, gradients = _SHARED.get(), torch.is_grad_enabled()
+        if shared is None or (self.frozen and not gradients):
+            return self.cached("dense", self.dense)
+        key = (id(self), gradients)
         if key not in shared:
             shared[key] = self.dense()
         return shared[key]
@@ -238,9 +237,9 @@ class TiedConv2d(Freezable):
 
         Args:
             x: [B, inputs.channels, H, W].
-            gain: [B or 1, outputs.channels, 1, 1]; equal on channels that turns permute.
+            gain: [B or 1, outputs.channels, 1, 1]; equal on the channels of an orbit.
             bias: like `gain`.
-            padding: zeros around x; what keeps the size by default.
+            padding: zeros around x; by default such that the size is kept.
         """
         if padding is None:
             padding = self.kernel // 2 if self.stride == 1 else 0
@@ -255,20 +254,20 @@ class TiedConv2d(Freezable):
         return y if bias is None else y + bias
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
-        if self.precision is None:
+        if self.compute_dtype is None:
             return F.conv2d(x, weight, bias, stride=self.stride, padding=padding)
-        short = None if bias is None else bias.to(self.precision)
-        y = F.conv2d(x.to(self.precision), weight.to(self.precision), short, stride=self.stride,
-                     padding=padding)
+        dtype = self.compute_dtype
+        bias = None if bias is None else bias.to(dtype)
+        y = F.conv2d(x.to(dtype), weight.to(dtype), bias, stride=self.stride, padding=padding)
         return y.to(x.dtype)
 
 
-def set_compute_dtype(network: nn.Module, precision: torch.dtype) -> None:
-    """Let the float convolutions of a network run in `precision`.
+def set_compute_dtype(network: nn.Module, dtype: torch.dtype) -> None:
+    """Run the float convolutions of a network in `dtype`.
 
-    Their parameters, and all that lies between them, stay as they are: codes are integers that a
-    shorter type could not hold, and a model is saved as it was loaded.
+    Parameters and activations between convolutions keep their type: codes are integers that a
+    shorter type cannot hold, and a model is saved as it was loaded.
     """
     for module in network.modules():
         if isinstance(module, TiedConv2d) and not module.exact:
-            module.precision = precision
+            module.compute_dtype = dtype

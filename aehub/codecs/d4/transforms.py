@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aehub.codecs.d4.integer_conv import KNOTS, QualityDependent
-from aehub.codecs.d4.symmetry import A1, A2, B1, B2, REGULAR, E, Representation, pixels
+from aehub.codecs.d4.symmetry import A1, A2, B1, B2, REGULAR, E, Representation, block_samples
 from aehub.codecs.d4.tied_conv import TiedConv2d
 from aehub.weights.device import no_autocast
 
@@ -43,7 +43,7 @@ class QualityCurve(QualityDependent):
         self.register_buffer("orbits", orbits, persistent=False)
         self.values = nn.Parameter(torch.full((KNOTS, int(orbits.max()) + 1), start))
 
-    def at(self, quality: Tensor) -> Tensor:
+    def evaluate(self, quality: Tensor) -> Tensor:
         """[B] -> [B, C, 1, 1]."""
         place = quality.to(self.values.dtype)[:, None] * (KNOTS - 1) / 100
         knots = torch.arange(KNOTS, device=quality.device)
@@ -113,7 +113,7 @@ class Transform(LinearTransform):
         return self.tail(F.relu_(hidden)) + super().forward(x, quality)
 
 
-BLOCK_SAMPLES = pixels(8) + pixels(4) + pixels(4)
+BLOCK_SAMPLES = block_samples(8) + block_samples(4) + block_samples(4)
 """Samples of luma, then of both chroma planes, as `pixel_unshuffle` by 8, 4 and 4 orders them."""
 
 
