@@ -86,7 +86,7 @@ def test_what_a_caller_has_set_changes_no_result(name: str, plain: dict[str, byt
 
 
 def test_a_model_loaded_in_inference_mode_serves_every_later_call(plain: dict[str, bytes]) -> None:
-    aehub.hub.loading._load.cache_clear()
+    aehub.hub.loading._load_once.cache_clear()
     with torch.inference_mode():
         model = aehub.load(MODEL, device="cpu")
         aehub.compress(FRAMES, io.BytesIO(), model=model, measure=False)
@@ -98,7 +98,7 @@ def test_a_model_loaded_in_inference_mode_serves_every_later_call(plain: dict[st
     network = model.network.train().requires_grad_(True)
     network.synthesise(torch.zeros(1, 96, 4, 4), torch.tensor([50.0])).y.sum().backward()
     assert network.synthesis.linear.theta.grad is not None
-    aehub.hub.loading._load.cache_clear()
+    aehub.hub.loading._load_once.cache_clear()
 
 
 def test_a_walking_character_is_the_same_whatever_the_default_type() -> None:
@@ -155,10 +155,10 @@ def test_a_step_of_training_is_the_same_on_another_device(elsewhere: str) -> Non
         torch.manual_seed(0)
         model = d4_inter.build(d4_inter.Options(base=str(MODEL))).to(device).train()
         torch.manual_seed(1)
-        told = d4_inter.values(model, [part.to(device) for part in batch],
-                               torch.Generator().manual_seed(2))
-        told["loss"].backward()
-        return [float(told["cost"]), *(float(p.grad.abs().sum()) for p in model.parameters()
+        measured = d4_inter.losses(model, [part.to(device) for part in batch],
+                                   torch.Generator().manual_seed(2))
+        measured["loss"].backward()
+        return [float(measured["cost"]), *(float(p.grad.abs().sum()) for p in model.parameters()
                                        if p.grad is not None)]
 
     assert stepped(elsewhere) == stepped("cpu")

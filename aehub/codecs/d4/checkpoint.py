@@ -308,6 +308,5 @@ def place_on_device(stored: StoredModel, device: torch.device, dtype: torch.dtyp
             network.inter.scales.to("cpu")
             if passes_self_test(network, stored.self_test):
                 return network
-    raise ModelError(f"{stored.name} fails its self-test in {dtype} on {device}: it would decode "
-                     "other codes than were encoded; load it in torch.float32 on the cpu, or "
-                     "download it again.")
+    raise ModelError(f"{stored.name} chooses other tables than its self-test in {dtype} on "
+                     f"{device}; load it in torch.float32 on the cpu, or download it again.")
