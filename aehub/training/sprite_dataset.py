@@ -54,7 +54,7 @@ class SpriteBatches:
                 if len(picture.palette) > _MAX_COLOURS_OF_STILL and not held_out:
                     continue
                 stills.append(still)
-                indices.append(picture.places)
+                indices.append(picture.indices)
                 palettes.append(picture.palette if held_out else recoloured(picture.palette, rng))
                 targets.append(nearest_index(wanted, picture.palette).astype(np.uint8))
             yield [np.stack(indices), *_padded(palettes), np.array([direction]), frames,

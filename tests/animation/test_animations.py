@@ -367,7 +367,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"model": CODEC, "seeds": [1, 2]}, "tiny-d4 walks only between pictures"),
     ({"model": CODEC, "keyframes": ["picture.png", "still.png"]}, "still.png is 64x64, picture"),
     ({"model": CODEC, "path": "slerp", "clip": "clip.mp4"}, "slerp"),
-    ({"model": "walker", "keyframes": ["picture.png"]}, "nobody to be seen in picture.png"),
+    ({"model": "walker", "keyframes": ["picture.png"]}, "no character is found in picture.png"),
     ({"model": "walker", "keyframes": ["still.png", 1]}, "one still at a time"),
     ({"model": "walker", "direction": "north"}, "no direction 'north'"),
     ({"model": "walker", "beside": True}, "leave beside and ping-pong out"),

@@ -63,7 +63,7 @@ def test_cycles_of_other_lengths_have_as_many_steps(model: SpriteAnimator, steps
     assert min(changes) > 0
 
 
-def test_white_ground_is_as_good_as_none(model: SpriteAnimator) -> None:
+def test_a_white_background_is_as_good_as_a_transparent_one(model: SpriteAnimator) -> None:
     still = knight()
     on_white = np.where(still[..., 3:] > 0, still[..., :3], 255).astype(np.uint8)
     assert np.array_equal(model.frames(on_white, "right", [0, 3]),
@@ -99,7 +99,7 @@ def test_a_seed_draws_the_same_character_again_and_another_another(model: Sprite
 
 
 def test_an_empty_still_is_refused(model: SpriteAnimator) -> None:
-    with pytest.raises(InputError, match="nobody to be seen in the still"):
+    with pytest.raises(InputError, match="no character is found in the still"):
         model.cycles(np.zeros((64, 64, 4), np.uint8))
 
 

@@ -1,4 +1,4 @@
-"""A character walks the same wherever it stands in its picture, and on whatever ground."""
+"""A character walks the same wherever it stands in its picture, and on any background."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def on_canvas(picture: np.ndarray, height: int, width: int, top: int, left: int)
     return canvas
 
 
-def on_ground(picture: np.ndarray, ground: Any) -> np.ndarray:
-    return np.where(picture[..., 3:] > 0, picture[..., :3], np.array(ground)).astype(np.uint8)
+def on_background(picture: np.ndarray, background: Any) -> np.ndarray:
+    return np.where(picture[..., 3:] > 0, picture[..., :3], np.array(background)).astype(np.uint8)
 
 
 def larger(picture: np.ndarray, times: int) -> np.ndarray:
@@ -113,36 +113,37 @@ def test_a_smaller_cell_is_doubled(model: SpriteAnimator, hero: np.ndarray) -> N
 
 @pytest.mark.parametrize("kind", ["white", "green", "magenta", "opaque", "frame", "soft", "ghost",
                                   "faint", "shadow", "card"])
-def test_the_ground_is_found_and_left_out(
+def test_the_background_is_found_and_removed(
     model: SpriteAnimator, hero: np.ndarray, kind: str
 ) -> None:
     rise = np.linspace(0, 12, 64)[:, None, None] + (40, 120, 190)
     still = {
-        "white": lambda: on_ground(hero, (255, 255, 255)),
-        "green": lambda: on_ground(on_canvas(hero, 90, 90, 10, 20), (0, 200, 0)),
-        "magenta": lambda: on_ground(cut(hero), (255, 0, 255)),
-        "opaque": lambda: np.dstack([on_ground(hero, (255,) * 3), np.full((64, 64), 255, "u1")]),
-        "frame": lambda: np.pad(on_ground(hero, (255, 255, 255)), ((3, 1), (2, 2), (0, 0))),
-        "soft": lambda: on_ground(hero, rise),
+        "white": lambda: on_background(hero, (255, 255, 255)),
+        "green": lambda: on_background(on_canvas(hero, 90, 90, 10, 20), (0, 200, 0)),
+        "magenta": lambda: on_background(cut(hero), (255, 0, 255)),
+        "opaque": lambda: np.dstack([on_background(hero, (255,) * 3),
+                                     np.full((64, 64), 255, "u1")]),
+        "frame": lambda: np.pad(on_background(hero, (255, 255, 255)), ((3, 1), (2, 2), (0, 0))),
+        "soft": lambda: on_background(hero, rise),
         "ghost": lambda: hero // (1, 1, 1, 2),
         "faint": lambda: hero // (1, 1, 1, 8),
         "shadow": lambda: np.where((hero[..., 3:] == 0) & (np.indices((64, 64))[0] > 58)[..., None],
                                    (0, 0, 0, 90), hero),
-        "card": lambda: np.dstack([on_ground(hero, (9, 200, 250)), np.where(
+        "card": lambda: np.dstack([on_background(hero, (9, 200, 250)), np.where(
             np.add(*np.indices((64, 64))) < 5, 0, 255)]),
     }[kind]()
     placed = model.place_still(still.astype(np.uint8), "hero.png")
     assert np.array_equal(over_white(placed.picture), over_white(hero))
     said = " ".join(placed.notes)
-    assert ("ground of hero.png" in said) == (kind in ("green", "magenta", "soft", "card"))
+    assert ("background of hero.png" in said) == (kind in ("green", "magenta", "soft", "card"))
     assert ("transparent by" in said) == (kind in ("ghost", "faint"))
 
 
-@pytest.mark.parametrize(("ground", "quality"), [((255, 255, 255), 40), ((0, 200, 0), 90)])
+@pytest.mark.parametrize(("background", "quality"), [((255, 255, 255), 40), ((0, 200, 0), 90)])
 def test_noise_of_a_jpeg_is_no_part_of_a_character(
-    model: SpriteAnimator, hero: np.ndarray, ground: tuple[int, ...], quality: int
+    model: SpriteAnimator, hero: np.ndarray, background: tuple[int, ...], quality: int
 ) -> None:
-    still = as_jpeg(on_ground(on_canvas(hero, 128, 128, 40, 50), ground), quality)
+    still = as_jpeg(on_background(on_canvas(hero, 128, 128, 40, 50), background), quality)
     placed = model.place_still(still)
     cover, wanted = placed.picture[..., 3] > 0, hero[..., 3] > 0
     assert (cover != wanted).sum() < 0.2 * wanted.sum()
@@ -158,17 +159,17 @@ def test_what_shows_no_one_character_is_refused_in_a_sentence(hero: np.ndarray) 
     slope = np.add(*np.indices((64, 64)))[..., None] * (2, 1, 2)
     squares = 200 + 55 * (np.add(*(np.indices((64, 64)) // 8)) % 2)[..., None]
     for still, words in (
-        (np.zeros((64, 64, 4), np.uint8), "nobody to be seen in x.png"),
-        (np.full((64, 64, 3), 255, np.uint8), "nobody to be seen"),
-        (np.full((1, 1, 3), 7, np.uint8), "nobody to be seen"),
-        (hero // np.array([1, 1, 1, 64], np.uint8), "nobody to be seen"),
-        (on_canvas(hero[30:33, 30:33], 64, 64, 9, 9), "nobody to be seen"),
-        (on_ground(hero, slope), "ground of several colours.*transparent, or all of one"),
-        (on_ground(hero, squares), "ground of several colours"),
-        (moving_picture(1, 64, 64)[0], "ground of several colours"),
+        (np.zeros((64, 64, 4), np.uint8), "no character is found in x.png"),
+        (np.full((64, 64, 3), 255, np.uint8), "no character is found"),
+        (np.full((1, 1, 3), 7, np.uint8), "no character is found"),
+        (hero // np.array([1, 1, 1, 64], np.uint8), "no character is found"),
+        (on_canvas(hero[30:33, 30:33], 64, 64, 9, 9), "no character is found"),
+        (on_background(hero, slope), "background of several colours.*transparent, or one colour"),
+        (on_background(hero, squares), "background of several colours"),
+        (moving_picture(1, 64, 64)[0], "background of several colours"),
         (np.concatenate([hero] * 3, 1), "x.png shows 3 figures; a still shows one"),
         (np.tile(hero, (2, 4, 1)), "shows 8 figures"),
-        (on_ground(np.tile(hero, (2, 1, 1)), (0, 200, 0)), "shows 2 figures"),
+        (on_background(np.tile(hero, (2, 1, 1)), (0, 200, 0)), "shows 2 figures"),
         (np.concatenate([cut(hero)] * 2, 1), "wide and .* high; give one character"),
         (np.zeros((5000, 8, 4), np.uint8), "at most 4096"),
         (hero[..., 0], "give a picture"),
@@ -189,7 +190,7 @@ def test_what_the_model_does_not_know_is_said(model: SpriteAnimator) -> None:
 
 def test_a_walk_says_what_was_done_to_its_still(hero: np.ndarray, tmp_path: Path) -> None:
     Image.fromarray(hero).save(tmp_path / "hero.png")
-    aside = on_ground(on_canvas(cut(hero), 90, 120, 7, 80), (90, 90, 200))
+    aside = on_background(on_canvas(cut(hero), 90, 120, 7, 80), (90, 90, 200))
     Image.fromarray(aside).save(tmp_path / "aside.png")
     common: dict[str, Any] = dict(model="sprite-motion", seconds=0.4, steps=4, direction="right")
     aehub.animate(tmp_path / "a.gif", keyframes=[tmp_path / "hero.png"], **common)
@@ -199,7 +200,8 @@ def test_a_walk_says_what_was_done_to_its_still(hero: np.ndarray, tmp_path: Path
     aehub.animate(tmp_path / "e.gif", recipe=array.recipe)
     assert len({(tmp_path / f"{name}.gif").read_bytes() for name in "abcde"}) == 1
     assert made.notes == again.notes == (
-        "The ground of aside.png, rgb(90, 90, 200), was left out, with all else of that colour.",)
+        "The background of aside.png, rgb(90, 90, 200), was removed, with all other pixels of that "
+        "colour.",)
     Image.fromarray(np.tile(hero, (1, 2, 1))).save(tmp_path / "two.png")
     done = CliRunner().invoke(main, ["animate", str(tmp_path / "f.gif"), "--model", "sprite-motion",
                                      "--keyframe", str(tmp_path / "two.png")])

@@ -129,7 +129,7 @@ def test_a_dropped_sprite_walks_in_four_directions(visit: Visit, tmp_path: Path)
     Image.fromarray(aside).save(tmp_path / "aside.png")
     page.locator("#still").get_by_label("Clear").click()
     page.locator("#still input[type=file]").set_input_files(tmp_path / "aside.png")
-    expect(page.locator("#walkers .ae-notes")).to_contain_text("ground of aside.png",
+    expect(page.locator("#walkers .ae-notes")).to_contain_text("background of aside.png",
                                                                timeout=120_000)
     assert fits(visit)
     visit.check()

@@ -82,7 +82,7 @@ def parts(library: LayerLibrary) -> PartDictionary:
 
 def drawn_in_colours(parts: PartDictionary, found: PartMatch, still: np.ndarray) -> np.ndarray:
     picture = to_indexed(still)
-    return picture.palette[parts.render_cycle([*found.worn, *found.tops[0]], picture)]
+    return picture.palette[parts.render_cycle([*found.layers, *found.candidates[0]], picture)]
 
 
 def test_layers_upon_each_other_are_the_character(
@@ -122,7 +122,7 @@ def test_a_still_in_known_parts_is_explained_and_moves_as_they_do(parts: PartDic
         still = wanted[2, 0][STAGE]
         found = match_parts(parts, still)
         assert found.unexplained < 0.01
-        assert found.shares.sum(0) == pytest.approx(np.ones(HEIGHT), abs=1e-4)
+        assert found.row_weights.sum(0) == pytest.approx(np.ones(HEIGHT), abs=1e-4)
         drawn = drawn_in_colours(parts, found, still)
         assert (drawn != wanted[:, :, STAGE[0], STAGE[1]]).any(-1).mean() < 0.01
 
@@ -155,13 +155,13 @@ def test_parts_that_no_one_of_a_build_wears_are_not_found_on_it(
     assert set(parts.fits.tolist()) == {1 << 1}
     still = composed((0, 1, 2, 3))[2, 0][STAGE]
     hair = [place for place, slot in enumerate(parts.slot.tolist()) if SLOTS[slot] == "hair"]
-    assert any(one.part in hair for one in match_parts(parts, still).tops[0])
+    assert any(one.part in hair for one in match_parts(parts, still).candidates[0])
     packed = library.packed_parts()
     packed["fits"][hair] = 1
     other = PartDictionary(len(packed["slot"]), len(packed["owner"]), len(packed["cover"]),
                            len(packed["classes"]))
     other.fill(packed)
-    assert not any(one.part in hair for top in match_parts(other, still).tops for one in top)
+    assert not any(one.part in hair for top in match_parts(other, still).candidates for one in top)
 
 
 def test_skin_that_little_hair_leaves_free_belongs_to_the_body(tmp_path: Path) -> None:

@@ -119,10 +119,10 @@ def test_a_still_becomes_a_sheet(client: Client, tmp_path: Path) -> None:
         api_name="/animate")
     with Image.open(sheet) as first, Image.open(again) as second:
         assert first.tobytes() == second.tobytes()
-    assert any("ground of aside.png" in note for note in facts["notes"])
+    assert any("background of aside.png" in note for note in facts["notes"])
     Image.fromarray(np.zeros((64, 64, 4), np.uint8)).save(tmp_path / "empty.png")
     said = refusal(client, "sprite-motion", files=[handle_file(tmp_path / "empty.png")])
-    assert "nobody to be seen in empty.png" in said
+    assert "No character is found in empty.png" in said
 
 
 class Flat:

@@ -1,10 +1,10 @@
-"""Characters in motion: one still picture becomes a walk cycle in four directions.
+"""The loaded sprite model: from one still to a walk cycle in four directions.
 
     sprites = SpriteAnimator.from_pretrained(folder)
     sheet = sprites.cycles(still)            # uint8 [4, 9, H, W, 4]: up, left, down, right
 
-A still shows one front-facing character, on a ground that is transparent or of one colour; it is
-found, brought into the model's size and put where the model draws (`cutout.py`).
+A still shows one front-facing character on a background that is transparent or of one colour; the
+character is cut out, scaled and placed in the model's cell (`cutout.py`).
 """
 
 from __future__ import annotations
@@ -33,25 +33,26 @@ from aehub.generators.sprite.part_matching import (
     snap_to_parts,
 )
 from aehub.generators.sprite.pixel_art import MAX_COLOURS, IndexedPicture, median_cut, to_indexed
-from aehub.generators.sprite.poses import CYCLE, DIRECTIONS, N_DIRECTIONS, STEPS
+from aehub.generators.sprite.poses import CYCLE, DIRECTIONS, STEPS
 from aehub.generators.sprite.stills import HEIGHT, LEFT, SIDE, TOP, WIDTH
 from aehub.weights.device import Device, with_inference
 from aehub.weights.stored_network import StoredNetwork
 
-# A character is looked for so many columns to each side, more if it is wider than bare bodies are.
-_REACH, _BREADTH = 2, 26
-# By how much better than all others one place has to be: the least of the model's own kind is 0.12,
-# of damaged ones 0.04, and of other pictures the most is 0.02.
-_DISTINCT = 0.03
-# That blurred stills are brought to: the most exact of 24, 40 and 64.
+# Columns searched to each side for a character's position; more if it is wider than a bare body, in
+# pixels.
+_REACH, _BODY_WIDTH = 2, 26
+# Smallest relative margin of the best position over the second. Measured: at least 0.12 for stills
+# like those of training, 0.04 for damaged ones, at most 0.02 for other pictures.
+_MIN_MARGIN = 0.03
+# To which blurred stills are reduced: the most exact of 24, 40 and 64.
 _REDRAWN_COLOURS = 64
 
 
 class SpriteAnimator(Autoencoder):
     """A loaded `sprite-motion`; safe to use from several threads.
 
-    As an autoencoder it turns front-facing stills into identity latents and back: new characters
-    are drawn from them.
+    As an autoencoder it maps front-facing stills to identity latents and back; new characters are
+    samples of these.
     """
 
     network: SpriteNetwork
@@ -64,9 +65,9 @@ class SpriteAnimator(Autoencoder):
         super().__init__(stored, device, dtype)
 
     def decode(self, latents: Any) -> list[np.ndarray]:
-        """Identity latents -> stills, in whole parts of characters.
+        """Identity latents -> stills, snapped to the dictionary of parts.
 
-        The network draws a rough still; what is shown are the known parts nearest to it.
+        The network decodes a rough still, which is replaced by the nearest parts.
 
         Args:
             latents: [T, K], an array or a tensor.
@@ -80,8 +81,8 @@ class SpriteAnimator(Autoencoder):
         stills = super().decode(latents)
         if self._has_parts:
             for still in stills:
-                stage = _stage(still)
-                stage[:] = snap_to_parts(self.network.parts, stage)
+                cropped = _crop_view(still)
+                cropped[:] = snap_to_parts(self.network.parts, cropped)
         return stills
 
     @with_inference
@@ -89,8 +90,8 @@ class SpriteAnimator(Autoencoder):
         """The walk cycle of a character in four directions.
 
         Args:
-            still: as `place_still` takes or gives it.
-            steps: of a cycle; the model learnt from 8.
+            still: argument or result of `place_still`.
+            steps: of a cycle; the model is trained on 8.
 
         Returns:
             uint8 [4, 1 + steps, S, S, 4], directions as `DIRECTIONS`, first standing; only colours
@@ -98,14 +99,14 @@ class SpriteAnimator(Autoencoder):
             height of a character of about 50.
 
         Raises:
-            InputError: there is no one character in the still, or `steps` is out of range.
+            InputError: the still does not show one character, or `steps` is out of range.
         """
         return self.views(still, DIRECTIONS, range(1 + steps), steps)
 
     @with_inference
     def frames(self, still: np.ndarray | Cell, direction: str, numbers: Sequence[int],
                steps: int = CYCLE) -> np.ndarray:
-        """Some frames of a cycle: uint8 [numbers, H, W, 4]; 0 stands, 1 to `steps` walk.
+        """Some frames of a cycle, uint8 [numbers, H, W, 4]: number 0 stands, 1 to `steps` walk.
 
         Raises:
             InputError: as `cycles`, or there is no such direction.
@@ -115,7 +116,7 @@ class SpriteAnimator(Autoencoder):
     @with_inference
     def views(self, still: np.ndarray | Cell, directions: Sequence[str], numbers: Sequence[int],
               steps: int = CYCLE) -> np.ndarray:
-        """The same frames from several directions, the still read once: [directions, numbers, ...].
+        """The same frames from several directions, uint8 [directions, numbers, H, W, 4].
 
         Raises:
             InputError: as `frames`.
@@ -132,114 +133,112 @@ class SpriteAnimator(Autoencoder):
         return np.stack(views)
 
     def place_still(self, still: np.ndarray, name: str = "the still") -> Cell:
-        """The character of a still, cut out of its ground and standing where the model draws.
+        """Cut out the character of a still and place it in the model's cell.
 
-        Where that is, the bodies tell that the model knows: a pixel aside, none fits nearly as
-        well. What they do not know stands in the middle.
+        Its position is the one at which the bodies of the dictionary fit best; one pixel aside the
+        error is clearly larger. A character that no body fits is centred.
 
         Args:
             still: uint8 [H, W, 3 or 4], of any size, the character anywhere.
-            name: what to call it in messages.
+            name: for messages.
 
         Raises:
-            InputError: its ground cannot be told, or it shows nobody, or several.
+            InputError: its background has several colours, or it shows no character, or several.
             LimitError: it is too large.
         """
-        found = list(size_candidates(cut_out(still, name)))
-        for figure in found if self._has_parts else ():
-            # What is held or worn at one side moves the middle of what is shown.
-            reach = max(_REACH, (figure.picture.shape[1] - _BREADTH) // 2)
+        figures = list(size_candidates(cut_out(still, name)))
+        for figure in figures if self._has_parts else ():
+            # An object held at one side shifts the middle of the figure.
+            reach = max(_REACH, (figure.picture.shape[1] - _BODY_WIDTH) // 2)
             cells = [figure.at(feet, MIDDLE_COLUMN + aside) for aside in range(-reach, reach + 1)
                      for feet in FEET_ROWS]
-            errors = [body_error(self.network.parts, _stage(over_white(cell.picture)))
+            errors = [body_error(self.network.parts, _crop_view(over_white(cell.picture)))
                       for cell in cells]
             best, second = np.sort(errors)[:2]
-            if second - best >= _DISTINCT * best:
+            if second - best >= _MIN_MARGIN * best:
                 return self._redraw_blurred(cells[int(np.argmin(errors))])
-        cell = found[0].at(FEET_ROWS[0], MIDDLE_COLUMN)
+        cell = figures[0].at(FEET_ROWS[0], MIDDLE_COLUMN)
         return cell if not self._has_parts else replace(cell, notes=(
-            *cell.notes, f"{self.name} knows no body like that of {name}, so it may come out "
-            "roughly; it learnt characters of the Liberated Pixel Cup that face you."))
+            *cell.notes, f"{self.name} knows no body like that of {name}, so the result may be "
+            "rough; it is trained on front-facing characters of the Liberated Pixel Cup."))
 
     @property
     def _has_parts(self) -> bool:
         return len(self.network.parts.slot) > 0
 
     def _redraw_blurred(self, cell: Cell) -> Cell:
-        """The cell in crisp pixels, where lossy coding or resizing has blurred it."""
-        shown = cell.picture[..., 3] > 0
-        colours = cell.picture[shown][:, :3]
+        """The cell, redrawn in crisp pixels if lossy coding or resizing has blurred it."""
+        mask = cell.picture[..., 3] > 0
+        colours = cell.picture[mask][:, :3]
         count = len(np.unique(colours, axis=0))
         if count < MAX_COLOURS and not cell.is_rough:
             return cell
-        palette, places = median_cut(colours, _REDRAWN_COLOURS)
+        palette, indices = median_cut(colours, _REDRAWN_COLOURS)
         still = np.full((SIDE, SIDE, 3), 255, np.uint8)
-        still[shown] = palette[places]
-        _stage(still)[:] = redraw_with_parts(self.network.parts, _stage(still))
+        still[mask] = palette[indices]
+        cropped = _crop_view(still)
+        cropped[:] = redraw_with_parts(self.network.parts, cropped)
         return replace(Cell.from_picture(still), shrink=cell.shrink, grow=cell.grow, notes=(
-            *cell.notes, f"The still is blurred, with {count} colours; it was drawn anew from the "
-            "parts that the model found in it."))
+            *cell.notes, f"The still is blurred, with {count} colours; it was redrawn from parts "
+            "of the model."))
 
     def _encode_still(self, cell: Cell) -> _EncodedStill:
         picture = to_indexed(cell.picture)
         colours = torch.from_numpy(picture.palette).to(self.device, self.parameter_dtype) / 255
-        index = torch.from_numpy(picture.places).to(self.device)[None].long()
+        index = torch.from_numpy(picture.indices).to(self.device)[None].long()
         present = torch.ones((1, len(colours)), dtype=torch.bool, device=self.device)
         return _EncodedStill(cell, picture.palette,
-                     self.network.encode_still(index, colours[None], present),
-                     self._match_parts(picture))
+                             self.network.encode_still(index, colours[None], present),
+                             self._match_parts(picture))
 
     def _match_parts(self, picture: IndexedPicture) -> PartRendering | None:
-        """The still composed of parts the model knows, if it knows any."""
+        """The still composed of parts in all key poses, if the model has a dictionary."""
         parts = self.network.parts
         if not self._has_parts:
             return None
-        stage = IndexedPicture(_stage(picture.places), picture.palette)
-        found = match_parts(parts, picture.palette[stage.places])
-        below = parts.render_cycle(found.worn, stage)
-        places = np.stack([parts.render_cycle(top, stage, below) for top in found.tops])
-        return PartRendering(torch.from_numpy(found.shares).to(self.device),
-                     torch.from_numpy(places).to(self.device), found.unexplained)
+        still = IndexedPicture(_crop_view(picture.indices), picture.palette)
+        match = match_parts(parts, picture.palette[still.indices])
+        below = parts.render_cycle(match.layers, still)
+        indices = np.stack([parts.render_cycle(top, still, below) for top in match.candidates])
+        return PartRendering(torch.from_numpy(match.row_weights).to(self.device),
+                             torch.from_numpy(indices).to(self.device), match.unexplained)
 
     def _render(self, still: _EncodedStill, direction: str, numbers: Sequence[int], steps: int
                 ) -> np.ndarray:
         facing = torch.tensor([DIRECTIONS.index(direction)], device=self.device)
         poses = self.network.cycle_poses(facing, steps)[:, list(numbers)]
-        shares = self.network.logits(still.features, facing, poses).float().softmax(-1)
+        probabilities = self.network.logits(still.features, facing, poses).float().softmax(-1)
         if still.parts:
-            shares = self.network.combined(shares, still.parts, facing, poses)
-        chosen = choose_colours(shares, still.features.palette.float())
-        places = np.zeros((poses.shape[1], SIDE, SIDE), np.uint8)
-        stage = chosen[0].view(-1, HEIGHT, WIDTH).cpu().numpy().astype(np.uint8)
-        places[:, TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH] = stage
-        shown = np.where(places > 0, 255, 0).astype(np.uint8)
-        return still.cell.restore(
-            np.concatenate([still.palette[places], shown[..., None]], -1))
+            probabilities = self.network.combined(probabilities, still.parts, facing, poses)
+        chosen = choose_colours(probabilities, still.features.palette.float())
+        indices = np.zeros((poses.shape[1], SIDE, SIDE), np.uint8)
+        cropped = chosen[0].view(-1, HEIGHT, WIDTH).cpu().numpy().astype(np.uint8)
+        indices[:, TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH] = cropped
+        alpha = np.where(indices > 0, 255, 0).astype(np.uint8)
+        return still.cell.restore(np.concatenate([still.palette[indices], alpha[..., None]], -1))
 
 
 def check_steps(steps: int) -> None:
-    """Refuse cycles that are too short or too long.
+    """Refuse a cycle length out of range.
 
     Raises:
-        InputError: they are.
+        InputError: it is.
     """
     if not STEPS[0] <= steps <= STEPS[1]:
         raise InputError(f"a cycle of {steps} steps is not possible; give {STEPS[0]} to "
                          f"{STEPS[1]}.")
 
 
-def _stage(picture: np.ndarray) -> np.ndarray:
-    """The part of a cell in which characters walk, a view."""
+def _crop_view(picture: np.ndarray) -> np.ndarray:
+    """The crop of a picture [S, S, ...] in which characters walk, a view."""
     return picture[TOP:TOP + HEIGHT, LEFT:LEFT + WIDTH]
 
 
 class _EncodedStill(NamedTuple):
-    """A still that the network has looked at."""
+    """A still in its cell, with its palette, features and parts."""
 
     cell: Cell
     palette: np.ndarray
     features: StillFeatures
     parts: PartRendering | None
 
-
-assert len(DIRECTIONS) == N_DIRECTIONS

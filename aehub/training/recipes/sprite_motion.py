@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aehub.errors import InputError
-from aehub.generators.sprite.network import SpriteNetwork, crop_stage
+from aehub.generators.sprite.network import SpriteNetwork, crop
 from aehub.generators.sprite.pixel_art import nearest_index
 from aehub.generators.sprite.poses import CYCLE, N_DIRECTIONS, resample_cycle
 from aehub.training.data import Cache
@@ -149,7 +149,7 @@ def frame_loss(model: SpriteNetwork, batch: list[Tensor]) -> dict[str, Tensor]:
         # So that interpolated poses are valid poses.
         poses = poses + _POSE_NOISE * torch.randn_like(poses)
     logits = model.logits(known, direction, poses)
-    wanted = crop_stage(targets).flatten(2).long()
+    wanted = crop(targets).flatten(2).long()
     loss = F.cross_entropy(logits.flatten(0, 2), wanted.flatten())
     exact = (logits.detach().argmax(-1) == wanted).float().mean()
     return {"loss": loss, "exact": exact}
@@ -173,7 +173,7 @@ def still_loss(model: SpriteNetwork, stills: Tensor, indices: Tensor, generator:
     noise = torch.randn(mean.shape, generator=generator).to(mean.device)
     latents = mean + noise * torch.exp(0.5 * logarithm)
     logits = model.still.logits(latents).float()
-    nats = F.cross_entropy(logits.flatten(0, 2), crop_stage(indices).flatten(), reduction="sum")
+    nats = F.cross_entropy(logits.flatten(0, 2), crop(indices).flatten(), reduction="sum")
     nats = nats / len(stills)
     divergence = 0.5 * (mean.square() + logarithm.exp() - 1 - logarithm).sum(1).mean()
     return (nats + divergence) / 1000, nats
