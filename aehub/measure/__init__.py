@@ -1,4 +1,4 @@
-"""Rate-distortion side by side: our codecs, their rivals, and the difference in bits."""
+"""Rate-distortion comparison of codecs: models of the zoo and standard codecs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The run itself: every clip through every codec at every quality.
-
-Names of codecs, and what they stand for.
-"""
+"""The benchmark: every clip through every codec at every quality, and the names of codecs."""
 
 from __future__ import annotations
 
@@ -28,8 +25,12 @@ from aehub.media.picture import Planes
 from aehub.results import Progress, ProgressCallback, run_job
 
 MODELS = ("d4-codec",)
-"""Models that may be named without a slash; folders and hub ids carry one."""
+"""Models that may be named without a slash; folders and hub ids contain one."""
+MAX_SOURCE_BYTES = 1_000_000_000
+"""Limit of the planes of one clip in memory; a minute of 1080p would need 5 GB."""
 
+# Errors of clips and codecs; any other exception is a bug and ends the run.
+_EXPECTED_ERRORS = (AEHubError, av.FFmpegError, OSError, ValueError, MemoryError)
 _PRESETS = "ultrafast|superfast|veryfast|faster|fast|medium|slow|slower|veryslow|placebo"
 _PATTERNS = (
     (rf"x264-({_PRESETS})", video_codecs.x264),
@@ -44,20 +45,20 @@ _PATTERNS = (
 
 
 def parse_codecs(text: str, *, models: Sequence[str] = MODELS) -> list[BenchmarkCodec]:
-    """Codecs from names between commas, in the order given.
+    """Parse comma-separated codec names, in the order given.
 
     Args:
         text: e.g. `d4-codec,x264-medium,svtav1-6`. `x264-PRESET`, `x264-PRESET-bf0` (no
             bidirectional frames), `x265-PRESET`, `svtav1-0` to `svtav1-13`, `vp9`, `jpeg`,
             `webp`, `avif`, a model, or anything with a slash (a model's folder or hub id).
-        models: names that stand for models of the zoo.
+        models: names of models without a slash.
 
     Raises:
-        InputError: a name is unknown or given twice, or there is none.
+        InputError: a name is unknown, given twice, or missing.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise InputError("no codec is named; give names with commas, such as x264-medium,avif.")
+        raise InputError("no codec is named; give comma-separated names, such as x264-medium,avif.")
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"codec '{name}' is named twice; name each codec once.")
@@ -76,13 +77,6 @@ def _codec_named(name: str, models: Sequence[str]) -> BenchmarkCodec:
     )
 
 
-MAX_SOURCE_BYTES = 1_000_000_000
-"""Planes of one clip held in memory; a minute of 1080p would need 5 GB."""
-
-_EXPECTED_ERRORS = (AEHubError, av.FFmpegError, OSError, ValueError, MemoryError)
-"""What clips and codecs raise; anything else is a fault of the program, and ends it."""
-
-
 def compare(
     sources: Iterable[str | Path | Source],
     codecs: str | Sequence[BenchmarkCodec],
@@ -94,21 +88,21 @@ def compare(
 ) -> Comparison:
     """Measure rate and distortion of codecs side by side.
 
-    What cannot be measured stands among the failures of the result; the rest goes on.
+    A clip or codec that fails is listed in `failures` of the result, and the rest is measured.
 
     Args:
-        sources: clips or folders of clips; if they are not lossless, every codec is judged by the
-            noise of another.
-        codecs: names between commas (see `parse_codecs`) or codecs.
-        frames: use only so many frames from the start of each clip.
+        sources: clips or folders of clips; in lossy ones the artefacts of another codec are part
+            of the reference.
+        codecs: comma-separated names (see `parse_codecs`) or codecs.
+        frames: use only the first `frames` frames of each clip.
         stills: use only the first frame of each clip, for picture codecs.
-        anchor: codec the others are compared against; by default `x264-medium` (for stills
-            `jpeg`) where it takes part, else the first codec.
-        progress: called with (points done, points in all) after each point.
+        anchor: codec that BD-rates are relative to; by default `x264-medium` (for stills `jpeg`)
+            if it is among the codecs, else the first codec.
+        progress: called with (points done, total points) after each point.
 
     Raises:
-        InputError: an unknown codec or anchor, no clip, or a clip that does not exist.
-        AEHubError: nothing could be measured; it is the first failure.
+        InputError: a codec or the anchor is unknown, or a clip is missing.
+        AEHubError: nothing could be measured; the first failure is raised.
 
     Example:
         >>> comparison = compare(["clip.mkv"], "x264-medium,svtav1-6")  # doctest: +SKIP
@@ -138,16 +132,16 @@ def iter_compare(
     clips: Iterable[Source | Failure], codecs: Sequence[BenchmarkCodec],
     anchor: str | None = None, *, n_clips: int = 1,
 ) -> Generator[Progress, None, Comparison]:
-    """Measure clips; yields (points done, points in all) after each.
+    """Measure clips; yields (points done, total points) after each point.
 
     Args:
-        clips: in memory, or why they are not.
-        codecs: each codes every clip.
-        anchor: as `compare`.
-        n_clips: clips in all.
+        clips: in memory, or the failure to load them.
+        codecs: that code every clip.
+        anchor: as in `compare`.
+        n_clips: number of clips.
 
     Raises:
-        Exception: nothing was measured; it is the first failure.
+        Exception: nothing was measured; the first failure is raised.
     """
     total = n_clips * sum(len(codec.qualities) for codec in codecs)
     shapes: list[ClipShape] = []
@@ -177,16 +171,16 @@ def iter_compare(
 def _checked_codecs(given: Any) -> list[BenchmarkCodec]:
     if isinstance(given, str):
         return parse_codecs(given)
-    found = check_list("codecs", given)
-    for codec in found:
+    codecs = check_list("codecs", given)
+    for codec in codecs:
         if not hasattr(codec, "encode"):
-            raise InputError(f"codecs hold {str(codec)[:40]!r}, which is none; give a text such as "
-                             "x264-medium,svtav1-6.")
-    return found
+            raise InputError(f"codecs contain {str(codec)[:40]!r}, which is no codec; give a text "
+                             "such as x264-medium,svtav1-6.")
+    return codecs
 
 
 def _measure_or_fail(source: Source, codecs: Iterable[BenchmarkCodec]) -> Iterator[Point | Failure]:
-    """As `measure`, but what a codec refuses is a failure, and the next one takes its turn."""
+    """As `measure`, but an error of a codec becomes a failure, and the next codec follows."""
     for codec in codecs:
         try:
             yield from measure(source, [codec])
@@ -195,7 +189,7 @@ def _measure_or_fail(source: Source, codecs: Iterable[BenchmarkCodec]) -> Iterat
 
 
 def _load_or_fail(path: str | Path | Source, n_frames: int | None) -> Source | Failure:
-    """The first `n_frames` frames of a clip in memory, or why they are not."""
+    """Load the first `n_frames` frames of a clip, or return the failure."""
     if isinstance(path, Source):
         return Source(path.name, path.frames[:n_frames], path.info)
     try:
@@ -209,14 +203,14 @@ def measure(source: Source, codecs: Iterable[BenchmarkCodec]) -> Iterator[Point]
 
     Raises:
         InputError: the clip has no frames, or a codec cannot code it.
-        AEHubError: a codec gives back another number of frames than it was given.
+        AEHubError: a codec returns another number of frames.
     """
     if not source.frames:
         raise InputError(f"{source.name} has no frames; give a clip with at least one.")
     for codec in codecs:
         for quality in codec.qualities:
             encoded = codec.encode(source.frames, source.info, quality)
-            distortion, seconds = _distortion_of(codec.name, source, encoded)
+            distortion, decode_seconds = _distortion_of(codec.name, source, encoded)
             yield Point(
                 clip=source.name,
                 codec=codec.name,
@@ -227,15 +221,15 @@ def measure(source: Source, codecs: Iterable[BenchmarkCodec]) -> Iterator[Point]
                 psnr=distortion.psnr,
                 ms_ssim=distortion.ms_ssim,
                 encode_seconds=encoded.seconds,
-                decode_seconds=seconds,
+                decode_seconds=decode_seconds,
             )
 
 
 def _clips_of(source: str | Path | Source, notes: list[str]) -> list[str | Path | Source]:
-    """A folder of clips as its clips, with a note on the rest; a folder of pictures is one clip.
+    """List the clips of a folder, with a note on other files; a folder of pictures is one clip.
 
     Raises:
-        InputError: there is no such file.
+        InputError: the file does not exist.
     """
     if not isinstance(source, Source) and not check_path(source, "clip").exists():
         raise InputError(f"{source} does not exist; check the path.")
@@ -255,24 +249,24 @@ def load(path: str | Path, *, frames: int | None = None) -> Source:
         InputError: it cannot be read.
         LimitError: its planes take more than `MAX_SOURCE_BYTES`.
     """
-    kept: list[Planes] = []
+    planes: list[Planes] = []
     n_bytes = 0
     with open_clip(path) as clip:
         for frame in clip:
-            kept.append(frame.planes)
+            planes.append(frame.planes)
             n_bytes += sum(plane.nbytes for plane in frame.planes)
             if n_bytes > MAX_SOURCE_BYTES:
                 raise LimitError(
-                    f"{path} takes more than {MAX_SOURCE_BYTES // 10**6} MB of memory as planes "
-                    f"after {len(kept)} frames; compare fewer of them with frames={len(kept) // 2}."
+                    f"the decoded frames of {path} exceed {MAX_SOURCE_BYTES // 10**6} MB after "
+                    f"{len(planes)} frames; compare fewer of them with frames={len(planes) // 2}."
                 )
-            if len(kept) == frames:
+            if len(planes) == frames:
                 break
-        return Source(Path(path).stem, kept, clip.info)
+        return Source(Path(path).stem, planes, clip.info)
 
 
 def _distortion_of(name: str, source: Source, encoded: Encoded) -> tuple[Distortion, float]:
-    """Distortion of the decoded frames, and the seconds spent waiting for the decoder."""
+    """(distortion of the decoded frames, seconds spent in the decoder)."""
     distortion, seconds = Distortion(), 0.0
     decoded = iter(encoded.decoded)
     while True:
@@ -284,10 +278,10 @@ def _distortion_of(name: str, source: Source, encoded: Encoded) -> tuple[Distort
         if distortion.n_frames < len(source.frames):
             distortion.add(source.frames[distortion.n_frames], planes)
         else:
-            raise AEHubError(f"{name} gave back more than the {len(source.frames)} frames given.")
+            raise AEHubError(f"{name} returned more than the {len(source.frames)} frames given.")
     if distortion.n_frames < len(source.frames):
         raise AEHubError(
-            f"{name} gave back {distortion.n_frames} of the {len(source.frames)} frames given."
+            f"{name} returned {distortion.n_frames} of the {len(source.frames)} frames given."
         )
     return distortion, seconds
 
@@ -303,7 +297,7 @@ def _anchor_of(names: Sequence[str], wanted: str | None, *, stills: bool) -> str
 
 
 def _with_unique_name(source: Source, taken: Sequence[str]) -> Source:
-    """The same clip under a name no other has: files of one name may lie in several folders."""
+    """Rename a clip if its name is taken: files of several folders may share a name."""
     name, number = source.name, 2
     while name in taken:
         name, number = f"{source.name}-{number}", number + 1

@@ -1,4 +1,4 @@
-"""The outcome of a comparison: as text, as plain data, and as a figure."""
+"""Result of a comparison: as text, as plain data, and as a figure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Comparison(Curves):
     """Codecs side by side on the same clips; see `Curves` for the attributes."""
 
     def table(self) -> str:
-        """Points of every clip, the differences against the anchor, the settings: as text."""
+        """Points of every clip, BD-rates and settings, as text."""
         blocks = [_points(self, clip) for clip in self.clips]
         blocks += [_differences(self), "settings\n" + _columns(list(self.settings.items()), left=2)]
         if self.failures:
@@ -27,17 +27,17 @@ class Comparison(Curves):
         return "\n\n".join(blocks)
 
     def check(self) -> None:
-        """Refuse what is not complete.
+        """Raise an error if the comparison is incomplete.
 
         Raises:
-            AEHubError: something could not be measured; the first such is named.
+            AEHubError: a measurement failed; the first one is named.
         """
         if not self.failures:
             return
         first, count = self.failures[0], len(self.failures)
-        what = first.clip if first.codec is None else f"{first.clip} with {first.codec}"
+        name = first.clip if first.codec is None else f"{first.clip} with {first.codec}"
         others = ", the first" if count > 1 else ""
-        raise AEHubError(f"{count_text(count, 'measurement')} failed{others}: {what}: "
+        raise AEHubError(f"{count_text(count, 'measurement')} failed{others}: {name}: "
                          f"{first.reason}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,14 +106,15 @@ def _percent_pair(percents: Iterable[float | None]) -> str:
 
 
 def _speed(comparison: Curves, codec: str) -> str:
-    own, others = comparison.speed(comparison.anchor), comparison.speed(codec)
-    if own is None or others is None:
+    anchor, codec_speed = comparison.speed(comparison.anchor), comparison.speed(codec)
+    if anchor is None or codec_speed is None:
         return "-"
-    return " / ".join(f"{other / one:.2g}x" for other, one in zip(others, own, strict=True))
+    return " / ".join(f"{fps / reference:.2g}x"
+                      for fps, reference in zip(codec_speed, anchor, strict=True))
 
 
 def _columns(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """Rows in columns: the first `left` flush left, numbers flush right."""
+    """Align rows in columns: the first `left` to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) if i < left else cell.rjust(width)
                        for i, (cell, width) in enumerate(zip(row, widths, strict=True)))

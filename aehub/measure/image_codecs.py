@@ -1,9 +1,9 @@
 """Picture codecs: every frame is coded alone and the whole file counts.
 
-No picture codec here passes through RGB, which would cap some clips at 35 dB: the planes go in
-as they are. So JPEG, which by convention carries full-range BT.601, here carries whatever the
-source carries; stretching limited range to full would clip the samples outside of it (a ceiling
-of 43 dB on some clips) and was 3 % worse for JPEG on average.
+The planes are coded without conversion to RGB, which would limit some clips to 35 dB. So JPEG,
+full-range BT.601 by convention, has the range of the source here; stretching limited range to full
+would clip samples outside of it (a limit of 43 dB on some clips) and was 3 % worse for JPEG on
+average.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ImageCodec:
         return f"{self.encoder}={joined_qualities(self.qualities)}"
 
     def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
-        """Code each frame into a file of its own; `info` does not matter to pictures."""
+        """Code each frame into a file of its own; `info` is not used."""
         start = time.perf_counter()
         files = [self.write(planes, quality) for planes in frames]
         seconds = time.perf_counter() - start
@@ -55,7 +55,7 @@ class ImageCodec:
 
 
 def jpeg() -> ImageCodec:
-    """JPEG by libjpeg-turbo, with Huffman tables fitted to the picture."""
+    """JPEG by libjpeg-turbo, with optimised Huffman tables."""
     return ImageCodec("jpeg", "Pillow JPEG 4:2:0 optimize=True quality", (10, 20, 35, 55, 75, 90),
                       _write_jpeg, partial(decode_packet, "mjpeg"))
 
@@ -69,8 +69,8 @@ def webp() -> ImageCodec:
 def avif() -> ImageCodec:
     """AVIF by SVT-AV1 in its still-picture mode.
 
-    Preset 4: measured on ten pictures it matches Pillow's default (libaom at speed 6) in MS-SSIM
-    and betters it in PSNR, and Pillow takes RGB only.
+    Preset 4: on ten pictures it equals Pillow's default (libaom at speed 6) in MS-SSIM and exceeds
+    it in PSNR, and Pillow takes RGB only.
     """
     return ImageCodec("avif", "libsvtav1 preset=4 avif=1 crf", (60, 52, 44, 36, 26, 16),
                       _write_avif, _read_avif)
@@ -78,7 +78,7 @@ def avif() -> ImageCodec:
 
 def _write_jpeg(planes: Planes, quality: float) -> bytes:
     height, width = planes.y.shape
-    # Repeated samples: the mean libjpeg takes of each four gives back the very same chroma.
+    # Repeated samples: libjpeg averages each four of them to the same chroma.
     chroma = [plane.repeat(2, 0).repeat(2, 1)[:height, :width] for plane in planes[1:]]
     picture = Image.merge("YCbCr", [Image.fromarray(plane) for plane in (planes.y, *chroma)])
     file = io.BytesIO()

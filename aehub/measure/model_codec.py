@@ -1,4 +1,4 @@
-"""Our own models in the comparison: through the public functions, like any user's file."""
+"""Models of the zoo in the benchmark, run through the public functions."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelCodec:
-    """A model of the zoo; `name` is anything `aehub.load` takes."""
+    """A model of the zoo; `name` is anything that `aehub.load` takes."""
 
     name: str
     qualities: Sequence[float] = (10, 25, 40, 55, 70, 85)
 
     @property
     def settings(self) -> str:
-        """Model and qualities in one line."""
+        """Qualities in one line."""
         return f"aehub quality={joined_qualities(self.qualities)}"
 
     def check(self) -> None:
-        """Load the model, so that one that cannot be had is known before the work.
+        """Load the model, so that errors come before the measurement.
 
         Raises:
-            ModelError: it is unknown, damaged, or makes no compressed files.
+            ModelError: it is unknown, damaged, or no codec.
         """
         assert self._model
 
     @cached_property
     def _model(self) -> Model:
-        """Loaded once, so that no time measured contains it."""
+        """The loaded model; loading does not count as encoding time."""
         from aehub.hub import resolve_codec
 
         return resolve_codec(self.name)
@@ -52,7 +52,7 @@ class ModelCodec:
     def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
         """Compress a lossless copy of the frames; all bytes of the `.aev` count.
 
-        The copy has no audio, holds only the frames compared and keeps their planes exactly.
+        The copy has exactly the planes of these frames, and no audio.
         """
         from aehub.api import compress
 

@@ -1,4 +1,4 @@
-"""A comparison as a figure: one panel a clip, and the difference in bits below."""
+"""Figure of a comparison: a panel of rate-distortion curves per clip, and BD-rates below."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _AXIS_LABELS: dict[Metric, str] = {
     "ms_ssim": r"MS-SSIM, $-10\,\log_{10}(1-x)$",
 }
 
-# Okabe and Ito's colours, which the colour-blind tell apart, then some of their family.
+# Colours of Okabe and Ito, distinguishable by the colour-blind, then similar ones.
 _MODEL_COLOURS = ("#D55E00", "#A01F5B")
 _CODEC_COLOURS = ("#0072B2", "#009E73", "#56B4E9", "#CC79A7", "#B8860B", "#5D5D9E", "#7A5C3E")
 _ANCHOR_COLOUR = "#444444"
-# Ratios worth a tick, the worthier first.
+# Ratios for ticks, by decreasing priority.
 _TICKS = (1, 0.5, 2, 0.25, 4, 0.75, 1.5, 8, 0.125, 0.9, 1.1, 0.8, 1.2, 0.7, 0.6, 3, 6, 16)
 _MARKERS = "sD^vPXh"
 
 
 class _Style(NamedTuple):
-    """How one codec is drawn, everywhere in the figure."""
+    """Style of one codec in all panels."""
 
     colour: str
     marker: str
@@ -48,10 +48,10 @@ class _Style(NamedTuple):
 
 
 def check_plot(path: Path, *, force: bool) -> None:
-    """Check before the measurement that a figure can be drawn there.
+    """Check before the measurement that a figure can be written.
 
     Raises:
-        InputError: matplotlib is missing, it writes no such files, or the place takes none.
+        InputError: matplotlib is missing, the suffix is unknown, or the folder is not writable.
         ExistsError: `path` exists and `force` is not set.
     """
     try:
@@ -60,8 +60,8 @@ def check_plot(path: Path, *, force: bool) -> None:
         raise InputError(
             "a plot needs matplotlib, which is not installed; pip install 'aehub[plot]'."
         ) from error
-    known = matplotlib.figure.Figure().canvas.get_supported_filetypes()
-    if path.suffix[1:].lower() not in known:
+    suffixes = matplotlib.figure.Figure().canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in suffixes:
         raise InputError(
             f"a plot cannot be written as '{path.name}'; end the name in .png, .svg or .pdf."
         )
@@ -69,7 +69,7 @@ def check_plot(path: Path, *, force: bool) -> None:
 
 
 def draw(comparison: Curves, path: Path) -> Path:
-    """Write the figure; the suffix chooses the format, and the file appears when it is whole.
+    """Write the figure atomically; the suffix chooses the format.
 
     Raises:
         InputError: as `check_plot`.
@@ -87,7 +87,7 @@ def draw(comparison: Curves, path: Path) -> Path:
 
 
 def _draw_figure(figure: Any, comparison: Curves) -> None:
-    """Curves above, one panel a clip (a single clip: PSNR beside MS-SSIM); differences below."""
+    """Draw a panel per clip (of a single clip PSNR and MS-SSIM), and BD-rates below."""
     panels = _panels(comparison)
     columns = min(_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
@@ -96,15 +96,15 @@ def _draw_figure(figure: Any, comparison: Curves) -> None:
     figure.set_size_inches((3.6 if columns < 3 else 2.5) * columns + 1, height + foot)
     top, bottom = figure.subfigures(2, 1, height_ratios=[height, foot])
     styles = _styles(comparison)
-    for place, axes in enumerate(top.subplots(rows, columns, squeeze=False).flat):
-        if place >= len(panels):
+    for index, axes in enumerate(top.subplots(rows, columns, squeeze=False).flat):
+        if index >= len(panels):
             axes.set_axis_off()
             continue
-        clip, metric = panels[place]
+        clip, metric = panels[index]
         _draw_curves(axes, comparison, clip, metric, styles)
-        if place % columns == 0 or len(comparison.clips) == 1:
+        if index % columns == 0 or len(comparison.clips) == 1:
             axes.set_ylabel(_AXIS_LABELS[metric])
-        if place % columns == columns - 1:
+        if index % columns == columns - 1:
             _label_curves(axes, styles, spacing=0.17 * rows / height)
     top.supxlabel(_rate_name(comparison), fontsize=8)
     if others:
@@ -155,18 +155,18 @@ def _draw_curves(
 
 
 def _plain_ticks(axes: Any) -> None:
-    """Rates as 50, 100, 200 rather than powers of ten, few enough to stand apart."""
+    """Label rates as 50, 100, 200 instead of powers of ten, without overlaps."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axes.get_xlim()
-    steps = (1.0, 2.0, 5.0) if high / low < 30 else (1.0, 3.0) if high / low < 300 else (1.0,)
-    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    multiples = (1.0, 2.0, 5.0) if high / low < 30 else (1.0, 3.0) if high / low < 300 else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=multiples))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _label_curves(axes: Any, styles: dict[str, _Style], *, spacing: float) -> None:
-    """Names in a column right of the axes, in the order of the curves' ends, none on another."""
+    """Write names right of the axes at the ends of the curves, without overlaps."""
     low, high = axes.get_ylim()
     ends = sorted((line.get_ydata()[-1], line.get_label()) for line in axes.get_lines())
     heights = spread([(end - low) / (high - low) for end, _ in ends], spacing)
@@ -183,7 +183,7 @@ def _annotate(
 
 
 def spread(heights: list[float], spacing: float, ceiling: float = 1.0) -> list[float]:
-    """Increasing heights moved at least `spacing` apart, the highest to `ceiling` at most."""
+    """Move increasing heights at least `spacing` apart, up to `ceiling`."""
     spread = list(heights)
     for i in range(1, len(spread)):
         spread[i] = max(spread[i], spread[i - 1] + spacing)
@@ -196,7 +196,7 @@ def spread(heights: list[float], spacing: float, ceiling: float = 1.0) -> list[f
 def _draw_differences(
     figure: Any, comparison: Curves, codecs: list[str], styles: dict[str, _Style]
 ) -> None:
-    """A dot a clip and a bar for the mean: bits at equal quality, on a scale of ratios."""
+    """Draw a dot per clip and a bar for the mean: bits at equal quality, as ratios."""
     both = figure.subplots(1, len(METRICS), sharex=True, sharey=True)
     for axes, metric in zip(both, METRICS, strict=True):
         for row, codec in enumerate(codecs):
@@ -218,8 +218,9 @@ def _draw_differences(
 def _draw_difference(
     axes: Any, comparison: Curves, codec: str, metric: Metric, row: int, style: _Style
 ) -> None:
-    found = [comparison.difference(clip.name, codec, metric).percent for clip in comparison.clips]
-    ratios = [1 + percent / 100 for percent in found if percent is not None]
+    percents = [comparison.difference(clip.name, codec, metric).percent
+                for clip in comparison.clips]
+    ratios = [1 + percent / 100 for percent in percents if percent is not None]
     mean = comparison.mean_difference(codec, metric)
     if mean is None:
         axes.text(1, row, " no common quality", verticalalignment="center", color="#888888")
@@ -231,7 +232,7 @@ def _draw_difference(
 
 
 def _percent_ticks(axes: Any) -> None:
-    """Ratios at round percentages, with the even point always in sight."""
+    """Set ticks at round percentages; 0 % is always visible."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     low, high = axes.get_xlim()
@@ -239,8 +240,8 @@ def _percent_ticks(axes: Any) -> None:
     axes.set_xlim(low, high)
     ticks: list[float] = []
     for ratio in _TICKS:
-        apart = (abs(math.log(ratio / tick)) for tick in ticks)
-        if low <= ratio <= high and all(gap > 0.16 * math.log(high / low) for gap in apart):
+        gaps = (abs(math.log(ratio / tick)) for tick in ticks)
+        if low <= ratio <= high and all(gap > 0.16 * math.log(high / low) for gap in gaps):
             ticks.append(ratio)
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())

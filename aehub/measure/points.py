@@ -1,7 +1,4 @@
-"""Measured points, the curves they form, and the difference in bits against an anchor.
-
-What a codec must offer to be compared, and what it is given.
-"""
+"""Records of the benchmark: codecs, measured points, rate-distortion curves and BD-rates."""
 
 from __future__ import annotations
 
@@ -16,13 +13,13 @@ from aehub.media.picture import ClipInfo, Planes
 
 
 class Encoded(NamedTuple):
-    """A clip as one codec coded it.
+    """A coded clip.
 
     Attributes:
-        n_bytes: what a decoder needs, and nothing else.
+        n_bytes: size of what a decoder needs.
         seconds: wall time of encoding.
-        decoded: the frames in the order they are shown; decoding happens while they are read,
-            so whoever reads them can time it.
+        decoded: frames in display order; they are decoded while they are read, which can be
+            timed.
     """
 
     n_bytes: int
@@ -32,7 +29,7 @@ class Encoded(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A clip held in memory, because every codec at every quality reads it again."""
+    """A clip in memory, as every codec reads it at every quality."""
 
     name: str
     frames: Sequence[Planes]
@@ -40,26 +37,26 @@ class Source:
 
 
 class BenchmarkCodec(Protocol):
-    """Anything that turns frames into bytes and back."""
+    """A codec in the benchmark."""
 
     @property
     def name(self) -> str:
-        """The name it is asked for by, and shown under."""
+        """Name in arguments, tables and figures."""
 
     @property
     def settings(self) -> str:
-        """Encoder and options in one line: a comparison without them means nothing."""
+        """Encoder and options in one line, without which a comparison means nothing."""
 
     @property
     def qualities(self) -> Sequence[float]:
-        """The codec's own quality numbers, one for each point of its curve."""
+        """Quality numbers of the codec, one for each point of its curve."""
 
     def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
-        """Code the frames; planes in are planes out, of the same size and number."""
+        """Encode the frames; the decoded planes have the same size and number."""
 
 
 def joined_qualities(qualities: Sequence[float]) -> str:
-    """Quality numbers with commas between."""
+    """Comma-separated quality numbers."""
     return ",".join(f"{quality:g}" for quality in qualities)
 
 
@@ -68,7 +65,7 @@ METRICS: tuple[Metric, Metric] = ("psnr", "ms_ssim")
 
 
 class ClipShape(NamedTuple):
-    """What a table says of a clip."""
+    """Name and format of a clip, for tables."""
 
     name: str
     width: int
@@ -78,7 +75,7 @@ class ClipShape(NamedTuple):
 
     @classmethod
     def of(cls, source: Source) -> ClipShape:
-        """The shape of a clip in memory."""
+        """Describe a clip in memory."""
         width, height = source.frames[0].size if source.frames else (0, 0)
         return cls(source.name, width, height, len(source.frames), source.info.fps)
 
@@ -108,7 +105,7 @@ class Point:
 
 
 class Failure(NamedTuple):
-    """What could not be measured; `codec` is None where the clip itself cannot be read."""
+    """A measurement that failed; `codec` is None if the clip itself cannot be read."""
 
     clip: str
     codec: str | None
@@ -116,7 +113,7 @@ class Failure(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """Why, on one line."""
+        """The error on one line."""
         return " ".join(str(self.error).split()) or type(self.error).__name__
 
     def to_dict(self) -> dict[str, Any]:
@@ -129,13 +126,13 @@ class Curves:
     """Points of codecs side by side on the same clips.
 
     Attributes:
-        anchor: the codec that differences are measured against.
-        clips: shapes, in the order given.
+        anchor: the codec that BD-rates are relative to.
+        clips: formats, in the order given.
         settings: codec name -> encoder and options, in the order given.
         points: every measurement.
-        ours: names of the codecs that are models of the zoo, drawn to stand out.
-        failures: what could not be measured; points measured before stand among `points`.
-        notes: sentences about what was left out of folders.
+        ours: names of the codecs that are models of the zoo, which figures emphasise.
+        failures: failed measurements; points measured before them are in `points`.
+        notes: sentences about files of folders that were left out.
     """
 
     anchor: str
@@ -152,12 +149,12 @@ class Curves:
         return tuple(self.settings)
 
     def curve(self, clip: str, codec: str) -> list[Point]:
-        """Points of one codec on one clip, from few bits to many."""
-        found = [p for p in self.points if p.clip == clip and p.codec == codec]
-        return sorted(found, key=lambda point: point.bytes)
+        """Points of one codec on one clip, by increasing size."""
+        points = [p for p in self.points if p.clip == clip and p.codec == codec]
+        return sorted(points, key=lambda point: point.bytes)
 
     def difference(self, clip: str, codec: str, metric: Metric = "psnr") -> RateDifference:
-        """Bjøntegaard rate difference of `codec` against the anchor on one clip."""
+        """BD-rate of `codec` relative to the anchor on one clip."""
         curves = [self.curve(clip, name) for name in (self.anchor, codec)]
         if metric == "ms_ssim" and any(p.ms_ssim is None for curve in curves for p in curve):
             return RateDifference(None, reason="pictures below 176 px have no MS-SSIM")
@@ -165,17 +162,17 @@ class Curves:
 
     def mean_difference(self, codec: str, metric: Metric = "psnr") -> float | None:
         """Mean of `difference` in percent over the clips that have one."""
-        found = [self.difference(clip.name, codec, metric).percent for clip in self.clips]
-        known = [percent for percent in found if percent is not None]
-        return statistics.fmean(known) if known else None
+        all_clips = [self.difference(clip.name, codec, metric).percent for clip in self.clips]
+        percents = [percent for percent in all_clips if percent is not None]
+        return statistics.fmean(percents) if percents else None
 
     def speed(self, codec: str) -> tuple[float, float] | None:
-        """(encoding, decoding) frames per second over all clips and qualities, if there are any."""
+        """(encoding, decoding) frames per second over all points; None without a point."""
         n_frames = {clip.name: clip.n_frames for clip in self.clips}
-        mine = [point for point in self.points if point.codec == codec]
-        if not mine:
+        points = [point for point in self.points if point.codec == codec]
+        if not points:
             return None
-        total = sum(n_frames[point.clip] for point in mine)
-        encode = sum(point.encode_seconds for point in mine)
-        decode = sum(point.decode_seconds for point in mine)
+        total = sum(n_frames[point.clip] for point in points)
+        encode = sum(point.encode_seconds for point in points)
+        decode = sum(point.decode_seconds for point in points)
         return total / encode, total / decode

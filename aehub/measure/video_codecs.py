@@ -21,19 +21,18 @@ from aehub.media.picture import ClipInfo, Planes
 from aehub.media.sinks import frame_from_planes
 from aehub.threads import capped, limit_codec_threads
 
-_THREAD_FOLDER = Path("/proc/self/task")
+_TASK_FOLDER = Path("/proc/self/task")
 
 
 def open_svt_av1(context: av.VideoCodecContext) -> None:
-    """Open an encoder of SVT-AV1, without its banner and without real-time priority.
+    """Open an encoder of SVT-AV1 without its banner and without real-time priority.
 
-    Run as root it gives the thread that opens it, and all its own, real-time priority (FIFO, 99)
-    and leaves them there: whatever waits by spinning in that process afterwards starves the
-    machine.
+    As root, SVT-AV1 sets real-time priority (FIFO, 99) for the calling thread and its own ones, and
+    keeps it: later busy-waiting in that process would starve the machine.
     """
-    # The banner goes past every log handler and heeds only this.
+    # The banner bypasses all log handlers; only this variable suppresses it.
     os.environ.setdefault("SVT_LOG", "1")
-    if not hasattr(os, "sched_getscheduler") or not _THREAD_FOLDER.exists():
+    if not hasattr(os, "sched_getscheduler") or not _TASK_FOLDER.exists():
         context.open()
         return
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
@@ -43,18 +42,18 @@ def open_svt_av1(context: av.VideoCodecContext) -> None:
         try:
             os.sched_setscheduler(thread, policy, parameters)
         except ProcessLookupError:
-            continue  # It ended meanwhile.
+            continue  # The thread has ended.
 
 
 def _thread_ids() -> set[int]:
-    return {int(path.name) for path in _THREAD_FOLDER.iterdir()}
+    return {int(path.name) for path in _TASK_FOLDER.iterdir()}
 
 
 def to_video_frame(planes: Planes, index: int) -> av.VideoFrame:
-    """A new yuv420p frame whose pts is `index`.
+    """Make a yuv420p frame with pts `index`.
 
-    New, not reused: frames decoded from an intra-only file carry picture type I, which forces
-    key frames on x264 and can lock SVT-AV1 up.
+    Decoded frames are not passed on: those of an intra-only file have picture type I, which forces
+    key frames in x264 and can deadlock SVT-AV1.
     """
     frame = frame_from_planes(planes)
     frame.pts = index
@@ -62,7 +61,7 @@ def to_video_frame(planes: Planes, index: int) -> av.VideoFrame:
 
 
 def from_video_frame(frame: av.VideoFrame) -> Planes:
-    """Copies of the planes of a 4:2:0 frame of 8 bits, whatever its range is called."""
+    """Copy the planes of a 4:2:0 frame of 8 bits, of limited or full range."""
     if frame.format.name not in ("yuv420p", "yuvj420p"):
         raise ValueError(f"expected 8-bit 4:2:0, the decoder gave {frame.format.name}")
     half = (-(-frame.height // 2), -(-frame.width // 2))
@@ -76,7 +75,7 @@ def from_video_frame(frame: av.VideoFrame) -> Planes:
 
 
 def video_context(name: str, mode: Literal["r", "w"]) -> av.VideoCodecContext:
-    """The named decoder ("r") or encoder ("w")."""
+    """Create the named decoder ("r") or encoder ("w")."""
     context = av.CodecContext.create(name, mode)
     assert isinstance(context, av.VideoCodecContext)
     limit_codec_threads(context)
@@ -84,14 +83,14 @@ def video_context(name: str, mode: Literal["r", "w"]) -> av.VideoCodecContext:
 
 
 def decode_packet(decoder: str, data: bytes) -> Planes:
-    """The one picture in `data`, by the named FFmpeg decoder."""
+    """Decode the only picture in `data` with the named FFmpeg decoder."""
     context = video_context(decoder, "r")
     frames = context.decode(av.Packet(data)) + context.decode(None)
     return from_video_frame(frames[0])
 
 
 def pad_to_even(planes: Planes) -> Planes:
-    """Repeat the last row and column where a side is odd; chroma covers them already."""
+    """Repeat the last row and column of luma if a side is odd; chroma covers them already."""
     height, width = planes.y.shape
     y = np.pad(planes.y, ((0, height % 2), (0, width % 2)), mode="edge")
     return Planes(y, planes.u, planes.v)
@@ -105,36 +104,36 @@ def crop(frames: Iterator[Planes], size: tuple[int, int]) -> Iterator[Planes]:
 
 
 _MAX_THREADS = 2
-"""For all alike, and not the machine's number, because threads cost some encoders rate.
+"""Equal for all codecs and independent of the machine: threads cost some encoders rate.
 
-x264 still gives sizes up to 1 % apart from run to run where AVX-512 meets widths that are no
-multiple of 256 (its macroblock tree; fixed by asm=avx2, which would crash elsewhere).
+Sizes of x264 still vary by up to 1 % from run to run with AVX-512 and widths that are no multiple
+of 256 (its macroblock tree; asm=avx2 fixes it, but crashes on other CPUs).
 """
 
 _MAX_FPS = Fraction(240)
 
-# x264 and x265 sign every stream with their settings in an SEI unit (types 6; 39 and 40; x265: 2.3
-# kB), which on a short clip would be counted as picture. Delimiters (2) of AV1 go with metadata (5)
-# and padding (15), because files do not store them either (AV1 in ISOBMFF, 2.4).
+# x264 and x265 write their settings into an SEI unit of every stream (types 6; 39 and 40; 2.3 kB in
+# x265), which would distort the size of a short clip. Of AV1, temporal delimiters (2), metadata (5)
+# and padding (15) are removed, which files do not store either (AV1 in ISOBMFF, 2.4).
 _REMOVE_UNITS = "filter_units=remove_types="
 
 
 def encoder_threads() -> int:
-    """Return how many threads every encoder and decoder that is compared may use."""
+    """Threads of each encoder and decoder in the benchmark."""
     return capped(_MAX_THREADS)
 
 
 @dataclass(frozen=True)
 class VideoCodec:
-    """A video codec whose quality is one number for the whole clip.
+    """A standard video codec with one quality number for the whole clip.
 
     Attributes:
-        name: as asked for, e.g. `x264-medium`.
+        name: e.g. `x264-medium`.
         encoder: FFmpeg's name of the encoder.
         decoder: FFmpeg's name of the decoder.
         qualities: constant rate factors; about 26 to 46 dB on ordinary clips.
-        options: encoder options beside the quality.
-        bitstream_filter: FFmpeg's filter that takes out of a stream what no decoder needs.
+        options: encoder options besides the quality.
+        bitstream_filter: FFmpeg filter that removes units which no decoder needs.
     """
 
     name: str
@@ -154,7 +153,7 @@ class VideoCodec:
         """Code the frames at one constant rate factor.
 
         Raises:
-            InputError: the encoder is missing from this build of PyAV, or refuses the clip.
+            InputError: the encoder is missing from this build of PyAV, or rejects the clip.
         """
         start = time.perf_counter()
         try:
@@ -185,7 +184,7 @@ class VideoCodec:
             yield from bitstream_filter.filter(packet)
 
     def open_bitstream_filter(self) -> BitStreamFilterContext:
-        """A filter that takes out of each packet what no decoder needs."""
+        """Open the filter that removes units which no decoder needs from each packet."""
         with av.open(io.BytesIO(), "w", format="matroska") as container:
             stream = container.add_stream(self.encoder, rate=25)
             return BitStreamFilterContext(self.bitstream_filter, stream)
@@ -198,7 +197,7 @@ class VideoCodec:
         context.pix_fmt = "yuv420p"
         fps = min(info.fps, _MAX_FPS)
         context.framerate, context.time_base = fps, 1 / fps
-        # PyAV's default is slice threads, which cost x264 5 % of rate at CIF.
+        # PyAV's default, slice threads, costs x264 5 % of rate at CIF.
         context.thread_count, context.thread_type = encoder_threads(), "FRAME"
         context.options = {**self.options, "crf": f"{quality:g}"}
         if self.encoder == "libsvtav1":
@@ -214,7 +213,7 @@ class VideoCodec:
 
 
 def x264(preset: str, *, b_frames: bool = True) -> VideoCodec:
-    """H.264 by x264, with or without frames predicted from both sides."""
+    """H.264 by x264, with or without B-frames."""
     options = {"preset": preset} | ({} if b_frames else {"bf": "0"})
     name = f"x264-{preset}" + ("" if b_frames else "-bf0")
     qualities = (18, 23, 28, 33, 38, 43)
@@ -239,6 +238,6 @@ def svtav1(preset: int) -> VideoCodec:
 
 
 def vp9() -> VideoCodec:
-    """VP9 by libvpx, two steps slower than its real-time modes."""
+    """VP9 by libvpx, at two speed levels below its real-time modes."""
     options = {"b": "0", "deadline": "good", "cpu-used": "2"}
     return VideoCodec("vp9", "libvpx-vp9", "vp9", (18, 26, 34, 42, 50, 58), "null", options)

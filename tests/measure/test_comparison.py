@@ -114,7 +114,7 @@ def test_stills_and_frames_use_the_beginning_only(
 def test_a_codec_that_loses_or_adds_frames_is_caught(
     source: Callable[..., Source], ruler: Any
 ) -> None:
-    with pytest.raises(AEHubError, match="gave back 4 of the 5 frames"):
+    with pytest.raises(AEHubError, match="returned 4 of the 5 frames"):
         compare([source()], [ruler(lost=1)])
     with pytest.raises(AEHubError, match="more than the 5 frames"):
         compare([source()], [ruler(lost=-1)])
