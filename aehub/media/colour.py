@@ -96,8 +96,8 @@ def resolve_unspecified(colour: Colour, width: int, height: int) -> Colour:
 def tags_to_write(colour: Colour, width: int, height: int) -> Colour:
     """Return the tags from which `resolve_unspecified` gives `colour` again at this size.
 
-    Unspecified means BT.601, except for pictures that became as large as high definition by
-    rotation or padding.
+    An unspecified matrix, which is BT.601, stays unspecified, except in pictures that became as
+    large as high definition by rotation or padding.
     """
     return _fill_unspecified(colour, _BT601) if _assumed_bt709(colour, width, height) else colour
 
