@@ -41,8 +41,9 @@ STILL_PARTS = {
 }
 PARTS = {
     "step-0": "step 0: motion-compensated DCT of the difference, hand-set context",
-    "no-reference": "reference hidden from the decoder's networks (it is still added to)",
-    "no-code-context": "context of the references' codes off",
+    "no-reference": "prediction hidden from the decoder's networks (the residual is still added "
+                    "to it)",
+    "no-code-context": "temporal context (codes of the references) off",
 }
 FILTER_PART = "post-filter off"
 

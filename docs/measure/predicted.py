@@ -125,7 +125,8 @@ def main() -> None:
     model = aehub.load(arguments.model)
     exact = D4Codec(checkpoint.load(find(arguments.model)), dtype=torch.float64)
     print("| clip | rate against `--group 1` | slope, 32 frames | slope, 129 frames "
-          "| less that of intra coding, 32 | less that of intra coding, 129 | float32 to float64 | codes |")
+          "| less that of intra coding, 32 | less that of intra coding, 129 "
+          "| float32 to float64 | codes |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
         for clip in list_folder(arguments.clips).clips:

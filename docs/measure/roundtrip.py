@@ -50,7 +50,8 @@ def round_trip(clip: Path, quality: float, folder: Path) -> tuple[dict[str, Any]
 def main() -> None:
     """Print the table."""
     all_well = True
-    print("| clip | frames | " + " | ".join(f"quality {q}" for q in QUALITIES) + " | round trip holds |")
+    qualities = " | ".join(f"quality {q}" for q in QUALITIES)
+    print(f"| clip | frames | {qualities} | round trip holds |")
     print("|---|---|" + "---|" * (len(QUALITIES) + 1))
     with tempfile.TemporaryDirectory() as folder:
         for clip in list_folder(Path(sys.argv[1])).clips:
