@@ -1,4 +1,4 @@
-"""What comes back of files that other programs wrote, one row for each.
+"""Round trips of files that other programs wrote, one row for each.
 
     python docs/measure/cases.py FOLDER [--to mp4] [--walk "still*,sh_*"]
 
@@ -23,7 +23,7 @@ import aehub
 from aehub.errors import AEHubError
 
 
-def there_and_back(path: Path, folder: Path, suffix: str) -> str:
+def round_trip(path: Path, folder: Path, suffix: str) -> str:
     """A row of numbers for a clip or a picture."""
     packed, back = folder / "case.aev", folder / f"back.{suffix}"
     result = aehub.compress(path, packed, quality=70)
@@ -36,7 +36,7 @@ def there_and_back(path: Path, folder: Path, suffix: str) -> str:
             f"{facts['audio_bytes']} | {red:.0f} {green:.0f} {blue:.0f} | {notes}")
 
 
-def walk(path: Path, folder: Path) -> str:
+def walk_cycle(path: Path, folder: Path) -> str:
     """A row of numbers for a character that walks."""
     output = folder / "walk.webp"
     result = aehub.animate(output, model="sprite-motion", keyframes=[path])
@@ -55,17 +55,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--to", default="mp4", help="format to decompress to")
     parser.add_argument("--walk", default="", help="patterns of pictures that are to walk")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     print("| file | size | frames | seconds | sound | first frame | notes |")
     print("|---|---|---|---|---|---|---|")
-    for path in sorted(given.folder.iterdir()):
+    for path in sorted(arguments.folder.iterdir()):
         if path.suffix == ".md" or path.name.startswith("."):
             continue
-        walks = any(fnmatch(path.name, pattern) for pattern in given.walk.split(","))
+        walks = any(fnmatch(path.name, pattern) for pattern in arguments.walk.split(","))
         with tempfile.TemporaryDirectory() as folder:
             try:
-                row = (walk(path, Path(folder)) if walks
-                       else there_and_back(path, Path(folder), given.to))
+                row = (walk_cycle(path, Path(folder)) if walks
+                       else round_trip(path, Path(folder), arguments.to))
             except AEHubError as error:
                 row = f"- | - | - | - | - | {error}"
         print(f"| {path.name} | {row} |", flush=True)

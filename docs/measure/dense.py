@@ -48,7 +48,7 @@ class Components:
 
 
 class Dense:
-    """A dense autoencoder, there and back."""
+    """A dense autoencoder: encode and decode."""
 
     def __init__(self, model: DenseAutoencoder) -> None:
         self.model = model
@@ -65,21 +65,22 @@ def step_0(run: Path, like: DenseAutoencoder) -> DenseAutoencoder:
     return model.requires_grad_(False)
 
 
-def table(ways: dict[str, Components | Dense], sets: dict[str, Tensor]) -> str:
-    """Squared error and PSNR of each way on each set."""
+def table(methods: dict[str, Components | Dense], sets: dict[str, Tensor]) -> str:
+    """Squared error and PSNR of each method on each set."""
     lines = ["| | " + " | ".join(NAMES[name] for name in sets) + " |",
              "|---|" + "---|" * len(sets)]
-    for name, way in ways.items():
-        errors = [float((way(x) - x).square().mean()) for x in sets.values()]
+    for name, method in methods.items():
+        errors = [float((method(x) - x).square().mean()) for x in sets.values()]
         lines.append(f"| {name} | " + " | ".join(
             f"{error:.5f} ({-10 * np.log10(error):.2f} dB)" for error in errors) + " |")
     return "\n".join(lines)
 
 
-def figure(ways: list[Components | Dense], sets: dict[str, Tensor], model: DenseAutoencoder
+def figure(methods: list[Components | Dense], sets: dict[str, Tensor], model: DenseAutoencoder
            ) -> np.ndarray:
-    """Rows of originals and what each way makes of them, set by set; then walks between digits."""
-    rows = [row for x in sets.values() for row in (x[:SHOWN], *(way(x[:SHOWN]) for way in ways))]
+    """Rows of originals and their reconstructions, set by set; then walks between digits."""
+    rows = [row for x in sets.values()
+            for row in (x[:SHOWN], *(method(x[:SHOWN]) for method in methods))]
     digits = flat(np.stack([render(GlyphStyle(digit, 0.3, 0, 0, 1, 0, 0))
                             for digit in "0123456789"]))
     with torch.no_grad():

@@ -31,7 +31,7 @@ WEIGHTS = ROOT / "weights" / "emoji-vae"
 FIGURES = ROOT / "docs" / "figures"
 TEMPLATE = Path(__file__).with_name("emoji.md")
 WALKS, WALK_FRAMES = 50, 60
-KEPT = (256, 192, 128, 64)
+KEPT_LATENTS = (256, 192, 128, 64)
 LETTERS = "REGIONAL INDICATOR"
 SEED = 1
 
@@ -75,7 +75,7 @@ def pca(training: Tensor, pictures: Tensor, components: int) -> Tensor:
 
 @torch.no_grad()
 def rebuilt(model: PictureVAE, pictures: Tensor, kept: int | None = None) -> Tensor:
-    """Pictures through the latents and back; of the latents, only the first `kept` if given."""
+    """Encode and decode pictures, with only the first `kept` latents if given."""
     made = []
     for part in pictures.split(64):
         latents = model.to_latents(part)
@@ -103,7 +103,7 @@ def walk_steps(model: PictureVAE) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def newness(model: PictureVAE, pictures: PictureSet) -> tuple[float, float]:
+def novelty(model: PictureVAE, pictures: PictureSet) -> tuple[float, float]:
     """PSNR in dB between samples and the training picture nearest to each, and that between
     training pictures and their own reconstruction."""
     training = tensor(pictures.plain)
@@ -161,20 +161,20 @@ def measured(run: Path, pictures: PictureSet) -> dict[str, str]:
             "emoji": made, "pca": by_pca, "pca_128": pca(training, held_out, 128),
             "start": rebuilt(start, held_out)}.items():
         facts |= quality(pictures_made, held_out, name)
-    hard = torch.from_numpy(pictures.test_names != LETTERS)
-    facts |= quality(made[hard], held_out[hard], "others")
-    facts |= quality(by_pca[hard], held_out[hard], "others_pca")
-    facts |= {"n_letters": str(int((~hard).sum())), "n_others": str(int(hard.sum()))}
+    not_letters = torch.from_numpy(pictures.test_names != LETTERS)
+    facts |= quality(made[not_letters], held_out[not_letters], "others")
+    facts |= quality(by_pca[not_letters], held_out[not_letters], "others_pca")
+    facts |= {"n_letters": str(int((~not_letters).sum())), "n_others": str(int(not_letters.sum()))}
     facts["gain"] = f"{psnr(made, held_out) - psnr(by_pca, held_out):.2f}"
     facts["gain_total"] = f"{total(made, held_out) - total(by_pca, held_out):.2f}"
     facts["kept_rows"] = "\n".join(
         f"| the first {kept} of {model.latent} | {psnr(part, held_out):.2f} dB | "
         f"{edges(part, held_out):.2f} |"
-        for kept in KEPT for part in [rebuilt(model, held_out, kept)])
+        for kept in KEPT_LATENTS for part in [rebuilt(model, held_out, kept)])
     facts |= dict(zip(("walk_mean", "walk_most"), map("{:.2f}".format, walk_steps(model)),
                       strict=True))
     facts |= dict(zip(("nearest", "training_psnr"),
-                      map("{:.1f}".format, newness(model, pictures)), strict=True))
+                      map("{:.1f}".format, novelty(model, pictures)), strict=True))
     return facts
 
 

@@ -1,10 +1,10 @@
-"""Draw what each irreducible part of the codes does when the picture turns.
+"""Draw how each irreducible part of the codes transforms under rotations and flips.
 
     python docs/measure/parts.py [docs/figures/parts.png]
 
 A row is one latent channel (for E the two channels of a pair), drawn as the 8x8 block of luma that
-it stands for; a column is a turn. The block is turned; the label says which channel, with which
-sign, then holds the number.
+it represents; a column is an element of D4. The block is transformed; the label names the channel
+that then holds the number, and its sign.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What prediction is worth on real clips, and whether its loop stays stable.
+"""Gain of inter prediction on real clips, and stability of its loop.
 
     python docs/measure/predicted.py CLIPS [--model NAME]
 
@@ -57,7 +57,7 @@ def psnr_of(clip: Path, compressed: Path, model: D4Codec) -> float:
     return distortion.psnr
 
 
-def there_and_back(clip: Path, n_frames: int) -> tuple[ClipInfo, list[Planes]]:
+def forward_and_backward(clip: Path, n_frames: int) -> tuple[ClipInfo, list[Planes]]:
     """A clip played forward and backward until it has so many frames."""
     with open_clip(clip) as opened:
         info, frames = opened.info, [frame.planes for frame in opened]
@@ -93,7 +93,7 @@ def loop(clip: Path, model: D4Codec, exact: D4Codec, folder: Path
          ) -> tuple[list[float], float, bool]:
     """(slopes over 32 and over all frames, the same less the content's; dB between decoders of two
     precisions at the end; whether codes are the same)."""
-    info, frames = there_and_back(clip, 129)
+    info, frames = forward_and_backward(clip, 129)
     write_lossless(folder / "long.mkv", frames, info)
     alone = psnrs(frames, coded(folder / "long.mkv", folder / "alone.aev", model, 1))
     found = psnrs(frames, coded(folder / "long.mkv", folder / "long.aev", model, None))

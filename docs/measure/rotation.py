@@ -1,18 +1,18 @@
-"""What a rotation costs in other ways: decode and encode again, or latents without the symmetry.
+"""Loss of a rotation: edit of the codes, re-encoding, or latents without the symmetry.
 
     python docs/measure/rotation.py CLIPS [--frames N] [--quality 50]
 
-Each clip is compressed, turned by 90 degrees and compared with its source turned by 90 degrees;
-the loss is the PSNR, (6Y + U + V)/8, before the turn minus that after it. Four ways:
+Each clip is compressed, rotated by 90 degrees and compared with its source rotated by 90 degrees;
+the loss is the PSNR, (6Y + U + V)/8, before the rotation minus that after it. Four methods:
 
 - the `.aev` file edited on its codes;
-- x264 (medium) at the bytes of the `.aev`: decoded, turned, encoded again at the same bytes;
-- an autoencoder without the symmetry, its grid of codes turned, the channels left as they are;
-- the same, and its channels brought over by the best linear map there is, then rounded again.
+- x264 (medium) at the bytes of the `.aev`: decoded, rotated, encoded again at the same bytes;
+- an autoencoder without the symmetry, its grid of codes rotated, the channels unchanged;
+- the same, and its channels mapped by the best linear map, then rounded again.
 
 The autoencoder is the principal component analysis of the clip's own patches (8x8 of luma, 4x4 of
-each chroma plane: 96 latents), the linear one of least squared error; its 48 strongest latents are
-kept and rounded to the step that gives the PSNR of the `.aev` or, failing that, its nearest.
+each chroma plane: 96 latents), the optimal linear one; its 48 strongest latents are rounded with
+the quantiser step that gives the PSNR of the `.aev` or comes nearest to it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from aehub.media.metrics import Distortion
 from aehub.media.picture import ClipInfo, Planes
 
 QUARTER = ELEMENTS["rotate-90"]
-KEPT = 48
+COMPONENTS = 48
 
 
 def psnr(found: Sequence[Planes], wanted: Sequence[Planes]) -> float:
@@ -86,15 +86,15 @@ def at_bytes(frames: Sequence[Planes], info: ClipInfo, n_bytes: int) -> tuple[li
     return list(crop(codec.decode(best[0]), frames[0].size)), best[1]
 
 
-def through_x264(source: Sequence[Planes], info: ClipInfo, n_bytes: int) -> tuple[float, float]:
+def x264_losses(source: Sequence[Planes], info: ClipInfo, n_bytes: int) -> tuple[float, float]:
     """dB before and after."""
     first, _ = at_bytes(source, info, n_bytes)
     second, _ = at_bytes(quarter(first), info, n_bytes)
     return psnr(first, source), psnr(second, quarter(source))
 
 
-class Untied:
-    """The linear autoencoder of least squared error for patches of a clip."""
+class PatchPCA:
+    """Principal component analysis of the patches of a clip."""
 
     def __init__(self, frames: Sequence[Planes]) -> None:
         self._size = frames[0].size
@@ -102,7 +102,7 @@ class Untied:
         flat = pixels.permute(0, 2, 3, 1).reshape(-1, pixels.shape[1]).double()
         self._mean = flat.mean(0)
         _, _, rows = torch.linalg.svd(flat - self._mean, full_matrices=False)
-        self._rows = rows[:KEPT]
+        self._rows = rows[:COMPONENTS]
 
     def encode(self, frames: Sequence[Planes]) -> torch.Tensor:
         """Frames of any size -> latents [n, 48, h, w]."""
@@ -124,10 +124,10 @@ class Untied:
                           F.pixel_unshuffle(v, 4)], 1)
 
 
-def through_untied(source: Sequence[Planes], target: float) -> tuple[float, float, float]:
-    """dB before, after the grid is turned, and after the channels are mapped as well."""
+def pca_losses(source: Sequence[Planes], target: float) -> tuple[float, float, float]:
+    """dB before, after rotating the grid, and after mapping the channels as well."""
     size = source[0].size
-    model = Untied(source)
+    model = PatchPCA(source)
     latents = model.encode(source)
     step = min(np.geomspace(0.004, 1, 25),
                key=lambda s: abs(psnr(model.decode((latents / s).round() * s, size), source)
@@ -135,14 +135,14 @@ def through_untied(source: Sequence[Planes], target: float) -> tuple[float, floa
     coded = (latents / step).round() * step
     before = psnr(model.decode(coded, size), source)
     turned = torch.as_tensor(turn(coded, QUARTER))
-    # The window moves with the padded plane: clockwise, its bottom goes to the left.
+    # The window moves with the padded plane: clockwise, its bottom becomes the left.
     corner = (8 * coded.shape[-2] - size[1], 0)
     window = (size[1], size[0])
     wanted = quarter(source)
     grid = psnr(model.decode(turned, window, corner), wanted)
-    # How the channels of the turned picture follow from those of the picture, by least squares.
+    # The channels of the rotated picture from those of the picture, by least squares.
     padded = quarter(model.decode(latents, (8 * coded.shape[-1], 8 * coded.shape[-2])))
-    inputs, outputs = (x.permute(0, 2, 3, 1).reshape(-1, KEPT)
+    inputs, outputs = (x.permute(0, 2, 3, 1).reshape(-1, COMPONENTS)
                        for x in (turned, model.encode(padded)))
     mapping = torch.linalg.lstsq(inputs, outputs).solution
     mapped = torch.einsum("ki,nkhw->nihw", mapping, turned)
@@ -166,11 +166,11 @@ def main() -> None:
                 source = [frame.planes for frame in islice(clip, arguments.frames)]
             first, last, n_bytes = edited_codes(path, len(source), arguments.quality, source,
                                                 Path(name))
-            x264_first, x264_last = through_x264(source, info, n_bytes)
-            untied, grid, mapped = through_untied(source, first)
-            row = (first - last, x264_first - x264_last, untied - grid, untied - mapped)
+            x264_first, x264_last = x264_losses(source, info, n_bytes)
+            pca, grid, mapped = pca_losses(source, first)
+            row = (first - last, x264_first - x264_last, pca - grid, pca - mapped)
             losses.append(row)
-            # Adding zero makes -0.00 a 0.00.
+            # Adding zero turns -0.00 into 0.00.
             cells = " | ".join(f"{round(loss, 2) + 0:.2f}" for loss in row)
             print(f"| {path.stem} | {len(source)} | {n_bytes / 1000:.1f} | {cells} |", flush=True)
     mean = " | ".join(f"{round(loss, 2) + 0:.2f}" for loss in np.mean(losses, axis=0))

@@ -49,7 +49,7 @@ def round_trip(clip: Path, quality: float, folder: Path) -> tuple[dict[str, Any]
 
 def main() -> None:
     """Print the table."""
-    all_well = True
+    all_passed = True
     qualities = " | ".join(f"quality {q}" for q in QUALITIES)
     print(f"| clip | frames | {qualities} | round trip holds |")
     print("|---|---|" + "---|" * (len(QUALITIES) + 1))
@@ -58,12 +58,13 @@ def main() -> None:
             runs = [round_trip(clip, quality, Path(folder)) for quality in QUALITIES]
             rising = all(a["bytes"] < b["bytes"] and a["psnr"] < b["psnr"]
                          for (a, _), (b, _) in zip(runs, runs[1:], strict=False))
-            well = rising and all(ok for _, ok in runs)
-            all_well &= well
+            passed = rising and all(ok for _, ok in runs)
+            all_passed &= passed
             cells = " | ".join(f"{r['bytes'] / 1000:.1f} kB, {r['psnr']:.2f} dB" for r, _ in runs)
-            print(f"| {clip.stem} | {runs[0][0]['frames']} | {cells} | {'yes' if well else 'NO'} |",
+            n_frames = runs[0][0]["frames"]
+            print(f"| {clip.stem} | {n_frames} | {cells} | {'yes' if passed else 'NO'} |",
                   flush=True)
-    sys.exit(not all_well)
+    sys.exit(not all_passed)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rate on screen content and flat graphics, and where the bits go.
+"""Rate on screen content and flat graphics, and the share of the first picture.
 
     python docs/measure/screen.py [--model NAME] [--clips scroll,pointer,titles,camera]
 
@@ -71,7 +71,7 @@ def _framed(view: Image.Image, pointer: tuple[float, float]) -> np.ndarray:
 
 
 def scroll() -> Iterator[np.ndarray]:
-    """Three turns of a wheel, each 120 samples in 12 frames, with rests between."""
+    """Three scrolls of a mouse wheel, each 120 samples in 12 frames, with rests between."""
     page = _page(HEIGHT + 400)
     for t in range(FRAMES):
         down = round(sum(120 * _ease((t - begin) / 12) for begin in (4, 22, 42)))
@@ -145,13 +145,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="d4-codec")
     parser.add_argument("--clips", default=",".join(CLIPS))
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     print("| clip | rate against x264 medium | first picture alone | bytes | first picture |")
     print("|---|---|---|---|---|")
-    for name in given.clips.split(","):
+    for name in arguments.clips.split(","):
         source = check_source(name)
         (whole, size), (first, part) = (
-            difference(Source(name, frames, source.info), given.model)
+            difference(Source(name, frames, source.info), arguments.model)
             for frames in (source.frames, source.frames[:1]))
         print(f"| {name} | {whole:+.1f} % | {first:+.1f} % | {size} | {100 * part / size:.0f} % |",
               flush=True)

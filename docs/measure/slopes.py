@@ -1,4 +1,4 @@
-"""How PSNR changes along a clip in other codecs, beside what `predicted.py` says of ours.
+"""Slope of PSNR along a clip in standard codecs, for comparison with `predicted.py`.
 
     python docs/measure/slopes.py CLIPS
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from predicted import psnrs, slope, there_and_back
+from predicted import forward_and_backward, psnrs, slope
 
 from aehub.measure.video_codecs import svtav1, x264, x265
 from aehub.media.file_type import list_folder
@@ -23,7 +23,7 @@ LENGTHS = (32, 129)
 
 def row(clip: Path) -> list[str]:
     """The slopes and the mean of one clip, codec by codec."""
-    info, frames = there_and_back(clip, max(LENGTHS))
+    info, frames = forward_and_backward(clip, max(LENGTHS))
     found = []
     for codec, quality in CODECS:
         values = psnrs(frames, list(codec.encode(frames, info, quality).decoded))
@@ -37,8 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips", type=Path)
     clips = list_folder(parser.parse_args().clips).clips
-    heads = [f"{codec.name}, {what}" for codec, _ in CODECS
-             for what in (*(f"{n} frames" for n in LENGTHS), "mean")]
+    heads = [f"{codec.name}, {column}" for codec, _ in CODECS
+             for column in (*(f"{n} frames" for n in LENGTHS), "mean")]
     print("| clip | " + " | ".join(heads) + " |")
     print("|---" * (len(heads) + 1) + "|")
     for clip in clips:

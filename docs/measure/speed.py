@@ -1,9 +1,9 @@
-"""Encode and decode speed of `d4-codec`, and where the time goes.
+"""Encoding and decoding speed of `d4-codec`, by part.
 
     python docs/measure/speed.py [--frames 64] [--quality 50]
 
-Makes its own clips (pan and zoom over smooth noise with edges) at 256x256 and 640x360, writes them
-losslessly, compresses and decompresses them: file to frames in memory, best of three.
+Generates clips (a pan over smooth noise with edges) at 256x256 and 640x360, writes them losslessly,
+compresses and decompresses them: file to frames in memory, best of three.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def moving_clip(path: Path, width: int, height: int, n_frames: int) -> None:
             writer.write(Frame(Planes(y, chroma, 255 - chroma), t))
 
 
-class Clock:
-    """Seconds spent inside some functions."""
+class Profiler:
+    """Seconds spent inside chosen functions."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -79,29 +79,29 @@ class Clock:
 
 
 @contextlib.contextmanager
-def watched() -> Iterator[Clock]:
-    """Watch all that is not networks."""
-    clock = Clock()
+def watched() -> Iterator[Profiler]:
+    """Measure everything but the networks."""
+    profiler = Profiler()
     with contextlib.ExitStack() as stack:
         for owner, name, label in (
                 (range_coder.Encoder, "write", "coder"), (range_coder.Decoder, "read", "coder"),
                 (MotionCoder, "write", "vectors"), (MotionCoder, "read", "vectors"),
-                (encoder, "search", "search"), (encoder, "split", "search"),
+                (encoder, "search", "search"), (encoder, "split_blocks", "search"),
                 (encoder, "refine_vectors", "search"), (gop, "coarse_cost", "search"),
                 (frame_coding, "predict", "prediction"), (encoder, "predict_planes", "prediction"),
                 (reference_buffer, "temporal_context", "prediction")):
-            stack.enter_context(clock.watch(owner, name, label))
-        yield clock
+            stack.enter_context(profiler.watch(owner, name, label))
+        yield profiler
 
 
 def best_of(times: int, job: Callable[[], Any]) -> tuple[float, dict[str, float]]:
     """(seconds, shares) of the fastest run."""
     runs = []
     for _ in range(times):
-        with watched() as clock:
+        with watched() as profiler:
             began = time.perf_counter()
             job()
-            runs.append((time.perf_counter() - began, clock.seconds))
+            runs.append((time.perf_counter() - began, profiler.seconds))
     return min(runs, key=lambda run: run[0])
 
 
@@ -140,16 +140,16 @@ def _opened(path: Path) -> Iterator[Frame]:
         yield from clip
 
 
-def row(what: str, n_frames: int, seconds: float, shares: dict[str, float], reading: float,
+def row(label: str, n_frames: int, seconds: float, shares: dict[str, float], reading: float,
         writing: float | None = None) -> None:
     """One line of the table, in milliseconds per frame."""
     def per_frame(s: float) -> str:
         return f"{1000 * s / n_frames:.1f}"
 
-    known = [shares.get(name, 0.0) for name in ("search", "prediction", "vectors", "coder")]
-    network = seconds - sum(known) - reading
-    cells = [network, *known, reading]
-    print(f"| {what} | {n_frames / seconds:.0f} | {per_frame(seconds)} | "
+    parts = [shares.get(name, 0.0) for name in ("search", "prediction", "vectors", "coder")]
+    network = seconds - sum(parts) - reading
+    cells = [network, *parts, reading]
+    print(f"| {label} | {n_frames / seconds:.0f} | {per_frame(seconds)} | "
           + " | ".join(map(per_frame, cells))
           + f" | {'' if writing is None else per_frame(writing)} |")
 

@@ -1,10 +1,10 @@
-"""Edits of compressed files: are they exact, what do they cost, how long do they take?
+"""Edits of compressed files: exactness, change of size, and time.
 
     python docs/measure/turns.py CLIPS [--frames N] [--group N] [--seconds 10]
 
 For each clip of the folder and each of the 8 elements of D4: the edited file decoded against the
-decoded file turned, the change of size, and whether the opposite edit gives the same codes and the
-same bytes. Then the time of every edit of a moving picture of 640x360 over the time of decoding it.
+decoded file transformed, the change of size, and whether the opposite edit gives the same codes
+and bytes. Then the time of every edit of a clip of 640x360 relative to the time of decoding it.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def planes_of(path: Path) -> list[Planes]:
 
 
 def turned(clip: Path, arguments: argparse.Namespace, folder: Path) -> tuple[str, bool]:
-    """(a row of the table, whether everything is as promised) of one clip."""
+    """(row of the table, True if every check passed) of one clip."""
     packed, there, back = (folder / f"{name}.aev" for name in ("packed", "there", "back"))
     aehub.compress(clip, packed, quality=arguments.quality, group=arguments.group, measure=False,
                    trim=f":{arguments.frames}f" if arguments.frames else None, force=True)
     with open_reader(packed) as reader:
         intra = not any(group.header.frame_types for group in reader.groups())
     before = planes_of(packed)
-    worst, share, growth, same, least = 0, 0.0, 0.0, True, MAX_DB
+    worst, share, growth, same, min_psnr = 0, 0.0, 0.0, True, MAX_DB
     for name, g in ELEMENTS.items():
         result = aehub.edit(packed, there, parse(STEPS[name]), force=True)
         opposite = next(other for other, h in ELEMENTS.items() if h == inverse(g))
@@ -65,10 +65,11 @@ def turned(clip: Path, arguments: argparse.Namespace, folder: Path) -> tuple[str
                 distance = np.abs(a.astype(np.int16) - b)
                 worst = max(worst, int(distance.max()))
                 differing, total = differing + int((distance > 0).sum()), total + distance.size
-        share, least = max(share, differing / total), min(least, distortion.psnr)
-    well = same and growth < 0.005 and (worst <= 1 and share <= 1e-4 if intra else least >= 60)
-    return (f"| {clip.stem} | {len(before)} | {worst} | {100 * share:.5f} % | {least:.1f} dB | "
-            f"{100 * growth:.3f} % | {'yes' if same else 'NO'} |"), well
+        share, min_psnr = max(share, differing / total), min(min_psnr, distortion.psnr)
+    passed = same and growth < 0.005 and (
+        worst <= 1 and share <= 1e-4 if intra else min_psnr >= 60)
+    return (f"| {clip.stem} | {len(before)} | {worst} | {100 * share:.5f} % | {min_psnr:.1f} dB | "
+            f"{100 * growth:.3f} % | {'yes' if same else 'NO'} |"), passed
 
 
 def seconds_of(job: Callable[[], object], times: int = 3) -> float:
@@ -82,7 +83,7 @@ def seconds_of(job: Callable[[], object], times: int = 3) -> float:
 
 
 def timed(seconds: int, quality: float, folder: Path) -> bool:
-    """Print the time of every kind of edit; whether all are as fast as promised."""
+    """Print the time of every kind of edit; return True if all are within their limits."""
     clip, packed, output = folder / "long.mkv", folder / "long.aev", folder / "output.aev"
     moving_clip(clip, 640, 360, seconds * FPS)
     aehub.compress(clip, packed, quality=quality, measure=False, force=True)
@@ -102,16 +103,16 @@ def timed(seconds: int, quality: float, folder: Path) -> bool:
             "concat of two halves": (lambda: aehub.concat(halves, output, force=True), 1 / 50)}
     print(f"\n| edit of {seconds} s of 640x360 | seconds | of decoding ({decoding:.2f} s) |\n"
           "|---|---|---|")
-    well = True
-    for name, (job, most) in jobs.items():
+    passed = True
+    for name, (job, limit) in jobs.items():
         took = seconds_of(job)
-        well &= took <= most * decoding
+        passed &= took <= limit * decoding
         print(f"| {name} | {took:.3f} | {100 * took / decoding:.2f} % |", flush=True)
-    return well
+    return passed
 
 
 def main() -> None:
-    """Print both tables; the exit code is 1 if a promise is broken."""
+    """Print both tables; the exit code is 1 if a check fails."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", type=Path)
     parser.add_argument("--frames", type=int, help="of each clip; all by default")
@@ -119,18 +120,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=10, help="of the moving picture; 0: none")
     parser.add_argument("--quality", type=float, default=50)
     arguments = parser.parse_args()
-    print("Worst of the 8 elements, decoded after the edit against turned after decoding:\n")
+    print("Worst of the 8 elements, decoded after the edit against transformed after decoding:\n")
     print("| clip | frames | levels | values that differ | PSNR | size | opposite gives the file |")
     print("|---|---|---|---|---|---|---|")
-    well = True
+    passed = True
     with tempfile.TemporaryDirectory() as name:
         for clip in list_folder(arguments.clips).clips:
-            row, fine = turned(clip, arguments, Path(name))
-            well &= fine
+            row, clip_passed = turned(clip, arguments, Path(name))
+            passed &= clip_passed
             print(row, flush=True)
         if arguments.seconds:
-            well &= timed(arguments.seconds, arguments.quality, Path(name))
-    raise SystemExit(not well)
+            passed &= timed(arguments.seconds, arguments.quality, Path(name))
+    raise SystemExit(not passed)
 
 
 if __name__ == "__main__":
