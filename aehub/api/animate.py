@@ -1,7 +1,6 @@
-"""The functions that make animations; the command line and the page call nothing else.
+"""Public functions that make animations, also used by the command line and the page.
 
-As in `aehub.api.compress`, the long one has a form that yields as it goes; closing it cancels
-and leaves no file.
+As in `aehub.api.compress`, `iter_animate` yields progress; closing it cancels and leaves no file.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["animate", "iter_animate"]
 
 DEFAULT_MODEL = "emoji-vae"
-# Modules with a function plan(model, keyframes, settings) that refuses at once what cannot be.
+# Modules with a function plan(model, keyframes, settings) that checks these at once.
 _PLANNERS: dict[str, Any] = {COMPRESSION: codec_walk, LATENT_ANIMATION: latent_walk,
                              SPRITE_ANIMATION: sprite_walk}
 
@@ -50,16 +49,16 @@ def animate(output: str | os.PathLike[str], *, progress: ProgressCallback | None
             **options: Any) -> Animated:
     """Make an animation: a walk through the latents of a model, from keyframe to keyframe.
 
-    Beside it lies a recipe, `OUTPUT.recipe.json`, that makes the same frames again.
+    A recipe beside it, `OUTPUT.recipe.json`, reproduces the frames.
 
     Args:
-        output: path whose suffix names the format: .mp4, .webm, .mkv, .gif, .webp, .png (APNG, or
+        output: path whose suffix selects the format: .mp4, .webm, .mkv, .gif, .webp, .png (APNG, or
             a sheet); a folder of PNGs without one.
         progress: called as `progress(done, total)` in frames.
         options: those of `iter_animate`.
 
     Returns:
-        Facts about what was written.
+        Properties of the output.
 
     Raises:
         InputError: a keyframe or an option cannot be used.
@@ -78,7 +77,7 @@ def iter_animate(output: str | os.PathLike[str], *, model: ModelLike | None = No
                  recipe: str | os.PathLike[str] | None = None,
                  contact: str | os.PathLike[str] | None = None, force: bool = False,
                  device: Device = "auto", **settings: Any) -> Generator[Progress, None, Animated]:
-    """`animate`, yielding a `Progress` after each frame; closing it cancels.
+    """Run `animate`, yielding a `Progress` after each frame; closing it cancels.
 
     Keyframes are seeds, then `keyframes`, then frames of the clip; if there are none, a model that
     draws pictures of its own takes the seeds 1 to 4.
@@ -92,12 +91,12 @@ def iter_animate(output: str | os.PathLike[str], *, model: ModelLike | None = No
         clip: path or frames of a clip, for keyframes at the moments `at`.
         at: moments of the clip, such as "1.5" (seconds), "45f" (frames) or "last"; by default its
             first and its last frame.
-        recipe: file of an earlier animation that shall be made again; it says all but the model.
-        contact: a PNG for a contact sheet of the animation.
-        force: overwrite what is there.
+        recipe: file of an earlier animation to reproduce; it sets everything but the model.
+        contact: path of a PNG for a contact sheet of the animation.
+        force: overwrite existing files.
         device: where networks run, as `aehub.load`.
-        settings: how, each with a default: `seconds` (4; of all, or a list of one for each
-            segment), `fps` (30), `path` ("lerp", "slerp", "spline", or what suits the model),
+        settings: each with a default: `seconds` (4; in total, or a list of one for each
+            segment), `fps` (30), `path` ("lerp", "slerp", "spline", or the default of the model),
             `easing` ("linear"), `loop`, `ping_pong`, `truncation` (1.0), `scale` (a whole factor
             on the size), `beside` (a plain cross-fade to the right), `sheet` (one picture of all
             frames, with a JSON beside it); where characters walk, `direction` ("up", "left",
@@ -105,34 +104,34 @@ def iter_animate(output: str | os.PathLike[str], *, model: ModelLike | None = No
     """
     began = time.monotonic()
     if recipe is None:
-        found, chosen = None, _settings(settings)
+        earlier, chosen = None, _settings(settings)
     else:
         given = dict(seeds=seeds, keyframes=keyframes, clip=clip, at=at, **settings)
-        if told := [name for name, value in given.items() if value is not None]:
-            raise InputError(f"{', '.join(told)} cannot be changed where a recipe says all; leave "
-                             "it out, or make a new animation without the recipe.")
-        found = recipes.read_recipe(check_path(recipe, "recipe"))
-        chosen = found.settings
+        if conflicts := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"{', '.join(conflicts)} cannot be combined with a recipe, which sets it; "
+                             "leave it out, or make a new animation without the recipe.")
+        earlier = recipes.read_recipe(check_path(recipe, "recipe"))
+        chosen = earlier.settings
     target = Target(_path(output), chosen.sheet, None if contact is None else _path(contact), force)
-    beside = recipes.recipe_path(target.output)
+    recipe_file = recipes.recipe_path(target.output)
     target.check()
-    refuse_overwriting(beside, force)
-    if found is None:
+    refuse_overwriting(recipe_file, force)
+    if earlier is None:
         keys = gather_keyframes(seeds, keyframes, clip, at)
         loaded = resolve_model(DEFAULT_MODEL if model is None else model, device)
     else:
-        keys, loaded = found.keyframes, _recipe_model(found, model, device)
-    plan = planned(loaded, keys, chosen)
+        keys, loaded = earlier.keyframes, _recipe_model(earlier, model, device)
+    plan = plan_animation(loaded, keys, chosen)
     text = recipes.recipe_text(loaded.name, tag_of(loaded.config), plan, chosen,
-                           beside.absolute().parent)
+                               recipe_file.absolute().parent)
     yield from write(plan, target, chosen.fps)
-    with open_output(beside, force=force) as file:
+    with open_output(recipe_file, force=force) as file:
         file.write(text.encode())
-    return _summary(target, beside, loaded.name, plan, chosen.fps, time.monotonic() - began)
+    return _summary(target, recipe_file, loaded.name, plan, chosen.fps, time.monotonic() - began)
 
 
-def planned(model: Any, keyframes: list[Keyframe], settings: Settings) -> Plan:
-    """The plan of an animation by any model.
+def plan_animation(model: Any, keyframes: list[Keyframe], settings: Settings) -> Plan:
+    """Return the plan of an animation by any model.
 
     Raises:
         InputError: a keyframe or a setting does not suit the model.
@@ -144,11 +143,11 @@ def planned(model: Any, keyframes: list[Keyframe], settings: Settings) -> Plan:
 
 
 def _path(output: Any) -> Path:
-    place = check_output(output, may_be_folder=True)
-    if not isinstance(place, Path) or is_special(place):
+    path = check_output(output, may_be_folder=True)
+    if not isinstance(path, Path) or is_special(path):
         raise InputError(f"an animation is written to a file or a folder, and {output} is neither; "
                          "give its path.")
-    return place
+    return path
 
 
 def _settings(given: dict[str, Any]) -> Settings:
@@ -162,7 +161,7 @@ def _settings(given: dict[str, Any]) -> Settings:
 
 
 def _recipe_model(recipe: recipes.Recipe, model: ModelLike | None, device: Device) -> Any:
-    """The model of a recipe: with other numbers it would make other frames."""
+    """Load the model of a recipe; other weights would give other frames."""
     try:
         loaded = resolve_model(recipe.model if model is None else model, device)
     except UnknownModel as err:
@@ -170,7 +169,7 @@ def _recipe_model(recipe: recipes.Recipe, model: ModelLike | None, device: Devic
                            "machine.", "Name its folder or hub id with --model.") from err
     here = tag_of(loaded.config)
     if here != recipe.tag:
-        raise WeightsError(f"the recipe was made with the numbers {recipe.tag[:80]} of "
+        raise WeightsError(f"the recipe was made with the weights {recipe.tag[:80]} of "
                            f"{recipe.model[:80]}, {loaded.name} here has {here}.", "Name the right "
                            f"ones with --model, such as aehub/{recipe.model[:80]}@{recipe.tag[:80]}"
                            ".")

@@ -1,7 +1,7 @@
-"""The functions that people call; the command line and the page call nothing else.
+"""Public functions of compression, also used by the command line and the page.
 
-Paths, file objects and arrays are accepted. Each long function has a form that yields as it goes,
-`iter_compress` and `iter_decompress`: closing the iterator cancels the work and leaves no file.
+Paths, file objects and arrays are accepted. `iter_compress` and `iter_decompress` yield progress:
+closing the iterator cancels the work and leaves no file.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = Non
         options: those of `iter_compress`.
 
     Returns:
-        Sizes, rates and the measured quality of what was written.
+        Sizes, rates and measured quality of the output.
 
     Raises:
         InputError: the source or an argument cannot be used.
@@ -87,22 +87,22 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
                   salvage: bool = False, audio: bool = True, measure: bool = True,
                   fps: Fraction | float | str | None = None, device: Device = "auto"
                   ) -> Generator[Progress, None, Compressed]:
-    """`compress`, yielding a `Progress` after each group; closing it cancels.
+    """Run `compress`, yielding a `Progress` after each group; closing it cancels.
 
     Args:
         source: as `compress`.
         output: as `compress`.
         model: name, folder, or a loaded model.
-        quality: 0 (smallest) to 100 (best), 50 by default; fractions count.
-        target_size: bytes of the whole file at most; at most 4 encodes find the quality.
-        target_kbps: the same as an average rate, without audio. Of quality and the two targets
-            one can be given.
+        quality: 0 (smallest) to 100 (best), 50 by default; fractions are allowed.
+        target_size: largest size of the file in bytes; at most 4 encodes find the quality.
+        target_kbps: largest average rate without audio. Of quality and the two targets, one can be
+            given.
         trim: "A:B" in seconds, or frames with a trailing f; or the same as `aehub.Trim`.
-        group: frames coded together.
+        group: frames in a group (GOP).
         force: overwrite the output.
-        salvage: keep what could be read of a clip that breaks off.
-        audio: carry the audio track.
-        measure: decode what was written and compare it with the source.
+        salvage: keep the readable part of a clip that breaks off.
+        audio: include the audio track.
+        measure: decode the written file and compare it with the source.
         fps: rate of frames given as arrays or pictures.
         device: where networks run, as `aehub.load`.
     """
@@ -151,18 +151,18 @@ def decompress(source: str | os.PathLike[str] | BinaryIO,
 
     Args:
         source: path or binary stream.
-        output: path whose suffix names the format (a folder of PNGs without one), or a stream,
-            which gets y4m. None returns the frames.
+        output: path whose suffix selects the format (a folder of PNGs without one), or a stream,
+            which receives y4m. None returns the frames.
         progress: called as `progress(done, total)` in frames; total is 0 if unknown.
         options: those of `iter_decompress`.
 
     Returns:
-        Facts about what was written; without `output` an iterator of uint8 [H, W, 3] in RGB.
+        Properties of the output; without `output` an iterator of uint8 [H, W, 3] in RGB.
 
     Raises:
         FormatError: it is not a `.aev` file, or a newer one.
-        WeightsError: it was written with other weights than those here.
-        DamagedError: groups are lost; the intact ones were given or written first.
+        WeightsError: it was written with other weights than the installed ones.
+        DamagedError: groups are lost; the intact ones were returned or written first.
     """
     if output is None:
         return _frames(source, progress, **options)
@@ -172,7 +172,7 @@ def decompress(source: str | os.PathLike[str] | BinaryIO,
 def _frames(source: str | os.PathLike[str] | BinaryIO, progress: ProgressCallback | None, *,
             model: ModelLike | None = None, force: bool = False, device: Device = "auto"
             ) -> Iterator[np.ndarray]:
-    """The frames of a `.aev` file; what can be refused is refused at once."""
+    """Return an iterator over the frames of a `.aev` file; check the arguments at once."""
     check_function("progress", progress)
     reader = open_reader(source)
     try:
@@ -196,12 +196,12 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
                     output: str | os.PathLike[str] | BinaryIO, *,
                     model: ModelLike | None = None, force: bool = False,
                     device: Device = "auto") -> Generator[Progress, None, Decompressed]:
-    """`decompress` to a file, yielding a `Progress` after each frame; closing it cancels.
+    """Run `decompress` to a file, yielding a `Progress` after each frame; closing it cancels.
 
     Args:
         source: as `decompress`.
         output: as `decompress`.
-        model: where the model lies, if not under the name that the file gives.
+        model: folder or hub id of the model, if it is not found by the name in the file.
         force: overwrite the output.
         device: where networks run, as `aehub.load`.
     """
@@ -212,7 +212,7 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
     source = check_source(source)
     with ExitStack() as stack:
         if isinstance(target, Path) and not isinstance(source, Path):
-            # The sound comes after the pictures; writers of files want it first.
+            # Audio follows the pictures in the stream, but file writers need it first.
             source = stack.enter_context(seekable_file(source))
         reader = stack.enter_context(open_reader(source))
         codec = load_for_file(reader.header, model, device=device)
@@ -230,7 +230,7 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
                     done, last = done + 1, frame.time + (frame.duration or info.frame_ticks)
                     yield Progress(done, max(total, done))
             except DamagedError as error:
-                # What is intact is written; the sentence comes after.
+                # The intact frames are written before the error is raised.
                 damage = error
                 if not done:
                     raise
@@ -249,7 +249,7 @@ def open(source: str | os.PathLike[str] | BinaryIO, *,
 
 
 def _copy_sound(reader: Reader, track: BinaryIO) -> DamagedError | None:
-    """Copy the audio track; where it breaks off, return why."""
+    """Copy the audio track; return the error at which it breaks off."""
     try:
         for piece in reader.audio_pieces():
             track.write(piece)
@@ -265,7 +265,7 @@ def _rate(info: ClipInfo) -> str:
 def _output_path(source: Any, output: Any) -> Path | BinaryIO:
     if output is None:
         if not isinstance(source, (str, os.PathLike)):
-            raise InputError("frames and streams have no name to write beside; give an output.")
+            raise InputError("frames and streams have no file name; give an output.")
         return output_beside(source, ".aev")
     return check_output(output)
 

@@ -1,7 +1,7 @@
-"""The functions that edit compressed files; the command line and the page call nothing else.
+"""Public functions that edit compressed files, also used by the command line and the page.
 
-As in `aehub.api.compress`, each has a form that yields as it goes; closing it cancels and
-leaves no file.
+As in `aehub.api.compress`, each has a form that yields progress; closing it cancels and leaves no
+file.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ def edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
          progress: ProgressCallback | None = None, **options: Any) -> Edited:
     """Turn, trim or reverse a `.aev` file without decoding a picture.
 
-    Turns permute and sign the codes of models whose layers have the symmetry, such as `d4-codec`;
-    trims and reversals move whole groups and work for every model. Nothing is lost: the opposite
-    turn gives back the same codes, bit for bit.
+    Turns are signed permutations of the codes of models whose layers have the symmetry, such as
+    `d4-codec`; trims and reversals move whole groups and work for every model. Nothing is lost: the
+    inverse turn restores the same codes, bit for bit.
 
     Args:
         source: path or binary stream.
         output: path or stream.
-        operations: `Rotate`, `Flip`, `Transpose`, `Trim` and `Reverse`, done in this order.
+        operations: `Rotate`, `Flip`, `Transpose`, `Trim` and `Reverse`, applied in this order.
         progress: called as `progress(done, total)` in frames.
         options: those of `iter_edit`.
 
     Returns:
-        Sizes before and after, and facts about what was written.
+        Sizes before and after, and properties of the output.
 
     Raises:
-        InputError: an operation cannot be done, or the model's latents do not turn.
+        InputError: an operation is not possible, or the model's latents do not turn.
         ExistsError: the output exists and `force` is not set.
         DamagedError: groups are lost; the intact ones were edited and written first.
 
@@ -69,15 +69,15 @@ def iter_edit(source: _File, output: _File, operations: Sequence[Operation] = ()
               model: ModelLike | None = None, group_exact: bool = False,
               via_pixels: bool = False, force: bool = False, device: Device = "auto"
               ) -> Generator[Progress, None, Edited]:
-    """`edit`, yielding a `Progress` after each group; closing it cancels.
+    """Run `edit`, yielding a `Progress` after each group; closing it cancels.
 
     Args:
         source: as `edit`.
         output: as `edit`.
         operations: as `edit`.
-        model: where the model lies, if not under the name that the file gives.
-        group_exact: drop every hidden frame that no shown one is predicted from; otherwise the
-            frames of a group before the beginning of a trim stay in the file, hidden.
+        model: folder or hub id of the model, if it is not found by the name in the file.
+        group_exact: drop all hidden frames on which no shown frame depends; otherwise the frames
+            of a group before the start of a trim stay in the file, hidden.
         via_pixels: decode, turn and compress again instead of turning codes.
         force: overwrite the output.
         device: where networks run, as `aehub.load`.
@@ -85,7 +85,7 @@ def iter_edit(source: _File, output: _File, operations: Sequence[Operation] = ()
     operations = check_operations(operations)
     began, target = time.monotonic(), _target(output, force)
     with ExitStack() as stack:
-        reader = _opened(source, stack)
+        reader = _open_seekable(source, stack)
         work = edit_pixels if via_pixels and element(operations) else edit_codes
         with open_output(target, force=force) as stream:
             outcome = yield from work(reader, stream, operations, _loader(model, device),
@@ -98,8 +98,8 @@ def concat(sources: Sequence[_File], output: _File, *, progress: ProgressCallbac
            **options: Any) -> Edited:
     """Join `.aev` files of one model and one frame size without decoding a picture.
 
-    Qualities, windows, rates and times may differ. The halves of a group that a trim cut apart
-    become one group again.
+    Qualities, windows, rates and times may differ. The halves of a group that a trim cut apart are
+    merged.
 
     Args:
         sources: paths or binary streams, in order.
@@ -108,10 +108,10 @@ def concat(sources: Sequence[_File], output: _File, *, progress: ProgressCallbac
         options: those of `iter_concat`.
 
     Returns:
-        Sizes before and after, and facts about what was written.
+        Sizes before and after, and properties of the output.
 
     Raises:
-        InputError: there are no files, or they differ in what all groups of a file share.
+        InputError: there are no files, or they differ in a property of the file header.
         ExistsError: the output exists and `force` is not set.
         DamagedError: groups are lost; the intact ones were joined and written first.
 
@@ -124,12 +124,12 @@ def concat(sources: Sequence[_File], output: _File, *, progress: ProgressCallbac
 def iter_concat(sources: Sequence[_File], output: _File, *,
                 model: ModelLike | None = None, force: bool = False,
                 device: Device = "auto") -> Generator[Progress, None, Edited]:
-    """`concat`, yielding a `Progress` after each group; closing it cancels.
+    """Run `concat`, yielding a `Progress` after each group; closing it cancels.
 
     Args:
         sources: as `concat`.
         output: as `concat`.
-        model: where the model lies, if not under the name that the files give.
+        model: folder or hub id of the model, if it is not found by the name in the files.
         force: overwrite the output.
         device: where networks run, as `aehub.load`.
     """
@@ -138,15 +138,15 @@ def iter_concat(sources: Sequence[_File], output: _File, *,
         raise InputError("there is no file to join; give at least one.")
     began, target = time.monotonic(), _target(output, force)
     with ExitStack() as stack:
-        readers = [_opened(source, stack) for source in sources]
+        readers = [_open_seekable(source, stack) for source in sources]
         with open_output(target, force=force) as stream:
             outcome = yield from join(readers, stream, _loader(model, device))
         before = sum(reader.summary()["bytes"] for reader in readers)
     return _result(target, outcome, before, time.monotonic() - began)
 
 
-def _opened(source: _File, stack: ExitStack) -> Reader:
-    """A reader that can seek; what comes through a pipe is put into a temporary file first."""
+def _open_seekable(source: _File, stack: ExitStack) -> Reader:
+    """Open a seekable reader; the bytes of a stream are copied to a temporary file first."""
     source = check_source(source)
     if not isinstance(source, Path):
         source = stack.enter_context(seekable_file(source))
@@ -165,10 +165,10 @@ def _target(output: _File, force: bool) -> Path | BinaryIO:
 
 
 def _result(target: Path | BinaryIO, outcome: Outcome, before: int, elapsed: float) -> Edited:
-    """The result, once the file is in its place.
+    """Return the result, once the file is complete.
 
     Raises:
-        DamagedError: something was lost; what is intact was written.
+        DamagedError: something was lost; the intact part was written.
     """
     if outcome.damage is not None:
         raise outcome.damage

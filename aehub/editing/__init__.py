@@ -1,15 +1,11 @@
-"""Edits of compressed files: codes move, pictures are never decoded.
+"""Edits of compressed files: codes are moved, pictures are never decoded.
 
-    operations.py  what can be asked for: turns of the picture, parts of the time
-    timeline.py    which groups are shown, in which order, and how much of each
-    window.py      where the shown window lies in a turned plane
-    hidden.py      which hidden frames the shown ones need, and groups without the others
-    rewrite.py     one file -> its edited groups, one at a time
-    join.py        files one after the other; halves of a group become one again
-    sound.py       the sound that goes with what is shown
-    job.py         all of it: file in, stream out, and what there is to say
-    pixels.py      the way around for models whose latents do not turn: decode, turn, encode
+    operations.py  the operations: turns of the picture, trims and reversals
+    timeline.py    the shown groups in display order, trimmed and reversed
+    rewrite.py     one file to its edited groups, with the headers, frames and payloads that remain
+    sound.py       audio of the shown part, copied or encoded again
+    job.py         complete edits and joins: files in, stream out, outcome
+    via_pixels.py  fallback for models whose latents do not turn: decode, turn, encode again
 
-Moves of whole groups need no model; what is inside a payload is the business of
-`aehub.codecs.d4.transcode`.
+Moves of whole groups need no model; payloads are changed by `aehub.codecs.d4.transcode`.
 """

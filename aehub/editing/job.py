@@ -1,6 +1,6 @@
-"""An edit from beginning to end: file in, stream out, and what there is to say about it.
+"""Complete edits and joins of files: readers in, stream out, outcome.
 
-Files one after the other: groups are moved as they are, halves of a group become one again.
+A join copies groups unchanged and merges the halves of a group that a trim cut apart.
 """
 
 from __future__ import annotations
@@ -45,33 +45,35 @@ _Written = tuple[GroupHeader, bytes]
 
 
 def joined_header(readers: Sequence[Reader]) -> FileHeader:
-    """The header of the file that holds them all: the first one's, with times fine enough for all.
+    """Return the header of the joined file: the first one's, its time base fine enough for all.
 
     Raises:
-        InputError: two files differ in what all groups of a file share.
+        InputError: two files differ in a property that all groups of a file share.
     """
     first = readers[0]
     for other in readers[1:]:
         fields = zip(_SHARED, _shared(first.header), _shared(other.header), strict=True)
-        for what, one, two in fields:
+        for field, one, two in fields:
             if one != two:
-                raise InputError(f"{other.name} cannot follow {first.name}: {what} is {two}, not "
-                                 f"{one}; {_REMEDIES.get(what, 'compress them alike.')}")
+                raise InputError(f"{other.name} cannot follow {first.name}: {field} is {two}, not "
+                                 f"{one}; {_REMEDIES.get(field, _REMEDY)}")
     bases = {reader.header.time_base for reader in readers}
     if len(bases) == 1:
         return first.header
-    whole = lcm(*(base.denominator for base in bases))
-    common = Fraction(reduce(gcd, (int(base * whole) for base in bases)), whole)
+    scale = lcm(*(base.denominator for base in bases))
+    common = Fraction(reduce(gcd, (int(base * scale) for base in bases)), scale)
     fits = common.numerator <= TIME_BASE_LIMITS[0] and common.denominator <= TIME_BASE_LIMITS[1]
     return replace(first.header, time_base=common if fits else min(bases))
 
 
 _SHARED = ("the model", "the revision of its tables", "the revision of its decoder", "the coder",
            "the frame size", "the colour", "the pixel aspect")
+_REMEDY = "compress them with the same settings."
 _REMEDIES = {"the frame size": "turn or compress them to one size."}
 
 
 def _shared(header: FileHeader) -> tuple[str, ...]:
+    """Return the values named by `_SHARED`."""
     colour = resolve_unspecified(header.colour, header.width, header.height)
     return (header.model, header.entropy_hash.hex(), header.synthesis_hash.hex(), str(header.coder),
             f"{header.width}x{header.height}",
@@ -80,15 +82,15 @@ def _shared(header: FileHeader) -> tuple[str, ...]:
 
 
 class Joiner:
-    """Gives the groups of several files in order.
+    """Groups of several files in order, the halves of a group merged.
 
     Args:
-        readers: the files; they can seek.
-        load: finds the model that a file header names; called only where a half lacks frames.
+        readers: the files, seekable.
+        load: loads the model of a file header; called only if a half lacks frames.
 
     Attributes:
         header: of the joined file.
-        lost: for each file that lost groups, its name.
+        lost: names of the files with unreadable groups.
     """
 
     def __init__(self, readers: Sequence[Reader], load: CodecLoader) -> None:
@@ -96,27 +98,24 @@ class Joiner:
         self._readers, self._load = readers, load
 
     def groups(self) -> Iterator[_Written]:
-        """Yield (header, payload) of every group to write."""
-        held: _Written | None = None
+        """Yield (header, payload) of each group of the joined file."""
+        pending: _Written | None = None
         for group in self._retimed_groups():
-            if held is None:
-                held = group
-                continue
-            whole = self._merge(held, group)
-            if whole is None:
-                yield held
-            held = group if whole is None else whole
-        if held is not None:
-            yield held
+            merged = None if pending is None else self._merge(pending, group)
+            if pending is not None and merged is None:
+                yield pending
+            pending = group if merged is None else merged
+        if pending is not None:
+            yield pending
 
     def damage(self) -> DamagedError | None:
-        """What was lost, None if nothing was."""
+        """Return an error that states the losses, None if nothing was lost."""
         cut = [reader.name for reader in self._readers if not reader.summary()["complete"]]
         names = ", ".join(self.lost or cut)
         if not names:
             return None
         return DamagedError(f"{names}: damaged or cut off; the groups found were joined"
-                            f"{', without sound, for it would not fit' if self.lost else ''}.")
+                            f"{', without sound, which would not fit' if self.lost else ''}.")
 
     def _retimed_groups(self) -> Iterator[_Written]:
         for reader in self._readers:
@@ -129,43 +128,44 @@ class Joiner:
                 yield retime(group.header, reader.header, self.header), group.payload
 
     def _merge(self, first: _Written, second: _Written) -> _Written | None:
-        """The group that a trim cut the two from; None if it did not.
+        """Return the group that a trim cut into these two; None if it did not.
 
-        The part that holds the later frames holds the others too, hidden. The halves fit if
-        cutting it again, where the earlier part ends, makes exactly that part. Of a frame that was
-        cut itself both show a part.
+        The late half also holds the early frames, hidden. The halves match if cutting the late one
+        where the early one ends gives exactly the early one. If a frame itself was cut, each half
+        shows a part of its duration.
         """
         early, late = (second, first) if second[0].reverse else (first, second)
-        (header, payload), (whole, everything) = early, late
+        (header, payload), (full, full_payload) = early, late
         cut, frame_ticks = header.shown[1] - 1, self.header.frame_ticks
-        shares = header.durations(frame_ticks)[cut], whole.durations(frame_ticks)[whole.shown[0]]
-        again = whole
-        # Whole frames are no shares, as a rule.
-        if cut == whole.shown[0] and frame_ticks not in shares:
-            again = with_durations(whole, {cut: shares[0]}, frame_ticks)
-            whole = with_durations(whole, {cut: sum(shares)}, frame_ticks)
-        elif cut + 1 != whole.shown[0]:
+        shares = header.durations(frame_ticks)[cut], full.durations(frame_ticks)[full.shown[0]]
+        recut = full
+        # A frame of the default duration was not cut, as a rule.
+        if cut == full.shown[0] and frame_ticks not in shares:
+            recut = with_durations(full, {cut: shares[0]}, frame_ticks)
+            full = with_durations(full, {cut: sum(shares)}, frame_ticks)
+        elif cut + 1 != full.shown[0]:
             return None
-        again = replace(again, shown=header.shown)
-        frames = retained_frames(again, exact=False)
-        is_less = len(frames) < whole.n_frames
-        less = restrict_header(again, frames, frame_ticks) if is_less else again
-        if pack_group_header(less, self.header) != pack_group_header(header, self.header):
+        recut = replace(recut, shown=header.shown)
+        frames = retained_frames(recut, exact=False)
+        is_shorter = len(frames) < full.n_frames
+        restricted = restrict_header(recut, frames, frame_ticks) if is_shorter else recut
+        if pack_group_header(restricted, self.header) != pack_group_header(header, self.header):
             return None
-        cuts = self._cut_payloads(everything, again, frames) if is_less else iter((everything,))
-        if payload not in cuts:
+        candidates = (self._cut_payloads(full_payload, recut, frames) if is_shorter
+                      else iter((full_payload,)))
+        if payload not in candidates:
             return None
-        return replace(whole, shown=(header.shown[0], whole.shown[1])), everything
+        return replace(full, shown=(header.shown[0], full.shown[1])), full_payload
 
     def _cut_payloads(self, payload: bytes, header: GroupHeader, frames: Sequence[int]
                       ) -> Iterator[bytes]:
-        """What a trim to these frames may have left: cut off, or written again then or since."""
-        less = truncate_payload(header, payload, frames)
-        if less is not None:
-            yield less
+        """Yield the possible payloads of a trim to these frames: truncated, or transcoded."""
+        truncated = truncate_payload(header, payload, frames)
+        if truncated is not None:
+            yield truncated
         from aehub.codecs.d4 import transcode
 
-        # Without the model, or with a damaged stream, the halves stay two groups: nothing is lost.
+        # Without the model, or in a damaged stream, the halves stay two groups; nothing is lost.
         with suppress(ModelError, DamagedError):
             runtime = self._load(self.header).runtime
             yield transcode.rewrite_group(runtime, payload, header, self.header, 0, frames)[0]
@@ -173,17 +173,17 @@ class Joiner:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was written.
+    """Properties of the written file.
 
     Attributes:
-        header: of the new file.
-        frames: shown.
-        seconds: how long they are shown.
-        bytes: of the new file.
+        header: file header.
+        frames: number of shown frames.
+        seconds: their duration.
+        bytes: of the file.
         audio_bytes: of these, the audio track.
-        notes: sentences about what could not be kept.
+        notes: sentences about losses.
         psnr: of a second compression against the turned pictures in dB; None if there was none.
-        damage: what of the sources was lost; the rest was written.
+        damage: losses of the sources; the intact rest was written.
     """
 
     header: FileHeader
@@ -201,11 +201,11 @@ def edit_codes(reader: Reader, stream: BinaryIO, operations: Sequence[Operation]
     """Write the edited file, group by group.
 
     Args:
-        reader: the file; it can seek.
-        stream: where bytes go.
-        operations: in the order in which they are done.
-        load: finds the model that a file header names.
-        exact: drop every hidden frame that no shown one needs.
+        reader: the file, seekable.
+        stream: of the new file.
+        operations: in the order of their application.
+        load: loads the model of a file header.
+        exact: drop all hidden frames on which no shown frame depends.
 
     Raises:
         InputError: an operation cannot be done.
@@ -223,8 +223,8 @@ def edit_codes(reader: Reader, stream: BinaryIO, operations: Sequence[Operation]
         damage = rewriter.damage()
         notes: tuple[str, ...] = ()
         try:
-            if notes_kept := reader.metadata:
-                writer.metadata(notes_kept)
+            if metadata := reader.metadata:
+                writer.metadata(metadata)
             if not rewriter.lost:
                 end = index[-1].stop * reader.header.time_base if index else Fraction(0)
                 notes = _write_sound(reader, writer, timeline, end)
@@ -236,7 +236,7 @@ def edit_codes(reader: Reader, stream: BinaryIO, operations: Sequence[Operation]
 
 def edit_pixels(reader: Reader, stream: BinaryIO, operations: Sequence[Operation],
                 load: CodecLoader, *, exact: bool = False) -> Generator[Progress, None, Outcome]:
-    """`edit_codes`, but turns go through decoded pictures and a second compression.
+    """As `edit_codes`, but turn decoded pictures and compress them a second time.
 
     Raises:
         InputError: an operation cannot be done.
@@ -244,9 +244,9 @@ def edit_pixels(reader: Reader, stream: BinaryIO, operations: Sequence[Operation
     """
     from aehub.editing.via_pixels import recompress
 
-    in_time = [operation for operation in operations if not isinstance(operation, Turn)]
+    temporal = [operation for operation in operations if not isinstance(operation, Turn)]
     with spool() as file:
-        first = yield from edit_codes(reader, file, in_time, load, exact=exact)
+        first = yield from edit_codes(reader, file, temporal, load, exact=exact)
         if first.damage is not None:
             raise first.damage
         file.seek(0)
@@ -263,9 +263,9 @@ def join(readers: Sequence[Reader], stream: BinaryIO, load: CodecLoader
     """Write several files as one.
 
     Args:
-        readers: the files; they can seek.
-        stream: where bytes go.
-        load: finds the model that a file header names; asked only to merge halves of a group.
+        readers: the files, seekable.
+        stream: of the new file.
+        load: loads the model of a file header; called only to merge halves of a group.
 
     Raises:
         InputError: they cannot be joined.
@@ -296,32 +296,33 @@ def join(readers: Sequence[Reader], stream: BinaryIO, load: CodecLoader
 
 def _write_sound(reader: Reader, writer: Writer, timeline: Timeline, end: Fraction
                  ) -> tuple[str, ...]:
-    """Write the sound of what is shown; return what there is to say about it."""
+    """Write the audio of the shown part; return notes about it."""
     if not reader.summary()["audio_bytes"]:
         return ()
-    if timeline.backward:
-        return ("The sound was left out, for the pictures play backward.",)
+    if timeline.reverse:
+        return ("The sound was left out because the pictures play backward.",)
     base = timeline.header.time_base
     start, stop = timeline.start * base, (timeline.start + timeline.ticks) * base
     if (start, stop) == (0, end):
-        sound.copy_sound(reader, writer)
+        sound.copy_track(reader, writer)
     else:
         sound.copy_span(reader, writer, start, None if stop == end else stop)
     return ()
 
 
 def _join_sound(readers: Sequence[Reader], writer: Writer) -> tuple[str, ...]:
+    """Write the audio of all files one after the other; return notes about it."""
     tracks = []
     for reader in readers:
         ticks = sum(entry.ticks for entry in reader.index or ())
         tracks.append(sound.read_track(reader, ticks * reader.header.time_base))
     try:
-        others = [readers[place].name for place in sound.join_tracks(tracks, writer)]
+        others = [readers[number].name for number in sound.join_tracks(tracks, writer)]
     finally:
         for track in tracks:
             if track.file is not None:
                 track.file.close()
     if not others:
         return ()
-    return (f"The sound was coded anew as AAC, for that of {', '.join(others)} is of another kind "
-            "than the first.",)
+    return (f"The sound was encoded again as AAC because that of {', '.join(others)} has another "
+            "format than the first.",)

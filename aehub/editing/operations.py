@@ -1,4 +1,4 @@
-"""What an edit can do, and how it is written: `Rotate(90)`, `rotate 90`."""
+"""Operations of an edit, as objects and as text: `Rotate(90)`, `rotate 90`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Rotate:
     degrees: int
 
     def __post_init__(self) -> None:
-        is_whole = isinstance(self.degrees, Integral) and not isinstance(self.degrees, bool)
-        if not is_whole or self.degrees % 90:
+        is_integer = isinstance(self.degrees, Integral) and not isinstance(self.degrees, bool)
+        if not is_integer or self.degrees % 90:
             raise InputError(f"a rotation by {self.degrees!r} degrees is not possible without "
                              "decoding; give a multiple of 90.")
 
@@ -32,7 +32,7 @@ class Rotate:
 
     @property
     def element(self) -> str:
-        """Its name in `aehub.codecs.d4.symmetry.ELEMENTS`."""
+        """Key in `aehub.codecs.d4.symmetry.ELEMENTS`."""
         quarter = self.degrees % 360
         return f"rotate-{quarter}" if quarter else "identity"
 
@@ -53,13 +53,13 @@ class Flip:
 
     @property
     def element(self) -> str:
-        """Its name in `aehub.codecs.d4.symmetry.ELEMENTS`."""
+        """Key in `aehub.codecs.d4.symmetry.ELEMENTS`."""
         return f"flip-{self.direction}"
 
 
 @dataclass(frozen=True)
 class Transpose:
-    """Swap rows and columns: the picture is mirrored at its falling diagonal."""
+    """Swap rows and columns: mirror the picture at its main diagonal."""
 
     element: ClassVar[str] = "transpose"
 
@@ -93,24 +93,24 @@ Operation = Rotate | Flip | Transpose | Trim | Reverse
 
 
 def check_operations(operations: Any) -> list[Operation]:
-    """The operations that were given as a list.
+    """Return the operations as a list.
 
     Raises:
-        InputError: it is no list, or holds something else.
+        InputError: they are not a list of operations.
     """
-    found = check_list("operations", operations)
-    for operation in found:
+    checked = check_list("operations", operations)
+    for operation in checked:
         if not isinstance(operation, Operation):
             raise InputError(f"the operation {str(operation)[:40]!r} is not known; give Rotate, "
                              "Flip, Transpose, Trim or Reverse of aehub.")
-    return found
+    return checked
 
 
 def element(operations: Iterable[Operation]) -> int:
-    """The one element of D4 that all turns among the operations amount to, 0 if there is none."""
+    """Return the element of D4 that composes all turns among the operations, 0 if there is none."""
     names = [operation.element for operation in operations if isinstance(operation, Turn)]
     if not names:
-        # Moves of whole groups do without torch.
+        # Moves of whole groups avoid the import of torch.
         return 0
     from aehub.codecs.d4.symmetry import ELEMENTS, IDENTITY, compose
 
@@ -121,10 +121,10 @@ def element(operations: Iterable[Operation]) -> int:
 
 
 def parse(text: str) -> list[Operation]:
-    """Read operations as `str` writes them, with commas between.
+    """Parse operations in the form of `str`, separated by commas.
 
     Raises:
-        InputError: one of them is not known, or its value is not possible.
+        InputError: one of them is unknown, or its value is invalid.
 
     Example:
         >>> parse("rotate 90, trim 10f:20f")
@@ -146,4 +146,4 @@ def _parsed(words: str) -> Operation:
             return Transpose()
         case "reverse" if not value:
             return Reverse()
-    raise InputError(f"the step {words!r} is not known; steps are written like {_FORMS}.")
+    raise InputError(f"the operation {words!r} is not known; write operations like {_FORMS}.")

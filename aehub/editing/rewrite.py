@@ -1,8 +1,6 @@
-"""One file to its edited groups, one at a time: memory is bounded by a group.
+"""Rewriting of the groups of a file, one at a time: memory is bounded by a group.
 
-Hidden frames: which of them the shown ones are predicted from, and groups without the rest.
-
-Where the shown window lies when the coded plane turns.
+Helpers on headers and payloads: removal of frames on which no shown frame depends, and turns.
 """
 
 from __future__ import annotations
@@ -14,38 +12,38 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from aehub.bitstream import FileHeader, GroupHeader, Reader, key_pictures, retime
-from aehub.editing.timeline import Piece, Timeline
+from aehub.editing.timeline import Segment, Timeline
 from aehub.errors import DamagedError, InputError
 from aehub.media.colour import resolve_unspecified, tags_to_write
 
 _WORD = 4
-# A range decoder that is done with so many words holds two more; a payload that ended there would
-# have one or two more, to say where in its interval it ends.
+"""Bytes of a word of the range coder."""
 _READ_AHEAD = 1
+"""Words kept after a mini-GOP end: a range decoder holds two, of which the end counts one."""
 
 
 def dependency_closure(header: GroupHeader, frames: Iterable[int]) -> tuple[int, ...]:
-    """The frames themselves and all they are predicted from, directly or not; rising."""
+    """Return the frames and all their direct and indirect references, ascending."""
     references = header.resolved_references
-    found: set[int] = set()
+    closure: set[int] = set()
     waiting = list(frames)
     while waiting:
         frame = waiting.pop()
-        if frame not in found:
-            found.add(frame)
+        if frame not in closure:
+            closure.add(frame)
             waiting.extend(references[frame])
-    return tuple(sorted(found))
+    return tuple(sorted(closure))
 
 
 def retained_frames(header: GroupHeader, *, exact: bool) -> tuple[int, ...]:
-    """The frames that stay when a group is cut to what it shows: a run without gaps.
+    """Return the frames that remain if a group is cut to its shown frames: a contiguous range.
 
-    Payloads may tell networks and vectors how many frames lie between a frame and its reference,
-    so frames go at the two ends only.
+    Payloads may depend on the distance between a frame and its reference, so frames are removed at
+    the two ends only.
 
     Args:
         header: with the frames shown after the cut.
-        exact: drop what comes before the shown frames as well, as far as none needs it.
+        exact: also remove frames before the shown ones on which none of these depends.
     """
     frames: tuple[int, ...] = ()
     run = range(header.shown[0] if exact else 0, header.shown[1])
@@ -56,59 +54,59 @@ def retained_frames(header: GroupHeader, *, exact: bool) -> tuple[int, ...]:
 
 
 def restrict_header(header: GroupHeader, frames: Sequence[int], frame_ticks: int) -> GroupHeader:
-    """The header of the group with only these frames: each shown as long as before.
+    """Return the header of a group restricted to these frames, with unchanged durations.
 
-    The frames that stay are coded in the order in which they were: of the frames that are ready,
-    the lowest comes first, and no frame waits for one that goes.
+    The coding order of the remaining frames is unchanged: the lowest-numbered frame whose
+    references are coded comes first, and no frame depends on a removed one.
 
     Args:
-        header: of the whole group.
-        frames: numbers of those that stay, rising: all that are shown, and all they need.
+        header: of the full group.
+        frames: numbers of the remaining frames, ascending: all shown ones and their references.
         frame_ticks: `FileHeader.frame_ticks`.
     """
     durations = header.durations(frame_ticks)
     references, types = header.resolved_references, header.resolved_types
     ends = header.mini_gop_ends
-    place = {frame: number for number, frame in enumerate(frames)}
+    position = {frame: number for number, frame in enumerate(frames)}
     *gaps, last = (durations[frame] for frame in frames)
     return replace(
         header, n_frames=len(frames),
-        shown=(place[header.shown[0]], place[header.shown[1] - 1] + 1),
+        shown=(position[header.shown[0]], position[header.shown[1] - 1] + 1),
         times=tuple(accumulate(gaps, initial=0)), last=last,
         frame_types=bytes(types[frame] for frame in frames),
-        references=tuple(tuple(place[used] for used in references[frame]) for frame in frames),
+        references=tuple(tuple(position[used] for used in references[frame]) for frame in frames),
         mini_gop_ends=None if ends is None else ends[:_last_mini_gop(header, frames) or 0])
 
 
 def truncate_payload(header: GroupHeader, payload: bytes, frames: Sequence[int]) -> bytes | None:
-    """The payload cut off after these frames; None where the header does not tell where.
+    """Return the payload truncated after these frames; None if the header lacks the position.
 
-    What is left begins with the words that the frames took, so they are read as before.
+    The remaining words are those of the frames, so they decode as before.
 
     Args:
-        header: of the whole group.
-        payload: of the whole group.
-        frames: numbers of those that stay, rising, not all of them.
+        header: of the full group.
+        payload: of the full group.
+        frames: numbers of the remaining frames, ascending, not all.
     """
-    run = _last_mini_gop(header, frames)
-    if header.mini_gop_ends is None or run is None:
+    last = _last_mini_gop(header, frames)
+    if header.mini_gop_ends is None or last is None:
         return None
-    return payload[:_WORD * (header.mini_gop_ends[run] + _READ_AHEAD)]
+    return payload[:_WORD * (header.mini_gop_ends[last] + _READ_AHEAD)]
 
 
 def _last_mini_gop(header: GroupHeader, frames: Sequence[int]) -> int | None:
-    """The run of the pyramid that the frames end with; None if they are not the first runs."""
+    """Return the mini-GOP that the frames end with; None if they are not the first mini-GOPs."""
     keys = key_pictures(header)
-    first = frames[-1] in keys and len(frames) == frames[-1] + 1
-    return keys.index(frames[-1]) if first else None
+    complete = frames[-1] in keys and len(frames) == frames[-1] + 1
+    return keys.index(frames[-1]) if complete else None
 
 
 _TRANSPOSES, _FLIPS_ROWS, _FLIPS_COLUMNS = 4, 2, 1
-"""Bits of an element of D4, in the order in which they act."""
+"""Bits of an element of D4, in the order of their application."""
 
 
 def turn_file_header(header: FileHeader, g: int) -> FileHeader:
-    """The header of the file turned by element `g` of `aehub.codecs.d4.symmetry`."""
+    """Return the header of the file turned by element `g` of `aehub.codecs.d4.symmetry`."""
     if not g & _TRANSPOSES:
         return header
     width, height = header.height, header.width
@@ -118,11 +116,11 @@ def turn_file_header(header: FileHeader, g: int) -> FileHeader:
 
 
 def turn_group_header(header: GroupHeader, file_header: FileHeader, g: int) -> GroupHeader:
-    """The header of a group of that file, turned: only the window moves.
+    """Return the header of a group of that file, turned: only the window moves.
 
     Raises:
-        InputError: the window leaves more than 31 samples above or left of it, which no other
-            window of the format can mirror.
+        InputError: the window begins beyond 31 samples from the top or left, which no window of
+            the format can mirror.
     """
     (width, height), (x, y) = (file_header.width, file_header.height), header.crop
     columns, rows = file_header.coded_size(header.crop)
@@ -147,17 +145,17 @@ CodecLoader = Callable[[FileHeader], "D4Codec"]
 
 
 class GroupRewriter:
-    """Gives the groups of a file as an edit leaves them.
+    """Edited groups of a file.
 
     Args:
-        reader: the file; it can seek.
-        timeline: what is shown of it.
-        load: finds the model that a file header names; called only where symbols must move.
-        g: element of `aehub.codecs.d4.symmetry` by which the picture turns.
-        exact: drop every hidden frame that no shown one needs.
+        reader: the file, seekable.
+        timeline: of the edited file.
+        load: loads the model of a file header; called only if symbols must be coded again.
+        g: element of `aehub.codecs.d4.symmetry` that turns the picture.
+        exact: drop all hidden frames on which no shown frame depends.
 
     Attributes:
-        lost: numbers of the groups that could not be read.
+        lost: numbers of the unreadable groups.
     """
 
     def __init__(self, reader: Reader, timeline: Timeline, load: CodecLoader, *, g: int = 0,
@@ -168,30 +166,30 @@ class GroupRewriter:
 
     @property
     def header(self) -> FileHeader:
-        """The header of the edited file."""
+        """Header of the edited file."""
         return turn_file_header(self._timeline.header, self._g)
 
     def groups(self) -> Iterator[tuple[GroupHeader, bytes]]:
-        """Yield (header, payload) of every group to write."""
+        """Yield (header, payload) of each group of the edited file."""
         timed = self._timeline.header
-        for piece in self._timeline.pieces:
+        for segment in self._timeline.segments:
             try:
-                group = self.reader.group_at(piece.number)
+                group = self.reader.group_at(segment.number)
                 header = retime(group.header, self.reader.header, timed)
-                header = piece.shown(header, timed.frame_ticks)
-                edited = self._rewrite(piece, header, group.payload)
+                header = segment.shown(header, timed.frame_ticks)
+                edited = self._rewrite(segment, header, group.payload)
             except DamagedError:
-                self.lost.append(piece.number)
+                self.lost.append(segment.number)
                 continue
             yield edited
 
     def damage(self) -> DamagedError | None:
-        """What was lost, None if nothing was."""
+        """Return an error that states the losses, None if nothing was lost."""
         name, index = self.reader.name, self.reader.index or ()
         if self.lost:
             lost = f"{len(self.lost)} of {len(index)} groups"
             return DamagedError(f"{name} is damaged: {lost} cannot be read; the others were "
-                                "edited, and the sound was left out, for it would not fit.")
+                                "edited, without sound, which would not fit.")
         counts = self.reader.summary()
         if counts["lost_bytes"] or not counts["complete"]:
             return DamagedError(f"{name} is damaged or cut off; the {len(index)} groups found in "
@@ -205,31 +203,31 @@ class GroupRewriter:
         codec = self._load(self.reader.header)
         if not transcode.turns(codec.runtime):
             raise InputError(
-                f"the latents of {codec.name!r} do not turn with the picture, for its layers lack "
+                f"the latents of {codec.name!r} do not turn with the picture: its layers lack "
                 "the symmetry.",
                 "--via-pixels (via_pixels=True) decodes, turns and compresses again, which loses "
                 "quality and says how much.")
         return codec
 
-    def _rewrite(self, piece: Piece, header: GroupHeader, payload: bytes
+    def _rewrite(self, segment: Segment, header: GroupHeader, payload: bytes
                    ) -> tuple[GroupHeader, bytes]:
-        """The group as it is written: cut and turned, its symbols read once at most."""
-        written, whole = header, range(header.n_frames)
-        frames: Sequence[int] = whole
-        if piece.cut is not None or self._exact:
+        """Return the group cut and turned, with its symbols decoded at most once."""
+        written = header
+        frames: Sequence[int] = range(header.n_frames)
+        if segment.cut is not None or self._exact:
             frames = retained_frames(header, exact=self._exact)
-        if len(frames) < len(whole):
+        if len(frames) < header.n_frames:
             written = restrict_header(header, frames, self._timeline.header.frame_ticks)
-            less = truncate_payload(header, payload, frames)
-            if less is not None:
-                header, payload, frames = written, less, range(written.n_frames)
+            truncated = truncate_payload(header, payload, frames)
+            if truncated is not None:
+                header, payload, frames = written, truncated, range(written.n_frames)
         if not self._g and len(frames) == header.n_frames:
             return written, payload
         from aehub.codecs.d4 import transcode
 
-        moved, words = transcode.rewrite_group(
+        coded, words = transcode.rewrite_group(
             self._codec.runtime, payload, header, self.reader.header, self._g, frames)
         if not self._g:
-            return written, moved
+            return written, coded
         turned = turn_group_header(written, self.reader.header, self._g)
-        return replace(turned, mini_gop_ends=transcode.mini_gop_ends(written, words)), moved
+        return replace(turned, mini_gop_ends=transcode.mini_gop_ends(written, words)), coded

@@ -1,4 +1,4 @@
-"""The way around for models whose latents do not turn: decode, turn the pixels, encode again."""
+"""Fallback for models whose latents do not turn: decode, turn the pixels, encode again."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from aehub.media.timestamps import TimeSpan
 
 
 def turn_planes(planes: Planes, g: int) -> Planes:
-    """A picture turned by element `g` of `aehub.codecs.d4.symmetry`."""
+    """Return a picture turned by element `g` of `aehub.codecs.d4.symmetry`."""
     return Planes(*(np.ascontiguousarray(turn(plane, g)) for plane in planes))
 
 
 def recompress(reader: Reader, stream: BinaryIO, codec: D4Codec, g: int) -> Iterator[EncodingStats]:
-    """Write the turned pictures of a file to another, at the same quality; sound is kept.
+    """Write the turned pictures of a file to another, at the same quality and with its audio.
 
-    The stats's distortion is what the second compression lost, measured against the turned
+    The distortion of the yielded statistics is that of the second compression, against the turned
     pictures of the first.
 
     Args:
-        reader: the file; it can seek.
-        stream: where the new file goes.
+        reader: the file, seekable.
+        stream: of the new file.
         codec: the model of both.
         g: element of `aehub.codecs.d4.symmetry`.
 
@@ -48,7 +48,7 @@ def recompress(reader: Reader, stream: BinaryIO, codec: D4Codec, g: int) -> Iter
 
 
 class _TurnedReader:
-    """A compressed file as a clip reader: decoded, each picture turned."""
+    """Clip reader of a compressed file that decodes and turns each picture."""
 
     def __init__(self, reader: Reader, codec: D4Codec, g: int) -> None:
         header = turn_file_header(reader.header, g)
@@ -57,10 +57,10 @@ class _TurnedReader:
         self._reader, self._codec, self._g = reader, codec, g
 
     def skip_to(self, seconds: Fraction) -> None:
-        """Nothing is skipped: trims are done before, on groups."""
+        """Skip nothing: trims are applied to groups before."""
 
     def allow_downscale(self, width: int, height: int) -> None:
-        """Pictures keep their size."""
+        """Do nothing: pictures keep their size."""
 
     def frames(self) -> Iterator[Frame]:
         for frame in decode_frames(self._reader, self._codec):
@@ -82,4 +82,4 @@ class _TurnedReader:
         return None
 
     def close(self) -> None:
-        """The file belongs to whoever opened it."""
+        """Leave the file open: the caller owns it."""

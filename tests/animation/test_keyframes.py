@@ -13,7 +13,7 @@ from PIL import Image
 import aehub
 from aehub.animation.keyframes import LAST, gather_keyframes, keyframes_of_clip, last_frame
 from aehub.animation.plan import Settings
-from aehub.api.animate import planned
+from aehub.api.animate import plan_animation
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
 from aehub.generators.autoencoder import Autoencoder
@@ -128,7 +128,7 @@ def test_a_keyframe_of_several_pictures_is_the_first_and_that_is_said(
         assert np.abs(frame.picture[20:, 20:].astype(int) - picture[20:, 20:]).max() < 4
     model = Autoencoder(stored_network.StoredNetwork("small", DenseAutoencoder(8, 12, 4), {
         "architecture": "dense"}))
-    assert planned(model, [key, key], Settings()).notes[:1] == key.notes
+    assert plan_animation(model, [key, key], Settings()).notes[:1] == key.notes
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])

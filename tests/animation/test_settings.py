@@ -14,7 +14,7 @@ from PIL import Image
 import aehub
 from aehub.animation.keyframes import Keyframe
 from aehub.animation.plan import Settings
-from aehub.api.animate import planned
+from aehub.api.animate import plan_animation
 from aehub.errors import AEHubError
 from aehub.generators.dense import DenseAutoencoder
 from aehub.generators.sprite.network import SpriteNetwork
@@ -70,9 +70,9 @@ def test_a_setting_without_effect_is_named_in_a_note_or_refused(
     changed = Settings.parse(**common, **{setting: CHANGES[setting]})
     if setting in refused:
         with pytest.raises(AEHubError, match="leave beside and ping-pong out"):
-            planned(models[name], keyframes, changed)
+            plan_animation(models[name], keyframes, changed)
         return
-    plan, usual = (planned(models[name], keyframes, settings)
+    plan, usual = (plan_animation(models[name], keyframes, settings)
                    for settings in (changed, Settings.parse(**common)))
     named = f"{setting.capitalize()} has no effect on what {name} does here."
     assert (named in plan.notes) == (setting in noted)
@@ -89,15 +89,15 @@ def test_a_sheet_of_several_characters_shows_the_first_and_says_so(
     models: dict[str, Any]
 ) -> None:
     keyframes = list(SEEDS)
-    plan = planned(models["walker"], keyframes, Settings(sheet=True))
+    plan = plan_animation(models["walker"], keyframes, Settings(sheet=True))
     assert keyframes == SEEDS and [key["seed"] for key in plan.keyframes] == [1]
     assert plan.notes[0] == ("A sheet of walker shows one character, seed 1; the other 2 were left "
                              "out.")
-    assert not planned(models["walker"], [], Settings(sheet=True)).notes
+    assert not plan_animation(models["walker"], [], Settings(sheet=True)).notes
 
 
 def test_fewer_frames_than_keyframes_is_said(models: dict[str, Any]) -> None:
-    plan = planned(models["small"], SEEDS, Settings.parse(seconds=0.1, fps=20))
+    plan = plan_animation(models["small"], SEEDS, Settings.parse(seconds=0.1, fps=20))
     assert "2 frames cannot show all 3 keyframes; give more seconds." in plan.notes
 
 

@@ -348,7 +348,7 @@ def test_sounds_of_several_kinds_are_joined_in_step(
         aehub.compress(clip, paths[-1], model=model, measure=False)
     result = aehub.concat(paths, tmp_path / "joined.aev")
     (note,) = result.notes
-    assert "coded anew" in note and "opus.aev, flac.aev" in note and "silent" not in note
+    assert "encoded again" in note and "opus.aev, flac.aev" in note and "silent" not in note
     peaks = loudness(tmp_path / "joined.aev")
     # Three seconds with sound, one without, two with.
     assert min(peaks[1:29] + peaks[41:59]) > 0.2 and max(peaks[32:39]) < 0.01
