@@ -1,13 +1,9 @@
-"""What moved between frames: found in the encoder, written, applied in the decoder.
+"""Block motion of `d4-codec`: estimated by the encoder, coded, compensated by the decoder.
 
-    field.py     the motion of a frame, and how it turns
-    vectors.py   motion to bits and back
-    symbols.py   what those bits say, and the tables they start from
-    pyramid.py   an order of blocks that turning does not change
-    context.py   what the integer network may know of earlier frames
-    ports.py     writing, reading and counting with one loop
-    plane.py     a luma plane as the encoder searches it
-    coarse.py    where blocks come from, about
-    search.py    where blocks come from
-    warp.py      references moved by vectors
+    field.py        the motion of one frame, and its transform under rotations and flips
+    search.py       motion estimation: phase correlation, coarse and sub-sample block search
+    rdo.py          rate-distortion refinement of vectors and prediction modes
+    compensate.py   quarter-sample prediction with overlapped blocks (OBMC)
+    coding.py       syntax of the motion of a frame: modes, vectors, splits, coded-block flags
+    symbols.py      scan passes, symbol coders and adaptive tables of that syntax
 """

@@ -1,12 +1,12 @@
-"""Motion-compensated prediction: blocks of decoded frames, moved by quarter samples.
+"""Motion-compensated prediction: overlapped blocks of decoded frames at quarter-sample vectors.
 
-Luma is moved in blocks of 8x8 with eight taps, chroma in 4x4 with four taps and eighths, as in HEVC
-(H.265 8.5.3.3.3). The filters of mirrored phases mirror each other, so a turned picture moved by
-turned vectors is the turned prediction. References are never rounded.
+Luma is interpolated in blocks of 8x8 with eight taps, chroma in 4x4 with four taps and eighths, by
+the filters of HEVC (H.265 8.5.3.3.3). Filters of mirrored phases mirror each other, so rotated and
+flipped pictures and vectors give the rotated and flipped prediction. References are not rounded.
 
-Blocks overlap: each is moved with a margin around it, and margins fade into each other, so that
-no edges appear between blocks with different vectors (overlapped block motion compensation,
-Orchard and Sullivan 1994).
+Blocks overlap: each is predicted with a margin around it, and margins are blended, so that no edges
+appear between blocks with different vectors (overlapped block motion compensation, OBMC; Orchard
+and Sullivan 1994).
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from torch import Tensor
 
 from aehub.codecs.d4.planes import PlaneBatch
 
+# Luma samples along a side of the smallest block.
 SUB_BLOCK = 8
-# Vectors count quarters of a luma sample.
+# Vectors are in quarters of a luma sample.
 PRECISION = 4
-# Samples of luma by which blocks reach over their neighbours: the margins of a block of 8x8 meet in
-# its middle. Without, files are 3.6 % larger at the same PSNR.
+# Luma samples by which blocks overlap adjacent ones: the margins into a block of 8x8 meet in its
+# middle. Without overlap files are 3.6 % larger at the same PSNR.
 OBMC_MARGIN = 4
 
 _LUMA_TAPS = (
@@ -37,7 +38,7 @@ _CHROMA_TAPS = ((0, 64, 0, 0), (-2, 58, 10, -2), (-4, 54, 16, -2), (-6, 46, 28, 
 @lru_cache
 @torch.inference_mode(False)  # Training may be the next to use it.
 def interpolation_matrices(chroma: bool, side: int) -> Tensor:
-    """For each phase the matrix [side, side + taps - 1] that moves a row of samples by it."""
+    """For each phase the matrix [side, side + taps - 1] that interpolates a row of samples."""
     half = _CHROMA_TAPS if chroma else _LUMA_TAPS
     taps = len(half[0])
     # Phase 0 of the mirror image would begin one sample later: it is not mirrored.
@@ -50,7 +51,7 @@ def interpolation_matrices(chroma: bool, side: int) -> Tensor:
 
 
 class _Windows(torch.autograd.Function):
-    """Square windows of planes [B, H, W] at places [k] -> [k, n, n]."""
+    """Square windows of planes [B, H, W] at positions [k] -> [k, n, n], with gradient."""
 
     @staticmethod
     def forward(ctx: Any, planes: Tensor, picture: Tensor, rows: Tensor, columns: Tensor, n: int
@@ -72,7 +73,7 @@ class _Windows(torch.autograd.Function):
 
 
 class _Blocks(NamedTuple):
-    """Some blocks of pictures, int64 [k] each: of which picture, which row and column of blocks."""
+    """Some blocks of a batch, int64 [k] each: picture, row and column of blocks."""
 
     picture: Tensor
     row: Tensor
@@ -80,17 +81,17 @@ class _Blocks(NamedTuple):
 
     @classmethod
     def where(cls, chosen: Tensor) -> _Blocks:
-        """Those where [B, h, w] is true."""
+        """The blocks where [B, h, w] is true."""
         return cls(*chosen.nonzero(as_tuple=True))
 
 
 def _interpolate(planes: Tensor, blocks: _Blocks, vectors: Tensor, side: int,
                  chroma: bool) -> Tensor:
-    """Move blocks of planes, with their margins; outside, the border repeats.
+    """Interpolate blocks of planes, with their margins, at vectors; outside, the border repeats.
 
     Args:
         planes: [B, H, W], float.
-        blocks: which ones.
+        blocks: to predict.
         vectors: integers [B, 2, h, w], (down, right) in quarters of a luma sample, one per block.
         side: of a block in samples of luma.
         chroma: the planes have half of luma's resolution: blocks of half the side, eighths of a
@@ -106,13 +107,13 @@ def _interpolate(planes: Tensor, blocks: _Blocks, vectors: Tensor, side: int,
     n = table.shape[2]
     before = (n - wide) // 2 + margin
     own = vectors[blocks.picture, :, blocks.row, blocks.column].long()  # [k, 2]
-    whole = torch.div(own, phases, rounding_mode="floor")
-    phase = own - whole * phases
+    integer = torch.div(own, phases, rounding_mode="floor")
+    phase = own - integer * phases
     height, width = planes.shape[-2:]
-    # Beyond n samples outside everything is border.
+    # Further than n samples outside, all is border.
     padded = F.pad(planes[:, None], (n, n, n, n), mode="replicate")[:, 0]
-    rows = (blocks.row * side + whole[:, 0] - before + n).clamp(0, height + n)
-    columns = (blocks.column * side + whole[:, 1] - before + n).clamp(0, width + n)
+    rows = (blocks.row * side + integer[:, 0] - before + n).clamp(0, height + n)
+    columns = (blocks.column * side + integer[:, 1] - before + n).clamp(0, width + n)
     picked: Tensor = _Windows.apply(padded, blocks.picture, rows, columns, n)
     return torch.bmm(torch.bmm(table[phase[:, 0]], picked), table[phase[:, 1]].transpose(1, 2))
 
@@ -122,10 +123,9 @@ def _margin(chroma: bool) -> int:
 
 
 def _blend(blocks: Tensor, chosen: Tensor, chroma: bool) -> Tensor:
-    """Blocks with margins [k, n, n] where [B, h, w] is true, margins fading into each other, and
-    nothing elsewhere: [B, H, W].
+    """Blend blocks with margins [k, n, n], those where [B, h, w] is true, into planes [B, H, W].
 
-    Beyond the border there is nothing to fade into.
+    Zero where no block lies; weights are normalised at the border.
     """
     shape = (*chosen.shape, *blocks.shape[1:])
     if len(blocks) == chosen.numel():
@@ -137,8 +137,8 @@ def _blend(blocks: Tensor, chosen: Tensor, chroma: bool) -> Tensor:
     _, h, w, n, _ = shape
     margin = _margin(chroma)
     side = n - 2 * margin
-    fade = _obmc_ramp(side, margin).to(blocks)
-    total = _overlap_add(blocks * fade[:, None] * fade, margin)
+    ramp = _obmc_ramp(side, margin).to(blocks)
+    total = _overlap_add(blocks * ramp[:, None] * ramp, margin)
     down, right = (_ramp_sums(side, margin, count).to(blocks) for count in (h, w))
     return total / (down[:, None] * right)
 
@@ -146,19 +146,19 @@ def _blend(blocks: Tensor, chosen: Tensor, chroma: bool) -> Tensor:
 @lru_cache
 @torch.inference_mode(False)  # Training may be the next to use it.
 def _obmc_ramp(side: int, margin: int) -> Tensor:
-    """How a block counts along a line through it and its margins; neighbours add up to 1."""
+    """Weights along a line through a block and its margins; adjacent blocks add up to 1."""
     rise = (torch.arange(2 * margin, dtype=torch.float32, device="cpu") + 0.5) / (2 * margin)
     return torch.cat([rise, rise.new_ones(side - 2 * margin), rise.flip(0)])
 
 
 def obmc_window(side: int) -> Tensor:
-    """Weights of a block of luma and its margins in the prediction: [n, n]."""
-    fade = _obmc_ramp(side, OBMC_MARGIN)
-    return fade[:, None] * fade
+    """Weights of a luma block and its margins in the prediction: [n, n]."""
+    ramp = _obmc_ramp(side, OBMC_MARGIN)
+    return ramp[:, None] * ramp
 
 
 def _overlap_add(blocks: Tensor, margin: int) -> Tensor:
-    """[B, h, w, n, n] -> [B, H, W], the sum where blocks lie upon each other."""
+    """Sum of overlapping blocks [B, h, w, n, n] -> [B, H, W]."""
     batch, h, w, n, _ = blocks.shape
     side = n - 2 * margin
     size = (h * side + 2 * margin, w * side + 2 * margin)
@@ -170,7 +170,7 @@ def _overlap_add(blocks: Tensor, margin: int) -> Tensor:
 @lru_cache
 @torch.inference_mode(False)  # Training may be the next to use it.
 def _ramp_sums(side: int, margin: int, count: int) -> Tensor:
-    """What the blocks of a line add up to at each sample: less than 1 at the borders."""
+    """Sum of the weights along a line of blocks at each sample: less than 1 at the borders."""
     blocks = _obmc_ramp(side, margin).expand(1, 1, count, -1)
     total = F.fold(blocks[0].transpose(1, 2), (1, count * side + 2 * margin),
                    (1, side + 2 * margin), stride=(1, side))
@@ -204,30 +204,31 @@ def predict_planes(references: Sequence[Tensor], vectors: Tensor, modes: Tensor,
         modes: as for `predict`.
         chroma: the planes have half of luma's resolution.
     """
-    # Four parts with one vector overlap each other with what is the same: they move as one.
-    whole = vectors[..., ::2, ::2]
-    differ = (vectors != _upsampled(whole)).any(2).float()
+    # Four sub-blocks with one vector overlap with equal samples: they are predicted as one block.
+    block_vectors = vectors[..., ::2, ::2]
+    differ = (vectors != _upsampled(block_vectors)).any(2).float()
     differ = F.max_pool2d(differ, 2).bool()
     uses = torch.stack([modes & 1 << r != 0 for r in range(len(references))], 1)
     split = (differ & uses).any(1)
 
-    def moved(blocks: _Blocks, vectors: Tensor, modes: Tensor, side: int) -> Tensor:
-        found = [_interpolate(r, blocks, v, side, chroma)
+    def predicted(blocks: _Blocks, vectors: Tensor, modes: Tensor, side: int) -> Tensor:
+        each = [_interpolate(r, blocks, v, side, chroma)
                  for r, v in zip(references, vectors.unbind(1), strict=True)]
-        if len(found) == 1:
-            return found[0]
-        shares = found[0].new_tensor([0.0, 1.0, 0.0, 0.5])
+        if len(each) == 1:
+            return each[0]
+        shares = each[0].new_tensor([0.0, 1.0, 0.0, 0.5])
         share = shares[modes[blocks.picture, blocks.row, blocks.column].long()]
-        return torch.lerp(found[1], found[0], share[:, None, None])
+        return torch.lerp(each[1], each[0], share[:, None, None])
 
-    picture = _blend(moved(_Blocks.where(~split), whole, modes, 2 * SUB_BLOCK), ~split, chroma)
+    blocks = predicted(_Blocks.where(~split), block_vectors, modes, 2 * SUB_BLOCK)
+    picture = _blend(blocks, ~split, chroma)
     if split.any():
-        parts = _upsampled(split)
-        blocks = moved(_Blocks.where(parts), vectors, _upsampled(modes), SUB_BLOCK)
-        picture = picture + _blend(blocks, parts, chroma)
+        sub_blocks = _upsampled(split)
+        blocks = predicted(_Blocks.where(sub_blocks), vectors, _upsampled(modes), SUB_BLOCK)
+        picture = picture + _blend(blocks, sub_blocks, chroma)
     return picture
 
 
 def _upsampled(field: Tensor) -> Tensor:
-    """Each number of the last two dimensions four times."""
+    """Repeat each number of the last two dimensions in 2x2."""
     return field.repeat_interleave(2, -2).repeat_interleave(2, -1)

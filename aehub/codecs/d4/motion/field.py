@@ -1,6 +1,6 @@
-"""The motion of a predicted frame: which references its blocks use, and where they look there.
+"""Motion of a predicted frame: prediction modes, vectors and coded-block flags of its blocks.
 
-All of it moves under the symmetries of the square without loss: `Motion.turn` is exact.
+`Motion.turn` is exact for all rotations and flips of the square.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ MAX_VECTOR = 2048
 """Largest magnitude of a component: 512 luma samples."""
 
 FIRST, SECOND, BOTH = 1, 2, 3
+"""Prediction modes: bit r is set where reference r is used."""
 
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """Where the blocks of a predicted frame come from.
+    """Motion of a predicted frame.
 
     A 16x16 block is *split* where its four vectors of a reference that it uses differ.
 
     Attributes:
         vectors: int16 [R, 2, h, w] for R references (1 or 2), (down, right) in quarter luma
             samples, one per 8x8 block of luma; h and w are multiples of 4; the block at (y, x) is
-            seen at (y, x) + vector in the reference. Magnitudes up to `MAX_VECTOR`.
-        modes: uint8 [h / 2, w / 2] per 16x16 block: bit 0 uses the first reference, bit 1 the
-            second; 3 is the mean of both. With one reference all are 1.
-        coded_flags: bool [h / 4, w / 4] per 32x32 cell: it has codes of its own. Where it has not,
-        all
-            its codes are zero and none is written.
-        forms: how each reference's vectors lie in the stream that they were read from; None for
-            motion of another origin. Written again they lie there as they did.
+            predicted from (y, x) + vector in the reference. Magnitudes up to `MAX_VECTOR`.
+        modes: prediction modes uint8 [h / 2, w / 2] per 16x16 block: `FIRST`, `SECOND`, or `BOTH`
+            for the mean of both. With one reference all are `FIRST`.
+        coded_flags: bool [h / 4, w / 4] per 32x32 block; where it is not set, all codes of the
+            block are zero and none is written.
+        forms: coding form of each reference's vectors in the stream that they were read from, so
+            that they are written again in the same one; None for other motion.
     """
 
     vectors: np.ndarray
@@ -53,7 +53,7 @@ class Motion:
 
     @classmethod
     def zero(cls, shape: tuple[int, int], n_references: int) -> Motion:
-        """Nothing moves, every reference is used and no cell has codes; shape is (h, w)."""
+        """Zero vectors, all references used, no coded blocks; `shape` is (h, w)."""
         h, w = shape
         return cls(
             np.zeros((n_references, 2, h, w), np.int16),
@@ -63,22 +63,22 @@ class Motion:
 
     @property
     def n_references(self) -> int:
-        """How many references the frame has: 1 or 2."""
+        """Number of references: 1 or 2."""
         return len(self.vectors)
 
     @property
     def uses(self) -> np.ndarray:
-        """Which blocks use each reference: bool [R, h / 2, w / 2]."""
+        """Blocks that use each reference: bool [R, h / 2, w / 2]."""
         return np.stack([self.modes >> r & 1 for r in range(self.n_references)]).astype(bool)
 
     @property
     def parents(self) -> np.ndarray:
-        """One vector per 16x16 block, the median of its four: int16 [R, 2, h / 2, w / 2]."""
+        """Vectors of 16x16 blocks, the median of their four: int16 [R, 2, h / 2, w / 2]."""
         return median_of_four(to_sub_blocks(self.vectors)).astype(np.int16)
 
     @property
     def split(self) -> np.ndarray:
-        """Where the four vectors of a reference in use differ: bool [R, h / 2, w / 2]."""
+        """Blocks whose four vectors to a reference in use differ: bool [R, h / 2, w / 2]."""
         four = to_sub_blocks(self.vectors)
         return (four != four[..., :1]).any(axis=(1, -1)) & self.uses
 
@@ -93,7 +93,7 @@ class Motion:
 
 
 def turn_vectors(field: np.ndarray, g: int) -> np.ndarray:
-    """Turn vectors [..., 2, h, w] of (down, right): they move, and their components with them."""
+    """Transform vectors [..., 2, h, w] of (down, right): both positions and components."""
     # The pair E of d4 is (right, down): a wave across columns turns as the direction right does.
     pair = symmetry.E.act(field[..., ::-1, :, :], g)
     return np.ascontiguousarray(pair[..., ::-1, :, :])
@@ -107,28 +107,25 @@ def to_sub_blocks(field: np.ndarray) -> np.ndarray:
 
 
 def from_sub_blocks(four: np.ndarray) -> np.ndarray:
-    """[..., n, m, 4] -> [..., 2 n, 2 m]: undo `to_sub_blocks`."""
+    """[..., n, m, 4] -> [..., 2 n, 2 m]: the inverse of `to_sub_blocks`."""
     *rest, n, m, _ = four.shape
     return four.reshape(*rest, n, m, 2, 2).swapaxes(-2, -3).reshape(*rest, 2 * n, 2 * m)
 
 
-def halve_towards_zero(total: np.ndarray) -> np.ndarray:
-    """Half of integers, rounded towards zero, so that it commutes with a change of sign."""
+def median_of_four(four: np.ndarray) -> np.ndarray:
+    """Median of the last axis of four integers: the mean of the middle two, int32."""
+    ordered = np.sort(four.astype(np.int32), axis=-1)
+    total = ordered[..., 1] + ordered[..., 2]
+    # Cut at zero, so that it commutes with a change of sign.
     return (total + (total < 0)) >> 1
 
 
-def median_of_four(four: np.ndarray) -> np.ndarray:
-    """Median of the last axis of four integers: int32, the mean of the middle two cut at zero."""
-    ordered = np.sort(four.astype(np.int32), axis=-1)
-    return halve_towards_zero(ordered[..., 1] + ordered[..., 2])
-
-
 def scale_vectors(field: np.ndarray, num: int, den: int) -> np.ndarray:
-    """Vectors times num / den, for a reference at another distance in time.
+    """Scale vectors by num / den, for a reference at another temporal distance.
 
     Args:
         field: int16, any shape.
-        num: any integer; negative looks the other way.
+        num: any integer; negative for the opposite direction in time.
         den: any integer but 0.
 
     Returns:

@@ -1,13 +1,9 @@
-"""Block search in the encoder: where in a reference does each block come from?
+"""Motion estimation in the encoder: block search with rate-distortion cost.
 
-For every 16x16 block of luma and its four 8x8 parts: a coarse search at quarter resolution, a
-choice among candidates (coarse, its median, hints, the neighbours'), whole samples around it, then
-halves and quarters. Every step weighs the absolute difference against what the vector costs.
-All blocks take each step together.
-
-Search at quarter resolution: about where blocks come from, and how a camera turned.
-
-A luma plane as the encoder searches it.
+For every 16x16 block of luma and its four 8x8 sub-blocks: coarse search at quarter resolution;
+choice among candidates (coarse vector and its median, hints, phase correlation, vectors of adjacent
+blocks); search of whole samples around it; half and quarter samples. Every step adds the cost of a
+vector's bits to the sum of absolute differences (SAD). All blocks take each step together.
 """
 
 from __future__ import annotations
@@ -23,14 +19,25 @@ from torch import Tensor
 from aehub.codecs.d4.motion.compensate import PRECISION, interpolation_matrices
 from aehub.weights.device import with_inference
 
+# Samples along a side of a block.
 BLOCK = 16
+# Downscaling of the coarse search.
 COARSE_SCALE = 4
-# The largest window, in samples.
+# Samples of repeated border around a padded plane: the largest window lies inside it.
 _BORDER = 32
+# Samples that a camera may pan from a picture to its reference.
+_MAX_GLOBAL_MOTION = 160
+# Peaks of phase correlation to try, the longest of their vectors in samples, and the least share of
+# the picture that must overlap.
+_PEAKS, _MAX_SHIFT, _MIN_OVERLAP = 4, 448, 0.125
+# Samples searched around the best candidate.
+_INTEGER_RANGE = 2
+# Approximate bits of a split flag that is set.
+_SPLIT_BITS = 4
 
 
 class LumaPlane:
-    """A luma plane to search from or in, and its quarter-size copy."""
+    """A luma plane as motion estimation uses it: padded, downscaled, in blocks."""
 
     def __init__(self, luma: Tensor) -> None:
         """`luma` [H, W], sides multiples of 32, grey levels."""
@@ -39,22 +46,22 @@ class LumaPlane:
 
     @property
     def device(self) -> torch.device:
-        """Where its samples are."""
+        """Device of its samples."""
         return self.luma.device
 
     @cached_property
     def padded(self) -> Tensor:
-        """`luma` with its border repeated: beyond so many samples outside there is nothing new."""
+        """`luma` with its border repeated by `_BORDER` samples."""
         return F.pad(self.luma[None, None], (_BORDER,) * 4, mode="replicate")[0, 0]
 
     @cached_property
     def spectrum(self) -> Tensor:
-        """Fourier transform of `luma` less the mean of 3x3 samples: flat areas show no motion."""
+        """Fourier transform of `luma` less its 3x3 mean: flat areas carry no motion."""
         around = F.avg_pool2d(F.pad(self.luma[None, None], (1, 1, 1, 1), mode="replicate"), 3, 1)
         return torch.fft.rfft2(self.luma - around[0, 0])
 
     def windows(self, rows: Tensor, columns: Tensor, n: int) -> Tensor:
-        """[..., n, n] from these samples on, whatever their shape; outside, the border repeats."""
+        """Windows [..., n, n] from these samples on, whatever their shape; the border repeats."""
         height, width = self.luma.shape
         rows = (rows + _BORDER).clamp(0, height + _BORDER)
         columns = (columns + _BORDER).clamp(0, width + _BORDER)
@@ -66,19 +73,12 @@ class LumaPlane:
         return self.luma.unfold(0, BLOCK, BLOCK).unfold(1, BLOCK, BLOCK).contiguous()
 
 
-# How far a camera may turn from a picture to its reference, in samples.
-_MAX_GLOBAL_MOTION = 160
-# Peaks of phase correlation that are tried, the longest of their vectors in samples, and the least
-# share of the picture that must still be in sight.
-_PEAKS, _MAX_SHIFT, _MIN_OVERLAP = 4, 448, 0.125
-
-
 @with_inference
 def coarse_cost(current: LumaPlane, reference: LumaPlane, search_range: int) -> tuple[float, float]:
-    """How well quarter-size pictures predict: mean absolute difference in grey levels.
+    """Mean absolute difference of downscaled pictures in grey levels, after coarse search.
 
     Returns:
-        (from the reference, each block moved; from each block's own mean).
+        (from the motion-compensated reference; from each block's own mean).
     """
     small, side = current.coarse_luma, BLOCK // COARSE_SCALE
     height, width = small.shape
@@ -90,13 +90,13 @@ def coarse_cost(current: LumaPlane, reference: LumaPlane, search_range: int) -> 
 
 def coarse_search(current: LumaPlane, reference: LumaPlane, lambda_: Tensor, search_range: int
            ) -> tuple[Tensor, Tensor]:
-    """Whole vectors [2, H/16, W/16] from the quarter-size pictures; difference per sample."""
+    """Search at quarter resolution: whole-sample vectors [2, H/16, W/16], cost per sample."""
     small, radius = current.coarse_luma, -(-search_range // COARSE_SCALE)
     height, width = small.shape
     padded = F.pad(reference.coarse_luma[None, None], (radius,) * 4, mode="replicate")[0, 0]
     side = BLOCK // COARSE_SCALE
     shifts = torch.arange(-radius, radius + 1, device=small.device)
-    # A window of two blocks a side: small blocks alone find false matches.
+    # Windows of two blocks a side: single blocks find false matches.
     across, down_sums = (_window_sums(n, side).to(small) for n in (width, height))
     wide = small.new_empty(height, len(shifts), width)
     bits = 2 * torch.log2((1 + shifts[radius:, None, None] + shifts.abs()[:, None]).to(small))
@@ -119,13 +119,13 @@ def coarse_search(current: LumaPlane, reference: LumaPlane, lambda_: Tensor, sea
 @lru_cache
 @torch.inference_mode(False)  # A caller with gradients may be the next to use it.
 def _window_sums(n: int, side: int) -> Tensor:
-    """[n, n / side]: which of n samples lie in a block or half a block beside it."""
+    """[n, n / side]: samples that lie in a block or within half a block of it, as 0 and 1."""
     centre = torch.arange(n // side, dtype=torch.float32, device="cpu") * side + (side - 1) / 2
     return ((torch.arange(n, device="cpu")[:, None] - centre).abs() < side).float()
 
 
 def global_motion(current: LumaPlane, reference: LumaPlane) -> tuple[int, int]:
-    """The one vector that moves the whole picture best, in samples: a camera's turn goes far."""
+    """The vector of least difference for the whole picture, in samples: camera pans are long."""
     size = (current.coarse_luma.shape[0] // COARSE_SCALE,
             current.coarse_luma.shape[1] // COARSE_SCALE)
     here, there = (F.adaptive_avg_pool2d(p.coarse_luma[None, None], size)[0, 0]
@@ -134,17 +134,16 @@ def global_motion(current: LumaPlane, reference: LumaPlane) -> tuple[int, int]:
     padded = F.pad(there[None, None], (radius,) * 4, mode="replicate")[0, 0]
     shifted = padded.unfold(0, size[0], 1).unfold(1, size[1], 1)
     cost = (shifted - here).abs().mean((2, 3))
-    # Standing still is the usual case; noise must not beat it.
+    # Zero is the usual case; noise must not beat it.
     cost[radius, radius] *= 0.98
     down, right = divmod(int(cost.argmin()), cost.shape[1])
     return (down - radius) * COARSE_SCALE**2, (right - radius) * COARSE_SCALE**2
 
 
 def phase_correlation(current: LumaPlane, reference: LumaPlane) -> list[tuple[int, int]]:
-    """The whole-sample vectors (down, right) by which most of the picture moved, other than none.
+    """Whole-sample vectors (down, right) of the largest peaks of phase correlation, but zero.
 
-    Phase correlation: exact where windows scroll, where block search at a quarter of the resolution
-    takes one line of text for another.
+    Exact where text scrolls, where search at quarter resolution takes one line for another.
 
     Source: Kuglin and Hines 1975, "The phase correlation image alignment method".
     """
@@ -156,20 +155,20 @@ def phase_correlation(current: LumaPlane, reference: LumaPlane) -> list[tuple[in
     for place in peaks.flatten().topk(_PEAKS).indices.cpu().tolist():
         y, x = divmod(place, width)
         # The transform is periodic: a peak stands for up to four vectors.
-        meant = [(down, right) for down in (y, y - height) for right in (x, x - width)
+        vectors = [(down, right) for down in (y, y - height) for right in (x, x - width)
                  if _overlap_share(height, down) * _overlap_share(width, right) >= _MIN_OVERLAP]
-        if meant:
-            found.append(min(meant, key=lambda m: _difference(current.luma, reference.luma, *m)))
+        if vectors:
+            found.append(min(vectors, key=lambda m: _difference(current.luma, reference.luma, *m)))
     return found
 
 
 def _overlap_share(side: int, move: int) -> float:
-    """Share of a side that is seen in both of two pictures, one of them moved; 0 if too far."""
+    """Share of a side in which a picture and its copy moved by `move` overlap; 0 if too far."""
     return max(0.0, 1 - abs(move) / side) if abs(move) <= _MAX_SHIFT else 0.0
 
 
 def _difference(current: Tensor, reference: Tensor, down: int, right: int) -> float:
-    """Mean absolute difference where a picture and the moved reference overlap."""
+    """Mean absolute difference where a picture and the shifted reference overlap."""
     height, width = current.shape
     here = current[max(0, -down):height - max(0, down), max(0, -right):width - max(0, right)]
     there = reference[max(0, down):height + min(0, down), max(0, right):width + min(0, right)]
@@ -177,27 +176,23 @@ def _difference(current: Tensor, reference: Tensor, down: int, right: int) -> fl
 
 
 def translated(reference: LumaPlane, down: int, right: int) -> LumaPlane:
-    """The reference with everything moved by a whole vector, its border repeated."""
+    """The reference shifted by a vector in whole samples, its border repeated."""
     height, width = reference.luma.shape
-    rows, columns = ((torch.arange(n, device=reference.device) + way).clamp(0, n - 1)
-                     for n, way in ((height, down), (width, right)))
+    rows, columns = ((torch.arange(n, device=reference.device) + shift).clamp(0, n - 1)
+                     for n, shift in ((height, down), (width, right)))
     return LumaPlane(reference.luma[rows][:, columns])
-
-
-_INTEGER_RANGE = 2  # samples searched around the best candidate
-_SPLIT_BITS = 4
 
 
 @dataclass
 class SearchResult:
-    """Vectors in quarter samples (down, right) and the cost of each block.
+    """Vectors in quarter samples (down, right) and costs of all blocks.
 
     Attributes:
         vectors: int64 [2, H/16, W/16].
-        cost: absolute differences of each block plus the weight of its vector's bits, [H/16, W/16].
-        sad: absolute differences of each block alone.
-        sub_vectors: int64 [2, H/8, W/8], best for each part, close to its block's.
-        sub_sad: absolute differences of the parts alone, [H/8, W/8].
+        cost: SAD of each block plus lambda times the bits of its vector, [H/16, W/16].
+        sad: of each block alone.
+        sub_vectors: int64 [2, H/8, W/8], of least SAD for each sub-block near its block's vector.
+        sub_sad: SAD of the sub-blocks alone, [H/8, W/8].
     """
 
     vectors: Tensor
@@ -208,7 +203,7 @@ class SearchResult:
 
 
 def vector_bits(difference: Tensor) -> Tensor:
-    """About what writing a difference of vectors [2, ...] in quarter samples takes, in bits."""
+    """Approximate bits of vector differences [2, ...] in quarter samples."""
     size = difference.abs().to(torch.float32)
     bits = (2 * torch.log2(1 + size)).sum(0) + 2
     return torch.where((difference == 0).all(0), 0.3, bits)
@@ -216,34 +211,34 @@ def vector_bits(difference: Tensor) -> Tensor:
 
 def search(current: LumaPlane, reference: LumaPlane, *, lambda_: float | Tensor, search_range: int,
            hints: list[Tensor]) -> SearchResult:
-    """Find the vectors of all blocks.
+    """Estimate the motion of all blocks.
 
     Args:
         current: the picture to predict.
         reference: the decoded picture to predict it from.
-        lambda_: absolute difference that one bit outweighs, everywhere or [H/16, W/16].
-        search_range: how far to look, in samples.
-        hints: int64 [2, H/16, W/16], vectors to try too; the first predicts what costs nothing.
+        lambda_: SAD per bit, everywhere or [H/16, W/16].
+        search_range: of the coarse search, in samples.
+        hints: further candidates, int64 [2, H/16, W/16]; the first is the temporal predictor.
     """
     lambda_ = torch.as_tensor(lambda_, dtype=current.luma.dtype, device=current.device).expand(
         current.blocks.shape[:2])
     rough, _ = coarse_search(current, reference, lambda_, search_range)
     zero = torch.zeros_like(rough)
-    base = hints[0] if hints else zero
-    found = [*hints, zero, rough * PRECISION, _median(rough) * PRECISION]
+    predictor = hints[0] if hints else zero
+    fine = [*hints, zero, rough * PRECISION, _median(rough) * PRECISION]
     down, right = global_motion(current, reference)
     if max(abs(down), abs(right)) > search_range // 2:
         around, _ = coarse_search(current, translated(reference, down, right), lambda_,
                                   search_range)
-        turned = torch.tensor([down, right], device=rough.device)[:, None, None]
-        found += [(around + turned) * PRECISION, (_median(around) + turned) * PRECISION]
-    candidates = [_to_integer(h) for h in found]
+        shift = torch.tensor([down, right], device=rough.device)[:, None, None]
+        fine += [(around + shift) * PRECISION, (_median(around) + shift) * PRECISION]
+    candidates = [_to_integer(c) for c in fine]
     candidates += [zero.new_tensor(v)[:, None, None].expand_as(zero)
                    for v in phase_correlation(current, reference)]
-    best = _best_candidate(current, reference, candidates, lambda_, base)
-    best = _best_candidate(current, reference, [best, *_adjacent(best)], lambda_, base)
-    predicted = _median(best * PRECISION)
-    return _refine(current, reference, best, lambda_, torch.stack([base, predicted, zero]))
+    best = _best_candidate(current, reference, candidates, lambda_, predictor)
+    best = _best_candidate(current, reference, [best, *_adjacent(best)], lambda_, predictor)
+    predictions = torch.stack([predictor, _median(best * PRECISION), zero])
+    return _refine(current, reference, best, lambda_, predictions)
 
 
 def _to_integer(vectors: Tensor) -> Tensor:
@@ -252,21 +247,21 @@ def _to_integer(vectors: Tensor) -> Tensor:
 
 
 def _median(field: Tensor) -> Tensor:
-    """Each component's median over 3x3 blocks."""
+    """Median of each component over 3x3 blocks."""
     padded = F.pad(field[None].float(), (1, 1, 1, 1), mode="replicate")[0]
     near = padded.unfold(1, 3, 1).unfold(2, 3, 1).flatten(-2)
     return near.median(-1).values.to(torch.int64)
 
 
 def _adjacent(field: Tensor) -> list[Tensor]:
-    """The field moved by one block to each side."""
+    """The field shifted by one block to each side."""
     padded = F.pad(field[None].float(), (1, 1, 1, 1), mode="replicate")[0].to(torch.int64)
     h, w = field.shape[1:]
     return [padded[:, y:y + h, x:x + w] for y, x in ((0, 1), (2, 1), (1, 0), (1, 2))]
 
 
 def _windows(reference: LumaPlane, vectors: Tensor, margin: int) -> Tensor:
-    """Windows of the reference around the blocks moved by whole `vectors`: [H/16, W/16, n, n]."""
+    """Windows of the reference around blocks displaced by whole `vectors`: [H/16, W/16, n, n]."""
     h, w = vectors.shape[1:]
     rows = torch.arange(h, device=vectors.device)[:, None] * BLOCK + vectors[0] - margin
     columns = torch.arange(w, device=vectors.device) * BLOCK + vectors[1] - margin
@@ -274,23 +269,23 @@ def _windows(reference: LumaPlane, vectors: Tensor, margin: int) -> Tensor:
 
 
 def _best_candidate(current: LumaPlane, reference: LumaPlane, candidates: list[Tensor],
-                    lambda_: Tensor,
-            base: Tensor) -> Tensor:
+                    lambda_: Tensor, predictor: Tensor) -> Tensor:
+    """The candidate of least cost for each block, [2, H/16, W/16]."""
     costs = torch.stack([
         (_windows(reference, c, 0) - current.blocks).abs_().sum((-1, -2))
-        + lambda_ * vector_bits(c * PRECISION - base) for c in candidates])
+        + lambda_ * vector_bits(c * PRECISION - predictor) for c in candidates])
     at = costs.argmin(0)
     return torch.stack(candidates).gather(0, at[None, None].expand(1, 2, -1, -1))[0]
 
 
 class _BestSoFar(NamedTuple):
-    """The best of the vectors tried so far around a whole one, for n blocks.
+    """Best vectors so far around a whole-sample one, for n blocks.
 
     Attributes:
-        steps: quarters from the whole vector, [n, 2].
-        cost: with the bits of the vector, [n].
-        sad: without, [n].
-        sub_vectors: of the four parts, [n, 4, 2].
+        steps: quarter samples from the whole vector, [n, 2].
+        cost: SAD with the bits of the vector, [n].
+        sad: without them, [n].
+        sub_vectors: of the four sub-blocks, [n, 4, 2].
         sub_sad: [n, 4].
     """
 
@@ -304,7 +299,7 @@ class _BestSoFar(NamedTuple):
 def _refine(current: LumaPlane, reference: LumaPlane, start: Tensor, lambda_: Tensor,
             predictions: Tensor
             ) -> SearchResult:
-    """Whole samples around `start`, then halves, then quarters."""
+    """Search whole samples around `start`, then half samples, then quarters."""
     h, w = start.shape[1:]
     blocks = current.blocks.view(h * w, BLOCK, BLOCK)
     predicted = predictions.flatten(2)  # [n, 2, blocks]
@@ -319,14 +314,14 @@ def _refine(current: LumaPlane, reference: LumaPlane, start: Tensor, lambda_: Te
 
 def _integer_search(blocks: Tensor, reference: LumaPlane, start: Tensor, lambda_: Tensor,
                  predicted: Tensor) -> tuple[Tensor, Tensor, _BestSoFar]:
-    """The best whole vectors [2, n], in quarters, and the reference around them, 4 samples wide."""
+    """Best whole vectors [2, n], in quarter samples, and windows around them, 4 samples wider."""
     field, n_blocks = start.flatten(1), len(blocks)
     margin = _INTEGER_RANGE + 5
     window = _windows(reference, start, margin).reshape(n_blocks, BLOCK + 2 * margin, -1)
     offsets = _square_offsets(_INTEGER_RANGE, field.device)
     near = window[:, margin - _INTEGER_RANGE:margin + _INTEGER_RANGE + BLOCK,
                   margin - _INTEGER_RANGE:margin + _INTEGER_RANGE + BLOCK].unfold(2, BLOCK, 1)
-    # Pooling wants them side by side; the layout of a difference of views is another.
+    # Pooling needs them contiguous, side by side; a difference of views is not.
     wide = blocks.new_empty(n_blocks, BLOCK, len(offsets) // near.shape[2], BLOCK)
     sums = torch.cat([
         _sub_block_sads(torch.sub(near[:, y:y + BLOCK], blocks[:, :, None], out=wide).flatten(2))
@@ -335,7 +330,7 @@ def _integer_search(blocks: Tensor, reference: LumaPlane, start: Tensor, lambda_
     moves = field[:, None] * PRECISION + offsets.T[:, :, None] * PRECISION
     cost, at = (sums.sum(-1) + lambda_ * _least_bits(moves, predicted)).min(0)
     centre = offsets[at]
-    # Sub-sample steps share one window around the best whole vector.
+    # Sub-sample search shares one window around the best whole vector.
     n = torch.arange(BLOCK + 2 * 4, device=field.device)
     rows = (centre[:, :1] + margin - 4 + n)[:, :, None]
     columns = (centre[:, 1:] + margin - 4 + n)[:, None]
@@ -347,7 +342,7 @@ def _integer_search(blocks: Tensor, reference: LumaPlane, start: Tensor, lambda_
 
 def _subsample_search(blocks: Tensor, near: Tensor, vectors: Tensor, best: _BestSoFar, spacing: int,
                lambda_: Tensor, predicted: Tensor) -> _BestSoFar:
-    """The best so far and the eight places around it, `spacing` quarters away."""
+    """Search the eight vectors around the best so far, `spacing` quarter samples away."""
     offsets = best.steps[:, None] + _square_offsets(1, near.device) * spacing  # [blocks, 9, 2]
     sums = _subsample_sads(near, blocks, best.steps, spacing)
     moves = vectors[:, :, None] + offsets.permute(2, 0, 1)
@@ -372,14 +367,14 @@ def _square_offsets(radius: int, device: torch.device) -> Tensor:
 
 
 def _sub_block_sads(difference: Tensor) -> Tensor:
-    """[N, 16, 16 n], n pictures side by side -> absolute sums of the four parts [n, N, 4]."""
+    """Differences [N, 16, 16 n], n blocks side by side -> SAD of the four sub-blocks [n, N, 4]."""
     count, _, width = difference.shape
     sums = _sads_8x8(difference).view(count, 2, width // BLOCK, 2)
     return sums.permute(2, 0, 1, 3).reshape(-1, count, 4)
 
 
 def _sads_8x8(difference: Tensor) -> Tensor:
-    """Absolute sums of 8x8 samples: [N, H, W] -> [N, H/8, W/8]."""
+    """SAD of 8x8 samples: [N, H, W] -> [N, H/8, W/8]."""
     return F.avg_pool2d(difference.abs_()[:, None], BLOCK // 2)[:, 0] * (BLOCK // 2)**2
 
 
@@ -389,13 +384,13 @@ def _to_grid(parts: Tensor, h: int, w: int) -> Tensor:
 
 
 def _least_bits(moves: Tensor, predictions: Tensor) -> Tensor:
-    """Bits of vectors [2, ...] by the best of the predictions [n, 2, ...]."""
+    """Bits of vectors [2, ...] by the cheapest of the predictions [n, 2, ...]."""
     return torch.stack([vector_bits(moves - p[:, None] if moves.dim() > p.dim() else moves - p)
                         for p in predictions]).min(0).values
 
 
 def _subsample_sads(near: Tensor, blocks: Tensor, sub: Tensor, spacing: int) -> Tensor:
-    """Absolute sums of the parts [N, 9, 4] at the 3x3 offsets sub + {-stride, 0, stride}."""
+    """SAD of the sub-blocks [N, 9, 4] at the 3x3 offsets sub + {-spacing, 0, spacing}."""
     taps = _subsample_matrices().to(near)
     steps = torch.arange(-1, 2, device=sub.device) * spacing
     if sub.any():
@@ -403,8 +398,8 @@ def _subsample_sads(near: Tensor, blocks: Tensor, sub: Tensor, spacing: int) -> 
         right = taps[sub[:, 1:] + steps + 4].flatten(1, 2)
         moved = torch.bmm(torch.bmm(down, near), right.transpose(1, 2))
     else:
-        alike = taps[steps + 4].flatten(0, 1).T  # the same for all blocks: two plain products
-        moved = (near.transpose(1, 2) @ alike).transpose(1, 2) @ alike
+        shared = taps[steps + 4].flatten(0, 1).T  # the same for all blocks: two plain products
+        moved = (near.transpose(1, 2) @ shared).transpose(1, 2) @ shared
     moved.view(-1, 3, BLOCK, 3, BLOCK).sub_(blocks[:, None, :, None])
     return _sads_8x8(moved).view(-1, 3, 2, 3, 2).permute(0, 1, 3, 2, 4).reshape(-1, 9, 4)
 
@@ -412,7 +407,7 @@ def _subsample_sads(near: Tensor, blocks: Tensor, sub: Tensor, spacing: int) -> 
 @lru_cache
 @torch.inference_mode(False)  # A caller with gradients may be the next to use it.
 def _subsample_matrices() -> Tensor:
-    """Matrices [9, 16, 24] that move a block by -4 .. 4 quarter samples, 4 samples around it."""
+    """Matrices [9, 16, 24] that shift a row, 4 samples longer at both ends, by -4 .. 4 quarters."""
     phases = interpolation_matrices(False, BLOCK)  # [4, 16, 23], begins 3 samples before
     table = phases.new_zeros(9, BLOCK, BLOCK + 8)
     for quarter in range(-4, 5):
@@ -424,11 +419,11 @@ def _subsample_matrices() -> Tensor:
 
 
 def split_blocks(found: SearchResult, lambda_: float | Tensor) -> Tensor:
-    """Vectors of all 8x8 blocks int64 [2, H/8, W/8]: a block's own four where they pay."""
+    """Vectors of 8x8 blocks int64 [2, H/8, W/8]: four of its own for a block where that pays."""
     whole = found.vectors.repeat_interleave(2, 1).repeat_interleave(2, 2)
     bits = vector_bits(found.sub_vectors - whole)
     h, w = found.cost.shape
-    difference, bits = (x.view(h, 2, w, 2).sum((1, 3)) for x in (found.sub_sad, bits))
-    cost = difference + lambda_ * (bits + _SPLIT_BITS)
+    sad, bits = (x.view(h, 2, w, 2).sum((1, 3)) for x in (found.sub_sad, bits))
+    cost = sad + lambda_ * (bits + _SPLIT_BITS)
     pays = (cost < found.sad).repeat_interleave(2, 0).repeat_interleave(2, 1)
     return torch.where(pays, found.sub_vectors, whole)
