@@ -1,7 +1,4 @@
-"""Animate: pick pictures that never were, and watch one become the next.
-
-Animate my sprite: one still picture of a character in, its walk in four directions out.
-"""
+"""Animate: latent walks between pictures, and walk cycles of a sprite from one still picture."""
 
 from __future__ import annotations
 
@@ -34,136 +31,28 @@ from aehub.ui.keyframes import LOCAL_STATES, Key
 from aehub.ui.limits import Context
 from aehub.weights.architectures import SPRITE_ANIMATION
 
+TITLE = "Animate"
 STEP_MS = round(1000 * STEP_SECONDS)
-# Seen from the front first: that is the still that was given.
+"""Duration of a step of a walk cycle."""
 _DIRECTION_ORDER = ("down", "left", "up", "right")
+"""Directions as displayed: first the front, which is the given still."""
 _GIF_SIDE = 192
+"""Side of a direction in the GIF, in pixels, approached from below by a whole factor."""
+_EMPTY = empty_state(
+    "Nothing animated yet", "Pick pictures and press Make it: each turns into the next, and the "
+    "last leads back to the first.", small=True)
 _NO_SPRITE = empty_state(
     "No walk cycle yet", "Drop a character that faces you, on a background that is transparent or "
     "of one colour. Or ask for a new one.", small=True)
 
 
-def build_sprite(context: Context) -> None:
-    """The panel, inside whatever block is open."""
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
-            if not model_name():
-                gr.HTML(hint(_missing_model_message()), elem_id="sprite-absent")
-            still = gr.File(label="One still, front-facing, PNG", height=132, elem_id="still")
-            new = gr.Button("A new character", elem_id="new-character")
-            steps = gr.Slider(2, 32, 8, step=1, label="Steps per cycle", buttons=[],
-                              elem_id="steps", info="The model learnt from 8")
-        with gr.Column(scale=8, min_width=320):
-            display = gr.HTML(_NO_SPRITE, elem_id="walkers")
-            with gr.Row(visible=False, elem_classes="ae-downloads") as downloads:
-                sheet = gr.DownloadButton("Sheet .png", variant="primary", elem_id="get-sprites",
-                                          min_width=90)
-                described = gr.DownloadButton("Frames .json", elem_id="get-frames", min_width=90)
-                gif = gr.DownloadButton("Walk .gif", elem_id="get-gif", min_width=90)
-
-    options = {**job_progress.model_event(display), "api_visibility": "private"}
-    given = [sheet, described, gif, display, downloads]
-    gr.on([still.change, steps.release], _walk_cycle_handler(context), [still, steps], given,
-          **options)
-    new.click(_new_character_handler(context), None, still, **options)
-
-
-def model_name() -> str:
-    """Name of the model that makes sprites walk; empty if none is on this machine."""
-    return next((entry.name for entry in hub.list_models(states=LOCAL_STATES)
-                 if entry.task == SPRITE_ANIMATION), "")
-
-
-def _missing_model_message() -> str:
-    return ("The model that makes sprites walk, sprite-controls, is not on this machine; download "
-            "it in the tab Models.")
-
-
-def _load_model() -> Any:
-    name = model_name()
-    if not name:
-        raise InputError(_missing_model_message())
-    return hub.load(name)
-
-
-def _new_character_handler(context: Context) -> Any:
-    @errors_shown
-    @gpu
-    def newcomer() -> str:
-        """A still of a character that never was, as a file."""
-        model: SpriteAnimator = _load_model()
-        seed = secrets.randbelow(1_000_000)
-        with context.folders.new() as folder:
-            path = folder / f"character-{seed}.png"
-            Image.fromarray(model.decode(model.sample([seed]))[0]).save(path)
-        return str(path)
-
-    return newcomer
-
-
-def _walk_cycle_handler(context: Context) -> Any:
-    @errors_shown
-    @gpu
-    def walk(still: str | None, steps: float) -> list[Any]:
-        """The walk cycle of a still, as a sheet, its JSON and an animation."""
-        if still is None:
-            return [None, None, None, _NO_SPRITE, gr.update(visible=False)]
-        picture = read_picture(Path(still), context.limits.picture)
-        model: SpriteAnimator = _load_model()
-        cell = model.place_still(picture, Path(still).name)
-        cycles, name = model.cycles(cell, int(steps)), f"{Path(still).stem}.walk"
-        with context.folders.new() as folder:
-            sheet, described, gif = (folder / f"{name}{end}" for end in (".png", ".json", ".gif"))
-            Image.fromarray(sprite_sheet(cycles)).save(sheet)
-            said = cycle_sheet_json(sheet.name, cycles, DIRECTIONS, STEP_MS)
-            described.write_text(json.dumps(said, indent=1))
-            _write_gif(gif, cycles)
-        shown = _page(context.folders.url(sheet), cycles, cell.notes)
-        return [*map(str, (sheet, described, gif)), shown, gr.update(visible=True)]
-
-    return walk
-
-
-def _write_gif(path: Path, cycles: np.ndarray) -> None:
-    """The four directions side by side, walking."""
-    times = max(1, _GIF_SIDE // cycles.shape[2])
-    rows = [cycles[DIRECTIONS.index(name), 1:] for name in _DIRECTION_ORDER]
-    with open_renderer(path, Fraction(1000, STEP_MS)) as renderer:
-        for frame in np.concatenate(rows, 2):
-            renderer.write(enlarge(frame, times))
-
-
-def _page(address: str, cycles: np.ndarray, remarks: Sequence[str]) -> str:
-    steps = cycles.shape[1] - 1
-    # The sheet itself walks: steps of a background as large as it, one cell shown.
-    ways = (f"--columns:{steps + 1};--from:{100 / steps:.4f}%;--to:{100 + 100 / steps:.4f}%;"
-            f"animation:ae-walk {steps * STEP_MS / 1000:g}s steps({steps}) infinite;"
-            f"background-image:url({escape(address)})")
-    walkers = "".join(
-        f'<figure><div class="ae-walker" role="img" aria-label="Walking {name}" '
-        f'style="{ways};background-position-y:{100 * DIRECTIONS.index(name) / 3:.4f}%"></div>'
-        f"<figcaption>{name}</figcaption></figure>" for name in _DIRECTION_ORDER)
-    side = cycles.shape[2]
-    return (f'<div class="ae-results"><div class="ae-walkers">{walkers}</div>'
-            f'<figure class="ae-sheet"><img src="{escape(address)}" alt="The sheet: four rows, '
-            f'standing and {steps} steps each"><figcaption>The sheet: up, left, down, right; '
-            f"standing, then {steps} steps of {STEP_MS} ms; cells of {side}×{side} pixels"
-            f"</figcaption></figure>{notes(remarks)}</div>")
-
-
-TITLE = "Animate"
-_EMPTY = empty_state(
-    "Nothing animated yet", "Pick pictures and press Make it: each turns into the next, and the "
-    "last leads back to the first.", small=True)
-
-
 def build(context: Context) -> None:
-    """The panel, inside whatever block is open."""
+    """Build the panel inside the open block."""
     with gr.Tabs():
-        with gr.Tab("Pictures that never were", id="walk", elem_id="tab-walk"):
+        with gr.Tab("Walk between pictures", id="walk", elem_id="tab-walk"):
             _build_latent_walk(context)
         with gr.Tab("Animate my sprite", id="sprite", elem_id="tab-sprite"):
-            build_sprite(context)
+            _build_sprite(context)
 
 
 def _build_latent_walk(context: Context) -> None:
@@ -176,37 +65,37 @@ def _build_latent_walk(context: Context) -> None:
             with gr.Row(elem_classes="ae-go"):
                 make = gr.Button("Make it", variant="primary", elem_id="make", scale=3,
                                  min_width=120)
-                look = gr.Button("Preview", elem_id="preview", scale=2, min_width=80)
+                preview = gr.Button("Preview", elem_id="preview", scale=2, min_width=80)
                 stop = gr.Button("Stop", elem_id="stop-walk", scale=1, min_width=64)
             display = gr.HTML(_EMPTY, elem_id="walked")
-            with gr.Row(visible=False, elem_classes="ae-downloads") as downloads:
+            with gr.Row(visible=False, elem_classes="ae-shelf") as downloads:
                 file = gr.DownloadButton("Animation", variant="primary", elem_id="get-walk",
                                          min_width=90)
                 recipe = gr.DownloadButton("Recipe .json", elem_id="get-recipe", min_width=90)
-                with gr.Column(visible=False, min_width=90) as aside:
+                with gr.Column(visible=False, min_width=90) as sheet_column:
                     sheet = gr.DownloadButton("Sheet .json", elem_id="get-sheet")
             facts = gr.JSON(visible=False, label="facts")
     seeds, *others = controls
     inputs = [model, seeds, files, *others, chosen]
-    given = [file, facts, recipe, sheet, display, downloads, aside]
+    outputs = [file, facts, recipe, sheet, display, downloads, sheet_column]
     options = {**job_progress.model_event(display), "trigger_mode": "once"}
-    made = make.click(animate_job.runner(context), inputs, given, api_name="animate", **options)
-    seen = look.click(animate_job.runner(context, preview=True), inputs, given,
-                      api_visibility="private", **options)
-    job_progress.connect_stop(stop, [made, seen], display,
+    made = make.click(animate_job.runner(context), inputs, outputs, api_name="animate", **options)
+    previewed = preview.click(animate_job.runner(context, preview=True), inputs, outputs,
+                              api_visibility="private", **options)
+    job_progress.connect_stop(stop, [made, previewed], display,
                               stopped_state("make it again", small=True), downloads)
     _connect_events(context, model, files, chosen, parts)
 
 
 def _keyframe_controls() -> tuple[Any, Any, dict[str, Any]]:
-    """What is picked from: candidates, own pictures, the timeline and the sliders."""
+    """Build model, candidates, timeline, sliders and own pictures."""
     names = keyframes.animation_models()
     model = gr.Dropdown(names, value=names[0] if names else None, label="Model",
                         elem_id="walk-model", info=_about(names[0] if names else ""))
     with gr.Row(elem_classes="ae-title"):
-        gr.HTML('<p class="ae-label">Click what you like</p>')
+        gr.HTML('<p class="ae-label">Click pictures to use them as keyframes</p>')
         more = gr.Button("More", elem_id="more-candidates", size="sm", min_width=64, scale=0)
-    grid = gr.HTML(hint("Candidates are drawn when you look here."), elem_id="candidates",
+    grid = gr.HTML(hint("Candidates are drawn when this tab is opened."), elem_id="candidates",
                    js_on_load=keyframes.JS_PICK)
     with gr.Row(elem_classes="ae-title"):
         gr.HTML('<p class="ae-label">Timeline</p>')
@@ -230,10 +119,10 @@ def _keyframe_controls() -> tuple[Any, Any, dict[str, Any]]:
 
 
 def _timing_controls(context: Context, model: gr.Dropdown) -> list[Any]:
-    """How it moves; components in the order of the arguments, seeds first."""
-    most = context.limits.seconds
+    """Build the settings of the animation, in the order of the arguments, seeds first."""
+    limit = context.limits.seconds
     with gr.Row():
-        seconds = gr.Slider(0.5, most, min(4, most), step=0.5, label="Seconds", buttons=[],
+        seconds = gr.Slider(0.5, limit, min(4, limit), step=0.5, label="Seconds", buttons=[],
                             elem_id="seconds", min_width=120)
         fps = gr.Slider(5, animate_job.MAX_FPS, 30, step=1, label="Frames per second", buttons=[],
                         elem_id="fps", min_width=120)
@@ -252,12 +141,12 @@ def _timing_controls(context: Context, model: gr.Dropdown) -> list[Any]:
     with gr.Accordion("Size, variety, seeds, timing", open=False, elem_classes="ae-fold"):
         size = gr.Dropdown(list(animate_job.SIZES), value="256", label="Side, px",
                            elem_id="walk-size",
-                           info="By whole factors; a codec keeps the size of your pictures")
+                           info="In whole factors; a codec keeps the size of your pictures")
         truncation = gr.Slider(0, 1.5, 1, step=0.05, label="Truncation", buttons=[],
                                elem_id="truncation",
-                               info="Below 1 stays nearer to the mean picture")
+                               info="Below 1: closer to the mean picture, less variety")
         seeds = gr.Textbox("1, 2, 3, 4", label="Seeds", elem_id="seeds",
-                           info="Walked through while the timeline is empty")
+                           info="Used while the timeline is empty")
         parts = gr.Textbox("", label="Seconds of each part", elem_id="parts",
                            placeholder="1, 0.5, 2",
                            info="From each picture to the next, instead of the seconds above")
@@ -271,16 +160,16 @@ def _timing_controls(context: Context, model: gr.Dropdown) -> list[Any]:
 def _connect_events(
     context: Context, model: Any, files: Any, chosen: gr.State, parts: dict[str, Any]
 ) -> None:
-    """What clicks and sliders do."""
+    """Connect buttons, clicks and sliders to their handlers."""
     number, base = gr.State(0), gr.State(None)
     grid, strip, live, sliders = (parts[name] for name in ("grid", "strip", "live", "sliders"))
-    fresh = [grid, number]
-    # One after another: candidates of the model before must not come after those of the next.
-    drawn: dict[str, Any] = {**PRIVATE, "concurrency_id": "candidates", "concurrency_limit": 1}
-    context.shared["tab"].select(_show_candidates, [model, number], [*fresh, model], **drawn)
-    parts["more"].click(_next_candidates, [model, number], fresh, **drawn)
+    candidates = [grid, number]
+    # One at a time: candidates of the previous model must not arrive after those of the next.
+    options: dict[str, Any] = {**PRIVATE, "concurrency_id": "candidates", "concurrency_limit": 1}
+    context.shared["tab"].select(_show_candidates, [model, number], [*candidates, model], **options)
+    parts["more"].click(_next_candidates, [model, number], candidates, **options)
     model.change(_change_model, [model, chosen],
-                 [*fresh, chosen, strip, base, live, *sliders, model], **drawn)
+                 [*candidates, chosen, strip, base, live, *sliders, model], **options)
     grid.click(_pick_candidate, [model, chosen], [chosen, strip, base, live, *sliders], **PRIVATE)
     strip.click(_edit_timeline, chosen, [chosen, strip], **IMMEDIATE)
     parts["clear"].click(lambda: ([], keyframes.timeline_html([])), None, [chosen, strip],
@@ -297,24 +186,24 @@ def _is_sprite(name: str | None) -> bool:
 
 
 def _about(name: str) -> str:
-    """One sentence about a model, or why there is none."""
+    """Return one sentence about a model, or that there is none."""
     if not name:
         return "No model that animates is on this machine."
     return next((entry.summary for entry in hub.list_models() if entry.name == name), "")
 
 
 def _candidates(name: str | None, number: int) -> str:
-    """The grid of a page of seeds, or one sentence instead of it."""
+    """Return the grid of a page of seeds, or an error as a hint."""
     first = 1 + keyframes.CANDIDATES * number
     try:
-        found = keyframes.seed_keys(name or "", range(first, first + keyframes.CANDIDATES))
+        keys = keyframes.seed_keys(name or "", range(first, first + keyframes.CANDIDATES))
     except AEHubError as error:
         return hint(page_message(error))
-    return keyframes.grid_html(found, crisp=keyframes.is_pixel_art(name or ""))
+    return keyframes.grid_html(keys, crisp=keyframes.is_pixel_art(name or ""))
 
 
 def _show_candidates(name: str | None, number: int) -> tuple[Any, int, Any]:
-    # Models may have been fetched since the page was built.
+    # Models may have been downloaded since the page was built.
     return _candidates(name, number), number, gr.update(choices=keyframes.animation_models())
 
 
@@ -323,28 +212,28 @@ def _next_candidates(name: str | None, number: int) -> tuple[str, int]:
 
 
 def _change_model(name: str | None, chosen: list[Key]) -> list[Any]:
-    """Another model: its own candidates; keyframes that only the former one knows go."""
-    kept = [key for key in chosen if key.file is not None]
-    return [_candidates(name, 0), 0, kept, keyframes.timeline_html(kept), None,
+    """Show candidates of another model; drop keyframes of the previous one, except files."""
+    keys = [key for key in chosen if key.file is not None]
+    return [_candidates(name, 0), 0, keys, keyframes.timeline_html(keys), None,
             keyframes.LIVE_EMPTY, *[0] * keyframes.SLIDERS, gr.update(info=_about(name or ""))]
 
 
 @errors_shown
 def _pick_candidate(name: str, chosen: list[Key], event: gr.EventData) -> list[Any]:
     seed = int(event.number)
-    kept = _extend(chosen, keyframes.seed_keys(name, [seed]))
+    keys = _extend(chosen, keyframes.seed_keys(name, [seed]))
     base = keyframes.seed_latent(name, seed)
     shown = keyframes.live_html(name, keyframes.shifted_latent(name, base, []))
-    return [kept, keyframes.timeline_html(kept), base, shown, *[0] * keyframes.SLIDERS]
+    return [keys, keyframes.timeline_html(keys), base, shown, *[0] * keyframes.SLIDERS]
 
 
 def _edit_timeline(chosen: list[Key], event: gr.EventData) -> tuple[list[Key], str]:
-    """Take the keyframe that was clicked out, or put it one earlier."""
+    """Remove the clicked keyframe, or move it one earlier."""
     number = int(event.number)
-    kept = [key for n, key in enumerate(chosen) if n != number]
+    keys = [key for n, key in enumerate(chosen) if n != number]
     if event.earlier and 0 < number < len(chosen):
-        kept.insert(number - 1, chosen[number])
-    return kept, keyframes.timeline_html(kept)
+        keys.insert(number - 1, chosen[number])
+    return keys, keyframes.timeline_html(keys)
 
 
 @errors_shown
@@ -357,22 +246,129 @@ def _add_shaped(
     name: str, base: list[float] | None, chosen: list[Key], *values: float
 ) -> tuple[list[Key], str]:
     latent = keyframes.shifted_latent(name, base, values)
-    kept = _extend(chosen, [keyframes.shaped_key(name, latent)])
-    return kept, keyframes.timeline_html(kept)
+    keys = _extend(chosen, [keyframes.shaped_key(name, latent)])
+    return keys, keyframes.timeline_html(keys)
 
 
 def _add_files_handler(context: Context) -> Any:
     @errors_shown
     def add(files: list[str] | None, chosen: list[Key]) -> tuple[list[Key], str]:
         with context.folders.new() as folder:
-            kept = _extend(chosen, keyframes.file_keys(files or [], folder, context.limits))
-        return kept, keyframes.timeline_html(kept)
+            keys = _extend(chosen, keyframes.file_keys(files or [], folder, context.limits))
+        return keys, keyframes.timeline_html(keys)
 
     return add
 
 
 def _extend(chosen: list[Key], added: list[Key]) -> list[Key]:
     if len(chosen) + len(added) > keyframes.MAX_KEYFRAMES:
-        raise InputError(f"the timeline holds {keyframes.MAX_KEYFRAMES} keyframes; take some "
-                         "out first.")
+        raise InputError(f"the timeline holds {keyframes.MAX_KEYFRAMES} keyframes; remove some "
+                         "first.")
     return [*chosen, *added]
+
+
+def _build_sprite(context: Context) -> None:
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
+            if not sprite_model_name():
+                gr.HTML(hint(_missing_model_message()), elem_id="sprite-absent")
+            still = gr.File(label="One still, front-facing, PNG", height=132, elem_id="still")
+            new = gr.Button("A new character", elem_id="new-character")
+            steps = gr.Slider(2, 32, 8, step=1, label="Steps per cycle", buttons=[],
+                              elem_id="steps", info="The model was trained with 8")
+        with gr.Column(scale=8, min_width=320):
+            display = gr.HTML(_NO_SPRITE, elem_id="walkers")
+            with gr.Row(visible=False, elem_classes="ae-shelf") as downloads:
+                sheet = gr.DownloadButton("Sheet .png", variant="primary", elem_id="get-sprites",
+                                          min_width=90)
+                frames_json = gr.DownloadButton("Frames .json", elem_id="get-frames", min_width=90)
+                gif = gr.DownloadButton("Walk .gif", elem_id="get-gif", min_width=90)
+
+    options = {**job_progress.model_event(display), "api_visibility": "private"}
+    outputs = [sheet, frames_json, gif, display, downloads]
+    gr.on([still.change, steps.release], _walk_cycle_handler(context), [still, steps], outputs,
+          **options)
+    new.click(_new_character_handler(context), None, still, **options)
+
+
+def sprite_model_name() -> str:
+    """Return the name of the sprite model; empty if none is on this machine."""
+    return next((entry.name for entry in hub.list_models(states=LOCAL_STATES)
+                 if entry.task == SPRITE_ANIMATION), "")
+
+
+def _missing_model_message() -> str:
+    return ("The model sprite-motion, which animates sprites, is not on this machine; download it "
+            "in the tab Models.")
+
+
+def _load_sprite_model() -> Any:
+    name = sprite_model_name()
+    if not name:
+        raise InputError(_missing_model_message())
+    return hub.load(name)
+
+
+def _new_character_handler(context: Context) -> Any:
+    @errors_shown
+    @gpu
+    def new_character() -> str:
+        """Generate a still of a new character, as a file."""
+        model: SpriteAnimator = _load_sprite_model()
+        seed = secrets.randbelow(1_000_000)
+        with context.folders.new() as folder:
+            path = folder / f"character-{seed}.png"
+            Image.fromarray(model.decode(model.sample([seed]))[0]).save(path)
+        return str(path)
+
+    return new_character
+
+
+def _walk_cycle_handler(context: Context) -> Any:
+    @errors_shown
+    @gpu
+    def walk_cycle(still: str | None, steps: float) -> list[Any]:
+        """Make the walk cycle of a still: sprite sheet, its JSON and an animation."""
+        if still is None:
+            return [None, None, None, _NO_SPRITE, gr.update(visible=False)]
+        picture = read_picture(Path(still), context.limits.picture)
+        model: SpriteAnimator = _load_sprite_model()
+        cell = model.place_still(picture, Path(still).name)
+        cycles, name = model.cycles(cell, int(steps)), f"{Path(still).stem}.walk"
+        with context.folders.new() as folder:
+            sheet, frames_json, gif = (folder / f"{name}{end}" for end in (".png", ".json", ".gif"))
+            Image.fromarray(sprite_sheet(cycles)).save(sheet)
+            description = cycle_sheet_json(sheet.name, cycles, DIRECTIONS, STEP_MS)
+            frames_json.write_text(json.dumps(description, indent=1))
+            _write_gif(gif, cycles)
+        shown = _sprite_html(context.folders.url(sheet), cycles, cell.notes)
+        return [*map(str, (sheet, frames_json, gif)), shown, gr.update(visible=True)]
+
+    return walk_cycle
+
+
+def _write_gif(path: Path, cycles: np.ndarray) -> None:
+    """Write the walk cycles of the four directions side by side."""
+    factor = max(1, _GIF_SIDE // cycles.shape[2])
+    rows = [cycles[DIRECTIONS.index(name), 1:] for name in _DIRECTION_ORDER]
+    with open_renderer(path, Fraction(1000, STEP_MS)) as renderer:
+        for frame in np.concatenate(rows, 2):
+            renderer.write(enlarge(frame, factor))
+
+
+def _sprite_html(url: str, cycles: np.ndarray, remarks: Sequence[str]) -> str:
+    steps = cycles.shape[1] - 1
+    # CSS moves the sheet as a background through a window of one cell.
+    style = (f"--columns:{steps + 1};--from:{100 / steps:.4f}%;--to:{100 + 100 / steps:.4f}%;"
+            f"animation:ae-walk {steps * STEP_MS / 1000:g}s steps({steps}) infinite;"
+            f"background-image:url({escape(url)})")
+    walkers = "".join(
+        f'<figure><div class="ae-walker" role="img" aria-label="Walking {name}" '
+        f'style="{style};background-position-y:{100 * DIRECTIONS.index(name) / 3:.4f}%"></div>'
+        f"<figcaption>{name}</figcaption></figure>" for name in _DIRECTION_ORDER)
+    side = cycles.shape[2]
+    return (f'<div class="ae-results"><div class="ae-walkers">{walkers}</div>'
+            f'<figure class="ae-sheet"><img src="{escape(url)}" alt="The sheet: four rows, '
+            f'standing and {steps} steps each"><figcaption>The sheet: up, left, down, right; '
+            f"standing, then {steps} steps of {STEP_MS} ms; cells of {side}×{side} pixels"
+            f"</figcaption></figure>{notes(remarks)}</div>")

@@ -1,4 +1,4 @@
-"""The job behind the panel Animate: what is asked for becomes a file, with progress."""
+"""The job of the panel Animate: render a latent walk to a file, with progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aehub.ui.keyframes import MAX_KEYFRAMES, Key, animation_models, file_keys, 
 from aehub.ui.limits import Context
 from aehub.weights.architectures import COMPRESSION
 
-# What a visitor may choose -> (suffix, whether it is a sprite sheet).
+# Choice -> (suffix, whether the file is a sprite sheet).
 FORMATS = {"mp4": (".mp4", False), "webm": (".webm", False), "gif": (".gif", False),
            "webp": (".webp", False), "apng": (".png", False), "sheet": (".png", True)}
 PATHS = ("auto", "lerp", "slerp", "spline")
@@ -29,7 +29,7 @@ MAX_FPS = 60
 
 
 def runner(context: Context, *, preview: bool = False) -> Any:
-    """The handler that makes an animation; a preview is small, fast and always an mp4."""
+    """Return the handler that renders an animation; a preview is small, fast and always mp4."""
 
     @errors_shown
     @gpu
@@ -43,18 +43,18 @@ def runner(context: Context, *, preview: bool = False) -> Any:
 
         Args:
             model: name of a model that animates.
-            seeds: whole numbers of pictures that the model draws; used where no files are given.
-            files: pictures to walk through, in order; a clip stands for its first and last frame.
+            seeds: whole numbers, one for each generated picture; used without files.
+            files: pictures as keyframes, in order; a clip gives its first and last frame.
             seconds: of the whole animation.
             fps: frames per second.
-            path: "lerp", "slerp", "spline", or "auto" for what suits the model.
-            easing: how each segment is spread over time, such as "linear" or "ease-in-out".
+            path: "lerp", "slerp", "spline", or "auto" for the default of the model.
+            easing: timing of each segment, such as "linear" or "ease-in-out".
             ending: "loop" back to the first picture, "ping-pong" or "once".
-            truncation: of seeds; below 1 keeps nearer to the mean picture.
-            size: pixels of a side, reached by whole factors.
+            truncation: of seeds; below 1 is closer to the mean picture.
+            size: pixels of a side, approximated by whole factors.
             format: "mp4", "webm", "gif", "webp", "apng" or "sheet" (a sprite sheet).
-            direction: that characters walk in: "up", "left", "down", "right" or "all".
-            steps: of a cycle that characters walk.
+            direction: in which characters walk: "up", "left", "down", "right" or "all".
+            steps: of a walk cycle of characters.
             beside: show a plain cross-fade of the same pictures to the right.
             parts: seconds from each picture to the next, such as "1, 0.5"; instead of `seconds`.
 
@@ -64,22 +64,22 @@ def runner(context: Context, *, preview: bool = False) -> Any:
         """
         if preview:
             fps, size, format = min(fps, 15), "128", "mp4"
-        wanted: dict[str, Any] = {
+        options: dict[str, Any] = {
             "path": None if path == "auto" else path, "easing": easing, "beside": beside,
             "loop": ending == "loop", "ping_pong": ending == "ping-pong",
             "truncation": float(truncation), "direction": direction, "steps": int(steps)}
         durations = parts_of(parts)
         if sum(durations) > context.limits.seconds:
-            raise InputError(f"the parts take {sum(durations):g} s together; give at most "
-                             f"{context.limits.seconds:g}.")
+            raise InputError(f"the parts take {sum(durations):g} s in all; give at most "
+                             f"{context.limits.seconds:g} s.")
         suffix, sheet = FORMATS[format]
         with context.folders.new() as folder:
-            given = _keyframes(context, folder, model, seeds, files, keys)
-            # The name of a model from a hub is org/name.
+            keyframes = _keyframes(context, folder, model, seeds, files, keys)
+            # Models of a hub are named org/name.
             output = folder / f"{model.rpartition('/')[2]}{suffix}"
             job = iter_animate(
                 output, model=model, seconds=durations or float(seconds), fps=fps, sheet=sheet,
-                scale=None if sheet else _scale(model, size), **wanted, **given)
+                scale=None if sheet else _scale(model, size), **options, **keyframes)
             made = yield from job_progress.run_job(
                 job, job_progress.frame_card("Drawing", progress),
                 lambda card: [*[gr.skip()] * 4, card, gr.update(visible=False), gr.skip()])
@@ -88,32 +88,32 @@ def runner(context: Context, *, preview: bool = False) -> Any:
     return run
 
 
-def _outputs(made: Animated, address: str, format: str) -> list[Any]:
+def _outputs(made: Animated, url: str, format: str) -> list[Any]:
     """Return the outputs of a finished animation."""
-    # Gradio takes whatever has a "path" for a file of its own.
+    # Gradio takes any dict with a "path" for a file of its own.
     facts = {**made.named(), "recipe": Path(made.recipe).name,
              "sheet": made.sheet and Path(made.sheet).name}
-    return [made.path, facts, made.recipe, made.sheet, _page(address, format, made),
+    return [made.path, facts, made.recipe, made.sheet, _animation_html(url, format, made),
             gr.update(visible=True), gr.update(visible=bool(made.sheet))]
 
 
 def _keyframes(context: Context, folder: Path, model: str, seeds: str,
                files: Sequence[str] | None, keys: list[Key] | None) -> dict[str, Any]:
-    """What to walk through: the timeline, else files, else seeds."""
+    """Return the keyframes as arguments: from the timeline, else files, else seeds."""
     if not task_of(model):
         raise InputError(f"the model {str(model)[:80]} is not on this machine; choose one of "
                          f"{', '.join(animation_models())}.")
     if not keys and not files:
         return {"seeds": seeds_of(seeds)}
-    found = keys or file_keys(files or [], folder, context.limits)
-    return {"keyframes": [key.as_keyframe for key in found]}
+    keys = keys or file_keys(files or [], folder, context.limits)
+    return {"keyframes": [key.as_keyframe for key in keys]}
 
 
 def seeds_of(text: str | None) -> list[int]:
-    """Seeds from a list such as "1, 2, 3".
+    """Parse seeds from a list such as "1, 2, 3".
 
     Raises:
-        InputError: something in it is no whole number, or there are too many.
+        InputError: an entry is no whole number, or there are too many.
     """
     parts = str(text or "").replace(",", " ").split()
     wrong = [part for part in parts if not (part.isascii() and part.isdecimal())]
@@ -127,36 +127,36 @@ def seeds_of(text: str | None) -> list[int]:
 
 
 def parts_of(text: str | None) -> list[float]:
-    """Seconds from a list such as "1, 0.5"; none of an empty one.
+    """Parse seconds from a list such as "1, 0.5", which may be empty.
 
     Raises:
-        InputError: something in it is no number above 0, or there are too many.
+        InputError: an entry is no number above 0, or there are too many.
     """
     parts = str(text or "").replace(",", " ").split()
     try:
-        found = [float(part) for part in parts]
+        durations = [float(part) for part in parts]
     except ValueError:
-        found = [0.0]
-    if len(found) > MAX_KEYFRAMES or not all(0 < part < float("inf") for part in found):
+        durations = [0.0]
+    if len(durations) > MAX_KEYFRAMES or not all(0 < part < float("inf") for part in durations):
         raise InputError(f"the seconds of each part are {str(text)[:60]!r}; give numbers above 0 "
                          f"with commas between, such as 1, 0.5, at most {MAX_KEYFRAMES}.")
-    return found
+    return durations
 
 
 def _scale(model: str, size: str) -> int | None:
-    """Whole factor that brings pictures of a model nearest to a size; codecs keep theirs."""
+    """Return the whole factor from a model's side to nearly `size` pixels; None for codecs."""
     if task_of(model) == COMPRESSION:
         return None
     return max(1, round(int(size) / hub.load(model).side))  # type: ignore[attr-defined]
 
 
-def _page(address: str, format: str, made: Animated) -> str:
-    shown = media_element(address, f"The animation by {made.model}", "autoplay loop muted controls",
+def _animation_html(url: str, format: str, made: Animated) -> str:
+    shown = media_element(url, f"The animation by {made.model}", "autoplay loop muted controls",
                    kind=" ae-walk")
     numbers = tiles([
         ("Picture", f"{made.width}×{made.height}", "a sheet of frames" if made.sheet else format),
         ("Frames", str(made.frames), f"{rate_text(made.fps)} per second"),
-        ("Plays", seconds_text(made.seconds), "then again"),
+        ("Length", seconds_text(made.seconds), "played in a loop"),
         ("File", bytes_text(made.bytes), f"made in {seconds_text(made.elapsed)}"),
     ])
     return f'<div class="ae-results">{shown}{numbers}{notes(made.notes)}</div>'

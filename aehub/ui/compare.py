@@ -1,4 +1,4 @@
-"""Compare: whole curves of rate and quality, several codecs side by side on the visitor's clip."""
+"""Compare: rate-distortion curves of several codecs on the visitor's clip."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ TITLE = "Compare"
 VIDEO_CODECS = ["x264-medium", "x265-medium", "svtav1-6", "vp9"]
 _DEFAULT_BASELINES = ["x264-medium", "svtav1-6"]
 MAX_FRAMES = 32
+"""Frames of a clip to measure at most."""
 MAX_SIDE = 480
+"""Limit of the longer side in pixels."""
 _EMPTY = empty_state("No curves yet", "Every codec codes the clip at six rates; the highest curve "
                      "is the best.")
 
 
 def build(context: Context) -> None:
-    """The panel, inside whatever block is open."""
+    """Build the panel inside the open block."""
     models = [entry.name for entry in hub.list_models(states=LOCAL_STATES)
               if entry.task == COMPRESSION]
     default = models[:1] + _DEFAULT_BASELINES
@@ -40,7 +42,7 @@ def build(context: Context) -> None:
                            elem_id="compared")
             codecs = gr.CheckboxGroup(models + VIDEO_CODECS, value=default, label="Codecs")
             frames = gr.Slider(1, MAX_FRAMES, 16, step=1, label="Frames", buttons=[],
-                               info=f"From the start, brought to {MAX_SIDE} px at most")
+                               info=f"From the start, at most {MAX_SIDE} px a side")
             with gr.Row(elem_classes="ae-go"):
                 go = gr.Button("Compare", variant="primary", elem_id="compare", scale=3)
                 stop = gr.Button("Stop", scale=1, min_width=80)
@@ -70,21 +72,21 @@ def _runner(context: Context, default: list[str]) -> Any:
         if clip is None:
             raise InputError("there is no clip yet; drop one.")
         if not codecs:
-            raise InputError("no codec is named; choose one or more.")
+            raise InputError("no codec is chosen; choose one or more.")
         began = time.monotonic()
 
-        def card(step: Progress) -> str:
-            progress((step.done, step.total), desc="Comparing")
-            took, left = time.monotonic() - began, step.total - step.done
+        def card(now: Progress) -> str:
+            progress((now.done, now.total), desc="Comparing")
+            elapsed, left = time.monotonic() - began, now.total - now.done
             return formatting.progress_card(
-                f"Point {min(step.done + 1, step.total)} of {step.total}",
-                f"{took * left / step.done:.0f} s left" if step.done else "",
-                share=step.done / step.total)
+                f"Point {min(now.done + 1, now.total)} of {now.total}",
+                f"{elapsed * left / now.done:.0f} s left" if now.done else "",
+                share=now.done / now.total)
 
         with context.folders.new() as folder:
             comparison: Comparison = yield from job_progress.run_job(
                 iter_comparison(clip, folder, ",".join(codecs), int(frames), longest=MAX_SIDE,
-                                       limits=context.limits.picture),
+                                limits=context.limits.picture),
                 card, lambda card: (gr.skip(), card))
         yield comparison.to_dict(), page(comparison)
 
@@ -92,7 +94,7 @@ def _runner(context: Context, default: list[str]) -> Any:
 
 
 def page(comparison: Comparison) -> str:
-    """The curves, and the table they were drawn from."""
+    """Return the curves, the verdict and the table of the measured points."""
     rows = []
     for codec in comparison.codecs:
         percent = comparison.mean_difference(codec)
@@ -100,20 +102,20 @@ def page(comparison: Comparison) -> str:
         speed = comparison.speed(codec)
         points = comparison.curve(comparison.clips[0].name, codec)
         if speed is None:
-            rows.append([codec, "–", "could not code this clip", "–", "–"])
+            rows.append([codec, "–", "cannot code this clip", "–", "–"])
             continue
         encode, decode = speed
         rows.append([codec, against, f"{bytes_text(points[0].bytes)} – "
                      f"{bytes_text(points[-1].bytes)}", f"{encode:.0f}", f"{decode:.0f}"])
     head = ["Codec", f"Bits against {comparison.anchor}", "Files", "Encodes, frames/s",
             "Decodes, frames/s"]
-    caption = ("Bits needed for the same PSNR, averaged over the range all share (Bjøntegaard). "
-               "Bytes without sound: whole .aev files against bare streams.")
+    caption = ("Bits needed for the same PSNR, averaged over the range that all share "
+               "(Bjøntegaard). Bytes without sound: whole .aev files against bare streams.")
     return (f'<div class="ae-results">{results.rd_curves(comparison)}'
             f"{results.comparison_verdict(comparison)}"
             f"{table(head, rows, caption=caption, mark=_model_row(comparison))}</div>")
 
 
 def _model_row(comparison: Comparison) -> int:
-    models = [n for n, codec in enumerate(comparison.codecs) if codec in comparison.ours]
-    return models[0] if models else -1
+    return next((row for row, codec in enumerate(comparison.codecs)
+                 if codec in comparison.ours), -1)

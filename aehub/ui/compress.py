@@ -1,4 +1,4 @@
-"""Compress: a clip goes in; a file, a wipe player and honest numbers come out."""
+"""Compress: from a clip to an `.aev` file, with a wipe player and measured numbers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ TITLE = "Compress"
 
 
 def build(context: Context) -> None:
-    """The panel, inside whatever block is open."""
+    """Build the panel inside the open block."""
     with gr.Row(equal_height=False, elem_classes="ae-bench"):
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
-            clip, tried = _clip(context)
-            seen, part, start, length = _part(context)
+            clip, example_buttons = _clip(context)
+            preview, part, start, length = _part(context)
             aim, quality, kilobytes = _aim()
             model, size, baselines = _more()
             with gr.Row(elem_classes="ae-go"):
@@ -37,50 +37,50 @@ def build(context: Context) -> None:
                 stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=80)
             forecast = gr.HTML(elem_id="forecast", elem_classes="ae-forecast")
         with gr.Column(scale=8, min_width=320):
-            given = _results()
+            outputs = _results()
 
-    packed, *_, display, downloads, figures = given
+    packed, *_, display, downloads, figures = outputs
     context.shared["packed"] = packed
     inputs = [clip, start, length, model, aim, quality, kilobytes, size, baselines]
     run, options = _runner(context), job_progress.model_event(display)
     events: list[dict[str, Any]] = [
-        go.click(run, inputs, given, api_name="compress", validator=_checker(context),
+        go.click(run, inputs, outputs, api_name="compress", validator=_checker(context),
                  trigger_mode="once", **options)]
-    for button, name in zip(tried, examples.EXAMPLES, strict=True):
-        # One click shows the result.
-        drawn = button.click(_example(context, name), None, [clip, display, go],
+    for button, name in zip(example_buttons, examples.EXAMPLES, strict=True):
+        # A click on an example also compresses it.
+        ready = button.click(_example(context, name), None, [clip, display, go],
                              concurrency_limit=8, **job_progress.PRIVATE)
-        events.append(drawn.success(run, inputs, given, api_visibility="private", **options))
+        events.append(ready.success(run, inputs, outputs, api_visibility="private", **options))
     job_progress.connect_stop(stop, events, display, stopped_state("compress again"), downloads,
                               figures)
     clip.change(uploads.upload_handler(context), [clip, size, baselines],
-                [seen, part, start, length, forecast], **job_progress.PRIVATE)
+                [preview, part, start, length, forecast], **job_progress.PRIVATE)
     gr.on([start.release, length.release, size.change, baselines.change],
           uploads.forecast_handler(context), [clip, start, length, size, baselines], forecast,
           **job_progress.PRIVATE)
 
 
 def _clip(context: Context) -> tuple[gr.File, list[gr.Button]]:
-    """Where a clip is dropped, and the examples."""
+    """Build the upload and the buttons of the examples."""
     clip = gr.File(label=f"Clip, up to {context.limits.upload_mb} MB", height=132, elem_id="clip")
     gr.HTML('<p class="ae-label">Or try one of these</p>')
     with gr.Row(elem_classes="ae-examples"):
-        tried = [gr.Button(example.label, elem_id=f"example-{example.name}",
-                           elem_classes="ae-example")
-                 for example in examples.EXAMPLES.values()]
+        buttons = [gr.Button(example.label, elem_id=f"example-{example.name}",
+                             elem_classes="ae-example")
+                   for example in examples.EXAMPLES.values()]
     gr.HTML(f'<p class="ae-fine">{examples.HARD_EXAMPLE_NOTE}</p>')
-    return clip, tried
+    return clip, buttons
 
 
 def _part(context: Context) -> tuple[gr.HTML, gr.Accordion, gr.Slider, gr.Slider]:
-    """What is seen of the clip, and the part of it that is wanted."""
-    seen = gr.HTML(elem_id="seen", visible=False)
+    """Build the preview of the clip and the sliders of the part to compress."""
+    preview = gr.HTML(elem_id="seen", visible=False)
     with gr.Accordion("Part of the clip", open=False, visible=False, elem_id="trim") as part:
-        # Ends where the clip does once there is one; programs begin anywhere in a day.
+        # The page sets the maximum to the length of the clip; API calls may start within a day.
         start = gr.Slider(0, 86_400, 0, step=0.1, label="Start, s", buttons=[], elem_id="start")
         length = gr.Slider(0, context.limits.seconds, 0, step=0.1, label="Length, s (0 is all)",
                            buttons=[], elem_id="length")
-    return seen, part, start, length
+    return preview, part, start, length
 
 
 def _aim() -> tuple[gr.Radio, gr.Slider, gr.Number]:
@@ -97,7 +97,7 @@ def _aim() -> tuple[gr.Radio, gr.Slider, gr.Number]:
 
 
 def _more() -> tuple[gr.Dropdown, gr.Dropdown, gr.Checkbox]:
-    # Of a model that is not fetched yet, the task may be unknown.
+    # The task of a model that is not downloaded yet may be unknown.
     models = [entry.name for entry in hub.list_models() if entry.task == COMPRESSION
               or (entry.state == "remote" and not entry.task)]
     with gr.Accordion("Model, size, other codecs", open=False, elem_id="more"):
@@ -110,7 +110,7 @@ def _more() -> tuple[gr.Dropdown, gr.Dropdown, gr.Checkbox]:
 
 
 def _results() -> list[Any]:
-    """What shows a result, in the order in which a job gives it."""
+    """Build the outputs of a job, in their order."""
     display = gr.HTML(examples.opening_overview(), elem_id="stage")
     with gr.Row(visible=False, elem_id="downloads") as downloads:
         packed = gr.DownloadButton("Compressed .aev", variant="primary", elem_id="get-aev",
@@ -125,8 +125,8 @@ def _results() -> list[Any]:
 def _example(context: Context, name: str) -> Any:
     @errors_shown
     def use() -> Iterator[tuple[Any, Any, Any]]:
-        # Whoever presses the button meanwhile would compress nothing, or what was there before.
-        yield (gr.skip(), progress_card("Drawing the example", "It is made once, at first use."),
+        # Disabled meanwhile: the button would compress the previous clip, or none.
+        yield (gr.skip(), progress_card("Making the example", "It is made once, at first use."),
                gr.update(interactive=False))
         ready = gr.update(interactive=True)
         with context.folders.new() as folder:
@@ -142,7 +142,7 @@ def _example(context: Context, name: str) -> Any:
 
 
 def _checker(context: Context) -> Any:
-    """A validator that refuses a clip before it waits in the queue."""
+    """Return a validator that refuses a clip before it enters the queue."""
     def check(clip: str | None, start: float = 0, length: float = 0, *others: Any
               ) -> list[dict[str, Any]]:
         problem = ""
@@ -164,7 +164,7 @@ def _runner(context: Context) -> Any:
             aim: str = "quality", quality: float = 50, kilobytes: float = 200,
             size: str = "640", neighbours: bool = True,
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
-        """Compress a clip, decode the file again and measure what came back.
+        """Compress a clip, decode the file and measure the reconstruction.
 
         Args:
             clip: a video, or an animated GIF, WebP or PNG.
@@ -173,12 +173,12 @@ def _runner(context: Context) -> Any:
             model: name of a compression model.
             aim: "quality", or "size" to stay below `kilobytes`.
             quality: 0 (smallest file) to 100 (closest picture).
-            kilobytes: most bytes of the file in thousands, where `aim` is "size".
-            size: most pixels along the longer side, or "as it is".
+            kilobytes: limit of the file in kB of 1000 bytes, if `aim` is "size".
+            size: limit of the longer side in pixels, or "as it is".
             neighbours: also encode with x264 and AV1 at the same number of bytes.
 
         Returns:
-            The .aev file, the measured facts, the decoded mp4, the original as the model saw it
+            The .aev file, the measurements, the decoded mp4, the working copy that the model got
             (lossless), and two pieces of the page.
         """
         if clip is None:
@@ -201,7 +201,7 @@ def _runner(context: Context) -> Any:
 
 def _target(kilobytes: float | None) -> int:
     if kilobytes is None:
-        raise InputError("the size has no number; give the kB that the file may have at most.")
+        raise InputError("no size is given; give the limit of the file in kB.")
     return round(1000 * kilobytes)
 
 

@@ -1,4 +1,4 @@
-"""Decode: an `.aev` file in words, and back as a clip."""
+"""Decode: show the properties of an `.aev` file, and decode it to a clip."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from aehub.ui.limits import Context
 
 TITLE = "Decode"
 FORMATS = ["mp4", "gif", "webp"]
-_EMPTY = empty_state("No file decoded yet", "An .aev file becomes a clip that any player shows.")
+_EMPTY = empty_state("No file decoded yet", "An .aev file becomes a clip for any player.")
 
 
 def build(context: Context) -> None:
-    """The panel, inside whatever block is open."""
+    """Build the panel inside the open block."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
             packed = gr.File(label="Compressed file, .aev", height=132, elem_id="packed")
@@ -75,7 +75,7 @@ def _header_table(path: Path) -> str:
         ("Condition", "intact" if report.ok else
          f"damaged: {count_text(len(report.problems), 'problem')}"),
     ]
-    return table(["Property", "Value"], rows, caption="Read from the head; nothing was decoded.")
+    return table(["Property", "Value"], rows, caption="Read from the header; nothing was decoded.")
 
 
 def _runner(context: Context) -> Any:
@@ -101,9 +101,9 @@ def _runner(context: Context) -> Any:
                 compress.iter_decompress(packed, output),
                 job_progress.frame_card("Decoding", progress),
                 lambda card: (gr.skip(), gr.skip(), card, gr.update(visible=False)))
-            # Gradio takes whatever has a "path" for a file of its own.
+            # Gradio takes any dict with a "path" for a file of its own.
             facts = {"bytes": output.stat().st_size, **result.named()}
-            # Browsers show nothing of a loop that is over at once.
+            # A looped video of one frame stays blank in browsers.
             options = "" if result.frames == 1 else "controls loop"
             page = media_element(context.folders.url(output), "The decoded clip", options)
             yield str(output), facts, page, gr.update(visible=True)

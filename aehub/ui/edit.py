@@ -1,4 +1,4 @@
-"""Edit: a compressed file is turned, trimmed and reversed without decoding it."""
+"""Edit: rotate, flip, trim and reverse a compressed file without decoding it."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from aehub.ui.limits import Context
 
 TITLE = "Edit"
 BUTTONS = {
-    "Turn ↻": "rotate 90", "Turn ↺": "rotate 270", "Transpose": "transpose",
+    "Rotate ↻": "rotate 90", "Rotate ↺": "rotate 270", "Transpose": "transpose",
     "Flip ↔": "flip horizontal", "Flip ↕": "flip vertical", "Reverse": "reverse",
 }
-# Clips whose videos are kept, and visitors who are told apart.
+# Cached preview videos of inputs, and visitors whose edits are counted.
 _MAX_PREVIEWS, _MAX_VISITORS = 16, 1000
 _EMPTY = empty_state("Nothing to edit yet", "Edits change the codes, not the pixels: the edited "
                      "file is as good as the one you drop.")
 
 
 def build(context: Context) -> None:
-    """The panel, inside whatever block is open."""
+    """Build the panel inside the open block."""
     last = context.shared["packed"]
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
@@ -51,18 +51,18 @@ def build(context: Context) -> None:
 
     counter = _EditCounter()
     run = _runner(context, counter)
-    inputs, given = [packed, steps, exact], [edited, facts, display, downloads]
+    inputs, outputs = [packed, steps, exact], [edited, facts, display, downloads]
     options = job_progress.model_event(display)
-    steps.submit(run, inputs, given, api_name="edit", **options)
-    exact.input(run, inputs, given, api_visibility="private", **options)
+    steps.submit(run, inputs, outputs, api_name="edit", **options)
+    exact.input(run, inputs, outputs, api_visibility="private", **options)
     for event, change in [*changes, (packed.change, _nothing)]:
         event(_changed(counter, change), [steps, part], steps, **job_progress.IMMEDIATE).success(
-            run, inputs, given, api_visibility="private", **options)
+            run, inputs, outputs, api_visibility="private", **options)
     take.click(_last_result_handler(context), last, packed, **job_progress.IMMEDIATE)
 
 
 def _operation_controls() -> tuple[gr.Textbox, gr.Textbox, gr.Checkbox, list[tuple[Any, Change]]]:
-    """What says the steps and their options, and the events that change the steps."""
+    """Build the controls of the operations; return them and the events that change the steps."""
     changes: list[tuple[Any, Change]] = []
     for three in (list(BUTTONS)[:3], list(BUTTONS)[3:]):
         with gr.Row(elem_classes="ae-examples"):
@@ -76,9 +76,9 @@ def _operation_controls() -> tuple[gr.Textbox, gr.Textbox, gr.Checkbox, list[tup
         cut = gr.Button("Trim", elem_id="edit-trim", scale=1, min_width=80)
     steps = gr.Textbox("", label="Steps, in this order", elem_id="edit-steps",
                        placeholder="rotate 90, trim 1:2.5, reverse",
-                       info="Press the buttons, or write here and press Enter")
-    exact = gr.Checkbox(False, label="Drop hidden frames for good", elem_id="edit-exact",
-                        info="Else frames before a trim stay in the file, hidden")
+                       info="Press the buttons, or type here and press Enter")
+    exact = gr.Checkbox(False, label="Remove hidden frames", elem_id="edit-exact",
+                        info="Otherwise frames before a trim stay in the file, hidden")
     with gr.Row(elem_classes="ae-go"):
         undo = gr.Button("Undo", elem_id="edit-undo", min_width=80)
         over = gr.Button("Start over", elem_id="edit-over", min_width=80)
@@ -87,17 +87,17 @@ def _operation_controls() -> tuple[gr.Textbox, gr.Textbox, gr.Checkbox, list[tup
 
 
 class _EditCounter:
-    """How often each visitor has changed the steps: work for an earlier count can end."""
+    """Counts the changes of each visitor, so that work for an outdated edit can stop."""
 
     def __init__(self) -> None:
         self._counts: OrderedDict[str | None, int] = OrderedDict()
 
     def current(self, request: gr.Request | None) -> int:
-        """The visitor's count."""
+        """Return the count of the visitor."""
         return self._counts.get(_visitor(request), 0)
 
     def increment(self, request: gr.Request | None) -> None:
-        """The visitor wants something else from now on."""
+        """Count a change by the visitor."""
         self._counts[_visitor(request)] = self._counts.pop(_visitor(request), 0) + 1
         while len(self._counts) > _MAX_VISITORS:
             self._counts.popitem(last=False)
@@ -108,7 +108,7 @@ def _visitor(request: gr.Request | None) -> str | None:
 
 
 Change = Callable[[str, str], str]
-"""Steps and the part to keep -> other steps."""
+"""(steps, part to keep) -> new steps."""
 
 
 def _changed(counter: _EditCounter, change: Change) -> Any:
@@ -124,7 +124,7 @@ def _adder(words: str) -> Change:
 
 
 def append_operation(steps: str, words: str) -> str:
-    """The steps with one more at the end."""
+    """Append one operation to the steps."""
     return ", ".join(filter(None, [steps.strip().rstrip(","), words]))
 
 
@@ -143,7 +143,7 @@ def _nothing(steps: str, part: str) -> str:
 def _last_result_handler(context: Context) -> Any:
     @errors_shown
     def last_result(path: str | None) -> str:
-        """The visitor's last result; before there is one, the example that the page opens on."""
+        """Return the visitor's last result; before there is one, the opening example."""
         if path is not None:
             return path
         with context.folders.new() as folder:
@@ -159,12 +159,12 @@ def _runner(context: Context, counter: _EditCounter) -> Any:
     @gpu
     def run(packed: str | None, steps: str = "", exact: bool = False,
             request: gr.Request | None = None) -> Iterator[list[Any]]:
-        """Turn, trim or reverse an .aev file without decoding it.
+        """Rotate, flip, trim or reverse an .aev file without decoding it.
 
         Args:
             packed: an .aev file.
-            steps: what to do, in order, such as "rotate 90, flip horizontal, trim 1:2, reverse".
-            exact: drop frames that a trim hides, as far as no shown frame needs them.
+            steps: operations in order, such as "rotate 90, flip horizontal, trim 1:2, reverse".
+            exact: remove frames that a trim hides, unless a shown frame needs them.
 
         Returns:
             The edited file, facts about it, and a piece of the page.
@@ -181,17 +181,17 @@ def _runner(context: Context, counter: _EditCounter) -> Any:
             check = check_equivariance(Path(packed), output, operations)
             for name in ("before", "after", "difference"):
                 (folder / f"{name}.png").write_bytes(png_bytes(getattr(check, name)))
-            # Gradio takes whatever has a "path" for a file of its own.
+            # Gradio takes any dict with a "path" for a file of its own.
             facts = {**result.named(), "steps": ", ".join(map(str, operations)),
                      "levels": check.max_error, "share": round(check.differing_share, 8)}
             url, shown = f"ae/jobs/{folder.name}", gr.update(visible=True)
-            yield [str(output), facts, _page(url, result, check), shown]
+            yield [str(output), facts, _edit_html(url, result, check), shown]
             if result.frames == 1:
-                return  # Nothing moves in a picture.
+                return  # A picture needs no video.
             for _ in _write_previews(previews, packed, output, folder):
                 if counter.current(request) != count:
-                    return  # Whoever pressed the next button meanwhile waits for that.
-            yield [str(output), facts, _page(url, result, check, moving=True), shown]
+                    return  # The visitor has changed the steps, and waits for the next edit.
+            yield [str(output), facts, _edit_html(url, result, check, moving=True), shown]
 
     return run
 
@@ -202,7 +202,7 @@ def _write_previews(
     """Write before.mp4 and after.mp4; yields after every frame.
 
     Args:
-        previews: what was made of each file before; the same file is edited again and again.
+        previews: videos of input files; the same file is edited many times.
         packed: the file before the edit.
         edited: the file after it.
         folder: of the job.
@@ -223,10 +223,10 @@ def _write_previews(
     previews[packed] = before
 
 
-def _page(url: str, result: Edited, check: EquivarianceCheck, *, moving: bool = False) -> str:
+def _edit_html(url: str, result: Edited, check: EquivarianceCheck, *, moving: bool = False) -> str:
     exact = "exact" if not check.max_error else f"{check.max_error} of 255"
     shown = tiles([
-        ("Before", bytes_text(result.bytes_before), "the file you gave"),
+        ("Before", bytes_text(result.bytes_before), "the file that you dropped"),
         ("After", bytes_text(result.bytes), f"{result.elapsed:.1f} s to edit"),
         ("Equivariance error", exact, f"in {100 * check.differing_share:.4f} % of the values"),
         ("Picture", f"{result.width}×{result.height}",
@@ -234,16 +234,16 @@ def _page(url: str, result: Edited, check: EquivarianceCheck, *, moving: bool = 
     ])
     pair = "".join(_figure(f"{url}/{name}", f"{words} the edit", "ae-film", moving=moving)
                    for name, words in (("before", "Before"), ("after", "After")))
-    difference = _figure(f"{url}/difference", "Turned before decoding minus turned after it, "
+    difference = _figure(f"{url}/difference", "Edited before decoding minus edited after it, "
                          f"times {DIFFERENCE_GAIN}: black is exact", "ae-differs")
     return (f'<div class="ae-results"><div class="ae-trio"><aehub-pair>{pair}</aehub-pair>'
             f"{difference}</div>{shown}{notes(result.notes)}</div>")
 
 
-def _figure(address: str, words: str, kind: str, *, moving: bool = False) -> str:
-    address, words = escape(address), escape(words)
-    picture = f'<img src="{address}.png" alt="{words}">'
+def _figure(url: str, words: str, kind: str, *, moving: bool = False) -> str:
+    url, words = escape(url), escape(words)
+    picture = f'<img src="{url}.png" alt="{words}">'
     if moving:
-        picture = (f'<video src="{address}.mp4" poster="{address}.png" aria-label="{words}" muted '
+        picture = (f'<video src="{url}.mp4" poster="{url}.png" aria-label="{words}" muted '
                    'loop playsinline controls disablepictureinpicture preload="auto"></video>')
     return f'<figure class="{kind}">{picture}<figcaption>{words}</figcaption></figure>'

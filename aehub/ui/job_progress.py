@@ -17,7 +17,9 @@ from aehub.results import Progress
 from aehub.ui.formatting import bytes_text, progress_card, seconds_text
 from aehub.ui.throughput import Throughput, time_left
 
-_Step = TypeVar("_Step")
+_POLL_SECONDS = 0.1
+"""Time between two progress reports of a download."""
+_Progress = TypeVar("_Progress")
 _Result = TypeVar("_Result")
 
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -64,7 +66,7 @@ def connect_stop(
         stop, display, [display, *others], **IMMEDIATE)
 
 
-def run_job(job: Generator[_Step, None, _Result], card: Callable[[_Step], str],
+def run_job(job: Generator[_Progress, None, _Result], card: Callable[[_Progress], str],
             outputs: Callable[[str], Any]) -> Generator[Any, None, _Result]:
     """Run a job to its end, yielding outputs of the page meanwhile; return its result.
 
@@ -88,12 +90,12 @@ def run_job(job: Generator[_Step, None, _Result], card: Callable[[_Step], str],
 
 def frame_card(doing: str, progress: Any) -> Callable[[Progress], str]:
     """Return a function that makes a card of each coded frame and updates Gradio's `progress`."""
-    def counted(step: Progress) -> str:
-        progress((step.done, step.total), desc=doing)
-        return progress_card(f"{doing}: frame {step.done} of {step.total}",
-                    share=step.done / step.total if step.total else 0)
+    def card(now: Progress) -> str:
+        progress((now.done, now.total), desc=doing)
+        return progress_card(f"{doing}: frame {now.done} of {now.total}",
+                             share=now.done / now.total if now.total else 0)
 
-    return counted
+    return card
 
 
 class StageCards:
@@ -115,27 +117,23 @@ class StageCards:
         self._began = time.monotonic()
         self._done = 0.0
 
-    def card(self, step: StageProgress) -> str:
+    def card(self, progress: StageProgress) -> str:
         """Return the card for a progress; the finished share never decreases."""
-        now = self._stages.index(step.name)
-        before = sum(self._shares[name] for name in self._stages[:now])
-        within = step.done / step.total if step.total else 0.0
+        current = self._stages.index(progress.name)
+        before = sum(self._shares[name] for name in self._stages[:current])
+        within = progress.done / progress.total if progress.total else 0.0
         # The search for a target size encodes several times, each time from the first frame.
-        self._done = max(self._done, before + self._shares[step.name] * min(1.0, within))
-        label = STAGE_LABELS[step.name]
-        if step.name != "neighbours" and step.total:
-            label += f": frame {step.done} of {step.total}"
+        self._done = max(self._done, before + self._shares[progress.name] * min(1.0, within))
+        label = STAGE_LABELS[progress.name]
+        if progress.name != "neighbours" and progress.total:
+            label += f": frame {progress.done} of {progress.total}"
         self._progress(self._done, desc=label)
         left = time_left(self._began, self._done)
         items = "".join(
-            f'<li class="{"done" if n < now else "now" if n == now else ""}">'
+            f'<li class="{"done" if n < current else "now" if n == current else ""}">'
             f"{STAGE_LABELS[name]}</li>" for n, name in enumerate(self._stages))
         return progress_card(label, "" if left is None else f"{seconds_text(left)} left",
                              share=self._done, more=f"<ol>{items}</ol>")
-
-
-_POLL_SECONDS = 0.1
-"""Time between two progress reports of a download."""
 
 
 class _Cancelled(Exception):

@@ -1,4 +1,4 @@
-"""Models: every known one with its card, its numbers, its files and how to use it."""
+"""Models: cards of all known models, with numbers, files, downloads and a snippet."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from aehub.weights.model_folder import CARD, CONFIG, WEIGHTS
 
 TITLE = "Models"
 _FILE_URL = "aehub/{}/resolve/main"
-"""Where this server, as a hub, gives away the files of a model."""
+"""Path on this server, as a hub, of the files of a bundled model."""
 _LICENCE = re.compile(r"^license:\s*(\S+)", re.MULTILINE)
 _PICTURE = re.compile(r"\]\(([A-Za-z0-9_-]+\.png)\)")
 _STATE_NOTES = {
     "bundled": "no download needed",
-    "cached": "fetched before, no network needed",
+    "cached": "downloaded before, no network needed",
     "remote": "on a hub",
 }
 
 
 def build(context: Context) -> None:
-    """The panel, inside whatever block is open."""
+    """Build the panel inside the open block."""
     for entry in hub.list_models():
         card = _read_card(entry)
         with gr.Column():
@@ -43,13 +43,13 @@ def build(context: Context) -> None:
                 gr.Code(snippet(entry), language="python", show_label=False, interactive=False,
                         elem_id=f"snippet-{_slug(entry.name)}")
             if card:
-                with gr.Accordion("The whole card", open=False):
+                with gr.Accordion("Full model card", open=False):
                     _show_card(entry, card)
     gr.api(_list_models, api_name="models")
 
 
 def _download_button(entry: hub.ModelEntry, summary: gr.HTML) -> None:
-    """A button that fetches a model, and what it says meanwhile."""
+    """Build the button that downloads a model, and its progress."""
     progress = gr.HTML(visible=False)
     get = gr.Button("Download", variant="primary", elem_id=f"get-{_slug(entry.name)}")
     get.click(_download_handler(entry.name), None, [summary, progress, get],
@@ -57,7 +57,7 @@ def _download_button(entry: hub.ModelEntry, summary: gr.HTML) -> None:
               show_progress="hidden", trigger_mode="once")
 
     def shown() -> tuple[Any, Any]:
-        # Somebody may have fetched it since the page was built.
+        # The model may have been downloaded since the page was built.
         now = _current_entry(entry.name)
         return _card_html(now, _read_card(now)), gr.update(visible=now.state == "remote")
 
@@ -85,7 +85,7 @@ def _download_handler(name: str) -> Any:
 
 
 def _current_entry(name: str) -> hub.ModelEntry:
-    """The entry as it is at this moment, wherever the model is."""
+    """Return the current entry of a model, wherever the model is."""
     missing = hub.ModelEntry(name, "", 0, 0, "remote", "", "")
     return next((entry for entry in hub.list_models() if entry.name == name), missing)
 
@@ -95,7 +95,7 @@ def _list_models() -> list[dict[str, Any]]:
     """List the models of this server.
 
     Returns:
-        For each: name, task, parameters, bytes, state, summary, and addresses of its files.
+        For each: name, task, parameters, bytes, state, summary, and URLs of its files.
     """
     listed = []
     for entry in hub.list_models():
@@ -106,11 +106,11 @@ def _list_models() -> list[dict[str, Any]]:
 
 
 def snippet(entry: hub.ModelEntry) -> str:
-    """Lines that run as pasted, on a clip they make themselves."""
+    """Return code that runs as pasted, on a clip that it makes itself."""
     if entry.task not in (COMPRESSION, ""):
         return f'''import aehub
 
-# Seeds are pictures that the model draws; your own are keyframes=["a.png", "b.png"].
+# Each seed gives a generated picture; for your own use keyframes=["a.png", "b.png"].
 made = aehub.animate("walk.mp4", model="{entry.name}", seeds=[1, 2], seconds=2, force=True)
 print(made.frames, "frames of", made.width, "x", made.height)
 '''
@@ -142,7 +142,7 @@ def _read_card(entry: hub.ModelEntry) -> str:
 
 
 def _show_card(entry: hub.ModelEntry, card: str) -> None:
-    """A card of our own as it is meant; a stranger's as plain text, so that nothing in it loads."""
+    """Show the card of a bundled model formatted; others as plain text, so that nothing loads."""
     body = card.split("---", 2)[-1].strip() if card.startswith("---") else card
     if entry.state == "bundled":
         url = f"]({_FILE_URL.format(entry.name)}/\\1)"
@@ -152,7 +152,7 @@ def _show_card(entry: hub.ModelEntry, card: str) -> None:
 
 
 def _file_urls(entry: hub.ModelEntry) -> dict[str, str]:
-    """Addresses of the files that this server gives away: those of bundled models."""
+    """Return the paths of the files that this server offers: those of bundled models."""
     if entry.state != "bundled":
         return {}
     return {name: f"{_FILE_URL.format(entry.name)}/{name}" for name in (CONFIG, WEIGHTS, CARD)

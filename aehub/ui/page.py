@@ -1,7 +1,4 @@
-"""The page as a whole: a head, one tab for each panel, and the fine print.
-
-The look of the page: ink and paper, one accent, type that ships with Gradio.
-"""
+"""The page: header, one tab for each panel, footer, and its theme."""
 
 from __future__ import annotations
 
@@ -19,6 +16,7 @@ from aehub.ui.limits import Context, PageLimits
 from aehub.ui.uploads import CheckedBlocks
 
 ASSETS = Path(__file__).with_name("assets")
+# Colours of the theme: background, text, accents.
 _PAPER, _INK = "#f6f5f1", "#14161c"
 _ACCENT, _ACCENT_DARK = "#4338ca", "#8b83ff"
 
@@ -121,8 +119,8 @@ _SHAPE = {
 
 
 def theme() -> Any:
-    """The theme, with everything served by this server."""
-    # The semi-bold of Plex that Gradio carries lacks most Latin letters; the bold is whole.
+    """Return the theme; all fonts are served by this server."""
+    # The semi-bold of Plex in Gradio lacks most Latin letters; the bold has all.
     base = gr.themes.Base(
         primary_hue=gr.themes.colors.indigo,
         neutral_hue=gr.themes.colors.stone,
@@ -135,12 +133,12 @@ def theme() -> Any:
 
 @lru_cache
 def asset(name: str) -> str:
-    """A text file of the page."""
+    """Return a text file of the page."""
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
 def css() -> str:
-    """The page's rules; the thumbnails of the examples among them."""
+    """Return the style sheet, with the thumbnails of the examples."""
     thumbnails = "".join(
         f"#example-{name}::before {{ background-image: url(ae/examples/{name}.jpg); }}\n"
         for name in EXAMPLES)
@@ -148,7 +146,7 @@ def css() -> str:
 
 
 def head() -> str:
-    """What the page's head carries: the players, and who we are."""
+    """Return the HTML head: the description and the players."""
     return ('<meta name="description" content="Compress a clip with a pretrained autoencoder and '
             f'see what it kept.">\n<script>{asset("wipe.js")}</script>\n'
             f'<script>{asset("pair.js")}</script>')
@@ -159,13 +157,13 @@ PANELS = (compress, decode, edit, animate, compare, models)
 
 
 def build(context: Context | None = None) -> gr.Blocks:
-    """The page, ready to be launched.
+    """Build the page, ready to be launched.
 
     Args:
         context: limits and folders; by default those of the environment.
     """
     context = context or Context.from_env()
-    # Where Gradio keeps uploads; the jobs delete them with their own files.
+    # Folder of Gradio's uploads, which are deleted like the results.
     os.environ["GRADIO_TEMP_DIR"] = str(context.folders.root)
     with CheckedBlocks(context.folders, title="AEHub", analytics_enabled=False) as demo:
         gr.HTML(_head(), elem_id="ae-head")
@@ -181,10 +179,10 @@ def build(context: Context | None = None) -> gr.Blocks:
 
 def _head() -> str:
     return (f"<h1>{asset('mark.svg')}AEHub</h1>"
-            "<p>A neural network squeezes your clip into a small file and paints it again from "
-            "that file alone. <b>Drop a clip and pull the divider to see what it kept.</b></p>")
+            "<p>A neural network compresses your clip to a small file and decodes it from that "
+            "file alone. <b>Drop a clip and pull the divider to compare.</b></p>")
 
 
 def _foot(limits: PageLimits) -> str:
-    return (f"{limits.summary} Nothing is sent anywhere else, and nothing is counted. {CREDITS} "
-            f"AEHub {__version__}, Apache-2.0.")
+    return (f"{limits.summary} Nothing is sent anywhere else, and no statistics are kept. "
+            f"{CREDITS} AEHub {__version__}, Apache-2.0.")

@@ -1,9 +1,4 @@
-"""A finished job as HTML: the wipe player, the figures, the curves.
-
-Curves as SVG in the page's own colours: over time, and quality over rate.
-
-A result beside other codecs at the same number of bytes, in words: ahead, level or behind.
-"""
+"""Results as HTML: the wipe player, numbers, curves as SVG, and the verdict on other codecs."""
 
 from __future__ import annotations
 
@@ -11,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aehub.errors import count_text
 from aehub.measure import Comparison
@@ -20,244 +15,66 @@ from aehub.media.metrics import ms_ssim_db
 from aehub.report.records import Baseline, CompressionReport, Playback
 from aehub.ui.formatting import bytes_text, notes, rate_text, table, tiles
 
-_WIDTH, _LEFT = 720, 52
-# Of a panel over time; of the panel of quality over rate, with room for names on its right.
-_TOP, _HEIGHT = 8, 92
-_CODEC_NAMES, _HIGH, _FOOT = 112, 340, 32
-_RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-_APART = 18.0
-
-
-def time_curves(playback: Playback) -> str:
-    """Bits of every frame or group as steps, PSNR of every frame as a line, a line for "now"."""
-    n = len(playback.times)
-    kilobits: list[float] = []
-    for _, frames, size in playback.groups:
-        kilobits += [8 * size / frames / 1000] * frames
-    group = max((frames for _, frames, _ in playback.groups), default=1)
-    title = "kilobits of each frame" if group == 1 else (
-        f"kilobits a frame, mean of each group of {group}")
-    spans = [f"{min(values):.1f} to {max(values):.1f} {unit}" for values, unit in
-             ((kilobits, "kilobits a frame"), (playback.frame_psnrs, "dB"))]
-    return (f'<figure class="ae-chart" data-ae-frames="{n}" role="img" '
-            f'aria-label="Over {n} frames: {"; ".join(spans)}.">{_step_plot(kilobits, title)}'
-            f'{_line_plot(playback.frame_psnrs, "PSNR of each frame, dB")}</figure>')
-
-
-def rd_curves(comparison: Comparison) -> str:
-    """PSNR over bits per pixel, on a scale of ratios; names stand at the curves."""
-    clip = comparison.clips[0].name
-    lines = {codec: [(p.bits_per_pixel, p.psnr) for p in curve] for codec in comparison.codecs
-             if (curve := comparison.curve(clip, codec))}
-    rates, quality = zip(*(point for line in lines.values() for point in line), strict=True)
-    low, high, right = math.floor(min(quality)), math.ceil(max(quality)), _WIDTH - _CODEC_NAMES
-    across = _scale(math.log(min(rates)), math.log(max(rates)), _LEFT, right)
-    up = _scale(low, high, _TOP + _HIGH, _TOP)
-    drawn = "".join(_y_grid_line(up(value), f"{value}", right) for value in range(low, high + 1)
-                    if value % 5 == 0)
-    drawn += "".join(_x_grid_line(across(math.log(rate)), f"{rate:g}") for rate in _RATES
-                     if min(rates) <= rate <= max(rates))
-    ends = sorted((-up(line[-1][1]), codec) for codec, line in lines.items())
-    heights = spread([end for end, _ in ends], _APART, -_TOP)
-    names = {codec: -height for (_, codec), height in zip(ends, heights, strict=True)}
-    for number, (codec, line) in enumerate(lines.items()):
-        kind = "ours" if codec in comparison.ours else f"rival r{number % 4}"
-        points = [(across(math.log(rate)), up(psnr)) for rate, psnr in line]
-        dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in points)
-        drawn += (f'<g class="{kind}"><path class="line" d="{_path(points)}"/>{dots}<text '
-                  f'x="{points[-1][0] + 12:.1f}" y="{names[codec] + 4:.1f}">{codec}</text></g>')
-    said = "; ".join(f"{codec} {line[0][1]:.1f} dB at {line[0][0]:.2f} to {line[-1][1]:.1f} dB at "
-                     f"{line[-1][0]:.2f}" for codec, line in lines.items())
-    return (f'<figure class="ae-chart ae-curves" role="img" aria-label="PSNR over bits a pixel: '
-            f'{said}.">{_panel("PSNR, dB, over bits a pixel", _HIGH + _FOOT, drawn)}</figure>')
-
-
-def _step_plot(values: Sequence[float], title: str) -> str:
-    up = _scale(0, 1.08 * max(values), _TOP + _HEIGHT, _TOP)
-    ends = [(_time(index + end, values), up(value)) for index, value in enumerate(values)
-            for end in (0, 1)]
-    fill = f'<path class="fill" d="{_path(ends)}V{_TOP + _HEIGHT}H{_LEFT}Z"/>'
-    return _curve(title, (0.0, max(values)), up, fill, ends)
-
-
-def _line_plot(values: Sequence[float], title: str) -> str:
-    low, high = min(values), max(values)
-    # A flat curve is drawn in the middle of its panel, not blown up to noise.
-    if high - low < 2:
-        low, high = (low + high) / 2 - 1, (low + high) / 2 + 1
-    up = _scale(low, high, _TOP + _HEIGHT, _TOP)
-    middles = [(_time(index + 0.5, values), up(value)) for index, value in enumerate(values)]
-    return _curve(title, (low, high), up, "", middles)
-
-
-def _time(place: float, values: Sequence[float]) -> float:
-    return _LEFT + (_WIDTH - _LEFT) * place / len(values)
-
-
-def _curve(title: str, ticks: Iterable[float], up: Callable[[float], float], below: str,
-           points: Iterable[tuple[float, float]]) -> str:
-    height = _HEIGHT + 2 * _TOP
-    levels = "".join(_y_grid_line(up(value), f"{value:.3g}", _WIDTH) for value in ticks)
-    return _panel(title, height, f'{levels}{below}<path class="curve" d="{_path(points)}"/>'
-                  f'<line class="now" x1="{_LEFT}" x2="{_LEFT}" y1="0" y2="{height}" '
-                  f'data-left="{_LEFT}" data-wide="{_WIDTH - _LEFT}"/>')
-
-
-def _panel(title: str, height: float, drawn: str) -> str:
-    return (f'<div class="ae-panel"><p>{title}</p><svg viewBox="0 0 {_WIDTH} {height}" '
-            f'aria-hidden="true">{drawn}</svg></div>')
-
-
-def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
-    return lambda value: start + (end - start) * (value - low) / ((high - low) or 1.0)
-
-
-def _path(points: Iterable[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-
-
-def _y_grid_line(y: float, label: str, right: float) -> str:
-    return (f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text><line '
-            f'class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-
-
-def _x_grid_line(x: float, label: str) -> str:
-    return (f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_TOP + _HIGH}"/><text '
-            f'x="{x:.1f}" y="{_TOP + _HIGH + 20}" text-anchor="middle">{label}</text>')
-
-
-if TYPE_CHECKING:
-    from aehub.measure import Comparison
-
 NEGLIGIBLE_DB = 0.1
-"""Differences below this many dB are called none; nobody sees them."""
+"""Differences below this are called level; nobody sees them."""
 SAME_SIZE_SHARE = 0.05
-"""Files that differ less than this share in size are called equally large."""
-SHORT_NAMES = {"x264-medium": "x264", "svtav1-6": "AV1"}
+"""Files whose sizes differ by less than this share are called equally large."""
 _EDITS = "can be turned, flipped, trimmed, joined, reversed and walked through without loss."
 REASON = f"One reason to use this file all the same: it {_EDITS}"
 REASON_FOR_FILES = f"One reason to use its files all the same: they {_EDITS}"
+_NAMES = {"x264-medium": ("x264", "H.264 (x264 medium)"), "svtav1-6": ("AV1", "AV1 (SVT-AV1 6)")}
+"""Short and full names of codecs."""
+# Of all charts, in units of their SVG: width, and margin on the left.
+_WIDTH, _LEFT = 720, 52
+# Of curves over time.
+_TOP, _HEIGHT = 8, 92
+# Of rate-distortion curves: room for names on the right, height, foot, distance of names.
+_CODEC_NAMES, _RD_HEIGHT, _FOOT, _NAME_DISTANCE = 112, 340, 32, 18.0
+_RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Bits per pixel with a grid line."""
 
 
-def verdict(report: CompressionReport) -> str:
-    """Say which codec is better at these bytes, and what else our file is good for; HTML."""
-    if not report.baselines:
-        return ""
-    sentences = [_sentence(report, baseline) for baseline in report.baselines]
-    behind = any(max(_quality_leads(report, baseline)) > 0 for baseline in report.baselines)
-    return _paragraph(sentences, REASON if behind else "")
-
-
-def psnr_gap(report: CompressionReport, baseline: Baseline) -> str:
-    """A baseline's quality against ours: "3.6 dB better", "0.4 dB worse", "level"."""
-    lead, _ = _quality_leads(report, baseline)
-    return f"{abs(lead):.1f} dB {'better' if lead > 0 else 'worse'}" if lead else "level"
-
-
-def comparison_verdict(comparison: Comparison) -> str:
-    """The same for whole curves: which codecs need fewer bits than ours; HTML."""
-    percents = {codec: 0.0 if codec == comparison.anchor else comparison.mean_difference(codec)
-                for codec in comparison.codecs}
-    known = {codec: percent for codec, percent in percents.items() if percent is not None}
-    sentences, reason = [], ""
-    for ours in [codec for codec in comparison.ours if codec in known]:
-        fewer = [codec for codec, percent in known.items() if percent < known[ours]]
-        more = [codec for codec, percent in known.items() if percent > known[ours]]
-        if fewer:
-            need = "need" if fewer[1:] else "needs"
-            sentences.append(f"{_join_names(fewer)} {need} fewer bits than {ours} for the same "
-                             "PSNR.")
-            reason = REASON_FOR_FILES
-        if more:
-            sentences.append(f"{ours} needs fewer bits than {_join_names(more)} for the same PSNR.")
-    return _paragraph(sentences, reason) if sentences else ""
-
-
-def _sentence(report: CompressionReport, baseline: Baseline) -> str:
-    name, size = SHORT_NAMES.get(baseline.codec, baseline.codec), _size_phrase(report, baseline)
-    lead, similar = _quality_leads(report, baseline)
-    if not lead:
-        words = f"{name} and AEHub are level {size}"
-    elif lead > 0:
-        words = f"{name} is {lead:.1f} dB better {size}"
-    else:
-        words = f"AEHub is {-lead:.1f} dB better than {name} {size}"
-    if similar and similar * lead <= 0:
-        words += f"; by MS-SSIM {name if similar > 0 else 'AEHub'} is closer"
-    return words + "."
-
-
-def _size_phrase(report: CompressionReport, baseline: Baseline) -> str:
-    """At which bytes; settings of other codecs do not reach every size."""
-    more = baseline.bytes / (report.compressed.bytes - report.compressed.audio_bytes) - 1
-    if abs(more) < SAME_SIZE_SHARE:
-        return "at these bytes"
-    return f"where its file is {100 * abs(more):.0f} % {'larger' if more > 0 else 'smaller'}"
-
-
-def _quality_leads(report: CompressionReport, baseline: Baseline) -> tuple[float, float]:
-    """By how many dB a baseline is better in PSNR and in MS-SSIM (of its error); 0 if level."""
-    ours = report.playback
-    leads = [baseline.psnr - ours.psnr, 0.0]
-    if baseline.ms_ssim is not None and ours.ms_ssim is not None:
-        leads[1] = ms_ssim_db(baseline.ms_ssim) - ms_ssim_db(ours.ms_ssim)
-    psnr, similar = (lead if abs(lead) >= NEGLIGIBLE_DB else 0.0 for lead in leads)
-    return psnr, similar
-
-
-def _join_names(names: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-
-
-def _paragraph(sentences: Iterable[str], reason: str) -> str:
-    first = escape(" ".join(sentences))
-    return f'<p class="ae-verdict"><b>{first}</b> {escape(reason)}</p>'
-
-
-_FULL_NAMES = {"x264-medium": "H.264 (x264 medium)", "svtav1-6": "AV1 (SVT-AV1 6)"}
-
-
-def overview(report: CompressionReport, place: str, elapsed: float) -> str:
-    """The player, the comparison at the same bytes, and the numbers that matter most.
+def overview(report: CompressionReport, url: str, elapsed: float) -> str:
+    """Return the player, the verdict at equal bytes, and the main numbers.
 
     Args:
         report: the finished report.
-        place: address of its files, relative to the page.
-        elapsed: seconds it took as the visitor felt it.
+        url: of its files, relative to the page.
+        elapsed: seconds from the click to the result.
     """
     speed = report.compressed.frames / report.compressed.elapsed
     time = ("Time", f"{elapsed:.1f} s", f"{speed:.0f} frames/s to compress")
-    return report_html(report, wipe_player(report, place), time)
+    return report_html(report, wipe_player(report, url), time)
 
 
 def report_html(
     report: CompressionReport, above: str, last: tuple[str, str, str], *, kind: str = ""
 ) -> str:
-    """What every finished report shows.
+    """Return the parts that every finished report has.
 
     Args:
         report: the finished report.
-        above: HTML of its player.
+        above: HTML of the player.
         last: label, value and note of the last tile.
-        kind: what is to be said of the original.
+        kind: remark on the original.
     """
     numbers = tiles([*_tiles(report, kind), last])
     return f'<div class="ae-results">{above}{verdict(report)}{numbers}{notes(report.notes)}</div>'
 
 
 def figures(report: CompressionReport) -> str:
-    """The baselines at the same size, and the curves over time."""
+    """Return the table of other codecs at the same size, and the curves over time."""
     return (f'<div class="ae-results">{_baselines_table(report)}'
             f"<section><h3>Over time</h3>{time_curves(report.playback)}</section></div>")
 
 
-def wipe_player(report: CompressionReport, place: str, *, more: str = "") -> str:
-    """The wipe player of a report; `more` are further attributes of it."""
+def wipe_player(report: CompressionReport, url: str, *, more: str = "") -> str:
+    """Return the wipe player of a report; `more` are further HTML attributes."""
     playback = report.playback
     more += " sound" if playback.has_sound else ""
     label = f"AEHub, {bytes_text(report.compressed.bytes)}"
-    return (f'<aehub-wipe src="{place}/{report.stacked.name}" width="{playback.width}" '
-            f'height="{playback.height}" half="{playback.half}" stills="{place}" '
+    return (f'<aehub-wipe src="{url}/{report.stacked.name}" width="{playback.width}" '
+            f'height="{playback.height}" half="{playback.half}" stills="{url}" '
             f'label="{escape(label)}" times="{escape(json.dumps(playback.times))}"{more}>'
             "</aehub-wipe>")
 
@@ -289,18 +106,197 @@ def _baselines_table(report: CompressionReport) -> str:
     rows = [_row(f"AEHub ({made.model})", f"quality {made.quality:g}", pictures, playback.psnr,
                  playback.ms_ssim, "")]
     rows += [_baseline_row(report, baseline) for baseline in report.baselines]
-    caption = ("Bytes without sound: the whole .aev against bare streams. Each baseline's setting "
-               "was searched for the same number of bytes.")
-    head = ["Codec", "Setting", "Bytes", "PSNR", "MS-SSIM", "Beside AEHub"]
-    return ("<section><h3>Neighbours at the same size</h3>"
+    caption = ("Bytes without sound: the whole .aev against bare streams. The setting of each "
+               "codec was searched for the same number of bytes.")
+    head = ["Codec", "Setting", "Bytes", "PSNR", "MS-SSIM", "Against AEHub"]
+    return ("<section><h3>Other codecs at the same size</h3>"
             f"{table(head, rows, caption=caption, mark=0)}</section>")
 
 
 def _baseline_row(report: CompressionReport, baseline: Baseline) -> list[str]:
-    return _row(_FULL_NAMES.get(baseline.codec, baseline.codec), f"crf {baseline.crf:g}",
+    return _row(_codec_name(baseline.codec, full=True), f"crf {baseline.crf:g}",
                 baseline.bytes, baseline.psnr, baseline.ms_ssim, psnr_gap(report, baseline))
 
 
 def _row(name: str, setting: str, size: int, psnr: float, similar: Any, words: str) -> list[str]:
     return [name, setting, bytes_text(size), f"{psnr:.2f} dB",
             "–" if similar is None else f"{similar:.4f}", words]
+
+
+def _codec_name(codec: str, *, full: bool = False) -> str:
+    return _NAMES[codec][full] if codec in _NAMES else codec
+
+
+def verdict(report: CompressionReport) -> str:
+    """Return in words which codec is better at these bytes; if another is, a reason for `.aev`."""
+    if not report.baselines:
+        return ""
+    sentences = [_sentence(report, baseline) for baseline in report.baselines]
+    behind = any(max(_quality_leads(report, baseline)) > 0 for baseline in report.baselines)
+    return _paragraph(sentences, REASON if behind else "")
+
+
+def psnr_gap(report: CompressionReport, baseline: Baseline) -> str:
+    """Return the quality of a baseline: "3.6 dB better", "0.4 dB worse", "level"."""
+    lead, _ = _quality_leads(report, baseline)
+    return f"{abs(lead):.1f} dB {'better' if lead > 0 else 'worse'}" if lead else "level"
+
+
+def comparison_verdict(comparison: Comparison) -> str:
+    """Return in words which codecs need fewer bits than this package's models; HTML."""
+    percents = {codec: 0.0 if codec == comparison.anchor else comparison.mean_difference(codec)
+                for codec in comparison.codecs}
+    measured = {codec: percent for codec, percent in percents.items() if percent is not None}
+    sentences, reason = [], ""
+    for model in [codec for codec in comparison.ours if codec in measured]:
+        fewer = [codec for codec, percent in measured.items() if percent < measured[model]]
+        more = [codec for codec, percent in measured.items() if percent > measured[model]]
+        if fewer:
+            need = "need" if fewer[1:] else "needs"
+            sentences.append(f"{_join_names(fewer)} {need} fewer bits than {model} for the same "
+                             "PSNR.")
+            reason = REASON_FOR_FILES
+        if more:
+            sentences.append(f"{model} needs fewer bits than {_join_names(more)} for the same "
+                             "PSNR.")
+    return _paragraph(sentences, reason) if sentences else ""
+
+
+def _sentence(report: CompressionReport, baseline: Baseline) -> str:
+    name, size = _codec_name(baseline.codec), _size_phrase(report, baseline)
+    lead, similar = _quality_leads(report, baseline)
+    if not lead:
+        words = f"{name} and AEHub are level {size}"
+    elif lead > 0:
+        words = f"{name} is {lead:.1f} dB better {size}"
+    else:
+        words = f"AEHub is {-lead:.1f} dB better than {name} {size}"
+    if similar and similar * lead <= 0:
+        words += f"; by MS-SSIM {name if similar > 0 else 'AEHub'} is closer"
+    return words + "."
+
+
+def _size_phrase(report: CompressionReport, baseline: Baseline) -> str:
+    """Return the size of a baseline in words; CRF values do not reach every size."""
+    more = baseline.bytes / (report.compressed.bytes - report.compressed.audio_bytes) - 1
+    if abs(more) < SAME_SIZE_SHARE:
+        return "at these bytes"
+    return f"where its file is {100 * abs(more):.0f} % {'larger' if more > 0 else 'smaller'}"
+
+
+def _quality_leads(report: CompressionReport, baseline: Baseline) -> tuple[float, float]:
+    """Return the dB by which a baseline leads in PSNR and in -10 lg(1 - MS-SSIM), 0 if level."""
+    model = report.playback
+    leads = [baseline.psnr - model.psnr, 0.0]
+    if baseline.ms_ssim is not None and model.ms_ssim is not None:
+        leads[1] = ms_ssim_db(baseline.ms_ssim) - ms_ssim_db(model.ms_ssim)
+    psnr, similar = (lead if abs(lead) >= NEGLIGIBLE_DB else 0.0 for lead in leads)
+    return psnr, similar
+
+
+def _join_names(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def _paragraph(sentences: Iterable[str], reason: str) -> str:
+    first = escape(" ".join(sentences))
+    return f'<p class="ae-verdict"><b>{first}</b> {escape(reason)}</p>'
+
+
+def time_curves(playback: Playback) -> str:
+    """Draw the bits of every frame or group, the PSNR of every frame, and the current time."""
+    n = len(playback.times)
+    kilobits: list[float] = []
+    for _, frames, size in playback.groups:
+        kilobits += [8 * size / frames / 1000] * frames
+    group = max((frames for _, frames, _ in playback.groups), default=1)
+    title = "kilobits of each frame" if group == 1 else (
+        f"kilobits a frame, mean of each group of {group}")
+    spans = [f"{min(values):.1f} to {max(values):.1f} {unit}" for values, unit in
+             ((kilobits, "kilobits a frame"), (playback.frame_psnrs, "dB"))]
+    return (f'<figure class="ae-chart" data-ae-frames="{n}" role="img" '
+            f'aria-label="Over {n} frames: {"; ".join(spans)}.">{_step_plot(kilobits, title)}'
+            f'{_line_plot(playback.frame_psnrs, "PSNR of each frame, dB")}</figure>')
+
+
+def rd_curves(comparison: Comparison) -> str:
+    """Draw PSNR over bits per pixel on a logarithmic scale; names stand at the curves."""
+    clip = comparison.clips[0].name
+    lines = {codec: [(p.bits_per_pixel, p.psnr) for p in curve] for codec in comparison.codecs
+             if (curve := comparison.curve(clip, codec))}
+    rates, quality = zip(*(point for line in lines.values() for point in line), strict=True)
+    low, high, right = math.floor(min(quality)), math.ceil(max(quality)), _WIDTH - _CODEC_NAMES
+    across = _scale(math.log(min(rates)), math.log(max(rates)), _LEFT, right)
+    up = _scale(low, high, _TOP + _RD_HEIGHT, _TOP)
+    drawn = "".join(_y_grid_line(up(value), f"{value}", right) for value in range(low, high + 1)
+                    if value % 5 == 0)
+    drawn += "".join(_x_grid_line(across(math.log(rate)), f"{rate:g}") for rate in _RATES
+                     if min(rates) <= rate <= max(rates))
+    ends = sorted((-up(line[-1][1]), codec) for codec, line in lines.items())
+    heights = spread([end for end, _ in ends], _NAME_DISTANCE, -_TOP)
+    names = {codec: -height for (_, codec), height in zip(ends, heights, strict=True)}
+    for number, (codec, line) in enumerate(lines.items()):
+        kind = "model" if codec in comparison.ours else f"baseline r{number % 4}"
+        points = [(across(math.log(rate)), up(psnr)) for rate, psnr in line]
+        dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in points)
+        drawn += (f'<g class="{kind}"><path class="line" d="{_path(points)}"/>{dots}<text '
+                  f'x="{points[-1][0] + 12:.1f}" y="{names[codec] + 4:.1f}">{codec}</text></g>')
+    spoken = "; ".join(f"{codec} {line[0][1]:.1f} dB at {line[0][0]:.2f} to {line[-1][1]:.1f} dB "
+                       f"at {line[-1][0]:.2f}" for codec, line in lines.items())
+    return (f'<figure class="ae-chart ae-curves" role="img" aria-label="PSNR over bits a pixel: '
+            f'{spoken}.">'
+            f'{_panel("PSNR, dB, over bits a pixel", _RD_HEIGHT + _FOOT, drawn)}</figure>')
+
+
+def _step_plot(values: Sequence[float], title: str) -> str:
+    up = _scale(0, 1.08 * max(values), _TOP + _HEIGHT, _TOP)
+    ends = [(_time(index + end, values), up(value)) for index, value in enumerate(values)
+            for end in (0, 1)]
+    fill = f'<path class="fill" d="{_path(ends)}V{_TOP + _HEIGHT}H{_LEFT}Z"/>'
+    return _curve(title, (0.0, max(values)), up, fill, ends)
+
+
+def _line_plot(values: Sequence[float], title: str) -> str:
+    low, high = min(values), max(values)
+    # A flat curve is drawn in the middle of its panel instead of enlarging its noise.
+    if high - low < 2:
+        low, high = (low + high) / 2 - 1, (low + high) / 2 + 1
+    up = _scale(low, high, _TOP + _HEIGHT, _TOP)
+    middles = [(_time(index + 0.5, values), up(value)) for index, value in enumerate(values)]
+    return _curve(title, (low, high), up, "", middles)
+
+
+def _time(frame: float, values: Sequence[float]) -> float:
+    return _LEFT + (_WIDTH - _LEFT) * frame / len(values)
+
+
+def _curve(title: str, ticks: Iterable[float], up: Callable[[float], float], below: str,
+           points: Iterable[tuple[float, float]]) -> str:
+    height = _HEIGHT + 2 * _TOP
+    levels = "".join(_y_grid_line(up(value), f"{value:.3g}", _WIDTH) for value in ticks)
+    return _panel(title, height, f'{levels}{below}<path class="curve" d="{_path(points)}"/>'
+                  f'<line class="now" x1="{_LEFT}" x2="{_LEFT}" y1="0" y2="{height}" '
+                  f'data-left="{_LEFT}" data-wide="{_WIDTH - _LEFT}"/>')
+
+
+def _panel(title: str, height: float, drawn: str) -> str:
+    return (f'<div class="ae-panel"><p>{title}</p><svg viewBox="0 0 {_WIDTH} {height}" '
+            f'aria-hidden="true">{drawn}</svg></div>')
+
+
+def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    return lambda value: start + (end - start) * (value - low) / ((high - low) or 1.0)
+
+
+def _path(points: Iterable[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+
+
+def _y_grid_line(y: float, label: str, right: float) -> str:
+    return (f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text><line '
+            f'class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+
+
+def _x_grid_line(x: float, label: str) -> str:
+    return (f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_TOP + _RD_HEIGHT}"/>'
+            f'<text x="{x:.1f}" y="{_TOP + _RD_HEIGHT + 20}" text-anchor="middle">{label}</text>')

@@ -268,7 +268,7 @@ def test_codecs_are_drawn_side_by_side(visit: Visit, counter: Path) -> None:
     page.locator("#compare").click()
     curves = page.locator("#curves .ae-curves")
     curves.wait_for(timeout=60_000)
-    assert curves.locator("g.ours").count() == 1 and curves.locator("g.rival").count() == 1
+    assert curves.locator("g.model").count() == 1 and curves.locator("g.baseline").count() == 1
     expect(page.locator("#curves table")).to_contain_text("x264-medium")
     visit.check()
 
@@ -280,7 +280,7 @@ def test_no_panel_is_wider_than_a_phone(visit: Visit) -> None:
         page.get_by_role("tab", name=name, exact=True).first.click()
         if name == "Models":
             expect(page.locator("#snippet-d4-codec .cm-content")).to_be_visible()
-            page.get_by_role("button", name="The whole card").first.click()
+            page.get_by_role("button", name="Full model card").first.click()
             expect(page.get_by_text("Limits").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0], name
     visit.check()

@@ -184,6 +184,6 @@ def test_seeds_are_whole_numbers() -> None:
 
 def test_a_missing_model_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyframes.hub, "list_models", lambda **_: [])
-    assert keyframes.animation_models() == [] and animate.model_name() == ""
+    assert keyframes.animation_models() == [] and animate.sprite_model_name() == ""
     with pytest.raises(InputError, match="not on this machine"):
         keyframes.load_generator("emoji-vae")

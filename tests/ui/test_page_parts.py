@@ -194,7 +194,7 @@ def test_the_curves_are_well_formed_and_said_in_words() -> None:
     comparison = Comparison("x264-medium", (shape,), {"d4-codec": "", "x264-medium": ""}, points,
                             ("d4-codec",))
     figure = ElementTree.fromstring(rd_curves(comparison))
-    assert [group.attrib["class"] for group in figure.iter("g")] == ["ours", "rival r1"]
+    assert [group.attrib["class"] for group in figure.iter("g")] == ["model", "baseline r1"]
     assert len(list(figure.iter("circle"))) == 6
     assert "d4-codec 31.0 dB at 0.10 to 33.0 dB at 0.30" in figure.attrib["aria-label"]
 
