@@ -1,10 +1,10 @@
-"""Frequency tables that learn while they are used, in integers: both sides count the same.
+"""Adaptive frequency tables in integers, updated alike by encoder and decoder.
 
-For small alphabets whose habits differ from clip to clip, such as flags and motion. Tables change
-only after a whole batch of symbols was coded, so that the order inside a batch does not matter.
+For small alphabets whose statistics differ from clip to clip, such as flags and motion. A table
+changes only after a whole batch of symbols, so that the order inside a batch does not matter.
 
 Source: P. Howard and J. Vitter, "Practical implementations of arithmetic coding", 1992, section 4
-(counts with a start and a halving).
+(initial counts, and halving).
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ import numpy as np
 
 from aehub.coding.range_coder import TOTAL
 
-GAIN = 32
-"""What one symbol adds to its count."""
+INCREMENT = 32
+"""Added to the count of a symbol for each occurrence."""
 
-LIMIT = 1 << 15
+MAX_TOTAL = 1 << 15
 """Counts of a context are halved until their sum is at most this: about the last 1000 symbols."""
 
-FLOOR = 8
-"""A count never falls below this: a symbol long unseen is still worth a quarter of one."""
+MIN_COUNT = 8
+"""Least count: a quarter of one occurrence, for symbols not seen for long."""
 
 MAX_SYMBOLS = 32
+"""Largest alphabet."""
 
 _Categorical = constriction.stream.model.Categorical
-# Rows are short and batches small: lists of Python's integers are quicker here than arrays.
+# Rows are short and batches small: lists of Python's integers are faster here than arrays.
 _Row = list[int]
 
 
@@ -37,69 +38,71 @@ class AdaptiveTables:
     """Adaptive tables, one per context.
 
     Args:
-        start: int [contexts, symbols], what the counts are at first; each at least `FLOOR`, at
-            most `MAX_SYMBOLS` symbols, each row's sum at most `LIMIT`.
+        initial: int [contexts, symbols], counts at first; each at least `MIN_COUNT`, at
+            most `MAX_SYMBOLS` symbols, each row's sum at most `MAX_TOTAL`.
     """
 
-    def __init__(self, start: np.ndarray) -> None:
-        self.counts = np.asarray(start, np.int64).copy()
+    def __init__(self, initial: np.ndarray) -> None:
+        self.counts = np.asarray(initial, np.int64).copy()
         if self.counts.ndim != 2 or not 2 <= self.counts.shape[1] <= MAX_SYMBOLS:
-            raise ValueError(f"counts {self.counts.shape} are not [contexts, 2..{MAX_SYMBOLS}]")
-        if self.counts.min() < FLOOR or self.counts.sum(axis=1).max() > LIMIT:
-            raise ValueError(f"counts start below {FLOOR} or sum to more than {LIMIT}")
+            raise ValueError(f"counts have the shape {self.counts.shape}; it must be [contexts, "
+                             f"2..{MAX_SYMBOLS}]")
+        if self.counts.min() < MIN_COUNT or self.counts.sum(axis=1).max() > MAX_TOTAL:
+            raise ValueError(f"initial counts are below {MIN_COUNT}, or sum to more than "
+                             f"{MAX_TOTAL}")
         self._models: dict[int, Any] = {}
 
     def copy(self) -> AdaptiveTables:
-        """Tables that know the same and go their own way."""
+        """Return an independent copy."""
         other = AdaptiveTables.__new__(AdaptiveTables)
         other.counts, other._models = self.counts.copy(), {}
         return other
 
     def frequencies(self) -> np.ndarray:
-        """The tables in use: int64 [contexts, symbols], at least 1, each row sums to 2^24."""
+        """The current tables: int64 [contexts, symbols], at least 1, each row sums to 2^24."""
         return np.array([_frequencies(row) for row in self.counts.tolist()])
 
     def write(self, coder: Any, symbols: np.ndarray, contexts: np.ndarray) -> None:
-        """Write int32 symbols [n] with uint8 contexts [n] to a `RangeEncoder`, then learn them."""
+        """Write int32 symbols [n] with uint8 contexts [n] to a `RangeEncoder`, then count them."""
         symbols = symbols.astype(np.int32, copy=False)
-        for context, places in _groups(contexts):
-            found = symbols[places]
-            coder.encode(found, self._model(context))
-            self._learn(context, found)
+        for context, index in _by_context(contexts):
+            batch = symbols[index]
+            coder.encode(batch, self._model(context))
+            self._update(context, batch)
 
     def read(self, coder: Any, contexts: np.ndarray) -> np.ndarray:
-        """Read int32 symbols [n] from a `RangeDecoder`, given the contexts that they had."""
+        """Read int32 symbols [n] with uint8 contexts [n] from a `RangeDecoder`, then count them."""
         n = len(contexts)
         symbols = np.empty(n, np.int32)
-        for context, places in _groups(contexts):
-            found = coder.decode(self._model(context), n if places is _ALL else len(places))
-            symbols[places] = found
-            self._learn(context, found)
+        for context, index in _by_context(contexts):
+            batch = coder.decode(self._model(context), n if index is _ALL else len(index))
+            symbols[index] = batch
+            self._update(context, batch)
         return symbols
 
     def bits(self, symbols: np.ndarray, contexts: np.ndarray) -> float:
-        """What writing the symbols in one batch would cost; nothing is learnt.
+        """Bits of writing the symbols in one batch; the tables do not change.
 
-        Equal symbols are added up first: the same number, to the last bit, in any order.
+        Equal symbols are counted first, so the result is the same to the last bit in any order.
         """
         n = self.counts.shape[1]
         pairs = contexts.astype(np.intp) * n + symbols
-        seen = np.bincount(pairs, minlength=self.counts.size).reshape(-1, n)
-        used = np.flatnonzero(seen.any(axis=1))
+        occurrences = np.bincount(pairs, minlength=self.counts.size).reshape(-1, n)
+        used = np.flatnonzero(occurrences.any(axis=1))
         rows = self.counts[used].tolist()
         tables = np.array([_frequencies(row) for row in rows]).reshape(-1, n)
-        return float(-(seen[used] * np.log2(tables / TOTAL)).sum())
+        return float(-(occurrences[used] * np.log2(tables / TOTAL)).sum())
 
-    def learn(self, symbols: np.ndarray, contexts: np.ndarray) -> None:
-        """Count symbols [n] as `write` and `read` do after each batch."""
-        for context, places in _groups(contexts):
-            self._learn(context, symbols[places])
+    def update(self, symbols: np.ndarray, contexts: np.ndarray) -> None:
+        """Count symbols [n], as `write` and `read` do after each batch."""
+        for context, index in _by_context(contexts):
+            self._update(context, symbols[index])
 
-    def _learn(self, context: int, symbols: np.ndarray) -> None:
-        """Count symbols of one context: no other context of their batch looks at it."""
+    def _update(self, context: int, symbols: np.ndarray) -> None:
+        """Count the symbols of one context; other contexts of the batch do not depend on it."""
         row: _Row = self.counts[context].tolist()
-        seen = np.bincount(symbols, minlength=len(row)).tolist()
-        self.counts[context] = _halved([old + GAIN * new for old, new in zip(row, seen)])
+        added = np.bincount(symbols, minlength=len(row)).tolist()
+        self.counts[context] = _halved([old + INCREMENT * new for old, new in zip(row, added)])
         self._models.pop(context, None)
 
     def _model(self, context: int) -> Any:
@@ -112,24 +115,24 @@ class AdaptiveTables:
 _ALL = slice(None)
 
 
-def _groups(contexts: np.ndarray) -> list[tuple[int, Any]]:
-    """Contexts in use, ascending, and where each is."""
+def _by_context(contexts: np.ndarray) -> list[tuple[int, Any]]:
+    """Contexts that occur, ascending, each with the index of its symbols."""
     if not len(contexts):
         return []
-    found: list[int] = np.bincount(contexts).nonzero()[0].tolist()
-    if len(found) == 1:
-        return [(found[0], _ALL)]
-    return [(context, (contexts == context).nonzero()[0]) for context in found]
+    used: list[int] = np.bincount(contexts).nonzero()[0].tolist()
+    if len(used) == 1:
+        return [(used[0], _ALL)]
+    return [(context, (contexts == context).nonzero()[0]) for context in used]
 
 
 def _halved(counts: _Row) -> _Row:
-    while sum(counts) > LIMIT:
-        counts = [max(count >> 1, FLOOR) for count in counts]
+    while sum(counts) > MAX_TOTAL:
+        counts = [max(count >> 1, MIN_COUNT) for count in counts]
     return counts
 
 
 def _frequencies(counts: _Row) -> _Row:
-    """Counts -> integers from 1 that sum to 2^24; what rounding leaves goes to the largest."""
+    """Counts -> integers from 1 that sum to 2^24; the remainder of rounding goes to the largest."""
     total = sum(counts)
     table = [count * TOTAL // total for count in counts]
     table[counts.index(max(counts))] += TOTAL - sum(table)

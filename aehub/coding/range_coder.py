@@ -1,11 +1,11 @@
-"""Codes to bytes and back, with integer frequency tables: nothing here knows a float network.
+"""Range coder for latent codes, with static integer frequency tables; independent of any network.
 
-Table `i` says how often each code occurs where the scale network answers index `i`. Codes of
-index 0 are always 0 and are not written. A code beyond its table is written as the escape symbol
-plus its distance in Elias gamma form.
+Table `i` holds the frequencies of codes for which the scale network gives index `i`. Codes of
+index 0 are always 0 and not written. A code beyond its table is written as the escape symbol plus
+its excess in Elias gamma form.
 
 The range coder is constriction's; it takes probabilities as floats, but `(f - 1) / (2^24 - n)`
-rounds back to exactly the integers `f` when they are at least 1 and sum to 2^24: a test probes it.
+rounds back to exactly the integers `f` when they are at least 1 and sum to 2^24, as a test checks.
 
 Source: J. Duda 2013 and R. Bamler 2022 (constriction); escape codes as in H.264 9.1.
 """
@@ -19,22 +19,25 @@ from typing import Any
 import constriction
 import numpy as np
 
-# Stored in the file head; a change of anything that moves a bit of the stream makes another one.
-# 1 was never released.
 PAYLOAD_FORMAT = 2
+"""The `coder` byte of the file header; any change to the payload's bits makes a new number. 1 was
+never released."""
 TOTAL = 1 << 24
+"""Sum of the frequencies of a table."""
 N_TABLES = 64
-SCALE_MIN = 0.12
-SCALE_MAX = 200.0
+SCALE_MIN, SCALE_MAX = 0.12, 200.0
+"""Standard deviations of tables 0 and 63, in quantiser steps; geometric in between."""
 _MAX_SYMBOL = 255
+"""Largest magnitude of any table without escape."""
 _ESCAPE_BITS = 24
+"""Largest excess of an escaped code, in bits."""
 
 _Categorical = constriction.stream.model.Categorical
 _Uniform = constriction.stream.model.Uniform
 
 
 def scale_of(index: np.ndarray | float) -> np.ndarray | float:
-    """Standard deviation in steps that table `index` (real, at its middle) stands for."""
+    """Standard deviation of table `index` (real-valued) in quantiser steps."""
     return SCALE_MIN * (SCALE_MAX / SCALE_MIN) ** (index / (N_TABLES - 1))
 
 
@@ -49,20 +52,20 @@ def _erf(x: np.ndarray) -> np.ndarray:
 
 
 def prior_histogram(index: int) -> np.ndarray:
-    """Probability of magnitudes 0, 1, ..., reach, beyond: float64 [reach + 2].
+    """Prior probability of magnitudes 0, 1, ..., m and above, m = `max_magnitude`: float64 [m + 2].
 
-    Half Gaussian, half Laplacian of the table's standard deviation; the trainer replaces it by
-    counts (`ScaleTables.fit`).
+    Half Gaussian, half Laplacian of the table's standard deviation; counts of training data replace
+    it (`ScaleTables.fit`).
     """
-    scale, reach = scale_of(index), max_magnitude(index)
-    edges = np.arange(reach + 1) + 0.5
+    scale, largest = scale_of(index), max_magnitude(index)
+    edges = np.arange(largest + 1) + 0.5
     inside = 0.5 * _erf(edges / scale / math.sqrt(2))
     inside += 0.5 * (1 - np.exp(-math.sqrt(2) * edges / scale))
     return np.diff(np.concatenate([[0.0], inside, [1.0]]))
 
 
 class ScaleTables:
-    """The frequency tables of a model.
+    """Static frequency tables of a model.
 
     Args:
         frequencies: int32 [n], all tables one after another. Table `i` (from 1) holds magnitudes
@@ -81,17 +84,18 @@ class ScaleTables:
                 raise ValueError("a frequency table does not sum to 2^24 with entries from 1")
 
     @classmethod
-    def fit(cls, counts: dict[int, np.ndarray] | None = None, *, trust: float = 500) -> ScaleTables:
-        """Tables from histograms of magnitudes per index, shrunk towards the start.
+    def fit(cls, counts: dict[int, np.ndarray] | None = None, *, prior_weight: float = 500
+            ) -> ScaleTables:
+        """Tables from histograms of magnitudes per index, shrunk towards the prior.
 
         Args:
-            counts: for each index, int [reach + 2] counts of magnitudes (both signs), the last
-                entry beyond reach.
-            trust: how many counts the start's shape is worth.
+            counts: for each index, int [m + 2] counts of magnitudes 0 .. m (both signs) and above,
+                m = `max_magnitude`.
+            prior_weight: of the prior, in counts.
         """
         tables = []
         for index in range(1, N_TABLES):
-            weights = prior_histogram(index) * trust
+            weights = prior_histogram(index) * prior_weight
             if counts is not None and index in counts:
                 weights = weights + counts[index]
             tables.append(_frequencies(weights))
@@ -99,17 +103,17 @@ class ScaleTables:
 
     @cached_property
     def models(self) -> list[object]:
-        """constriction's model of each table, from index 1."""
+        """constriction's entropy model of each table, from index 1."""
         return [
             _Categorical((_mirror(t) - 1).astype(np.float64), perfect=False) for t in self._tables
         ]
 
     def magnitude_bits(self, index: int) -> np.ndarray:
-        """Bits of one code of magnitude 0, 1, ..., reach under table `index`: float64."""
+        """Bits of one code of magnitude 0, 1, ..., `max_magnitude` by table `index`: float64."""
         return -np.log2(self._tables[index - 1][:-1] / TOTAL)
 
     def bits(self, codes: np.ndarray, indices: np.ndarray) -> float:
-        """What writing the codes costs by the tables, in bits (escapes at their table's price)."""
+        """Bits of writing the codes (of an escaped code, those of the escape symbol only)."""
         total = 0.0
         for index in np.unique(indices[indices > 0]):
             table = self._tables[index - 1]
@@ -119,7 +123,7 @@ class ScaleTables:
 
 
 def _mirror(table: np.ndarray) -> np.ndarray:
-    """Magnitudes and escape -> frequencies of symbols -reach..reach, escape."""
+    """Frequencies of magnitudes 0..m, escape -> of symbols -m..m, escape."""
     return np.concatenate([table[-2:0:-1], table[:-1], table[-1:]])
 
 
@@ -129,28 +133,28 @@ def _frequencies(weights: np.ndarray) -> np.ndarray:
     copies[[0, -1]] = 1
     share = np.maximum(weights, 0) / weights.sum() * (TOTAL - 2 * len(weights))
     table = np.maximum(1, np.floor(share / copies)).astype(np.int64)
-    # What rounding left over goes to zero, the one symbol that exists once and is frequent.
+    # The remainder of rounding goes to zero, the frequent symbol without a sign.
     table[0] += TOTAL - int((table * copies).sum())
     return table.astype(np.int32)
 
 
-def _runs(indices: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]:
-    """Places ordered by table, and the run of each table among them."""
-    places = indices.nonzero()[0]
-    tables = indices[places]
-    order = places[tables.argsort(kind="stable")]
+def _by_table(indices: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]:
+    """Positions of written codes ordered by table, and the slice of each table among them."""
+    positions = indices.nonzero()[0]
+    tables = indices[positions]
+    order = positions[tables.argsort(kind="stable")]
     counts = np.bincount(tables)
-    found, ends = counts.nonzero()[0], counts.cumsum()
+    used, ends = counts.nonzero()[0], counts.cumsum()
     return order, [(i, slice(end - n, end)) for i, n, end in
-                   zip(found.tolist(), counts[found].tolist(), ends[found].tolist(), strict=True)]
+                   zip(used.tolist(), counts[used].tolist(), ends[used].tolist(), strict=True)]
 
 
 class Encoder:
-    """Writes codes; symbols that share a table go in one call.
+    """Encoder of codes; those that share a table go in one call of the range coder.
 
     Args:
         tables: frequency tables.
-        coder: of another encoder, to write into its stream; a new stream by default.
+        coder: of another encoder, to append to its stream; a new stream by default.
     """
 
     def __init__(self, tables: ScaleTables, coder: Any = None) -> None:
@@ -164,26 +168,26 @@ class Encoder:
 
     def write(self, codes: np.ndarray, indices: np.ndarray) -> None:
         """Write int32 codes [n] with uint8 table indices [n]; codes of index 0 must be 0."""
-        order, runs = _runs(indices)
+        order, slices = _by_table(indices)
         values = codes[order].astype(np.int32, copy=False)
-        for index, run in runs:
-            reach = max_magnitude(index)
-            symbols = values[run] + reach
-            # Seen as unsigned, what is below the table is beyond it too.
-            outside = (symbols.view(np.uint32) > 2 * reach).nonzero()[0]
-            symbols[outside] = 2 * reach + 1
+        for index, part in slices:
+            largest = max_magnitude(index)
+            symbols = values[part] + largest
+            # Viewed as unsigned, symbols below the table are above it too.
+            outside = (symbols.view(np.uint32) > 2 * largest).nonzero()[0]
+            symbols[outside] = 2 * largest + 1
             self._coder.encode(symbols, self._tables.models[index - 1])
-            for code in values[run][outside].tolist():
-                self._escape(code, reach)
+            for code in values[part][outside].tolist():
+                self._escape(code, largest)
 
-    def _escape(self, code: int, reach: int) -> None:
-        rest = abs(code) - reach
-        length = rest.bit_length()
+    def _escape(self, code: int, largest: int) -> None:
+        excess = abs(code) - largest
+        length = excess.bit_length()
         if length > _ESCAPE_BITS:
-            raise ValueError(f"code {code} is beyond what the stream can hold")
+            raise ValueError(f"code {code} exceeds its table by {_ESCAPE_BITS} bits or more")
         self._bits(2 * (length - 1) + (code < 0), 2 * _ESCAPE_BITS)
         if length > 1:
-            self._bits(rest - (1 << (length - 1)), 1 << (length - 1))
+            self._bits(excess - (1 << (length - 1)), 1 << (length - 1))
 
     def _bits(self, value: int, size: int) -> None:
         self._coder.encode(np.array([value], np.int32), _Uniform(size))
@@ -194,11 +198,11 @@ class Encoder:
 
 
 class Decoder:
-    """Reads what `Encoder` wrote, given the same indices in the same calls.
+    """Decoder of the codes of `Encoder`; needs the same indices in the same calls.
 
     Args:
         tables: frequency tables.
-        stream: the bytes, or the `coder` of another decoder, to read on in its stream.
+        stream: the bytes, or the `coder` of another decoder, to continue in its stream.
     """
 
     def __init__(self, tables: ScaleTables, stream: Any) -> None:
@@ -216,22 +220,22 @@ class Decoder:
     def read(self, indices: np.ndarray) -> np.ndarray:
         """uint8 table indices [n] -> int32 codes [n]."""
         codes = np.zeros(len(indices), np.int32)
-        order, runs = _runs(indices)
+        order, slices = _by_table(indices)
         values = np.empty(len(order), np.int32)
-        for index, run in runs:
-            reach = max_magnitude(index)
-            symbols = self._coder.decode(self._tables.models[index - 1], run.stop - run.start)
-            values[run] = symbols - reach
-            for at in (symbols == 2 * reach + 1).nonzero()[0].tolist():
-                values[run.start + at] = self._unescape(reach)
+        for index, part in slices:
+            largest = max_magnitude(index)
+            symbols = self._coder.decode(self._tables.models[index - 1], part.stop - part.start)
+            values[part] = symbols - largest
+            for at in (symbols == 2 * largest + 1).nonzero()[0].tolist():
+                values[part.start + at] = self._unescape(largest)
         codes[order] = values
         return codes
 
-    def _unescape(self, reach: int) -> int:
+    def _unescape(self, largest: int) -> int:
         prefix = self._bits(2 * _ESCAPE_BITS)
         length, negative = prefix // 2 + 1, prefix % 2
-        rest = (1 << (length - 1)) + (self._bits(1 << (length - 1)) if length > 1 else 0)
-        return -(reach + rest) if negative else reach + rest
+        excess = (1 << (length - 1)) + (self._bits(1 << (length - 1)) if length > 1 else 0)
+        return -(largest + excess) if negative else largest + excess
 
     def _bits(self, size: int) -> int:
         return int(self._coder.decode(_Uniform(size), 1)[0])

@@ -1,6 +1,6 @@
-"""The architectures by the name that a config gives: what each is for, and where its code lies.
+"""Registry of architectures: for each name in a config.json, its task and the class of its network.
 
-A new one adds one line here. Classes are imported when they are asked for, so this list is light.
+A new architecture adds one line here. Classes are imported on use, so the registry is light.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class Architecture(NamedTuple):
     """One architecture: the task of its models, and "module:Class" of its network."""
 
     task: str
-    place: str
+    class_path: str
 
-    def network(self) -> Any:
-        """The class of its network."""
-        module, _, name = self.place.partition(":")
+    def network_class(self) -> Any:
+        """Import the class of its network."""
+        module, _, name = self.class_path.partition(":")
         return getattr(import_module(module), name)
 
 
@@ -37,10 +37,10 @@ ARCHITECTURES = {
 
 
 def architecture(name: object) -> Architecture:
-    """The architecture of that name.
+    """Look up an architecture by name.
 
     Raises:
-        WeightsError: this AEHub does not know it.
+        WeightsError: there is none of that name.
     """
     found = ARCHITECTURES.get(name) if isinstance(name, str) else None
     if found is None:

@@ -1,10 +1,8 @@
-"""Choose the device that networks run on, and the type that they compute in.
-
-Shield loading and inference from the torch contexts that a caller may have entered.
+"""Device and type of networks, and isolation from the torch contexts of the caller.
 
 Inference mode, autocast, and torch's default type and device apply to every function called within
-them. A model is loaded once for all later calls, so nothing of the first caller's contexts may stay
-in it; and a file decodes to the same pictures in any of them.
+them. A model is loaded once for all later calls, so nothing of the first caller's contexts may
+remain in it; and a file must decode to the same pictures in any of them.
 """
 
 from __future__ import annotations
@@ -23,15 +21,15 @@ from aehub.threads import apply_budget
 Device = str | torch.device
 """A device or its name, as `resolve_device` takes it."""
 HALF_TYPES = (torch.bfloat16, torch.float16)
-"""Types that are too short for codes and parameters: only convolutions run in them."""
+"""16-bit types, too short for codes and parameters: only convolutions run in them."""
 
 
 def resolve_device(given: Device = "auto") -> torch.device:
-    """Return the device that a name stands for, and limit torch to the budget of threads.
+    """Return the named device, and limit torch to the thread budget.
 
     Args:
-        given: "auto" for a GPU of CUDA if there is one, and the processor otherwise; "cpu", "cuda",
-            "cuda:1", "mps"; or a device.
+        given: "auto" for a CUDA device if there is one, else the CPU; "cpu", "cuda", "cuda:1",
+            "mps"; or a device.
 
     Raises:
         InputError: there is no such device on this machine, or `AEHUB_THREADS` cannot be used.
@@ -46,7 +44,7 @@ def resolve_device(given: Device = "auto") -> torch.device:
                          "cuda:0 or mps.") from None
     if device.type == "cpu":
         return torch.device("cpu")
-    # An index beyond a byte wraps around in torch, and then the names differ.
+    # Indices above 255 wrap around in torch; then the names differ.
     if (device.index or 0) >= _count(device.type) or str(given) != str(device):
         raise InputError(f"the device {str(given)[:80]!r} is not on this machine; give "
                          f"{' or '.join(['auto', 'cpu', *_others()])}.")
@@ -54,10 +52,10 @@ def resolve_device(given: Device = "auto") -> torch.device:
 
 
 def resolve_dtype(given: torch.dtype) -> torch.dtype:
-    """Return the type that float networks shall compute in.
+    """Validate the type that float networks compute in.
 
     Raises:
-        InputError: networks cannot.
+        InputError: it is not one of float32, float64, bfloat16 and float16.
     """
     if given not in (torch.float32, torch.float64, *HALF_TYPES):
         raise InputError(f"the dtype {str(given)[:80]} is not one that networks compute in; give "
@@ -66,7 +64,7 @@ def resolve_dtype(given: torch.dtype) -> torch.dtype:
 
 
 def _count(kind: str) -> int:
-    """How many devices of a kind other than the processor this machine has."""
+    """Number of devices of a type other than "cpu" on this machine."""
     if kind == "mps":
         return int(torch.backends.mps.is_available())
     module: Any = getattr(torch, kind, None)
@@ -78,26 +76,26 @@ def _others() -> list[str]:
     return [f"{kind}:{n}" for kind in ("cuda", "xpu", "mps") for n in range(_count(kind))]
 
 
-_LOADING = RLock()
+_LOAD_LOCK = RLock()
 
 
-class _Placed(Protocol):
+class _HasDevice(Protocol):
     @property
     def device(self) -> torch.device: ...
 
 
-_Owner = TypeVar("_Owner", bound=_Placed)
+_Owner = TypeVar("_Owner", bound=_HasDevice)
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
 
 @contextmanager
 def torch_defaults() -> Iterator[None]:
-    """Restore torch's defaults in the block: new tensors are ordinary float32 on the processor.
+    """Restore torch's defaults in the block: new tensors are ordinary float32 on the CPU.
 
-    For loading and training; the default type is of the process, so only one thread at a time.
+    For loading and training. The default type belongs to the process, so one thread at a time.
     """
-    with _LOADING, ExitStack() as stack:
+    with _LOAD_LOCK, ExitStack() as stack:
         before = torch.get_default_dtype()
         if before != torch.float32:
             stack.callback(torch.set_default_dtype, before)
@@ -118,7 +116,7 @@ def inference(device: torch.device) -> Iterator[None]:
 
 def with_inference(work: Callable[Concatenate[_Owner, _Given], _Result]
              ) -> Callable[Concatenate[_Owner, _Given], _Result]:
-    """Run a function under `inference`, on the device of its first argument."""
+    """Decorate a function to run under `inference` on the device of its first argument."""
 
     @wraps(work)
     def run(owner: _Owner, /, *given: _Given.args, **named: _Given.kwargs) -> _Result:
@@ -130,7 +128,7 @@ def with_inference(work: Callable[Concatenate[_Owner, _Given], _Result]
 
 @contextmanager
 def no_autocast(kind: str) -> Iterator[None]:
-    """Disable autocast in the block, on the processor and on devices of this kind."""
+    """Disable autocast in the block, on the CPU and on devices of this type."""
     with ExitStack() as stack:
         for one in {"cpu", kind}:
             if torch.amp.is_autocast_available(one) and torch.is_autocast_enabled(one):

@@ -1,15 +1,14 @@
-"""A model folder as bytes: what may lie in it, how large, and read without trusting any of it.
+"""Files of a model folder, read without trusting them: names, size limits, config, revision tag.
 
-Older forms of config.json, brought up to date one version at a time.
-
-A new format version adds one function here, so every model ever saved stays loadable:
+A new format version of config.json adds one function here, so that every model ever saved stays
+loadable:
 
     MIGRATIONS = {1: from_1_to_2, 2: from_2_to_3}
 
-The tag under which a model is published: it names the numbers, so it never moves.
+The tag of a model on a hub names its numbers, so it never moves:
 
     f3675de7ee4a9b43-191b9cb466725daf          a codec: entropy hash, synthesis hash
-    sha256-0123456789abcdef0123456789abcdef    any other model: the first half of its weights' hash
+    sha256-0123456789abcdef0123456789abcdef    any other model: first half of its weights' hash
 """
 
 from __future__ import annotations
@@ -33,28 +32,28 @@ MAX_WEIGHTS = 64 * 1024 * 1024
 MAX_HEADER = 1024 * 1024
 """Bytes of the header of a model.safetensors; one of 500 tensors takes 60 kB."""
 _LIMITS = {CONFIG: MAX_CONFIG, WEIGHTS: MAX_WEIGHTS, CARD: 1_000_000}
-# Pictures that a card shows.
+# Pictures of a card.
 _PICTURE, _PICTURE_BYTES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}\.png"), 4_000_000
 
-# Files name their model in at most 40 bytes, and a name may become part of a path or an address.
+# File headers have 40 bytes for it, and a name may become part of a path or a URL.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 
 
 def is_model_name(text: object) -> bool:
-    """Whether `text` may name a model: letters, digits, dot, hyphen, underscore, at most 40."""
+    """Check that `text` is a model name: letters, digits, dot, hyphen, underscore, at most 40."""
     return isinstance(text, str) and _NAME.fullmatch(text) is not None
 
 
 def max_bytes(name: str) -> int | None:
-    """Most bytes of the file of a model that has this name; None if no such file belongs to one."""
+    """Size limit in bytes of a model folder's file of this name; None if none is called so."""
     return _LIMITS.get(name) or (_PICTURE_BYTES if _PICTURE.fullmatch(name) else None)
 
 
 def safetensors_error(data: bytes) -> str | None:
     """Reason why `data` cannot be read as safetensors; None if it can.
 
-    The library holds types, shapes and places of all tensors to the file, but 500,000 empty tensors
-    in a header of 33 MB take it 4 s and 440 MB: the header is bounded first.
+    The library checks types, shapes and offsets of all tensors, but 500,000 empty tensors in a
+    header of 33 MB take it 4 s and 440 MB: the header is bounded first.
     """
     length = int.from_bytes(data[:8], "little")
     if MAX_HEADER < length <= len(data):
@@ -67,19 +66,19 @@ def safetensors_error(data: bytes) -> str | None:
 
 
 def read_file(folder: Path, name: str, limit: int) -> bytes:
-    """The bytes of one file of a model folder.
+    """Read one file of a model folder.
 
     Args:
         folder: the model folder.
         name: one of the names above.
-        limit: most bytes that are read.
+        limit: of its size in bytes.
 
     Raises:
         WeightsError: it is missing, no plain file, larger, or a link out of the folder.
     """
     path = folder / name
     if not path.is_file():
-        raise WeightsError(f"{folder} has no {name}; it is not a whole model folder. "
+        raise WeightsError(f"{folder} has no {name}; it is not a complete model folder. "
                            "Download the model again.")
     if not stays_inside(folder, path):
         raise WeightsError(f"{path} is a link to a file outside of its folder; put a copy of the "
@@ -90,27 +89,27 @@ def read_file(folder: Path, name: str, limit: int) -> bytes:
     except OSError as err:
         raise WeightsError(f"{path} cannot be read: {err.strerror}.") from err
     if data is not None and is_lfs_pointer(data):
-        raise WeightsError(f"{path} is only a pointer of Git LFS, which names the file itself; run "
-                           "git lfs pull in its folder, or download the model again.")
+        raise WeightsError(f"{path} is a Git LFS pointer instead of the file itself; run git lfs "
+                           "pull in its folder, or download the model again.")
     if data is None or len(data) > limit:
         raise WeightsError(f"{path} is larger than {limit} bytes; it is not a model of AEHub.")
     return data
 
 
 def stays_inside(folder: Path, path: Path) -> bool:
-    """Whether what `path` leads to lies in `folder`, or in the hub cache that `folder` is of."""
+    """Check that `path`, links resolved, lies in `folder` or in the hub cache that holds it."""
     home = folder.resolve()
-    # In the cache of huggingface_hub the files of a snapshot are links into a store of blobs.
+    # In the cache of huggingface_hub the files of a snapshot are links to blobs.
     if home.parent.name == "snapshots" and home.parent.parent.name.startswith("models--"):
         home = home.parent.parent.parent
     return path.resolve().is_relative_to(home)
 
 
 def refuse_foreign(folder: Path, config: Mapping[str, Any]) -> None:
-    """Say of a config of another library whose it is.
+    """Refuse the config of another library, by the name of the library.
 
     Raises:
-        WeightsError: it is one.
+        WeightsError: it is one of diffusers or transformers.
     """
     if config.get("architecture") is not None:
         return
@@ -125,7 +124,7 @@ def refuse_foreign(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def read_raw_config(folder: Path) -> dict[str, Any]:
-    """config.json as it lies there: an object, nothing in it checked.
+    """Read config.json as an object, its contents unchecked.
 
     Raises:
         WeightsError: it is missing, too large or no JSON object.
@@ -144,48 +143,49 @@ Config = dict[str, Any]
 Migration = Callable[[Config], Config]
 
 MIGRATIONS: dict[int, Migration] = {}
-"""Format version -> the function that turns a config of it into one of the next version."""
+"""Format version -> function that converts a config of it to the next version."""
 
 
 def migrate(config: Mapping[str, Any], newest: int,
             migrations: Mapping[int, Migration] | None = None) -> Config:
-    """`config` in format version `newest`, or in the version where no migration leads further.
+    """Convert a config to format version `newest`, or as far as migrations exist.
 
     Args:
-        config: config.json of any version; it is not changed.
-        newest: format version that this AEHub reads.
-        migrations: by default `MIGRATIONS`.
+        config: config.json of any version, not modified.
+        newest: format version to convert to.
+        migrations: `MIGRATIONS` by default.
     """
-    known = MIGRATIONS if migrations is None else migrations
+    steps = MIGRATIONS if migrations is None else migrations
     current = dict(config)
     version = current.get("format_version")
-    while type(version) is int and version < newest and version in known:
+    while type(version) is int and version < newest and version in steps:
         version += 1
-        current = {**known[version - 1](dict(current)), "format_version": version}
+        current = {**steps[version - 1](dict(current)), "format_version": version}
     return current
 
 
 _HASH, _DIGEST = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{64}")
 _TAG = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}|sha256-[0-9a-f]{32}")
-_HALF = 32
+_TAG_DIGITS = 32
+"""Hexadecimal digits of a SHA-256 in a tag."""
 
 
 def tag_of(config: Mapping[str, Any]) -> str | None:
-    """The tag of a model by its config; None if the config names no hashes.
+    """Tag of a model by its config; None if the config has no hashes.
 
-    A compressed file carries the two hashes of its codec, so it finds the revision that wrote it.
+    A compressed file carries both hashes of its codec, which lead to the revision that wrote it.
     """
     hashes = [config.get(name) for name in ("entropy_hash", "synthesis_hash")]
     if hashes == [None, None]:
         digest = config.get("sha256")
-        return f"sha256-{str(digest)[:_HALF]}" if _is(_DIGEST, digest) else None
-    return "-".join(map(str, hashes)) if all(_is(_HASH, text) for text in hashes) else None
+        return f"sha256-{str(digest)[:_TAG_DIGITS]}" if _matches(_DIGEST, digest) else None
+    return "-".join(map(str, hashes)) if all(_matches(_HASH, text) for text in hashes) else None
 
 
 def is_tag(text: str | None) -> bool:
-    """Whether `text` is such a tag."""
-    return _is(_TAG, text)
+    """Check that `text` is a tag of `tag_of`."""
+    return _matches(_TAG, text)
 
 
-def _is(form: re.Pattern[str], text: object) -> bool:
-    return isinstance(text, str) and form.fullmatch(text) is not None
+def _matches(pattern: re.Pattern[str], text: object) -> bool:
+    return isinstance(text, str) and pattern.fullmatch(text) is not None

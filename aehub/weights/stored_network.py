@@ -1,16 +1,15 @@
-"""A network and its config on disk: all that a model is that has no entropy coder.
+"""Networks on disk: config.json and model.safetensors, loaded strictly and written atomically.
 
     save(folder, "dense-28", network)
     load(folder).network
 
-The class of a network tells what it may be built with, `ARGUMENTS`, and holds what it was built
-with, `config`. Its named parameters are stored and nothing else; statistics that are not trained
-are parameters without gradient. Numbers are stored as `STORED`, float32 if the class does not say.
-
-What all model folders have in common: read without trusting any of it, written whole.
-
     config.json          format version, architecture and its arguments, name, task, hash, count
-    model.safetensors    the numbers, as the architecture stores them
+    model.safetensors    the parameters, as the architecture stores them
+
+The class of a network declares the ranges of its arguments, `ARGUMENTS`, and an instance holds
+those it was built with, `config`. Named parameters are stored and nothing else; statistics that are
+not trained are parameters without gradient. They are stored as `STORED`, float32 if the class has
+none. A codec adds hashes, tables and a self-test (`aehub.codecs.d4.checkpoint`).
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load as deserialised
-from safetensors.torch import save as serialised
+from safetensors.torch import load as deserialize
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from aehub.errors import WeightsError
@@ -45,17 +44,17 @@ from aehub.weights.model_folder import (
 
 FORMAT_VERSION = 1
 Bounds = Mapping[str, tuple[float, float]]
-"""Name of an argument -> the least and the most it may be; whole numbers where both are."""
-Kinds = Mapping[str, tuple[float, torch.dtype]]
-"""Name of a parameter -> the factor and the type with which it is stored."""
-_AS_IS = (1.0, torch.float32)
+"""Name of an argument -> its least and largest value; an integer if both are integers."""
+StorageFormats = Mapping[str, tuple[float, torch.dtype]]
+"""Name of a parameter -> factor and type with which it is stored."""
+_FLOAT32 = (1.0, torch.float32)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json, with what all architectures have in common checked.
+    """Read config.json and check what all architectures have in common.
 
     Raises:
-        WeightsError: it is missing, not JSON, or of a format this version does not know.
+        WeightsError: it is missing, not JSON, or of an unknown format.
     """
     config, path = migrate(read_raw_config(folder), FORMAT_VERSION), folder / CONFIG
     version = config.get("format_version")
@@ -70,48 +69,46 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def check_strings(config: Mapping[str, Any], path: Path, *names: str) -> None:
-    """Refuse a config in which one of these is no text.
+    """Refuse a config in which one of these fields is missing or no string.
 
     Raises:
-        WeightsError: one is not.
+        WeightsError: one is.
     """
     for name in names:
         if not isinstance(config.get(name), str):
-            raise WeightsError(f"{path} does not say {name!r}; download the model again.")
+            raise WeightsError(f"{path} has no text {name!r}; download the model again.")
 
 
-def check_arguments(given: Any, bounds: Bounds, path: Path) -> None:
-    """Refuse arguments of an architecture that are not all there, or out of bounds.
-
-    Called before anything is allocated by them.
+def check_arguments(arguments: Any, bounds: Bounds, path: Path) -> None:
+    """Refuse missing, unknown or out-of-range arguments, before anything is allocated by them.
 
     Raises:
-        WeightsError: they are.
+        WeightsError: one is.
     """
-    if not isinstance(given, dict) or given.keys() != bounds.keys() or not all(
-            _is_within(given[name], *limits) for name, limits in bounds.items()):
+    if not isinstance(arguments, dict) or arguments.keys() != bounds.keys() or not all(
+            _is_within(arguments[name], *limits) for name, limits in bounds.items()):
         allowed = ", ".join(f"{name} {low} to {high}" for name, (low, high) in bounds.items())
-        raise WeightsError(f"{path} asks for arguments {str(given)[:200]}; allowed are "
+        raise WeightsError(f"{path} has the arguments {str(arguments)[:200]}; allowed are "
                            f"{allowed or 'none'}.")
 
 
 def _is_within(value: Any, low: float, high: float) -> bool:
-    whole = type(low) is int and type(high) is int
-    return type(value) in ((int,) if whole else (int, float)) and bool(low <= value <= high)
+    is_integer = type(low) is int and type(high) is int
+    return type(value) in ((int,) if is_integer else (int, float)) and bool(low <= value <= high)
 
 
 def read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
-    """The numbers of a model folder.
+    """Read the tensors of a model folder.
 
     Args:
         folder: the model folder.
-        sha256: what its config says of the file.
+        sha256: of the file, by its config.
 
     Raises:
-        WeightsError: the file is missing, too large, another one, or no safetensors file.
+        WeightsError: the file is missing, too large, of another hash, or no safetensors file.
     """
     path = folder / WEIGHTS
-    # Read once: what was hashed is what is used, whatever happens to the file meanwhile.
+    # Read once, so that the bytes used are the bytes hashed.
     data = read_file(folder, WEIGHTS, MAX_WEIGHTS)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise WeightsError(f"{path} does not match the SHA-256 in its config; it is damaged or "
@@ -119,35 +116,36 @@ def read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
     if problem := safetensors_error(data):
         raise WeightsError(f"{path} is not a safetensors file: {problem}; download the model "
                            "again.")
-    return deserialised(data)
+    return deserialize(data)
 
 
 def write(folder: Path, tensors: dict[str, Tensor], network: nn.Module, *, name: str,
           architecture: str, task: str, arguments: Mapping[str, Any], **more: Any
           ) -> dict[str, Any]:
-    """Write config.json and model.safetensors; returns the config.
+    """Write config.json and model.safetensors; return the config.
 
     Args:
-        folder: made if need be.
-        tensors: as they shall be stored.
-        network: whose parameters are counted.
+        folder: created if missing.
+        tensors: as stored.
+        network: for the number of parameters.
         name: of the model.
         architecture: a name from `aehub.weights.architectures`.
-        task: what the model does.
+        task: from `aehub.weights.architectures`.
         arguments: of the architecture.
-        more: what else the config shall say, between arguments and hash.
+        more: further fields of the config, between arguments and hash.
 
     Raises:
-        WeightsError: `name` is no name of a model, or a number is not finite.
+        WeightsError: `name` is no model name, or a number is not finite.
     """
     if not is_model_name(name):
-        raise WeightsError(f"{name[:80]!r} is no name of a model; use at most 40 letters, digits, "
-                           "dots, hyphens and underscores.")
-    for which, tensor in tensors.items():
+        raise WeightsError(f"{name[:80]!r} is no model name; use at most 40 letters, digits, dots, "
+                           "hyphens and underscores.")
+    for tensor_name, tensor in tensors.items():
         if not torch.isfinite(tensor.float()).all():
-            raise WeightsError(f"{which!r} holds numbers that are not finite; they are not saved.")
+            raise WeightsError(f"{tensor_name!r} holds numbers that are not finite; it is not "
+                               "saved.")
     folder.mkdir(parents=True, exist_ok=True)
-    data = serialised(tensors, {"format": "pt"})
+    data = serialize(tensors, {"format": "pt"})
     with open_output(folder / WEIGHTS, force=True) as file:
         file.write(data)
     config = {
@@ -161,18 +159,18 @@ def write(folder: Path, tensors: dict[str, Tensor], network: nn.Module, *, name:
     return config
 
 
-def to_tensors(network: nn.Module, kinds: Kinds, default: tuple[float, torch.dtype] = _AS_IS
-               ) -> dict[str, Tensor]:
-    """Parameters as they are stored; integer types are rounded to.
+def to_tensors(network: nn.Module, formats: StorageFormats,
+               default: tuple[float, torch.dtype] = _FLOAT32) -> dict[str, Tensor]:
+    """Parameters as stored, rounded where the type is an integer.
 
     Args:
         network: the network.
-        kinds: parameters that are not stored as `default` says.
+        formats: factor and type of some parameters.
         default: factor and type of all others.
     """
     tensors = {}
     for name, parameter in network.named_parameters():
-        factor, dtype = kinds.get(name, default)
+        factor, dtype = formats.get(name, default)
         value = parameter.detach().cpu()
         if not dtype.is_floating_point:
             value = (value.double() * factor).round()
@@ -182,9 +180,9 @@ def to_tensors(network: nn.Module, kinds: Kinds, default: tuple[float, torch.dty
 
 
 @torch.no_grad()
-def from_tensors(network: nn.Module, tensors: dict[str, Tensor], kinds: Kinds,
-                 default: tuple[float, torch.dtype] = _AS_IS) -> None:
-    """Fill the network; names, shapes and types must be exactly those of `to_tensors`.
+def from_tensors(network: nn.Module, tensors: dict[str, Tensor], formats: StorageFormats,
+                 default: tuple[float, torch.dtype] = _FLOAT32) -> None:
+    """Fill the network's parameters; names, shapes and types must be exactly those of `to_tensors`.
 
     Raises:
         WeightsError: anything is missing, unknown, or of another shape or type.
@@ -196,7 +194,7 @@ def from_tensors(network: nn.Module, tensors: dict[str, Tensor], kinds: Kinds,
         raise WeightsError(
             f"the weights hold an unknown {unknown[0]!r}; they are of another model.")
     for name, parameter in parameters.items():
-        factor, dtype = kinds.get(name, default)
+        factor, dtype = formats.get(name, default)
         tensor = tensors[name]
         if tensor.shape != parameter.shape or tensor.dtype != dtype:
             raise WeightsError(
@@ -208,16 +206,16 @@ def from_tensors(network: nn.Module, tensors: dict[str, Tensor], kinds: Kinds,
 
 
 def is_finite(value: Any) -> bool:
-    """Whether `value` is a number that is not infinite."""
+    """Check that `value` is a finite number."""
     return isinstance(value, (int, float)) and abs(value) < math.inf
 
 
 @dataclass(frozen=True)
 class StoredNetwork:
-    """A model as it lies in its folder.
+    """A model as loaded from its folder.
 
     Attributes:
-        name: what people call it, e.g. "dense-28".
+        name: of the model, e.g. "dense-28".
         network: in float32 and evaluation mode.
         config: the whole of config.json.
     """
@@ -228,22 +226,22 @@ class StoredNetwork:
 
 
 def save(folder: Path, name: str, network: nn.Module) -> dict[str, Any]:
-    """Write config.json and model.safetensors; returns the config.
+    """Write config.json and model.safetensors; return the config.
 
     Args:
-        folder: made if need be.
+        folder: created if missing.
         name: of the model.
         network: of one of `ARCHITECTURES`.
 
     Raises:
-        WeightsError: a number is not finite, or `network` is of no architecture that is listed.
+        WeightsError: a number is not finite, or `network` is of no registered architecture.
     """
     kind: Any = type(network)
-    place = f"{kind.__module__}:{kind.__qualname__}"
-    names = [name for name, known in ARCHITECTURES.items() if known.place == place]
+    class_path = f"{kind.__module__}:{kind.__qualname__}"
+    names = [name for name, record in ARCHITECTURES.items() if record.class_path == class_path]
     if not names:
-        raise WeightsError(f"{place} is not listed among the architectures; add it there.")
-    tensors = to_tensors(network, _integers(network), _stored(kind))
+        raise WeightsError(f"{class_path} is not among the architectures; register it there.")
+    tensors = to_tensors(network, _integer_formats(network), _default_format(kind))
     return write(
         folder, tensors, network, name=name, architecture=names[0],
         task=ARCHITECTURES[names[0]].task, arguments=getattr(network, "config", {}))
@@ -254,30 +252,30 @@ def load(folder: Path) -> StoredNetwork:
     """Load a model folder, strictly: hash, names, shapes and types must all agree.
 
     Raises:
-        WeightsError: anything is missing, tampered with, or of an architecture this AEHub lacks.
+        WeightsError: anything is missing, modified, or of an unknown architecture.
     """
     config = read_config(folder)
-    known = architecture(config["architecture"])
-    kind, path = known.network(), folder / CONFIG
-    if config.get("task") != known.task:
-        raise WeightsError(f"{path} says the task {str(config.get('task'))[:40]!r}; models of "
-                           f"{config['architecture']} do {known.task}. Download the model again.")
+    record = architecture(config["architecture"])
+    kind, path = record.network_class(), folder / CONFIG
+    if config.get("task") != record.task:
+        raise WeightsError(f"{path} has the task {str(config.get('task'))[:40]!r}; that of "
+                           f"{config['architecture']} is {record.task}. Download the model again.")
     check_arguments(config.get("arguments"), getattr(kind, "ARGUMENTS", {}), path)
     tensors = read_tensors(folder, config["sha256"])
     try:
         network = kind(**config["arguments"])
     except ValueError as err:
-        raise WeightsError(f"{path} asks for what {config['architecture']} cannot be: {err} "
+        raise WeightsError(f"{path} has arguments that {config['architecture']} refuses: {err} "
                            "Download the model again.") from err
-    from_tensors(network, tensors, _integers(network), _stored(kind))
+    from_tensors(network, tensors, _integer_formats(network), _default_format(kind))
     return StoredNetwork(config["name"], network.eval().requires_grad_(False), config)
 
 
-def _integers(network: nn.Module) -> dict[str, tuple[float, torch.dtype]]:
-    """Parameters of an integer type are stored as they are."""
+def _integer_formats(network: nn.Module) -> dict[str, tuple[float, torch.dtype]]:
+    """Integer parameters are stored unchanged."""
     return {name: (1.0, parameter.dtype) for name, parameter in network.named_parameters()
             if not parameter.is_floating_point()}
 
 
-def _stored(kind: type) -> tuple[float, torch.dtype]:
+def _default_format(kind: type) -> tuple[float, torch.dtype]:
     return 1.0, getattr(kind, "STORED", torch.float32)

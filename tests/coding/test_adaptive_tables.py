@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aehub.coding.adaptive_tables import (
-    FLOOR,
-    GAIN,
-    LIMIT,
+    INCREMENT,
+    MAX_TOTAL,
+    MIN_COUNT,
     AdaptiveTables,
     read_uniform,
     write_uniform,
@@ -30,7 +30,7 @@ def skewed(rng: np.random.Generator, contexts: int, symbols: int, n: int) -> tup
 
 
 def flat(contexts: int, symbols: int) -> AdaptiveTables:
-    return AdaptiveTables(np.full((contexts, symbols), GAIN))
+    return AdaptiveTables(np.full((contexts, symbols), INCREMENT))
 
 
 @given(SEEDS, st.integers(1, 6), st.integers(2, 32), st.lists(st.integers(0, 300), max_size=8))
@@ -55,13 +55,13 @@ def test_tables_are_exact_integers_after_any_batch(seed: int, symbols: int, n: i
     counts = flat(2, symbols)
     codes = np.random.default_rng(seed).integers(0, symbols, 50).astype(np.int32)
     codes = np.concatenate([codes, np.full(n, codes[0])])
-    counts.learn(codes, np.ones(len(codes), np.uint8))
+    counts.update(codes, np.ones(len(codes), np.uint8))
     tables = counts.frequencies()
     assert tables.dtype == np.int64
     assert tables.min() >= 1
     assert (tables.sum(axis=1) == TOTAL).all()
-    assert counts.counts.min() >= FLOOR
-    assert counts.counts.sum(axis=1).max() <= LIMIT
+    assert counts.counts.min() >= MIN_COUNT
+    assert counts.counts.sum(axis=1).max() <= MAX_TOTAL
 
 
 @given(SEEDS)
@@ -72,8 +72,8 @@ def test_the_order_inside_a_batch_changes_neither_bits_nor_tables(seed: int) -> 
     order = rng.permutation(200)
     one, other = flat(4, 9), flat(4, 9)
     assert one.bits(codes, where) == other.bits(codes[order], where[order])
-    one.learn(codes, where)
-    other.learn(codes[order], where[order])
+    one.update(codes, where)
+    other.update(codes[order], where[order])
     assert np.array_equal(one.counts, other.counts)
 
 
@@ -90,7 +90,7 @@ def test_a_context_that_never_surprises_gets_almost_free() -> None:
     codes, where = np.zeros(256, np.int32), np.zeros(256, np.uint8)
     first = counts.bits(codes, where)
     for _ in range(8):
-        counts.learn(codes, where)
+        counts.update(codes, where)
     assert first == 256
     assert counts.bits(codes, where) < 0.2
 
@@ -100,9 +100,10 @@ def test_bits_change_nothing_and_copies_go_their_own_way() -> None:
     codes, where = np.array([2, 2, 0], np.int32), np.array([0, 1, 1], np.uint8)
     counts.bits(codes, where)
     copy = counts.copy()
-    copy.learn(codes, where)
-    assert (counts.counts == GAIN).all()
-    assert copy.counts.tolist() == [[GAIN, GAIN, 2 * GAIN], [2 * GAIN, GAIN, 2 * GAIN]]
+    copy.update(codes, where)
+    assert (counts.counts == INCREMENT).all()
+    one, two = INCREMENT, 2 * INCREMENT
+    assert copy.counts.tolist() == [[one, one, two], [two, one, two]]
 
 
 def test_uniform_values_come_back() -> None:
@@ -114,8 +115,9 @@ def test_uniform_values_come_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "start", [np.full((2, 33), 32), np.full((2, 1), 32), np.full((1, 4), 7), np.full((1, 2), LIMIT)]
+    "initial", [np.full((2, 33), 32), np.full((2, 1), 32), np.full((1, 4), 7),
+                np.full((1, 2), MAX_TOTAL)]
 )
-def test_starts_outside_the_limits_are_refused(start: np.ndarray) -> None:
+def test_initial_counts_outside_the_limits_are_refused(initial: np.ndarray) -> None:
     with pytest.raises(ValueError, match="counts"):
-        AdaptiveTables(start)
+        AdaptiveTables(initial)

@@ -21,7 +21,7 @@ def fitted(seed: int) -> ScaleTables:
     rng = np.random.default_rng(seed)
     counts = {i: np.floor(10 ** rng.uniform(-3, 12, max_magnitude(i) + 2))
               for i in range(1, N_TABLES)}
-    return ScaleTables.fit(counts, trust=1e-3)
+    return ScaleTables.fit(counts, prior_weight=1e-3)
 
 
 def tables_of(frequencies: np.ndarray) -> Iterator[np.ndarray]:
@@ -134,7 +134,7 @@ def test_escapes_begin_beyond_the_reach_of_a_table(index: int) -> None:
 
 
 def test_a_code_beyond_the_escape_is_refused_not_cut() -> None:
-    with pytest.raises(ValueError, match="beyond"):
+    with pytest.raises(ValueError, match="exceeds its table"):
         there_and_back(np.array([2**24 + 300], np.int32), np.array([9], np.uint8), TABLES)
 
 

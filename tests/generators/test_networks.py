@@ -101,14 +101,14 @@ def test_a_class_may_ask_to_be_stored_in_16_bits(
     ({"arguments": {**BUILT, "latent": 10**9}},
      "latent 1 to 256"),
     ({"arguments": {**BUILT, "latent": 4.0}},
-     "asks for arguments"),
+     "has the arguments"),
     ({"arguments": {**BUILT, "hidden": True}},
-     "asks for arguments"),
+     "has the arguments"),
     ({"arguments": {**BUILT, "latent": 5}},
      "expected"),
-    ({"arguments": None}, "asks for arguments"),
+    ({"arguments": None}, "has the arguments"),
     ({"name": "../x"}, "calls its model"),
-    ({"name": ...}, "does not say 'name'"),
+    ({"name": ...}, "has no text 'name'"),
     ({"sha256": "0" * 64}, "does not match the SHA-256"),
 ])
 def test_a_config_that_asks_for_something_else_is_refused(
@@ -152,7 +152,7 @@ def test_numbers_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="'mean' holds numbers that are not finite"):
         stored_network.save(tmp_path / "bad", "bad", made)
     assert not (tmp_path / "bad").exists()
-    with pytest.raises(WeightsError, match="no name of a model"):
+    with pytest.raises(WeightsError, match="no model name"):
         stored_network.save(tmp_path / "bad", "../bad",
                             DenseAutoencoder(side=8, hidden=4, latent=2))
 
@@ -180,7 +180,7 @@ def test_bounds_of_whole_numbers_take_whole_numbers(
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_says_what_it_may_be_built_with(name: str) -> None:
-    kind = ARCHITECTURES[name].network()
+    kind = ARCHITECTURES[name].network_class()
     assert ARCHITECTURES[name].task in TASKS
     if name != "d4-codec":
         assert kind.ARGUMENTS and kind().config.keys() == kind.ARGUMENTS.keys()

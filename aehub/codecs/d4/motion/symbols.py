@@ -24,7 +24,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from aehub.coding.adaptive_tables import FLOOR, GAIN, AdaptiveTables, read_uniform, write_uniform
+from aehub.coding.adaptive_tables import (
+    INCREMENT,
+    MIN_COUNT,
+    AdaptiveTables,
+    read_uniform,
+    write_uniform,
+)
 
 Tables = dict[str, AdaptiveTables]
 
@@ -86,7 +92,7 @@ class BitCounter:
             self.tables[name] = self.tables[name].copy()
             self._own.add(name)
         self.bits += self.tables[name].bits(to_write, contexts)
-        self.tables[name].learn(to_write, contexts)
+        self.tables[name].update(to_write, contexts)
         return to_write
 
     def uniform(self, to_write: np.ndarray | None, n: int, size: int) -> np.ndarray:
@@ -220,8 +226,8 @@ def initial_tables() -> Tables:
     """Tables at the beginning of a group, by their names in docs/format.md."""
 
     def tables(shares: Sequence[Sequence[float]], kinds: int) -> AdaptiveTables:
-        counts = np.tile(np.array(shares), (kinds, 1)) * GAIN
-        return AdaptiveTables(np.maximum(counts, FLOOR).astype(np.int64))
+        counts = np.tile(np.array(shares), (kinds, 1)) * INCREMENT
+        return AdaptiveTables(np.maximum(counts, MIN_COUNT).astype(np.int64))
 
     return {
         "modes": tables(MODES, 1),
