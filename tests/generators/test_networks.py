@@ -96,7 +96,7 @@ def test_a_class_may_ask_to_be_stored_in_16_bits(
     ({"format_version": 2}, "format 2"),
     ({"architecture": "diffusion"}, "upgrade aehub"),
     ({"architecture": ["dense"]}, "upgrade aehub"),
-    ({"task": "video-compression"}, "models of dense do latent-animation"),
+    ({"task": "video-compression"}, "that of dense is latent-animation"),
     ({"arguments": {"side": 8}}, "side 4 to 64"),
     ({"arguments": {**BUILT, "latent": 10**9}},
      "latent 1 to 256"),
@@ -158,7 +158,7 @@ def test_numbers_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
 
 
 def test_an_architecture_that_is_not_listed_is_not_saved(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="not listed"):
+    with pytest.raises(WeightsError, match="not among the architectures"):
         stored_network.save(tmp_path / "bad", "bad", torch.nn.Linear(2, 2))
 
 

@@ -43,7 +43,7 @@ def test_a_clip_or_a_file_that_is_a_pointer_is_called_one(tmp_path: Path) -> Non
     for name, command in (("clip.mp4", "compress"), ("clip.png", "compress"), ("a.aev", "info"),
                           ("b.aev", "decompress"), ("c.aev", "verify")):
         (tmp_path / name).write_bytes(POINTER)
-        assert "a Git LFS pointer" in message(command, tmp_path / name)
+        assert "only a pointer of Git LFS" in message(command, tmp_path / name)
 
 
 @pytest.mark.parametrize(
