@@ -83,7 +83,7 @@ class Autoencoder:
 
     @property
     def gaussian(self) -> bool:
-        """Whether latents are distributed as N(0, 1)."""
+        """True if latents are distributed as N(0, 1)."""
         return self.network.gaussian
 
     @with_inference

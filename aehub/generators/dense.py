@@ -29,7 +29,7 @@ class DenseAutoencoder(PictureNetwork):
                  "squashed": (0, 1), "anchors": (1, 4096)}
     channels, gaussian = 1, False
     use_cross_entropy = False
-    """Whether training minimises cross-entropy instead of squared error; not stored."""
+    """Minimise cross-entropy instead of squared error in training; not stored."""
 
     def __init__(self, side: int = 28, hidden: int = 64, latent: int = 32, rectified: int = 0,
                  squashed: int = 1, anchors: int = 64) -> None:

@@ -99,15 +99,15 @@ def test_seeds_pictures_latents_and_frames_of_a_clip_are_keyframes(
         keyframes=[room / "picture.png", np.zeros((9, 5, 3), np.uint8), np.zeros(4, np.float32),
                    3], seconds=0.7, fps=10)
     assert made.frames == 7
-    told = json.loads(Path(made.recipe).read_text())["keyframes"]
-    assert [key.get("seed") for key in told] == [7, None, None, None, 3, None, None]
-    assert all(len(key["latent"]) == 4 for key in told if "latent" in key)
+    content = json.loads(Path(made.recipe).read_text())["keyframes"]
+    assert [key.get("seed") for key in content] == [7, None, None, None, 3, None, None]
+    assert all(len(key["latent"]) == 4 for key in content if "latent" in key)
 
 
 def test_without_keyframes_a_model_draws_its_own(model: Path, tmp_path: Path) -> None:
     made = aehub.animate(tmp_path / "a.webp", model=model, seconds=0.4, fps=10)
-    told = json.loads(Path(made.recipe).read_text())
-    assert [key["seed"] for key in told["keyframes"]] == [1, 2, 3, 4]
+    content = json.loads(Path(made.recipe).read_text())
+    assert [key["seed"] for key in content["keyframes"]] == [1, 2, 3, 4]
 
 
 class Gaussian(PictureNetwork):
@@ -202,10 +202,10 @@ def test_a_sheet_of_a_still_has_a_row_for_each_direction(room: Path, tmp_path: P
                          keyframes=[room / "still.png"], sheet=True)
     with Image.open(tmp_path / "a.png") as sheet:
         assert sheet.size == (9 * 64, 4 * 64)
-    told = json.loads(Path(str(made.sheet)).read_text())
-    tags = {tag["name"]: (tag["from"], tag["to"]) for tag in told["meta"]["frameTags"]}
+    content = json.loads(Path(str(made.sheet)).read_text())
+    tags = {tag["name"]: (tag["from"], tag["to"]) for tag in content["meta"]["frameTags"]}
     assert tags["stand up"] == (0, 0) and tags["walk down"] == (19, 26)
-    assert {frame["duration"] for frame in told["frames"]} == {100}
+    assert {frame["duration"] for frame in content["frames"]} == {100}
     assert (made.seconds, made.fps) == (3.6, "10/1")
 
 
@@ -218,17 +218,17 @@ def test_a_sheet_of_a_walk_says_where_and_how_long_each_frame_is(
     common: dict[str, Any] = dict(model=model, seeds=[1, 2], seconds=0.7, fps=30)
     made = aehub.animate(tmp_path / "a.png", sheet=True, **common)
     aehub.animate(tmp_path / "frames", scale=1, **common)
-    told = json.loads((tmp_path / "a.json").read_text())
+    content = json.loads((tmp_path / "a.json").read_text())
     picture = np.asarray(Image.open(tmp_path / "a.png"))
-    assert made.sheet == str(tmp_path / "a.json") and told["meta"]["image"] == "a.png"
-    assert told["meta"]["size"] == {"w": picture.shape[1], "h": picture.shape[0]}
-    assert len(told["frames"]) == made.frames == 21
-    for entry, frame in zip(told["frames"], frames_in(tmp_path / "frames"), strict=True):
+    assert made.sheet == str(tmp_path / "a.json") and content["meta"]["image"] == "a.png"
+    assert content["meta"]["size"] == {"w": picture.shape[1], "h": picture.shape[0]}
+    assert len(content["frames"]) == made.frames == 21
+    for entry, frame in zip(content["frames"], frames_in(tmp_path / "frames"), strict=True):
         x, y, w, h = (entry["frame"][key] for key in "xywh")
         assert np.array_equal(picture[y:y + h, x:x + w, :3], frame)
         assert (picture[y:y + h, x:x + w, 3] == 255).all()
-    assert sum(entry["duration"] for entry in told["frames"]) == 700
-    assert told["meta"]["frameTags"] == [
+    assert sum(entry["duration"] for entry in content["frames"]) == 700
+    assert content["meta"]["frameTags"] == [
         {"name": "walk", "from": 0, "to": 20, "direction": "forward"}]
 
 
@@ -259,8 +259,9 @@ def test_a_recipe_makes_the_same_frames_again(
 
 
 def changed(recipe: Path, **changes: Any) -> Path:
-    told = {**json.loads(recipe.read_text()), **changes}
-    recipe.write_text(json.dumps({name: value for name, value in told.items() if value != "gone"}))
+    content = {**json.loads(recipe.read_text()), **changes}
+    kept = {name: value for name, value in content.items() if value != "gone"}
+    recipe.write_text(json.dumps(kept))
     return recipe
 
 
@@ -297,7 +298,7 @@ def test_a_recipe_that_cannot_be_used_is_refused_in_a_sentence(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 50_000, "null", "\0"])
-def test_what_is_no_recipe_is_told(tmp_path: Path, text: str) -> None:
+def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x").write_text(text)
     with pytest.raises(InputError, match="is no recipe"):
         aehub.animate(tmp_path / "b.gif", recipe=tmp_path / "x")
@@ -377,7 +378,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("options", "words"), BAD, ids=[words[:30] for _, words in BAD])
-def test_bad_input_is_told_in_a_sentence(
+def test_bad_input_is_refused_in_a_sentence(
     room: Path, tmp_path: Path, options: dict[str, Any], words: str, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(room)
@@ -409,9 +410,9 @@ def test_the_command_makes_an_animation_and_makes_it_again(room: Path, tmp_path:
     done = command(tmp_path / "a.gif", "--model", room / "small", "--seeds", "1,2", "--keyframe",
                    room / "picture.png", "--seconds", "0.2,0.3", "--fps", "10", "--json")
     assert done.exit_code == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["frames"] == 5 and told["seconds"] == 0.5
-    again = command(tmp_path / "b.gif", "--recipe", told["recipe"], "--model", room / "small")
+    content = json.loads(done.stdout)
+    assert content["frames"] == 5 and content["seconds"] == 0.5
+    again = command(tmp_path / "b.gif", "--recipe", content["recipe"], "--model", room / "small")
     assert again.exit_code == 0 and "5 frames of 256x256" in again.stdout
     assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()
 

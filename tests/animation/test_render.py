@@ -138,7 +138,7 @@ def test_what_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_outputs_are_told_in_a_sentence(tmp_path: Path) -> None:
+def test_bad_outputs_are_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"as \.bmp; use \.mp4"):
         write(tmp_path / "a.bmp", sprites())
     for name in ("a.gif", "a.mp4", "a"):

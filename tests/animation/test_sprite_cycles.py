@@ -1,4 +1,4 @@
-"""What `sprite-motion` promises of every still: its colours, closed cycles, any length or cell."""
+"""Walk cycles of `sprite-motion`: colours of the still, closed cycles, any length or cell size."""
 
 from __future__ import annotations
 
