@@ -81,16 +81,16 @@ class Cache:
               make: Callable[[Path], None]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         earlier = [path for path in self.folder.glob(f"{name}-*") if path.is_dir()]
-        stage = PendingOutput(folder)
+        pending = PendingOutput(folder)
         try:
-            stage.path.mkdir()
-            make(stage.path)
-            (stage.path / _INPUTS).write_text(text)
+            pending.path.mkdir()
+            make(pending.path)
+            (pending.path / _INPUTS).write_text(text)
             # Another run may have made the same folder meanwhile, and may be reading it.
             if not folder.is_dir():
-                stage.commit()
+                pending.commit()
         finally:
-            stage.discard()
+            pending.discard()
         for path in earlier:
             self.note(f"The cached {name} in {self.folder} were rebuilt: "
                       f"{_differing(path, text)} changed.")

@@ -22,9 +22,10 @@ from aehub.errors import InputError
 from aehub.media.picture import Planes
 from aehub.training.data import Cache, FrameStore, StoredClip, split
 
-SPANS = (1, 2, 4, 8)
-"""Mini-GOP lengths."""
-_WEIGHT = 5.0
+MINI_GOPS = (1, 2, 4, 8)
+"""Mini-GOP lengths in frames."""
+# Lagrange multiplier of the motion search, as `search` takes it.
+_LAMBDA = 5.0
 _GRID = 32
 # Version of the motion search, for the cache.
 _VERSION = 1
@@ -36,12 +37,13 @@ def reference_pairs(n_frames: int) -> Iterator[tuple[int, int]]:
     For s in 1, 2, 4, 8: from frame t to t - s (t a multiple of s), and for s < 8 from t to t + s (t
     an odd multiple): the references in mini-GOPs of 1 to 8 frames.
     """
-    for span in SPANS:
-        for frame in range(0, n_frames, span):
-            if frame >= span:
-                yield frame, frame - span
-            if frame // span % 2 and frame + span < n_frames and span < SPANS[-1]:
-                yield frame, frame + span
+    for distance in MINI_GOPS:
+        for frame in range(0, n_frames, distance):
+            if frame >= distance:
+                yield frame, frame - distance
+            if (frame // distance % 2 and frame + distance < n_frames
+                    and distance < MINI_GOPS[-1]):
+                yield frame, frame + distance
 
 
 def pair_index(n_frames: int, frame: int, reference: int) -> int:
@@ -82,7 +84,8 @@ class MotionStore:
                         progress(done + 1, len(clips))
             (folder / "motion.json").write_text(json.dumps({"offsets": offsets}))
 
-        inputs = {"version": _VERSION, "frames": store.name, "spans": SPANS, "weight": _WEIGHT}
+        inputs = {"version": _VERSION, "frames": store.name, "mini_gops": MINI_GOPS,
+                  "lambda": _LAMBDA}
         return cls(cache.get_or_make("vectors", inputs, make))
 
     def field(self, clip: StoredClip, frame: int, reference: int) -> np.ndarray:
@@ -106,10 +109,10 @@ def _fields(store: FrameStore, clip: StoredClip) -> Iterator[np.ndarray]:
         pad = ((0, 8 * h - luma.shape[0]), (0, 8 * w - luma.shape[1]))
         planes.append(LumaPlane(torch.from_numpy(np.pad(luma, pad, "edge")).float()))
     for frame, reference in reference_pairs(clip.n_frames):
-        reach = min(48, 8 + 6 * abs(frame - reference))
-        found = search(planes[frame], planes[reference], lambda_=_WEIGHT, search_range=reach,
-                       hints=[])
-        yield split_blocks(found, _WEIGHT).cpu().numpy().astype(np.int16)
+        search_range = min(48, 8 + 6 * abs(frame - reference))
+        result = search(planes[frame], planes[reference], lambda_=_LAMBDA,
+                        search_range=search_range, hints=[])
+        yield split_blocks(result, _LAMBDA).cpu().numpy().astype(np.int16)
 
 
 @dataclass(frozen=True)
@@ -127,18 +130,18 @@ class SequenceFrame:
     temporal_layer: int
 
 
-def gop_structure(span: int) -> tuple[SequenceFrame, ...]:
-    """Five frames in coding order with mini-GOPs of `span` frames, the first one intra."""
+def gop_structure(n: int) -> tuple[SequenceFrame, ...]:
+    """Five frames in coding order with mini-GOPs of `n` frames, the first one intra."""
     first = SequenceFrame(0, (), 0)
-    if span == 1:
+    if n == 1:
         return (first, *(SequenceFrame(t, (t - 1,), 0) for t in range(1, 5)))
-    keys = (first, SequenceFrame(span, (0,), 0), SequenceFrame(2 * span, (1,), 0))
-    middle = SequenceFrame(3 * span // 2, (1, 2), 1)
-    last = SequenceFrame(1, (0, 1), 1) if span == 2 else SequenceFrame(5 * span // 4, (1, 3), 2)
+    keys = (first, SequenceFrame(n, (0,), 0), SequenceFrame(2 * n, (1,), 0))
+    middle = SequenceFrame(3 * n // 2, (1, 2), 1)
+    last = SequenceFrame(1, (0, 1), 1) if n == 2 else SequenceFrame(5 * n // 4, (1, 3), 2)
     return (*keys, middle, last)
 
 
-GOP_STRUCTURES = {span: gop_structure(span) for span in SPANS}
+GOP_STRUCTURES = {mini_gop: gop_structure(mini_gop) for mini_gop in MINI_GOPS}
 
 
 class Sequences:
@@ -169,10 +172,10 @@ class Sequences:
         """Batches from number `first` on."""
         for number in count(first):
             rng = np.random.default_rng((seed, number))
-            span = int(rng.choice(SPANS, p=(0.25, 0.2, 0.25, 0.3)))
-            clips = [c for c in self._clips[held_out] if c.n_frames > 4 * max(span // 2, 1)]
-            cuts = [self._cut(rng, clips, span) for _ in range(self.batch)]
-            yield [*(np.stack(part) for part in zip(*cuts, strict=True)), np.array([span])]
+            mini_gop = int(rng.choice(MINI_GOPS, p=(0.25, 0.2, 0.25, 0.3)))
+            clips = [c for c in self._clips[held_out] if c.n_frames > 4 * max(mini_gop // 2, 1)]
+            cuts = [self._cut(rng, clips, mini_gop) for _ in range(self.batch)]
+            yield [*(np.stack(part) for part in zip(*cuts, strict=True)), np.array([mini_gop])]
 
     def clips(self, n: int, n_frames: int, seed: int) -> Iterator[list[Planes]]:
         """The first frames of `n` random training clips, uncropped."""
@@ -181,12 +184,12 @@ class Sequences:
             clip = self._clips[False][rng.integers(len(self._clips[False]))]
             yield [self.store.planes(clip, t) for t in range(min(n_frames, clip.n_frames))]
 
-    def _cut(self, rng: np.random.Generator, clips: list[StoredClip], span: int
+    def _cut(self, rng: np.random.Generator, clips: list[StoredClip], mini_gop: int
              ) -> tuple[np.ndarray, ...]:
         clip = clips[rng.integers(len(clips))]
-        structure = GOP_STRUCTURES[span]
+        structure = GOP_STRUCTURES[mini_gop]
         last = max(slot.time for slot in structure)
-        begin = int(rng.integers((clip.n_frames - 1 - last) // span + 1)) * span
+        begin = int(rng.integers((clip.n_frames - 1 - last) // mini_gop + 1)) * mini_gop
         # Crops lie on the grid of the 16x16 blocks of the motion search.
         x = int(rng.integers((clip.width - self.size) // 16 + 1)) * 16
         y = int(rng.integers((clip.height - self.size) // 16 + 1)) * 16

@@ -25,44 +25,51 @@ from aehub.codecs.gop import MINI_GOP, HierarchicalGop
 from aehub.coding.range_coder import N_TABLES, SCALE_MAX, SCALE_MIN, ScaleTables, max_magnitude
 from aehub.media.picture import Planes
 
+_LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (N_TABLES - 1)
+_MIN_PROBABILITY = 2.0**-20
+
 
 def count_codes(model: D4Codec, pictures: Iterator[tuple[list[Planes], float]]
                 ) -> dict[int, np.ndarray]:
     """Histograms of code magnitudes by table index, over (pictures, quality)."""
-    counts = {i: np.zeros(max_magnitude(i) + 2, np.int64) for i in range(1, N_TABLES)}
-
+    counts = _empty_counts()
     for frames, quality in pictures:
         coded = code_pictures(model.runtime, frames, quality)
         _add_codes(counts, coded.codes, coded.tables)
     return counts
 
 
+def _empty_counts() -> dict[int, np.ndarray]:
+    """Zeros for the magnitudes of each table index, the last one for escaped magnitudes."""
+    return {i: np.zeros(max_magnitude(i) + 2, np.int64) for i in range(1, N_TABLES)}
+
+
 def _add_codes(counts: dict[int, np.ndarray], codes: Codes, tables: Codes) -> None:
     for part, indices in zip(codes, tables, strict=True):
         values, index_of = flat(part, np.int32), flat(indices, np.uint8)
         for index in np.unique(index_of[index_of > 0]).tolist():
-            magnitudes, reach = np.abs(values[index_of == index]), max_magnitude(index)
-            counts[index] += np.bincount(magnitudes.clip(max=reach + 1), minlength=reach + 2)
+            magnitudes, limit = np.abs(values[index_of == index]), max_magnitude(index)
+            counts[index] += np.bincount(magnitudes.clip(max=limit + 1), minlength=limit + 2)
 
 
 def count_inter_codes(model: D4Codec, clips: Iterable[tuple[list[Planes], float]]
                       ) -> dict[int, np.ndarray]:
     """Histograms of code magnitudes by table index, over predicted frames of (clip, quality)."""
-    counts = {i: np.zeros(max_magnitude(i) + 2, np.int64) for i in range(1, N_TABLES)}
+    counts = _empty_counts()
     for frames, quality in clips:
-        encoder, pyramid, begin = GroupEncoder(model.runtime, quality), HierarchicalGop(), 0
+        encoder, gop, begin = GroupEncoder(model.runtime, quality), HierarchicalGop(), 0
         while begin < len(frames):
-            run = frames[begin:begin + (MINI_GOP if begin else 1)]
-            for slot in pyramid.extend(len(run)):
-                encoder.add(slot.number, run[slot.number - begin], slot.references,
+            mini_gop = frames[begin:begin + (MINI_GOP if begin else 1)]
+            for slot in gop.extend(len(mini_gop)):
+                encoder.add(slot.number, mini_gop[slot.number - begin], slot.references,
                             slot.temporal_layer, post_filter=False)
-            begin += len(run)
+            begin += len(mini_gop)
             encoder.keep([begin - 1])
         types = chain_types(len(frames))
-        head = GroupHeader(len(frames), round(quality * 100), frame_types=types,
-                         references=pyramid.references)
+        header = GroupHeader(len(frames), round(quality * 100), frame_types=types,
+                             references=gop.references)
         size = (ceil_grid(frames[0].size[0]), ceil_grid(frames[0].size[1]))
-        for frame in GroupReader(model.runtime, encoder.finish(), head, size).frames():
+        for frame in GroupReader(model.runtime, encoder.finish(), header, size).frames():
             if frame.motion is not None:
                 _add_codes(counts, frame.codes, frame.tables)
     return counts
@@ -79,10 +86,6 @@ def fit_tables(stored: StoredModel, pictures: Iterator[tuple[list[Planes], float
     """Count tables on training pictures, with the encoder's settings."""
     with torch.inference_mode():
         return ScaleTables.fit(count_codes(D4Codec(stored), pictures))
-
-
-_LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (N_TABLES - 1)
-_MIN_PROBABILITY = 2.0**-20
 
 
 def _cdf(x: Tensor) -> Tensor:

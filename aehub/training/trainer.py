@@ -133,8 +133,8 @@ def restore_checkpoint(run: TrainState) -> list[str]:
     expected = {f"parameter.{name}": tuple(tensor.shape) for name, tensor in run.average.items()}
     if state.get("recipe", run.recipe.NAME) != run.recipe.NAME or any(
             shapes.get(name) != shape for name, shape in expected.items()):
-        began = f", begun with {', '.join(was for _, was, _ in changes)}" if changes else ""
-        raise InputError(f"the run in {run.out} is of another model{began}; choose another "
+        started = f", started with {', '.join(was for _, was, _ in changes)}" if changes else ""
+        raise InputError(f"the run in {run.out} is of another model{started}; choose another "
                          "--out.")
     run.step, run.seconds = int(state["step"]), float(state["seconds"])
     run.best, run.stale = float(state["best"]), int(state["stale"])
@@ -144,7 +144,7 @@ def restore_checkpoint(run: TrainState) -> list[str]:
         moments = {key: tensors[f"{key}.{name}"] for key in _MOMENTS if f"{key}.{name}" in tensors}
         if moments:
             run.optimizer.state[parameter] = moments
-    return [f"The run goes on with {now}; it was begun with {was}." for _, was, now in changes]
+    return [f"The run continues with {now}; it was started with {was}." for _, was, now in changes]
 
 
 def _changes(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -199,7 +199,7 @@ class Budget:
         return min(1.0, max(shares))
 
     def progress(self, step: int, seconds: float) -> tuple[int, int]:
-        """(done, total): seconds where minutes are given, else steps."""
+        """(done, total) in seconds if `minutes` is given, else in steps."""
         if self.minutes is not None:
             return int(seconds), int(60 * self.minutes)
         return step, self.steps or 0

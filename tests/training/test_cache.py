@@ -173,11 +173,11 @@ def test_a_resumed_run_says_what_is_other_than_before(run: Path) -> None:
         "train", "dense-28", "--out", str(run), "--steps", "3", "--resume", "--set", "glyphs=64",
         "--set", "batch=16"])
     assert done.exit_code == 0, done.stderr
-    assert "note: The run goes on with batch=16; it was begun with batch=32." in done.stderr
+    assert "note: The run continues with batch=16; it was started with batch=32." in done.stderr
 
 
 @pytest.mark.parametrize(("recipe", "options", "words"), [
-    ("dense-28", {"hidden": "48", "glyphs": "64"}, "of another model, begun with .*hidden=64"),
+    ("dense-28", {"hidden": "48", "glyphs": "64"}, "of another model, started with .*hidden=64"),
     ("emoji-vae", {}, "of another model"),
 ])
 def test_a_run_of_another_model_is_not_resumed(

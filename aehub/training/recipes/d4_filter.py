@@ -32,13 +32,13 @@ from aehub.media.metrics import scale_similarities
 from aehub.media.picture import Planes
 from aehub.training.data import Cache, FrameStore, StoredClip, is_held_out
 from aehub.training.recipes.d4_codec import distortion, random_qualities
+from aehub.training.sequences import MINI_GOPS
 from aehub.weights.device import no_autocast
 
 NAME = "d4-filter"
 LEARNING_RATE = 2e-3
 CHANNELS = 96
 """Samples of a 4:2:0 block of 8x8: 64 of luma, 16 of each chroma plane."""
-_MINI_GOP_LENGTHS = (1, 2, 4, 8)
 _N_FRAMES = 9
 _SEED = 11
 # Version of the encoder settings and the layout of the dataset, for the cache.
@@ -179,15 +179,15 @@ def _chosen(store: FrameStore, n: int) -> list[StoredClip]:
 def _coded(store: FrameStore, clip: StoredClip, codec: D4Codec, quality: float, number: int
            ) -> list[_Recorded]:
     """Encode the first frames of a clip."""
-    encoder, pyramid = _RecordingEncoder(codec, quality), HierarchicalGop()
-    span = _MINI_GOP_LENGTHS[number % len(_MINI_GOP_LENGTHS)]
+    encoder, gop = _RecordingEncoder(codec, quality), HierarchicalGop()
+    mini_gop = MINI_GOPS[number % len(MINI_GOPS)]
     n_frames = min(_N_FRAMES, clip.n_frames)
     planes = list(_window(store, clip, n_frames, number))
-    for begin in range(1 - span, n_frames, span):
-        n = 1 if begin <= 0 else span
-        for slot in pyramid.extend(n):
+    for begin in range(1 - mini_gop, n_frames, mini_gop):
+        n = 1 if begin <= 0 else mini_gop
+        for slot in gop.extend(n):
             encoder.add(slot.number, planes[slot.number], slot.references, slot.temporal_layer)
-        encoder.keep([pyramid.n_frames - 1])
+        encoder.keep([gop.n_frames - 1])
     return encoder.recorded
 
 

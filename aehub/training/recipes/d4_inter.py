@@ -158,8 +158,8 @@ def losses(model: D4Network, batch: list[Tensor], generator: torch.Generator) ->
         batch: of `Sequences`.
         generator: of the random qualities.
     """
-    *planes, vectors, span = batch
-    structure = GOP_STRUCTURES[int(span)]
+    *planes, vectors, mini_gop = batch
+    structure = GOP_STRUCTURES[int(mini_gop)]
     frames = [PlaneBatch(*(p[:, t, None] / 255 - 0.5 for p in planes))
               for t in range(len(structure))]
     quality = random_qualities(len(vectors), generator).to(vectors.device)
