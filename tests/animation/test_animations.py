@@ -309,10 +309,10 @@ def test_a_recipe_needs_the_very_numbers_of_its_model(
 ) -> None:
     with pytest.raises(UnknownModel, match="made with 'small'.*--model"):
         aehub.animate(tmp_path / "b.gif", recipe=recipe)
-    with pytest.raises(InputError, match="fps is set by the recipe"):
+    with pytest.raises(InputError, match="the recipe sets fps"):
         aehub.animate(tmp_path / "b.gif", recipe=recipe, fps=10)
     changed(recipe, tag="sha256-" + "0" * 32)
-    with pytest.raises(WeightsError, match="numbers sha256-0000.*aehub/small@sha256-0000"):
+    with pytest.raises(WeightsError, match="weights sha256-0000.*aehub/small@sha256-0000"):
         aehub.animate(tmp_path / "b.gif", recipe=recipe, model=model)
 
 
