@@ -184,7 +184,7 @@ def test_the_command_line_imports_heavy_things_only_when_asked(imports: list[Imp
     others = [i for i in imports if i.unit_from == "cli" and not i.lazy and i.unit is None]
     known = set(sys.stdlib_module_names) | {"click"}
     heavy += [i for i in others if i.module.split(".")[0] not in known]
-    assert not heavy, told(heavy)
+    assert not heavy, listed(heavy)
 
 
 def test_nothing_outside_the_page_imports_gradio(imports: list[Import]) -> None:
