@@ -304,7 +304,7 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
         aehub.animate(tmp_path / "b.gif", recipe=tmp_path / "x")
 
 
-def test_a_recipe_needs_the_very_numbers_of_its_model(
+def test_a_recipe_needs_the_same_weights_of_its_model(
     recipe: Path, model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UnknownModel, match="made with 'small'.*--model"):
