@@ -63,7 +63,7 @@ def codes(shape: tuple[int, ...], seed: int) -> Tensor:
 
 
 def answers(network: D4Network, dtype: torch.dtype) -> Iterator[Tensor]:
-    """Activations and table indices of random codes at several qualities, per stage."""
+    """Activations and table indices of random codes at several qualities, per part."""
     scales = network.scales.to(dtype)
     try:
         for seed, quality in enumerate([0, 1, 3141, 5000, 9999, 10_000]):
@@ -71,10 +71,10 @@ def answers(network: D4Network, dtype: torch.dtype) -> Iterator[Tensor]:
             yield scales.hyper_index(hundredths)
             features = scales.features(codes((1, 24, 2, 3), seed).to(dtype), hundredths)
             yield features
-            for stage in network.coding_passes(8, 12, torch.device("cpu")):
-                width = scales.stages[stage.number].first.inputs.channels - features.shape[1] - 1
+            for part in network.coding_passes(8, 12, torch.device("cpu")):
+                width = scales.stages[part.number].first.inputs.channels - features.shape[1] - 1
                 known = codes((1, width, 8, 12), seed + 99).to(dtype) if width > 0 else None
-                yield scales(stage.number, features, known, stage.mask, hundredths)
+                yield scales(part.number, features, known, part.mask, hundredths)
     finally:
         network.scales.float()
 
@@ -186,7 +186,7 @@ def test_levels_are_four_times_the_logarithm() -> None:
     assert torch.equal(log_levels(-magnitudes.float(), signed=True), -expected.float())
 
 
-# The probe.
+# The self-test.
 
 
 def test_this_machine_reproduces_the_probe_of_the_bundled_weights() -> None:
@@ -195,10 +195,10 @@ def test_this_machine_reproduces_the_probe_of_the_bundled_weights() -> None:
 
 
 def test_the_probe_reaches_the_limits(network: D4Network) -> None:
-    probe = make_self_test(network)
-    assert passes_self_test(network, probe)
-    assert len(probe["index"].unique()) > 10
-    assert log_levels(probe["codes"].float()).max() == ACTIVATION_MAX
+    vector = make_self_test(network)
+    assert passes_self_test(network, vector)
+    assert len(vector["index"].unique()) > 10
+    assert log_levels(vector["codes"].float()).max() == ACTIVATION_MAX
 
 
 @pytest.mark.parametrize("name", sorted(random_network().scales.integer_layers()))

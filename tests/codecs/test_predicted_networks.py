@@ -104,21 +104,21 @@ def decoder_of(network: D4Network) -> FrameNetwork:
     return network.inter
 
 
-def walked(coder: FrameNetwork, x: Inputs) -> tuple[Tensor, Tensor, Tensor]:
-    """Means and indices of all codes, each where its stage writes, and the latents."""
+def walked(network: FrameNetwork, x: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+    """Means and indices of all codes, each where its pass writes, and the latents."""
     means: list[Tensor] = []
     indices: list[Tensor] = []
 
-    def choose(stage: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
-        there = index * stage.mask
-        here = (mean * stage.mask).expand_as(there)
-        if stage.number == 1:
+    def choose(part: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
+        there = index * part.mask
+        here = (mean * part.mask).expand_as(there)
+        if part.number == 1:
             here, there = means.pop() + here, indices.pop() + there
         means.append(here)
         indices.append(there)
-        return x.latent[:, stage.begin:stage.end]
+        return x.latent[:, part.begin:part.end]
 
-    passes = coder.code_passes(x.hyper, QUALITY.to(x.hyper.dtype), x.condition())
+    passes = network.code_passes(x.hyper, QUALITY.to(x.hyper.dtype), x.condition())
     codes, latents = run_passes(passes, choose)
     assert torch.equal(codes, x.latent)
     return torch.cat(means, 1), torch.cat(indices, 1), latents
@@ -129,9 +129,9 @@ def walked(coder: FrameNetwork, x: Inputs) -> tuple[Tensor, Tensor, Tensor]:
 
 @every_element
 def test_means_and_tables_turn_with_the_frame(network: D4Network, g: int) -> None:
-    coder, x = copy.deepcopy(decoder_of(network)).double(), made_up(1)
-    mean, index, latents = walked(coder, x)
-    turned = walked(coder, x.turn(g))
+    network, x = copy.deepcopy(decoder_of(network)).double(), made_up(1)
+    mean, index, latents = walked(network, x)
+    turned = walked(network, x.turn(g))
     assert torch.equal(turned[1], LATENTS.magnitudes().act(index, g))
     for found, plain in ((turned[0], mean), (turned[2], latents)):
         wanted = LATENTS.act(plain, g)
@@ -141,33 +141,33 @@ def test_means_and_tables_turn_with_the_frame(network: D4Network, g: int) -> Non
 
 @every_element
 def test_the_synthesis_turns_with_the_frame(network: D4Network, g: int) -> None:
-    coder, x = copy.deepcopy(decoder_of(network)).double(), made_up(2)
+    network, x = copy.deepcopy(decoder_of(network)).double(), made_up(2)
     there = x.turn(g)
-    planes = coder.synthesise(x.latent, QUALITY.double(), x.condition())
-    turned = coder.synthesise(there.latent, QUALITY.double(), there.condition())
+    planes = network.synthesise(x.latent, QUALITY.double(), x.condition())
+    turned = network.synthesise(there.latent, QUALITY.double(), there.condition())
     for found, plane in zip(turned, planes, strict=True):
         assert (found - turn(plane, g)).abs().max() < 1e-6 * plane.abs().max().clamp(min=1)
         assert g == 0 or plane.shape != found.shape or (found - plane).abs().max() > 0.01
 
 
 def test_everything_that_is_given_is_used() -> None:
-    coder, x = decoder_of(random_network()).double(), made_up(3)
-    mean, index, _ = walked(coder, x)
+    network, x = decoder_of(random_network()).double(), made_up(3)
+    mean, index, _ = walked(network, x)
     other = made_up(4)
-    assert not torch.equal(walked(coder, x._replace(pixels=other.pixels))[0], mean)
+    assert not torch.equal(walked(network, x._replace(pixels=other.pixels))[0], mean)
     # Tables must not depend on pixels: decoders differ in their last bits.
-    assert torch.equal(walked(coder, x._replace(pixels=other.pixels))[1], index)
-    assert not torch.equal(walked(coder, x._replace(context=other.context))[1], index)
-    assert torch.equal(walked(coder, x._replace(context=other.context))[0], mean)
+    assert torch.equal(walked(network, x._replace(pixels=other.pixels))[1], index)
+    assert not torch.equal(walked(network, x._replace(context=other.context))[1], index)
+    assert torch.equal(walked(network, x._replace(context=other.context))[0], mean)
 
 
 @torch.no_grad()
 def test_codes_of_zero_at_step_0_show_the_prediction_itself() -> None:
-    coder = decoder_of(started_network())
+    network = decoder_of(started_network())
     planes = PlaneBatch(*(torch.rand(1, 1, 8 * H // n, 8 * W // n) - 0.5 for n in (1, 2, 2)))
     x = made_up(5).to(torch.float32)
     condition = InterCondition(unshuffle(planes), x.context, 0)
-    shown = coder.synthesise(torch.zeros_like(x.latent), QUALITY, condition)
+    shown = network.synthesise(torch.zeros_like(x.latent), QUALITY, condition)
     for ours, theirs in zip(shown, planes, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
 
@@ -175,24 +175,25 @@ def test_codes_of_zero_at_step_0_show_the_prediction_itself() -> None:
 # Integers.
 
 
-def answers(coder: FrameNetwork, x: Inputs, sparse: SparseBlocks | None = None) -> Iterator[Tensor]:
+def answers(network: FrameNetwork, x: Inputs, sparse: SparseBlocks | None = None
+            ) -> Iterator[Tensor]:
     """Activations and tables of all passes for every distance class at several qualities."""
     for distance_class in range(N_DISTANCE_CLASSES):
         quality = torch.tensor([(0, 3141, 6250, 10_000)[distance_class]])
-        yield coder.scales.hyper_index(quality, distance_class)
-        features = coder.scales.features(x.hyper, quality, (x.context, distance_class), sparse)
+        yield network.scales.hyper_index(quality, distance_class)
+        features = network.scales.features(x.hyper, quality, (x.context, distance_class), sparse)
         yield features
-        for stage in coder.coding_passes(H, W, torch.device("cpu")):
-            known = x.latent[:, :(0, stage.end, stage.begin, stage.begin)[stage.number]]
-            yield coder.scales(stage.number, features, known if stage.number else None,
-                               stage.mask, quality, sparse)
+        for part in network.coding_passes(H, W, torch.device("cpu")):
+            known = x.latent[:, :(0, part.end, part.begin, part.begin)[part.number]]
+            yield network.scales(part.number, features, known if part.number else None,
+                               part.mask, quality, sparse)
 
 
 def test_both_precisions_agree_on_every_integer(network: D4Network) -> None:
-    coder = copy.deepcopy(decoder_of(network))
+    network = copy.deepcopy(decoder_of(network))
     x = made_up(6)
-    single = [a.double() for a in answers(coder.float(), x.to(torch.float32))]
-    double = list(answers(coder.double(), x))
+    single = [a.double() for a in answers(network.float(), x.to(torch.float32))]
+    double = list(answers(network.double(), x))
     assert len(single) == len(double) == 6 * N_DISTANCE_CLASSES
     for one, other in zip(single, double, strict=True):
         assert torch.equal(one, other) and torch.equal(one, one.round())
@@ -200,11 +201,11 @@ def test_both_precisions_agree_on_every_integer(network: D4Network) -> None:
 
 
 def test_the_order_of_a_batch_changes_no_integer(network: D4Network) -> None:
-    coder, x = decoder_of(network), made_up(7, batch=3).to(torch.float32)
+    network, x = decoder_of(network), made_up(7, batch=3).to(torch.float32)
     order = [2, 0, 1]
-    whole = list(answers(coder, x))
-    permuted = list(answers(coder, Inputs(*(part[order] for part in x))))
-    alone = list(answers(coder, Inputs(*(part[:1] for part in x))))
+    whole = list(answers(network, x))
+    permuted = list(answers(network, Inputs(*(part[order] for part in x))))
+    alone = list(answers(network, Inputs(*(part[:1] for part in x))))
     for first, second, third in zip(whole, permuted, alone, strict=True):
         assert len(first) == 1 or torch.equal(first[order], second)
         assert torch.equal(first[:1], third)
@@ -213,12 +214,12 @@ def test_the_order_of_a_batch_changes_no_integer(network: D4Network) -> None:
 @pytest.mark.parametrize("wanted", [[], [0], [4], [1, 2, 3, 5], range(6)], ids=str)
 def test_a_part_of_the_cells_gets_the_integers_of_the_whole(network: D4Network,
                                                             wanted: Sequence[int]) -> None:
-    coder, x = decoder_of(network), made_up(9).to(torch.float32)
+    network, x = decoder_of(network), made_up(9).to(torch.float32)
     cells = torch.zeros(1, 1, H // 4, W // 4)
     cells.view(-1)[list(wanted)] = 1
     where = cells.repeat_interleave(4, 2).repeat_interleave(4, 3)
-    everywhere = list(answers(coder, x))
-    for number, part in enumerate(answers(coder, x, SparseBlocks(cells))):
+    everywhere = list(answers(network, x))
+    for number, part in enumerate(answers(network, x, SparseBlocks(cells))):
         if number % 6 == 1:  # Features of blocks with their margins.
             assert part.shape[2:] == (8, 8) and len(part) == len(wanted)
         elif number % 6:
@@ -242,25 +243,25 @@ def test_layers_that_see_the_context_stay_below_their_bound(network: D4Network) 
 
 
 def test_kinds_of_frames_are_told_apart() -> None:
-    coder, x = decoder_of(random_network()), made_up(8).to(torch.float32)
+    network, x = decoder_of(random_network()), made_up(8).to(torch.float32)
     quality = torch.tensor([5000])
-    found = [coder.scales.features(x.hyper, quality, (x.context, distance_class))
+    found = [network.scales.features(x.hyper, quality, (x.context, distance_class))
              for distance_class in range(N_DISTANCE_CLASSES)]
     assert all(not torch.equal(found[0], other) for other in found[1:])
-    hyper = [coder.scales.hyper_index(quality, distance_class)
+    hyper = [network.scales.hyper_index(quality, distance_class)
              for distance_class in range(N_DISTANCE_CLASSES)]
     assert all(not torch.equal(hyper[0], other) for other in hyper[1:])
 
 
-# The probe.
+# The self-test.
 
 
 def test_the_probe_of_a_network_with_predicted_frames_is_whole(network: D4Network) -> None:
-    probe = make_self_test(network)
-    assert is_self_test(probe)
-    assert passes_self_test(network, probe)
-    assert probe["inter_context"].max() == ACTIVATION_MAX
-    assert len(probe["inter_index"].unique()) > 10
+    vector = make_self_test(network)
+    assert is_self_test(vector)
+    assert passes_self_test(network, vector)
+    assert vector["inter_context"].max() == ACTIVATION_MAX
+    assert len(vector["inter_index"].unique()) > 10
 
 
 LAYERS = sorted(decoder_of(random_network()).scales.integer_layers())
@@ -270,16 +271,16 @@ LAYERS = sorted(decoder_of(random_network()).scales.integer_layers())
 @torch.no_grad()
 def test_the_probe_tells_other_integer_weights_of_predicted_frames(name: str) -> None:
     network = random_network()
-    probe = make_self_test(network)
+    vector = make_self_test(network)
     decoder_of(network).scales.integer_layers()[name].theta[::16] += 1 / 256
-    assert not passes_self_test(network, probe)
+    assert not passes_self_test(network, vector)
 
 
 @pytest.mark.parametrize("place", range(0, 3000, 331))
 @torch.no_grad()
 def test_the_probe_tells_a_single_other_weight_of_the_context(place: int) -> None:
     network = random_network()
-    probe = make_self_test(network)
+    vector = make_self_test(network)
     theta = decoder_of(network).scales.context.theta
     theta[place % len(theta)] += 2 / 256
-    assert not passes_self_test(network, probe)
+    assert not passes_self_test(network, vector)

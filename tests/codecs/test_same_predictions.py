@@ -114,9 +114,9 @@ def test_golden_predictions_hold_codes_of_every_stage(frames: list[FrameCodes]) 
     found = set()
     for frame in frames:
         latent = frame.codes.latent
-        found |= {stage.number for stage in tiny().network.inter.coding_passes(
+        found |= {part.number for part in tiny().network.inter.coding_passes(
             *latent.shape[-2:], latent.device)
-            if (latent[:, stage.begin:stage.end] * stage.mask).any()}
+            if (latent[:, part.begin:part.end] * part.mask).any()}
     assert found == {0, 1, 2, 3}
     assert any(frame.codes.hyper.any() for frame in frames)
 

@@ -136,7 +136,7 @@ def test_integer_networks_stay_on_the_processor_where_the_device_is_not_exact(
 ) -> None:
     asked: list[str] = []
 
-    def exact(network: D4Network, probe: Any) -> bool:
+    def exact(network: D4Network, vector: Any) -> bool:
         asked.append(network.scales.device.type)
         return asked[-1] == "cpu"
 
@@ -220,8 +220,8 @@ def test_a_type_that_networks_cannot_compute_in_gets_a_sentence(dtype: Any) -> N
 def test_a_model_that_fails_its_own_test_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = checkpoint.StoredModel
     model: Any = aehub.Model.from_pretrained(MODEL)
-    probe = {n: t + 1 if n == "index" else t for n, t in model.stored.self_test.items()}
-    wrong = stored(model.name, model.stored.network, model.stored.tables, model.config, probe,
+    vector = {n: t + 1 if n == "index" else t for n, t in model.stored.self_test.items()}
+    wrong = stored(model.name, model.stored.network, model.stored.tables, model.config, vector,
                    model.stored.inter_tables)
     with pytest.raises(aehub.ModelError, match=r"in torch.float64 on cpu; load it in"):
         checkpoint.place_on_device(wrong, torch.device("cpu"), torch.float64)

@@ -106,7 +106,7 @@ class GroupEncoder:
         batch = to_batch([planes], runtime.device, runtime.code_dtype)
         quality_offset = default_quality_offset(temporal_layer)
         quality = quality_tensor(frame_quality(self.quality, quality_offset), batch.y)
-        coder = runtime.network_for(references)
+        network = runtime.network_for(references)
         motion, condition, temporal_predictors = None, None, []
         if references:
             height, width = batch.y.shape[-2:]
@@ -115,19 +115,19 @@ class GroupEncoder:
             motion = self._motion(batch, number, references, temporal_predictors, quality)
             condition = inter_condition(runtime, self.buffer, number, references, motion,
                               [self._decoded[r] for r in references])
-        motion, codes, tables, latents = _code(runtime, coder, batch, quality, motion, condition)
+        motion, codes, tables, latents = _code(runtime, network, batch, quality, motion, condition)
         frame = FrameCodes(number, quality_offset, motion, codes, tables)
         motion = self.writer.write(frame, temporal_predictors)
         self.buffer.store(number, codes, references, motion,
                             None if condition is None else condition.context)
-        decoded = clipped(coder.synthesise(latents, quality, condition))
+        decoded = clipped(network.synthesise(latents, quality, condition))
         self._decoded[number] = decoded
-        return self._shown(coder, decoded, batch, quality, condition) if post_filter else decoded
+        return self._shown(network, decoded, batch, quality, condition) if post_filter else decoded
 
-    def _shown(self, coder: FrameNetwork, decoded: PlaneBatch, wanted: PlaneBatch, quality: Tensor,
-               condition: InterCondition | None) -> PlaneBatch:
+    def _shown(self, network: FrameNetwork, decoded: PlaneBatch, wanted: PlaneBatch,
+               quality: Tensor, condition: InterCondition | None) -> PlaneBatch:
         """What a decoded frame is shown as; `wanted` is what it should be."""
-        return coder.apply_post_filter(decoded, quality, condition)
+        return network.apply_post_filter(decoded, quality, condition)
 
     def keep(self, numbers: Sequence[int]) -> None:
         """Forget all other frames: nothing refers to them any more."""
@@ -210,28 +210,28 @@ def _grey(planes: PlaneBatch) -> LumaPlane:
     return LumaPlane(planes.y[0, 0].float() * 255 + 127.5)
 
 
-def _code(runtime: Runtime, coder: FrameNetwork, batch: PlaneBatch, quality: Tensor,
+def _code(runtime: Runtime, network: FrameNetwork, batch: PlaneBatch, quality: Tensor,
           motion: Motion | None, condition: InterCondition | None) -> Coded:
     """Integers of one frame with its references, or of any number without."""
     quantiser = runtime.quantiser if motion is None else runtime.inter_quantiser
-    latent, hyper = coder.analyse(batch, quality, condition)
+    latent, hyper = network.analyse(batch, quality, condition)
     places: tuple[Tensor | None, Tensor | None] = (None, None)
     if motion is not None:
         cells = _worth_coding(latent)
         motion = Motion(motion.vectors, motion.modes, cells)
         if not cells.all():
             places = coded_masks(motion, latent.device)
-    index = hyper_index(coder, hyper, quality, condition, places[0])
+    index = hyper_index(network, hyper, quality, condition, places[0])
     hyper_codes = hyper.round() * (index >= 1) if motion is None else quantiser(hyper, index)
     weight = runtime.rdoq_weight(batch) if motion is None else None
     indices: list[Tensor] = []
 
-    def choose(stage: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
-        index = written(index, stage, places[1])
-        add_index(indices, stage, index)
-        return quantiser(latent[:, stage.begin:stage.end] - mean, index, weight)
+    def choose(part: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
+        index = written(index, part, places[1])
+        add_index(indices, part, index)
+        return quantiser(latent[:, part.begin:part.end] - mean, index, weight)
 
-    passes = coder.code_passes(hyper_codes, quality, condition, coded=places[0])
+    passes = network.code_passes(hyper_codes, quality, condition, coded=places[0])
     codes, latents = run_passes(passes, choose)
     tables = Codes(index, torch.cat(indices, 1))
     return Coded(motion, Codes(hyper_codes, codes), tables, latents)

@@ -40,14 +40,15 @@ from aehub.coding.range_coder import Decoder, Encoder
 from aehub.errors import DamagedError, FormatError
 
 Choose = Callable[[CodingPass, Tensor, Tensor], Tensor]
+"""Coding pass, mean and table index -> codes, as `FrameNetwork.code_passes` takes them."""
 
 
-def run_passes(walk: PassGenerator, choose: Choose) -> tuple[Tensor, Tensor]:
-    """Run a walk whose codes are at hand: `choose(stage, mean, index)` gives those of a stage."""
-    asked = next(walk)
+def run_passes(passes: PassGenerator, choose: Choose) -> tuple[Tensor, Tensor]:
+    """Run all passes of a frame; `choose(part, mean, index)` returns the codes of a pass."""
+    request = next(passes)
     while True:
         try:
-            asked = walk.send(choose(*asked))
+            request = passes.send(choose(*request))
         except StopIteration as end:
             return cast(tuple[Tensor, Tensor], end.value)
 
@@ -143,11 +144,11 @@ class GroupReader:
             frame, latents, condition = self._frame(number, decoded if number in needed else None)
             if number not in needed:
                 continue
-            coder = self.runtime.network_for(self.references[number])
+            network = self.runtime.network_for(self.references[number])
             level = quality_tensor(frame_quality(self.quality, frame.quality_offset), latents)
-            decoded[number] = clipped(coder.synthesise(latents, level, condition))
+            decoded[number] = clipped(network.synthesise(latents, level, condition))
             if number in wanted:
-                yield number, coder.apply_post_filter(decoded[number], level, condition)
+                yield number, network.apply_post_filter(decoded[number], level, condition)
             later = needed.intersection(self.order[at + 1:])
             asked = {r for n in later for r in self.references[n]}
             decoded = {n: p for n, p in decoded.items() if n in asked}
@@ -171,7 +172,7 @@ class GroupReader:
     def _read(self, number: int, decoded: dict[int, PlaneBatch] | None
               ) -> tuple[FrameCodes, Tensor, InterCondition | None]:
         references, runtime = self.references[number], self.runtime
-        coder = runtime.network_for(references)
+        network = runtime.network_for(references)
         quality_offset = int(read_uniform(self.still.coder, 1, N_QUALITY_OFFSETS)[0])
         like = torch.empty((1, HYPER_LATENTS.channels, self.height // 32, self.width // 32),
                            dtype=runtime.code_dtype, device=runtime.device)
@@ -187,17 +188,17 @@ class GroupReader:
             places = coded_masks(motion, runtime.device)
         level = quality_tensor(frame_quality(self.quality, quality_offset), like)
         reader = self.predicted if references else self.still
-        index = hyper_index(coder, like, level, condition, places[0])
+        index = hyper_index(network, like, level, condition, places[0])
         hyper = shaped(reader.read(flat(index, np.uint8)), like)
         latent_index: list[Tensor] = []
 
-        def read(stage: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
-            index = written(index, stage, places[1])
-            add_index(latent_index, stage, index)
+        def read(part: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
+            index = written(index, part, places[1])
+            add_index(latent_index, part, index)
             return shaped(reader.read(flat(index, np.uint8)), index)
 
-        passes = coder.code_passes(hyper, level, condition, coded=places[0],
-                                   means=decoded is not None)
+        passes = network.code_passes(hyper, level, condition, coded=places[0],
+                                     means=decoded is not None)
         latent, latents = run_passes(passes, read)
         codes = Codes(hyper, latent)
         self.buffer.store(number, codes, references, motion,
@@ -250,10 +251,10 @@ class GroupWriter:
         writer.write(flat(frame.codes.hyper, np.int32), flat(frame.tables.hyper, np.uint8))
         codes, tables = whole(frame.codes.latent, np.int32), whole(frame.tables.latent, np.uint8)
         height, width = codes.shape[-2:]
-        for stage in self.runtime.network.coding_passes(height, width, torch.device("cpu")):
-            part = slice(stage.begin, stage.end)
-            index = tables[:, part] * whole(stage.mask, np.uint8)
-            writer.write(codes[:, part].ravel(), index.ravel())
+        for part in self.runtime.network.coding_passes(height, width, torch.device("cpu")):
+            channels = slice(part.begin, part.end)
+            index = tables[:, channels] * whole(part.mask, np.uint8)
+            writer.write(codes[:, channels].ravel(), index.ravel())
         return motion
 
     @property
@@ -271,33 +272,33 @@ class GroupWriter:
         return self.still.finish()
 
 
-def inter_condition(runtime: Runtime, buffer: ReferenceBuffer, number: int, references: tuple[int,
-                                                                                              ...],
-              motion: Motion, planes: list[PlaneBatch] | None) -> InterCondition:
-    """What the networks of a predicted frame are given; without planes, its integers only."""
-    pixels = torch.empty(0, dtype=runtime.code_dtype, device=runtime.device)
+def inter_condition(runtime: Runtime, buffer: ReferenceBuffer, number: int,
+                    references: tuple[int, ...], motion: Motion,
+                    planes: list[PlaneBatch] | None) -> InterCondition:
+    """The condition of an inter frame; without reference planes, its integers only."""
+    prediction = torch.empty(0, dtype=runtime.code_dtype, device=runtime.device)
     if planes is not None:
         vectors, modes = motion_tensors(motion, planes[0].y.device)
-        pixels = unshuffle(predict(planes, vectors, modes))
-    return InterCondition(pixels, buffer.context(references, motion), kind(number, references))
+        prediction = unshuffle(predict(planes, vectors, modes))
+    return InterCondition(prediction, buffer.context(references, motion), kind(number, references))
 
 
-def hyper_index(coder: FrameNetwork, like: Tensor, level: Tensor, condition: InterCondition | None,
-                places: Tensor | None) -> Tensor:
+def hyper_index(network: FrameNetwork, like: Tensor, level: Tensor,
+                condition: InterCondition | None, places: Tensor | None) -> Tensor:
     """Tables of the hyper-codes, 0 outside the coded cells."""
     hundredths = (level * 100).round().long()
     distance_class = None if condition is None else condition.distance_class
-    index = coder.scales.hyper_index(hundredths, distance_class)
+    index = network.scales.hyper_index(hundredths, distance_class)
     index = index.to(like.dtype).expand_as(like)
     return index if places is None else index * places
 
 
-def written(index: Tensor, stage: CodingPass, places: Tensor | None) -> Tensor:
-    """Tables of a stage's codes, 0 where none is written."""
-    index = index * stage.mask
+def written(index: Tensor, part: CodingPass, places: Tensor | None) -> Tensor:
+    """Tables of a pass's codes, 0 where none is written."""
+    index = index * part.mask
     return index if places is None else index * places
 
 
-def add_index(found: list[Tensor], stage: CodingPass, index: Tensor) -> None:
-    """Gather the tables of all stages; the first two share their channels."""
-    found.append(found.pop() + index if stage.number == 1 else index)
+def add_index(found: list[Tensor], part: CodingPass, index: Tensor) -> None:
+    """Append the tables of a pass; the first two passes share their channels."""
+    found.append(found.pop() + index if part.number == 1 else index)

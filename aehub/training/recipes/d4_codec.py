@@ -140,10 +140,10 @@ class CodedFrames(NamedTuple):
     planes: PlaneBatch
 
 
-def code_frames(coder: FrameNetwork, planes: PlaneBatch, quality: Tensor,
+def code_frames(network: FrameNetwork, planes: PlaneBatch, quality: Tensor,
                 condition: InterCondition | None = None) -> CodedFrames:
     """Encode and decode pictures differentiably."""
-    latent, hyper = coder.analyse(planes, quality, condition)
+    latent, hyper = network.analyse(planes, quality, condition)
     true_bits = torch.zeros_like(quality)
     noisy_bits = torch.zeros_like(quality)
 
@@ -160,12 +160,12 @@ def code_frames(coder: FrameNetwork, planes: PlaneBatch, quality: Tensor,
 
     hundredths = (quality * 100).round().long()
     distance_class = None if condition is None else condition.distance_class
-    hyper_index = coder.scales.hyper_index(hundredths, distance_class)
+    hyper_index = network.scales.hyper_index(hundredths, distance_class)
     hyper_index = hyper_index.expand_as(hyper)
     rate(hyper, hyper_index, None)
 
     hyper_codes = _round_straight_through(hyper) * (hyper_index.detach() >= 1)
-    passes = coder.code_passes(hyper_codes, quality, condition)
+    passes = network.code_passes(hyper_codes, quality, condition)
     codes: Tensor | None = None
     try:
         while True:
@@ -176,7 +176,7 @@ def code_frames(coder: FrameNetwork, planes: PlaneBatch, quality: Tensor,
     except StopIteration as end:
         all_codes, decoded = end.value
     return CodedFrames(true_bits, noisy_bits, all_codes.detach(),
-                       coder.synthesise(decoded, quality, condition))
+                       network.synthesise(decoded, quality, condition))
 
 
 def distortion(planes: PlaneBatch, decoded: PlaneBatch, quality: Tensor) -> Tensor:

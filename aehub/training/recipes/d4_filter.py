@@ -77,8 +77,8 @@ class _RecordingEncoder(GroupEncoder):
         super().__init__(codec.runtime, quality)
         self.recorded: list[_Recorded] = []
 
-    def _shown(self, coder: FrameNetwork, decoded: PlaneBatch, targets: PlaneBatch, quality: Tensor,
-               condition: InterCondition | None) -> PlaneBatch:
+    def _shown(self, network: FrameNetwork, decoded: PlaneBatch, targets: PlaneBatch,
+               quality: Tensor, condition: InterCondition | None) -> PlaneBatch:
         pixels = unshuffle(decoded)
         prediction = torch.zeros_like(pixels) if condition is None else condition.prediction
         original = (unshuffle(targets)[0] + 0.5) * 255
