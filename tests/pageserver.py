@@ -18,13 +18,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DEAD_PROXIES = {"http_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "nonsense://",
                 "ALL_PROXY": "socks5://127.0.0.1:9", "NO_PROXY": ""}
-"""Of machines behind a proxy: one that does not answer, and two that no client can use."""
+"""Proxy settings that must not matter: one does not answer, two are invalid for every client."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class PageServer:
-    """A running page: its address, its process, and what it took to be ready (wall, processor)."""
+    """A running page: its URL, its process, and the seconds to be ready (wall, processor)."""
 
     url: str
     pid: int

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from pageserver import ROOT
 
 PICTURES = {"docs/page.png": (1280, 920)}
-"""Where they lie, and how large the window is; `make pictures` makes them."""
+"""Path of each picture and size of its window; `make pictures` makes them."""
 _KEY = "page"
 
 
@@ -36,6 +36,6 @@ def stamp(screenshot: Path, picture: Path) -> None:
 
 
 def is_stale(picture: Path, root: Path = ROOT) -> bool:
-    """Whether the page has changed since the picture was made."""
+    """Tell if the page has changed since the picture was made."""
     with Image.open(picture) as image:
         return image.info.get(_KEY) != digest(root)

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from aehub.api import edit
+from aehub.api.edit import edit
 from aehub.bitstream import validation
 from aehub.editing.operations import parse
 from aehub.errors import count_text
@@ -177,7 +177,7 @@ def _runner(context: Context, counter: _EditCounter) -> Any:
         operations = parse(steps)
         with context.folders.new() as folder:
             output = folder / f"{Path(packed).stem}.edited.aev"
-            result = edit.edit(packed, output, operations, group_exact=exact)
+            result = edit(packed, output, operations, group_exact=exact)
             check = check_equivariance(Path(packed), output, operations)
             for name in ("before", "after", "difference"):
                 (folder / f"{name}.png").write_bytes(png_bytes(getattr(check, name)))

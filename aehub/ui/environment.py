@@ -41,7 +41,7 @@ def check(environ: Mapping[str, str] | None = None) -> None:
                          "page, such as /demo, or its whole address, or unset it.")
 
 
-def port_and_host(port: int | None, host: str | None) -> tuple[int, str]:
+def listen_address(port: int | None, host: str | None) -> tuple[int, str]:
     """Return the port and the host to serve on.
 
     Args:

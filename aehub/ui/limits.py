@@ -85,7 +85,7 @@ class PageLimits:
 
     @property
     def summary(self) -> str:
-        """The limits in words."""
+        """Limits in words, for the footer of the page."""
         return (f"At most {self.seconds:g} s of a clip, {self.pixels / 1e6:.1f} megapixels a "
                 f"frame, {self.upload_mb} MB an upload. Files are deleted after "
                 f"{self.keep_minutes} minutes.")

@@ -40,7 +40,7 @@ def serve(
     Raises:
         InputError: the port or host cannot be used, or an environment variable is invalid.
     """
-    port, host = environment.port_and_host(port, host)
+    port, host = environment.listen_address(port, host)
     # Models are downloaded on a press of Download only, not because a visitor's file names one.
     os.environ.setdefault("AEHUB_AUTO_DOWNLOAD", "0")
     context = context or Context.from_env()

@@ -1,4 +1,4 @@
-"""A real browser in front of a real page; what it asks for and complains about is kept."""
+"""A real browser on a real page; its requests and console errors are recorded."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ DESKTOP, PHONE = (1280, 900), (390, 844)
 
 @dataclass
 class Visit:
-    """An open page with what it asked for and complained about."""
+    """An open page with its requests and console errors."""
 
     page: Page
     server: PageServer
     requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+    console_errors: list[str] = field(default_factory=list)
 
     def upload(self, path: Path, selector: str = "#clip") -> None:
         self.page.locator(f"{selector} input[type=file]").set_input_files(path)
@@ -45,17 +45,17 @@ class Visit:
         return player
 
     def is_idle(self) -> bool:
-        """Whether the server leaves the processor alone for a second."""
+        """Tell if the server uses next to no processor time for a second."""
         before = self.server.cpu_seconds()
         time.sleep(1)
         return self.server.cpu_seconds() - before < 0.2
 
     def check(self) -> None:
-        """Everything asked for lies on the server itself, and nothing was complained about."""
+        """Check that all requests went to the server itself, and that there were no errors."""
         foreign = [address for address in self.requests
                    if not address.startswith((self.server.url, "data:", "blob:"))]
         assert not foreign
-        assert not self.complaints
+        assert not self.console_errors
 
 
 @pytest.fixture(scope="session")
@@ -83,11 +83,11 @@ def visit(browser: Browser, server: PageServer, request: pytest.FixtureRequest) 
                                   accept_downloads=True, has_touch=width < 500)
     page = context.new_page()
     visit = Visit(page, server)
-    page.on("request", lambda asked: visit.requests.append(asked.url))
-    page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-    page.on("console", lambda line: visit.complaints.append(line.text)
+    page.on("request", lambda request: visit.requests.append(request.url))
+    page.on("pageerror", lambda error: visit.console_errors.append(str(error)))
+    page.on("console", lambda line: visit.console_errors.append(line.text)
             if line.type == "error" else None)
-    page.on("response", lambda answer: visit.complaints.append(f"{answer.status} {answer.url}")
+    page.on("response", lambda answer: visit.console_errors.append(f"{answer.status} {answer.url}")
             if answer.status >= 400 else None)
     page.goto(server.url)
     page.locator("#go").wait_for()

@@ -1,4 +1,4 @@
-"""The Edit panel in Chromium: buttons write steps, the clip follows, undo takes them back."""
+"""The Edit panel in Chromium: buttons append steps, the clip follows, undo removes them."""
 
 from __future__ import annotations
 

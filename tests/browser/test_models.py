@@ -1,4 +1,4 @@
-"""The Models panel: a model known to be on a hub is fetched with one click."""
+"""The Models panel: a remote model is downloaded with one click."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page as it opens: a finished example that plays, its numbers, and a place for one's own."""
+"""The page as it opens: a finished example that plays, its numbers, and the upload."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_page_opens_on_a_result_that_moves(visit: Visit) -> None:
 
 @pytest.fixture
 def still(browser: Browser, server: PageServer) -> Iterator[Visit]:
-    """A visitor who wants nothing to move."""
+    """A visitor who prefers reduced motion."""
     context = browser.new_context(reduced_motion="reduce")
     page = context.new_page()
     page.goto(server.url)

@@ -1,4 +1,4 @@
-"""The page in Chromium, as a visitor meets it."""
+"""Compress, Decode, Compare and Models in Chromium."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ DISTANCE = """async (kind) => {
 
 @pytest.fixture(scope="session")
 def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clip whose frames carry their number in blocks along both sides, with sound."""
+    """A clip whose frames show their number in blocks along both sides, with sound."""
     frames = moving_picture(FRAMES, 128, 96)
     for number, frame in enumerate(frames):
         for bit in range(BITS):
@@ -56,7 +56,7 @@ def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def quick(page: Page) -> None:
-    """Leave the baselines out, which most tests do not look at."""
+    """Switch the other codecs off, which most tests do not need."""
     box = page.get_by_label("Also encode with x264 and AV1")
     if not box.is_visible():
         page.get_by_role("button", name="Model, size, other codecs").click()

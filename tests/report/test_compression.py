@@ -1,4 +1,4 @@
-"""A compression laid open: sizes, lossless copies, stacked videos, baselines, cancelling."""
+"""Reports: sizes, lossless copies, stacked videos, baselines, cancelling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""High dynamic range in the working copy: made small first, mapped then."""
+"""High dynamic range in the working copy: resized first, then tone-mapped."""
 
 from __future__ import annotations
 

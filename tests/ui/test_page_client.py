@@ -1,4 +1,4 @@
-"""The page for programs: the installed gradio_client, in its own process and in this one."""
+"""The API of the page through gradio_client, in a process of its own and in this one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Edit panel for programs, and the words its buttons write."""
+"""The Edit panel through the API, and the steps that its buttons append."""
 
 from __future__ import annotations
 

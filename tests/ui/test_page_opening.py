@@ -1,4 +1,4 @@
-"""The finished example that the page opens on: true, small, and not computed by the page."""
+"""The recorded example that the page opens on: correct, small, and not computed by the page."""
 
 from __future__ import annotations
 

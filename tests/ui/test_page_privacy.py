@@ -1,4 +1,4 @@
-"""What becomes of visitors' files, and what a visitor can make the server do."""
+"""Privacy: deletion of visitors' files, and requests that must not reach other hosts or files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def strict(place: Path) -> Iterator[PageServer]:
-    """A server that keeps files for a minute, and writes down whom it asks."""
+    """A server that keeps files for a minute, and logs the hosts that it contacts."""
     commit = "0123456789" * 4
     cached = place / "home/hub/models--lab--tiny-d4"
     shutil.copytree(ROOT / "tests/golden/tiny-d4", cached / "snapshots" / commit)
@@ -97,7 +97,7 @@ def post(server: PageServer, path: str, body: Any) -> tuple[int, str]:
 
 
 def said_of(server: PageServer, name: str, data: list[Any]) -> str:
-    """What the server answers in the end to a call with these raw inputs."""
+    """Return the final answer of the server to a call with these raw inputs."""
     status, text = post(server, f"/gradio_api/call/{name}", {"data": data})
     if status != 200:
         return text

@@ -1,4 +1,4 @@
-"""How the page starts, and why it does not: one sentence, whoever starts it."""
+"""Start of the page, and the one sentence of a start that fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pageserver import ROOT
 
 
 def started(*arguments: str, **variables: str) -> str:
-    """The one sentence with which a start fails."""
+    """Return the one sentence of a start that fails."""
     done = subprocess.run(
         [sys.executable, *arguments], env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,
         capture_output=True, text=True, timeout=60, check=False)
@@ -59,7 +59,7 @@ def test_a_port_that_is_taken_is_said() -> None:
         told = started("-m", "aehub", "serve", "--port", port)
         assert f"cannot be served on 127.0.0.1, port {port}: Address already in use" in told
         with pytest.raises(InputError, match=f"port {port}: Address already in use"):
-            environment.port_and_host(int(port), None)
+            environment.listen_address(int(port), None)
 
 
 def test_a_port_of_the_environment_is_the_port(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,9 +68,9 @@ def test_a_port_of_the_environment_is_the_port(monkeypatch: pytest.MonkeyPatch) 
         taken.listen()
         monkeypatch.setenv("GRADIO_SERVER_PORT", str(taken.getsockname()[1]))
         with pytest.raises(InputError, match="The port is that of --port or GRADIO_SERVER_PORT"):
-            environment.port_and_host(None, None)
+            environment.listen_address(None, None)
     port = int(os.environ["GRADIO_SERVER_PORT"])
-    assert environment.port_and_host(None, None) == (port, "127.0.0.1")
+    assert environment.listen_address(None, None) == (port, "127.0.0.1")
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "a b", "x" * 70])
@@ -79,4 +79,4 @@ def test_a_host_that_is_not_this_machine_is_said(
 ) -> None:
     monkeypatch.setenv("GRADIO_SERVER_NAME", host)
     with pytest.raises(InputError, match="the host that of GRADIO_SERVER_NAME"):
-        environment.port_and_host(None, None)
+        environment.listen_address(None, None)

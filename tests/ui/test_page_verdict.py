@@ -1,4 +1,4 @@
-"""Our file beside x264 and AV1 at the same bytes, in words; a report as a record."""
+"""Verdicts against x264 and AV1 at the same bytes; reports stored as records."""
 
 from __future__ import annotations
 

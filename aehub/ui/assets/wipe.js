@@ -1,5 +1,5 @@
 // <aehub-wipe>: one video with the original above the reconstruction, drawn twice under a divider.
-// Both halves come out of the same decoded frame, so they cannot be out of step.
+// Both halves are of the same decoded frame, so they cannot be out of sync.
 (() => {
   if (customElements.get("aehub-wipe")) return;
 
@@ -13,7 +13,7 @@
     silent: icon("M4 9v6h4l5 4V5L8 9zM16 9.5l5 5M21 9.5l-5 5"),
   };
 
-  const CALM = matchMedia("(prefers-reduced-motion: reduce)");
+  const REDUCED_MOTION = matchMedia("(prefers-reduced-motion: reduce)");
 
   class Wipe extends HTMLElement {
     connectedCallback() {
@@ -22,7 +22,7 @@
       this.H = Number(this.getAttribute("height"));
       this.half = Number(this.getAttribute("half"));
       this.times = JSON.parse(this.getAttribute("times"));
-      // A picture is a clip of one frame: nothing to play, nothing to step through.
+      // A picture is a clip of one frame, without controls for playing and stepping.
       this.still = this.times.length === 1;
       this.label = this.getAttribute("label") || "AEHub";
       this.at = 0.5;
@@ -32,7 +32,7 @@
       this.place(0.5);
       this.watch();
       this.showPoster();
-      if (this.hasAttribute("sweep") && !CALM.matches) this.sweep();
+      if (this.hasAttribute("sweep") && !REDUCED_MOTION.matches) this.sweep();
     }
 
     disconnectedCallback() {
@@ -96,7 +96,7 @@
       on(this.mode, "click", () => this.setMode(this.mode.getAttribute("aria-pressed") !== "true"));
       on(this.sound, "click", () => { this.video.muted = !this.video.muted; this.showState(); });
       on(this.video, "play", () => this.showState());
-      // The frame on show stays: one that was on its way when the video paused is not shown.
+      // Stay on the displayed frame: the next may already be decoded when the video pauses.
       on(this.video, "pause", () => { this.showState(); if (!this.still) this.go(this.frame); });
       on(this.video, "seeked", () => this.draw());
       on(this.video, "loadeddata", () => this.begin());
@@ -105,10 +105,10 @@
       on(this, "keydown", (event) => this.key(event));
     }
 
-    // The first frame is drawn before it plays: a loop shorter than a tick never has a frame at hand.
+    // Draw before playing: a loop shorter than a display refresh never has a frame ready.
     begin() {
       this.draw();
-      if (!this.still && !CALM.matches) this.video.play().catch(() => {});
+      if (!this.still && !REDUCED_MOTION.matches) this.video.play().catch(() => {});
     }
 
     watch() {
@@ -135,7 +135,7 @@
       if (frame !== this.frame) { this.frame = frame; this.show(); }
     }
 
-    // What is seen until the video has arrived.
+    // Shown until the video is loaded.
     showPoster() {
       const address = this.getAttribute("poster");
       if (!address) return;
@@ -146,12 +146,12 @@
       poster.src = address;
     }
 
-    // The divider goes to and fro by itself until somebody takes it.
+    // Move the divider to and fro until the visitor drags it.
     sweep() {
-      this.sweeps = true;
+      this.sweeping = true;
       const began = performance.now();
       const move = (now) => {
-        if (!this.sweeps || !this.isConnected) return;
+        if (!this.sweeping || !this.isConnected) return;
         if (!this.video.paused) this.place(0.5 + 0.32 * Math.sin((now - began) / 1300));
         requestAnimationFrame(move);
       };
@@ -171,7 +171,7 @@
       const last = this.times.length - 1;
       const place = Math.max(0, Math.min(last, frame));
       const next = place < last ? this.times[place + 1] : this.video.duration || this.times[last] + 0.02;
-      // The middle of a frame's time: its borders belong to either neighbour after rounding.
+      // The middle of the frame's duration: after rounding, its ends may belong to adjacent frames.
       this.video.currentTime = (this.times[place] + next) / 2;
       this.frame = place;
       this.show();
@@ -227,7 +227,7 @@
     drag(event) {
       if (!this.error.hidden || event.button) return;
       event.preventDefault();
-      this.sweeps = false;
+      this.sweeping = false;
       this.divider.focus({ preventScroll: true });
       const follow = (move) => {
         const box = this.canvas.getBoundingClientRect();
@@ -246,7 +246,7 @@
     }
 
     slide(event) {
-      this.sweeps = false;
+      this.sweeping = false;
       const by = { ArrowLeft: -0.02, ArrowRight: 0.02, PageDown: -0.1, PageUp: 0.1 }[event.key];
       if (by !== undefined) this.place(this.at + by);
       else if (event.key === "Home") this.place(0);
@@ -269,7 +269,7 @@
 
   customElements.define("aehub-wipe", Wipe);
 
-  // On a phone the result and the controls are not seen at once: whoever starts a job is taken there.
+  // On a phone the result may be out of sight of the controls: scroll there when a job starts.
   document.addEventListener("click", (event) => {
     if (!event.target.closest("#go, .ae-example")) return;
     setTimeout(() => {
@@ -279,7 +279,7 @@
     }, 400);
   });
 
-  // The curves under the player show where it is.
+  // Mark the current frame in the curves below the player.
   document.addEventListener("ae-frame", ({ detail: { frame, n } }) => {
     for (const chart of document.querySelectorAll(`.ae-chart[data-ae-frames="${n}"]`)) {
       for (const line of chart.querySelectorAll(".now")) {

@@ -1,4 +1,4 @@
-"""One way through all panels, as a visitor goes it; and a picture in place of a clip."""
+"""A tour of all panels on one clip; and a picture in place of a clip."""
 
 from __future__ import annotations
 
