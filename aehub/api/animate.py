@@ -97,9 +97,9 @@ def iter_animate(output: str | os.PathLike[str], *, model: ModelLike | None = No
         device: where networks run, as `aehub.load`.
         settings: each with a default: `seconds` (4; in total, or a list of one for each
             segment), `fps` (30), `path` ("lerp", "slerp", "spline", or the default of the model),
-            `easing` ("linear"), `loop`, `ping_pong`, `truncation` (1.0), `scale` (a whole factor
-            on the size), `beside` (a plain cross-fade to the right), `sheet` (one picture of all
-            frames, with a JSON beside it); where characters walk, `direction` ("up", "left",
+            `easing` ("linear"), `loop`, `ping_pong`, `truncation` (1.0), `scale` (an integer
+            factor on the size), `beside` (a plain cross-fade to the right), `sheet` (one picture of
+            all frames, with a JSON beside it); for walking characters, `direction` ("up", "left",
             "down", "right" or "all") and `steps` of a cycle (8).
     """
     began = time.monotonic()
@@ -180,7 +180,7 @@ def _summary(target: Target, recipe: Path, model: str, plan: Plan, fps: Fraction
              elapsed: float) -> Animated:
     output = target.output
     is_covered = plan.alpha and output.suffix.lower() in VIDEOS
-    notes = ("Video holds no transparency here: clear parts were laid over white.",) * is_covered
+    notes = ("Videos have no transparency: transparent parts were laid over white.",) * is_covered
     files = output.iterdir() if output.is_dir() else [output]
     if plan.frame_seconds is not None:
         fps = 1 / Fraction(str(plan.frame_seconds))

@@ -137,22 +137,22 @@ def _pack_body(header: FileHeader) -> bytes:
     name = header.model.encode()
     rate = USUAL_RATES.index(header.fps) + 1 if header.fps in USUAL_RATES else 0
     flags = rate << _RATE_SHIFT
-    unusual = b"" if rate else _pack_fraction(header.fps)
+    optional = b"" if rate else _pack_fraction(header.fps)
     if header.time_base * header.fps != 1:
         flags |= _TIME_BASE
-        unusual += _pack_fraction(header.time_base)
+        optional += _pack_fraction(header.time_base)
     if header.colour != Colour():
         flags |= _COLOUR
-        unusual += _pack_colour(header.colour)
+        optional += _pack_colour(header.colour)
     if header.pixel_aspect != 1:
         flags |= _ASPECT
-        unusual += _pack_fraction(header.pixel_aspect)
-    usual = (
+        optional += _pack_fraction(header.pixel_aspect)
+    required = (
         bytes((flags, header.coder, len(name))) + name + header.entropy_hash + header.synthesis_hash
         + pack_varint(header.width - 1) + pack_varint(header.height - 1)
         + pack_quality(header.quality) + pack_varint(header.group_frames)
     )  # fmt: skip
-    return usual + unusual
+    return required + optional
 
 
 def unpack_file_header(data: bytes, name: str = "the file") -> tuple[FileHeader, int]:
@@ -250,8 +250,8 @@ def _refuse_other_formats(data: bytes, name: str) -> None:
     if not data:
         raise FormatError(f"{name} is empty (0 bytes); an .aev file begins with 89 41 45 56.")
     if not is_aev(data) and not MAGIC.startswith(bytes(data[: len(MAGIC)])):
-        found = describe_bytes(bytes(data))
-        raise FormatError(f"{name} is not an .aev file: it looks like {found}.")
+        description = describe_bytes(bytes(data))
+        raise FormatError(f"{name} is not an .aev file: it looks like {description}.")
 
 
 def _pack_fraction(value: Fraction) -> bytes:

@@ -32,7 +32,7 @@ class GroupHeader:
         reverse: displayed last to first, each frame for its own duration.
         times: of the coded frames in ticks after the group's first; None: `frame_ticks` apart
             (`FileHeader.frame_ticks`: one tick unless the file has a finer time base).
-        last: duration of the last coded frame in ticks; None: as the frame before it in `times`,
+        last_duration: of the last coded frame in ticks; None: as the frame before it in `times`,
             or `frame_ticks`. The next group begins at the end of this one's shown frames.
         frame_types: a code per frame, 0 intra, 1 predicted; None: all intra.
         references: for each frame its reference frames; None: the previous frame for every frame
@@ -48,7 +48,7 @@ class GroupHeader:
     shown: tuple[int, int] = ALL
     reverse: bool = False
     times: tuple[int, ...] | None = None
-    last: int | None = None
+    last_duration: int | None = None
     frame_types: bytes | None = None
     references: References | None = None
     mini_gop_ends: tuple[int, ...] | None = None
@@ -91,11 +91,11 @@ class GroupHeader:
         else:
             gaps = tuple(after - before for before, after in pairwise(self.times))
         default = gaps[-1] if gaps else frame_ticks
-        return (*gaps, default if self.last is None else self.last)
+        return (*gaps, default if self.last_duration is None else self.last_duration)
 
     def ticks(self, frame_ticks: int) -> int:
         """Return the total duration of the shown frames in ticks."""
-        if self.times is None and self.last is None:
+        if self.times is None and self.last_duration is None:
             return self.n_shown * frame_ticks
         return sum(self.durations(frame_ticks)[slice(*self.shown)])
 
@@ -194,7 +194,7 @@ def with_durations(header: GroupHeader, ticks: Mapping[int, int], frame_ticks: i
     for frame, duration in ticks.items():
         durations[frame] = duration
     *gaps, last = durations
-    return replace(header, times=tuple(accumulate(gaps, initial=0)), last=last)
+    return replace(header, times=tuple(accumulate(gaps, initial=0)), last_duration=last)
 
 
 def retime(header: GroupHeader, source: FileHeader, target: FileHeader) -> GroupHeader:
@@ -210,4 +210,4 @@ def retime(header: GroupHeader, source: FileHeader, target: FileHeader) -> Group
             f"a time base of {target.time_base} s is too coarse for frames of a file with "
             f"{source.time_base} s; give the new file a finer one."
         )
-    return replace(header, times=tuple(ticks[:-1]), last=ticks[-1] - ticks[-2])
+    return replace(header, times=tuple(ticks[:-1]), last_duration=ticks[-1] - ticks[-2])

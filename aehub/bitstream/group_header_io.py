@@ -93,13 +93,13 @@ def _reference_fields(header: GroupHeader, chained: bool) -> Iterator[tuple[int,
 
 def _time_fields(header: GroupHeader, frame_ticks: int) -> Iterator[tuple[int, bytes]]:
     *gaps, last = header.durations(frame_ticks)
-    usual = frame_ticks
+    default = frame_ticks
     if any(gap != frame_ticks for gap in gaps):
-        usual = gaps[-1]
-        constant = all(gap == usual for gap in gaps)
+        default = gaps[-1]
+        constant = all(gap == default for gap in gaps)
         varied = b"\0" + b"".join(pack_varint(gap - 1) for gap in gaps)
-        yield _TIMES, pack_varint(usual) if constant else varied
-    if last != usual:
+        yield _TIMES, pack_varint(default) if constant else varied
+    if last != default:
         yield _LAST, pack_varint(last)
 
 

@@ -69,8 +69,7 @@ def unpack_piece(body: bytes | memoryview, number: int) -> bytes:
         FormatError: it is larger than 1 MiB.
     """
     cursor = Cursor(body)
-    found = cursor.varint()
-    if found != number:
+    if cursor.varint() != number:
         raise DamagedError(f"the audio breaks off: piece {number} is lost.")
     size = len(body) - cursor.at
     if size > MAX_AUDIO_PIECE:

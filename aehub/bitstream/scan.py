@@ -106,10 +106,10 @@ class DamageReport:
         damaged = [gap for gap in self.gaps if not gap.cut]
         if damaged:
             size = count_text(sum(gap.size for gap in damaged), "byte")
-            where = f"at byte {damaged[0].offset}"
+            position = f"at byte {damaged[0].offset}"
             if len(damaged) > 1:
-                where = f"in {len(damaged)} places, the first {where},"
-            clauses.append(f"{size} {where} cannot be read")
+                position = f"in {len(damaged)} places, the first {position},"
+            clauses.append(f"{size} {position} cannot be read")
         if self.reason:
             clauses.append(self.reason.rstrip("."))
         if self.stopped:

@@ -270,7 +270,7 @@ class _Group:
         times, last = self._times.finish(following)
         coded, n_frames = self._coded, self._coded.pyramid.n_frames
         head = GroupHeader(
-            n_frames, self._head.quality, times=times, last=last,
+            n_frames, self._head.quality, times=times, last_duration=last,
             frame_types=chain_types(n_frames), references=coded.pyramid.references,
             mini_gop_ends=tuple(coded.ends[:-1]) if len(coded.ends) > _FEW_RUNS else None)
         payload = coded.encoder.finish()

@@ -72,7 +72,7 @@ def restrict_header(header: GroupHeader, frames: Sequence[int], frame_ticks: int
     return replace(
         header, n_frames=len(frames),
         shown=(position[header.shown[0]], position[header.shown[1] - 1] + 1),
-        times=tuple(accumulate(gaps, initial=0)), last=last,
+        times=tuple(accumulate(gaps, initial=0)), last_duration=last,
         frame_types=bytes(types[frame] for frame in frames),
         references=tuple(tuple(position[used] for used in references[frame]) for frame in frames),
         mini_gop_ends=None if ends is None else ends[:_last_mini_gop(header, frames) or 0])

@@ -122,7 +122,7 @@ def test_the_index_tells_unusual_groups_apart() -> None:
     headers = [
         GroupHeader(8, 5000),
         GroupHeader(20, 5000, shown=(5, 9), reverse=True),
-        GroupHeader(3, 5000, times=(0, 7, 9), last=30),
+        GroupHeader(3, 5000, times=(0, 7, 9), last_duration=30),
         GroupHeader(8, 5000),
     ]
     with Writer(stream, file_header()) as writer:
@@ -328,7 +328,7 @@ def inserted(chunk: bytes) -> bytes:
 def test_time_is_told_in_ticks_of_the_time_base() -> None:
     stream = BytesIO()
     with Writer(stream, file_header(time_base=Fraction(1, 1000))) as writer:
-        writer.group(GroupHeader(3, 5000, times=(0, 33, 66), last=34), b"a")
+        writer.group(GroupHeader(3, 5000, times=(0, 33, 66), last_duration=34), b"a")
         writer.group(GroupHeader(2, 5000), b"b")
     reader = open_reader(BytesIO(stream.getvalue()))
     assert reader.summary()["seconds"] == pytest.approx(0.18)

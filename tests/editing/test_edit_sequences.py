@@ -59,7 +59,7 @@ def group_headers(draw: st.DrawFn, *, all_shown: bool = False) -> GroupHeader:
         crop=(draw(st.integers(0, 31)), draw(st.integers(0, 31))),
         shown=(first, n if all_shown else draw(st.integers(first + 1, n))),
         reverse=draw(st.booleans()), times=tuple(np.cumsum([0, *gaps[:-1]]).tolist()),
-        last=gaps[-1], frame_types=bytes(1 if used else 0 for used in references),
+        last_duration=gaps[-1], frame_types=bytes(1 if used else 0 for used in references),
         references=tuple(references))
 
 

@@ -189,7 +189,7 @@ def test_a_hidden_frame_that_others_need_stays() -> None:
 
 
 def test_a_trim_of_unsteady_times_goes_by_the_clock() -> None:
-    header = GroupHeader(4, 5000, times=(0, 10, 12, 40), last=5)
+    header = GroupHeader(4, 5000, times=(0, 10, 12, 40), last_duration=5)
     data = worded_file([header], time_base=Fraction(1, 100))
     with words_instead_of_codes():
         part = edited(data, [aehub.Trim("0.1:0.4")])
@@ -269,7 +269,7 @@ def test_files_that_do_not_fit_together_are_refused_by_name(
 
 def test_files_with_other_clocks_keep_their_times_when_joined() -> None:
     steady = worded_file([GroupHeader(4, 5000)], fps=Fraction(30000, 1001))
-    finer = worded_file([GroupHeader(3, 5000, times=(0, 7, 21), last=4)],
+    finer = worded_file([GroupHeader(3, 5000, times=(0, 7, 21), last_duration=4)],
                         time_base=Fraction(1, 90000))
     with open_reader(BytesIO(joined([steady, finer]))) as reader:
         base = reader.header.time_base
@@ -469,7 +469,7 @@ def test_halves_of_a_frame_become_one_again() -> None:
 
 
 def test_a_held_frame_keeps_its_time_in_every_edit() -> None:
-    held = worded_file([GroupHeader(2, 5000), GroupHeader(2, 5000, last=75)])
+    held = worded_file([GroupHeader(2, 5000), GroupHeader(2, 5000, last_duration=75)])
     frames = [("0.0", 0.04), ("0.1", 0.04), ("1.0", 0.04), ("1.1", 3.0)]
     with words_instead_of_codes():
         assert seen(held) == frames

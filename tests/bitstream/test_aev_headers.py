@@ -81,7 +81,7 @@ def group_headers(draw: st.DrawFn) -> GroupHeader:
         shown=(first, draw(st.integers(first + 1, n))),
         reverse=draw(st.booleans()),
         times=None if gaps is None else tuple(accumulate(gaps, initial=0)),
-        last=draw(st.none() | st.integers(1, 5000)),
+        last_duration=draw(st.none() | st.integers(1, 5000)),
         frame_types={"intra": None, "chain": bytes((0,)) + bytes((1,)) * (n - 1)}.get(
             predicted, types
         ),
@@ -133,7 +133,8 @@ def test_group_heads_come_back(header: GroupHeader) -> None:
     assert size == len(packed)
     assert back.durations(file.frame_ticks) == header.durations(file.frame_ticks)
     # Times that say nothing are dropped; all else comes back as it was.
-    assert replace(back, times=None, last=None) == replace(header, times=None, last=None)
+    untimed = {"times": None, "last_duration": None}
+    assert replace(back, **untimed) == replace(header, **untimed)
 
 
 @pytest.mark.parametrize("types", [None, CHAIN])
@@ -154,7 +155,7 @@ def test_bidirectional_frames_are_coded_after_their_references() -> None:
 
 
 def test_the_order_shown_follows_trim_and_direction() -> None:
-    header = GroupHeader(4, 5000, shown=(1, 4), times=(0, 10, 30, 60), last=40)
+    header = GroupHeader(4, 5000, shown=(1, 4), times=(0, 10, 30, 60), last_duration=40)
     assert header.durations(1) == (10, 20, 30, 40)
     assert list(header.display_order) == [1, 2, 3]
     assert list(replace(header, reverse=True).display_order) == [3, 2, 1]
@@ -229,8 +230,8 @@ def test_writer_refuses_file_heads_outside_the_limits(changes: dict[str, Any], w
         ({"crop": (0, 40000)}, "coded plane of 64x40064"),
         ({"times": (0, 1)}, "2 times do not fit 8 frames"),
         ({"times": (0, 1, 2, 2, 3, 4, 5, 6)}, "do not grow"),
-        ({"last": 0}, "do not grow"),
-        ({"last": 2**40}, "at most 1099511627776"),
+        ({"last_duration": 0}, "do not grow"),
+        ({"last_duration": 2**40}, "at most 1099511627776"),
         ({"frame_types": b"\1" * 8}, "predicted from nothing"),
         ({"frame_types": b"\0\1"}, "2 frame types do not fit"),
         ({"frame_types": CHAIN, "references": ((), (1,), *[(0,)] * 6)}, "in a circle"),
