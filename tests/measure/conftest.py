@@ -1,4 +1,4 @@
-"""Small moving clips, and a codec whose curve is known by heart."""
+"""Small moving clips, and a codec with a known rate-distortion curve."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def source() -> Callable[..., Source]:
 
 @dataclass(frozen=True)
 class Ruler:
-    """Gives frames back with an error of `quality` steps, in 1000 / quality * `cost` bytes each."""
+    """Returns frames with an error of `quality` levels, in 1000 / quality * `cost` bytes each."""
 
     name: str = "ruler"
     cost: float = 1.0

@@ -16,14 +16,14 @@ def test_spaces_around_names_do_not_matter() -> None:
     assert [codec.name for codec in parse_codecs(" jpeg , webp,")] == ["jpeg", "webp"]
 
 
-def test_settings_say_what_was_run() -> None:
+def test_settings_name_encoder_and_options() -> None:
     plain, low_delay = parse_codecs("x264-medium,x264-medium-bf0")
     assert plain.settings == "libx264 preset=medium crf=18,23,28,33,38,43"
     assert "bf=0" in low_delay.settings
 
 
 @pytest.mark.parametrize("name", ["x264", "x264-fastest", "svtav1-14", "h266", "d5-codec", "mjpeg"])
-def test_an_unknown_name_is_told_with_the_known_ones(name: str) -> None:
+def test_an_unknown_name_is_answered_with_the_known_ones(name: str) -> None:
     with pytest.raises(InputError, match=rf"codec '{name}' is unknown; known are d4-codec, x264"):
         parse_codecs(f"jpeg,{name}")
 
@@ -33,7 +33,8 @@ def test_a_folder_or_hub_id_is_a_model() -> None:
     assert all(isinstance(codec, ModelCodec) for codec in codecs)
 
 
-@pytest.mark.parametrize(("text", "told"), [("jpeg,jpeg", "twice"), (" , ", "no codec is named")])
-def test_doubles_and_nothing_are_refused(text: str, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+@pytest.mark.parametrize(("text", "message"), [
+    ("jpeg,jpeg", "twice"), (" , ", "no codec is named")])
+def test_duplicates_and_an_empty_list_are_refused(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         parse_codecs(text)

@@ -31,7 +31,7 @@ def test_the_lossless_copy_keeps_planes_times_and_tags(
         assert all(np.array_equal(a, b) for a, b in zip(frame.planes, planes, strict=True))
 
 
-def test_our_model_is_measured_like_any_rival(source: Callable[..., Source]) -> None:
+def test_a_model_is_measured_like_any_codec(source: Callable[..., Source]) -> None:
     comparison = compare([source(65, 51, 2)], [ModelCodec("d4-codec", qualities=(20, 80))])
     small, large = comparison.curve("drift", "d4-codec")
     assert (small.quality, large.quality) == (20, 80)

@@ -39,7 +39,7 @@ def test_frames_come_back_in_order_and_in_their_odd_size(
 ) -> None:
     clip = source(65, 51, 9)
     decoded = list(codec.encode(clip.frames, clip.info, codec.qualities[0]).decoded)
-    # The frames differ by 20 dB from their neighbours: a wrong order could not pass.
+    # The frames differ by 20 dB from adjacent ones: a wrong order could not pass.
     assert min(distortion(clip, decoded).frame_psnrs) > 34
 
 

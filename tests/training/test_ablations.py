@@ -1,4 +1,4 @@
-"""A model whose reference is hidden shows the same whatever the prediction is."""
+"""A post-filter with a hidden reference does not depend on the prediction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def noise(seed: int) -> PlaneBatch:
                         for side in (64, 32, 32)))
 
 
-def mended(model: D4Network, prediction: int) -> Tensor:
+def filtered(model: D4Network, prediction: int) -> Tensor:
     post_filter = model.inter.post_filter
     assert post_filter is not None
     with torch.inference_mode():
@@ -31,6 +31,6 @@ def mended(model: D4Network, prediction: int) -> Tensor:
 
 def test_the_post_filter_does_not_see_a_hidden_prediction() -> None:
     model = deepcopy(aehub.load("d4-codec").network)
-    assert not torch.allclose(mended(model, 1), mended(model, 2))
+    assert not torch.allclose(filtered(model, 1), filtered(model, 2))
     hide_reference(model, None)
-    assert torch.equal(mended(model, 1), mended(model, 2))
+    assert torch.equal(filtered(model, 1), filtered(model, 2))

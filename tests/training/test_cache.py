@@ -1,4 +1,4 @@
-"""What is made once for training is made again when anything it was made of has changed."""
+"""Cached training files are rebuilt when any of their inputs has changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Characters are taken apart into layers that training never showed alone, and composed anew."""
+"""Layers that the data never shows alone are separated, and new characters composed of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aehub.training.data import Cache
 from aehub.training.layer_library import Characters, LayerLibrary, slot_of, style_of
 
 STAGE = (slice(TOP, TOP + HEIGHT), slice(LEFT, LEFT + WIDTH))
-# Top, bottom, left and right of what a layer covers, and how far it sways.
+# Top, bottom, left and right of the pixels of a layer, and its shift per frame.
 SHAPES = {"body": (20, 60, 22, 42, 0), "legs": (44, 58, 24, 40, 1), "torso": (32, 46, 20, 44, 1),
           "hair": (12, 28, 20, 44, 2)}
 COLOURS = {"body": 5, "legs": 5, "torso": 5, "hair": 8}

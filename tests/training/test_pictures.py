@@ -1,4 +1,4 @@
-"""Material of picture models: families stay together, held-out pictures stay unseen."""
+"""Data of picture models: variants stay in one split, held-out pictures stay unseen."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("NUMBER SIGN + COMBINING ENCLOSING KEYCAP", "DIGIT ONE + COMBINING ENCLOSING KEYCAP"),
     ("emoji_u1f3c3", "emoji_u1f3c3_1f3fb_200d_2640"),
 ])
-def test_variants_are_of_one_family(one: str, other: str) -> None:
+def test_variants_share_a_base_name(one: str, other: str) -> None:
     assert base_name(one) == base_name(other)
 
 
 @pytest.mark.parametrize(("one", "other"), [
     ("RUNNER", "SWIMMER"), ("BLUE HEART", "BLUE BOOK"), ("emoji_u1f3c3", "emoji_u1f3c4")])
-def test_different_things_are_of_different_families(one: str, other: str) -> None:
+def test_different_things_have_different_base_names(one: str, other: str) -> None:
     assert base_name(one) != base_name(other)
 
 
