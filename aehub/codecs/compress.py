@@ -300,7 +300,7 @@ class _Coded:
                 at = place.number - first
                 yield at, self.encoder.add(place.number, frames[at].planes, place.references,
                                            place.temporal_layer, post_filter=post_filter)
-            self.encoder.keep([self.pyramid.n_frames - 1])
+            self.encoder.retain([self.pyramid.n_frames - 1])
             self.ends.append(self.encoder.words)
 
 

@@ -201,7 +201,7 @@ class GroupRewriter:
         from aehub.codecs.d4 import transcode
 
         codec = self._load(self.reader.header)
-        if not transcode.turns(codec.runtime):
+        if not transcode.is_equivariant(codec.runtime):
             raise InputError(
                 f"the latents of {codec.name!r} do not turn with the picture: its layers lack "
                 "the symmetry.",

@@ -18,8 +18,8 @@ from aehub.bitstream.file_header import ceil_grid
 from aehub.bitstream.group_header import chain_types
 from aehub.codecs.d4.checkpoint import StoredModel
 from aehub.codecs.d4.codec import D4Codec
-from aehub.codecs.d4.encoder import GroupEncoder, code_pictures
-from aehub.codecs.d4.frame_coding import GroupReader, flat
+from aehub.codecs.d4.encoder import GroupEncoder, encode_intra
+from aehub.codecs.d4.frame_coding import GroupReader, to_flat_array
 from aehub.codecs.d4.network import Codes
 from aehub.codecs.gop import MINI_GOP, HierarchicalGop
 from aehub.coding.range_coder import N_TABLES, SCALE_MAX, SCALE_MIN, ScaleTables, max_magnitude
@@ -34,7 +34,7 @@ def count_codes(model: D4Codec, pictures: Iterator[tuple[list[Planes], float]]
     """Histograms of code magnitudes by table index, over (pictures, quality)."""
     counts = _empty_counts()
     for frames, quality in pictures:
-        coded = code_pictures(model.runtime, frames, quality)
+        coded = encode_intra(model.runtime, frames, quality)
         _add_codes(counts, coded.codes, coded.tables)
     return counts
 
@@ -46,7 +46,7 @@ def _empty_counts() -> dict[int, np.ndarray]:
 
 def _add_codes(counts: dict[int, np.ndarray], codes: Codes, tables: Codes) -> None:
     for part, indices in zip(codes, tables, strict=True):
-        values, index_of = flat(part, np.int32), flat(indices, np.uint8)
+        values, index_of = to_flat_array(part, np.int32), to_flat_array(indices, np.uint8)
         for index in np.unique(index_of[index_of > 0]).tolist():
             magnitudes, limit = np.abs(values[index_of == index]), max_magnitude(index)
             counts[index] += np.bincount(magnitudes.clip(max=limit + 1), minlength=limit + 2)
@@ -64,7 +64,7 @@ def count_inter_codes(model: D4Codec, clips: Iterable[tuple[list[Planes], float]
                 encoder.add(slot.number, mini_gop[slot.number - begin], slot.references,
                             slot.temporal_layer, post_filter=False)
             begin += len(mini_gop)
-            encoder.keep([begin - 1])
+            encoder.retain([begin - 1])
         types = chain_types(len(frames))
         header = GroupHeader(len(frames), round(quality * 100), frame_types=types,
                              references=gop.references)

@@ -125,7 +125,7 @@ def test_an_encoder_forked_goes_its_own_way() -> None:
             if forks:
                 other = encoder.fork()
                 other.add(3, planes[3], (2,), 0)
-                other.keep([3])
+                other.retain([3])
             encoder.add(1, planes[1], (0, 2), 1)
             payloads.append(encoder.finish())
     assert payloads[0] == payloads[1] != other.finish()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from aehub.arguments import check_number
 from aehub.codecs.d4 import checkpoint
-from aehub.codecs.d4.encoder import code_pictures
+from aehub.codecs.d4.encoder import encode_intra
 from aehub.codecs.d4.frame_coding import run_passes
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes, quality_tensor
 from aehub.codecs.d4.planes import PlaneBatch, clipped, from_batch
@@ -202,7 +202,7 @@ class D4Codec:
         return self.network.apply_post_filter(decoded, quality)
 
     def _encode(self, frames: Sequence[Planes], quality: float) -> tuple[Codes, Tensor]:
-        batches = [code_pictures(self.runtime, frames[begin:begin + _BATCH], quality)
+        batches = [encode_intra(self.runtime, frames[begin:begin + _BATCH], quality)
                    for begin in range(0, len(frames), _BATCH)]
         codes = zip(*(batch.codes for batch in batches), strict=True)
         return Codes(*map(torch.cat, codes)), torch.cat([batch.latents for batch in batches])

@@ -1,7 +1,7 @@
-"""The encoder's side of predicted groups: motion, modes, which cells to code, codes.
+"""Encoder of groups: motion estimation, mode decision, coded-block flags and codes of each frame.
 
-All of it is choice: the decoder reads the outcome, whatever it is. Each choice weighs squared error
-against bits at the price the networks were trained with, `LAMBDA` squared steps per bit.
+Decoders read whatever is chosen here. Each choice weighs squared error against bits with the
+lambda of the networks' training.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from torch import Tensor
 from aehub.codecs.d4.frame_coding import (
     FrameCodes,
     GroupWriter,
-    add_index,
-    hyper_index,
+    append_index,
+    hyper_table_index,
     inter_condition,
+    masked_index,
     run_passes,
-    written,
 )
 from aehub.codecs.d4.motion.coding import TemporalPredictor
 from aehub.codecs.d4.motion.compensate import predict_planes
@@ -40,24 +40,26 @@ from aehub.codecs.gop import default_quality_offset, frame_quality
 from aehub.media.picture import Planes
 from aehub.weights.device import with_inference
 
+# Squared error per bit, in squared quantiser steps.
 LAMBDA = 0.08
-# Vectors are coded whatever becomes of the difference: chosen on training clips.
-_VECTOR_WEIGHT = 1.75
-# Bits, about: of a code that is not zero, of each doubling of its size, of a cell; and what
-# rounding by rate takes off. The tables know better, but asking them takes a seventh of the
-# encoder's time and saves 0.2 % of the rate.
-_FIRST_BITS, _LATER_BITS, _CELL_BITS, _DEAD = 5.0, 2.0, 8.0, 0.2
-# Samples a block may move in one frame, and in all.
-_REACH, _REACH_PER_FRAME, _REACH_LIMIT = 8, 6, 48
-# Quarter samples of what is expected: the search takes some steps from there.
-_FARTHEST = MAX_VECTOR - 64
+# Factor of lambda in motion search: vectors are coded even where the residual is not. Chosen on
+# training clips.
+_MOTION_LAMBDA_FACTOR = 1.75
+# Approximate bits of a code that is not zero, of each doubling of its magnitude, and of a coded
+# block; and the dead zone of rate-distortion optimised rounding. Estimates by the tables take a
+# seventh of the encoder's time and save 0.2 % of the rate.
+_NONZERO_BITS, _MAGNITUDE_BITS, _BLOCK_BITS, _DEAD_ZONE = 5.0, 2.0, 8.0, 0.2
+# Search range in samples: at distance 0, per frame of distance, and at most.
+_SEARCH_RANGE, _SEARCH_RANGE_PER_FRAME, _MAX_SEARCH_RANGE = 8, 6, 48
+# Largest component of a candidate in quarter samples: the search goes a little further from there.
+_MAX_CANDIDATE = MAX_VECTOR - 64
 
 
-class Coded(NamedTuple):
-    """Integers of frames, and the latents that a decoder makes of them.
+class CodedBatch(NamedTuple):
+    """Integers of frames, and their latents as decoded.
 
     Attributes:
-        motion: None for frames without references.
+        motion: None for intra frames.
         codes: integers [B, 24, h/4, w/4] and [B, 96, h, w].
         tables: indices of their tables, of the same shapes; 0 where nothing is written.
         latents: codes plus means, [B, 96, h, w].
@@ -70,14 +72,14 @@ class Coded(NamedTuple):
 
 
 @with_inference
-def code_pictures(runtime: Runtime, frames: Sequence[Planes], quality: float) -> Coded:
-    """Integers of frames of one size, none of which has references."""
+def encode_intra(runtime: Runtime, frames: Sequence[Planes], quality: float) -> CodedBatch:
+    """Encode frames of one size, each as an intra frame."""
     batch = to_batch(frames, runtime.device, runtime.code_dtype)
-    return _code(runtime, runtime.network, batch, quality_tensor(quality, batch.y), None, None)
+    return _encode(runtime, runtime.network, batch, quality_tensor(quality, batch.y), None, None)
 
 
 class GroupEncoder:
-    """Encodes a group frame by frame, in coding order.
+    """Encoder of a group, frame by frame in coding order.
 
     Args:
         runtime: a model's networks and tables.
@@ -88,58 +90,60 @@ class GroupEncoder:
         self.runtime, self.quality, self.device = runtime, quality, runtime.device
         self.writer, self.buffer = GroupWriter(runtime), ReferenceBuffer()
         self._decoded: dict[int, PlaneBatch] = {}
-        self._searched: dict[int, LumaPlane] = {}
+        self._luma: dict[int, LumaPlane] = {}
 
     @with_inference
     def add(self, number: int, planes: Planes, references: tuple[int, ...] = (),
             temporal_layer: int | None = None, *, post_filter: bool = True) -> PlaneBatch:
-        """Encode a frame; returns what it decodes to, as it is shown or as others refer to it.
+        """Encode a frame; returns it as decoded.
 
         Args:
             number: of the frame in the order of times.
             planes: the picture.
-            references: numbers of frames added before and kept since.
-            temporal_layer: of the pyramid; None for a frame that stands alone.
-            post_filter: as it is shown, which takes time.
+            references: numbers of frames added before and retained since.
+            temporal_layer: in the hierarchical GOP; None for an intra frame.
+            post_filter: return the frame as it is shown, which takes time; else as later frames
+                refer to it.
         """
         runtime = self.runtime
         batch = to_batch([planes], runtime.device, runtime.code_dtype)
         quality_offset = default_quality_offset(temporal_layer)
         quality = quality_tensor(frame_quality(self.quality, quality_offset), batch.y)
         network = runtime.network_for(references)
-        motion, condition, temporal_predictors = None, None, []
+        motion, condition, predictors = None, None, []
         if references:
             height, width = batch.y.shape[-2:]
-            temporal_predictors = self.buffer.temporal_predictors(number, references, (height // 16,
-                                                                                       width // 16))
-            motion = self._motion(batch, number, references, temporal_predictors, quality)
+            predictors = self.buffer.temporal_predictors(number, references,
+                                                         (height // 16, width // 16))
+            motion = self._estimate_motion(batch, number, references, predictors, quality)
             condition = inter_condition(runtime, self.buffer, number, references, motion,
-                              [self._decoded[r] for r in references])
-        motion, codes, tables, latents = _code(runtime, network, batch, quality, motion, condition)
+                                        [self._decoded[r] for r in references])
+        motion, codes, tables, latents = _encode(runtime, network, batch, quality, motion,
+                                                 condition)
         frame = FrameCodes(number, quality_offset, motion, codes, tables)
-        motion = self.writer.write(frame, temporal_predictors)
+        motion = self.writer.write(frame, predictors)
         self.buffer.store(number, codes, references, motion,
-                            None if condition is None else condition.context)
+                          None if condition is None else condition.context)
         decoded = clipped(network.synthesise(latents, quality, condition))
         self._decoded[number] = decoded
         return self._shown(network, decoded, batch, quality, condition) if post_filter else decoded
 
-    def _shown(self, network: FrameNetwork, decoded: PlaneBatch, wanted: PlaneBatch,
+    def _shown(self, network: FrameNetwork, decoded: PlaneBatch, target: PlaneBatch,
                quality: Tensor, condition: InterCondition | None) -> PlaneBatch:
-        """What a decoded frame is shown as; `wanted` is what it should be."""
+        """Apply the post-filter; `target` is the frame before encoding."""
         return network.apply_post_filter(decoded, quality, condition)
 
-    def keep(self, numbers: Sequence[int]) -> None:
-        """Forget all other frames: nothing refers to them any more."""
-        self.buffer.keep(numbers)
+    def retain(self, numbers: Sequence[int]) -> None:
+        """Drop all other frames as references."""
+        self.buffer.retain(numbers)
         self._decoded = {n: self._decoded[n] for n in numbers}
-        self._searched = {n: p for n, p in self._searched.items() if n in numbers}
+        self._luma = {n: p for n, p in self._luma.items() if n in numbers}
 
     def fork(self) -> GroupEncoder:
-        """An encoder that has encoded the same and goes its own way."""
+        """Return an independent copy."""
         other = copy(self)
         other.writer, other.buffer = self.writer.fork(), self.buffer.copy()
-        other._decoded, other._searched = dict(self._decoded), dict(self._searched)
+        other._decoded, other._luma = dict(self._decoded), dict(self._luma)
         return other
 
     @property
@@ -149,100 +153,102 @@ class GroupEncoder:
 
     @property
     def words(self) -> int:
-        """How long the payload would be if it ended here, in words of 32 bits."""
+        """Length of the payload if it ended here, in words of 32 bits."""
         return self.writer.words
 
     def finish(self) -> bytes:
-        """The payload."""
+        """Return the payload."""
         return self.writer.finish()
 
-    def _motion(self, batch: PlaneBatch, number: int, references: tuple[int, ...],
-                temporal_predictors: list[TemporalPredictor], quality: Tensor) -> Motion:
-        """Vectors and modes; every cell is coded so far."""
+    def _estimate_motion(self, batch: PlaneBatch, number: int, references: tuple[int, ...],
+                         predictors: list[TemporalPredictor], quality: Tensor) -> Motion:
+        """Estimate vectors and modes; all blocks are flagged as coded."""
         exponent = self.runtime.network.inter.masking_exponent
-        # By which factor steps will be larger, about, in each block: [H/16, W/16].
+        # Approximate factor of adaptive quantisation in each block: [H/16, W/16].
         factors = F.avg_pool2d(texture_masking(unshuffle(batch), exponent), 2)[0, 0]
         steps = float(step_size(quality)) * factors
-        # Where little is seen to move, a search that listens more finely hears noise.
-        lambda_ = _VECTOR_WEIGHT * math.sqrt(LAMBDA) * steps.clamp(min=float(step_size(quality)))
-        current, fields = _grey(batch), []
-        found: list[SearchResult] = []
-        for which, reference in enumerate(references):
-            if reference not in self._searched:
-                self._searched[reference] = _grey(self._decoded[reference])
-            base = temporal_predictors[which]
-            if callable(base):
-                base = base(found[0].vectors.cpu().numpy().astype(np.int16))
-            hint = torch.from_numpy(base.astype(np.int64)).clamp(-_FARTHEST, _FARTHEST)
-            distance = abs(number - reference)
-            search_range = min(_REACH + _REACH_PER_FRAME * distance, _REACH_LIMIT)
-            found.append(search(current, self._searched[reference], lambda_=lambda_,
-                                search_range=search_range,
-                                hints=[hint.to(batch.y.device)]))
-            fields.append(split_blocks(found[-1], lambda_))
+        # In flat areas a smaller lambda only fits noise.
+        lambda_ = (_MOTION_LAMBDA_FACTOR * math.sqrt(LAMBDA)
+                   * steps.clamp(min=float(step_size(quality))))
+        current, fields = _luma_plane(batch), []
+        results: list[SearchResult] = []
+        for predictor, reference in zip(predictors, references, strict=True):
+            if reference not in self._luma:
+                self._luma[reference] = _luma_plane(self._decoded[reference])
+            if callable(predictor):
+                predictor = predictor(results[0].vectors.cpu().numpy().astype(np.int16))
+            hint = torch.from_numpy(predictor.astype(np.int64)).clamp(-_MAX_CANDIDATE,
+                                                                      _MAX_CANDIDATE)
+            search_range = min(_SEARCH_RANGE + _SEARCH_RANGE_PER_FRAME * abs(number - reference),
+                               _MAX_SEARCH_RANGE)
+            results.append(search(current, self._luma[reference], lambda_=lambda_,
+                                  search_range=search_range, hints=[hint.to(batch.y.device)]))
+            fields.append(split_blocks(results[-1], lambda_))
         vectors = torch.stack(fields)
-        modes = self._modes(current, references, vectors, found, lambda_)
+        modes = self._decide_modes(current, references, vectors, results, lambda_)
         height, width = modes.shape
         motion = Motion(vectors.cpu().numpy().astype(np.int16), modes,
                         np.ones((height // 2, width // 2), bool))
         sizes = steps.cpu().numpy()
-        lagrangian = Lagrangian(LAMBDA * sizes ** 2, math.sqrt(LAMBDA) / _VECTOR_WEIGHT * sizes)
-        return refine_vectors(current, [self._searched[r] for r in references], motion,
-                              temporal_predictors, lagrangian)
+        lagrangian = Lagrangian(LAMBDA * sizes ** 2,
+                                math.sqrt(LAMBDA) / _MOTION_LAMBDA_FACTOR * sizes)
+        return refine_vectors(current, [self._luma[r] for r in references], motion, predictors,
+                              lagrangian)
 
-    def _modes(self, current: LumaPlane, references: tuple[int, ...], vectors: Tensor,
-               found: list[SearchResult], lambda_: Tensor) -> np.ndarray:
-        """Which references each block uses."""
-        n, m = found[0].cost.shape
+    def _decide_modes(self, current: LumaPlane, references: tuple[int, ...], vectors: Tensor,
+                      results: list[SearchResult], lambda_: Tensor) -> np.ndarray:
+        """Prediction mode of each block, uint8 [H/16, W/16]."""
+        n, m = results[0].cost.shape
         if len(references) == 1:
             return np.ones((n, m), np.uint8)
         both = torch.full((1, n, m), BOTH, dtype=torch.uint8, device=vectors.device)
-        planes = [self._searched[r].luma[None] for r in references]
-        luma = predict_planes(planes, vectors[None], both)
-        difference = 256 * F.avg_pool2d((luma - current.luma).abs_(), 16)[0]
-        # Where both are used, some vectors will be given up.
-        spare = sum(f.cost - f.sad for f in found)
-        costs = torch.stack([*(f.cost for f in found), difference + 0.5 * spare])
+        planes = [self._luma[r].luma[None] for r in references]
+        prediction = predict_planes(planes, vectors[None], both)
+        sad = 256 * F.avg_pool2d((prediction - current.luma).abs_(), 16)[0]
+        # Refinement will save about half of the bits of both vectors.
+        vector_cost = sum(r.cost - r.sad for r in results)
+        costs = torch.stack([*(r.cost for r in results), sad + 0.5 * vector_cost])
         return choose_modes(costs.cpu().numpy(), lambda_.cpu().numpy())
 
 
-def _grey(planes: PlaneBatch) -> LumaPlane:
+def _luma_plane(planes: PlaneBatch) -> LumaPlane:
     return LumaPlane(planes.y[0, 0].float() * 255 + 127.5)
 
 
-def _code(runtime: Runtime, network: FrameNetwork, batch: PlaneBatch, quality: Tensor,
-          motion: Motion | None, condition: InterCondition | None) -> Coded:
-    """Integers of one frame with its references, or of any number without."""
+def _encode(runtime: Runtime, network: FrameNetwork, batch: PlaneBatch, quality: Tensor,
+            motion: Motion | None, condition: InterCondition | None) -> CodedBatch:
+    """Quantise one predicted frame, or any number of intra frames."""
     quantiser = runtime.quantiser if motion is None else runtime.inter_quantiser
     latent, hyper = network.analyse(batch, quality, condition)
-    places: tuple[Tensor | None, Tensor | None] = (None, None)
+    masks: tuple[Tensor | None, Tensor | None] = (None, None)
     if motion is not None:
-        cells = _worth_coding(latent)
-        motion = Motion(motion.vectors, motion.modes, cells)
-        if not cells.all():
-            places = coded_masks(motion, latent.device)
-    index = hyper_index(network, hyper, quality, condition, places[0])
-    hyper_codes = hyper.round() * (index >= 1) if motion is None else quantiser(hyper, index)
+        flags = _choose_coded_flags(latent)
+        motion = Motion(motion.vectors, motion.modes, flags)
+        if not flags.all():
+            masks = coded_masks(motion, latent.device)
+    hyper_index = hyper_table_index(network, hyper, quality, condition, masks[0])
+    hyper_codes = (hyper.round() * (hyper_index >= 1) if motion is None
+                   else quantiser(hyper, hyper_index))
     weight = runtime.rdoq_weight(batch) if motion is None else None
     indices: list[Tensor] = []
 
-    def choose(part: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
-        index = written(index, part, places[1])
-        add_index(indices, part, index)
-        return quantiser(latent[:, part.begin:part.end] - mean, index, weight)
+    def choose(coding_pass: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
+        index = masked_index(index, coding_pass, masks[1])
+        append_index(indices, coding_pass, index)
+        return quantiser(latent[:, coding_pass.begin:coding_pass.end] - mean, index, weight)
 
-    passes = network.code_passes(hyper_codes, quality, condition, coded=places[0])
+    passes = network.code_passes(hyper_codes, quality, condition, coded=masks[0])
     codes, latents = run_passes(passes, choose)
-    tables = Codes(index, torch.cat(indices, 1))
-    return Coded(motion, Codes(hyper_codes, codes), tables, latents)
+    return CodedBatch(motion, Codes(hyper_codes, codes),
+                      Codes(hyper_index, torch.cat(indices, 1)), latents)
 
 
-def _worth_coding(latent: Tensor) -> np.ndarray:
-    """Which 32x32 cells save more error than they cost, about: bool [h/4, w/4]."""
+def _choose_coded_flags(latent: Tensor) -> np.ndarray:
+    """Flag 32x32 blocks whose codes save more error than they cost: bool [h/4, w/4]."""
     magnitude = latent.abs()
-    codes = (magnitude + 0.5 - _DEAD).floor().clamp(min=0)
-    bits = _FIRST_BITS * (codes > 0) + _LATER_BITS * torch.log2(codes.clamp(min=1))
-    saved = codes * (2 * magnitude - codes) - LAMBDA * bits
-    worth = F.avg_pool2d(saved.sum(1, keepdim=True), 4) * 16
-    cells: np.ndarray = (worth > LAMBDA * _CELL_BITS).cpu().numpy()
-    return cells[0, 0]
+    codes = (magnitude + 0.5 - _DEAD_ZONE).floor().clamp(min=0)
+    bits = _NONZERO_BITS * (codes > 0) + _MAGNITUDE_BITS * torch.log2(codes.clamp(min=1))
+    gain = codes * (2 * magnitude - codes) - LAMBDA * bits
+    block_gain = F.avg_pool2d(gain.sum(1, keepdim=True), 4) * 16
+    flags: np.ndarray = (block_gain > LAMBDA * _BLOCK_BITS).cpu().numpy()
+    return flags[0, 0]

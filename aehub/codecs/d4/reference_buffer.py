@@ -1,10 +1,8 @@
-"""What the frames of a group know of each other in integers: where blocks came from, and codes.
+"""Reference buffer: the integer state of coded frames that later frames of a group refer to.
 
-Encoder, decoder and editor keep the same chain; pictures are not part of it.
-
-What the integer network may know of earlier frames: their codes, moved along the vectors.
-
-Only integers: codes, and vectors in whole blocks. Decoded pixels never enter.
+It holds vectors, for temporal prediction of motion, and codes, which the integer network of later
+frames gets warped along their vectors in whole 8x8 blocks. Encoder, decoder and transcoder keep the
+same buffer; decoded pictures are not part of it, and decoded pixels never enter.
 """
 
 from __future__ import annotations
@@ -27,39 +25,39 @@ from aehub.codecs.gop import distance_class
 
 
 def reference_levels(codes: Tensor, context: Tensor | None) -> Tensor:
-    """The state that a frame leaves: integers 0..31 [B, C + 1, h, w].
+    """Log-magnitude levels of a frame's codes for later frames: integers 0..31 [B, C + 1, h, w].
 
     Args:
         codes: of the frame, integers [B, C, h, w].
-        context: of the frame; None for one that stands alone.
+        context: of the frame; None for an intra frame.
 
     Returns:
-        The levels of the codes, not below three quarters of the references': a block that is
-        skipped is not forgotten at once. The last channel marks codes of a frame that stands alone.
+        The levels, not below three quarters of the context's, so that they persist over skipped
+        blocks. The last channel marks intra frames.
     """
     state = log_levels(codes)
     mark = torch.zeros_like(state[:, :1])
     if context is None:
         return torch.cat([state, mark + ACTIVATION_MAX], 1)
-    known = context[:, :state.shape[1]]
-    return torch.cat([torch.maximum(state, (known * 0.75).floor()), mark], 1)
+    inherited = (context[:, :state.shape[1]] * 0.75).floor()
+    return torch.cat([torch.maximum(state, inherited), mark], 1)
 
 
 def temporal_context(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -> Tensor:
-    """What a predicted frame's integer network sees: integers 0..31 [B, C + 2, h, w].
+    """Context of a predicted frame's integer network: integers 0..31 [B, C + 2, h, w].
 
     Args:
-        states: of the references, [B, C, h, w].
+        states: `reference_levels` of the references, [B, C, h, w].
         vectors: integers [B, R, 2, h, w] per 8x8 block.
         modes: integers [B, h/2, w/2] per 16x16 block.
 
     Returns:
-        The references' states, moved; how far the first vectors around differ, as a level (0 is
-        taken where the first is not used); and 31 where both references are used.
+        The states warped along the vectors; the spread of the first vectors over 3x3 blocks, as a
+        level (a vector that is not used counts as 0); and 31 where both references are used.
     """
     used = modes.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None]
     both = used == 3
-    # A vector that is not used is not in the file.
+    # A vector that is not used is not in the stream.
     first = vectors[:, 0].to(states[0].dtype) * (used & 1)
     first = F.pad(first, (1, 1, 1, 1), mode="replicate")
     most = F.max_pool2d(first, 3, 1) + F.max_pool2d(-first, 3, 1)
@@ -69,18 +67,18 @@ def temporal_context(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -
 
 
 def warp_levels(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -> Tensor:
-    """Move what is known per 8x8 block along the vectors, in integers.
+    """Warp states of 8x8 blocks along the vectors, in integers.
 
     Args:
         states: one or two tensors of integers [B, C, h, w].
-        vectors: as for `predict`; each block takes from the one nearest to where it points.
-        modes: as for `predict`; with both references the larger number counts.
+        vectors: as for `predict`, rounded to whole blocks.
+        modes: as for `predict`; with both references the maximum is taken.
     """
     batch, channels, h, w = states[0].shape
     used = modes.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None]
-    # Channels last: a block's numbers lie together and are moved together.
+    # Channels last: the numbers of a block are contiguous and move together.
     first = torch.arange(batch, device=modes.device)[:, None, None] * (h * w)
-    carried: list[Tensor] = []
+    warped: list[Tensor] = []
     for number, state in enumerate(states):
         size = SUB_BLOCK * PRECISION
         blocks = vectors[:, number].long()
@@ -91,38 +89,45 @@ def warp_levels(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -> Ten
         place = (first + rows * w + columns).flatten()
         flat = state.permute(0, 2, 3, 1).reshape(-1, channels).index_select(0, place)
         moved = flat.view(batch, h, w, channels).permute(0, 3, 1, 2)
-        carried.append(moved * ((used >> number) & 1))
-    return carried[0] if len(carried) == 1 else torch.maximum(*carried)
+        warped.append(moved * ((used >> number) & 1))
+    return warped[0] if len(warped) == 1 else torch.maximum(*warped)
 
 
 @dataclass(eq=False)
 class _CodedFrame:
-    """One coded frame: its codes and their context, and its first vectors over so many frames."""
+    """State of one coded frame.
 
-    source: tuple[Tensor, Tensor | None] | Tensor
-    flow: np.ndarray | None
-    span: int
+    Attributes:
+        coded: latent codes and their temporal context (None for an intra frame), or the
+            `reference_levels` of both.
+        vectors: of 16x16 blocks to the first reference; None for an intra frame.
+        distance: signed, to that reference, in frames.
+    """
+
+    coded: tuple[Tensor, Tensor | None] | Tensor
+    vectors: np.ndarray | None
+    distance: int
 
     @property
-    def state(self) -> Tensor:
-        """Its codes as later frames' context; half of all frames are never asked."""
-        if isinstance(self.source, tuple):
-            self.source = reference_levels(*self.source)
-        return self.source
+    def levels(self) -> Tensor:
+        """`reference_levels`, computed on demand: half of all frames are no references."""
+        if isinstance(self.coded, tuple):
+            self.coded = reference_levels(*self.coded)
+        return self.coded
 
 
 class ReferenceBuffer:
-    """The coded frames that others may still refer to."""
+    """Coded frames that later frames may refer to."""
 
     def __init__(self) -> None:
         self._frames: dict[int, _CodedFrame] = {}
 
     def temporal_predictors(self, number: int, references: Sequence[int],
                             blocks: tuple[int, int]) -> list[TemporalPredictor]:
-        """What the vectors of a frame are expected to be, for each of its references.
+        """Temporal predictors of a frame's vectors, one for each of its references.
 
-        Motion goes on as it went in a reference; the way to the second reference mirrors the way
-        to the first.
+        The vectors of a reference are scaled by temporal distance; those to the second reference
+        are predicted by those to the first, mirrored.
 
         Args:
             number: of the frame.
@@ -130,45 +135,44 @@ class ReferenceBuffer:
             blocks: rows and columns of 16x16 blocks.
         """
         # The later reference's motion passes through this frame.
-        moving = [self._frames[r] for r in reversed(references) if self._frames[r].flow is not None]
-        temporal_predictors: list[TemporalPredictor] = []
+        moving = [f for r in reversed(references) if (f := self._frames[r]).vectors is not None]
+        predictors: list[TemporalPredictor] = []
         for reference in references:
             distance = number - reference
-            if temporal_predictors:
-                temporal_predictors.append(partial(scale_vectors, num=distance,
-                                                   den=number - references[0]))
-            elif moving and moving[0].flow is not None:
-                temporal_predictors.append(scale_vectors(moving[0].flow, distance, moving[0].span))
+            if predictors:
+                predictors.append(partial(scale_vectors, num=distance, den=number - references[0]))
+            elif moving and moving[0].vectors is not None:
+                predictors.append(scale_vectors(moving[0].vectors, distance, moving[0].distance))
             else:
-                temporal_predictors.append(np.zeros((2, *blocks), np.int16))
-        return temporal_predictors
+                predictors.append(np.zeros((2, *blocks), np.int16))
+        return predictors
 
     def context(self, references: Sequence[int], motion: Motion) -> Tensor:
-        """What the integer network sees of the references: integers [1, 99, h, w]."""
-        states = [self._frames[r].state for r in references]
+        """Temporal context of a frame: integers [1, 99, h, w]."""
+        states = [self._frames[r].levels for r in references]
         vectors, modes = motion_tensors(motion, states[0].device)
         return temporal_context(states, vectors, modes)
 
     def store(self, number: int, codes: Codes, references: Sequence[int] = (),
-                 motion: Motion | None = None, context: Tensor | None = None) -> None:
-        """Keep what later frames may want to know of this one."""
-        flow = None if motion is None else motion.parents[0]
-        span = number - references[0] if references else 0
-        self._frames[number] = _CodedFrame((codes.latent, context), flow, span)
+              motion: Motion | None = None, context: Tensor | None = None) -> None:
+        """Store a coded frame."""
+        vectors = None if motion is None else motion.parents[0]
+        distance = number - references[0] if references else 0
+        self._frames[number] = _CodedFrame((codes.latent, context), vectors, distance)
 
     def copy(self) -> ReferenceBuffer:
-        """A chain of the same frames that goes its own way."""
+        """Return an independent copy."""
         other = ReferenceBuffer()
         other._frames = dict(self._frames)
         return other
 
-    def keep(self, numbers: Iterable[int]) -> None:
-        """Forget all other frames."""
+    def retain(self, numbers: Iterable[int]) -> None:
+        """Drop all other frames."""
         self._frames = {n: self._frames[n] for n in numbers if n in self._frames}
 
 
-def kind(number: int, references: Sequence[int]) -> int:
-    """The kind of a predicted frame that its networks are told."""
+def nearest_distance_class(number: int, references: Sequence[int]) -> int:
+    """Class of the distance from a frame to the nearest of its references."""
     return distance_class(min(abs(number - reference) for reference in references))
 
 
@@ -179,6 +183,6 @@ def motion_tensors(motion: Motion, device: torch.device) -> tuple[Tensor, Tensor
 
 
 def coded_masks(motion: Motion, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where codes are written: float [1, 1, h/4, w/4] for hyper-codes, [1, 1, h, w] for latents."""
-    cells = torch.from_numpy(motion.coded_flags).to(device, torch.float32)[None, None]
-    return cells, cells.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    """Coded-block flags as float [1, 1, h/4, w/4] for hyper-codes, [1, 1, h, w] for latents."""
+    flags = torch.from_numpy(motion.coded_flags).to(device, torch.float32)[None, None]
+    return flags, flags.repeat_interleave(4, 2).repeat_interleave(4, 3)

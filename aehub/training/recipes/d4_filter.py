@@ -187,7 +187,7 @@ def _coded(store: FrameStore, clip: StoredClip, codec: D4Codec, quality: float, 
         n = 1 if begin <= 0 else mini_gop
         for slot in gop.extend(n):
             encoder.add(slot.number, planes[slot.number], slot.references, slot.temporal_layer)
-        encoder.keep([gop.n_frames - 1])
+        encoder.retain([gop.n_frames - 1])
     return encoder.recorded
 
 
