@@ -24,43 +24,43 @@ HALF_TYPES = (torch.bfloat16, torch.float16)
 """16-bit types, too short for codes and parameters: only convolutions run in them."""
 
 
-def resolve_device(given: Device = "auto") -> torch.device:
+def resolve_device(name: Device = "auto") -> torch.device:
     """Return the named device, and limit torch to the thread budget.
 
     Args:
-        given: "auto" for a CUDA device if there is one, else the CPU; "cpu", "cuda", "cuda:1",
+        name: "auto" for a CUDA device if there is one, else the CPU; "cpu", "cuda", "cuda:1",
             "mps"; or a device.
 
     Raises:
         InputError: there is no such device on this machine, or `AEHUB_THREADS` cannot be used.
     """
     apply_budget()
-    if isinstance(given, str) and given == "auto":
+    if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(given)
+        device = torch.device(name)
     except (RuntimeError, TypeError, ValueError):
-        raise InputError(f"the device {str(given)[:80]!r} is not known; give auto, cpu, cuda, "
+        raise InputError(f"the device {str(name)[:80]!r} is not known; give auto, cpu, cuda, "
                          "cuda:0 or mps.") from None
     if device.type == "cpu":
         return torch.device("cpu")
     # Indices above 255 wrap around in torch; then the names differ.
-    if (device.index or 0) >= _count(device.type) or str(given) != str(device):
-        raise InputError(f"the device {str(given)[:80]!r} is not on this machine; give "
+    if (device.index or 0) >= _count(device.type) or str(name) != str(device):
+        raise InputError(f"the device {str(name)[:80]!r} is not on this machine; give "
                          f"{' or '.join(['auto', 'cpu', *_others()])}.")
     return device
 
 
-def resolve_dtype(given: torch.dtype) -> torch.dtype:
+def resolve_dtype(dtype: torch.dtype) -> torch.dtype:
     """Validate the type that float networks compute in.
 
     Raises:
         InputError: it is not one of float32, float64, bfloat16 and float16.
     """
-    if given not in (torch.float32, torch.float64, *HALF_TYPES):
-        raise InputError(f"the dtype {str(given)[:80]} is not one that networks compute in; give "
+    if dtype not in (torch.float32, torch.float64, *HALF_TYPES):
+        raise InputError(f"the dtype {str(dtype)[:80]} is not one that networks compute in; give "
                          "torch.float32, float64, bfloat16 or float16.")
-    return given
+    return dtype
 
 
 def _count(kind: str) -> int:
@@ -85,7 +85,7 @@ class _HasDevice(Protocol):
 
 
 _Owner = TypeVar("_Owner", bound=_HasDevice)
-_Given = ParamSpec("_Given")
+_Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
@@ -114,14 +114,14 @@ def inference(device: torch.device) -> Iterator[None]:
         yield
 
 
-def with_inference(work: Callable[Concatenate[_Owner, _Given], _Result]
-             ) -> Callable[Concatenate[_Owner, _Given], _Result]:
+def with_inference(work: Callable[Concatenate[_Owner, _Arguments], _Result]
+             ) -> Callable[Concatenate[_Owner, _Arguments], _Result]:
     """Decorate a function to run under `inference` on the device of its first argument."""
 
     @wraps(work)
-    def run(owner: _Owner, /, *given: _Given.args, **named: _Given.kwargs) -> _Result:
+    def run(owner: _Owner, /, *arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
         with inference(owner.device):
-            return work(owner, *given, **named)
+            return work(owner, *arguments, **named)
 
     return run
 

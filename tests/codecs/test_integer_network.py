@@ -1,4 +1,4 @@
-"""The network that picks tables computes in exact integers, whatever carries them."""
+"""The scale network: exact integers in every type, layout and order of summation."""
 
 from __future__ import annotations
 

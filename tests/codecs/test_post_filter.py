@@ -1,4 +1,4 @@
-"""The post-filter turns with the picture, begins as nothing, and names the weights' revision."""
+"""The post-filter: commutes with D4, starts as the identity, enters the synthesis hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The symmetries of the square: they compose, and every tied layer commutes with them."""
+"""D4: composition of its elements, and layers that commute with it."""
 
 from __future__ import annotations
 

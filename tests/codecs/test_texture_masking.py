@@ -1,4 +1,4 @@
-"""Texture masking: larger steps where the prediction is busy, and only there."""
+"""Texture masking: larger steps where the prediction has texture, and only there."""
 
 from __future__ import annotations
 

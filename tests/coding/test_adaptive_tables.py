@@ -1,4 +1,4 @@
-"""Adaptive tables: exact integers, the same on both sides, blind to the order inside a batch."""
+"""Adaptive tables: exact integers, the same on both sides, independent of the order in a batch."""
 
 from __future__ import annotations
 

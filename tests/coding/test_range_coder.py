@@ -1,4 +1,4 @@
-"""The entropy coder: exact integer tables in, the same codes out, garbage refused."""
+"""The range coder: exact integer tables, lossless codes, damaged streams refused."""
 
 from __future__ import annotations
 

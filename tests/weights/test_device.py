@@ -1,4 +1,4 @@
-"""Where networks run: one way to name a device, and one sentence where it is not there."""
+"""Devices by name: one function resolves them, and refuses those that are not there."""
 
 from __future__ import annotations
 

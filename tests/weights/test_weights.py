@@ -1,4 +1,4 @@
-"""Model folders: loaded whole and untouched, or refused in one sentence."""
+"""Model folders: loaded complete and unmodified, or refused with one sentence."""
 
 from __future__ import annotations
 

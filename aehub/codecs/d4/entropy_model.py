@@ -238,7 +238,7 @@ class ScaleNetwork(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Device of this network: the processor if the others' device is not exact."""
+        """Device of this network: the CPU where that of the others is not exact."""
         return self.unfold.theta.device
 
     def hyper_index(self, quality: Tensor, distance_class: int | None = None) -> Tensor:

@@ -45,9 +45,9 @@ class QualityCurve(QualityDependent):
 
     def evaluate(self, quality: Tensor) -> Tensor:
         """[B] -> [B, C, 1, 1]."""
-        place = quality.to(self.values.dtype)[:, None] * (KNOTS - 1) / 100
+        position = quality.to(self.values.dtype)[:, None] * (KNOTS - 1) / 100
         knots = torch.arange(KNOTS, device=quality.device)
-        hats = (1 - (place - knots).abs()).clamp(min=0)
+        hats = (1 - (position - knots).abs()).clamp(min=0)
         return (hats @ self.values)[:, self.orbits, None, None]
 
 

@@ -1,4 +1,4 @@
-"""Rounding by rate where texture masks errors: fewer codes there, the same elsewhere."""
+"""RDOQ where texture masks errors: fewer codes there, the same elsewhere."""
 
 from __future__ import annotations
 

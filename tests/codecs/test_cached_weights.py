@@ -1,4 +1,4 @@
-"""Layers keep what their parameters become while these cannot change, and no longer."""
+"""Frozen layers cache values derived from their parameters while these cannot change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a caller has set, and wherever networks run, files and pictures are the same."""
+"""Files and pictures do not depend on the torch contexts of the caller, the device or the type."""
 
 from __future__ import annotations
 
