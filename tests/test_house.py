@@ -266,7 +266,7 @@ def test_what_an_error_says_to_everyone_names_no_option_and_no_variable() -> Non
 
 
 def fresh_python(code: str) -> str:
-    """What `code` prints in an interpreter that has loaded nothing yet."""
+    """Output of `code` in a new interpreter."""
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -26,7 +26,7 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /p
 
 
 def fresh(code: str, **settings: str) -> tuple[str, str]:
-    """What a new interpreter prints, on stdout and stderr, with only these settings of threads."""
+    """Output of a new interpreter on stdout and stderr, with only these settings of threads."""
     inherited = {name: value for name, value in os.environ.items()
                  if not name.startswith(("OMP_", "GOMP_", "AEHUB_THREADS"))}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,

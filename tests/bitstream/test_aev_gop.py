@@ -45,7 +45,7 @@ def test_key_pictures_are_coded_as_late_as_they_are_needed() -> None:
 
 
 def most_held(header: GroupHeader) -> int:
-    """How many decoded frames a decoder holds that drops each after its last use."""
+    """Number of decoded frames held by a decoder that drops each after its last use."""
     order = coding_order(header)
     references = header.references or tuple((f - 1,) if f else () for f in range(header.n_frames))
     held: set[int] = set()

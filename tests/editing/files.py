@@ -92,7 +92,7 @@ def worded_file(headers: Sequence[GroupHeader], **changes: Any) -> bytes:
 
 
 def shown(data: bytes) -> list[Shown]:
-    """What a file of words shows, frame by frame."""
+    """The words that a file shows, frame by frame."""
     frames = []
     with open_reader(BytesIO(data)) as reader:
         for group in reader.groups():

@@ -127,7 +127,7 @@ def steps_of(words: str) -> list[Any]:
 
 @pytest.fixture
 def networks_run(model: D4Codec) -> Iterator[dict[str, int]]:
-    """How often each network was run since."""
+    """Number of runs of each network since."""
     counts: dict[str, int] = {}
     hooks = []
     for name, module in model.network.named_modules():

@@ -141,7 +141,7 @@ def header_of(data: bytes) -> GroupHeader:
 
 
 def without_ends(data: bytes) -> bytes:
-    """The file as it was before headers told where runs end."""
+    """The file as written before headers had mini-GOP ends."""
     header, groups = groups_of(data)
     stream = BytesIO()
     with Writer(stream, header) as writer:

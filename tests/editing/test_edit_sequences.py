@@ -80,7 +80,7 @@ def trims(draw: st.DrawFn, n_frames: int, ticks: int) -> aehub.Trim:
 
 
 def expected(frames: list[Shown], operation: Any) -> list[Shown]:
-    """What an operation should do to what is shown."""
+    """Expected effect of an operation on the shown frames."""
     if isinstance(operation, aehub.Reverse):
         return frames[::-1]
     if isinstance(operation, Turn):

@@ -1,4 +1,4 @@
-"""How edits are asked for: on the command line, in Python, in words."""
+"""Syntax of edits: on the command line, in Python, in words."""
 
 from __future__ import annotations
 
