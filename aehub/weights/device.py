@@ -35,7 +35,7 @@ def resolve_device(name: Device = "auto") -> torch.device:
         InputError: there is no such device on this machine, or `AEHUB_THREADS` cannot be used.
     """
     apply_budget()
-    if name == "auto":
+    if isinstance(name, str) and name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
