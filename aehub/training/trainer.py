@@ -41,37 +41,6 @@ HELD_OUT_SEED = 7
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
-@dataclass
-class TrainState:
-    """State of a run between two steps.
-
-    Attributes:
-        recipe: module of `aehub.training.recipes`.
-        options: its `Options`.
-        out: folder of the run.
-        device: of the model.
-        model: the network that is trained.
-        average: moving average of its parameters by name.
-        optimizer: with its moments.
-        step: steps done.
-        seconds: training time so far.
-        best: lowest held-out cost.
-        stale: reports since the lowest cost.
-    """
-
-    recipe: ModuleType
-    options: Any
-    out: Path
-    device: torch.device
-    model: nn.Module
-    average: dict[str, Tensor]
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    seconds: float = 0.0
-    best: float = math.inf
-    stale: int = 0
-
-
 def copy_parameters(model: nn.Module) -> dict[str, Tensor]:
     """Copies of all parameters by name."""
     return {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -98,58 +67,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return load_file(path)
 
 
-def save_checkpoint(run: TrainState) -> None:
-    """Write everything that a run needs to be resumed."""
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in run.model.named_parameters():
-        tensors[f"parameter.{name}"] = parameter.detach().clone()
-        tensors[f"average.{name}"] = run.average[name]
-        for key in _MOMENTS:
-            moment = run.optimizer.state.get(parameter, {}).get(key)
-            if moment is not None:
-                tensors[f"{key}.{name}"] = moment.detach().clone()
-    write_tensors(run.out / "state.safetensors", tensors, {
-        "step": run.step, "seconds": run.seconds, "best": run.best,
-        "stale": run.stale, "recipe": run.recipe.NAME, "options": asdict(run.options)})
-
-
-def restore_checkpoint(run: TrainState) -> list[str]:
-    """Set a run to the last checkpoint of its folder.
-
-    Returns:
-        A sentence for each option that differs from the checkpoint.
-
-    Raises:
-        InputError: there is no checkpoint, or it is of another recipe or model.
-    """
-    path = run.out / "state.safetensors"
-    if not path.exists():
-        raise InputError(f"{run.out} holds no run to resume; leave --resume out.")
-    tensors = load_file(path, device=str(run.device))
-    with safe_open(path, "pt") as opened:
-        state = json.loads(opened.metadata()["state"])
-    changes = _changes(asdict(run.options), state.get("options", {}))
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    expected = {f"parameter.{name}": tuple(tensor.shape) for name, tensor in run.average.items()}
-    if state.get("recipe", run.recipe.NAME) != run.recipe.NAME or any(
-            shapes.get(name) != shape for name, shape in expected.items()):
-        started = f", started with {', '.join(was for _, was, _ in changes)}" if changes else ""
-        raise InputError(f"the run in {run.out} is of another model{started}; choose another "
-                         "--out.")
-    run.step, run.seconds = int(state["step"]), float(state["seconds"])
-    run.best, run.stale = float(state["best"]), int(state["stale"])
-    run.average = {n: tensors[f"average.{n}"] for n in run.average}
-    set_parameters(run.model, {n: tensors[f"parameter.{n}"] for n in run.average})
-    for name, parameter in run.model.named_parameters():
-        moments = {key: tensors[f"{key}.{name}"] for key in _MOMENTS if f"{key}.{name}" in tensors}
-        if moments:
-            run.optimizer.state[parameter] = moments
-    return [f"The run continues with {now}; it was started with {was}." for _, was, now in changes]
-
-
-def _changes(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(name, old NAME=VALUE, new NAME=VALUE) of each option that has changed."""
-    return [(name, f"{name}={before[name]}", f"{name}={now[name]}")
+def _changes(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(old, new) of each option that has changed, as NAME=VALUE."""
+    return [(f"{name}={before[name]}", f"{name}={now[name]}")
             for name in now if name in before and before[name] != now[name]]
 
 
@@ -218,21 +138,41 @@ class _BatchStream(torch.utils.data.IterableDataset):
         return iter(self.dataset.batches(self.first, self.seed))
 
 
-class Trainer(TrainState):
-    """Trains the model of a recipe; `run` yields a report at each interval."""
+class Trainer:
+    """Trains the model of a recipe; `run` yields a report at each interval.
+
+    Attributes:
+        model: the network that is trained.
+        average: moving average of its parameters by name.
+        step: steps done.
+        seconds: training time so far.
+        best: lowest held-out cost.
+        stale: reports since the lowest cost.
+
+    Args:
+        recipe: module of `aehub.training.recipes`.
+        options: its `Options`.
+        dataset: its data.
+        out: folder of the run.
+        budget: length of the run.
+        device: of the model.
+        seed: of all random choices.
+    """
 
     def __init__(self, recipe: ModuleType, options: Any, dataset: Any, out: Path,
                  budget: Budget, device: torch.device, seed: int) -> None:
         torch.manual_seed(seed)
-        model: nn.Module = recipe.build(options).to(device)
-        by_scale = recipe.parameter_groups(model) if hasattr(recipe, "parameter_groups") else {
-            1.0: [p for p in model.parameters() if p.requires_grad]}
+        self.recipe, self.options, self.dataset, self.out = recipe, options, dataset, out
+        self.budget, self.device, self.seed = budget, device, seed
+        self.model: nn.Module = recipe.build(options).to(device)
+        self.average = copy_parameters(self.model)
+        by_scale = recipe.parameter_groups(self.model) if hasattr(recipe, "parameter_groups") else {
+            1.0: [p for p in self.model.parameters() if p.requires_grad]}
         groups = [{"params": parameters, "scale": scale} for scale, parameters in by_scale.items()]
-        optimizer = torch.optim.AdamW(groups, recipe.LEARNING_RATE, betas=(0.9, 0.99),
-                                      weight_decay=0.0, fused=True)
-        super().__init__(recipe, options, out, device, model, copy_parameters(model),
-                         optimizer)
-        self.dataset, self.budget, self.seed = dataset, budget, seed
+        self.optimizer = torch.optim.AdamW(groups, recipe.LEARNING_RATE, betas=(0.9, 0.99),
+                                           weight_decay=0.0, fused=True)
+        self.step, self.seconds = 0, 0.0
+        self.best, self.stale = math.inf, 0
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
 
@@ -369,7 +309,7 @@ class Trainer(TrainState):
             improved = cost["cost"] < self.best
             self.stale = 0 if improved else self.stale + 1
             self.best = min(self.best, cost["cost"])
-            save_checkpoint(self)
+            self.save()
             if improved:
                 write_tensors(self.out / "best.safetensors", self.average)
             append_log(self.out / "log.jsonl", report)
@@ -394,13 +334,54 @@ class Trainer(TrainState):
         set_parameters(self.model, current)
         return sums
 
+    def save(self) -> None:
+        """Write everything that a run needs to be resumed."""
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self.model.named_parameters():
+            tensors[f"parameter.{name}"] = parameter.detach().clone()
+            tensors[f"average.{name}"] = self.average[name]
+            for key in _MOMENTS:
+                moment = self.optimizer.state.get(parameter, {}).get(key)
+                if moment is not None:
+                    tensors[f"{key}.{name}"] = moment.detach().clone()
+        write_tensors(self.out / "state.safetensors", tensors, {
+            "step": self.step, "seconds": self.seconds, "best": self.best,
+            "stale": self.stale, "recipe": self.recipe.NAME, "options": asdict(self.options)})
+
     def resume(self) -> list[str]:
-        """Continue from the last checkpoint of the folder; see `restore_checkpoint`.
+        """Continue from the last checkpoint of the folder.
+
+        Returns:
+            A sentence for each option that differs from the checkpoint.
 
         Raises:
             InputError: there is no checkpoint, or it is of another recipe or model.
         """
-        return restore_checkpoint(self)
+        path = self.out / "state.safetensors"
+        if not path.exists():
+            raise InputError(f"{self.out} holds no run to resume; leave --resume out.")
+        tensors = load_file(path, device=str(self.device))
+        with safe_open(path, "pt") as opened:
+            state = json.loads(opened.metadata()["state"])
+        changes = _changes(asdict(self.options), state.get("options", {}))
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        expected = {f"parameter.{name}": tuple(value.shape) for name, value in self.average.items()}
+        if state.get("recipe", self.recipe.NAME) != self.recipe.NAME or any(
+                shapes.get(name) != shape for name, shape in expected.items()):
+            started = f", started with {', '.join(was for was, _ in changes)}" if changes else ""
+            raise InputError(f"the run in {self.out} is of another model{started}; choose another "
+                             "--out.")
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.best, self.stale = float(state["best"]), int(state["stale"])
+        self.average = {n: tensors[f"average.{n}"] for n in self.average}
+        set_parameters(self.model, {n: tensors[f"parameter.{n}"] for n in self.average})
+        for name, parameter in self.model.named_parameters():
+            moments = {key: tensors[f"{key}.{name}"] for key in _MOMENTS
+                       if f"{key}.{name}" in tensors}
+            if moments:
+                self.optimizer.state[parameter] = moments
+        return [f"The run continues with {now}; it was started with {was}."
+                for was, now in changes]
 
     def load_best(self) -> None:
         """Load the moving average with the lowest held-out cost into the model.
