@@ -30,7 +30,7 @@ class _CrfRange(NamedTuple):
 _MAX_ENCODES = 7
 """Encodes of each codec at most."""
 _SIZE_TOLERANCE = 0.03
-"""Excess over the wanted size that ends the search, as a share of it."""
+"""Deviation from the target size that ends the search, as a share of it."""
 # x264, SVT-AV1.
 _RANGES = _CrfRange(0.0, 51.0, 0.25, 20.0, 6.0), _CrfRange(1.0, 63.0, 1.0, 25.0, 10.0)
 

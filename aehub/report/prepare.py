@@ -75,21 +75,21 @@ def iter_prepare(
     """
     with ExitStack() as stack:
         clip = stack.enter_context(open_clip(source, trim=trim, limits=limits or Limits()))
-        given = clip.info
-        width, height = fit_size(given.width, given.height, longest, given.pixel_aspect)
+        original = clip.info
+        width, height = fit_size(original.width, original.height, longest, original.pixel_aspect)
         clip.allow_downscale(width, height)
         resize = _resizer((width, height))
-        info = replace(given, width=width, height=height, pixel_aspect=Fraction(1))
+        info = replace(original, width=width, height=height, pixel_aspect=Fraction(1))
         sound = stack.enter_context(clip.audio.open()) if clip.audio is not None else None
         writer = stack.enter_context(open_writer(output, info=info, audio=sound))
         done = 0
         for frame in clip:
             writer.write(frame._replace(planes=resize(frame.planes)))
             done += 1
-            yield done, max(done, given.n_frames or 0)
+            yield done, max(done, original.n_frames or 0)
         notes = clip.info.notes
-        if (width, height) != (given.width, given.height):
-            notes += (f"The clip was resized from {given.width}x{given.height} to "
+        if (width, height) != (original.width, original.height):
+            notes += (f"The clip was resized from {original.width}x{original.height} to "
                       f"{width}x{height}.",)
     return replace(info, n_frames=done, notes=notes)
 

@@ -67,7 +67,7 @@ class CompressionReport:
     """A compression, measured and compared.
 
     Attributes:
-        source_bytes: size of the file that was given.
+        source_bytes: size of the input file.
         trimmed: whether only a part of it was used.
         prepared: the lossless working copy, as the model got it.
         stacked: mp4 with the original above the reconstruction; see `Playback.half`.

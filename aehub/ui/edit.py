@@ -119,13 +119,13 @@ def _changed(counter: _EditCounter, change: Change) -> Any:
     return changed
 
 
-def _adder(words: str) -> Change:
-    return lambda steps, part: append_operation(steps, words)
+def _adder(operation: str) -> Change:
+    return lambda steps, part: append_operation(steps, operation)
 
 
-def append_operation(steps: str, words: str) -> str:
+def append_operation(steps: str, operation: str) -> str:
     """Append one operation to the steps."""
-    return ", ".join(filter(None, [steps.strip().rstrip(","), words]))
+    return ", ".join(filter(None, [steps.strip().rstrip(","), operation]))
 
 
 def _with_trim(steps: str, part: str) -> str:
@@ -240,10 +240,10 @@ def _edit_html(url: str, result: Edited, check: EquivarianceCheck, *, moving: bo
             f"{difference}</div>{shown}{notes(result.notes)}</div>")
 
 
-def _figure(url: str, words: str, kind: str, *, moving: bool = False) -> str:
-    url, words = escape(url), escape(words)
-    picture = f'<img src="{url}.png" alt="{words}">'
+def _figure(url: str, caption: str, kind: str, *, moving: bool = False) -> str:
+    url, caption = escape(url), escape(caption)
+    picture = f'<img src="{url}.png" alt="{caption}">'
     if moving:
-        picture = (f'<video src="{url}.mp4" poster="{url}.png" aria-label="{words}" muted '
+        picture = (f'<video src="{url}.mp4" poster="{url}.png" aria-label="{caption}" muted '
                    'loop playsinline controls disablepictureinpicture preload="auto"></video>')
-    return f'<figure class="{kind}">{picture}<figcaption>{words}</figcaption></figure>'
+    return f'<figure class="{kind}">{picture}<figcaption>{caption}</figcaption></figure>'

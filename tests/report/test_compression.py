@@ -102,7 +102,7 @@ def test_a_look_tells_size_length_and_sound(clip: Path) -> None:
     assert seen.picture.shape == (64, 96, 3)
 
 
-def test_halves_of_a_stacked_picture_come_apart_again() -> None:
+def test_halves_of_a_stacked_picture_separate() -> None:
     rng = np.random.default_rng(0)
 
     def picture() -> Planes:

@@ -74,7 +74,7 @@ def test_every_argument_but_the_first_has_a_default(client: Client) -> None:
         assert len(required) <= 1, (name, required)
 
 
-def test_neighbours_come_at_the_same_bytes(client: Client, tmp_path: Path) -> None:
+def test_baselines_come_at_the_same_bytes(client: Client, tmp_path: Path) -> None:
     textured = write_clip(tmp_path / "t.mkv", moving_picture(24, 128, 96, seed=3), fps=24)
     _, facts, *_ = client.predict(handle_file(textured), quality=30, api_name="/compress")
     names = {baseline["codec"]: baseline["bytes"] for baseline in facts["neighbours"]}

@@ -53,7 +53,7 @@ def test_where_another_codec_is_better_the_page_says_by_how_much_and_gives_one_r
                     f"AV1 is 1.2 dB better at these bytes. {REASON}")
 
 
-def test_where_ours_is_better_the_page_says_so_and_needs_no_excuse() -> None:
+def test_where_aehub_is_better_the_page_says_so_and_gives_no_reason() -> None:
     told = words(report_with(x264(37.9), av1(39.0, ms_ssim=0.98)))
     assert told == ("AEHub is 2.1 dB better than x264 at these bytes. "
                     "AEHub is 1.0 dB better than AV1 at these bytes.")
@@ -71,7 +71,7 @@ def test_where_ours_is_better_the_page_says_so_and_needs_no_excuse() -> None:
     (x264(41.0, ms_ssim=0.995), "x264 is 1.0 dB better at these bytes.", True),
     (x264(39.0, ms_ssim=None), "AEHub is 1.0 dB better than x264 at these bytes.", False),
 ])
-def test_two_measures_that_disagree_are_both_told(
+def test_two_metrics_that_disagree_are_both_named(
     baseline: Baseline, said: str, with_reason: bool
 ) -> None:
     assert words(report_with(baseline)) == said + (f" {REASON}" if with_reason else "")
@@ -81,11 +81,11 @@ def test_two_measures_that_disagree_are_both_told(
     (9000, "where its file is 10 % smaller"), (15_000, "where its file is 50 % larger"),
     (10_300, "at these bytes"),
 ])
-def test_other_bytes_than_ours_are_not_called_these_bytes(size: int, said: str) -> None:
+def test_files_of_another_size_are_not_called_equal(size: int, said: str) -> None:
     assert said in words(report_with(av1(43.0, size)))
 
 
-def test_each_row_of_the_table_says_how_it_stands_beside_ours() -> None:
+def test_each_row_of_the_table_gives_the_psnr_gap() -> None:
     report = report_with(x264(38.8), av1(43.6))
     assert [psnr_gap(report, n) for n in report.baselines] == ["1.2 dB worse", "3.6 dB better"]
     drawn = results.figures(report)
