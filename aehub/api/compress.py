@@ -22,11 +22,11 @@ from aehub.arguments import check_function, check_whole
 from aehub.bitstream import Reader, open_reader
 from aehub.bitstream.validation import quotient
 from aehub.codecs.archive import Archive
-from aehub.codecs.compress import EncodingStats, compress_clip, estimate
+from aehub.codecs.compress import EncodingStats, compress_clip, estimate_size
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.decompress import clip_info, decode_frames
 from aehub.codecs.gop import MAX_GROUP_FRAMES
-from aehub.codecs.rate_control import Trials, one_goal
+from aehub.codecs.rate_control import RateControl, check_goal
 from aehub.editing.operations import Trim
 from aehub.errors import DamagedError, InputError
 from aehub.files import (
@@ -107,7 +107,7 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
         device: where networks run, as `aehub.load`.
     """
     began = time.monotonic()
-    quality, target_size, target_kbps = one_goal(quality, target_size, target_kbps)
+    quality, target_size, target_kbps = check_goal(quality, target_size, target_kbps)
     group = None if group is None else check_whole("group", group, 1, MAX_GROUP_FRAMES)
     part = TimeSpan.coerce(trim.part if isinstance(trim, Trim) else trim)
     target = _output_path(source, output)
@@ -128,7 +128,8 @@ def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None 
         else:
             source = stack.enter_context(rewindable(source))
             trials = stack.enter_context(
-                Trials(opened, encode, partial(estimate, codec), target_size, target_kbps))
+                RateControl(opened, encode, partial(estimate_size, codec), target_size,
+                            target_kbps))
             best, info, stats, quality = yield from trials.run()
             stream = stack.enter_context(open_output(target, force=force))
             shutil.copyfileobj(best, stream)

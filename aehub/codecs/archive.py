@@ -1,4 +1,4 @@
-"""Random access to the frames of a `.aev` file through its index."""
+"""Random access to the frames of a `.aev` file by its index."""
 
 from __future__ import annotations
 
@@ -20,56 +20,56 @@ from aehub.errors import FormatError, InputError
 from aehub.media.colour import to_rgb
 from aehub.media.picture import ClipInfo, Planes
 
-# Groups whose frames are kept: two readers may go through one file.
-_GROUPS = 2
+# Groups whose decoded frames are cached: enough for two threads at different places of one file.
+_CACHED_GROUPS = 2
 
 
-class _Opened:
-    """One group, and its frames that were decoded so far.
+class _DecodedGroup:
+    """Decoded frames of one group.
 
     To decode a frame, the frames that it is predicted from are decoded, and the codes of all that
     are written before it are read. The first request out of order decodes just that; after it, all
     frames up to a requested one are decoded in display order, each once.
 
     Args:
-        decode: gives the frames at these places of the group, counted from 0 as they are shown;
-            all of them for None.
+        decode: decodes the frames at these positions in display order, counted from 0; all of them
+            for None.
     """
 
     def __init__(self, decode: Callable[[Sequence[int] | None], Iterator[Planes]]) -> None:
-        self._decode, self._found = decode, dict[int, Planes]()
-        self._run: Iterator[Planes] | None = None
+        self._decode, self._frames = decode, dict[int, Planes]()
+        self._sequence: Iterator[Planes] | None = None
         self._next, self._jumped = 0, False
 
-    def frames(self, places: Sequence[int]) -> list[Planes]:
-        """The frames at these places."""
-        missing = sorted({place for place in places if place not in self._found})
+    def frames(self, positions: Sequence[int]) -> list[Planes]:
+        """The frames at these positions."""
+        missing = sorted({position for position in positions if position not in self._frames})
         if missing:
-            goes_on = missing == list(range(self._next, self._next + len(missing)))
-            if goes_on or self._jumped:
-                self._run_to(missing)
+            in_sequence = missing == list(range(self._next, self._next + len(missing)))
+            if in_sequence or self._jumped:
+                self._decode_up_to(missing)
             else:
                 self._jumped = True
-                self._found.update(zip(missing, self._decode(missing), strict=True))
-        return [self._found[place] for place in places]
+                self._frames.update(zip(missing, self._decode(missing), strict=True))
+        return [self._frames[position] for position in positions]
 
-    def _run_to(self, missing: list[int]) -> None:
-        if self._run is None:
-            self._run = self._decode(None)
+    def _decode_up_to(self, missing: list[int]) -> None:
+        if self._sequence is None:
+            self._sequence = self._decode(None)
         while self._next <= missing[-1]:
-            self._found[self._next] = next(self._run)
+            self._frames[self._next] = next(self._sequence)
             self._next += 1
 
 
 class Archive:
     """An open `.aev` file that behaves like a sequence of frames, uint8 [H, W, 3] in RGB.
 
-    Only what is asked for is decoded, and the frames that it is predicted from; what was decoded
-    last is kept. Several threads may use it, one at a time.
+    Requested frames are decoded, and the frames that they depend on; the last two groups are
+    cached. Several threads may use it, one at a time.
 
     Args:
         source: path or seekable stream.
-        load: finds the model that a file head names.
+        load: finds the model that a file header names.
 
     Raises:
         InputError: the source is a pipe.
@@ -89,7 +89,7 @@ class Archive:
         self._ends = list(accumulate(entry.n_frames for entry in index))
         self._load = load
         self._model: D4Codec | None = None
-        self._kept: dict[int, _Opened] = {}
+        self._cache: dict[int, _DecodedGroup] = {}
         self._lock = RLock()
 
     @property
@@ -101,14 +101,14 @@ class Archive:
         return self._ends[-1] if self._ends else 0
 
     @overload
-    def __getitem__(self, place: int) -> np.ndarray: ...
+    def __getitem__(self, key: int) -> np.ndarray: ...
     @overload
-    def __getitem__(self, place: slice) -> np.ndarray: ...
-    def __getitem__(self, place: int | slice) -> np.ndarray:
+    def __getitem__(self, key: slice) -> np.ndarray: ...
+    def __getitem__(self, key: int | slice) -> np.ndarray:
         """One frame [H, W, 3], or the frames of a slice [T, H, W, 3]."""
-        if not isinstance(place, slice):
-            return self._rgb([place + len(self) if place < 0 else place])[0]
-        frames = self._rgb(range(*place.indices(len(self))))
+        if not isinstance(key, slice):
+            return self._rgb([key + len(self) if key < 0 else key])[0]
+        frames = self._rgb(range(*key.indices(len(self))))
         size = (self._reader.header.height, self._reader.header.width, 3)
         return np.stack(frames) if frames else np.empty((0, *size), np.uint8)
 
@@ -133,31 +133,31 @@ class Archive:
             if not 0 <= number < len(self):
                 raise IndexError(
                     f"there is no frame {number}; the clip has {len(self)}, from 0 on.")
-        found: list[Planes] = []
+        planes: list[Planes] = []
         with self._lock:
             for group, part in groupby(numbers, lambda number: bisect_right(self._ends, number)):
                 first = self._ends[group - 1] if group else 0
                 try:
-                    opened = self._group(group)
-                    found += opened.frames([number - first for number in part])
+                    decoded = self._group(group)
+                    planes += decoded.frames([number - first for number in part])
                 except FormatError:
-                    # What is asked for again is decoded again, and says the same.
-                    self._kept.pop(group, None)
+                    # A second request decodes again and raises the same error.
+                    self._cache.pop(group, None)
                     raise
-        return found
+        return planes
 
-    def _group(self, number: int) -> _Opened:
-        opened = self._kept.pop(number, None)
-        if opened is None:
+    def _group(self, number: int) -> _DecodedGroup:
+        decoded = self._cache.pop(number, None)
+        if decoded is None:
             if self._model is None:
                 self._model = self._load(self._reader.header)
             stored = self._reader.group_at(number)
-            opened = _Opened(partial(decode_group, self._model, self._reader.header, stored))
-            while len(self._kept) >= _GROUPS:
-                self._kept.pop(next(iter(self._kept)))
-        # The one used last comes last.
-        self._kept[number] = opened
-        return opened
+            decoded = _DecodedGroup(partial(decode_group, self._model, self._reader.header, stored))
+            while len(self._cache) >= _CACHED_GROUPS:
+                self._cache.pop(next(iter(self._cache)))
+        # Least recently used first.
+        self._cache[number] = decoded
+        return decoded
 
     def close(self) -> None:
         """Close the file."""

@@ -16,52 +16,52 @@ from aehub.media.picture import ClipInfo, Frame, Planes
 from aehub.weights.device import inference
 
 
-def check_model(head: FileHeader, model: D4Codec) -> None:
+def check_model(header: FileHeader, model: D4Codec) -> None:
     """Refuse to decode with other tables or networks than the file was written with.
 
     Raises:
-        FormatError: the file's coder is another.
+        FormatError: the payload format is another.
         WeightsError: the model's hashes are not the file's.
     """
-    if head.coder != PAYLOAD_FORMAT:
-        raise FormatError(f"the file was written with entropy coder {head.coder}, this AEHub has "
+    if header.coder != PAYLOAD_FORMAT:
+        raise FormatError(f"the file was written with entropy coder {header.coder}, this AEHub has "
                           f"{PAYLOAD_FORMAT}; upgrade aehub.")
-    for what, written, here in (
-            ("tables", head.entropy_hash, model.stored.entropy_hash),
-            ("decoder", head.synthesis_hash, model.stored.synthesis_hash)):
-        if written != here:
+    for part, in_file, in_model in (
+            ("tables", header.entropy_hash, model.stored.entropy_hash),
+            ("decoder", header.synthesis_hash, model.stored.synthesis_hash)):
+        if in_file != in_model:
             raise WeightsError(
-                f"the file was written with the {what} {written.hex()} of {head.model!r}, the "
-                f"model here has {here.hex()}; decode it with the revision it names.")
+                f"the file was written with the {part} {in_file.hex()} of {header.model!r}, the "
+                f"model here has {in_model.hex()}; decode it with the revision it names.")
 
 
-def clip_info(head: FileHeader, n_frames: int | None = None, plays: int = 0) -> ClipInfo:
-    """The clip that a file head describes."""
-    colour = resolve_unspecified(head.colour, head.width, head.height)
-    return ClipInfo(width=head.width, height=head.height, fps=head.fps, time_base=head.time_base,
-                    colour=colour, pixel_aspect=head.pixel_aspect, n_frames=n_frames, plays=plays)
+def clip_info(header: FileHeader, n_frames: int | None = None, plays: int = 0) -> ClipInfo:
+    """Clip information of a file header."""
+    colour = resolve_unspecified(header.colour, header.width, header.height)
+    return ClipInfo(width=header.width, height=header.height, fps=header.fps, time_base=header.time_base,
+                    colour=colour, pixel_aspect=header.pixel_aspect, n_frames=n_frames, plays=plays)
 
 
-def decode_group(model: D4Codec, head: FileHeader, group: Group,
-                 places: Sequence[int] | None = None) -> Iterator[Planes]:
-    """The shown frames of a group, in the order in which they are shown.
+def decode_group(model: D4Codec, file_header: FileHeader, group: Group,
+                 positions: Sequence[int] | None = None) -> Iterator[Planes]:
+    """Decode the shown frames of a group, in display order.
 
     Args:
         model: that the file was written with.
-        head: of the file.
+        file_header: of the file.
         group: of the file.
-        places: which of the shown frames are wanted, counted from 0, in this order; what none of
-            them is predicted from is not decoded. All by default.
+        positions: shown frames to decode, counted from 0, in this order; frames that none of them
+            depends on are not decoded. All by default.
 
     Raises:
         FormatError: it asks for more memory than a group of any encoder.
         DamagedError: its bytes are not a stream of the model.
     """
-    head_of, size = group.header, (head.width, head.height)
-    order: Sequence[int] = head_of.display_order
-    if places is not None:
-        order = [order[place] for place in places]
-    reader = GroupReader(model.runtime, group.payload, head_of, head.coded_size(head_of.crop))
+    header, size = group.header, (file_header.width, file_header.height)
+    order: Sequence[int] = header.display_order
+    if positions is not None:
+        order = [order[position] for position in positions]
+    reader = GroupReader(model.runtime, group.payload, header, file_header.coded_size(header.crop))
 
     def decoded() -> Iterator[tuple[int, Planes]]:
         with closing(reader.pictures(order)) as pictures:
@@ -71,35 +71,36 @@ def decode_group(model: D4Codec, head: FileHeader, group: Group,
                         number, picture = next(pictures)
                     except StopIteration:
                         return
-                    (planes,) = from_batch(picture, head_of.crop, size)
+                    (planes,) = from_batch(picture, header.crop, size)
                 yield number, planes
 
-    return _in_order(order, decoded())
+    return _reordered(order, decoded())
 
 
-def _in_order(order: Sequence[int], decoded: Iterator[tuple[int, Planes]]) -> Iterator[Planes]:
-    """Frames in this order; the rest of the group is not decoded after the last of them."""
+def _reordered(order: Sequence[int], decoded: Iterator[tuple[int, Planes]]) -> Iterator[Planes]:
+    """Frames in this order; what comes after the last of them is not decoded."""
     waiting: dict[int, Planes] = {}
-    for number in order:
-        while number not in waiting:
-            found, planes = next(decoded)
-            waiting[found] = planes
-        yield waiting.pop(number)
+    for wanted in order:
+        while wanted not in waiting:
+            number, planes = next(decoded)
+            waiting[number] = planes
+        yield waiting.pop(wanted)
 
 
 def decode_frames(reader: Reader, model: D4Codec) -> Iterator[Frame]:
-    """All frames of a file in order.
+    """Decode all frames of a file in order.
 
     Raises:
         DamagedError: after all intact groups, if anything was lost.
     """
-    head, start = reader.header, 0
+    file_header, start = reader.header, 0
     begins = {entry.offset: entry.start for entry in reader.index or ()}
     for group in reader.groups():
-        # What follows a lost group is shown when it was, so that the sound still fits.
+        # Groups after a lost one keep their times, so that the audio stays in sync.
         start = max(start, begins.get(group.offset, start))
-        durations = group.header.durations(head.frame_ticks)
-        shown = zip(group.header.display_order, decode_group(model, head, group), strict=True)
+        durations = group.header.durations(file_header.frame_ticks)
+        shown = zip(group.header.display_order, decode_group(model, file_header, group),
+                    strict=True)
         for number, planes in shown:
             yield Frame(planes, start, durations[number])
             start += durations[number]

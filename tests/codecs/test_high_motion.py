@@ -1,4 +1,4 @@
-"""A high_motion run is coded in several ways, the best one stays, nothing of the others is left."""
+"""High motion: a mini-GOP is encoded in several ways, the best one stays, nothing of the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 import aehub
 from aehub.bitstream import open_reader
 from aehub.codecs import gop
-from aehub.codecs.compress import _NEARER, _TRUSTED, _Coded, compress_clip
+from aehub.codecs.compress import _REUSE_COUNT, _SHORT_MINI_GOPS, _GroupState, compress_clip
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import GroupEncoder
 from aehub.codecs.decompress import decode_frames
@@ -30,7 +30,7 @@ W, H, QUALITY = 96, 64, 50.0
 
 @cache
 def model() -> D4Codec:
-    """One whose weights are trained: the small one of tests always prefers the same way."""
+    """A trained model: the tiny one always prefers the same length."""
     return aehub.load("d4-codec")
 
 
@@ -74,8 +74,8 @@ def decoded(file: bytes) -> list[Planes]:
         return [frame.planes for frame in decode_frames(reader, model())]
 
 
-def price_of(file: bytes, planes: list[Planes]) -> float:
-    """Logarithm of the bytes after the first frame, less what their PSNR is worth."""
+def rd_cost(file: bytes, planes: list[Planes]) -> float:
+    """Log of the bytes after the first frame, less the log-rate equivalent of their PSNR."""
     encoder, later = GroupEncoder(model().runtime, QUALITY), Distortion(with_ms_ssim=False)
     encoder.add(0, planes[0])
     for original, result in zip(planes[1:], decoded(file)[1:], strict=True):
@@ -89,32 +89,32 @@ def high_motion(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gop, "_HIGH_MOTION", -1.0)
 
 
-def chosen_of(planes: list[Planes], monkeypatch: pytest.MonkeyPatch) -> int:
-    """The distance of anchors that a clip of one run got; the choice is checked against all."""
-    chosen, plain = compressed(planes), _Coded.add
-    ways = {}
-    for distance in (len(planes) - 1, *_NEARER):
-        def forced(coded: _Coded, frames: list[Frame], _: int, show: bool, distance: int = distance
-                   ) -> Any:
-            return plain(coded, frames, distance, show)
+def chosen_length(planes: list[Planes], monkeypatch: pytest.MonkeyPatch) -> int:
+    """Mini-GOP length chosen for a clip of one mini-GOP; it is checked against all."""
+    chosen, plain = compressed(planes), _GroupState.add
+    files = {}
+    for length in (len(planes) - 1, *_SHORT_MINI_GOPS):
+        def forced(group: _GroupState, frames: list[Frame], _: int, post_filter: bool,
+                   length: int = length) -> Any:
+            return plain(group, frames, length, post_filter)
 
-        monkeypatch.setattr(_Coded, "add", forced)
-        ways[distance] = compressed(planes)
-    monkeypatch.setattr(_Coded, "add", plain)
-    prices = {distance: price_of(file, planes) for distance, file in ways.items()}
-    best = min(prices, key=lambda distance: prices[distance])
-    assert len(set(ways.values())) == len(ways) and chosen == ways[best]
+        monkeypatch.setattr(_GroupState, "add", forced)
+        files[length] = compressed(planes)
+    monkeypatch.setattr(_GroupState, "add", plain)
+    costs = {length: rd_cost(file, planes) for length, file in files.items()}
+    best = min(costs, key=lambda length: costs[length])
+    assert len(set(files.values())) == len(files) and chosen == files[best]
     return best
 
 
-def test_the_way_with_fewer_bits_at_equal_quality_stays(
+def test_the_length_with_fewer_bits_at_equal_quality_is_chosen(
     high_motion: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clips = [drifting(9, 1), spinning(9, 2.5), spinning(9, 5.0)]
-    assert [chosen_of(planes, monkeypatch) for planes in clips] == [8, 4, 1]
+    assert [chosen_length(planes, monkeypatch) for planes in clips] == [8, 4, 1]
 
 
-def test_an_encoder_forked_goes_its_own_way() -> None:
+def test_a_forked_encoder_is_independent() -> None:
     planes = drifting(4, 4)
     with torch.inference_mode():
         payloads = []
@@ -131,18 +131,18 @@ def test_an_encoder_forked_goes_its_own_way() -> None:
     assert payloads[0] == payloads[1] != other.finish()
 
 
-def test_an_answer_holds_for_some_runs(high_motion: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, begun = _Coded.add, []
+def test_a_chosen_length_is_reused(high_motion: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, begun = _GroupState.add, []
 
-    def watched(coded: _Coded, frames: list[Frame], span: int, show: bool) -> Any:
+    def watched(group: _GroupState, frames: list[Frame], length: int, post_filter: bool) -> Any:
         begun.append(int(frames[0].time))
-        return plain(coded, frames, span, show)
+        return plain(group, frames, length, post_filter)
 
-    monkeypatch.setattr(_Coded, "add", watched)
+    monkeypatch.setattr(_GroupState, "add", watched)
     monkeypatch.setattr(gop, "_LOW_MOTION", -1.0)
-    n_frames = 1 + (_TRUSTED + 2) * gop.MINI_GOP
+    n_frames = 1 + (_REUSE_COUNT + 2) * gop.MINI_GOP
     planes = planes_of(orbit(n_frames, W, H))
     assert len(decoded(compressed(planes))) == n_frames
     begins = [0, *range(1, n_frames, gop.MINI_GOP)]
-    again = begins[1::_TRUSTED + 1] * len(_NEARER)
-    assert len(set(again)) == 2 and sorted(begun) == sorted(begins + again)
+    tried = begins[1::_REUSE_COUNT + 1] * len(_SHORT_MINI_GOPS)
+    assert len(set(tried)) == 2 and sorted(begun) == sorted(begins + tried)

@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 
 import aehub
 from aehub.api import compress
-from aehub.codecs.rate_control import ENCODES, TOLERANCE, Trial, first_guess, refine, search
+from aehub.codecs.rate_control import (
+    ENCODES,
+    TOLERANCE,
+    Trial,
+    first_guess,
+    next_step,
+    refine_guess,
+)
 from aehub.errors import InputError
 from material import moving_picture, write_clip
 
@@ -32,7 +39,7 @@ def sought(target: int, octaves: list[float], bpp: float, other: int = 0) -> lis
         assert all(quality != t.quality for t in trials)
         size = 2 ** float(np.interp(quality, [0, 20, 40, 60, 80, 100], curve))
         trials.append(Trial(quality, round(size), other))
-        chosen, quality = search(target, trials)
+        chosen, quality = next_step(target, trials)
     assert chosen in trials
     return [chosen, *trials]
 
@@ -60,7 +67,7 @@ def test_a_look_at_the_beginning_comes_near_on_unusual_clips(part: float) -> Non
 
     target = int(2 ** (curve[0] + part * (curve[-1] - curve[0])))
     guess = first_guess(target, PIXELS)
-    better = refine(target, guess, size)
+    better = refine_guess(target, guess, size)
     assert abs(math.log2(size(better) / target)) < 0.1
 
 
