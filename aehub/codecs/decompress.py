@@ -38,8 +38,9 @@ def check_model(header: FileHeader, model: D4Codec) -> None:
 def clip_info(header: FileHeader, n_frames: int | None = None, plays: int = 0) -> ClipInfo:
     """Clip information of a file header."""
     colour = resolve_unspecified(header.colour, header.width, header.height)
-    return ClipInfo(width=header.width, height=header.height, fps=header.fps, time_base=header.time_base,
-                    colour=colour, pixel_aspect=header.pixel_aspect, n_frames=n_frames, plays=plays)
+    return ClipInfo(width=header.width, height=header.height, fps=header.fps,
+                    time_base=header.time_base, colour=colour, pixel_aspect=header.pixel_aspect,
+                    n_frames=n_frames, plays=plays)
 
 
 def decode_group(model: D4Codec, file_header: FileHeader, group: Group,
