@@ -1,4 +1,4 @@
-"""Motion made up for tests: noise, and scenes with a pan, a moving thing and quiet ground."""
+"""Synthetic motion for tests: noise, and scenes with a pan, a moving object and static ground."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aehub.codecs.d4.motion.field import Motion, scale_vectors
 
 
 def speckled(seed: int, cells: tuple[int, int], n_references: int, reach: int = 9) -> Motion:
-    """Noise everywhere; cells is the number of 32x32 cells (down, right)."""
+    """Noise everywhere; `cells` is the number of 32x32 blocks (down, right)."""
     rng = np.random.default_rng(seed)
     n, m = cells
     vectors = rng.integers(-reach, reach + 1, (n_references, 2, 4 * n, 4 * m)).astype(np.int16)
@@ -36,7 +36,7 @@ def scene(seed: int, cells: tuple[int, int], n_references: int) -> Motion:
 
 
 def nothing(motion: Motion) -> list[np.ndarray]:
-    """Bases that expect no motion."""
+    """Temporal predictors of no motion."""
     return [np.zeros((2, *motion.modes.shape), np.int16)] * motion.n_references
 
 

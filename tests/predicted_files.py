@@ -60,7 +60,7 @@ def classical() -> D4Codec:
 
 def orbit(n: int, width: int, height: int, seed: int = 0, radius: int = 8, period: int = 32
           ) -> list[np.ndarray]:
-    """A camera on a circle: no part of the clip is harder than another."""
+    """A camera on a circle: all parts of the clip are equally hard."""
     (picture,) = moving_picture(1, width + 2 * radius, height + 2 * radius, seed)
     turns = 2 * np.pi * np.arange(n) / period
     places = np.stack([radius + radius * np.sin(turns), radius + radius * np.cos(turns)], 1)
@@ -72,7 +72,7 @@ def planes_of(pictures: Sequence[np.ndarray]) -> list[Planes]:
 
 
 class Encoded(NamedTuple):
-    """A group, and what its encoder knew."""
+    """A group, its integers and its decoded frames as the encoder had them."""
 
     header: GroupHeader
     payload: bytes
@@ -92,29 +92,29 @@ class Encoded(NamedTuple):
             return dict(self.reader(codec).pictures())
 
 
-def encoded(frames: Sequence[Planes], quality: float, runs: Sequence[int],
+def encoded(frames: Sequence[Planes], quality: float, mini_gops: Sequence[int],
             codec: D4Codec | None = None) -> Encoded:
-    """Encode a group of one frame that stands alone and then runs of so many frames."""
-    encoder, pyramid = GroupEncoder((codec or tiny()).runtime, quality), HierarchicalGop()
+    """Encode a group of an intra frame and then mini-GOPs of so many frames."""
+    encoder, gop = GroupEncoder((codec or tiny()).runtime, quality), HierarchicalGop()
     decoded: dict[int, PlaneBatch] = {}
     written: list[FrameCodes] = []
     write = encoder.writer.write
 
     def watched(frame: FrameCodes,
-                temporal_predictors: Sequence[TemporalPredictor]) -> Motion | None:
-        motion = write(frame, temporal_predictors)
+                predictors: Sequence[TemporalPredictor]) -> Motion | None:
+        motion = write(frame, predictors)
         written.append(frame._replace(motion=motion))
         return motion
 
     encoder.writer.write = watched  # type: ignore[method-assign]
-    for length in (1, *runs):
-        for slot in pyramid.extend(length):
+    for length in (1, *mini_gops):
+        for slot in gop.extend(length):
             decoded[slot.number] = encoder.add(
                 slot.number, frames[slot.number], slot.references, slot.temporal_layer)
-    n, (width, height) = pyramid.n_frames, frames[0].size
+    n, (width, height) = gop.n_frames, frames[0].size
     assert n == len(frames)
     header = GroupHeader(n, round(quality * 100), frame_types=chain_types(n),
-                     references=pyramid.references)
+                     references=gop.references)
     return Encoded(header, encoder.finish(), (ceil_grid(width), ceil_grid(height)), written,
                    decoded)
 

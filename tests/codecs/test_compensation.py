@@ -1,4 +1,4 @@
-"""Prediction from moved blocks: plain shifts, exact under turns, with gradients to references."""
+"""Motion compensation: plain shifts, equivariant, with gradients to references."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ONE_REFERENCE = torch.ones(1, 2, 4, dtype=torch.uint8)
 
 
 def middles(plane: Tensor) -> Tensor:
-    """Samples that no neighbour of their block reaches, bool [H, W]; two rows of blocks."""
+    """Samples that no adjacent block overlaps, bool [H, W]; two rows of blocks."""
     n = plane.shape[2] // 2
     rows, columns = (torch.arange(size) % n for size in plane.shape[2:])
     inside = [(at >= n // 4) & (at < n - n // 4) for at in (rows, columns)]
@@ -57,7 +57,7 @@ def middles(plane: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("reach", [0, 3, 20, 500])
 def test_whole_vectors_are_plain_shifts_and_the_border_repeats(reach: int) -> None:
-    # Of blocks of 16x16, whose middles no neighbour reaches.
+    # Of blocks of 16x16, whose middles no adjacent block overlaps.
     field = vectors(reach, 1, reach, 2, 4).repeat_interleave(2, 3).repeat_interleave(2, 4)
     picture = planes(1)
     found = predict([picture], 8 * field, ONE_REFERENCE)
@@ -147,7 +147,7 @@ def test_overlapping_blocks_leave_no_edge_where_motion_changes() -> None:
     assert float(steps.max()) == pytest.approx(1 + 8 / (2 * OBMC_MARGIN))
 
 
-def test_what_a_block_does_not_use_does_not_reach_over_its_neighbours() -> None:
+def test_references_not_used_by_a_block_do_not_reach_adjacent_blocks() -> None:
     field, modes = vectors(3, 2), torch.tensor([[[1, 2, 1, 2], [2, 1, 2, 1]]])
     unused = (modes == 1).repeat_interleave(2, 1).repeat_interleave(2, 2)
     other = field.clone()
@@ -189,7 +189,7 @@ def test_blocks_are_the_same_whether_they_move_whole_or_in_parts() -> None:
     split = whole.clone()
     split[:, :, :, 0, 0] += 4
     plain, other = predict(references, whole, modes), predict(references, split, modes)
-    # The first part moved otherwise; it reaches over its neighbours by the margin.
+    # The first part moved otherwise; it overlaps adjacent blocks by the margin.
     assert torch.allclose(plain.y[..., 12:, :], other.y[..., 12:, :], atol=1e-12)
     assert torch.allclose(plain.y[..., 12:], other.y[..., 12:], atol=1e-12)
     assert (plain.y[..., :12, :12] != other.y[..., :12, :12]).any()

@@ -1,4 +1,4 @@
-"""Motion of a frame: what turning does to it, and arithmetic that turning commutes with."""
+"""Motion of a frame under rotations and flips, and arithmetic that commutes with them."""
 
 from __future__ import annotations
 

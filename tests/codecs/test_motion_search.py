@@ -46,7 +46,7 @@ def shifted(reference: Tensor, vector: tuple[int, int]) -> Tensor:
 
 
 def moved(reference: Tensor, field: Tensor) -> Tensor:
-    """Blocks of 16x16 moved by vectors [2, H/16, W/16], none reaching over its neighbours."""
+    """Blocks of 16x16 moved by vectors [2, H/16, W/16], without overlap."""
     picture = torch.empty(H, W)
     for vector in field.flatten(1).T.unique(dim=0):
         there = (field == vector[:, None, None]).all(0)
@@ -184,8 +184,8 @@ def test_settling_never_costs_more(luma: Tensor, n_references: int, per_bit: flo
     assert np.array_equal(refined.modes, motion.modes)
 
 
-def settled_between(luma: Tensor, motion: Motion, per_bit: float) -> Motion:
-    """The motion of a picture between two others, settled without bases."""
+def refined_between(luma: Tensor, motion: Motion, per_bit: float) -> Motion:
+    """Refined motion of a picture between two others, without temporal predictors."""
     return refine_vectors(LumaPlane(part(luma, 2, 2)), [LumaPlane(part(luma)), LumaPlane(part(luma,
                                                                                               4,
                                                                                               4))],
@@ -200,7 +200,7 @@ def test_settling_leaves_split_blocks_alone(luma: Tensor) -> None:
     vectors[:, :, 4:6, 6:10] += rng.integers(1, 4, (2, 2, 2, 4)).astype(np.int16)
     vectors[:, :, 4, 6] += 3
     motion = Motion(vectors, motion.modes, motion.coded_flags)
-    refined = settled_between(luma, motion, 500.0)
+    refined = refined_between(luma, motion, 500.0)
     kept = motion.split.repeat(2, 1).repeat(2, 2)[:, None]
     assert motion.split.any()
     assert ((refined.vectors == motion.vectors) | ~kept).all()
@@ -209,7 +209,7 @@ def test_settling_leaves_split_blocks_alone(luma: Tensor) -> None:
 
 def test_what_blocks_do_not_use_is_settled_as_the_reader_will_see_it(luma: Tensor) -> None:
     motion = busy_motion(4, 2)
-    refined = settled_between(luma, motion, 20.0)
+    refined = refined_between(luma, motion, 20.0)
     decoded = MotionCoder().write(Encoder(ScaleTables.fit()).coder, refined, nothing(refined))
     assert (~motion.uses).any()
     assert np.array_equal(refined.vectors, decoded.vectors)
@@ -217,7 +217,7 @@ def test_what_blocks_do_not_use_is_settled_as_the_reader_will_see_it(luma: Tenso
     idle = (~motion.uses).repeat(2, 1).repeat(2, 2)[:, None]
     wild = Motion(np.where(idle, 999, motion.vectors).astype(np.int16), motion.modes,
                   motion.coded_flags)
-    assert np.array_equal(settled_between(luma, wild, 20.0).vectors, refined.vectors)
+    assert np.array_equal(refined_between(luma, wild, 20.0).vectors, refined.vectors)
 
 
 def test_a_lone_wrong_vector_in_flat_ground_is_given_up() -> None:
@@ -233,7 +233,7 @@ def test_a_lone_wrong_vector_in_flat_ground_is_given_up() -> None:
 
 
 def test_what_neighbours_do_leads_no_vector_out_of_range() -> None:
-    # Blocks lie a picture's height beside their base; in the last columns the base is large.
+    # Vectors differ from their predictor by the picture's height; in the last columns it is large.
     flat, edged = torch.full((H, W), 200.0), torch.full((H, W), 80.0)
     edged[-1] = 200  # Whatever goes far enough down sees this.
     motion = Motion.zero((H // 8, W // 8), 1)

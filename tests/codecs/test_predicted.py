@@ -115,14 +115,14 @@ def test_both_precisions_read_the_same_codes_and_nearly_the_same_pictures(long: 
 
 
 def test_quality_does_not_fall_along_a_group() -> None:
-    settled, n = 2 * MINI_GOP, 128
-    planes = planes_of(orbit(settled + n, 64, 48, seed=3))
+    warm_up, n = 2 * MINI_GOP, 128
+    planes = planes_of(orbit(warm_up + n, 64, 48, seed=3))
     decoded = encoded(planes, 60, [MINI_GOP] * 17 + [7], classical()).decoded
-    found = np.array([luma_psnr(decoded[i], planes[i]) for i in range(settled + n)])
+    found = np.array([luma_psnr(decoded[i], planes[i]) for i in range(warm_up + n)])
     assert found.min() > 35
-    # Not from the first frame on: it stands alone and is better on purpose.
+    # Not from the first frame on: it is an intra frame and better on purpose.
     for length in (32, n):
-        part = found[settled:settled + length]
+        part = found[warm_up:warm_up + length]
         assert np.polyfit(np.arange(length), part, 1)[0] * length > -1
 
 
@@ -213,7 +213,7 @@ def test_encoding_holds_no_more_than_two_runs_of_frames(monkeypatch: pytest.Monk
     monkeypatch.setattr(encoder, "clipped", watched)
     clip: Any = Clip()
     tally = list(compress_clip(clip, BytesIO(), tiny(), 50))[-1]
-    # Restless runs are coded twice.
+    # Mini-GOPs of high motion are encoded twice.
     assert tally.frames == len(sources) == 64 <= len(results)
     # While a run is gathered the last one is still at hand.
     assert most[0] <= 2 * LONG_MINI_GOP + 2 and most[1] <= LONG_MINI_GOP + 2

@@ -1,4 +1,4 @@
-"""Blocks use the reference that serves them best, unless it is dear beside their neighbours."""
+"""Prediction modes: least error, unless bits of a mode unlike the adjacent ones cost more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aehub.codecs.d4.motion.symbols import scan_passes
 
 N, M = 6, 10
 EVERYWHERE = np.ones((N, M))
-# Two blocks that decide last, when all their neighbours have.
+# Two blocks of the last scan pass: all adjacent modes are decided.
 FIRST_BLOCK, SECOND_BLOCK = (divmod(int(cell), M) for cell in scan_passes(N, M)[-1].cells[[7, 12]])
 
 
@@ -25,7 +25,7 @@ def test_where_bits_cost_nothing_the_least_error_decides() -> None:
     assert np.array_equal(choose_modes(cost(best, 1.0), 0 * EVERYWHERE), best)
 
 
-def test_one_block_that_gains_little_does_as_its_neighbours() -> None:
+def test_one_block_that_gains_little_takes_the_mode_of_adjacent_ones() -> None:
     best = np.full((N, M), SECOND)
     best[FIRST_BLOCK] = FIRST
     assert (choose_modes(cost(best, 2.0), EVERYWHERE) == SECOND).all()

@@ -137,7 +137,7 @@ def test_golden_predictions_have_runs_of_several_spans_and_a_cut(
     everything = [group or () for groups in found.values() for group in groups]
     assert any(len(group) > 1 for group in everything)
     assert len({span for group in everything for span, _ in group}) > 3
-    # Calm and restless shots have anchors at other distances.
+    # Low and high motion give different distances of key pictures.
     assert found["steady.aev"][0] is not None and found["steady.aev"][0][0][0] > 8
 
 

@@ -1,4 +1,4 @@
-"""The order of cells: every cell once, each stage knowing only earlier ones, blind to turns."""
+"""Scan passes: every cell once, contexts from earlier passes only, equivariant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIDES = st.integers(1, 40)
 
 @given(SIDES, SIDES)
 @settings(deadline=None)
-def test_stages_share_out_the_grid_and_know_only_earlier_cells(n: int, m: int) -> None:
+def test_scan_passes_partition_the_grid_and_know_only_earlier_cells(n: int, m: int) -> None:
     known: set[int] = set()
     for place, scan_pass in enumerate(scan_passes(n, m)):
         assert set(scan_pass.adjacent[scan_pass.adjacent >= 0].tolist()) <= known
@@ -28,7 +28,7 @@ def test_stages_share_out_the_grid_and_know_only_earlier_cells(n: int, m: int) -
 
 
 def named(scan_pass: ScanPass, names: np.ndarray) -> dict[int, set[int]]:
-    """Neighbours by cell, in other names."""
+    """Adjacent cells of each cell, by other names."""
     return {
         int(names[cell]): {int(names[near]) for near in around if near >= 0}
         for cell, around in zip(scan_pass.cells, scan_pass.adjacent)
@@ -37,7 +37,7 @@ def named(scan_pass: ScanPass, names: np.ndarray) -> dict[int, set[int]]:
 
 @pytest.mark.parametrize("g", range(symmetry.ORDER))
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 5), (4, 8), (6, 10), (7, 16), (1, 9)])
-def test_stages_turn_with_the_grid(shape: tuple[int, int], g: int) -> None:
+def test_scan_passes_are_equivariant(shape: tuple[int, int], g: int) -> None:
     straight = np.arange(shape[0] * shape[1]).reshape(shape)
     turned = symmetry.turn(straight, g)
     ours, theirs = scan_passes(*shape), scan_passes(*turned.shape)
@@ -46,13 +46,13 @@ def test_stages_turn_with_the_grid(shape: tuple[int, int], g: int) -> None:
         assert named(one, straight.ravel()) == named(other, turned.ravel())
 
 
-def test_most_cells_of_a_large_grid_see_four_neighbours() -> None:
+def test_most_cells_of_a_large_grid_know_four_adjacent_ones() -> None:
     last = scan_passes(64, 64)[-1]
     assert len(last.cells) == 2048
     assert (last.n_known == 4).mean() > 0.85
 
 
-def test_missing_neighbours_are_filled_by_known_ones() -> None:
+def test_missing_adjacent_cells_are_filled_by_known_ones() -> None:
     for scan_pass in scan_passes(6, 10)[1:]:
         for filled, around in zip(scan_pass.adjacent_filled.T, scan_pass.adjacent):
             assert set(filled.tolist()) == set(around[around >= 0].tolist())

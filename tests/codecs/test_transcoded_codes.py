@@ -1,4 +1,4 @@
-"""Turning the codes of frames that stand alone turns the picture, exactly."""
+"""Rotating and flipping the codes of intra frames does so to the picture, exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Motion to bits and back: exact, blind to turns, cheap where nothing moves, safe with garbage."""
+"""Coding of motion: lossless, equivariant, cheap without motion, safe with garbage."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_the_frames_of_a_group_come_back(seed: int, cells: tuple[int, int], n: l
     there_and_back(motions, predictors)
 
 
-def test_vectors_at_the_limit_come_back_from_the_opposite_base() -> None:
+def test_vectors_at_the_limit_come_back_from_the_opposite_predictor() -> None:
     motion = Motion.zero((8, 8), 2)
     motion.vectors[:, 0] = MAX_VECTOR
     motion.vectors[:, 1, ::3, ::2] = -MAX_VECTOR
@@ -123,7 +123,7 @@ def test_turned_motion_takes_the_same_bits_and_comes_back_turned(
 
 def test_motion_that_was_read_is_written_as_it_lay() -> None:
     motions = [scene(seed, (4, 5), 2) for seed in range(4)]
-    # A base that another encoder would not have bothered with.
+    # A temporal predictor that the encoder would not choose.
     predictors: list[list[TemporalPredictor]] = [[*speckled(9, (4, 5), 2, 2).parents]] * 4
     costly = [Motion(m.vectors, m.modes, m.coded_flags, (1, 1)) for m in motions]
     stream, decoded = written(costly, predictors)
@@ -164,7 +164,7 @@ def test_a_frame_where_nothing_moves_is_almost_free(n_references: int) -> None:
     assert coder.bits(motion, nothing(motion)) < 1
 
 
-def test_a_base_that_is_right_saves_the_vectors() -> None:
+def test_a_correct_predictor_saves_the_vectors() -> None:
     motion, coder = scene(5, (6, 6), 2), MotionCoder()
     plain = Motion(motion.parents.repeat(2, 2).repeat(2, 3), motion.modes, motion.coded_flags)
     alone = coder.bits(plain, nothing(plain))
@@ -173,7 +173,7 @@ def test_a_base_that_is_right_saves_the_vectors() -> None:
     assert mirrored < 0.8 * given_first < 0.7 * alone
 
 
-def test_a_wrong_base_costs_no_more_than_none() -> None:
+def test_a_wrong_predictor_costs_no_more_than_none() -> None:
     motion, coder = scene(6, (6, 6), 1), MotionCoder()
     noise = speckled(7, (6, 6), 1, 500).parents
     none = coder.bits(motion, nothing(motion))
@@ -243,27 +243,27 @@ def test_motion_that_cannot_be_written_is_refused() -> None:
         MotionCoder().bits(motion, nothing(motion))
 
 
-def test_vectors_of_neighbours_save_bits_where_things_move_apart() -> None:
-    # Large patches, each of its own motion: what lies between two medians is neither.
+def test_merge_candidates_save_bits_where_objects_move_apart() -> None:
+    # Large patches, each of its own motion: the median between two of them is neither.
     rng = np.random.default_rng(4)
     patches = rng.integers(-200, 201, (1, 2, 4, 4)).repeat(8, 2).repeat(8, 3)
     motion = Motion(patches.astype(np.int16), np.ones((16, 16), np.uint8), np.ones((8, 8), bool))
-    # With the median and the bases alone it takes 1,601 bits.
+    # With the median and the temporal predictors alone it takes 1,601 bits.
     assert MotionCoder().bits(motion, nothing(motion)) < 0.6 * 1601
 
 
 @given(SEEDS, st.tuples(st.integers(2, 9), st.integers(2, 9)), st.sampled_from(range(8)))
 @settings(max_examples=30, deadline=None)
-def test_what_neighbours_offer_turns_with_them(seed: int, size: tuple[int, int], g: int) -> None:
-    # Few values, so that several are equally far from the base.
+def test_merge_candidates_are_equivariant(seed: int, size: tuple[int, int], g: int) -> None:
+    # Few values, so that several are equally far from the predictor.
     field = np.random.default_rng(seed).integers(-2, 3, (2, *size)).astype(np.int32)
     there = turn_vectors(field, g)
-    offers, turned = (np.zeros((2, *grid.shape), np.int32) for grid in (field, there))
-    for grid, found in ((field, offers), (there, turned)):
+    candidates, turned = (np.zeros((2, *grid.shape), np.int32) for grid in (field, there))
+    for grid, found in ((field, candidates), (there, turned)):
         for scan_pass in scan_passes(*grid.shape[1:]):
             flat = grid.reshape(2, -1)
-            for way, offer in enumerate(merge_candidates(flat, scan_pass, predict_deltas(flat,
+            for rank, candidate in enumerate(merge_candidates(flat, scan_pass, predict_deltas(flat,
                                                                                          scan_pass)[0])):
-                found[way].reshape(2, -1)[:, scan_pass.cells] = offer
-    for before, after in zip(offers, turned, strict=True):
+                found[rank].reshape(2, -1)[:, scan_pass.cells] = candidate
+    for before, after in zip(candidates, turned, strict=True):
         assert np.array_equal(turn_vectors(before, g), after)
