@@ -122,7 +122,7 @@ def words_instead_of_codes() -> Iterator[None]:
     """Let edits work on payloads of words; no model is asked for."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transcode, "rewrite_group", _rewrite_words)
-        patch.setattr(transcode, "turns", lambda codec: True)
+        patch.setattr(transcode, "is_equivariant", lambda codec: True)
         patch.setattr("aehub.api.edit._loader", lambda model, device: lambda header: Wordless)
         yield
 
