@@ -55,7 +55,7 @@ def classical() -> D4Codec:
     network.eval().requires_grad_(False)
     encoder = {"lambda": 0.05, "inter_lambda": 0.05}
     return D4Codec(StoredModel("classical", network, ScaleTables.fit(), {"encoder": encoder},
-                             make_self_test(network)))
+                               make_self_test(network)))
 
 
 def orbit(n: int, width: int, height: int, seed: int = 0, radius: int = 8, period: int = 32
@@ -114,7 +114,7 @@ def encoded(frames: Sequence[Planes], quality: float, mini_gops: Sequence[int],
     n, (width, height) = gop.n_frames, frames[0].size
     assert n == len(frames)
     header = GroupHeader(n, round(quality * 100), frame_types=chain_types(n),
-                     references=gop.references)
+                         references=gop.references)
     return Encoded(header, encoder.finish(), (ceil_grid(width), ceil_grid(height)), written,
                    decoded)
 

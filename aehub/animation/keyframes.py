@@ -78,7 +78,7 @@ class Keyframe:
 
 
 def gather_keyframes(seeds: Iterable[int] | None, keyframes: Iterable[Any] | None, clip: Any,
-             at: Sequence[str] | None) -> list[Keyframe]:
+                     at: Sequence[str] | None) -> list[Keyframe]:
     """All keyframes in order: seeds, then keyframes, then frames of a clip.
 
     Args:

@@ -63,5 +63,5 @@ def plan(model: Autoencoder, keyframes: list[Keyframe], settings: Settings) -> P
 
     return Plan(len(positions), size, frames, [to_recipe(key, latent) for key, latent in zip(
         keyframes, latents, strict=True)], tags=(Tag("walk", 0, len(positions) - 1),),
-        notes=(*walk_notes(settings, kind, len(keyframes)),
-               *unused_settings_note(model.name, settings, unused)))
+                notes=(*walk_notes(settings, kind, len(keyframes)),
+                       *unused_settings_note(model.name, settings, unused)))

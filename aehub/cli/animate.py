@@ -43,7 +43,7 @@ class Numbers(click.ParamType):
               "a trailing f, or last; by default the first and the last frame.")
 @click.option("--seconds", type=Numbers(float, "S"),
               help="Length of the animation; or of each segment, with commas between. By default "
-                   "4.")
+              "4.")
 @click.option("--fps", help="Frames per second, such as 25 or 30000/1001; 30 by default.")
 @click.option("--path", type=click.Choice(PATHS),
               help="Straight lines, arcs, or one smooth curve; the default suits the model.")

@@ -37,11 +37,11 @@ class OrderedCommand(click.Command):
 @click.option("--reverse", count=True, help="Play backward; the sound is left out.")
 @click.option("--group-exact", is_flag=True,
               help="Drop hidden frames too. Without it a trim that begins inside a group keeps the "
-                   "frames before it in the file, hidden, and they can be restored. With it only "
-                   "those stay that shown frames are predicted from.")
+              "frames before it in the file, hidden, and they can be restored. With it only "
+              "those stay that shown frames are predicted from.")
 @click.option("--via-pixels", is_flag=True,
               help="Decode, turn and compress again, for models whose latents do not turn; prints "
-                   "the loss.")
+              "the loss.")
 @click.option("--model", help="Its name or folder, if not the name that the file gives.")
 @options.device
 @options.threads
@@ -96,7 +96,7 @@ def concat(
     target = [options.sink(output, input_name=name) for name in sources][0]
     with progress_bar("joining") as progress:
         result = edit.concat([options.source(name) for name in sources], target, model=model,
-                              device=device, force=force, progress=progress)
+                             device=device, force=force, progress=progress)
     _print_result(result, output, as_json)
 
 

@@ -241,7 +241,7 @@ class _ClipEncoder:
         for index, result in self._group.add(frames, length, self._measure):
             yield index, _planes(result, frames[index]) if self._measure else None
         if (mini_gop.high_motion
-                and self._group.encoder.words - words > self._max_rate * len(frames)):
+            and self._group.encoder.words - words > self._max_rate * len(frames)):
             self._reuses = 0
 
     def _try_lengths(self, mini_gop: MiniGop) -> Iterator[tuple[int, Planes | None] | None]:

@@ -137,9 +137,9 @@ def _copy_packets(segments: Sequence[_Segment], target: Any) -> Iterator[Any]:
 def _encode_aac(segments: Sequence[_Segment], target: Any) -> Iterator[Any]:
     """Encode all segments with the most channels and the highest rate among them."""
     best = max((segment.stream.codec_context for segment in segments),
-                  key=lambda codec: (codec.layout.nb_channels, codec.sample_rate))
+               key=lambda codec: (codec.layout.nb_channels, codec.sample_rate))
     return audio.encoded(chain.from_iterable(map(_decode_segment, segments)),
-                          audio.add_encoder(target, "aac", best))
+                         audio.add_encoder(target, "aac", best))
 
 
 def _decode_segment(segment: _Segment) -> Iterator[Any]:

@@ -141,7 +141,7 @@ class Autoencoder:
     def sample(self, seeds: Iterable[int], truncation: float = 1.0) -> np.ndarray:
         """Random latents float32 [seeds, K], the same for the same seed."""
         samples = [self.network.sample(1, torch.Generator().manual_seed(seed), truncation)
-                 for seed in seeds]
+                   for seed in seeds]
         return torch.cat(samples).float().cpu().numpy()
 
     def _autocast(self) -> AbstractContextManager[Any]:

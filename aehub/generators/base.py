@@ -109,7 +109,7 @@ def fit_square(picture: np.ndarray, side: int) -> np.ndarray:
         return picture.repeat(side // size, 0).repeat(side // size, 1).astype(np.float32)
     channels = [Image.fromarray(picture[..., c].astype(np.float32)).resize(
         (side, side), Image.Resampling.BOX if size > side else Image.Resampling.BILINEAR)
-        for c in range(3)]
+                for c in range(3)]
     return np.stack([np.asarray(channel) for channel in channels], -1)
 
 

@@ -51,7 +51,7 @@ def front_matter(config: Mapping[str, Any], *, licence: str = LICENCE,
         dataset_type="clips", dataset_name=_clips(measured), metric_type=kind,
         metric_name=f"Bjøntegaard rate difference to {measured['anchor']}, {name}, percent",
         metric_value=round(value, 1))
-        for kind, name, value in _differences(measured, codec or str(config.get("name")))
+               for kind, name, value in _differences(measured, codec or str(config.get("name")))
     ] if measured else None
     data = ModelCardData(
         library_name="aehub", license=licence, pipeline_tag=_PIPELINES.get(task),

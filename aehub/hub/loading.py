@@ -77,7 +77,7 @@ def resolve_model(model: Any, device: Device) -> Any:
 
 
 def load_for_file(head: FileHeader, model: ModelName | Model | D4Codec | None = None, *,
-                 device: Device = "auto") -> D4Codec:
+                  device: Device = "auto") -> D4Codec:
     """Load the model that a file was written with, by the hashes in its header.
 
     Args:

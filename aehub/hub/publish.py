@@ -114,7 +114,7 @@ def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | N
             raise WeightsError(f"the config in {folder} names no hashes to make a tag of; save the "
                                "model again.")
         commit = _upload(staging, ref, url, token, private, tag,
-                       message or f"{folder.name} as of {tag}")
+                         message or f"{folder.name} as of {tag}")
     return Published(repo, f"{url}/{repo}", commit, tag)
 
 

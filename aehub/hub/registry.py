@@ -156,4 +156,4 @@ def _pinned(entry: RegistryEntry) -> RegistryEntry:
         return entry
     sha256 = config.get("sha256")
     return RegistryEntry(entry.name, entry.repo, entry.task, entry.summary, tag_of(config),
-                 sha256 if isinstance(sha256, str) else None)
+                         sha256 if isinstance(sha256, str) else None)

@@ -106,7 +106,7 @@ def _bundled_by_repo(text: str) -> Path | None:
 
 
 def find_by_hashes(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
-                 fetch: bool = True) -> Path | None:
+                   fetch: bool = True) -> Path | None:
     """The folder of the exact model that a file was written with, None if it is not found.
 
     Searches the bundled models, then the cache, then the hub, where a published model has its

@@ -93,7 +93,7 @@ def _differences(comparison: Curves) -> str:
     names = [codec for codec in comparison.codecs if codec != comparison.anchor]
     rows: list[tuple[str, ...]] = [("bits at equal PSNR / MS-SSIM", *names)]
     rows += [(clip.name, *(_percent_pair(comparison.difference(clip.name, codec, metric).percent
-                                 for metric in METRICS) for codec in names))
+                                         for metric in METRICS) for codec in names))
              for clip in comparison.clips]
     rows += [("mean", *(_percent_pair(comparison.mean_difference(codec, metric)
                                       for metric in METRICS) for codec in names)),

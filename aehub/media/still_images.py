@@ -197,7 +197,7 @@ class StillImage:
             add_note(self.notes, "Only a smaller copy of the picture could be read.")
         if len(set(sizes.values())) > 1:
             add_note(self.notes, f"The file holds {len(pages)} pages of different sizes; the first "
-                                 "was taken.")
+                     "was taken.")
             return pages[:1]
         return pages
 

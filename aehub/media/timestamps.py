@@ -163,7 +163,8 @@ class TimeSpan:
 
     Example:
         >>> TimeSpan.parse("1.5:90f")
-        Trim(start=Fraction(3, 2), stop=Fraction(90, 1), start_in_frames=False, stop_in_frames=True)
+        TimeSpan(start=Fraction(3, 2), stop=Fraction(90, 1), start_in_frames=False,
+                 stop_in_frames=True)
     """
 
     start: Fraction = Fraction(0)

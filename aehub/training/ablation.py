@@ -58,7 +58,7 @@ def remove_residuals(model: D4Network, _: Crops) -> None:
 def freeze_scales(model: D4Network, crops: Crops) -> None:
     """Fix one table per quality for each latent channel: the cheapest for all its codes."""
     codec = D4Codec(StoredModel(d4_codec.NAME, copy.deepcopy(model).eval(), ScaleTables.fit(),
-                              {"encoder": {"lambda": d4_codec.ENCODER_LAMBDA}}))
+                                {"encoder": {"lambda": d4_codec.ENCODER_LAMBDA}}))
     bits = _magnitude_bits()
     batches = crops.batches(0, _SEED)
     for knot in range(KNOTS):

@@ -124,7 +124,7 @@ class StoredClip:
         return self.width * self.height * 3 // 2
 
 
-def check_source(name: str) -> str:
+def recording_of(name: str) -> str:
     """Name of the recording a snippet was cut from: without trailing `_0004_00015` counters."""
     return re.sub(r"(_\d+)+$", "", Path(name).stem)
 
@@ -216,7 +216,7 @@ def _store(path: Path, name: str, raw: BinaryIO) -> Iterator[StoredClip]:
                 raw.write(np.ascontiguousarray(plane[:ph, :pw]).tobytes())
             n_frames += 1
     if n_frames:
-        yield StoredClip(name, check_source(name), offset, n_frames, *size)
+        yield StoredClip(name, recording_of(name), offset, n_frames, *size)
 
 
 class Crops:

@@ -42,7 +42,7 @@ def reference_pairs(n_frames: int) -> Iterator[tuple[int, int]]:
             if frame >= distance:
                 yield frame, frame - distance
             if (frame // distance % 2 and frame + distance < n_frames
-                    and distance < MINI_GOPS[-1]):
+                and distance < MINI_GOPS[-1]):
                 yield frame, frame + distance
 
 

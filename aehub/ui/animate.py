@@ -360,8 +360,8 @@ def _sprite_html(url: str, cycles: np.ndarray, remarks: Sequence[str]) -> str:
     steps = cycles.shape[1] - 1
     # CSS moves the sheet as a background through a window of one cell.
     style = (f"--columns:{steps + 1};--from:{100 / steps:.4f}%;--to:{100 + 100 / steps:.4f}%;"
-            f"animation:ae-walk {steps * STEP_MS / 1000:g}s steps({steps}) infinite;"
-            f"background-image:url({escape(url)})")
+             f"animation:ae-walk {steps * STEP_MS / 1000:g}s steps({steps}) infinite;"
+             f"background-image:url({escape(url)})")
     walkers = "".join(
         f'<figure><div class="ae-walker" role="img" aria-label="Walking {name}" '
         f'style="{style};background-position-y:{100 * DIRECTIONS.index(name) / 3:.4f}%"></div>'

@@ -152,7 +152,7 @@ def _scale(model: str, size: str) -> int | None:
 
 def _animation_html(url: str, format: str, made: Animated) -> str:
     shown = media_element(url, f"The animation by {made.model}", "autoplay loop muted controls",
-                   kind=" ae-walk")
+                          kind=" ae-walk")
     numbers = tiles([
         ("Picture", f"{made.width}×{made.height}", "a sheet of frames" if made.sheet else format),
         ("Frames", str(made.frames), f"{rate_text(made.fps)} per second"),

@@ -105,7 +105,7 @@ def _more() -> tuple[gr.Dropdown, gr.Dropdown, gr.Checkbox]:
         size = gr.Dropdown(uploads.SIZES, value="640", label="Longer side, px", elem_id="size",
                            info="Smaller is faster; nothing is enlarged")
         baselines = gr.Checkbox(True, label="Also encode with x264 and AV1 at the same bytes",
-                                 elem_id="neighbours")
+                                elem_id="neighbours")
     return model, size, baselines
 
 
@@ -149,7 +149,7 @@ def _checker(context: Context) -> Any:
         try:
             if clip is not None:
                 probe_clip(clip, trim=uploads.trim_of(start, length), limits=context.limits.clip,
-                     with_sound=False)
+                           with_sound=False)
         except AEHubError as error:
             problem = page_message(error)
         return [gr.validate(not problem, problem)] + [gr.validate(True, "")] * (2 + len(others))

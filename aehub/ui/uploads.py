@@ -187,7 +187,7 @@ def forecast_handler(context: Context) -> Any:
             return ""
         try:
             probe = probe_clip(path, trim=trim_of(start, length), limits=context.limits.picture,
-                        with_sound=False)
+                               with_sound=False)
             return _forecast(context, probe, size, baselines)
         except AEHubError:
             # The job itself shows the error when it is started.

@@ -14,8 +14,8 @@ def write_card(folder: Path, template: Path, facts: Mapping[str, str], **matter:
     """Write `folder/README.md`; `matter` goes to the front matter."""
     config = json.loads((folder / "config.json").read_text())
     values = {**facts, "front_matter": front_matter(config, **matter),
-             "megabytes": f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f}",
-             "parameters": f"{config['parameters']:,}"}
+              "megabytes": f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f}",
+              "parameters": f"{config['parameters']:,}"}
     text = template.read_text()
     for name, value in values.items():
         text = text.replace("{{" + name + "}}", value)

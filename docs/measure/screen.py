@@ -125,7 +125,7 @@ CLIPS: dict[str, Callable[[], Iterator[np.ndarray]]] = {
 }
 
 
-def check_source(name: str) -> Source:
+def source_named(name: str) -> Source:
     """The clip of that name in memory."""
     with open_clip(CLIPS[name](), fps=FPS) as clip:
         return Source(name, [frame.planes for frame in clip], clip.info)
@@ -149,7 +149,7 @@ def main() -> None:
     print("| clip | rate against x264 medium | first picture alone | bytes | first picture |")
     print("|---|---|---|---|---|")
     for name in arguments.clips.split(","):
-        source = check_source(name)
+        source = source_named(name)
         (whole, size), (first, part) = (
             difference(Source(name, frames, source.info), arguments.model)
             for frames in (source.frames, source.frames[:1]))

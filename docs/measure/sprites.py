@@ -90,7 +90,7 @@ def on_white(sheet: np.ndarray) -> np.ndarray:
 
 
 def methods(model: aehub.Model, characters: Characters) -> dict[str, Callable[[np.ndarray],
-                                                                         np.ndarray]]:
+                                                                              np.ndarray]]:
     """What is compared."""
     order = np.random.default_rng(0).permutation(CYCLE) + 1
     untrained = type(model)(StoredNetwork(

@@ -35,7 +35,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     torch.manual_seed(0)
     stored_network.save(folder / "small", "small", DenseAutoencoder(side=8, hidden=12, latent=4))
     stored_network.save(folder / "walker", "walker",
-                 SpriteNetwork(width=8, pose=4, hidden=8, latent=8, colours=16))
+                        SpriteNetwork(width=8, pose=4, hidden=8, latent=8, colours=16))
     return {"small": aehub.load(folder / "small"), "walker": aehub.load(folder / "walker"),
             "tiny-d4": aehub.load(CODEC)}
 

@@ -173,7 +173,7 @@ def test_settling_never_costs_more(luma: Tensor, n_references: int, per_bit: flo
     predictors = [np.zeros((2, H // 16, W // 16), np.int16)] * n_references
     refined = refine_vectors(LumaPlane(current), [LumaPlane(r) for r in references], motion,
                              predictors,
-                     Lagrangian(per_bit, 6.0))
+                             Lagrangian(per_bit, 6.0))
     before, after = (error(current, references, m) for m in (motion, refined))
     if per_bit == 0:
         assert (after <= before + 1).all()
@@ -189,8 +189,8 @@ def refined_between(luma: Tensor, motion: Motion, per_bit: float) -> Motion:
     return refine_vectors(LumaPlane(part(luma, 2, 2)), [LumaPlane(part(luma)), LumaPlane(part(luma,
                                                                                               4,
                                                                                               4))],
-                                                                                              motion,
-                  nothing(motion), Lagrangian(per_bit, 6.0))
+                          motion,
+                          nothing(motion), Lagrangian(per_bit, 6.0))
 
 
 def test_settling_leaves_split_blocks_alone(luma: Tensor) -> None:
@@ -228,7 +228,7 @@ def test_a_lone_wrong_vector_in_flat_ground_is_given_up() -> None:
     predictors = [np.zeros((2, H // 16, W // 16), np.int16)]
     refined = refine_vectors(LumaPlane(flat), [LumaPlane(flat)], Motion(vectors, motion.modes,
                                                                         motion.coded_flags),
-                     predictors, Lagrangian(1.0, 6.0))
+                             predictors, Lagrangian(1.0, 6.0))
     assert not refined.vectors.any()
 
 

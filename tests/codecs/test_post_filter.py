@@ -87,7 +87,7 @@ def filtered(tmp_path: Path, strength: float) -> checkpoint.StoredModel:
     for half in (model, model.inter):
         half.post_filter.tail.theta.data.fill_(strength)
     checkpoint.save(tmp_path, base.name, model, base.tables, encoder={}, self_test=base.self_test,
-               inter_tables=base.inter_tables)
+                    inter_tables=base.inter_tables)
     return checkpoint.load(tmp_path)
 
 

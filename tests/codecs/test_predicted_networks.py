@@ -186,7 +186,7 @@ def answers(network: FrameNetwork, x: Inputs, sparse: SparseBlocks | None = None
         for part in network.coding_passes(H, W, torch.device("cpu")):
             known = x.latent[:, :(0, part.end, part.begin, part.begin)[part.number]]
             yield network.scales(part.number, features, known if part.number else None,
-                               part.mask, quality, sparse)
+                                 part.mask, quality, sparse)
 
 
 def test_both_precisions_agree_on_every_integer(network: D4Network) -> None:

@@ -36,8 +36,8 @@ def without_masking(model: D4Codec) -> D4Codec:
     stored = model.stored
     settings = {n: v for n, v in stored.config["encoder"].items() if n != "masking"}
     other = D4Codec(type(stored)(stored.name, stored.network, stored.tables,
-                               {**stored.config, "encoder": settings}, stored.self_test,
-                               stored.inter_tables))
+                                 {**stored.config, "encoder": settings}, stored.self_test,
+                                 stored.inter_tables))
     assert other.config["encoder"] != model.config["encoder"]
     return other
 

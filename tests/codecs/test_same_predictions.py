@@ -116,7 +116,7 @@ def test_golden_predictions_hold_codes_of_every_stage(frames: list[FrameCodes]) 
         latent = frame.codes.latent
         found |= {part.number for part in tiny().network.inter.coding_passes(
             *latent.shape[-2:], latent.device)
-            if (latent[:, part.begin:part.end] * part.mask).any()}
+                  if (latent[:, part.begin:part.end] * part.mask).any()}
     assert found == {0, 1, 2, 3}
     assert any(frame.codes.hyper.any() for frame in frames)
 

@@ -36,7 +36,7 @@ def test_the_context_of_a_turned_frame_is_the_turned_context(n_references: int, 
     states, vectors, modes = material(1, n_references)
     plain = temporal_context(states, vectors, modes)
     there = temporal_context([STATE.act(s, g) for s in states],
-                       torch.from_numpy(turn_vectors(vectors.numpy(), g)), turn(modes, g))
+                             torch.from_numpy(turn_vectors(vectors.numpy(), g)), turn(modes, g))
     assert torch.equal(there, CONTEXT.act(plain, g))
 
 

@@ -86,7 +86,7 @@ def test_files_of_a_model_that_masks_otherwise_are_of_another_revision(tmp_path:
     network = D4Network(**base.network.config | {"inter_masking": 33})
     network.load_state_dict(base.network.state_dict())
     checkpoint.save(tmp_path, base.name, network, base.tables, encoder={}, self_test=base.self_test,
-               inter_tables=base.inter_tables)
+                    inter_tables=base.inter_tables)
     other = checkpoint.load(tmp_path)
     assert other.network.inter.masking_exponent == pytest.approx(0.33)
     assert other.entropy_hash == base.entropy_hash

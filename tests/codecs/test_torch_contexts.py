@@ -159,7 +159,7 @@ def test_a_step_of_training_is_the_same_on_another_device(elsewhere: str) -> Non
                                    torch.Generator().manual_seed(2))
         measured["loss"].backward()
         return [float(measured["cost"]), *(float(p.grad.abs().sum()) for p in model.parameters()
-                                       if p.grad is not None)]
+                                           if p.grad is not None)]
 
     assert stepped(elsewhere) == stepped("cpu")
 

@@ -96,7 +96,7 @@ def test_turned_payloads_show_turned_pictures(turned: Turned) -> None:
 
 def test_turning_back_gives_the_same_bytes(turned: Turned) -> None:
     back, _ = turned_group(turned.case.codec, turned.group.payload, turned.group.header,
-                         file_header(turned.group.size), inverse(turned.g))
+                           file_header(turned.group.size), inverse(turned.g))
     assert back == turned.case.group.payload
 
 
@@ -128,7 +128,7 @@ def test_frames_that_need_no_others_can_be_kept_alone(case: Case) -> None:
     kept, _ = rewrite_group(case.codec.runtime, case.group.payload, case.group.header,
                             file_header(SIZE), 0, range(5))
     header = GroupHeader(5, case.group.header.quality, frame_types=chain_types(5),
-                     references=hierarchical_references(((4, 1),)))
+                         references=hierarchical_references(((4, 1),)))
     found = case.group._replace(payload=kept, header=header).pictures(case.codec)
     assert found.keys() == set(range(5))
     for number, planes in found.items():

@@ -203,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path.endswith("/info/lfs/objects/batch"):
             objects = [{"oid": o["oid"], "size": o["size"], "actions": {
                 "upload": {"href": f"{self.hub.url}/lfs/{o['oid']}", "header": {}}}}
-                for o in json.loads(body)["objects"]]
+                       for o in json.loads(body)["objects"]]
             return self._answer({"transfer": "basic", "objects": objects})
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/(\w+)/(.+)", path):
             return self._write(*match.groups(), body)  # type: ignore[call-arg]

@@ -188,7 +188,7 @@ def test_a_tag_of_hashes_that_leads_to_other_weights_is_refused(
     config = json.loads((TINY / "config.json").read_text())
     hub.put("lab/tiny-d4", TINY, f"{'0' * 16}-{config['synthesis_hash']}")
     message = aehub_command("download", f"lab/tiny-d4@{'0' * 16}-{config['synthesis_hash']}",
-                         HF_ENDPOINT=hub.url).sentence
+                            HF_ENDPOINT=hub.url).sentence
     assert "asked for" in message
 
 

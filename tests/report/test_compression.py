@@ -79,7 +79,7 @@ def test_a_copy_of_the_same_size_keeps_every_sample(clip: Path, tmp_path: Path) 
 
 def test_a_smaller_copy_says_so_and_resembles_the_clip(clip: Path, tmp_path: Path) -> None:
     info = finish(iter_prepare(clip, tmp_path / "copy.mkv", longest=48,
-                                      trim=TimeSpan.parse("4f:8f")))
+                               trim=TimeSpan.parse("4f:8f")))
     assert (info.width, info.height, info.n_frames) == (48, 32, 4)
     assert "96x64 to 48x32" in info.notes[-1]
     with open_clip(clip, trim=TimeSpan.parse("4f:5f")) as a, open_clip(tmp_path / "copy.mkv") as b:
@@ -222,7 +222,7 @@ def test_the_videos_of_a_report_show_what_was_on_screen_for_as_long(tmp_path: Pa
     images[0].save(tmp_path / "c.gif", save_all=True, append_images=images[1:],
                    duration=[1000, 3000])
     found = finish(iter_report(tmp_path / "c.gif", tmp_path, quality=30, baselines=False,
-                                     trim="0.25:2.5"))
+                               trim="0.25:2.5"))
     assert found.playback.times == (0, 0.75)
     assert found.playback.seconds == found.compressed.seconds == 2.25
     for path in (found.prepared, found.stacked, found.decoded):

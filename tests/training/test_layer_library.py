@@ -182,7 +182,7 @@ def test_skin_that_little_hair_leaves_free_belongs_to_the_body(tmp_path: Path) -
         layers.append(f"{name} | hair/male/{'strip' if strip else 'full'}/{colour}.png")
     nobody = np.zeros(len(layers), bool)
     library = LayerLibrary.build(Characters(np.stack(sheets), layers, layers, nobody, nobody),
-                           Cache(tmp_path))
+                                 Cache(tmp_path))
     for number, name in enumerate(library.names):
         if "strip" in name:
             assert library.mask[number][..., 26 - TOP:29 - TOP, :].sum(-1).max() == 2

@@ -89,7 +89,7 @@ def test_training_leaves_tilted_steps_and_counts_the_tables_anew(tmp_path: Path)
     options = {"base": str(TINY), "start": str(TINY), "masking": "20",
                "tilt": "0.4", "base_tilt": "0.4", "size": "32", "batch": "1", "fit_steps": "0"}
     trained = checkpoint.load(train(d4_inter.NAME, data=data, out=tmp_path / "run", steps=2,
-                               options=options))
+                                    options=options))
     assert trained.network.inter.masking_exponent == 0.2
     expected = copy.deepcopy(base.network)
     for half in (expected, expected.inter):

@@ -18,7 +18,7 @@ import aehub
 from aehub.errors import InputError
 from aehub.media.clip import open_clip
 from aehub.training import train
-from aehub.training.data import Cache, Crops, FrameStore, check_source
+from aehub.training.data import Cache, Crops, FrameStore, recording_of
 from material import moving_picture, write_clip
 
 TOY = {"fields": 1, "analysis_blocks": 0, "synthesis_blocks": 1, "size": 64, "batch": 4,
@@ -113,8 +113,8 @@ def test_held_out_crops_share_no_source_with_training_crops(data: Path, tmp_path
 
 
 def test_snippets_of_one_recording_have_one_source() -> None:
-    assert check_source("meadow_0004_00015.mp4") == check_source("clips/meadow_0007_00001.mp4")
-    assert check_source("meadow_0004_00015.mp4") != check_source("harbour_0004_00015.mp4")
+    assert recording_of("meadow_0004_00015.mp4") == recording_of("clips/meadow_0007_00001.mp4")
+    assert recording_of("meadow_0004_00015.mp4") != recording_of("harbour_0004_00015.mp4")
 
 
 def test_batches_depend_on_seed_and_number_alone(data: Path, tmp_path: Path) -> None:

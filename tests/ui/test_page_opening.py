@@ -39,7 +39,7 @@ def test_the_numbers_of_the_opening_are_those_of_a_fresh_measurement(tmp_path: P
     pytest.importorskip("skimage")
     said, stacked = examples.opening_report().playback, tmp_path / "stacked.mp4"
     found = run_job(iter_playback(examples.clip(examples.OPENING_NAME), examples.opening_aev(),
-                                   stacked, tmp_path / "decoded.mp4"), None)
+                                  stacked, tmp_path / "decoded.mp4"), None)
     assert found.psnr == pytest.approx(said.psnr, abs=0.01)
     assert found.ms_ssim == pytest.approx(said.ms_ssim, abs=1e-4)
     assert found.frame_psnrs == pytest.approx(said.frame_psnrs, abs=0.02)

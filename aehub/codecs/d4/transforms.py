@@ -198,4 +198,4 @@ def block_dct() -> BlockDct:
         bands[band] = len(rows)
     assert latents is not None
     return BlockDct(latents, np.stack(rows), (bands[0], bands[1], bands[2]),
-                 np.array(frequency), np.array(chroma))
+                    np.array(frequency), np.array(chroma))

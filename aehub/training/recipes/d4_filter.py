@@ -266,7 +266,7 @@ def build(options: Options) -> D4Network:
     if options.anew not in ("", "all", *_HALVES):
         raise InputError(f"anew is {options.anew!r}; give all, {' or '.join(_HALVES)}.")
     model = D4Network(**base.config | {"filter_fields": options.fields,
-                                     "filter_layers": options.layers})
+                                       "filter_layers": options.layers})
     weights = base.state_dict()
     if base.config != model.config or options.anew == "all":
         weights = {name: value for name, value in weights.items() if "post_filter." not in name}

@@ -73,7 +73,7 @@ def build(options: Options) -> SpriteNetwork:
     if options.part not in ("all", "motion", "still"):
         raise InputError(f"part is {options.part!r}; give motion, still or all.")
     model = SpriteNetwork(options.width, options.pose, options.hidden, options.latent,
-                         options.colours)
+                          options.colours)
     if options.base:
         base = stored_network.load(Path(options.base)).network.state_dict()
         model.load_state_dict({name: value for name, value in base.items()

@@ -213,7 +213,7 @@ def predict_planes(references: Sequence[Tensor], vectors: Tensor, modes: Tensor,
 
     def predicted(blocks: _Blocks, vectors: Tensor, modes: Tensor, side: int) -> Tensor:
         each = [_interpolate(r, blocks, v, side, chroma)
-                 for r, v in zip(references, vectors.unbind(1), strict=True)]
+                for r, v in zip(references, vectors.unbind(1), strict=True)]
         if len(each) == 1:
             return each[0]
         shares = each[0].new_tensor([0.0, 1.0, 0.0, 0.5])

@@ -156,7 +156,7 @@ def phase_correlation(current: LumaPlane, reference: LumaPlane) -> list[tuple[in
         y, x = divmod(place, width)
         # The transform is periodic: a peak stands for up to four vectors.
         vectors = [(down, right) for down in (y, y - height) for right in (x, x - width)
-                 if _overlap_share(height, down) * _overlap_share(width, right) >= _MIN_OVERLAP]
+                   if _overlap_share(height, down) * _overlap_share(width, right) >= _MIN_OVERLAP]
         if vectors:
             found.append(min(vectors, key=lambda m: _difference(current.luma, reference.luma, *m)))
     return found
@@ -308,12 +308,12 @@ def _refine(current: LumaPlane, reference: LumaPlane, start: Tensor, lambda_: Te
         best = _subsample_search(blocks, near, vectors, best, spacing, lambda_.flatten(), predicted)
     vectors = vectors + best.steps.T
     return SearchResult(vectors.view(2, h, w), best.cost.view(h, w), best.sad.view(h, w),
-                 _to_grid(best.sub_vectors.permute(2, 0, 1), h, w),
-                 _to_grid(best.sub_sad[None], h, w)[0])
+                        _to_grid(best.sub_vectors.permute(2, 0, 1), h, w),
+                        _to_grid(best.sub_sad[None], h, w)[0])
 
 
 def _integer_search(blocks: Tensor, reference: LumaPlane, start: Tensor, lambda_: Tensor,
-                 predicted: Tensor) -> tuple[Tensor, Tensor, _BestSoFar]:
+                    predicted: Tensor) -> tuple[Tensor, Tensor, _BestSoFar]:
     """Best whole vectors [2, n], in quarter samples, and windows around them, 4 samples wider."""
     field, n_blocks = start.flatten(1), len(blocks)
     margin = _INTEGER_RANGE + 5
@@ -336,12 +336,12 @@ def _integer_search(blocks: Tensor, reference: LumaPlane, start: Tensor, lambda_
     columns = (centre[:, 1:] + margin - 4 + n)[:, None]
     every = torch.arange(n_blocks, device=field.device)[:, None, None]
     best = _BestSoFar(field.new_zeros(n_blocks, 2), cost, sums.sum(-1).gather(0, at[None])[0],
-                 (field.T[:, None] + offsets[part_at]) * PRECISION, sub_sad)
+                      (field.T[:, None] + offsets[part_at]) * PRECISION, sub_sad)
     return (field + centre.T) * PRECISION, window[every, rows, columns], best
 
 
 def _subsample_search(blocks: Tensor, near: Tensor, vectors: Tensor, best: _BestSoFar, spacing: int,
-               lambda_: Tensor, predicted: Tensor) -> _BestSoFar:
+                      lambda_: Tensor, predicted: Tensor) -> _BestSoFar:
     """Search the eight vectors around the best so far, `spacing` quarter samples away."""
     offsets = best.steps[:, None] + _square_offsets(1, near.device) * spacing  # [blocks, 9, 2]
     sums = _subsample_sads(near, blocks, best.steps, spacing)
@@ -355,10 +355,10 @@ def _subsample_search(blocks: Tensor, near: Tensor, vectors: Tensor, best: _Best
     picked = vectors.T[:, None] + offsets.gather(1, at_part[..., None].expand(-1, -1, 2))
     steps = offsets.gather(1, at[:, None, None].expand(-1, -1, 2))[:, 0]
     return _BestSoFar(torch.where(better[:, None], steps, best.steps),
-                 torch.where(better, low, best.cost),
-                 torch.where(better, difference, best.sad),
-                 torch.where(improves[..., None], picked, best.sub_vectors),
-                 torch.where(improves, low_part, best.sub_sad))
+                      torch.where(better, low, best.cost),
+                      torch.where(better, difference, best.sad),
+                      torch.where(improves[..., None], picked, best.sub_vectors),
+                      torch.where(improves, low_part, best.sub_sad))
 
 
 def _square_offsets(radius: int, device: torch.device) -> Tensor:
