@@ -490,6 +490,13 @@ def test_compare_looks_at_the_plot_before_it_measures(clip: Path, tmp_path: Path
     assert plot.read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize("option", ["--scale", "--steps", "--fps", "--seconds"])
+def test_a_zero_is_not_taken_for_an_option_left_out(option: str, tmp_path: Path) -> None:
+    result = run("animate", tmp_path / "a.gif", "--model", "dense-28", option, "0")
+    assert result.exit_code == 1 and " 0" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_training_never_writes_into_a_used_folder_unasked(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"precious")
     done = run("train", "d4-codec", "--out", tmp_path, "--steps", "1")

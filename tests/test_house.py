@@ -465,6 +465,8 @@ def test_a_wheel_carries_the_bundled_weights(tmp_path: Path) -> None:
     probe.mkdir(parents=True)
     for name in ("README.md", "config.json", "model.safetensors"):
         (probe / name).write_bytes(b"probe")
+    (tree / "tests" / "weights").mkdir(parents=True)
+    (tree / "tests" / "weights" / "test_weights.py").touch()
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     done = subprocess.run(build, cwd=tree, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -109,7 +109,7 @@ def iter_animate(output: str | os.PathLike[str], *, model: ModelLike | None = No
         given = dict(seeds=seeds, keyframes=keyframes, clip=clip, at=at, **settings)
         if conflicts := [name for name, value in given.items() if value is not None]:
             raise InputError(f"the recipe sets {', '.join(conflicts)}; "
-                             "leave it out, or make a new animation without the recipe.")
+                             "leave that out, or make a new animation without the recipe.")
         earlier = recipes.read_recipe(check_path(recipe, "recipe"))
         chosen = earlier.settings
     target = Target(_path(output), chosen.sheet, None if contact is None else _path(contact), force)

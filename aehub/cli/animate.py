@@ -76,7 +76,8 @@ def animate(output: str, at: str | None, force: bool, as_json: bool, **choices: 
     from aehub.api import animate
 
     # Options that were not given are not passed on: the recipe or the library has the default.
-    passed = {name: value for name, value in choices.items() if value not in (None, False, ())}
+    passed = {name: value for name, value in choices.items()
+              if value is not None and value is not False and value != ()}
     seconds = passed.get("seconds")
     if seconds is not None and len(seconds) == 1:
         passed["seconds"] = seconds[0]

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from aehub.codecs.d4.integer_conv import KNOTS
 from aehub.codecs.d4.network import D4Network
 from aehub.codecs.d4.post_filter import PREDICTION_CHANNELS
 from aehub.coding.range_coder import N_TABLES, ScaleTables, max_magnitude, scale_of
+from aehub.errors import AEHubError
 from aehub.media.picture import Planes
 from aehub.training import recipes, trainer
 from aehub.training.data import Cache, Crops
@@ -158,8 +160,13 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     arguments = parser.parse_args()
+    if wrong := [setting for setting in arguments.set if "=" not in setting]:
+        parser.error(f"--set is {wrong[0]!r}; give NAME=VALUE.")
     settings = dict(setting.split("=", 1) for setting in arguments.set)
-    write_variants(arguments.recipe, arguments.run, arguments.data, settings)
+    try:
+        write_variants(arguments.recipe, arguments.run, arguments.data, settings)
+    except AEHubError as err:
+        sys.exit(f"{parser.prog}: {err}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
-"""A post-filter with a hidden reference does not depend on the prediction."""
+"""Ablated models, and the command that makes them."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from copy import deepcopy
+from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -34,3 +38,11 @@ def test_the_post_filter_does_not_see_a_hidden_prediction() -> None:
     assert not torch.allclose(filtered(model, 1), filtered(model, 2))
     hide_reference(model, None)
     assert torch.equal(filtered(model, 1), filtered(model, 2))
+
+
+@pytest.mark.parametrize("arguments", [["norun", "nodata"], ["norun", "nodata", "--set", "foo"]])
+def test_wrong_arguments_are_one_sentence(arguments: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "aehub.training.ablation", "d4-codec", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode in (1, 2) and "Traceback" not in done.stderr
+    assert arguments[-1] in done.stderr
