@@ -24,8 +24,10 @@ def check_model(header: FileHeader, model: D4Codec) -> None:
         WeightsError: the model's hashes are not the file's.
     """
     if header.coder != PAYLOAD_FORMAT:
+        remedy = ("upgrade aehub" if header.coder > PAYLOAD_FORMAT
+                  else "compress the clip again, or take the release that wrote it")
         raise FormatError(f"the file was written with entropy coder {header.coder}, this AEHub has "
-                          f"{PAYLOAD_FORMAT}; upgrade aehub.")
+                          f"{PAYLOAD_FORMAT}; {remedy}.")
     for part, in_file, in_model in (
             ("tables", header.entropy_hash, model.stored.entropy_hash),
             ("decoder", header.synthesis_hash, model.stored.synthesis_hash)):
