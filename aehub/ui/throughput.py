@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from aehub.errors import AEHubError
 from aehub.report.records import CompressionReport
 from aehub.results import run_job
 from aehub.ui.result_folders import ResultFolders
@@ -56,7 +58,12 @@ class Throughput:
 
     def warm_up(self) -> None:
         """Load the model and calibrate in the background, so that no visitor has to wait."""
-        threading.Thread(target=self._measure_once, name="aehub-warm-up", daemon=True).start()
+        def calibrate() -> None:
+            # A server that ends takes its folders away, also those of a calibration.
+            with suppress(AEHubError, OSError):
+                self._measure_once()
+
+        threading.Thread(target=calibrate, name="aehub-warm-up", daemon=True).start()
 
     def _measure_once(self) -> None:
         """Compress the calibration clip twice: the first run, which loads the model, is dropped."""

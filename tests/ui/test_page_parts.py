@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -17,8 +19,8 @@ from aehub.errors import InputError
 from aehub.measure.comparison import Comparison
 from aehub.measure.points import ClipShape, Point
 from aehub.media.timestamps import TimeSpan
-from aehub.report.records import Playback
-from aehub.ui import formatting
+from aehub.report.records import CompressionReport, Playback
+from aehub.ui import formatting, throughput
 from aehub.ui.errors import errors_shown, gpu
 from aehub.ui.limits import PageLimits
 from aehub.ui.models import snippet
@@ -202,3 +204,26 @@ def test_the_curves_are_well_formed_and_said_in_words() -> None:
 def test_the_page_loads_nothing_from_elsewhere() -> None:
     written = css() + head() + str(theme()._font_css) + str(theme()._stylesheets)
     assert not re.search(r"(https?:)?//[a-z0-9-]+\.[a-z]", written)
+
+
+def test_a_calibration_that_loses_its_folder_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrate, failed = throughput._calibration_report, []
+
+    def without_folder(folder: Path) -> CompressionReport:
+        shutil.rmtree(folder)
+        try:
+            return calibrate(folder)
+        except Exception as error:
+            failed.append(error)
+            raise
+
+    said: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(throughput, "_calibration_report", without_folder)
+    monkeypatch.setattr(threading, "excepthook", said.append)
+    throughput.Throughput(ResultFolders(60, tmp_path)).warm_up()
+    for thread in threading.enumerate():
+        if thread.name == "aehub-warm-up":
+            thread.join(60)
+    assert failed and not said
