@@ -26,6 +26,7 @@ from aehub.hub.registry import (
     parse_ref,
     registry_entries,
 )
+from aehub.results import ProgressCallback
 from aehub.weights.model_folder import (
     CARD,
     CONFIG,
@@ -44,14 +45,13 @@ if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
     from huggingface_hub.hf_api import RepoSibling
 
-Progress = Callable[[int, int], None]
 MAX_PICTURES = 16
 """Pictures of a card that are fetched; the rest are left on the hub."""
 
 
 def download(name: str = "d4-codec", *, to: str | os.PathLike[str] | None = None,
              endpoint: str | None = None, token: str | bool | None = None, force: bool = False,
-             progress: Progress | None = None, patient: bool = True) -> Path:
+             progress: ProgressCallback | None = None, patient: bool = True) -> Path:
     """Fetch a model and check it; a bundled or cached one is only checked.
 
     Args:
@@ -102,7 +102,7 @@ def _registry_entry(name: str) -> RegistryEntry:
 
 
 def _cached_or_fetched(entry: RegistryEntry, endpoint: str | None, token: str | bool | None,
-                       force: bool, progress: Progress | None, timeout: float) -> Path:
+                       force: bool, progress: ProgressCallback | None, timeout: float) -> Path:
     ref = RepoRef(entry.repo, entry.revision)
     cached = _intact(cache.snapshot(*ref), entry)
     if cached is not None and not force and (is_commit(ref.revision) or is_tag(ref.revision)):
@@ -155,7 +155,7 @@ def _sha256(file: RepoSibling) -> str | None:
 
 
 def _fetch(info: ModelInfo, ref: RepoRef, url: str, sha256: str | None,
-           token: str | bool | None, force: bool, progress: Progress | None) -> Path:
+           token: str | bool | None, force: bool, progress: ProgressCallback | None) -> Path:
     # One file at a time and in this thread: `snapshot_download` waits for its own threads, so that
     # an interrupt takes effect only when the file is complete.
     from huggingface_hub import hf_hub_download

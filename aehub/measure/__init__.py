@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from aehub.measure.benchmark import compare, measure, parse_codecs
 from aehub.measure.comparison import Comparison
-from aehub.measure.points import BenchmarkCodec, Encoded, Point, Source
+from aehub.measure.points import BenchmarkCodec, Encoded, Point, SourceClip
 
 __all__ = [
     "BenchmarkCodec",
     "Comparison",
     "Encoded",
     "Point",
-    "Source",
+    "SourceClip",
     "compare",
     "measure",
     "parse_codecs",

@@ -17,7 +17,7 @@ from aehub.files import check_path
 from aehub.measure import image_codecs, video_codecs
 from aehub.measure.comparison import Comparison
 from aehub.measure.model_codec import ModelCodec
-from aehub.measure.points import BenchmarkCodec, ClipShape, Encoded, Failure, Point, Source
+from aehub.measure.points import BenchmarkCodec, ClipShape, Encoded, Failure, Point, SourceClip
 from aehub.media.clip import open_clip
 from aehub.media.file_type import list_folder, names_text
 from aehub.media.metrics import Distortion
@@ -78,7 +78,7 @@ def _codec_named(name: str, models: Sequence[str]) -> BenchmarkCodec:
 
 
 def compare(
-    sources: Iterable[str | Path | Source],
+    sources: Iterable[str | Path | SourceClip],
     codecs: str | Sequence[BenchmarkCodec],
     *,
     frames: int | None = None,
@@ -129,7 +129,7 @@ def compare(
 
 
 def iter_compare(
-    clips: Iterable[Source | Failure], codecs: Sequence[BenchmarkCodec],
+    clips: Iterable[SourceClip | Failure], codecs: Sequence[BenchmarkCodec],
     anchor: str | None = None, *, n_clips: int = 1,
 ) -> Generator[Progress, None, Comparison]:
     """Measure clips; yields (points done, total points) after each point.
@@ -148,7 +148,7 @@ def iter_compare(
     points: list[Point] = []
     failures: list[Failure] = []
     for clip in clips:
-        if isinstance(clip, Source):
+        if isinstance(clip, SourceClip):
             clip = _with_unique_name(clip, [shape.name for shape in shapes])
             shapes.append(ClipShape.of(clip))
         for result in [clip] if isinstance(clip, Failure) else _measure_or_fail(clip, codecs):
@@ -179,7 +179,8 @@ def _checked_codecs(given: Any) -> list[BenchmarkCodec]:
     return codecs
 
 
-def _measure_or_fail(source: Source, codecs: Iterable[BenchmarkCodec]) -> Iterator[Point | Failure]:
+def _measure_or_fail(source: SourceClip, codecs: Iterable[BenchmarkCodec]
+                     ) -> Iterator[Point | Failure]:
     """As `measure`, but an error of a codec becomes a failure, and the next codec follows."""
     for codec in codecs:
         try:
@@ -188,17 +189,17 @@ def _measure_or_fail(source: Source, codecs: Iterable[BenchmarkCodec]) -> Iterat
             yield Failure(source.name, codec.name, error)
 
 
-def _load_or_fail(path: str | Path | Source, n_frames: int | None) -> Source | Failure:
+def _load_or_fail(path: str | Path | SourceClip, n_frames: int | None) -> SourceClip | Failure:
     """Load the first `n_frames` frames of a clip, or return the failure."""
-    if isinstance(path, Source):
-        return Source(path.name, path.frames[:n_frames], path.info)
+    if isinstance(path, SourceClip):
+        return SourceClip(path.name, path.frames[:n_frames], path.info)
     try:
         return load(path, frames=n_frames)
     except _EXPECTED_ERRORS as error:
         return Failure(Path(path).stem, None, error)
 
 
-def measure(source: Source, codecs: Iterable[BenchmarkCodec]) -> Iterator[Point]:
+def measure(source: SourceClip, codecs: Iterable[BenchmarkCodec]) -> Iterator[Point]:
     """Measure one clip, a point at a time; closing the iterator ends it.
 
     Raises:
@@ -225,13 +226,13 @@ def measure(source: Source, codecs: Iterable[BenchmarkCodec]) -> Iterator[Point]
             )
 
 
-def _clips_of(source: str | Path | Source, notes: list[str]) -> list[str | Path | Source]:
+def _clips_of(source: str | Path | SourceClip, notes: list[str]) -> list[str | Path | SourceClip]:
     """List the clips of a folder, with a note on other files; a folder of pictures is one clip.
 
     Raises:
         InputError: the file does not exist.
     """
-    if not isinstance(source, Source) and not check_path(source, "clip").exists():
+    if not isinstance(source, SourceClip) and not check_path(source, "clip").exists():
         raise InputError(f"{source} does not exist; check the path.")
     if isinstance(source, (str, Path)) and Path(source).is_dir():
         pictures, clips, others = list_folder(Path(source))
@@ -242,7 +243,7 @@ def _clips_of(source: str | Path | Source, notes: list[str]) -> list[str | Path 
     return [source]
 
 
-def load(path: str | Path, *, frames: int | None = None) -> Source:
+def load(path: str | Path, *, frames: int | None = None) -> SourceClip:
     """Read a clip, or its first `frames` frames, into memory.
 
     Raises:
@@ -262,10 +263,10 @@ def load(path: str | Path, *, frames: int | None = None) -> Source:
                 )
             if len(planes) == frames:
                 break
-        return Source(Path(path).stem, planes, clip.info)
+        return SourceClip(Path(path).stem, planes, clip.info)
 
 
-def _distortion_of(name: str, source: Source, encoded: Encoded) -> tuple[Distortion, float]:
+def _distortion_of(name: str, source: SourceClip, encoded: Encoded) -> tuple[Distortion, float]:
     """(distortion of the decoded frames, seconds spent in the decoder)."""
     distortion, seconds = Distortion(), 0.0
     decoded = iter(encoded.decoded)
@@ -296,9 +297,9 @@ def _anchor_of(names: Sequence[str], wanted: str | None, *, stills: bool) -> str
     return wanted
 
 
-def _with_unique_name(source: Source, taken: Sequence[str]) -> Source:
+def _with_unique_name(source: SourceClip, taken: Sequence[str]) -> SourceClip:
     """Rename a clip if its name is taken: files of several folders may share a name."""
     name, number = source.name, 2
     while name in taken:
         name, number = f"{source.name}-{number}", number + 1
-    return Source(name, source.frames, source.info)
+    return SourceClip(name, source.frames, source.info)

@@ -28,7 +28,7 @@ class Encoded(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceClip:
     """A clip in memory, as every codec reads it at every quality."""
 
     name: str
@@ -74,7 +74,7 @@ class ClipShape(NamedTuple):
     fps: Fraction
 
     @classmethod
-    def of(cls, source: Source) -> ClipShape:
+    def of(cls, source: SourceClip) -> ClipShape:
         """Describe a clip in memory."""
         width, height = source.frames[0].size if source.frames else (0, 0)
         return cls(source.name, width, height, len(source.frames), source.info.fps)

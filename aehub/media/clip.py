@@ -30,7 +30,7 @@ from aehub.media.timestamps import TimeSpan
 from aehub.media.video_reader import VideoReader
 
 
-class Reader(Protocol):
+class FrameReader(Protocol):
     """Interface of the readers of all formats."""
 
     info: ClipInfo
@@ -54,7 +54,7 @@ class Clip:
     """
 
     def __init__(
-        self, reader: Reader, trim: TimeSpan, limits: Limits, name: str,
+        self, reader: FrameReader, trim: TimeSpan, limits: Limits, name: str,
         source: Source | None = None,
     ) -> None:
         """Read up to the first frame of the trim; `open_clip` does this."""
@@ -267,7 +267,7 @@ def read_picture(path: Path, limits: Limits | None = None) -> np.ndarray:
         return to_rgb(next(iter(clip)).planes, clip.info.colour)
 
 
-def _reader(source: Source, limits: Limits, fps: Fraction | None, salvage: bool) -> Reader:
+def _reader(source: Source, limits: Limits, fps: Fraction | None, salvage: bool) -> FrameReader:
     """The reader for one file."""
     kind = source.kind
     if kind == "sound":

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import av
 
-from aehub.measure.points import Source
+from aehub.measure.points import SourceClip
 from aehub.measure.video_codecs import VideoCodec, crop, svtav1, x264
 from aehub.media.metrics import Distortion
 from aehub.report.records import Baseline
@@ -42,7 +42,7 @@ class _Encode:
     packets: list[av.Packet]
 
 
-def iter_baselines(source: Source, n_bytes: int) -> Generator[Progress, None, list[Baseline]]:
+def iter_baselines(source: SourceClip, n_bytes: int) -> Generator[Progress, None, list[Baseline]]:
     """Encode with x264 and SVT-AV1 at about `n_bytes`; yields (encodes done, encodes at most).
 
     Args:
@@ -101,7 +101,7 @@ def _next_crf(encodes: list[_Encode], n_bytes: int, crfs: _CrfRange) -> float | 
 
 
 def _measure(
-    codec: VideoCodec, source: Source, packets: list[av.Packet], number: int
+    codec: VideoCodec, source: SourceClip, packets: list[av.Packet], number: int
 ) -> Generator[Progress, None, Distortion]:
     distortion = Distortion()
     size = source.frames[0].size

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from aehub.measure.benchmark import measure
 from aehub.measure.model_codec import ModelCodec
-from aehub.measure.points import Source
+from aehub.measure.points import SourceClip
 from aehub.measure.video_codecs import x264
 from aehub.media.clip import open_clip
 from aehub.media.metrics import bd_rate
@@ -125,13 +125,13 @@ CLIPS: dict[str, Callable[[], Iterator[np.ndarray]]] = {
 }
 
 
-def source_named(name: str) -> Source:
+def source_named(name: str) -> SourceClip:
     """The clip of that name in memory."""
     with open_clip(CLIPS[name](), fps=FPS) as clip:
-        return Source(name, [frame.planes for frame in clip], clip.info)
+        return SourceClip(name, [frame.planes for frame in clip], clip.info)
 
 
-def difference(source: Source, model: str) -> tuple[float | None, int]:
+def difference(source: SourceClip, model: str) -> tuple[float | None, int]:
     """Percent of rate against x264 medium at equal PSNR, and bytes at quality 50."""
     codecs = [x264("medium"), ModelCodec(model, QUALITIES)]
     points = list(measure(source, codecs))
@@ -151,7 +151,7 @@ def main() -> None:
     for name in arguments.clips.split(","):
         source = source_named(name)
         (whole, size), (first, part) = (
-            difference(Source(name, frames, source.info), arguments.model)
+            difference(SourceClip(name, frames, source.info), arguments.model)
             for frames in (source.frames, source.frames[:1]))
         print(f"| {name} | {whole:+.1f} % | {first:+.1f} % | {size} | {100 * part / size:.0f} % |",
               flush=True)

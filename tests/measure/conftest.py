@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from aehub.measure import Encoded, Source
+from aehub.measure import Encoded, SourceClip
 from aehub.media.picture import ClipInfo, Planes
 
 
@@ -29,15 +29,15 @@ def moving_frames(width: int, height: int, n_frames: int) -> list[Planes]:
 
 
 @pytest.fixture
-def source() -> Callable[..., Source]:
+def source() -> Callable[..., SourceClip]:
     """Build a clip: `source(width, height, n_frames, fps=..., name=...)`."""
 
     def build(
         width: int = 64, height: int = 48, n_frames: int = 5, *, fps: int = 25, name: str = "drift"
-    ) -> Source:
+    ) -> SourceClip:
         rate = Fraction(fps)
         info = ClipInfo(width, height, rate, 1 / rate)
-        return Source(name, moving_frames(width, height, n_frames), info)
+        return SourceClip(name, moving_frames(width, height, n_frames), info)
 
     return build
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import av
 import pytest
 
-from aehub.measure import Source
+from aehub.measure import SourceClip
 from aehub.measure.video_codecs import VideoCodec, svtav1, to_video_frame, x264, x265
 
 
-def raw_stream(source: Source, encoder: str, **options: str) -> list[bytes]:
+def raw_stream(source: SourceClip, encoder: str, **options: str) -> list[bytes]:
     context = av.CodecContext.create(encoder, "w")
     assert isinstance(context, av.VideoCodecContext)
     context.width, context.height = source.frames[0].size
@@ -48,7 +48,7 @@ def test_delimiters_metadata_and_padding_of_av1_go_whatever_their_length() -> No
 
 @pytest.mark.parametrize("encoder", ["libx264", "libx265"])
 def test_the_banner_of_the_encoder_is_not_counted(
-    source: Callable[..., Source], encoder: str
+    source: Callable[..., SourceClip], encoder: str
 ) -> None:
     clip = source(n_frames=2)
     codec = x264("ultrafast") if encoder == "libx264" else x265("ultrafast")

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from aehub.errors import AEHubError, InputError, LimitError
-from aehub.measure import Comparison, Source, compare, measure, parse_codecs
+from aehub.measure import Comparison, SourceClip, compare, measure, parse_codecs
 from aehub.measure.benchmark import load
 from aehub.measure.model_codec import write_lossless
 
 
 @pytest.fixture
-def comparison(source: Callable[..., Source], ruler: Any) -> Comparison:
+def comparison(source: Callable[..., SourceClip], ruler: Any) -> Comparison:
     clips = [source(192, 176, 2, name="large"), source(64, 48, 4, name="small")]
     return compare(clips, [ruler(), ruler("cheap", cost=0.5), ruler("dear", cost=2)])
 
@@ -29,7 +29,7 @@ def test_a_codec_of_half_the_bytes_differs_by_minus_fifty_percent(comparison: Co
 
 
 def test_rates_count_bits_of_luma_pixels_and_of_seconds(
-    source: Callable[..., Source], ruler: Any
+    source: Callable[..., SourceClip], ruler: Any
 ) -> None:
     point = next(measure(source(100, 50, 4, fps=20), [ruler(qualities=(2,))]))
     assert point.bytes == 2000
@@ -55,7 +55,7 @@ def test_the_table_shows_points_differences_and_settings(comparison: Comparison)
 
 
 def test_json_carries_everything_and_no_infinities(
-    comparison: Comparison, source: Callable[..., Source], ruler: Any
+    comparison: Comparison, source: Callable[..., SourceClip], ruler: Any
 ) -> None:
     facts = json.loads(comparison.to_json())
     assert facts["anchor"] == "ruler"
@@ -71,7 +71,7 @@ def test_json_carries_everything_and_no_infinities(
     assert json.loads(lossless.to_json())["points"][1]["psnr"] == 100
 
 
-def test_progress_counts_every_point(source: Callable[..., Source], ruler: Any) -> None:
+def test_progress_counts_every_point(source: Callable[..., SourceClip], ruler: Any) -> None:
     seen: list[tuple[int, int]] = []
     compare(
         [source(), source()],
@@ -81,14 +81,14 @@ def test_progress_counts_every_point(source: Callable[..., Source], ruler: Any) 
     assert seen == [(done, 12) for done in range(1, 13)]
 
 
-def test_clips_of_one_name_are_kept_apart(source: Callable[..., Source], ruler: Any) -> None:
+def test_clips_of_one_name_are_kept_apart(source: Callable[..., SourceClip], ruler: Any) -> None:
     comparison = compare([source(), source(n_frames=2), source(n_frames=3)], [ruler()])
     assert [clip.name for clip in comparison.clips] == ["drift", "drift-2", "drift-3"]
     assert len(comparison.curve("drift-2", "ruler")) == 3
 
 
 def test_the_anchor_is_the_usual_one_if_it_takes_part(
-    source: Callable[..., Source], ruler: Any
+    source: Callable[..., SourceClip], ruler: Any
 ) -> None:
     codecs = [ruler(), ruler("x264-medium"), ruler("jpeg")]
     assert compare([source()], codecs).anchor == "x264-medium"
@@ -99,7 +99,7 @@ def test_the_anchor_is_the_usual_one_if_it_takes_part(
 
 
 def test_stills_and_frames_use_the_beginning_only(
-    source: Callable[..., Source], ruler: Any, tmp_path: Path
+    source: Callable[..., SourceClip], ruler: Any, tmp_path: Path
 ) -> None:
     clip = source()
     write_lossless(tmp_path / "clip.mkv", clip.frames, clip.info)
@@ -112,7 +112,7 @@ def test_stills_and_frames_use_the_beginning_only(
 
 
 def test_a_codec_that_loses_or_adds_frames_is_caught(
-    source: Callable[..., Source], ruler: Any
+    source: Callable[..., SourceClip], ruler: Any
 ) -> None:
     with pytest.raises(AEHubError, match="returned 4 of the 5 frames"):
         compare([source()], [ruler(lost=1)])
@@ -120,7 +120,7 @@ def test_a_codec_that_loses_or_adds_frames_is_caught(
         compare([source()], [ruler(lost=-1)])
 
 
-def test_nothing_to_compare_is_refused(source: Callable[..., Source], ruler: Any) -> None:
+def test_nothing_to_compare_is_refused(source: Callable[..., SourceClip], ruler: Any) -> None:
     with pytest.raises(InputError, match="no clip"):
         compare([], [ruler()])
     with pytest.raises(InputError, match="no codec"):
@@ -130,7 +130,7 @@ def test_nothing_to_compare_is_refused(source: Callable[..., Source], ruler: Any
 
 
 def test_a_clip_too_large_for_memory_is_refused_with_a_remedy(
-    source: Callable[..., Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Callable[..., SourceClip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = source(64, 48, 6)
     write_lossless(tmp_path / "clip.mkv", clip.frames, clip.info)
@@ -140,7 +140,9 @@ def test_a_clip_too_large_for_memory_is_refused_with_a_remedy(
         load(tmp_path / "clip.mkv")
 
 
-def test_measuring_goes_on_only_while_it_is_read(source: Callable[..., Source], ruler: Any) -> None:
+def test_measuring_goes_on_only_while_it_is_read(
+    source: Callable[..., SourceClip], ruler: Any
+) -> None:
     class Counting(ruler):  # type: ignore[misc]
         calls: list[float] = []
 
@@ -156,7 +158,7 @@ def test_measuring_goes_on_only_while_it_is_read(source: Callable[..., Source], 
 
 @pytest.mark.parametrize("clips", [1, 2])
 def test_the_figure_names_every_codec_and_clip(
-    source: Callable[..., Source], ruler: Any, tmp_path: Path, clips: int
+    source: Callable[..., SourceClip], ruler: Any, tmp_path: Path, clips: int
 ) -> None:
     sources = [source(192, 176, 1, name=f"clip{i}") for i in range(clips)]
     comparison = compare(sources, [ruler(), ruler("cheap", cost=0.5)])
@@ -165,7 +167,7 @@ def test_the_figure_names_every_codec_and_clip(
 
 
 def test_a_figure_of_one_codec_or_many_clips_can_be_drawn(
-    source: Callable[..., Source], ruler: Any, tmp_path: Path
+    source: Callable[..., SourceClip], ruler: Any, tmp_path: Path
 ) -> None:
     compare([source()], [ruler()]).plot(tmp_path / "one.png")
     many = compare([source(n_frames=1, name=f"c{i}") for i in range(6)], [ruler(), ruler("b")])
@@ -175,7 +177,7 @@ def test_a_figure_of_one_codec_or_many_clips_can_be_drawn(
 
 
 def test_curves_without_common_quality_are_drawn_and_said(
-    source: Callable[..., Source], ruler: Any, tmp_path: Path
+    source: Callable[..., SourceClip], ruler: Any, tmp_path: Path
 ) -> None:
     comparison = compare([source()], [ruler(), ruler("rough", qualities=(16, 32))])
     assert comparison.mean_difference("rough") is None
@@ -216,7 +218,7 @@ class Stubborn:
 
 
 def test_one_failure_is_a_row_and_the_rest_goes_on(
-    source: Callable[..., Source], ruler: Any, tmp_path: Path
+    source: Callable[..., SourceClip], ruler: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no clip")
     clips = [source(name="fast", fps=30), tmp_path / "broken.mp4", source(name="slow")]
@@ -237,7 +239,7 @@ def test_one_failure_is_a_row_and_the_rest_goes_on(
 
 
 def test_a_codec_without_any_point_is_drawn_and_listed_without_one(
-    source: Callable[..., Source], ruler: Any, tmp_path: Path
+    source: Callable[..., SourceClip], ruler: Any, tmp_path: Path
 ) -> None:
     refusing = Stubborn(ruler, "slow")
     refusing.qualities = (4.0,)
@@ -251,7 +253,7 @@ def test_a_codec_without_any_point_is_drawn_and_listed_without_one(
 
 
 def test_what_can_be_known_is_checked_before_anything_is_measured(
-    source: Callable[..., Source], ruler: Any, tmp_path: Path
+    source: Callable[..., SourceClip], ruler: Any, tmp_path: Path
 ) -> None:
     class Watched(ruler):  # type: ignore[misc]
         def encode(self, frames: Any, info: Any, quality: float) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aehub.measure import Source, parse_codecs
+from aehub.measure import SourceClip, parse_codecs
 from aehub.measure.image_codecs import ImageCodec
 from aehub.media.metrics import Distortion
 from aehub.media.picture import Planes
@@ -28,7 +28,7 @@ def psnr(reference: Planes, decoded: Planes) -> float:
 
 
 def test_no_conversion_of_colour_limits_a_picture_codec(
-    source: Callable[..., Source], still: ImageCodec
+    source: Callable[..., SourceClip], still: ImageCodec
 ) -> None:
     clip = source(130, 98, 1)
     picture = clip.frames[0]
@@ -42,14 +42,16 @@ def test_no_conversion_of_colour_limits_a_picture_codec(
         assert psnr(planes, decoded) > least
 
 
-def test_odd_sizes_come_back_as_they_were(source: Callable[..., Source], still: ImageCodec) -> None:
+def test_odd_sizes_come_back_as_they_were(
+    source: Callable[..., SourceClip], still: ImageCodec
+) -> None:
     clip = source(67, 51, 1)
     (decoded,) = still.encode(clip.frames, clip.info, BEST[still.name][0]).decoded
     assert psnr(clip.frames[0], decoded) > 38
 
 
 def test_every_frame_is_a_file_of_its_own_and_whole_files_count(
-    source: Callable[..., Source], still: ImageCodec
+    source: Callable[..., SourceClip], still: ImageCodec
 ) -> None:
     clip = source(64, 64, 3)
     encoded = still.encode(clip.frames, clip.info, still.qualities[2])
@@ -62,14 +64,16 @@ def test_every_frame_is_a_file_of_its_own_and_whole_files_count(
     assert len(list(encoded.decoded)) == 3
 
 
-def test_jpeg_stores_chroma_at_half_resolution(source: Callable[..., Source]) -> None:
+def test_jpeg_stores_chroma_at_half_resolution(source: Callable[..., SourceClip]) -> None:
     (jpeg,) = parse_codecs("jpeg")
     assert isinstance(jpeg, ImageCodec)
     with Image.open(io.BytesIO(jpeg.write(source().frames[0], 50))) as picture:
         assert [component[1:3] for component in picture.layer] == [(2, 2), (1, 1), (1, 1)]  # type: ignore[attr-defined]
 
 
-def test_qualities_span_a_useful_range(source: Callable[..., Source], still: ImageCodec) -> None:
+def test_qualities_span_a_useful_range(
+    source: Callable[..., SourceClip], still: ImageCodec
+) -> None:
     clip = source(128, 96, 1)
     qualities = []
     for quality in (min(still.qualities), max(still.qualities)):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aehub.measure import Source, compare
+from aehub.measure import SourceClip, compare
 from aehub.measure.model_codec import ModelCodec, write_lossless
 from aehub.media.clip import open_clip
 from aehub.media.picture import Colour
@@ -16,7 +16,7 @@ from aehub.media.picture import Colour
 
 @pytest.mark.parametrize("fps", [Fraction(30000, 1001), Fraction(25), Fraction(120)])
 def test_the_lossless_copy_keeps_planes_times_and_tags(
-    source: Callable[..., Source], tmp_path: Path, fps: Fraction
+    source: Callable[..., SourceClip], tmp_path: Path, fps: Fraction
 ) -> None:
     clip = source(65, 51, 4)
     info = replace(clip.info, fps=fps, time_base=1 / fps, colour=Colour(1, True, 1, 1))
@@ -31,7 +31,7 @@ def test_the_lossless_copy_keeps_planes_times_and_tags(
         assert all(np.array_equal(a, b) for a, b in zip(frame.planes, planes, strict=True))
 
 
-def test_a_model_is_measured_like_any_codec(source: Callable[..., Source]) -> None:
+def test_a_model_is_measured_like_any_codec(source: Callable[..., SourceClip]) -> None:
     comparison = compare([source(65, 51, 2)], [ModelCodec("d4-codec", qualities=(20, 80))])
     small, large = comparison.curve("drift", "d4-codec")
     assert (small.quality, large.quality) == (20, 80)
