@@ -56,20 +56,18 @@ ERROR_GAIN = 8
 """Factor on a displayed error: errors of a few levels in 255 are invisible as they are."""
 
 
-def frame_sizes(reader: Reader, model: D4Codec) -> Iterator[tuple[int, int, int]]:
-    """Yield (frame, 1, bytes) of each shown frame, by decoding symbols only, no pictures.
+def frame_sizes(reader: Reader, model: D4Codec) -> Iterator[int]:
+    """Yield the bytes of each shown frame, by decoding symbols only, no pictures.
 
-    Bytes are those by which the bitstream grows when the frame is written again.
+    They are those by which the bitstream grows when the frame is written again.
     """
-    first = 0
     for group in reader.groups():
         head = group.header
         _, words = rewrite_group(model.runtime, group.payload, head, reader.header, 0,
                                  range(head.n_frames))
         sizes = {number: 4 * (after - before) for number, (before, after)
                  in zip(coding_order(head), pairwise((0, *words)), strict=True)}
-        yield from ((first + at, 1, sizes[number]) for at, number in enumerate(head.display_order))
-        first += head.n_shown
+        yield from (sizes[number] for number in head.display_order)
 
 
 def iter_playback(
@@ -112,7 +110,7 @@ def iter_playback(
             times=tuple(round(time, 6) for time in times), seconds=round(seconds, 6),
             has_sound=sound.track is not None, psnr=distortion.psnr, ms_ssim=distortion.ms_ssim,
             frame_psnrs=tuple(round(value, 3) for value in distortion.frame_psnrs),
-            groups=tuple(frame_sizes(reader, model)))
+            frame_bytes=tuple(frame_sizes(reader, model)))
 
 
 def _with_explicit_colour(info: ClipInfo) -> ClipInfo:

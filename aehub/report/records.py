@@ -46,8 +46,7 @@ class Playback:
         psnr: (6Y + U + V)/8 in dB over the clip.
         ms_ssim: of luma; None below 176 pixels on the short side.
         frame_psnrs: `psnr` of every frame.
-        groups: (first frame, frames, bytes) of each run of frames coded together; one frame each
-            where frames are predicted.
+        frame_bytes: bytes of the symbols of every frame.
     """
 
     width: int
@@ -59,7 +58,7 @@ class Playback:
     psnr: float
     ms_ssim: float | None
     frame_psnrs: tuple[float, ...]
-    groups: tuple[tuple[int, int, int], ...]
+    frame_bytes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -129,5 +128,5 @@ def _with_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _tuples(facts: dict[str, Any]) -> dict[str, Any]:
     """Turn lists back into the tuples that they were before JSON."""
-    return {name: tuple(map(tuple, value)) if name == "groups" else
-            tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+    return {name: tuple(value) if isinstance(value, list) else value
+            for name, value in facts.items()}

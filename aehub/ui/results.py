@@ -204,18 +204,14 @@ def _paragraph(sentences: Iterable[str], reason: str) -> str:
 
 
 def time_curves(playback: Playback) -> str:
-    """Draw the bits of every frame or group, the PSNR of every frame, and the current time."""
+    """Draw the bits and the PSNR of every frame, and the current time."""
     n = len(playback.times)
-    kilobits: list[float] = []
-    for _, frames, size in playback.groups:
-        kilobits += [8 * size / frames / 1000] * frames
-    group = max((frames for _, frames, _ in playback.groups), default=1)
-    title = "kilobits of each frame" if group == 1 else (
-        f"kilobits a frame, mean of each group of {group}")
+    kilobits = [8 * size / 1000 for size in playback.frame_bytes]
     spans = [f"{min(values):.1f} to {max(values):.1f} {unit}" for values, unit in
              ((kilobits, "kilobits a frame"), (playback.frame_psnrs, "dB"))]
     return (f'<figure class="ae-chart" data-ae-frames="{n}" role="img" '
-            f'aria-label="Over {n} frames: {"; ".join(spans)}.">{_step_plot(kilobits, title)}'
+            f'aria-label="Over {n} frames: {"; ".join(spans)}.">'
+            f'{_step_plot(kilobits, "kilobits of each frame")}'
             f'{_line_plot(playback.frame_psnrs, "PSNR of each frame, dB")}</figure>')
 
 

@@ -43,7 +43,7 @@ def test_the_numbers_of_the_opening_are_those_of_a_fresh_measurement(tmp_path: P
     assert found.psnr == pytest.approx(said.psnr, abs=0.01)
     assert found.ms_ssim == pytest.approx(said.ms_ssim, abs=1e-4)
     assert found.frame_psnrs == pytest.approx(said.frame_psnrs, abs=0.02)
-    for fact in ("width", "height", "half", "times", "seconds", "has_sound", "groups"):
+    for fact in ("width", "height", "half", "times", "seconds", "has_sound", "frame_bytes"):
         assert getattr(found, fact) == getattr(said, fact), fact
     with open_clip(examples.opening_report().stacked) as kept, open_clip(stacked) as fresh:
         for shown, wanted in zip(kept, fresh, strict=True):

@@ -180,7 +180,7 @@ def test_text_of_others_cannot_become_markup() -> None:
 
 def test_the_chart_is_well_formed_and_said_in_words() -> None:
     playback = Playback(64, 48, 64, (0.0, 0.04, 0.08), 0.125, False, 38.0, None,
-                        (37.0, 38.0, 39.5), ((0, 2, 500), (2, 1, 400)))
+                        (37.0, 38.0, 39.5), (250, 250, 400))
     drawn = time_curves(playback)
     figure = ElementTree.fromstring(drawn)
     assert len(figure.findall(".//svg")) == 2

@@ -25,7 +25,7 @@ def report_with(*baselines: Baseline, ms_ssim: float | None = 0.99) -> Compressi
     made = Compressed("clip.aev", "d4-codec", BYTES, 0, 2, 64, 48, "25/1", 0.08, 1000.0, 13.0, 2.0,
                       None, None, 0.5, 50.0)
     playback = Playback(64, 48, 64, (0.0, 0.04), 0.08, False, 40.0, ms_ssim, (39.0, 41.0),
-                        ((0, 1, 9000), (1, 1, 900)))
+                        (9000, 900))
     return CompressionReport(20_000, False, Path("clip.original.mkv"), Path("stacked.mp4"),
                              Path("clip.aehub.mp4"), made, playback, baselines, {"compress": 0.5},
                              ("a note",))
