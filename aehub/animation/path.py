@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aehub.errors import InputError
-from aehub.generators.autoencoder import Autoencoder
+from aehub.generators.base import GenerativeModel
 
 Curve = Callable[[np.ndarray], np.ndarray]
 
@@ -187,14 +187,14 @@ def check_path(kind: str) -> None:
 _N_DRAWN, _N_BASES = 64, 2
 
 
-def main_directions(model: Autoencoder, count: int = 8) -> np.ndarray:
+def main_directions(model: GenerativeModel, count: int = 8) -> np.ndarray:
     """Directions of latent space along which pictures change most, the strongest first.
 
     Each number of a latent is varied by its deviation; the directions are the principal axes of the
     changes of the pictures. Each is as long as one standard deviation of latents the model draws.
 
     Args:
-        model: autoencoder of the latents.
+        model: of the latents.
         count: how many directions, at most as many as a latent has numbers.
 
     Returns:
@@ -202,10 +202,10 @@ def main_directions(model: Autoencoder, count: int = 8) -> np.ndarray:
     """
     drawn = model.sample(range(1, _N_DRAWN + 1)).astype(np.float64)
     mean, spread = drawn.mean(0), np.maximum(drawn.std(0), 1e-6)
-    change = np.zeros((model.latent, model.latent))
+    change, size = np.zeros((model.latent, model.latent)), (model.side, model.side)
     for base in (mean, *drawn[:_N_BASES - 1]):
         varied = base + np.concatenate([np.zeros((1, model.latent)), np.diag(spread)])
-        pictures = np.stack(model.decode(varied.astype(np.float32))).astype(np.float64)
+        pictures = np.stack(model.to_pictures(varied.astype(np.float32), size)).astype(np.float64)
         moved = (pictures[1:] - pictures[0]).reshape(model.latent, -1)
         change += moved @ moved.T
     _, axes = np.linalg.eigh(change)

@@ -1,7 +1,7 @@
-"""Settings and plans of animations, and the functions that all planners share.
+"""Settings and plans of animations, and the functions that both planners share.
 
 A plan knows the number and the size of its frames; the frames are computed only while `Plan.frames`
-is read. Each kind of model has a planner: `latent_walk`, `codec_walk`, `sprite_walk`.
+is read. `latent_walk` plans for any `LatentModel`, `sprite_walk` walk cycles of characters.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from aehub.animation.keyframes import Keyframe
-from aehub.animation.path import LatentPath, PathPosition, check_path, easing, path_positions
+from aehub.animation.path import check_path, easing
 from aehub.animation.sheet import Tag
 from aehub.errors import InputError, LimitError
-from aehub.generators.autoencoder import Autoencoder
-from aehub.generators.base import enlarge
+from aehub.generators.base import GenerativeModel, LatentModel, over_white
 from aehub.generators.sprite.poses import DIRECTIONS, STEPS
 from aehub.media.timestamps import parse_rate
 
@@ -36,8 +35,6 @@ FLAGS = ("loop", "ping_pong", "beside", "sheet")
 """Boolean settings."""
 DEFAULT_SIZE = 256
 """Pixels up to which pictures are enlarged by a whole factor if no scale is given."""
-GAP = 8
-"""White pixels between the walk and the cross-fade beside it."""
 
 
 @dataclass(frozen=True)
@@ -211,34 +208,18 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-def path_kind(settings: Settings, n_keyframes: int, *, gaussian: bool, name: str) -> str:
+def path_kind(model: LatentModel, settings: Settings, n_keyframes: int) -> str:
     """The kind of path: the one set, or the default for the model and the number of keyframes.
 
     Raises:
         InputError: slerp is set, but the latents are not Gaussian around 0.
     """
-    if settings.path == "slerp" and not gaussian:
-        raise InputError(f"slerp draws arcs around 0, and the latents of {name} are not drawn from "
-                         "a Gaussian around it; use lerp or spline.")
+    if settings.path == "slerp" and not model.gaussian:
+        raise InputError(f"slerp draws arcs around 0, and the latents of {model.name} are not "
+                         "drawn from a Gaussian around it; use lerp or spline.")
     if settings.path is not None:
         return settings.path
-    return "spline" if settings.loop or n_keyframes > 2 else "slerp" if gaussian else "lerp"
-
-
-def frame_positions(settings: Settings, seconds: list[float]) -> list[PathPosition]:
-    """The path positions of all frames, for segments of that many seconds."""
-    return path_positions(settings.n_frames, seconds, curve=settings.easing, loop=settings.loop,
-                          ping_pong=settings.ping_pong)
-
-
-def walk_frame_size(size: tuple[int, int], settings: Settings) -> tuple[int, int]:
-    """(width, height) of a frame of the walk, the cross-fade beside it included.
-
-    Raises:
-        LimitError: it is too large.
-    """
-    width, height = size
-    return check_frame_size((2 * width + GAP if settings.beside else width, height))
+    return "spline" if settings.loop or n_keyframes > 2 else "slerp" if model.gaussian else "lerp"
 
 
 def check_frame_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -254,71 +235,38 @@ def check_frame_size(size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def walk_notes(settings: Settings, kind: str, n_keyframes: int) -> tuple[str, ...]:
-    """Notes about results of this walk that a user may not expect."""
-    notes = []
-    if settings.loop and kind != "spline" and settings.easing == "linear":
-        notes.append(f"A loop of {kind} with linear easing turns sharply at its keyframes; path "
-                     "spline, or easing ease-in-out, rounds it.")
-    if settings.n_frames < n_keyframes:
-        notes.append(f"{settings.n_frames} frames cannot show all {n_keyframes} keyframes; give "
-                     "more seconds.")
-    return tuple(notes)
-
-
-def keyframe_latents(model: Autoencoder, keyframes: list[Keyframe], truncation: float
+def keyframe_latents(model: LatentModel, keyframes: list[Keyframe], truncation: float
                      ) -> np.ndarray:
-    """float32 [N, K] of keyframes.
-
-    Raises:
-        InputError: a latent has another length than those of the model.
-    """
+    """Latents [N, ...] of keyframes that `check_keyframes` took."""
     return np.concatenate([_latents(model, key, truncation) for key in keyframes])
 
 
-def _latents(model: Autoencoder, key: Keyframe, truncation: float) -> np.ndarray:
-    """float32 [1, K] of one keyframe."""
-    if key.seed is not None:
-        return model.sample([key.seed], truncation)
-    if (picture := key.visible_picture()) is not None:
-        return model.encode([picture])
-    latent = np.asarray(key.latent, np.float32)
-    if latent.shape != (model.latent,):
-        raise InputError(f"{key.name} has {latent.size} numbers; the latents of {model.name} have "
-                         f"{model.latent}.")
-    return latent[None]
+def check_keyframes(model: LatentModel, keyframes: list[Keyframe]) -> None:
+    """Refuse keyframes that the model has no latents of.
 
-
-def walk_frames(path: LatentPath, positions: list[PathPosition],
-                draw: Callable[[np.ndarray], Iterable[np.ndarray]], batch: int, scale: int,
-                keys: Sequence[np.ndarray] = ()) -> Iterator[np.ndarray]:
-    """The frames of a walk, uint8 [H, W, 3].
-
-    Args:
-        path: through the keyframes' latents.
-        positions: of all frames.
-        draw: decodes latents [N, ...] to pictures.
-        batch: number of latents decoded at once.
-        scale: whole factor on the size.
-        keys: pictures whose plain cross-fade is shown beside the walk; empty for none.
+    Raises:
+        InputError: there is a seed but the model draws no pictures, or a latent that is none of
+            its own, or a picture that is transparent everywhere.
     """
-    for begin in range(0, len(positions), batch):
-        part = positions[begin:begin + batch]
-        pictures = draw(np.stack([path.at(position) for position in part]))
-        for position, picture in zip(part, pictures, strict=True):
-            frame = enlarge(picture, scale)
-            yield (_side_by_side(frame, enlarge(_cross_fade(keys, position), scale)) if keys
-                   else frame)
+    for key in keyframes:
+        if key.visible_picture() is not None:
+            continue
+        known = (model.latent is not None if key.seed is None
+                 else isinstance(model, GenerativeModel))
+        if model.side is None or not known:
+            raise InputError(f"{model.name} walks only between pictures, and {key.name} is a "
+                             f"{'latent' if key.seed is None else 'seed'}; give pictures, or a "
+                             "clip.", "They are named with --keyframe and --clip.")
+        if key.latent is not None and key.latent.shape != (model.latent,):
+            raise InputError(f"{key.name} has {key.latent.size} numbers; the latents of "
+                             f"{model.name} have {model.latent}.")
 
 
-def _cross_fade(keys: Sequence[np.ndarray], position: PathPosition) -> np.ndarray:
-    """A plain cross-fade of two pictures, uint8 [H, W, 3], at a position of the walk."""
-    first, last = keys[position.segment], keys[(position.segment + 1) % len(keys)]
-    mixed = (1 - position.share) * first + position.share * last
-    return np.asarray(mixed.round().clip(0, 255).astype(np.uint8))
-
-
-def _side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Two pictures of one size with a white gap between them."""
-    gap = np.full((left.shape[0], GAP, left.shape[2]), 255, np.uint8)
-    return np.concatenate([left, gap, right], 1)
+def _latents(model: LatentModel, key: Keyframe, truncation: float) -> np.ndarray:
+    """[1, ...] of one keyframe."""
+    if key.picture is not None:
+        return model.to_latents([over_white(key.picture)])
+    if key.latent is not None:
+        return key.latent[None]
+    assert isinstance(model, GenerativeModel) and key.seed is not None
+    return model.sample([key.seed], truncation)

@@ -18,6 +18,7 @@ from aehub.animation.plan import (
     Plan,
     Settings,
     check_frame_size,
+    check_keyframes,
     keyframe_latents,
     path_kind,
     unused_settings_note,
@@ -70,6 +71,7 @@ def _check(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings)
     if isinstance(settings.seconds, tuple) and len(settings.seconds) > len(keyframes) == 1:
         raise InputError(f"{len(settings.seconds)} durations are given, but one keyframe has no "
                          "segments; give one number.")
+    check_keyframes(model, keyframes)
 
 
 def _unused(keyframes: list[Keyframe], settings: Settings) -> list[str]:
@@ -146,7 +148,7 @@ def _stills(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings
     if len(keyframes) == 1:
         return [Cell.from_picture(still) for still in model.decode(latents)]
     seconds = settings.segments(len(keyframes))
-    kind = path_kind(settings, len(keyframes), gaussian=model.gaussian, name=model.name)
+    kind = path_kind(model, settings, len(keyframes))
     path = LatentPath(latents, seconds, kind=kind, loop=settings.loop)
     positions = path_positions(n_steps, seconds, curve=settings.easing, loop=settings.loop,
                                ping_pong=False)

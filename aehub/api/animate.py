@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aehub.animation import codec_walk, latent_walk, sprite_walk
+from aehub.animation import latent_walk, sprite_walk
 from aehub.animation import recipe as recipes
 from aehub.animation.keyframes import Keyframe, gather_keyframes
 from aehub.animation.plan import Plan, Settings
@@ -41,7 +41,7 @@ __all__ = ["animate", "iter_animate"]
 
 DEFAULT_MODEL = "emoji-vae"
 # Modules with a function plan(model, keyframes, settings) that checks these at once.
-_PLANNERS: dict[str, Any] = {COMPRESSION: codec_walk, LATENT_ANIMATION: latent_walk,
+_PLANNERS: dict[str, Any] = {COMPRESSION: latent_walk, LATENT_ANIMATION: latent_walk,
                              SPRITE_ANIMATION: sprite_walk}
 
 

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,22 +29,23 @@ from aehub.weights.device import (
 )
 
 _Kind = TypeVar("_Kind", bound="Autoencoder")
-# Pictures per forward pass.
-_BATCH = 32
 # Rec. 601 luma, as Pillow's mode L.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Autoencoder:
-    """An autoencoder of square pictures; safe to use from several threads.
+    """An autoencoder of square pictures, a `GenerativeModel`; safe to use from several threads.
 
     Attributes:
         name: of the model.
+        batch: pictures per forward pass.
         stored: network and config as loaded.
         device: of the network.
         dtype: of its computations.
         parameter_dtype: of its parameters and inputs.
     """
+
+    batch = 32
 
     def __init__(self, stored: stored_network.StoredNetwork, device: Device = "cpu",
                  dtype: torch.dtype = torch.float32) -> None:
@@ -102,8 +103,8 @@ class Autoencoder:
         """
         pictures = [self._network_input(over_white(check_picture(frame))) for frame in frames]
         latents = [np.empty((0, self.latent), np.float32)]
-        for begin in range(0, len(pictures), _BATCH):
-            batch = torch.from_numpy(np.stack(pictures[begin:begin + _BATCH]))
+        for begin in range(0, len(pictures), self.batch):
+            batch = torch.from_numpy(np.stack(pictures[begin:begin + self.batch]))
             with self._autocast():
                 encoded = self.network.to_latents(batch.to(self.device, self.parameter_dtype) / 255)
             latents.append(encoded.float().cpu().numpy())
@@ -129,13 +130,21 @@ class Autoencoder:
         if not torch.isfinite(values).all():
             raise InputError("latents hold numbers that are not finite; leave those out.")
         pictures: list[np.ndarray] = []
-        for part in values.to(self.device, self.parameter_dtype).split(_BATCH):
+        for part in values.to(self.device, self.parameter_dtype).split(self.batch):
             with self._autocast():
                 decoded = self.network.to_pictures(part).to(self.parameter_dtype)
             rounded = decoded.clamp(0, 1).mul(255).round().to(torch.uint8)
             rgb = rounded.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous()
             pictures += list(rgb.cpu().numpy())
         return pictures
+
+    def to_latents(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """`encode`, as a `LatentModel`."""
+        return self.encode(pictures)
+
+    def to_pictures(self, latents: np.ndarray, size: tuple[int, int]) -> list[np.ndarray]:
+        """`decode`, as a `LatentModel`; the size is always that of the model's square."""
+        return self.decode(latents)
 
     @with_inference
     def sample(self, seeds: Iterable[int], truncation: float = 1.0) -> np.ndarray:

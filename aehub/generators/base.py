@@ -1,11 +1,12 @@
-"""Base network of the autoencoders of small square pictures, and the conversion of their pictures.
+"""Models with latents: what a walk needs of any, the network of small pictures, their conversion.
 
 Dimension letters: `B` pictures, `C` channels, `S` side in pixels, `K` numbers of a latent.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +15,63 @@ from torch import Tensor, nn
 
 from aehub.errors import InputError
 from aehub.media import conversion
+
+
+@runtime_checkable
+class LatentModel(Protocol):
+    """Any autoencoder between whose latents `aehub.animate` walks, a codec among them.
+
+    Attributes:
+        name: of the model, for messages and recipes.
+        device: where it computes.
+        gaussian: whether latents are distributed as N(0, 1), so that slerp between them is
+            meaningful.
+        side: pixels on a side of its square pictures; None if they keep the size of those given,
+            and so the model walks only between pictures.
+        latent: length K if a latent is a vector, which is small enough for a recipe and may be a
+            keyframe itself; None for any other shape.
+        batch: latents decoded at once.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def gaussian(self) -> bool: ...
+    @property
+    def side(self) -> int | None: ...
+    @property
+    def latent(self) -> int | None: ...
+    @property
+    def batch(self) -> int: ...
+
+    def to_latents(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """Pictures uint8 [H, W, 3] in RGB, all of one size unless `side` is set -> [N, ...]."""
+        ...
+
+    def to_pictures(self, latents: np.ndarray, size: tuple[int, int]) -> list[np.ndarray]:
+        """Latents [N, ...], also such as no picture gives -> pictures uint8 [H, W, 3].
+
+        Args:
+            latents: float32 or float64.
+            size: (width, height) of the pictures: (`side`, `side`), or that of the encoded ones.
+        """
+        ...
+
+
+@runtime_checkable
+class GenerativeModel(LatentModel, Protocol):
+    """A model of squares and vectors that also draws pictures of its own."""
+
+    @property
+    def side(self) -> int: ...
+    @property
+    def latent(self) -> int: ...
+
+    def sample(self, seeds: Iterable[int], truncation: float = 1.0) -> np.ndarray:
+        """Random latents float32 [seeds, K], the same for the same seed."""
+        ...
 
 
 class PictureNetwork(nn.Module):

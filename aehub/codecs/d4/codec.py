@@ -24,12 +24,14 @@ from aehub.codecs.d4.network import HYPER_LATENTS, Codes, quality_tensor
 from aehub.codecs.d4.planes import PlaneBatch, clipped, from_batch
 from aehub.codecs.d4.runtime import Runtime
 from aehub.errors import InputError
-from aehub.media.colour import from_rgb, to_rgb
+from aehub.media.colour import from_rgb, rgb_colour, to_rgb
 from aehub.media.picture import Colour, Planes
 from aehub.weights.device import Device, resolve_device, resolve_dtype, with_inference
 
 _BATCH = 8
 """Frames that go through the networks together."""
+_WALK_QUALITY = 90.0
+"""Quality of walks' latents: below it they lack detail, above it nothing visible is gained."""
 
 
 class Latents(Codes):
@@ -165,22 +167,29 @@ class D4Codec:
         planes = from_batch(self.decode_codes(latents, quality), (0, 0), size or padded)
         return [to_rgb(p, Colour(6)) for p in planes]
 
-    # Planes and latents, for latent walks.
+    # Latents as decoded (y_hat), for walks: a `LatentModel`.
+
+    gaussian = False
+    side: int | None = None
+    latent: int | None = None
+    batch = _BATCH
 
     @with_inference
-    def encode_latents(self, frames: Sequence[Planes], quality: float) -> Tensor:
-        """4:2:0 frames of one size -> latents as decoded (y_hat), float [T, C, h, w]."""
-        return self._encode(frames, quality)[1]
+    def to_latents(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """RGB pictures uint8 [H, W, 3] of one size -> their latents, float32 [N, C, h, w]."""
+        colour = rgb_colour(len(pictures[0]))
+        planes = [from_rgb(picture, colour) for picture in pictures]
+        return self._encode(planes, _WALK_QUALITY)[1].float().cpu().numpy()
 
     @with_inference
-    def decode_latents(self, latents: Tensor, quality: float, size: tuple[int, int]
-                       ) -> list[Planes]:
-        """Latents, also such as no codes give -> frames of `size` (width, height)."""
-        frames: list[Planes] = []
-        for part in latents.to(self.device, self.runtime.code_dtype).split(_BATCH):
-            planes = self._reconstruct(part, quality_tensor(quality, part))
-            frames += from_batch(planes, (0, 0), size)
-        return frames
+    def to_pictures(self, latents: np.ndarray, size: tuple[int, int]) -> list[np.ndarray]:
+        """Latents, also such as no codes give -> RGB pictures of `size` (width, height)."""
+        colour, pictures = rgb_colour(size[1]), []
+        values = torch.from_numpy(latents).to(self.device, self.runtime.code_dtype)
+        for part in values.split(_BATCH):
+            planes = self._reconstruct(part, quality_tensor(_WALK_QUALITY, part))
+            pictures += [to_rgb(frame, colour) for frame in from_batch(planes, (0, 0), size)]
+        return pictures
 
     # Planes and codes.
 
