@@ -28,7 +28,7 @@ from aehub.codecs.d4.transcode import mini_gop_ends, rewrite_group
 from aehub.codecs.gop import HierarchicalGop
 from aehub.coding.range_coder import ScaleTables
 from aehub.media.colour import from_rgb
-from aehub.media.picture import Colour, Planes
+from aehub.media.picture import Colour, Picture
 from golden_files import MODEL, pan
 from material import moving_picture
 
@@ -67,7 +67,7 @@ def orbit(n: int, width: int, height: int, seed: int = 0, radius: int = 8, perio
     return [picture[y:y + height, x:x + width] for y, x in places.round().astype(int).tolist()]
 
 
-def planes_of(pictures: Sequence[np.ndarray]) -> list[Planes]:
+def planes_of(pictures: Sequence[np.ndarray]) -> list[Picture]:
     return [from_rgb(picture, Colour(6)) for picture in pictures]
 
 
@@ -92,7 +92,7 @@ class Encoded(NamedTuple):
             return dict(self.reader(codec).pictures())
 
 
-def encoded(frames: Sequence[Planes], quality: float, mini_gops: Sequence[int],
+def encoded(frames: Sequence[Picture], quality: float, mini_gops: Sequence[int],
             codec: D4Codec | None = None) -> Encoded:
     """Encode a group of an intra frame and then mini-GOPs of so many frames."""
     encoder, gop = GroupEncoder((codec or tiny()).runtime, quality), HierarchicalGop()
@@ -151,10 +151,10 @@ def begins_of(groups: Sequence[Group]) -> list[int]:
     return [0, *accumulate(group.header.n_frames for group in groups)][:-1]
 
 
-def luma_psnr(decoded: PlaneBatch, planes: Planes) -> float:
+def luma_psnr(decoded: PlaneBatch, planes: Picture) -> float:
     width, height = planes.size
     found = (decoded.y[0, 0, :height, :width].double().numpy() + 0.5) * 255
-    return float(10 * np.log10(255**2 / np.mean((found - planes.y) ** 2)))
+    return float(10 * np.log10(255**2 / np.mean((found - planes[0]) ** 2)))
 
 
 def planes_psnr(first: PlaneBatch, second: PlaneBatch) -> float:

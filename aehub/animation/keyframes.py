@@ -257,12 +257,12 @@ def _last_picture(clip: Any, trim: TimeSpan, limits: Limits | None) -> tuple[int
     """(number from the start of the trim, picture uint8 [H, W, 3]) of the last frame."""
     with open_clip(clip, trim=trim, limits=limits) as opened:
         ((number, frame),) = deque(enumerate(opened), 1)
-        return number, to_rgb(frame.planes, opened.info.colour)
+        return number, to_rgb(frame.picture, opened.info.colour)
 
 
 def _frame_at(clip: Any, moment: str, limits: Limits | None) -> Keyframe:
     with open_clip(clip, trim=_span_from(moment), limits=limits) as opened:
-        return _clip_keyframe(clip, moment, to_rgb(next(iter(opened)).planes, opened.info.colour))
+        return _clip_keyframe(clip, moment, to_rgb(next(iter(opened)).picture, opened.info.colour))
 
 
 def _clip_keyframe(clip: Any, moment: str, picture: np.ndarray) -> Keyframe:

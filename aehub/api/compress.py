@@ -188,7 +188,7 @@ def _frames(source: str | os.PathLike[str] | BinaryIO, progress: ProgressCallbac
             for done, frame in enumerate(decode_frames(reader, codec), 1):
                 if progress is not None:
                     progress(done, max(total, done))
-                yield to_rgb(frame.planes, colour)
+                yield to_rgb(frame.picture, colour)
 
     return decoded()
 

@@ -18,7 +18,7 @@ from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.decompress import clip_info, decode_group
 from aehub.errors import FormatError, InputError
 from aehub.media.colour import to_rgb
-from aehub.media.picture import ClipInfo, Planes
+from aehub.media.picture import ClipInfo, Picture
 
 # Groups whose decoded frames are cached: enough for two threads at different places of one file.
 _CACHED_GROUPS = 2
@@ -36,12 +36,12 @@ class _DecodedGroup:
             for None.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int] | None], Iterator[Planes]]) -> None:
-        self._decode, self._frames = decode, dict[int, Planes]()
-        self._sequence: Iterator[Planes] | None = None
+    def __init__(self, decode: Callable[[Sequence[int] | None], Iterator[Picture]]) -> None:
+        self._decode, self._frames = decode, dict[int, Picture]()
+        self._sequence: Iterator[Picture] | None = None
         self._next, self._jumped = 0, False
 
-    def frames(self, positions: Sequence[int]) -> list[Planes]:
+    def frames(self, positions: Sequence[int]) -> list[Picture]:
         """The frames at these positions."""
         missing = sorted({position for position in positions if position not in self._frames})
         if missing:
@@ -119,7 +119,7 @@ class Archive:
         colour = self.info.colour
         return [to_rgb(planes, colour) for planes in self._planes(numbers)]
 
-    def planes(self, number: int) -> Planes:
+    def picture(self, number: int) -> Picture:
         """Frame `number`, from 0, as 4:2:0 planes.
 
         Raises:
@@ -128,12 +128,12 @@ class Archive:
         """
         return self._planes([number])[0]
 
-    def _planes(self, numbers: Sequence[int]) -> list[Planes]:
+    def _planes(self, numbers: Sequence[int]) -> list[Picture]:
         for number in numbers:
             if not 0 <= number < len(self):
                 raise IndexError(
                     f"there is no frame {number}; the clip has {len(self)}, from 0 on.")
-        planes: list[Planes] = []
+        planes: list[Picture] = []
         with self._lock:
             for group, part in groupby(numbers, lambda number: bisect_right(self._ends, number)):
                 first = self._ends[group - 1] if group else 0

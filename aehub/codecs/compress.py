@@ -23,7 +23,7 @@ from aehub.coding.range_coder import PAYLOAD_FORMAT
 from aehub.media.clip import Clip
 from aehub.media.colour import tags_to_write
 from aehub.media.metrics import Distortion
-from aehub.media.picture import ClipInfo, Frame, Planes
+from aehub.media.picture import ClipInfo, Frame, Picture
 
 # Of the frame rate: 1 / (fps * frame_ticks) then fits the file header's time base.
 _MAX_DENOMINATOR = 16_511
@@ -137,7 +137,7 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: D4Codec, quality: float, 
     with Writer(stream, file_header) as writer:
         encoder = _ClipEncoder(model, file_header, converter, measure)
         for mini_gop in split_into_mini_gops(clip, size):
-            decoded: dict[int, Planes] = {}
+            decoded: dict[int, Picture] = {}
             for event in encoder.add(mini_gop):
                 if event is not None:
                     index, result = event
@@ -147,7 +147,7 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: D4Codec, quality: float, 
                     stats.bytes = writer.size + encoder.size
                 yield stats
             for index, planes in sorted(decoded.items()):
-                stats.distortion.add(mini_gop.frames[index].planes, planes)
+                stats.distortion.add(mini_gop.frames[index].picture, planes)
             if mini_gop.ends_group:
                 header, payload = encoder.finish_group(mini_gop.following)
                 writer.group(header, payload)
@@ -164,7 +164,8 @@ def compress_clip(clip: Clip, stream: BinaryIO, model: D4Codec, quality: float, 
     yield stats
 
 
-def estimate_size(model: D4Codec, frames: Sequence[Planes], quality: float, n_frames: int) -> float:
+def estimate_size(model: D4Codec, frames: Sequence[Picture], quality: float, n_frames: int
+                  ) -> float:
     """Estimate the bytes of a clip of `n_frames` at a quality from its first frames."""
     encoder, gop = GroupEncoder(model.runtime, quality), HierarchicalGop()
     sizes = []
@@ -226,7 +227,7 @@ class _ClipEncoder:
         """Bytes of the group so far."""
         return self._group.encoder.size
 
-    def add(self, mini_gop: MiniGop) -> Iterator[tuple[int, Planes | None] | None]:
+    def add(self, mini_gop: MiniGop) -> Iterator[tuple[int, Picture | None] | None]:
         """Encode frames; yields the index of each in the mini-GOP when it is done and, if that is
         measured, its decoded planes. None is progress without a frame."""
         self._times.add(mini_gop.frames)
@@ -244,11 +245,11 @@ class _ClipEncoder:
             and self._group.encoder.words - words > self._max_rate * len(frames)):
             self._reuses = 0
 
-    def _try_lengths(self, mini_gop: MiniGop) -> Iterator[tuple[int, Planes | None] | None]:
+    def _try_lengths(self, mini_gop: MiniGop) -> Iterator[tuple[int, Picture | None] | None]:
         """Encode a mini-GOP as a whole and as shorter ones, and choose the least RD cost."""
         before, best_cost = self._group, math.inf
         n_frames = len(mini_gop.frames)
-        results: list[tuple[int, Planes]] = []
+        results: list[tuple[int, Picture]] = []
         for length in (n_frames, *(n for n in _SHORT_MINI_GOPS if n < n_frames)):
             trial = before.fork()
             decoded, cost = yield from self._trial_encode(trial, mini_gop.frames, length, best_cost)
@@ -260,14 +261,14 @@ class _ClipEncoder:
         yield from results
 
     def _trial_encode(self, trial: _GroupState, frames: list[Frame], length: int, best_cost: float
-                      ) -> Generator[None, None, tuple[list[tuple[int, Planes]], float]]:
+                      ) -> Generator[None, None, tuple[list[tuple[int, Picture]], float]]:
         """Encode frames as mini-GOPs of `length`; returns (decoded frames, RD cost), an estimate
         of the cost where the trial is abandoned."""
-        decoded: list[tuple[int, Planes]] = []
+        decoded: list[tuple[int, Picture]] = []
         words, distortion, cost = trial.encoder.words, Distortion(with_ms_ssim=False), math.inf
         for index, result in trial.add(frames, length, self._measure):
             planes = _planes(result, frames[index])
-            distortion.add(frames[index].planes, planes)
+            distortion.add(frames[index].picture, planes)
             decoded.append((index, planes))
             yield None
             n_frames = distortion.n_frames
@@ -314,12 +315,12 @@ class _GroupState:
         for begin in range(0, len(frames), length):
             for slot in self.gop.extend(min(length, len(frames) - begin)):
                 index = slot.number - first
-                yield index, self.encoder.add(slot.number, frames[index].planes, slot.references,
+                yield index, self.encoder.add(slot.number, frames[index].picture, slot.references,
                                               slot.temporal_layer, post_filter=post_filter)
             self.encoder.retain([self.gop.n_frames - 1])
             self.mini_gop_ends.append(self.encoder.words)
 
 
-def _planes(result: PlaneBatch, frame: Frame) -> Planes:
+def _planes(result: PlaneBatch, frame: Frame) -> Picture:
     """Decoded planes of a frame, rounded and cropped to its size."""
-    return from_batch(result, (0, 0), frame.planes.size)[0]
+    return from_batch(result, (0, 0), frame.picture.size)[0]

@@ -12,7 +12,7 @@ from aehub.codecs.d4.planes import from_batch
 from aehub.coding.range_coder import PAYLOAD_FORMAT
 from aehub.errors import FormatError, WeightsError
 from aehub.media.colour import resolve_unspecified
-from aehub.media.picture import ClipInfo, Frame, Planes
+from aehub.media.picture import ClipInfo, Frame, Picture
 from aehub.weights.device import inference
 
 
@@ -46,7 +46,7 @@ def clip_info(header: FileHeader, n_frames: int | None = None, plays: int = 0) -
 
 
 def decode_group(model: D4Codec, file_header: FileHeader, group: Group,
-                 positions: Sequence[int] | None = None) -> Iterator[Planes]:
+                 positions: Sequence[int] | None = None) -> Iterator[Picture]:
     """Decode the shown frames of a group, in display order.
 
     Args:
@@ -66,7 +66,7 @@ def decode_group(model: D4Codec, file_header: FileHeader, group: Group,
         order = [order[position] for position in positions]
     reader = GroupReader(model.runtime, group.payload, header, file_header.coded_size(header.crop))
 
-    def decoded() -> Iterator[tuple[int, Planes]]:
+    def decoded() -> Iterator[tuple[int, Picture]]:
         with closing(reader.pictures(order)) as pictures:
             while True:
                 with inference(model.device):
@@ -80,9 +80,9 @@ def decode_group(model: D4Codec, file_header: FileHeader, group: Group,
     return _reordered(order, decoded())
 
 
-def _reordered(order: Sequence[int], decoded: Iterator[tuple[int, Planes]]) -> Iterator[Planes]:
+def _reordered(order: Sequence[int], decoded: Iterator[tuple[int, Picture]]) -> Iterator[Picture]:
     """Frames in this order; what comes after the last of them is not decoded."""
-    waiting: dict[int, Planes] = {}
+    waiting: dict[int, Picture] = {}
     for wanted in order:
         while wanted not in waiting:
             number, planes = next(decoded)

@@ -28,7 +28,7 @@ from aehub.codecs.d4.entropy_model import N_DISTANCE_CLASSES
 from aehub.codecs.d4.motion.search import LumaPlane, coarse_cost
 from aehub.errors import InputError
 from aehub.media.clip import Clip
-from aehub.media.picture import Frame, Planes
+from aehub.media.picture import Frame, Picture
 from aehub.media.timestamps import lookahead
 
 # Frames of a mini-GOP at most: the long one in low motion, perhaps fewer than the usual in high
@@ -97,7 +97,7 @@ def split_into_mini_gops(clip: Clip, size: int) -> Iterator[MiniGop]:
     for frame, following in lookahead(clip):
         frames.append(frame)
         length += 1
-        ends = following is None or length >= size or is_scene_cut(frame.planes, following.planes)
+        ends = following is None or length >= size or is_scene_cut(frame.picture, following.picture)
         if key_picture is None:
             yield MiniGop(frames, ends, following)
         elif ends or len(frames) == LONG_MINI_GOP:
@@ -111,7 +111,7 @@ def split_into_mini_gops(clip: Clip, size: int) -> Iterator[MiniGop]:
 def _split(key_picture: Frame, frames: list[Frame], ends: bool, following: Frame | None
            ) -> Iterator[MiniGop]:
     """Split the frames after a key picture into one mini-GOP or two."""
-    motion, _ = coarse_cost(_luma_plane(frames[-1].planes), _luma_plane(key_picture.planes),
+    motion, _ = coarse_cost(_luma_plane(frames[-1].picture), _luma_plane(key_picture.picture),
                             _KEY_SEARCH_RANGE)
     if len(frames) > MINI_GOP and not (len(frames) == LONG_MINI_GOP and motion < _LOW_MOTION):
         first, second = frames[:MINI_GOP], frames[MINI_GOP:]
@@ -121,7 +121,7 @@ def _split(key_picture: Frame, frames: list[Frame], ends: bool, following: Frame
         yield MiniGop(frames, ends, following, len(frames) > 1 and motion > _HIGH_MOTION)
 
 
-def is_scene_cut(before: Planes, after: Planes) -> bool:
+def is_scene_cut(before: Picture, after: Picture) -> bool:
     """Detect a scene cut: block matching does not predict `after` from `before`."""
     current, reference = _luma_plane(after), _luma_plane(before)
     for search_range in (0, _CUT_SEARCH_RANGE):  # most pairs match without motion
@@ -131,9 +131,9 @@ def is_scene_cut(before: Planes, after: Planes) -> bool:
     return True
 
 
-def _luma_plane(planes: Planes) -> LumaPlane:
-    rows, columns = (-n % 32 for n in planes.y.shape)
-    padded = np.pad(planes.y, ((0, rows), (0, columns)), "edge")
+def _luma_plane(planes: Picture) -> LumaPlane:
+    rows, columns = (-n % 32 for n in planes[0].shape)
+    padded = np.pad(planes[0], ((0, rows), (0, columns)), "edge")
     return LumaPlane(torch.from_numpy(padded).float())
 
 

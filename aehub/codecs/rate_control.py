@@ -19,7 +19,7 @@ from aehub.codecs.d4.codec import check_quality
 from aehub.errors import InputError
 from aehub.files import spool
 from aehub.media.clip import Clip
-from aehub.media.picture import ClipInfo, Planes
+from aehub.media.picture import ClipInfo, Picture
 from aehub.results import Progress
 
 # Most encodes, and the share of the target that may stay unused.
@@ -152,7 +152,7 @@ def _clip(quality: float) -> float:
     return round(min(100.0, max(0.0, quality)), 2)
 
 
-Estimate = Callable[[Sequence[Planes], float, int], float]
+Estimate = Callable[[Sequence[Picture], float, int], float]
 Encode = Callable[[Clip, BinaryIO, float], Generator[Progress, None, EncodingStats]]
 
 
@@ -219,7 +219,7 @@ class RateControl:
             guess = first_guess(target, pixels)
             if n_frames < _MIN_SAMPLED_CLIP:
                 return guess
-            frames = [frame.planes for frame in islice(clip, _SAMPLED)]
+            frames = [frame.picture for frame in islice(clip, _SAMPLED)]
         return refine_guess(target, guess,
                             lambda quality: self._estimate(frames, quality, n_frames))
 

@@ -19,13 +19,13 @@ from aehub.editing.rewrite import turn_file_header
 from aehub.files import spool
 from aehub.media.audio import AudioTrack
 from aehub.media.clip import Clip
-from aehub.media.picture import ClipInfo, Frame, Planes
+from aehub.media.picture import ClipInfo, Frame, Picture
 from aehub.media.timestamps import TimeSpan
 
 
-def turn_planes(planes: Planes, g: int) -> Planes:
+def turn_planes(planes: Picture, g: int) -> Picture:
     """Return a picture turned by element `g` of `aehub.codecs.d4.symmetry`."""
-    return Planes(*(np.ascontiguousarray(turn(plane, g)) for plane in planes))
+    return Picture(np.ascontiguousarray(turn(plane, g)) for plane in planes)
 
 
 def recompress(reader: Reader, stream: BinaryIO, codec: D4Codec, g: int) -> Iterator[EncodingStats]:
@@ -64,7 +64,7 @@ class _TurnedReader:
 
     def frames(self) -> Iterator[Frame]:
         for frame in decode_frames(self._reader, self._codec):
-            yield frame._replace(planes=turn_planes(frame.planes, self._g))
+            yield frame._replace(picture=turn_planes(frame.picture, self._g))
 
     def audio(self, start: Fraction, stop: Fraction | None) -> AudioTrack | None:
         file = spool()

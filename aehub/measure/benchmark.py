@@ -21,7 +21,7 @@ from aehub.measure.points import BenchmarkCodec, ClipShape, Encoded, Failure, Po
 from aehub.media.clip import open_clip
 from aehub.media.file_type import list_folder, names_text
 from aehub.media.metrics import Distortion
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 from aehub.results import Progress, ProgressCallback, run_job
 
 MODELS = ("d4-codec",)
@@ -217,7 +217,7 @@ def measure(source: SourceClip, codecs: Iterable[BenchmarkCodec]) -> Iterator[Po
                 codec=codec.name,
                 quality=quality,
                 bytes=encoded.n_bytes,
-                bits_per_pixel=8 * encoded.n_bytes / sum(f.y.size for f in source.frames),
+                bits_per_pixel=8 * encoded.n_bytes / sum(f[0].size for f in source.frames),
                 kbps=8e-3 * encoded.n_bytes * float(source.info.fps) / len(source.frames),
                 psnr=distortion.psnr,
                 ms_ssim=distortion.ms_ssim,
@@ -250,12 +250,12 @@ def load(path: str | Path, *, frames: int | None = None) -> SourceClip:
         InputError: it cannot be read.
         LimitError: its planes take more than `MAX_SOURCE_BYTES`.
     """
-    planes: list[Planes] = []
+    planes: list[Picture] = []
     n_bytes = 0
     with open_clip(path) as clip:
         for frame in clip:
-            planes.append(frame.planes)
-            n_bytes += sum(plane.nbytes for plane in frame.planes)
+            planes.append(frame.picture)
+            n_bytes += sum(plane.nbytes for plane in frame.picture)
             if n_bytes > MAX_SOURCE_BYTES:
                 raise LimitError(
                     f"the decoded frames of {path} exceed {MAX_SOURCE_BYTES // 10**6} MB after "

@@ -27,7 +27,7 @@ from aehub.measure.video_codecs import (
     to_video_frame,
     video_context,
 )
-from aehub.media.picture import ClipInfo, Planes
+from aehub.media.picture import ClipInfo, Picture
 from aehub.threads import limit_codec_threads
 
 
@@ -38,15 +38,15 @@ class ImageCodec:
     name: str
     encoder: str
     qualities: Sequence[float]
-    write: Callable[[Planes, float], bytes]
-    read: Callable[[bytes], Planes]
+    write: Callable[[Picture, float], bytes]
+    read: Callable[[bytes], Picture]
 
     @property
     def settings(self) -> str:
         """Encoder, options and qualities in one line."""
         return f"{self.encoder}={joined_qualities(self.qualities)}"
 
-    def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
+    def encode(self, frames: Sequence[Picture], info: ClipInfo, quality: float) -> Encoded:
         """Code each frame into a file of its own; `info` is not used."""
         start = time.perf_counter()
         files = [self.write(planes, quality) for planes in frames]
@@ -76,17 +76,17 @@ def avif() -> ImageCodec:
                       _write_avif, _read_avif)
 
 
-def _write_jpeg(planes: Planes, quality: float) -> bytes:
-    height, width = planes.y.shape
+def _write_jpeg(planes: Picture, quality: float) -> bytes:
+    height, width = planes[0].shape
     # Repeated samples: libjpeg averages each four of them to the same chroma.
     chroma = [plane.repeat(2, 0).repeat(2, 1)[:height, :width] for plane in planes[1:]]
-    picture = Image.merge("YCbCr", [Image.fromarray(plane) for plane in (planes.y, *chroma)])
+    picture = Image.merge("YCbCr", [Image.fromarray(plane) for plane in (planes[0], *chroma)])
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=round(quality), subsampling="4:2:0", optimize=True)
     return file.getvalue()
 
 
-def _write_webp(planes: Planes, quality: float) -> bytes:
+def _write_webp(planes: Picture, quality: float) -> bytes:
     context = video_context("libwebp", "w")
     context.width, context.height = planes.size
     context.pix_fmt = "yuv420p"
@@ -96,7 +96,7 @@ def _write_webp(planes: Planes, quality: float) -> bytes:
     return b"".join(map(bytes, packets))
 
 
-def _write_avif(planes: Planes, quality: float) -> bytes:
+def _write_avif(planes: Picture, quality: float) -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", format="avif") as container:
         stream = container.add_stream("libsvtav1", rate=25)
@@ -110,7 +110,7 @@ def _write_avif(planes: Planes, quality: float) -> bytes:
     return file.getvalue()
 
 
-def _read_avif(data: bytes) -> Planes:
+def _read_avif(data: bytes) -> Picture:
     with av.open(io.BytesIO(data), "r") as container:
         limit_codec_threads(container.streams.video[0].codec_context)
         return from_video_frame(next(container.decode(video=0)))

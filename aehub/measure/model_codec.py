@@ -15,7 +15,7 @@ import av
 
 from aehub.measure.points import Encoded, joined_qualities
 from aehub.measure.video_codecs import to_video_frame
-from aehub.media.picture import ClipInfo, Planes
+from aehub.media.picture import ClipInfo, Picture
 from aehub.threads import limit_codec_threads
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ModelCodec:
 
         return resolve_codec(self.name)
 
-    def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
+    def encode(self, frames: Sequence[Picture], info: ClipInfo, quality: float) -> Encoded:
         """Compress a lossless copy of the frames; all bytes of the `.aev` count.
 
         The copy has exactly the planes of these frames, and no audio.
@@ -65,15 +65,15 @@ class ModelCodec:
             seconds = time.perf_counter() - start
         return Encoded(len(file.getvalue()), seconds, self._decode(file.getvalue()))
 
-    def _decode(self, data: bytes) -> Iterator[Planes]:
+    def _decode(self, data: bytes) -> Iterator[Picture]:
         from aehub.bitstream import Reader
         from aehub.codecs.decompress import decode_frames
 
         for frame in decode_frames(Reader(io.BytesIO(data)), self._model):
-            yield frame.planes
+            yield frame.picture
 
 
-def write_lossless(path: Path, frames: Sequence[Planes], info: ClipInfo) -> None:
+def write_lossless(path: Path, frames: Sequence[Picture], info: ClipInfo) -> None:
     """Write FFV1 with exact timestamps and the source's colour tags."""
     with av.open(path, "w") as container:
         stream = container.add_stream("ffv1", rate=info.fps)

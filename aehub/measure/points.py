@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, Literal, NamedTuple, Protocol
 
 from aehub.media.metrics import RateDifference, bd_rate, ms_ssim_db
-from aehub.media.picture import ClipInfo, Planes
+from aehub.media.picture import ClipInfo, Picture
 
 
 class Encoded(NamedTuple):
@@ -24,7 +24,7 @@ class Encoded(NamedTuple):
 
     n_bytes: int
     seconds: float
-    decoded: Iterable[Planes]
+    decoded: Iterable[Picture]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SourceClip:
     """A clip in memory, as every codec reads it at every quality."""
 
     name: str
-    frames: Sequence[Planes]
+    frames: Sequence[Picture]
     info: ClipInfo
 
 
@@ -51,7 +51,7 @@ class BenchmarkCodec(Protocol):
     def qualities(self) -> Sequence[float]:
         """Quality numbers of the codec, one for each point of its curve."""
 
-    def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
+    def encode(self, frames: Sequence[Picture], info: ClipInfo, quality: float) -> Encoded:
         """Encode the frames; the decoded planes have the same size and number."""
 
 

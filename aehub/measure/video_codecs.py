@@ -17,7 +17,7 @@ from av.bitstream import BitStreamFilterContext
 
 from aehub.errors import InputError
 from aehub.measure.points import Encoded, joined_qualities
-from aehub.media.picture import ClipInfo, Planes
+from aehub.media.picture import ClipInfo, Picture
 from aehub.media.sinks import frame_from_planes
 from aehub.threads import capped, limit_codec_threads
 
@@ -49,7 +49,7 @@ def _thread_ids() -> set[int]:
     return {int(path.name) for path in _TASK_FOLDER.iterdir()}
 
 
-def to_video_frame(planes: Planes, index: int) -> av.VideoFrame:
+def to_video_frame(planes: Picture, index: int) -> av.VideoFrame:
     """Make a yuv420p frame with pts `index`.
 
     Decoded frames are not passed on: those of an intra-only file have picture type I, which forces
@@ -60,14 +60,14 @@ def to_video_frame(planes: Planes, index: int) -> av.VideoFrame:
     return frame
 
 
-def from_video_frame(frame: av.VideoFrame) -> Planes:
+def from_video_frame(frame: av.VideoFrame) -> Picture:
     """Copy the planes of a 4:2:0 frame of 8 bits, of limited or full range."""
     if frame.format.name not in ("yuv420p", "yuvj420p"):
         raise ValueError(f"expected 8-bit 4:2:0, the decoder gave {frame.format.name}")
     half = (-(-frame.height // 2), -(-frame.width // 2))
     shapes = ((frame.height, frame.width), half, half)
     # Lines of a plane are padded.
-    return Planes(*(
+    return Picture((
         np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[
             :height, :width].copy()
         for plane, (height, width) in zip(frame.planes, shapes, strict=True)
@@ -82,25 +82,25 @@ def video_context(name: str, mode: Literal["r", "w"]) -> av.VideoCodecContext:
     return context
 
 
-def decode_packet(decoder: str, data: bytes) -> Planes:
+def decode_packet(decoder: str, data: bytes) -> Picture:
     """Decode the only picture in `data` with the named FFmpeg decoder."""
     context = video_context(decoder, "r")
     frames = context.decode(av.Packet(data)) + context.decode(None)
     return from_video_frame(frames[0])
 
 
-def pad_to_even(planes: Planes) -> Planes:
+def pad_to_even(planes: Picture) -> Picture:
     """Repeat the last row and column of luma if a side is odd; chroma covers them already."""
-    height, width = planes.y.shape
-    y = np.pad(planes.y, ((0, height % 2), (0, width % 2)), mode="edge")
-    return Planes(y, planes.u, planes.v)
+    height, width = planes[0].shape
+    y = np.pad(planes[0], ((0, height % 2), (0, width % 2)), mode="edge")
+    return Picture([y, *planes[1:]])
 
 
-def crop(frames: Iterator[Planes], size: tuple[int, int]) -> Iterator[Planes]:
+def crop(frames: Iterator[Picture], size: tuple[int, int]) -> Iterator[Picture]:
     """Undo `pad_to_even`: cut luma to `size` = (width, height)."""
     width, height = size
     for y, u, v in frames:
-        yield Planes(y[:height, :width], u, v)
+        yield Picture((y[:height, :width], u, v))
 
 
 _MAX_THREADS = 2
@@ -149,7 +149,7 @@ class VideoCodec:
         options = " ".join(f"{key}={value}" for key, value in self.options.items())
         return f"{self.encoder} {options} crf={joined_qualities(self.qualities)}"
 
-    def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
+    def encode(self, frames: Sequence[Picture], info: ClipInfo, quality: float) -> Encoded:
         """Code the frames at one constant rate factor.
 
         Raises:
@@ -172,7 +172,7 @@ class VideoCodec:
         return Encoded(sum(packet.size for packet in packets), seconds, decoded)
 
     def packets(
-        self, frames: Sequence[Planes], info: ClipInfo, quality: float
+        self, frames: Sequence[Picture], info: ClipInfo, quality: float
     ) -> Iterator[av.Packet]:
         """The stripped bitstream, packet by packet; closing the iterator stops the encoder."""
         context = self._context(pad_to_even(frames[0]).size, info, quality)
@@ -204,7 +204,7 @@ class VideoCodec:
             open_svt_av1(context)
         return context
 
-    def decode(self, packets: Sequence[av.Packet]) -> Iterator[Planes]:
+    def decode(self, packets: Sequence[av.Packet]) -> Iterator[Picture]:
         """The frames of a stripped bitstream, padded to even sides."""
         context = video_context(self.decoder, "r")
         context.thread_count, context.thread_type = encoder_threads(), "FRAME"

@@ -17,7 +17,7 @@ import numpy as np
 from av.codec.context import Flags
 
 from aehub.media import file_type
-from aehub.media.picture import ClipInfo, Planes, add_note
+from aehub.media.picture import ClipInfo, Picture, add_note
 from aehub.media.sinks import as_rgb, frame_from_palette
 from aehub.threads import limit_codec_threads
 
@@ -72,7 +72,7 @@ class _AnimationSink:
         limit_codec_threads(stream.codec_context)
         self._stream = stream
 
-    def put(self, picture: Planes | np.ndarray, time: int, duration: int) -> None:
+    def put(self, picture: Picture | np.ndarray, time: int, duration: int) -> None:
         """Hold a picture until the time of the next one is known."""
         start = self._to_ticks(time)
         self._end = max(self._to_ticks(time + duration), start + self._min_ticks)

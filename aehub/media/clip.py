@@ -23,7 +23,7 @@ from aehub.media.audio import AudioTrack
 from aehub.media.colour import to_rgb
 from aehub.media.heif import PhotographReader, composite_photograph
 from aehub.media.image_readers import ArrayReader, FolderReader, PictureReader
-from aehub.media.picture import ClipInfo, Frame, Planes
+from aehub.media.picture import ClipInfo, Frame, Picture
 from aehub.media.source import Source
 from aehub.media.still_images import READABLE_KINDS, StillImage
 from aehub.media.timestamps import TimeSpan
@@ -50,7 +50,7 @@ class Clip:
     Example:
         >>> with open_clip("clip.mp4") as clip:
         ...     for frame in clip:
-        ...         print(frame.time * clip.info.time_base, frame.planes.size)
+        ...         print(frame.time * clip.info.time_base, frame.picture.size)
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Clip:
                 n_kept += 1
                 self._check_length(n_kept, stop)
                 time = round(begin / self._time_base)
-                yield Frame(frame.planes, time, max(1, round(stop / self._time_base) - time))
+                yield Frame(frame.picture, time, max(1, round(stop / self._time_base) - time))
             if following is None:
                 continue
             if self._trim.has_ended(index + 1, end):
@@ -264,7 +264,7 @@ def read_picture(path: Path, limits: Limits | None = None) -> np.ndarray:
                 if source.kind not in ("jpeg_pipe", "avif"):
                     raise
     with open_clip(path, limits=limits) as clip:
-        return to_rgb(next(iter(clip)).planes, clip.info.colour)
+        return to_rgb(next(iter(clip)).picture, clip.info.colour)
 
 
 def _reader(source: Source, limits: Limits, fps: Fraction | None, salvage: bool) -> FrameReader:
@@ -303,8 +303,8 @@ def _picture_kind(source: Source, kind: str) -> str:
         return "tiff" if still_images.metadata(file).get("mode") == "CMYK" else kind
 
 
-def _read_still(path: Path, limits: Limits) -> tuple[ClipInfo, Planes]:
+def _read_still(path: Path, limits: Limits) -> tuple[ClipInfo, Picture]:
     """The first picture of a file, with its properties."""
     with open_clip(path, limits=limits) as clip:
-        planes = next(iter(clip)).planes
+        planes = next(iter(clip)).picture
         return clip.info, planes

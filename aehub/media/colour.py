@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aehub.errors import InputError
-from aehub.media.picture import Colour, Planes
+from aehub.media.picture import Colour, Picture
 
 # H.273 matrix code point -> (kr, kb). Unspecified (2) is BT.601 here: colours of high definition
 # went through `resolve_unspecified` when they were read.
@@ -108,7 +108,7 @@ def is_player_default(colour: Colour, width: int, height: int) -> bool:
     return _LUMA_WEIGHTS[assumed.matrix] == _LUMA_WEIGHTS.get(colour.matrix)
 
 
-def to_rgb(planes: Planes, colour: Colour) -> np.ndarray:
+def to_rgb(planes: Picture, colour: Colour) -> np.ndarray:
     """Convert a picture to RGB.
 
     Args:
@@ -122,12 +122,12 @@ def to_rgb(planes: Planes, colour: Colour) -> np.ndarray:
         InputError: the matrix is not one of Y, Cb, Cr (ICtCp, YCgCo).
     """
     scale = _ycbcr_scale(colour)
-    height, width = planes.y.shape
-    u, v = _upsample_rows(planes.u), _upsample_rows(planes.v)
+    height, width = planes[0].shape
+    u, v = _upsample_rows(planes[1]), _upsample_rows(planes[2])
     out = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, _STRIP_ROWS):
         bottom = min(top + _STRIP_ROWS, height)
-        y = planes.y[top:bottom].astype(np.float32)
+        y = planes[0][top:bottom].astype(np.float32)
         y -= scale.y_zero - 0.5 * scale.y_gain
         y *= 1 / scale.y_gain
         blue, red = (_upsample_columns(c[top:bottom], width) for c in (u, v))
@@ -135,7 +135,7 @@ def to_rgb(planes: Planes, colour: Colour) -> np.ndarray:
     return out
 
 
-def from_rgb(array: np.ndarray, colour: Colour) -> Planes:
+def from_rgb(array: np.ndarray, colour: Colour) -> Picture:
     """Convert an RGB picture to 4:2:0 planes.
 
     Args:
@@ -152,18 +152,16 @@ def from_rgb(array: np.ndarray, colour: Colour) -> Planes:
     scale = _ycbcr_scale(colour)
     height, width = array.shape[:2]
     half = (height + 1) // 2, (width + 1) // 2
-    planes = Planes(
-        np.empty((height, width), np.uint8), np.empty(half, np.uint8), np.empty(half, np.uint8)
-    )
+    planes = Picture(np.empty(shape, np.uint8) for shape in ((height, width), half, half))
     for top in range(0, height, _STRIP_ROWS):
         rows = slice(top, min(top + _STRIP_ROWS, height))
         half_rows = slice(top // 2, (rows.stop + 1) // 2)
         red, green, blue = (array[rows, :, c].astype(np.float32) for c in range(3))
-        planes.y[rows] = _luma_samples(red, green, blue, scale)
+        planes[0][rows] = _luma_samples(red, green, blue, scale)
         red, green, blue = (_mean_2x2(channel) for channel in (red, green, blue))
         luma = scale.kr * red + scale.kg * green + scale.kb * blue
-        planes.u[half_rows] = _chroma_samples(blue - luma, scale.c_gain / (2 - 2 * scale.kb))
-        planes.v[half_rows] = _chroma_samples(red - luma, scale.c_gain / (2 - 2 * scale.kr))
+        planes[1][half_rows] = _chroma_samples(blue - luma, scale.c_gain / (2 - 2 * scale.kb))
+        planes[2][half_rows] = _chroma_samples(red - luma, scale.c_gain / (2 - 2 * scale.kr))
     return planes
 
 
@@ -199,7 +197,7 @@ def luma_weights(matrix: int) -> tuple[float, float, float]:
     return kr, 1 - kr - kb, kb
 
 
-def to_sdr(planes: list[np.ndarray], depth: int, colour: Colour) -> Planes:
+def to_sdr(planes: list[np.ndarray], depth: int, colour: Colour) -> Picture:
     """Map a picture of high dynamic range to standard range.
 
     Args:

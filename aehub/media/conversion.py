@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from aehub.media import colour as colours
-from aehub.media.picture import Colour, Planes, add_note
+from aehub.media.picture import Colour, Picture, add_note
 
 ALPHA_NOTE = "Transparent parts were laid over white."
 # Packed and two-plane formats -> the planar one that holds the same samples.
@@ -71,7 +71,7 @@ class Converter:
         """Scale later pictures to this size where that saves work: high dynamic range."""
         self._target_size = width, height
 
-    def __call__(self, frame: av.VideoFrame) -> Planes:
+    def __call__(self, frame: av.VideoFrame) -> Picture:
         """Convert one frame."""
         if (frame.width, frame.height) != self.size:
             width, height = self.size
@@ -83,12 +83,12 @@ class Converter:
             frame = frame.reformat(*self._target_size, interpolation="BICUBIC")
         if frame.format.name in _UNCHANGED_FORMATS and not self._is_hdr:
             y, u, v = samples_of(frame)
-            return Planes(y, u, v)
+            return Picture((y, u, v))
         if _is_rgb(frame.format):
             return self._from_rgb(frame)
         return self._from_yuv(_to_planar(frame))
 
-    def _from_rgb(self, frame: av.VideoFrame) -> Planes:
+    def _from_rgb(self, frame: av.VideoFrame) -> Picture:
         """RGB and palettes, with or without alpha."""
         may_be_transparent = frame.format.has_palette or _has_alpha(frame.format)
         if not may_be_transparent:
@@ -98,7 +98,7 @@ class Converter:
             add_note(self.notes, ALPHA_NOTE)
         return colours.from_rgb(pixels, self.colour)
 
-    def _from_yuv(self, frame: av.VideoFrame) -> Planes:
+    def _from_yuv(self, frame: av.VideoFrame) -> Picture:
         """Grey and YUV of any depth and chroma grid, with or without alpha."""
         depth, full = depth_of(frame.format), self._tags.full_range
         y, *chroma = samples_of(frame)
@@ -111,7 +111,7 @@ class Converter:
             chroma = neutral_chroma(y, depth)
         if self._is_hdr:
             return colours.to_sdr([y, *chroma], depth, self._tags)
-        picture = Planes(*(to_8_bits(plane, depth, full) for plane in (y, *chroma)))
+        picture = Picture(to_8_bits(plane, depth, full) for plane in (y, *chroma))
         opacity = None if alpha is None else to_8_bits(alpha, depth, full_range=True)
         if opacity is None or opacity.min() == 255:
             return picture
@@ -174,15 +174,15 @@ def over_white(rgba: np.ndarray) -> tuple[np.ndarray, bool]:
     return _blended(colour, alpha, 255), True
 
 
-def planes_over_white(picture: Planes, opacity: np.ndarray, full_range: bool) -> Planes:
+def planes_over_white(picture: Picture, opacity: np.ndarray, full_range: bool) -> Picture:
     """Lay planes over white; `opacity` is uint8 [H, W]. Blending is affine, so it works in YUV."""
     height, width = opacity.shape
     small = to_8_bits(to_chroma_grid(opacity, height, width), 8, full_range=True)
-    return Planes(
-        _blended(picture.y, opacity, 255 if full_range else 235),
-        _blended(picture.u, small, 128),
-        _blended(picture.v, small, 128),
-    )
+    return Picture((
+        _blended(picture[0], opacity, 255 if full_range else 235),
+        _blended(picture[1], small, 128),
+        _blended(picture[2], small, 128),
+    ))
 
 
 def _blended(plane: np.ndarray, alpha: np.ndarray, white: int) -> np.ndarray:
@@ -208,14 +208,14 @@ class Orientation(NamedTuple):
         """Return the shown (width, height) of a stored one."""
         return (height, width) if self.transpose else (width, height)
 
-    def apply(self, planes: Planes) -> Planes:
+    def apply(self, planes: Picture) -> Picture:
         """Orient a picture; the planes are contiguous.
 
         On odd sizes flipped chroma samples shift by half a sample: 4:2:0 has no exact position.
         """
         if self == Orientation():
             return planes
-        return Planes(*(np.ascontiguousarray(self.apply_to_array(plane)) for plane in planes))
+        return Picture(np.ascontiguousarray(self.apply_to_array(plane)) for plane in planes)
 
     def apply_to_array(self, array: np.ndarray) -> np.ndarray:
         """Return an oriented view of `array` [H, W, ...]."""

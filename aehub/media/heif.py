@@ -19,7 +19,7 @@ from aehub.errors import InputError
 from aehub.media import conversion
 from aehub.media.conversion import Converter, Orientation, from_rotation
 from aehub.media.image_readers import ImageReader
-from aehub.media.picture import ClipInfo, Frame, Planes
+from aehub.media.picture import ClipInfo, Frame, Picture
 from aehub.media.source import Source, check_pixels
 from aehub.media.streams import reopened
 from aehub.media.timestamps import DEFAULT_FPS
@@ -105,22 +105,22 @@ class PhotographReader(ImageReader):
         """Yield the picture."""
         yield Frame(self._planes, 0)
 
-    def _decode(self, container: Any, photograph: Photograph) -> Planes:
+    def _decode(self, container: Any, photograph: Photograph) -> Picture:
         picture, convert = self._assemble(container, photograph.colour)
         self._colour = convert.colour
         self.notes.extend(convert.notes)
         if photograph.alpha is None:
             return picture
         container.seek(0)
-        opacity = self._assemble(container, photograph.alpha)[0].y
-        if opacity.shape != picture.y.shape or opacity.min() == 255:
+        opacity = self._assemble(container, photograph.alpha)[0][0]
+        if opacity.shape != picture[0].shape or opacity.min() == 255:
             return picture
         self.notes.append(conversion.ALPHA_NOTE)
         return conversion.planes_over_white(picture, opacity, convert.colour.full_range)
 
-    def _assemble(self, container: Any, grid: Grid) -> tuple[Planes, Converter]:
+    def _assemble(self, container: Any, grid: Grid) -> tuple[Picture, Converter]:
         """Decode the tiles of a grid, assemble and crop them."""
-        tiles: dict[int, Planes] = {}
+        tiles: dict[int, Picture] = {}
         convert: Converter | None = None
         n, n_rows = grid.columns, len(grid.tiles) // grid.columns
         for item, frame in self._frames(container, grid.tiles):
@@ -143,7 +143,7 @@ class PhotographReader(ImageReader):
             raise KeyError(grid)
         half = slice((height + 1) // 2), slice((width + 1) // 2)
         parts = y[:height, :width], u[half], v[half]
-        return Planes(*map(np.ascontiguousarray, parts)), convert
+        return Picture(map(np.ascontiguousarray, parts)), convert
 
     def _frames(self, container: Any, items: tuple[int, ...]) -> Iterator[tuple[int, Any]]:
         """Decode the pictures of `items`, in any order."""

@@ -15,7 +15,7 @@ from aehub.errors import InputError, LimitError, count_text
 from aehub.media import colour as colours
 from aehub.media import conversion, file_type, still_images
 from aehub.media.file_type import names_text
-from aehub.media.picture import ClipInfo, Frame, Planes, add_note
+from aehub.media.picture import ClipInfo, Frame, Picture, add_note
 from aehub.media.source import Source, check_pixels
 from aehub.media.still_images import StillImage
 from aehub.media.streams import packet_times, reopened
@@ -158,7 +158,7 @@ class FolderReader(ImageReader):
         self,
         folder: Path,
         fps: Fraction | None,
-        read_still: Callable[[Path], tuple[ClipInfo, Planes]],
+        read_still: Callable[[Path], tuple[ClipInfo, Picture]],
     ) -> None:
         """Read the first picture with `read_still`, as all others.
 
@@ -221,7 +221,7 @@ class FolderReader(ImageReader):
             self.notes.append(f"Left out, for they are no pictures: {names_text(others)}.")
         return pictures
 
-    def _readable_pictures(self) -> Iterator[tuple[Path, ClipInfo, Planes]]:
+    def _readable_pictures(self) -> Iterator[tuple[Path, ClipInfo, Picture]]:
         """Yield (path, properties, planes) of the pictures that can be read."""
         for path in self._paths:
             try:

@@ -1,6 +1,6 @@
 """Quality and rate metrics: PSNR, MS-SSIM, and the Bjøntegaard rate difference.
 
-All work on the source's own 4:2:0 planes, so no colour conversion affects a number.
+All work on the source's own planes, so no colour conversion affects a number.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aehub.errors import InputError
-from aehub.media.picture import Planes
+from aehub.media.picture import YUV420, Picture, PictureFormat
 
 MAX_DB = 100.0
 """Quality of identical pictures: infinity cannot be averaged, plotted or written as JSON."""
@@ -26,7 +26,7 @@ _TAPS = [math.exp(-(k**2) / (2 * 1.5**2)) for k in range(-5, 6)]
 _TAPS = [tap / sum(_TAPS) for tap in _TAPS]
 # Rows of windows computed at a time.
 _STRIP_ROWS = 64
-# Stabilising constants of SSIM for 8-bit samples.
+# Stabilising constants of SSIM for samples scaled to 8 bits.
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
@@ -39,23 +39,28 @@ class Distortion:
 
     def __init__(self, *, with_ms_ssim: bool = True) -> None:
         self._with_ms_ssim = with_ms_ssim
-        self._mses: list[tuple[float, float, float]] = []
+        self._mses: list[list[float]] = []
+        self._format = YUV420
         self._ms_ssims: list[float | None] = []
 
-    def add(self, reference: Planes, decoded: Planes) -> None:
-        """Add one frame; all frames of a clip have one size.
+    def add(self, reference: Picture, decoded: Picture) -> None:
+        """Add one frame; all frames of a clip have one size and one format.
 
         Raises:
-            InputError: the two pictures differ in size.
+            InputError: the two pictures differ in size or format.
         """
+        if reference.format != decoded.format:
+            raise InputError(f"a picture of {decoded.format} cannot be measured against one of "
+                             f"{reference.format}; convert one of them.")
         if any(a.shape != b.shape for a, b in zip(reference, decoded, strict=True)):
             raise InputError(
                 "a {}x{} picture cannot be measured against one of {}x{}; decode without scaling "
                 "or cropping.".format(*decoded.size, *reference.size)
             )
-        y, u, v = (_mse(a, b) for a, b in zip(reference, decoded, strict=True))
-        self._mses.append((y, u, v))
-        self._ms_ssims.append(ms_ssim(reference.y, decoded.y) if self._with_ms_ssim else None)
+        self._format = reference.format
+        self._mses.append([_mse(a, b) for a, b in zip(reference, decoded, strict=True)])
+        self._ms_ssims.append(
+            ms_ssim(reference[0], decoded[0], self._format) if self._with_ms_ssim else None)
 
     @property
     def n_frames(self) -> int:
@@ -63,21 +68,21 @@ class Distortion:
         return len(self._mses)
 
     @property
-    def psnr_planes(self) -> tuple[float, float, float]:
-        """PSNR of Y, U and V in dB from the mean squared error over the clip, at most 100."""
+    def psnr_planes(self) -> tuple[float, ...]:
+        """PSNR of each plane in dB from the mean squared error over the clip, at most 100."""
         self._refuse_empty()
         columns = zip(*self._mses, strict=True)
-        y, u, v = (psnr_of_mse(sum(column) / self.n_frames) for column in columns)
-        return y, u, v
+        return tuple(psnr_of_mse(sum(column) / self.n_frames, self._format.peak)
+                     for column in columns)
 
     @property
     def psnr(self) -> float:
-        """(6Y + U + V) / 8 of `psnr_planes`, in dB."""
-        return _weighted(self.psnr_planes)
+        """(6Y + U + V) / 8 of `psnr_planes` in dB; the mean of planes that are not Y, U and V."""
+        return _weighted(self.psnr_planes, self._format)
 
     @property
     def ms_ssim(self) -> float | None:
-        """Mean MS-SSIM of luma over the frames; None below 176 samples on the short side."""
+        """Mean MS-SSIM of the first plane over the frames; None below 176 samples on a side."""
         self._refuse_empty()
         values = [value for value in self._ms_ssims if value is not None]
         return sum(values) / len(values) if values else None
@@ -85,16 +90,18 @@ class Distortion:
     @property
     def frame_psnrs(self) -> list[float]:
         """`psnr` of each frame, for plots over time."""
-        return [_weighted([psnr_of_mse(mse) for mse in mses]) for mses in self._mses]
+        peak = self._format.peak
+        return [_weighted([psnr_of_mse(mse, peak) for mse in mses], self._format)
+                for mses in self._mses]
 
     def _refuse_empty(self) -> None:
         if not self._mses:
             raise InputError("nothing was measured: the clip has no frames; give at least one.")
 
 
-def psnr_of_mse(mse: float) -> float:
-    """PSNR in dB of a mean squared error of 8-bit samples, at most `MAX_DB`."""
-    return MAX_DB if mse <= 0 else min(MAX_DB, 10 * math.log10(255**2 / mse))
+def psnr_of_mse(mse: float, peak: int = YUV420.peak) -> float:
+    """PSNR in dB of a mean squared error of samples with this peak, at most `MAX_DB`."""
+    return MAX_DB if mse <= 0 else min(MAX_DB, 10 * math.log10(peak**2 / mse))
 
 
 def ms_ssim_db(value: float) -> float:
@@ -102,15 +109,17 @@ def ms_ssim_db(value: float) -> float:
     return MAX_DB if value >= 1 else min(MAX_DB, -10 * math.log10(1 - value))
 
 
-def ms_ssim(reference: np.ndarray, decoded: np.ndarray) -> float | None:
+def ms_ssim(reference: np.ndarray, decoded: np.ndarray, format: PictureFormat = YUV420
+            ) -> float | None:
     """Multi-scale structural similarity of two luma planes.
 
     Five scales, an 11x11 Gaussian window of sigma 1.5 where it fits wholly, 2x2 means between
     scales (an odd last row or column is left out), negative similarities taken as 0.
 
     Args:
-        reference: uint8 [H, W].
-        decoded: uint8 [H, W].
+        reference: [H, W], of the type of the format.
+        decoded: the same shape.
+        format: of the samples, whose range is scaled to that of 8 bits.
 
     Returns:
         At most 1 (identical); None where the short side is below 176 samples.
@@ -119,7 +128,8 @@ def ms_ssim(reference: np.ndarray, decoded: np.ndarray) -> float | None:
     """
     if min(reference.shape) < MS_SSIM_SHORT_SIDE:
         return None
-    pair = (plane.astype(np.float32) - 128 for plane in (reference, decoded))
+    lowest, scale = np.float32(format.lowest), np.float32(YUV420.peak / format.peak)
+    pair = ((plane.astype(np.float32) - lowest) * scale - 128 for plane in (reference, decoded))
     return math.prod(max(float(similarity), 0.0) ** weight
                      for weight, similarity in scale_similarities(*pair))
 
@@ -206,12 +216,15 @@ def pchip(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
     return left + t**2 * ((3 - 2 * t) * y[k + 1] - (1 - t) * h[k] * d[k + 1])
 
 
-def _weighted(planes: Sequence[float]) -> float:
-    return (6 * planes[0] + planes[1] + planes[2]) / 8
+def _weighted(planes: Sequence[float], format: PictureFormat) -> float:
+    if format.is_yuv:
+        return (6 * planes[0] + planes[1] + planes[2]) / 8
+    return sum(planes) / len(planes)
 
 
 def _mse(a: np.ndarray, b: np.ndarray) -> float:
-    difference = a.astype(np.int32) - b
+    # Squares of 16-bit differences need more than 32 bits.
+    difference = a.astype(np.int32 if a.itemsize == 1 else np.int64) - b
     return int(np.sum(difference * difference, dtype=np.int64)) / a.size
 
 

@@ -1,28 +1,134 @@
-"""Pictures as the codecs take them: 4:2:0 planes, frames with times, H.273 colour tags."""
+"""Pictures: named planes and their format, frames with times, H.273 colour tags."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from aehub.errors import InputError
 
-class Planes(NamedTuple):
-    """One picture in 4:2:0: `y` uint8 [H, W]; `u`, `v` uint8 [ceil(H/2), ceil(W/2)].
+MIN_BITS, MAX_BITS = 8, 16
+MAX_PLANES = 16
+MAX_PLANE_NAME = 8
+MAX_SUBSAMPLING = 16
 
-    The values are the source's own, limited or full range: see `Colour`.
+
+class PlaneFormat(NamedTuple):
+    """One plane of a picture.
+
+    Attributes:
+        name: such as "Y", "R" or "B04", 1 to 8 letters, digits and underscores.
+        across: columns of the picture per sample, 1 to 16; 2 for the chroma of 4:2:0.
+        down: rows of the picture per sample, 1 to 16.
     """
 
-    y: np.ndarray
-    u: np.ndarray
-    v: np.ndarray
+    name: str
+    across: int = 1
+    down: int = 1
+
+
+@dataclass(frozen=True)
+class PictureFormat:
+    """Planes of a picture and the range of their samples.
+
+    Attributes:
+        planes: 1 to 16; the first one has a sample for every pixel.
+        bits: of a sample, 8 to 16.
+        signed: samples go from -2^(bits - 1); otherwise from 0.
+
+    Raises:
+        InputError: a value is outside these limits.
+    """
+
+    planes: tuple[PlaneFormat, ...]
+    bits: int = 8
+    signed: bool = False
+
+    def __post_init__(self) -> None:
+        if not MIN_BITS <= self.bits <= MAX_BITS:
+            raise InputError(f"samples have {self.bits} bits; give {MIN_BITS} to {MAX_BITS}.")
+        if not 1 <= len(self.planes) <= MAX_PLANES or self.planes[0][1:] != (1, 1):
+            raise InputError(f"a picture has the planes {self.planes}; give 1 to {MAX_PLANES}, the "
+                             "first one at full resolution.")
+        for name, *subsampling in self.planes:
+            if not 1 <= len(name) <= MAX_PLANE_NAME or not (
+                    name.isascii() and name.replace("_", "0").isalnum()):
+                raise InputError(f"a plane is named {name[:40]!r}; use 1 to {MAX_PLANE_NAME} "
+                                 "letters, digits and underscores.")
+            if not all(1 <= n <= MAX_SUBSAMPLING for n in subsampling):
+                raise InputError(f"the plane {name} is subsampled by {subsampling}; give 1 to "
+                                 f"{MAX_SUBSAMPLING}.")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the samples: uint8, int8, uint16 or int16."""
+        return np.dtype(f"{'i' if self.signed else 'u'}{1 if self.bits == 8 else 2}")
+
+    @property
+    def lowest(self) -> int:
+        """Smallest sample."""
+        return -(1 << self.bits - 1) if self.signed else 0
+
+    @property
+    def peak(self) -> int:
+        """Largest sample less the smallest one, 2^bits - 1: the peak of PSNR."""
+        return (1 << self.bits) - 1
+
+    @property
+    def is_yuv(self) -> bool:
+        """True for one luma and two chroma planes, by their names."""
+        return [plane.name for plane in self.planes] == ["Y", "U", "V"]
+
+    def shapes(self, size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """(rows, columns) of each plane of a picture of `size` (width, height)."""
+        width, height = size
+        return tuple((-(-height // plane.down), -(-width // plane.across))
+                     for plane in self.planes)
+
+
+YUV420 = PictureFormat((PlaneFormat("Y"), PlaneFormat("U", 2, 2), PlaneFormat("V", 2, 2)))
+"""8-bit 4:2:0, the format of most video."""
+
+
+class Picture(tuple[np.ndarray, ...]):
+    """Planes of one picture, arrays [rows, columns] of `format.dtype`, with their format.
+
+    In 4:2:0: Y [H, W]; U, V [ceil(H/2), ceil(W/2)], the source's own values, limited or full
+    range: see `Colour`.
+
+    Args:
+        planes: in the order of the format.
+        format: of the planes.
+
+    Example:
+        >>> y = np.zeros((4, 6), np.uint8)
+        >>> Picture([y, y[::2, ::2], y[::2, ::2]]).size
+        (6, 4)
+    """
+
+    format: PictureFormat
+
+    def __new__(cls, planes: Iterable[np.ndarray], format: PictureFormat = YUV420) -> Picture:
+        picture = super().__new__(cls, planes)
+        picture.format = format
+        return picture
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return tuple(self), self.format
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in luma samples."""
-        return self.y.shape[1], self.y.shape[0]
+        """(width, height) in samples of the first plane."""
+        return self[0].shape[1], self[0].shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all planes."""
+        return sum(plane.nbytes for plane in self)
 
 
 class Frame(NamedTuple):
@@ -32,7 +138,7 @@ class Frame(NamedTuple):
     the last frame `ClipInfo.frame_ticks`.
     """
 
-    planes: Planes
+    picture: Picture
     time: int
     duration: int | None = None
 
@@ -66,6 +172,7 @@ class ClipInfo:
         fps: nominal frames per second, e.g. 30000/1001.
         time_base: seconds per tick of `Frame.time`.
         colour: meaning of the planes.
+        pictures: format of the pictures.
         pixel_aspect: width of a pixel over its height.
         n_frames: expected number of frames, None if the file states none; a hint only.
         source_bytes: size of the input file, None for arrays and pipes.
@@ -78,6 +185,7 @@ class ClipInfo:
     fps: Fraction
     time_base: Fraction
     colour: Colour = Colour()
+    pictures: PictureFormat = YUV420
     pixel_aspect: Fraction = Fraction(1)
     n_frames: int | None = None
     source_bytes: int | None = None

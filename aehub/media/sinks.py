@@ -13,7 +13,7 @@ from av.codec.context import Flags
 
 from aehub.media import colour as colours
 from aehub.media.audio import AudioMuxer
-from aehub.media.picture import ClipInfo, Planes
+from aehub.media.picture import ClipInfo, Picture
 from aehub.media.still_images import PLAYS_TAG
 from aehub.threads import limit_codec_threads
 
@@ -67,7 +67,7 @@ class Sink(Protocol):
     def put(self, picture: Any, time: int, duration: int) -> None:
         """Write a picture shown at `time` for `duration`, both in ticks of the clip.
 
-        It is `Planes`, or for animations and folders also uint8 [H, W, 3 or 4].
+        It is `Picture`, or for animations and folders also uint8 [H, W, 3 or 4].
         """
 
     def finish(self) -> None:
@@ -85,7 +85,7 @@ class FolderSink:
         self._folder, self._info, self._n_frames = path, info, 0
         path.mkdir()
 
-    def put(self, picture: Planes | np.ndarray, time: int, duration: int) -> None:
+    def put(self, picture: Picture | np.ndarray, time: int, duration: int) -> None:
         """Write one picture."""
         if not self.notes and has_uneven_times(self._info, self._n_frames, time, duration):
             self.notes.append("Pictures have no times; those of this clip vary and are lost.")
@@ -123,7 +123,7 @@ class Y4mSink:
         )
         file.write(header.encode())
 
-    def put(self, planes: Planes, time: int, duration: int) -> None:
+    def put(self, planes: Picture, time: int, duration: int) -> None:
         """Write one picture."""
         if not self.notes and has_uneven_times(self._info, self._n_frames, time, duration):
             note = "Frames follow evenly in y4m; the times of this clip vary and are lost."
@@ -169,7 +169,7 @@ class VideoSink:
         if audio is not None:
             self._audio_muxer = AudioMuxer(audio, self._container, name, self.notes)
 
-    def put(self, planes: Planes, time: int, duration: int) -> None:
+    def put(self, planes: Picture, time: int, duration: int) -> None:
         """Encode one picture, and mux the sound up to it."""
         frame = frame_from_planes(self._padded(planes))
         frame.pts, frame.time_base, frame.duration = time, self._info.time_base, duration
@@ -209,12 +209,13 @@ class VideoSink:
             context.gop_size = max(1, round(_KEY_FRAME_SECONDS * info.fps))
         return stream
 
-    def _padded(self, planes: Planes) -> Planes:
+    def _padded(self, planes: Picture) -> Picture:
         """Pad luma to an even size; the chroma planes fit already."""
         if not any(self._pad):
             return planes
         rows, columns = self._pad
-        return planes._replace(y=np.pad(planes.y, ((0, rows), (0, columns)), mode="edge"))
+        luma = np.pad(planes[0], ((0, rows), (0, columns)), mode="edge")
+        return Picture([luma, *planes[1:]])
 
 
 def write_png(target: Path | BinaryIO | str, picture: np.ndarray) -> Any:
@@ -223,7 +224,7 @@ def write_png(target: Path | BinaryIO | str, picture: np.ndarray) -> Any:
                        compress_level=_PNG_LEVEL)
 
 
-def as_rgb(picture: Planes | np.ndarray, info: ClipInfo) -> np.ndarray:
+def as_rgb(picture: Picture | np.ndarray, info: ClipInfo) -> np.ndarray:
     """Convert planes to RGB; RGB and RGBA arrays pass unchanged."""
     return picture if isinstance(picture, np.ndarray) else colours.to_rgb(picture, info.colour)
 
@@ -234,7 +235,7 @@ def has_uneven_times(info: ClipInfo, number: int, time: int, duration: int) -> b
     return any(abs(at * info.time_base * info.fps - even) > Fraction(1, 2) for even, at in sides)
 
 
-def frame_from_planes(planes: Planes) -> av.VideoFrame:
+def frame_from_planes(planes: Picture) -> av.VideoFrame:
     """Copy planes to a PyAV frame."""
     frame = av.VideoFrame(*planes.size, "yuv420p")
     for plane, samples in zip(frame.planes, planes, strict=True):

@@ -15,7 +15,7 @@ import numpy as np
 from aehub.errors import InputError
 from aehub.files import PendingOutput, check_folder, check_output, is_special
 from aehub.media.animated_images import ApngSink, GifSink, WebpSink
-from aehub.media.picture import ClipInfo, Frame, Planes
+from aehub.media.picture import ClipInfo, Frame, Picture
 from aehub.media.sinks import FolderSink, Sink, VideoSink, Y4mSink
 
 # Suffix -> name of the format.
@@ -44,7 +44,7 @@ class ClipWriter:
         """Take an open sink; `open_writer` does this."""
         self.notes = sink.notes
         self._sink, self._info, self._name, self._output = sink, info, name, output
-        self._pending_frame: tuple[Planes | np.ndarray, int, int | None] | None = None
+        self._pending_frame: tuple[Picture | np.ndarray, int, int | None] | None = None
         self._is_open = True
 
     def write(self, frame: Frame) -> None:
@@ -56,13 +56,13 @@ class ClipWriter:
         """
         self.put(*frame)
 
-    def put(self, picture: Planes | np.ndarray, time: int, duration: int | None = None) -> None:
+    def put(self, picture: Picture | np.ndarray, time: int, duration: int | None = None) -> None:
         """Write one picture: planes, or uint8 [H, W, channels] as announced to `open_writer`.
 
         Raises:
             InputError: as `write`.
         """
-        width, height = picture.size if isinstance(picture, Planes) else picture.shape[1::-1]
+        width, height = picture.size if isinstance(picture, Picture) else picture.shape[1::-1]
         if (width, height) != (self._info.width, self._info.height):
             raise InputError(
                 f"A frame is {width}x{height}, the clip {self._info.width}x{self._info.height}; "

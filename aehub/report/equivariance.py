@@ -14,7 +14,7 @@ from aehub.api.edit import edit
 from aehub.editing.operations import Operation, Trim, Turn, element
 from aehub.editing.via_pixels import turn_planes
 from aehub.media.colour import to_rgb
-from aehub.media.picture import Colour, Planes
+from aehub.media.picture import Colour, Picture
 
 SAMPLED_FRAMES = 4
 """Frames from the start that are decoded twice: enough for a number, and quick."""
@@ -64,13 +64,13 @@ def check_equivariance(
         differing_share=float((flat > 0).mean()))
 
 
-def _sample(path: Path, operations: Sequence[Operation]) -> tuple[list[Planes], Colour]:
+def _sample(path: Path, operations: Sequence[Operation]) -> tuple[list[Picture], Colour]:
     """Return the decoded frames of a file after an edit, and their colour."""
     stream = BytesIO()
     edit(path, stream, operations)
     stream.seek(0)
     with open_archive(stream) as archive:
-        return [archive.planes(number) for number in range(len(archive))], archive.info.colour
+        return [archive.picture(number) for number in range(len(archive))], archive.info.colour
 
 
 def _error_image(distances: Sequence[np.ndarray]) -> np.ndarray:

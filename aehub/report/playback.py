@@ -36,7 +36,7 @@ from aehub.hub import load_for_file
 from aehub.media.clip import open_clip
 from aehub.media.colour import to_rgb
 from aehub.media.metrics import Distortion
-from aehub.media.picture import ClipInfo, Colour, Frame, Planes
+from aehub.media.picture import ClipInfo, Colour, Frame, Picture
 from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
 from aehub.report.records import Playback
@@ -98,9 +98,9 @@ def iter_playback(
         writer = stack.enter_context(open_writer(decoded, info=facts, audio=sound_again.track))
         total = reader.frame_count or 0
         for source, result in _pairs(iter(clip), decode_frames(reader, model)):
-            distortion.add(source.planes, result.planes)
-            both = stack_planes(source.planes, result.planes, half)
-            both_writer.write(result._replace(planes=both))
+            distortion.add(source.picture, result.picture)
+            both = stack_planes(source.picture, result.picture, half)
+            both_writer.write(result._replace(picture=both))
             writer.write(result)
             times.append(float(result.time * facts.time_base))
             seconds = times[-1] + float((result.duration or facts.frame_ticks) * facts.time_base)
@@ -126,10 +126,10 @@ def stacked_half(height: int) -> int:
     return -(-(height + _MACROBLOCK // 2) // _MACROBLOCK) * _MACROBLOCK
 
 
-def stack_planes(above: Planes, below: Planes, half: int) -> Planes:
+def stack_planes(above: Picture, below: Picture, half: int) -> Picture:
     """Stack two pictures of one size, `below` starting at row `half`."""
     rows = (half, half // 2, half // 2)
-    return Planes(*(
+    return Picture((
         np.concatenate([np.pad(a, ((0, start - len(a)), (0, 0)), mode="edge"), b])
         for a, b, start in zip(above, below, rows, strict=True)
     ))
@@ -238,8 +238,8 @@ def png_bytes(picture: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _read_frame(path: Path, number: int) -> Planes:
+def _read_frame(path: Path, number: int) -> Picture:
     part = TimeSpan(Fraction(number), Fraction(number + 1), start_in_frames=True,
                     stop_in_frames=True)
     with open_clip(path, trim=part) as clip:
-        return next(iter(clip)).planes
+        return next(iter(clip)).picture

@@ -15,7 +15,7 @@ from aehub.config import Limits
 from aehub.errors import AEHubError
 from aehub.media.clip import open_clip
 from aehub.media.colour import to_rgb
-from aehub.media.picture import ClipInfo, Planes
+from aehub.media.picture import ClipInfo, Picture
 from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
 
@@ -84,7 +84,7 @@ def iter_prepare(
         writer = stack.enter_context(open_writer(output, info=info, audio=sound))
         done = 0
         for frame in clip:
-            writer.write(frame._replace(planes=resize(frame.planes)))
+            writer.write(frame._replace(picture=resize(frame.picture)))
             done += 1
             yield done, max(done, original.n_frames or 0)
         notes = clip.info.notes
@@ -113,14 +113,14 @@ def errors_about(source: Path, *copies: Path) -> Iterator[None]:
         raise type(error)(message, error.option) from error
 
 
-def _resizer(size: tuple[int, int]) -> Callable[[Planes], Planes]:
+def _resizer(size: tuple[int, int]) -> Callable[[Picture], Picture]:
     """Return a function that resizes planes, each by itself: no colour is converted."""
     half = -(-size[0] // 2), -(-size[1] // 2)
 
-    def resize(planes: Planes) -> Planes:
+    def resize(planes: Picture) -> Picture:
         if planes.size == size:
             return planes
-        return Planes(*(_plane(p, s) for p, s in zip(planes, (size, half, half))))
+        return Picture((_plane(p, s) for p, s in zip(planes, (size, half, half))))
 
     return resize
 
@@ -190,6 +190,6 @@ def probe_clip(
             seconds=seconds,
             bytes=Path(source).stat().st_size,
             has_sound=with_sound and clip.audio is not None,
-            picture=to_rgb(picture.planes, info.colour),
+            picture=to_rgb(picture.picture, info.colour),
             notes=info.notes,
         )

@@ -42,7 +42,7 @@ from aehub.codecs.d4.network import D4Network
 from aehub.codecs.d4.post_filter import PREDICTION_CHANNELS
 from aehub.coding.range_coder import N_TABLES, ScaleTables, max_magnitude, scale_of
 from aehub.errors import AEHubError
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 from aehub.training import recipes, trainer
 from aehub.training.data import Cache, Crops
 from aehub.training.recipes import d4_codec
@@ -67,7 +67,7 @@ def freeze_scales(model: D4Network, crops: Crops) -> None:
         quality = round(100 * knot / (KNOTS - 1), 2)
         totals: list[np.ndarray] = []
         for _ in range(_BATCHES_PER_KNOT):
-            planes = [Planes(*frame) for frame in zip(*next(batches), strict=True)]
+            planes = [Picture(frame) for frame in zip(*next(batches), strict=True)]
             totals.append(_histograms(codec.encode_planes(planes, quality).latent))
         best = (np.sum(totals, axis=0) @ bits.T).argmin(axis=1)
         for number, (begin, end) in enumerate(model.pass_channels):

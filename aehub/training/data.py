@@ -34,7 +34,7 @@ from aehub.errors import AEHubError, InputError
 from aehub.files import PendingOutput
 from aehub.media.clip import open_clip
 from aehub.media.file_type import iter_media_files
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 
 _INPUTS = "inputs.json"
 # Version of the decoding and the layout of frames, for the cache.
@@ -196,22 +196,22 @@ class FrameStore:
 
         return cls(cache.get_or_make("frames", inputs, make))
 
-    def planes(self, clip: StoredClip, frame: int) -> Planes:
+    def planes(self, clip: StoredClip, frame: int) -> Picture:
         """Return frame number `frame` as views into the mapped file."""
         begin = clip.offset + frame * clip.frame_bytes
         flat = self._raw[begin:begin + clip.frame_bytes]
         n, w, h = clip.width * clip.height, clip.width, clip.height
-        return Planes(flat[:n].reshape(h, w), flat[n:n * 5 // 4].reshape(h // 2, w // 2),
-                      flat[n * 5 // 4:].reshape(h // 2, w // 2))
+        return Picture((flat[:n].reshape(h, w), flat[n:n * 5 // 4].reshape(h // 2, w // 2),
+                        flat[n * 5 // 4:].reshape(h // 2, w // 2)))
 
 
 def _store(path: Path, name: str, raw: BinaryIO) -> Iterator[StoredClip]:
     offset, n_frames, size = raw.tell(), 0, (0, 0)
     with open_clip(path) as clip:
         for frame in clip:
-            w, h = (n // 2 * 2 for n in frame.planes.size)
+            w, h = (n // 2 * 2 for n in frame.picture.size)
             size = (w, h)
-            for plane, (pw, ph) in zip(frame.planes, ((w, h), (w // 2, h // 2), (w // 2, h // 2)),
+            for plane, (pw, ph) in zip(frame.picture, ((w, h), (w // 2, h // 2), (w // 2, h // 2)),
                                        strict=True):
                 raw.write(np.ascontiguousarray(plane[:ph, :pw]).tobytes())
             n_frames += 1
@@ -254,10 +254,10 @@ class Crops:
             crops = [self._crop(rng, held_out) for _ in range(self.batch)]
             yield [np.stack(planes) for planes in zip(*crops, strict=True)]
 
-    def _crop(self, rng: np.random.Generator, held_out: bool) -> Planes:
+    def _crop(self, rng: np.random.Generator, held_out: bool) -> Picture:
         clips = self._clips[held_out]
         clip = clips[rng.integers(len(clips))]
-        planes = self.store.planes(clip, int(rng.integers(clip.n_frames)))
+        luma, *chroma = self.store.planes(clip, int(rng.integers(clip.n_frames)))
         side = self.size
         if not held_out and rng.random() < self.shrink:
             most = min(2 * self.size, clip.width, clip.height)
@@ -265,11 +265,11 @@ class Crops:
         x = int(rng.integers((clip.width - side) // 2 + 1))
         y = int(rng.integers((clip.height - side) // 2 + 1))
         half = side // 2
-        cut = Planes(planes.y[2 * y:2 * y + side, 2 * x:2 * x + side],
-                     planes.u[y:y + half, x:x + half], planes.v[y:y + half, x:x + half])
-        return cut if side == self.size else Planes(*(
+        cut = Picture([luma[2 * y:2 * y + side, 2 * x:2 * x + side],
+                       *(plane[y:y + half, x:x + half] for plane in chroma)])
+        return cut if side == self.size else Picture(
             _resize(p, s) for p, s in zip(cut, (self.size, self.size // 2, self.size // 2),
-                                          strict=True)))
+                                          strict=True))
 
 
 def _resize(plane: np.ndarray, side: int) -> np.ndarray:

@@ -19,7 +19,7 @@ import torch
 
 from aehub.codecs.d4.motion.search import LumaPlane, search, split_blocks
 from aehub.errors import InputError
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 from aehub.training.data import Cache, FrameStore, StoredClip, split
 
 MINI_GOPS = (1, 2, 4, 8)
@@ -105,7 +105,7 @@ def _fields(store: FrameStore, clip: StoredClip) -> Iterator[np.ndarray]:
     h, w = _grid(clip)
     planes = []
     for frame in range(clip.n_frames):
-        luma = store.planes(clip, frame).y
+        luma = store.planes(clip, frame)[0]
         pad = ((0, 8 * h - luma.shape[0]), (0, 8 * w - luma.shape[1]))
         planes.append(LumaPlane(torch.from_numpy(np.pad(luma, pad, "edge")).float()))
     for frame, reference in reference_pairs(clip.n_frames):
@@ -177,7 +177,7 @@ class Sequences:
             cuts = [self._cut(rng, clips, mini_gop) for _ in range(self.batch)]
             yield [*(np.stack(part) for part in zip(*cuts, strict=True)), np.array([mini_gop])]
 
-    def clips(self, n: int, n_frames: int, seed: int) -> Iterator[list[Planes]]:
+    def clips(self, n: int, n_frames: int, seed: int) -> Iterator[list[Picture]]:
         """The first frames of `n` random training clips, uncropped."""
         rng = np.random.default_rng(seed)
         for _ in range(n):

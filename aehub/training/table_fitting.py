@@ -23,13 +23,13 @@ from aehub.codecs.d4.frame_coding import GroupReader, to_flat_array
 from aehub.codecs.d4.network import Codes
 from aehub.codecs.gop import MINI_GOP, HierarchicalGop
 from aehub.coding.range_coder import N_TABLES, SCALE_MAX, SCALE_MIN, ScaleTables, max_magnitude
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 
 _LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (N_TABLES - 1)
 _MIN_PROBABILITY = 2.0**-20
 
 
-def count_codes(model: D4Codec, pictures: Iterator[tuple[list[Planes], float]]
+def count_codes(model: D4Codec, pictures: Iterator[tuple[list[Picture], float]]
                 ) -> dict[int, np.ndarray]:
     """Histograms of code magnitudes by table index, over (pictures, quality)."""
     counts = _empty_counts()
@@ -52,7 +52,7 @@ def _add_codes(counts: dict[int, np.ndarray], codes: Codes, tables: Codes) -> No
             counts[index] += np.bincount(magnitudes.clip(max=limit + 1), minlength=limit + 2)
 
 
-def count_inter_codes(model: D4Codec, clips: Iterable[tuple[list[Planes], float]]
+def count_inter_codes(model: D4Codec, clips: Iterable[tuple[list[Picture], float]]
                       ) -> dict[int, np.ndarray]:
     """Histograms of code magnitudes by table index, over predicted frames of (clip, quality)."""
     counts = _empty_counts()
@@ -75,14 +75,14 @@ def count_inter_codes(model: D4Codec, clips: Iterable[tuple[list[Planes], float]
     return counts
 
 
-def fit_inter_tables(stored: StoredModel, clips: Iterable[tuple[list[Planes], float]]
+def fit_inter_tables(stored: StoredModel, clips: Iterable[tuple[list[Picture], float]]
                      ) -> ScaleTables:
     """Count tables on the predicted frames of training clips, with the encoder's settings."""
     with torch.inference_mode():
         return ScaleTables.fit(count_inter_codes(D4Codec(stored), clips))
 
 
-def fit_tables(stored: StoredModel, pictures: Iterator[tuple[list[Planes], float]]) -> ScaleTables:
+def fit_tables(stored: StoredModel, pictures: Iterator[tuple[list[Picture], float]]) -> ScaleTables:
     """Count tables on training pictures, with the encoder's settings."""
     with torch.inference_mode():
         return ScaleTables.fit(count_codes(D4Codec(stored), pictures))

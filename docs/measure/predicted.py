@@ -29,7 +29,7 @@ from aehub.measure.model_codec import write_lossless
 from aehub.media.clip import open_clip
 from aehub.media.file_type import list_folder
 from aehub.media.metrics import Distortion, bd_rate
-from aehub.media.picture import ClipInfo, Planes
+from aehub.media.picture import ClipInfo, Picture
 
 QUALITIES = (25, 60)
 QUALITY = 45
@@ -53,19 +53,19 @@ def psnr_of(clip: Path, compressed: Path, model: D4Codec) -> float:
     distortion = Distortion(with_ms_ssim=False)
     with open_clip(clip) as opened, open_reader(compressed) as reader:
         for original, result in zip(opened, decode_frames(reader, model), strict=True):
-            distortion.add(original.planes, result.planes)
+            distortion.add(original.picture, result.picture)
     return distortion.psnr
 
 
-def forward_and_backward(clip: Path, n_frames: int) -> tuple[ClipInfo, list[Planes]]:
+def forward_and_backward(clip: Path, n_frames: int) -> tuple[ClipInfo, list[Picture]]:
     """A clip played forward and backward until it has so many frames."""
     with open_clip(clip) as opened:
-        info, frames = opened.info, [frame.planes for frame in opened]
+        info, frames = opened.info, [frame.picture for frame in opened]
     period = [*frames, *frames[-2:0:-1]]
     return info, [period[t % len(period)] for t in range(n_frames)]
 
 
-def psnrs(frames: list[Planes], decoded: list[Planes]) -> np.ndarray:
+def psnrs(frames: list[Picture], decoded: list[Picture]) -> np.ndarray:
     """PSNR of each frame."""
     found = []
     for original, result in zip(frames, decoded, strict=True):
@@ -80,7 +80,7 @@ def slope(values: np.ndarray, n: int) -> float:
     return float(np.polyfit(np.arange(n) / (n - 1), values[:n], 1)[0])
 
 
-def coded(clip: Path, file: Path, model: D4Codec, group: int | None) -> list[Planes]:
+def coded(clip: Path, file: Path, model: D4Codec, group: int | None) -> list[Picture]:
     """What a clip decodes to, once it is compressed into `file`."""
     aehub.compress(clip, file, model=model, quality=QUALITY, group=group, audio=False,
                    measure=False, force=True)

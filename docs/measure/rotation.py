@@ -35,13 +35,13 @@ from aehub.measure.video_codecs import crop, x264
 from aehub.media.clip import open_clip
 from aehub.media.file_type import list_folder
 from aehub.media.metrics import Distortion
-from aehub.media.picture import ClipInfo, Planes
+from aehub.media.picture import ClipInfo, Picture
 
 QUARTER = ELEMENTS["rotate-90"]
 COMPONENTS = 48
 
 
-def psnr(found: Sequence[Planes], wanted: Sequence[Planes]) -> float:
+def psnr(found: Sequence[Picture], wanted: Sequence[Picture]) -> float:
     """(6Y + U + V)/8 over the clip, in dB."""
     distortion = Distortion(with_ms_ssim=False)
     for one, two in zip(wanted, found, strict=True):
@@ -49,12 +49,12 @@ def psnr(found: Sequence[Planes], wanted: Sequence[Planes]) -> float:
     return distortion.psnr
 
 
-def quarter(frames: Sequence[Planes]) -> list[Planes]:
+def quarter(frames: Sequence[Picture]) -> list[Picture]:
     """Every frame turned clockwise."""
     return [turn_planes(planes, QUARTER) for planes in frames]
 
 
-def edited_codes(clip: Path, n_frames: int, quality: float, source: Sequence[Planes], folder: Path
+def edited_codes(clip: Path, n_frames: int, quality: float, source: Sequence[Picture], folder: Path
                  ) -> tuple[float, float, int]:
     """(dB before, dB after, bytes) of the edit on codes."""
     packed, edited = folder / "packed.aev", folder / "edited.aev"
@@ -66,12 +66,12 @@ def edited_codes(clip: Path, n_frames: int, quality: float, source: Sequence[Pla
             size["bytes"] - size["audio_bytes"])
 
 
-def _decoded(path: Path) -> list[Planes]:
+def _decoded(path: Path) -> list[Picture]:
     with aehub.open(path) as archive:
-        return [archive.planes(number) for number in range(len(archive))]
+        return [archive.picture(number) for number in range(len(archive))]
 
 
-def at_bytes(frames: Sequence[Planes], info: ClipInfo, n_bytes: int) -> tuple[list[Planes], int]:
+def at_bytes(frames: Sequence[Picture], info: ClipInfo, n_bytes: int) -> tuple[list[Picture], int]:
     """(decoded frames, bytes) of x264 as near to `n_bytes` as its quality goes, by bisection."""
     codec, low, high = x264("medium"), 0.0, 51.0
     best = None
@@ -86,7 +86,7 @@ def at_bytes(frames: Sequence[Planes], info: ClipInfo, n_bytes: int) -> tuple[li
     return list(crop(codec.decode(best[0]), frames[0].size)), best[1]
 
 
-def x264_losses(source: Sequence[Planes], info: ClipInfo, n_bytes: int) -> tuple[float, float]:
+def x264_losses(source: Sequence[Picture], info: ClipInfo, n_bytes: int) -> tuple[float, float]:
     """dB before and after."""
     first, _ = at_bytes(source, info, n_bytes)
     second, _ = at_bytes(quarter(first), info, n_bytes)
@@ -96,7 +96,7 @@ def x264_losses(source: Sequence[Planes], info: ClipInfo, n_bytes: int) -> tuple
 class PatchPCA:
     """Principal component analysis of the patches of a clip."""
 
-    def __init__(self, frames: Sequence[Planes]) -> None:
+    def __init__(self, frames: Sequence[Picture]) -> None:
         self._size = frames[0].size
         pixels = self._patches(frames)
         flat = pixels.permute(0, 2, 3, 1).reshape(-1, pixels.shape[1]).double()
@@ -104,13 +104,13 @@ class PatchPCA:
         _, _, rows = torch.linalg.svd(flat - self._mean, full_matrices=False)
         self._rows = rows[:COMPONENTS]
 
-    def encode(self, frames: Sequence[Planes]) -> torch.Tensor:
+    def encode(self, frames: Sequence[Picture]) -> torch.Tensor:
         """Frames of any size -> latents [n, 48, h, w]."""
         pixels = self._patches(frames).double() - self._mean[:, None, None]
         return torch.einsum("kc,nchw->nkhw", self._rows, pixels)
 
     def decode(self, latents: torch.Tensor, size: tuple[int, int], corner: tuple[int, int] = (0, 0)
-               ) -> list[Planes]:
+               ) -> list[Picture]:
         """Latents -> the window of that (width, height) at that (x, y)."""
         pixels = torch.einsum("kc,nkhw->nchw", self._rows, latents) + self._mean[:, None, None]
         y, u, v = pixels.float().split((64, 16, 16), 1)
@@ -118,13 +118,13 @@ class PatchPCA:
         return from_batch(planes, corner, size)
 
     @staticmethod
-    def _patches(frames: Sequence[Planes]) -> torch.Tensor:
+    def _patches(frames: Sequence[Picture]) -> torch.Tensor:
         y, u, v = to_batch(frames, torch.device("cpu"), torch.float32)
         return torch.cat([F.pixel_unshuffle(y, 8), F.pixel_unshuffle(u, 4),
                           F.pixel_unshuffle(v, 4)], 1)
 
 
-def pca_losses(source: Sequence[Planes], target: float) -> tuple[float, float, float]:
+def pca_losses(source: Sequence[Picture], target: float) -> tuple[float, float, float]:
     """dB before, after rotating the grid, and after mapping the channels as well."""
     size = source[0].size
     model = PatchPCA(source)
@@ -163,7 +163,7 @@ def main() -> None:
         for path in list_folder(arguments.clips).clips:
             with open_clip(path) as clip:
                 info = clip.info
-                source = [frame.planes for frame in islice(clip, arguments.frames)]
+                source = [frame.picture for frame in islice(clip, arguments.frames)]
             first, last, n_bytes = edited_codes(path, len(source), arguments.quality, source,
                                                 Path(name))
             x264_first, x264_last = x264_losses(source, info, n_bytes)

@@ -128,7 +128,7 @@ CLIPS: dict[str, Callable[[], Iterator[np.ndarray]]] = {
 def source_named(name: str) -> SourceClip:
     """The clip of that name in memory."""
     with open_clip(CLIPS[name](), fps=FPS) as clip:
-        return SourceClip(name, [frame.planes for frame in clip], clip.info)
+        return SourceClip(name, [frame.picture for frame in clip], clip.info)
 
 
 def difference(source: SourceClip, model: str) -> tuple[float | None, int]:

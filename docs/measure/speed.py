@@ -28,7 +28,7 @@ from aehub.codecs.d4 import encoder, frame_coding, reference_buffer
 from aehub.codecs.d4.motion.coding import MotionCoder
 from aehub.coding import range_coder
 from aehub.media.clip import open_clip
-from aehub.media.picture import ClipInfo, Frame, Planes
+from aehub.media.picture import ClipInfo, Frame, Picture
 from aehub.media.writer import open_writer
 
 
@@ -51,7 +51,7 @@ def moving_clip(path: Path, width: int, height: int, n_frames: int) -> None:
         for t in range(n_frames):
             y = np.ascontiguousarray(big[t:t + height, 2 * t:2 * t + width])
             chroma = np.ascontiguousarray(255 - y[::2, ::2] // 2 - 60)
-            writer.write(Frame(Planes(y, chroma, 255 - chroma), t))
+            writer.write(Frame(Picture((y, chroma, 255 - chroma)), t))
 
 
 class Profiler:

@@ -25,7 +25,7 @@ from aehub.editing.operations import Operation, parse
 from aehub.editing.via_pixels import turn_planes
 from aehub.media.file_type import list_folder
 from aehub.media.metrics import MAX_DB, Distortion
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 
 STEPS = {"identity": "rotate 0", "flip-horizontal": "flip horizontal",
          "flip-vertical": "flip vertical", "rotate-180": "rotate 180", "transpose": "transpose",
@@ -34,10 +34,10 @@ STEPS = {"identity": "rotate 0", "flip-horizontal": "flip horizontal",
 FPS = 25
 
 
-def planes_of(path: Path) -> list[Planes]:
+def planes_of(path: Path) -> list[Picture]:
     """The decoded frames of a file."""
     with aehub.open(path) as archive:
-        return [archive.planes(number) for number in range(len(archive))]
+        return [archive.picture(number) for number in range(len(archive))]
 
 
 def turned(clip: Path, arguments: argparse.Namespace, folder: Path) -> tuple[str, bool]:

@@ -33,7 +33,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def decoded(path: Path) -> list[np.ndarray]:
     with open_clip(path) as opened:
-        return [to_rgb(frame.planes, opened.info.colour) for frame in opened]
+        return [to_rgb(frame.picture, opened.info.colour) for frame in opened]
 
 
 def spoiled(clip: Path, path: Path, number: int) -> Path:

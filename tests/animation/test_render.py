@@ -68,7 +68,7 @@ def test_videos_show_sprites_on_white_at_the_rate_asked_for(tmp_path: Path, suff
         found = list(clip)
         assert clip.info.fps == 30 and (clip.info.width, clip.info.height) == (96, 96)
     assert len(found) == 7
-    assert found[0].planes.y[0, 0] >= 233  # white, in limited range
+    assert found[0].picture[0][0, 0] >= 233  # white, in limited range
 
 
 def shown(path: Path) -> tuple[list[np.ndarray], int]:

@@ -21,7 +21,7 @@ from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import GroupEncoder
 from aehub.codecs.decompress import decode_frames
 from aehub.media.metrics import Distortion
-from aehub.media.picture import ClipInfo, Frame, Planes
+from aehub.media.picture import ClipInfo, Frame, Picture
 from material import moving_picture
 from predicted_files import groups_of, orbit, planes_of
 
@@ -34,26 +34,26 @@ def model() -> D4Codec:
     return aehub.load("d4-codec")
 
 
-def drifting(n: int, step: int) -> list[Planes]:
+def drifting(n: int, step: int) -> list[Picture]:
     """A texture that moves by `step` samples a frame, and leaves the picture after W / step."""
     rng = np.random.default_rng(3)
     wide = np.kron(rng.integers(40, 216, (H // 4, (W + n * step) // 4 + 1)), np.ones((4, 4)))
     grey = np.full((H // 2, W // 2), 128, np.uint8)
-    return [Planes(wide[:, t * step:t * step + W].astype(np.uint8), grey, grey)
+    return [Picture((wide[:, t * step:t * step + W].astype(np.uint8), grey, grey))
             for t in range(n)]
 
 
-def spinning(n: int, degrees: float) -> list[Planes]:
+def spinning(n: int, degrees: float) -> list[Picture]:
     """A picture that turns around its centre: blocks find each other only in frames near by."""
     (picture,) = moving_picture(1, 2 * W, 2 * W, seed=4)
     wide = Image.fromarray(picture[..., 0])
     box = (W // 2, W - H // 2, W // 2 + W, W + H // 2)
     grey = np.full((H // 2, W // 2), 128, np.uint8)
-    return [Planes(np.array(wide.rotate(t * degrees, Image.Resampling.BICUBIC).crop(box)), grey,
-                   grey) for t in range(n)]
+    return [Picture((np.array(wide.rotate(t * degrees, Image.Resampling.BICUBIC).crop(box)), grey,
+                   grey)) for t in range(n)]
 
 
-def clip_of(planes: list[Planes]) -> Any:
+def clip_of(planes: list[Picture]) -> Any:
     class Clip:
         info, audio = ClipInfo(W, H, Fraction(25), Fraction(1, 25)), None
 
@@ -63,18 +63,18 @@ def clip_of(planes: list[Planes]) -> Any:
     return Clip()
 
 
-def compressed(planes: list[Planes]) -> bytes:
+def compressed(planes: list[Picture]) -> bytes:
     stream = BytesIO()
     list(compress_clip(clip_of(planes), stream, model(), QUALITY, measure=False))
     return stream.getvalue()
 
 
-def decoded(file: bytes) -> list[Planes]:
+def decoded(file: bytes) -> list[Picture]:
     with open_reader(BytesIO(file)) as reader:
-        return [frame.planes for frame in decode_frames(reader, model())]
+        return [frame.picture for frame in decode_frames(reader, model())]
 
 
-def rd_cost(file: bytes, planes: list[Planes]) -> float:
+def rd_cost(file: bytes, planes: list[Picture]) -> float:
     """Log of the bytes after the first frame, less the log-rate equivalent of their PSNR."""
     encoder, later = GroupEncoder(model().runtime, QUALITY), Distortion(with_ms_ssim=False)
     encoder.add(0, planes[0])
@@ -89,7 +89,7 @@ def high_motion(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gop, "_HIGH_MOTION", -1.0)
 
 
-def chosen_length(planes: list[Planes], monkeypatch: pytest.MonkeyPatch) -> int:
+def chosen_length(planes: list[Picture], monkeypatch: pytest.MonkeyPatch) -> int:
     """Mini-GOP length chosen for a clip of one mini-GOP; it is checked against all."""
     chosen, plain = compressed(planes), _GroupState.add
     files = {}

@@ -30,7 +30,7 @@ H, W, EDGE = 96, 160, 32
 def luma() -> Tensor:
     """A large picture of real texture, grey levels."""
     (picture,) = moving_picture(1, W + 2 * EDGE, H + 2 * EDGE, seed=8)
-    return torch.from_numpy(from_rgb(picture, Colour(6)).y).float()
+    return torch.from_numpy(from_rgb(picture, Colour(6))[0]).float()
 
 
 def part(luma: Tensor, down: int = 0, right: int = 0) -> Tensor:
@@ -103,7 +103,7 @@ def test_blocks_are_split_only_where_parts_move_apart(luma: Tensor) -> None:
 
 def test_motion_explains_a_pan_and_not_another_picture(luma: Tensor) -> None:
     (other,) = moving_picture(1, W, H, seed=99)
-    stranger = LumaPlane(torch.from_numpy(from_rgb(other, Colour(6)).y).float())
+    stranger = LumaPlane(torch.from_numpy(from_rgb(other, Colour(6))[0]).float())
     moved, flat = coarse_cost(LumaPlane(part(luma, 4, 8)), LumaPlane(part(luma)), 32)
     assert moved < 0.3 * flat
     moved, flat = coarse_cost(stranger, LumaPlane(part(luma)), 32)

@@ -18,7 +18,7 @@ from aehub.codecs.d4 import encoder, frame_coding
 from aehub.codecs.d4.network import FrameNetwork
 from aehub.codecs.gop import LONG_MINI_GOP, MINI_GOP
 from aehub.coding.range_coder import PAYLOAD_FORMAT
-from aehub.media.picture import ClipInfo, Frame, Planes
+from aehub.media.picture import ClipInfo, Frame, Picture
 from predicted_files import (
     Encoded,
     begins_of,
@@ -60,7 +60,7 @@ def test_a_decoder_shows_bit_for_bit_what_the_encoder_predicted_from(moving: Enc
 
 
 def test_references_are_kept_within_range_and_unrounded() -> None:
-    stripes = [Planes(np.where(y > 120, 255, 0).astype(np.uint8), u, v)
+    stripes = [Picture((np.where(y > 120, 255, 0).astype(np.uint8), u, v))
                for y, u, v in planes_of(orbit(5, 64, 64))]
     group = encoded(stripes, 40, (4,))
     pictures = group.pictures(tiny())
@@ -200,7 +200,7 @@ def test_encoding_holds_no_more_than_two_runs_of_frames(monkeypatch: pytest.Monk
                 luma = y.copy()
                 sources.append(weakref.ref(luma))
                 watch()
-                yield Frame(Planes(luma, u, v), time)
+                yield Frame(Picture((luma, u, v)), time)
 
     plain = encoder.clipped
 

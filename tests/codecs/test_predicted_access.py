@@ -21,7 +21,7 @@ from aehub.codecs.d4.network import FrameNetwork
 from aehub.codecs.decompress import decode_frames, decode_group
 from aehub.coding.range_coder import PAYLOAD_FORMAT
 from aehub.errors import DamagedError, FormatError, WeightsError
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 from golden_files import CLIPS, GOLDEN, MODEL
 from material import write_clip
 from predicted_files import compressed, groups_of, orbit, pan, tiny
@@ -119,7 +119,7 @@ def test_several_threads_share_an_archive_and_a_model(data: bytes, frames: np.nd
         assert [writer.result() for writer in writers] == [encoded(0), encoded(1)]
 
 
-def shown_only(data: bytes, **changes: Any) -> list[Planes]:
+def shown_only(data: bytes, **changes: Any) -> list[Picture]:
     """The frames of a file's first group with a changed head."""
     head, (group, *_) = groups_of(data)
     return list(decode_group(tiny(), head, replace(group, header=replace(group.header, **changes))))
@@ -172,7 +172,7 @@ def test_frames_predicted_from_three_others_are_refused_in_one_sentence(data: by
 # Damage.
 
 
-def given_back(head: FileHeader, group: Group, payload: bytes) -> list[Planes] | None:
+def given_back(head: FileHeader, group: Group, payload: bytes) -> list[Picture] | None:
     """The frames of a group with other bytes; None if they are found to be damaged."""
     try:
         return list(decode_group(tiny(), head, replace(group, payload=payload)))
@@ -196,7 +196,7 @@ def test_damaged_bytes_are_one_sentence_or_other_pictures(data: bytes) -> None:
             changed += 1
             continue
         assert len(found) == len(whole) and found[0].size == (134, 90)
-        changed += any(not np.array_equal(a.y, b.y) for a, b in zip(found, whole, strict=True))
+        changed += any(not np.array_equal(a[0], b[0]) for a, b in zip(found, whole, strict=True))
     assert changed >= 38
 
 

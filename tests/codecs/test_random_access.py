@@ -73,7 +73,7 @@ def test_a_frame_that_is_not_there_is_named(path: Path, number: int) -> None:
 @pytest.mark.parametrize("number", [-1, N])
 def test_planes_are_counted_from_zero(path: Path, number: int) -> None:
     with aehub.open(path) as clip, pytest.raises(IndexError):
-        clip.planes(number)
+        clip.picture(number)
 
 
 def test_only_the_groups_asked_for_are_decoded(

@@ -11,7 +11,7 @@ from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import GroupEncoder
 from aehub.codecs.d4.quantisation import Quantiser
 from aehub.coding.range_coder import ScaleTables
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 
 QUALITY = 45.0
 
@@ -22,14 +22,14 @@ def model() -> D4Codec:
 
 
 @pytest.fixture(scope="module")
-def picture() -> Planes:
+def picture() -> Picture:
     """Rough on the left, faint waves on the right."""
     rng = np.random.default_rng(4)
     y, x = np.mgrid[:192, :192]
     luma = 120 + 4 * np.sin(x / 5) * np.cos(y / 4)
     luma[:, :96] += rng.normal(0, 30, (192, 96))
     grey = np.full((96, 96), 128, np.uint8)
-    return Planes(luma.clip(0, 255).astype(np.uint8), grey, grey)
+    return Picture((luma.clip(0, 255).astype(np.uint8), grey, grey))
 
 
 def without_masking(model: D4Codec) -> D4Codec:
@@ -56,7 +56,7 @@ def test_a_larger_weight_makes_no_code_larger_and_weight_one_changes_none() -> N
     assert torch.equal(quantiser(whole, index.clamp(min=1), torch.full((1, 1, 16, 16), 1e6)), whole)
 
 
-def test_busy_places_get_fewer_codes(model: D4Codec, picture: Planes) -> None:
+def test_busy_places_get_fewer_codes(model: D4Codec, picture: Picture) -> None:
     masked, plain = (m.encode_planes([picture], QUALITY).latent.abs()[0]
                      for m in (model, without_masking(model)))
     busy, calm = (slice(0, 10), slice(14, 24))
@@ -65,7 +65,7 @@ def test_busy_places_get_fewer_codes(model: D4Codec, picture: Planes) -> None:
 
 
 def test_a_picture_has_the_same_codes_alone_and_first_in_a_clip(
-    model: D4Codec, picture: Planes
+    model: D4Codec, picture: Picture
 ) -> None:
     alone = model.encode_planes([picture], QUALITY)
     encoder = GroupEncoder(model.runtime, QUALITY)

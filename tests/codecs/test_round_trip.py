@@ -24,7 +24,7 @@ from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.decompress import decode_frames
 from aehub.errors import ExistsError, FormatError, InputError, WeightsError
 from aehub.media.clip import open_clip
-from aehub.media.picture import Colour, Planes
+from aehub.media.picture import Colour, Picture
 from golden_files import MODEL, write_model
 from material import moving_picture, psnr, write_clip
 
@@ -52,18 +52,18 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-def shown(path: Path) -> tuple[list[Planes], list[Fraction]]:
+def shown(path: Path) -> tuple[list[Picture], list[Fraction]]:
     """Planes and seconds of every frame of a clip."""
     with open_clip(path) as clip:
         frames = list(clip)
-        return [f.planes for f in frames], [f.time * clip.info.time_base for f in frames]
+        return [f.picture for f in frames], [f.time * clip.info.time_base for f in frames]
 
 
-def decoded(path: Path) -> tuple[list[Planes], list[Fraction]]:
+def decoded(path: Path) -> tuple[list[Picture], list[Fraction]]:
     """The same of an `.aev` file, exactly as it says."""
     with open_reader(path) as reader:
         frames = list(decode_frames(reader, aehub.load()))
-        return [f.planes for f in frames], [f.time * reader.header.time_base for f in frames]
+        return [f.picture for f in frames], [f.time * reader.header.time_base for f in frames]
 
 
 # What comes back.
@@ -215,7 +215,7 @@ def test_a_trim_keeps_the_frames_it_names(
     assert result.frames == len(kept)
     source, copy = shown(clips["odd"])[0], decoded(tmp_path / "file.aev")[0]
     for number, planes in zip(kept, copy, strict=True):
-        errors = [psnr(other.y, planes.y) for other in source]
+        errors = [psnr(other[0], planes[0]) for other in source]
         assert int(np.argmax(errors)) == number
 
 

@@ -7,14 +7,14 @@ import torch
 
 from aehub.codecs.d4.codec import D4Codec
 from aehub.hub import find
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 from bitstream.examples import file_header
 from material import moving_picture
 from predicted_files import encoded, equal_frames, planes_of, turned_group
 
 
 @pytest.fixture(scope="module")
-def texture() -> list[Planes]:
+def texture() -> list[Picture]:
     return planes_of(moving_picture(3, 160, 96, seed=5))
 
 
@@ -25,7 +25,7 @@ def single() -> D4Codec:
 
 @pytest.mark.parametrize("quality", [0, 33.33, 50, 100])
 def test_the_bundled_model_reads_what_any_precision_wrote(
-    single: D4Codec, texture: list[Planes], quality: float
+    single: D4Codec, texture: list[Picture], quality: float
 ) -> None:
     double = D4Codec.from_pretrained(find("d4-codec"), dtype=torch.float64)
     group = encoded(texture, quality, (2,), single)
@@ -37,7 +37,7 @@ def test_the_bundled_model_reads_what_any_precision_wrote(
 
 
 def test_what_the_encoder_shows_is_what_the_decoder_sees(
-    single: D4Codec, texture: list[Planes]
+    single: D4Codec, texture: list[Picture]
 ) -> None:
     group = encoded(texture, 60, (2,), single)
     seen = group.pictures(single)

@@ -47,7 +47,7 @@ def codes_of(path: Path, model: D4Codec) -> list[np.ndarray]:
 def planes_of(path: Path, model: D4Codec) -> list[Any]:
     """The decoded frames of a file, in the order in which they are shown."""
     with aehub.open(path, model=model) as archive:
-        return [archive.planes(number) for number in range(len(archive))]
+        return [archive.picture(number) for number in range(len(archive))]
 
 
 def heads_of(path: Path | BytesIO) -> list[GroupHeader]:

@@ -210,7 +210,7 @@ def test_the_window_moves_with_the_plane(name: str, crop: tuple[int, int]) -> No
     plane[crop[1]:crop[1] + 45, crop[0]:crop[0] + 67] = True
     turned = turn_file_header(header, g)
     x, y = turn_group_header(GroupHeader(1, 5000, crop=crop), header, g).crop
-    (wanted,) = [p for p in [turn_planes((plane,) * 3, g).y]]  # type: ignore[arg-type]
+    (wanted,) = [p for p in [turn_planes((plane,) * 3, g)[0]]]  # type: ignore[arg-type]
     assert turned.coded_size((x, y)) == wanted.shape[::-1]
     assert wanted[y:y + turned.height, x:x + turned.width].all()
     assert wanted.sum() == turned.height * turned.width

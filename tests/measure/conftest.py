@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from aehub.measure import Encoded, SourceClip
-from aehub.media.picture import ClipInfo, Planes
+from aehub.media.picture import ClipInfo, Picture
 
 
-def moving_frames(width: int, height: int, n_frames: int) -> list[Planes]:
+def moving_frames(width: int, height: int, n_frames: int) -> list[Picture]:
     """A textured picture that drifts and brightens, so that no two frames are alike."""
     rng = np.random.default_rng(5)
     wide = rng.normal(0, 12, (height + 2, width + n_frames)).cumsum(axis=1)
@@ -24,7 +24,7 @@ def moving_frames(width: int, height: int, n_frames: int) -> list[Planes]:
     for i in range(n_frames):
         y = wide[:height, i : i + width] + 6 * i
         u, v = 128 + 40 * np.sin((right + i) / 9), 128 + 30 * np.cos(down / 7)
-        frames.append(Planes(*(np.clip(p, 0, 255).astype(np.uint8) for p in (y, u, v))))
+        frames.append(Picture(np.clip(p, 0, 255).astype(np.uint8) for p in (y, u, v)))
     return frames
 
 
@@ -52,9 +52,9 @@ class Ruler:
     qualities: Sequence[float] = (2, 4, 8)
     settings: str = "none"
 
-    def encode(self, frames: Sequence[Planes], info: ClipInfo, quality: float) -> Encoded:
+    def encode(self, frames: Sequence[Picture], info: ClipInfo, quality: float) -> Encoded:
         kept = frames[self.lost :] if self.lost >= 0 else [*frames, frames[-1]]
-        wrong = (Planes(*(plane ^ np.uint8(quality) for plane in planes)) for planes in kept)
+        wrong = (Picture(plane ^ np.uint8(quality) for plane in planes) for planes in kept)
         return Encoded(round(len(frames) * self.cost * 1000 / quality), 0.01, wrong)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from aehub.measure import SourceClip, parse_codecs
 from aehub.measure.image_codecs import ImageCodec
 from aehub.media.metrics import Distortion
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 
 # The colour path may not be what limits a codec: WebP's own quantiser ends at about 50 dB.
 BEST = {"jpeg": (100, 55), "webp": (100, 46), "avif": (1, 50)}
@@ -21,7 +21,7 @@ def still(request: pytest.FixtureRequest) -> ImageCodec:
     return request.param
 
 
-def psnr(reference: Planes, decoded: Planes) -> float:
+def psnr(reference: Picture, decoded: Picture) -> float:
     distortion = Distortion()
     distortion.add(reference, decoded)
     return distortion.psnr
@@ -33,9 +33,8 @@ def test_no_conversion_of_colour_limits_a_picture_codec(
     clip = source(130, 98, 1)
     picture = clip.frames[0]
     # Samples beyond limited range, and chroma that no RGB colour has.
-    extreme = Planes(
-        np.clip(picture.y.astype(int) * 2 - 120, 0, 255).astype(np.uint8), *picture[1:]
-    )
+    extreme = Picture([
+        np.clip(picture[0].astype(int) * 2 - 120, 0, 255).astype(np.uint8), *picture[1:]])
     quality, least = BEST[still.name]
     for planes in (picture, extreme):
         (decoded,) = still.encode([planes], clip.info, quality).decoded

@@ -28,7 +28,7 @@ def test_the_lossless_copy_keeps_planes_times_and_tags(
         times = [frame.time * copy.info.time_base for frame in frames]
     assert times == [index / fps for index in range(4)]
     for frame, planes in zip(frames, clip.frames, strict=True):
-        assert all(np.array_equal(a, b) for a, b in zip(frame.planes, planes, strict=True))
+        assert all(np.array_equal(a, b) for a, b in zip(frame.picture, planes, strict=True))
 
 
 def test_a_model_is_measured_like_any_codec(source: Callable[..., SourceClip]) -> None:

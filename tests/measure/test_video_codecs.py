@@ -17,12 +17,12 @@ from aehub.measure.benchmark import load
 from aehub.measure.model_codec import write_lossless
 from aehub.measure.video_codecs import VideoCodec, x264
 from aehub.media.metrics import Distortion
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 
 VIDEO = "x264-veryfast,x264-veryfast-bf0,x265-ultrafast,svtav1-12,vp9"
 
 
-def distortion(source: SourceClip, decoded: list[Planes]) -> Distortion:
+def distortion(source: SourceClip, decoded: list[Picture]) -> Distortion:
     result = Distortion()
     for reference, planes in zip(source.frames, decoded, strict=True):
         result.add(reference, planes)

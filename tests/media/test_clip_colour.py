@@ -7,7 +7,7 @@ import pytest
 
 from aehub.errors import InputError
 from aehub.media.colour import from_rgb, luma_weights, rgb_colour, to_rgb
-from aehub.media.picture import Colour, Planes
+from aehub.media.picture import Colour, Picture
 from material import moving_picture, psnr
 
 COLOURS = [Colour(matrix, full) for matrix in (1, 2, 5, 6, 7, 9) for full in (False, True)]
@@ -66,7 +66,7 @@ def test_chroma_sits_in_the_centre_of_its_block() -> None:
 
 def test_upsampling_weights_near_and_far_chroma_three_to_one() -> None:
     u = np.array([[100, 140]], np.uint8)
-    planes = Planes(np.full((2, 4), 128, np.uint8), u, np.full((1, 2), 128, np.uint8))
+    planes = Picture((np.full((2, 4), 128, np.uint8), u, np.full((1, 2), 128, np.uint8)))
     blue = to_rgb(planes, Colour(1, full_range=True))[0, :, 2].astype(float)
     expected = 128 + 1.8556 * (np.array([100, 110, 130, 140]) - 128)
     assert np.abs(blue - expected).max() <= 0.51

@@ -20,7 +20,7 @@ from material import moving_picture, psnr
 def shown(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     with open_clip(path) as clip:
         (frame,) = clip
-        return to_rgb(frame.planes, clip.info.colour), clip.info.notes
+        return to_rgb(frame.picture, clip.info.colour), clip.info.notes
 
 
 def in_tiles(path: Path, *properties: tuple[bytes, bytes], codec: str = "hevc") -> Path:

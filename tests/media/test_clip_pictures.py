@@ -30,7 +30,7 @@ def test_arrays_are_clips(as_given: object) -> None:
         assert clip.info.fps == Fraction(25, 2) and clip.info.source_bytes is None
         assert clip.audio is None
     assert [f.time * clip.info.time_base for f in frames] == [Fraction(2 * i, 25) for i in range(5)]
-    assert all(same(f.planes, p) for f, p in zip(frames, PICTURES, strict=True))
+    assert all(same(f.picture, p) for f, p in zip(frames, PICTURES, strict=True))
 
 
 def test_one_array_is_a_clip_of_one_frame() -> None:
@@ -70,7 +70,7 @@ def test_lossless_stills_are_exact(tmp_path: Path, suffix: str) -> None:
         assert (clip.info.width, clip.info.height, clip.info.n_frames) == (62, 47, 1)
         assert clip.info.source_bytes == path.stat().st_size
         (frame,) = clip
-    assert same(frame.planes, PICTURES[0]) and frame.time == 0
+    assert same(frame.picture, PICTURES[0]) and frame.time == 0
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp"])
@@ -81,10 +81,10 @@ def test_lossy_stills_keep_their_own_planes(tmp_path: Path, suffix: str) -> None
         (frame,) = clip
         raw = next(container.decode(video=0))
         assert clip.info.colour.full_range is (suffix == ".jpg")
-        for got, plane in zip(frame.planes, raw.planes, strict=True):
+        for got, plane in zip(frame.picture, raw.planes, strict=True):
             rows = np.frombuffer(bytes(plane), np.uint8).reshape(-1, plane.line_size)
             assert np.array_equal(got, rows[: plane.height, : plane.width])
-        assert psnr(to_rgb(frame.planes, clip.info.colour), PICTURES[0]) > 25
+        assert psnr(to_rgb(frame.picture, clip.info.colour), PICTURES[0]) > 25
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_pictures_of_any_mode_look_as_pillow_shows_them(
     smooth = np.stack([2 * x + y, 255 - 3 * x, x + 4 * y // 2], axis=2).clip(0, 255)
     Image.fromarray(smooth.astype(np.uint8)).convert(mode).save(path)
     with open_clip(path) as clip:
-        shown = to_rgb(next(iter(clip)).planes, clip.info.colour)
+        shown = to_rgb(next(iter(clip)).picture, clip.info.colour)
     with Image.open(path) as image:
         expected = np.asarray(image.convert("RGB"))
     # Dithered pictures lose the colour of single pixels to 4:2:0, but not their mean.
@@ -111,7 +111,7 @@ def test_16_bit_grey_is_rounded_not_clipped(tmp_path: Path) -> None:
     deep = np.linspace(0, 65535, 64 * 48).reshape(48, 64).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "d.png")
     with open_clip(tmp_path / "d.png") as clip:
-        shown = to_rgb(next(iter(clip)).planes, clip.info.colour)[..., 0]
+        shown = to_rgb(next(iter(clip)).picture, clip.info.colour)[..., 0]
         assert any("16-bit" in note for note in clip.info.notes)
     assert np.abs(shown - deep / 257).max() <= 1.5
 
@@ -130,7 +130,7 @@ def test_photographs_are_upright(tmp_path: Path, orientation: int, suffix: str) 
 
         expected = np.asarray(ImageOps.exif_transpose(image))
     with open_clip(path) as clip:
-        shown = to_rgb(next(iter(clip)).planes, clip.info.colour)
+        shown = to_rgb(next(iter(clip)).picture, clip.info.colour)
     assert shown.shape == expected.shape
     assert psnr(shown, expected) > 27
 
@@ -147,11 +147,11 @@ def test_animations_keep_frames_and_times(tmp_path: Path, suffix: str) -> None:
         frames = list(clip)
         assert clip.info.fps == Fraction(50, 3)
         milliseconds = [f.time * clip.info.time_base * 1000 for f in frames]
-        shown = [to_rgb(f.planes, clip.info.colour) for f in frames]
+        shown = [to_rgb(f.picture, clip.info.colour) for f in frames]
     assert milliseconds == [0, 40, 120, 160, 180]
     assert all(psnr(s, p) > 20 for s, p in zip(shown, PICTURES, strict=True))
     if suffix != ".gif":
-        assert all(same(f.planes, p) for f, p in zip(frames, PICTURES, strict=True))
+        assert all(same(f.picture, p) for f, p in zip(frames, PICTURES, strict=True))
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
@@ -167,7 +167,7 @@ def test_transparent_animations_lie_over_white(tmp_path: Path, suffix: str) -> N
     options = {"lossless": True} if suffix == ".webp" else {"disposal": 2}
     layers[0].save(path, save_all=True, append_images=layers[1:], duration=100, **options)
     with open_clip(path) as clip:
-        shown = [to_rgb(f.planes, clip.info.colour) for f in clip]
+        shown = [to_rgb(f.picture, clip.info.colour) for f in clip]
         assert "Transparent parts were laid over white." in clip.info.notes
     assert len(shown) == 3
     for shift, picture in enumerate(shown):
@@ -183,14 +183,14 @@ def test_a_folder_is_read_in_natural_order(tmp_path: Path) -> None:
         frames = list(clip)
         assert clip.info.n_frames == 5 and clip.info.fps == 10
         assert clip.info.source_bytes == sum(p.stat().st_size for p in tmp_path.glob("*.png"))
-    assert all(same(f.planes, p) for f, p in zip(frames, PICTURES, strict=True))
+    assert all(same(f.picture, p) for f, p in zip(frames, PICTURES, strict=True))
 
 
 def test_a_folder_of_mixed_kinds_has_one_colour(tmp_path: Path) -> None:
     Image.fromarray(PICTURES[0]).save(tmp_path / "0.png")
     Image.fromarray(PICTURES[1]).save(tmp_path / "1.jpg", quality=98)
     with open_clip(tmp_path) as clip:
-        shown = [to_rgb(f.planes, clip.info.colour) for f in clip]
+        shown = [to_rgb(f.picture, clip.info.colour) for f in clip]
     assert psnr(shown[1], PICTURES[1]) > 25
 
 

@@ -17,14 +17,14 @@ import pytest
 
 from aehub.media.clip import open_clip
 from aehub.media.colour import from_rgb, to_rgb
-from aehub.media.picture import Colour, Planes
+from aehub.media.picture import Colour, Picture
 from aehub.media.timestamps import MonotonicTimestamps, clean_rate
 from material import moving_picture, psnr, write_clip
 
 PICTURES = moving_picture(12, 96, 64, seed=1)
 
 
-def raw_planes(path: Path) -> list[Planes]:
+def raw_planes(path: Path) -> list[Picture]:
     """The decoder's own planes without their padding."""
     pictures = []
     with av.open(str(path)) as container:
@@ -33,18 +33,18 @@ def raw_planes(path: Path) -> list[Planes]:
             for plane in frame.planes:
                 rows = np.frombuffer(bytes(plane), np.uint8).reshape(-1, plane.line_size)
                 planes.append(rows[: plane.height, : plane.width])
-            pictures.append(Planes(*planes))
+            pictures.append(Picture(planes))
     return pictures
 
 
-def read(source: object, **options: object) -> tuple[list[Planes], list[Fraction], object]:
+def read(source: object, **options: object) -> tuple[list[Picture], list[Fraction], object]:
     with open_clip(source, **options) as clip:
         frames = list(clip)
         info = clip.info
-    return [f.planes for f in frames], [f.time * info.time_base for f in frames], info
+    return [f.picture for f in frames], [f.time * info.time_base for f in frames], info
 
 
-def same(first: Planes, second: Planes) -> bool:
+def same(first: Picture, second: Picture) -> bool:
     return all(map(np.array_equal, first, second))
 
 
@@ -71,7 +71,7 @@ def test_420_planes_are_read_bit_for_bit(
     assert len(planes) == len(raw) == 12
     assert all(map(same, planes, raw))
     assert (info.width, info.height) == size
-    assert planes[0].u.shape == ((height + 1) // 2, (width + 1) // 2)
+    assert planes[0][1].shape == ((height + 1) // 2, (width + 1) // 2)
     assert all(plane.flags.owndata and plane.flags.c_contiguous for plane in planes[0])
     assert info.fps == 25 and info.n_frames in (12, 0, None)
     assert [round(float(t), 3) for t in times] == [round(i / 25, 3) for i in range(12)]
@@ -100,7 +100,7 @@ def test_rotated_clips_are_upright(tmp_path: Path, rotation: int) -> None:
     planes, _, info = read(path)
     with av.open(str(path)) as container:
         quarters = next(container.decode(video=0)).rotation // 90
-    expected = [Planes(*(np.rot90(c, quarters) for c in p)) for p in raw_planes(path)]
+    expected = [Picture(np.rot90(c, quarters) for c in p) for p in raw_planes(path)]
     assert all(map(same, planes, expected))
     assert (info.width, info.height) == ((96, 64) if rotation == 180 else (64, 96))
     assert info.pixel_aspect == (Fraction(4, 3) if rotation == 180 else Fraction(3, 4))
@@ -121,7 +121,7 @@ def test_mirrored_clips_are_upright(tmp_path: Path, matrix: tuple, turn: object)
     path = write_clip(tmp_path / "m.mp4", PICTURES[:2], display_matrix=whole)
     planes, _, _ = read(path)
     for got, raw in zip(planes, raw_planes(path), strict=True):
-        assert same(got, Planes(*map(turn, raw)))
+        assert same(got, Picture(map(turn, raw)))
 
 
 def test_frame_times_are_those_of_the_file(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_deep_samples_are_rounded_to_8_bits(tmp_path: Path, bits: int, chroma: s
         assert frame.format.name == name
         luma = np.frombuffer(bytes(frame.planes[0]), "<u2").reshape(64, -1)[:, :96]
     planes, _, info = read(path)
-    assert np.abs(planes[0].y - luma / 2.0 ** (bits - 8)).max() <= 0.5
+    assert np.abs(planes[0][0] - luma / 2.0 ** (bits - 8)).max() <= 0.5
     assert psnr(to_rgb(planes[0], info.colour), PICTURES[0]) > 25
     assert f"{bits}-bit samples were rounded to 8 bits." in info.notes
 
@@ -175,27 +175,27 @@ def test_other_chroma_grids_become_420(tmp_path: Path, name: str) -> None:
     smooth = 128 + 80 * np.stack([np.sin(x), np.cos(y), np.sin(x + y)], axis=2)
     path = write_clip(tmp_path / "c.mkv", [smooth.astype(np.uint8)], pix_fmt=name)
     planes, _, info = read(path)
-    assert planes[0].u.shape == (25, 34)
+    assert planes[0][1].shape == (25, 34)
     assert info.colour.matrix == 2
     assert "Chroma was brought to 4:2:0." in info.notes
     assert same(
-        planes[0]._replace(u=planes[0].y, v=planes[0].y), Planes(*[raw_planes(path)[0].y] * 3)
+        Picture([planes[0][0]] * 3), Picture([raw_planes(path)[0][0]] * 3)
     )
     assert psnr(to_rgb(planes[0], info.colour), smooth.astype(np.uint8)) > 27
 
 
 def test_444_chroma_is_the_mean_of_four(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "m.mkv", PICTURES[:1], pix_fmt="yuv444p")
-    u = raw_planes(path)[0].u.astype(float)
+    u = raw_planes(path)[0][1].astype(float)
     mean = (u[::2, ::2] + u[1::2, ::2] + u[::2, 1::2] + u[1::2, 1::2]) / 4
-    assert np.abs(read(path)[0][0].u - mean).max() <= 0.5
+    assert np.abs(read(path)[0][0][1] - mean).max() <= 0.5
 
 
 def test_grey_video_gets_neutral_chroma(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "g.mkv", PICTURES[:1], pix_fmt="gray")
     planes, _, _ = read(path)
-    assert np.ptp(planes[0].u) == 0 and planes[0].u[0, 0] == 128
-    assert planes[0].u.shape == (32, 48)
+    assert np.ptp(planes[0][1]) == 0 and planes[0][1][0, 0] == 128
+    assert planes[0][1].shape == (32, 48)
 
 
 def test_rgb_video_is_converted_like_arrays(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_file_objects_are_read_and_stay_open(tmp_path: Path) -> None:
         rest = list(clip)
         assert clip.info.source_bytes == path.stat().st_size
     assert not file.closed
-    planes = [first.planes, *(frame.planes for frame in rest)]
+    planes = [first.picture, *(frame.picture for frame in rest)]
     assert all(map(same, planes, raw_planes(path))) and len(planes) == 12
 
 
@@ -304,7 +304,7 @@ def test_y4m_on_a_pipe_streams_without_end() -> None:
         stop.set()
     thread.join(5)
     assert [frame.time for frame in frames] == list(range(50))
-    assert frames[49].planes.y.tobytes() == bytes(range(256)) * 2
+    assert frames[49].picture[0].tobytes() == bytes(range(256)) * 2
 
 
 def test_a_forced_rate_replaces_the_times_and_the_sound(tmp_path: Path) -> None:

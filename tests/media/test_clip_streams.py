@@ -47,7 +47,7 @@ def write_tracks(path: Path, *tracks: Track) -> Path:
 
 def shown(path: Path) -> tuple[list[np.ndarray], Clip]:
     with open_clip(path) as clip:
-        return [to_rgb(frame.planes, clip.info.colour) for frame in clip], clip
+        return [to_rgb(frame.picture, clip.info.colour) for frame in clip], clip
 
 
 def refusal(path: Path) -> str:

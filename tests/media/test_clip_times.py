@@ -41,7 +41,7 @@ def shown(source: object, **options: Any) -> FrameDurations:
     assert frames[0].time == 0
     for frame, following in zip(frames, frames[1:], strict=False):
         assert frame.time + frame.duration == following.time
-    return [(round((frame.planes.y[2:10, 2:10].mean() - 16) * 255 / 219 / 20 - 0.5),
+    return [(round((frame.picture[0][2:10, 2:10].mean() - 16) * 255 / 219 / 20 - 0.5),
              float(frame.duration * base)) for frame in frames]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aehub.errors import InputError
 from aehub.media.metrics import MAX_DB, Distortion, bd_rate, ms_ssim, ms_ssim_db, pchip
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 
 ANCHOR = [(1000.0, 28.0), (2000.0, 31.5), (4100.0, 35.0), (9000.0, 39.0)]
 
@@ -28,13 +28,13 @@ def noisy(plane: np.ndarray, sigma: float, seed: int = 1) -> np.ndarray:
     return np.clip(np.rint(plane + noise), 0, 255).astype(np.uint8)
 
 
-def flat(y: int, u: int, v: int, width: int = 20, height: int = 10) -> Planes:
+def flat(y: int, u: int, v: int, width: int = 20, height: int = 10) -> Picture:
     chroma = (-(-height // 2), -(-width // 2))
-    return Planes(
+    return Picture((
         np.full((height, width), y, np.uint8),
         np.full(chroma, u, np.uint8),
         np.full(chroma, v, np.uint8),
-    )
+    ))
 
 
 def plain_ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
@@ -85,7 +85,7 @@ def test_differences_do_not_wrap_around_in_eight_bits() -> None:
 def test_identical_clips_have_a_finite_quality() -> None:
     distortion = Distortion()
     luma = picture(176, 176)
-    planes = Planes(luma, luma[::2, ::2], luma[::2, ::2])
+    planes = Picture((luma, luma[::2, ::2], luma[::2, ::2]))
     distortion.add(planes, planes)
     assert (distortion.psnr, distortion.ms_ssim) == (MAX_DB, pytest.approx(1))
     assert ms_ssim_db(1.0) == MAX_DB
@@ -130,7 +130,7 @@ def test_ms_ssim_of_the_clip_is_the_mean_over_frames() -> None:
     frames = []
     for sigma in (5, 25):
         chroma, worse = luma[::2, ::2], noisy(luma, sigma)
-        distortion.add(Planes(luma, chroma, chroma), Planes(worse, chroma, chroma))
+        distortion.add(Picture((luma, chroma, chroma)), Picture((worse, chroma, chroma)))
         frames.append(ms_ssim(luma, worse))
     assert distortion.ms_ssim == pytest.approx(np.mean(np.array(frames, float)))
 
@@ -139,7 +139,7 @@ def test_small_pictures_have_no_ms_ssim() -> None:
     a = picture(400, 175)
     assert ms_ssim(a, a) is None
     distortion = Distortion()
-    distortion.add(Planes(a, a[::2, ::2], a[::2, ::2]), Planes(a, a[::2, ::2], a[::2, ::2]))
+    distortion.add(Picture((a, a[::2, ::2], a[::2, ::2])), Picture((a, a[::2, ::2], a[::2, ::2])))
     assert distortion.ms_ssim is None
 
 

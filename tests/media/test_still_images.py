@@ -33,7 +33,7 @@ def shown(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """(the only frame of a clip in RGB, notes)."""
     with open_clip(path) as clip:
         (frame,) = clip
-        return to_rgb(frame.planes, clip.info.colour), clip.info.notes
+        return to_rgb(frame.picture, clip.info.colour), clip.info.notes
 
 
 def is_like(picture: np.ndarray, expected: np.ndarray) -> bool:
@@ -76,7 +76,7 @@ def test_pictures_of_every_format_are_upright(tmp_path: Path, orientation: int) 
     image.save(tmp_path / "photo.avif", quality=95, exif=exif)
     for path in sorted(tmp_path.iterdir()):
         with open_clip(path) as clip:
-            first = to_rgb(next(iter(clip)).planes, clip.info.colour)
+            first = to_rgb(next(iter(clip)).picture, clip.info.colour)
         assert (clip.info.height, clip.info.width) == upright.shape[:2], path.name
         assert is_like(first, upright), path.name
         assert is_like(read_picture(path)[..., :3], upright), path.name
@@ -116,13 +116,13 @@ def test_pages_of_one_size_are_frames(tmp_path: Path) -> None:
     pages[0].save(tmp_path / "even.tif", save_all=True, append_images=pages[1:])
     with open_clip(tmp_path / "even.tif") as clip:
         assert clip.info.n_frames == 3 and clip.info.notes == ()
-        levels = [to_rgb(frame.planes, clip.info.colour).mean() for frame in clip]
+        levels = [to_rgb(frame.picture, clip.info.colour).mean() for frame in clip]
     assert np.abs(np.array(levels) - (30, 90, 200)).max() <= 1
     # Pages of different kinds, with and without a palette.
     kinds = [pages[2].convert("P"), pages[1].convert("RGBA"), pages[0].convert("L")]
     pages[0].save(tmp_path / "kinds.tif", save_all=True, append_images=kinds)
     with open_clip(tmp_path / "kinds.tif") as clip:
-        levels = [to_rgb(frame.planes, clip.info.colour).mean() for frame in clip]
+        levels = [to_rgb(frame.picture, clip.info.colour).mean() for frame in clip]
     assert np.abs(np.array(levels) - (30, 200, 90, 30)).max() <= 8
 
 
@@ -299,7 +299,7 @@ def test_broken_metadata_is_ignored(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     BROKEN[name](path)
     with open_clip(path) as clip:
-        first = to_rgb(next(iter(clip)).planes, clip.info.colour)
+        first = to_rgb(next(iter(clip)).picture, clip.info.colour)
     assert is_like(first, marked())
     assert is_like(read_picture(path)[..., :3], marked())
 

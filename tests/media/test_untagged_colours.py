@@ -15,7 +15,7 @@ import aehub
 from aehub.measure.image_codecs import avif
 from aehub.media.clip import open_clip
 from aehub.media.colour import to_rgb
-from aehub.media.picture import Colour, Planes
+from aehub.media.picture import Colour, Picture
 from aehub.media.sinks import frame_from_planes
 from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
@@ -36,7 +36,7 @@ def shown_as(kr: float, kb: float) -> np.ndarray:
 def flat_clip(path: Path, width: int, height: int, turn: int = 0, n_frames: int = 2) -> Path:
     """A clip of one colour without any colour tag, H.264 or FFV1."""
     half = (height + 1) // 2, (width + 1) // 2
-    planes = Planes(*(np.full(size, value, np.uint8)
+    planes = Picture((np.full(size, value, np.uint8)
                       for size, value in zip([(height, width), half, half], YUV, strict=True)))
     with av.open(str(path), "w") as container:
         codec = "ffv1" if path.suffix == ".mkv" else "libx264"
@@ -64,7 +64,7 @@ def flat_clip(path: Path, width: int, height: int, turn: int = 0, n_frames: int 
 def first_of(path: Path) -> tuple[np.ndarray, Colour]:
     """(mean RGB, colour) of the first frame of a clip."""
     with open_clip(path) as clip:
-        return to_rgb(next(iter(clip)).planes, clip.info.colour).mean((0, 1)), clip.info.colour
+        return to_rgb(next(iter(clip)).picture, clip.info.colour).mean((0, 1)), clip.info.colour
 
 
 @pytest.mark.parametrize(
@@ -138,14 +138,14 @@ def test_a_compressed_file_keeps_what_an_untagged_clip_was_taken_for(tmp_path: P
         aehub.edit(tmp_path / "c.aev", tmp_path / "t.aev", [aehub.Rotate(90)], force=True)
         with aehub.open(tmp_path / "t.aev") as archive:
             assert (archive.info.height, archive.info.colour.matrix) == (rows, matrix)
-            planes = archive.planes(0)
+            planes = archive.picture(0)
             (streamed,) = aehub.decompress(tmp_path / "t.aev")
             assert np.array_equal(archive[0], streamed)
             assert np.array_equal(to_rgb(planes, Colour(matrix)), streamed)
 
 
 def test_photographs_that_do_not_say_are_bt601_of_any_size(tmp_path: Path) -> None:
-    planes = Planes(*(np.full(size, value, np.uint8)
+    planes = Picture((np.full(size, value, np.uint8)
                       for size, value in zip([(64, 1040), (32, 520), (32, 520)], YUV, strict=True)))
     (tmp_path / "still.avif").write_bytes(avif().write(planes, 10))
     Image.new("RGB", (1040, 64), (200, 60, 30)).save(tmp_path / "still.jpg", quality=95)

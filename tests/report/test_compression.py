@@ -18,7 +18,7 @@ from aehub.bitstream import open_reader
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
 from aehub.media.clip import open_clip
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 from aehub.media.timestamps import TimeSpan
 from aehub.report.compression import iter_report
 from aehub.report.matched_size import _Encode, closest_size
@@ -74,7 +74,7 @@ def test_a_copy_of_the_same_size_keeps_every_sample(clip: Path, tmp_path: Path) 
     with open_clip(clip) as before, open_clip(tmp_path / "copy.mkv") as after:
         assert after.audio is not None
         for a, b in zip(before, after, strict=True):
-            assert all((x == y).all() for x, y in zip(a.planes, b.planes, strict=True))
+            assert all((x == y).all() for x, y in zip(a.picture, b.picture, strict=True))
 
 
 def test_a_smaller_copy_says_so_and_resembles_the_clip(clip: Path, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_smaller_copy_says_so_and_resembles_the_clip(clip: Path, tmp_path: Pat
     assert (info.width, info.height, info.n_frames) == (48, 32, 4)
     assert "96x64 to 48x32" in info.notes[-1]
     with open_clip(clip, trim=TimeSpan.parse("4f:5f")) as a, open_clip(tmp_path / "copy.mkv") as b:
-        large, small = next(iter(a)).planes.y, next(iter(b)).planes.y
+        large, small = next(iter(a)).picture[0], next(iter(b)).picture[0]
     means = large.reshape(32, 2, 48, 2).mean((1, 3))
     assert np.abs(means - small).mean() < 6
 
@@ -105,17 +105,17 @@ def test_a_look_tells_size_length_and_sound(clip: Path) -> None:
 def test_halves_of_a_stacked_picture_separate() -> None:
     rng = np.random.default_rng(0)
 
-    def picture() -> Planes:
+    def picture() -> Picture:
         half = (25, 17)
-        return Planes(*(rng.integers(0, 256, s, np.uint8) for s in ((49, 33), half, half)))
+        return Picture(rng.integers(0, 256, s, np.uint8) for s in ((49, 33), half, half))
 
     above, below = picture(), picture()
     half = stacked_half(49)
     assert half % 16 == 0 and half >= 49 + 8
     stacked = stack_planes(above, below, half)
-    assert (stacked.y[:49] == above.y).all() and (stacked.y[half:] == below.y).all()
-    assert (stacked.u[half // 2:] == below.u).all()
-    assert stacked.v.shape == (half // 2 + 25, 17)
+    assert (stacked[0][:49] == above[0]).all() and (stacked[0][half:] == below[0]).all()
+    assert (stacked[1][half // 2:] == below[1]).all()
+    assert stacked[2].shape == (half // 2 + 25, 17)
 
 
 def test_a_report_counts_the_bytes_that_are_there(report: CompressionReport, clip: Path) -> None:
@@ -146,9 +146,9 @@ def test_the_stacked_video_shows_both_pictures_at_every_time(report: Compression
         times = [float(frame.time * stacked.info.time_base) for frame in frames]
         assert times == pytest.approx(playback.times, abs=1e-3)
         for tall, frame in zip(frames, original, strict=True):
-            difference = tall.planes.y[:64].astype(int) - frame.planes.y
+            difference = tall.picture[0][:64].astype(int) - frame.picture[0]
             assert np.sqrt((difference**2).mean()) < 2.5
-            lower = tall.planes.y[playback.half:playback.half + 64].astype(int) - frame.planes.y
+            lower = tall.picture[0][playback.half:playback.half + 64].astype(int) - frame.picture[0]
             assert (lower != 0).any()
 
 
@@ -190,10 +190,10 @@ def test_moving_pictures_are_the_first_ones_of_the_file(
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
     with open_clip(video) as clip, aehub.open(packed) as archive:
         assert (clip.info.width, clip.info.height) == (archive.info.width, archive.info.height)
-        shown = [frame.planes.y.astype(float) for frame in clip]
+        shown = [frame.picture[0].astype(float) for frame in clip]
         assert len(shown) == 5
         for number, luma in enumerate(shown):
-            assert np.abs(luma - archive.planes(number).y).mean() < 3
+            assert np.abs(luma - archive.picture(number)[0]).mean() < 3
 
 
 def test_the_nearest_trial_does_not_take_more_bytes() -> None:

@@ -9,14 +9,14 @@ import pytest
 
 from aehub.media import colour
 from aehub.media.clip import open_clip
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 from aehub.report.prepare import iter_prepare
 from material import moving_picture, psnr, write_clip
 
 
 def luma(path: Path) -> list[np.ndarray]:
     with open_clip(path) as clip:
-        return [frame.planes.y for frame in clip]
+        return [frame.picture[0] for frame in clip]
 
 
 @pytest.mark.parametrize(("turn", "fitted"), [(None, (48, 64)), (90, (64, 48))])
@@ -30,7 +30,7 @@ def test_high_dynamic_range_is_mapped_after_it_is_made_small(
     mapped: list[tuple[int, int]] = []
     to_sdr = colour.to_sdr
 
-    def counted(planes: list[np.ndarray], *rest: object) -> Planes:
+    def counted(planes: list[np.ndarray], *rest: object) -> Picture:
         mapped.append(planes[0].shape)
         return to_sdr(planes, *rest)
 

@@ -71,7 +71,7 @@ def test_a_clip_of_the_same_name_and_size_is_decoded_again(tmp_path: Path) -> No
         Image.new("L", (64, 64), level).save(path)
         os.utime(path, ns=(number, number))
         frames = FrameStore.build(tmp_path / "data", cache)
-        assert abs(int(frames.planes(frames.clips[0], 0).y.mean()) - level) < 25
+        assert abs(int(frames.planes(frames.clips[0], 0)[0].mean()) - level) < 25
 
 
 def test_notes_on_files_that_cannot_be_read_are_kept(data: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_frames_of_a_store_are_those_of_the_clip(data: Path, tmp_path: Path) -> 
     stored = next(clip for clip in store.clips if clip.name == "harbour.mp4")
     with open_clip(data / "harbour.mp4") as clip:
         for number, frame in enumerate(clip):
-            for mine, theirs in zip(store.planes(stored, number), frame.planes, strict=True):
+            for mine, theirs in zip(store.planes(stored, number), frame.picture, strict=True):
                 assert np.array_equal(mine, theirs)
     assert stored.n_frames == 6
 

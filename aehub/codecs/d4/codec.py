@@ -25,7 +25,7 @@ from aehub.codecs.d4.planes import PlaneBatch, clipped, from_batch
 from aehub.codecs.d4.runtime import Runtime
 from aehub.errors import InputError
 from aehub.media.colour import from_rgb, rgb_colour, to_rgb
-from aehub.media.picture import Colour, Planes
+from aehub.media.picture import Colour, Picture
 from aehub.weights.device import Device, resolve_device, resolve_dtype, with_inference
 
 _BATCH = 8
@@ -194,7 +194,7 @@ class D4Codec:
     # Planes and codes.
 
     @with_inference
-    def encode_planes(self, frames: Sequence[Planes], quality: float) -> Codes:
+    def encode_planes(self, frames: Sequence[Picture], quality: float) -> Codes:
         """4:2:0 frames of one size -> their integer codes, by RDOQ."""
         return self._encode(frames, quality)[0]
 
@@ -210,7 +210,7 @@ class D4Codec:
         decoded = clipped(self.network.synthesise(latents, quality))
         return self.network.apply_post_filter(decoded, quality)
 
-    def _encode(self, frames: Sequence[Planes], quality: float) -> tuple[Codes, Tensor]:
+    def _encode(self, frames: Sequence[Picture], quality: float) -> tuple[Codes, Tensor]:
         batches = [encode_intra(self.runtime, frames[begin:begin + _BATCH], quality)
                    for begin in range(0, len(frames), _BATCH)]
         codes = zip(*(batch.codes for batch in batches), strict=True)

@@ -37,7 +37,7 @@ from aehub.codecs.d4.reference_buffer import ReferenceBuffer, coded_masks
 from aehub.codecs.d4.runtime import Runtime
 from aehub.codecs.d4.transforms import step_size
 from aehub.codecs.gop import default_quality_offset, frame_quality
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 from aehub.weights.device import with_inference
 
 # Squared error per bit, in squared quantiser steps.
@@ -72,7 +72,7 @@ class CodedBatch(NamedTuple):
 
 
 @with_inference
-def encode_intra(runtime: Runtime, frames: Sequence[Planes], quality: float) -> CodedBatch:
+def encode_intra(runtime: Runtime, frames: Sequence[Picture], quality: float) -> CodedBatch:
     """Encode frames of one size, each as an intra frame."""
     batch = to_batch(frames, runtime.device, runtime.code_dtype)
     return _encode(runtime, runtime.network, batch, quality_tensor(quality, batch.y), None, None)
@@ -93,7 +93,7 @@ class GroupEncoder:
         self._luma: dict[int, LumaPlane] = {}
 
     @with_inference
-    def add(self, number: int, planes: Planes, references: tuple[int, ...] = (),
+    def add(self, number: int, planes: Picture, references: tuple[int, ...] = (),
             temporal_layer: int | None = None, *, post_filter: bool = True) -> PlaneBatch:
         """Encode a frame; returns it as decoded.
 

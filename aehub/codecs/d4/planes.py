@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aehub.bitstream.file_header import ceil_grid
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 
 
 class PlaneBatch(NamedTuple):
@@ -40,7 +40,7 @@ def clipped(planes: PlaneBatch) -> PlaneBatch:
     return PlaneBatch(*(p.clamp(-0.5, 0.5) for p in planes))
 
 
-def to_batch(frames: Sequence[Planes], device: torch.device, dtype: torch.dtype) -> PlaneBatch:
+def to_batch(frames: Sequence[Picture], device: torch.device, dtype: torch.dtype) -> PlaneBatch:
     """Frames of one size -> planes in [-0.5, 0.5], padded by repeating the last row and column."""
     width, height = frames[0].size
     sizes = [(ceil_grid(height) // n, ceil_grid(width) // n) for n in (1, 2, 2)]
@@ -53,7 +53,7 @@ def to_batch(frames: Sequence[Planes], device: torch.device, dtype: torch.dtype)
     return PlaneBatch(*batches)
 
 
-def from_batch(batch: PlaneBatch, crop: tuple[int, int], size: tuple[int, int]) -> list[Planes]:
+def from_batch(batch: PlaneBatch, crop: tuple[int, int], size: tuple[int, int]) -> list[Picture]:
     """Decoded planes -> the cropping window of each frame, rounded to uint8.
 
     Args:
@@ -66,7 +66,7 @@ def from_batch(batch: PlaneBatch, crop: tuple[int, int], size: tuple[int, int]) 
     windows += 2 * [(y // 2, -(-(y + height) // 2), x // 2, -(-(x + width) // 2))]
     planes = [_to_uint8(plane[:, 0, top:bottom, left:right])
               for plane, (top, bottom, left, right) in zip(batch, windows, strict=True)]
-    return [Planes(*frame) for frame in zip(*planes, strict=True)]
+    return [Picture(frame) for frame in zip(*planes, strict=True)]
 
 
 def _to_uint8(plane: Tensor) -> np.ndarray:

@@ -23,7 +23,7 @@ from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
 from aehub.codecs.d4.network import D4Network, FrameNetwork, InterCondition, PlaneBatch
 from aehub.codecs.d4.transforms import step_size
 from aehub.coding.range_coder import ScaleTables
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 from aehub.training.data import Cache, Crops, FrameStore
 from aehub.training.table_fitting import code_bits, fit_tables
 
@@ -89,7 +89,7 @@ def count_tables(stored: StoredModel, dataset: Crops) -> ScaleTables:
     """Count frequency tables on training crops."""
     levels = random_qualities(_TABLE_BATCHES, torch.Generator().manual_seed(0)).tolist()
     batches = dataset.batches(0, _TABLE_SEED)
-    pictures = (([Planes(*frame) for frame in zip(*batch, strict=True)], quality)
+    pictures = (([Picture(frame) for frame in zip(*batch, strict=True)], quality)
                 for quality, batch in zip(levels, batches, strict=False))
     return fit_tables(stored, pictures)
 

@@ -29,7 +29,7 @@ from aehub.codecs.d4.planes import PlaneBatch, clipped, shuffle, unshuffle
 from aehub.codecs.gop import HierarchicalGop
 from aehub.errors import InputError
 from aehub.media.metrics import scale_similarities
-from aehub.media.picture import Planes
+from aehub.media.picture import Picture
 from aehub.training.data import Cache, FrameStore, StoredClip, is_held_out
 from aehub.training.recipes.d4_codec import distortion, random_qualities
 from aehub.training.sequences import MINI_GOPS
@@ -191,17 +191,17 @@ def _coded(store: FrameStore, clip: StoredClip, codec: D4Codec, quality: float, 
     return encoder.recorded
 
 
-def _window(store: FrameStore, clip: StoredClip, n_frames: int, seed: int) -> Iterator[Planes]:
+def _window(store: FrameStore, clip: StoredClip, n_frames: int, seed: int) -> Iterator[Picture]:
     """Crop the first frames to a random window: many clips train better than large ones."""
     rng = np.random.default_rng((_SEED, seed))
     width, height = (min(_MAX_WINDOW, n // _GRID * _GRID) for n in (clip.width, clip.height))
     x, y = (2 * int(rng.integers((full - n) // 2 + 1))
             for full, n in ((clip.width, width), (clip.height, height)))
     for t in range(n_frames):
-        planes = store.planes(clip, t)
-        chroma = (slice(y // 2, (y + height) // 2), slice(x // 2, (x + width) // 2))
-        yield Planes(np.array(planes.y[y:y + height, x:x + width]), np.array(planes.u[chroma]),
-                     np.array(planes.v[chroma]))
+        luma, *chroma = store.planes(clip, t)
+        half = (slice(y // 2, (y + height) // 2), slice(x // 2, (x + width) // 2))
+        yield Picture([np.array(luma[y:y + height, x:x + width]),
+                       *(np.array(plane[half]) for plane in chroma)])
 
 
 def ms_ssim_loss(reference: Tensor, decoded: Tensor) -> Tensor:
