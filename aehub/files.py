@@ -17,10 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from aehub.errors import ExistsError, InputError
 
+FilePath = str | os.PathLike[str]
+"""Path of a local file or folder."""
+FileLike = FilePath | IO[bytes]
+"""Path, or open stream of bytes; a pipe too."""
 _SPOOL_MEMORY = 32 << 20
 """Bytes of a spool that are held in memory; more go to disk."""
 _FRAME_NAME = re.compile(r"\d{6,}\.png")
@@ -86,7 +90,7 @@ def _check_stream(given: Any, what: str, method: str) -> BinaryIO:
     return cast(BinaryIO, given)
 
 
-def refuse_address(name: str | os.PathLike[str]) -> None:
+def refuse_address(name: FilePath) -> None:
     """Refuse an address: only local files are read and written.
 
     Raises:
@@ -101,7 +105,7 @@ def refuse_address(name: str | os.PathLike[str]) -> None:
                      "first, or use a pipe: curl -L ADDRESS | aehub compress - OUT.aev")
 
 
-def output_beside(source: str | os.PathLike[str], suffix: str) -> Path:
+def output_beside(source: FilePath, suffix: str) -> Path:
     """Return the default output path of a source: clip.aev for clip.mp4 and .aev.
 
     Raises:

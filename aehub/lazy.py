@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 
-def importer(package: str, sources: Mapping[str, str]) -> Callable[[str], object]:
-    """Return a `__getattr__` that imports names of a package at their first use.
+def public_names(package: str, file: str
+                 ) -> tuple[list[str], Callable[[str], object], Callable[[], list[str]]]:
+    """Return `__all__`, `__getattr__` and `__dir__` of a package that a stub describes.
+
+    The stub is the one list of names: type checkers read it instead of `__init__.py`.
 
     Args:
         package: its name.
-        sources: module -> the names defined there, separated by spaces.
+        file: its `__init__.py`; the stub `__init__.pyi` lies beside it and has a line
+            `from module import name as name` for each name.
     """
-    modules = {name: module for module, names in sources.items() for name in names.split()}
+    stub = Path(file).with_suffix(".pyi").read_text(encoding="utf-8")
+    modules = {name: module for module, name
+               in re.findall(r"^from (\S+) import (\w+) as \2$", stub, re.MULTILINE)}
 
     def find(name: str) -> object:
         if name not in modules:
@@ -23,4 +31,5 @@ def importer(package: str, sources: Mapping[str, str]) -> Callable[[str], object
         setattr(sys.modules[package], name, value)
         return value
 
-    return find
+    listed = sorted(name for name in modules if not name.startswith("_"))
+    return listed, find, lambda: sorted(modules)

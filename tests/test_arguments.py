@@ -42,9 +42,10 @@ def calls(aev: Path, out: Path) -> dict[str, tuple[Callable[..., Any], dict[str,
     return {
         "compress": (aehub.compress, {"source": CLIP, "output": target}),
         "iter_compress": (aehub.iter_compress, {"source": CLIP, "output": target}),
-        "decompress": (aehub.decompress, {"source": aev, "output": out / "out.mkv"}),
-        "decompress to frames": (aehub.decompress, {"source": aev}),
-        "iter_decompress": (aehub.iter_decompress, {"source": aev, "output": out / "out.mkv"}),
+        "decompress": (aehub.decompress, {"source": aev}),
+        "decompress_to": (aehub.decompress_to, {"source": aev, "output": out / "out.mkv"}),
+        "iter_decompress_to": (aehub.iter_decompress_to,
+                               {"source": aev, "output": out / "out.mkv"}),
         "edit": (aehub.edit, {"source": aev, "output": target, "operations": [aehub.Reverse()]}),
         "iter_edit": (aehub.iter_edit, {"source": aev, "output": target, "operations": []}),
         "concat": (aehub.concat, {"sources": [aev, aev], "output": target}),
@@ -65,16 +66,12 @@ def calls(aev: Path, out: Path) -> dict[str, tuple[Callable[..., Any], dict[str,
     }
 
 
-OPTIONS = {"compress": "iter_compress", "edit": "iter_edit", "concat": "iter_concat",
-           "decompress": "iter_decompress", "animate": "iter_animate"}
-
 
 def names_of(function: str, call: Callable[..., Any]) -> list[str]:
     """Names of all arguments, those behind `options` included."""
     found = dict(inspect.signature(call).parameters)
-    if function in OPTIONS:
-        found |= inspect.signature(getattr(aehub, OPTIONS[function])).parameters
     if function == "animate":
+        found |= inspect.signature(aehub.iter_animate).parameters
         found |= dict.fromkeys(("seconds", "fps", "path", "easing", "truncation", "scale",
                                 "direction", "steps"))
     return [name for name in found if name not in TRUTHS | {"options", "settings"}]

@@ -95,7 +95,7 @@ def test_a_folder_is_no_output_and_no_hidden_file_is_named(
     place.mkdir()
     calls: list[Callable[[], object]] = [
         lambda: aehub.compress(moving_picture(1, width=64, height=48), place, force=force),
-        lambda: aehub.decompress(aev, place, force=force),
+        lambda: aehub.decompress_to(aev, place, force=force),
         lambda: aehub.edit(aev, place, [], force=force),
         lambda: aehub.concat([aev, aev], place, force=force),
         lambda: aehub.animate(place, force=force),
@@ -120,9 +120,9 @@ def test_a_slash_at_the_end_means_a_folder(aev: Path, tmp_path: Path) -> None:
     for command in (["compress", aev], ["edit", "--reverse", aev], ["concat", aev, aev]):
         assert "ends in a slash as a folder does" in refusal(*command, f"{tmp_path}/new/")
     with pytest.raises(InputError, match="ends in a slash"):
-        aehub.decompress(aev, f"{tmp_path}/new.mp4/")
+        aehub.decompress_to(aev, f"{tmp_path}/new.mp4/")
     assert not list(tmp_path.iterdir())
-    aehub.decompress(aev, f"{tmp_path}/new/")
+    aehub.decompress_to(aev, f"{tmp_path}/new/")
     assert len(list((tmp_path / "new").glob("*.png"))) == 2
 
 
@@ -160,14 +160,14 @@ def test_pipes_and_devices_are_written_and_not_replaced(aev: Path, tmp_path: Pat
     reader.join(10)
     assert read[0].startswith(aev.read_bytes()[:4]) and pipe.is_fifo()
     for call in (lambda: aehub.edit(aev, os.devnull, []),
-                 lambda: aehub.decompress(aev, os.devnull)):
+                 lambda: aehub.decompress_to(aev, os.devnull)):
         call()
         assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
     clip = tmp_path / "pipe.mp4"
     os.mkfifo(clip)
     reader = threading.Thread(target=lambda: read.append(clip.read_bytes()))
     reader.start()
-    aehub.decompress(aev, clip)
+    aehub.decompress_to(aev, clip)
     reader.join(10)
     assert b"ftyp" in read[1][:16] and clip.is_fifo()
 

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -69,7 +70,8 @@ class Import(NamedTuple):
 
 def sources() -> list[Path]:
     app = ROOT / "app.py"
-    return sorted(PACKAGE.rglob("*.py")) + ([app] if app.exists() else [])
+    found = sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyi")])
+    return found + ([app] if app.exists() else [])
 
 
 def unit_of(path: Path) -> str:
@@ -148,17 +150,17 @@ def module_of(path: Path) -> str:
 
 def test_modules_do_not_import_each_other_in_circles() -> None:
     """Imports of type checkers, inside functions and by a name in a string count too."""
-    modules = {module_of(path): path for path in sources()}
+    modules = {module_of(path) for path in sources()}
     below: dict[str, set[str]] = {}
-    for name, path in modules.items():
-        reached = {found.module for found in imports_of(path)}
+    for path in sources():
+        name, reached = module_of(path), {found.module for found in imports_of(path)}
         reached |= {
             node.value.partition(":")[0]
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
             and node.value.startswith("aehub.")
         }
-        below[name] = (reached & modules.keys()) - {name}
+        below[name] = below.get(name, set()) | (reached & modules) - {name}
     while below:
         free = [name for name, needs in below.items() if not needs & below.keys()]
         assert free, f"a circle among {sorted(below)}"
@@ -221,7 +223,7 @@ def test_public_names_are_exactly_those_listed() -> None:
     assert defined <= set(aehub.__all__), "aehub.api.compress has public names that aehub lacks"
     assert sorted(aehub.__all__) == aehub.__all__
     for name in aehub.__all__:
-        assert callable(getattr(aehub, name)), name
+        assert not isinstance(getattr(aehub, name), ModuleType), name
 
 
 def test_every_error_is_public() -> None:
@@ -231,15 +233,16 @@ def test_every_error_is_public() -> None:
 
 
 def test_type_checkers_see_every_public_name() -> None:
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    named = {
-        alias.asname or alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("aehub.")
-        and node.module not in ("aehub.lazy", "aehub.config")
-        for alias in node.names
-    }
-    assert named == set(aehub.__all__)
+    _, *lines = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8")).body
+    assert len(lines) > 50
+    named = []
+    for line in lines:
+        assert isinstance(line, ast.ImportFrom) and line.module and len(line.names) == 1
+        (alias,) = line.names
+        assert alias.name == alias.asname
+        assert getattr(aehub, alias.name) is getattr(import_module(line.module), alias.name)
+        named.append(alias.name)
+    assert sorted(named) == dir(aehub) == sorted([*aehub.__all__, "__version__"])
 
 
 def test_unknown_attributes_are_refused_by_name() -> None:
@@ -473,7 +476,7 @@ def test_a_wheel_carries_the_bundled_weights(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     carried = set(zipfile.ZipFile(wheel).namelist())
     assert {f"aehub/_weights/probe/{path.name}" for path in probe.iterdir()} <= carried
-    assert {"aehub/py.typed", "aehub/cli/__init__.py"} <= carried
+    assert {"aehub/py.typed", "aehub/__init__.pyi", "aehub/cli/__init__.py"} <= carried
     opening = {f"aehub/ui/assets/opening/{name}" for name in ("cat.aev", "stacked.mp4")}
     assert opening <= carried
     assert not [name for name in carried if name.startswith(("weights/", "tests/"))]

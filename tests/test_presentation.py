@@ -46,14 +46,14 @@ def test_a_held_last_frame_goes_through_a_file_and_its_edits(
     for path, durations in wanted.items():
         assert aehub.info(path)["seconds"] == pytest.approx(sum(durations) / 1000)
         for suffix in (".gif", ".webp", ".png"):
-            result = aehub.decompress(path, path.with_suffix(suffix), model=model)
+            result = aehub.decompress_to(path, path.with_suffix(suffix), model=model)
             assert result.seconds == pytest.approx(sum(durations) / 1000)
             found = list(map(round, shown_for(path.with_suffix(suffix))))
             # WebP merges repeated pictures.
             is_merged = (suffix, path, sum(found)) == (".webp", twice, sum(durations))
             assert found == durations or is_merged
         for suffix in (".mp4", ".mkv", ".webm"):
-            aehub.decompress(path, path.with_suffix(suffix), model=model)
+            aehub.decompress_to(path, path.with_suffix(suffix), model=model)
             with av.open(str(path.with_suffix(suffix))) as container:
                 assert container.duration == pytest.approx(1000 * sum(durations), abs=1000)
 
@@ -80,7 +80,7 @@ def test_sound_keeps_its_length_with_a_held_last_frame(model: D4Codec, tmp_path:
     assert aehub.info(packed)["seconds"] == pytest.approx(3.0, abs=0.001)
     aehub.edit(packed, tmp_path / "part.aev", [aehub.Trim("1:2")])
     for path, seconds in ((packed, 3.0), (tmp_path / "part.aev", 1.0)):
-        aehub.decompress(path, path.with_suffix(".mkv"), model=model)
+        aehub.decompress_to(path, path.with_suffix(".mkv"), model=model)
         with av.open(str(path.with_suffix(".mkv"))) as container:
             ends = [max(float((packet.pts + packet.duration) * packet.time_base)
                         for packet in container.demux(kind) if packet.size)
@@ -98,6 +98,6 @@ def test_the_play_count_goes_through_a_file(
     clip, packed = animation(tmp_path / "c.webp", loop=plays), tmp_path / "c.aev"
     aehub.compress(clip, packed, model=model, measure=False)
     aehub.edit(packed, tmp_path / "e.aev", [aehub.Reverse()])
-    aehub.decompress(tmp_path / "e.aev", tmp_path / "o.gif", model=model)
+    aehub.decompress_to(tmp_path / "e.aev", tmp_path / "o.gif", model=model)
     with Image.open(tmp_path / "o.gif") as image:
         assert image.info.get("loop") == {0: 0, 1: None, 3: 2}[plays]

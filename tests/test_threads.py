@@ -127,7 +127,7 @@ def test_reading_and_writing_clips_start_no_threads_beyond_the_budget(
         with open_clip(clip) as source:
             next(iter(source))
             assert n_threads() == before, suffix
-        steps = aehub.iter_decompress(str(packed.path), tmp_path / f"back{suffix}")
+        steps = aehub.iter_decompress_to(str(packed.path), tmp_path / f"back{suffix}")
         for _ in steps:
             assert n_threads() == before, suffix
     assert encoder_threads() == 1

@@ -1,7 +1,7 @@
 """Public functions of compression, also used by the command line and the page.
 
-Paths, file objects and arrays are accepted. `iter_compress` and `iter_decompress` yield progress:
-closing the iterator cancels the work and leaves no file.
+Paths, file objects and arrays are accepted. `iter_compress` and `iter_decompress_to` yield
+progress: closing the iterator cancels the work and leaves no file.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from aehub.codecs.rate_control import RateControl, check_goal
 from aehub.editing.operations import Trim
 from aehub.errors import DamagedError, InputError
 from aehub.files import (
+    FileLike,
     check_output,
     check_source,
     open_output,
@@ -37,9 +38,8 @@ from aehub.files import (
     refuse_overwriting,
     spool,
 )
-from aehub.hub import load_for_file, resolve_codec
-from aehub.hub.model import Model
-from aehub.media.clip import Clip, open_clip
+from aehub.hub import ModelLike, load_for_file, resolve_codec
+from aehub.media.clip import Clip, ClipLike, open_clip
 from aehub.media.colour import to_rgb
 from aehub.media.picture import ClipInfo
 from aehub.media.source import rewindable, seekable_file
@@ -49,23 +49,41 @@ from aehub.results import Compressed, Decompressed, Progress, ProgressCallback, 
 from aehub.weights.device import Device
 
 __all__ = [
-    "Archive", "Compressed", "Decompressed", "compress", "decompress", "iter_compress",
-    "iter_decompress", "open",
+    "Archive", "Compressed", "Decompressed", "compress", "decompress", "decompress_to",
+    "iter_compress", "iter_decompress_to", "open",
 ]
 
-ModelLike = str | os.PathLike[str] | D4Codec | Model
 
-
-def compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = None, *,
-             progress: ProgressCallback | None = None, **options: Any) -> Compressed:
+def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLike = "d4-codec",
+             quality: float | None = None, target_size: int | None = None,
+             target_kbps: float | None = None, trim: str | Trim | None = None,
+             group: int | None = None, force: bool = False, salvage: bool = False,
+             audio: bool = True, measure: bool = True,
+             fps: Fraction | float | str | None = None, device: Device = "auto",
+             progress: ProgressCallback | None = None) -> Compressed:
     """Compress a clip into a `.aev` file.
 
     Args:
         source: path of a clip, picture or folder of pictures, a binary stream, or frames as
             uint8 [T, H, W, 3] or an iterable of [H, W, 3] in RGB.
         output: path or stream; by default beside the source, with the suffix `.aev`.
+        model: name, folder, or a loaded model.
+        quality: 0 (smallest) to 100 (best), 50 by default; fractions are allowed.
+        target_size: largest size of the file in bytes, from 1; at most 4 encodes find the quality.
+        target_kbps: largest average rate without audio in kilobits per second, above 0. Of quality
+            and the two targets, one can be given.
+        trim: part to keep, "A:B" in seconds, or frames with a trailing f; or the same as
+            `aehub.Trim`.
+        group: largest number of frames in a group (GOP), 1 to 1000; by default a scene, at most
+            ten seconds of it.
+        force: overwrite the output.
+        salvage: keep the readable part of a clip that breaks off.
+        audio: include the audio track.
+        measure: decode the written file and compare it with the source.
+        fps: frames per second, such as 25 or "30000/1001", of frames given as arrays or pictures
+            (25 by default); a clip with times of its own is shown at this rate, without its sound.
+        device: where networks run, as `aehub.load`.
         progress: called as `progress(done, total)` in frames; total is 0 if unknown.
-        options: those of `iter_compress`.
 
     Returns:
         Sizes, rates and measured quality of the output.
@@ -77,34 +95,23 @@ def compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = Non
     Example:
         >>> aehub.compress("clip.mp4", "clip.aev", quality=60).ratio
     """
-    return run_job(iter_compress(source, output, **options), progress)
+    job = iter_compress(
+        source, output, model=model, quality=quality, target_size=target_size,
+        target_kbps=target_kbps, trim=trim, group=group, force=force, salvage=salvage,
+        audio=audio, measure=measure, fps=fps, device=device)
+    return run_job(job, progress)
 
 
-def iter_compress(source: Any, output: str | os.PathLike[str] | BinaryIO | None = None, *,
+def iter_compress(source: ClipLike, output: FileLike | None = None, *,
                   model: ModelLike = "d4-codec", quality: float | None = None,
                   target_size: int | None = None, target_kbps: float | None = None,
                   trim: str | Trim | None = None, group: int | None = None, force: bool = False,
                   salvage: bool = False, audio: bool = True, measure: bool = True,
                   fps: Fraction | float | str | None = None, device: Device = "auto"
                   ) -> Generator[Progress, None, Compressed]:
-    """Run `compress`, yielding a `Progress` after each group; closing it cancels.
+    """Run `compress`, yielding a `Progress` after each frame; closing it cancels.
 
-    Args:
-        source: as `compress`.
-        output: as `compress`.
-        model: name, folder, or a loaded model.
-        quality: 0 (smallest) to 100 (best), 50 by default; fractions are allowed.
-        target_size: largest size of the file in bytes; at most 4 encodes find the quality.
-        target_kbps: largest average rate without audio. Of quality and the two targets, one can be
-            given.
-        trim: "A:B" in seconds, or frames with a trailing f; or the same as `aehub.Trim`.
-        group: frames in a group (GOP).
-        force: overwrite the output.
-        salvage: keep the readable part of a clip that breaks off.
-        audio: include the audio track.
-        measure: decode the written file and compare it with the source.
-        fps: rate of frames given as arrays or pictures.
-        device: where networks run, as `aehub.load`.
+    Arguments, result and errors are those of `compress`.
     """
     began = time.monotonic()
     quality, target_size, target_kbps = check_goal(quality, target_size, target_kbps)
@@ -144,36 +151,28 @@ def _encode(codec: D4Codec, clip: Clip, stream: BinaryIO, quality: float, **opti
     return stats
 
 
-def decompress(source: str | os.PathLike[str] | BinaryIO,
-               output: str | os.PathLike[str] | BinaryIO | None = None, *,
-               progress: ProgressCallback | None = None, **options: Any
-               ) -> Decompressed | Iterator[np.ndarray]:
-    """Turn a `.aev` file back into frames or a playable clip.
+def decompress(source: FileLike, *, model: ModelLike | None = None, device: Device = "auto",
+               progress: ProgressCallback | None = None) -> Iterator[np.ndarray]:
+    """Decode a `.aev` file; its header and the arguments are checked at once.
 
     Args:
         source: path or binary stream.
-        output: path whose suffix selects the format (a folder of PNGs without one), or a stream,
-            which receives y4m. None returns the frames.
+        model: the model, its folder or hub id, if it is not found by the name in the file.
+        device: where networks run, as `aehub.load`.
         progress: called as `progress(done, total)` in frames; total is 0 if unknown.
-        options: those of `iter_decompress`.
 
     Returns:
-        Properties of the output; without `output` an iterator of uint8 [H, W, 3] in RGB.
+        An iterator of frames, uint8 [H, W, 3] in RGB.
 
     Raises:
         FormatError: it is not a `.aev` file, or a newer one.
         WeightsError: it was written with other weights than the installed ones.
-        DamagedError: groups are lost; the intact ones were returned or written first.
+        DamagedError: groups are lost; raised after the intact ones were returned.
+
+    Example:
+        >>> for frame in aehub.decompress("clip.aev"):
+        ...     print(frame.mean())
     """
-    if output is None:
-        return _frames(source, progress, **options)
-    return run_job(iter_decompress(source, output, **options), progress)
-
-
-def _frames(source: str | os.PathLike[str] | BinaryIO, progress: ProgressCallback | None, *,
-            model: ModelLike | None = None, force: bool = False, device: Device = "auto"
-            ) -> Iterator[np.ndarray]:
-    """Return an iterator over the frames of a `.aev` file; check the arguments at once."""
     check_function("progress", progress)
     reader = open_reader(source)
     try:
@@ -193,18 +192,42 @@ def _frames(source: str | os.PathLike[str] | BinaryIO, progress: ProgressCallbac
     return decoded()
 
 
-def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
-                    output: str | os.PathLike[str] | BinaryIO, *,
-                    model: ModelLike | None = None, force: bool = False,
-                    device: Device = "auto") -> Generator[Progress, None, Decompressed]:
-    """Run `decompress` to a file, yielding a `Progress` after each frame; closing it cancels.
+def decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None = None,
+                  force: bool = False, device: Device = "auto",
+                  progress: ProgressCallback | None = None) -> Decompressed:
+    """Turn a `.aev` file back into a playable clip.
 
     Args:
-        source: as `decompress`.
-        output: as `decompress`.
-        model: folder or hub id of the model, if it is not found by the name in the file.
+        source: path or binary stream.
+        output: path whose suffix selects the format: .mp4, .webm, .mkv (lossless), .gif, .webp,
+            .png (APNG), a folder of PNGs without one; or a stream, which receives y4m.
+        model: the model, its folder or hub id, if it is not found by the name in the file.
         force: overwrite the output.
         device: where networks run, as `aehub.load`.
+        progress: called as `progress(done, total)` in frames; total is 0 if unknown.
+
+    Returns:
+        Properties of the output.
+
+    Raises:
+        FormatError: it is not a `.aev` file, or a newer one.
+        WeightsError: it was written with other weights than the installed ones.
+        ExistsError: the output exists and `force` is not set.
+        DamagedError: groups are lost; the intact ones were written first.
+
+    Example:
+        >>> aehub.decompress_to("clip.aev", "back.mp4").seconds
+    """
+    job = iter_decompress_to(source, output, model=model, force=force, device=device)
+    return run_job(job, progress)
+
+
+def iter_decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None = None,
+                       force: bool = False, device: Device = "auto"
+                       ) -> Generator[Progress, None, Decompressed]:
+    """Run `decompress_to`, yielding a `Progress` after each frame; closing it cancels.
+
+    Arguments, result and errors are those of `decompress_to`.
     """
     began = time.monotonic()
     target = check_output(output, may_be_folder=True)
@@ -243,9 +266,25 @@ def iter_decompress(source: str | os.PathLike[str] | BinaryIO,
                             round(time.monotonic() - began, 3), tuple(writer.notes))
 
 
-def open(source: str | os.PathLike[str] | BinaryIO, *,
-         model: ModelLike | None = None, device: Device = "auto") -> Archive:
-    """Open a `.aev` file for random access: `aehub.open("clip.aev")[120:180]`."""
+def open(source: FileLike, *, model: ModelLike | None = None, device: Device = "auto") -> Archive:
+    """Open a `.aev` file for random access.
+
+    Args:
+        source: path or seekable stream.
+        model: the model, its folder or hub id, if it is not found by the name in the file; loaded
+            with the first frame.
+        device: where networks run, as `aehub.load`.
+
+    Returns:
+        A sequence of frames, uint8 [H, W, 3] in RGB; a slice of it is uint8 [T, H, W, 3].
+
+    Raises:
+        InputError: there is no such file, or it is a pipe.
+        FormatError: it is not a `.aev` file, or a newer or damaged one.
+
+    Example:
+        >>> aehub.open("clip.aev")[120:180].shape
+    """
     return Archive(source, lambda header: load_for_file(header, model, device=device))
 
 

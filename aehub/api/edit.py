@@ -6,12 +6,11 @@ file.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from aehub.arguments import check_list
 from aehub.bitstream import Reader, open_reader
@@ -19,25 +18,21 @@ from aehub.editing.job import Outcome, edit_codes, edit_pixels, join
 from aehub.editing.operations import Operation, check_operations, element
 from aehub.editing.rewrite import CodecLoader
 from aehub.errors import InputError
-from aehub.files import check_output, check_source, open_output, refuse_overwriting
-from aehub.hub import load_for_file
+from aehub.files import FileLike, check_output, check_source, open_output, refuse_overwriting
+from aehub.hub import ModelLike, load_for_file
 from aehub.media.source import seekable_file
 from aehub.results import Edited, Progress, ProgressCallback, run_job
 
 if TYPE_CHECKING:
-    from aehub.codecs.d4.codec import D4Codec
-    from aehub.hub.model import Model
     from aehub.weights.device import Device
-
-    ModelLike = str | os.PathLike[str] | D4Codec | Model
 
 __all__ = ["concat", "edit", "iter_concat", "iter_edit"]
 
-_File = str | os.PathLike[str] | BinaryIO
 
-
-def edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
-         progress: ProgressCallback | None = None, **options: Any) -> Edited:
+def edit(source: FileLike, output: FileLike, operations: Iterable[Operation] = (), *,
+         model: ModelLike | None = None, group_exact: bool = False, via_pixels: bool = False,
+         force: bool = False, device: Device = "auto", progress: ProgressCallback | None = None
+         ) -> Edited:
     """Turn, trim or reverse a `.aev` file without decoding a picture.
 
     Turns are signed permutations of the codes of models whose layers have the symmetry, such as
@@ -48,8 +43,13 @@ def edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
         source: path or binary stream.
         output: path or stream.
         operations: `Rotate`, `Flip`, `Transpose`, `Trim` and `Reverse`, applied in this order.
+        model: the model, its folder or hub id, if it is not found by the name in the file.
+        group_exact: drop all hidden frames on which no shown frame depends; otherwise the frames
+            of a group before the start of a trim stay in the file, hidden.
+        via_pixels: decode, turn and compress again instead of turning codes.
+        force: overwrite the output.
+        device: where networks run, as `aehub.load`.
         progress: called as `progress(done, total)` in frames.
-        options: those of `iter_edit`.
 
     Returns:
         Sizes before and after, and properties of the output.
@@ -62,25 +62,18 @@ def edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
     Example:
         >>> aehub.edit("clip.aev", "turned.aev", [aehub.Rotate(90), aehub.Flip("horizontal")])
     """
-    return run_job(iter_edit(source, output, operations, **options), progress)
+    job = iter_edit(source, output, operations, model=model, group_exact=group_exact,
+                    via_pixels=via_pixels, force=force, device=device)
+    return run_job(job, progress)
 
 
-def iter_edit(source: _File, output: _File, operations: Sequence[Operation] = (), *,
+def iter_edit(source: FileLike, output: FileLike, operations: Iterable[Operation] = (), *,
               model: ModelLike | None = None, group_exact: bool = False,
               via_pixels: bool = False, force: bool = False, device: Device = "auto"
               ) -> Generator[Progress, None, Edited]:
     """Run `edit`, yielding a `Progress` after each group; closing it cancels.
 
-    Args:
-        source: as `edit`.
-        output: as `edit`.
-        operations: as `edit`.
-        model: folder or hub id of the model, if it is not found by the name in the file.
-        group_exact: drop all hidden frames on which no shown frame depends; otherwise the frames
-            of a group before the start of a trim stay in the file, hidden.
-        via_pixels: decode, turn and compress again instead of turning codes.
-        force: overwrite the output.
-        device: where networks run, as `aehub.load`.
+    Arguments, result and errors are those of `edit`.
     """
     operations = check_operations(operations)
     began, target = time.monotonic(), _target(output, force)
@@ -94,8 +87,9 @@ def iter_edit(source: _File, output: _File, operations: Sequence[Operation] = ()
     return _result(target, outcome, before, time.monotonic() - began)
 
 
-def concat(sources: Sequence[_File], output: _File, *, progress: ProgressCallback | None = None,
-           **options: Any) -> Edited:
+def concat(sources: Iterable[FileLike], output: FileLike, *, model: ModelLike | None = None,
+           force: bool = False, device: Device = "auto", progress: ProgressCallback | None = None
+           ) -> Edited:
     """Join `.aev` files of one model and one frame size without decoding a picture.
 
     Qualities, windows, rates and times may differ. The halves of a group that a trim cut apart are
@@ -104,8 +98,10 @@ def concat(sources: Sequence[_File], output: _File, *, progress: ProgressCallbac
     Args:
         sources: paths or binary streams, in order.
         output: path or stream.
+        model: the model, its folder or hub id, if it is not found by the name in the files.
+        force: overwrite the output.
+        device: where networks run, as `aehub.load`.
         progress: called as `progress(done, total)` in frames.
-        options: those of `iter_concat`.
 
     Returns:
         Sizes before and after, and properties of the output.
@@ -118,20 +114,16 @@ def concat(sources: Sequence[_File], output: _File, *, progress: ProgressCallbac
     Example:
         >>> aehub.concat(["begin.aev", "end.aev"], "whole.aev")
     """
-    return run_job(iter_concat(sources, output, **options), progress)
+    job = iter_concat(sources, output, model=model, force=force, device=device)
+    return run_job(job, progress)
 
 
-def iter_concat(sources: Sequence[_File], output: _File, *,
-                model: ModelLike | None = None, force: bool = False,
-                device: Device = "auto") -> Generator[Progress, None, Edited]:
+def iter_concat(sources: Iterable[FileLike], output: FileLike, *, model: ModelLike | None = None,
+                force: bool = False, device: Device = "auto"
+                ) -> Generator[Progress, None, Edited]:
     """Run `concat`, yielding a `Progress` after each group; closing it cancels.
 
-    Args:
-        sources: as `concat`.
-        output: as `concat`.
-        model: folder or hub id of the model, if it is not found by the name in the files.
-        force: overwrite the output.
-        device: where networks run, as `aehub.load`.
+    Arguments, result and errors are those of `concat`.
     """
     sources = check_list("sources", sources)
     if not sources:
@@ -145,7 +137,7 @@ def iter_concat(sources: Sequence[_File], output: _File, *,
     return _result(target, outcome, before, time.monotonic() - began)
 
 
-def _open_seekable(source: _File, stack: ExitStack) -> Reader:
+def _open_seekable(source: FileLike, stack: ExitStack) -> Reader:
     """Open a seekable reader; the bytes of a stream are copied to a temporary file first."""
     source = check_source(source)
     if not isinstance(source, Path):
@@ -157,7 +149,7 @@ def _loader(model: ModelLike | None, device: Device) -> CodecLoader:
     return lambda header: load_for_file(header, model, device=device)
 
 
-def _target(output: _File, force: bool) -> Path | BinaryIO:
+def _target(output: FileLike, force: bool) -> Path | BinaryIO:
     target = check_output(output)
     if isinstance(target, Path):
         refuse_overwriting(target, force)

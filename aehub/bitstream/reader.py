@@ -31,10 +31,10 @@ from aehub.bitstream.index import IndexEntry, unpack_footer
 from aehub.bitstream.metadata import play_count, unpack_metadata, unpack_piece
 from aehub.bitstream.scan import DamageReport, FileCounts, FileScan
 from aehub.errors import DamagedError, FormatError, InputError
-from aehub.files import check_source, spool
+from aehub.files import FileLike, check_source, spool
 
 
-def open_source(source: str | os.PathLike[str] | BinaryIO) -> tuple[BinaryIO, str, bool]:
+def open_source(source: FileLike) -> tuple[BinaryIO, str, bool]:
     """Return the stream, its name for messages, and whether it was opened here.
 
     Raises:
@@ -117,7 +117,7 @@ class Group:
     offset: int
 
 
-def open_reader(source: str | os.PathLike[str] | BinaryIO) -> Reader:
+def open_reader(source: FileLike) -> Reader:
     """Open an `.aev` file for reading.
 
     Args:

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import Any
 
 from aehub.bitstream.chunk import (
     AUDIO,
@@ -28,6 +27,7 @@ from aehub.bitstream.index import Footer, IndexEntry, unpack_footer, unpack_inde
 from aehub.bitstream.metadata import unpack_metadata, unpack_piece
 from aehub.bitstream.reader import open_reader, open_source, read_header, read_some
 from aehub.errors import DamagedError, FormatError, count_text
+from aehub.files import FileLike
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,14 @@ class Report:
     is_aev: bool = True
 
 
-def verify(source: str | os.PathLike[str] | BinaryIO | bytes) -> Report:
-    """Check all bytes of a file, a stream or `bytes`, index and footer included.
+def verify(source: FileLike | bytes) -> Report:
+    """Check all bytes of a `.aev` file, index and footer included, without decoding it.
+
+    Args:
+        source: path or binary stream, or the contents of the file.
+
+    Returns:
+        The number of intact groups, and a sentence for each problem.
 
     Raises:
         InputError: there is no such file.
@@ -151,11 +157,18 @@ class _Audit:
                 )
 
 
-def info(source: str | os.PathLike[str] | BinaryIO) -> dict[str, Any]:
+def info(source: FileLike) -> dict[str, Any]:
     """Describe a `.aev` file without decoding it (and without torch).
+
+    Args:
+        source: path or binary stream; a pipe is read to its end.
 
     Returns:
         The keys of `Compressed` that a file contains, then its structure.
+
+    Raises:
+        InputError: there is no such file.
+        FormatError: it is not a `.aev` file, or a newer or damaged one.
     """
     with open_reader(source) as reader:
         if not reader.seekable:

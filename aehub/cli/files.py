@@ -10,7 +10,7 @@ from aehub.cli import options
 from aehub.cli.console import EXIT_FAILED, progress_bar
 from aehub.cli.options import print_json, source
 from aehub.errors import FormatError, count_text
-from aehub.results import Compressed, Decompressed
+from aehub.results import Compressed
 
 
 @click.command()
@@ -90,10 +90,9 @@ def decompress(
 
     output = output or options.default_output(file, ".mp4")
     with progress_bar("decompressing") as progress:
-        result = compress.decompress(
+        result = compress.decompress_to(
             options.source(file), options.sink(output, input_name=file), model=model, device=device,
             force=force, progress=progress)
-    assert isinstance(result, Decompressed)
     options.print_notes(result.notes)
     click.echo(
         f"{options.display_name(output)}: {count_text(result.frames, 'frame')} of "

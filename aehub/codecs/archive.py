@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate, groupby
 from threading import RLock
 from types import TracebackType
-from typing import BinaryIO, overload
+from typing import overload
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from aehub.bitstream import FileHeader, open_reader
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.decompress import clip_info, decode_group
 from aehub.errors import FormatError, InputError
+from aehub.files import FileLike
 from aehub.media.colour import to_rgb
 from aehub.media.picture import ClipInfo, Picture
 
@@ -79,7 +79,7 @@ class Archive:
         ...     print(len(clip), clip[-1].shape, clip[10:20].shape)
     """
 
-    def __init__(self, source: str | os.PathLike[str] | BinaryIO,
+    def __init__(self, source: FileLike,
                  load: Callable[[FileHeader], D4Codec]) -> None:
         self._reader = open_reader(source)
         index = self._reader.index

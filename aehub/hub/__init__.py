@@ -11,13 +11,14 @@ whose SHA-256 must be the one expected, and no file of any other kind is ever re
 from __future__ import annotations
 
 from aehub.hub.download import download
-from aehub.hub.loading import load, load_for_file, resolve_codec, resolve_model
+from aehub.hub.loading import ModelLike, load, load_for_file, resolve_codec, resolve_model
 from aehub.hub.publish import Published, publish
 from aehub.hub.registry import bundled_root
 from aehub.hub.remote import ModelEntry, list_models
-from aehub.hub.resolve import find, find_by_hashes
+from aehub.hub.resolve import ModelName, find, find_by_hashes
 
 __all__ = [
-    "ModelEntry", "Published", "bundled_root", "download", "find", "find_by_hashes",
-    "list_models", "load", "load_for_file", "publish", "resolve_codec", "resolve_model",
+    "ModelEntry", "ModelLike", "ModelName", "Published", "bundled_root", "download", "find",
+    "find_by_hashes", "list_models", "load", "load_for_file", "publish", "resolve_codec",
+    "resolve_model",
 ]

@@ -8,14 +8,13 @@ give.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aehub.arguments import check_function, check_text
 from aehub.errors import ExistsError, HubError, Offline, UnknownModel, WeightsError
-from aehub.files import check_path, open_output, refuse_overwriting
+from aehub.files import FilePath, check_path, open_output, refuse_overwriting
 from aehub.hub import cache, remote
 from aehub.hub.registry import (
     MAIN,
@@ -49,7 +48,7 @@ MAX_PICTURES = 16
 """Pictures of a card that are fetched; the rest are left on the hub."""
 
 
-def download(name: str = "d4-codec", *, to: str | os.PathLike[str] | None = None,
+def download(name: str = "d4-codec", *, to: FilePath | None = None,
              endpoint: str | None = None, token: str | bool | None = None, force: bool = False,
              progress: ProgressCallback | None = None, patient: bool = True) -> Path:
     """Fetch a model and check it; a bundled or cached one is only checked.
@@ -63,7 +62,7 @@ def download(name: str = "d4-codec", *, to: str | os.PathLike[str] | None = None
             to an `endpoint` given here.
         force: fetch again what is cached, and overwrite files in `to`.
         progress: called as `progress(done, total)` in bytes.
-        patient: wait up to `EXPLICIT_TIMEOUT` for a connection instead of `IMPLICIT_TIMEOUT`.
+        patient: wait up to 10 seconds for a connection instead of 0.8.
 
     Returns:
         The folder of the model.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 from aehub.errors import InputError, ModelError, UnknownModel
 from aehub.hub.registry import bundled, registry_entries
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from aehub.hub.model import Model
     from aehub.weights.device import Device
 
+# In quotes, because both load torch.
+ModelLike = Union[ModelName, "D4Codec", "Model"]
+"""Name of a model, or a loaded one."""
 
 def load(name: ModelName = "d4-codec", *, device: Device = "auto") -> Model:
     """Load a model, once: later calls with the same arguments return the same object.
@@ -40,14 +43,13 @@ def load(name: ModelName = "d4-codec", *, device: Device = "auto") -> Model:
     return _load_folder(find(name), device)
 
 
-def resolve_codec(model: ModelName | Model | D4Codec, *, device: Device = "auto") -> D4Codec:
+def resolve_codec(model: ModelLike, *, device: Device = "auto") -> D4Codec:
     """Return a codec, loading it if its name is given.
 
     Raises:
         ModelError: the model makes no compressed files.
         InputError: the device is not on this machine, or the loaded model is on another one.
     """
-
     from aehub.codecs.d4.codec import D4Codec
 
     loaded = resolve_model(model, device)
@@ -76,7 +78,7 @@ def resolve_model(model: Any, device: Device) -> Any:
     return model
 
 
-def load_for_file(head: FileHeader, model: ModelName | Model | D4Codec | None = None, *,
+def load_for_file(head: FileHeader, model: ModelLike | None = None, *,
                   device: Device = "auto") -> D4Codec:
     """Load the model that a file was written with, by the hashes in its header.
 

@@ -13,13 +13,14 @@ import torch
 
 from aehub.codecs.d4.codec import D4Codec
 from aehub.errors import ModelError
+from aehub.files import FilePath
 from aehub.generators.autoencoder import Autoencoder
 from aehub.generators.sprite.model import SpriteAnimator
 from aehub.hub.card import Measured, make_card
 from aehub.hub.download import download
 from aehub.hub.publish import Published, load_stored, publish
 from aehub.hub.registry import parse_ref
-from aehub.hub.resolve import find
+from aehub.hub.resolve import ModelName, find
 from aehub.weights.architectures import (
     COMPRESSION,
     LATENT_ANIMATION,
@@ -59,7 +60,7 @@ class Model:
     decode: Callable[..., Any]
 
     @classmethod
-    def from_pretrained(cls: type[_Model], name: str | os.PathLike[str] = "d4-codec", *,
+    def from_pretrained(cls: type[_Model], name: ModelName = "d4-codec", *,
                         device: Device = "cpu", dtype: torch.dtype = torch.float32,
                         revision: str | None = None, endpoint: str | None = None,
                         token: str | bool | None = None, force_download: bool = False) -> _Model:
@@ -94,6 +95,11 @@ class Model:
                     dtype: torch.dtype = torch.float32) -> _Model:
         """Load a model folder.
 
+        Args:
+            folder: with config.json and model.safetensors.
+            device: as `from_pretrained`.
+            dtype: as `from_pretrained`.
+
         Raises:
             WeightsError: hashes, names, shapes or types do not agree.
             ModelError: it is of another kind than this class.
@@ -107,7 +113,7 @@ class Model:
         model.folder = folder
         return model
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+    def save_pretrained(self, folder: FilePath) -> None:
         """Write config.json, model.safetensors and README.md; an existing card is kept.
 
         Args:
@@ -133,7 +139,16 @@ class Model:
     def push_to_hub(self, repo_id: str, *, endpoint: str | None = None, token: str | None = None,
                     private: bool = False, commit_message: str | None = None,
                     measured: Measured | None = None, datasets: Sequence[str] = ()) -> Published:
-        """Put the model on a hub, card included; arguments as `aehub.publish`.
+        """Put the model on a hub, card included.
+
+        Args:
+            repo_id: repository to upload to, "org/name"; created if it does not exist.
+            endpoint: as `aehub.publish`.
+            token: as `aehub.publish`.
+            private: make a new repository private.
+            commit_message: by default one with the name and the hashes of the model.
+            measured: as `aehub.publish`.
+            datasets: as `aehub.publish`.
 
         Raises:
             Offline: the hub cannot be reached.

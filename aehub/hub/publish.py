@@ -15,7 +15,7 @@ from aehub.hub import remote
 from aehub.hub.card import Measured, make_card, problems
 from aehub.hub.download import check
 from aehub.hub.registry import RepoRef, parse_ref
-from aehub.hub.resolve import local
+from aehub.hub.resolve import ModelName, local
 from aehub.weights.architectures import COMPRESSION, architecture
 from aehub.weights.model_folder import (
     CARD,
@@ -69,7 +69,7 @@ class Published:
         return asdict(self)
 
 
-def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | None = None,
+def publish(name: ModelName, repo: str, *, endpoint: str | None = None, token: str | None = None,
             private: bool = False, message: str | None = None,
             measured: Measured | Callable[[], Measured] | None = None, codec: str | None = None,
             datasets: Sequence[str] = ()) -> Published:
@@ -82,7 +82,7 @@ def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | N
         endpoint: address of the hub; by default `HF_ENDPOINT`, or else https://huggingface.co.
         token: by default as huggingface_hub finds it.
         private: make a new repository private.
-        message: of the commit.
+        message: of the commit; by default the name and the hashes of the model.
         measured: a comparison (`aehub.compare(...).to_dict()`) to write a new card from, or a
             function that measures one, called once everything else has been checked.
         codec: the model's name in the comparison.
@@ -118,7 +118,8 @@ def publish(name: str, repo: str, *, endpoint: str | None = None, token: str | N
     return Published(repo, f"{url}/{repo}", commit, tag)
 
 
-def _source_and_target(name: str, repo: str, endpoint: str | None) -> tuple[Path, RepoRef, str]:
+def _source_and_target(name: ModelName, repo: str, endpoint: str | None
+                       ) -> tuple[Path, RepoRef, str]:
     """The folder to upload, the repository to upload to, and the hub's address."""
     ref = parse_ref(check_text("the repository", repo, "org/name"))
     if ref is None or ref.revision is not None:

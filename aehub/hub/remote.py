@@ -262,7 +262,7 @@ def list_models(*, endpoint: str | None = None, states: Collection[str] = STATES
 
     Args:
         endpoint: address of a hub, or of a running AEHub, whose models are listed last.
-        states: the states to list.
+        states: those to list, of "bundled", "cached" and "remote".
 
     Raises:
         HubError: the hub does not answer.

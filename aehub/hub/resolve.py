@@ -8,6 +8,7 @@ from typing import Any
 
 from aehub.arguments import check_text
 from aehub.errors import HubError, Offline, UnknownModel
+from aehub.files import FilePath
 from aehub.hub import cache
 from aehub.hub.download import download
 from aehub.hub.registry import (
@@ -21,7 +22,8 @@ from aehub.hub.registry import (
 )
 from aehub.weights.model_folder import CONFIG, is_model_name, tag_of
 
-ModelName = str | os.PathLike[str]
+ModelName = FilePath
+"""Name of a model: bundled, a hub id, or the path of its folder."""
 _OFF = ("0", "no", "off", "false", "never")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from fractions import Fraction
@@ -11,13 +11,13 @@ from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from aehub.config import Limits, exceeds_duration
 from aehub.errors import InputError, LimitError
-from aehub.files import check_source
+from aehub.files import FileLike, check_source
 from aehub.media import file_type, still_images, timestamps
 from aehub.media.audio import AudioTrack
 from aehub.media.colour import to_rgb
@@ -29,6 +29,9 @@ from aehub.media.still_images import READABLE_KINDS, StillImage
 from aehub.media.timestamps import TimeSpan
 from aehub.media.video_reader import VideoReader
 
+ClipLike = FileLike | np.ndarray | Iterable[np.ndarray]
+"""A clip, picture or folder of pictures as a path; a stream of bytes; or pictures in RGB: uint8
+[T, H, W, 3], [H, W, 3], or an iterable of [H, W, 3]."""
 
 class FrameReader(Protocol):
     """Interface of the readers of all formats."""
@@ -184,7 +187,7 @@ class Clip:
 
 
 def open_clip(
-    source: Any,
+    source: ClipLike,
     *,
     trim: TimeSpan | None = None,
     fps: Fraction | float | str | None = None,

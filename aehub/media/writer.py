@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +12,7 @@ import av
 import numpy as np
 
 from aehub.errors import InputError
-from aehub.files import PendingOutput, check_folder, check_output, is_special
+from aehub.files import FileLike, PendingOutput, check_folder, check_output, is_special
 from aehub.media.animated_images import ApngSink, GifSink, WebpSink
 from aehub.media.picture import ClipInfo, Frame, Picture
 from aehub.media.sinks import FolderSink, Sink, VideoSink, Y4mSink
@@ -136,7 +135,7 @@ class ClipWriter:
 
 
 def open_writer(
-    target: str | os.PathLike[str] | BinaryIO,
+    target: FileLike,
     *,
     info: ClipInfo,
     format: str | None = None,

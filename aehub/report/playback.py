@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from aehub.api.compress import iter_decompress
+from aehub.api.compress import iter_decompress_to
 from aehub.api.compress import open as open_archive
 from aehub.api.edit import edit
 from aehub.bitstream import Reader, coding_order, open_reader
@@ -193,7 +193,7 @@ def iter_preview_video(packed: Path, video: Path) -> Generator[Progress, None, i
     part = video.with_suffix(".part.aev")
     try:
         edit(packed, part, [Trim(f":{count}f")])
-        return (yield from iter_decompress(part, video)).frames
+        return (yield from iter_decompress_to(part, video)).frames
     finally:
         part.unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from aehub.api.compress import iter_decompress
+from aehub.api.compress import iter_decompress_to
 from aehub.bitstream import validation
 from aehub.errors import AEHubError, InputError, count_text
 from aehub.ui import job_progress
@@ -98,7 +98,7 @@ def _runner(context: Context) -> Any:
         with context.folders.new() as folder:
             output = folder / f"{Path(packed).stem}.{format}"
             result = yield from job_progress.run_job(
-                iter_decompress(packed, output),
+                iter_decompress_to(packed, output),
                 job_progress.frame_card("Decoding", progress),
                 lambda card: (gr.skip(), gr.skip(), card, gr.update(visible=False)))
             # Gradio takes any dict with a "path" for a file of its own.

@@ -28,7 +28,7 @@ def round_trip(path: Path, folder: Path, suffix: str) -> str:
     packed, back = folder / "case.aev", folder / f"back.{suffix}"
     result = aehub.compress(path, packed, quality=70)
     facts = aehub.info(packed)
-    shown = aehub.decompress(packed, back)
+    shown = aehub.decompress_to(packed, back)
     assert isinstance(shown, aehub.Decompressed)
     red, green, blue = np.mean(next(iter(aehub.decompress(packed))), (0, 1)).round()
     notes = "; ".join((*result.notes, *shown.notes)) or "-"

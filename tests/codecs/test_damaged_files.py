@@ -97,7 +97,7 @@ def test_a_file_without_one_whole_group_leaves_no_clip(
     data: bytes, ends: list[int], tmp_path: Path
 ) -> None:
     with pytest.raises(DamagedError, match="0 intact groups"):
-        aehub.decompress(io.BytesIO(data[: ends[1] - 1]), tmp_path / "back.mkv")
+        aehub.decompress_to(io.BytesIO(data[: ends[1] - 1]), tmp_path / "back.mkv")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -107,7 +107,7 @@ def test_a_lost_group_moves_no_other_in_time(
     damaged = bytearray(data)
     damaged[ends[2] - 30] ^= 1
     with pytest.raises(DamagedError, match="1 of 5 groups are lost"):
-        aehub.decompress(io.BytesIO(damaged), tmp_path / "back.mkv")
+        aehub.decompress_to(io.BytesIO(damaged), tmp_path / "back.mkv")
     with open_clip(tmp_path / "back.mkv") as clip:
         times = [frame.time * clip.info.time_base for frame in clip]
     assert times == [Fraction(i, 25) for i in range(N) if i // GROUP != 1]
@@ -117,7 +117,7 @@ def test_damaged_sound_costs_no_picture(data: bytes, tmp_path: Path) -> None:
     damaged = bytearray(data)
     damaged[-2000] ^= 1
     with pytest.raises(DamagedError, match="no group is lost"):
-        aehub.decompress(io.BytesIO(damaged), tmp_path / "back.mkv")
+        aehub.decompress_to(io.BytesIO(damaged), tmp_path / "back.mkv")
     with open_clip(tmp_path / "back.mkv") as clip:
         assert len(list(clip)) == N
         assert clip.audio is None

@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 import aehub
 clip, folder = sys.argv[1:]
 result = aehub.compress(clip, folder + "/clip.aev", group=16, measure=True)
-aehub.decompress(folder + "/clip.aev", folder + "/back.mkv")
+aehub.decompress_to(folder + "/clip.aev", folder + "/back.mkv")
 print(result.frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -155,7 +155,7 @@ def test_times_of_an_uneven_clip_come_back(tmp_path: Path) -> None:
 def test_sound_and_the_last_frame_of_the_command_survive(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", orbit(12, 64, 48), audio=True)
     result = aehub.compress(clip, tmp_path / "file.aev", model=tiny(), group=5)
-    back = aehub.decompress(tmp_path / "file.aev", tmp_path / "back.mkv", model=tiny())
+    back = aehub.decompress_to(tmp_path / "file.aev", tmp_path / "back.mkv", model=tiny())
     assert result.frames == back.frames == 12 and result.audio_bytes > 1000
 
 

@@ -74,7 +74,7 @@ def test_size_frames_and_times_come_back(
     clips: dict[str, Path], tmp_path: Path, name: str
 ) -> None:
     result = aehub.compress(clips[name], tmp_path / "file.aev")
-    back = aehub.decompress(tmp_path / "file.aev", tmp_path / "back.mkv")
+    back = aehub.decompress_to(tmp_path / "file.aev", tmp_path / "back.mkv")
     source, times = shown(clips[name])
     assert result.frames == back.frames == len(source)
     assert (result.width, result.height) == (back.width, back.height) == source[0].size
@@ -93,7 +93,7 @@ def test_the_quality_told_is_that_of_the_file(
     clips: dict[str, Path], tmp_path: Path, name: str
 ) -> None:
     result = aehub.compress(clips[name], tmp_path / "file.aev", quality=70)
-    aehub.decompress(tmp_path / "file.aev", tmp_path / "back.mkv")
+    aehub.decompress_to(tmp_path / "file.aev", tmp_path / "back.mkv")
     source, copy = shown(clips[name])[0], shown(tmp_path / "back.mkv")[0]
     channels = [psnr(np.stack([p[i] for p in source]), np.stack([p[i] for p in copy]))
                 for i in range(3)]
@@ -105,7 +105,7 @@ def test_lossless_output_holds_exactly_what_the_file_says(
     clips: dict[str, Path], tmp_path: Path
 ) -> None:
     aehub.compress(clips["odd"], tmp_path / "file.aev")
-    aehub.decompress(tmp_path / "file.aev", tmp_path / "back.mkv")
+    aehub.decompress_to(tmp_path / "file.aev", tmp_path / "back.mkv")
     for first, second in zip(
         decoded(tmp_path / "file.aev")[0], shown(tmp_path / "back.mkv")[0], strict=True
     ):
@@ -115,7 +115,7 @@ def test_lossless_output_holds_exactly_what_the_file_says(
 def test_matrix_range_and_pixel_aspect_come_back(clips: dict[str, Path], tmp_path: Path) -> None:
     aehub.compress(clips["tagged"], tmp_path / "file.aev")
     for name in ("back.mp4", "back.mkv"):
-        result = aehub.decompress(tmp_path / "file.aev", tmp_path / name)
+        result = aehub.decompress_to(tmp_path / "file.aev", tmp_path / name)
         with open_clip(clips["tagged"]) as source, open_clip(tmp_path / name) as back:
             assert source.info.colour == back.info.colour == Colour(1, True, 1, 1)
             assert source.info.pixel_aspect == Fraction(16, 11)
@@ -178,7 +178,7 @@ def test_progress_counts_frames_up_to_their_number(clips: dict[str, Path], tmp_p
     there: list[tuple[int, int]] = []
     back: list[tuple[int, int]] = []
     aehub.compress(clips["ntsc"], tmp_path / "a.aev", progress=lambda *s: there.append(s))
-    aehub.decompress(tmp_path / "a.aev", tmp_path / "a.mkv", progress=lambda *s: back.append(s))
+    aehub.decompress_to(tmp_path / "a.aev", tmp_path / "a.mkv", progress=lambda *s: back.append(s))
     for steps in (there, back):
         assert steps == sorted(steps) and steps[-1] == (9, 9)
         assert all(done <= total == 9 for done, total in steps)
@@ -297,14 +297,14 @@ def test_streams_and_pipes_decode_like_files(
     wanted = list(aehub.decompress(tmp_path / "file.aev"))
     found = list(aehub.decompress(opened(data)))
     assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
-    aehub.decompress(opened(data), tmp_path / "back.mkv")
+    aehub.decompress_to(opened(data), tmp_path / "back.mkv")
     assert len(shown(tmp_path / "back.mkv")[0]) == 9
 
 
 def test_a_stream_gets_y4m(clips: dict[str, Path], tmp_path: Path) -> None:
     aehub.compress(clips["odd"], tmp_path / "file.aev")
     stream = io.BytesIO()
-    result = aehub.decompress(tmp_path / "file.aev", stream)
+    result = aehub.decompress_to(tmp_path / "file.aev", stream)
     assert result.path is None
     (tmp_path / "back.y4m").write_bytes(stream.getvalue())
     for first, second in zip(
@@ -359,7 +359,7 @@ def test_sound_comes_back_packet_by_packet(
     path, back = tmp_path / "file.aev", tmp_path / f"back{suffix}"
     result = aehub.compress(clips["sound"], path)
     assert result.audio_bytes > 10_000
-    aehub.decompress(Pipe(path.read_bytes()) if piped else path, back)
+    aehub.decompress_to(Pipe(path.read_bytes()) if piped else path, back)
     assert packets(back) == packets(clips["sound"])
 
 
@@ -385,9 +385,9 @@ def test_nothing_is_overwritten_without_force(clips: dict[str, Path], tmp_path: 
     assert path.read_bytes() == b"mine"
     aehub.compress(clips["odd"], path, force=True)
     with pytest.raises(ExistsError, match="--force"):
-        aehub.decompress(path, back)
+        aehub.decompress_to(path, back)
     assert back.read_bytes() == b"mine"
-    aehub.decompress(path, back, force=True)
+    aehub.decompress_to(path, back, force=True)
     assert len(shown(back)[0]) == 9
 
 
@@ -410,7 +410,7 @@ def test_closing_a_job_leaves_no_clip(
     clips: dict[str, Path], tmp_path: Path, suffix: str
 ) -> None:
     aehub.compress(clips["ntsc"], tmp_path / "file.aev")
-    job = aehub.iter_decompress(tmp_path / "file.aev", tmp_path / f"back{suffix}")
+    job = aehub.iter_decompress_to(tmp_path / "file.aev", tmp_path / f"back{suffix}")
     for _ in range(3):
         next(job)
     job.close()
@@ -440,7 +440,7 @@ def test_a_file_of_another_models_weights_shows_no_picture(
     with pytest.raises(WeightsError, match="was written with the tables"):
         next(aehub.decompress(path))
     with pytest.raises(WeightsError, match="was written with the tables"):
-        aehub.decompress(path, back)
+        aehub.decompress_to(path, back)
     with aehub.open(path) as archive, pytest.raises(WeightsError, match="tables"):
         archive[0]
     done = subprocess.run([sys.executable, "-m", "aehub", "decompress", path, back],
@@ -473,9 +473,9 @@ def test_files_of_a_model_in_a_folder_can_be_opened(
     with aehub.open(path, model=tmp_path / "mine") as archive:
         first = archive[0]
     assert np.array_equal(next(aehub.decompress(path, model=tmp_path / "mine")), first)
-    aehub.decompress(path, tmp_path / "back.mkv", model=tmp_path / "mine")
+    aehub.decompress_to(path, tmp_path / "back.mkv", model=tmp_path / "mine")
     with pytest.raises(aehub.UnknownModel, match="tiny-d4"):
-        aehub.decompress(path, tmp_path / "again.mkv")
+        aehub.decompress_to(path, tmp_path / "again.mkv")
     arguments = ["decompress", str(path), str(tmp_path / "again.mkv")]
     assert CliRunner().invoke(main, arguments).exit_code == 1
     done = CliRunner().invoke(main, [*arguments, "--model", str(tmp_path / "mine")])
