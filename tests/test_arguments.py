@@ -67,16 +67,6 @@ def calls(aev: Path, out: Path) -> dict[str, tuple[Callable[..., Any], dict[str,
 
 
 
-def names_of(function: str, call: Callable[..., Any]) -> list[str]:
-    """Names of all arguments, those behind `options` included."""
-    found = dict(inspect.signature(call).parameters)
-    if function == "animate":
-        found |= inspect.signature(aehub.iter_animate).parameters
-        found |= dict.fromkeys(("seconds", "fps", "path", "easing", "truncation", "scale",
-                                "direction", "steps"))
-    return [name for name in found if name not in TRUTHS | {"options", "settings"}]
-
-
 def finished(result: Any) -> None:
     """Run what comes lazily, at most to its first step."""
     if isinstance(result, Iterator):
@@ -93,7 +83,7 @@ def test_a_wrong_argument_is_a_sentence_or_is_used(
     monkeypatch.chdir(tmp_path)
     call, given = calls(aev, tmp_path)[function]
     raw = []
-    for name in names_of(function, call):
+    for name in inspect.signature(call).parameters.keys() - TRUTHS:
         for kind, value in WRONG.items():
             if name == "progress" and kind == "class":
                 continue

@@ -4,8 +4,9 @@
      "keyframes": [{"seed": 1}, {"name": "cat.png", "latent": [0.25, ...]}],
      "seconds": 4.0, "fps": "30/1", "path": "spline", "easing": "linear", "loop": true, ...}
 
-A keyframe is a seed, or the latent of a picture; or, for codecs and sprites, a picture as PNG in
-Base64, or a file with its SHA-256 and its path relative to the folder of the recipe.
+A keyframe is a seed, or the latent of a picture if it is a vector; or, for other latents and for
+sprites, a picture as PNG in Base64, or a file with its SHA-256 and its path relative to the folder
+of the recipe.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ class Recipe:
 
     Attributes:
         model: name of the model.
-        tag: of the model's weights.
+        tag: of the model's weights; None for a model that was never stored.
         keyframes: of the walk.
         settings: of the animation.
     """
 
     model: str
-    tag: str
+    tag: str | None
     keyframes: list[Keyframe]
     settings: Settings
 
@@ -118,14 +119,15 @@ def read_recipe(path: Path) -> Recipe:
     names = {field.name for field in fields(Settings)}
     chosen = {name: recipe[name] for name in names & recipe.keys()}
     entries = recipe.get("keyframes")
-    texts = [recipe.get("model"), recipe.get("tag"), chosen.get("easing", "linear")]
+    tag = recipe.get("tag", ...)
+    texts = [recipe.get("model"), "" if tag is None else tag, chosen.get("easing", "linear")]
     if not isinstance(entries, list) or not all(isinstance(text, str) for text in texts) or any(
             not isinstance(chosen.get(flag, False), bool) for flag in FLAGS):
         raise InputError(f"{path.name} lacks model, tag, keyframes or settings; give a "
                          "complete recipe.")
     keys = gather_keyframes(
         None, [_keyframe(entry, path) for entry in entries[:_MAX_ENTRIES]], None, None)
-    return Recipe(str(recipe["model"]), str(recipe["tag"]), keys, Settings.parse(**chosen))
+    return Recipe(str(recipe["model"]), tag, keys, Settings.parse(**chosen))
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def _check(model: SpriteAnimator, keyframes: list[Keyframe], settings: Settings)
     if isinstance(settings.seconds, tuple) and len(settings.seconds) > len(keyframes) == 1:
         raise InputError(f"{len(settings.seconds)} durations are given, but one keyframe has no "
                          "segments; give one number.")
-    check_keyframes(model, keyframes)
+    if not stills:
+        check_keyframes(model, keyframes)
 
 
 def _unused(keyframes: list[Keyframe], settings: Settings) -> list[str]:

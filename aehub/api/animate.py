@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,8 +18,9 @@ from aehub.animation import recipe as recipes
 from aehub.animation.keyframes import Keyframe, gather_keyframes
 from aehub.animation.plan import Plan, Settings
 from aehub.animation.render import VIDEOS, Target, write
-from aehub.errors import InputError, UnknownModel, WeightsError
+from aehub.errors import InputError, ModelError, UnknownModel, WeightsError
 from aehub.files import check_output, check_path, is_special, open_output, refuse_overwriting
+from aehub.generators.base import LatentModel
 from aehub.hub import resolve_model
 from aehub.results import Animated, Progress, ProgressCallback, run_job
 from aehub.weights.architectures import (
@@ -32,30 +33,60 @@ from aehub.weights.device import Device
 from aehub.weights.model_folder import tag_of
 
 if TYPE_CHECKING:
-    from aehub.codecs.d4.codec import D4Codec
     from aehub.hub.model import Model
 
-    ModelLike = str | os.PathLike[str] | Model | D4Codec
+    ModelLike = str | os.PathLike[str] | Model | LatentModel
 
 __all__ = ["animate", "iter_animate"]
 
+StrPath = str | os.PathLike[str]
+Rate = float | str | Fraction
 DEFAULT_MODEL = "emoji-vae"
 # Modules with a function plan(model, keyframes, settings) that checks these at once.
 _PLANNERS: dict[str, Any] = {COMPRESSION: latent_walk, LATENT_ANIMATION: latent_walk,
                              SPRITE_ANIMATION: sprite_walk}
 
 
-def animate(output: str | os.PathLike[str], *, progress: ProgressCallback | None = None,
-            **options: Any) -> Animated:
+def animate(output: StrPath, *, model: ModelLike | None = None, seeds: Iterable[int] | None = None,
+            keyframes: Iterable[Any] | None = None, clip: Any = None,
+            at: Sequence[str] | None = None, seconds: float | Sequence[float] | None = None,
+            fps: Rate | None = None, path: str | None = None, easing: str | None = None,
+            loop: bool | None = None, ping_pong: bool | None = None,
+            truncation: float | None = None, scale: int | None = None, beside: bool | None = None,
+            sheet: bool | None = None, direction: str | None = None, steps: int | None = None,
+            contact: StrPath | None = None, recipe: StrPath | None = None, force: bool = False,
+            device: Device = "auto", progress: ProgressCallback | None = None) -> Animated:
     """Make an animation: a walk through the latents of a model, from keyframe to keyframe.
 
-    A recipe beside it, `OUTPUT.recipe.json`, reproduces the frames.
+    A recipe is written beside it, `OUTPUT.recipe.json`. None selects the default.
 
     Args:
-        output: path whose suffix selects the format: .mp4, .webm, .mkv, .gif, .webp, .png (APNG, or
-            a sheet); a folder of PNGs without one.
+        output: path; .mp4, .webm, .mkv, .gif, .webp, .png (APNG, or a sheet), or a folder of PNGs.
+        model: name, folder, hub id or a loaded model; by default that of the recipe, or emoji-vae.
+        seeds: of pictures that the model draws, 0 to 2^63 - 1; 1 to 4 without any keyframe.
+        keyframes: after the seeds: paths of pictures, pictures uint8 [H, W, 3 or 4] or of Pillow,
+            latents float [K], seeds; at most 256 in all.
+        clip: path or frames of a clip, for keyframes at the moments `at`.
+        at: "1.5" (seconds), "45f" (frames) or "last"; by default the first and the last frame.
+        seconds: above 0, up to 600 in total, or a list of one for each segment; by default 4.
+        fps: frames per second, 0.1 to 120, or text such as "30000/1001"; by default 30.
+        path: "lerp", "slerp" or "spline"; by default that which suits the model.
+        easing: timing of each segment, such as "ease-in-out"; by default "linear".
+        loop: continue from the last keyframe to the first; by default False.
+        ping_pong: play forwards, then backwards; by default False.
+        truncation: of seeds, 0 to 2; below 1 nearer to the mean picture; by default 1.
+        scale: whole factor on the size, 1 to 64; by default 1 for sheets and for models that keep
+            the size of your pictures, otherwise up to 256 pixels.
+        beside: show a plain cross-fade of the keyframes to the right; by default False.
+        sheet: write one picture of all frames, and a JSON beside it; by default False.
+        direction: of characters: "up", "left", "right", "all", or "down", the default.
+        steps: frames of a walk cycle of characters, 2 to 64; by default 8.
+        contact: path of a PNG for a contact sheet of the animation.
+        recipe: file of an earlier animation to make again, instead of everything from `seeds` to
+            `steps`.
+        force: overwrite existing files.
+        device: where networks run, as `aehub.load`.
         progress: called as `progress(done, total)` in frames.
-        options: those of `iter_animate`.
 
     Returns:
         Properties of the output.
@@ -68,50 +99,35 @@ def animate(output: str | os.PathLike[str], *, progress: ProgressCallback | None
     Example:
         >>> aehub.animate("walk.mp4", model="emoji-vae", seeds=[1, 2, 3], seconds=4, loop=True)
     """
-    return run_job(iter_animate(output, **options), progress)
+    return run_job(iter_animate(
+        output, model=model, seeds=seeds, keyframes=keyframes, clip=clip, at=at, seconds=seconds,
+        fps=fps, path=path, easing=easing, loop=loop, ping_pong=ping_pong, truncation=truncation,
+        scale=scale, beside=beside, sheet=sheet, direction=direction, steps=steps, contact=contact,
+        recipe=recipe, force=force, device=device), progress)
 
 
-def iter_animate(output: str | os.PathLike[str], *, model: ModelLike | None = None,
-                 seeds: Iterable[int] | None = None, keyframes: Iterable[Any] | None = None,
-                 clip: Any = None, at: Sequence[str] | None = None,
-                 recipe: str | os.PathLike[str] | None = None,
-                 contact: str | os.PathLike[str] | None = None, force: bool = False,
-                 device: Device = "auto", **settings: Any) -> Generator[Progress, None, Animated]:
+def iter_animate(
+    output: StrPath, *, model: ModelLike | None = None, seeds: Iterable[int] | None = None,
+    keyframes: Iterable[Any] | None = None, clip: Any = None, at: Sequence[str] | None = None,
+    seconds: float | Sequence[float] | None = None, fps: Rate | None = None,
+    path: str | None = None, easing: str | None = None, loop: bool | None = None,
+    ping_pong: bool | None = None, truncation: float | None = None, scale: int | None = None,
+    beside: bool | None = None, sheet: bool | None = None, direction: str | None = None,
+    steps: int | None = None, contact: StrPath | None = None, recipe: StrPath | None = None,
+    force: bool = False, device: Device = "auto"
+) -> Generator[Progress, None, Animated]:
     """Run `animate`, yielding a `Progress` after each frame; closing it cancels.
 
-    Keyframes are seeds, then `keyframes`, then frames of the clip; if there are none, a model that
-    draws pictures of its own takes the seeds 1 to 4.
-
-    Args:
-        output: as `animate`.
-        model: name, folder, hub id or a loaded model; by default that of the recipe, or emoji-vae.
-        seeds: of pictures that the model draws.
-        keyframes: paths of pictures, pictures uint8 [H, W, 3 or 4] or of Pillow, latents float [K],
-            seeds.
-        clip: path or frames of a clip, for keyframes at the moments `at`.
-        at: moments of the clip, such as "1.5" (seconds), "45f" (frames) or "last"; by default its
-            first and its last frame.
-        recipe: file of an earlier animation to reproduce; it sets everything but the model.
-        contact: path of a PNG for a contact sheet of the animation.
-        force: overwrite existing files.
-        device: where networks run, as `aehub.load`.
-        settings: each with a default: `seconds` (4; in total, or a list of one for each
-            segment), `fps` (30), `path` ("lerp", "slerp", "spline", or the default of the model),
-            `easing` ("linear"), `loop`, `ping_pong`, `truncation` (1.0), `scale` (an integer
-            factor on the size), `beside` (a plain cross-fade to the right), `sheet` (one picture of
-            all frames, with a JSON beside it); for walking characters, `direction` ("up", "left",
-            "down", "right" or "all") and `steps` of a cycle (8).
+    Arguments, defaults and errors are those of `animate`.
     """
     began = time.monotonic()
-    if recipe is None:
-        earlier, chosen = None, _settings(settings)
-    else:
-        given = dict(seeds=seeds, keyframes=keyframes, clip=clip, at=at, **settings)
-        if conflicts := [name for name, value in given.items() if value is not None]:
-            raise InputError(f"the recipe sets {', '.join(conflicts)}; "
-                             "leave that out, or make a new animation without the recipe.")
-        earlier = recipes.read_recipe(check_path(recipe, "recipe"))
-        chosen = earlier.settings
+    sources = dict(seeds=seeds, keyframes=keyframes, clip=clip, at=at)
+    settings = dict(seconds=seconds, fps=fps, path=path, easing=easing, loop=loop,
+                    ping_pong=ping_pong, truncation=truncation, scale=scale, beside=beside,
+                    sheet=sheet, direction=direction, steps=steps)
+    earlier = None if recipe is None else _read_recipe(recipe, {**sources, **settings})
+    chosen = earlier.settings if earlier else Settings.parse(
+        **{name: value for name, value in settings.items() if value is not None})
     target = Target(_path(output), chosen.sheet, None if contact is None else _path(contact), force)
     recipe_file = recipes.recipe_path(target.output)
     target.check()
@@ -122,7 +138,7 @@ def iter_animate(output: str | os.PathLike[str], *, model: ModelLike | None = No
     else:
         keys, loaded = earlier.keyframes, _recipe_model(earlier, model, device)
     plan = plan_animation(loaded, keys, chosen)
-    text = recipes.recipe_text(loaded.name, tag_of(loaded.config), plan, chosen,
+    text = recipes.recipe_text(loaded.name, _tag(loaded), plan, chosen,
                                recipe_file.absolute().parent)
     yield from write(plan, target, chosen.fps)
     with open_output(recipe_file, force=force) as file:
@@ -130,16 +146,44 @@ def iter_animate(output: str | os.PathLike[str], *, model: ModelLike | None = No
     return _summary(target, recipe_file, loaded.name, plan, chosen.fps, time.monotonic() - began)
 
 
-def plan_animation(model: Any, keyframes: list[Keyframe], settings: Settings) -> Plan:
+def plan_animation(model: LatentModel, keyframes: list[Keyframe], settings: Settings) -> Plan:
     """Return the plan of an animation by any model.
 
     Raises:
+        ModelError: the model does not animate.
         InputError: a keyframe or a setting does not suit the model.
         LimitError: frames would be too large.
     """
-    task = architecture(model.config.get("architecture")).task
-    plan: Plan = _PLANNERS[task].plan(model, keyframes, settings)
+    plan: Plan = _planner(model).plan(model, keyframes, settings)
     return replace(plan, notes=(*(note for key in keyframes for note in key.notes), *plan.notes))
+
+
+def _planner(model: Any) -> Any:
+    """The planner of the model's architecture; a model without one walks."""
+    name = _config(model).get("architecture")
+    planner = _PLANNERS.get(architecture(name).task) if name else latent_walk
+    if planner is None or not isinstance(model, LatentModel):
+        raise ModelError(f"{getattr(model, 'name', type(model).__name__)} has no latents to walk "
+                         f"through; name a model that animates, such as {DEFAULT_MODEL}.")
+    return planner
+
+
+def _config(model: Any) -> Mapping[str, Any]:
+    """The config.json of a loaded model; empty for one that was never stored."""
+    config: Mapping[str, Any] = getattr(model, "config", {})
+    return config
+
+
+def _tag(model: Any) -> str | None:
+    return tag_of(_config(model))
+
+
+def _read_recipe(recipe: StrPath, options: Mapping[str, Any]) -> recipes.Recipe:
+    """Read a recipe; options that were given beside it are refused."""
+    if given := [name for name, value in options.items() if value is not None]:
+        raise InputError(f"the recipe sets {', '.join(given)}; "
+                         "leave that out, or make a new animation without the recipe.")
+    return recipes.read_recipe(check_path(recipe, "recipe"))
 
 
 def _path(output: Any) -> Path:
@@ -150,16 +194,6 @@ def _path(output: Any) -> Path:
     return path
 
 
-def _settings(given: dict[str, Any]) -> Settings:
-    try:
-        return Settings.parse(**given)
-    except TypeError as err:
-        unknown = sorted(given.keys() - Settings.__dataclass_fields__.keys())
-        if not unknown:
-            raise
-        raise TypeError(f"animate has no option {unknown[0]!r}") from err
-
-
 def _recipe_model(recipe: recipes.Recipe, model: ModelLike | None, device: Device) -> Any:
     """Load the model of a recipe; other weights would give other frames."""
     try:
@@ -167,8 +201,8 @@ def _recipe_model(recipe: recipes.Recipe, model: ModelLike | None, device: Devic
     except UnknownModel as err:
         raise UnknownModel(f"the recipe was made with {recipe.model[:80]!r}, which is not on this "
                            "machine.", "Name its folder or hub id with --model.") from err
-    here = tag_of(loaded.config)
-    if here != recipe.tag:
+    here = _tag(loaded)
+    if recipe.tag and here != recipe.tag:
         raise WeightsError(f"the recipe was made with the weights {recipe.tag[:80]} of "
                            f"{recipe.model[:80]}, {loaded.name} here has {here}.", "Name the right "
                            f"ones with --model, such as aehub/{recipe.model[:80]}@{recipe.tag[:80]}"

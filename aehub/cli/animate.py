@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ class Numbers(click.ParamType):
             self.fail(f"{value!r} is not {self.name}: numbers with commas between.", param, ctx)
 
 
+# None if it is not given, which a recipe needs to know.
+_flag = partial(click.option, is_flag=True, default=None)
+
+
 @click.command()
 @click.argument("output", metavar="OUT")
 @click.option("--model", help="Name, hub id or folder; emoji-vae by default.")
@@ -49,16 +54,16 @@ class Numbers(click.ParamType):
               help="Straight lines, arcs, or one smooth curve; the default suits the model.")
 @click.option("--easing", metavar="NAME", help="Timing within each segment: linear, ease-in-out, "
               "cubic-out ...")
-@click.option("--loop", is_flag=True, help="Return from the last keyframe to the first.")
-@click.option("--ping-pong", is_flag=True, help="Play forward, then backward.")
+@_flag("--loop", help="Return from the last keyframe to the first.")
+@_flag("--ping-pong", help="Play forward, then backward.")
 @click.option("--truncation", type=float, help="Of seeds: below 1 less variety, fewer failures.")
 @click.option("--scale", type=int, help="Integer factor on the size of the pictures.")
-@click.option("--sheet", is_flag=True,
-              help="Write a sprite sheet, a PNG of all frames, and a JSON that sprite tools read.")
+@_flag("--sheet",
+       help="Write a sprite sheet, a PNG of all frames, and a JSON that sprite tools read.")
 @click.option("--direction", type=click.Choice(DIRECTIONS),
               help="Walking direction of a character (sprite-motion); down by default.")
 @click.option("--steps", type=int, help="Pictures of a character's walk cycle; 8 by default.")
-@click.option("--beside", is_flag=True, help="Show a plain cross-fade of the keyframes beside it.")
+@_flag("--beside", help="Show a plain cross-fade of the keyframes beside it.")
 @click.option("--contact", metavar="FILE.png", type=click.Path(path_type=Path),
               help="Write a contact sheet as well.")
 @click.option("--recipe", metavar="FILE", type=click.Path(path_type=Path),
@@ -67,7 +72,8 @@ class Numbers(click.ParamType):
 @options.threads
 @options.force
 @options.as_json
-def animate(output: str, at: str | None, force: bool, as_json: bool, **choices: Any) -> None:
+def animate(output: str, at: str | None, seconds: list[float] | None, keyframes: tuple[str, ...],
+            as_json: bool, **given: Any) -> None:
     """Animate between pictures that a model draws, or between pictures of yours.
 
     OUT ends in .mp4, .webm, .gif, .webp or .png (animated, or a sheet); without a suffix it is a
@@ -75,16 +81,12 @@ def animate(output: str, at: str | None, force: bool, as_json: bool, **choices: 
     """
     from aehub.api import animate
 
-    # Options that were not given are not passed on: the recipe or the library has the default.
-    passed = {name: value for name, value in choices.items()
-              if value is not None and value is not False and value != ()}
-    seconds = passed.get("seconds")
-    if seconds is not None and len(seconds) == 1:
-        passed["seconds"] = seconds[0]
-    if at is not None:
-        passed["at"] = at.split(",")
+    # None, of an option that was not given, stands for the default of the recipe or the library.
     with progress_bar("animating") as progress:
-        result = animate.animate(output, force=force, progress=progress, **passed)
+        result = animate.animate(
+            output, keyframes=keyframes or None, at=None if at is None else at.split(","),
+            seconds=seconds[0] if seconds and len(seconds) == 1 else seconds, progress=progress,
+            **given)
     print_notes(result.notes)
     if as_json:
         print_json(result.to_json())

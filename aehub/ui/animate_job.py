@@ -11,13 +11,13 @@ import gradio as gr
 from aehub import hub
 from aehub.api.animate import DEFAULT_MODEL, iter_animate
 from aehub.errors import InputError
+from aehub.generators.base import LatentModel
 from aehub.results import Animated
 from aehub.ui import job_progress
 from aehub.ui.errors import errors_shown, gpu
 from aehub.ui.formatting import bytes_text, media_element, notes, rate_text, seconds_text, tiles
 from aehub.ui.keyframes import MAX_KEYFRAMES, Key, animation_models, file_keys, task_of
 from aehub.ui.limits import Context
-from aehub.weights.architectures import COMPRESSION
 
 # Choice -> (suffix, whether the file is a sprite sheet).
 FORMATS = {"mp4": (".mp4", False), "webm": (".webm", False), "gif": (".gif", False),
@@ -64,22 +64,22 @@ def runner(context: Context, *, preview: bool = False) -> Any:
         """
         if preview:
             fps, size, format = min(fps, 15), "128", "mp4"
-        options: dict[str, Any] = {
-            "path": None if path == "auto" else path, "easing": easing, "beside": beside,
-            "loop": ending == "loop", "ping_pong": ending == "ping-pong",
-            "truncation": float(truncation), "direction": direction, "steps": int(steps)}
         durations = parts_of(parts)
         if sum(durations) > context.limits.seconds:
             raise InputError(f"the parts take {sum(durations):g} s in all; give at most "
                              f"{context.limits.seconds:g} s.")
         suffix, sheet = FORMATS[format]
         with context.folders.new() as folder:
-            keyframes = _keyframes(context, folder, model, seeds, files, keys)
+            drawn, keyframes = _keyframes(context, folder, model, seeds, files, keys)
             # Models of a hub are named org/name.
             output = folder / f"{model.rpartition('/')[2]}{suffix}"
             job = iter_animate(
-                output, model=model, seconds=durations or float(seconds), fps=fps, sheet=sheet,
-                scale=None if sheet else _scale(model, size), **options, **keyframes)
+                output, model=model, seeds=drawn, keyframes=keyframes,
+                seconds=durations or float(seconds), fps=fps,
+                path=None if path == "auto" else path, easing=easing, loop=ending == "loop",
+                ping_pong=ending == "ping-pong", truncation=float(truncation),
+                scale=None if sheet else _scale(model, size), beside=beside, sheet=sheet,
+                direction=direction, steps=int(steps))
             made = yield from job_progress.run_job(
                 job, job_progress.frame_card("Drawing", progress),
                 lambda card: [*[gr.skip()] * 4, card, gr.update(visible=False), gr.skip()])
@@ -98,15 +98,16 @@ def _outputs(made: Animated, url: str, format: str) -> list[Any]:
 
 
 def _keyframes(context: Context, folder: Path, model: str, seeds: str,
-               files: Sequence[str] | None, keys: list[Key] | None) -> dict[str, Any]:
-    """Return the keyframes as arguments: from the timeline, else files, else seeds."""
+               files: Sequence[str] | None, keys: list[Key] | None
+               ) -> tuple[list[int] | None, list[Any] | None]:
+    """Return seeds, or keyframes of the timeline or else of files."""
     if not task_of(model):
         raise InputError(f"the model {str(model)[:80]} is not on this machine; choose one of "
                          f"{', '.join(animation_models())}.")
     if not keys and not files:
-        return {"seeds": seeds_of(seeds)}
+        return seeds_of(seeds), None
     keys = keys or file_keys(files or [], folder, context.limits)
-    return {"keyframes": [key.as_keyframe for key in keys]}
+    return None, [key.as_keyframe for key in keys]
 
 
 def seeds_of(text: str | None) -> list[int]:
@@ -144,10 +145,10 @@ def parts_of(text: str | None) -> list[float]:
 
 
 def _scale(model: str, size: str) -> int | None:
-    """Return the whole factor from a model's side to nearly `size` pixels; None for codecs."""
-    if task_of(model) == COMPRESSION:
-        return None
-    return max(1, round(int(size) / hub.load(model).side))  # type: ignore[attr-defined]
+    """Return the whole factor from a model's side to nearly `size` pixels; None if it has none."""
+    loaded = hub.load(model)
+    side = loaded.side if isinstance(loaded, LatentModel) else None
+    return None if side is None else max(1, round(int(size) / side))
 
 
 def _animation_html(url: str, format: str, made: Animated) -> str:

@@ -19,6 +19,7 @@ from aehub.animation.keyframes import Keyframe, keyframes_of_clip, read_picture
 from aehub.animation.path import main_directions
 from aehub.api.animate import DEFAULT_MODEL
 from aehub.errors import InputError, LimitError
+from aehub.generators.base import GenerativeModel
 from aehub.media.file_type import content_of
 from aehub.ui.limits import PageLimits
 from aehub.weights.architectures import COMPRESSION, LATENT_ANIMATION, SPRITE_ANIMATION
@@ -92,19 +93,24 @@ def task_of(name: str) -> str:
                  if entry.name == name), "")
 
 
-def load_generator(name: str) -> Any:
+def load_generator(name: str) -> GenerativeModel:
     """Load a model that generates pictures.
 
     Raises:
         InputError: the model generates none, or is not on this machine.
     """
-    task = task_of(name)
-    if not task:
+    if not task_of(name):
         raise InputError(f"the model {str(name)[:80]} is not on this machine; choose one of "
                          f"{', '.join(animation_models())}, or download it in the tab Models.")
-    if task == COMPRESSION:
+    loaded = hub.load(name)
+    if not isinstance(loaded, GenerativeModel):
         raise InputError(f"{name} generates no pictures; add two pictures or a clip.")
-    return hub.load(name)
+    return loaded
+
+
+def decoded(model: GenerativeModel, latents: np.ndarray) -> list[np.ndarray]:
+    """Return the square pictures of latents, uint8 [S, S, 3] each."""
+    return model.to_pictures(latents, (model.side, model.side))
 
 
 def is_pixel_art(name: str) -> bool:
@@ -131,7 +137,7 @@ def data_url(picture: np.ndarray, side: int = _THUMBNAIL_SIDE) -> str:
 def seed_keys(name: str, seeds: Sequence[int]) -> list[Key]:
     """Return keyframes of seeds, decoded by a model."""
     model = load_generator(name)
-    pictures = model.decode(model.sample(seeds))
+    pictures = decoded(model, model.sample(seeds))
     return [Key(data_url(picture), f"seed {seed}", seed=seed)
             for seed, picture in zip(seeds, pictures, strict=True)]
 
@@ -221,8 +227,7 @@ def shifted_latent(name: str, base: Sequence[float] | None, values: Sequence[Any
 
 def decode_latent(name: str, latent: np.ndarray) -> np.ndarray:
     """Decode a latent, uint8 [S, S, 3]."""
-    picture: np.ndarray = load_generator(name).decode(latent[None])[0]
-    return picture
+    return decoded(load_generator(name), latent[None])[0]
 
 
 def live_html(name: str, latent: np.ndarray) -> str:

@@ -128,12 +128,12 @@ def test_a_still_becomes_a_sheet(client: Client, tmp_path: Path) -> None:
 class Flat:
     """Stands in for a model: two of its four numbers are seen, the first more than the second."""
 
-    latent = 4
+    latent, side = 4, 2
 
     def sample(self, seeds: Any, truncation: float = 1.0) -> np.ndarray:
         return np.stack([np.random.default_rng(seed).normal(size=4) for seed in seeds]) * truncation
 
-    def decode(self, latents: np.ndarray) -> list[np.ndarray]:
+    def to_pictures(self, latents: np.ndarray, size: tuple[int, int]) -> list[np.ndarray]:
         shown = np.clip(128 + latents[:, :2] * (20, 5), 0, 255).astype(np.uint8)
         return [np.repeat(pair[None, :, None], 3, 2) for pair in shown]
 
