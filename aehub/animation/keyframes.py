@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from aehub.arguments import check_iterable
 from aehub.config import Limits
 from aehub.errors import InputError, LimitError
-from aehub.files import check_path
+from aehub.files import FilePath, check_path
 from aehub.generators.base import check_picture
 from aehub.media.clip import open_clip
 from aehub.media.clip import read_picture as read_still
@@ -29,6 +29,8 @@ from aehub.media.file_type import content_from_bytes, content_of
 from aehub.media.still_images import StillImage
 from aehub.media.timestamps import TimeSpan
 
+KeyframeLike = Union[int, FilePath, np.ndarray, Image.Image, "Keyframe"]
+"""A keyframe as callers give it: a seed, the path of a picture, a picture or a latent."""
 MAX_KEYFRAMES = 256
 """Of one walk."""
 MAX_SEED = 2**63 - 1
@@ -77,8 +79,8 @@ class Keyframe:
         return self.picture
 
 
-def gather_keyframes(seeds: Iterable[int] | None, keyframes: Iterable[Any] | None, clip: Any,
-                     at: Sequence[str] | None) -> list[Keyframe]:
+def gather_keyframes(seeds: Iterable[int] | None, keyframes: Iterable[KeyframeLike] | None,
+                     clip: Any, at: Sequence[str] | None) -> list[Keyframe]:
     """All keyframes in order: seeds, then keyframes, then frames of a clip.
 
     Args:

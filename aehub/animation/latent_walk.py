@@ -66,8 +66,9 @@ def plan(model: LatentModel, keyframes: list[Keyframe], settings: Settings) -> P
 
     def walk() -> Iterator[np.ndarray]:
         for begin in range(0, len(positions), model.batch):
-            yield from model.to_pictures(
-                np.stack([path.at(at) for at in positions[begin:begin + model.batch]]), size)
+            part = positions[begin:begin + model.batch]
+            pictures = model.to_pictures(np.stack([path.at(at) for at in part]), size)
+            yield from (picture for _, picture in zip(part, pictures, strict=True))
 
     def frames() -> Iterator[np.ndarray]:
         shown = (enlarge(picture, scale) for picture in walk())

@@ -5,23 +5,31 @@ As in `aehub.api.compress`, `iter_animate` yields progress; closing it cancels a
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from aehub.animation import latent_walk, sprite_walk
 from aehub.animation import recipe as recipes
-from aehub.animation.keyframes import Keyframe, gather_keyframes
+from aehub.animation.keyframes import Keyframe, KeyframeLike, gather_keyframes
 from aehub.animation.plan import Plan, Settings
 from aehub.animation.render import VIDEOS, Target, write
 from aehub.errors import InputError, ModelError, UnknownModel, WeightsError
-from aehub.files import check_output, check_path, is_special, open_output, refuse_overwriting
+from aehub.files import (
+    FilePath,
+    check_output,
+    check_path,
+    is_special,
+    open_output,
+    refuse_overwriting,
+)
 from aehub.generators.base import LatentModel
-from aehub.hub import resolve_model
+from aehub.hub import ModelLike, resolve_model
 from aehub.results import Animated, Progress, ProgressCallback, run_job
 from aehub.weights.architectures import (
     COMPRESSION,
@@ -32,29 +40,23 @@ from aehub.weights.architectures import (
 from aehub.weights.device import Device
 from aehub.weights.model_folder import tag_of
 
-if TYPE_CHECKING:
-    from aehub.hub.model import Model
-
-    ModelLike = str | os.PathLike[str] | Model | LatentModel
-
 __all__ = ["animate", "iter_animate"]
 
-StrPath = str | os.PathLike[str]
-Rate = float | str | Fraction
 DEFAULT_MODEL = "emoji-vae"
 # Modules with a function plan(model, keyframes, settings) that checks these at once.
 _PLANNERS: dict[str, Any] = {COMPRESSION: latent_walk, LATENT_ANIMATION: latent_walk,
                              SPRITE_ANIMATION: sprite_walk}
 
 
-def animate(output: StrPath, *, model: ModelLike | None = None, seeds: Iterable[int] | None = None,
-            keyframes: Iterable[Any] | None = None, clip: Any = None,
+def animate(output: FilePath, *, model: ModelLike | LatentModel | None = None,
+            seeds: Iterable[int] | None = None, keyframes: Iterable[KeyframeLike] | None = None,
+            clip: FilePath | np.ndarray | Sequence[np.ndarray] | None = None,
             at: Sequence[str] | None = None, seconds: float | Sequence[float] | None = None,
-            fps: Rate | None = None, path: str | None = None, easing: str | None = None,
-            loop: bool | None = None, ping_pong: bool | None = None,
+            fps: Fraction | float | str | None = None, path: str | None = None,
+            easing: str | None = None, loop: bool | None = None, ping_pong: bool | None = None,
             truncation: float | None = None, scale: int | None = None, beside: bool | None = None,
             sheet: bool | None = None, direction: str | None = None, steps: int | None = None,
-            contact: StrPath | None = None, recipe: StrPath | None = None, force: bool = False,
+            contact: FilePath | None = None, recipe: FilePath | None = None, force: bool = False,
             device: Device = "auto", progress: ProgressCallback | None = None) -> Animated:
     """Make an animation: a walk through the latents of a model, from keyframe to keyframe.
 
@@ -107,13 +109,15 @@ def animate(output: StrPath, *, model: ModelLike | None = None, seeds: Iterable[
 
 
 def iter_animate(
-    output: StrPath, *, model: ModelLike | None = None, seeds: Iterable[int] | None = None,
-    keyframes: Iterable[Any] | None = None, clip: Any = None, at: Sequence[str] | None = None,
-    seconds: float | Sequence[float] | None = None, fps: Rate | None = None,
+    output: FilePath, *, model: ModelLike | LatentModel | None = None,
+    seeds: Iterable[int] | None = None, keyframes: Iterable[KeyframeLike] | None = None,
+    clip: FilePath | np.ndarray | Sequence[np.ndarray] | None = None,
+    at: Sequence[str] | None = None, seconds: float | Sequence[float] | None = None,
+    fps: Fraction | float | str | None = None,
     path: str | None = None, easing: str | None = None, loop: bool | None = None,
     ping_pong: bool | None = None, truncation: float | None = None, scale: int | None = None,
     beside: bool | None = None, sheet: bool | None = None, direction: str | None = None,
-    steps: int | None = None, contact: StrPath | None = None, recipe: StrPath | None = None,
+    steps: int | None = None, contact: FilePath | None = None, recipe: FilePath | None = None,
     force: bool = False, device: Device = "auto"
 ) -> Generator[Progress, None, Animated]:
     """Run `animate`, yielding a `Progress` after each frame; closing it cancels.
@@ -178,7 +182,7 @@ def _tag(model: Any) -> str | None:
     return tag_of(_config(model))
 
 
-def _read_recipe(recipe: StrPath, options: Mapping[str, Any]) -> recipes.Recipe:
+def _read_recipe(recipe: FilePath, options: Mapping[str, Any]) -> recipes.Recipe:
     """Read a recipe; options that were given beside it are refused."""
     if given := [name for name, value in options.items() if value is not None]:
         raise InputError(f"the recipe sets {', '.join(given)}; "
@@ -194,7 +198,8 @@ def _path(output: Any) -> Path:
     return path
 
 
-def _recipe_model(recipe: recipes.Recipe, model: ModelLike | None, device: Device) -> Any:
+def _recipe_model(recipe: recipes.Recipe, model: ModelLike | LatentModel | None,
+                  device: Device) -> Any:
     """Load the model of a recipe; other weights would give other frames."""
     try:
         loaded = resolve_model(recipe.model if model is None else model, device)
@@ -202,7 +207,10 @@ def _recipe_model(recipe: recipes.Recipe, model: ModelLike | None, device: Devic
         raise UnknownModel(f"the recipe was made with {recipe.model[:80]!r}, which is not on this "
                            "machine.", "Name its folder or hub id with --model.") from err
     here = _tag(loaded)
-    if recipe.tag and here != recipe.tag:
+    if recipe.tag is None and loaded.name != recipe.model:
+        raise InputError(f"the recipe was made with {recipe.model[:80]!r}, and {loaded.name} is "
+                         "another model; give the model that it was made with.")
+    if recipe.tag is not None and here != recipe.tag:
         raise WeightsError(f"the recipe was made with the weights {recipe.tag[:80]} of "
                            f"{recipe.model[:80]}, {loaded.name} here has {here}.", "Name the right "
                            f"ones with --model, such as aehub/{recipe.model[:80]}@{recipe.tag[:80]}"

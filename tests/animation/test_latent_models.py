@@ -94,6 +94,8 @@ def test_any_model_walks_between_pictures_and_its_recipe_makes_the_walk_again(
     assert recipe["tag"] is None and all("picture" in key for key in recipe["keyframes"])
     aehub.animate(tmp_path / "b", model=model, recipe=made.recipe)
     assert all(map(np.array_equal, frames, shown(tmp_path / "b")))
+    with pytest.raises(AEHubError, match="made with 'components', and averages is another model"):
+        aehub.animate(tmp_path / "c", model=Averages(), recipe=made.recipe)
 
 
 def test_the_plan_of_a_foreign_model_is_that_of_a_codec() -> None:
