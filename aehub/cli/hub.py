@@ -10,7 +10,7 @@ import click
 
 from aehub.cli import options
 from aehub.cli.console import progress_bar
-from aehub.cli.options import bytes_text, print_json
+from aehub.cli.options import bytes_text, print_json, print_notes
 from aehub.errors import InputError
 from aehub.proxies import usable_proxies
 
@@ -27,6 +27,7 @@ def models(endpoint: str | None, as_json: bool) -> None:
     from aehub import hub
 
     entries = hub.list_models(endpoint=endpoint)
+    print_notes(hub.record_errors())
     if as_json:
         print_json({"models": [entry.to_json() for entry in entries]})
         return

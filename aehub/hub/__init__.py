@@ -16,9 +16,11 @@ from aehub.hub.publish import Published, publish
 from aehub.hub.registry import bundled_root
 from aehub.hub.remote import ModelEntry, list_models
 from aehub.hub.resolve import ModelName, find, find_by_hashes
+from aehub.weights.architectures import record_errors
 
 __all__ = [
     "ModelEntry", "ModelLike", "ModelName", "Published", "bundled_root", "download", "find",
-    "find_by_hashes", "list_models", "load", "load_for_file", "publish", "resolve_codec",
+    "find_by_hashes", "list_models", "load", "load_for_file", "publish", "record_errors",
+    "resolve_codec",
     "resolve_model",
 ]

@@ -9,24 +9,21 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aehub.weights.architectures import COMPRESSION, LATENT_ANIMATION, SPRITE_ANIMATION
+from aehub.weights.architectures import CardFacts, architectures
 from aehub.weights.model_folder import tag_of
 
 LICENCE = "apache-2.0"
-TAGS = {
-    COMPRESSION: ("video-compression", "image-compression", "autoencoder", "neural-codec"),
-    LATENT_ANIMATION: ("animation", "autoencoder", "latent-walk"),
-    SPRITE_ANIMATION: ("animation", "autoencoder", "pixel-art", "sprites"),
-}
-"""Tags of the front matter by task, for the search of a hub."""
-_PIPELINES = {COMPRESSION: "image-to-image", LATENT_ANIMATION: "unconditional-image-generation",
-              SPRITE_ANIMATION: "image-to-image"}
-_METRICS = {COMPRESSION: ["psnr", "ms-ssim"]}
 _REQUIRED = {"library_name": str, "license": str, "tags": list, "datasets": list, "metrics": list}
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 
 Measured = Mapping[str, Any]
 """The dictionary that `Comparison.to_dict` returns."""
+
+
+def card_facts(config: Mapping[str, Any]) -> CardFacts:
+    """Facts of a model's architecture, or the defaults if it is unknown."""
+    record = architectures().get(str(config.get("architecture")))
+    return record.card if record else CardFacts()
 
 
 def front_matter(config: Mapping[str, Any], *, licence: str = LICENCE,
@@ -37,26 +34,26 @@ def front_matter(config: Mapping[str, Any], *, licence: str = LICENCE,
     Args:
         config: config.json of the model.
         licence: SPDX id in lower case.
-        tags: for the search of a hub; by default those of the task.
+        tags: for the search of a hub; by default those of the architecture.
         datasets: ids of the training data.
         measured: a comparison that includes the model.
         codec: the model's name in the comparison; that of the config by default.
     """
     from huggingface_hub import EvalResult, ModelCardData
 
-    task = str(config.get("task", ""))
-    hub_tags = TAGS.get(task, ("autoencoder",)) if tags is None else tags
+    task, facts = str(config.get("task", "")), card_facts(config)
     results = [EvalResult(
-        task_type=_PIPELINES.get(task, "other"), task_name=task.replace("-", " "),
+        task_type=facts.pipeline or "other", task_name=task.replace("-", " "),
         dataset_type="clips", dataset_name=_clips(measured), metric_type=kind,
         metric_name=f"Bjøntegaard rate difference to {measured['anchor']}, {name}, percent",
         metric_value=round(value, 1))
                for kind, name, value in _differences(measured, codec or str(config.get("name")))
     ] if measured else None
     data = ModelCardData(
-        library_name="aehub", license=licence, pipeline_tag=_PIPELINES.get(task),
-        tags=list(dict.fromkeys([*hub_tags, *filter(None, [task]), "aehub"])),
-        datasets=list(datasets), metrics=_METRICS.get(task, ["psnr"]),
+        library_name="aehub", license=licence, pipeline_tag=facts.pipeline or None,
+        tags=list(dict.fromkeys([*(facts.tags if tags is None else tags), *filter(None, [task]),
+                                 "aehub"])),
+        datasets=list(datasets), metrics=list(facts.metrics),
         model_name=str(config.get("name")) if results else None, eval_results=results)
     return data.to_yaml()
 

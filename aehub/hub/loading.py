@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Union
 from aehub.errors import InputError, ModelError, UnknownModel
 from aehub.hub.registry import bundled, registry_entries
 from aehub.hub.resolve import ModelName, find, find_by_hashes
-from aehub.weights.architectures import COMPRESSION
+from aehub.weights.architectures import COMPRESSION, architecture_of, architecture_of_payload
 from aehub.weights.model_folder import CONFIG, WEIGHTS, is_model_name
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ def resolve_codec(model: ModelLike, *, device: Device = "auto") -> D4Codec:
         ModelError: the model makes no compressed files.
         InputError: the device is not on this machine, or the loaded model is on another one.
     """
-    from aehub.codecs.d4.codec import D4Codec
 
     loaded = resolve_model(model, device)
-    if isinstance(loaded, D4Codec):
+    record = architecture_of(loaded)
+    if record is not None and record.payload_format is not None:
         return loaded
     codecs = [entry.name for entry in registry_entries().values() if entry.task == COMPRESSION]
     raise ModelError(f"{getattr(loaded, 'name', type(loaded).__name__)} makes no compressed files; "
@@ -101,10 +101,9 @@ def load_for_file(head: FileHeader, model: ModelLike | None = None, *,
 
 
 def _load_by_hashes(head: FileHeader, device: Device) -> D4Codec:
-    from aehub.coding.range_coder import PAYLOAD_FORMAT
-
     hashes = head.entropy_hash, head.synthesis_hash
-    folder = find_by_hashes(head.model, *hashes, fetch=head.coder == PAYLOAD_FORMAT)
+    is_known = architecture_of_payload(head.coder) is not None
+    folder = find_by_hashes(head.model, *hashes, fetch=is_known)
     if folder is None:
         # A name from a file is never taken for a path or a hub id.
         folder = bundled(head.model)

@@ -6,27 +6,19 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from aehub.codecs.d4.codec import D4Codec
 from aehub.errors import ModelError
 from aehub.files import FilePath
-from aehub.generators.autoencoder import Autoencoder
-from aehub.generators.sprite.model import SpriteAnimator
 from aehub.hub.card import Measured, make_card
 from aehub.hub.download import download
-from aehub.hub.publish import Published, load_stored, publish
+from aehub.hub.publish import Published, loaded_class, publish
 from aehub.hub.registry import parse_ref
 from aehub.hub.resolve import ModelName, find
-from aehub.weights.architectures import (
-    COMPRESSION,
-    LATENT_ANIMATION,
-    SPRITE_ANIMATION,
-    architecture,
-)
 from aehub.weights.device import Device
 from aehub.weights.model_folder import CARD, CONFIG, WEIGHTS, max_bytes
 
@@ -37,8 +29,8 @@ class Model:
     """A loaded model, as `aehub.load` returns it.
 
     `encode` turns frames, uint8 [H, W, 3] each, into latents, and `decode` turns latents into as
-    many frames. Its class depends on the task: a `CodecModel` writes compressed files, a
-    `PictureModel` draws pictures, a `SpriteModel` walk cycles.
+    many frames. A loaded model is also an instance of the class that the record of its architecture
+    names (`aehub.weights.architectures`), with all methods of that.
 
     Attributes:
         name: recorded in the files it writes.
@@ -58,6 +50,7 @@ class Model:
     folder: Path | None = None
     encode: Callable[..., Any]
     decode: Callable[..., Any]
+    _loaded: type
 
     @classmethod
     def from_pretrained(cls: type[_Model], name: ModelName = "d4-codec", *,
@@ -104,14 +97,18 @@ class Model:
             WeightsError: hashes, names, shapes or types do not agree.
             ModelError: it is of another kind than this class.
         """
-        stored = load_stored(folder)
-        kind = MODEL_CLASSES[architecture(stored.config["architecture"]).task]
+        loaded = loaded_class(folder)
+        kind = _with_hub(loaded)
         if not issubclass(kind, cls):
-            raise ModelError(f"{folder.name} is a {kind.__name__}, not a {cls.__name__}; load it "
-                             "with aehub.load.")
-        model: _Model = kind(stored, device, dtype)
+            raise ModelError(f"{folder.name} is of the class {loaded.__name__}, not of "
+                             f"{cls.__name__}; load it with aehub.load.")
+        model: _Model = super(Model, kind).from_pretrained(folder, device=device, dtype=dtype)
         model.folder = folder
         return model
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Its class is made at run time, so that a pickle cannot name it.
+        return _blank, (self._loaded,), self.__dict__
 
     def save_pretrained(self, folder: FilePath) -> None:
         """Write config.json, model.safetensors and README.md; an existing card is kept.
@@ -162,18 +159,14 @@ class Model:
                            message=commit_message, measured=measured, datasets=datasets)
 
 
-class CodecModel(Model, D4Codec):
-    """A model that compresses clips into `.aev` files."""
+@lru_cache(maxsize=None)
+def _with_hub(loaded: type) -> Any:
+    """The class of loaded models that are also a `Model`."""
+    return type(loaded.__name__, (Model, loaded),
+                {"__doc__": loaded.__doc__, "__module__": loaded.__module__, "_loaded": loaded})
 
 
-class PictureModel(Model, Autoencoder):
-    """A model whose latents decode to small pictures, for latent walks."""
-
-
-class SpriteModel(Model, SpriteAnimator):
-    """A model that turns a still picture of a character into its walk cycle."""
-
-
-MODEL_CLASSES: dict[str, Any] = {
-    COMPRESSION: CodecModel, LATENT_ANIMATION: PictureModel, SPRITE_ANIMATION: SpriteModel}
-"""Task of an architecture -> the class of its loaded models."""
+def _blank(loaded: type) -> Any:
+    """A model without attributes, for pickles and copies."""
+    kind = _with_hub(loaded)
+    return kind.__new__(kind)

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aehub.arguments import check_text
 from aehub.errors import HubError, InputError, UnknownModel, WeightsError
@@ -16,7 +16,7 @@ from aehub.hub.card import Measured, make_card, problems
 from aehub.hub.download import check
 from aehub.hub.registry import RepoRef, parse_ref
 from aehub.hub.resolve import ModelName, local
-from aehub.weights.architectures import COMPRESSION, architecture
+from aehub.weights.architectures import architecture
 from aehub.weights.model_folder import (
     CARD,
     WEIGHTS,
@@ -27,25 +27,16 @@ from aehub.weights.model_folder import (
     tag_of,
 )
 
-if TYPE_CHECKING:
-    from aehub.codecs.d4 import checkpoint
-    from aehub.weights import stored_network
 
-
-def load_stored(folder: Path) -> checkpoint.StoredModel | stored_network.StoredNetwork:
-    """Load a model folder of any task, strictly.
+def loaded_class(folder: Path) -> Any:
+    """The class that loads a model folder, by the record of its architecture.
 
     Raises:
-        WeightsError: anything is missing, tampered with, or of an architecture this AEHub lacks.
+        WeightsError: the config cannot be read, or names an architecture that this AEHub lacks.
     """
-    # Imported here because torch is heavy and most refusals come before.
-    from aehub.codecs.d4 import checkpoint
-    from aehub.weights import stored_network
-
     config = read_raw_config(folder)
     refuse_foreign(folder, config)
-    is_codec = architecture(config.get("architecture")).task == COMPRESSION
-    return checkpoint.load(folder) if is_codec else stored_network.load(folder)
+    return architecture(config.get("architecture")).loaded_class()
 
 
 @dataclass(frozen=True)
@@ -109,7 +100,7 @@ def publish(name: ModelName, repo: str, *, endpoint: str | None = None, token: s
         staging = Path(temporary)
         _copy_files(folder, staging, repo, measured, codec, datasets)
         remote.check_reachable(url, remote.EXPLICIT_TIMEOUT)
-        tag = tag_of(load_stored(staging).config)
+        tag = tag_of(loaded_class(staging).from_pretrained(staging).config)
         if tag is None:
             raise WeightsError(f"the config in {folder} names no hashes to make a tag of; save the "
                                "model again.")

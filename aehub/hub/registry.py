@@ -1,22 +1,21 @@
 """The registry of models known by name: their repositories and pinned revisions.
 
-`registry.json` lists them; a bundled model is pinned to the hashes of its own config, so new
-weights need no edit here. `AEHUB_MODELS` adds hub ids, with commas between. Names of models on a
-hub are `org/name` or `org/name@revision`.
+A folder of weights makes its model known, pinned to the hashes of its own config: those of this
+package, and those that the records of other packages name. `AEHUB_MODELS` adds hub ids, with commas
+between. Names of models on a hub are `org/name` or `org/name@revision`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from aehub.errors import InputError, WeightsError
+from aehub.weights.architectures import architectures
 from aehub.weights.model_folder import CONFIG, read_raw_config, tag_of
 
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9_]|[.-](?![.-])){0,94}(?<![.-])"
@@ -78,9 +77,14 @@ def bundled(name: str) -> Path | None:
 
 
 def bundled_folders() -> list[Path]:
-    """Folders of all bundled models, by name."""
-    root = bundled_root()
-    return [folder for folder in sorted(root.glob("*")) if (folder / CONFIG).is_file()]
+    """Folders of all bundled models: those of this package, then those of others, one a name."""
+    folders = [*sorted(bundled_root().glob("*")),
+               *(folder for record in architectures().values() for folder in record.folders)]
+    named: dict[str, Path] = {}
+    for folder in folders:
+        if (folder / CONFIG).is_file():
+            named.setdefault(folder.name, folder)
+    return list(named.values())
 
 
 def readable_configs(folders: Iterator[Path] | list[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -99,31 +103,26 @@ class RegistryEntry:
     Attributes:
         name: argument of `load`.
         repo: its repository on a hub, "org/name".
-        task: such as "video-compression".
-        summary: one sentence.
+        task: such as "video-compression"; empty if unknown.
         revision: the commit or tag meant by the name; None is the newest.
         sha256: of its model.safetensors; None if it is not pinned.
-        parameters: stored numbers, 0 if unknown.
-        bytes: size of its weights, 0 if unknown.
     """
 
     name: str
     repo: str
     task: str = ""
-    summary: str = ""
     revision: str | None = None
     sha256: str | None = None
-    parameters: int = 0
-    bytes: int = 0
 
 
 def registry_entries() -> dict[str, RegistryEntry]:
-    """Every model known by name, in order: those of registry.json, then those of `AEHUB_MODELS`.
+    """Every model known by name, in order: the bundled ones, then those of `AEHUB_MODELS`.
 
     Raises:
         InputError: `AEHUB_MODELS` holds something that is no hub id.
     """
-    entries = {entry.name: entry for entry in map(_pinned, _packaged())}
+    entries = {folder.name: _pinned(folder.name, config)
+               for folder, config in readable_configs(bundled_folders())}
     for text in filter(None, map(str.strip, os.environ.get("AEHUB_MODELS", "").split(","))):
         ref = parse_ref(text)
         if ref is None:
@@ -139,21 +138,8 @@ def repo_of(name: str) -> str:
     return entry.repo if entry else f"aehub/{name}"
 
 
-@lru_cache(maxsize=1)
-def _packaged() -> list[RegistryEntry]:
-    entries = json.loads(Path(__file__).with_name("registry.json").read_text(encoding="utf-8"))
-    return [RegistryEntry(name, **entry) for name, entry in entries.items()]
-
-
-def _pinned(entry: RegistryEntry) -> RegistryEntry:
-    """The entry, pinned to the hashes of the model bundled under its name."""
-    folder = bundled(entry.name)
-    if folder is None:
-        return entry
-    try:
-        config = read_raw_config(folder)
-    except WeightsError:
-        return entry
-    sha256 = config.get("sha256")
-    return RegistryEntry(entry.name, entry.repo, entry.task, entry.summary, tag_of(config),
-                         sha256 if isinstance(sha256, str) else None)
+def _pinned(name: str, config: dict[str, Any]) -> RegistryEntry:
+    """The entry of a bundled model, pinned to the hashes of its config."""
+    task, sha256 = config.get("task"), config.get("sha256")
+    return RegistryEntry(name, f"aehub/{name}", task if isinstance(task, str) else "",
+                         tag_of(config), sha256 if isinstance(sha256, str) else None)

@@ -26,7 +26,7 @@ from aehub.hub.registry import (
     registry_entries,
 )
 from aehub.proxies import proxy_for, usable_proxies
-from aehub.weights.architectures import TASKS
+from aehub.weights.architectures import COMPRESSION, Architecture, architectures
 from aehub.weights.model_folder import CARD, WEIGHTS
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ def list_remote(endpoint: str, *, token: str | bool | None = None) -> list[Regis
 
 
 def _task(tags: list[str] | None) -> str:
-    return next((task for task in TASKS if task in (tags or ())), "")
+    tasks = (record.task for record in architectures().values())
+    return next((task for task in tasks if task in (tags or ())), "")
 
 
 @contextmanager
@@ -239,6 +240,7 @@ class ModelEntry:
         state: "bundled", "cached" or "remote".
         folder: its folder, empty if it is remote.
         summary: first sentence of its card.
+        architecture: by its config; empty if it is remote.
     """
 
     name: str
@@ -248,10 +250,30 @@ class ModelEntry:
     state: str
     folder: str
     summary: str
+    architecture: str = ""
+
+    @property
+    def record(self) -> Architecture | None:
+        """The record of its architecture; None if that is unknown."""
+        return architectures().get(self.architecture)
+
+    @property
+    def compresses(self) -> bool:
+        """Whether it makes compressed files; of a remote model, by its task."""
+        if not self.architecture:
+            return self.task == COMPRESSION
+        return self.record is not None and self.record.payload_format is not None
+
+    @property
+    def planner(self) -> str:
+        """The planner of its animations; empty if it makes none, or is remote."""
+        return self.record.planner if self.record else ""
 
     def to_json(self) -> dict[str, Any]:
-        """The attributes, in order."""
-        return asdict(self)
+        """The attributes but the architecture, in order."""
+        facts = asdict(self)
+        del facts["architecture"]
+        return facts
 
 
 def list_models(*, endpoint: str | None = None, states: Collection[str] = STATES
@@ -294,15 +316,14 @@ def _cached() -> Iterator[ModelEntry]:
 
 
 def _remote(known: RegistryEntry) -> ModelEntry:
-    return ModelEntry(known.name, known.task, known.parameters, known.bytes, "remote", "",
-                      known.summary)
+    return ModelEntry(known.name, known.task, 0, 0, "remote", "", "")
 
 
 def _entry(name: str, state: str, folder: Path, config: dict[str, Any]) -> ModelEntry:
-    task, parameters = config.get("task"), config.get("parameters")
-    weights = folder / WEIGHTS
+    task, architecture = (str(config.get(key) or "")[:80] for key in ("task", "architecture"))
+    parameters, weights = config.get("parameters"), folder / WEIGHTS
     return ModelEntry(
-        name=name, task=task[:80] if isinstance(task, str) else "",
+        name=name, task=task, architecture=architecture,
         parameters=parameters if isinstance(parameters, int) else 0,
         bytes=weights.stat().st_size if weights.is_file() else 0, state=state,
         folder=str(folder), summary=_summary(folder / CARD))

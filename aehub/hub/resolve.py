@@ -20,6 +20,7 @@ from aehub.hub.registry import (
     registry_entries,
     repo_of,
 )
+from aehub.weights.architectures import record_errors
 from aehub.weights.model_folder import CONFIG, is_model_name, tag_of
 
 ModelName = FilePath
@@ -66,7 +67,7 @@ def find(name: ModelName) -> Path:
         raise UnknownModel(f"there is no model {text!r} here; known are: "
                            f"{', '.join(registry_entries())}. "
                            "Give one of these names, a hub id such as org/name, or the path of a "
-                           "model folder.")
+                           "model folder.", " ".join(record_errors()))
     if not may_fetch():
         raise not_local_error(text)
     return download(text, patient=False)

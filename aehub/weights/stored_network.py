@@ -10,6 +10,12 @@ The class of a network declares the ranges of its arguments, `ARGUMENTS`, and an
 those it was built with, `config`. Named parameters are stored and nothing else; statistics that are
 not trained are parameters without gradient. They are stored as `STORED`, float32 if the class has
 none. A codec adds hashes, tables and a self-test (`aehub.codecs.d4.checkpoint`).
+
+A model without a network of torch has no tensors, or other ones; its class reads and writes them:
+
+    config, tensors = read(folder, "my-codec")
+    write(folder, {}, name="mine", architecture="my-codec",
+          entropy_hash="0123456789abcdef", synthesis_hash="0123456789abcdef")
 """
 
 from __future__ import annotations
@@ -29,7 +35,7 @@ from torch import Tensor, nn
 
 from aehub.errors import WeightsError
 from aehub.files import open_output
-from aehub.weights.architectures import ARCHITECTURES, architecture
+from aehub.weights import architectures
 from aehub.weights.device import torch_defaults
 from aehub.weights.model_folder import (
     CONFIG,
@@ -40,6 +46,7 @@ from aehub.weights.model_folder import (
     read_file,
     read_raw_config,
     safetensors_error,
+    tag_of,
 )
 
 FORMAT_VERSION = 1
@@ -50,14 +57,35 @@ StorageFormats = Mapping[str, tuple[float, torch.dtype]]
 _FLOAT32 = (1.0, torch.float32)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read config.json and check what all architectures have in common.
+def read(folder: Path, architecture: str, arguments: Bounds | None = None
+         ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read config and tensors of a model folder, strictly.
+
+    Args:
+        folder: the model folder.
+        architecture: that its model must have.
+        arguments: bounds of the architecture's arguments; by default it takes none.
 
     Raises:
-        WeightsError: it is missing, not JSON, or of an unknown format.
+        WeightsError: anything is missing, modified, or of another architecture.
+    """
+    config = read_config(folder, architecture)
+    check_arguments(config.get("arguments"), arguments or {}, folder / CONFIG)
+    return config, read_tensors(folder, config["sha256"])
+
+
+def read_config(folder: Path, architecture: str | None = None) -> dict[str, Any]:
+    """Read config.json and check what all architectures have in common.
+
+    Args:
+        folder: the model folder.
+        architecture: that its model must have; by default any known one.
+
+    Raises:
+        WeightsError: it is missing, not JSON, of an unknown format, or of another architecture.
     """
     config, path = migrate(read_raw_config(folder), FORMAT_VERSION), folder / CONFIG
-    version = config.get("format_version")
+    version, name = config.get("format_version"), config.get("architecture")
     if version != FORMAT_VERSION:
         raise WeightsError(f"{folder} is of format {str(version)[:40]}, this AEHub reads format "
                            f"{FORMAT_VERSION}; upgrade aehub, or name another model.")
@@ -65,6 +93,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not is_model_name(config["name"]):
         raise WeightsError(f"{path} calls its model {config['name'][:80]!r}; a name has letters, "
                            "digits, dots, hyphens and underscores, at most 40.")
+    if architecture not in (None, name):
+        raise WeightsError(f"{folder} holds a model of the architecture {str(name)[:40]!r}, "
+                           f"expected is {architecture}; name another model.")
+    record = architectures.architecture(name)
+    if config.get("task") != record.task:
+        raise WeightsError(f"{path} has the task {str(config.get('task'))[:40]!r}; that of "
+                           f"{name} is {record.task}. Download the model again.")
+    if record.payload_format is not None:
+        check_strings(config, path, "entropy_hash", "synthesis_hash")
+        if tag_of(config) is None:
+            raise WeightsError(f"{path} has hashes that are not 16 hexadecimal digits; download "
+                               "the model again.")
     return config
 
 
@@ -119,27 +159,29 @@ def read_tensors(folder: Path, sha256: str) -> dict[str, Tensor]:
     return deserialize(data)
 
 
-def write(folder: Path, tensors: dict[str, Tensor], network: nn.Module, *, name: str,
-          architecture: str, task: str, arguments: Mapping[str, Any], **more: Any
+def write(folder: Path, tensors: dict[str, Tensor], *, name: str, architecture: str,
+          arguments: Mapping[str, Any] | None = None, parameters: int = 0, **more: Any
           ) -> dict[str, Any]:
     """Write config.json and model.safetensors; return the config.
 
     Args:
         folder: created if missing.
-        tensors: as stored.
-        network: for the number of parameters.
+        tensors: as stored; there may be none.
         name: of the model.
-        architecture: a name from `aehub.weights.architectures`.
-        task: from `aehub.weights.architectures`.
+        architecture: name of a known one.
         arguments: of the architecture.
-        more: further fields of the config, between arguments and hash.
+        parameters: numbers that were trained, for listings.
+        more: further fields of the config, between arguments and hash; `entropy_hash` and
+            `synthesis_hash`, 16 hexadecimal digits each, where the model makes compressed files.
 
     Raises:
-        WeightsError: `name` is no model name, or a number is not finite.
+        WeightsError: `name` is no model name, the architecture is unknown, or a number is not
+            finite.
     """
     if not is_model_name(name):
         raise WeightsError(f"{name[:80]!r} is no model name; use at most 40 letters, digits, dots, "
                            "hyphens and underscores.")
+    task = architectures.architecture(architecture).task
     for tensor_name, tensor in tensors.items():
         if not torch.isfinite(tensor.float()).all():
             raise WeightsError(f"{tensor_name!r} holds numbers that are not finite; it is not "
@@ -150,13 +192,17 @@ def write(folder: Path, tensors: dict[str, Tensor], network: nn.Module, *, name:
         file.write(data)
     config = {
         "format_version": FORMAT_VERSION, "library_name": "aehub", "architecture": architecture,
-        "name": name, "task": task, "arguments": dict(arguments), **more,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "parameters": sum(p.numel() for p in network.parameters()),
+        "name": name, "task": task, "arguments": dict(arguments or {}), **more,
+        "sha256": hashlib.sha256(data).hexdigest(), "parameters": parameters,
     }
     with open_output(folder / CONFIG, force=True) as file:
         file.write((json.dumps(config, indent=2) + "\n").encode())
     return config
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of a network's parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def to_tensors(network: nn.Module, formats: StorageFormats,
@@ -231,20 +277,20 @@ def save(folder: Path, name: str, network: nn.Module) -> dict[str, Any]:
     Args:
         folder: created if missing.
         name: of the model.
-        network: of one of `ARCHITECTURES`.
+        network: of a known architecture.
 
     Raises:
         WeightsError: a number is not finite, or `network` is of no registered architecture.
     """
     kind: Any = type(network)
-    class_path = f"{kind.__module__}:{kind.__qualname__}"
-    names = [name for name, record in ARCHITECTURES.items() if record.class_path == class_path]
+    path = f"{kind.__module__}:{kind.__qualname__}"
+    names = [record.name for record in architectures.architectures().values()
+             if record.network == path]
     if not names:
-        raise WeightsError(f"{class_path} is not among the architectures; register it there.")
+        raise WeightsError(f"{path} is not among the architectures; give it a record.")
     tensors = to_tensors(network, _integer_formats(network), _default_format(kind))
-    return write(
-        folder, tensors, network, name=name, architecture=names[0],
-        task=ARCHITECTURES[names[0]].task, arguments=getattr(network, "config", {}))
+    return write(folder, tensors, name=name, architecture=names[0],
+                 arguments=getattr(network, "config", {}), parameters=count_parameters(network))
 
 
 @torch_defaults()
@@ -254,12 +300,8 @@ def load(folder: Path) -> StoredNetwork:
     Raises:
         WeightsError: anything is missing, modified, or of an unknown architecture.
     """
-    config = read_config(folder)
-    record = architecture(config["architecture"])
-    kind, path = record.network_class(), folder / CONFIG
-    if config.get("task") != record.task:
-        raise WeightsError(f"{path} has the task {str(config.get('task'))[:40]!r}; that of "
-                           f"{config['architecture']} is {record.task}. Download the model again.")
+    config, path = read_config(folder), folder / CONFIG
+    kind = architectures.architecture(config["architecture"]).network_class()
     check_arguments(config.get("arguments"), getattr(kind, "ARGUMENTS", {}), path)
     tensors = read_tensors(folder, config["sha256"])
     try:

@@ -217,29 +217,9 @@ def save(folder: Path, name: str, network: D4Network, tables: ScaleTables, *,
     entropy_hash, synthesis_hash = hashes(stored, network.config)
     stored |= {_PROBE + n: t for n, t in self_test.items()}
     return stored_network.write(
-        folder, stored, network, name=name, architecture=ARCHITECTURE, task="video-compression",
-        arguments=network.config, encoder=encoder, entropy_hash=entropy_hash,
-        synthesis_hash=synthesis_hash)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json, checked.
-
-    Raises:
-        WeightsError: it is missing, not JSON, of an unknown format, or of another architecture.
-    """
-    config, path = stored_network.read_config(folder), folder / CONFIG
-    if config["architecture"] != ARCHITECTURE:
-        raise WeightsError(f"{folder} holds a model of the architecture "
-                           f"{config['architecture'][:40]!r}, expected is {ARCHITECTURE}; name "
-                           "another model.")
-    stored_network.check_strings(config, path, "entropy_hash", "synthesis_hash")
-    encoder = config.get("encoder", {})
-    if not isinstance(encoder, dict) or not all(map(stored_network.is_finite, encoder.values())):
-        raise WeightsError(f"{path} holds encoder settings that are not finite numbers: "
-                           f"{str(encoder)[:200]}; download the model again.")
-    stored_network.check_arguments(config.get("arguments"), _ARGUMENTS, path)
-    return config
+        folder, stored, name=name, architecture=ARCHITECTURE, arguments=network.config,
+        parameters=stored_network.count_parameters(network), encoder=encoder,
+        entropy_hash=entropy_hash, synthesis_hash=synthesis_hash)
 
 
 @torch_defaults()
@@ -249,8 +229,12 @@ def load(folder: Path) -> StoredModel:
     Raises:
         WeightsError: anything is missing, tampered with or of another architecture.
     """
-    config = read_config(folder)
-    return _assemble(config, stored_network.read_tensors(folder, config["sha256"]), folder)
+    config, tensors = stored_network.read(folder, ARCHITECTURE, _ARGUMENTS)
+    encoder = config.get("encoder", {})
+    if not isinstance(encoder, dict) or not all(map(stored_network.is_finite, encoder.values())):
+        raise WeightsError(f"{folder / CONFIG} holds encoder settings that are not finite numbers: "
+                           f"{str(encoder)[:200]}; download the model again.")
+    return _assemble(config, tensors, folder)
 
 
 def _tables(stored: Tensor | None, folder: Path) -> ScaleTables:

@@ -26,20 +26,30 @@ and optionally
 from __future__ import annotations
 
 from importlib import import_module
-from types import ModuleType
+from typing import Any
 
 from aehub.errors import InputError
-
-RECIPES = {"d4-codec": "d4_codec", "d4-inter": "d4_inter", "d4-filter": "d4_filter",
-           "dense-28": "dense_28", "emoji-vae": "emoji_vae", "sprite-motion": "sprite_motion"}
+from aehub.weights.architectures import architectures
 
 
-def find(name: str) -> ModuleType:
-    """Return the recipe of a model.
+def names() -> list[str]:
+    """Names of all recipes, by the records of the architectures."""
+    return [name for record in architectures().values() for name in record.recipes]
+
+
+def find(name: str) -> Any:
+    """Return a recipe: a module, or an object with the same attributes.
+
+    Args:
+        name: as `aehub train` takes it: that of a module of this package, or "module:object" of
+            another one.
 
     Raises:
         InputError: there is none of that name.
     """
-    if name not in RECIPES:
-        raise InputError(f"there is no recipe {name!r}; known are: {', '.join(RECIPES)}.")
-    return import_module(f"{__name__}.{RECIPES[name]}")
+    if name not in names():
+        raise InputError(f"there is no recipe {name!r}; known are: {', '.join(names())}.")
+    module, colon, attribute = name.partition(":")
+    if colon:
+        return getattr(import_module(module), attribute)
+    return import_module(f"{__name__}.{name.replace('-', '_')}")
