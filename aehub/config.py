@@ -1,4 +1,4 @@
-"""Limits on clips, each with a generous default and an `AEHUB_*` variable; the package version."""
+"""Limits on clips, each with an `AEHUB_*` variable; models used by default; the version."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from aehub.errors import InputError
 
 _Number = TypeVar("_Number", int, float)
 
+DEFAULT_CODEC = "d4-codec"
+"""Model that compresses where none is named."""
+DEFAULT_GENERATOR = "emoji-vae"
+"""Model that animates where none is named."""
 _TRIM_TOLERANCE = 0.04
 """Seconds by which a trimmed clip may exceed a limit: a frame at 25 frames per second."""
 

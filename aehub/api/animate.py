@@ -19,6 +19,7 @@ from aehub.animation import recipe as recipes
 from aehub.animation.keyframes import Keyframe, KeyframeLike, gather_keyframes
 from aehub.animation.plan import Plan, Settings
 from aehub.animation.render import VIDEOS, Target, write
+from aehub.config import DEFAULT_GENERATOR
 from aehub.errors import InputError, ModelError, UnknownModel, WeightsError
 from aehub.files import (
     FilePath,
@@ -31,21 +32,14 @@ from aehub.files import (
 from aehub.generators.base import LatentModel
 from aehub.hub import ModelLike, resolve_model
 from aehub.results import Animated, Progress, ProgressCallback, run_job
-from aehub.weights.architectures import (
-    COMPRESSION,
-    LATENT_ANIMATION,
-    SPRITE_ANIMATION,
-    architecture,
-)
+from aehub.weights.architectures import architecture
 from aehub.weights.device import Device
 from aehub.weights.model_folder import tag_of
 
 __all__ = ["animate", "iter_animate"]
 
-DEFAULT_MODEL = "emoji-vae"
 # Modules with a function plan(model, keyframes, settings) that checks these at once.
-_PLANNERS: dict[str, Any] = {COMPRESSION: latent_walk, LATENT_ANIMATION: latent_walk,
-                             SPRITE_ANIMATION: sprite_walk}
+_PLANNERS: dict[str, Any] = {"walk": latent_walk, "cycle": sprite_walk}
 
 
 def animate(output: FilePath, *, model: ModelLike | LatentModel | None = None,
@@ -138,7 +132,7 @@ def iter_animate(
     refuse_overwriting(recipe_file, force)
     if earlier is None:
         keys = gather_keyframes(seeds, keyframes, clip, at)
-        loaded = resolve_model(DEFAULT_MODEL if model is None else model, device)
+        loaded = resolve_model(DEFAULT_GENERATOR if model is None else model, device)
     else:
         keys, loaded = earlier.keyframes, _recipe_model(earlier, model, device)
     plan = plan_animation(loaded, keys, chosen)
@@ -165,10 +159,10 @@ def plan_animation(model: LatentModel, keyframes: list[Keyframe], settings: Sett
 def _planner(model: Any) -> Any:
     """The planner of the model's architecture; a model without one walks."""
     name = _config(model).get("architecture")
-    planner = _PLANNERS.get(architecture(name).task) if name else latent_walk
+    planner = _PLANNERS.get(architecture(name).planner) if name else latent_walk
     if planner is None or not isinstance(model, LatentModel):
         raise ModelError(f"{getattr(model, 'name', type(model).__name__)} has no latents to walk "
-                         f"through; name a model that animates, such as {DEFAULT_MODEL}.")
+                         f"through; name a model that animates, such as {DEFAULT_GENERATOR}.")
     return planner
 
 

@@ -9,8 +9,9 @@ import click
 from aehub.cli import options
 from aehub.cli.console import progress_bar
 from aehub.cli.options import print_json, print_notes
+from aehub.config import DEFAULT_CODEC
 
-CODECS = "d4-codec,x264-medium,x265-medium,svtav1-6"
+CODECS = f"{DEFAULT_CODEC},x264-medium,x265-medium,svtav1-6"
 
 
 @click.command()

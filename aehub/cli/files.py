@@ -9,6 +9,7 @@ import click
 from aehub.cli import options
 from aehub.cli.console import EXIT_FAILED, progress_bar
 from aehub.cli.options import print_json, source
+from aehub.config import DEFAULT_CODEC
 from aehub.errors import FormatError, count_text
 from aehub.results import Compressed
 
@@ -16,7 +17,7 @@ from aehub.results import Compressed
 @click.command()
 @click.argument("clip", metavar="IN")
 @click.argument("output", metavar="[OUT.aev]", required=False)
-@click.option("--model", default="d4-codec", show_default=True, help="Name, hub id or folder.")
+@click.option("--model", default=DEFAULT_CODEC, show_default=True, help="Name, hub id or folder.")
 @click.option("--quality", type=options.Number(0, 100),
               help="0 (smallest) to 100; 50 by default.")
 @click.option("--target-size", type=options.Size(), help="Bytes of the whole file, such as 500kB.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aehub.arguments import check_function, check_text
+from aehub.config import DEFAULT_CODEC
 from aehub.errors import ExistsError, HubError, Offline, UnknownModel, WeightsError
 from aehub.files import FilePath, check_path, open_output, refuse_overwriting
 from aehub.hub import cache, remote
@@ -48,7 +49,7 @@ MAX_PICTURES = 16
 """Pictures of a card that are fetched; the rest are left on the hub."""
 
 
-def download(name: str = "d4-codec", *, to: FilePath | None = None,
+def download(name: str = DEFAULT_CODEC, *, to: FilePath | None = None,
              endpoint: str | None = None, token: str | bool | None = None, force: bool = False,
              progress: ProgressCallback | None = None, patient: bool = True) -> Path:
     """Fetch a model and check it; a bundled or cached one is only checked.

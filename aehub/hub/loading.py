@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+from aehub.config import DEFAULT_CODEC
 from aehub.errors import InputError, ModelError, UnknownModel
 from aehub.hub.registry import bundled, registry_entries
 from aehub.hub.resolve import ModelName, find, find_by_hashes
@@ -16,15 +17,16 @@ if TYPE_CHECKING:
     import torch
 
     from aehub.bitstream import FileHeader
-    from aehub.codecs.d4.codec import D4Codec
     from aehub.hub.model import Model
     from aehub.weights.device import Device
 
-# In quotes, because both load torch.
-ModelLike = Union[ModelName, "D4Codec", "Model"]
+# Any until the protocol of codecs has a module; `Model` in quotes, because it loads torch.
+Codec = Any
+ModelLike = Union[ModelName, "Model", Codec]
 """Name of a model, or a loaded one."""
 
-def load(name: ModelName = "d4-codec", *, device: Device = "auto") -> Model:
+
+def load(name: ModelName = DEFAULT_CODEC, *, device: Device = "auto") -> Model:
     """Load a model, once: later calls with the same arguments return the same object.
 
     Args:
@@ -43,14 +45,13 @@ def load(name: ModelName = "d4-codec", *, device: Device = "auto") -> Model:
     return _load_folder(find(name), device)
 
 
-def resolve_codec(model: ModelLike, *, device: Device = "auto") -> D4Codec:
+def resolve_codec(model: ModelLike, *, device: Device = "auto") -> Codec:
     """Return a codec, loading it if its name is given.
 
     Raises:
         ModelError: the model makes no compressed files.
         InputError: the device is not on this machine, or the loaded model is on another one.
     """
-
     loaded = resolve_model(model, device)
     record = architecture_of(loaded)
     if record is not None and record.payload_format is not None:
@@ -79,7 +80,7 @@ def resolve_model(model: Any, device: Device) -> Any:
 
 
 def load_for_file(head: FileHeader, model: ModelLike | None = None, *,
-                  device: Device = "auto") -> D4Codec:
+                  device: Device = "auto") -> Codec:
     """Load the model that a file was written with, by the hashes in its header.
 
     Args:
@@ -100,7 +101,7 @@ def load_for_file(head: FileHeader, model: ModelLike | None = None, *,
     return codec
 
 
-def _load_by_hashes(head: FileHeader, device: Device) -> D4Codec:
+def _load_by_hashes(head: FileHeader, device: Device) -> Codec:
     hashes = head.entropy_hash, head.synthesis_hash
     is_known = architecture_of_payload(head.coder) is not None
     folder = find_by_hashes(head.model, *hashes, fetch=is_known)

@@ -6,12 +6,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from aehub.config import DEFAULT_CODEC
 from aehub.errors import ModelError
 from aehub.files import FilePath
 from aehub.hub.card import Measured, make_card
@@ -53,7 +54,7 @@ class Model:
     _loaded: type
 
     @classmethod
-    def from_pretrained(cls: type[_Model], name: ModelName = "d4-codec", *,
+    def from_pretrained(cls: type[_Model], name: ModelName = DEFAULT_CODEC, *,
                         device: Device = "cpu", dtype: torch.dtype = torch.float32,
                         revision: str | None = None, endpoint: str | None = None,
                         token: str | bool | None = None, force_download: bool = False) -> _Model:
@@ -102,7 +103,9 @@ class Model:
         if not issubclass(kind, cls):
             raise ModelError(f"{folder.name} is of the class {loaded.__name__}, not of "
                              f"{cls.__name__}; load it with aehub.load.")
-        model: _Model = super(Model, kind).from_pretrained(folder, device=device, dtype=dtype)
+        # That of the loaded class, on the class with both.
+        load = super(Model, kind).from_pretrained  # type: ignore[misc]
+        model: _Model = load(folder, device=device, dtype=dtype)
         model.folder = folder
         return model
 
@@ -159,7 +162,7 @@ class Model:
                            message=commit_message, measured=measured, datasets=datasets)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _with_hub(loaded: type) -> Any:
     """The class of loaded models that are also a `Model`."""
     return type(loaded.__name__, (Model, loaded),

@@ -259,7 +259,7 @@ class ModelEntry:
 
     @property
     def compresses(self) -> bool:
-        """Whether it makes compressed files; of a remote model, by its task."""
+        """True if it makes compressed files; of a remote model, by its task."""
         if not self.architecture:
             return self.task == COMPRESSION
         return self.record is not None and self.record.payload_format is not None

@@ -14,6 +14,7 @@ import av
 from aehub.arguments import check_list, check_whole
 from aehub.errors import AEHubError, InputError, LimitError
 from aehub.files import check_path
+from aehub.hub import list_models
 from aehub.measure import image_codecs, video_codecs
 from aehub.measure.comparison import Comparison
 from aehub.measure.model_codec import ModelCodec
@@ -24,8 +25,6 @@ from aehub.media.metrics import Distortion
 from aehub.media.picture import Picture
 from aehub.results import Progress, ProgressCallback, run_job
 
-MODELS = ("d4-codec",)
-"""Models that may be named without a slash; folders and hub ids contain one."""
 MAX_SOURCE_BYTES = 1_000_000_000
 """Limit of the planes of one clip in memory; a minute of 1080p would need 5 GB."""
 
@@ -44,14 +43,14 @@ _PATTERNS = (
 )
 
 
-def parse_codecs(text: str, *, models: Sequence[str] = MODELS) -> list[BenchmarkCodec]:
+def parse_codecs(text: str, *, models: Sequence[str] | None = None) -> list[BenchmarkCodec]:
     """Parse comma-separated codec names, in the order given.
 
     Args:
         text: e.g. `d4-codec,x264-medium,svtav1-6`. `x264-PRESET`, `x264-PRESET-bf0` (no
             bidirectional frames), `x265-PRESET`, `svtav1-0` to `svtav1-13`, `vp9`, `jpeg`,
             `webp`, `avif`, a model, or anything with a slash (a model's folder or hub id).
-        models: names of models without a slash.
+        models: names of models without a slash; by default those that are known and compress.
 
     Raises:
         InputError: a name is unknown, given twice, or missing.
@@ -62,6 +61,8 @@ def parse_codecs(text: str, *, models: Sequence[str] = MODELS) -> list[Benchmark
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"codec '{name}' is named twice; name each codec once.")
+    if models is None:
+        models = [entry.name for entry in list_models() if entry.compresses]
     return [_codec_named(name, models) for name in names]
 
 

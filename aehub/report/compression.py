@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from aehub.api.compress import iter_compress
-from aehub.config import Limits
+from aehub.config import DEFAULT_CODEC, Limits
 from aehub.errors import LimitError
 from aehub.measure import Comparison, parse_codecs
 from aehub.measure.benchmark import iter_compare, load
@@ -36,7 +36,7 @@ def iter_report(
     source: str | Path,
     folder: Path,
     *,
-    model: str = "d4-codec",
+    model: str = DEFAULT_CODEC,
     quality: float = 50,
     target_size: int | None = None,
     longest: int | None = 640,

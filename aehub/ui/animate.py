@@ -29,7 +29,6 @@ from aehub.ui.formatting import empty_state, hint, notes, stopped_state
 from aehub.ui.job_progress import IMMEDIATE, PRIVATE
 from aehub.ui.keyframes import LOCAL_STATES, Key
 from aehub.ui.limits import Context
-from aehub.weights.architectures import SPRITE_ANIMATION
 
 TITLE = "Animate"
 STEP_MS = round(1000 * STEP_SECONDS)
@@ -133,7 +132,7 @@ def _timing_controls(context: Context, model: gr.Dropdown) -> list[Any]:
         easing = gr.Dropdown(list(EASINGS), value="linear", label="Easing", elem_id="easing",
                              min_width=120)
     format = gr.Radio(list(animate_job.FORMATS), value="mp4", label="As", elem_id="walk-format")
-    with gr.Row(visible=_is_sprite(model.value)) as characters:
+    with gr.Row(visible=keyframes.draws_characters(model.value)) as characters:
         direction = gr.Dropdown([*DIRECTIONS, "all"], value="down", label="Direction",
                                 elem_id="direction", min_width=120)
         steps = gr.Slider(2, 32, 8, step=1, label="Steps per cycle", buttons=[],
@@ -152,7 +151,8 @@ def _timing_controls(context: Context, model: gr.Dropdown) -> list[Any]:
                            info="From each picture to the next, instead of the seconds above")
         beside = gr.Checkbox(False, label="Beside a plain cross-fade of the same pictures",
                              elem_id="beside")
-    model.change(lambda name: gr.update(visible=_is_sprite(name)), model, characters, **IMMEDIATE)
+    model.change(lambda name: gr.update(visible=keyframes.draws_characters(name)), model,
+                 characters, **IMMEDIATE)
     return [seeds, seconds, fps, path, easing, ending, truncation, size, format, direction, steps,
             beside, parts]
 
@@ -179,10 +179,6 @@ def _connect_events(
     parts["add"].click(_add_shaped, [model, base, chosen, *sliders], [chosen, strip], **PRIVATE)
     files.upload(_add_files_handler(context), [files, chosen], [chosen, strip],
                  concurrency_id="model", concurrency_limit=1, **PRIVATE)
-
-
-def _is_sprite(name: str | None) -> bool:
-    return keyframes.task_of(name or "") == SPRITE_ANIMATION
 
 
 def _about(name: str) -> str:
@@ -294,12 +290,11 @@ def _build_sprite(context: Context) -> None:
 def sprite_model_name() -> str:
     """Return the name of the sprite model; empty if none is on this machine."""
     return next((entry.name for entry in hub.list_models(states=LOCAL_STATES)
-                 if entry.task == SPRITE_ANIMATION), "")
+                 if entry.planner == "cycle"), "")
 
 
 def _missing_model_message() -> str:
-    return ("The model sprite-motion, which animates sprites, is not on this machine; download it "
-            "in the tab Models.")
+    return "No model that animates sprites is on this machine; download one in the tab Models."
 
 
 def _load_sprite_model() -> Any:

@@ -9,14 +9,15 @@ from typing import Any
 import gradio as gr
 
 from aehub import hub
-from aehub.api.animate import DEFAULT_MODEL, iter_animate
+from aehub.api.animate import iter_animate
+from aehub.config import DEFAULT_GENERATOR
 from aehub.errors import InputError
 from aehub.generators.base import LatentModel
 from aehub.results import Animated
 from aehub.ui import job_progress
 from aehub.ui.errors import errors_shown, gpu
 from aehub.ui.formatting import bytes_text, media_element, notes, rate_text, seconds_text, tiles
-from aehub.ui.keyframes import MAX_KEYFRAMES, Key, animation_models, file_keys, task_of
+from aehub.ui.keyframes import MAX_KEYFRAMES, Key, animation_models, entry_of, file_keys
 from aehub.ui.limits import Context
 
 # Choice -> (suffix, whether the file is a sprite sheet).
@@ -33,9 +34,10 @@ def runner(context: Context, *, preview: bool = False) -> Any:
 
     @errors_shown
     @gpu
-    def run(model: str = DEFAULT_MODEL, seeds: str = "1, 2, 3, 4", files: list[str] | None = None,
-            seconds: float = 4, fps: float = 30, path: str = "auto", easing: str = "linear",
-            ending: str = "loop", truncation: float = 1, size: str = "256", format: str = "mp4",
+    def run(model: str = DEFAULT_GENERATOR, seeds: str = "1, 2, 3, 4",
+            files: list[str] | None = None, seconds: float = 4, fps: float = 30,
+            path: str = "auto", easing: str = "linear", ending: str = "loop",
+            truncation: float = 1, size: str = "256", format: str = "mp4",
             direction: str = "down", steps: float = 8, beside: bool = False, parts: str = "",
             keys: list[Key] | None = None,
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
@@ -101,7 +103,7 @@ def _keyframes(context: Context, folder: Path, model: str, seeds: str,
                files: Sequence[str] | None, keys: list[Key] | None
                ) -> tuple[list[int] | None, list[Any] | None]:
     """Return seeds, or keyframes of the timeline or else of files."""
-    if not task_of(model):
+    if entry_of(model) is None:
         raise InputError(f"the model {str(model)[:80]} is not on this machine; choose one of "
                          f"{', '.join(animation_models())}.")
     if not keys and not files:

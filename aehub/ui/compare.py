@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from aehub import hub
+from aehub.config import DEFAULT_CODEC
 from aehub.errors import InputError
 from aehub.measure import Comparison
 from aehub.report.compression import iter_comparison
@@ -18,7 +19,6 @@ from aehub.ui.errors import errors_shown, gpu
 from aehub.ui.formatting import bytes_text, empty_state, table
 from aehub.ui.keyframes import LOCAL_STATES
 from aehub.ui.limits import Context
-from aehub.weights.architectures import COMPRESSION
 
 TITLE = "Compare"
 VIDEO_CODECS = ["x264-medium", "x265-medium", "svtav1-6", "vp9"]
@@ -34,7 +34,8 @@ _EMPTY = empty_state("No curves yet", "Every codec codes the clip at six rates; 
 def build(context: Context) -> None:
     """Build the panel inside the open block."""
     models = [entry.name for entry in hub.list_models(states=LOCAL_STATES)
-              if entry.task == COMPRESSION]
+              if entry.compresses]
+    models.sort(key=lambda name: name != DEFAULT_CODEC)
     default = models[:1] + _DEFAULT_BASELINES
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from aehub import hub
+from aehub.config import DEFAULT_CODEC
 from aehub.errors import AEHubError, InputError
 from aehub.report.compression import iter_report
 from aehub.report.prepare import probe_clip
@@ -19,7 +20,6 @@ from aehub.ui import examples, job_progress, results, uploads
 from aehub.ui.errors import errors_shown, gpu, page_message
 from aehub.ui.formatting import progress_card, stopped_state
 from aehub.ui.limits import Context
-from aehub.weights.architectures import COMPRESSION
 
 TITLE = "Compress"
 
@@ -98,8 +98,9 @@ def _aim() -> tuple[gr.Radio, gr.Slider, gr.Number]:
 
 def _more() -> tuple[gr.Dropdown, gr.Dropdown, gr.Checkbox]:
     # The task of a model that is not downloaded yet may be unknown.
-    models = [entry.name for entry in hub.list_models() if entry.task == COMPRESSION
+    models = [entry.name for entry in hub.list_models() if entry.compresses
               or (entry.state == "remote" and not entry.task)]
+    models.sort(key=lambda name: name != DEFAULT_CODEC)
     with gr.Accordion("Model, size, other codecs", open=False, elem_id="more"):
         model = gr.Dropdown(models, value=models[0], label="Model", elem_id="model")
         size = gr.Dropdown(uploads.SIZES, value="640", label="Longer side, px", elem_id="size",
@@ -160,7 +161,7 @@ def _checker(context: Context) -> Any:
 def _runner(context: Context) -> Any:
     @errors_shown
     @gpu
-    def run(clip: str | None, start: float = 0, length: float = 0, model: str = "d4-codec",
+    def run(clip: str | None, start: float = 0, length: float = 0, model: str = DEFAULT_CODEC,
             aim: str = "quality", quality: float = 50, kilobytes: float = 200,
             size: str = "640", neighbours: bool = True,
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008

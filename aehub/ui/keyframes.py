@@ -17,14 +17,12 @@ from PIL import Image
 from aehub import hub
 from aehub.animation.keyframes import Keyframe, keyframes_of_clip, read_picture
 from aehub.animation.path import main_directions
-from aehub.api.animate import DEFAULT_MODEL
+from aehub.config import DEFAULT_GENERATOR
 from aehub.errors import InputError, LimitError
 from aehub.generators.base import GenerativeModel
 from aehub.media.file_type import content_of
 from aehub.ui.limits import PageLimits
-from aehub.weights.architectures import COMPRESSION, LATENT_ANIMATION, SPRITE_ANIMATION
 
-ANIMATION_TASKS = (LATENT_ANIMATION, SPRITE_ANIMATION, COMPRESSION)
 LOCAL_STATES = ("bundled", "cached")
 """States of models that are on this machine."""
 CANDIDATES = 18
@@ -82,15 +80,22 @@ class Key:
 
 def animation_models() -> list[str]:
     """List the models on this machine that animate, generative models first."""
-    entries = hub.list_models(states=LOCAL_STATES)
-    names = [entry.name for task in ANIMATION_TASKS for entry in entries if entry.task == task]
-    return sorted(names, key=lambda name: name != DEFAULT_MODEL)
+    entries = [entry for entry in hub.list_models(states=LOCAL_STATES) if entry.planner]
+    entries.sort(key=lambda entry: (entry.name != DEFAULT_GENERATOR, entry.compresses,
+                                    entry.planner != "walk"))
+    return [entry.name for entry in entries]
 
 
-def task_of(name: str) -> str:
-    """Return the task of a model on this machine; empty if it is not here."""
-    return next((entry.task for entry in hub.list_models(states=LOCAL_STATES)
-                 if entry.name == name), "")
+def entry_of(name: str | None) -> hub.ModelEntry | None:
+    """Return the entry of a model on this machine; None if it is not here."""
+    return next((entry for entry in hub.list_models(states=LOCAL_STATES) if entry.name == name),
+                None)
+
+
+def draws_characters(name: str | None) -> bool:
+    """Tell if a model on this machine animates walking characters."""
+    entry = entry_of(name)
+    return entry is not None and entry.planner == "cycle"
 
 
 def load_generator(name: str) -> GenerativeModel:
@@ -99,7 +104,7 @@ def load_generator(name: str) -> GenerativeModel:
     Raises:
         InputError: the model generates none, or is not on this machine.
     """
-    if not task_of(name):
+    if entry_of(name) is None:
         raise InputError(f"the model {str(name)[:80]} is not on this machine; choose one of "
                          f"{', '.join(animation_models())}, or download it in the tab Models.")
     loaded = hub.load(name)
@@ -115,7 +120,7 @@ def decoded(model: GenerativeModel, latents: np.ndarray) -> list[np.ndarray]:
 
 def is_pixel_art(name: str) -> bool:
     """Tell if pictures of a model are pixel art, to be enlarged with hard edges."""
-    return task_of(name) == SPRITE_ANIMATION or load_generator(name).side < _PIXEL_ART_SIDE
+    return draws_characters(name) or load_generator(name).side < _PIXEL_ART_SIDE
 
 
 @lru_cache(maxsize=8)

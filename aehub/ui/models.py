@@ -16,7 +16,6 @@ from aehub.ui import job_progress
 from aehub.ui.errors import errors_shown
 from aehub.ui.formatting import bytes_text, tiles
 from aehub.ui.limits import Context
-from aehub.weights.architectures import COMPRESSION
 from aehub.weights.model_folder import CARD, CONFIG, WEIGHTS
 
 TITLE = "Models"
@@ -107,7 +106,7 @@ def _list_models() -> list[dict[str, Any]]:
 
 def snippet(entry: hub.ModelEntry) -> str:
     """Return code that runs as pasted, on a clip that it makes itself."""
-    if entry.task not in (COMPRESSION, ""):
+    if entry.task and not entry.compresses:
         return f'''import aehub
 
 # Each seed gives a generated picture; for your own use keyframes=["a.png", "b.png"].

@@ -39,7 +39,7 @@ _CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What cards of an architecture's models tell a hub.
+    """Facts of an architecture for the front matter of its models' cards.
 
     Attributes:
         pipeline: one of the hub's pipeline tags; empty for none.

@@ -23,8 +23,8 @@ from pathlib import Path
 from cards import write_card
 
 import aehub
-from aehub.hub.card import TAGS
 from aehub.measure import Comparison, parse_codecs
+from aehub.weights.architectures import architecture
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights" / "d4-codec"
@@ -131,7 +131,7 @@ def main() -> None:
              **training_facts(filtered, "filter_"), **video_of(inter, filtered, clips),
              **stills_of(run, filtered, clips)}
     write_card(WEIGHTS, TEMPLATE, facts, datasets=DATASETS,
-               tags=(*TAGS["video-compression"], "equivariance"),
+               tags=(*architecture("d4-codec").card.tags, "equivariance"),
                measured=json.loads(facts.pop("measured")))
 
 

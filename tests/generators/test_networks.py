@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +20,10 @@ from torch import Tensor
 import aehub
 from aehub.codecs.d4.codec import D4Codec
 from aehub.errors import InputError, ModelError, WeightsError
+from aehub.generators.autoencoder import Autoencoder
 from aehub.generators.dense import DenseAutoencoder
-from aehub.hub.model import CodecModel, PictureModel
 from aehub.weights import stored_network
-from aehub.weights.architectures import ARCHITECTURES, TASKS
+from aehub.weights.architectures import Architecture, architectures
 from aehub.weights.model_folder import is_tag, tag_of
 
 SIZES = {"side": 8, "hidden": 12, "latent": 4, "anchors": 6}
@@ -178,30 +179,38 @@ def test_bounds_of_whole_numbers_take_whole_numbers(
         assert allowed
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_architecture_says_what_it_may_be_built_with(name: str) -> None:
-    kind = ARCHITECTURES[name].network_class()
-    assert ARCHITECTURES[name].task in TASKS
-    if name != "d4-codec":
-        assert kind.ARGUMENTS and kind().config.keys() == kind.ARGUMENTS.keys()
+@pytest.mark.parametrize("record", architectures().values(), ids=lambda record: record.name)
+def test_every_record_names_classes_that_are_there(record: Architecture) -> None:
+    network, loaded = record.network_class(), record.loaded_class()
+    assert issubclass(network, torch.nn.Module) and hasattr(loaded, "from_pretrained")
+    if record.payload_format is None:
+        assert network.ARGUMENTS and network().config.keys() == network.ARGUMENTS.keys()
 
 
 # What is loaded.
 
 
-def test_loading_gives_the_kind_that_the_folder_holds(folder: Path) -> None:
-    assert isinstance(aehub.load(folder, device="cpu"), PictureModel)
-    assert isinstance(aehub.load(TINY, device="cpu"), CodecModel)
-    assert isinstance(aehub.Model.from_pretrained(folder), PictureModel)
-    assert isinstance(PictureModel.from_pretrained(folder), PictureModel)
-    with pytest.raises(ModelError, match="small is a PictureModel, not a CodecModel"):
-        CodecModel.from_pretrained(folder)
+def test_loading_gives_the_class_that_the_record_names(folder: Path) -> None:
+    for model in (aehub.load(folder, device="cpu"), aehub.Model.from_pretrained(folder)):
+        assert isinstance(model, aehub.Model) and isinstance(model, Autoencoder)
+    codec = aehub.load(TINY, device="cpu")
+    assert isinstance(codec, aehub.Model) and isinstance(codec, D4Codec)
+    assert type(type(model).from_pretrained(folder)) is type(model)
+    with pytest.raises(ModelError, match="small is of the class Autoencoder, not of D4Codec"):
+        type(codec).from_pretrained(folder)
     with pytest.raises(WeightsError, match="expected is d4-codec"):
         D4Codec.from_pretrained(folder)
 
 
+def test_a_pickled_model_comes_back_as_it_was(folder: Path) -> None:
+    model = aehub.load(folder, device="cpu")
+    again = pickle.loads(pickle.dumps(model))
+    assert type(again) is type(model) and again.folder == model.folder
+    assert np.array_equal(again.decode(again.sample([1]))[0], model.decode(model.sample([1]))[0])
+
+
 def test_pictures_become_latents_and_latents_pictures(folder: Path) -> None:
-    model = PictureModel.from_pretrained(folder)
+    model = aehub.Model.from_pretrained(folder)
     frames = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
     latents = model.encode(frames)
     assert latents.shape == (40, 4) and latents.dtype == np.float32
@@ -220,17 +229,17 @@ def test_pictures_become_latents_and_latents_pictures(folder: Path) -> None:
 ])
 def test_what_is_no_picture_is_refused(folder: Path, frame: Any) -> None:
     with pytest.raises(InputError, match="give uint8"):
-        PictureModel.from_pretrained(folder).encode([frame])
+        aehub.Model.from_pretrained(folder).encode([frame])
 
 
 @pytest.mark.parametrize("latents", [np.zeros((2, 5)), np.zeros(4), np.full((1, 4), np.nan)])
 def test_what_are_no_latents_is_refused(folder: Path, latents: np.ndarray) -> None:
     with pytest.raises(InputError, match="latents"):
-        PictureModel.from_pretrained(folder).decode(latents)
+        aehub.Model.from_pretrained(folder).decode(latents)
 
 
 def test_the_same_seed_gives_the_same_picture(folder: Path) -> None:
-    model = PictureModel.from_pretrained(folder)
+    model = aehub.Model.from_pretrained(folder)
     first = model.sample([1, 2, 1])
     assert np.array_equal(first[0], first[2]) and not np.array_equal(first[0], first[1])
     assert np.array_equal(model.sample([2])[0], first[1])
@@ -238,7 +247,7 @@ def test_the_same_seed_gives_the_same_picture(folder: Path) -> None:
 
 
 def test_one_model_serves_several_threads(folder: Path) -> None:
-    model = PictureModel.from_pretrained(folder)
+    model = aehub.Model.from_pretrained(folder)
     frames = np.random.default_rng(1).integers(0, 256, (64, 8, 8, 3), np.uint8)
     expected, found = model.decode(model.encode(frames)), []
     threads = [threading.Thread(target=lambda: found.append(model.decode(model.encode(frames))))
