@@ -1,5 +1,6 @@
 """Public names and their modules, a line each; `__init__.py` imports them at their first use."""
 
+from aehub.animation.keyframes import KeyframeLike as KeyframeLike
 from aehub.api.animate import animate as animate
 from aehub.api.animate import iter_animate as iter_animate
 from aehub.api.compress import Archive as Archive

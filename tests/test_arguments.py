@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import io
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,17 @@ def test_progress_is_told_where_frames_are_given_back(aev: Path) -> None:
     next(frames)
     assert seen == [(1, 2)]
     assert len(list(frames)) == 1 and seen == [(1, 2), (2, 2)]
+
+
+def test_frames_that_nobody_reads_leave_no_file_open(aev: Path) -> None:
+    frames = aehub.decompress(aev)
+    frames.close()  # type: ignore[attr-defined]
+    # A file that is still open warns as it is deleted.
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        del frames
+        gc.collect()
+    assert not [one for one in said if issubclass(one.category, ResourceWarning)]
 
 
 def test_a_source_without_a_name_needs_an_output(

@@ -129,18 +129,24 @@ assert_type(model.push_to_hub(
     repo_id="org/name", endpoint=None, token=None, private=True, commit_message="text",
     measured=comparison.to_dict(), datasets=["org/data"]), aehub.Published)
 try:
-    aehub.iter_animate
-    assert_type(aehub.animate("walk.mp4", seeds=[1, 2]), aehub.Animated)
+    keyframes: list[aehub.KeyframeLike] = [1, "cat.png", Path("cat.png"), picture]
+    assert_type(aehub.animate(
+        output="walk.mp4", model=models[0], seeds=[1, 2], keyframes=keyframes, clip=picture,
+        at=["1.5", "last"], seconds=[1, 2.5], fps="25", path="lerp", easing="linear", loop=True,
+        ping_pong=False, truncation=0.7, scale=2, beside=True, sheet=False, direction="all",
+        steps=8, contact=Path("sheet.png"), recipe=None, force=True, device="cpu", progress=show),
+        aehub.Animated)
+    assert_type(aehub.iter_animate(
+        output=Path("walk.mp4"), model=None, seeds=None, keyframes=None, clip=None, at=None,
+        seconds=4, fps=None, path=None, easing=None, loop=None, ping_pong=None, truncation=None,
+        scale=None, beside=None, sheet=None, direction=None, steps=None, contact=None,
+        recipe="walk.recipe.json", force=True, device=device),
+        Generator[aehub.Progress, None, aehub.Animated])
 except (aehub.DamagedError, aehub.ExistsError, aehub.FormatError, aehub.HubError, aehub.InputError,
         aehub.LimitError, aehub.ModelError, aehub.Offline, aehub.UnknownModel,
         aehub.WeightsError) as error:
     problem: aehub.AEHubError = error
 '''
-
-
-def written_out() -> list[str]:
-    """The functions whose arguments are held to be complete."""
-    return sorted(FUNCTIONS.keys() - {"animate", "iter_animate"})
 
 
 def parameters(call: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -160,7 +166,7 @@ def calls_in(tree: ast.AST) -> dict[str, dict[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("name", [pair for pair in PAIRS if pair in written_out()])
+@pytest.mark.parametrize("name", PAIRS)
 def test_both_forms_of_a_function_take_the_same_arguments(name: str) -> None:
     whole, steps = parameters(FUNCTIONS[name]), parameters(FUNCTIONS[f"iter_{name}"])
     progress = whole.pop("progress")
@@ -176,7 +182,7 @@ def test_both_forms_of_a_function_take_the_same_arguments(name: str) -> None:
         argument: argument for argument in list(whole)[len(given):]}
 
 
-@pytest.mark.parametrize("name", [*written_out(), *METHODS])
+@pytest.mark.parametrize("name", [*FUNCTIONS, *METHODS])
 def test_every_argument_has_a_type_and_a_line_of_its_own(name: str) -> None:
     call = (FUNCTIONS | METHODS)[name]
     text = inspect.getdoc(FUNCTIONS.get(name.removeprefix("iter_"), call)) or ""
@@ -192,7 +198,7 @@ def test_a_caller_names_every_argument() -> None:
     assert {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)
             and ast.unparse(node.value) == "aehub"} == set(aehub.__all__)
     calls = calls_in(tree)
-    for name in written_out():
+    for name in FUNCTIONS:
         assert calls[name].keys() == parameters(FUNCTIONS[name]).keys(), name
     for name, method in METHODS.items():
         # Called of a class, or of an object named like it.
@@ -205,7 +211,7 @@ def complaints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]
     """Messages of mypy --strict about a right and a wrong caller of the installed package."""
     folder = tmp_path_factory.mktemp("caller")
     (folder / "right.py").write_text(CALLER)
-    wrong = [f"aehub.{name}(misspelt=1)" for name in written_out()]
+    wrong = [f"aehub.{name}(misspelt=1)" for name in FUNCTIONS]
     wrong += ['aehub.decompress("a.aev", "a.mp4")', "aehub.compres"]
     (folder / "wrong.py").write_text("\n".join(["import aehub", *wrong]))
     done = subprocess.run(
@@ -223,7 +229,7 @@ def test_type_checkers_accept_what_is_right(complaints: dict[str, list[str]]) ->
 
 def test_type_checkers_refuse_what_is_wrong(complaints: dict[str, list[str]]) -> None:
     said = "\n".join(complaints["wrong"])
-    for name in written_out():
+    for name in FUNCTIONS:
         assert f'Unexpected keyword argument "misspelt" for "{name}"' in said
     assert 'Too many positional arguments for "decompress"' in said
     assert 'Module has no attribute "compres"' in said

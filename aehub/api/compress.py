@@ -27,6 +27,7 @@ from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.decompress import clip_info, decode_frames
 from aehub.codecs.gop import MAX_GROUP_FRAMES
 from aehub.codecs.rate_control import RateControl, check_goal
+from aehub.config import DEFAULT_CODEC
 from aehub.editing.operations import Trim
 from aehub.errors import DamagedError, InputError
 from aehub.files import (
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 
-def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLike = "d4-codec",
+def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLike = DEFAULT_CODEC,
              quality: float | None = None, target_size: int | None = None,
              target_kbps: float | None = None, trim: str | Trim | None = None,
              group: int | None = None, force: bool = False, salvage: bool = False,
@@ -103,7 +104,7 @@ def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLi
 
 
 def iter_compress(source: ClipLike, output: FileLike | None = None, *,
-                  model: ModelLike = "d4-codec", quality: float | None = None,
+                  model: ModelLike = DEFAULT_CODEC, quality: float | None = None,
                   target_size: int | None = None, target_kbps: float | None = None,
                   trim: str | Trim | None = None, group: int | None = None, force: bool = False,
                   salvage: bool = False, audio: bool = True, measure: bool = True,
@@ -173,23 +174,23 @@ def decompress(source: FileLike, *, model: ModelLike | None = None, device: Devi
         >>> for frame in aehub.decompress("clip.aev"):
         ...     print(frame.mean())
     """
+    frames = _frames(source, model, device, progress)
+    # Up to its first, empty yield all is checked, and closing it closes the file.
+    next(frames)
+    return frames
+
+
+def _frames(source: FileLike, model: ModelLike | None, device: Device,
+            progress: ProgressCallback | None) -> Iterator[np.ndarray]:
     check_function("progress", progress)
-    reader = open_reader(source)
-    try:
+    with open_reader(source) as reader:
         codec = load_for_file(reader.header, model, device=device)
-    except BaseException:
-        reader.close()
-        raise
-
-    def decoded() -> Iterator[np.ndarray]:
-        with reader:
-            colour, total = clip_info(reader.header).colour, reader.frame_count or 0
-            for done, frame in enumerate(decode_frames(reader, codec), 1):
-                if progress is not None:
-                    progress(done, max(total, done))
-                yield to_rgb(frame.picture, colour)
-
-    return decoded()
+        colour, total = clip_info(reader.header).colour, reader.frame_count or 0
+        yield np.empty(0)
+        for done, frame in enumerate(decode_frames(reader, codec), 1):
+            if progress is not None:
+                progress(done, max(total, done))
+            yield to_rgb(frame.picture, colour)
 
 
 def decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None = None,

@@ -13,7 +13,7 @@ import av
 
 from aehub.arguments import check_list, check_whole
 from aehub.errors import AEHubError, InputError, LimitError
-from aehub.files import check_path
+from aehub.files import FilePath, check_path
 from aehub.hub import list_models
 from aehub.measure import image_codecs, video_codecs
 from aehub.measure.comparison import Comparison
@@ -79,7 +79,7 @@ def _codec_named(name: str, models: Sequence[str]) -> BenchmarkCodec:
 
 
 def compare(
-    sources: Iterable[str | Path | SourceClip],
+    sources: Iterable[FilePath | SourceClip],
     codecs: str | Sequence[BenchmarkCodec],
     *,
     frames: int | None = None,
@@ -92,14 +92,18 @@ def compare(
     A clip or codec that fails is listed in `failures` of the result, and the rest is measured.
 
     Args:
-        sources: clips or folders of clips; in lossy ones the artefacts of another codec are part
-            of the reference.
-        codecs: comma-separated names (see `parse_codecs`) or codecs.
-        frames: use only the first `frames` frames of each clip.
+        sources: paths of clips or folders of clips, or clips in memory; in lossy ones the artefacts
+            of another codec are part of the reference.
+        codecs: comma-separated names, such as "d4-codec,x264-medium,svtav1-6" (see
+            `aehub.measure.parse_codecs`), or codecs.
+        frames: use only so many frames of each clip, its first ones, from 1; by default all.
         stills: use only the first frame of each clip, for picture codecs.
         anchor: codec that BD-rates are relative to; by default `x264-medium` (for stills `jpeg`)
             if it is among the codecs, else the first codec.
-        progress: called with (points done, total points) after each point.
+        progress: called as `progress(done, total)` in points, after each point.
+
+    Returns:
+        The points, their Bjøntegaard rate differences and the failures.
 
     Raises:
         InputError: a codec or the anchor is unknown, or a clip is missing.
@@ -190,7 +194,7 @@ def _measure_or_fail(source: SourceClip, codecs: Iterable[BenchmarkCodec]
             yield Failure(source.name, codec.name, error)
 
 
-def _load_or_fail(path: str | Path | SourceClip, n_frames: int | None) -> SourceClip | Failure:
+def _load_or_fail(path: FilePath | SourceClip, n_frames: int | None) -> SourceClip | Failure:
     """Load the first `n_frames` frames of a clip, or return the failure."""
     if isinstance(path, SourceClip):
         return SourceClip(path.name, path.frames[:n_frames], path.info)
@@ -227,7 +231,7 @@ def measure(source: SourceClip, codecs: Iterable[BenchmarkCodec]) -> Iterator[Po
             )
 
 
-def _clips_of(source: str | Path | SourceClip, notes: list[str]) -> list[str | Path | SourceClip]:
+def _clips_of(source: FilePath | SourceClip, notes: list[str]) -> list[FilePath | SourceClip]:
     """List the clips of a folder, with a note on other files; a folder of pictures is one clip.
 
     Raises:
@@ -244,7 +248,7 @@ def _clips_of(source: str | Path | SourceClip, notes: list[str]) -> list[str | P
     return [source]
 
 
-def load(path: str | Path, *, frames: int | None = None) -> SourceClip:
+def load(path: FilePath, *, frames: int | None = None) -> SourceClip:
     """Read a clip, or its first `frames` frames, into memory.
 
     Raises:
