@@ -174,11 +174,10 @@ def test_modules_do_not_import_each_other_in_circles() -> None:
 
 
 USERS_OF_ONE_CODEC = {
-    "aehub/api/animate.py", "aehub/api/compress.py", "aehub/api/edit.py", "aehub/codecs/archive.py",
-    "aehub/codecs/compress.py", "aehub/codecs/decompress.py", "aehub/codecs/gop.py",
-    "aehub/codecs/rate_control.py", "aehub/editing/job.py", "aehub/editing/operations.py",
-    "aehub/editing/rewrite.py", "aehub/editing/via_pixels.py", "aehub/measure/model_codec.py",
-    "aehub/report/playback.py",
+    "aehub/api/compress.py", "aehub/codecs/archive.py", "aehub/codecs/compress.py",
+    "aehub/codecs/decompress.py", "aehub/codecs/gop.py", "aehub/codecs/rate_control.py",
+    "aehub/editing/job.py", "aehub/editing/operations.py", "aehub/editing/rewrite.py",
+    "aehub/editing/via_pixels.py", "aehub/measure/model_codec.py", "aehub/report/playback.py",
 }
 """Modules that still import one codec where they should know the protocols alone."""
 
@@ -194,6 +193,20 @@ def test_a_codec_is_a_folder_that_only_its_own_modules_and_training_import() -> 
         and any(f"{module}.".startswith(f"{module_of(codec)}.") for module in reached_by(path))
     }
     assert wrong <= USERS_OF_ONE_CODEC, "\n".join(sorted(wrong))
+
+
+def test_the_page_and_measurements_name_no_model() -> None:
+    """They list models by their records, and take defaults from `aehub.config`."""
+    names = {path.parent.name for path in ROOT.glob("weights/*/config.json")}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}"
+        for path in sources()
+        if unit_of(path) in ("ui", "measure", "report", "api", "endpoint")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        and "\n" not in node.value and any(name in node.value for name in names)
+    ]
+    assert names and not wrong, "\n".join(wrong)
 
 
 def test_only_the_public_layer_uses_the_hub(imports: list[Import]) -> None:

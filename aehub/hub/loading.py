@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Union
 
 from aehub.config import DEFAULT_CODEC
 from aehub.errors import InputError, ModelError, UnknownModel
-from aehub.hub.registry import bundled, registry_entries
+from aehub.hub.registry import bundled
+from aehub.hub.remote import list_models
 from aehub.hub.resolve import ModelName, find, find_by_hashes
-from aehub.weights.architectures import COMPRESSION, architecture_of, architecture_of_payload
+from aehub.weights.architectures import architecture_of, architecture_of_payload
 from aehub.weights.model_folder import CONFIG, WEIGHTS, is_model_name
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def resolve_codec(model: ModelLike, *, device: Device = "auto") -> Codec:
     record = architecture_of(loaded)
     if record is not None and record.payload_format is not None:
         return loaded
-    codecs = [entry.name for entry in registry_entries().values() if entry.task == COMPRESSION]
+    codecs = [entry.name for entry in list_models(states=["bundled"]) if entry.compresses]
     raise ModelError(f"{getattr(loaded, 'name', type(loaded).__name__)} makes no compressed files; "
                      f"use {' or '.join(codecs)}.")
 

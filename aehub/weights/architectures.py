@@ -28,7 +28,7 @@ from aehub.errors import InputError, WeightsError
 from aehub.weights.model_folder import CONFIG, is_model_name
 
 COMPRESSION = "video-compression"
-"""Task of a model that makes compressed files; the hub lists it with models it has not fetched."""
+"""Task of models that compress clips; a hub tells no more of one that is not on this machine."""
 GROUP = "aehub.codecs"
 """Group of the entry points that name records of other packages."""
 MAX_PAYLOAD_FORMAT = 127

@@ -1,0 +1,191 @@
+"""Codecs of other people's packages: a record as an entry point, found, listed and loaded by it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aehub.errors import InputError
+from aehub.weights.architectures import Architecture
+from hub.conftest import TINY, Client
+from pageserver import ROOT
+
+RECORD = """
+from pathlib import Path
+
+from aehub.weights.architectures import COMPRESSION, Architecture
+
+RECORD = Architecture({fields}, folders=(Path(__file__).with_name("weights"),) * {ships})
+"""
+TOY = '"toy", COMPRESSION, "toy.codec:Toy", payload_format=64, recipes=("toy.codec:Toy",)'
+# A codec without a network: it stores no tensor.
+CODEC = """
+from pathlib import Path
+
+import torch
+
+from aehub.weights import stored_network
+
+class Toy:
+    device = torch.device("cpu")
+
+    def __init__(self, config):
+        self.config, self.name = config, config["name"]
+
+    @classmethod
+    def from_pretrained(cls, folder, *, device="cpu", dtype=torch.float32):
+        return cls(stored_network.read(Path(folder), "toy", {"levels": (2, 16)})[0])
+
+    def save_pretrained(self, folder):
+        hashes = dict.fromkeys(("entropy_hash", "synthesis_hash"), "0123456789abcdef")
+        stored_network.write(Path(folder), {}, name=self.name, architecture="toy",
+                             arguments=self.config["arguments"], **hashes)
+"""
+MAKE = """
+import json, sys, aehub
+from toy.codec import Toy
+Toy({"name": "weights", "arguments": {"levels": 4}}).save_pretrained(sys.argv[1])
+print(json.dumps(""))
+"""
+LOAD = """
+import json, pickle, sys, aehub
+from aehub.hub import resolve_codec
+from aehub.training import recipes
+from toy.codec import Toy
+model = aehub.load("weights")
+model.save_pretrained(sys.argv[1])
+again = pickle.loads(pickle.dumps(model))
+print(json.dumps({
+    "kinds": [isinstance(m, aehub.Model) and isinstance(m, Toy) for m in (model, again)],
+    "compresses": resolve_codec("weights") is model and resolve_codec(Toy(model.config)).name,
+    "recipe": recipes.find("toy.codec:Toy") is Toy, "again": aehub.load(sys.argv[1]).name}))
+"""
+
+
+def install(site: Path, name: str, record: str, *, group: str = "aehub.codecs",
+            **modules: str) -> None:
+    """Put a package and its metadata where pip would, with one entry point of its own name."""
+    package, metadata = site / name, site / f"{name}-1.0.dist-info"
+    for folder in (package, metadata):
+        folder.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    for module, text in {"record": record, **modules}.items():
+        (package / f"{module}.py").write_text(text)
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}.record:RECORD\n")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    return tmp_path / "site"
+
+
+@pytest.fixture
+def toy(site: Path, python: Callable[..., Any]) -> dict[str, str]:
+    """The environment of processes in which the package `toy` is installed, with its model."""
+    install(site, "toy", RECORD.format(fields=TOY, ships=0), codec=CODEC)
+    path = {"PYTHONPATH": f"{ROOT}:{site}"}
+    python(MAKE, site / "toy" / "weights", **path)
+    (site / "toy" / "record.py").write_text(RECORD.format(fields=TOY, ships=1))
+    return path
+
+
+def test_a_codec_of_another_package_is_listed_and_loaded_by_its_record(
+    toy: dict[str, str], aehub_command: Client, python: Callable[..., Any], tmp_path: Path
+) -> None:
+    listed = aehub_command("models", "--json", **toy)
+    assert (listed.code, listed.stderr) == (0, "")
+    entry = next(m for m in json.loads(listed.out)["models"] if m["name"] == "weights")
+    assert (entry["task"], entry["state"]) == ("video-compression", "bundled")
+    assert python(LOAD, tmp_path / "copy", **toy) == {
+        "kinds": [True, True], "compresses": "weights", "recipe": True, "again": "weights"}
+    assert (tmp_path / "copy" / "README.md").is_file()
+    unknown = aehub_command("compare", TINY, "--codecs", "h266", **toy)
+    assert "known are d4-codec, weights, x264" in unknown.sentence
+
+
+def test_its_models_are_published_under_their_hashes(
+    toy: dict[str, str], hub: Any, aehub_command: Client
+) -> None:
+    done = aehub_command("publish", "weights", "--repo", "lab/toy", "--endpoint", hub.url, "--json",
+                         HF_TOKEN="hf_" + "a" * 34, **toy)
+    assert json.loads(done.out)["tag"] == "0123456789abcdef-0123456789abcdef", done.stderr
+
+
+def test_a_model_is_refused_where_its_package_is_missing_or_its_arguments_are_others(
+    toy: dict[str, str], site: Path, aehub_command: Client, python: Callable[..., Any]
+) -> None:
+    folder = site / "toy" / "weights"
+    here = aehub_command("compress", TINY / "x.png", "--model", folder)
+    assert "of the architecture 'toy', this AEHub knows d4-codec" in here.sentence
+    assert "install the package that brings the architecture" in here.sentence
+    config = json.loads((folder / "config.json").read_text())
+    for change, words in (({"arguments": {"levels": 99}}, "levels 2 to 16"),
+                          ({"entropy_hash": "0"}, "not 16 hexadecimal digits"),
+                          ({"task": "other"}, "that of toy is video-compression")):
+        (folder / "config.json").write_text(json.dumps(config | change))
+        assert words in aehub_command("compress", TINY / "x.png", "--model", folder, **toy).sentence
+
+
+@pytest.mark.parametrize(("record", "words"), [
+    ("import nothing_of_that_name", "No module named 'nothing_of_that_name'. Upgrade or uninstall"),
+    ("raise SystemError('no GPU\\nhere')", "SystemError: no GPU. Upgrade or uninstall"),
+    ("RECORD = [1]", "bad.record:RECORD is a list and no Architecture; upgrade or uninstall bad."),
+    ("", "AttributeError"),
+    (RECORD.format(fields='"vae", "drawing", "bad.codec:Bad"', ships=0),
+     "its name is that of vae of AEHub; uninstall one of the two."),
+    (RECORD.format(fields='"bad", COMPRESSION, "bad.codec:Bad", payload_format=2', ships=0),
+     "its payload format 2 is that of d4-codec of AEHub; uninstall one of the two."),
+    (RECORD.format(fields='"bad", COMPRESSION, "bad.codec:Bad", payload_format=64', ships=1),
+     "has no config.json; install it again."),
+    (RECORD.format(fields='"bad", COMPRESSION, "bad.codec:Bad", payload_format=128', ships=0),
+     "'128'; a payload format is a number from 0 to 127."),
+    (RECORD.format(fields='"bad", COMPRESSION, "no class"', ships=0), "a class is a text"),
+])
+def test_a_package_that_cannot_be_used_gets_a_sentence_and_breaks_nothing(
+    record: str, words: str, site: Path, aehub_command: Client
+) -> None:
+    install(site, "bad", record)
+    path = {"PYTHONPATH": f"{ROOT}:{site}"}
+    done = aehub_command("models", "--json", **path)
+    (note,) = done.stderr.splitlines()
+    assert note.startswith("note: The package bad brings the codec bad, which cannot be used: ")
+    assert words in note and note.endswith(".")
+    assert "d4-codec" in {model["name"] for model in json.loads(done.out)["models"]}
+    asked = aehub_command("compress", TINY / "x.png", "--model", "bad", **path)
+    assert "there is no model 'bad' here" in asked.sentence and words in asked.sentence
+
+
+def test_two_packages_with_one_payload_format_leave_the_first(
+    site: Path, aehub_command: Client
+) -> None:
+    for name in ("late", "early"):
+        install(site, name, RECORD.format(
+            fields=f'"{name}", COMPRESSION, "{name}.codec:Codec", payload_format=70', ships=0))
+    (note,) = aehub_command("models", PYTHONPATH=f"{ROOT}:{site}").stderr.splitlines()
+    assert "The package late brings" in note and "that of early of early" in note
+
+
+def test_a_class_that_cannot_be_imported_is_named_with_its_package(
+    toy: dict[str, str], site: Path, aehub_command: Client
+) -> None:
+    (site / "toy" / "codec.py").write_text("import nothing_of_that_name")
+    assert aehub_command("models", **toy).stderr == ""
+    text = aehub_command("compress", TINY / "x.png", "--model", "weights", **toy).sentence
+    assert "models of toy need toy.codec:Toy, which cannot be imported: ModuleNotFoundError" in text
+    assert "upgrade the package of toy." in text
+
+
+@pytest.mark.parametrize(("fields", "words"), [
+    ({"name": "a/b"}, "'a/b'; a name has"), ({"name": 7}, "'7'; a name has"),
+    ({"loaded": "module.Class"}, "a class is"), ({"network": "x"}, "a network is"),
+    ({"payload_format": -1}, "from 0 to 127"), ({"payload_format": True}, "from 0 to 127"),
+    ({"folders": ["a"]}, "folders are a tuple of paths"),
+])
+def test_a_record_that_says_nonsense_is_refused(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Architecture(**{"name": "a", "task": "b", "loaded": "c:D"} | fields)
