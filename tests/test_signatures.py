@@ -82,6 +82,7 @@ with aehub.open(source="clip.aev", model=model, device="cpu") as archive:
     assert_type(archive.info, ClipInfo)
     assert_type(archive[0], np.ndarray)
     assert_type(archive.picture(number=0), Picture)
+    assert_type(archive.time(number=0), Fraction)
     archive.close()
 assert_type(aehub.open("clip.aev")[3:5], np.ndarray)
 assert_type([len(frame) for frame in aehub.open("clip.aev")], list[int])

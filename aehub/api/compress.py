@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from functools import partial
@@ -29,7 +29,7 @@ from aehub.codecs.gop import MAX_GROUP_FRAMES
 from aehub.codecs.rate_control import RateControl, check_goal
 from aehub.config import DEFAULT_CODEC
 from aehub.editing.operations import Trim
-from aehub.errors import DamagedError, InputError
+from aehub.errors import DamagedError, InputError, LimitError
 from aehub.files import (
     FileLike,
     check_output,
@@ -42,6 +42,7 @@ from aehub.files import (
 from aehub.hub import ModelLike, load_for_file, resolve_codec
 from aehub.media.clip import Clip, ClipLike, open_clip
 from aehub.media.colour import to_rgb
+from aehub.media.decoded_clip import DecodedClip
 from aehub.media.picture import ClipInfo
 from aehub.media.source import rewindable, seekable_file
 from aehub.media.timestamps import TimeSpan
@@ -53,6 +54,10 @@ __all__ = [
     "Archive", "Compressed", "Decompressed", "compress", "decompress", "decompress_to",
     "iter_compress", "iter_decompress_to", "open",
 ]
+
+_MAX_DECODED_BYTES = 2_000_000_000
+"""Room for the frames of a clip that is encoded several times: 20 s of 1080p, 3 minutes of 640x360.
+"""
 
 
 def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLike = DEFAULT_CODEC,
@@ -71,6 +76,7 @@ def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLi
         model: name, folder, or a loaded model.
         quality: 0 (smallest) to 100 (best), 50 by default; fractions are allowed.
         target_size: largest size of the file in bytes, from 1; at most 4 encodes find the quality.
+            Files and streams are decoded once for them, if their samples take at most 2 GB on disk.
         target_kbps: largest average rate without audio in kilobits per second, above 0. Of quality
             and the two targets, one can be given.
         trim: part to keep, "A:B" in seconds, or frames with a trailing f; or the same as
@@ -135,6 +141,10 @@ def iter_compress(source: ClipLike, output: FileLike | None = None, *,
             info = clip.info
         else:
             source = stack.enter_context(rewindable(source))
+            decoded = (yield from _decode_once(opened)) if _is_coded(source) else None
+            if decoded is not None:
+                stack.callback(decoded.close)
+                opened = partial(open_clip, decoded)
             trials = stack.enter_context(
                 RateControl(opened, encode, partial(estimate_size, codec), target_size,
                             target_kbps))
@@ -142,6 +152,35 @@ def iter_compress(source: ClipLike, output: FileLike | None = None, *,
             stream = stack.enter_context(open_output(target, force=force))
             shutil.copyfileobj(best, stream)
     return _summary(target, codec.name, info, stats, quality, time.monotonic() - began)
+
+
+def _is_coded(source: Any) -> bool:
+    return isinstance(source, (str, os.PathLike)) or hasattr(source, "read")
+
+
+def _decode_once(opened: Callable[[], Clip]) -> Generator[Progress, None, DecodedClip | None]:
+    """Decode a clip into a temporary file; return None if its frames take too much room.
+
+    It pays for whatever is decoded several times otherwise. It does not for arrays, nor for clips
+    longer than `_MAX_DECODED_BYTES`, of which a search takes hours with or without it.
+    """
+    with opened() as clip, ExitStack() as undo:
+        decoded = DecodedClip(clip.name, clip.info)
+        undo.callback(decoded.close)
+        expected = clip.info.n_frames or 0
+        if expected * decoded.picture_bytes > _MAX_DECODED_BYTES:
+            return None
+        for frame in clip:
+            try:
+                decoded.add(frame)
+            except LimitError:
+                return None
+            if decoded.nbytes > _MAX_DECODED_BYTES:
+                return None
+            yield Progress(0, max(expected, len(decoded)))
+        decoded.finish(clip.info, clip.audio)
+        undo.pop_all()
+    return decoded
 
 
 def _encode(codec: D4Codec, clip: Clip, stream: BinaryIO, quality: float, **options: Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from functools import partial
 from itertools import accumulate, groupby
 from threading import RLock
@@ -86,6 +87,7 @@ class Archive:
         if index is None:
             self._reader.close()
             raise InputError("a pipe has no random access; save the file, or use decompress.")
+        self._index = index
         self._ends = list(accumulate(entry.n_frames for entry in index))
         self._load = load
         self._model: D4Codec | None = None
@@ -118,6 +120,16 @@ class Archive:
     def _rgb(self, numbers: Sequence[int]) -> list[np.ndarray]:
         colour = self.info.colour
         return [to_rgb(planes, colour) for planes in self._planes(numbers)]
+
+    def time(self, number: int) -> Fraction:
+        """Presentation time of frame `number`, from 0, in seconds."""
+        group = bisect_right(self._ends, number)
+        with self._lock:
+            entry, header = self._index[group], self._reader.group_at(group).header
+        file_header = self._reader.header
+        durations = header.durations(file_header.frame_ticks)
+        earlier = header.display_order[:number - (self._ends[group - 1] if group else 0)]
+        return (entry.start + sum(durations[n] for n in earlier)) * file_header.time_base
 
     def picture(self, number: int) -> Picture:
         """Frame `number`, from 0, as 4:2:0 planes.

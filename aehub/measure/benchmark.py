@@ -6,13 +6,14 @@ import re
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import av
 
 from aehub.arguments import check_list, check_whole
-from aehub.errors import AEHubError, InputError, LimitError
+from aehub.errors import AEHubError, InputError
 from aehub.files import FilePath, check_path
 from aehub.hub import list_models
 from aehub.measure import image_codecs, video_codecs
@@ -20,13 +21,10 @@ from aehub.measure.comparison import Comparison
 from aehub.measure.model_codec import ModelCodec
 from aehub.measure.points import BenchmarkCodec, ClipShape, Encoded, Failure, Point, SourceClip
 from aehub.media.clip import open_clip
+from aehub.media.decoded_clip import DecodedClip
 from aehub.media.file_type import list_folder, names_text
 from aehub.media.metrics import Distortion
-from aehub.media.picture import Picture
 from aehub.results import Progress, ProgressCallback, run_job
-
-MAX_SOURCE_BYTES = 1_000_000_000
-"""Limit of the planes of one clip in memory; a minute of 1080p would need 5 GB."""
 
 # Errors of clips and codecs; any other exception is a bug and ends the run.
 _EXPECTED_ERRORS = (AEHubError, av.FFmpegError, OSError, ValueError, MemoryError)
@@ -140,7 +138,7 @@ def iter_compare(
     """Measure clips; yields (points done, total points) after each point.
 
     Args:
-        clips: in memory, or the failure to load them.
+        clips: decoded, or the failure to load them.
         codecs: that code every clip.
         anchor: as in `compare`.
         n_clips: number of clips.
@@ -249,26 +247,18 @@ def _clips_of(source: FilePath | SourceClip, notes: list[str]) -> list[FilePath 
 
 
 def load(path: FilePath, *, frames: int | None = None) -> SourceClip:
-    """Read a clip, or its first `frames` frames, into memory.
+    """Decode a clip, or its first `frames` frames, into a temporary file.
 
     Raises:
         InputError: it cannot be read.
-        LimitError: its planes take more than `MAX_SOURCE_BYTES`.
+        LimitError: the temporary folder has no room for its frames.
     """
-    planes: list[Picture] = []
-    n_bytes = 0
     with open_clip(path) as clip:
-        for frame in clip:
-            planes.append(frame.picture)
-            n_bytes += sum(plane.nbytes for plane in frame.picture)
-            if n_bytes > MAX_SOURCE_BYTES:
-                raise LimitError(
-                    f"the decoded frames of {path} exceed {MAX_SOURCE_BYTES // 10**6} MB after "
-                    f"{len(planes)} frames; compare fewer of them with frames={len(planes) // 2}."
-                )
-            if len(planes) == frames:
-                break
-        return SourceClip(Path(path).stem, planes, clip.info)
+        decoded = DecodedClip(clip.name, clip.info)
+        for frame in islice(clip, frames):
+            decoded.add(frame)
+        decoded.finish(clip.info)
+    return SourceClip(Path(path).stem, decoded, decoded.info)
 
 
 def _distortion_of(name: str, source: SourceClip, encoded: Encoded) -> tuple[Distortion, float]:

@@ -29,7 +29,7 @@ class Encoded(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceClip:
-    """A clip in memory, as every codec reads it at every quality."""
+    """A decoded clip, as every codec reads it at every quality."""
 
     name: str
     frames: Sequence[Picture]
@@ -75,7 +75,7 @@ class ClipShape(NamedTuple):
 
     @classmethod
     def of(cls, source: SourceClip) -> ClipShape:
-        """Describe a clip in memory."""
+        """Describe a decoded clip."""
         width, height = source.frames[0].size if source.frames else (0, 0)
         return cls(source.name, width, height, len(source.frames), source.info.fps)
 

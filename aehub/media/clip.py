@@ -21,6 +21,7 @@ from aehub.files import FileLike, check_source
 from aehub.media import file_type, still_images, timestamps
 from aehub.media.audio import AudioTrack
 from aehub.media.colour import to_rgb
+from aehub.media.decoded_clip import DecodedClip, DecodedReader
 from aehub.media.heif import PhotographReader, composite_photograph
 from aehub.media.image_readers import ArrayReader, FolderReader, PictureReader
 from aehub.media.picture import ClipInfo, Frame, Picture
@@ -29,9 +30,9 @@ from aehub.media.still_images import READABLE_KINDS, StillImage
 from aehub.media.timestamps import TimeSpan
 from aehub.media.video_reader import VideoReader
 
-ClipLike = FileLike | np.ndarray | Iterable[np.ndarray]
+ClipLike = FileLike | np.ndarray | Iterable[np.ndarray] | DecodedClip
 """A clip, picture or folder of pictures as a path; a stream of bytes; or pictures in RGB: uint8
-[T, H, W, 3], [H, W, 3], or an iterable of [H, W, 3]."""
+[T, H, W, 3], [H, W, 3], or an iterable of [H, W, 3]; or a clip decoded before."""
 
 class FrameReader(Protocol):
     """Interface of the readers of all formats."""
@@ -50,6 +51,9 @@ class FrameReader(Protocol):
 class Clip:
     """An open clip: iterate over it once, frame by frame, in constant memory.
 
+    Attributes:
+        name: for messages.
+
     Example:
         >>> with open_clip("clip.mp4") as clip:
         ...     for frame in clip:
@@ -61,9 +65,10 @@ class Clip:
         source: Source | None = None,
     ) -> None:
         """Read up to the first frame of the trim; `open_clip` does this."""
+        self.name = name
         self._reader, self._trim, self._limits = reader, trim, limits
-        self._name, self._source = name, source
-        self._check_header()
+        self._source = source
+        check_expected_length(name, reader.info, trim, limits)
         if not trim.start_in_frames and not trim.stop_in_frames:
             reader.skip_to(trim.start)
         self._time_base = reader.info.time_base / trim.tick_division(reader.info.time_base)
@@ -141,7 +146,7 @@ class Clip:
                     self._start = part[0]
                 begin, stop = (moment - self._start for moment in part)
                 n_kept += 1
-                self._check_length(n_kept, stop)
+                _check_length(self.name, n_kept, stop, self._limits)
                 time = round(begin / self._time_base)
                 yield Frame(frame.picture, time, max(1, round(stop / self._time_base) - time))
             if following is None:
@@ -152,38 +157,43 @@ class Clip:
                 # Checked before another frame is read, which may never arrive.
                 end += (following.duration or info.frame_ticks) * base
                 shown = end - self._start
-                self._check_length(n_kept + 1, min(shown, self._trim.seconds or shown))
-
-    def _check_header(self) -> None:
-        """Refuse a clip whose header states that it is too long."""
-        expected = self._expected()
-        if expected:
-            seconds = expected / self._reader.info.fps
-            self._check_length(expected, min(seconds, self._trim.seconds or seconds))
-
-    def _check_length(self, n_frames: int, seconds: Fraction) -> None:
-        limits = self._limits
-        if limits.max_frames is not None and n_frames > limits.max_frames:
-            raise LimitError(
-                f"{self._name} has more than {limits.max_frames} frames. Trim it.",
-                "AEHUB_MAX_FRAMES raises the limit."
-            )
-        if limits.max_seconds is not None and exceeds_duration(seconds, limits.max_seconds):
-            raise LimitError(
-                f"{self._name} is longer than {limits.max_seconds:g} s. Trim it.",
-                "AEHUB_MAX_SECONDS raises the limit."
-            )
+                _check_length(self.name, n_kept + 1, min(shown, self._trim.seconds or shown),
+                              self._limits)
 
     def _expected(self) -> int | None:
         """Expected frames by the header and the trim; a hint."""
-        n_frames, fps = self._reader.info.n_frames, self._reader.info.fps
-        return None if n_frames is None else self._trim.expected_frames(n_frames, fps)
+        return _expected_frames(self._reader.info, self._trim)
 
     def _stop_seconds(self) -> Fraction | None:
         trim = self._trim
         if trim.stop is None or not trim.stop_in_frames:
             return trim.stop
         return self._reader.time_of_frame(int(trim.stop))
+
+
+def _expected_frames(info: ClipInfo, trim: TimeSpan) -> int | None:
+    return None if info.n_frames is None else trim.expected_frames(info.n_frames, info.fps)
+
+
+def check_expected_length(name: str, info: ClipInfo, trim: TimeSpan, limits: Limits) -> None:
+    """Refuse a clip of which the header states that the trimmed part is too long.
+
+    Raises:
+        LimitError: names clip and limit.
+    """
+    expected = _expected_frames(info, trim)
+    if expected:
+        seconds = expected / info.fps
+        _check_length(name, expected, min(seconds, trim.seconds or seconds), limits)
+
+
+def _check_length(name: str, n_frames: int, seconds: Fraction, limits: Limits) -> None:
+    if limits.max_frames is not None and n_frames > limits.max_frames:
+        raise LimitError(f"{name} has more than {limits.max_frames} frames. Trim it.",
+                         "AEHUB_MAX_FRAMES raises the limit.")
+    if limits.max_seconds is not None and exceeds_duration(seconds, limits.max_seconds):
+        raise LimitError(f"{name} is longer than {limits.max_seconds:g} s. Trim it.",
+                         "AEHUB_MAX_SECONDS raises the limit.")
 
 
 def open_clip(
@@ -201,7 +211,8 @@ def open_clip(
 
     Args:
         source: a path, a folder of pictures, a file object open for reading (pipes too), an array
-            uint8 [T, H, W, 3] or [H, W, 3] in RGB, or an iterable of such pictures.
+            uint8 [T, H, W, 3] or [H, W, 3] in RGB, an iterable of such pictures, or a clip decoded
+            before.
         trim: the part to read; times start at its first frame.
         fps: frames per second of arrays and folders (default 25); a clip with times of its own is
             shown at this rate instead, without its sound.
@@ -218,6 +229,8 @@ def open_clip(
     limits = Limits.from_env() if limits is None else limits
     rate = None if fps is None else timestamps.parse_rate(fps)
     trim = trim or TimeSpan()
+    if isinstance(source, DecodedClip):
+        return Clip(DecodedReader(source, rate), trim, limits, source.name)
     if isinstance(source, (str, os.PathLike)) or hasattr(source, "read"):
         source = check_source(source)
     else:

@@ -14,6 +14,7 @@ from aehub.config import Limits
 from aehub.errors import InputError, LimitError, count_text
 from aehub.media import colour as colours
 from aehub.media import conversion, file_type, still_images
+from aehub.media.audio import AudioTrack
 from aehub.media.file_type import names_text
 from aehub.media.picture import ClipInfo, Frame, Picture, add_note
 from aehub.media.source import Source, check_pixels
@@ -40,11 +41,13 @@ class ImageReader:
     def allow_downscale(self, width: int, height: int) -> None:
         """Do nothing: pictures keep their size."""
 
-    def audio(self, start: Fraction, stop: Fraction | None) -> None:
+    def audio(self, start: Fraction, stop: Fraction | None) -> AudioTrack | None:
         """Return None: there is no sound."""
+        return None
 
     def time_of_frame(self, index: int) -> Fraction | None:
         """Return None: only needed for sound."""
+        return None
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""

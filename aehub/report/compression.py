@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from aehub.api.compress import iter_compress
 from aehub.config import DEFAULT_CODEC, Limits
-from aehub.errors import LimitError
 from aehub.measure import Comparison, parse_codecs
-from aehub.measure.benchmark import iter_compare, load
+from aehub.measure.benchmark import iter_compare
+from aehub.measure.points import SourceClip
 from aehub.media.timestamps import TimeSpan
 from aehub.report.matched_size import iter_baselines
 from aehub.report.playback import iter_playback
-from aehub.report.prepare import errors_about, iter_prepare
+from aehub.report.prepare import iter_prepare
 from aehub.report.records import Baseline, CompressionReport
 from aehub.results import Progress
 
 STAGES = ("prepare", "compress", "replay", "neighbours")
 _Result = TypeVar("_Result")
+_Shown = TypeVar("_Shown")
 
 
 class StageProgress(NamedTuple):
@@ -68,29 +70,27 @@ def iter_report(
     packed = folder / f"{source.stem}.aev"
     seconds: dict[str, float] = {}
 
-    info = yield from _timed(
-        "prepare", iter_prepare(source, prepared, longest=longest, trim=part, limits=limits),
-        seconds)
-    with errors_about(source, prepared, stacked, decoded):
+    source_bytes = source.stat().st_size
+    with ExitStack() as stack:
+        clip = yield from _timed(
+            "prepare", iter_prepare(source, prepared, longest=longest, trim=part, limits=limits),
+            seconds)
+        stack.enter_context(closing(clip))
         result = yield from _timed(
-            "compress", iter_compress(prepared, packed, model=model,
+            "compress", iter_compress(clip, packed, model=model,
                                       quality=quality if target_size is None else None,
                                       target_size=target_size, measure=False, force=True), seconds)
         playback = yield from _timed(
-            "replay", iter_playback(prepared, packed, stacked, decoded), seconds)
-    measured, notes = list[Baseline](), info.notes
-    if baselines:
-        try:
-            frames = load(prepared)
-        except LimitError:
-            notes += ("x264 and AV1 were left out: the clip is too large to hold in memory.",)
-        else:
+            "replay", iter_playback(clip, packed, stacked, decoded), seconds)
+        measured = list[Baseline]()
+        if baselines:
+            frames = SourceClip(source.stem, clip, clip.info)
             measured = yield from _timed("neighbours", iter_baselines(
                 frames, result.bytes - result.audio_bytes), seconds)
     return CompressionReport(
-        source_bytes=source.stat().st_size, trimmed=part is not None, prepared=prepared,
+        source_bytes=source_bytes, trimmed=part is not None, prepared=prepared,
         stacked=stacked, decoded=decoded, compressed=result, playback=playback,
-        baselines=tuple(measured), seconds=seconds, notes=notes)
+        baselines=tuple(measured), seconds=seconds, notes=clip.info.notes)
 
 
 def iter_comparison(
@@ -114,11 +114,11 @@ def iter_comparison(
     total = sum(len(codec.qualities) for codec in chosen)
     part = TimeSpan(stop=Fraction(frames), stop_in_frames=True)
     copy = folder / f"{Path(source).stem}.mkv"
-    for _ in iter_prepare(source, copy, longest=longest, trim=part, limits=limits):
-        yield Progress(0, total)
-    with errors_about(Path(source), copy):
-        clip = load(copy)
-    return (yield from iter_compare([clip], chosen))
+    preparing = iter_prepare(source, copy, longest=longest, trim=part, limits=limits)
+    clip = yield from _relayed(preparing, lambda _: Progress(0, total))
+    with closing(clip):
+        decoded = SourceClip(Path(source).stem, clip, clip.info)
+        return (yield from iter_compare([decoded], chosen))
 
 
 def _timed(
@@ -127,11 +127,18 @@ def _timed(
     """Run one stage: add its name to its progress and store its duration."""
     began = time.monotonic()
     yield StageProgress(name, 0, 0)
+    result = yield from _relayed(job, lambda now: StageProgress(name, *now))
+    seconds[name] = time.monotonic() - began
+    return result
+
+
+def _relayed(job: Generator[tuple[int, int], None, _Result],
+             shown: Callable[[tuple[int, int]], _Shown]) -> Generator[_Shown, None, _Result]:
+    """Run a job; yield its progress in another form."""
     try:
         while True:
-            yield StageProgress(name, *next(job))
+            yield shown(next(job))
     except StopIteration as end:
-        seconds[name] = time.monotonic() - began
         result: _Result = end.value
         return result
     finally:

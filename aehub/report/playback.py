@@ -33,12 +33,12 @@ from aehub.editing.operations import Trim
 from aehub.errors import AEHubError, InputError
 from aehub.files import spool
 from aehub.hub import load_for_file
-from aehub.media.clip import open_clip
 from aehub.media.colour import to_rgb
+from aehub.media.decoded_clip import DecodedClip
 from aehub.media.metrics import Distortion
 from aehub.media.picture import ClipInfo, Colour, Frame, Picture
-from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
+from aehub.report.prepare import read_frame
 from aehub.report.records import Playback
 from aehub.results import Progress
 
@@ -71,12 +71,12 @@ def frame_sizes(reader: Reader, model: D4Codec) -> Iterator[int]:
 
 
 def iter_playback(
-    original: Path, compressed: Path, stacked: Path, decoded: Path
+    original: DecodedClip, compressed: Path, stacked: Path, decoded: Path
 ) -> Generator[Progress, None, Playback]:
     """Decode a file, measure it against its original and write both videos.
 
     Args:
-        original: the lossless clip that was compressed.
+        original: the frames that were compressed.
         compressed: its `.aev` file.
         stacked: mp4 to write, original above reconstruction, near-lossless.
         decoded: mp4 to write, the reconstruction alone.
@@ -86,7 +86,6 @@ def iter_playback(
     """
     distortion, times, seconds = Distortion(), [], 0.0
     with ExitStack() as stack:
-        clip = stack.enter_context(open_clip(original))
         reader = stack.enter_context(open_reader(compressed))
         model = load_for_file(reader.header)
         facts = _with_explicit_colour(clip_info(reader.header, reader.frame_count))
@@ -97,9 +96,9 @@ def iter_playback(
         both_writer = stack.enter_context(open_writer(stacked, info=tall, audio=sound.track))
         writer = stack.enter_context(open_writer(decoded, info=facts, audio=sound_again.track))
         total = reader.frame_count or 0
-        for source, result in _pairs(iter(clip), decode_frames(reader, model)):
-            distortion.add(source.picture, result.picture)
-            both = stack_planes(source.picture, result.picture, half)
+        for source, result in _pairs(iter(original), decode_frames(reader, model)):
+            distortion.add(source, result.picture)
+            both = stack_planes(source, result.picture, half)
             both_writer.write(result._replace(picture=both))
             writer.write(result)
             times.append(float(result.time * facts.time_base))
@@ -153,8 +152,8 @@ class _AudioTrack:
 
 
 def _pairs(
-    originals: Iterator[Frame], results: Iterator[Frame]
-) -> Iterator[tuple[Frame, Frame]]:
+    originals: Iterator[Picture], results: Iterator[Frame]
+) -> Iterator[tuple[Picture, Frame]]:
     for result in results:
         source = next(originals, None)
         if source is None:
@@ -216,13 +215,16 @@ def frame_image(original: Path, compressed: Path, number: int, kind: str = "diff
     with open_archive(compressed) as archive:
         if not 0 <= number < len(archive):
             raise InputError(f"frame {number} does not exist; give 0 to {len(archive) - 1}.")
-        colour = archive.info.colour
+
+        def before() -> np.ndarray:
+            return to_rgb(read_frame(original, archive.time(number)), archive.info.colour)
+
         if kind == "original":
-            return png_bytes(to_rgb(_read_frame(original, number), colour))
+            return png_bytes(before())
         result = archive[number]
-    if kind == "reconstruction":
-        return png_bytes(result)
-    return png_bytes(error_image(to_rgb(_read_frame(original, number), colour), result))
+        if kind == "reconstruction":
+            return png_bytes(result)
+        return png_bytes(error_image(before(), result))
 
 
 def error_image(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -236,10 +238,3 @@ def png_bytes(picture: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG", compress_level=1)
     return file.getvalue()
-
-
-def _read_frame(path: Path, number: int) -> Picture:
-    part = TimeSpan(Fraction(number), Fraction(number + 1), start_in_frames=True,
-                    stop_in_frames=True)
-    with open_clip(path, trim=part) as clip:
-        return next(iter(clip)).picture

@@ -1,9 +1,9 @@
-"""Probe a clip, and write the lossless working copy, trimmed and resized, that a model gets."""
+"""Probe a clip; decode it once, trimmed and resized, and write it as a lossless working copy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,12 +12,16 @@ import av
 import numpy as np
 
 from aehub.config import Limits
-from aehub.errors import AEHubError
 from aehub.media.clip import open_clip
 from aehub.media.colour import to_rgb
-from aehub.media.picture import ClipInfo, Picture
-from aehub.media.timestamps import TimeSpan
+from aehub.media.conversion import Converter
+from aehub.media.decoded_clip import DecodedClip
+from aehub.media.picture import Picture
+from aehub.media.source import Source
+from aehub.media.streams import open_container, packet_times
+from aehub.media.timestamps import MonotonicTimestamps, TimeSpan
 from aehub.media.writer import open_writer
+from aehub.threads import limit_codec_threads
 
 MIN_SIDE = 16
 """Least pixels of a side after resizing."""
@@ -56,79 +60,104 @@ def iter_prepare(
     longest: int | None = None,
     trim: TimeSpan | None = None,
     limits: Limits | None = None,
-) -> Generator[tuple[int, int], None, ClipInfo]:
-    """Write the working copy of a clip, sound included; yields (frames done, frames expected).
+) -> Generator[tuple[int, int], None, DecodedClip]:
+    """Decode a clip and write its working copy; yields (frames done, frames expected).
+
+    Matroska rounds times to milliseconds. The result has the times, the rate and the sound of the
+    copy, so that both are compressed to the same file.
 
     Args:
         source: path of a clip.
         output: path of an `.mkv` to write; every sample is kept.
-        longest: see `fit`.
+        longest: see `fit_size`.
         trim: the part to copy.
         limits: the largest clip to accept.
 
     Returns:
-        Properties of the copy; its notes list the changes.
+        The frames and the sound of the copy, to be closed; its notes list the changes, and
+        `source_bytes` is the size of the source.
 
     Raises:
         InputError: the source cannot be read.
-        LimitError: the clip is larger than `limits`.
+        LimitError: the clip is larger than `limits`, or than the room for its frames.
     """
     with ExitStack() as stack:
         clip = stack.enter_context(open_clip(source, trim=trim, limits=limits or Limits()))
         original = clip.info
         width, height = fit_size(original.width, original.height, longest, original.pixel_aspect)
         clip.allow_downscale(width, height)
-        resize = _resizer((width, height))
         info = replace(original, width=width, height=height, pixel_aspect=Fraction(1))
-        sound = stack.enter_context(clip.audio.open()) if clip.audio is not None else None
-        writer = stack.enter_context(open_writer(output, info=info, audio=sound))
-        done = 0
-        for frame in clip:
-            writer.write(frame._replace(picture=resize(frame.picture)))
-            done += 1
-            yield done, max(done, original.n_frames or 0)
-        notes = clip.info.notes
-        if (width, height) != (original.width, original.height):
-            notes += (f"The clip was resized from {original.width}x{original.height} to "
-                      f"{width}x{height}.",)
-    return replace(info, n_frames=done, notes=notes)
+        decoded = DecodedClip(clip.name, info)
+        with ExitStack() as undo:
+            undo.callback(decoded.close)
+            with ExitStack() as writing:
+                sound = writing.enter_context(clip.audio.open()) if clip.audio is not None else None
+                writer = writing.enter_context(open_writer(output, info=info, audio=sound))
+                for frame in clip:
+                    frame = frame._replace(picture=_resized(frame.picture, (width, height)))
+                    decoded.add(frame)
+                    writer.write(frame)
+                    yield len(decoded), max(len(decoded), original.n_frames or 0)
+            notes = clip.info.notes
+            if (width, height) != (original.width, original.height):
+                notes += (f"The clip was resized from {original.width}x{original.height} to "
+                          f"{width}x{height}.",)
+            _take_times(decoded, output, notes)
+            undo.pop_all()
+    return decoded
 
 
-@contextmanager
-def errors_about(source: Path, *copies: Path) -> Iterator[None]:
-    """Name `source` in errors about its working copies, whose names the user does not know.
+def _take_times(decoded: DecodedClip, copy: Path, notes: tuple[str, ...]) -> None:
+    """Finish a clip with the header, the times and the sound of its working copy."""
+    with open_clip(copy, limits=Limits()) as clip, closing(Source(copy)) as source:
+        base, clock = clip.info.time_base, MonotonicTimestamps(clip.info.frame_ticks)
+        times, seconds = packet_times(source, source.kind, 0)
+        ticks = [clock.next_time(round((time - times[0]) / base)) for time in times]
+        last = round(seconds / base) - ticks[-1]
+        decoded.times = [*((time, None) for time in ticks[:-1]), (ticks[-1], max(0, last) or None)]
+        info = replace(clip.info, n_frames=len(ticks), source_bytes=decoded.info.source_bytes,
+                       notes=notes)
+        decoded.finish(info, clip.audio)
+
+
+def read_frame(copy: Path, seconds: Fraction) -> Picture:
+    """Decode the frame of a working copy that is nearest to a time, from the key frame before it.
 
     Args:
-        source: the input file.
-        copies: files made of it.
+        copy: as `iter_prepare` writes it: FFV1, with a key frame at least every 12 frames.
+        seconds: from the first frame on, within a millisecond.
+
+    Raises:
+        InputError: there is no such copy any more.
     """
-    try:
-        yield
-    except AEHubError as error:
-        message = error.message
-        for path in copies:
-            message = message.replace(path.name, source.name)
-        if message == error.message:
-            raise
-        raise type(error)(message, error.option) from error
+    with closing(Source(copy)) as source, open_container(source, source.kind) as container:
+        stream = container.streams.video[0]
+        limit_codec_threads(stream.codec_context)
+        ticks = next(container.demux(stream)).pts + round(seconds / stream.time_base)
+        # The rounding of the copy may put the frame a tick before.
+        container.seek(max(0, ticks - 1), stream=stream)
+        frames = container.decode(stream)
+        nearest = next(frames)
+        while nearest.pts < ticks and (frame := next(frames, None)) is not None:
+            if abs(frame.pts - ticks) >= abs(nearest.pts - ticks):
+                break
+            nearest = frame
+        return Converter(nearest, stream.codec_context.name)(nearest)
 
 
-def _resizer(size: tuple[int, int]) -> Callable[[Picture], Picture]:
-    """Return a function that resizes planes, each by itself: no colour is converted."""
-    half = -(-size[0] // 2), -(-size[1] // 2)
-
-    def resize(planes: Picture) -> Picture:
-        if planes.size == size:
-            return planes
-        return Picture((_plane(p, s) for p, s in zip(planes, (size, half, half))))
-
-    return resize
+def _resized(picture: Picture, size: tuple[int, int]) -> Picture:
+    """Resize planes, each by itself: no colour is converted."""
+    if picture.size == size:
+        return picture
+    shapes = picture.format.shapes(size)
+    return Picture((_plane(plane, *shape) for plane, shape in zip(picture, shapes, strict=True)),
+                   picture.format)
 
 
-def _plane(samples: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize one plane, uint8 [h, w] -> [size[1], size[0]]; swscale widens its filter to shrink."""
+def _plane(samples: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Resize one plane, uint8 [h, w] -> [rows, columns]; swscale widens its filter to shrink."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(samples), format="gray")
-    return frame.reformat(*size, interpolation="BICUBIC").to_ndarray()
+    return frame.reformat(columns, rows, interpolation="BICUBIC").to_ndarray()
 
 
 @dataclass(frozen=True)

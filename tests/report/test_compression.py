@@ -69,7 +69,7 @@ def test_a_clip_is_fitted_without_enlarging_it(
 
 
 def test_a_copy_of_the_same_size_keeps_every_sample(clip: Path, tmp_path: Path) -> None:
-    info = finish(iter_prepare(clip, tmp_path / "copy.mkv"))
+    info = finish(iter_prepare(clip, tmp_path / "copy.mkv")).info
     assert (info.width, info.height, info.n_frames) == (96, 64, 12)
     with open_clip(clip) as before, open_clip(tmp_path / "copy.mkv") as after:
         assert after.audio is not None
@@ -79,7 +79,7 @@ def test_a_copy_of_the_same_size_keeps_every_sample(clip: Path, tmp_path: Path) 
 
 def test_a_smaller_copy_says_so_and_resembles_the_clip(clip: Path, tmp_path: Path) -> None:
     info = finish(iter_prepare(clip, tmp_path / "copy.mkv", longest=48,
-                               trim=TimeSpan.parse("4f:8f")))
+                               trim=TimeSpan.parse("4f:8f"))).info
     assert (info.width, info.height, info.n_frames) == (48, 32, 4)
     assert "96x64 to 48x32" in info.notes[-1]
     with open_clip(clip, trim=TimeSpan.parse("4f:5f")) as a, open_clip(tmp_path / "copy.mkv") as b:
