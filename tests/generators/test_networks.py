@@ -18,12 +18,18 @@ from safetensors.torch import save as serialised
 from torch import Tensor
 
 import aehub
+from aehub.bitstream import open_reader
 from aehub.codecs.d4.codec import D4Codec
 from aehub.errors import InputError, ModelError, WeightsError
 from aehub.generators.autoencoder import Autoencoder
 from aehub.generators.dense import DenseAutoencoder
 from aehub.weights import stored_network
-from aehub.weights.architectures import Architecture, architectures
+from aehub.weights.architectures import (
+    Architecture,
+    architecture_of,
+    architecture_of_payload,
+    architectures,
+)
 from aehub.weights.model_folder import is_tag, tag_of
 
 SIZES = {"side": 8, "hidden": 12, "latent": 4, "anchors": 6}
@@ -185,6 +191,14 @@ def test_every_record_names_classes_that_are_there(record: Architecture) -> None
     assert issubclass(network, torch.nn.Module) and hasattr(loaded, "from_pretrained")
     if record.payload_format is None:
         assert network.ARGUMENTS and network().config.keys() == network.ARGUMENTS.keys()
+
+
+def test_files_bear_the_payload_format_of_the_record(tmp_path: Path) -> None:
+    frames = np.zeros((1, 32, 32, 3), np.uint8)
+    aehub.compress(frames, tmp_path / "a.aev", model=TINY, measure=False)
+    with open_reader(tmp_path / "a.aev") as reader:
+        record = architecture_of_payload(reader.header.coder)
+    assert record is architecture_of(aehub.load(TINY)) is architectures()["d4-codec"]
 
 
 # What is loaded.
