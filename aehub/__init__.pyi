@@ -36,6 +36,7 @@ from aehub.errors import Offline as Offline
 from aehub.errors import UnknownModel as UnknownModel
 from aehub.errors import WeightsError as WeightsError
 from aehub.files import FileLike as FileLike
+from aehub.generators.base import LatentModel as LatentModel
 from aehub.hub import ModelEntry as ModelEntry
 from aehub.hub import ModelLike as ModelLike
 from aehub.hub import Published as Published

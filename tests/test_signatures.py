@@ -130,9 +130,10 @@ assert_type(model.push_to_hub(
     repo_id="org/name", endpoint=None, token=None, private=True, commit_message="text",
     measured=comparison.to_dict(), datasets=["org/data"]), aehub.Published)
 try:
+    walker: aehub.ModelLike | aehub.LatentModel = model
     keyframes: list[aehub.KeyframeLike] = [1, "cat.png", Path("cat.png"), picture]
     assert_type(aehub.animate(
-        output="walk.mp4", model=models[0], seeds=[1, 2], keyframes=keyframes, clip=picture,
+        output="walk.mp4", model=walker, seeds=[1, 2], keyframes=keyframes, clip=picture,
         at=["1.5", "last"], seconds=[1, 2.5], fps="25", path="lerp", easing="linear", loop=True,
         ping_pong=False, truncation=0.7, scale=2, beside=True, sheet=False, direction="all",
         steps=8, contact=Path("sheet.png"), recipe=None, force=True, device="cpu", progress=show),
@@ -148,6 +149,13 @@ except (aehub.DamagedError, aehub.ExistsError, aehub.FormatError, aehub.HubError
         aehub.WeightsError) as error:
     problem: aehub.AEHubError = error
 '''
+
+
+WRONG_VALUES = [
+    "aehub.compress(5)", 'aehub.compress("a.mp4", quality="60")', "aehub.load(device=0)",
+    'aehub.edit("a.aev", "b.aev", ["rotate 90"])', 'aehub.concat([1], "b.aev")',
+    'aehub.animate("a.mp4", seeds=["1"])', 'aehub.verify(["a.aev"])',
+]
 
 
 def parameters(call: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -213,7 +221,7 @@ def complaints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]
     folder = tmp_path_factory.mktemp("caller")
     (folder / "right.py").write_text(CALLER)
     wrong = [f"aehub.{name}(misspelt=1)" for name in FUNCTIONS]
-    wrong += ['aehub.decompress("a.aev", "a.mp4")', "aehub.compres"]
+    wrong += ['aehub.decompress("a.aev", "a.mp4")', "aehub.compres", *WRONG_VALUES]
     (folder / "wrong.py").write_text("\n".join(["import aehub", *wrong]))
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=cache",
@@ -232,5 +240,6 @@ def test_type_checkers_refuse_what_is_wrong(complaints: dict[str, list[str]]) ->
     said = "\n".join(complaints["wrong"])
     for name in FUNCTIONS:
         assert f'Unexpected keyword argument "misspelt" for "{name}"' in said
+    assert len(re.findall(r"\[(?:arg-type|list-item)\]$", said, re.MULTILINE)) == len(WRONG_VALUES)
     assert 'Too many positional arguments for "decompress"' in said
     assert 'Module has no attribute "compres"' in said
