@@ -16,7 +16,7 @@ from aehub.media.clip import open_clip
 from aehub.media.colour import to_rgb
 from aehub.media.conversion import Converter
 from aehub.media.decoded_clip import DecodedClip
-from aehub.media.picture import Picture
+from aehub.media.picture import ClipInfo, Picture
 from aehub.media.source import Source
 from aehub.media.streams import open_container, packet_times
 from aehub.media.timestamps import MonotonicTimestamps, TimeSpan
@@ -165,60 +165,32 @@ class ClipProbe:
     """Properties of a clip and its first frame.
 
     Attributes:
-        width: display width in pixels, upright.
-        height: display height in pixels, upright.
-        fps: nominal frames per second.
-        n_frames: frames in the probed part; None if the header does not hold it.
-        seconds: duration of the part; None if the header does not hold it.
-        bytes: size of the file.
+        info: of its header; its notes list changes that decoding makes.
         has_sound: whether it carries a sound track.
         picture: its first frame, uint8 [H, W, 3] in RGB.
-        notes: changes that decoding makes, such as a conversion of colour.
     """
 
-    width: int
-    height: int
-    fps: Fraction
-    n_frames: int | None
-    seconds: float | None
-    bytes: int
+    info: ClipInfo
     has_sound: bool
     picture: np.ndarray
-    notes: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float | None:
+        """Duration; None if the header does not hold it."""
+        return None if self.info.n_frames is None else float(self.info.n_frames / self.info.fps)
 
 
-def probe_clip(
-    source: str | Path,
-    *,
-    trim: TimeSpan | None = None,
-    limits: Limits | None = None,
-    with_sound: bool = True,
-) -> ClipProbe:
+def probe_clip(source: str | Path, limits: Limits | None = None) -> ClipProbe:
     """Decode the first frame of a clip and read its header.
 
     Args:
         source: path of a clip.
-        trim: the part to probe.
         limits: the largest picture to accept; a limit of length holds if the header has the length.
-        with_sound: also look for sound, which reads the packets of the track.
 
     Raises:
         InputError: the source is no clip.
         LimitError: the clip is larger than `limits`.
     """
-    limits = Limits() if limits is None else limits
-    with open_clip(source, trim=trim, limits=limits) as clip:
-        picture = next(iter(clip))
-        info = clip.info
-        seconds = None if info.n_frames is None else float(info.n_frames / info.fps)
-        return ClipProbe(
-            width=info.width,
-            height=info.height,
-            fps=info.fps,
-            n_frames=info.n_frames,
-            seconds=seconds,
-            bytes=Path(source).stat().st_size,
-            has_sound=with_sound and clip.audio is not None,
-            picture=to_rgb(picture.picture, info.colour),
-            notes=info.notes,
-        )
+    with open_clip(source, limits=Limits() if limits is None else limits) as clip:
+        picture, has_sound = next(iter(clip)).picture, clip.audio is not None
+        return ClipProbe(clip.info, has_sound, to_rgb(picture, clip.info.colour))

@@ -13,8 +13,9 @@ import gradio as gr
 from aehub import hub
 from aehub.config import DEFAULT_CODEC
 from aehub.errors import AEHubError, InputError
+from aehub.media.clip import check_expected_length
+from aehub.media.timestamps import TimeSpan
 from aehub.report.compression import iter_report
-from aehub.report.prepare import probe_clip
 from aehub.report.records import CompressionReport
 from aehub.ui import examples, job_progress, results, uploads
 from aehub.ui.errors import errors_shown, gpu, page_message
@@ -149,8 +150,9 @@ def _checker(context: Context) -> Any:
         problem = ""
         try:
             if clip is not None:
-                probe_clip(clip, trim=uploads.trim_of(start, length), limits=context.limits.clip,
-                           with_sound=False)
+                info = uploads.probe(clip, context.limits.picture).info
+                part = uploads.trim_of(start, length) or TimeSpan()
+                check_expected_length(Path(clip).name, info, part, context.limits.clip)
         except AEHubError as error:
             problem = page_message(error)
         return [gr.validate(not problem, problem)] + [gr.validate(True, "")] * (2 + len(others))

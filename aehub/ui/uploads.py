@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 from html import escape
 from math import inf
 from pathlib import Path
@@ -16,8 +19,9 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from aehub.config import exceeds_duration
+from aehub.config import Limits, exceeds_duration
 from aehub.errors import AEHubError, count_text
+from aehub.media.picture import ClipInfo
 from aehub.media.timestamps import TimeSpan
 from aehub.report.prepare import ClipProbe, fit_size, probe_clip
 from aehub.ui.errors import page_message
@@ -27,6 +31,7 @@ from aehub.ui.result_folders import ResultFolders
 from aehub.ui.throughput import duration_text
 
 _TAKES_FILES = (gr.File, gr.DownloadButton)
+_THUMBNAIL_SIZE = 192, 144
 SIZES = ["256", "480", "640", "960", "1280", "as it is"]
 """Choices of the longer side, in pixels."""
 
@@ -148,6 +153,30 @@ def _paths(value: Any) -> list[str]:
     return [path] if isinstance(path, str) else []
 
 
+def probe(path: str, limits: Limits) -> ClipProbe:
+    """Probe an upload; its picture is a thumbnail.
+
+    The file is opened once for its preview, its forecasts and the check before a job.
+
+    Raises:
+        InputError: it is no clip.
+        LimitError: its pictures are larger than `limits`.
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return probe_clip(path, limits)
+    return _probe(path, (status.st_mtime_ns, status.st_size), limits)
+
+
+@lru_cache(maxsize=16)
+def _probe(path: str, version: tuple[int, int], limits: Limits) -> ClipProbe:
+    probed = probe_clip(path, limits)
+    image = Image.fromarray(probed.picture)
+    image.thumbnail(_THUMBNAIL_SIZE)
+    return replace(probed, picture=np.asarray(image))
+
+
 def upload_handler(context: Context) -> Any:
     """Return a handler that shows a new upload, with sliders in its range and a forecast."""
     limits = context.limits
@@ -158,23 +187,23 @@ def upload_handler(context: Context) -> Any:
             yield nothing, nothing, gr.update(value=0), gr.update(value=0), ""
             return
         try:
-            probe = probe_clip(path, limits=limits.picture)
+            probed = probe(path, limits.picture)
         except AEHubError as error:
             yield (gr.update(value=hint(page_message(error), "alert"), visible=True), nothing,
                    gr.skip(), gr.skip(), "")
             return
-        most = limits.seconds
-        is_long = probe.seconds is not None and exceeds_duration(probe.seconds, most)
-        page = gr.update(value=_clip_html(probe, Path(path).name, most if is_long else None),
+        most, length_of_clip = limits.seconds, probed.seconds
+        is_long = length_of_clip is not None and exceeds_duration(length_of_clip, most)
+        page = gr.update(value=_clip_html(probed, Path(path).name, most if is_long else None),
                          visible=True)
-        can_trim = probe.seconds is not None and probe.seconds > 1
+        can_trim = length_of_clip is not None and length_of_clip > 1
         # A clip too short to trim, such as a picture, keeps the range of the limits.
-        seconds = probe.seconds if can_trim and probe.seconds else most
+        seconds = length_of_clip if can_trim and length_of_clip else most
         start = gr.update(value=0, maximum=round(seconds, 1))
         length = gr.update(value=most if is_long else 0, maximum=min(most, seconds))
         yield (page, gr.update(visible=can_trim, open=is_long), start, length,
                "Measuring this machine …")
-        yield *(gr.skip() for _ in range(4)), _forecast(context, probe, size, baselines)
+        yield *(gr.skip() for _ in range(4)), _forecast(context, probed.info, None, size, baselines)
 
     return show
 
@@ -186,9 +215,8 @@ def forecast_handler(context: Context) -> Any:
         if path is None:
             return ""
         try:
-            probe = probe_clip(path, trim=trim_of(start, length), limits=context.limits.picture,
-                               with_sound=False)
-            return _forecast(context, probe, size, baselines)
+            info = probe(path, context.limits.picture).info
+            return _forecast(context, info, trim_of(start, length), size, baselines)
         except AEHubError:
             # The job itself shows the error when it is started.
             return ""
@@ -207,12 +235,15 @@ def longest_side(size: str) -> int | None:
     return None if size == SIZES[-1] else int(size)
 
 
-def _forecast(context: Context, probe: ClipProbe, size: str, baselines: bool) -> str:
-    """Return the predicted time of a job in words; empty for a clip of unknown length."""
-    if probe.n_frames is None:
+def _forecast(context: Context, info: ClipInfo, trim: TimeSpan | None, size: str, baselines: bool
+              ) -> str:
+    """Return the predicted time of a job in words; empty if it is unknown, or nothing is kept."""
+    part = trim or TimeSpan()
+    if info.n_frames is None or part.start * info.fps >= info.n_frames:
         return ""
-    width, height = fit_size(probe.width, probe.height, longest_side(size))
-    frames = min(probe.n_frames, round(context.limits.seconds * probe.fps))
+    width, height = fit_size(info.width, info.height, longest_side(size))
+    frames = min(part.expected_frames(info.n_frames, info.fps),
+                 round(context.limits.seconds * info.fps))
     seconds = context.throughput.forecast(width * height * frames, baselines=baselines)
     return (f"{width}×{height}, {count_text(frames, 'frame')}: {duration_text(seconds)} on this "
             "machine.")
@@ -224,17 +255,16 @@ def _clip_html(probe: ClipProbe, name: str, most: float | None) -> str:
     long = "" if most is None else hint(
         f"The clip is {length} long and this page takes {most:g} s. Choose the part below; the "
         f"first {most:g} s are set.", "status")
-    remarks = "".join(f"<span>{escape(note)}</span>" for note in probe.notes)
-    size = bytes_text(probe.bytes).replace(" ", "&nbsp;")
+    info = probe.info
+    remarks = "".join(f"<span>{escape(note)}</span>" for note in info.notes)
+    size = bytes_text(info.source_bytes or 0).replace(" ", "&nbsp;")
     return (f'<div class="ae-clip"><img src="{_thumbnail(probe.picture)}" alt="First frame of '
             f'{escape(name)}"><div><b>{escape(name)}</b>'
-            f"<span>{probe.width}×{probe.height}, {rate_text(probe.fps)} frames/s, {length}, "
+            f"<span>{info.width}×{info.height}, {rate_text(info.fps)} frames/s, {length}, "
             f"{sound}, {size}</span>{remarks}</div></div>{long}")
 
 
 def _thumbnail(picture: np.ndarray) -> str:
-    image = Image.fromarray(picture)
-    image.thumbnail((192, 144))
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=85)
+    Image.fromarray(picture).save(file, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

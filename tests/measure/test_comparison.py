@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from openings import temporary_files
 from PIL import Image
 
 from aehub.errors import AEHubError, InputError
@@ -139,11 +140,9 @@ def test_a_loaded_clip_is_on_disk_and_has_the_samples_of_the_file(
     assert len(loaded.frames) == 4 and len(load(tmp_path / "clip.mkv").frames) == 6
     for got, wanted in zip(loaded.frames, clip.frames[:4], strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
-    open_files = Path("/proc/self/fd")
-    if open_files.exists():
-        before = len(list(open_files.iterdir()))
-        del loaded, got
-        assert len(list(open_files.iterdir())) < before
+    before = len(temporary_files())
+    del loaded, got
+    assert len(temporary_files()) < before
 
 
 def test_measuring_goes_on_only_while_it_is_read(

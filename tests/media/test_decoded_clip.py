@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from openings import temporary_files
 
 import aehub
 from aehub.errors import InputError, LimitError
@@ -103,26 +103,17 @@ def test_any_format_comes_back_exactly(bits: int, signed: bool) -> None:
 
 
 def test_pictures_outlive_their_clip_and_its_file_does_not(path: Path) -> None:
-    files = Path("/proc/self/fd")
-    if not files.exists():
-        pytest.skip("the open files of a process are listed on Linux only")
-
-    def temporary() -> list[str]:
-        gc.collect()
-        links = [link.readlink().name for link in files.iterdir() if link.is_symlink()]
-        return [name for name in links if "(deleted)" in name]
-
-    before = temporary()
+    before = temporary_files()
     clip = decoded(path)
-    assert len(temporary()) > len(before)
+    assert len(temporary_files()) > len(before)
     picture, copy = clip[5], clip[5][0].copy()
     clip.close()
     assert np.array_equal(picture[0], copy)
     del picture
-    assert temporary() == before
+    assert temporary_files() == before
     forgotten = decoded(path)
     del forgotten
-    assert temporary() == before
+    assert temporary_files() == before
 
 
 def test_a_full_temporary_folder_is_a_sentence(

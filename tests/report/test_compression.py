@@ -97,7 +97,8 @@ def test_limits_hold_for_the_part_that_is_kept(clip: Path, tmp_path: Path) -> No
 
 def test_a_look_tells_size_length_and_sound(clip: Path) -> None:
     seen = probe_clip(clip)
-    assert (seen.width, seen.height, seen.n_frames, seen.has_sound) == (96, 64, 12, True)
+    assert (seen.info.width, seen.info.height, seen.info.n_frames) == (96, 64, 12)
+    assert seen.has_sound and seen.info.source_bytes == clip.stat().st_size
     assert seen.seconds == pytest.approx(0.5)
     assert seen.picture.shape == (64, 96, 3)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import io
-import sys
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from openings import openings, temporary_files
 from PIL import Image
 
 import aehub
@@ -26,8 +24,6 @@ from aehub.report.playback import frame_image
 from aehub.report.prepare import iter_prepare, read_frame
 from material import moving_picture, write_clip
 
-_OPENED: list[str] = []
-_HOOKED: list[bool] = []
 UNEVEN = [0, 40, 55, 90, 200, 201, 202, 500, 533, 566, 600, 640, 1200]
 
 
@@ -37,21 +33,6 @@ def finish(job: Generator[Any, None, Any]) -> Any:
             next(job)
     except StopIteration as end:
         return end.value
-
-
-@contextmanager
-def openings() -> Iterator[list[str]]:
-    """Collect the paths that Python opens meanwhile; the interpreter itself reports them."""
-    if not _HOOKED:
-        sys.addaudithook(lambda event, args: _OPENED.append(str(args[0]))
-                         if event == "open" and _HOOKED[0] else None)
-        _HOOKED.append(False)
-    _OPENED.clear()
-    _HOOKED[0] = True
-    try:
-        yield _OPENED
-    finally:
-        _HOOKED[0] = False
 
 
 def write_gif(path: Path) -> Path:
@@ -144,25 +125,16 @@ def test_a_target_size_decodes_its_source_once_and_finds_the_same_file(
 
 
 def test_a_closed_job_leaves_no_temporary_file_at_any_stage(tmp_path: Path) -> None:
-    files = Path("/proc/self/fd")
-    if not files.exists():
-        pytest.skip("the open files of a process are listed on Linux only")
-
-    def temporary() -> list[str]:
-        gc.collect()
-        links = [link.readlink().name for link in files.iterdir() if link.is_symlink()]
-        return sorted(name for name in links if "(deleted)" in name)
-
-    upload, before = CLIPS["even"](tmp_path / "upload"), temporary()
+    upload, before = CLIPS["even"](tmp_path / "upload"), temporary_files()
     for number, name in enumerate(("prepare", "compress", "replay", "neighbours")):
         folder = tmp_path / str(number)
         folder.mkdir()
         job = iter_report(upload, folder, quality=30)
         while (stage := next(job)).name != name or not stage.done:
             pass
-        assert len(temporary()) > len(before)
+        assert len(temporary_files()) > len(before)
         job.close()
-        assert temporary() == before
+        assert temporary_files() == before
 
 
 def test_a_limit_in_the_middle_of_a_job_names_the_upload(

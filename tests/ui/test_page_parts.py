@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import gradio as gr
 import pytest
+from openings import openings
 
 import aehub
 from aehub.errors import InputError
@@ -21,13 +22,23 @@ from aehub.measure.points import ClipShape, Point
 from aehub.media.timestamps import TimeSpan
 from aehub.report.records import CompressionReport, Playback
 from aehub.ui import formatting, throughput
+from aehub.ui.compress import _checker
 from aehub.ui.errors import errors_shown, gpu
-from aehub.ui.limits import PageLimits
+from aehub.ui.limits import Context, PageLimits
 from aehub.ui.models import snippet
 from aehub.ui.page import css, head, theme
 from aehub.ui.result_folders import ResultFolders
 from aehub.ui.results import rd_curves, time_curves
-from aehub.ui.uploads import SIZES, check_files, check_value, longest_side, trim_of
+from aehub.ui.uploads import (
+    SIZES,
+    check_files,
+    check_value,
+    forecast_handler,
+    longest_side,
+    trim_of,
+    upload_handler,
+)
+from material import moving_picture, write_clip
 
 
 def test_limits_come_from_the_environment() -> None:
@@ -227,3 +238,25 @@ def test_a_calibration_that_loses_its_folder_says_nothing(
         if thread.name == "aehub-warm-up":
             thread.join(60)
     assert failed and not said
+
+
+def test_an_upload_is_opened_once_for_all_that_comes_before_its_job(tmp_path: Path) -> None:
+    folders = ResultFolders(60, tmp_path)
+    measured = throughput.Throughput(folders)
+    measured._rates.update(prepare=1.0, compress=9.0)
+    context = Context(PageLimits(seconds=4), folders, measured)
+    path = str(write_clip(tmp_path / "long.mp4", moving_picture(60, 64, 48), fps=10, audio=True))
+    forecast, check = forecast_handler(context), _checker(context)
+    with openings() as opened:
+        preview, *_ = next(upload_handler(context)(path, "640", True))
+        assert "64×48, 10 frames/s, 6.0 s, with sound" in preview["value"]
+        whole, part = (forecast(path, 0, length, "640", False) for length in (0, 1))
+        assert "40 frames" in whole and "10 frames" in part
+        assert forecast(path, 7, 0, "640", False) == ""
+        assert "longer than 4 s. Trim it." in check(path)[0]["message"]
+        assert [said["is_valid"] for said in check(path, 1.5, 2.5, "d4-codec")] == [True] * 4
+        assert opened.count(path) == 1
+        os.utime(path, (1, 1))
+        check(path)
+        assert opened.count(path) == 2, "another file of that name"
+    folders.close()
