@@ -17,6 +17,7 @@ from aehub.api.edit import iter_edit as iter_edit
 from aehub.bitstream.validation import Report as Report
 from aehub.bitstream.validation import info as info
 from aehub.bitstream.validation import verify as verify
+from aehub.codecs.base import Codec as Codec
 from aehub.config import __version__ as __version__
 from aehub.editing.operations import Flip as Flip
 from aehub.editing.operations import Operation as Operation

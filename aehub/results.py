@@ -39,12 +39,13 @@ def run_job(job: Generator[Any, None, _Value], progress: ProgressCallback | None
 
 @dataclass(frozen=True)
 class Result:
-    """Base of result records; the last field of each is `notes`."""
+    """Base of result records; `notes` is the last field that `to_json` returns."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields in order, with stable keys."""
-        fields = asdict(self)
-        return {**fields, "notes": list(fields["notes"])}
+        """Return the fields in order, with stable keys; without those of every frame."""
+        values = asdict(self)
+        return {**{name: value for name, value in values.items() if name != "frame_bytes"},
+                "notes": list(values["notes"])}
 
     def named(self) -> dict[str, Any]:
         """Return `to_json()` with the `name` of the file instead of its path."""
@@ -74,6 +75,8 @@ class Compressed(Result):
         elapsed: seconds the work took.
         quality: as used.
         notes: sentences about changes made to the input.
+        frame_bytes: by which the file grew with each frame, in the order of times; not in
+            `to_json`.
     """
 
     path: str | None
@@ -93,6 +96,7 @@ class Compressed(Result):
     elapsed: float
     quality: float
     notes: tuple[str, ...] = ()
+    frame_bytes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,17 @@ import torch
 
 import aehub
 from aehub.bitstream import FileHeader, Group, GroupHeader, open_reader
-from aehub.bitstream.file_header import ceil_grid
 from aehub.bitstream.group_header import chain_types
 from aehub.codecs.d4.checkpoint import StoredModel, make_self_test
 from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
 from aehub.codecs.d4.codec import D4Codec
-from aehub.codecs.d4.encoder import GroupEncoder
+from aehub.codecs.d4.encoder import FrameEncoder
 from aehub.codecs.d4.frame_coding import FrameCodes, GroupReader
 from aehub.codecs.d4.motion.coding import TemporalPredictor
 from aehub.codecs.d4.motion.field import Motion
 from aehub.codecs.d4.network import D4Network
-from aehub.codecs.d4.planes import PlaneBatch
-from aehub.codecs.d4.transcode import mini_gop_ends, rewrite_group
+from aehub.codecs.d4.planes import GRID, PlaneBatch
+from aehub.codecs.d4.transcode import GroupEditor
 from aehub.codecs.gop import HierarchicalGop
 from aehub.coding.range_coder import ScaleTables
 from aehub.media.colour import from_rgb
@@ -95,7 +94,7 @@ class Encoded(NamedTuple):
 def encoded(frames: Sequence[Picture], quality: float, mini_gops: Sequence[int],
             codec: D4Codec | None = None) -> Encoded:
     """Encode a group of an intra frame and then mini-GOPs of so many frames."""
-    encoder, gop = GroupEncoder((codec or tiny()).runtime, quality), HierarchicalGop()
+    encoder, gop = FrameEncoder((codec or tiny()).runtime, quality), HierarchicalGop()
     decoded: dict[int, PlaneBatch] = {}
     written: list[FrameCodes] = []
     write = encoder.writer.write
@@ -115,8 +114,8 @@ def encoded(frames: Sequence[Picture], quality: float, mini_gops: Sequence[int],
     assert n == len(frames)
     header = GroupHeader(n, round(quality * 100), frame_types=chain_types(n),
                          references=gop.references)
-    return Encoded(header, encoder.finish(), (ceil_grid(width), ceil_grid(height)), written,
-                   decoded)
+    size = (-(-width // GRID) * GRID, -(-height // GRID) * GRID)
+    return Encoded(header, encoder.finish(), size, written, decoded)
 
 
 def compressed(pictures: Sequence[np.ndarray], **settings: object) -> bytes:
@@ -133,7 +132,7 @@ def groups_of(data: bytes) -> tuple[FileHeader, list[Group]]:
 
 def frames_of(codec: D4Codec, group: Group, header: FileHeader) -> list[FrameCodes]:
     """The integers of a group of a file, in coding order."""
-    size = header.coded_size(group.header.crop)
+    size = header.coded_size(32, group.header.crop)
     with torch.inference_mode():
         return list(GroupReader(codec.runtime, group.payload, group.header, size).frames())
 
@@ -141,9 +140,9 @@ def frames_of(codec: D4Codec, group: Group, header: FileHeader) -> list[FrameCod
 def turned_group(codec: D4Codec, payload: bytes, header: GroupHeader, file_header: FileHeader,
                  g: int) -> tuple[bytes, tuple[int, ...] | None]:
     """The payload of a whole group turned, and its header's mini-GOP ends."""
-    turned, words = rewrite_group(codec.runtime, payload, header, file_header, g,
-                                  range(header.n_frames))
-    return turned, mini_gop_ends(header, words)
+    after, turned = GroupEditor(codec.runtime).rewrite(
+        file_header, Group(header, payload, 0, 0), turn=g)
+    return turned, after.mini_gop_ends
 
 
 def begins_of(groups: Sequence[Group]) -> list[int]:

@@ -43,7 +43,7 @@ HEIGHTS = {
 }
 WITHOUT_TORCH = {"bitstream", "coding", "errors", "config", "files", "threads", "arguments"}
 LONGEST_MODULE = 500
-MOST_MODULES = 192
+MOST_MODULES = 200
 LONGEST_FUNCTION = 60
 # Words that the field does not use, or uses for something else, in names of ours.
 NOT_IN_NAMES = {
@@ -173,15 +173,6 @@ def test_modules_do_not_import_each_other_in_circles() -> None:
             del below[name]
 
 
-USERS_OF_ONE_CODEC = {
-    "aehub/api/compress.py", "aehub/codecs/archive.py", "aehub/codecs/compress.py",
-    "aehub/codecs/decompress.py", "aehub/codecs/gop.py", "aehub/codecs/rate_control.py",
-    "aehub/editing/job.py", "aehub/editing/operations.py", "aehub/editing/rewrite.py",
-    "aehub/editing/via_pixels.py", "aehub/measure/model_codec.py", "aehub/report/playback.py",
-}
-"""Modules that still import one codec where they should know the protocols alone."""
-
-
 def test_a_codec_is_a_folder_that_only_its_own_modules_and_training_import() -> None:
     """Everything else finds it by its record; names in strings count too."""
     codecs = [path.parent for path in PACKAGE.glob("codecs/*/__init__.py")]
@@ -192,7 +183,7 @@ def test_a_codec_is_a_folder_that_only_its_own_modules_and_training_import() -> 
         if not path.is_relative_to(codec) and unit_of(path) != "training"
         and any(f"{module}.".startswith(f"{module_of(codec)}.") for module in reached_by(path))
     }
-    assert wrong <= USERS_OF_ONE_CODEC, "\n".join(sorted(wrong))
+    assert not wrong, "\n".join(sorted(wrong))
 
 
 def test_the_page_and_measurements_name_no_model() -> None:

@@ -131,6 +131,7 @@ assert_type(model.push_to_hub(
     measured=comparison.to_dict(), datasets=["org/data"]), aehub.Published)
 try:
     walker: aehub.ModelLike | aehub.LatentModel = model
+    coder: aehub.Codec | None = None
     keyframes: list[aehub.KeyframeLike] = [1, "cat.png", Path("cat.png"), picture]
     assert_type(aehub.animate(
         output="walk.mp4", model=walker, seeds=[1, 2], keyframes=keyframes, clip=picture,
@@ -152,7 +153,8 @@ except (aehub.DamagedError, aehub.ExistsError, aehub.FormatError, aehub.HubError
 
 
 WRONG_VALUES = [
-    "aehub.compress(5)", 'aehub.compress("a.mp4", quality="60")', "aehub.load(device=0)",
+    "aehub.compress(5)", 'aehub.compress("a.mp4", model=5)',
+    'aehub.compress("a.mp4", quality="60")', "aehub.load(device=0)",
     'aehub.edit("a.aev", "b.aev", ["rotate 90"])', 'aehub.concat([1], "b.aev")',
     'aehub.animate("a.mp4", seeds=["1"])', 'aehub.verify(["a.aev"])',
 ]

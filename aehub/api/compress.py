@@ -22,8 +22,8 @@ from aehub.arguments import check_function, check_whole
 from aehub.bitstream import Reader, open_reader
 from aehub.bitstream.validation import quotient
 from aehub.codecs.archive import Archive
+from aehub.codecs.base import Codec
 from aehub.codecs.compress import EncodingStats, compress_clip, estimate_size
-from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.decompress import clip_info, decode_frames
 from aehub.codecs.gop import MAX_GROUP_FRAMES
 from aehub.codecs.rate_control import RateControl, check_goal
@@ -42,6 +42,7 @@ from aehub.files import (
 from aehub.hub import ModelLike, load_for_file, resolve_codec
 from aehub.media.clip import Clip, ClipLike, open_clip
 from aehub.media.colour import to_rgb
+from aehub.media.conversion import to_yuv420
 from aehub.media.decoded_clip import DecodedClip
 from aehub.media.picture import ClipInfo
 from aehub.media.source import rewindable, seekable_file
@@ -183,7 +184,7 @@ def _decode_once(opened: Callable[[], Clip]) -> Generator[Progress, None, Decode
     return decoded
 
 
-def _encode(codec: D4Codec, clip: Clip, stream: BinaryIO, quality: float, **options: Any
+def _encode(codec: Codec, clip: Clip, stream: BinaryIO, quality: float, **options: Any
              ) -> Generator[Progress, None, EncodingStats]:
     total, stats = clip.info.n_frames or 0, EncodingStats()
     for stats in compress_clip(clip, stream, codec, quality, **options):
@@ -229,7 +230,7 @@ def _frames(source: FileLike, model: ModelLike | None, device: Device,
         for done, frame in enumerate(decode_frames(reader, codec), 1):
             if progress is not None:
                 progress(done, max(total, done))
-            yield to_rgb(frame.picture, colour)
+            yield to_rgb(to_yuv420(frame.picture, colour), colour)
 
 
 def decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None = None,
@@ -290,7 +291,7 @@ def iter_decompress_to(source: FileLike, output: FileLike, *, model: ModelLike |
         with open_writer(target, info=info, audio=sound) as writer:
             try:
                 for frame in decode_frames(reader, codec):
-                    writer.write(frame)
+                    writer.write(frame._replace(picture=to_yuv420(frame.picture, info.colour)))
                     done, last = done + 1, frame.time + (frame.duration or info.frame_ticks)
                     yield Progress(done, max(total, done))
             except DamagedError as error:
@@ -365,4 +366,5 @@ def _summary(target: Path | BinaryIO, model: str, info: ClipInfo, stats: Encodin
         ratio=round(info.source_bytes / stats.bytes, 3) if info.source_bytes else None,
         psnr=round(stats.distortion.psnr, 3) if measured else None,
         ms_ssim=None if ms_ssim is None else round(ms_ssim, 6),
-        elapsed=round(elapsed, 3), quality=quality, notes=info.notes)
+        elapsed=round(elapsed, 3), quality=quality, notes=info.notes,
+        frame_bytes=tuple(stats.frame_bytes))

@@ -132,7 +132,7 @@ MAX_MODEL_NAME = 40
 """Bytes of UTF-8 in a model name; keeps the file header within `MAX_FILE_HEADER`."""
 
 MAX_FILE_HEADER = 96
-"""Bytes of a file header as this version writes it, magic and CRC included."""
+"""Bytes of a file header of payload format 2 at most, magic and CRC included."""
 
 MAX_REFERENCES = 4
 """References of one frame; bounds the frames that a decoder must hold."""
@@ -142,10 +142,6 @@ MAX_MINI_GOP = 64
 
 MAX_WASTE = 1 << 30
 """Bytes checked without success after damage: bounds the time spent on a hostile file."""
-
-GRID = 32
-"""Coded planes are multiples of this many luma samples."""
-
 
 SYNC = b"\xaeV"
 GROUP, AUDIO, METADATA, INDEX, FOOTER = 0x01, 0x81, 0x82, 0x83, 0x84

@@ -1,4 +1,8 @@
-"""File header: the properties shared by all groups of a `.aev` file, in at most 96 bytes."""
+"""File header: the properties shared by all groups of a `.aev` file.
+
+It takes at most 96 bytes where payloads are of format 2, whose pictures are 8-bit 4:2:0; later
+payload formats add the format of the pictures.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,6 @@ from fractions import Fraction
 from functools import cached_property
 
 from aehub.bitstream.chunk import (
-    GRID,
-    MAX_FILE_HEADER,
     MAX_GROUP_FRAMES,
     MAX_MODEL_NAME,
     MAX_PIXELS,
@@ -20,7 +22,7 @@ from aehub.bitstream.chunk import (
 )
 from aehub.errors import DamagedError, FormatError, InputError
 from aehub.media.file_type import describe_bytes
-from aehub.media.picture import Colour
+from aehub.media.picture import MIN_BITS, YUV420, Colour, PictureFormat, PlaneFormat
 
 MAGIC = b"\x89AEV"
 VERSION = 1
@@ -50,6 +52,8 @@ USUAL_COLOURS = (
 )
 """Colours coded in one byte, 128 to 135."""
 
+_LAST_YUV420_FORMAT = 2
+"""Files of payload formats up to it have no field for the format of their pictures."""
 _TIME_BASE, _COLOUR, _ASPECT = 1, 2, 4
 _RATE_SHIFT = 3
 
@@ -62,7 +66,7 @@ class FileHeader:
         model: name of the model, at most 40 bytes of UTF-8.
         entropy_hash: first 8 bytes of the SHA-256 of tables and integer networks; must match.
         synthesis_hash: first 8 bytes of the SHA-256 of the decoder; identifies the revision.
-        coder: version of the entropy coder, 0 to 127.
+        coder: payload format: number of the codec and of its version, 0 to 127.
         width: of the shown window in luma samples.
         height: of the shown window in luma samples.
         fps: nominal frames per second.
@@ -71,6 +75,7 @@ class FileHeader:
         time_base: seconds per tick; 0, the default, becomes 1/fps: one tick a frame.
         colour: of the planes, in H.273 code points.
         pixel_aspect: width of a pixel over its height.
+        pictures: planes and sample range of the pictures.
     """
 
     model: str
@@ -85,6 +90,7 @@ class FileHeader:
     time_base: Fraction = Fraction(0)
     colour: Colour = Colour()
     pixel_aspect: Fraction = Fraction(1)
+    pictures: PictureFormat = YUV420
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fps", Fraction(self.fps))
@@ -96,14 +102,16 @@ class FileHeader:
         """Default duration of a frame in ticks: 1/(fps * time_base), rounded, >= 1."""
         return max(1, int(1 / (self.fps * self.time_base) + Fraction(1, 2)))
 
-    def coded_size(self, crop: tuple[int, int] = (0, 0)) -> tuple[int, int]:
-        """Return (width, height) of the coded plane whose shown window begins at `crop`."""
-        return ceil_grid(crop[0] + self.width), ceil_grid(crop[1] + self.height)
+    def coded_size(self, grid: int, crop: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+        """Return (width, height) of the coded plane whose shown window begins at `crop`.
 
-
-def ceil_grid(samples: int) -> int:
-    """Round up to the next multiple of 32."""
-    return -(-samples // GRID) * GRID
+        Args:
+            grid: of the codec: coded planes are multiples of so many samples.
+            crop: (x, y) in samples.
+        """
+        width, height = (-(-(begin + shown) // grid) * grid
+                         for begin, shown in zip(crop, (self.width, self.height), strict=True))
+        return width, height
 
 
 def is_aev(first_bytes: bytes) -> bool:
@@ -118,7 +126,7 @@ def nearest_rate(fps: Fraction) -> Fraction:
 
 
 def pack_file_header(header: FileHeader) -> bytes:
-    """Encode a file header with magic, version and CRC-32, in at most 96 bytes.
+    """Encode a file header with magic, version and CRC-32.
 
     Raises:
         InputError: a value is outside the limits of the format.
@@ -129,7 +137,6 @@ def pack_file_header(header: FileHeader) -> bytes:
     body = _pack_body(header)
     packed = MAGIC + bytes((VERSION, len(body))) + body
     packed += zlib.crc32(packed).to_bytes(4, "little")
-    assert len(packed) <= MAX_FILE_HEADER
     return packed
 
 
@@ -147,6 +154,8 @@ def _pack_body(header: FileHeader) -> bytes:
     if header.pixel_aspect != 1:
         flags |= _ASPECT
         optional += _pack_fraction(header.pixel_aspect)
+    if header.coder > _LAST_YUV420_FORMAT:
+        optional += _pack_pictures(header.pictures)
     required = (
         bytes((flags, header.coder, len(name))) + name + header.entropy_hash + header.synthesis_hash
         + pack_varint(header.width - 1) + pack_varint(header.height - 1)
@@ -197,11 +206,12 @@ def _unpack_body(cursor: Cursor, name: str) -> FileHeader:
         time_base = _unpack_fraction(cursor) if flags & _TIME_BASE else 1 / fps
         colour = _unpack_colour(cursor) if flags & _COLOUR else Colour()
         aspect = _unpack_fraction(cursor) if flags & _ASPECT else Fraction(1)
-    except (FormatError, UnicodeDecodeError) as error:
+        pictures = _unpack_pictures(cursor) if coder > _LAST_YUV420_FORMAT else YUV420
+    except (FormatError, InputError, UnicodeDecodeError) as error:
         raise FormatError(f"{name} has a file header that cannot be read: {error}") from error
     header = FileHeader(
         model, entropy_hash, synthesis_hash, coder, width, height,
-        fps, quality, group_frames, time_base, colour, aspect,
+        fps, quality, group_frames, time_base, colour, aspect, pictures,
     )  # fmt: skip
     problem = _problem(header)
     if problem:
@@ -211,7 +221,6 @@ def _unpack_body(cursor: Cursor, name: str) -> FileHeader:
 
 def _problem(header: FileHeader) -> str:
     """Return a sentence on the first value outside the limits, or an empty string."""
-    width, height = header.coded_size()
     checks = (
         (0 < len(header.model.encode()) <= MAX_MODEL_NAME and header.model.isprintable(),
          f"the model name {header.model[:60]!r} must be 1 to {MAX_MODEL_NAME} printable bytes."),
@@ -219,11 +228,13 @@ def _problem(header: FileHeader) -> str:
          "each hash must have 8 bytes."),
         (0 <= header.coder <= 127, f"the coder version {header.coder} is outside 0 to 127."),
         (0 < header.width <= MAX_SIDE and 0 < header.height <= MAX_SIDE
-         and width * height <= MAX_PIXELS,
+         and header.width * header.height <= MAX_PIXELS,
          f"its frames are {header.width}x{header.height}; an .aev file holds sides of 1 to "
          f"{MAX_SIDE} and at most {MAX_PIXELS} pixels."),
         (0 <= header.quality <= MAX_QUALITY,
          f"the quality {header.quality / 100} is not 0 to 100."),
+        (header.coder > _LAST_YUV420_FORMAT or header.pictures == YUV420,
+         f"payload format {header.coder} holds 8-bit 4:2:0 and not {header.pictures}."),
         (0 < header.group_frames <= MAX_GROUP_FRAMES,
          f"groups of {header.group_frames} frames are outside 1 to {MAX_GROUP_FRAMES}."),
         (_fits(header.fps, RATE_LIMITS), _range_sentence("frame rate", header.fps, RATE_LIMITS)),
@@ -279,6 +290,30 @@ def _unpack_colour(cursor: Cursor) -> Colour:
         return USUAL_COLOURS[matrix - 128]
     primaries, transfer = cursor.byte(), cursor.byte()
     return Colour(matrix, transfer > 127, primaries, transfer & 127)
+
+
+def _pack_pictures(pictures: PictureFormat) -> bytes:
+    """Planes and samples; a single 0 for 8-bit 4:2:0."""
+    if pictures == YUV420:
+        return bytes(1)
+    packed = bytes((len(pictures.planes), pictures.bits - MIN_BITS | pictures.signed << 4))
+    for name, across, down in pictures.planes:
+        packed += bytes((len(name),)) + name.encode() + bytes(((across - 1) << 4 | down - 1,))
+    return packed
+
+
+def _unpack_pictures(cursor: Cursor) -> PictureFormat:
+    n_planes = cursor.byte()
+    if not n_planes:
+        return YUV420
+    samples = cursor.byte()
+    if samples >> 5:
+        raise FormatError(f"the sample format {samples} is not known.")
+    planes = []
+    for _ in range(n_planes):
+        name, subsampling = cursor.take(cursor.byte()).decode(), cursor.byte()
+        planes.append(PlaneFormat(name, (subsampling >> 4) + 1, (subsampling & 15) + 1))
+    return PictureFormat(tuple(planes), (samples & 15) + MIN_BITS, bool(samples & 16))
 
 
 def pack_quality(quality: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, groupby, pairwise
@@ -211,3 +211,88 @@ def retime(header: GroupHeader, source: FileHeader, target: FileHeader) -> Group
             f"{source.time_base} s; give the new file a finer one."
         )
     return replace(header, times=tuple(ticks[:-1]), last_duration=ticks[-1] - ticks[-2])
+
+
+_WORD = 4
+"""Bytes of a word of the range coder."""
+_READ_AHEAD = 1
+"""Words kept after a mini-GOP end: a range decoder holds two, of which the end counts one."""
+
+
+def dependency_closure(header: GroupHeader, frames: Iterable[int]) -> tuple[int, ...]:
+    """Return the frames and all their direct and indirect references, ascending."""
+    references = header.resolved_references
+    closure: set[int] = set()
+    waiting = list(frames)
+    while waiting:
+        frame = waiting.pop()
+        if frame not in closure:
+            closure.add(frame)
+            waiting.extend(references[frame])
+    return tuple(sorted(closure))
+
+
+def retained_frames(header: GroupHeader, *, exact: bool) -> tuple[int, ...]:
+    """Return the frames that remain if a group is cut to its shown frames: a contiguous range.
+
+    Payloads may depend on the distance between a frame and its reference, so frames are removed at
+    the two ends only.
+
+    Args:
+        header: with the frames shown after the cut.
+        exact: also remove frames before the shown ones on which none of these depends.
+    """
+    frames: tuple[int, ...] = ()
+    run = range(header.shown[0] if exact else 0, header.shown[1])
+    while len(frames) != len(run):
+        frames = dependency_closure(header, run)
+        run = range(frames[0], frames[-1] + 1)
+    return frames
+
+
+def restrict_header(header: GroupHeader, frames: Sequence[int], frame_ticks: int) -> GroupHeader:
+    """Return the header of a group restricted to these frames, with unchanged durations.
+
+    The coding order of the remaining frames is unchanged: the lowest-numbered frame whose
+    references are coded comes first, and no frame depends on a removed one.
+
+    Args:
+        header: of the full group.
+        frames: numbers of the remaining frames, ascending: all shown ones and their references.
+        frame_ticks: `FileHeader.frame_ticks`.
+    """
+    durations = header.durations(frame_ticks)
+    references, types = header.resolved_references, header.resolved_types
+    ends = header.mini_gop_ends
+    position = {frame: number for number, frame in enumerate(frames)}
+    *gaps, last = (durations[frame] for frame in frames)
+    return replace(
+        header, n_frames=len(frames),
+        shown=(position[header.shown[0]], position[header.shown[1] - 1] + 1),
+        times=tuple(accumulate(gaps, initial=0)), last_duration=last,
+        frame_types=bytes(types[frame] for frame in frames),
+        references=tuple(tuple(position[used] for used in references[frame]) for frame in frames),
+        mini_gop_ends=None if ends is None else ends[:_last_mini_gop(header, frames) or 0])
+
+
+def truncate_payload(header: GroupHeader, payload: bytes, frames: Sequence[int]) -> bytes | None:
+    """Return the payload truncated after these frames; None if the header lacks the position.
+
+    The remaining words are those of the frames, so they decode as before.
+
+    Args:
+        header: of the full group.
+        payload: of the full group.
+        frames: numbers of the remaining frames, ascending, not all.
+    """
+    last = _last_mini_gop(header, frames)
+    if header.mini_gop_ends is None or last is None:
+        return None
+    return payload[:_WORD * (header.mini_gop_ends[last] + _READ_AHEAD)]
+
+
+def _last_mini_gop(header: GroupHeader, frames: Sequence[int]) -> int | None:
+    """Return the mini-GOP that the frames end with; None if they are not the first mini-GOPs."""
+    keys = key_pictures(header)
+    complete = frames[-1] in keys and len(frames) == frames[-1] + 1
+    return keys.index(frames[-1]) if complete else None

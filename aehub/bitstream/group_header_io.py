@@ -240,11 +240,11 @@ def _problem(header: GroupHeader, file_header: FileHeader) -> str:
         return f"its quality {header.quality / 100} is not 0 to 100."
     if not 0 <= header.shown[0] < header.shown[1] <= header.n_frames:
         return f"it shows frames {header.shown[0]} to {header.shown[1]} of {header.n_frames}."
-    width, height = file_header.coded_size(header.crop)
+    width, height = header.crop[0] + file_header.width, header.crop[1] + file_header.height
     if min(header.crop) < 0 or max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         return (
-            f"its window begins at {header.crop}, a coded plane of {width}x{height}; sides of "
-            f"{MAX_SIDE} and {MAX_PIXELS} pixels are allowed."
+            f"its window begins at {header.crop} and ends at {width}x{height}; sides of {MAX_SIDE} "
+            f"and {MAX_PIXELS} pixels are allowed."
         )
     return (_time_problem(header, file_header.frame_ticks) or _reference_problem(header)
             or _mini_gop_end_problem(header))

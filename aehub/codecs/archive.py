@@ -13,12 +13,13 @@ from typing import overload
 
 import numpy as np
 
-from aehub.bitstream import FileHeader, open_reader
-from aehub.codecs.d4.codec import D4Codec
+from aehub.bitstream import Group, dependency_closure, open_reader
+from aehub.codecs.base import Codec, CodecLoader
 from aehub.codecs.decompress import clip_info, decode_group
 from aehub.errors import FormatError, InputError
 from aehub.files import FileLike
 from aehub.media.colour import to_rgb
+from aehub.media.conversion import to_yuv420
 from aehub.media.picture import ClipInfo, Picture
 
 # Groups whose decoded frames are cached: enough for two threads at different places of one file.
@@ -28,35 +29,40 @@ _CACHED_GROUPS = 2
 class _DecodedGroup:
     """Decoded frames of one group.
 
-    To decode a frame, the frames that it is predicted from are decoded, and the codes of all that
-    are written before it are read. The first request out of order decodes just that; after it, all
-    frames up to a requested one are decoded in display order, each once.
+    A request out of order decodes the frames that it needs and no others. Once such requests have
+    decoded as many frames as the group has, all frames up to a requested one are decoded in display
+    order, each once: no sequence of requests takes more than twice the time of the whole group.
 
     Args:
+        group: header and payload.
         decode: decodes the frames at these positions in display order, counted from 0; all of them
             for None.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int] | None], Iterator[Picture]]) -> None:
-        self._decode, self._frames = decode, dict[int, Picture]()
+    def __init__(self, group: Group,
+                 decode: Callable[[Group, Sequence[int] | None], Iterator[Picture]]) -> None:
+        self._group, self._decode = group, decode
+        self._frames = dict[int, Picture]()
         self._sequence: Iterator[Picture] | None = None
-        self._next, self._jumped = 0, False
+        self._next, self._budget = 0, group.header.n_frames
 
     def frames(self, positions: Sequence[int]) -> list[Picture]:
         """The frames at these positions."""
         missing = sorted({position for position in positions if position not in self._frames})
         if missing:
+            order = self._group.header.display_order
+            needed = dependency_closure(self._group.header, [order[p] for p in missing])
             in_sequence = missing == list(range(self._next, self._next + len(missing)))
-            if in_sequence or self._jumped:
+            if in_sequence or len(needed) > self._budget:
                 self._decode_up_to(missing)
             else:
-                self._jumped = True
-                self._frames.update(zip(missing, self._decode(missing), strict=True))
+                self._budget -= len(needed)
+                self._frames.update(zip(missing, self._decode(self._group, missing), strict=True))
         return [self._frames[position] for position in positions]
 
     def _decode_up_to(self, missing: list[int]) -> None:
         if self._sequence is None:
-            self._sequence = self._decode(None)
+            self._sequence = self._decode(self._group, None)
         while self._next <= missing[-1]:
             self._frames[self._next] = next(self._sequence)
             self._next += 1
@@ -80,8 +86,7 @@ class Archive:
         ...     print(len(clip), clip[-1].shape, clip[10:20].shape)
     """
 
-    def __init__(self, source: FileLike,
-                 load: Callable[[FileHeader], D4Codec]) -> None:
+    def __init__(self, source: FileLike, load: CodecLoader) -> None:
         self._reader = open_reader(source)
         index = self._reader.index
         if index is None:
@@ -90,7 +95,7 @@ class Archive:
         self._index = index
         self._ends = list(accumulate(entry.n_frames for entry in index))
         self._load = load
-        self._model: D4Codec | None = None
+        self._codec: Codec | None = None
         self._cache: dict[int, _DecodedGroup] = {}
         self._lock = RLock()
 
@@ -119,7 +124,7 @@ class Archive:
 
     def _rgb(self, numbers: Sequence[int]) -> list[np.ndarray]:
         colour = self.info.colour
-        return [to_rgb(planes, colour) for planes in self._planes(numbers)]
+        return [to_rgb(to_yuv420(picture, colour), colour) for picture in self._pictures(numbers)]
 
     def time(self, number: int) -> Fraction:
         """Presentation time of frame `number`, from 0, in seconds."""
@@ -132,39 +137,39 @@ class Archive:
         return (entry.start + sum(durations[n] for n in earlier)) * file_header.time_base
 
     def picture(self, number: int) -> Picture:
-        """Frame `number`, from 0, as 4:2:0 planes.
+        """Frame `number`, from 0, in the format of the file.
 
         Raises:
             IndexError: there is no such frame.
             DamagedError: its group is damaged.
         """
-        return self._planes([number])[0]
+        return self._pictures([number])[0]
 
-    def _planes(self, numbers: Sequence[int]) -> list[Picture]:
+    def _pictures(self, numbers: Sequence[int]) -> list[Picture]:
         for number in numbers:
             if not 0 <= number < len(self):
                 raise IndexError(
                     f"there is no frame {number}; the clip has {len(self)}, from 0 on.")
-        planes: list[Picture] = []
+        pictures: list[Picture] = []
         with self._lock:
             for group, part in groupby(numbers, lambda number: bisect_right(self._ends, number)):
                 first = self._ends[group - 1] if group else 0
                 try:
                     decoded = self._group(group)
-                    planes += decoded.frames([number - first for number in part])
+                    pictures += decoded.frames([number - first for number in part])
                 except FormatError:
                     # A second request decodes again and raises the same error.
                     self._cache.pop(group, None)
                     raise
-        return planes
+        return pictures
 
     def _group(self, number: int) -> _DecodedGroup:
         decoded = self._cache.pop(number, None)
         if decoded is None:
-            if self._model is None:
-                self._model = self._load(self._reader.header)
-            stored = self._reader.group_at(number)
-            decoded = _DecodedGroup(partial(decode_group, self._model, self._reader.header, stored))
+            if self._codec is None:
+                self._codec = self._load(self._reader.header)
+            decoded = _DecodedGroup(self._reader.group_at(number),
+                                    partial(decode_group, self._codec, self._reader.header))
             while len(self._cache) >= _CACHED_GROUPS:
                 self._cache.pop(next(iter(self._cache)))
         # Least recently used first.

@@ -13,22 +13,18 @@ the higher its quality.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aehub.bitstream.file_header import ceil_grid
 from aehub.bitstream.group_header import MiniGopRuns, References, hierarchical_references
-from aehub.codecs.d4.entropy_model import N_DISTANCE_CLASSES
-from aehub.codecs.d4.motion.search import LumaPlane, coarse_cost
+from aehub.codecs.block_matching import BLOCK, coarse, coarse_cost
 from aehub.errors import InputError
-from aehub.media.clip import Clip
-from aehub.media.picture import Frame, Picture
+from aehub.media.picture import YUV420, Frame, Picture
 from aehub.media.timestamps import lookahead
 
 # Frames of a mini-GOP at most: the long one in low motion, perhaps fewer than the usual in high
@@ -46,13 +42,8 @@ MAX_GROUP_FRAMES = 1000
 # than so many grey levels.
 _CUT_RATIO, _CUT_LEVELS = 0.75, 4.0
 _CUT_SEARCH_RANGE = 32
-# Quality below that of an intra frame, by temporal layer; 2.8 is one QP of H.264. Chosen on
-# training clips.
-QUALITY_OFFSETS = (8.0, 14.0, 18.0, 22.0)
-# Quality offsets that a frame can signal, in steps of 0.5 below the group's quality.
-N_QUALITY_OFFSETS = 64
-
-Quality = TypeVar("Quality", float, Tensor)
+# Sides of the pictures that are matched are multiples of so many samples.
+_GRID = 2 * BLOCK
 
 
 @dataclass(frozen=True)
@@ -72,13 +63,13 @@ class MiniGop:
     high_motion: bool = False
 
 
-def group_frames(width: int, height: int, fps: float, wanted: int | None = None) -> int:
-    """Most frames in a group for a picture size.
+def group_frames(coded_size: tuple[int, int], fps: float, wanted: int | None = None) -> int:
+    """Most frames in a group for a size of the coded planes.
 
     Raises:
         InputError: `wanted` is not possible.
     """
-    pixels = ceil_grid(width) * ceil_grid(height)
+    pixels = coded_size[0] * coded_size[1]
     most = max(1, min(round(MAX_GROUP_SECONDS * fps), MAX_GROUP_SAMPLES // pixels,
                       MAX_GROUP_FRAMES))
     if wanted is None:
@@ -89,29 +80,30 @@ def group_frames(width: int, height: int, fps: float, wanted: int | None = None)
     return min(wanted, most)
 
 
-def split_into_mini_gops(clip: Clip, size: int) -> Iterator[MiniGop]:
+def split_into_mini_gops(frames: Iterable[Frame], size: int) -> Iterator[MiniGop]:
     """Split a clip into groups of at most `size` frames: an intra frame, then mini-GOPs."""
-    frames: list[Frame] = []
+    pending: list[Frame] = []
     key_picture: Frame | None = None
     length = 0
-    for frame, following in lookahead(clip):
-        frames.append(frame)
+    for frame, following in lookahead(frames):
+        pending.append(frame)
         length += 1
-        ends = following is None or length >= size or is_scene_cut(frame.picture, following.picture)
+        ends = (following is None or length >= size
+                or is_scene_cut(frame.picture, following.picture))
         if key_picture is None:
-            yield MiniGop(frames, ends, following)
-        elif ends or len(frames) == LONG_MINI_GOP:
-            yield from _split(key_picture, frames, ends, following)
+            yield MiniGop(pending, ends, following)
+        elif ends or len(pending) == LONG_MINI_GOP:
+            yield from _split(key_picture, pending, ends, following)
         else:
             continue
-        key_picture, frames = (None, []) if ends else (frame, [])
+        key_picture, pending = (None, []) if ends else (frame, [])
         length = 0 if ends else length
 
 
 def _split(key_picture: Frame, frames: list[Frame], ends: bool, following: Frame | None
            ) -> Iterator[MiniGop]:
     """Split the frames after a key picture into one mini-GOP or two."""
-    motion, _ = coarse_cost(_luma_plane(frames[-1].picture), _luma_plane(key_picture.picture),
+    motion, _ = coarse_cost(_coarse_luma(frames[-1].picture), _coarse_luma(key_picture.picture),
                             _KEY_SEARCH_RANGE)
     if len(frames) > MINI_GOP and not (len(frames) == LONG_MINI_GOP and motion < _LOW_MOTION):
         first, second = frames[:MINI_GOP], frames[MINI_GOP:]
@@ -123,7 +115,7 @@ def _split(key_picture: Frame, frames: list[Frame], ends: bool, following: Frame
 
 def is_scene_cut(before: Picture, after: Picture) -> bool:
     """Detect a scene cut: block matching does not predict `after` from `before`."""
-    current, reference = _luma_plane(after), _luma_plane(before)
+    current, reference = _coarse_luma(after), _coarse_luma(before)
     for search_range in (0, _CUT_SEARCH_RANGE):  # most pairs match without motion
         matched, flat = coarse_cost(current, reference, search_range)
         if matched <= max(_CUT_RATIO * flat, _CUT_LEVELS):
@@ -131,35 +123,13 @@ def is_scene_cut(before: Picture, after: Picture) -> bool:
     return True
 
 
-def _luma_plane(planes: Picture) -> LumaPlane:
-    rows, columns = (-n % 32 for n in planes[0].shape)
-    padded = np.pad(planes[0], ((0, rows), (0, columns)), "edge")
-    return LumaPlane(torch.from_numpy(padded).float())
-
-
-def distance_class(distance: int) -> int:
-    """Class of the distance to the nearest reference: its log2, clipped."""
-    return min(distance.bit_length() - 1, N_DISTANCE_CLASSES - 1)
-
-
-def layer_quality(quality: Quality, temporal_layer: int) -> Quality:
-    """Quality of a predicted frame of a temporal layer, in a group of `quality`."""
-    lower = quality - _layer_offset(temporal_layer)
-    return torch.clamp(lower, min=0) if isinstance(lower, Tensor) else max(lower, 0.0)
-
-
-def frame_quality(quality: float, quality_offset: int) -> float:
-    """Quality of a frame `quality_offset` steps of 0.5 below that of its group."""
-    return max(0.0, round(quality - quality_offset / 2, 2))
-
-
-def default_quality_offset(temporal_layer: int | None) -> int:
-    """Quality offset, in steps of 0.5, that a temporal layer usually has; None is intra."""
-    return 0 if temporal_layer is None else round(2 * _layer_offset(temporal_layer))
-
-
-def _layer_offset(temporal_layer: int) -> float:
-    return QUALITY_OFFSETS[min(temporal_layer, len(QUALITY_OFFSETS) - 1)]
+def _coarse_luma(picture: Picture) -> Tensor:
+    """The first plane in grey levels of 8 bits, as block matching takes it."""
+    luma = torch.from_numpy(np.pad(picture[0], [(0, -n % _GRID) for n in picture[0].shape], "edge"))
+    if picture.format.bits == 8 and not picture.format.signed:
+        return coarse(luma.float())
+    levels = luma.float() - picture.format.lowest
+    return coarse(levels * (YUV420.peak / picture.format.peak))
 
 
 @dataclass(frozen=True)

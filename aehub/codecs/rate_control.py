@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from aehub.arguments import check_number, check_whole
+from aehub.codecs.base import check_quality
 from aehub.codecs.compress import EncodingStats
-from aehub.codecs.d4.codec import check_quality
 from aehub.errors import InputError
 from aehub.files import spool
 from aehub.media.clip import Clip
@@ -152,7 +152,7 @@ def _clip(quality: float) -> float:
     return round(min(100.0, max(0.0, quality)), 2)
 
 
-Estimate = Callable[[Sequence[Picture], float, int], float]
+Estimate = Callable[[Sequence[Picture], ClipInfo, float, int], float]
 Encode = Callable[[Clip, BinaryIO, float], Generator[Progress, None, EncodingStats]]
 
 
@@ -177,7 +177,8 @@ class RateControl:
     Args:
         open_clip: opens the clip, once for each encode.
         encode: writes a clip to a stream at a quality, yielding progress.
-        estimate: bytes of a clip of so many frames at a quality, from its first frames.
+        estimate: bytes of a clip from its first pictures, its properties, a quality and its number
+            of frames.
         size: bytes of the whole file at most, or None.
         kbps: average rate without audio at most, where no size is given.
     """
@@ -219,9 +220,10 @@ class RateControl:
             guess = first_guess(target, pixels)
             if n_frames < _MIN_SAMPLED_CLIP:
                 return guess
-            frames = [frame.picture for frame in islice(clip, _SAMPLED)]
+            pictures = [frame.picture for frame in islice(clip, _SAMPLED)]
+            info = clip.info
         return refine_guess(target, guess,
-                            lambda quality: self._estimate(frames, quality, n_frames))
+                            lambda quality: self._estimate(pictures, info, quality, n_frames))
 
     def _target(self, seconds: float) -> int:
         if self._size is not None:

@@ -5,7 +5,8 @@
     rewrite.py     one file to its edited groups, with the headers, frames and payloads that remain
     sound.py       audio of the shown part, copied or encoded again
     job.py         complete edits and joins: files in, stream out, outcome
-    via_pixels.py  fallback for models whose latents do not turn: decode, turn, encode again
+    via_pixels.py  fallback for codecs that cannot turn what they coded: decode, turn, encode again
 
-Moves of whole groups need no model; payloads are changed by `aehub.codecs.d4.transcode`.
+Moves of whole groups need no model; payloads are changed by the editor of their codec, a
+`GroupEditor` (`aehub.codecs.base`).
 """

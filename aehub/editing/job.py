@@ -15,26 +15,24 @@ from typing import BinaryIO
 
 from aehub.bitstream import (
     FileHeader,
+    Group,
     GroupHeader,
     Reader,
     Writer,
     open_reader,
     pack_group_header,
+    restrict_header,
+    retained_frames,
     retime,
+    truncate_payload,
 )
 from aehub.bitstream.file_header import TIME_BASE_LIMITS
 from aehub.bitstream.group_header import with_durations
 from aehub.bitstream.metadata import PLAYS
+from aehub.codecs.base import CodecLoader
 from aehub.editing import sound
 from aehub.editing.operations import Operation, Turn, element
-from aehub.editing.rewrite import (
-    CodecLoader,
-    GroupRewriter,
-    restrict_header,
-    retained_frames,
-    truncate_payload,
-    turn_file_header,
-)
+from aehub.editing.rewrite import GroupRewriter, turn_file_header
 from aehub.editing.timeline import Timeline
 from aehub.errors import DamagedError, InputError, ModelError
 from aehub.files import spool
@@ -146,29 +144,28 @@ class Joiner:
         elif cut + 1 != full.shown[0]:
             return None
         recut = replace(recut, shown=header.shown)
-        frames = retained_frames(recut, exact=False)
-        is_shorter = len(frames) < full.n_frames
-        restricted = restrict_header(recut, frames, frame_ticks) if is_shorter else recut
-        if pack_group_header(restricted, self.header) != pack_group_header(header, self.header):
-            return None
-        candidates = (self._cut_payloads(full_payload, recut, frames) if is_shorter
-                      else iter((full_payload,)))
-        if payload not in candidates:
+        packed = pack_group_header(header, self.header)
+        if not any(pack_group_header(cut_header, self.header) == packed and cut_payload == payload
+                   for cut_header, cut_payload in self._cuts(recut, full_payload)):
             return None
         return replace(full, shown=(header.shown[0], full.shown[1])), full_payload
 
-    def _cut_payloads(self, payload: bytes, header: GroupHeader, frames: Sequence[int]
-                      ) -> Iterator[bytes]:
-        """Yield the possible payloads of a trim to these frames: truncated, or transcoded."""
+    def _cuts(self, header: GroupHeader, payload: bytes) -> Iterator[_Written]:
+        """Yield a group as trims to its shown frames may have left it: with the other frames
+        hidden, truncated, or transcoded."""
+        yield header, payload
+        frames = retained_frames(header, exact=False)
+        if len(frames) == header.n_frames:
+            return
+        restricted = restrict_header(header, frames, self.header.frame_ticks)
         truncated = truncate_payload(header, payload, frames)
         if truncated is not None:
-            yield truncated
-        from aehub.codecs.d4 import transcode
-
+            yield restricted, truncated
         # Without the model, or in a damaged stream, the halves stay two groups; nothing is lost.
         with suppress(ModelError, DamagedError):
-            runtime = self._load(self.header).runtime
-            yield transcode.rewrite_group(runtime, payload, header, self.header, 0, frames)[0]
+            editor = self._load(self.header).editor
+            if editor is not None:
+                yield editor.rewrite(self.header, Group(header, payload, 0, 0), frames=frames)
 
 
 @dataclass(frozen=True)

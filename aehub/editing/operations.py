@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from aehub.arguments import check_list
 from aehub.errors import InputError
+from aehub.media.orientation import ELEMENTS, IDENTITY, compose
 from aehub.media.timestamps import TimeSpan
 
 _DIRECTIONS = ("horizontal", "vertical")
@@ -32,7 +33,7 @@ class Rotate:
 
     @property
     def element(self) -> str:
-        """Key in `aehub.codecs.d4.symmetry.ELEMENTS`."""
+        """Key in `aehub.media.orientation.ELEMENTS`."""
         quarter = self.degrees % 360
         return f"rotate-{quarter}" if quarter else "identity"
 
@@ -53,7 +54,7 @@ class Flip:
 
     @property
     def element(self) -> str:
-        """Key in `aehub.codecs.d4.symmetry.ELEMENTS`."""
+        """Key in `aehub.media.orientation.ELEMENTS`."""
         return f"flip-{self.direction}"
 
 
@@ -108,15 +109,10 @@ def check_operations(operations: Any) -> list[Operation]:
 
 def element(operations: Iterable[Operation]) -> int:
     """Return the element of D4 that composes all turns among the operations, 0 if there is none."""
-    names = [operation.element for operation in operations if isinstance(operation, Turn)]
-    if not names:
-        # Moves of whole groups avoid the import of torch.
-        return 0
-    from aehub.codecs.d4.symmetry import ELEMENTS, IDENTITY, compose
-
     total = IDENTITY
-    for name in names:
-        total = compose(ELEMENTS[name], total)
+    for operation in operations:
+        if isinstance(operation, Turn):
+            total = compose(ELEMENTS[operation.element], total)
     return total
 
 

@@ -1,4 +1,4 @@
-"""Fallback for models whose latents do not turn: decode, turn the pixels, encode again."""
+"""Fallback for codecs that cannot turn what they coded: decode, turn the pixels, encode again."""
 
 from __future__ import annotations
 
@@ -7,28 +7,22 @@ from fractions import Fraction
 from typing import BinaryIO
 
 import av
-import numpy as np
 
 from aehub.bitstream import Reader
+from aehub.codecs.base import Codec
 from aehub.codecs.compress import EncodingStats, compress_clip
-from aehub.codecs.d4.codec import D4Codec
-from aehub.codecs.d4.symmetry import turn
 from aehub.codecs.decompress import clip_info, decode_frames
 from aehub.config import Limits
 from aehub.editing.rewrite import turn_file_header
 from aehub.files import spool
 from aehub.media.audio import AudioTrack
 from aehub.media.clip import Clip
-from aehub.media.picture import ClipInfo, Frame, Picture
+from aehub.media.orientation import turn_picture
+from aehub.media.picture import ClipInfo, Frame
 from aehub.media.timestamps import TimeSpan
 
 
-def turn_planes(planes: Picture, g: int) -> Picture:
-    """Return a picture turned by element `g` of `aehub.codecs.d4.symmetry`."""
-    return Picture(np.ascontiguousarray(turn(plane, g)) for plane in planes)
-
-
-def recompress(reader: Reader, stream: BinaryIO, codec: D4Codec, g: int) -> Iterator[EncodingStats]:
+def recompress(reader: Reader, stream: BinaryIO, codec: Codec, g: int) -> Iterator[EncodingStats]:
     """Write the turned pictures of a file to another, at the same quality and with its audio.
 
     The distortion of the yielded statistics is that of the second compression, against the turned
@@ -38,7 +32,7 @@ def recompress(reader: Reader, stream: BinaryIO, codec: D4Codec, g: int) -> Iter
         reader: the file, seekable.
         stream: of the new file.
         codec: the model of both.
-        g: element of `aehub.codecs.d4.symmetry`.
+        g: element of `aehub.media.orientation`.
 
     Raises:
         DamagedError: the file is damaged.
@@ -50,7 +44,7 @@ def recompress(reader: Reader, stream: BinaryIO, codec: D4Codec, g: int) -> Iter
 class _TurnedReader:
     """Clip reader of a compressed file that decodes and turns each picture."""
 
-    def __init__(self, reader: Reader, codec: D4Codec, g: int) -> None:
+    def __init__(self, reader: Reader, codec: Codec, g: int) -> None:
         header = turn_file_header(reader.header, g)
         self.info: ClipInfo = clip_info(header, reader.frame_count, reader.plays)
         self.notes: list[str] = []
@@ -64,7 +58,7 @@ class _TurnedReader:
 
     def frames(self) -> Iterator[Frame]:
         for frame in decode_frames(self._reader, self._codec):
-            yield frame._replace(picture=turn_planes(frame.picture, self._g))
+            yield frame._replace(picture=turn_picture(frame.picture, self._g))
 
     def audio(self, start: Fraction, stop: Fraction | None) -> AudioTrack | None:
         file = spool()

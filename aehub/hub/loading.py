@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     import torch
 
     from aehub.bitstream import FileHeader
+    from aehub.codecs.base import Codec
     from aehub.hub.model import Model
     from aehub.weights.device import Device
 
-# Any until the protocol of codecs has a module; `Model` in quotes, because it loads torch.
-Codec = Any
-ModelLike = Union[ModelName, "Model", Codec]
+# In quotes, because they load torch.
+ModelLike = Union[ModelName, "Model", "Codec"]
 """Name of a model, or a loaded one."""
 
 

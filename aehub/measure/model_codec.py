@@ -19,7 +19,7 @@ from aehub.media.picture import ClipInfo, Picture
 from aehub.threads import limit_codec_threads
 
 if TYPE_CHECKING:
-    from aehub.codecs.d4.codec import D4Codec as Model
+    from aehub.codecs.base import Codec
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ModelCodec:
         assert self._model
 
     @cached_property
-    def _model(self) -> Model:
+    def _model(self) -> Codec:
         """The loaded model; loading does not count as encoding time."""
         from aehub.hub import resolve_codec
 

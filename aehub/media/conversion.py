@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from aehub.media import colour as colours
-from aehub.media.picture import Colour, Picture, add_note
+from aehub.media.picture import YUV420, Colour, Picture, add_note
 
 ALPHA_NOTE = "Transparent parts were laid over white."
 # Packed and two-plane formats -> the planar one that holds the same samples.
@@ -164,6 +164,26 @@ def to_8_bits(plane: np.ndarray, depth: int, full_range: bool) -> np.ndarray:
     scaled = plane * np.float32(scale)
     scaled += 0.5
     return np.minimum(scaled, 255).astype(np.uint8)
+
+
+def to_yuv420(picture: Picture, colour: Colour) -> Picture:
+    """Convert a picture of any format to 8-bit 4:2:0, for displays and codecs that take no other.
+
+    Deeper samples are rounded and finer chroma is averaged. Planes R, G and B become YCbCr of this
+    colour; of other planes the first one is shown in grey.
+    """
+    planes, bits = picture.format.planes, picture.format.bits
+    if picture.format == YUV420:
+        return picture
+    samples = [plane.astype(np.int32) - picture.format.lowest for plane in picture]
+    if [plane.name for plane in planes] == ["R", "G", "B"]:
+        rgb = np.stack([to_8_bits(plane, bits, full_range=True) for plane in samples], -1)
+        return colours.from_rgb(rgb, colour)
+    height, width = samples[0].shape
+    chroma = ([to_chroma_grid(plane, height, width) for plane in samples[1:]]
+              if picture.format.is_yuv else neutral_chroma(samples[0], bits))
+    full_range = colour.full_range or not picture.format.is_yuv
+    return Picture(to_8_bits(plane, bits, full_range) for plane in (samples[0], *chroma))
 
 
 def over_white(rgba: np.ndarray) -> tuple[np.ndarray, bool]:

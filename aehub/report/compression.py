@@ -81,7 +81,8 @@ def iter_report(
                                       quality=quality if target_size is None else None,
                                       target_size=target_size, measure=False, force=True), seconds)
         playback = yield from _timed(
-            "replay", iter_playback(clip, packed, stacked, decoded), seconds)
+            "replay", iter_playback(clip, packed, stacked, decoded, result.frame_bytes),
+            seconds)
         measured = list[Baseline]()
         if baselines:
             frames = SourceClip(source.stem, clip, clip.info)

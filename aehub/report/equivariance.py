@@ -12,8 +12,8 @@ import numpy as np
 from aehub.api.compress import open as open_archive
 from aehub.api.edit import edit
 from aehub.editing.operations import Operation, Trim, Turn, element
-from aehub.editing.via_pixels import turn_planes
 from aehub.media.colour import to_rgb
+from aehub.media.orientation import turn_picture
 from aehub.media.picture import Colour, Picture
 
 SAMPLED_FRAMES = 4
@@ -57,7 +57,7 @@ def check_equivariance(
     start = _edited(original, [Trim(f":{SAMPLED_FRAMES}f")])
     before, colour = _decoded(start)
     edited_first = _decoded(_edited(BytesIO(start), turns))[0] if turns else before
-    decoded_first = [turn_planes(planes, element(turns)) for planes in before]
+    decoded_first = [turn_picture(planes, element(turns)) for planes in before]
     distances = [[np.abs(a.astype(np.int16) - b) for a, b in zip(one, two, strict=True)]
                  for one, two in zip(decoded_first, edited_first, strict=True)]
     flat = np.concatenate([plane.ravel() for planes in distances for plane in planes])

@@ -15,7 +15,6 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +23,8 @@ from PIL import Image
 from aehub.api.compress import iter_decompress_to
 from aehub.api.compress import open as open_archive
 from aehub.api.edit import edit
-from aehub.bitstream import Reader, coding_order, open_reader
+from aehub.bitstream import Reader, open_reader
 from aehub.bitstream.validation import info
-from aehub.codecs.d4.codec import D4Codec
-from aehub.codecs.d4.transcode import rewrite_group
 from aehub.codecs.decompress import clip_info, decode_frames
 from aehub.editing.operations import Trim
 from aehub.errors import AEHubError, InputError
@@ -56,22 +53,9 @@ ERROR_GAIN = 8
 """Factor on a displayed error: errors of a few levels in 255 are invisible as they are."""
 
 
-def frame_sizes(reader: Reader, model: D4Codec) -> Iterator[int]:
-    """Yield the bytes of each shown frame, by decoding symbols only, no pictures.
-
-    They are those by which the bitstream grows when the frame is written again.
-    """
-    for group in reader.groups():
-        head = group.header
-        _, words = rewrite_group(model.runtime, group.payload, head, reader.header, 0,
-                                 range(head.n_frames))
-        sizes = {number: 4 * (after - before) for number, (before, after)
-                 in zip(coding_order(head), pairwise((0, *words)), strict=True)}
-        yield from (sizes[number] for number in head.display_order)
-
-
 def iter_playback(
-    original: DecodedClip, compressed: Path, stacked: Path, decoded: Path
+    original: DecodedClip, compressed: Path, stacked: Path, decoded: Path,
+    frame_bytes: tuple[int, ...],
 ) -> Generator[Progress, None, Playback]:
     """Decode a file, measure it against its original and write both videos.
 
@@ -80,6 +64,7 @@ def iter_playback(
         compressed: its `.aev` file.
         stacked: mp4 to write, original above reconstruction, near-lossless.
         decoded: mp4 to write, the reconstruction alone.
+        frame_bytes: by which the file grew with every frame (`Compressed.frame_bytes`).
 
     Raises:
         FormatError: the file is no `.aev` file, or not of this clip.
@@ -109,7 +94,7 @@ def iter_playback(
             times=tuple(round(time, 6) for time in times), seconds=round(seconds, 6),
             has_sound=sound.track is not None, psnr=distortion.psnr, ms_ssim=distortion.ms_ssim,
             frame_psnrs=tuple(round(value, 3) for value in distortion.frame_psnrs),
-            frame_bytes=tuple(frame_sizes(reader, model)))
+            frame_bytes=frame_bytes)
 
 
 def _with_explicit_colour(info: ClipInfo) -> ClipInfo:

@@ -46,7 +46,7 @@ class Playback:
         psnr: (6Y + U + V)/8 in dB over the clip.
         ms_ssim: of luma; None below 176 pixels on the short side.
         frame_psnrs: `psnr` of every frame.
-        frame_bytes: bytes of the symbols of every frame.
+        frame_bytes: bytes by which the file grew with every frame.
     """
 
     width: int

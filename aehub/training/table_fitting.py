@@ -7,23 +7,24 @@ the prior of the tables, half Gaussian and half Laplacian (`range_coder.prior_hi
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import count, pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aehub.bitstream import GroupHeader
-from aehub.bitstream.file_header import ceil_grid
-from aehub.bitstream.group_header import chain_types
+from aehub.bitstream import FileHeader
 from aehub.codecs.d4.checkpoint import StoredModel
 from aehub.codecs.d4.codec import D4Codec
-from aehub.codecs.d4.encoder import GroupEncoder, encode_intra
-from aehub.codecs.d4.frame_coding import GroupReader, to_flat_array
+from aehub.codecs.d4.encoder import encode_intra
+from aehub.codecs.d4.frame_coding import GroupReader, to_array
 from aehub.codecs.d4.network import Codes
-from aehub.codecs.gop import MINI_GOP, HierarchicalGop
+from aehub.codecs.gop import MINI_GOP, MiniGop
 from aehub.coding.range_coder import N_TABLES, SCALE_MAX, SCALE_MIN, ScaleTables, max_magnitude
-from aehub.media.picture import Picture
+from aehub.media.picture import Frame, Picture
 
 _LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (N_TABLES - 1)
 _MIN_PROBABILITY = 2.0**-20
@@ -46,7 +47,7 @@ def _empty_counts() -> dict[int, np.ndarray]:
 
 def _add_codes(counts: dict[int, np.ndarray], codes: Codes, tables: Codes) -> None:
     for part, indices in zip(codes, tables, strict=True):
-        values, index_of = to_flat_array(part, np.int32), to_flat_array(indices, np.uint8)
+        values, index_of = to_array(part, np.int32).ravel(), to_array(indices, np.uint8).ravel()
         for index in np.unique(index_of[index_of > 0]).tolist():
             magnitudes, limit = np.abs(values[index_of == index]), max_magnitude(index)
             counts[index] += np.bincount(magnitudes.clip(max=limit + 1), minlength=limit + 2)
@@ -57,19 +58,16 @@ def count_inter_codes(model: D4Codec, clips: Iterable[tuple[list[Picture], float
     """Histograms of code magnitudes by table index, over predicted frames of (clip, quality)."""
     counts = _empty_counts()
     for frames, quality in clips:
-        encoder, gop, begin = GroupEncoder(model.runtime, quality), HierarchicalGop(), 0
-        while begin < len(frames):
-            mini_gop = frames[begin:begin + (MINI_GOP if begin else 1)]
-            for slot in gop.extend(len(mini_gop)):
-                encoder.add(slot.number, mini_gop[slot.number - begin], slot.references,
-                            slot.temporal_layer, post_filter=False)
-            begin += len(mini_gop)
-            encoder.retain([begin - 1])
-        types = chain_types(len(frames))
-        header = GroupHeader(len(frames), round(quality * 100), frame_types=types,
-                             references=gop.references)
-        size = (ceil_grid(frames[0].size[0]), ceil_grid(frames[0].size[1]))
-        for frame in GroupReader(model.runtime, encoder.finish(), header, size).frames():
+        width, height = frames[0].size
+        header = FileHeader(model.name, model.entropy_hash, model.synthesis_hash,
+                            model.payload_format, width, height, Fraction(25),
+                            round(quality * 100), len(frames))
+        encoder, pictures = model.group_encoder(header), list(map(Frame, frames, count()))
+        for begin, end in pairwise([0, *range(1, len(frames), MINI_GOP), len(frames)]):
+            deque(encoder.add(MiniGop(pictures[begin:end], False, None)), 0)
+        group_header, payload = encoder.finish()
+        size = header.coded_size(model.grid)
+        for frame in GroupReader(model.runtime, payload, group_header, size).frames():
             if frame.motion is not None:
                 _add_codes(counts, frame.codes, frame.tables)
     return counts

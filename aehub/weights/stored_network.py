@@ -9,7 +9,7 @@
 The class of a network declares the ranges of its arguments, `ARGUMENTS`, and an instance holds
 those it was built with, `config`. Named parameters are stored and nothing else; statistics that are
 not trained are parameters without gradient. They are stored as `STORED`, float32 if the class has
-none. A codec adds hashes, tables and a self-test (`aehub.codecs.d4.checkpoint`).
+none. A codec adds hashes, tables and a self-test (a `checkpoint` of its own).
 
 A model without a network of torch has no tensors, or other ones; its class reads and writes them:
 

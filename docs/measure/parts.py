@@ -15,8 +15,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from aehub.codecs.d4.symmetry import A1, A2, B1, B2, ELEMENTS, E, Representation, turn
+from aehub.codecs.d4.symmetry import A1, A2, B1, B2, E, Representation
 from aehub.codecs.d4.transforms import block_dct
+from aehub.media.orientation import ELEMENTS, turn
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402

@@ -100,7 +100,7 @@ def loop(clip: Path, model: D4Codec, exact: D4Codec, folder: Path
     slopes = [slope(values, n) for values in (found, found - alone) for n in (32, len(frames))]
     with open_reader(folder / "long.aev") as reader:
         (last,) = list(reader.groups())[-1:]
-        size = reader.header.coded_size(last.header.crop)
+        size = reader.header.coded_size(32, last.header.crop)
         pairs = zip(*(GroupReader(codec.runtime, last.payload, last.header, size).pictures()
                       for codec in (model, exact)), strict=True)
         distance = 0.0

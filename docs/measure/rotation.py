@@ -29,12 +29,11 @@ import torch.nn.functional as F
 
 import aehub
 from aehub.codecs.d4.planes import PlaneBatch, from_batch, to_batch
-from aehub.codecs.d4.symmetry import ELEMENTS, turn
-from aehub.editing.via_pixels import turn_planes
 from aehub.measure.video_codecs import crop, x264
 from aehub.media.clip import open_clip
 from aehub.media.file_type import list_folder
 from aehub.media.metrics import Distortion
+from aehub.media.orientation import ELEMENTS, turn, turn_picture
 from aehub.media.picture import ClipInfo, Picture
 
 QUARTER = ELEMENTS["rotate-90"]
@@ -51,7 +50,7 @@ def psnr(found: Sequence[Picture], wanted: Sequence[Picture]) -> float:
 
 def quarter(frames: Sequence[Picture]) -> list[Picture]:
     """Every frame turned clockwise."""
-    return [turn_planes(planes, QUARTER) for planes in frames]
+    return [turn_picture(planes, QUARTER) for planes in frames]
 
 
 def edited_codes(clip: Path, n_frames: int, quality: float, source: Sequence[Picture], folder: Path

@@ -20,11 +20,10 @@ from speed import moving_clip
 
 import aehub
 from aehub.bitstream import open_reader
-from aehub.codecs.d4.symmetry import ELEMENTS, inverse
 from aehub.editing.operations import Operation, parse
-from aehub.editing.via_pixels import turn_planes
 from aehub.media.file_type import list_folder
 from aehub.media.metrics import MAX_DB, Distortion
+from aehub.media.orientation import ELEMENTS, inverse, turn_picture
 from aehub.media.picture import Picture
 
 STEPS = {"identity": "rotate 0", "flip-horizontal": "flip horizontal",
@@ -59,7 +58,7 @@ def turned(clip: Path, arguments: argparse.Namespace, folder: Path) -> tuple[str
         found = before if there.read_bytes() == packed.read_bytes() else planes_of(there)
         differing, total, distortion = 0, 0, Distortion(with_ms_ssim=False)
         for one, two in zip(before, found, strict=True):
-            wanted = turn_planes(one, g)
+            wanted = turn_picture(one, g)
             distortion.add(wanted, two)
             for a, b in zip(wanted, two, strict=True):
                 distance = np.abs(a.astype(np.int16) - b)

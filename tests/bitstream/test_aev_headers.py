@@ -183,8 +183,8 @@ def test_a_time_base_too_coarse_for_a_group_is_refused() -> None:
 
 
 def test_the_coded_plane_holds_the_window_and_is_a_multiple_of_32() -> None:
-    assert file_header(width=50, height=40).coded_size((14, 24)) == (64, 64)
-    assert file_header(width=64, height=33).coded_size() == (64, 64)
+    assert file_header(width=50, height=40).coded_size(32, (14, 24)) == (64, 64)
+    assert file_header(width=64, height=33).coded_size(32) == (64, 64)
 
 
 def test_averaged_rates_have_a_near_one_that_fits() -> None:
@@ -227,7 +227,7 @@ def test_writer_refuses_file_heads_outside_the_limits(changes: dict[str, Any], w
         ({"quality": -1}, "quality -0.01"),
         ({"shown": (3, 3)}, "shows frames 3 to 3"),
         ({"shown": (0, 9)}, "shows frames 0 to 9"),
-        ({"crop": (0, 40000)}, "coded plane of 64x40064"),
+        ({"crop": (0, 40000)}, "ends at [0-9]+x40"),
         ({"times": (0, 1)}, "2 times do not fit 8 frames"),
         ({"times": (0, 1, 2, 2, 3, 4, 5, 6)}, "do not grow"),
         ({"last_duration": 0}, "do not grow"),

@@ -15,7 +15,7 @@ from aehub.codecs.d4.motion.compensate import (
 )
 from aehub.codecs.d4.motion.field import turn_vectors
 from aehub.codecs.d4.planes import PlaneBatch
-from aehub.codecs.d4.symmetry import ELEMENTS, turn
+from aehub.media.orientation import ELEMENTS, turn
 
 every_element = pytest.mark.parametrize("g", ELEMENTS.values(), ids=ELEMENTS.keys())
 

@@ -16,9 +16,11 @@ from PIL import Image
 import aehub
 from aehub.bitstream import open_reader
 from aehub.codecs import gop
-from aehub.codecs.compress import _REUSE_COUNT, _SHORT_MINI_GOPS, _GroupState, compress_clip
+from aehub.codecs.compress import compress_clip
 from aehub.codecs.d4.codec import D4Codec
-from aehub.codecs.d4.encoder import GroupEncoder
+from aehub.codecs.d4.encoder import FrameEncoder
+from aehub.codecs.d4.group_encoder import _GroupState
+from aehub.codecs.d4.settings import SETTINGS
 from aehub.codecs.decompress import decode_frames
 from aehub.media.metrics import Distortion
 from aehub.media.picture import ClipInfo, Frame, Picture
@@ -76,7 +78,7 @@ def decoded(file: bytes) -> list[Picture]:
 
 def rd_cost(file: bytes, planes: list[Picture]) -> float:
     """Log of the bytes after the first frame, less the log-rate equivalent of their PSNR."""
-    encoder, later = GroupEncoder(model().runtime, QUALITY), Distortion(with_ms_ssim=False)
+    encoder, later = FrameEncoder(model().runtime, QUALITY), Distortion(with_ms_ssim=False)
     encoder.add(0, planes[0])
     for original, result in zip(planes[1:], decoded(file)[1:], strict=True):
         later.add(original, result)
@@ -93,7 +95,7 @@ def chosen_length(planes: list[Picture], monkeypatch: pytest.MonkeyPatch) -> int
     """Mini-GOP length chosen for a clip of one mini-GOP; it is checked against all."""
     chosen, plain = compressed(planes), _GroupState.add
     files = {}
-    for length in (len(planes) - 1, *_SHORT_MINI_GOPS):
+    for length in (len(planes) - 1, *SETTINGS.short_mini_gops):
         def forced(group: _GroupState, frames: list[Frame], _: int, post_filter: bool,
                    length: int = length) -> Any:
             return plain(group, frames, length, post_filter)
@@ -119,7 +121,7 @@ def test_a_forked_encoder_is_independent() -> None:
     with torch.inference_mode():
         payloads = []
         for forks in (False, True):
-            encoder = GroupEncoder(model().runtime, QUALITY)
+            encoder = FrameEncoder(model().runtime, QUALITY)
             encoder.add(0, planes[0])
             encoder.add(2, planes[2], (0,), 0)
             if forks:
@@ -140,9 +142,9 @@ def test_a_chosen_length_is_reused(high_motion: None, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(_GroupState, "add", watched)
     monkeypatch.setattr(gop, "_LOW_MOTION", -1.0)
-    n_frames = 1 + (_REUSE_COUNT + 2) * gop.MINI_GOP
+    n_frames = 1 + (SETTINGS.reuse_count + 2) * gop.MINI_GOP
     planes = planes_of(orbit(n_frames, W, H))
     assert len(decoded(compressed(planes))) == n_frames
     begins = [0, *range(1, n_frames, gop.MINI_GOP)]
-    tried = begins[1::_REUSE_COUNT + 1] * len(_SHORT_MINI_GOPS)
+    tried = begins[1::SETTINGS.reuse_count + 1] * len(SETTINGS.short_mini_gops)
     assert len(set(tried)) == 2 and sorted(begun) == sorted(begins + tried)

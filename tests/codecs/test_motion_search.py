@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from aehub.codecs.block_matching import coarse, coarse_cost
 from aehub.codecs.d4.motion.coding import MotionCoder
 from aehub.codecs.d4.motion.compensate import OBMC_MARGIN, predict_planes
 from aehub.codecs.d4.motion.field import Motion, check_motion
 from aehub.codecs.d4.motion.rdo import Lagrangian, refine_vectors
-from aehub.codecs.d4.motion.search import LumaPlane, SearchResult, coarse_cost, search, split_blocks
+from aehub.codecs.d4.motion.search import LumaPlane, SearchResult, search, split_blocks
 from aehub.codecs.d4.planes import PlaneBatch
 from aehub.coding.range_coder import Encoder, ScaleTables
 from aehub.media.colour import from_rgb
@@ -103,10 +104,10 @@ def test_blocks_are_split_only_where_parts_move_apart(luma: Tensor) -> None:
 
 def test_motion_explains_a_pan_and_not_another_picture(luma: Tensor) -> None:
     (other,) = moving_picture(1, W, H, seed=99)
-    stranger = LumaPlane(torch.from_numpy(from_rgb(other, Colour(6))[0]).float())
-    moved, flat = coarse_cost(LumaPlane(part(luma, 4, 8)), LumaPlane(part(luma)), 32)
+    stranger = coarse(torch.from_numpy(from_rgb(other, Colour(6))[0]).float())
+    moved, flat = coarse_cost(coarse(part(luma, 4, 8)), coarse(part(luma)), 32)
     assert moved < 0.3 * flat
-    moved, flat = coarse_cost(stranger, LumaPlane(part(luma)), 32)
+    moved, flat = coarse_cost(stranger, coarse(part(luma)), 32)
     assert moved > 0.75 * flat
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from aehub.codecs.d4 import checkpoint
 from aehub.codecs.d4.planes import PlaneBatch
 from aehub.codecs.d4.post_filter import PostFilter
-from aehub.codecs.d4.symmetry import ELEMENTS, turn
 from aehub.errors import WeightsError
+from aehub.media.orientation import ELEMENTS, turn
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 QUALITY = torch.tensor([43.21])

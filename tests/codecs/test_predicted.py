@@ -14,7 +14,7 @@ import torch
 
 import aehub
 from aehub.codecs.compress import compress_clip
-from aehub.codecs.d4 import encoder, frame_coding
+from aehub.codecs.d4 import frame, frame_coding
 from aehub.codecs.d4.network import FrameNetwork
 from aehub.codecs.gop import LONG_MINI_GOP, MINI_GOP
 from aehub.coding.range_coder import PAYLOAD_FORMAT
@@ -202,7 +202,7 @@ def test_encoding_holds_no_more_than_two_runs_of_frames(monkeypatch: pytest.Monk
                 watch()
                 yield Frame(Picture((luma, u, v)), time)
 
-    plain = encoder.clipped
+    plain = frame.clipped
 
     def watched(decoded: Any) -> Any:
         found = plain(decoded)
@@ -210,7 +210,7 @@ def test_encoding_holds_no_more_than_two_runs_of_frames(monkeypatch: pytest.Monk
         watch()
         return found
 
-    monkeypatch.setattr(encoder, "clipped", watched)
+    monkeypatch.setattr(frame, "clipped", watched)
     clip: Any = Clip()
     tally = list(compress_clip(clip, BytesIO(), tiny(), 50))[-1]
     # Mini-GOPs of high motion are encoded twice.
@@ -223,14 +223,14 @@ def test_decoding_holds_only_frames_that_others_still_need(
     long: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results: list[weakref.ref[Any]] = []
-    plain = frame_coding.clipped
+    plain = frame.clipped
 
     def watched(decoded: Any) -> Any:
         found = plain(decoded)
         results.append(weakref.ref(found.y))
         return found
 
-    monkeypatch.setattr(frame_coding, "clipped", watched)
+    monkeypatch.setattr(frame, "clipped", watched)
     most = 0
     with torch.inference_mode():
         for _, planes in long.reader(tiny()).pictures():

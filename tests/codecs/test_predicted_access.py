@@ -237,7 +237,7 @@ def test_a_group_of_more_pixels_than_any_encoder_makes_is_refused_before_decodin
     stream = io.BytesIO()
     with Writer(stream, replace(head, width=4096, height=2048)) as writer:
         writer.group(GroupHeader(n, 5000, frame_types=chain_types(n)), b"")
-    monkeypatch.setattr(frame_coding, "Decoder", None)
+    monkeypatch.setattr(frame_coding, "LatentReader", None)
     with pytest.raises(FormatError, match="4096 frames of 4096x2048"):
         next(iter(aehub.decompress(io.BytesIO(stream.getvalue()), model=tiny())))
     with aehub.open(io.BytesIO(stream.getvalue()), model=tiny()) as clip:

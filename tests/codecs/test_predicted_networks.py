@@ -13,19 +13,21 @@ from torch import Tensor
 from aehub.codecs.d4.checkpoint import is_self_test, make_self_test, passes_self_test
 from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
 from aehub.codecs.d4.entropy_model import N_DISTANCE_CLASSES, N_TABLES, SparseBlocks
-from aehub.codecs.d4.frame_coding import run_passes
+from aehub.codecs.d4.frame import KnownCodes, code_latents
 from aehub.codecs.d4.integer_conv import ACTIVATION_MAX, EXACT_LIMIT, IntegerConv2d, QualityBias
 from aehub.codecs.d4.network import (
     HYPER_LATENTS,
+    Codes,
     CodingPass,
     D4Network,
     FrameNetwork,
     InterCondition,
 )
 from aehub.codecs.d4.planes import PlaneBatch, unshuffle
-from aehub.codecs.d4.symmetry import A1, ELEMENTS, turn
+from aehub.codecs.d4.symmetry import A1
 from aehub.codecs.d4.tied_conv import TiedConv2d
 from aehub.codecs.d4.transforms import BLOCK_SAMPLES, block_dct
+from aehub.media.orientation import ELEMENTS, turn
 
 LATENTS = block_dct().latents
 CONTEXT = LATENTS.magnitudes() + A1 * 3
@@ -107,21 +109,17 @@ def decoder_of(network: D4Network) -> FrameNetwork:
 def walked(network: FrameNetwork, x: Inputs) -> tuple[Tensor, Tensor, Tensor]:
     """Means and indices of all codes, each where its pass writes, and the latents."""
     means: list[Tensor] = []
-    indices: list[Tensor] = []
 
-    def choose(part: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
-        there = index * part.mask
-        here = (mean * part.mask).expand_as(there)
-        if part.number == 1:
-            here, there = means.pop() + here, indices.pop() + there
-        means.append(here)
-        indices.append(there)
-        return x.latent[:, part.begin:part.end]
+    class Watched(KnownCodes):
+        def latent(self, part: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
+            here = (mean * part.mask).expand_as(index)
+            means.append(means.pop() + here if part.number == 1 else here)
+            return super().latent(part, mean, index)
 
-    passes = network.code_passes(x.hyper, QUALITY.to(x.hyper.dtype), x.condition())
-    codes, latents = run_passes(passes, choose)
-    assert torch.equal(codes, x.latent)
-    return torch.cat(means, 1), torch.cat(indices, 1), latents
+    coder = Watched(Codes(x.hyper, x.latent))
+    found = code_latents(network, coder, x.hyper, QUALITY.to(x.hyper.dtype), x.condition())
+    assert torch.equal(found.codes.latent, x.latent)
+    return torch.cat(means, 1), found.tables.latent, found.y_hat
 
 
 # Turns. Texture masking computes in float32 always.

@@ -8,7 +8,7 @@ import torch
 
 import aehub
 from aehub.codecs.d4.codec import D4Codec
-from aehub.codecs.d4.encoder import GroupEncoder
+from aehub.codecs.d4.encoder import FrameEncoder
 from aehub.codecs.d4.quantisation import Quantiser
 from aehub.coding.range_coder import ScaleTables
 from aehub.media.picture import Picture
@@ -68,7 +68,7 @@ def test_a_picture_has_the_same_codes_alone_and_first_in_a_clip(
     model: D4Codec, picture: Picture
 ) -> None:
     alone = model.encode_planes([picture], QUALITY)
-    encoder = GroupEncoder(model.runtime, QUALITY)
+    encoder = FrameEncoder(model.runtime, QUALITY)
     shown = encoder.add(0, picture)
     decoded = model.decode_codes(alone, QUALITY)
     for a, b in zip(shown, decoded, strict=True):

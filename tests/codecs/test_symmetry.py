@@ -12,24 +12,10 @@ from torch import Tensor
 
 from aehub.codecs.d4.integer_conv import IntegerConv2d
 from aehub.codecs.d4.network import HYPER_LATENTS, D4Network
-from aehub.codecs.d4.symmetry import (
-    A1,
-    A2,
-    B1,
-    B2,
-    ELEMENTS,
-    IDENTITY,
-    ORDER,
-    REGULAR,
-    E,
-    Representation,
-    block_samples,
-    compose,
-    inverse,
-    turn,
-)
+from aehub.codecs.d4.symmetry import A1, A2, B1, B2, REGULAR, E, Representation, block_samples
 from aehub.codecs.d4.tied_conv import TiedConv2d
 from aehub.codecs.d4.transforms import BLOCK_SAMPLES, block_dct
+from aehub.media.orientation import ELEMENTS, IDENTITY, ORDER, compose, inverse, turn
 
 GROUP = range(ORDER)
 LATENTS = block_dct().latents

@@ -9,8 +9,9 @@ from torch import Tensor
 from aehub.codecs.d4.integer_conv import ACTIVATION_MAX, log_levels
 from aehub.codecs.d4.motion.field import turn_vectors
 from aehub.codecs.d4.reference_buffer import reference_levels, temporal_context, warp_levels
-from aehub.codecs.d4.symmetry import A1, ELEMENTS, turn
+from aehub.codecs.d4.symmetry import A1
 from aehub.codecs.d4.transforms import block_dct
+from aehub.media.orientation import ELEMENTS, turn
 
 STATE = block_dct().latents.magnitudes() + A1
 CONTEXT = STATE + A1 * 2

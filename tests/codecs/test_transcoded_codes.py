@@ -10,10 +10,10 @@ from aehub.codecs.d4.checkpoint import StoredModel, make_self_test
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes, D4Network
 from aehub.codecs.d4.planes import PlaneBatch
-from aehub.codecs.d4.symmetry import ELEMENTS, turn
 from aehub.codecs.d4.tied_conv import TiedConv2d
 from aehub.coding.range_coder import ScaleTables
 from aehub.media.colour import from_rgb
+from aehub.media.orientation import ELEMENTS, turn
 from aehub.media.picture import Colour
 from golden_files import MODEL
 from material import moving_picture

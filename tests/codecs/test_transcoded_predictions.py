@@ -16,10 +16,10 @@ from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes, D4Network
 from aehub.codecs.d4.planes import PlaneBatch
-from aehub.codecs.d4.symmetry import ELEMENTS, inverse, turn
 from aehub.codecs.d4.tied_conv import TiedConv2d
 from aehub.codecs.d4.transcode import rewrite_group
 from aehub.coding.range_coder import PAYLOAD_FORMAT, ScaleTables
+from aehub.media.orientation import ELEMENTS, inverse, turn
 from predicted_files import (
     Encoded,
     encoded,

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aehub.codecs.d4 import symmetry
 from aehub.codecs.d4.motion.coding import (
     MotionCoder,
     TemporalPredictor,
@@ -20,6 +19,7 @@ from aehub.codecs.d4.motion.field import MAX_VECTOR, Motion, scale_vectors, turn
 from aehub.codecs.d4.motion.symbols import scan_passes
 from aehub.coding.range_coder import Decoder, Encoder, ScaleTables
 from aehub.errors import DamagedError
+from aehub.media.orientation import ELEMENTS, ORDER, inverse
 from motion_fields import nothing, same, scene, speckled
 
 TABLES = ScaleTables.fit()
@@ -102,7 +102,7 @@ def test_turned_motion_takes_the_same_bits_and_comes_back_turned(
     motions = [make(seed, cells, references) for seed, references in enumerate((1, 2, 2))]
     before = scene(9, cells, 1).parents[0]
     turned_bits = []
-    for g in range(symmetry.ORDER):
+    for g in range(ORDER):
         predictor = turn_vectors(before, g)
         turned = [motion.turn(g) for motion in motions]
         predictors = [[predictor, lambda field: scale_vectors(field, -1,
@@ -130,11 +130,11 @@ def test_motion_that_was_read_is_written_as_it_lay() -> None:
     assert len(stream) > len(written(motions, predictors)[0])
     back = read(stream, motions, predictors)
     assert [motion.forms for motion in back] == [(1, 1)] * 4
-    for g in symmetry.ELEMENTS.values():
+    for g in ELEMENTS.values():
         turned = [motion.turn(g) for motion in back]
         around = [[turn_vectors(predictor, g) for predictor in frame] for frame in predictors]
         again = read(written(turned, around)[0], turned, around)
-        undone = [motion.turn(symmetry.inverse(g)) for motion in again]
+        undone = [motion.turn(inverse(g)) for motion in again]
         assert written(undone, predictors)[0] == stream
 
 

@@ -20,7 +20,7 @@ import aehub
 from aehub.bitstream import FileHeader, GroupHeader, Writer, open_reader
 from aehub.codecs.d4 import transcode
 from aehub.codecs.d4.codec import D4Codec
-from aehub.codecs.d4.symmetry import compose
+from aehub.media.orientation import compose
 from bitstream.examples import file_header
 from golden_files import MODEL
 from predicted_files import frames_of
@@ -105,7 +105,7 @@ def shown(data: bytes) -> list[Shown]:
 class Wordless:
     """A model that is never run."""
 
-    runtime = None
+    editor = transcode.GroupEditor(None)  # type: ignore[arg-type]
 
 
 def _rewrite_words(codec: Any, payload: bytes, header: GroupHeader, file_header: FileHeader, g: int,
@@ -122,7 +122,6 @@ def words_instead_of_codes() -> Iterator[None]:
     """Let edits work on payloads of words; no model is asked for."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transcode, "rewrite_group", _rewrite_words)
-        patch.setattr(transcode, "is_equivariant", lambda codec: True)
         patch.setattr("aehub.api.edit._loader", lambda model, device: lambda header: Wordless)
         yield
 

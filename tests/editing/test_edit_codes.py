@@ -15,11 +15,11 @@ import pytest
 import aehub
 from aehub.bitstream import FileHeader, GroupHeader, Writer, open_reader
 from aehub.codecs.d4.codec import D4Codec
-from aehub.codecs.d4.symmetry import ELEMENTS, inverse
-from aehub.editing.rewrite import turn_file_header, turn_group_header
-from aehub.editing.via_pixels import turn_planes
+from aehub.codecs.d4.transcode import turn_window
+from aehub.editing.rewrite import turn_file_header
 from aehub.errors import InputError, WeightsError
 from aehub.media.metrics import Distortion
+from aehub.media.orientation import ELEMENTS, inverse, turn, turn_picture
 from bitstream.examples import file_header
 from editing.files import (
     QUALITY,
@@ -72,7 +72,7 @@ def test_decoding_the_turned_file_gives_the_turned_picture(
     output = tmp_path / "turned.aev"
     result = aehub.edit(source, output, steps(name), model=model)
     g = ELEMENTS[name]
-    wanted = [turn_planes(planes, g) for planes in planes_of(source, model)]
+    wanted = [turn_picture(planes, g) for planes in planes_of(source, model)]
     found = planes_of(output, model)
     assert (result.width, result.height) == found[0].size == wanted[0].size
     distortion = Distortion(with_ms_ssim=False)
@@ -175,7 +175,7 @@ def test_heads_hold_the_fields_of_the_format_and_none_for_orientation(
                model=model)
     assert {field.name for field in fields(FileHeader)} == {
         "model", "entropy_hash", "synthesis_hash", "coder", "width", "height", "fps", "quality",
-        "group_frames", "time_base", "colour", "pixel_aspect"}
+        "group_frames", "time_base", "colour", "pixel_aspect", "pictures"}
     assert {field.name for field in fields(GroupHeader)} == {
         "n_frames", "quality", "crop", "shown", "reverse", "times", "last_duration", "frame_types",
         "references", "mini_gop_ends"}
@@ -206,21 +206,20 @@ def test_a_turned_file_tells_nobody_that_it_was_turned(
 @pytest.mark.parametrize("crop", [(0, 0), (29, 0), (0, 19), (31, 31), (13, 7)])
 def test_the_window_moves_with_the_plane(name: str, crop: tuple[int, int]) -> None:
     g, header = ELEMENTS[name], file_header(width=67, height=45)
-    plane = np.zeros(header.coded_size(crop)[::-1], bool)
+    plane = np.zeros(header.coded_size(32, crop)[::-1], bool)
     plane[crop[1]:crop[1] + 45, crop[0]:crop[0] + 67] = True
     turned = turn_file_header(header, g)
-    x, y = turn_group_header(GroupHeader(1, 5000, crop=crop), header, g).crop
-    (wanted,) = [p for p in [turn_planes((plane,) * 3, g)[0]]]  # type: ignore[arg-type]
-    assert turned.coded_size((x, y)) == wanted.shape[::-1]
+    x, y = turn_window(header, crop, g)
+    wanted = turn(plane, g)
+    assert turned.coded_size(32, (x, y)) == wanted.shape[::-1]
     assert wanted[y:y + turned.height, x:x + turned.width].all()
     assert wanted.sum() == turned.height * turned.width
 
 
 def test_a_window_that_no_other_can_mirror_is_refused() -> None:
-    far = GroupHeader(1, 5000, crop=(40, 0))
     with pytest.raises(InputError, match=r"\(40, 0\).*--via-pixels"):
-        turn_group_header(far, file_header(), ELEMENTS["flip-horizontal"])
-    assert turn_group_header(far, file_header(), ELEMENTS["flip-vertical"]).crop[0] == 40
+        turn_window(file_header(), (40, 0), ELEMENTS["flip-horizontal"])
+    assert turn_window(file_header(), (40, 0), ELEMENTS["flip-vertical"])[0] == 40
 
 
 def test_the_pixel_aspect_turns_too(source: Path, model: D4Codec, tmp_path: Path) -> None:
@@ -239,7 +238,7 @@ def test_groups_of_other_windows_turn_with_the_rest(
     aehub.edit(source, flipped, [aehub.Flip("horizontal")], model=model)
     aehub.concat([source, flipped], both)
     aehub.edit(both, tmp_path / "turned.aev", [aehub.Rotate(90)], model=model)
-    wanted = [turn_planes(planes, ELEMENTS["rotate-90"]) for planes in planes_of(both, model)]
+    wanted = [turn_picture(planes, ELEMENTS["rotate-90"]) for planes in planes_of(both, model)]
     worst, share = differences(planes_of(tmp_path / "turned.aev", model), wanted)
     assert worst <= 1 and share <= 1e-3
 
@@ -266,11 +265,12 @@ def test_a_stream_that_is_none_is_told_and_the_other_groups_are_edited(
 
 
 class Untied:
-    """A model of another kind, whose latents know no symmetry."""
+    """A codec of another kind, whose latents know no symmetry."""
+
+    editor = None
 
     def __init__(self, model: D4Codec) -> None:
-        self.name, self.stored, self._model = "dense", model.stored, model
-        self.runtime = replace(model.runtime, network=object())
+        self.name, self._model = "dense", model
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -281,7 +281,7 @@ def test_a_model_whose_latents_do_not_turn_says_so_and_offers_pixels(
 ) -> None:
     monkeypatch.setattr("aehub.api.edit._loader", lambda *given: lambda header: Untied(model))
     output = tmp_path / "turned.aev"
-    with pytest.raises(InputError, match="'dense' do not turn.*--via-pixels.*loses quality"):
+    with pytest.raises(InputError, match="dense cannot turn.*--via-pixels.*loses quality"):
         aehub.edit(source, output, [aehub.Rotate(90)])
     assert not output.exists()
     aehub.edit(source, output, [aehub.Reverse()])
@@ -293,7 +293,7 @@ def test_the_way_through_pixels_turns_and_says_what_it_lost(
     output = tmp_path / "turned.aev"
     result = aehub.edit(source, output, [aehub.Trim("1f:4f"), aehub.Rotate(90)], model=model,
                         via_pixels=True)
-    wanted = [turn_planes(planes, ELEMENTS["rotate-90"])
+    wanted = [turn_picture(planes, ELEMENTS["rotate-90"])
               for planes in planes_of(source, model)[1:4]]
     distortion = Distortion(with_ms_ssim=False)
     for one, two in zip(wanted, planes_of(output, model), strict=True):

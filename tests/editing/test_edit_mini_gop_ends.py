@@ -13,12 +13,19 @@ import numpy as np
 import pytest
 
 import aehub
-from aehub.bitstream import GroupHeader, Writer, key_pictures, open_reader
+from aehub.bitstream import (
+    GroupHeader,
+    Writer,
+    key_pictures,
+    open_reader,
+    restrict_header,
+    retained_frames,
+    truncate_payload,
+)
 from aehub.codecs import gop
 from aehub.codecs.d4.frame_coding import GroupReader
 from aehub.coding.adaptive_tables import read_uniform, write_uniform
 from aehub.coding.range_coder import Decoder, Encoder, ScaleTables, max_magnitude
-from aehub.editing.rewrite import restrict_header, retained_frames, truncate_payload
 from editing.files import edited, joined
 from predicted_files import (
     Encoded,

@@ -12,12 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import aehub
-from aehub.bitstream import GroupHeader, coding_order, open_reader
+from aehub.bitstream import (
+    GroupHeader,
+    coding_order,
+    open_reader,
+    restrict_header,
+    retained_frames,
+)
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.network import HYPER_LATENTS
-from aehub.codecs.d4.symmetry import compose, inverse
 from aehub.editing.operations import Turn, element, parse
-from aehub.editing.rewrite import restrict_header, retained_frames
+from aehub.media.orientation import compose, inverse
 from editing.files import (
     QUALITY,
     Shown,

@@ -17,7 +17,7 @@ import pytest
 import aehub
 from aehub.bitstream import GroupHeader, Writer, open_reader
 from aehub.codecs.d4.codec import D4Codec
-from aehub.codecs.d4.encoder import GroupEncoder
+from aehub.codecs.d4.encoder import FrameEncoder
 from aehub.errors import DamagedError, ExistsError, InputError
 from bitstream.examples import CHAIN, file_header
 from editing.files import (
@@ -67,7 +67,7 @@ def without_references(path: Path, model: D4Codec, output: Path) -> Path:
     with open_reader(path) as reader, output.open("wb") as stream:
         with Writer(stream, reader.header) as writer:
             for begin in range(0, len(planes), 4):
-                encoder = GroupEncoder(model.runtime, QUALITY)
+                encoder = FrameEncoder(model.runtime, QUALITY)
                 for number, picture in enumerate(planes[begin:begin + 4]):
                     encoder.add(number, picture)
                 header = GroupHeader(number + 1, reader.header.quality)

@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 import aehub
 from aehub.cli import main
 from aehub.codecs.d4.codec import D4Codec
-from aehub.codecs.d4.symmetry import ELEMENTS
 from aehub.editing.operations import element, parse
 from aehub.errors import InputError
+from aehub.media.orientation import ELEMENTS
 from editing.files import planes_of, tiny_model
 from golden_files import MODEL
 from material import moving_picture

@@ -10,7 +10,7 @@ import pytest
 
 import aehub
 from aehub.editing.operations import Turn, element, parse
-from aehub.editing.via_pixels import turn_planes
+from aehub.media.orientation import turn_picture
 from aehub.report.equivariance import SAMPLED_FRAMES, check_equivariance
 from material import moving_picture
 
@@ -41,7 +41,7 @@ def test_a_check_shows_the_first_pictures_and_measures_the_turned_ones(
     errors = []
     with aehub.open(packed) as before, aehub.open(turned) as after:
         for number in range(SAMPLED_FRAMES):
-            wanted = turn_planes(before.picture(number), element(turns))
+            wanted = turn_picture(before.picture(number), element(turns))
             errors += [np.abs(a.astype(int) - b).ravel()
                        for a, b in zip(wanted, after.picture(number), strict=True)]
     flat = np.concatenate(errors)

@@ -25,8 +25,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from aehub.codecs.d4.frame import KnownCodes, code_latents
 from aehub.codecs.d4.integer_conv import IntegerConv2d, QualityBias
-from aehub.codecs.d4.network import D4Network, FrameNetwork
+from aehub.codecs.d4.network import (
+    Codes,
+    CodingPass,
+    D4Network,
+    FrameNetwork,
+    InterCondition,
+    quality_tensor,
+)
 from aehub.codecs.d4.tied_conv import freeze, set_compute_dtype
 from aehub.codecs.d4.transforms import block_dct
 from aehub.coding.range_coder import PAYLOAD_FORMAT, ScaleTables
@@ -91,20 +99,28 @@ def is_self_test(tensors: dict[str, Tensor]) -> bool:
 def _table_indices(network: FrameNetwork, vector: dict[str, Tensor]) -> Tensor:
     """Table indices of the self-test's codes, uint8 [1, 118, h, w], in order of the passes."""
     like = network.scales.unfold.theta
-    hyper, codes = (vector[n].to(like.device, like.dtype) for n in ("hyper", "codes"))
-    quality = torch.full((1,), round(_QUALITY * 100), device=like.device)
-    temporal = None
+    coder = _SelfTestCoder(Codes(*(vector[n].to(like.device, like.dtype)
+                                   for n in ("hyper", "codes"))))
+    quality = quality_tensor(_QUALITY, like)
+    condition = None
     if network.conditional:
-        temporal = vector["inter_context"].to(like), _DISTANCE_CLASS
-    features = network.scales.features(hyper, quality, temporal)
-    indices = []
-    for part in network.coding_passes(codes.shape[-2], codes.shape[-1], like.device):
-        earlier = codes[:, :(0, part.end, part.begin, part.begin)[part.number]]
-        if part.number == 1:
-            earlier = earlier * (1 - part.mask)
-        indices.append(network.scales(part.number, features, earlier if part.number else None,
-                                      part.mask, quality))
-    return torch.cat(indices, 1).to(torch.uint8).cpu().contiguous()
+        condition = InterCondition(like.new_zeros(0), vector["inter_context"].to(like),
+                                   _DISTANCE_CLASS)
+    code_latents(network, coder, coder.codes.hyper, quality, condition, means=False)
+    return torch.cat(coder.indices, 1).to(torch.uint8).cpu().contiguous()
+
+
+class _SelfTestCoder(KnownCodes):
+    """Collects the table indices of each pass, 0 outside it."""
+
+    def __init__(self, codes: Codes) -> None:
+        super().__init__(codes)
+        self.indices: list[Tensor] = []
+
+    def latent(self, coding_pass: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
+        """Codes as known."""
+        self.indices.append(index)
+        return super().latent(coding_pass, mean, index)
 
 
 @torch.no_grad()
@@ -127,8 +143,12 @@ def make_self_test(network: D4Network) -> dict[str, Tensor]:
 @torch.no_grad()
 def passes_self_test(network: D4Network, vector: dict[str, Tensor]) -> bool:
     """Compare the indices computed on the network's device with the stored ones."""
-    return (torch.equal(_table_indices(network, vector), vector["index"])
-            and torch.equal(_table_indices(network.inter, vector), vector["inter_index"]))
+    height, width = vector["codes"].shape[-2:]
+    passes = network.coding_passes(height, width, torch.device("cpu"))
+    # Stored indices outside of a pass mean nothing.
+    used = torch.cat([part.mask.bool().expand(part.end - part.begin, -1, -1) for part in passes])
+    return all(torch.equal(_table_indices(part, vector), vector[name] * used)
+               for part, name in ((network, "index"), (network.inter, "inter_index")))
 
 
 @dataclass

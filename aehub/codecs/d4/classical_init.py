@@ -20,9 +20,9 @@ from torch import Tensor
 from aehub.codecs.d4.entropy_model import FEATURES, HIDDEN, PassScales
 from aehub.codecs.d4.integer_conv import KNOTS, IntegerConv2d
 from aehub.codecs.d4.network import D4Network, FrameNetwork
-from aehub.codecs.d4.symmetry import ORDER
 from aehub.codecs.d4.transforms import BlockDct, block_dct, step_size
 from aehub.coding.range_coder import N_TABLES, SCALE_MAX, SCALE_MIN
+from aehub.media.orientation import ORDER
 
 _INDICES_PER_E_FOLD = (N_TABLES - 1) / math.log(SCALE_MAX / SCALE_MIN)
 """Table indices per factor e of the scale."""

@@ -1,32 +1,46 @@
-"""A loaded `d4-codec`: pictures to codes and latents, and back.
+"""A loaded `d4-codec`: groups of pictures to payloads, pictures to codes and latents, and back.
 
     model = D4Codec.from_pretrained(folder)
     latents = model.encode(frames, quality=50)
     frames  = model.decode(latents)
 
-Bytes are written and read by `aehub.codecs.d4.frame_coding`, in groups of frames.
+`group_encoder`, `decode_group`, `codes` and `editor` make it a `Codec` (`aehub.codecs.base`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aehub.arguments import check_number
+from aehub.bitstream import FileHeader, Group
+from aehub.bitstream.chunk import MAX_PIXELS
+from aehub.codecs import base
+from aehub.codecs.base import check_quality
 from aehub.codecs.d4 import checkpoint
 from aehub.codecs.d4.encoder import encode_intra
-from aehub.codecs.d4.frame_coding import run_passes
+from aehub.codecs.d4.frame import KnownCodes, decode_frame, reconstruct
+from aehub.codecs.d4.frame_coding import GroupReader, to_array
+from aehub.codecs.d4.group_encoder import GroupEncoder
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes, quality_tensor
-from aehub.codecs.d4.planes import PlaneBatch, clipped, from_batch
+from aehub.codecs.d4.planes import GRID, PlaneBatch, from_batch
 from aehub.codecs.d4.runtime import Runtime
+from aehub.codecs.d4.transcode import GroupEditor
+from aehub.coding.range_coder import PAYLOAD_FORMAT
 from aehub.errors import InputError
 from aehub.media.colour import from_rgb, rgb_colour, to_rgb
-from aehub.media.picture import Colour, Picture
-from aehub.weights.device import Device, resolve_device, resolve_dtype, with_inference
+from aehub.media.picture import YUV420, Colour, Picture
+from aehub.weights.device import (
+    Device,
+    inference,
+    resolve_device,
+    resolve_dtype,
+    with_inference,
+)
 
 _BATCH = 8
 """Frames that go through the networks together."""
@@ -49,15 +63,6 @@ class Latents(Codes):
         latents = cls(*codes)
         latents.quality = quality
         return latents
-
-
-def check_quality(quality: float) -> float:
-    """Validate a quality and round it to hundredths.
-
-    Raises:
-        InputError: it is not a number from 0 to 100.
-    """
-    return round(check_number("quality", quality, 0, 100), 2)
 
 
 def resolve_quality(codes: Codes, quality: float | None) -> float:
@@ -120,6 +125,81 @@ class D4Codec:
                         encoder=self.stored.config.get("encoder", {}),
                         self_test=self.stored.self_test,
                         inter_tables=self.stored.inter_tables)
+
+    # Groups: a `Codec`.
+
+    payload_format = PAYLOAD_FORMAT
+    pictures = YUV420
+    grid = GRID
+
+    @property
+    def entropy_hash(self) -> bytes:
+        """Of integer networks and tables, 8 bytes."""
+        return self.stored.entropy_hash
+
+    @property
+    def synthesis_hash(self) -> bytes:
+        """Of the float decoder, 8 bytes."""
+        return self.stored.synthesis_hash
+
+    @property
+    def editor(self) -> GroupEditor | None:
+        """Editor of its groups: its latents turn with the picture."""
+        return GroupEditor(self.runtime)
+
+    def group_encoder(self, header: FileHeader, *, measure: bool = False) -> GroupEncoder:
+        """Begin a group.
+
+        Raises:
+            InputError: the coded planes would be too large.
+        """
+        width, height = header.coded_size(GRID)
+        if width * height > MAX_PIXELS:
+            raise InputError(f"pictures of {header.width}x{header.height} are padded to {width}x"
+                             f"{height}; {self.name} codes at most {MAX_PIXELS} samples. Make them "
+                             "smaller.")
+        return GroupEncoder(self.runtime, header, measure=measure)
+
+    def decode_group(self, header: FileHeader, group: Group,
+                     frames: Collection[int] | None = None) -> Iterator[tuple[int, Picture]]:
+        """Decode frames and those that they depend on, in coding order.
+
+        Raises:
+            DamagedError: the payload is no stream of this model.
+            FormatError: it asks for more memory than a group of any encoder.
+        """
+        reader = self._reader(header, group)
+        size, crop = (header.width, header.height), group.header.crop
+
+        def decoded() -> Iterator[tuple[int, Picture]]:
+            with closing(reader.pictures(frames)) as pictures:
+                while True:
+                    # Inference mode ends before each yield: it must not reach the caller.
+                    with inference(self.device):
+                        try:
+                            number, planes = next(pictures)
+                        except StopIteration:
+                            return
+                        (picture,) = from_batch(planes, crop, size)
+                    yield number, picture
+
+        return decoded()
+
+    def codes(self, header: FileHeader, group: Group) -> Iterator[base.FrameCodes]:
+        """Read the integers of all frames in coding order; only the integer network runs."""
+        frames = self._reader(header, group).frames()
+        while True:
+            with inference(self.device):
+                frame = next(frames, None)
+            if frame is None:
+                return
+            latents = frame.codes.latent, frame.codes.hyper
+            yield base.FrameCodes(frame.number, frame.motion is None,
+                                  tuple(to_array(part[0], np.int32) for part in latents))
+
+    def _reader(self, header: FileHeader, group: Group) -> GroupReader:
+        return GroupReader(self.runtime, group.payload, group.header,
+                           header.coded_size(GRID, group.header.crop))
 
     # Frames and latents, for programs.
 
@@ -202,16 +282,15 @@ class D4Codec:
     def decode_codes(self, codes: Codes, quality: float) -> PlaneBatch:
         """Integer codes -> decoded planes, unrounded."""
         at = quality_tensor(quality, codes.latent)
-        latents = run_passes(self.network.code_passes(codes.hyper, at),
-                             lambda part, mean, index: codes.latent[:, part.begin:part.end])[1]
-        return self._reconstruct(latents, at)
+        decoded = decode_frame(self.network, KnownCodes(codes), codes.hyper, at)[1]
+        return self.network.apply_post_filter(decoded, at)
 
     def _reconstruct(self, latents: Tensor, quality: Tensor) -> PlaneBatch:
-        decoded = clipped(self.network.synthesise(latents, quality))
+        decoded = reconstruct(self.network, latents, quality)
         return self.network.apply_post_filter(decoded, quality)
 
     def _encode(self, frames: Sequence[Picture], quality: float) -> tuple[Codes, Tensor]:
         batches = [encode_intra(self.runtime, frames[begin:begin + _BATCH], quality)
                    for begin in range(0, len(frames), _BATCH)]
         codes = zip(*(batch.codes for batch in batches), strict=True)
-        return Codes(*map(torch.cat, codes)), torch.cat([batch.latents for batch in batches])
+        return Codes(*map(torch.cat, codes)), torch.cat([batch.y_hat for batch in batches])

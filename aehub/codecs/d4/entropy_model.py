@@ -49,6 +49,11 @@ _MAX_DENSITY = 0.4
 """Share of coded cells above which the whole grid is faster, for the margins of cells overlap."""
 
 
+def distance_class(distance: int) -> int:
+    """Class of the distance to the nearest reference: its log2, clipped."""
+    return min(distance.bit_length() - 1, N_DISTANCE_CLASSES - 1)
+
+
 class MeanNetwork(nn.Module):
     """Means of y, before the gain, from the latents of earlier passes and from z (intra frames) or
     the motion-compensated prediction (inter frames).

@@ -8,14 +8,16 @@ too; `GroupWriter` takes integers. They are chosen by `aehub.codecs.d4.encoder`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from aehub.bitstream import GroupHeader, coding_order
+from aehub.bitstream.chunk import MAX_PIXELS
+from aehub.codecs.d4.frame import code_latents, decode_frame
 from aehub.codecs.d4.motion.coding import MotionCoder, TemporalPredictor
 from aehub.codecs.d4.motion.compensate import predict
 from aehub.codecs.d4.motion.field import Motion
@@ -23,35 +25,22 @@ from aehub.codecs.d4.network import (
     HYPER_LATENTS,
     Codes,
     CodingPass,
-    FrameNetwork,
     InterCondition,
-    PassGenerator,
     quality_tensor,
 )
-from aehub.codecs.d4.planes import PlaneBatch, clipped, unshuffle
+from aehub.codecs.d4.planes import PlaneBatch, unshuffle
+from aehub.codecs.d4.quantisation import N_QUALITY_OFFSETS, frame_quality
 from aehub.codecs.d4.reference_buffer import (
     ReferenceBuffer,
-    coded_masks,
+    coded_mask,
     motion_tensors,
     nearest_distance_class,
 )
 from aehub.codecs.d4.runtime import Runtime
-from aehub.codecs.gop import MAX_GROUP_SAMPLES, N_QUALITY_OFFSETS, frame_quality
+from aehub.codecs.gop import MAX_GROUP_SAMPLES
 from aehub.coding.adaptive_tables import read_uniform, write_uniform
-from aehub.coding.range_coder import Decoder, Encoder
+from aehub.coding.latent_coder import LatentReader, LatentWriter
 from aehub.errors import DamagedError, FormatError
-
-ChooseCodes = Callable[[CodingPass, Tensor, Tensor], Tensor]
-
-
-def run_passes(passes: PassGenerator, choose: ChooseCodes) -> tuple[Tensor, Tensor]:
-    """Run the coding passes of a frame; `choose(coding_pass, mean, index)` gives the codes."""
-    request = next(passes)
-    while True:
-        try:
-            request = passes.send(choose(*request))
-        except StopIteration as end:
-            return cast(tuple[Tensor, Tensor], end.value)
 
 
 def to_array(values: Tensor, dtype: Any) -> np.ndarray:
@@ -59,14 +48,9 @@ def to_array(values: Tensor, dtype: Any) -> np.ndarray:
     return np.ascontiguousarray(values.cpu().numpy(), dtype)
 
 
-def to_flat_array(values: Tensor, dtype: Any) -> np.ndarray:
-    """[B, C, h, w] -> [n] in that order of axes."""
-    return to_array(values, dtype).ravel()
-
-
-def from_flat_array(values: np.ndarray, like: Tensor) -> Tensor:
-    """[n] -> float tensor of the shape, type and device of `like`; undoes `to_flat_array`."""
-    codes = torch.from_numpy(values).to(like.device, like.dtype).view(like.shape)
+def from_array(values: np.ndarray, like: Tensor) -> Tensor:
+    """Array of the shape of `like` -> float tensor of its type and device; undoes `to_array`."""
+    codes = torch.from_numpy(values).to(like.device, like.dtype)
     return codes.contiguous(memory_format=torch.channels_last)
 
 
@@ -108,17 +92,20 @@ class GroupReader:
         self.runtime, self.quality = runtime, header.quality / 100
         self.references, self.order = header.resolved_references, coding_order(header)
         self.width, self.height = width, height = coded_size
+        if width * height > MAX_PIXELS:
+            raise FormatError(f"a group has coded planes of {width}x{height}; {runtime.name} "
+                              f"decodes at most {MAX_PIXELS} samples. No AEHub wrote this file.")
         if header.n_frames > 1 and header.n_frames * width * height > MAX_GROUP_SAMPLES:
             raise FormatError(
                 f"a group of {header.n_frames} frames of {width}x{height} is more than the "
                 f"{MAX_GROUP_SAMPLES} samples decoded together; no AEHub wrote this file.")
         self.buffer, self.motion = ReferenceBuffer(), MotionCoder()
         try:
-            self.intra = Decoder(runtime.tables, payload)
+            self.intra = LatentReader(runtime.tables, payload)
         except ValueError as err:
             raise DamagedError("a group does not decode: its bytes are not a stream of "
                                f"{runtime.name}; verify the file.") from err
-        self.inter = Decoder(runtime.inter_tables, self.intra.coder)
+        self.inter = LatentReader(runtime.inter_tables, self.intra.coder)
 
     def frames(self) -> Iterator[FrameCodes]:
         """Read the integers of all frames in coding order; no float network runs.
@@ -142,14 +129,14 @@ class GroupReader:
         needed = self._with_references(wanted)
         decoded: dict[int, PlaneBatch] = {}
         for at, number in enumerate(self.order):
-            frame, latents, condition = self._frame(number, decoded if number in needed else None)
-            if number not in needed:
+            frame, x_hat, condition = self._frame(number, decoded if number in needed else None)
+            if x_hat is None:
                 continue
-            network = self.runtime.network_for(self.references[number])
-            quality = quality_tensor(frame_quality(self.quality, frame.quality_offset), latents)
-            decoded[number] = clipped(network.synthesise(latents, quality, condition))
+            decoded[number] = x_hat
             if number in wanted:
-                yield number, network.apply_post_filter(decoded[number], quality, condition)
+                network = self.runtime.network_for(self.references[number])
+                quality = quality_tensor(frame_quality(self.quality, frame.quality_offset), x_hat.y)
+                yield number, network.apply_post_filter(x_hat, quality, condition)
             later = needed.intersection(self.order[at + 1:])
             references = {r for n in later for r in self.references[n]}
             decoded = {n: p for n, p in decoded.items() if n in references}
@@ -163,7 +150,7 @@ class GroupReader:
         return needed
 
     def _frame(self, number: int, decoded: dict[int, PlaneBatch] | None
-               ) -> tuple[FrameCodes, Tensor, InterCondition | None]:
+               ) -> tuple[FrameCodes, PlaneBatch | None, InterCondition | None]:
         try:
             return self._read(number, decoded)
         except (ValueError, AssertionError) as err:
@@ -171,16 +158,14 @@ class GroupReader:
                                f"stream of {self.runtime.name}; verify the file.") from err
 
     def _read(self, number: int, decoded: dict[int, PlaneBatch] | None
-              ) -> tuple[FrameCodes, Tensor, InterCondition | None]:
-        """Integers, latents and condition of a frame; without decoded references, latents are
-        codes."""
+              ) -> tuple[FrameCodes, PlaneBatch | None, InterCondition | None]:
+        """Integers, x_hat and condition of a frame; x_hat is None without decoded references."""
         references, runtime = self.references[number], self.runtime
         network = runtime.network_for(references)
         quality_offset = int(read_uniform(self.intra.coder, 1, N_QUALITY_OFFSETS)[0])
         like = torch.empty((1, HYPER_LATENTS.channels, self.height // 32, self.width // 32),
                            dtype=runtime.code_dtype, device=runtime.device)
         motion, condition = None, None
-        masks: tuple[Tensor | None, Tensor | None] = (None, None)
         if references:
             shape = (self.height // 8, self.width // 8)
             predictors = self.buffer.temporal_predictors(
@@ -188,27 +173,38 @@ class GroupReader:
             motion = self.motion.read(self.intra.coder, shape, len(references), predictors)
             planes = None if decoded is None else [decoded[r] for r in references]
             condition = inter_condition(runtime, self.buffer, number, references, motion, planes)
-            masks = coded_masks(motion, runtime.device)
         quality = quality_tensor(frame_quality(self.quality, quality_offset), like)
-        reader = self.inter if references else self.intra
-        hyper_index = hyper_table_index(network, like, quality, condition, masks[0])
-        hyper = from_flat_array(reader.read(to_flat_array(hyper_index, np.uint8)), like)
-        indices: list[Tensor] = []
-
-        def read(coding_pass: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
-            index = masked_index(index, coding_pass, masks[1])
-            append_index(indices, coding_pass, index)
-            return from_flat_array(reader.read(to_flat_array(index, np.uint8)), index)
-
-        passes = network.code_passes(hyper, quality, condition, coded=masks[0],
-                                     means=decoded is not None)
-        latent, latents = run_passes(passes, read)
-        codes, tables = Codes(hyper, latent), Codes(hyper_index, torch.cat(indices, 1))
-        self.buffer.store(number, codes, references, motion,
+        coder = _ReadCodes(self.inter if references else self.intra,
+                           None if motion is None else coded_mask(motion, runtime.device), like)
+        x_hat = None
+        if decoded is None:
+            latents = code_latents(network, coder, like, quality, condition, means=False)
+        else:
+            latents, x_hat = decode_frame(network, coder, like, quality, condition)
+        self.buffer.store(number, latents.codes, references, motion,
                           None if condition is None else condition.context)
         later = self.order[self.order.index(number) + 1:]
         self.buffer.retain({r for n in later for r in self.references[n]})
-        return FrameCodes(number, quality_offset, motion, codes, tables), latents, condition
+        frame = FrameCodes(number, quality_offset, motion, latents.codes, latents.tables)
+        return frame, x_hat, condition
+
+
+class _ReadCodes:
+    """A `FrameCoder` that reads codes."""
+
+    def __init__(self, reader: LatentReader, coded: Tensor | None, like: Tensor) -> None:
+        self.reader, self.coded, self.like = reader, coded, like
+
+    def _read(self, index: Tensor) -> Tensor:
+        return from_array(self.reader.read(to_array(index, np.uint8)), self.like)
+
+    def hyper(self, index: Tensor) -> Tensor:
+        """Read z_hat."""
+        return self._read(index)
+
+    def latent(self, coding_pass: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
+        """Read the codes of a pass."""
+        return self._read(index)
 
 
 class GroupWriter:
@@ -220,17 +216,17 @@ class GroupWriter:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime, self.motion = runtime, MotionCoder()
-        self._set_encoder(Encoder(runtime.tables))
+        self._set_stream(LatentWriter(runtime.tables))
 
-    def _set_encoder(self, intra: Encoder) -> None:
+    def _set_stream(self, intra: LatentWriter) -> None:
         self.intra = intra
-        self.inter = Encoder(self.runtime.inter_tables, intra.coder)
+        self.inter = LatentWriter(self.runtime.inter_tables, intra.coder)
 
     def fork(self) -> GroupWriter:
         """Return an independent copy."""
         other = GroupWriter(self.runtime)
         other.motion = self.motion.copy()
-        other._set_encoder(Encoder(self.runtime.tables, self.intra.coder.clone()))
+        other._set_stream(self.intra.fork())
         return other
 
     def write(self, frame: FrameCodes, predictors: Sequence[TemporalPredictor]) -> Motion | None:
@@ -246,15 +242,14 @@ class GroupWriter:
         writer = self.intra if motion is None else self.inter
         if motion is not None:
             motion = self.motion.write(self.intra.coder, motion, predictors)
-        writer.write(to_flat_array(frame.codes.hyper, np.int32),
-                     to_flat_array(frame.tables.hyper, np.uint8))
+        writer.write(to_array(frame.codes.hyper, np.int32), to_array(frame.tables.hyper, np.uint8))
         codes = to_array(frame.codes.latent, np.int32)
         tables = to_array(frame.tables.latent, np.uint8)
         height, width = codes.shape[-2:]
         for coding_pass in self.runtime.network.coding_passes(height, width, torch.device("cpu")):
             channels = slice(coding_pass.begin, coding_pass.end)
-            index = tables[:, channels] * to_array(coding_pass.mask, np.uint8)
-            writer.write(codes[:, channels].ravel(), index.ravel())
+            writer.write(codes[:, channels],
+                         tables[:, channels] * to_array(coding_pass.mask, np.uint8))
         return motion
 
     @property
@@ -265,7 +260,7 @@ class GroupWriter:
     @property
     def words(self) -> int:
         """Length of the payload if it ended here, in words of 32 bits."""
-        return int(self.intra.coder.num_words())
+        return self.intra.words
 
     def finish(self) -> bytes:
         """Return the payload."""
@@ -282,24 +277,3 @@ def inter_condition(runtime: Runtime, buffer: ReferenceBuffer, number: int,
         prediction = unshuffle(predict(planes, vectors, modes))
     return InterCondition(prediction, buffer.context(references, motion),
                           nearest_distance_class(number, references))
-
-
-def hyper_table_index(network: FrameNetwork, like: Tensor, quality: Tensor,
-                      condition: InterCondition | None, mask: Tensor | None) -> Tensor:
-    """Table indices of the hyper-codes, 0 outside coded blocks."""
-    hundredths = (quality * 100).round().long()
-    distance_class = None if condition is None else condition.distance_class
-    index = network.scales.hyper_index(hundredths, distance_class)
-    index = index.to(like.dtype).expand_as(like)
-    return index if mask is None else index * mask
-
-
-def masked_index(index: Tensor, coding_pass: CodingPass, mask: Tensor | None) -> Tensor:
-    """Table indices of the codes of a coding pass, 0 where none is written."""
-    index = index * coding_pass.mask
-    return index if mask is None else index * mask
-
-
-def append_index(indices: list[Tensor], coding_pass: CodingPass, index: Tensor) -> None:
-    """Append the table indices of a coding pass; the first two share their channels."""
-    indices.append(indices.pop() + index if coding_pass.number == 1 else index)

@@ -30,15 +30,14 @@ Sources: Balle et al. 2018 (hyperprior); Minnen et al. 2018 (means, context); He
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aehub.codecs.d4.entropy_model import MeanNetwork, ScaleNetwork, SparseBlocks
-from aehub.codecs.d4.integer_conv import QUALITY_RESOLUTION
+from aehub.codecs.d4.entropy_model import MeanNetwork, ScaleNetwork
 from aehub.codecs.d4.planes import PlaneBatch, clipped, shuffle, unshuffle
 from aehub.codecs.d4.post_filter import PostFilter
 from aehub.codecs.d4.quantisation import texture_masking
@@ -87,10 +86,6 @@ class CodingPass(NamedTuple):
     begin: int
     end: int
     mask: Tensor
-
-
-PassGenerator = Generator[tuple[CodingPass, Tensor, Tensor], Tensor, tuple[Tensor, Tensor]]
-"""Type of `FrameNetwork.code_passes`."""
 
 
 class FrameNetwork(nn.Module):
@@ -191,57 +186,6 @@ class FrameNetwork(nn.Module):
         masks = [cross, 1 - cross, torch.ones_like(cross), torch.ones_like(cross)]
         for number, ((begin, end), mask) in enumerate(zip(self.pass_channels, masks, strict=True)):
             yield CodingPass(number, begin, end, mask)
-
-    def code_passes(self, hyper_codes: Tensor, quality: Tensor,
-                    condition: InterCondition | None = None, *, coded: Tensor | None = None,
-                    means: bool = True) -> PassGenerator:
-        """Entropy model of y (h_s and context): yields a pass, takes its codes, and so on.
-
-        Encoder, decoder and trainer share this loop, so that all condition on the same values; the
-        caller quantises, decodes or rates the codes of each pass.
-
-        Args:
-            hyper_codes: integers [B, 24, h/4, w/4].
-            quality: [B] or [1], 0..100.
-            condition: of inter frames.
-            coded: coded-block flags [1, 1, h/4, w/4] of one frame, 0 where all codes are zero and
-                none is written; table indices are undefined there. None where all are coded.
-            means: predict them; without, only integer networks run and latents equal codes.
-
-        Yields:
-            (coding pass, mean, index), mean in steps ([1] where none is predicted) and table index
-            [B, C', h, w] of its codes. Send the codes; they are ignored where the mask is 0.
-
-        Returns:
-            (codes, latents) [B, 96, h, w]; latents = codes + mean, in steps (y_hat).
-        """
-        hundredths = (quality * (QUALITY_RESOLUTION / 100)).round().to(torch.int64)
-        gains = self.gains(quality, condition if means else None)
-        mean_features = self.means.features(
-            hyper_codes / self.hyper_gains(quality),
-            None if condition is None else condition.prediction
-        ) if means else None
-        sparse = None if coded is None else SparseBlocks.of(coded)
-        scale_features = self.scales.features(
-            hyper_codes, hundredths,
-            None if condition is None else (condition.context, condition.distance_class), sparse)
-        codes: list[Tensor] = []
-        latents: list[Tensor] = []
-        height, width = (4 * n for n in hyper_codes.shape[-2:])
-        for part in self.coding_passes(height, width, hyper_codes.device):
-            earlier = torch.cat(codes, 1).detach() if codes else None
-            mean = None if mean_features is None else self.means(
-                part.number, mean_features, latents, gains, quality)
-            mean = (hyper_codes.new_zeros(1) if mean is None
-                    else mean * gains[:, part.begin:part.end])
-            index = self.scales(part.number, scale_features, earlier, part.mask, hundredths, sparse)
-            new = (yield part, mean, index) * part.mask
-            latent = new + mean * part.mask
-            if part.number == 1:
-                new, latent = codes.pop() + new, latents.pop() + latent
-            codes.append(new)
-            latents.append(latent)
-        return torch.cat(codes, 1), torch.cat(latents, 1)
 
 
 class D4Network(FrameNetwork):

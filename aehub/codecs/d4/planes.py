@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aehub.bitstream.file_header import ceil_grid
 from aehub.media.picture import Picture
+
+GRID = 32
+"""Sides of coded luma planes are multiples of this many samples."""
 
 
 class PlaneBatch(NamedTuple):
@@ -43,7 +45,8 @@ def clipped(planes: PlaneBatch) -> PlaneBatch:
 def to_batch(frames: Sequence[Picture], device: torch.device, dtype: torch.dtype) -> PlaneBatch:
     """Frames of one size -> planes in [-0.5, 0.5], padded by repeating the last row and column."""
     width, height = frames[0].size
-    sizes = [(ceil_grid(height) // n, ceil_grid(width) // n) for n in (1, 2, 2)]
+    rows, columns = (-(-n // GRID) * GRID for n in (height, width))
+    sizes = [(rows // n, columns // n) for n in (1, 2, 2)]
     batches = []
     for planes, (rows, columns) in zip(zip(*frames, strict=True), sizes, strict=True):
         stack = np.stack([

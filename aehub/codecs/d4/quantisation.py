@@ -1,14 +1,7 @@
-"""Rate-distortion optimised quantisation (RDOQ), and texture masking.
+"""Quantisation on a device: RDOQ (`aehub.coding.latent_coder`), texture masking, frame qualities.
 
 RDOQ lowers a code where the bits it saves outweigh the error; the decoder needs no information
-about it. Between magnitudes k - 1 and k the cheaper choice changes where
-
-    (v - (k - 1))^2 + lambda bits(k - 1) = (v - k)^2 + lambda bits(k)
-    v = k - 1/2 + lambda / 2 (bits(k) - bits(k - 1))        [v in steps, lambda in steps^2 per bit]
-
-Two thresholds per table suffice: below and above 1. Where texture masks errors, lambda may be
-larger. Source: H. Everett 1963 (Lagrange multipliers); as in the "trellis" of x264, without the
-trellis.
+about it. Where texture masks errors, lambda may be larger.
 
 Texture masking is an adaptive quantisation: steps grow with the variance of the prediction, by
 which SSIM and the eye weigh an error. Both sides have the prediction, so nothing is signalled;
@@ -22,15 +15,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aehub.coding.range_coder import N_TABLES, ScaleTables, max_magnitude
+from aehub.coding.latent_coder import MAX_OFFSET, rdoq_offsets
+from aehub.coding.range_coder import ScaleTables
 
-_MAX_OFFSET = 0.45
-"""Largest threshold offset in steps: a code is lowered by at most 1."""
+N_QUALITY_OFFSETS = 64
+"""Quality offsets that a frame can signal, in steps of 0.5 below the quality of its group."""
 _NOISE_VARIANCE, _NEUTRAL_VARIANCE = 30.0, 300.0
 """Squared grey levels: variance of noise that masks nothing, and variance of a factor of 1."""
 _MAX_LOG_FACTOR = math.log(2)
@@ -47,16 +40,8 @@ class Quantiser:
 
     def __init__(self, tables: ScaleTables, settings: Mapping[str, float],
                  device: torch.device) -> None:
-        lambda_ = settings.get("lambda", 0.0)
-        first = np.zeros(N_TABLES)
-        later = np.zeros(N_TABLES)
-        for index in range(1, N_TABLES):
-            bits = tables.magnitude_bits(index)
-            first[index] = lambda_ / 2 * (bits[1] - bits[0])
-            last = min(max_magnitude(index), 8)
-            later[index] = lambda_ / 2 * float(np.diff(bits[1:last + 1]).mean())
-        self._first = torch.from_numpy(first.clip(0, _MAX_OFFSET)).float().to(device)
-        self._later = torch.from_numpy(later.clip(0, _MAX_OFFSET)).float().to(device)
+        self._first, self._later = (torch.from_numpy(offsets).float().to(device) for offsets in
+                                    rdoq_offsets(tables, settings.get("lambda", 0.0)))
 
     def __call__(self, values: Tensor, index: Tensor, lambda_factor: Tensor | None = None
                  ) -> Tensor:
@@ -68,7 +53,7 @@ class Quantiser:
         magnitude = values.abs()
         threshold = torch.where(magnitude < 1.5, self._first[tables], self._later[tables])
         if lambda_factor is not None:
-            threshold = (threshold * lambda_factor).clamp(max=_MAX_OFFSET)
+            threshold = (threshold * lambda_factor).clamp(max=MAX_OFFSET)
         codes = (magnitude + 0.5 - threshold.to(values.dtype)).floor().clamp(min=0)
         return codes * values.sign() * (tables > 0)
 
@@ -89,3 +74,8 @@ def texture_masking(prediction: Tensor, exponent: float) -> Tensor:
     variance = (square - mean.square()).clamp(min=0)
     log = exponent * torch.log((variance + _NOISE_VARIANCE) / _NEUTRAL_VARIANCE)
     return log.clamp(-_MAX_LOG_FACTOR, _MAX_LOG_FACTOR).exp().to(prediction.dtype)
+
+
+def frame_quality(quality: float, quality_offset: int) -> float:
+    """Quality of a frame `quality_offset` steps of 0.5 below that of its group."""
+    return max(0.0, round(quality - quality_offset / 2, 2))

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aehub.codecs.d4.entropy_model import distance_class
 from aehub.codecs.d4.integer_conv import ACTIVATION_MAX, log_levels
 from aehub.codecs.d4.motion.coding import TemporalPredictor
 from aehub.codecs.d4.motion.compensate import PRECISION, SUB_BLOCK
 from aehub.codecs.d4.motion.field import Motion, scale_vectors
 from aehub.codecs.d4.network import Codes
-from aehub.codecs.gop import distance_class
 
 
 def reference_levels(codes: Tensor, context: Tensor | None) -> Tensor:
@@ -182,7 +182,8 @@ def motion_tensors(motion: Motion, device: torch.device) -> tuple[Tensor, Tensor
     return vectors, torch.from_numpy(motion.modes).to(device)[None]
 
 
-def coded_masks(motion: Motion, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Coded-block flags as float [1, 1, h/4, w/4] for hyper-codes, [1, 1, h, w] for latents."""
-    flags = torch.from_numpy(motion.coded_flags).to(device, torch.float32)[None, None]
-    return flags, flags.repeat_interleave(4, 2).repeat_interleave(4, 3)
+def coded_mask(motion: Motion, device: torch.device) -> Tensor | None:
+    """Coded-block flags as float [1, 1, h/4, w/4]; None where all blocks are coded."""
+    if motion.coded_flags.all():
+        return None
+    return torch.from_numpy(motion.coded_flags).to(device, torch.float32)[None, None]

@@ -11,6 +11,7 @@ from aehub.codecs.d4.checkpoint import StoredModel, place_on_device
 from aehub.codecs.d4.network import D4Network, FrameNetwork
 from aehub.codecs.d4.planes import PlaneBatch, unshuffle
 from aehub.codecs.d4.quantisation import Quantiser, texture_masking
+from aehub.codecs.d4.settings import SETTINGS, EncoderSettings
 from aehub.coding.range_coder import ScaleTables
 from aehub.errors import WeightsError
 from aehub.weights.device import HALF_TYPES
@@ -28,6 +29,7 @@ class Runtime:
         quantiser: of intra frames; encoders only.
         inter_quantiser: of inter frames; encoders only.
         masking_exponent: of the factor by which texture raises lambda in intra frames.
+        settings: of the encoder.
         device: where the networks run.
         code_dtype: type of codes, planes, and activations between convolutions.
     """
@@ -39,19 +41,20 @@ class Runtime:
     quantiser: Quantiser
     inter_quantiser: Quantiser
     masking_exponent: float
+    settings: EncoderSettings
     device: torch.device
     code_dtype: torch.dtype
 
     @classmethod
     def of(cls, stored: StoredModel, device: torch.device, dtype: torch.dtype) -> Runtime:
         """The model on a device, its convolutions computing in `dtype`."""
-        settings = stored.config.get("encoder", {})
-        inter = {"lambda": settings.get("inter_lambda", 0.0)}
+        fitted = stored.config.get("encoder", {})
+        inter = {"lambda": fitted.get("inter_lambda", 0.0)}
         return cls(
             stored.name, place_on_device(stored, device, dtype), stored.tables, stored.inter_tables,
-            Quantiser(stored.tables, settings, device),
-            Quantiser(stored.inter_tables, inter, device), settings.get("masking", 0.0), device,
-            torch.float32 if dtype in HALF_TYPES else dtype)
+            Quantiser(stored.tables, fitted, device),
+            Quantiser(stored.inter_tables, inter, device), fitted.get("masking", 0.0), SETTINGS,
+            device, torch.float32 if dtype in HALF_TYPES else dtype)
 
     def network_for(self, references: tuple[int, ...]) -> FrameNetwork:
         """The networks of a frame with these references, none for an intra frame.

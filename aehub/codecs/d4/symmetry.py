@@ -1,8 +1,7 @@
 """D4, the symmetry group of the square, and its representations on channels.
 
-D4 has eight elements: the rotations by quarter turns and the flips. Element `g` turns a plane by a
-transpose (bit 2 of `g`), then a flip of the rows (bit 1), then a flip of the columns (bit 0). Every
-representation used here acts by a *signed permutation*, so turning integers stays exact:
+D4 has eight elements, the rotations by quarter turns and the flips (`aehub.media.orientation`).
+Every representation used here acts by a *signed permutation*, so turning integers stays exact:
 
     samples of a k x k block  permuted among themselves, no signs
     A1, A2, B1, B2            one channel, a sign
@@ -27,53 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-ORDER = 8
-"""Number of elements of D4."""
-IDENTITY = 0
-# Rotations are clockwise and flips mirror as seen on the screen.
-ELEMENTS = {
-    "identity": 0,
-    "flip-horizontal": 1,
-    "flip-vertical": 2,
-    "rotate-180": 3,
-    "transpose": 4,
-    "rotate-90": 5,
-    "rotate-270": 6,
-    "transverse": 7,
-}
-
-
-def turn(plane: Any, g: int) -> Any:
-    """Turn the last two axes of an array or tensor [..., H, W] by element `g`."""
-    if g & 4:
-        plane = plane.swapaxes(-1, -2)
-    if g & 2:
-        plane = plane.flip(-2) if isinstance(plane, Tensor) else plane[..., ::-1, :]
-    if g & 1:
-        plane = plane.flip(-1) if isinstance(plane, Tensor) else plane[..., ::-1]
-    return plane
-
-
-def _compose_table() -> tuple[tuple[int, ...], ...]:
-    square = np.arange(4).reshape(2, 2)
-    elements = {turn(square, g).tobytes(): g for g in range(ORDER)}
-    return tuple(
-        tuple(elements[turn(turn(square, first), then).tobytes()] for first in range(ORDER))
-        for then in range(ORDER)
-    )
-
-
-_COMPOSE = _compose_table()
-
-
-def compose(then: int, first: int) -> int:
-    """The element that turns by `first`, then by `then`."""
-    return _COMPOSE[then][first]
-
-
-def inverse(g: int) -> int:
-    """The element that undoes `g`."""
-    return _COMPOSE[g].index(IDENTITY)
+from aehub.media.orientation import ORDER, compose, inverse, turn
 
 
 @dataclass(frozen=True)
@@ -150,7 +103,7 @@ E = Representation(
     tuple(((-1) ** (g & 1), (-1) ** (g >> 1 & 1)) for g in range(ORDER)),
 )
 REGULAR = Representation(
-    tuple(tuple(_COMPOSE[inverse(g)][h] for h in range(ORDER)) for g in range(ORDER)),
+    tuple(tuple(compose(inverse(g), h) for h in range(ORDER)) for g in range(ORDER)),
     ((1,) * ORDER,) * ORDER,
 )
 

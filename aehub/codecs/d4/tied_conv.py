@@ -25,7 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aehub.codecs.d4.symmetry import ORDER, Representation, block_samples
+from aehub.codecs.d4.symmetry import Representation, block_samples
+from aehub.media.orientation import ORDER
 
 _Layer = TypeVar("_Layer", bound="Freezable")
 

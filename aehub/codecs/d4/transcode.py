@@ -1,47 +1,100 @@
 """Transcoding of groups for edits: rotate, flip or drop frames without decoding pictures.
 
-    payload --read--> codes and table indices --transform, or drop frames--> payload
+    payload --read--> codes and table indices --turn, drop frames--> payload
 
 Only the entropy coder and the integer network run. The indices need no second run of the network:
 it commutes with rotations and flips in exact arithmetic, and does not depend on dropped frames, so
-they are transformed with the codes. The same holds for motion. Everything that an edit must know of
-payloads is in this module.
+they are turned with the codes. The same holds for motion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aehub.bitstream import FileHeader, GroupHeader, key_pictures
+from aehub.bitstream import FileHeader, Group, GroupHeader, key_pictures, restrict_header
 from aehub.codecs.d4.frame_coding import FrameCodes, GroupReader, GroupWriter, to_array
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes
+from aehub.codecs.d4.planes import GRID
 from aehub.codecs.d4.reference_buffer import ReferenceBuffer
 from aehub.codecs.d4.runtime import Runtime
 from aehub.codecs.d4.symmetry import Representation
+from aehub.errors import InputError
+from aehub.media.orientation import FLIPS_COLUMNS, FLIPS_ROWS, TRANSPOSES
 from aehub.weights.device import with_inference
 
 
-def is_equivariant(runtime: Runtime) -> bool:
-    """Test that rotating or flipping the codes of this model does so to the picture."""
-    return isinstance(getattr(runtime.network, "representation", None), Representation)
+class GroupEditor:
+    """Editor of groups: `aehub.codecs.base.GroupEditor`.
+
+    Args:
+        runtime: of the model that the file was written with.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    def rewrite(self, header: FileHeader, group: Group, *, frames: Collection[int] | None = None,
+                turn: int = 0) -> tuple[GroupHeader, bytes]:
+        """Cut and turn a group in one pass.
+
+        Raises:
+            DamagedError: the bytes are not a stream of this model.
+            FormatError: the group is larger than any encoder makes.
+            InputError: its window begins too far from the top or left to be mirrored.
+        """
+        before = group.header
+        kept = range(before.n_frames) if frames is None else sorted(frames)
+        after = before
+        if len(kept) < before.n_frames:
+            after = restrict_header(before, kept, header.frame_ticks)
+        after = replace(after, crop=turn_window(header, before.crop, turn))
+        payload, words = rewrite_group(self.runtime, group.payload, before, header, turn, kept)
+        if after.mini_gop_ends is not None:
+            ends = tuple(words[number] for number in key_pictures(after)[:-1])
+            after = replace(after, mini_gop_ends=ends)
+        return after, payload
+
+
+def turn_window(header: FileHeader, crop: tuple[int, int], g: int) -> tuple[int, int]:
+    """Begin (x, y) of the shown window of a turned group.
+
+    Raises:
+        InputError: the window begins beyond 31 samples from the top or left, which no window of
+            the format can mirror.
+    """
+    (width, height), (x, y) = (header.width, header.height), crop
+    columns, rows = header.coded_size(GRID, crop)
+    if g & TRANSPOSES:
+        width, height, x, y, columns, rows = height, width, y, x, rows, columns
+    if g & FLIPS_ROWS:
+        y = rows - y - height
+    if g & FLIPS_COLUMNS:
+        x = columns - x - width
+    if replace(header, width=width, height=height).coded_size(GRID, (x, y)) != (columns, rows):
+        raise InputError(
+            f"a group shows a window that begins at {crop}; files whose window begins beyond 31 "
+            "samples cannot be turned as they are.",
+            "Decode and compress it again with --via-pixels (via_pixels=True).")
+    return x, y
 
 
 @with_inference
 def rewrite_group(runtime: Runtime, payload: bytes, header: GroupHeader, file_header: FileHeader,
                   g: int, frames: Sequence[int]) -> tuple[bytes, list[int]]:
-    """Rewrite a group with some of its frames, transformed by element `g` of `symmetry`.
+    """Rewrite a group with some of its frames, turned by element `g`.
 
     Args:
         runtime: of the model that the file was written with.
         payload: as the file holds it.
         header: of the group, before the edit.
         file_header: of the file, before the edit.
-        g: 0 to 7; 0 leaves codes as they are.
+        g: element of D4; 0 leaves codes as they are.
         frames: numbers of the frames to keep, without gaps; those they are predicted from are
             among them.
 
@@ -52,7 +105,7 @@ def rewrite_group(runtime: Runtime, payload: bytes, header: GroupHeader, file_he
         DamagedError: the bytes are not a stream of this model.
         FormatError: the group is larger than any encoder makes.
     """
-    reader = GroupReader(runtime, payload, header, file_header.coded_size(header.crop))
+    reader = GroupReader(runtime, payload, header, file_header.coded_size(GRID, header.crop))
     order = [number for number in reader.order if number in frames]
     writer, buffer, words = GroupWriter(runtime), ReferenceBuffer(), list[int]()
     for frame in reader.frames():
@@ -70,18 +123,6 @@ def rewrite_group(runtime: Runtime, payload: bytes, header: GroupHeader, file_he
         if len(words) == len(order):
             break
     return writer.finish(), words
-
-
-def mini_gop_ends(header: GroupHeader, words: Sequence[int]) -> tuple[int, ...] | None:
-    """`GroupHeader.mini_gop_ends` of a rewritten group; None where the header has none.
-
-    Args:
-        header: of the group as it is written.
-        words: of the payload after each frame, from `rewrite_group`.
-    """
-    if header.mini_gop_ends is None:
-        return None
-    return tuple(words[number] for number in key_pictures(header)[:-1])
 
 
 def _transform(runtime: Runtime, frame: FrameCodes, g: int) -> FrameCodes:

@@ -20,7 +20,14 @@ from torch import Tensor
 
 from aehub.codecs.d4.checkpoint import StoredModel, make_self_test, save
 from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
-from aehub.codecs.d4.network import D4Network, FrameNetwork, InterCondition, PlaneBatch
+from aehub.codecs.d4.frame import FrameCoder, encode_frame
+from aehub.codecs.d4.network import (
+    CodingPass,
+    D4Network,
+    FrameNetwork,
+    InterCondition,
+    PlaneBatch,
+)
 from aehub.codecs.d4.transforms import step_size
 from aehub.coding.range_coder import ScaleTables
 from aehub.media.picture import Picture
@@ -143,40 +150,50 @@ class CodedFrames(NamedTuple):
 def code_frames(network: FrameNetwork, planes: PlaneBatch, quality: Tensor,
                 condition: InterCondition | None = None) -> CodedFrames:
     """Encode and decode pictures differentiably."""
-    latent, hyper = network.analyse(planes, quality, condition)
-    true_bits = torch.zeros_like(quality)
-    noisy_bits = torch.zeros_like(quality)
+    coder: _RatedCodes | None = None
 
-    def rate(values: Tensor, index: Tensor, mask: Tensor | None) -> None:
-        nonlocal true_bits, noisy_bits
+    def rate(y: Tensor, z: Tensor) -> FrameCoder:
+        nonlocal coder
+        coder = _RatedCodes(y, z, torch.zeros_like(quality))
+        return coder
+
+    latents = encode_frame(network, planes, quality, rate, condition)
+    assert coder is not None
+    return CodedFrames(coder.true_bits, coder.noisy_bits, latents.codes.latent.detach(),
+                       network.synthesise(latents.y_hat, quality, condition))
+
+
+class _RatedCodes:
+    """A `FrameCoder` that rounds with the gradient of the identity and adds up bits.
+
+    Args:
+        y: latents in steps.
+        z: hyper-latents in steps.
+        none: no bits, [B].
+    """
+
+    coded: Tensor | None = None
+
+    def __init__(self, y: Tensor, z: Tensor, none: Tensor) -> None:
+        self.y, self.z, self.true_bits, self.noisy_bits = y, z, none, none
+
+    def hyper(self, index: Tensor) -> Tensor:
+        """Round z."""
+        self._rate(self.z, index, torch.ones_like(self.z[0, 0]))
+        return _round_straight_through(self.z) * (index.detach() >= 1)
+
+    def latent(self, coding_pass: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
+        """Round y - mu."""
+        values = self.y[:, coding_pass.begin:coding_pass.end] - mean
+        self._rate(values, index, coding_pass.mask)
+        return _round_straight_through(values) * (index.detach() >= 1)
+
+    def _rate(self, values: Tensor, index: Tensor, mask: Tensor) -> None:
         noisy = values + torch.rand_like(values) - 0.5
-        for bits, is_true in ((code_bits(values.detach().round(), index), True),
-                              (code_bits(noisy, index.detach()), False)):
-            total = (bits if mask is None else bits * mask).sum((1, 2, 3))
-            if is_true:
-                true_bits = true_bits + total
-            else:
-                noisy_bits = noisy_bits + total
-
-    hundredths = (quality * 100).round().long()
-    distance_class = None if condition is None else condition.distance_class
-    hyper_index = network.scales.hyper_index(hundredths, distance_class)
-    hyper_index = hyper_index.expand_as(hyper)
-    rate(hyper, hyper_index, None)
-
-    hyper_codes = _round_straight_through(hyper) * (hyper_index.detach() >= 1)
-    passes = network.code_passes(hyper_codes, quality, condition)
-    codes: Tensor | None = None
-    try:
-        while True:
-            coding_pass, mean, index = passes.send(codes)  # type: ignore[arg-type]
-            values = latent[:, coding_pass.begin:coding_pass.end] - mean
-            rate(values, index, coding_pass.mask)
-            codes = _round_straight_through(values) * (index.detach() >= 1)
-    except StopIteration as end:
-        all_codes, decoded = end.value
-    return CodedFrames(true_bits, noisy_bits, all_codes.detach(),
-                       network.synthesise(decoded, quality, condition))
+        true_bits = code_bits(values.detach().round(), index) * mask
+        noisy_bits = code_bits(noisy, index.detach()) * mask
+        self.true_bits = self.true_bits + true_bits.sum((1, 2, 3))
+        self.noisy_bits = self.noisy_bits + noisy_bits.sum((1, 2, 3))
 
 
 def distortion(planes: PlaneBatch, decoded: PlaneBatch, quality: Tensor) -> Tensor:

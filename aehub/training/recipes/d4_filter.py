@@ -23,7 +23,7 @@ from torch import Tensor
 
 from aehub.codecs.d4 import checkpoint
 from aehub.codecs.d4.codec import D4Codec
-from aehub.codecs.d4.encoder import GroupEncoder
+from aehub.codecs.d4.encoder import FrameEncoder
 from aehub.codecs.d4.network import D4Network, FrameNetwork, InterCondition
 from aehub.codecs.d4.planes import PlaneBatch, clipped, shuffle, unshuffle
 from aehub.codecs.gop import HierarchicalGop
@@ -70,7 +70,7 @@ class CodedFrame:
 _Recorded = tuple[tuple[np.ndarray, np.ndarray], float, bool]
 
 
-class _RecordingEncoder(GroupEncoder):
+class _RecordingEncoder(FrameEncoder):
     """Encoder that records (filter input, original, quality, predicted) of each frame."""
 
     def __init__(self, codec: D4Codec, quality: float) -> None:

@@ -18,12 +18,13 @@ from torch import Tensor
 from aehub.codecs.d4 import checkpoint
 from aehub.codecs.d4.checkpoint import make_self_test
 from aehub.codecs.d4.classical_init import init_classical_inter, tilt_step_sizes
+from aehub.codecs.d4.entropy_model import distance_class
 from aehub.codecs.d4.motion.compensate import predict
 from aehub.codecs.d4.network import D4Network, InterCondition
 from aehub.codecs.d4.planes import PlaneBatch, unshuffle
 from aehub.codecs.d4.reference_buffer import reference_levels, temporal_context
+from aehub.codecs.d4.settings import SETTINGS
 from aehub.codecs.d4.tied_conv import share_expanded_weights
-from aehub.codecs.gop import distance_class, layer_quality
 from aehub.training.data import Cache, Crops, FrameStore
 from aehub.training.recipes import d4_codec
 from aehub.training.recipes.d4_codec import (
@@ -174,7 +175,8 @@ def _sequence_losses(model: D4Network, frames: list[PlaneBatch],
         decoded = [_Reference.of(code_frames(model, frames[0], quality), None)]
     frame_losses, metrics = [], []
     for number, slot in enumerate(structure[1:], 1):
-        frame, frame_quality = frames[number], layer_quality(quality, slot.temporal_layer)
+        frame = frames[number]
+        frame_quality = (quality - SETTINGS.layer_offset(slot.temporal_layer)).clamp(min=0)
         condition = _inter_condition(decoded, structure, number, frame, vectors[:, number])
         coded = code_frames(model.inter, frame, frame_quality, condition)
         typical = 0.28 * torch.exp2(2.5 * frame_quality / 100)

@@ -40,12 +40,7 @@ from aehub.codecs.d4.motion.field import (
 )
 from aehub.codecs.d4.motion.search import BLOCK, LumaPlane
 from aehub.codecs.d4.motion.symbols import MODES, labels_around, scan_passes
-
-# Approximate bits of a vector that is as predicted, the temporal predictor, zero, or merged.
-_PREDICTED_BITS, _TEMPORAL_BITS, _ZERO_BITS, _MERGE_BITS = 0.5, 3.0, 6.0, 4.0
-# A mode like the adjacent ones saves more than its own bits, for it is the context of later blocks.
-# Chosen on training clips.
-_MODE_LAMBDA_FACTOR = 2.0
+from aehub.codecs.d4.settings import SETTINGS, EncoderSettings
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,8 @@ class Lagrangian:
 
 
 def refine_vectors(current: LumaPlane, references: Sequence[LumaPlane], motion: Motion,
-                   predictors: Sequence[TemporalPredictor], lagrangian: Lagrangian) -> Motion:
+                   predictors: Sequence[TemporalPredictor], lagrangian: Lagrangian,
+                   settings: EncoderSettings = SETTINGS) -> Motion:
     """Replace vectors that are not worth their bits; split blocks keep theirs.
 
     Args:
@@ -72,6 +68,7 @@ def refine_vectors(current: LumaPlane, references: Sequence[LumaPlane], motion: 
         motion: from motion search.
         predictors: temporal predictors, as for `MotionCoder.write`.
         lagrangian: weight of a bit.
+        settings: bits of vectors.
     """
     vectors = motion.vectors.copy()
     rows, columns = motion.modes.shape
@@ -85,7 +82,7 @@ def refine_vectors(current: LumaPlane, references: Sequence[LumaPlane], motion: 
         four, split = to_sub_blocks(vectors[r]), motion.split[r]
         other = None if len(references) == 1 else compensated[1 - r]
         alone = torch.from_numpy((motion.modes == 1 << r).ravel()).to(current.device)
-        refiner = _VectorRefiner(reference, targets, other, alone, lagrangian)
+        refiner = _VectorRefiner(reference, targets, other, alone, lagrangian, settings)
         refined = refiner.refine(median_of_four(four), np.clip(temporal, -MAX_VECTOR, MAX_VECTOR),
                                  motion.uses[r] & ~split, ~motion.uses[r])
         vectors[r] = from_sub_blocks(
@@ -103,10 +100,12 @@ class _VectorRefiner:
         other: prediction of the blocks from the other reference, the same shape, or None.
         alone: bool [blocks], blocks that use this reference only.
         lagrangian: weight of a bit.
+        settings: bits of vectors.
     """
 
     def __init__(self, reference: LumaPlane, targets: Tensor, other: Tensor | None, alone: Tensor,
-                 lagrangian: Lagrangian) -> None:
+                 lagrangian: Lagrangian, settings: EncoderSettings) -> None:
+        self.settings = settings
         self.reference, self.targets = reference, targets
         self.lambda_, self.huber_knee = (
             np.broadcast_to(x, reference.blocks.shape[:2]).ravel()
@@ -143,13 +142,14 @@ class _VectorRefiner:
                 temporal: np.ndarray, merge: list[np.ndarray], beside: np.ndarray, columns: int
                 ) -> np.ndarray:
         """Deltas [2, k] of least cost of the blocks `cells`."""
+        settings = self.settings
         free = np.stack([own, *(beside - temporal)])
         residual = free - predicted
-        free_bits = np.where((residual == 0).all(1), _PREDICTED_BITS,
+        free_bits = np.where((residual == 0).all(1), settings.predicted_bits,
                              residual_bits(residual.swapaxes(0, 1).reshape(2, -1)).reshape(5, -1))
         candidates = np.stack([predicted, np.zeros_like(own), -temporal, *merge, *free])
-        fixed_bits = np.array([_PREDICTED_BITS, _TEMPORAL_BITS, _ZERO_BITS,
-                               *[_MERGE_BITS] * len(merge)])
+        fixed_bits = np.array([settings.predicted_bits, settings.temporal_bits, settings.zero_bits,
+                               *[settings.merge_bits] * len(merge)])
         bits = np.concatenate([np.broadcast_to(fixed_bits[:, None], (len(fixed_bits), len(cells))),
                                free_bits])
         # Many candidates are equal: each different one is compensated once.
@@ -209,16 +209,18 @@ def _compensate(reference: LumaPlane, rows: Tensor, columns: Tensor, vectors: Te
     return torch.bmm(torch.bmm(table[phase[0]], windows), table[phase[1]].transpose(1, 2))
 
 
-def choose_modes(costs: np.ndarray, lambda_: np.ndarray) -> np.ndarray:
+def choose_modes(costs: np.ndarray, lambda_: np.ndarray, settings: EncoderSettings = SETTINGS
+                 ) -> np.ndarray:
     """Decide prediction modes uint8 [h / 2, w / 2] of a frame with two references.
 
     Args:
         costs: of the first reference, the second and the mean of both, [3, h / 2, w / 2].
         lambda_: cost of one bit, [h / 2, w / 2].
+        settings: weight of the modes' bits.
     """
     counts = np.array(MODES)
     bits = -np.log2(counts / counts.sum(1, keepdims=True))
-    flat, bit_cost = costs.reshape(3, -1), _MODE_LAMBDA_FACTOR * lambda_.ravel()
+    flat, bit_cost = costs.reshape(3, -1), settings.mode_lambda_factor * lambda_.ravel()
     labels = np.zeros(flat.shape[1], np.intp)
     for scan_pass in scan_passes(*lambda_.shape):
         contexts = labels_around(labels, scan_pass)

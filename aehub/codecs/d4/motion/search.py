@@ -16,13 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aehub.codecs.block_matching import BLOCK, COARSE_SCALE, coarse, coarse_search
 from aehub.codecs.d4.motion.compensate import PRECISION, interpolation_matrices
-from aehub.weights.device import with_inference
+from aehub.codecs.d4.settings import SETTINGS, EncoderSettings
 
-# Samples along a side of a block.
-BLOCK = 16
-# Downscaling of the coarse search.
-COARSE_SCALE = 4
 # Samples of repeated border around a padded plane: the largest window lies inside it.
 _BORDER = 32
 # Samples that a camera may pan from a picture to its reference.
@@ -32,8 +29,6 @@ _MAX_GLOBAL_MOTION = 160
 _PEAKS, _MAX_SHIFT, _MIN_OVERLAP = 4, 448, 0.125
 # Samples searched around the best candidate.
 _INTEGER_RANGE = 2
-# Approximate bits of a split flag that is set.
-_SPLIT_BITS = 4
 
 
 class LumaPlane:
@@ -42,7 +37,7 @@ class LumaPlane:
     def __init__(self, luma: Tensor) -> None:
         """`luma` [H, W], sides multiples of 32, grey levels."""
         self.luma = luma
-        self.coarse_luma = F.avg_pool2d(luma[None, None], COARSE_SCALE)[0, 0]
+        self.coarse_luma = coarse(luma)
 
     @property
     def device(self) -> torch.device:
@@ -71,57 +66,6 @@ class LumaPlane:
     def blocks(self) -> Tensor:
         """[H/16, W/16, 16, 16]."""
         return self.luma.unfold(0, BLOCK, BLOCK).unfold(1, BLOCK, BLOCK).contiguous()
-
-
-@with_inference
-def coarse_cost(current: LumaPlane, reference: LumaPlane, search_range: int) -> tuple[float, float]:
-    """Mean absolute difference of downscaled pictures in grey levels, after coarse search.
-
-    Returns:
-        (from the motion-compensated reference; from each block's own mean).
-    """
-    small, side = current.coarse_luma, BLOCK // COARSE_SCALE
-    height, width = small.shape
-    means = F.avg_pool2d(small[None, None], side).repeat_interleave(side, 2)
-    flat = (means.repeat_interleave(side, 3)[0, 0] - small).abs().mean()
-    none = small.new_zeros(height // side, width // side)
-    return float(coarse_search(current, reference, none, search_range)[1].mean()), float(flat)
-
-
-def coarse_search(current: LumaPlane, reference: LumaPlane, lambda_: Tensor, search_range: int
-           ) -> tuple[Tensor, Tensor]:
-    """Search at quarter resolution: whole-sample vectors [2, H/16, W/16], cost per sample."""
-    small, radius = current.coarse_luma, -(-search_range // COARSE_SCALE)
-    height, width = small.shape
-    padded = F.pad(reference.coarse_luma[None, None], (radius,) * 4, mode="replicate")[0, 0]
-    side = BLOCK // COARSE_SCALE
-    shifts = torch.arange(-radius, radius + 1, device=small.device)
-    # Windows of two blocks a side: single blocks find false matches.
-    across, down_sums = (_window_sums(n, side).to(small) for n in (width, height))
-    wide = small.new_empty(height, len(shifts), width)
-    bits = 2 * torch.log2((1 + shifts[radius:, None, None] + shifts.abs()[:, None]).to(small))
-    best = small.new_full((height // side, width // side), torch.inf)
-    found = shifts.new_zeros(2, *best.shape)
-    for down in range(-radius, radius + 1):
-        rows = padded[radius + down:radius + down + height].unfold(1, width, 1)
-        difference = torch.sub(rows, small[:, None], out=wide).abs_()
-        sums = (difference.flatten(0, 1) @ across).view(height, -1)
-        total = (down_sums.T @ sums).view(height // side, len(shifts), -1) * COARSE_SCALE**2 / 4
-        total += lambda_[:, None] * bits[abs(down)]
-        low, at = total.min(1)
-        better = low < best
-        best = torch.where(better, low, best)
-        found[0][better] = down
-        found[1][better] = shifts[at[better]]
-    return found * COARSE_SCALE, best / BLOCK**2
-
-
-@lru_cache
-@torch.inference_mode(False)  # A caller with gradients may be the next to use it.
-def _window_sums(n: int, side: int) -> Tensor:
-    """[n, n / side]: samples that lie in a block or within half a block of it, as 0 and 1."""
-    centre = torch.arange(n // side, dtype=torch.float32, device="cpu") * side + (side - 1) / 2
-    return ((torch.arange(n, device="cpu")[:, None] - centre).abs() < side).float()
 
 
 def global_motion(current: LumaPlane, reference: LumaPlane) -> tuple[int, int]:
@@ -222,14 +166,14 @@ def search(current: LumaPlane, reference: LumaPlane, *, lambda_: float | Tensor,
     """
     lambda_ = torch.as_tensor(lambda_, dtype=current.luma.dtype, device=current.device).expand(
         current.blocks.shape[:2])
-    rough, _ = coarse_search(current, reference, lambda_, search_range)
+    rough, _ = coarse_search(current.coarse_luma, reference.coarse_luma, lambda_, search_range)
     zero = torch.zeros_like(rough)
     predictor = hints[0] if hints else zero
     fine = [*hints, zero, rough * PRECISION, _median(rough) * PRECISION]
     down, right = global_motion(current, reference)
     if max(abs(down), abs(right)) > search_range // 2:
-        around, _ = coarse_search(current, translated(reference, down, right), lambda_,
-                                  search_range)
+        moved = translated(reference, down, right)
+        around, _ = coarse_search(current.coarse_luma, moved.coarse_luma, lambda_, search_range)
         shift = torch.tensor([down, right], device=rough.device)[:, None, None]
         fine += [(around + shift) * PRECISION, (_median(around) + shift) * PRECISION]
     candidates = [_to_integer(c) for c in fine]
@@ -418,12 +362,13 @@ def _subsample_matrices() -> Tensor:
     return table
 
 
-def split_blocks(found: SearchResult, lambda_: float | Tensor) -> Tensor:
+def split_blocks(found: SearchResult, lambda_: float | Tensor,
+                 settings: EncoderSettings = SETTINGS) -> Tensor:
     """Vectors of 8x8 blocks int64 [2, H/8, W/8]: four of its own for a block where that pays."""
     whole = found.vectors.repeat_interleave(2, 1).repeat_interleave(2, 2)
     bits = vector_bits(found.sub_vectors - whole)
     h, w = found.cost.shape
     sad, bits = (x.view(h, 2, w, 2).sum((1, 3)) for x in (found.sub_sad, bits))
-    cost = sad + lambda_ * (bits + _SPLIT_BITS)
+    cost = sad + lambda_ * (bits + settings.split_bits)
     pays = (cost < found.sad).repeat_interleave(2, 0).repeat_interleave(2, 1)
     return torch.where(pays, found.sub_vectors, whole)

@@ -1,0 +1,178 @@
+"""The seam: all that AEHub knows of a codec.
+
+    Codec           pictures to payloads of groups and back
+    GroupEncoder    one group, mini-GOP after mini-GOP
+    GroupEditor     rotations, flips and cuts of a coded group, without decoding pictures
+
+A codec is a folder of `aehub.codecs`, or a package of somebody else's, with one record
+(`aehub.weights.architectures.Architecture`) that names its class. Compression, decoding, random
+access, edits, rate control, reports, measurements, the hub and the page use these protocols and
+nothing else of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from aehub.arguments import check_number
+
+if TYPE_CHECKING:  # Edits that move whole groups load neither numpy nor torch.
+    import numpy as np
+    import torch
+
+    from aehub.bitstream import FileHeader, Group, GroupHeader
+    from aehub.codecs.gop import MiniGop
+    from aehub.media.picture import Picture, PictureFormat
+
+
+@dataclass(frozen=True)
+class CodedFrame:
+    """One frame as it was coded.
+
+    Attributes:
+        index: of the frame in its mini-GOP, in the order of times.
+        bytes: by which the payload grew.
+        picture: as a decoder shows it; None if it was not asked for.
+    """
+
+    index: int
+    bytes: int
+    picture: Picture | None = None
+
+
+class FrameCodes(NamedTuple):
+    """Quantised latents of one frame.
+
+    Attributes:
+        number: of the frame in its group, in the order of times.
+        is_intra: True if no other frame is needed to decode it.
+        latents: int32 [C, h, w] each, from the finest to the coarsest.
+    """
+
+    number: int
+    is_intra: bool
+    latents: tuple[np.ndarray, ...]
+
+
+class GroupEncoder(Protocol):
+    """Encoder of one group of frames."""
+
+    def add(self, mini_gop: MiniGop) -> Iterator[CodedFrame | None]:
+        """Encode frames; yields each in coding order when it is done.
+
+        None is progress without a frame, such as a trial: closing the iterator there cancels.
+        """
+        ...
+
+    def fork(self) -> GroupEncoder:
+        """Return an independent copy: both go on from here."""
+        ...
+
+    def finish(self) -> tuple[GroupHeader, bytes]:
+        """Return the header, without times, and the payload."""
+        ...
+
+
+class GroupEditor(Protocol):
+    """Editor of coded groups."""
+
+    def rewrite(self, header: FileHeader, group: Group, *, frames: Collection[int] | None = None,
+                turn: int = 0) -> tuple[GroupHeader, bytes]:
+        """Cut and turn a group in one pass; no picture is decoded and nothing is lost.
+
+        Args:
+            header: of the file; its time base is that of the group's times.
+            group: with the window, shown frames and times that it shall have.
+            frames: numbers of the frames to keep, without gaps; those they refer to are among
+                them. All by default.
+            turn: element of `aehub.media.orientation` that turns the pictures.
+
+        Raises:
+            DamagedError: the payload is no stream of this codec.
+            InputError: the group cannot be turned as it is.
+        """
+        ...
+
+
+class Codec(Protocol):
+    """A loaded codec; safe to use from several threads."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model in file headers, at most 40 bytes."""
+    @property
+    def config(self) -> dict[str, Any]:
+        """Contents of the config.json of the model."""
+    @property
+    def device(self) -> torch.device:
+        """Device of its networks; the CPU if it has none."""
+    @property
+    def payload_format(self) -> int:
+        """The `coder` byte of file headers, 0 to 127: any change to the bits of payloads makes a
+        new number."""
+    @property
+    def entropy_hash(self) -> bytes:
+        """8 bytes that identify all integers on which the codes depend."""
+    @property
+    def synthesis_hash(self) -> bytes:
+        """8 bytes that identify the decoder's arithmetic."""
+    @property
+    def pictures(self) -> PictureFormat | None:
+        """Format of the pictures that it takes and gives back; None if it takes any."""
+    @property
+    def grid(self) -> int:
+        """Coded planes are multiples of this many samples; padding is the codec's business."""
+
+    @property
+    def editor(self) -> GroupEditor | None:
+        """Editor of its groups; None if they have to be decoded and encoded again."""
+
+    def group_encoder(self, header: FileHeader, *, measure: bool = False) -> GroupEncoder:
+        """Begin a group.
+
+        Args:
+            header: of the file: size, quality in hundredths, and format of the pictures.
+            measure: also give back the pictures as decoded.
+
+        Raises:
+            InputError: the codec cannot encode pictures of this size.
+        """
+        ...
+
+    def decode_group(self, header: FileHeader, group: Group,
+                     frames: Collection[int] | None = None) -> Iterator[tuple[int, Picture]]:
+        """Decode frames, and those that they depend on; yields (number, shown window).
+
+        Args:
+            header: of the file.
+            group: of the file.
+            frames: numbers of coded frames; all by default. Each is yielded once, in coding order.
+
+        Raises:
+            DamagedError: the payload is no stream of this codec.
+            FormatError: it asks for more memory than a group of any encoder.
+        """
+        ...
+
+    def codes(self, header: FileHeader, group: Group) -> Iterator[FrameCodes]:
+        """Read the integers of all frames in coding order; no float network runs.
+
+        Raises:
+            DamagedError: the payload is no stream of this codec.
+        """
+        ...
+
+
+CodecLoader = Callable[["FileHeader"], Codec]
+"""Finds the model that a file header names."""
+
+
+def check_quality(quality: float) -> float:
+    """Validate a quality and round it to hundredths.
+
+    Raises:
+        InputError: it is not a number from 0 to 100.
+    """
+    return round(check_number("quality", quality, 0, 100), 2)

@@ -1,0 +1,82 @@
+"""Settings of the encoder: decoders read whatever it chooses, so each may change at any time.
+
+"Training clips" are 13 lossless clips apart from those that results are reported on; a value chosen
+on them has the least mean of the rate differences in PSNR and MS-SSIM (docs/results.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Settings of the encoder of `d4-codec`.
+
+    Attributes:
+        layer_offsets: quality points below that of the group, by temporal layer; 2.8 are one QP of
+            H.264. Chosen on training clips.
+        lambda_: Lagrange multiplier in squared quantiser steps per bit: that of the training loss.
+        motion_lambda_factor: factor of lambda in motion search, for vectors are coded even where
+            the residual is not. Chosen on training clips.
+        mode_lambda_factor: factor of lambda in the decision of prediction modes: a mode like the
+            adjacent ones saves more than its own bits, for it is the context of later blocks.
+            Chosen on training clips.
+        nonzero_bits: bits of a code that is not 0, an estimate.
+        magnitude_bits: bits of each doubling of its magnitude, an estimate.
+        block_bits: bits of a coded block of 32x32 besides its codes, an estimate.
+        dead_zone: of quantisation in these estimates, in steps. Estimates by the tables take a
+            seventh of the encoder's time and save 0.2 % of the rate.
+        predicted_bits: bits of a vector that is as predicted, an estimate.
+        temporal_bits: bits of a vector that is the temporal predictor, an estimate.
+        zero_bits: bits of a vector of 0, an estimate.
+        merge_bits: bits of a merged vector, an estimate.
+        split_bits: bits of a set split flag, an estimate.
+        search_range: samples at distance 0, more per frame of distance, and at most.
+        short_mini_gops: lengths in frames to try in high motion. Chosen on training clips.
+        reuse_count: mini-GOPs for which the best length is reused: a trial takes the time of one
+            or two more.
+        log_rate_per_db: change of log(rate) per dB of PSNR, about: median of training clips.
+        rate_jump: factor of the rate per frame, over that of the mini-GOP that was tried, at which
+            lengths are tried again.
+        min_trial_frames: frames after which a trial may be abandoned.
+        abandon_margin: RD cost beyond the best, in log(rate), at which it is: about 40 % of rate.
+    """
+
+    layer_offsets: tuple[float, ...] = (8.0, 14.0, 18.0, 22.0)
+    lambda_: float = 0.08
+    motion_lambda_factor: float = 1.75
+    mode_lambda_factor: float = 2.0
+    nonzero_bits: float = 5.0
+    magnitude_bits: float = 2.0
+    block_bits: float = 8.0
+    dead_zone: float = 0.2
+    predicted_bits: float = 0.5
+    temporal_bits: float = 3.0
+    zero_bits: float = 6.0
+    merge_bits: float = 4.0
+    split_bits: float = 4.0
+    search_range: tuple[int, int, int] = (8, 6, 48)
+    short_mini_gops: tuple[int, ...] = (4, 1)
+    reuse_count: int = 15
+    log_rate_per_db: float = 0.18
+    rate_jump: float = 2.0
+    min_trial_frames: int = 4
+    abandon_margin: float = 0.35
+
+    def layer_offset(self, temporal_layer: int) -> float:
+        """Quality points of a temporal layer below that of the group."""
+        return self.layer_offsets[min(temporal_layer, len(self.layer_offsets) - 1)]
+
+    def quality_offset(self, temporal_layer: int | None) -> int:
+        """Quality offset of a frame in steps of 0.5, as it is signalled; None is intra."""
+        return 0 if temporal_layer is None else round(2 * self.layer_offset(temporal_layer))
+
+    def search_range_at(self, distance: int) -> int:
+        """Search range in samples for a reference so many frames away."""
+        least, per_frame, most = self.search_range
+        return min(least + per_frame * distance, most)
+
+
+SETTINGS = EncoderSettings()
+"""The settings of every effort so far."""
