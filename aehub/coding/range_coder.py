@@ -19,9 +19,6 @@ from typing import Any
 import constriction
 import numpy as np
 
-PAYLOAD_FORMAT = 2
-"""The `coder` byte of the file header; any change to the payload's bits makes a new number. 1 was
-never released."""
 TOTAL = 1 << 24
 """Sum of the frequencies of a table."""
 N_TABLES = 64

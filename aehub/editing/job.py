@@ -64,8 +64,9 @@ def joined_header(readers: Sequence[Reader]) -> FileHeader:
     return replace(first.header, time_base=common if fits else min(bases))
 
 
-_SHARED = ("the model", "the revision of its tables", "the revision of its decoder", "the coder",
-           "the frame size", "the colour", "the pixel aspect")
+_SHARED = ("the model", "the revision of its tables", "the revision of its decoder",
+           "the payload format", "the frame size", "the picture format", "the colour",
+           "the pixel aspect")
 _REMEDY = "compress them with the same settings."
 _REMEDIES = {"the frame size": "turn or compress them to one size."}
 
@@ -74,7 +75,7 @@ def _shared(header: FileHeader) -> tuple[str, ...]:
     """Return the values named by `_SHARED`."""
     colour = resolve_unspecified(header.colour, header.width, header.height)
     return (header.model, header.entropy_hash.hex(), header.synthesis_hash.hex(), str(header.coder),
-            f"{header.width}x{header.height}",
+            f"{header.width}x{header.height}", str(header.pictures),
             f"matrix {colour.matrix}, {'full' if colour.full_range else 'limited'} range, "
             f"primaries {colour.primaries}, transfer {colour.transfer}", str(header.pixel_aspect))
 

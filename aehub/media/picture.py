@@ -63,6 +63,12 @@ class PictureFormat:
                 raise InputError(f"the plane {name} is subsampled by {subsampling}; give 1 to "
                                  f"{MAX_SUBSAMPLING}.")
 
+    def __str__(self) -> str:
+        """Such as "8-bit Y U/2x2 V/2x2": names, and subsampling across and down."""
+        names = (name if (across, down) == (1, 1) else f"{name}/{across}x{down}"
+                 for name, across, down in self.planes)
+        return " ".join([f"{'signed ' * self.signed}{self.bits}-bit", *names])
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the samples: uint8, int8, uint16 or int16."""

@@ -14,10 +14,9 @@ import torch
 
 import aehub
 from aehub.codecs.compress import compress_clip
-from aehub.codecs.d4 import frame, frame_coding
+from aehub.codecs.d4 import PAYLOAD_FORMAT, frame, frame_coding
 from aehub.codecs.d4.network import FrameNetwork
 from aehub.codecs.gop import LONG_MINI_GOP, MINI_GOP
-from aehub.coding.range_coder import PAYLOAD_FORMAT
 from aehub.media.picture import ClipInfo, Frame, Picture
 from predicted_files import (
     Encoded,

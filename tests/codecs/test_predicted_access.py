@@ -15,11 +15,10 @@ import pytest
 import aehub
 from aehub.bitstream import FileHeader, Group, GroupHeader, Writer, open_reader
 from aehub.bitstream.group_header import chain_types
-from aehub.codecs.d4 import frame_coding
+from aehub.codecs.d4 import PAYLOAD_FORMAT, frame_coding
 from aehub.codecs.d4.frame_coding import GroupReader
 from aehub.codecs.d4.network import FrameNetwork
 from aehub.codecs.decompress import decode_frames, decode_group
-from aehub.coding.range_coder import PAYLOAD_FORMAT
 from aehub.errors import DamagedError, FormatError, WeightsError
 from aehub.media.picture import Picture
 from golden_files import CLIPS, GOLDEN, MODEL

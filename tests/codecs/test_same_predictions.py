@@ -13,10 +13,10 @@ import torch.nn.functional as F
 
 import aehub
 from aehub.bitstream import mini_gop_runs, open_reader
+from aehub.codecs.d4 import PAYLOAD_FORMAT
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.frame_coding import FrameCodes
 from aehub.codecs.decompress import decode_frames
-from aehub.coding.range_coder import PAYLOAD_FORMAT
 from golden_files import (
     CLIPS,
     EXPECTED,

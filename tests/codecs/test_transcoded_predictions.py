@@ -11,6 +11,7 @@ import torch
 import aehub
 from aehub.bitstream import FileHeader, GroupHeader, hierarchical_references
 from aehub.bitstream.group_header import chain_types
+from aehub.codecs.d4 import PAYLOAD_FORMAT
 from aehub.codecs.d4.checkpoint import StoredModel, make_self_test
 from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
 from aehub.codecs.d4.codec import D4Codec
@@ -18,7 +19,7 @@ from aehub.codecs.d4.network import HYPER_LATENTS, Codes, D4Network
 from aehub.codecs.d4.planes import PlaneBatch
 from aehub.codecs.d4.tied_conv import TiedConv2d
 from aehub.codecs.d4.transcode import rewrite_group
-from aehub.coding.range_coder import PAYLOAD_FORMAT, ScaleTables
+from aehub.coding.range_coder import ScaleTables
 from aehub.media.orientation import ELEMENTS, inverse, turn
 from predicted_files import (
     Encoded,

@@ -1,13 +1,21 @@
 """`d4-codec`: a hybrid video codec with learned transforms that commute with D4.
 
-    codec.py             a loaded model: pictures to codes and latents, and back
-    encoder.py           a group: motion estimation, mode decision, codes
+    record.py            what AEHub knows of it without importing it
+    codec.py             a loaded model: groups to payloads, pictures to latents, and back
+    group_encoder.py     a group: mini-GOPs, distance of key pictures
+    encoder.py           a frame: motion estimation, mode decision, coded-block flags
+    settings.py          constants of the encoder
+    frame.py             a frame through the networks: encode_frame, decode_frame
     frame_coding.py      the symbols of a frame, written and read
     reference_buffer.py  integer state of decoded frames
     transcode.py         edits of a group's codes
     network.py           the networks of a frame (transforms.py, entropy_model.py, post_filter.py)
-    quantisation.py      RDOQ, texture masking
+    quantisation.py      RDOQ, texture masking, quality of temporal layers
     motion/              block motion: search, rate-distortion refinement, coding, compensation
     checkpoint.py        weights on disk, hashes, self-test; runtime.py: networks on a device
     symmetry.py          D4; tied_conv.py, integer_conv.py: layers that commute with it
 """
+
+PAYLOAD_FORMAT = 2
+"""The `coder` byte of file headers; any change to the bits of payloads makes a new number. 1 was
+never released."""

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from aehub.codecs.d4 import PAYLOAD_FORMAT
 from aehub.codecs.d4.frame import KnownCodes, code_latents
 from aehub.codecs.d4.integer_conv import IntegerConv2d, QualityBias
 from aehub.codecs.d4.network import (
@@ -37,7 +38,7 @@ from aehub.codecs.d4.network import (
 )
 from aehub.codecs.d4.tied_conv import freeze, set_compute_dtype
 from aehub.codecs.d4.transforms import block_dct
-from aehub.coding.range_coder import PAYLOAD_FORMAT, ScaleTables
+from aehub.coding.range_coder import ScaleTables
 from aehub.errors import InputError, ModelError, WeightsError
 from aehub.weights import stored_network
 from aehub.weights.device import HALF_TYPES, torch_defaults

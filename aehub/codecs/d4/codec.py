@@ -21,7 +21,7 @@ from aehub.bitstream import FileHeader, Group
 from aehub.bitstream.chunk import MAX_PIXELS
 from aehub.codecs import base
 from aehub.codecs.base import check_quality
-from aehub.codecs.d4 import checkpoint
+from aehub.codecs.d4 import PAYLOAD_FORMAT, checkpoint
 from aehub.codecs.d4.encoder import encode_intra
 from aehub.codecs.d4.frame import KnownCodes, decode_frame, reconstruct
 from aehub.codecs.d4.frame_coding import GroupReader, to_array
@@ -30,7 +30,6 @@ from aehub.codecs.d4.network import HYPER_LATENTS, Codes, quality_tensor
 from aehub.codecs.d4.planes import GRID, PlaneBatch, from_batch
 from aehub.codecs.d4.runtime import Runtime
 from aehub.codecs.d4.transcode import GroupEditor
-from aehub.coding.range_coder import PAYLOAD_FORMAT
 from aehub.errors import InputError
 from aehub.media.colour import from_rgb, rgb_colour, to_rgb
 from aehub.media.picture import YUV420, Colour, Picture
