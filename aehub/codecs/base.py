@@ -23,8 +23,24 @@ if TYPE_CHECKING:  # Edits that move whole groups load neither numpy nor torch.
     import torch
 
     from aehub.bitstream import FileHeader, Group, GroupHeader
-    from aehub.codecs.gop import MiniGop
-    from aehub.media.picture import Picture, PictureFormat
+    from aehub.media.picture import Frame, Picture, PictureFormat
+
+
+@dataclass(frozen=True)
+class MiniGop:
+    """A key picture and the B-frames before it.
+
+    Attributes:
+        frames: in the order of times.
+        ends_group: the group ends with them.
+        following: the frame after the last one.
+        high_motion: a smaller distance of key pictures may be better.
+    """
+
+    frames: list[Frame]
+    ends_group: bool
+    following: Frame | None
+    high_motion: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +78,8 @@ class GroupEncoder(Protocol):
     def add(self, mini_gop: MiniGop) -> Iterator[CodedFrame | None]:
         """Encode frames; yields each in coding order when it is done.
 
-        None is progress without a frame, such as a trial: closing the iterator there cancels.
+        The first mini-GOP of a group is a single frame. None is progress without a frame, such as
+        a trial: closing the iterator there cancels.
         """
         ...
 
@@ -71,7 +88,11 @@ class GroupEncoder(Protocol):
         ...
 
     def finish(self) -> tuple[GroupHeader, bytes]:
-        """Return the header, without times, and the payload."""
+        """Return the header and the payload.
+
+        The header has the number of frames, the quality, and types and references of frames that
+        are not intra: decoding, trims and random access go by them. Times are filled in later.
+        """
         ...
 
 
@@ -146,8 +167,9 @@ class Codec(Protocol):
         """Decode frames, and those that they depend on; yields (number, shown window).
 
         Args:
-            header: of the file.
-            group: of the file.
+            header: of the file; its size is that of the shown window.
+            group: of the file. Its own header has the quality, which is another than the file's
+                where files were joined, and the corner of the window, which only an editor moves.
             frames: numbers of coded frames; all by default. Each is yielded once, in coding order.
 
         Raises:

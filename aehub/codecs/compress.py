@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 from aehub.bitstream import FileHeader, Writer, nearest_rate
 from aehub.bitstream.metadata import PLAYS
-from aehub.codecs.base import Codec, GroupEncoder
-from aehub.codecs.gop import MiniGop, group_frames, split_into_mini_gops
+from aehub.codecs.base import Codec, GroupEncoder, MiniGop
+from aehub.codecs.gop import group_frames, split_into_mini_gops
 from aehub.errors import InputError
 from aehub.media.clip import Clip
 from aehub.media.colour import tags_to_write

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from aehub.bitstream.group_header import MiniGopRuns, References, hierarchical_references
+from aehub.codecs.base import MiniGop
 from aehub.codecs.block_matching import BLOCK, coarse, coarse_cost
 from aehub.errors import InputError
 from aehub.media.picture import YUV420, Frame, Picture
@@ -44,23 +45,6 @@ _CUT_RATIO, _CUT_LEVELS = 0.75, 4.0
 _CUT_SEARCH_RANGE = 32
 # Sides of the pictures that are matched are multiples of so many samples.
 _GRID = 2 * BLOCK
-
-
-@dataclass(frozen=True)
-class MiniGop:
-    """A key picture and the B-frames before it.
-
-    Attributes:
-        frames: in the order of times.
-        ends_group: the group ends with them.
-        following: the frame after the last one.
-        high_motion: a smaller distance of key pictures may be better.
-    """
-
-    frames: list[Frame]
-    ends_group: bool
-    following: Frame | None
-    high_motion: bool = False
 
 
 def group_frames(coded_size: tuple[int, int], fps: float, wanted: int | None = None) -> int:

@@ -9,7 +9,6 @@ import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from math import prod
 from typing import overload
 
 import av
@@ -47,7 +46,8 @@ class DecodedClip(Sequence[Picture]):
         self.times: list[tuple[int, int | None]] = []
         self.sound: AudioTrack | None = None
         self._shapes = info.pictures.shapes((info.width, info.height))
-        self.picture_bytes = sum(map(prod, self._shapes)) * info.pictures.dtype.itemsize
+        self.picture_bytes = (info.pictures.n_samples((info.width, info.height))
+                              * info.pictures.dtype.itemsize)
         self._file = tempfile.TemporaryFile(prefix="aehub-")
         self._map: mmap.mmap | None = None
         self._close_file = weakref.finalize(self, self._file.close)
@@ -122,12 +122,10 @@ class DecodedClip(Sequence[Picture]):
 
     def _picture(self, number: int) -> Picture:
         assert self._map is not None, "the clip is not finished, or closed"
-        planes, offset = [], number * self.picture_bytes
-        for shape in self._shapes:
-            plane = np.frombuffer(self._map, self.info.pictures.dtype, prod(shape), offset)
-            planes.append(plane.reshape(shape))
-            offset += plane.nbytes
-        return Picture(planes, self.info.pictures)
+        size, form = (self.info.width, self.info.height), self.info.pictures
+        samples = np.frombuffer(self._map, form.dtype, form.n_samples(size),
+                                number * self.picture_bytes)
+        return Picture.from_samples(samples, size, form)
 
 
 class DecodedReader(ImageReader):

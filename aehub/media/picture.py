@@ -95,6 +95,10 @@ class PictureFormat:
         return tuple((-(-height // plane.down), -(-width // plane.across))
                      for plane in self.planes)
 
+    def n_samples(self, size: tuple[int, int]) -> int:
+        """Samples of all planes of a picture of `size` (width, height)."""
+        return sum(rows * columns for rows, columns in self.shapes(size))
+
 
 YUV420 = PictureFormat((PlaneFormat("Y"), PlaneFormat("U", 2, 2), PlaneFormat("V", 2, 2)))
 """8-bit 4:2:0, the format of most video."""
@@ -122,6 +126,23 @@ class Picture(tuple[np.ndarray, ...]):
         picture = super().__new__(cls, planes)
         picture.format = format
         return picture
+
+    @classmethod
+    def from_samples(cls, samples: np.ndarray, size: tuple[int, int],
+                     format: PictureFormat = YUV420) -> Picture:
+        """The picture whose planes lie one after the other, row by row; they are views.
+
+        Args:
+            samples: [N] with N = `format.n_samples(size)`.
+            size: (width, height).
+            format: of the planes.
+        """
+        planes, begin = [], 0
+        for rows, columns in format.shapes(size):
+            end = begin + rows * columns
+            planes.append(samples[begin:end].reshape(rows, columns))
+            begin = end
+        return cls(planes, format)
 
     def __getnewargs__(self) -> tuple[Any, ...]:
         return tuple(self), self.format

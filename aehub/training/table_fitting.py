@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from aehub.bitstream import FileHeader
+from aehub.codecs.base import MiniGop
 from aehub.codecs.d4.checkpoint import StoredModel
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import encode_intra
 from aehub.codecs.d4.frame_coding import GroupReader, to_array
 from aehub.codecs.d4.network import Codes
-from aehub.codecs.gop import MINI_GOP, MiniGop
+from aehub.codecs.gop import MINI_GOP
 from aehub.coding.range_coder import N_TABLES, SCALE_MAX, SCALE_MIN, ScaleTables, max_magnitude
 from aehub.media.picture import Frame, Picture
 

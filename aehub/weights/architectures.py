@@ -199,6 +199,10 @@ def _registry() -> _Registry:
                               f"which cannot be used: {error}")
             elif isinstance(record, Architecture):
                 records[record.name], owners[record.name] = record, _package(point)
+                # A model that is still to be made needs the record.
+                errors += [f"The package {_package(point)} names the model {folder}, which has no "
+                           f"{CONFIG}; make it, or install the package again."
+                           for folder in record.folders if not (folder / CONFIG).is_file()]
     return _Registry(MappingProxyType(records), tuple(errors))
 
 
@@ -232,8 +236,7 @@ def _conflict(record: Architecture, records: Mapping[str, Architecture],
         if record.payload_format is not None and record.payload_format == other.payload_format:
             return (f"its payload format {record.payload_format} is that of {owner}; uninstall one "
                     "of the two.")
-    missing = [folder for folder in record.folders if not (folder / CONFIG).is_file()]
-    return f"{missing[0]} has no {CONFIG}; install it again." if missing else ""
+    return ""
 
 
 def _package(point: EntryPoint) -> str:

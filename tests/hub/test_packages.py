@@ -12,6 +12,7 @@ import pytest
 from aehub.errors import InputError
 from aehub.weights.architectures import Architecture
 from hub.conftest import TINY, Client
+from packages import ZLIB, install, install_zlib
 from pageserver import ROOT
 
 RECORD = """
@@ -21,62 +22,18 @@ from aehub.weights.architectures import COMPRESSION, Architecture
 
 RECORD = Architecture({fields}, folders=(Path(__file__).with_name("weights"),) * {ships})
 """
-TOY = '"toy", COMPRESSION, "toy.codec:Toy", payload_format=64, recipes=("toy.codec:Toy",)'
-# A codec without a network: it stores no tensor.
-CODEC = """
-from pathlib import Path
-
-import torch
-
-from aehub.weights import stored_network
-
-class Toy:
-    device = torch.device("cpu")
-
-    def __init__(self, config):
-        self.config, self.name = config, config["name"]
-
-    @classmethod
-    def from_pretrained(cls, folder, *, device="cpu", dtype=torch.float32):
-        return cls(stored_network.read(Path(folder), "toy", {"levels": (2, 16)})[0])
-
-    def save_pretrained(self, folder):
-        hashes = dict.fromkeys(("entropy_hash", "synthesis_hash"), "0123456789abcdef")
-        stored_network.write(Path(folder), {}, name=self.name, architecture="toy",
-                             arguments=self.config["arguments"], **hashes)
-"""
-MAKE = """
-import json, sys, aehub
-from toy.codec import Toy
-Toy({"name": "weights", "arguments": {"levels": 4}}).save_pretrained(sys.argv[1])
-print(json.dumps(""))
-"""
 LOAD = """
 import json, pickle, sys, aehub
 from aehub.hub import resolve_codec
-from aehub.training import recipes
-from toy.codec import Toy
-model = aehub.load("weights")
+from zlib_codec.codec import ZlibCodec
+model = aehub.load("zlib-planes")
 model.save_pretrained(sys.argv[1])
 again = pickle.loads(pickle.dumps(model))
 print(json.dumps({
-    "kinds": [isinstance(m, aehub.Model) and isinstance(m, Toy) for m in (model, again)],
-    "compresses": resolve_codec("weights") is model and resolve_codec(Toy(model.config)).name,
-    "recipe": recipes.find("toy.codec:Toy") is Toy, "again": aehub.load(sys.argv[1]).name}))
-"""
-
-
-def install(site: Path, name: str, record: str, *, group: str = "aehub.codecs",
-            **modules: str) -> None:
-    """Put a package and its metadata where pip would, with one entry point of its own name."""
-    package, metadata = site / name, site / f"{name}-1.0.dist-info"
-    for folder in (package, metadata):
-        folder.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    for module, text in {"record": record, **modules}.items():
-        (package / f"{module}.py").write_text(text)
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}.record:RECORD\n")
+    "kinds": [isinstance(m, aehub.Model) and isinstance(m, ZlibCodec) for m in (model, again)],
+    "compresses": resolve_codec(ZLIB) is model and resolve_codec(ZlibCodec(model.config)).name,
+    "again": aehub.load(sys.argv[1]).name}))
+""".replace("ZLIB", repr(ZLIB))
 
 
 @pytest.fixture
@@ -85,13 +42,10 @@ def site(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def toy(site: Path, python: Callable[..., Any]) -> dict[str, str]:
-    """The environment of processes in which the package `toy` is installed, with its model."""
-    install(site, "toy", RECORD.format(fields=TOY, ships=0), codec=CODEC)
-    path = {"PYTHONPATH": f"{ROOT}:{site}"}
-    python(MAKE, site / "toy" / "weights", **path)
-    (site / "toy" / "record.py").write_text(RECORD.format(fields=TOY, ships=1))
-    return path
+def toy(site: Path) -> dict[str, str]:
+    """The environment of processes in which the package `zlib_codec` is installed."""
+    install_zlib(site)
+    return {"PYTHONPATH": f"{ROOT}:{site}"}
 
 
 def test_a_codec_of_another_package_is_listed_and_loaded_by_its_record(
@@ -99,36 +53,51 @@ def test_a_codec_of_another_package_is_listed_and_loaded_by_its_record(
 ) -> None:
     listed = aehub_command("models", "--json", **toy)
     assert (listed.code, listed.stderr) == (0, "")
-    entry = next(m for m in json.loads(listed.out)["models"] if m["name"] == "weights")
+    entry = next(m for m in json.loads(listed.out)["models"] if m["name"] == ZLIB)
     assert (entry["task"], entry["state"]) == ("video-compression", "bundled")
     assert python(LOAD, tmp_path / "copy", **toy) == {
-        "kinds": [True, True], "compresses": "weights", "recipe": True, "again": "weights"}
+        "kinds": [True, True], "compresses": ZLIB, "again": ZLIB}
     assert (tmp_path / "copy" / "README.md").is_file()
     unknown = aehub_command("compare", TINY, "--codecs", "h266", **toy)
-    assert "known are d4-codec, weights, x264" in unknown.sentence
+    assert f"known are d4-codec, {ZLIB}, x264" in unknown.sentence
 
 
 def test_its_models_are_published_under_their_hashes(
     toy: dict[str, str], hub: Any, aehub_command: Client
 ) -> None:
-    done = aehub_command("publish", "weights", "--repo", "lab/toy", "--endpoint", hub.url, "--json",
+    done = aehub_command("publish", ZLIB, "--repo", "lab/toy", "--endpoint", hub.url, "--json",
                          HF_TOKEN="hf_" + "a" * 34, **toy)
-    assert json.loads(done.out)["tag"] == "0123456789abcdef-0123456789abcdef", done.stderr
+    assert json.loads(done.out)["tag"] == "7a6c69622d653031-7a6c69622d733031", done.stderr
 
 
 def test_a_model_is_refused_where_its_package_is_missing_or_its_arguments_are_others(
-    toy: dict[str, str], site: Path, aehub_command: Client, python: Callable[..., Any]
+    toy: dict[str, str], site: Path, aehub_command: Client
 ) -> None:
-    folder = site / "toy" / "weights"
+    folder = site / "zlib_codec" / "weights" / ZLIB
     here = aehub_command("compress", TINY / "x.png", "--model", folder)
-    assert "of the architecture 'toy', this AEHub knows d4-codec" in here.sentence
+    assert f"of the architecture '{ZLIB}', this AEHub knows d4-codec" in here.sentence
     assert "install the package that brings the architecture" in here.sentence
     config = json.loads((folder / "config.json").read_text())
-    for change, words in (({"arguments": {"levels": 99}}, "levels 2 to 16"),
+    for change, words in (({"arguments": {"levels": 99}}, "allowed are none"),
                           ({"entropy_hash": "0"}, "not 16 hexadecimal digits"),
-                          ({"task": "other"}, "that of toy is video-compression")):
+                          ({"task": "other"}, f"that of {ZLIB} is video-compression")):
         (folder / "config.json").write_text(json.dumps(config | change))
         assert words in aehub_command("compress", TINY / "x.png", "--model", folder, **toy).sentence
+
+
+def test_a_model_that_is_still_to_be_made_is_noted_and_its_codec_known(
+    site: Path, aehub_command: Client, python: Callable[..., Any]
+) -> None:
+    fields = '"new", COMPRESSION, "new.codec:New", payload_format=64, recipes=("json:loads",)'
+    install(site, "new", RECORD.format(fields=fields, ships=1))
+    path = {"PYTHONPATH": f"{ROOT}:{site}"}
+    (note,) = aehub_command("models", **path).stderr.splitlines()
+    assert "new/weights, which has no config.json; make it, or install the package" in note
+    asked = aehub_command("compress", TINY / "x.png", "--model", "new", **path)
+    assert "there is no model 'new' here" in asked.sentence and "make it" in asked.sentence
+    recipe = "import json; from aehub.training import recipes; print(json.dumps({}))".format(
+        "recipes.find('json:loads') is json.loads")
+    assert python(recipe, **path) is True
 
 
 @pytest.mark.parametrize(("record", "words"), [
@@ -140,8 +109,6 @@ def test_a_model_is_refused_where_its_package_is_missing_or_its_arguments_are_ot
      "its name is that of vae of AEHub; uninstall one of the two."),
     (RECORD.format(fields='"bad", COMPRESSION, "bad.codec:Bad", payload_format=2', ships=0),
      "its payload format 2 is that of d4-codec of AEHub; uninstall one of the two."),
-    (RECORD.format(fields='"bad", COMPRESSION, "bad.codec:Bad", payload_format=64', ships=1),
-     "has no config.json; install it again."),
     (RECORD.format(fields='"bad", COMPRESSION, "bad.codec:Bad", payload_format=128', ships=0),
      "'128'; a payload format is a number from 0 to 127."),
     (RECORD.format(fields='"bad", COMPRESSION, "no class"', ships=0), "a class is a text"),
@@ -173,11 +140,11 @@ def test_two_packages_with_one_payload_format_leave_the_first(
 def test_a_class_that_cannot_be_imported_is_named_with_its_package(
     toy: dict[str, str], site: Path, aehub_command: Client
 ) -> None:
-    (site / "toy" / "codec.py").write_text("import nothing_of_that_name")
+    (site / "zlib_codec" / "codec.py").write_text("import nothing_of_that_name")
     assert aehub_command("models", **toy).stderr == ""
-    text = aehub_command("compress", TINY / "x.png", "--model", "weights", **toy).sentence
-    assert "models of toy need toy.codec:Toy, which cannot be imported: ModuleNotFoundError" in text
-    assert "upgrade the package of toy." in text
+    text = aehub_command("compress", TINY / "x.png", "--model", ZLIB, **toy).sentence
+    assert f"models of {ZLIB} need zlib_codec.codec:ZlibCodec, which cannot be imported: " in text
+    assert "ModuleNotFoundError" in text and "upgrade the package of zlib_codec." in text
 
 
 @pytest.mark.parametrize(("fields", "words"), [

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 from aehub.bitstream import FileHeader, GroupHeader
 from aehub.bitstream.group_header import chain_types
-from aehub.codecs.base import CodedFrame
+from aehub.codecs.base import CodedFrame, MiniGop
 from aehub.codecs.d4.encoder import FrameEncoder
 from aehub.codecs.d4.planes import from_batch
 from aehub.codecs.d4.runtime import Runtime
-from aehub.codecs.gop import HierarchicalGop, MiniGop
+from aehub.codecs.gop import HierarchicalGop
 from aehub.media.metrics import Distortion
 from aehub.media.picture import Frame
 
