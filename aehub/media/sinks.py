@@ -21,7 +21,7 @@ from aehub.threads import limit_codec_threads
 _PNG_LEVEL = 3
 
 
-class EncoderSettings(NamedTuple):
+class VideoEncoder(NamedTuple):
     """Encoder and options for one container; `lossless` options override `options`."""
 
     encoder: str
@@ -34,15 +34,15 @@ class EncoderSettings(NamedTuple):
 ENCODERS = {
     # crf 12 gives above 45 dB on camera material: visually lossless. Without B-frames the picture
     # coded last is the one shown last, and mp4 takes the end from its duration.
-    "mp4": EncoderSettings(
+    "mp4": VideoEncoder(
         "libx264",
         {"crf": "12", "preset": "veryfast", "bf": "0"},
         {"crf": "0", "qp": "0"},
         {"movflags": "+faststart"},
         even_only=True,
     ),
-    "matroska": EncoderSettings("ffv1", {"level": "3", "slicecrc": "1"}, {}, {}),
-    "webm": EncoderSettings(
+    "matroska": VideoEncoder("ffv1", {"level": "3", "slicecrc": "1"}, {}, {}),
+    "webm": VideoEncoder(
         "libvpx-vp9",
         # 44 dB on camera material as with slower settings, 6 times as fast.
         {"crf": "12", "b": "0", "deadline": "realtime", "cpu-used": "8", "row-mt": "1"},
@@ -189,7 +189,7 @@ class VideoSink:
             self._audio_muxer.close()
         self._container.close()
 
-    def _add_stream(self, settings: EncoderSettings, lossless: bool) -> Any:
+    def _add_stream(self, settings: VideoEncoder, lossless: bool) -> Any:
         info = self._info
         options = {**settings.options, **(settings.lossless if lossless else {})}
         stream: Any = self._container.add_stream(settings.encoder, rate=info.fps, options=options)
