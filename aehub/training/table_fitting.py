@@ -60,9 +60,9 @@ def count_inter_codes(model: D4Codec, clips: Iterable[tuple[list[Picture], float
     counts = _empty_counts()
     for frames, quality in clips:
         width, height = frames[0].size
-        header = FileHeader(model.name, model.entropy_hash, model.synthesis_hash,
-                            model.payload_format, width, height, Fraction(25),
-                            round(quality * 100), len(frames))
+        # A model in training has no hashes yet.
+        header = FileHeader(model.name, bytes(8), bytes(8), model.payload_format, width, height,
+                            Fraction(25), round(quality * 100), len(frames))
         encoder, pictures = model.group_encoder(header), list(map(Frame, frames, count()))
         for begin, end in pairwise([0, *range(1, len(frames), MINI_GOP), len(frames)]):
             deque(encoder.add(MiniGop(pictures[begin:end], False, None)), 0)
