@@ -9,6 +9,7 @@ from aehub.codecs.base import Codec
 from aehub.errors import FormatError, WeightsError
 from aehub.media.colour import resolve_unspecified
 from aehub.media.picture import ClipInfo, Frame, Picture
+from aehub.weights.architectures import FIRST_OF_PACKAGES, architecture_of_payload
 
 
 def check_model(header: FileHeader, codec: Codec) -> None:
@@ -19,8 +20,15 @@ def check_model(header: FileHeader, codec: Codec) -> None:
         WeightsError: the model's hashes are not the file's.
     """
     if header.coder != codec.payload_format:
-        remedy = ("upgrade aehub" if header.coder > codec.payload_format
-                  else "compress the clip again, or take the release that wrote it")
+        record = architecture_of_payload(header.coder)
+        if record is not None:
+            remedy = f"leave the model out, or name the one of {record.name} that wrote the file"
+        elif header.coder >= FIRST_OF_PACKAGES:
+            remedy = "install the package that brings the codec of the file"
+        elif header.coder > codec.payload_format:
+            remedy = "upgrade aehub"
+        else:
+            remedy = "compress the clip again, or take the release that wrote it"
         raise FormatError(f"the file has payload format {header.coder}, {codec.name} here has "
                           f"{codec.payload_format}; {remedy}.")
     for part, in_file, in_model in (

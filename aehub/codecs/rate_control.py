@@ -206,9 +206,11 @@ class RateControl:
         file, info, stats = self._files[chosen.quality]
         file.seek(0)
         target = self._target(seconds)
-        if chosen.size < (1 - TOLERANCE) * target and chosen.quality == 100:
+        if chosen.size < (1 - TOLERANCE) * target:
+            found = ("the best quality, 100," if chosen.quality == 100 else
+                     f"quality {chosen.quality:g}, the closest of {len(trials)} encodes,")
             info = replace(info, notes=(*info.notes, (
-                f"the best quality, 100, takes {chosen.size} bytes; the target allows {target}.")))
+                f"{found} takes {chosen.size} bytes; the target allows {target}.")))
         return file, info, stats, chosen.quality
 
     def _first_quality(self) -> float:

@@ -11,7 +11,12 @@ from aehub.errors import InputError, ModelError, UnknownModel
 from aehub.hub.registry import bundled
 from aehub.hub.remote import list_models
 from aehub.hub.resolve import ModelName, find, find_by_hashes
-from aehub.weights.architectures import architecture_of, architecture_of_payload
+from aehub.weights.architectures import (
+    FIRST_OF_PACKAGES,
+    architecture_of,
+    architecture_of_payload,
+    record_errors,
+)
 from aehub.weights.model_folder import CONFIG, WEIGHTS, is_model_name
 
 if TYPE_CHECKING:
@@ -109,6 +114,11 @@ def _load_by_hashes(head: FileHeader, device: Device) -> Codec:
     if folder is None:
         # A name from a file is never taken for a path or a hub id.
         folder = bundled(head.model)
+    if folder is None and not is_known and head.coder >= FIRST_OF_PACKAGES:
+        raise UnknownModel(
+            f"the file was written with the model {head.model[:80]!r}, whose codec, of payload "
+            f"format {head.coder}, is not on this machine; install the package that brings it.",
+            " ".join(record_errors()))
     if folder is None:
         raise UnknownModel(
             f"the file was written with the model {head.model[:80]!r} "

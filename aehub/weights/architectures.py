@@ -32,7 +32,9 @@ COMPRESSION = "video-compression"
 GROUP = "aehub.codecs"
 """Group of the entry points that name records of other packages."""
 MAX_PAYLOAD_FORMAT = 127
-"""Largest payload format of a file header; AEHub numbers its own from 1, other packages from 64."""
+"""Largest payload format of a file header."""
+FIRST_OF_PACKAGES = 64
+"""Least payload format of codecs of other packages; AEHub numbers its own from 1."""
 _HOMES = ("aehub.codecs", "aehub.generators")
 _CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 

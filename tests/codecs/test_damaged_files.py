@@ -173,7 +173,8 @@ def test_a_group_that_asks_for_all_memory_is_refused(data: bytes) -> None:
         next(aehub.decompress(stream))
 
 
-@pytest.mark.parametrize(("coder", "remedy"), [(1, "compress the clip again"), (99, "upgrade")])
+@pytest.mark.parametrize(("coder", "remedy"), [
+    (1, "compress the clip again"), (60, "upgrade"), (99, "install the package")])
 def test_a_file_of_another_coder_is_refused(data: bytes, coder: int, remedy: str) -> None:
     stream = io.BytesIO()
     with open_reader(io.BytesIO(data)) as reader:

@@ -18,29 +18,29 @@ N = 21
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def path(codec: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("access") / "clip.aev"
-    aehub.compress(np.stack(moving_picture(N, 67, 45)), path, group=4)
+    aehub.compress(np.stack(moving_picture(N, 67, 45)), path, model=codec, group=4)
     return path
 
 
 @pytest.fixture(scope="module")
-def frames(path: Path) -> np.ndarray:
+def frames(path: Path, codec: Any) -> np.ndarray:
     """All frames, read through."""
-    return np.stack(list(aehub.decompress(path)))
+    return np.stack(list(aehub.decompress(path, model=codec)))
 
 
-def test_an_archive_tells_what_it_holds(path: Path) -> None:
-    with aehub.open(path) as clip:
+def test_an_archive_tells_what_it_holds(path: Path, codec: Any) -> None:
+    with aehub.open(path, model=codec) as clip:
         assert len(clip) == clip.info.n_frames == N
         assert (clip.info.width, clip.info.height, clip.info.fps) == (67, 45, 25)
 
 
 @pytest.mark.parametrize("number", [0, 1, 3, 4, 12, N - 1, -1, -2, -N])
 def test_single_frames_are_those_of_reading_through(
-    path: Path, frames: np.ndarray, number: int
+    path: Path, codec: Any, frames: np.ndarray, number: int
 ) -> None:
-    with aehub.open(path) as clip:
+    with aehub.open(path, model=codec) as clip:
         assert np.array_equal(clip[number], frames[number])
 
 
@@ -51,33 +51,34 @@ def test_single_frames_are_those_of_reading_through(
     ids=str,
 )
 def test_slices_are_those_of_reading_through(
-    path: Path, frames: np.ndarray, part: slice
+    path: Path, codec: Any, frames: np.ndarray, part: slice
 ) -> None:
-    with aehub.open(path) as clip:
+    with aehub.open(path, model=codec) as clip:
         found = clip[part]
         assert found.dtype == np.uint8 and found.shape == frames[part].shape
         assert np.array_equal(found, frames[part])
 
 
-def test_iterating_gives_every_frame_once(path: Path, frames: np.ndarray) -> None:
-    with aehub.open(path) as clip:
+def test_iterating_gives_every_frame_once(path: Path, codec: Any, frames: np.ndarray) -> None:
+    with aehub.open(path, model=codec) as clip:
         assert np.array_equal(np.stack(list(clip)), frames)
 
 
 @pytest.mark.parametrize("number", [N, N + 100, -N - 1])
-def test_a_frame_that_is_not_there_is_named(path: Path, number: int) -> None:
-    with aehub.open(path) as clip, pytest.raises(IndexError, match=f"the clip has {N}"):
+def test_a_frame_that_is_not_there_is_named(path: Path, codec: Any, number: int) -> None:
+    with (aehub.open(path, model=codec) as clip,
+          pytest.raises(IndexError, match=f"the clip has {N}")):
         clip[number]
 
 
 @pytest.mark.parametrize("number", [-1, N])
-def test_planes_are_counted_from_zero(path: Path, number: int) -> None:
-    with aehub.open(path) as clip, pytest.raises(IndexError):
+def test_planes_are_counted_from_zero(path: Path, codec: Any, number: int) -> None:
+    with aehub.open(path, model=codec) as clip, pytest.raises(IndexError):
         clip.picture(number)
 
 
 def test_only_the_groups_asked_for_are_decoded(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, codec: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[int] = []
     plain = module.decode_group
@@ -87,30 +88,32 @@ def test_only_the_groups_asked_for_are_decoded(
         return plain(model, head, group, places)
 
     monkeypatch.setattr(module, "decode_group", counting)
-    with aehub.open(path) as clip:
+    with aehub.open(path, model=codec) as clip:
         clip[9:11]
         assert decoded == [2]
         clip[6:9]
         assert decoded == [2, 1, 2]
 
 
-def test_streams_are_archives_and_pipes_are_not(path: Path, frames: np.ndarray) -> None:
+def test_streams_are_archives_and_pipes_are_not(path: Path, codec: Any, frames: np.ndarray) -> None:
     class Pipe(io.BytesIO):
         def seekable(self) -> bool:
             return False
 
-    with aehub.open(io.BytesIO(path.read_bytes())) as clip:
+    with aehub.open(io.BytesIO(path.read_bytes()), model=codec) as clip:
         assert np.array_equal(clip[5], frames[5])
     with pytest.raises(InputError, match="a pipe has no random access"):
         aehub.open(Pipe(path.read_bytes()))
 
 
-def test_a_damaged_group_spoils_only_its_own_frames(path: Path, frames: np.ndarray) -> None:
+def test_a_damaged_group_spoils_only_its_own_frames(
+    path: Path, codec: Any, frames: np.ndarray
+) -> None:
     data = bytearray(path.read_bytes())
     with aehub.bitstream.open_reader(path) as reader:
         second = reader.index[1].offset
     data[second + 40] ^= 1
-    with aehub.open(io.BytesIO(data)) as clip:
+    with aehub.open(io.BytesIO(data), model=codec) as clip:
         with pytest.raises(DamagedError, match="group 1"):
             clip[5]
         assert np.array_equal(clip[3], frames[3])

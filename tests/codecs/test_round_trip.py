@@ -69,49 +69,6 @@ def decoded(path: Path) -> tuple[list[Picture], list[Fraction]]:
 # What comes back.
 
 
-@pytest.mark.parametrize("name", ["ntsc", "odd", "unsteady", "slow", "fast", "one", "small"])
-def test_size_frames_and_times_come_back(
-    clips: dict[str, Path], tmp_path: Path, name: str
-) -> None:
-    result = aehub.compress(clips[name], tmp_path / "file.aev")
-    back = aehub.decompress_to(tmp_path / "file.aev", tmp_path / "back.mkv")
-    source, times = shown(clips[name])
-    assert result.frames == back.frames == len(source)
-    assert (result.width, result.height) == (back.width, back.height) == source[0].size
-    tick = Fraction(1, 1000) if clips[name].suffix == ".mkv" else Fraction(1, 10_000)
-    found = decoded(tmp_path / "file.aev")[1]
-    assert max(abs(a - b) for a, b in zip(found, times, strict=True)) <= tick
-    # Matroska counts milliseconds.
-    tick, found = max(tick, Fraction(1, 1000)), shown(tmp_path / "back.mkv")[1]
-    assert max(abs(a - b) for a, b in zip(found, times, strict=True)) <= tick
-    assert name == "unsteady" or back.seconds == result.seconds
-    assert all(planes.size == source[0].size for planes in shown(tmp_path / "back.mkv")[0])
-
-
-@pytest.mark.parametrize("name", ["ntsc", "odd", "tagged"])
-def test_the_quality_told_is_that_of_the_file(
-    clips: dict[str, Path], tmp_path: Path, name: str
-) -> None:
-    result = aehub.compress(clips[name], tmp_path / "file.aev", quality=70)
-    aehub.decompress_to(tmp_path / "file.aev", tmp_path / "back.mkv")
-    source, copy = shown(clips[name])[0], shown(tmp_path / "back.mkv")[0]
-    channels = [psnr(np.stack([p[i] for p in source]), np.stack([p[i] for p in copy]))
-                for i in range(3)]
-    assert result.psnr == pytest.approx((6 * channels[0] + channels[1] + channels[2]) / 8, abs=1e-3)
-    assert result.psnr > 30
-
-
-def test_lossless_output_holds_exactly_what_the_file_says(
-    clips: dict[str, Path], tmp_path: Path
-) -> None:
-    aehub.compress(clips["odd"], tmp_path / "file.aev")
-    aehub.decompress_to(tmp_path / "file.aev", tmp_path / "back.mkv")
-    for first, second in zip(
-        decoded(tmp_path / "file.aev")[0], shown(tmp_path / "back.mkv")[0], strict=True
-    ):
-        assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-
-
 def test_matrix_range_and_pixel_aspect_come_back(clips: dict[str, Path], tmp_path: Path) -> None:
     aehub.compress(clips["tagged"], tmp_path / "file.aev")
     for name in ("back.mp4", "back.mkv"):
@@ -122,14 +79,6 @@ def test_matrix_range_and_pixel_aspect_come_back(clips: dict[str, Path], tmp_pat
             lost = any("16/11 is not kept" in note for note in result.notes)
             assert back.info.pixel_aspect == (1 if lost else Fraction(16, 11))
             assert lost == (name == "back.mkv")
-
-
-@pytest.mark.parametrize("name", ["ntsc", "odd"])
-def test_bytes_and_fidelity_rise_with_quality(clips: dict[str, Path], name: str) -> None:
-    results = [aehub.compress(clips[name], io.BytesIO(), quality=q) for q in (0, 10, 50, 90, 100)]
-    sizes, fidelities = [r.bytes for r in results], [r.psnr for r in results]
-    assert sizes == sorted(set(sizes))
-    assert fidelities == sorted(set(fidelities))
 
 
 def test_fractions_of_quality_count(clips: dict[str, Path]) -> None:
@@ -147,22 +96,6 @@ def test_a_quality_outside_its_range_is_refused(clips: dict[str, Path], quality:
 
 
 # What is told.
-
-
-@pytest.mark.parametrize("name", ["ntsc", "sound", "unsteady", "one"])
-def test_bytes_on_disk_are_those_told(clips: dict[str, Path], tmp_path: Path, name: str) -> None:
-    path = tmp_path / "file.aev"
-    result, facts = aehub.compress(clips[name], path), aehub.info(path)
-    assert result.bytes == facts["bytes"] == path.stat().st_size
-    for key in ("model", "audio_bytes", "frames", "width", "height", "fps", "seconds", "kbps",
-                "bits_per_pixel", "quality"):
-        assert facts[key] == getattr(result, key), key
-    assert result.ratio == round(clips[name].stat().st_size / result.bytes, 3)
-    assert facts["complete"] and not aehub.verify(path).problems
-    pictures = result.bytes - result.audio_bytes
-    pixels = result.frames * result.width * result.height
-    assert result.bits_per_pixel == pytest.approx(8 * pictures / pixels, abs=1e-6)
-    assert result.kbps == pytest.approx(8 * pictures / result.seconds / 1000, abs=1e-3)
 
 
 def test_seconds_are_those_of_the_frames(clips: dict[str, Path]) -> None:
@@ -217,16 +150,6 @@ def test_a_trim_keeps_the_frames_it_names(
     for number, planes in zip(kept, copy, strict=True):
         errors = [psnr(other[0], planes[0]) for other in source]
         assert int(np.argmax(errors)) == number
-
-
-@pytest.mark.parametrize(("group", "groups"), [(1, 9), (2, 5), (4, 3)])
-def test_groups_have_the_length_that_was_asked_for(
-    clips: dict[str, Path], tmp_path: Path, group: int, groups: int
-) -> None:
-    aehub.compress(clips["odd"], tmp_path / "file.aev", group=group)
-    facts = aehub.info(tmp_path / "file.aev")
-    assert (facts["groups"], facts["group_frames"]) == (groups, group)
-    assert len(list(aehub.decompress(tmp_path / "file.aev"))) == 9
 
 
 @pytest.mark.parametrize("group", [0, -1, 1001])

@@ -132,16 +132,6 @@ def test_group_exact_drops_what_is_hidden(source: Path, model: D4Codec, tmp_path
     assert later.read_bytes() == tight.read_bytes()
 
 
-@pytest.mark.parametrize("exact", [False, True])
-def test_what_is_shown_of_a_trim_are_the_frames_of_the_file(
-    source: Path, model: D4Codec, exact: bool, tmp_path: Path
-) -> None:
-    output = tmp_path / "part.aev"
-    cut(source, "2f:9f", output, model, group_exact=exact)
-    for wanted, found in zip(planes_of(source, model)[2:9], planes_of(output, model), strict=True):
-        assert all(np.array_equal(a, b) for a, b in zip(wanted, found, strict=True))
-
-
 def test_reverse_plays_the_same_frames_backward_out_of_the_same_bytes(
     source: Path, model: D4Codec, tmp_path: Path
 ) -> None:
@@ -203,30 +193,6 @@ def test_a_trim_that_keeps_nothing_says_how_long_the_file_is(
     with pytest.raises(InputError, match="10 frames, 0.4 s"):
         aehub.edit(source, tmp_path / "part.aev", [aehub.Trim(part)])
     assert not list(tmp_path.iterdir())
-
-
-def test_joined_files_show_one_after_the_other(
-    source: Path, model: D4Codec, tmp_path: Path
-) -> None:
-    finer, output = tmp_path / "finer.aev", tmp_path / "joined.aev"
-    aehub.compress(np.stack(moving_picture(3, 48, 34, seed=1)), finer, model=model, quality=88.5,
-                   fps=30, measure=False)
-    result = aehub.concat([source, finer, source], output)
-    assert aehub.verify(output).ok
-    parts = [planes_of(path, model) for path in (source, finer, source)]
-    for wanted, found in zip(sum(parts, []), planes_of(output, model), strict=True):
-        assert all(np.array_equal(a, b) for a, b in zip(wanted, found, strict=True))
-    assert result.seconds == pytest.approx(0.4 + 0.1 + 0.4, abs=1e-6)
-    assert {header.quality for header in heads_of(output)} == {5500, 8850}
-
-
-def test_halves_of_a_group_become_one_again(source: Path, model: D4Codec, tmp_path: Path) -> None:
-    parts = [tmp_path / f"{number}.aev" for number in range(3)]
-    for path, part in zip(parts, (":5f", "5f:7f", "7f:"), strict=True):
-        cut(source, part, path, model)
-    output = tmp_path / "joined.aev"
-    aehub.concat(parts, output, model=model)
-    assert output.read_bytes() == source.read_bytes()
 
 
 def test_halves_whose_model_is_not_here_stay_two_groups(

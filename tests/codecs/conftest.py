@@ -1,0 +1,26 @@
+"""Codecs that the suite of every codec runs with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aehub
+from golden_files import MODEL
+from packages import ZLIB, zlib_installed
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """The model folder of each codec: one of another package, and a tiny `d4-codec`."""
+    with zlib_installed(tmp_path_factory.mktemp("packages") / "site") as folder:
+        yield {ZLIB: folder, "tiny-d4": MODEL}
+
+
+@pytest.fixture(scope="module", params=[ZLIB, "tiny-d4"])
+def codec(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Any:
+    """One loaded codec after the other."""
+    return aehub.load(folders[request.param])
