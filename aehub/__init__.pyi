@@ -51,6 +51,9 @@ from aehub.measure import Comparison as Comparison
 from aehub.measure import SourceClip as SourceClip
 from aehub.measure import compare as compare
 from aehub.media.clip import ClipLike as ClipLike
+from aehub.media.picture import Picture as Picture
+from aehub.media.picture import PictureFormat as PictureFormat
+from aehub.media.picture import PlaneFormat as PlaneFormat
 from aehub.results import Animated as Animated
 from aehub.results import Compressed as Compressed
 from aehub.results import Decompressed as Decompressed

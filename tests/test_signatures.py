@@ -54,7 +54,9 @@ pipe = subprocess.Popen(["cat"], stdout=subprocess.PIPE).stdout
 assert pipe is not None
 files: list[aehub.FileLike] = ["clip.aev", Path("clip.aev"), io.BytesIO(), pipe]
 picture = np.zeros((4, 4, 3), np.uint8)
-clips: list[aehub.ClipLike] = [*files, picture, [picture, picture], (picture for _ in range(2))]
+grey = aehub.Picture([picture[..., 0]], aehub.PictureFormat((aehub.PlaneFormat("Y"),)))
+clips: list[aehub.ClipLike] = [*files, picture, [picture, picture], (picture for _ in range(2)),
+                               grey, [grey, grey], (grey for _ in range(2))]
 
 assert_type(aehub.compress(
     source=clips[0], output=files[0], model=models[0], quality=50, target_size=None,

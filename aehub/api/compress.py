@@ -72,12 +72,14 @@ def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLi
 
     Args:
         source: path of a clip, picture or folder of pictures, a binary stream, or frames as
-            uint8 [T, H, W, 3] or an iterable of [H, W, 3] in RGB.
+            uint8 [T, H, W, 3] or an iterable of [H, W, 3] in RGB, or an iterable of
+            `aehub.Picture`, of 8 to 16 bits.
         output: path or stream; by default beside the source, with the suffix `.aev`.
         model: name, folder, or a loaded model.
         quality: 0 (smallest) to 100 (best), 50 by default; fractions are allowed.
-        target_size: largest size of the file in bytes, from 1; at most 4 encodes find the quality.
-            Files and streams are decoded once for them, if their samples take at most 2 GB on disk.
+        target_size: largest size of the file in bytes, from 1; at most 4 encodes find the quality,
+            or 8 where sizes follow an unusual curve. Files and streams are decoded once for them,
+            if their samples take at most 2 GB on disk.
         target_kbps: largest average rate without audio in kilobits per second, above 0. Of quality
             and the two targets, one can be given.
         trim: part to keep, "A:B" in seconds, or frames with a trailing f; or the same as
@@ -366,5 +368,5 @@ def _summary(target: Path | BinaryIO, model: str, info: ClipInfo, stats: Encodin
         ratio=round(info.source_bytes / stats.bytes, 3) if info.source_bytes else None,
         psnr=round(stats.distortion.psnr, 3) if measured else None,
         ms_ssim=None if ms_ssim is None else round(ms_ssim, 6),
-        elapsed=round(elapsed, 3), quality=quality, notes=info.notes,
+        elapsed=round(elapsed, 3), quality=quality, notes=info.notes + stats.notes,
         frame_bytes=tuple(stats.frame_bytes))

@@ -189,7 +189,8 @@ def info(source: FileLike) -> dict[str, Any]:
         "overhead_bytes": counts["overhead_bytes"], "coder": header.coder,
         "entropy_hash": header.entropy_hash.hex(), "synthesis_hash": header.synthesis_hash.hex(),
         "pixel_aspect": str(header.pixel_aspect), "matrix": header.colour.matrix,
-        "full_range": header.colour.full_range, "complete": counts["complete"],
+        "full_range": header.colour.full_range, "pictures": str(header.pictures),
+        "complete": counts["complete"],
     }
 
 

@@ -83,7 +83,10 @@ class TickConverter:
 
 @dataclass
 class EncodingStats:
-    """Running totals of what is written; `frame_bytes` of each frame whose mini-GOP is complete."""
+    """Running totals of what is written; `frame_bytes` of each frame whose mini-GOP is complete.
+
+    `notes` are sentences about conversions.
+    """
 
     frames: int = 0
     audio_bytes: int = 0
@@ -91,6 +94,7 @@ class EncodingStats:
     bytes: int = 0
     frame_bytes: list[int] = field(default_factory=list)
     distortion: Distortion = field(default_factory=Distortion)
+    notes: tuple[str, ...] = ()
 
 
 def compress_clip(clip: Clip, stream: BinaryIO, codec: Codec, quality: float, *,
@@ -113,6 +117,9 @@ def compress_clip(clip: Clip, stream: BinaryIO, codec: Codec, quality: float, *,
     info, converter = clip.info, TickConverter.of(clip.info)
     header = file_header(codec, info, quality, group)
     stats = EncodingStats()
+    if header.pictures != info.pictures:
+        stats.notes = (f"Pictures of {info.pictures} were brought to {header.pictures}, which "
+                       f"{codec.name} takes.",)
     with Writer(stream, header) as writer:
         times, encoder, pending = _GroupTimes(converter), None, 0
         frames = _in_format(clip, header)

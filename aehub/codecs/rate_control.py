@@ -1,4 +1,4 @@
-"""Rate control: the quality at which a file has a wanted size, in at most four encodes.
+"""Rate control: the quality at which a file has a wanted size, in four encodes as a rule.
 
 The logarithm of the size of the pictures is nearly linear in log2(60 + quality), so the secant
 method on it converges in two or three steps. The encode that fits best is the result.
@@ -25,6 +25,10 @@ from aehub.results import Progress
 # Most encodes, and the share of the target that may stay unused.
 ENCODES = 4
 TOLERANCE = 0.03
+# Most encodes where so large a share would stay unused after four: codecs and clips of which the
+# size follows another curve than the usual one.
+MAX_ENCODES = 8
+UNUSUAL = 0.1
 # Share of the target to aim at: the middle of the tolerance.
 _AIM = 0.985
 # Of the third encode if nothing fits yet: the last one can then come closer.
@@ -76,15 +80,17 @@ def next_step(target: int, trials: list[Trial]) -> tuple[Trial | None, float | N
 
     Args:
         target: bytes of the whole file at most.
-        trials: at least one; more than four are not asked for.
+        trials: at least one; more than `MAX_ENCODES` are not asked for.
 
     Raises:
         InputError: even quality 0 is larger; the sentence says how large.
     """
     best = max((t for t in trials if t.size <= target), key=lambda t: t.size, default=None)
-    if best is not None and (best.size >= (1 - TOLERANCE) * target or best.quality == 100
-                             or len(trials) >= ENCODES):
-        return best, None
+    if best is not None:
+        usual = best.size >= (1 - UNUSUAL) * target
+        if (best.size >= (1 - TOLERANCE) * target or best.quality == 100
+                or len(trials) >= (ENCODES if usual else MAX_ENCODES)):
+            return best, None
     last = trials[-1]
     if last.quality == 0 and last.size > target:
         raise InputError(f"the target is {target} bytes; the smallest file of this clip, at "
@@ -172,7 +178,7 @@ def check_goal(quality: Any, size: Any, kbps: Any) -> tuple[float, int | None, f
 
 
 class RateControl:
-    """At most four encodes of one clip; a context manager that deletes their files.
+    """The encodes of one clip; a context manager that deletes their files.
 
     Args:
         open_clip: opens the clip, once for each encode.

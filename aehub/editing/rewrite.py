@@ -30,7 +30,7 @@ def turn_file_header(header: FileHeader, g: int) -> FileHeader:
     width, height = header.height, header.width
     shown = resolve_unspecified(header.colour, header.width, header.height)
     return replace(header, width=width, height=height, colour=tags_to_write(shown, width, height),
-                   pixel_aspect=1 / header.pixel_aspect)
+                   pixel_aspect=1 / header.pixel_aspect, pictures=header.pictures.transposed)
 
 
 class GroupRewriter:

@@ -30,9 +30,10 @@ from aehub.media.still_images import READABLE_KINDS, StillImage
 from aehub.media.timestamps import TimeSpan
 from aehub.media.video_reader import VideoReader
 
-ClipLike = FileLike | np.ndarray | Iterable[np.ndarray] | DecodedClip
-"""A clip, picture or folder of pictures as a path; a stream of bytes; or pictures in RGB: uint8
-[T, H, W, 3], [H, W, 3], or an iterable of [H, W, 3]; or a clip decoded before."""
+ClipLike = FileLike | np.ndarray | Iterable[np.ndarray] | Iterable[Picture] | DecodedClip
+"""A clip, picture or folder of pictures as a path; a stream of bytes; pictures in RGB: uint8
+[T, H, W, 3], [H, W, 3], or an iterable of [H, W, 3]; an iterable of `Picture`, all of one format;
+or a clip decoded before."""
 
 class FrameReader(Protocol):
     """Interface of the readers of all formats."""
@@ -207,12 +208,13 @@ def open_clip(
     """Open a clip and decode its first frame.
 
     Frames come as 8-bit 4:2:0 planes, upright, in the source's own matrix and range, with their
-    true times counted from the first. 8-bit 4:2:0 sources come through bit for bit.
+    true times counted from the first. 8-bit 4:2:0 sources come through bit for bit, and so does
+    every `Picture`, in its own format.
 
     Args:
         source: a path, a folder of pictures, a file object open for reading (pipes too), an array
-            uint8 [T, H, W, 3] or [H, W, 3] in RGB, an iterable of such pictures, or a clip decoded
-            before.
+            uint8 [T, H, W, 3] or [H, W, 3] in RGB, an iterable of such pictures or of `Picture`s,
+            or a clip decoded before.
         trim: the part to read; times start at its first frame.
         fps: frames per second of arrays and folders (default 25); a clip with times of its own is
             shown at this rate instead, without its sound.

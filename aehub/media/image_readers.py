@@ -16,7 +16,7 @@ from aehub.media import colour as colours
 from aehub.media import conversion, file_type, still_images
 from aehub.media.audio import AudioTrack
 from aehub.media.file_type import names_text
-from aehub.media.picture import ClipInfo, Frame, Picture, add_note
+from aehub.media.picture import YUV420, ClipInfo, Colour, Frame, Picture, add_note
 from aehub.media.source import Source, check_pixels
 from aehub.media.still_images import StillImage
 from aehub.media.streams import packet_times, reopened
@@ -54,19 +54,19 @@ class ImageReader:
 
 
 class ArrayReader(ImageReader):
-    """Reader of RGB arrays: one picture, a stack, or any iterable of pictures."""
+    """Reader of RGB arrays: one picture, a stack, or any iterable of pictures; or of `Picture`s."""
 
     def __init__(self, pictures: Any, limits: Limits, fps: Fraction | None) -> None:
         """Read the first picture.
 
         Raises:
-            InputError: there is none, or it is not uint8 [H, W, 3].
+            InputError: there is none, or it is neither uint8 [H, W, 3] nor a `Picture`.
         """
         super().__init__()
-        n_frames = None
-        if isinstance(pictures, np.ndarray):
-            pictures = pictures[None] if pictures.ndim == 3 else pictures
-            n_frames = len(pictures) if pictures.ndim else None
+        n_dimensions = pictures.ndim if isinstance(pictures, np.ndarray) else None
+        if isinstance(pictures, Picture) or n_dimensions == 3:
+            pictures = [pictures]
+        n_frames = len(pictures) if hasattr(pictures, "__len__") and n_dimensions != 0 else None
         try:
             self._arrays = iter(pictures) if n_frames != 0 else iter(())
         except TypeError as err:
@@ -75,31 +75,30 @@ class ArrayReader(ImageReader):
         first = next(self._arrays, None)
         if first is None:
             raise InputError("The clip has no frames; give at least one.")
-        self._limits = limits
-        self._first = first = _check_array(first)
-        check_pixels("The clip", first.shape[1], first.shape[0], limits)
-        rate = fps or DEFAULT_FPS
-        height, width = first.shape[:2]
-        self.info = ClipInfo(
-            width, height, rate, 1 / rate, colours.rgb_colour(height), n_frames=n_frames
-        )
+        self._first = first = _check_frame(first)
+        rate, form = fps or DEFAULT_FPS, YUV420
+        if isinstance(first, Picture):
+            (width, height), form = first.size, first.format
+            colour = colours.resolve_unspecified(Colour(), width, height)
+        else:
+            height, width = first.shape[:2]
+            colour = colours.rgb_colour(height)
+        check_pixels("The clip", width, height, limits)
+        self.info = ClipInfo(width, height, rate, 1 / rate, colour, form, n_frames=n_frames)
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the converted arrays.
+        """Yield the pictures, converted where they are arrays.
 
         Raises:
-            InputError: an array differs in size or type.
+            InputError: one differs in size or type.
         """
-        index = 0
-        array: np.ndarray | None = self._first
-        while array is not None:
-            if _check_array(array).shape != self._first.shape:
-                raise InputError(
-                    f"Frame {index} has shape {array.shape}, the first one {self._first.shape}; "
-                    "give frames of one size."
-                )
-            yield Frame(colours.from_rgb(array, self.info.colour), index)
-            array, index = next(self._arrays, None), index + 1
+        first = _kind_text(self._first)
+        for index, item in enumerate(chain([self._first], self._arrays)):
+            if (kind := _kind_text(_check_frame(item))) != first:
+                raise InputError(f"Frame {index} is {kind}, the first one {first}; give frames of "
+                                 "one size and one format.")
+            is_picture = isinstance(item, Picture)
+            yield Frame(item if is_picture else colours.from_rgb(item, self.info.colour), index)
 
 
 class PictureReader(ImageReader):
@@ -243,14 +242,23 @@ class FolderReader(ImageReader):
             yield path, info, planes
 
 
-def _check_array(array: Any) -> np.ndarray:
-    """Return the array if it is an RGB picture."""
-    if not isinstance(array, np.ndarray):
-        raise InputError(
-            f"A frame is of type {type(array).__name__}; give uint8 arrays [height, width, 3], RGB."
-        )
-    colours.check_rgb(array)
-    return array
+def _check_frame(frame: Any) -> Any:
+    """Return the frame if it is a picture or an RGB array."""
+    if isinstance(frame, Picture):
+        frame.check()
+    elif isinstance(frame, np.ndarray):
+        colours.check_rgb(frame)
+    else:
+        raise InputError(f"A frame is of type {type(frame).__name__}; give uint8 arrays [height, "
+                         "width, 3], RGB, or aehub.Picture.")
+    return frame
+
+
+def _kind_text(frame: np.ndarray | Picture) -> str:
+    """Size and format in words."""
+    if isinstance(frame, Picture):
+        return f"{frame.format} of {frame.size[0]}x{frame.size[1]}"
+    return f"RGB of {frame.shape[1]}x{frame.shape[0]}"
 
 
 def _durations(source: Source) -> list[int]:

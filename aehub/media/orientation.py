@@ -43,14 +43,9 @@ def turn(plane: Any, g: int) -> Any:
 
 
 def turn_picture(picture: Picture, g: int) -> Picture:
-    """Turn all planes of a picture by element `g`.
-
-    Raises:
-        ValueError: a transpose of planes that are subsampled in one direction.
-    """
-    if g & TRANSPOSES and any(plane.across != plane.down for plane in picture.format.planes):
-        raise ValueError("planes that are subsampled in one direction cannot be transposed")
-    return Picture((np.ascontiguousarray(turn(plane, g)) for plane in picture), picture.format)
+    """Turn all planes of a picture by element `g`."""
+    form = picture.format.transposed if g & TRANSPOSES else picture.format
+    return Picture((np.ascontiguousarray(turn(plane, g)) for plane in picture), form)
 
 
 def _compose_table() -> tuple[tuple[int, ...], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -68,6 +68,12 @@ class PictureFormat:
         names = (name if (across, down) == (1, 1) else f"{name}/{across}x{down}"
                  for name, across, down in self.planes)
         return " ".join([f"{'signed ' * self.signed}{self.bits}-bit", *names])
+
+    @property
+    def transposed(self) -> PictureFormat:
+        """Format of a picture whose rows became columns: 4:2:2 becomes 4:4:0."""
+        return replace(self, planes=tuple(PlaneFormat(name, down, across)
+                                          for name, across, down in self.planes))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -143,6 +149,28 @@ class Picture(tuple[np.ndarray, ...]):
             planes.append(samples[begin:end].reshape(rows, columns))
             begin = end
         return cls(planes, format)
+
+    def check(self) -> None:
+        """Validate planes that somebody else made.
+
+        Raises:
+            InputError: a plane is of another shape or type than the format tells, or a sample lies
+                outside its range.
+        """
+        form = self.format
+        is_plane = len(self) > 0 and self[0].ndim == 2 and self[0].size > 0
+        if not is_plane or [plane.shape for plane in self] != list(form.shapes(self.size)):
+            raise InputError(f"a picture of {form} has planes of {[p.shape for p in self]}; give "
+                             f"{len(form.planes)} of [rows, columns], the first one of the whole "
+                             "size, the others divided by their subsampling and rounded up.")
+        for plane, (name, *_) in zip(self, form.planes, strict=True):
+            if plane.dtype != form.dtype:
+                raise InputError(f"the plane {name} of a picture of {form} is {plane.dtype}; give "
+                                 f"{form.dtype}.")
+            low, high = int(plane.min()), int(plane.max())
+            if low < form.lowest or high > form.lowest + form.peak:
+                raise InputError(f"the plane {name} has samples from {low} to {high}; those of "
+                                 f"{form} go from {form.lowest} to {form.lowest + form.peak}.")
 
     def __getnewargs__(self) -> tuple[Any, ...]:
         return tuple(self), self.format

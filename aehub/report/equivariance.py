@@ -13,6 +13,7 @@ from aehub.api.compress import open as open_archive
 from aehub.api.edit import edit
 from aehub.editing.operations import Operation, Trim, Turn, element
 from aehub.media.colour import to_rgb
+from aehub.media.conversion import to_yuv420
 from aehub.media.orientation import turn_picture
 from aehub.media.picture import Colour, Picture
 
@@ -78,9 +79,10 @@ def _edited(source: Path | BytesIO, operations: Sequence[Operation]) -> bytes:
 
 
 def _decoded(file: bytes) -> tuple[list[Picture], Colour]:
-    """Return the frames of a file and their colour."""
+    """Return the frames of a file as 8-bit 4:2:0, and their colour."""
     with open_archive(BytesIO(file)) as archive:
-        return [archive.picture(number) for number in range(len(archive))], archive.info.colour
+        colour = archive.info.colour
+        return [to_yuv420(archive.picture(n), colour) for n in range(len(archive))], colour
 
 
 def _error_image(distances: Sequence[np.ndarray]) -> np.ndarray:

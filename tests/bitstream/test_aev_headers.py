@@ -34,7 +34,17 @@ from aehub.bitstream.chunk import (
 )
 from aehub.bitstream.file_header import ASPECT_LIMITS, RATE_LIMITS, TIME_BASE_LIMITS, USUAL_RATES
 from aehub.errors import DamagedError, FormatError, InputError
-from aehub.media.picture import Colour
+from aehub.media.picture import (
+    MAX_BITS,
+    MAX_PLANE_NAME,
+    MAX_PLANES,
+    MAX_SUBSAMPLING,
+    MIN_BITS,
+    YUV420,
+    Colour,
+    PictureFormat,
+    PlaneFormat,
+)
 from bitstream.examples import CHAIN, file_header
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-/@ä", min_size=1, max_size=40).filter(
@@ -48,10 +58,21 @@ def fractions(limits: tuple[int, int]) -> st.SearchStrategy[Fraction]:
 
 
 @st.composite
+def picture_formats(draw: st.DrawFn) -> PictureFormat:
+    """Any format that a file can hold."""
+    names = st.text("abzABZ019_", min_size=1, max_size=MAX_PLANE_NAME)
+    subsampling = st.integers(1, MAX_SUBSAMPLING)
+    others = st.lists(st.builds(PlaneFormat, names, subsampling, subsampling),
+                      max_size=MAX_PLANES - 1)
+    return PictureFormat((PlaneFormat(draw(names)), *draw(others)),
+                         draw(st.integers(MIN_BITS, MAX_BITS)), draw(st.booleans()))
+
+
+@st.composite
 def file_headers(draw: st.DrawFn) -> FileHeader:
-    width = draw(st.integers(1, MAX_SIDE))
+    width, coder = draw(st.integers(1, MAX_SIDE)), draw(st.integers(0, 127))
     return FileHeader(
-        draw(NAMES), draw(HASHES), draw(HASHES), draw(st.integers(0, 127)),
+        draw(NAMES), draw(HASHES), draw(HASHES), coder,
         width, draw(st.integers(1, min(MAX_SIDE, MAX_PIXELS // (width + 31) // 32 * 32))),
         draw(st.sampled_from(USUAL_RATES) | fractions(RATE_LIMITS)),
         draw(st.integers(0, 10_000)), draw(st.integers(1, 16384)),
@@ -59,6 +80,7 @@ def file_headers(draw: st.DrawFn) -> FileHeader:
         Colour(draw(st.integers(0, 127)), draw(st.booleans()), draw(st.integers(0, 255)),
                draw(st.integers(0, 127))),
         draw(st.just(Fraction(1)) | fractions(ASPECT_LIMITS)),
+        draw(picture_formats()) if coder > 2 else YUV420,
     )  # fmt: skip
 
 
@@ -102,10 +124,43 @@ def test_integers_come_back(value: int, signed: int) -> None:
 
 
 @given(file_headers())
-def test_file_heads_come_back_and_fit_96_bytes(header: FileHeader) -> None:
+def test_file_heads_come_back_and_fit_96_bytes_and_a_picture_format(header: FileHeader) -> None:
     packed = pack_file_header(header)
-    assert len(packed) <= 96
+    longest = sum(2 + len(plane.name) for plane in header.pictures.planes) + 2
+    assert len(packed) <= 96 + longest * (header.coder > 2)
     assert unpack_file_header(packed + b"more") == (header, len(packed))
+
+
+def test_the_bytes_of_a_picture_format_are_for_ever() -> None:
+    planes = PlaneFormat("Y"), PlaneFormat("U", 2), PlaneFormat("V", 2)
+    for form, golden in (
+        (PictureFormat(planes, 10), "03 02 01 59 00 01 55 10 01 56 10"),
+        (PictureFormat((PlaneFormat("B04"), PlaneFormat("B_8", 16, 3)), 16, signed=True),
+         "02 18 03 42 30 34 00 03 42 5f 38 f2"),
+        (YUV420, "00"),
+    ):
+        packed = pack_file_header(file_header(coder=100, pictures=form))
+        assert packed[-4 - len(bytes.fromhex(golden)):-4] == bytes.fromhex(golden)
+        assert len(packed) == len(pack_file_header(file_header())) + len(bytes.fromhex(golden))
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_of_a_picture_format_are_read_or_refused(field: bytes) -> None:
+    packed = pack_file_header(file_header(coder=100))[:-5] + field
+    packed = packed[:5] + bytes((len(packed) - 6,)) + packed[6:]
+    packed += zlib.crc32(packed).to_bytes(4, "little")
+    try:
+        header, size = unpack_file_header(packed)
+    except FormatError as error:
+        assert str(error).startswith("the file has a file header that cannot be read: ")
+        return
+    # Bytes after the fields are ignored.
+    assert size == len(packed) and pack_file_header(header)[33:-4] == field[:header_length(header)]
+
+
+def header_length(header: FileHeader) -> int:
+    """Bytes of its picture format."""
+    return len(pack_file_header(header)) - len(pack_file_header(file_header()))
 
 
 def test_the_largest_file_head_has_96_bytes() -> None:

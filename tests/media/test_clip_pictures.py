@@ -57,7 +57,7 @@ def test_arrays_of_another_kind_are_refused(given: object, words: str) -> None:
 def test_arrays_of_two_sizes_are_refused_by_number() -> None:
     with (
         open_clip([PICTURES[0], PICTURES[1][:20]]) as clip,
-        pytest.raises(InputError, match="Frame 1 has shape"),
+        pytest.raises(InputError, match="Frame 1 is RGB of"),
     ):
         list(clip)
 
