@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aehub.errors import InputError
+from aehub.media.clip import open_clip
 from aehub.weights.architectures import Architecture
 from hub.conftest import TINY, Client
+from material import moving_picture, write_clip
 from packages import ZLIB, install, install_zlib
 from pageserver import ROOT
 
@@ -60,6 +63,40 @@ def test_a_codec_of_another_package_is_listed_and_loaded_by_its_record(
     assert (tmp_path / "copy" / "README.md").is_file()
     unknown = aehub_command("compare", TINY, "--codecs", "h266", **toy)
     assert f"known are d4-codec, {ZLIB}, x264" in unknown.sentence
+
+
+def test_every_command_works_with_it_by_name_and_says_what_is_missing_without_it(
+    toy: dict[str, str], aehub_command: Client, tmp_path: Path
+) -> None:
+    write_clip(tmp_path / "clip.mkv", moving_picture(6, 67, 45))
+
+    def facts(*arguments: object) -> Any:
+        done = aehub_command(*arguments, "--json", **toy)
+        assert (done.code, done.stderr) == (0, ""), done.stderr
+        return json.loads(done.out)
+
+    made = facts("compress", "clip.mkv", "clip.aev", "--model", ZLIB, "--quality", 100)
+    assert (made["model"], made["psnr"], made["frames"]) == (ZLIB, 100, 6)
+    assert facts("info", "clip.aev")["coder"] == 100
+    assert "all intact" in aehub_command("verify", "clip.aev", **toy).out
+    assert aehub_command("decompress", "clip.aev", "back.mkv", **toy).code == 0
+    with open_clip(tmp_path / "clip.mkv") as one, open_clip(tmp_path / "back.mkv") as two:
+        for first, second in zip(one, two, strict=True):
+            assert all(map(np.array_equal, first.picture, second.picture))
+    assert facts("edit", "clip.aev", "part.aev", "--trim", "2f:5f", "--reverse")["frames"] == 3
+    turn = "edit", "clip.aev", "turned.aev", "--rotate", 90
+    assert "zlib-planes cannot turn what it has coded" in aehub_command(*turn, **toy).sentence
+    assert facts(*turn, "--via-pixels")["psnr"] == 100
+    assert facts("concat", "clip.aev", "part.aev", "both.aev")["frames"] == 9
+    compared = facts("compare", "clip.mkv", "--codecs", f"x264-medium,{ZLIB}", "--frames", 2)
+    assert len([point for point in compared["points"] if point["codec"] == ZLIB]) == 6
+    # The same without the package.
+    sentence = aehub_command("decompress", "clip.aev", "again.mkv").sentence
+    assert f"written with the model '{ZLIB}', whose codec, of payload format 100" in sentence
+    assert sentence.endswith("is not on this machine; install the package that brings it.")
+    assert aehub_command("info", "clip.aev").code == aehub_command("verify", "clip.aev").code == 0
+    assert f"no model '{ZLIB}' here" in aehub_command(
+        "compress", "clip.mkv", "new.aev", "--model", ZLIB).sentence
 
 
 def test_its_models_are_published_under_their_hashes(
