@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 import aehub
+from pageserver import ROOT
 
 FUNCTIONS = {name: value for name in aehub.__all__
              if inspect.isfunction(value := getattr(aehub, name))}
@@ -39,6 +41,7 @@ import torch
 import aehub
 from aehub.measure import parse_codecs
 from aehub.media.picture import ClipInfo, Picture
+from zlib_codec.codec import ZlibCodec
 
 
 def show(done: int, total: int) -> None:
@@ -49,7 +52,8 @@ callback: aehub.ProgressCallback = show
 device: aehub.Device = torch.device("cpu")
 model = aehub.load(name="d4-codec", device=device)
 assert_type(model, aehub.Model)
-models: list[aehub.ModelLike] = ["d4-codec", Path("folder"), model]
+foreign: aehub.Codec = ZlibCodec({"name": "mine"})
+models: list[aehub.ModelLike] = ["d4-codec", Path("folder"), model, foreign]
 pipe = subprocess.Popen(["cat"], stdout=subprocess.PIPE).stdout
 assert pipe is not None
 files: list[aehub.FileLike] = ["clip.aev", Path("clip.aev"), io.BytesIO(), pipe]
@@ -224,6 +228,7 @@ def complaints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]
     """Messages of mypy --strict about a right and a wrong caller of the installed package."""
     folder = tmp_path_factory.mktemp("caller")
     (folder / "right.py").write_text(CALLER)
+    shutil.copytree(ROOT / "tests" / "zlib_codec", folder / "zlib_codec")
     wrong = [f"aehub.{name}(misspelt=1)" for name in FUNCTIONS]
     wrong += ['aehub.decompress("a.aev", "a.mp4")', "aehub.compres", *WRONG_VALUES]
     (folder / "wrong.py").write_text("\n".join(["import aehub", *wrong]))

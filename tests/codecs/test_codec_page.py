@@ -1,0 +1,20 @@
+"""docs/codecs.md quotes the codec that the tests run with."""
+
+from __future__ import annotations
+
+import re
+
+from pageserver import ROOT
+
+PAGE = (ROOT / "docs" / "codecs.md").read_text(encoding="utf-8")
+
+
+def test_the_page_quotes_the_package_as_it_is() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    package = ROOT / "tests" / "zlib_codec"
+    assert blocks[:2] == [(package / name).read_text() for name in ("record.py", "codec.py")]
+    assert len(blocks[1].splitlines()) < 120
+
+
+def test_the_page_names_the_entry_point_that_the_tests_install() -> None:
+    assert '[project.entry-points."aehub.codecs"]\nzlib_codec = "zlib_codec.record:RECORD"' in PAGE
