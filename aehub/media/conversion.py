@@ -176,14 +176,14 @@ def to_yuv420(picture: Picture, colour: Colour) -> Picture:
     if picture.format == YUV420:
         return picture
     samples = [plane.astype(np.int32) - picture.format.lowest for plane in picture]
-    if [plane.name for plane in planes] == ["R", "G", "B"]:
-        rgb = np.stack([to_8_bits(plane, bits, full_range=True) for plane in samples], -1)
+    if not picture.format.is_yuv:
+        is_rgb = [plane.name for plane in planes] == ["R", "G", "B"]
+        channels = samples if is_rgb else samples[:1] * 3
+        rgb = np.stack([to_8_bits(plane, bits, full_range=True) for plane in channels], -1)
         return colours.from_rgb(rgb, colour)
     height, width = samples[0].shape
-    chroma = ([to_chroma_grid(plane, height, width) for plane in samples[1:]]
-              if picture.format.is_yuv else neutral_chroma(samples[0], bits))
-    full_range = colour.full_range or not picture.format.is_yuv
-    return Picture(to_8_bits(plane, bits, full_range) for plane in (samples[0], *chroma))
+    chroma = [to_chroma_grid(plane, height, width) for plane in samples[1:]]
+    return Picture(to_8_bits(plane, bits, colour.full_range) for plane in (samples[0], *chroma))
 
 
 def over_white(rgba: np.ndarray) -> tuple[np.ndarray, bool]:

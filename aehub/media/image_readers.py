@@ -79,10 +79,11 @@ class ArrayReader(ImageReader):
         rate, form = fps or DEFAULT_FPS, YUV420
         if isinstance(first, Picture):
             (width, height), form = first.size, first.format
-            colour = colours.resolve_unspecified(Colour(), width, height)
         else:
             height, width = first.shape[:2]
-            colour = colours.rgb_colour(height)
+        colour = colours.rgb_colour(height)
+        if form.is_yuv and isinstance(first, Picture):
+            colour = colours.resolve_unspecified(Colour(), width, height)
         check_pixels("The clip", width, height, limits)
         self.info = ClipInfo(width, height, rate, 1 / rate, colour, form, n_frames=n_frames)
 
