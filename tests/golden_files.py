@@ -21,7 +21,7 @@ from aehub.bitstream import open_reader
 from aehub.codecs.d4.checkpoint import make_self_test, save
 from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
 from aehub.codecs.d4.codec import D4Codec
-from aehub.codecs.d4.frame_coding import FrameCodes, GroupReader
+from aehub.codecs.d4.frame_coding import FrameSyntax, GroupReader
 from aehub.codecs.d4.integer_conv import IntegerConv2d, QualityBias
 from aehub.codecs.d4.network import D4Network
 from aehub.coding.range_coder import ScaleTables
@@ -73,7 +73,7 @@ def write_model(folder: Path, seed: int = 7) -> None:
          encoder={"lambda": 0.05, "inter_lambda": 0.05})
 
 
-def predicted_codes(path: Path, model: D4Codec) -> list[list[FrameCodes]]:
+def predicted_codes(path: Path, model: D4Codec) -> list[list[FrameSyntax]]:
     """Codes and motion of the frames of every group of a file, in coding order."""
     with open_reader(path) as reader, torch.inference_mode():
         return [
@@ -83,12 +83,12 @@ def predicted_codes(path: Path, model: D4Codec) -> list[list[FrameCodes]]:
         ]
 
 
-def predicted_digest(groups: list[list[FrameCodes]]) -> str:
+def predicted_digest(groups: list[list[FrameSyntax]]) -> str:
     """SHA-256 of codes and motion as little-endian 32-bit integers, frame by frame."""
     return _digest(part for group in groups for frame in group for part in _integers(frame))
 
 
-def _integers(frame: FrameCodes) -> Iterable[np.ndarray]:
+def _integers(frame: FrameSyntax) -> Iterable[np.ndarray]:
     yield np.array([frame.number, frame.quality_offset])
     if frame.motion is not None:
         yield from (frame.motion.vectors, frame.motion.modes, frame.motion.coded_flags)

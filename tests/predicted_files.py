@@ -18,7 +18,7 @@ from aehub.codecs.d4.checkpoint import StoredModel, make_self_test
 from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import FrameEncoder
-from aehub.codecs.d4.frame_coding import FrameCodes, GroupReader
+from aehub.codecs.d4.frame_coding import FrameSyntax, GroupReader
 from aehub.codecs.d4.motion.coding import TemporalPredictor
 from aehub.codecs.d4.motion.field import Motion
 from aehub.codecs.d4.network import D4Network
@@ -76,13 +76,13 @@ class Encoded(NamedTuple):
     header: GroupHeader
     payload: bytes
     size: tuple[int, int]
-    written: list[FrameCodes]
+    written: list[FrameSyntax]
     decoded: dict[int, PlaneBatch]
 
     def reader(self, codec: D4Codec) -> GroupReader:
         return GroupReader(codec.runtime, self.payload, self.header, self.size)
 
-    def frames(self, codec: D4Codec) -> list[FrameCodes]:
+    def frames(self, codec: D4Codec) -> list[FrameSyntax]:
         with torch.inference_mode():
             return list(self.reader(codec).frames())
 
@@ -96,10 +96,10 @@ def encoded(frames: Sequence[Picture], quality: float, mini_gops: Sequence[int],
     """Encode a group of an intra frame and then mini-GOPs of so many frames."""
     encoder, gop = FrameEncoder((codec or tiny()).runtime, quality), HierarchicalGop()
     decoded: dict[int, PlaneBatch] = {}
-    written: list[FrameCodes] = []
+    written: list[FrameSyntax] = []
     write = encoder.writer.write
 
-    def watched(frame: FrameCodes,
+    def watched(frame: FrameSyntax,
                 predictors: Sequence[TemporalPredictor]) -> Motion | None:
         motion = write(frame, predictors)
         written.append(frame._replace(motion=motion))
@@ -130,7 +130,7 @@ def groups_of(data: bytes) -> tuple[FileHeader, list[Group]]:
         return reader.header, list(reader.groups())
 
 
-def frames_of(codec: D4Codec, group: Group, header: FileHeader) -> list[FrameCodes]:
+def frames_of(codec: D4Codec, group: Group, header: FileHeader) -> list[FrameSyntax]:
     """The integers of a group of a file, in coding order."""
     size = header.coded_size(32, group.header.crop)
     with torch.inference_mode():
@@ -162,7 +162,7 @@ def planes_psnr(first: PlaneBatch, second: PlaneBatch) -> float:
     return float(-10 * torch.log10(error.square().mean().clamp(min=1e-30)))
 
 
-def equal_frames(first: FrameCodes, second: FrameCodes) -> bool:
+def equal_frames(first: FrameSyntax, second: FrameSyntax) -> bool:
     """Whether codes, their tables and motion are the same, bit for bit."""
     if (first.number, first.quality_offset) != (second.number, second.quality_offset):
         return False

@@ -25,7 +25,7 @@ from aehub.codecs.archive import Archive
 from aehub.codecs.base import Codec
 from aehub.codecs.compress import EncodingStats, compress_clip, estimate_size
 from aehub.codecs.decompress import clip_info, decode_frames
-from aehub.codecs.gop import MAX_GROUP_FRAMES
+from aehub.codecs.gop import MAX_GOP_FRAMES
 from aehub.codecs.rate_control import RateControl, check_goal
 from aehub.config import DEFAULT_CODEC
 from aehub.editing.operations import Trim
@@ -44,7 +44,7 @@ from aehub.media.clip import Clip, ClipLike, open_clip
 from aehub.media.colour import to_rgb
 from aehub.media.conversion import to_yuv420
 from aehub.media.decoded_clip import DecodedClip
-from aehub.media.picture import ClipInfo
+from aehub.media.picture import YUV420, ClipInfo
 from aehub.media.source import rewindable, seekable_file
 from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
@@ -125,7 +125,7 @@ def iter_compress(source: ClipLike, output: FileLike | None = None, *,
     """
     began = time.monotonic()
     quality, target_size, target_kbps = check_goal(quality, target_size, target_kbps)
-    group = None if group is None else check_whole("group", group, 1, MAX_GROUP_FRAMES)
+    group = None if group is None else check_whole("group", group, 1, MAX_GOP_FRAMES)
     part = TimeSpan.coerce(trim.part if isinstance(trim, Trim) else trim)
     target = _output_path(source, output)
     codec = resolve_codec(model, device=device)
@@ -303,10 +303,11 @@ def iter_decompress_to(source: FileLike, output: FileLike, *, model: ModelLike |
                     raise
         if damage is not None:
             raise damage
-        seconds = float(last * info.time_base)
+        notes = (*writer.notes, *_format_notes(info))
         return Decompressed(str(target) if isinstance(target, Path) else None, codec.name, done,
-                            info.width, info.height, _rate(info), round(seconds, 6),
-                            round(time.monotonic() - began, 3), tuple(writer.notes))
+                            info.width, info.height, _rate(info),
+                            round(float(last * info.time_base), 6),
+                            round(time.monotonic() - began, 3), notes)
 
 
 def open(source: FileLike, *, model: ModelLike | None = None, device: Device = "auto") -> Archive:
@@ -329,6 +330,13 @@ def open(source: FileLike, *, model: ModelLike | None = None, device: Device = "
         >>> aehub.open("clip.aev")[120:180].shape
     """
     return Archive(source, lambda header: load_for_file(header, model, device=device))
+
+
+def _format_notes(info: ClipInfo) -> tuple[str, ...]:
+    """A note where pictures were written in another format than they have in the file."""
+    return () if info.pictures == YUV420 else (
+        f"Pictures of {info.pictures} were converted to {YUV420}; aehub.open(...).picture(n) gives "
+        "them as they are.",)
 
 
 def _copy_sound(reader: Reader, track: BinaryIO) -> DamagedError | None:

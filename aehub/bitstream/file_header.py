@@ -226,7 +226,7 @@ def _problem(header: FileHeader) -> str:
          f"the model name {header.model[:60]!r} must be 1 to {MAX_MODEL_NAME} printable bytes."),
         (len(header.entropy_hash) == len(header.synthesis_hash) == 8,
          "each hash must have 8 bytes."),
-        (0 <= header.coder <= 127, f"the coder version {header.coder} is outside 0 to 127."),
+        (0 <= header.coder <= 127, f"the payload format {header.coder} is outside 0 to 127."),
         (0 < header.width <= MAX_SIDE and 0 < header.height <= MAX_SIDE
          and header.width * header.height <= MAX_PIXELS,
          f"its frames are {header.width}x{header.height}; an .aev file holds sides of 1 to "

@@ -127,7 +127,12 @@ class Archive:
         return [to_rgb(to_yuv420(picture, colour), colour) for picture in self._pictures(numbers)]
 
     def time(self, number: int) -> Fraction:
-        """Presentation time of frame `number`, from 0, in seconds."""
+        """Presentation time of frame `number`, from 0, in seconds.
+
+        Raises:
+            IndexError: there is no such frame.
+        """
+        self._check(number)
         group = bisect_right(self._ends, number)
         with self._lock:
             entry, header = self._index[group], self._reader.group_at(group).header
@@ -145,11 +150,13 @@ class Archive:
         """
         return self._pictures([number])[0]
 
+    def _check(self, number: int) -> None:
+        if not 0 <= number < len(self):
+            raise IndexError(f"there is no frame {number}; the clip has {len(self)}, from 0 on.")
+
     def _pictures(self, numbers: Sequence[int]) -> list[Picture]:
         for number in numbers:
-            if not 0 <= number < len(self):
-                raise IndexError(
-                    f"there is no frame {number}; the clip has {len(self)}, from 0 on.")
+            self._check(number)
         pictures: list[Picture] = []
         with self._lock:
             for group, part in groupby(numbers, lambda number: bisect_right(self._ends, number)):

@@ -38,7 +38,7 @@ _KEY_SEARCH_RANGE = 48
 MAX_GROUP_SECONDS = 10
 # Samples of the coded planes of a group: to play it backward, all of it may have to be decoded.
 MAX_GROUP_SAMPLES = 1 << 27
-MAX_GROUP_FRAMES = 1000
+MAX_GOP_FRAMES = 1000
 # Scene cut: block matching leaves more than this share of the difference from flat blocks, and more
 # than so many grey levels.
 _CUT_RATIO, _CUT_LEVELS = 0.75, 4.0
@@ -55,12 +55,12 @@ def group_frames(coded_size: tuple[int, int], fps: float, wanted: int | None = N
     """
     pixels = coded_size[0] * coded_size[1]
     most = max(1, min(round(MAX_GROUP_SECONDS * fps), MAX_GROUP_SAMPLES // pixels,
-                      MAX_GROUP_FRAMES))
+                      MAX_GOP_FRAMES))
     if wanted is None:
         return most
-    if not 1 <= wanted <= MAX_GROUP_FRAMES:
+    if not 1 <= wanted <= MAX_GOP_FRAMES:
         raise InputError(
-            f"a group of {wanted} frames is not possible; give 1 to {MAX_GROUP_FRAMES}.")
+            f"a group of {wanted} frames is not possible; give 1 to {MAX_GOP_FRAMES}.")
     return min(wanted, most)
 
 

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import overload
+from typing import IO, overload
 
 import av
 import numpy as np
@@ -48,7 +48,7 @@ class DecodedClip(Sequence[Picture]):
         self._shapes = info.pictures.shapes((info.width, info.height))
         self.picture_bytes = (info.pictures.n_samples((info.width, info.height))
                               * info.pictures.dtype.itemsize)
-        self._file = tempfile.TemporaryFile(prefix="aehub-")
+        self._file = tempfile.TemporaryFile(prefix="aehub-", buffering=0)
         self._map: mmap.mmap | None = None
         self._close_file = weakref.finalize(self, self._file.close)
 
@@ -70,8 +70,7 @@ class DecodedClip(Sequence[Picture]):
             if left < RESERVED_BYTES + self.picture_bytes:
                 raise OSError
             for plane in planes:
-                self._file.write(np.ascontiguousarray(plane, dtype).data)
-            self._file.flush()
+                _write_all(self._file, np.ascontiguousarray(plane, dtype).data.cast("B"))
         except OSError as error:
             raise LimitError(
                 f"The decoded frames of {self.name} take {self.nbytes / 1e6:.0f} MB after "
@@ -126,6 +125,12 @@ class DecodedClip(Sequence[Picture]):
         samples = np.frombuffer(self._map, form.dtype, form.n_samples(size),
                                 number * self.picture_bytes)
         return Picture.from_samples(samples, size, form)
+
+
+def _write_all(file: IO[bytes], data: memoryview) -> None:
+    """Write without a buffer: what it could not write would fail again at the close."""
+    while data:
+        data = data[file.write(data):]
 
 
 class DecodedReader(ImageReader):

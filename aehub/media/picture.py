@@ -49,11 +49,14 @@ class PictureFormat:
     signed: bool = False
 
     def __post_init__(self) -> None:
-        if not MIN_BITS <= self.bits <= MAX_BITS:
+        object.__setattr__(self, "planes", tuple(PlaneFormat(*plane) for plane in self.planes))
+        if type(self.bits) is not int or not MIN_BITS <= self.bits <= MAX_BITS:
             raise InputError(f"samples have {self.bits} bits; give {MIN_BITS} to {MAX_BITS}.")
-        if not 1 <= len(self.planes) <= MAX_PLANES or self.planes[0][1:] != (1, 1):
-            raise InputError(f"a picture has the planes {self.planes}; give 1 to {MAX_PLANES}, the "
-                             "first one at full resolution.")
+        if not 1 <= len(self.planes) <= MAX_PLANES:
+            raise InputError(f"a picture has {len(self.planes)} planes; give 1 to {MAX_PLANES}.")
+        if self.planes[0][1:] != (1, 1):
+            raise InputError(f"the first plane of a picture, {self.planes[0].name[:40]}, is "
+                             "subsampled; give one with a sample for every pixel.")
         for name, *subsampling in self.planes:
             if not 1 <= len(name) <= MAX_PLANE_NAME or not (
                     name.isascii() and name.replace("_", "0").isalnum()):
@@ -158,6 +161,8 @@ class Picture(tuple[np.ndarray, ...]):
                 outside its range.
         """
         form = self.format
+        if not all(isinstance(plane, np.ndarray) for plane in self):
+            raise InputError("a picture has planes that are no arrays; give arrays of NumPy.")
         is_plane = len(self) > 0 and self[0].ndim == 2 and self[0].size > 0
         if not is_plane or [plane.shape for plane in self] != list(form.shapes(self.size)):
             raise InputError(f"a picture of {form} has planes of {[p.shape for p in self]}; give "

@@ -67,7 +67,8 @@ def iter_playback(
         frame_bytes: by which the file grew with every frame (`Compressed.frame_bytes`).
 
     Raises:
-        FormatError: the file is no `.aev` file, or not of this clip.
+        FormatError: it is no `.aev` file.
+        AEHubError: it is not of this clip.
     """
     distortion, times, seconds = Distortion(), [], 0.0
     with ExitStack() as stack:

@@ -264,7 +264,7 @@ def test_averaged_rates_have_a_near_one_that_fits() -> None:
         ({"time_base": Fraction(1, 10**9)}, "time base"),
         ({"quality": 10001}, "quality 100.01"),
         ({"group_frames": 0}, "groups of 0 frames"),
-        ({"coder": 128}, "coder version 128"),
+        ({"coder": 128}, "payload format 128"),
         ({"colour": Colour(matrix=300)}, "H.273"),
         ({"pixel_aspect": Fraction(-1)}, "pixel aspect -1"),
     ],

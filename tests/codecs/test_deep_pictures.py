@@ -18,10 +18,11 @@ from aehub.codecs.compress import compress_clip
 from aehub.codecs.decompress import decode_frames
 from aehub.errors import InputError
 from aehub.media.clip import open_clip
+from aehub.media.colour import to_rgb
 from aehub.media.conversion import to_yuv420
 from aehub.media.metrics import Distortion
 from aehub.media.orientation import ELEMENTS, turn_picture
-from aehub.media.picture import YUV420, Picture, PictureFormat, PlaneFormat
+from aehub.media.picture import YUV420, Colour, Picture, PictureFormat, PlaneFormat
 from deep_pictures import FORMATS, deep_pictures
 from golden_files import MODEL
 from packages import zlib_installed
@@ -82,12 +83,21 @@ def test_the_quality_measured_is_that_of_a_plain_formula(
     assert result.ms_ssim is not None and 0.8 < result.ms_ssim < 1
 
 
+@pytest.mark.parametrize("full_range", [False, True])
+def test_grey_levels_are_shown_as_they_are(full_range: bool) -> None:
+    colour = Colour(6, full_range)
+    levels = np.array([[0, 5000, 30000, 52000, 65535]], np.uint16).repeat(4, 0)
+    shown = to_rgb(to_yuv420(Picture([levels], GREY), colour), colour)
+    assert np.abs(shown[..., 1] - levels / 257).max() <= 1
+
+
 @every_format
 def test_what_shows_pictures_shows_them_in_8_bits(toy: Any, name: str, tmp_path: Path) -> None:
     path, back = tmp_path / "clip.aev", tmp_path / "back.mkv"
     pictures = deep_pictures(FORMATS[name])
     aehub.compress(pictures, path, model=toy, quality=100)
-    aehub.decompress_to(path, back, model=toy)
+    note = f"Pictures of {FORMATS[name]} were converted"
+    assert note in " ".join(aehub.decompress_to(path, back, model=toy).notes)
     with aehub.open(path, model=toy) as archive:
         wanted = [to_yuv420(picture, archive.info.colour) for picture in pictures]
         rgb = list(archive)
@@ -188,7 +198,8 @@ FLAT = np.zeros((4, 6), np.uint16)
     ([Picture([FLAT, FLAT], GREY)], "has planes of .*; give 1 of"),
     ([Picture([FLAT] * 3, FORMATS["420"])], "the others divided by their subsampling"),
     ([Picture([FLAT[0]], GREY)], "has planes of"), ([Picture([FLAT[:0]], GREY)], "has planes of"),
-    ([Picture([], GREY)], "has planes of"), ([], "no frames"), (["a picture"], "aehub.Picture"),
+    ([Picture([], GREY)], "has planes of"),
+    ([Picture([[[1, 2]]], GREY)], "no arrays"), ([], "no frames"), (["a picture"], "aehub.Picture"),
 ])
 def test_pictures_that_do_not_fit_get_one_sentence(
     toy: Any, frames: list[Any], words: str, tmp_path: Path

@@ -96,9 +96,9 @@ def chosen_length(planes: list[Picture], monkeypatch: pytest.MonkeyPatch) -> int
     chosen, plain = compressed(planes), _GroupState.add
     files = {}
     for length in (len(planes) - 1, *SETTINGS.short_mini_gops):
-        def forced(group: _GroupState, frames: list[Frame], _: int, post_filter: bool,
-                   length: int = length) -> Any:
-            return plain(group, frames, length, post_filter)
+        def forced(group: _GroupState, frames: list[Frame], _: int, *, length: int = length,
+                   **wanted: bool) -> Any:
+            return plain(group, frames, length, **wanted)
 
         monkeypatch.setattr(_GroupState, "add", forced)
         files[length] = compressed(planes)
@@ -136,9 +136,9 @@ def test_a_forked_encoder_is_independent() -> None:
 def test_a_chosen_length_is_reused(high_motion: None, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, begun = _GroupState.add, []
 
-    def watched(group: _GroupState, frames: list[Frame], length: int, post_filter: bool) -> Any:
+    def watched(group: _GroupState, frames: list[Frame], length: int, **wanted: bool) -> Any:
         begun.append(int(frames[0].time))
-        return plain(group, frames, length, post_filter)
+        return plain(group, frames, length, **wanted)
 
     monkeypatch.setattr(_GroupState, "add", watched)
     monkeypatch.setattr(gop, "_LOW_MOTION", -1.0)

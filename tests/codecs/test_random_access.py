@@ -73,8 +73,10 @@ def test_a_frame_that_is_not_there_is_named(path: Path, codec: Any, number: int)
 
 @pytest.mark.parametrize("number", [-1, N])
 def test_planes_are_counted_from_zero(path: Path, codec: Any, number: int) -> None:
-    with aehub.open(path, model=codec) as clip, pytest.raises(IndexError):
-        clip.picture(number)
+    with aehub.open(path, model=codec) as clip:
+        for ask in (clip.picture, clip.time):
+            with pytest.raises(IndexError, match=f"the clip has {N}"):
+                ask(number)
 
 
 def test_only_the_groups_asked_for_are_decoded(

@@ -15,7 +15,7 @@ import aehub
 from aehub.bitstream import mini_gop_runs, open_reader
 from aehub.codecs.d4 import PAYLOAD_FORMAT
 from aehub.codecs.d4.codec import D4Codec
-from aehub.codecs.d4.frame_coding import FrameCodes
+from aehub.codecs.d4.frame_coding import FrameSyntax
 from aehub.codecs.decompress import decode_frames
 from golden_files import (
     CLIPS,
@@ -93,13 +93,13 @@ def test_golden_predictions_are_written_to_the_same_bytes(
 
 
 @pytest.fixture(scope="module")
-def frames(expected: dict[str, str]) -> list[FrameCodes]:
+def frames(expected: dict[str, str]) -> list[FrameSyntax]:
     """All predicted frames of all files."""
     return [frame for name in CLIPS for group in predicted_codes(GOLDEN / name, tiny())
             for frame in group if frame.motion is not None]
 
 
-def test_golden_predictions_use_every_part_of_the_stream(frames: list[FrameCodes]) -> None:
+def test_golden_predictions_use_every_part_of_the_stream(frames: list[FrameSyntax]) -> None:
     motions = [frame.motion for frame in frames if frame.motion is not None]
     modes = np.concatenate([m.modes.ravel() for m in motions if m.n_references == 2])
     assert set(modes.tolist()) == {1, 2, 3}
@@ -110,7 +110,7 @@ def test_golden_predictions_use_every_part_of_the_stream(frames: list[FrameCodes
     assert len({frame.quality_offset for frame in frames}) >= 4
 
 
-def test_golden_predictions_hold_codes_of_every_stage(frames: list[FrameCodes]) -> None:
+def test_golden_predictions_hold_codes_of_every_stage(frames: list[FrameSyntax]) -> None:
     found = set()
     for frame in frames:
         latent = frame.codes.latent

@@ -137,7 +137,8 @@ def test_a_write_that_fails_is_the_same_sentence(path: Path) -> None:
         "    stored = DecodedClip(clip.name, clip.info)\n"
         "    try:\n"
         "        for frame in clip: stored.add(frame)\n"
-        "    except LimitError as error: print(error)\n")
+        "    except LimitError as error: print(error)\n"
+        "    stored.close()\n")
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True,
                           text=True, check=True)
     assert "vfr.mp4 take 0 MB after 4 frames" in done.stdout

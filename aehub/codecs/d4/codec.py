@@ -19,8 +19,7 @@ from torch import Tensor
 
 from aehub.bitstream import FileHeader, Group
 from aehub.bitstream.chunk import MAX_PIXELS
-from aehub.codecs import base
-from aehub.codecs.base import check_quality
+from aehub.codecs.base import FrameCodes, check_quality
 from aehub.codecs.d4 import PAYLOAD_FORMAT, checkpoint
 from aehub.codecs.d4.encoder import encode_intra
 from aehub.codecs.d4.frame import KnownCodes, decode_frame, reconstruct
@@ -184,7 +183,7 @@ class D4Codec:
 
         return decoded()
 
-    def codes(self, header: FileHeader, group: Group) -> Iterator[base.FrameCodes]:
+    def codes(self, header: FileHeader, group: Group) -> Iterator[FrameCodes]:
         """Read the integers of all frames in coding order; only the integer network runs."""
         frames = self._reader(header, group).frames()
         while True:
@@ -193,7 +192,7 @@ class D4Codec:
             if frame is None:
                 return
             latents = frame.codes.latent, frame.codes.hyper
-            yield base.FrameCodes(frame.number, frame.motion is None,
+            yield FrameCodes(frame.number, frame.motion is None,
                                   tuple(to_array(part[0], np.int32) for part in latents))
 
     def _reader(self, header: FileHeader, group: Group) -> GroupReader:

@@ -1,7 +1,7 @@
 """Encoder of frames: motion estimation, mode decision, coded-block flags and codes of each frame.
 
-Decoders read whatever is chosen here. Each choice weighs squared error against bits with the
-lambda of the networks' training.
+Decoders read whatever is chosen here. Motion and coded-block flags weigh squared error against bits
+with the lambda of the networks' training, codes with that of the model's config (RDOQ).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aehub.codecs.d4.frame import FrameCoder, FrameLatents, encode_frame, reconstruct
-from aehub.codecs.d4.frame_coding import FrameCodes, GroupWriter, inter_condition
+from aehub.codecs.d4.frame_coding import FrameSyntax, GroupWriter, inter_condition
 from aehub.codecs.d4.motion.coding import TemporalPredictor
 from aehub.codecs.d4.motion.compensate import predict_planes
 from aehub.codecs.d4.motion.field import BOTH, MAX_VECTOR, Motion
@@ -83,7 +83,7 @@ class FrameEncoder:
             condition = inter_condition(runtime, self.buffer, number, references, motion,
                                         [self._decoded[r] for r in references])
         motion, latents = _encode(runtime, x, quality, motion, condition)
-        frame = FrameCodes(number, quality_offset, motion, latents.codes, latents.tables)
+        frame = FrameSyntax(number, quality_offset, motion, latents.codes, latents.tables)
         motion = self.writer.write(frame, predictors)
         self.buffer.store(number, latents.codes, references, motion,
                           None if condition is None else condition.context)

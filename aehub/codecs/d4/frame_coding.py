@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aehub.bitstream import GroupHeader, coding_order
+from aehub.bitstream import GroupHeader, coding_order, dependency_closure
 from aehub.bitstream.chunk import MAX_PIXELS
 from aehub.codecs.d4.frame import code_latents, decode_frame
 from aehub.codecs.d4.motion.coding import MotionCoder, TemporalPredictor
@@ -54,7 +54,7 @@ def from_array(values: np.ndarray, like: Tensor) -> Tensor:
     return codes.contiguous(memory_format=torch.channels_last)
 
 
-class FrameCodes(NamedTuple):
+class FrameSyntax(NamedTuple):
     """All syntax elements of one frame.
 
     Attributes:
@@ -89,7 +89,7 @@ class GroupReader:
 
     def __init__(self, runtime: Runtime, payload: bytes, header: GroupHeader,
                  coded_size: tuple[int, int]) -> None:
-        self.runtime, self.quality = runtime, header.quality / 100
+        self.runtime, self.header, self.quality = runtime, header, header.quality / 100
         self.references, self.order = header.resolved_references, coding_order(header)
         self.width, self.height = width, height = coded_size
         if width * height > MAX_PIXELS:
@@ -107,7 +107,7 @@ class GroupReader:
                                f"{runtime.name}; verify the file.") from err
         self.inter = LatentReader(runtime.inter_tables, self.intra.coder)
 
-    def frames(self) -> Iterator[FrameCodes]:
+    def frames(self) -> Iterator[FrameSyntax]:
         """Read the integers of all frames in coding order; no float network runs.
 
         Raises:
@@ -126,7 +126,7 @@ class GroupReader:
             DamagedError: the bytes are not a stream of this model.
         """
         wanted = set(self.order if shown is None else shown)
-        needed = self._with_references(wanted)
+        needed = set(dependency_closure(self.header, wanted))
         decoded: dict[int, PlaneBatch] = {}
         for at, number in enumerate(self.order):
             frame, x_hat, condition = self._frame(number, decoded if number in needed else None)
@@ -141,16 +141,8 @@ class GroupReader:
             references = {r for n in later for r in self.references[n]}
             decoded = {n: p for n, p in decoded.items() if n in references}
 
-    def _with_references(self, numbers: Iterable[int]) -> set[int]:
-        """Frames and all frames that they depend on."""
-        needed = set(numbers)
-        for number in reversed(self.order):
-            if number in needed:
-                needed.update(self.references[number])
-        return needed
-
     def _frame(self, number: int, decoded: dict[int, PlaneBatch] | None
-               ) -> tuple[FrameCodes, PlaneBatch | None, InterCondition | None]:
+               ) -> tuple[FrameSyntax, PlaneBatch | None, InterCondition | None]:
         try:
             return self._read(number, decoded)
         except (ValueError, AssertionError) as err:
@@ -158,7 +150,7 @@ class GroupReader:
                                f"stream of {self.runtime.name}; verify the file.") from err
 
     def _read(self, number: int, decoded: dict[int, PlaneBatch] | None
-              ) -> tuple[FrameCodes, PlaneBatch | None, InterCondition | None]:
+              ) -> tuple[FrameSyntax, PlaneBatch | None, InterCondition | None]:
         """Integers, x_hat and condition of a frame; x_hat is None without decoded references."""
         references, runtime = self.references[number], self.runtime
         network = runtime.network_for(references)
@@ -185,7 +177,7 @@ class GroupReader:
                           None if condition is None else condition.context)
         later = self.order[self.order.index(number) + 1:]
         self.buffer.retain({r for n in later for r in self.references[n]})
-        frame = FrameCodes(number, quality_offset, motion, latents.codes, latents.tables)
+        frame = FrameSyntax(number, quality_offset, motion, latents.codes, latents.tables)
         return frame, x_hat, condition
 
 
@@ -229,7 +221,7 @@ class GroupWriter:
         other._set_stream(self.intra.fork())
         return other
 
-    def write(self, frame: FrameCodes, predictors: Sequence[TemporalPredictor]) -> Motion | None:
+    def write(self, frame: FrameSyntax, predictors: Sequence[TemporalPredictor]) -> Motion | None:
         """Write one frame; returns its motion as decoded.
 
         Args:

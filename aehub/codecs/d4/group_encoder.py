@@ -38,9 +38,10 @@ class _GroupState:
         """Return an independent copy."""
         return _GroupState(self.encoder.fork(), self.gop.fork(), list(self.mini_gop_ends))
 
-    def add(self, frames: list[Frame], length: int, post_filter: bool) -> Iterator[CodedFrame]:
-        """Encode frames as mini-GOPs of `length`; their pictures are as shown, or with
-        `post_filter` False as later frames refer to them."""
+    def add(self, frames: list[Frame], length: int, *, post_filter: bool, pictures: bool
+            ) -> Iterator[CodedFrame]:
+        """Encode frames as mini-GOPs of `length`, with their pictures if asked for: as shown, or
+        with `post_filter` False as later frames refer to them."""
         first = self.gop.n_frames
         for begin in range(0, len(frames), length):
             for slot in self.gop.extend(min(length, len(frames) - begin)):
@@ -48,8 +49,8 @@ class _GroupState:
                 picture = frames[index].picture
                 x_hat = self.encoder.add(slot.number, picture, slot.references,
                                          slot.temporal_layer, post_filter=post_filter)
-                yield CodedFrame(index, self.encoder.size - size,
-                                 from_batch(x_hat, (0, 0), picture.size)[0])
+                shown = from_batch(x_hat, (0, 0), picture.size)[0] if pictures else None
+                yield CodedFrame(index, self.encoder.size - size, shown)
             self.encoder.retain([self.gop.n_frames - 1])
             self.mini_gop_ends.append(self.encoder.words)
 
@@ -87,14 +88,11 @@ class GroupEncoder:
         if mini_gop.high_motion:
             self._reuses -= 1
             length = self._length
-        for coded in self._state.add(frames, length, self._measure):
-            yield self._result(coded)
+        yield from self._state.add(frames, length, post_filter=self._measure,
+                                   pictures=self._measure)
         if (mini_gop.high_motion
                 and self._state.encoder.words - words > self._max_rate * len(frames)):
             self._reuses = 0
-
-    def _result(self, coded: CodedFrame) -> CodedFrame:
-        return coded if self._measure else replace(coded, picture=None)
 
     def _try_lengths(self, mini_gop: MiniGop) -> Iterator[CodedFrame | None]:
         """Encode a mini-GOP as a whole and as shorter ones, and choose the least RD cost."""
@@ -109,7 +107,7 @@ class GroupEncoder:
         self._reuses = self._settings.reuse_count
         words = self._state.encoder.words - before.encoder.words
         self._max_rate = self._settings.rate_jump * words / n_frames
-        yield from map(self._result, results)
+        yield from results
 
     def _trial_encode(self, trial: _GroupState, frames: list[Frame], length: int, best_cost: float
                       ) -> Generator[None, None, tuple[list[CodedFrame], float]]:
@@ -117,10 +115,10 @@ class GroupEncoder:
         the cost where the trial is abandoned."""
         settings, results = self._settings, list[CodedFrame]()
         words, distortion, cost = trial.encoder.words, Distortion(with_ms_ssim=False), math.inf
-        for coded in trial.add(frames, length, self._measure):
+        for coded in trial.add(frames, length, post_filter=self._measure, pictures=True):
             assert coded.picture is not None
             distortion.add(frames[coded.index].picture, coded.picture)
-            results.append(coded)
+            results.append(coded if self._measure else replace(coded, picture=None))
             yield None
             n_frames = distortion.n_frames
             if n_frames % length and n_frames < len(frames):

@@ -1,7 +1,7 @@
 """Settings of the encoder: decoders read whatever it chooses, so each may change at any time.
 
-"Training clips" are 13 lossless clips apart from those that results are reported on; a value chosen
-on them has the least mean of the rate differences in PSNR and MS-SSIM (docs/results.md).
+"Training clips" are up to 13 lossless clips apart from those that results are reported on: a value
+chosen on them was better there than the others that were tried, in rate at equal PSNR and MS-SSIM.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class EncoderSettings:
 
     Attributes:
         layer_offsets: quality points below that of the group, by temporal layer; 2.8 are one QP of
-            H.264. Chosen on training clips.
+            H.264. Chosen on two clips; on training clips steeper and flatter steps gained nothing.
         lambda_: Lagrange multiplier in squared quantiser steps per bit: that of the training loss.
         motion_lambda_factor: factor of lambda in motion search, for vectors are coded even where
             the residual is not. Chosen on training clips.
@@ -28,18 +28,18 @@ class EncoderSettings:
         dead_zone: of quantisation in these estimates, in steps. Estimates by the tables take a
             seventh of the encoder's time and save 0.2 % of the rate.
         predicted_bits: bits of a vector that is as predicted, an estimate.
-        temporal_bits: bits of a vector that is the temporal predictor, an estimate.
-        zero_bits: bits of a vector of 0, an estimate.
+        temporal_bits: bits of a vector that is the temporal predictor, raised by trial.
+        zero_bits: bits of a vector of 0, raised by trial.
         merge_bits: bits of a merged vector, an estimate.
         split_bits: bits of a set split flag, an estimate.
-        search_range: samples at distance 0, more per frame of distance, and at most.
+        search_range: samples at distance 0, more per frame of distance, and at most; set by hand.
         short_mini_gops: lengths in frames to try in high motion. Chosen on training clips.
-        reuse_count: mini-GOPs for which the best length is reused: a trial takes the time of one
-            or two more.
+        reuse_count: mini-GOPs for which the best length is reused, set by hand: a trial takes the
+            time of one or two more.
         log_rate_per_db: change of log(rate) per dB of PSNR, about: median of training clips.
         rate_jump: factor of the rate per frame, over that of the mini-GOP that was tried, at which
-            lengths are tried again.
-        min_trial_frames: frames after which a trial may be abandoned.
+            lengths are tried again; set by hand.
+        min_trial_frames: frames after which a trial may be abandoned; set by hand.
         abandon_margin: RD cost beyond the best, in log(rate), at which it is: about 40 % of rate.
     """
 
@@ -79,4 +79,4 @@ class EncoderSettings:
 
 
 SETTINGS = EncoderSettings()
-"""The settings of every effort so far."""
+"""The settings of the encoder."""

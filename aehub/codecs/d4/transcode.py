@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from aehub.bitstream import FileHeader, Group, GroupHeader, key_pictures, restrict_header
-from aehub.codecs.d4.frame_coding import FrameCodes, GroupReader, GroupWriter, to_array
+from aehub.codecs.d4.frame_coding import FrameSyntax, GroupReader, GroupWriter, to_array
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes
 from aehub.codecs.d4.planes import GRID
 from aehub.codecs.d4.reference_buffer import ReferenceBuffer
@@ -125,7 +125,7 @@ def rewrite_group(runtime: Runtime, payload: bytes, header: GroupHeader, file_he
     return writer.finish(), words
 
 
-def _transform(runtime: Runtime, frame: FrameCodes, g: int) -> FrameCodes:
+def _transform(runtime: Runtime, frame: FrameSyntax, g: int) -> FrameSyntax:
     def transformed(part: Tensor, channels: Representation, dtype: Any) -> Tensor:
         return torch.from_numpy(channels.act(to_array(part, dtype), g)).to(runtime.device)
 
