@@ -181,9 +181,6 @@ def to_yuv420(picture: Picture, colour: Colour) -> Picture:
         channels = samples if is_rgb else samples[:1] * 3
         rgb = np.stack([to_8_bits(plane, bits, full_range=True) for plane in channels], -1)
         return colours.from_rgb(rgb, colour)
-    if not picture.format.is_yuv:
-        grey = to_8_bits(samples[0], bits, full_range=True)
-        return colours.from_rgb(np.stack([grey] * 3, -1), colour)
     height, width = samples[0].shape
     chroma = [to_chroma_grid(plane, height, width) for plane in samples[1:]]
     return Picture(to_8_bits(plane, bits, colour.full_range) for plane in (samples[0], *chroma))

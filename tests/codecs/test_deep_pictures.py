@@ -87,7 +87,8 @@ def test_the_quality_measured_is_that_of_a_plain_formula(
 def test_grey_levels_are_shown_as_they_are(full_range: bool) -> None:
     colour = Colour(6, full_range)
     levels = np.array([[0, 5000, 30000, 52000, 65535]], np.uint16).repeat(4, 0)
-    shown = to_rgb(to_yuv420(Picture([levels], GREY), colour), colour)
+    deep = Picture([levels], PictureFormat((PlaneFormat("Y"),), 16))
+    shown = to_rgb(to_yuv420(deep, colour), colour)
     assert np.abs(shown[..., 1] - levels / 257).max() <= 1
 
 
