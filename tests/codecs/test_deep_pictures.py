@@ -89,7 +89,7 @@ def test_grey_levels_are_shown_as_they_are(full_range: bool) -> None:
     levels = np.array([[0, 5000, 30000, 52000, 65535]], np.uint16).repeat(4, 0)
     deep = Picture([levels], PictureFormat((PlaneFormat("Y"),), 16))
     shown = to_rgb(to_yuv420(deep, colour), colour)
-    assert np.abs(shown[..., 1] - levels / 257).max() <= 1
+    assert np.abs(shown[..., 1] - levels / 257).max() < 1.5  # 219 levels in limited range
 
 
 @every_format
