@@ -83,6 +83,22 @@ def check_function(name: str, value: Any) -> None:
         raise InputError(f"{name} is {_repr(value)}; give a function of (done, total).")
 
 
+def fulfils(value: Any, protocol: type) -> bool:
+    """Return whether an object has all members of a protocol; False if it has no method of it.
+
+    Raises:
+        InputError: it has some methods, but lacks other members.
+    """
+    members = [name for name in dir(protocol) if not name.startswith("_")]
+    missing = [name for name in members if not hasattr(value, name)]
+    if missing and any(callable(getattr(protocol, name)) and hasattr(value, name)
+                       for name in members):
+        raise InputError(f"{getattr(value, 'name', 'the model')}, a {type(value).__name__}, has no "
+                         f"{', '.join(missing)}; give it all members of "
+                         f"aehub.{protocol.__name__}: {', '.join(members)}.")
+    return not missing
+
+
 def _repr(value: Any) -> str:
     kinds = (str, bytes, int, float, type(None), list, tuple, dict)
     return repr(value)[:40] if isinstance(value, kinds) else f"a {type(value).__name__}"

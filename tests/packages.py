@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from aehub.weights import architectures
 from pageserver import ROOT
@@ -52,7 +53,7 @@ def install_zlib(site: Path) -> Path:
 @contextmanager
 def zlib_installed(site: Path) -> Iterator[Path]:
     """The folder of the model of `zlib_codec`, a package of this process within the block."""
-    folder = install_zlib(site)
+    folder, before = install_zlib(site), _forget_zlib()
     sys.path.insert(0, str(site))
     importlib.invalidate_caches()
     architectures.refresh()
@@ -60,6 +61,12 @@ def zlib_installed(site: Path) -> Iterator[Path]:
         yield folder
     finally:
         sys.path.remove(str(site))
-        for name in [name for name in sys.modules if name.partition(".")[0] == "zlib_codec"]:
-            del sys.modules[name]
+        _forget_zlib()
+        sys.modules.update(before)
         architectures.refresh()
+
+
+def _forget_zlib() -> dict[str, ModuleType]:
+    """Forget imported modules of `zlib_codec`; those of the tests are not those of the site."""
+    names = [name for name in sys.modules if name.partition(".")[0] == "zlib_codec"]
+    return {name: sys.modules.pop(name) for name in names}

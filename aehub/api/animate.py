@@ -19,6 +19,7 @@ from aehub.animation import recipe as recipes
 from aehub.animation.keyframes import Keyframe, KeyframeLike, gather_keyframes
 from aehub.animation.plan import Plan, Settings
 from aehub.animation.render import VIDEOS, Target, write
+from aehub.arguments import fulfils
 from aehub.config import DEFAULT_GENERATOR
 from aehub.errors import InputError, ModelError, UnknownModel, WeightsError
 from aehub.files import (
@@ -32,14 +33,14 @@ from aehub.files import (
 from aehub.generators.base import LatentModel
 from aehub.hub import ModelLike, resolve_model
 from aehub.results import Animated, Progress, ProgressCallback, run_job
-from aehub.weights.architectures import architecture
+from aehub.weights.architectures import PLANNERS, architecture_of
 from aehub.weights.device import Device
 from aehub.weights.model_folder import tag_of
 
 __all__ = ["animate", "iter_animate"]
 
 # Modules with a function plan(model, keyframes, settings) that checks these at once.
-_PLANNERS: dict[str, Any] = {"walk": latent_walk, "cycle": sprite_walk}
+_PLANNERS: dict[str, Any] = dict(zip(PLANNERS, (latent_walk, sprite_walk), strict=True))
 
 
 def animate(output: FilePath, *, model: ModelLike | LatentModel | None = None,
@@ -157,23 +158,19 @@ def plan_animation(model: LatentModel, keyframes: list[Keyframe], settings: Sett
 
 
 def _planner(model: Any) -> Any:
-    """The planner of the model's architecture; a model without one walks."""
-    name = _config(model).get("architecture")
-    planner = _PLANNERS.get(architecture(name).planner) if name else latent_walk
-    if planner is None or not isinstance(model, LatentModel):
+    """The planner of the model's architecture; a model of none walks."""
+    record = architecture_of(model)
+    planner = latent_walk if record is None else _PLANNERS.get(record.planner)
+    if planner is None or not fulfils(model, LatentModel):
         raise ModelError(f"{getattr(model, 'name', type(model).__name__)} has no latents to walk "
                          f"through; name a model that animates, such as {DEFAULT_GENERATOR}.")
     return planner
 
 
-def _config(model: Any) -> Mapping[str, Any]:
-    """The config.json of a loaded model; empty for one that was never stored."""
-    config: Mapping[str, Any] = getattr(model, "config", {})
-    return config
-
-
 def _tag(model: Any) -> str | None:
-    return tag_of(_config(model))
+    """The tag of a loaded model; None for one that was never stored."""
+    config = getattr(model, "config", None)
+    return tag_of(config) if isinstance(config, Mapping) else None
 
 
 def _read_recipe(recipe: FilePath, options: Mapping[str, Any]) -> recipes.Recipe:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from aehub.arguments import check_list
 from aehub.bitstream import Reader, open_reader
+from aehub.codecs.base import CodecLoader
 from aehub.editing.job import Outcome, edit_codes, edit_pixels, join
 from aehub.editing.operations import Operation, check_operations, element
-from aehub.editing.rewrite import CodecLoader
 from aehub.errors import InputError
 from aehub.files import FileLike, check_output, check_source, open_output, refuse_overwriting
 from aehub.hub import ModelLike, load_for_file

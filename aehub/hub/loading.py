@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+from aehub.arguments import fulfils
 from aehub.config import DEFAULT_CODEC
 from aehub.errors import InputError, ModelError, UnknownModel
 from aehub.hub.registry import bundled
@@ -13,7 +15,6 @@ from aehub.hub.remote import list_models
 from aehub.hub.resolve import ModelName, find, find_by_hashes
 from aehub.weights.architectures import (
     FIRST_OF_PACKAGES,
-    architecture_of,
     architecture_of_payload,
     record_errors,
 )
@@ -56,24 +57,36 @@ def resolve_codec(model: ModelLike, *, device: Device = "auto") -> Codec:
 
     Raises:
         ModelError: the model makes no compressed files.
-        InputError: the device is not on this machine, or the loaded model is on another one.
+        InputError: it lacks a member of `Codec`, the device is not on this machine, or the loaded
+            model is on another one.
     """
+    from aehub.codecs.base import Codec
+
     loaded = resolve_model(model, device)
-    record = architecture_of(loaded)
-    if record is not None and record.payload_format is not None:
+    if fulfils(loaded, Codec):
         return loaded
-    codecs = [entry.name for entry in list_models(states=["bundled"]) if entry.compresses]
-    raise ModelError(f"{getattr(loaded, 'name', type(loaded).__name__)} makes no compressed files; "
-                     f"use {' or '.join(codecs)}.")
+    codecs = [entry.name for entry in list_models(states=["bundled"])
+              if entry.compresses and entry.name != loaded.name]
+    raise ModelError(f"{loaded.name} makes no compressed files; use "
+                     f"{' or '.join(codecs) or 'a model that does'}.")
 
 
 def resolve_model(model: Any, device: Device) -> Any:
     """Return a model, loading it if its name is given.
 
     Raises:
-        InputError: the device is not on this machine, or the loaded model is on another one.
+        InputError: it is no name and no model, the device is not on this machine, or the loaded
+            model is on another one.
     """
+    if isinstance(model, (str, os.PathLike)):
+        return load(model, device=device)
     if not (hasattr(model, "name") and hasattr(model, "device")):
+        from aehub.codecs.base import Codec
+        from aehub.generators.base import LatentModel
+
+        for protocol in (Codec, LatentModel):
+            fulfils(model, protocol)
+        # It is meant for no model: the sentence gives examples of names.
         return load(model, device=device)
     if device != "auto":
         from aehub.weights.device import resolve_device

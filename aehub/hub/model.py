@@ -29,9 +29,10 @@ _Model = TypeVar("_Model", bound="Model")
 class Model:
     """A loaded model, as `aehub.load` returns it.
 
+    A loaded model is also an instance of the class that the record of its architecture names
+    (`aehub.weights.architectures`), with all methods of that. In a model that gives out its latents
     `encode` turns frames, uint8 [H, W, 3] each, into latents, and `decode` turns latents into as
-    many frames. A loaded model is also an instance of the class that the record of its architecture
-    names (`aehub.weights.architectures`), with all methods of that.
+    many frames; a codec without latents has neither.
 
     Attributes:
         name: recorded in the files it writes.

@@ -100,13 +100,22 @@ def publish(name: ModelName, repo: str, *, endpoint: str | None = None, token: s
         staging = Path(temporary)
         _copy_files(folder, staging, repo, measured, codec, datasets)
         remote.check_reachable(url, remote.EXPLICIT_TIMEOUT)
-        tag = tag_of(loaded_class(staging).from_pretrained(staging).config)
+        tag = _loaded_tag(staging)
         if tag is None:
             raise WeightsError(f"the config in {folder} names no hashes to make a tag of; save the "
                                "model again.")
         commit = _upload(staging, ref, url, token, private, tag,
                          message or f"{folder.name} as of {tag}")
     return Published(repo, f"{url}/{repo}", commit, tag)
+
+
+def _loaded_tag(folder: Path) -> str | None:
+    """The tag of a model that has been loaded, and so can be."""
+    import torch
+
+    model = loaded_class(folder).from_pretrained(
+        folder, device=torch.device("cpu"), dtype=torch.float32)
+    return tag_of(model.config)
 
 
 def _source_and_target(name: ModelName, repo: str, endpoint: str | None

@@ -13,7 +13,7 @@ from typing import Any
 import av
 
 from aehub.arguments import check_list, check_whole
-from aehub.errors import AEHubError, InputError
+from aehub.errors import AEHubError, InputError, LimitError
 from aehub.files import FilePath, check_path
 from aehub.hub import list_models
 from aehub.measure import image_codecs, video_codecs
@@ -256,7 +256,11 @@ def load(path: FilePath, *, frames: int | None = None) -> SourceClip:
     with open_clip(path) as clip:
         decoded = DecodedClip(clip.name, clip.info)
         for frame in islice(clip, frames):
-            decoded.add(frame)
+            try:
+                decoded.add(frame)
+            except LimitError as error:
+                raise LimitError(error.message, "frames=N (--frames N) measures only the first N "
+                                 f"of each clip. {error.option}".rstrip()) from error
         decoded.finish(clip.info)
     return SourceClip(Path(path).stem, decoded, decoded.info)
 

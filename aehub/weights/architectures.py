@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -35,8 +36,29 @@ MAX_PAYLOAD_FORMAT = 127
 """Largest payload format of a file header."""
 FIRST_OF_PACKAGES = 64
 """Least payload format of codecs of other packages; AEHub numbers its own from 1."""
+PLANNERS = ("walk", "cycle")
+"""Planners of animations: a walk through latents, and cycles of a walking character."""
 _HOMES = ("aehub.codecs", "aehub.generators")
 _CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def _check_fields(*rules: tuple[object, bool, str]) -> None:
+    """Check fields of a record, given as (value, whether it can be used, the rule).
+
+    Raises:
+        InputError: one cannot be used.
+    """
+    for value, holds, rule in rules:
+        if not holds:
+            raise InputError(f"the record of an architecture has {str(value)[:80]!r}; {rule}.")
+
+
+def _is_class(path: object) -> bool:
+    return isinstance(path, str) and _CLASS.fullmatch(path) is not None
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
 
 
 @dataclass(frozen=True)
@@ -52,6 +74,12 @@ class CardFacts:
     pipeline: str = ""
     tags: tuple[str, ...] = ("autoencoder",)
     metrics: tuple[str, ...] = ("psnr",)
+
+    def __post_init__(self) -> None:
+        _check_fields(
+            (self.pipeline, isinstance(self.pipeline, str), "a pipeline is a text"),
+            (self.tags, _is_texts(self.tags), "tags are a tuple of texts"),
+            (self.metrics, _is_texts(self.metrics), "metrics are a tuple of texts"))
 
 
 @dataclass(frozen=True)
@@ -71,8 +99,7 @@ class Architecture:
             None if they make none.
         recipes: names for `aehub train`: "d4-codec" is the module
             `aehub.training.recipes.d4_codec`; a recipe of another package is "module:object".
-        planner: of animations: "walk" through latents, or "cycle" of a walking character; empty if
-            its models animate nothing.
+        planner: of animations, one of `PLANNERS`; empty if its models animate nothing.
         card: for the cards of its models.
         folders: model folders that its package ships.
 
@@ -91,21 +118,24 @@ class Architecture:
     folders: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
-        number, folders = self.payload_format, self.folders
-        rules = (
+        number, folders, recipes = self.payload_format, self.folders, self.recipes
+        _check_fields(
             (self.name, is_model_name(self.name),
              "a name has letters, digits, dots, hyphens and underscores, at most 40"),
+            (self.task, is_model_name(self.task), f"a task is a name such as {COMPRESSION}"),
             (self.loaded, _is_class(self.loaded), "a class is a text as 'package.module:Class'"),
             (self.network, self.network == "" or _is_class(self.network),
              "a network is a text as 'package.module:Class', or empty"),
             (number, number is None or (type(number) is int and 0 <= number <= MAX_PAYLOAD_FORMAT),
              f"a payload format is a number from 0 to {MAX_PAYLOAD_FORMAT}"),
+            (recipes, _is_texts(recipes) and all(
+                is_model_name(name) or _is_class(name) for name in recipes),
+             "recipes are a tuple of texts as 'package.module:object'"),
+            (self.planner, self.planner in ("", *PLANNERS),
+             f"a planner is {' or '.join(PLANNERS)}, or empty"),
+            (self.card, isinstance(self.card, CardFacts), "a card is a CardFacts"),
             (folders, isinstance(folders, tuple) and all(isinstance(f, Path) for f in folders),
-             "folders are a tuple of paths"),
-        )
-        for value, holds, rule in rules:
-            if not holds:
-                raise InputError(f"the record of an architecture has {str(value)[:80]!r}; {rule}.")
+             "folders are a tuple of paths"))
 
     def network_class(self) -> Any:
         """Import the class of its network.
@@ -115,7 +145,7 @@ class Architecture:
         """
         if not self.network:
             raise WeightsError(f"models of {self.name} have no network; load them with aehub.load.")
-        return self._import(self.network)
+        return import_path(self.network, f"models of {self.name} need")
 
     def loaded_class(self) -> Any:
         """Import the class of its loaded models.
@@ -123,20 +153,27 @@ class Architecture:
         Raises:
             WeightsError: it cannot be imported.
         """
-        return self._import(self.loaded)
-
-    def _import(self, path: str) -> Any:
-        module, _, name = path.partition(":")
-        try:
-            return getattr(import_module(module), name)
-        except Exception as err:  # Other people's modules may fail with anything.
-            raise WeightsError(f"models of {self.name} need {path}, which cannot be imported: "
-                               f"{_error_text(err)} Install or upgrade the package of "
-                               f"{module.partition('.')[0]}.") from err
+        return import_path(self.loaded, f"models of {self.name} need")
 
 
-def _is_class(path: object) -> bool:
-    return isinstance(path, str) and _CLASS.fullmatch(path) is not None
+def import_path(path: str, need: str) -> Any:
+    """Import a module, or what "module:name" names in it.
+
+    Args:
+        path: of anybody's package.
+        need: beginning of the message, such as "models of my-codec need".
+
+    Raises:
+        WeightsError: it cannot be imported.
+    """
+    module, _, name = path.partition(":")
+    try:
+        found = import_module(module)
+        return getattr(found, name) if name else found
+    except Exception as err:  # Other people's modules may fail with anything.
+        raise WeightsError(f"{need} {path}, which cannot be imported: {_error_text(err)} "
+                           f"Install or upgrade the package of {module.partition('.')[0]}."
+                           ) from err
 
 
 class _Registry(NamedTuple):
@@ -181,12 +218,28 @@ def architecture_of_payload(number: int) -> Architecture | None:
 
 
 def architecture_of(model: object) -> Architecture | None:
-    """The architecture of a loaded model, by its class; None if it is of none.
+    """The architecture of a loaded model: that of its config, or else by its class; None if none.
 
     Architectures that share a class of loaded models are alike in all that this is asked for.
     """
-    names = {f"{kind.__module__}:{kind.__qualname__}" for kind in type(model).__mro__}
-    return next((record for record in architectures().values() if record.loaded in names), None)
+    config = getattr(model, "config", None)
+    name = config.get("architecture") if isinstance(config, Mapping) else None
+    found = architectures().get(name) if isinstance(name, str) else None
+    return found or _of_class(type(model).__mro__, Architecture.loaded_class)
+
+
+def architecture_of_network(network: object) -> Architecture | None:
+    """The architecture of a network, by its class; None if it is of none."""
+    return _of_class((type(network),), Architecture.network_class)
+
+
+def _of_class(kinds: tuple[type, ...], named: Callable[[Architecture], Any]) -> Architecture | None:
+    """The record that names the first of these classes; a path may lead to a re-exported one."""
+    known = []
+    for record in architectures().values():
+        with suppress(WeightsError):  # That of a package that is broken is none of these.
+            known.append((named(record), record))
+    return next((record for kind in kinds for found, record in known if found is kind), None)
 
 
 @lru_cache(maxsize=1)
@@ -235,6 +288,8 @@ def _conflict(record: Architecture, records: Mapping[str, Architecture],
         owner = f"{other.name} of {owners[other.name]}"
         if record.name == other.name:
             return f"its name is that of {owner}; uninstall one of the two."
+        if taken := sorted({*record.recipes} & {*other.recipes}):
+            return f"its recipe {taken[0]} is that of {owner}; uninstall one of the two."
         if record.payload_format is not None and record.payload_format == other.payload_format:
             return (f"its payload format {record.payload_format} is that of {owner}; uninstall one "
                     "of the two.")

@@ -282,14 +282,12 @@ def save(folder: Path, name: str, network: nn.Module) -> dict[str, Any]:
     Raises:
         WeightsError: a number is not finite, or `network` is of no registered architecture.
     """
-    kind: Any = type(network)
-    path = f"{kind.__module__}:{kind.__qualname__}"
-    names = [record.name for record in architectures.architectures().values()
-             if record.network == path]
-    if not names:
-        raise WeightsError(f"{path} is not among the architectures; give it a record.")
+    kind, record = type(network), architectures.architecture_of_network(network)
+    if record is None:
+        raise WeightsError(f"{kind.__module__}:{kind.__qualname__} is not among the architectures; "
+                           "give it a record.")
     tensors = to_tensors(network, _integer_formats(network), _default_format(kind))
-    return write(folder, tensors, name=name, architecture=names[0],
+    return write(folder, tensors, name=name, architecture=record.name,
                  arguments=getattr(network, "config", {}), parameters=count_parameters(network))
 
 

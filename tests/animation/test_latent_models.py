@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from aehub.animation.keyframes import Keyframe
 from aehub.animation.plan import Settings
 from aehub.api.animate import plan_animation
 from aehub.cli import main
-from aehub.errors import AEHubError
+from aehub.errors import AEHubError, InputError
 from aehub.generators.base import GenerativeModel, LatentModel
 from material import moving_picture
 
@@ -116,6 +117,30 @@ def test_a_vector_is_a_keyframe_and_is_what_a_recipe_holds() -> None:
     assert plan.size == (256, 256) and (frames[0] == 100).all()
     assert plan.keyframes[0] == {"name": "grey", "latent": [100, 100, 100]}
     assert len(plan.keyframes[1]["latent"]) == 3
+
+
+@pytest.mark.parametrize("config", [
+    None, {}, {"architecture": None}, {"architecture": "unet"}, {"architecture": ["vae"]},
+    SimpleNamespace(architecture="vae", sha256="0" * 64), "vae",
+])
+def test_a_config_that_is_no_record_of_ours_changes_nothing(config: Any, tmp_path: Path) -> None:
+    model = Averages()
+    model.config = config  # type: ignore[attr-defined]
+    made = aehub.animate(tmp_path / "a.gif", model=model, keyframes=FRAMES[:2],
+                         seconds=0.2, fps=10)
+    assert made.frames == 2 and json.loads(Path(made.recipe).read_text())["tag"] is None
+
+
+@pytest.mark.parametrize("member", ["name", "device", "batch", "side", "to_pictures"])
+def test_a_member_that_a_model_lacks_is_named(member: str, tmp_path: Path) -> None:
+    names = {*dir(LatentModel), *vars(Averages)} - {member}
+    partial = type("Partial", (), {name: getattr(Averages, name) for name in names
+                                   if not name.startswith("_")})
+    words = f"a Partial, has no {member}; give it all members of aehub.LatentModel: batch, device,"
+    with pytest.raises(InputError, match=words):
+        aehub.animate(tmp_path / "a.gif", model=partial(), keyframes=FRAMES[:1])
+    with pytest.raises(InputError, match="the model is a object; give a text such as d4-codec"):
+        aehub.animate(tmp_path / "a.gif", model=object(), keyframes=FRAMES[:1])  # type: ignore[arg-type]
 
 
 SEEDS = [Keyframe("seed 1", seed=1), Keyframe("seed 2", seed=2)]

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+import aehub
+from aehub.codecs.base import Codec
 from aehub.errors import InputError
 from aehub.media.clip import open_clip
-from aehub.weights.architectures import Architecture
+from aehub.weights.architectures import Architecture, CardFacts, architecture_of
 from hub.conftest import TINY, Client
 from material import moving_picture, write_clip
 from packages import ZLIB, install, install_zlib
 from pageserver import ROOT
+from zlib_codec.codec import ZlibCodec
 
 RECORD = """
 from pathlib import Path
@@ -28,6 +32,7 @@ RECORD = Architecture({fields}, folders=(Path(__file__).with_name("weights"),) *
 LOAD = """
 import json, pickle, sys, aehub
 from aehub.hub import resolve_codec
+from aehub.weights.architectures import architecture_of
 from zlib_codec.codec import ZlibCodec
 model = aehub.load("zlib-planes")
 model.save_pretrained(sys.argv[1])
@@ -35,6 +40,7 @@ again = pickle.loads(pickle.dumps(model))
 print(json.dumps({
     "kinds": [isinstance(m, aehub.Model) and isinstance(m, ZlibCodec) for m in (model, again)],
     "compresses": resolve_codec(ZLIB) is model and resolve_codec(ZlibCodec(model.config)).name,
+    "records": [architecture_of(m).name for m in (model, ZlibCodec({"name": "mine"}))],
     "again": aehub.load(sys.argv[1]).name}))
 """.replace("ZLIB", repr(ZLIB))
 
@@ -59,10 +65,53 @@ def test_a_codec_of_another_package_is_listed_and_loaded_by_its_record(
     entry = next(m for m in json.loads(listed.out)["models"] if m["name"] == ZLIB)
     assert (entry["task"], entry["state"]) == ("video-compression", "bundled")
     assert python(LOAD, tmp_path / "copy", **toy) == {
-        "kinds": [True, True], "compresses": ZLIB, "again": ZLIB}
+        "kinds": [True, True], "compresses": ZLIB, "records": [ZLIB, ZLIB], "again": ZLIB}
     assert (tmp_path / "copy" / "README.md").is_file()
     unknown = aehub_command("compare", TINY, "--codecs", "h266", **toy)
     assert f"known are d4-codec, {ZLIB}, x264" in unknown.sentence
+
+
+def test_a_class_is_known_by_every_name_that_it_is_exported_under(
+    toy: dict[str, str], site: Path, aehub_command: Client, python: Callable[..., Any],
+    tmp_path: Path
+) -> None:
+    package = site / "zlib_codec"
+    (package / "__init__.py").write_text(
+        "from zlib_codec.codec import ZlibCodec\nfrom zlib_codec.net import Net\n")
+    (package / "net.py").write_text(
+        "import torch\nclass Net(torch.nn.Linear):\n    config = {}\n"
+        "    def __init__(self): super().__init__(2, 2)\n")
+    record = (package / "record.py").read_text()
+    (package / "record.py").write_text(record.replace(
+        "zlib_codec.codec:ZlibCodec\"", "zlib_codec:ZlibCodec\", network=\"zlib_codec:Net\""))
+    assert python(LOAD, tmp_path / "copy", **toy) == {
+        "kinds": [True, True], "compresses": ZLIB, "records": [ZLIB, ZLIB], "again": ZLIB}
+    write_clip(tmp_path / "clip.mkv", moving_picture(2, 32, 32))
+    done = aehub_command("compress", "clip.mkv", "clip.aev", "--model", ZLIB, **toy)
+    assert done.code == 0, done.stderr
+    saved = python("import json, sys; from pathlib import Path; from zlib_codec import Net; "
+                   "from aehub.weights.stored_network import save; "
+                   "print(json.dumps(save(Path(sys.argv[1]), 'small', Net())['architecture']))",
+                   tmp_path / "small", **toy)
+    assert saved == ZLIB
+
+
+def test_a_recipe_that_cannot_be_run_is_one_sentence(
+    site: Path, aehub_command: Client, python: Callable[..., Any]
+) -> None:
+    recipes = ("nothing_of_that_name:RECIPE", "mine.record:RECIPE", "mine.record:Path", "mine")
+    install(site, "mine", RECORD.format(
+        fields=f'"mine", COMPRESSION, "mine.codec:Mine", recipes={recipes}', ships=0))
+    path = {"PYTHONPATH": f"{ROOT}:{site}"}
+    assert aehub_command("models", **path).stderr == ""
+    said = [aehub_command("train", recipe, "--out", "run", **path).sentence for recipe in recipes]
+    assert said[0] == (
+        "aehub: the recipe needs nothing_of_that_name:RECIPE, which cannot be imported: "
+        "ModuleNotFoundError: No module named 'nothing_of_that_name'. Install or upgrade the "
+        "package of nothing_of_that_name.")
+    assert "AttributeError: module 'mine.record' has no attribute 'RECIPE'." in said[1]
+    assert "the recipe mine.record:Path has no NAME, LEARNING_RATE, Options, build," in said[2]
+    assert "No module named 'aehub.training.recipes.mine'" in said[3]
 
 
 def test_every_command_works_with_it_by_name_and_says_what_is_missing_without_it(
@@ -99,6 +148,26 @@ def test_every_command_works_with_it_by_name_and_says_what_is_missing_without_it
         "compress", "clip.mkv", "new.aev", "--model", ZLIB).sentence
 
 
+def test_an_object_that_is_a_codec_needs_no_record(tmp_path: Path) -> None:
+    codec, pictures = ZlibCodec({"name": "mine"}), moving_picture(2, 32, 32)
+    assert architecture_of(codec) is None
+    made = aehub.compress(pictures, tmp_path / "a.aev", model=codec, quality=100)
+    assert (made.model, made.psnr) == ("mine", 100)
+    assert len(list(aehub.decompress(tmp_path / "a.aev", model=codec))) == 2
+    assert aehub.edit(tmp_path / "a.aev", tmp_path / "b.aev", [aehub.Reverse()],
+                      model=codec).frames == 2
+
+
+@pytest.mark.parametrize("member", ["name", "device", "grid", "entropy_hash", "group_encoder"])
+def test_a_member_that_a_codec_lacks_is_named(member: str, tmp_path: Path) -> None:
+    whole = ZlibCodec({"name": "mine"})
+    partial = SimpleNamespace(**{name: getattr(whole, name) for name in dir(Codec)
+                                 if not name.startswith("_") and name != member})
+    words = f"a SimpleNamespace, has no {member}; give it all members of aehub.Codec: codes, config"
+    with pytest.raises(InputError, match=words):
+        aehub.compress(moving_picture(1, 32, 32), tmp_path / "a.aev", model=partial)
+
+
 def test_its_models_are_published_under_their_hashes(
     toy: dict[str, str], hub: Any, aehub_command: Client
 ) -> None:
@@ -125,16 +194,18 @@ def test_a_model_is_refused_where_its_package_is_missing_or_its_arguments_are_ot
 def test_a_model_that_is_still_to_be_made_is_noted_and_its_codec_known(
     site: Path, aehub_command: Client, python: Callable[..., Any]
 ) -> None:
-    fields = '"new", COMPRESSION, "new.codec:New", payload_format=64, recipes=("json:loads",)'
+    fields = '"new", COMPRESSION, "new.codec:New", payload_format=64, recipes=("new:recipe",)'
     install(site, "new", RECORD.format(fields=fields, ships=1))
     path = {"PYTHONPATH": f"{ROOT}:{site}"}
     (note,) = aehub_command("models", **path).stderr.splitlines()
     assert "new/weights, which has no config.json; make it, or install the package" in note
     asked = aehub_command("compress", TINY / "x.png", "--model", "new", **path)
     assert "there is no model 'new' here" in asked.sentence and "make it" in asked.sentence
+    (site / "new" / "__init__.py").write_text(
+        "from aehub.training.recipes import dense_28 as recipe\n")
     recipe = "import json; from aehub.training import recipes; print(json.dumps({}))".format(
-        "recipes.find('json:loads') is json.loads")
-    assert python(recipe, **path) is True
+        "recipes.find('new:recipe').NAME")
+    assert python(recipe, **path) == "dense-28"
 
 
 @pytest.mark.parametrize(("record", "words"), [
@@ -146,6 +217,10 @@ def test_a_model_that_is_still_to_be_made_is_noted_and_its_codec_known(
      "its name is that of vae of AEHub; uninstall one of the two."),
     (RECORD.format(fields='"bad", COMPRESSION, "bad.codec:Bad", payload_format=2', ships=0),
      "its payload format 2 is that of d4-codec of AEHub; uninstall one of the two."),
+    (RECORD.format(fields='"bad", COMPRESSION, "b:Bad", recipes=("b:x", "d4-inter")', ships=0),
+     "its recipe d4-inter is that of d4-codec of AEHub; uninstall one of the two."),
+    (RECORD.format(fields='"bad", COMPRESSION, "b:Bad", recipes=None', ships=0),
+     "'None'; recipes are a tuple of texts"),
     (RECORD.format(fields='"bad", COMPRESSION, "bad.codec:Bad", payload_format=128', ships=0),
      "'128'; a payload format is a number from 0 to 127."),
     (RECORD.format(fields='"bad", COMPRESSION, "no class"', ships=0), "a class is a text"),
@@ -162,6 +237,7 @@ def test_a_package_that_cannot_be_used_gets_a_sentence_and_breaks_nothing(
     assert "d4-codec" in {model["name"] for model in json.loads(done.out)["models"]}
     asked = aehub_command("compress", TINY / "x.png", "--model", "bad", **path)
     assert "there is no model 'bad' here" in asked.sentence and words in asked.sentence
+    assert "known are: d4-codec, " in aehub_command("train", "bad", "--out", "run", **path).sentence
 
 
 def test_two_packages_with_one_payload_format_leave_the_first(
@@ -188,8 +264,22 @@ def test_a_class_that_cannot_be_imported_is_named_with_its_package(
     ({"name": "a/b"}, "'a/b'; a name has"), ({"name": 7}, "'7'; a name has"),
     ({"loaded": "module.Class"}, "a class is"), ({"network": "x"}, "a network is"),
     ({"payload_format": -1}, "from 0 to 127"), ({"payload_format": True}, "from 0 to 127"),
-    ({"folders": ["a"]}, "folders are a tuple of paths"),
+    ({"folders": ["a"]}, "folders are a tuple of paths"), ({"task": None}, "a task is a name"),
+    ({"task": "two words"}, "a task is a name"), ({"recipes": None}, "recipes are a tuple"),
+    ({"recipes": "x.y:z"}, "'x.y:z'; recipes are a tuple"),
+    ({"recipes": ("a b",)}, "recipes are a tuple"), ({"recipes": (1,)}, "recipes are a tuple"),
+    ({"planner": "fly"}, "'fly'; a planner is walk or cycle, or empty"),
+    ({"planner": None}, "a planner is"), ({"card": {"tags": ()}}, "a card is a CardFacts"),
 ])
 def test_a_record_that_says_nonsense_is_refused(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         Architecture(**{"name": "a", "task": "b", "loaded": "c:D"} | fields)
+
+
+@pytest.mark.parametrize(("fields", "words"), [
+    ({"pipeline": None}, "'None'; a pipeline is"), ({"tags": "video"}, "'video'; tags are"),
+    ({"metrics": (1,)}, "metrics are a tuple of texts"),
+])
+def test_facts_of_a_card_that_are_nonsense_are_refused(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        CardFacts(**fields)

@@ -11,10 +11,11 @@ import pytest
 from openings import temporary_files
 from PIL import Image
 
-from aehub.errors import AEHubError, InputError
+from aehub.errors import AEHubError, InputError, LimitError
 from aehub.measure import Comparison, SourceClip, compare, measure, parse_codecs
 from aehub.measure.benchmark import load
 from aehub.measure.model_codec import write_lossless
+from aehub.media import decoded_clip
 
 
 @pytest.fixture
@@ -241,6 +242,18 @@ def test_one_failure_is_a_row_and_the_rest_goes_on(
     with pytest.raises(AEHubError, match="2 measurements failed, the first: fast with stub"):
         found.check()
     assert found.plot(tmp_path / "figure.svg").stat().st_size
+
+
+def test_a_clip_without_room_for_its_frames_names_all_that_helps(
+    source: Callable[..., SourceClip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = source(64, 48, 2)
+    write_lossless(tmp_path / "clip.mp4", clip.frames, clip.info)
+    monkeypatch.setattr(decoded_clip, "RESERVED_BYTES", 1 << 60)
+    with pytest.raises(LimitError, match=r"Trim it or make it smaller\.") as refused:
+        compare([tmp_path / "clip.mp4"], "x264-medium")
+    assert refused.value.option == ("frames=N (--frames N) measures only the first N of each clip. "
+                                    "TMPDIR names a folder with more room.")
 
 
 def test_a_codec_without_any_point_is_drawn_and_listed_without_one(

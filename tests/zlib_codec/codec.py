@@ -33,7 +33,7 @@ class ZlibCodec:
         self.config, self.name = config, config["name"]
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **_: Any) -> ZlibCodec:
+    def from_pretrained(cls, folder: str | Path, *, device: Any, dtype: Any) -> ZlibCodec:
         return cls(stored_network.read(Path(folder), ARCHITECTURE)[0])
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -9,7 +9,7 @@ A recipe is a module with
     open_dataset(data, cache, options)
                                  training data, with `.batches(first, seed, held_out=)`; it may
                                  have `.notes`, sentences about what was left out
-    values(model, batch, generator)
+    losses(model, batch, generator)
                                  `loss` to minimise, `cost` and other metrics to report
     export(model, dataset, folder, options)          write the model folder
 
@@ -25,11 +25,12 @@ and optionally
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 from aehub.errors import InputError
-from aehub.weights.architectures import architectures
+from aehub.weights.architectures import architectures, import_path
+
+_NEEDED = ("NAME", "LEARNING_RATE", "Options", "build", "open_dataset", "losses", "export")
 
 
 def names() -> list[str]:
@@ -45,11 +46,14 @@ def find(name: str) -> Any:
             another one.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or it lacks something.
+        WeightsError: it cannot be imported.
     """
     if name not in names():
         raise InputError(f"there is no recipe {name!r}; known are: {', '.join(names())}.")
-    module, colon, attribute = name.partition(":")
-    if colon:
-        return getattr(import_module(module), attribute)
-    return import_module(f"{__name__}.{name.replace('-', '_')}")
+    path = name if ":" in name else f"{__name__}.{name.replace('-', '_')}"
+    recipe = import_path(path, "the recipe needs")
+    if missing := [part for part in _NEEDED if not hasattr(recipe, part)]:
+        raise InputError(f"the recipe {name} has no {', '.join(missing)}; upgrade the "
+                         "package that brings it.")
+    return recipe
