@@ -173,14 +173,18 @@ def test_modules_do_not_import_each_other_in_circles() -> None:
             del below[name]
 
 
-def test_a_codec_is_a_folder_that_only_its_own_modules_and_training_import() -> None:
-    """Everything else finds it by its record; names in strings count too."""
+def test_a_codec_is_a_folder_that_only_its_own_modules_and_recipes_import() -> None:
+    """Everything else finds it by its record; names in strings count too.
+
+    Recipes are modules `training/recipes/NAME_*` of the folder `codecs/NAME`.
+    """
     codecs = [path.parent for path in PACKAGE.glob("codecs/*/__init__.py")]
     wrong = {
         str(path.relative_to(ROOT))
         for codec in codecs
         for path in sources()
-        if not path.is_relative_to(codec) and unit_of(path) != "training"
+        if not path.is_relative_to(codec)
+        and path not in PACKAGE.glob(f"training/recipes/{codec.name}[_.]*py")
         and any(f"{module}.".startswith(f"{module_of(codec)}.") for module in reached_by(path))
     }
     assert not wrong, "\n".join(sorted(wrong))

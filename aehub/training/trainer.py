@@ -15,6 +15,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +28,6 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
-from aehub.codecs.d4.tied_conv import share_expanded_weights
 from aehub.errors import InputError
 from aehub.files import open_output
 
@@ -325,7 +325,8 @@ class Trainer:
         self.model.train()
         sums: dict[str, float] = {}
         batches = self.dataset.batches(0, HELD_OUT_SEED, held_out=True)
-        with torch.random.fork_rng(devices=[]), share_expanded_weights():
+        context = getattr(self.recipe, "evaluation_context", nullcontext)
+        with torch.random.fork_rng(devices=[]), context():
             torch.manual_seed(1)
             for number, batch in zip(range(HELD_OUT_BATCHES), batches, strict=False):
                 values = self._losses([torch.from_numpy(part) for part in batch], number)

@@ -1,8 +1,8 @@
 """Write the card of `d4-codec` from measurements.
 
-    python -m aehub.training.ablation d4-codec RUN DATA
-    python -m aehub.training.ablation d4-filter FILTER DATA --set base=INTER/model
-    python -m aehub.training.ablation d4-inter INTER DATA --set base=FILTER/model \\
+    python -m aehub.training.recipes.d4_ablation d4-codec RUN DATA
+    python -m aehub.training.recipes.d4_ablation d4-filter FILTER DATA --set base=INTER/model
+    python -m aehub.training.recipes.d4_ablation d4-inter INTER DATA --set base=FILTER/model \\
         --set start=FILTER/model
     python docs/measure/card.py RUN INTER FILTER CLIPS
 

@@ -16,7 +16,7 @@ import aehub
 from aehub.codecs.d4 import checkpoint
 from aehub.codecs.d4.network import D4Network
 from aehub.training.recipes import d4_inter
-from aehub.training.sequences import GOP_STRUCTURES
+from aehub.training.recipes.d4_sequences import GOP_STRUCTURES
 from aehub.weights import device as devices
 from aehub.weights import device as surroundings
 from golden_files import MODEL

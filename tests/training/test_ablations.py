@@ -14,7 +14,7 @@ from torch import Tensor
 import aehub
 from aehub.codecs.d4.network import D4Network
 from aehub.codecs.d4.planes import PlaneBatch
-from aehub.training.ablation import hide_reference
+from aehub.training.recipes.d4_ablation import hide_reference
 
 QUALITY = torch.tensor([50.0])
 
@@ -42,7 +42,7 @@ def test_the_post_filter_does_not_see_a_hidden_prediction() -> None:
 
 @pytest.mark.parametrize("arguments", [["norun", "nodata"], ["norun", "nodata", "--set", "foo"]])
 def test_wrong_arguments_are_one_sentence(arguments: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "aehub.training.ablation", "d4-codec", *arguments]
+    command = [sys.executable, "-m", "aehub.training.recipes.d4_ablation", "d4-codec", *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode in (1, 2) and "Traceback" not in done.stderr
     assert arguments[-1] in done.stderr

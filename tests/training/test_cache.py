@@ -22,7 +22,7 @@ from aehub.training import train
 from aehub.training.data import Cache, FrameStore
 from aehub.training.layer_library import Characters, LayerLibrary
 from aehub.training.recipes.d4_filter import FilterDataset
-from aehub.training.sequences import MotionStore, pair_index, reference_pairs
+from aehub.training.recipes.d4_sequences import MotionStore, pair_index, reference_pairs
 from material import moving_picture, write_clip
 
 TINY = Path(__file__).parents[1] / "golden" / "tiny-d4"

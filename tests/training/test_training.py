@@ -8,17 +8,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
+from torch import Tensor, nn
 
 import aehub
+from aehub.codecs.d4.tied_conv import share_expanded_weights
 from aehub.errors import InputError
 from aehub.media.clip import open_clip
-from aehub.training import train
+from aehub.training import recipes, train
 from aehub.training.data import Cache, Crops, FrameStore, recording_of
+from aehub.training.trainer import Budget, Trainer
+from aehub.weights.architectures import architectures
 from material import moving_picture, write_clip
 
 TOY = {"fields": 1, "analysis_blocks": 0, "synthesis_blocks": 1, "size": 64, "batch": 4,
@@ -67,6 +76,30 @@ def test_a_killed_run_resumes_and_lowers_the_held_out_cost(data: Path, tmp_path:
     clip = moving_picture(2, width=96, height=64, seed=9)
     result = aehub.compress(np.stack(clip), tmp_path / "toy.aev", model=out / "model")
     assert result.psnr is not None and result.psnr > 20
+
+
+def test_held_out_batches_run_in_the_context_that_a_recipe_names(tmp_path: Path) -> None:
+    entered: list[int] = []
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        entered.append(1)
+        yield
+        entered.clear()
+
+    def losses(model: nn.Module, batch: list[Tensor], generator: torch.Generator
+               ) -> dict[str, Tensor]:
+        return {"loss": model(batch[0]).sum(), "cost": torch.tensor(float(len(entered)))}
+
+    recipe = SimpleNamespace(LEARNING_RATE=1e-3, build=lambda options: nn.Linear(1, 1),
+                             losses=losses, evaluation_context=context)
+    dataset = SimpleNamespace(batches=lambda *_, held_out: repeat([np.ones((1, 1), np.float32)]))
+    trainer = Trainer(recipe, None, dataset, tmp_path, Budget(1, None), torch.device("cpu"), 0)
+    assert trainer.evaluate()["cost"] == pytest.approx(1) and not entered
+    del recipe.evaluation_context
+    assert trainer.evaluate()["cost"] == 0
+    for name in architectures()["d4-codec"].recipes:
+        assert recipes.find(name).evaluation_context is share_expanded_weights
 
 
 @pytest.mark.slow

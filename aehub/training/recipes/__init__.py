@@ -1,5 +1,8 @@
 """Recipes: one module per model of the zoo, with its network, data, loss and export.
 
+Modules that only the recipes of one codec use lie beside these, under the name of its folder: only
+modules `d4_*` know the insides of `aehub.codecs.d4`.
+
 A recipe is a module with
 
     NAME, LEARNING_RATE          of the model; the peak rate of Adam
@@ -20,6 +23,7 @@ and optionally
     start_parameters(model)      parameters fitted before step 0, for `options.fit_steps`
     PATIENCE                     reports without a lower held-out cost before the run stops
     default_steps(options)       the budget if neither --steps nor --minutes is given
+    evaluation_context()         context manager around the losses of held-out batches
     steps_per_report(options)    steps between reports, besides `options.report_seconds`
 """
 

@@ -28,14 +28,16 @@ from aehub.codecs.d4.network import (
     InterCondition,
     PlaneBatch,
 )
+from aehub.codecs.d4.tied_conv import share_expanded_weights
 from aehub.codecs.d4.transforms import step_size
 from aehub.coding.range_coder import ScaleTables
 from aehub.media.picture import Picture
 from aehub.training.data import Cache, Crops, FrameStore
-from aehub.training.table_fitting import code_bits, fit_tables
+from aehub.training.recipes.d4_tables import code_bits, fit_tables
 
 NAME = "d4-codec"
 LEARNING_RATE = 1e-3
+evaluation_context = share_expanded_weights
 _LAMBDA = 0.08
 ENCODER_LAMBDA = 0.05
 """Lagrange multiplier of RDOQ, in squared quantiser steps per bit: chosen on training clips."""

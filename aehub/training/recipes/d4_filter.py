@@ -26,17 +26,19 @@ from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import FrameEncoder
 from aehub.codecs.d4.network import D4Network, FrameNetwork, InterCondition
 from aehub.codecs.d4.planes import PlaneBatch, clipped, shuffle, unshuffle
+from aehub.codecs.d4.tied_conv import share_expanded_weights
 from aehub.codecs.gop import HierarchicalGop
 from aehub.errors import InputError
 from aehub.media.metrics import scale_similarities
 from aehub.media.picture import Picture
 from aehub.training.data import Cache, FrameStore, StoredClip, is_held_out
 from aehub.training.recipes.d4_codec import distortion, random_qualities
-from aehub.training.sequences import MINI_GOPS
+from aehub.training.recipes.d4_sequences import MINI_GOPS
 from aehub.weights.device import no_autocast
 
 NAME = "d4-filter"
 LEARNING_RATE = 2e-3
+evaluation_context = share_expanded_weights
 CHANNELS = 96
 """Samples of a 4:2:0 block of 8x8: 64 of luma, 16 of each chroma plane."""
 _N_FRAMES = 9

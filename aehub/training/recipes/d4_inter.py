@@ -1,6 +1,6 @@
 """Recipe of the inter half of `d4-codec`, which codes predicted frames; the intra half is frozen.
 
-Sequences of five frames are coded one from another as in a file (`training.sequences`), and
+Sequences of five frames are coded one from another as in a file (`recipes.d4_sequences`), and
 gradients run through the references. The cost of a frame is that of `recipes.d4_codec`.
 """
 
@@ -35,12 +35,18 @@ from aehub.training.recipes.d4_codec import (
     random_qualities,
     rd_costs,
 )
-from aehub.training.sequences import GOP_STRUCTURES, MotionStore, SequenceFrame, Sequences
-from aehub.training.table_fitting import fit_inter_tables
+from aehub.training.recipes.d4_sequences import (
+    GOP_STRUCTURES,
+    MotionStore,
+    SequenceFrame,
+    Sequences,
+)
+from aehub.training.recipes.d4_tables import fit_inter_tables
 from aehub.weights.device import no_autocast
 
 NAME = "d4-inter"
 LEARNING_RATE = 1e-3
+evaluation_context = share_expanded_weights
 ENCODER_LAMBDA = 0.05
 """Lagrange multiplier of RDOQ in predicted frames, in squared quantiser steps per bit: chosen on
 training clips."""

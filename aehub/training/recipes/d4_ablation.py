@@ -1,6 +1,6 @@
 """Ablations: models with one part disabled, to measure the contribution of each part.
 
-    python -m aehub.training.ablation RECIPE RUN DATA [--set NAME=VALUE]
+    python -m aehub.training.recipes.d4_ablation RECIPE RUN DATA [--set NAME=VALUE]
 
 writes beside the finished `RUN/model` of `d4-codec` the folders
 
