@@ -58,6 +58,8 @@ def counter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick(page: Page) -> None:
     """Switch the other codecs off, which most tests do not need."""
     box = page.get_by_label("Also encode with x264 and AV1")
+    # An upload is still described: an answer that draws the panel anew may take a click with it.
+    page.wait_for_load_state("networkidle")
     if not box.is_visible():
         page.get_by_role("button", name="Model, size, other codecs").click()
     box.uncheck()
