@@ -7,26 +7,29 @@ codecs begin their own motion estimation with it.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
+from numba import njit
 
-from aehub.weights.device import with_inference
-
+compiled: Any = njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
+"""Decorator of loops over samples, compiled at the first call and kept on disk (Numba)."""
 BLOCK = 16
 """Samples along a side of a block."""
 COARSE_SCALE = 4
 """Downscaling of the pictures."""
 
 
-def coarse(luma: Tensor) -> Tensor:
-    """Downscale a plane [H, W], sides multiples of 16: [H/4, W/4]."""
-    return F.avg_pool2d(luma[None, None], COARSE_SCALE)[0, 0]
+def coarse(luma: np.ndarray) -> np.ndarray:
+    """Downscale a plane [H, W], sides multiples of 16: float32 [H/4, W/4]."""
+    height, width = luma.shape
+    means = np.empty((height // COARSE_SCALE, width // COARSE_SCALE), np.float32)
+    _downscale(luma, means)
+    return means
 
 
-@with_inference
-def coarse_cost(current: Tensor, reference: Tensor, search_range: int) -> tuple[float, float]:
+def coarse_cost(current: np.ndarray, reference: np.ndarray, search_range: int
+                ) -> tuple[float, float]:
     """Mean absolute difference of two pictures in grey levels, after block matching.
 
     Args:
@@ -38,51 +41,91 @@ def coarse_cost(current: Tensor, reference: Tensor, search_range: int) -> tuple[
         (from the motion-compensated reference; from each block's own mean).
     """
     side = BLOCK // COARSE_SCALE
-    height, width = current.shape
-    means = F.avg_pool2d(current[None, None], side).repeat_interleave(side, 2)
-    flat = (means.repeat_interleave(side, 3)[0, 0] - current).abs().mean()
-    none = current.new_zeros(height // side, width // side)
-    return float(coarse_search(current, reference, none, search_range)[1].mean()), float(flat)
+    h, w = (n // side for n in current.shape)
+    blocks = current.reshape(h, side, w, side)
+    flat = np.abs(blocks - blocks.mean((1, 3), keepdims=True)).mean()
+    free = np.zeros((h, w), np.float32)
+    return float(coarse_search(current, reference, free, search_range)[1].mean()), float(flat)
 
 
-def coarse_search(current: Tensor, reference: Tensor, lambda_: Tensor, search_range: int
-                  ) -> tuple[Tensor, Tensor]:
-    """Search at quarter resolution: whole-sample vectors [2, H/16, W/16], cost per sample.
+def coarse_search(current: np.ndarray, reference: np.ndarray, lambda_: np.ndarray,
+                  search_range: int) -> tuple[np.ndarray, np.ndarray]:
+    """Search at quarter resolution: whole-sample vectors int64 [2, h, w], cost per sample [h, w].
+
+    Windows of two blocks a side are compared: single blocks find false matches.
 
     Args:
         current: from `coarse`.
         reference: from `coarse`.
-        lambda_: absolute difference per bit of a vector, of each block.
+        lambda_: absolute difference per bit of a vector, [h, w].
         search_range: as for `coarse_cost`.
     """
-    small, radius = current, -(-search_range // COARSE_SCALE)
-    height, width = small.shape
-    padded = F.pad(reference[None, None], (radius,) * 4, mode="replicate")[0, 0]
-    side = BLOCK // COARSE_SCALE
-    shifts = torch.arange(-radius, radius + 1, device=small.device)
-    # Windows of two blocks a side: single blocks find false matches.
-    across, down_sums = (_window_sums(n, side).to(small) for n in (width, height))
-    wide = small.new_empty(height, len(shifts), width)
-    bits = 2 * torch.log2((1 + shifts[radius:, None, None] + shifts.abs()[:, None]).to(small))
-    best = small.new_full((height // side, width // side), torch.inf)
-    found = shifts.new_zeros(2, *best.shape)
-    for down in range(-radius, radius + 1):
-        rows = padded[radius + down:radius + down + height].unfold(1, width, 1)
-        difference = torch.sub(rows, small[:, None], out=wide).abs_()
-        sums = (difference.flatten(0, 1) @ across).view(height, -1)
-        total = (down_sums.T @ sums).view(height // side, len(shifts), -1) * COARSE_SCALE**2 / 4
-        total += lambda_[:, None] * bits[abs(down)]
-        low, at = total.min(1)
-        better = low < best
-        best = torch.where(better, low, best)
-        found[0][better] = down
-        found[1][better] = shifts[at[better]]
-    return found * COARSE_SCALE, best / BLOCK**2
+    radius = -(-search_range // COARSE_SCALE)
+    padded = np.pad(reference, radius, "edge")
+    cost = np.full(lambda_.shape, np.inf, np.float32)
+    vectors = np.zeros((2, *lambda_.shape), np.int64)
+    _match(current, padded, lambda_, radius, _bits(radius), cost, vectors)
+    return vectors * COARSE_SCALE, cost / BLOCK**2
 
 
 @lru_cache
-@torch.inference_mode(False)  # A caller with gradients may be the next to use it.
-def _window_sums(n: int, side: int) -> Tensor:
-    """[n, n / side]: samples that lie in a block or within half a block of it, as 0 and 1."""
-    centre = torch.arange(n // side, dtype=torch.float32, device="cpu") * side + (side - 1) / 2
-    return ((torch.arange(n, device="cpu")[:, None] - centre).abs() < side).float()
+def _bits(radius: int) -> np.ndarray:
+    """Approximate bits of a vector by its absolute components: float32 [radius + 1, radius + 1]."""
+    size = np.arange(1, radius + 2, dtype=np.float32)
+    return 2 * np.log2(size[:, None] * size)
+
+
+@compiled
+def _downscale(luma: np.ndarray, means: np.ndarray) -> None:
+    for y in range(means.shape[0]):
+        for x in range(means.shape[1]):
+            total = np.float32(0)
+            for a in range(4):
+                for b in range(4):
+                    total += luma[4 * y + a, 4 * x + b]
+            means[y, x] = total / 16
+
+
+@compiled
+def _match(current: np.ndarray, padded: np.ndarray, lambda_: np.ndarray, radius: int,
+           bits: np.ndarray, cost: np.ndarray, vectors: np.ndarray) -> None:
+    """Full search; `padded` is the reference with `radius` samples more at each side."""
+    h, w = cost.shape
+    # Sums of 2x2 samples, and a border of zeros: windows end at the border of the picture.
+    cells, sums = np.zeros((2 * h + 2, 2 * w + 2), np.float32), np.empty(w, np.float32)
+    for down in range(-radius, radius + 1):
+        for right in range(-radius, radius + 1):
+            _sum_cells(current, padded, radius + down, radius + right, cells)
+            rate = bits[abs(down), abs(right)]
+            for i in range(h):
+                _sum_windows(cells, 2 * i, sums)
+                for j in range(w):
+                    total = 4 * sums[j] + lambda_[i, j] * rate
+                    if total < cost[i, j]:
+                        cost[i, j] = total
+                        vectors[0, i, j], vectors[1, i, j] = down, right
+
+
+@compiled
+def _sum_windows(cells: np.ndarray, row: int, sums: np.ndarray) -> None:
+    """Sums of 4x4 cells from a row on, one window every two columns."""
+    for j in range(len(sums)):
+        total = np.float32(0)
+        for a in range(4):
+            for b in range(4):
+                total += cells[row + a, 2 * j + b]
+        sums[j] = total
+
+
+@compiled
+def _sum_cells(current: np.ndarray, padded: np.ndarray, down: int, right: int, cells: np.ndarray
+               ) -> None:
+    """Sum absolute differences of 2x2 samples; the border of `cells` stays."""
+    for y in range(current.shape[0] // 2):
+        for x in range(current.shape[1] // 2):
+            total = np.float32(0)
+            for a in range(2):
+                for b in range(2):
+                    total += abs(padded[2 * y + a + down, 2 * x + b + right]
+                                 - current[2 * y + a, 2 * x + b])
+            cells[y + 1, x + 1] = total

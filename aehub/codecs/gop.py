@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from aehub.bitstream.group_header import MiniGopRuns, References, hierarchical_references
 from aehub.codecs.base import MiniGop
@@ -107,13 +105,13 @@ def is_scene_cut(before: Picture, after: Picture) -> bool:
     return True
 
 
-def _coarse_luma(picture: Picture) -> Tensor:
+def _coarse_luma(picture: Picture) -> np.ndarray:
     """The first plane in grey levels of 8 bits, as block matching takes it."""
-    luma = torch.from_numpy(np.pad(picture[0], [(0, -n % _GRID) for n in picture[0].shape], "edge"))
+    luma = np.pad(picture[0], [(0, -n % _GRID) for n in picture[0].shape], "edge")
     if picture.format.bits == 8 and not picture.format.signed:
-        return coarse(luma.float())
-    levels = luma.float() - picture.format.lowest
-    return coarse(levels * (YUV420.peak / picture.format.peak))
+        return coarse(luma)
+    levels = luma.astype(np.float32) - picture.format.lowest
+    return coarse(levels * np.float32(YUV420.peak / picture.format.peak))
 
 
 @dataclass(frozen=True)

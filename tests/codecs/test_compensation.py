@@ -203,3 +203,23 @@ def test_a_block_split_only_where_it_is_not_used_moves_whole_bit_for_bit() -> No
     other[0, 0, :, 1, 3] -= 7
     found = [predict(references, field, modes) for field in (whole, other)]
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("chroma", [False, True], ids=["luma", "chroma"])
+def test_compiled_loops_predict_as_the_tensor_program_does(dtype: torch.dtype, chroma: bool
+                                                           ) -> None:
+    torch.manual_seed(4)
+    references = [torch.rand(2, 48, 80, dtype=dtype) - 0.5 for _ in range(2)]
+    side = 8 if chroma else 16
+    rows, columns = 48 // side, 80 // side
+    vectors = torch.randint(-400, 400, (2, 2, 2, rows, columns))
+    vectors = vectors.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    vectors = vectors + torch.randint(0, 2, vectors.shape) * (torch.rand(vectors.shape) < 0.2)
+    modes = torch.randint(1, 4, (2, rows, columns), dtype=torch.uint8)
+    compiled = predict_planes(references, vectors, modes, chroma=chroma)
+    # References that need a gradient go through tensors.
+    needed = [reference.clone().requires_grad_() for reference in references]
+    tensors = predict_planes(needed, vectors, modes, chroma=chroma)
+    assert compiled.dtype == dtype and tensors.requires_grad and not compiled.requires_grad
+    assert torch.allclose(compiled, tensors, atol=4 * torch.finfo(dtype).eps)

@@ -161,7 +161,8 @@ def test_a_step_of_training_is_the_same_on_another_device(elsewhere: str) -> Non
         return [float(measured["cost"]), *(float(p.grad.abs().sum()) for p in model.parameters()
                                            if p.grad is not None)]
 
-    assert stepped(elsewhere) == stepped("cpu")
+    # Predictions that need no gradient are made by compiled loops on the CPU, in another order.
+    assert stepped(elsewhere) == pytest.approx(stepped("cpu"), rel=1e-5)
 
 
 # Types.

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aehub.codecs.block_matching import BLOCK
 from aehub.codecs.d4.frame import FrameCoder, FrameLatents, encode_frame, reconstruct
 from aehub.codecs.d4.frame_coding import FrameSyntax, GroupWriter, inter_condition
 from aehub.codecs.d4.motion.coding import TemporalPredictor
@@ -129,52 +130,50 @@ class FrameEncoder:
         settings, exponent = self.runtime.settings, self.runtime.network.inter.masking_exponent
         # Approximate factor of adaptive quantisation in each block: [H/16, W/16].
         factors = F.avg_pool2d(texture_masking(unshuffle(batch), exponent), 2)[0, 0]
-        steps = float(step_size(quality)) * factors
+        step = float(step_size(quality))
+        steps = step * factors.cpu().numpy().astype(np.float32)
         # In flat areas a smaller lambda only fits noise.
         lambda_ = (settings.motion_lambda_factor * math.sqrt(settings.lambda_)
-                   * steps.clamp(min=float(step_size(quality))))
+                   * np.maximum(steps, step)).astype(np.float32)
         current, fields = _luma_plane(batch), []
         results: list[SearchResult] = []
         for predictor, reference in zip(predictors, references, strict=True):
             if reference not in self._luma:
                 self._luma[reference] = _luma_plane(self._decoded[reference])
             if callable(predictor):
-                predictor = predictor(results[0].vectors.cpu().numpy().astype(np.int16))
-            hint = torch.from_numpy(predictor.astype(np.int64)).clamp(-_MAX_CANDIDATE,
-                                                                      _MAX_CANDIDATE)
-            search_range = settings.search_range_at(abs(number - reference))
+                predictor = predictor(results[0].vectors.astype(np.int16))
+            hint = np.clip(predictor.astype(np.int64), -_MAX_CANDIDATE, _MAX_CANDIDATE)
             results.append(search(current, self._luma[reference], lambda_=lambda_,
-                                  search_range=search_range, hints=[hint.to(batch.y.device)]))
+                                  search_range=settings.search_range_at(abs(number - reference)),
+                                  hints=[hint]))
             fields.append(split_blocks(results[-1], lambda_, settings))
-        vectors = torch.stack(fields)
+        vectors = np.stack(fields).astype(np.int16)
         modes = self._decide_modes(current, references, vectors, results, lambda_)
         height, width = modes.shape
-        motion = Motion(vectors.cpu().numpy().astype(np.int16), modes,
-                        np.ones((height // 2, width // 2), bool))
-        sizes = steps.cpu().numpy()
+        motion = Motion(vectors, modes, np.ones((height // 2, width // 2), bool))
         knee = math.sqrt(settings.lambda_) / settings.motion_lambda_factor
-        lagrangian = Lagrangian(settings.lambda_ * sizes ** 2, knee * sizes)
+        lagrangian = Lagrangian(settings.lambda_ * steps ** 2, knee * steps)
         return refine_vectors(current, [self._luma[r] for r in references], motion, predictors,
                               lagrangian, settings)
 
-    def _decide_modes(self, current: LumaPlane, references: tuple[int, ...], vectors: Tensor,
-                      results: list[SearchResult], lambda_: Tensor) -> np.ndarray:
+    def _decide_modes(self, current: LumaPlane, references: tuple[int, ...], vectors: np.ndarray,
+                      results: list[SearchResult], lambda_: np.ndarray) -> np.ndarray:
         """Prediction mode of each block, uint8 [H/16, W/16]."""
         n, m = results[0].cost.shape
         if len(references) == 1:
             return np.ones((n, m), np.uint8)
-        both = torch.full((1, n, m), BOTH, dtype=torch.uint8, device=vectors.device)
-        planes = [self._luma[r].luma[None] for r in references]
-        prediction = predict_planes(planes, vectors[None], both)
-        sad = 256 * F.avg_pool2d((prediction - current.luma).abs_(), 16)[0]
+        both = torch.full((1, n, m), BOTH, dtype=torch.uint8, device="cpu")
+        planes = [torch.from_numpy(self._luma[r].luma)[None] for r in references]
+        prediction = predict_planes(planes, torch.from_numpy(vectors)[None], both)[0].numpy()
+        difference = np.abs(prediction - current.luma).reshape(n, BLOCK, m, BLOCK)
         # Refinement will save about half of the bits of both vectors.
         vector_cost = sum(r.cost - r.sad for r in results)
-        costs = torch.stack([*(r.cost for r in results), sad + 0.5 * vector_cost])
-        return choose_modes(costs.cpu().numpy(), lambda_.cpu().numpy(), self.runtime.settings)
+        costs = np.stack([*(r.cost for r in results), difference.sum((1, 3)) + 0.5 * vector_cost])
+        return choose_modes(costs, lambda_, self.runtime.settings)
 
 
 def _luma_plane(planes: PlaneBatch) -> LumaPlane:
-    return LumaPlane(planes.y[0, 0].float() * 255 + 127.5)
+    return LumaPlane((planes.y[0, 0].float() * 255 + 127.5).cpu().numpy())
 
 
 def _encode(runtime: Runtime, x: PlaneBatch, quality: Tensor, motion: Motion | None,

@@ -107,12 +107,12 @@ def _fields(store: FrameStore, clip: StoredClip) -> Iterator[np.ndarray]:
     for frame in range(clip.n_frames):
         luma = store.planes(clip, frame)[0]
         pad = ((0, 8 * h - luma.shape[0]), (0, 8 * w - luma.shape[1]))
-        planes.append(LumaPlane(torch.from_numpy(np.pad(luma, pad, "edge")).float()))
+        planes.append(LumaPlane(np.pad(luma, pad, "edge").astype(np.float32)))
     for frame, reference in reference_pairs(clip.n_frames):
         search_range = min(48, 8 + 6 * abs(frame - reference))
         result = search(planes[frame], planes[reference], lambda_=_LAMBDA,
                         search_range=search_range, hints=[])
-        yield split_blocks(result, _LAMBDA).cpu().numpy().astype(np.int16)
+        yield split_blocks(result, _LAMBDA).astype(np.int16)
 
 
 @dataclass(frozen=True)

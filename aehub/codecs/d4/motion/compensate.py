@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aehub.codecs.d4.motion import kernels
 from aehub.codecs.d4.planes import PlaneBatch
 
 # Luma samples along a side of the smallest block.
@@ -210,6 +212,8 @@ def predict_planes(references: Sequence[Tensor], vectors: Tensor, modes: Tensor,
     differ = F.max_pool2d(differ, 2).bool()
     uses = torch.stack([modes & 1 << r != 0 for r in range(len(references))], 1)
     split = (differ & uses).any(1)
+    if references[0].device.type == "cpu" and not references[0].requires_grad:
+        return _predict_compiled(references, vectors, modes, split, chroma)
 
     def predicted(blocks: _Blocks, vectors: Tensor, modes: Tensor, side: int) -> Tensor:
         each = [_interpolate(r, blocks, v, side, chroma)
@@ -227,6 +231,29 @@ def predict_planes(references: Sequence[Tensor], vectors: Tensor, modes: Tensor,
         blocks = predicted(_Blocks.where(sub_blocks), vectors, _upsampled(modes), SUB_BLOCK)
         picture = picture + _blend(blocks, sub_blocks, chroma)
     return picture
+
+
+def _predict_compiled(references: Sequence[Tensor], vectors: Tensor, modes: Tensor, split: Tensor,
+                      chroma: bool) -> Tensor:
+    """As `predict_planes`, on the CPU and without gradients."""
+    margin = _margin(chroma)
+    sub_side = SUB_BLOCK // 2 if chroma else SUB_BLOCK
+    like = references[0]
+    ramps = [_obmc_ramp(side, margin).to(like).numpy() for side in (2 * sub_side, sub_side)]
+    planes = torch.stack(list(references), 1).numpy()
+    taps = filter_taps(chroma).astype(planes.dtype)
+    total = np.zeros((len(planes), *planes.shape[2:]), planes.dtype)
+    numbers = vectors.to(torch.int32).numpy(), modes.numpy(), split.numpy()
+    for picture, frame in zip(total, zip(planes, *numbers, strict=True), strict=True):
+        kernels.predict_plane(*frame, taps, 2 * sub_side, *ramps, picture)
+    down, right = (_ramp_sums(2 * sub_side, margin, n).to(like) for n in modes.shape[1:])
+    return torch.from_numpy(total) / (down[:, None] * right)
+
+
+@lru_cache
+def filter_taps(chroma: bool) -> np.ndarray:
+    """Taps of each phase, float32 [phases, taps]; dyadic, so exact in any type."""
+    return interpolation_matrices(chroma, 1)[:, 0].contiguous().numpy()
 
 
 def _upsampled(field: Tensor) -> Tensor:

@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from aehub.codecs.d4.motion import kernels
 from aehub.codecs.d4.motion.coding import (
     TemporalPredictor,
     block_medians,
@@ -27,8 +26,7 @@ from aehub.codecs.d4.motion.coding import (
 )
 from aehub.codecs.d4.motion.compensate import (
     OBMC_MARGIN,
-    PRECISION,
-    interpolation_matrices,
+    filter_taps,
     obmc_window,
 )
 from aehub.codecs.d4.motion.field import (
@@ -71,17 +69,15 @@ def refine_vectors(current: LumaPlane, references: Sequence[LumaPlane], motion: 
         settings: bits of vectors.
     """
     vectors = motion.vectors.copy()
-    rows, columns = motion.modes.shape
-    block = torch.arange(rows * columns, device=current.device)
-    targets = current.windows(block // columns * BLOCK - OBMC_MARGIN,
-                              block % columns * BLOCK - OBMC_MARGIN, BLOCK + 2 * OBMC_MARGIN)
+    none = np.zeros((2, *motion.modes.shape), np.int64)
+    targets = _compensate_all(current, none)
     compensated = [_compensate_all(r, v) for r, v in zip(references, motion.parents, strict=True)]
     for r, reference in enumerate(references):
         predictor = predictors[r]
         temporal = predictor(block_medians(vectors[0])) if callable(predictor) else predictor
         four, split = to_sub_blocks(vectors[r]), motion.split[r]
         other = None if len(references) == 1 else compensated[1 - r]
-        alone = torch.from_numpy((motion.modes == 1 << r).ravel()).to(current.device)
+        alone = (motion.modes == 1 << r).ravel()
         refiner = _VectorRefiner(reference, targets, other, alone, lagrangian, settings)
         refined = refiner.refine(median_of_four(four), np.clip(temporal, -MAX_VECTOR, MAX_VECTOR),
                                  motion.uses[r] & ~split, ~motion.uses[r])
@@ -103,15 +99,16 @@ class _VectorRefiner:
         settings: bits of vectors.
     """
 
-    def __init__(self, reference: LumaPlane, targets: Tensor, other: Tensor | None, alone: Tensor,
+    def __init__(self, reference: LumaPlane, targets: np.ndarray, other: np.ndarray | None,
+                 alone: np.ndarray,
                  lagrangian: Lagrangian, settings: EncoderSettings) -> None:
         self.settings = settings
         self.reference, self.targets = reference, targets
         self.lambda_, self.huber_knee = (
-            np.broadcast_to(x, reference.blocks.shape[:2]).ravel()
+            np.broadcast_to(x, reference.blocks).ravel().astype(np.float32)
             for x in (lagrangian.lambda_, lagrangian.huber_knee))
-        self.other, self.alone = other, alone
-        self.window = obmc_window(BLOCK).to(targets)
+        self.other, self.alone = targets[:0] if other is None else other, alone
+        self.window = obmc_window(BLOCK).numpy()
 
     def refine(self, vectors: np.ndarray, temporal: np.ndarray, refinable: np.ndarray,
                unused: np.ndarray) -> np.ndarray:
@@ -152,33 +149,14 @@ class _VectorRefiner:
                                *[settings.merge_bits] * len(merge)])
         bits = np.concatenate([np.broadcast_to(fixed_bits[:, None], (len(fixed_bits), len(cells))),
                                free_bits])
-        # Many candidates are equal: each different one is compensated once.
-        first = (candidates[:, None] == candidates).all(2).argmax(1)
-        distinct = first == np.arange(len(candidates))[:, None]
-        error = np.empty(distinct.shape, np.float32)
-        vectors = (candidates + temporal).swapaxes(0, 1)[:, distinct]
         # Adjacent deltas may leave the range where the temporal predictor is another.
-        out_of_range = np.abs(vectors).max(0) > MAX_VECTOR
-        error[distinct] = self._error(np.broadcast_to(cells, distinct.shape)[distinct], vectors,
-                                      columns)
-        error[distinct] = np.where(out_of_range, np.inf, error[distinct])
-        costs = np.take_along_axis(error, first, 0) + self.lambda_[cells] * bits
-        return np.take_along_axis(candidates, costs.argmin(0)[None, None], 0)[0]
-
-    def _error(self, cells: np.ndarray, vectors: np.ndarray, columns: int) -> np.ndarray:
-        """Distortion of the blocks `cells` predicted by vectors [2, k]: [k]."""
-        blocks = torch.from_numpy(cells).to(self.targets.device)
-        predicted = _compensate(
-            self.reference, blocks // columns, blocks % columns,
-            torch.from_numpy(np.clip(vectors, -MAX_VECTOR, MAX_VECTOR)).to(blocks.device))
-        if self.other is not None:
-            mean = (predicted + self.other[blocks]) / 2
-            predicted = torch.where(self.alone[blocks][:, None, None], predicted, mean)
-        error = (predicted - self.targets[blocks]).abs()
-        knee = torch.from_numpy(self.huber_knee[cells]).to(error)[:, None, None]
-        low = torch.minimum(error, knee)
-        total: np.ndarray = (low * (2 * error - low) * self.window).sum((1, 2)).cpu().numpy()
-        return total
+        chosen = np.zeros(len(cells), np.int64)
+        kernels.run_parts(
+            kernels.choose_vectors, len(cells), self.reference.luma, cells, columns,
+            candidates + temporal, (self.lambda_[cells] * bits).astype(np.float32), MAX_VECTOR,
+            filter_taps(False), self.targets, self.other, self.alone, self.huber_knee, self.window,
+            chosen)
+        return np.take_along_axis(candidates, chosen[None, None], 0)[0]
 
 
 def _beside(field: np.ndarray) -> np.ndarray:
@@ -188,25 +166,20 @@ def _beside(field: np.ndarray) -> np.ndarray:
                      padded[:, 1:-1, 2:]])
 
 
-def _compensate_all(reference: LumaPlane, field: np.ndarray) -> Tensor:
+def _compensate_all(reference: LumaPlane, field: np.ndarray) -> np.ndarray:
     """Prediction of all blocks by vectors [2, n, m]: [blocks, side, side]."""
-    rows, columns = field.shape[1:]
-    block = torch.arange(rows * columns, device=reference.device)
-    return _compensate(reference, block // columns, block % columns,
-                       torch.from_numpy(field.astype(np.int64).reshape(2, -1)).to(block.device))
+    flat = field.reshape(2, -1)
+    return _compensate(reference, np.arange(flat.shape[1]), flat)
 
 
-def _compensate(reference: LumaPlane, rows: Tensor, columns: Tensor, vectors: Tensor) -> Tensor:
+def _compensate(reference: LumaPlane, cells: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Blocks, with margins, by vectors [2, k] in quarter samples: [k, side, side]."""
     side = BLOCK + 2 * OBMC_MARGIN
-    table = interpolation_matrices(False, side).to(reference.luma)
-    n = table.shape[2]
-    before = (n - BLOCK) // 2
-    integer = torch.div(vectors, PRECISION, rounding_mode="floor").long()
-    phase = vectors.long() - integer * PRECISION
-    windows = reference.windows(rows * BLOCK + integer[0] - before,
-                                columns * BLOCK + integer[1] - before, n)
-    return torch.bmm(torch.bmm(table[phase[0]], windows), table[phase[1]].transpose(1, 2))
+    blocks = np.zeros((len(cells), side, side), np.float32)
+    kernels.interpolate_blocks(
+        reference.luma, np.ascontiguousarray(cells, np.int64), reference.blocks[1],
+        np.ascontiguousarray(vectors, np.int64), filter_taps(False), blocks)
+    return blocks
 
 
 def choose_modes(costs: np.ndarray, lambda_: np.ndarray, settings: EncoderSettings = SETTINGS

@@ -1,0 +1,467 @@
+"""Compiled loops over blocks of planes on the CPU: interpolation, blending, block search.
+
+A loop that touches each sample once is many times as fast as the same in tensor operations, which
+gather, multiply and scatter whole copies of the picture. Numba compiles at the first call and keeps
+the result beside the package, or in `NUMBA_CACHE_DIR`.
+
+Vectors are (down, right) in quarters of a luma sample, unless a function says whole samples.
+Filters are the taps of each phase, [phases, taps]; outside of a plane its border repeats.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from aehub import threads
+from aehub.codecs.block_matching import BLOCK, compiled
+
+HALF = BLOCK // 2
+"""Samples along a side of a sub-block."""
+INTEGER_RANGE = 2
+"""Whole samples searched around the best candidate."""
+_WIDE = BLOCK + 8
+"""Side of a window for vectors up to a sample away: a block, and 4 samples around it."""
+
+
+@compiled
+def copy_window(plane: np.ndarray, top: int, left: int, window: np.ndarray) -> None:
+    """Copy the square of samples from (top, left) on."""
+    height, width = plane.shape
+    n = len(window)
+    if top >= 0 and left >= 0 and top + n <= height and left + n <= width:
+        first, begin, side = _UINT(top), _UINT(left), _UINT(n)
+        for y in range(side):
+            for x in range(side):
+                window[y, x] = plane[first + y, begin + x]
+        return
+    for y in range(n):
+        row = min(max(top + y, 0), height - 1)
+        for x in range(n):
+            window[y, x] = plane[row, min(max(left + x, 0), width - 1)]
+
+
+def run_parts(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
+    """Run `kernel(begin, end, *arguments)` over parts of range(count), side by side.
+
+    Compiled loops run without the lock of the interpreter, in as many threads as `AEHUB_THREADS`
+    allows.
+    """
+    parts = min(threads.capped(os.cpu_count() or 1), count)
+    ends = [count * part // parts for part in range(parts + 1)]
+    jobs = [_pool(os.getpid()).submit(kernel, begin, end, *arguments)
+            for begin, end in zip(ends[1:-1], ends[2:], strict=True)]
+    kernel(ends[0], ends[1], *arguments)
+    for job in jobs:
+        job.result()
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads of this process; those of a parent do not live on in a fork."""
+    return ThreadPoolExecutor(os.cpu_count(), "aehub-kernel")
+
+
+# Inner loops index by unsigned integers: numba tests signed ones for being negative, which keeps
+# loops from being vectorised (13 times as slow). Views cost more than indices that are handed on.
+_UINT = np.uintp
+_1, _2, _3, _4, _5, _6, _7 = (np.uintp(n) for n in range(1, 8))
+
+
+@compiled
+def filter_down(window: np.ndarray, filters: np.ndarray, phase: int, first: int, rows: np.ndarray
+                ) -> None:
+    """Interpolate along columns: rows[y] is the sum of taps[k] window[first + y + k]."""
+    height, width, start = _UINT(rows.shape[0]), _UINT(rows.shape[1]), _UINT(first)
+    a, b, c, d = filters[phase, 0], filters[phase, 1], filters[phase, 2], filters[phase, 3]
+    for y in range(height):
+        z = y + start
+        for x in range(width):
+            rows[y, x] = (a * window[z, x] + b * window[z + _1, x] + c * window[z + _2, x]
+                          + d * window[z + _3, x])
+    if filters.shape[1] == 4:
+        return
+    a, b, c, d = filters[phase, 4], filters[phase, 5], filters[phase, 6], filters[phase, 7]
+    for y in range(height):
+        z = y + start
+        for x in range(width):
+            rows[y, x] += (a * window[z + _4, x] + b * window[z + _5, x] + c * window[z + _6, x]
+                           + d * window[z + _7, x])
+
+
+@compiled
+def filter_across(rows: np.ndarray, filters: np.ndarray, phase: int, first: int, share: float,
+                  patch: np.ndarray) -> None:
+    """Add to a patch, times `share`, rows interpolated likewise."""
+    height, width, start = _UINT(patch.shape[0]), _UINT(patch.shape[1]), _UINT(first)
+    factor = filters.dtype.type(share)
+    a, b = factor * filters[phase, 0], factor * filters[phase, 1]
+    c, d = factor * filters[phase, 2], factor * filters[phase, 3]
+    for y in range(height):
+        for x in range(width):
+            z = x + start
+            patch[y, x] += (a * rows[y, z] + b * rows[y, z + _1] + c * rows[y, z + _2]
+                            + d * rows[y, z + _3])
+    if filters.shape[1] == 4:
+        return
+    a, b = factor * filters[phase, 4], factor * filters[phase, 5]
+    c, d = factor * filters[phase, 6], factor * filters[phase, 7]
+    for y in range(height):
+        for x in range(width):
+            z = x + start
+            patch[y, x] += (a * rows[y, z + _4] + b * rows[y, z + _5] + c * rows[y, z + _6]
+                            + d * rows[y, z + _7])
+
+
+@compiled
+def add_block(plane: np.ndarray, top: int, left: int, down: int, right: int, filters: np.ndarray,
+              share: float, window: np.ndarray, rows: np.ndarray, patch: np.ndarray) -> None:
+    """Add an interpolated block to a patch [n, n].
+
+    Args:
+        plane: samples [H, W].
+        top: of the block.
+        left: of the block.
+        down: of its vector, in phases of the filters.
+        right: likewise.
+        filters: taps.
+        share: factor of the block.
+        window: scratch [n + taps - 1, n + taps - 1].
+        rows: scratch [n, n + taps - 1].
+        patch: to add to.
+    """
+    phases, taps = filters.shape
+    before = taps // 2 - 1
+    copy_window(plane, top + down // phases - before, left + right // phases - before, window)
+    filter_down(window, filters, down % phases, 0, rows)
+    filter_across(rows, filters, right % phases, 0, share, patch)
+
+
+@compiled
+def blend(patch: np.ndarray, ramp: np.ndarray, row: int, column: int, total: np.ndarray) -> None:
+    """Add a block with margins, weighted by its window, to total [H, W] from (row, column) on."""
+    height, width = total.shape
+    wide = len(ramp)
+    begin, count = max(0, -column), min(wide, width - column)
+    first, n = _UINT(begin), _UINT(count - begin)
+    there = _UINT(column + begin)
+    for y in range(max(0, -row), min(wide, height - row)):
+        weight, line = ramp[y], row + y
+        for x in range(n):
+            total[line, there + x] += weight * ramp[first + x] * patch[y, first + x]
+
+
+@compiled
+def predict_plane(planes: np.ndarray, vectors: np.ndarray, modes: np.ndarray, split: np.ndarray,
+                  filters: np.ndarray, side: int, ramp: np.ndarray, sub_ramp: np.ndarray,
+                  total: np.ndarray) -> None:
+    """Sum of the weighted predictions of all blocks.
+
+    Args:
+        planes: one or two references, [R, H, W].
+        vectors: of sub-blocks, in phases of the filters, [R, 2, 2 h, 2 w].
+        modes: 1 the first reference, 2 the second, 3 the mean of both, [h, w].
+        split: blocks whose sub-blocks have different vectors, [h, w].
+        filters: taps.
+        side: of a block in samples of this plane.
+        ramp: window of a block along a line, with margins.
+        sub_ramp: window of a sub-block.
+        total: zeros [H, W], filled.
+    """
+    margin = (len(ramp) - side) // 2
+    for i in range(modes.shape[0]):
+        for j in range(modes.shape[1]):
+            if split[i, j]:
+                for part in range(4):
+                    row, column = 2 * i + part // 2, 2 * j + part % 2
+                    _predict_block(planes, vectors[:, :, row, column], modes[i, j], filters,
+                                   row * side // 2 - margin, column * side // 2 - margin, sub_ramp,
+                                   total)
+            else:
+                _predict_block(planes, vectors[:, :, 2 * i, 2 * j], modes[i, j], filters,
+                               i * side - margin, j * side - margin, ramp, total)
+
+
+@compiled
+def _predict_block(planes: np.ndarray, vectors: np.ndarray, mode: int, filters: np.ndarray,
+                   top: int, left: int, ramp: np.ndarray, total: np.ndarray) -> None:
+    n, wide = len(ramp), len(ramp) + filters.shape[1] - 1
+    patch, window = np.zeros((n, n), total.dtype), np.empty((wide, wide), total.dtype)
+    rows = np.empty((n, wide), total.dtype)
+    share = 0.5 if mode == 3 else 1.0
+    for r in range(len(planes)):
+        if mode >> r & 1:
+            add_block(planes[r], top, left, vectors[r, 0], vectors[r, 1], filters, share, window,
+                      rows, patch)
+    blend(patch, ramp, top, left, total)
+
+
+@compiled
+def interpolate_blocks(reference: np.ndarray, cells: np.ndarray, columns: int, vectors: np.ndarray,
+                       filters: np.ndarray, blocks: np.ndarray) -> None:
+    """Interpolate blocks with their margins.
+
+    Args:
+        reference: luma [H, W].
+        cells: numbers of the blocks, row by row, [k].
+        columns: blocks in a row.
+        vectors: [2, k].
+        filters: taps.
+        blocks: zeros [k, n, n], filled.
+    """
+    n = blocks.shape[1]
+    margin, wide = (n - BLOCK) // 2, n + filters.shape[1] - 1
+    window, rows = np.empty((wide, wide), np.float32), np.empty((n, wide), np.float32)
+    for k in range(len(cells)):
+        top, left = BLOCK * (cells[k] // columns), BLOCK * (cells[k] % columns)
+        add_block(reference, top - margin, left - margin, vectors[0, k], vectors[1, k], filters,
+                  1.0, window, rows, blocks[k])
+
+
+@compiled
+def choose_vectors(begin: int, end: int, reference: np.ndarray, cells: np.ndarray, columns: int,
+                   candidates: np.ndarray, rates: np.ndarray, longest: int, filters: np.ndarray,
+                   targets: np.ndarray, other: np.ndarray, alone: np.ndarray, knees: np.ndarray,
+                   weights: np.ndarray, chosen: np.ndarray) -> None:
+    """Choose the candidate of least cost of each block: weighted Huber error with its margins.
+
+    Args:
+        begin: of the blocks to do.
+        end: of the blocks to do.
+        reference: luma [H, W].
+        cells: numbers of the blocks, row by row, [k].
+        columns: blocks in a row.
+        candidates: [n, 2, k].
+        rates: cost of their bits, [n, k].
+        longest: component of a vector that is allowed.
+        filters: taps.
+        targets: all blocks of the picture, [blocks, m, m].
+        other: predictions of all blocks from the other reference; [0, m, m] if there is none.
+        alone: blocks that use one reference only, [blocks].
+        knees: differences from which the error grows linearly, [blocks].
+        weights: [m, m].
+        chosen: numbers of the candidates, [k], filled.
+    """
+    n, m = len(candidates), targets.shape[1]
+    margin, wide = (m - BLOCK) // 2, m + filters.shape[1] - 1
+    window, rows = np.empty((wide, wide), np.float32), np.empty((m, wide), np.float32)
+    patch, errors = np.empty((m, m), np.float32), np.empty(n, np.float32)
+    for k in range(begin, end):
+        cell, best = cells[k], np.float32(np.inf)
+        top, left = BLOCK * (cell // columns) - margin, BLOCK * (cell % columns) - margin
+        mean = len(other) > 0 and not alone[cell]
+        for c in range(n):
+            down, right = candidates[c, 0, k], candidates[c, 1, k]
+            errors[c] = -1
+            if rates[c, k] >= best or max(abs(down), abs(right)) > longest:
+                continue
+            for earlier in range(c):
+                if candidates[earlier, 0, k] == down and candidates[earlier, 1, k] == right:
+                    errors[c] = max(errors[c], errors[earlier])
+            if errors[c] < 0:
+                patch[:] = 0
+                add_block(reference, top, left, down, right, filters, 1.0, window, rows, patch)
+                errors[c] = _huber_error(patch, targets, other, cell, mean, knees[cell], weights)
+            cost = errors[c] + rates[c, k]
+            if cost < best:
+                best, chosen[k] = cost, c
+
+
+@compiled
+def _huber_error(patch: np.ndarray, targets: np.ndarray, other: np.ndarray, cell: int, mean: bool,
+                 knee: float, weights: np.ndarray) -> np.float32:
+    """Weighted error of a predicted block: squared, and linear from `knee` on."""
+    total, half = np.float32(0), np.float32(0.5)
+    for y in range(len(patch)):
+        for x in range(len(patch)):
+            value = patch[y, x]
+            if mean:
+                value = half * (value + other[cell, y, x])
+            error = abs(value - targets[cell, y, x])
+            low = min(error, knee)
+            total += low * (error + error - low) * weights[y, x]
+    return total
+
+
+@compiled
+def vector_bits(down: int, right: int, log2: np.ndarray) -> float:
+    """Approximate bits of a vector difference; `log2[n]` is log2(1 + n)."""
+    if down == 0 and right == 0:
+        return 0.3
+    last = len(log2) - 1
+    return 2 * (log2[min(abs(down), last)] + log2[min(abs(right), last)]) + 2
+
+
+@compiled
+def least_bits(down: int, right: int, predictions: np.ndarray, log2: np.ndarray) -> float:
+    """Bits of a vector by the cheapest of its predictions [n, 2]."""
+    least = np.inf
+    for p in range(len(predictions)):
+        least = min(least, vector_bits(down - predictions[p, 0], right - predictions[p, 1], log2))
+    return least
+
+
+@compiled
+def choose_candidates(begin: int, end: int, current: np.ndarray, reference: np.ndarray,
+                      candidates: np.ndarray, lambda_: np.ndarray, predictor: np.ndarray,
+                      log2: np.ndarray, chosen: np.ndarray) -> None:
+    """Choose the candidate of least cost of each block.
+
+    Args:
+        begin: row of blocks.
+        end: row of blocks.
+        current: luma [H, W].
+        reference: luma [H, W].
+        candidates: in whole samples, [n, 2, h, w].
+        lambda_: SAD per bit, [h, w].
+        predictor: [2, h, w].
+        log2: for `vector_bits`.
+        chosen: in whole samples, [2, h, w], filled.
+    """
+    window = np.empty((BLOCK, BLOCK), np.float32)
+    for i in range(begin, end):
+        for j in range(candidates.shape[3]):
+            best, top, left = np.inf, BLOCK * i, BLOCK * j
+            for c in range(len(candidates)):
+                down, right = candidates[c, 0, i, j], candidates[c, 1, i, j]
+                cost = lambda_[i, j] * vector_bits(4 * down - predictor[0, i, j],
+                                                   4 * right - predictor[1, i, j], log2)
+                if cost < best:
+                    copy_window(reference, top + down, left + right, window)
+                    cost += _sad(window, current, top, left, best - cost)
+                if cost < best:
+                    best = cost
+                    chosen[0, i, j], chosen[1, i, j] = down, right
+
+
+@compiled
+def _sad(window: np.ndarray, current: np.ndarray, top: int, left: int, limit: float) -> np.float32:
+    """Sum of absolute differences of a block; a part of it once that is beyond the limit."""
+    total, first, begin, side = np.float32(0), _UINT(top), _UINT(left), _UINT(BLOCK)
+    for y in range(side):
+        for x in range(side):
+            total += abs(window[y, x] - current[first + y, begin + x])
+        if total >= limit:
+            break
+    return total
+
+
+@compiled
+def refine_blocks(begin: int, end: int, current: np.ndarray, reference: np.ndarray,
+                  start: np.ndarray,
+                  lambda_: np.ndarray, predictions: np.ndarray, filters: np.ndarray,
+                  log2: np.ndarray, vectors: np.ndarray, cost: np.ndarray, sad: np.ndarray,
+                  sub_vectors: np.ndarray, sub_sad: np.ndarray) -> None:
+    """Search whole samples around `start`, then half samples, then quarters, for all blocks.
+
+    Args:
+        begin: row of blocks.
+        end: row of blocks.
+        current: luma [H, W].
+        reference: luma [H, W].
+        start: in whole samples, [2, h, w].
+        lambda_: SAD per bit, [h, w].
+        predictions: [n, 2, h, w].
+        filters: taps.
+        log2: for `vector_bits`.
+        vectors: [2, h, w]; filled, like all that follow.
+        cost: SAD with the bits of the vector, [h, w].
+        sad: SAD alone, [h, w].
+        sub_vectors: [2, 2 h, 2 w].
+        sub_sad: [2 h, 2 w].
+    """
+    best, best_cost = np.empty(2, np.int64), np.empty(2, np.float32)
+    part_vectors, part_sads = np.empty((4, 2), np.int64), np.empty(4, np.float32)
+    for i in range(begin, end):
+        for j in range(start.shape[2]):
+            best_cost[:], part_sads[:] = np.inf, np.inf
+            likely = np.ascontiguousarray(predictions[:, :, i, j])
+            _search_whole(current, reference, i, j, start[:, i, j], likely, lambda_[i, j], log2,
+                          best, best_cost, part_vectors, part_sads)
+            _search_parts(current, reference, i, j, likely, lambda_[i, j], filters, log2, best,
+                          best_cost, part_vectors, part_sads)
+            vectors[0, i, j], vectors[1, i, j] = best
+            cost[i, j], sad[i, j] = best_cost
+            for part in range(4):
+                y, x = 2 * i + part // 2, 2 * j + part % 2
+                sub_sad[y, x] = part_sads[part]
+                sub_vectors[0, y, x], sub_vectors[1, y, x] = part_vectors[part]
+
+
+@compiled
+def _search_whole(current: np.ndarray, reference: np.ndarray, i: int, j: int, start: np.ndarray,
+                  predictions: np.ndarray, lambda_: float, log2: np.ndarray, best: np.ndarray,
+                  best_cost: np.ndarray, part_vectors: np.ndarray, part_sads: np.ndarray) -> None:
+    """Search whole samples."""
+    top, left, n = BLOCK * i, BLOCK * j, BLOCK + 2 * INTEGER_RANGE
+    window, sads = np.empty((n, n), np.float32), np.empty(4, np.float32)
+    copy_window(reference, top + start[0] - INTEGER_RANGE, left + start[1] - INTEGER_RANGE, window)
+    for y in range(2 * INTEGER_RANGE + 1):
+        for x in range(2 * INTEGER_RANGE + 1):
+            sads[:] = 0
+            _add_sads(window, y, x, current, top, left, sads)
+            _keep_best(4 * (start[0] + y - INTEGER_RANGE), 4 * (start[1] + x - INTEGER_RANGE), sads,
+                       predictions, lambda_, log2, best, best_cost, part_vectors, part_sads)
+
+
+@compiled
+def _search_parts(current: np.ndarray, reference: np.ndarray, i: int, j: int,
+                  predictions: np.ndarray, lambda_: float, filters: np.ndarray, log2: np.ndarray,
+                  best: np.ndarray, best_cost: np.ndarray, part_vectors: np.ndarray,
+                  part_sads: np.ndarray) -> None:
+    """Search half samples around the best whole ones, then quarters around the best of these."""
+    top, left, whole = BLOCK * i, BLOCK * j, best.copy()
+    window, rows = np.empty((_WIDE, _WIDE), np.float32), np.empty((BLOCK, _WIDE), np.float32)
+    patch, sads = np.empty((BLOCK, BLOCK), np.float32), np.empty(4, np.float32)
+    copy_window(reference, top + whole[0] // 4 - 4, left + whole[1] // 4 - 4, window)
+    for spacing in (2, 1):
+        centre = best - whole
+        for y in range(-spacing, spacing + 1, spacing):
+            down = centre[0] + y
+            filter_down(window, filters, down & 3, 1 + (down >> 2), rows)
+            for x in range(-spacing, spacing + 1, spacing):
+                right = centre[1] + x
+                sads[:], patch[:] = 0, 0
+                filter_across(rows, filters, right & 3, 1 + (right >> 2), 1.0, patch)
+                _add_sads(patch, 0, 0, current, top, left, sads)
+                _keep_best(whole[0] + down, whole[1] + right, sads, predictions, lambda_, log2,
+                           best, best_cost, part_vectors, part_sads)
+
+
+@compiled
+def _add_sads(patch: np.ndarray, y: int, x: int, current: np.ndarray, top: int, left: int,
+              sads: np.ndarray) -> None:
+    """Add the absolute differences of the four sub-blocks of a block in a patch."""
+    half = _UINT(HALF)
+    for part in range(4):
+        a, b = _UINT(y + part // 2 * HALF), _UINT(x + part % 2 * HALF)
+        c, d = _UINT(top + part // 2 * HALF), _UINT(left + part % 2 * HALF)
+        total = np.float32(0)
+        for row in range(half):
+            for column in range(half):
+                total += abs(patch[a + row, b + column] - current[c + row, d + column])
+        sads[part] += total
+
+
+@compiled
+def _keep_best(down: int, right: int, sads: np.ndarray, predictions: np.ndarray, lambda_: float,
+               log2: np.ndarray, best: np.ndarray, best_cost: np.ndarray,
+               part_vectors: np.ndarray, part_sads: np.ndarray) -> None:
+    """Keep a vector if it is the best of its block, or of a sub-block.
+
+    `best_cost` holds SAD with the bits of the vector, and SAD alone.
+    """
+    sad = sads[0] + sads[1] + sads[2] + sads[3]
+    cost = sad + lambda_ * least_bits(down, right, predictions, log2)
+    if cost < best_cost[0]:
+        best[0], best[1] = down, right
+        best_cost[0], best_cost[1] = cost, sad
+    for part in range(4):
+        if sads[part] < part_sads[part]:
+            part_sads[part] = sads[part]
+            part_vectors[part, 0], part_vectors[part, 1] = down, right
