@@ -6,18 +6,30 @@ codecs begin their own motion estimation with it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-compiled: Any = njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
-"""Decorator of loops over samples, compiled at the first call and kept on disk (Numba)."""
 BLOCK = 16
 """Samples along a side of a block."""
 COARSE_SCALE = 4
 """Downscaling of the pictures."""
+
+
+def compiled(loop: Callable[..., Any]) -> Any:
+    """Compile a loop over samples at its first call, and keep the result on disk (Numba).
+
+    Kept beside the package, in `NUMBA_CACHE_DIR` or in the user's cache folder; where none of them
+    can be written it is compiled in every process.
+    """
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "reassoc", "nsz"}}
+    try:
+        return njit(cache=True, **options)(loop)
+    except RuntimeError:
+        return njit(**options)(loop)
 
 
 def coarse(luma: np.ndarray) -> np.ndarray:
