@@ -145,7 +145,7 @@ class FrameEncoder:
             hint = np.clip(predictor.astype(np.int64), -_MAX_CANDIDATE, _MAX_CANDIDATE)
             results.append(search(current, self._luma[reference], lambda_=lambda_,
                                   search_range=settings.search_range_at(abs(number - reference)),
-                                  hints=[hint]))
+                                  hints=[hint], settings=settings))
             fields.append(split_blocks(results[-1], lambda_, settings))
         vectors = np.stack(fields).astype(np.int16)
         modes = self._decide_modes(current, references, vectors, results, lambda_)

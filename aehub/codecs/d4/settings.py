@@ -33,6 +33,11 @@ class EncoderSettings:
         merge_bits: bits of a merged vector, an estimate.
         split_bits: bits of a set split flag, an estimate.
         search_range: samples at distance 0, more per frame of distance, and at most; set by hand.
+        longest_pan: samples that a camera may pan from a picture to its reference; set by hand.
+        peaks: peaks of phase correlation to try; set by hand.
+        longest_shift: component of their vectors at most, in samples: vectors go to 512.
+        least_overlap: share of the picture that a picture and its copy moved by them must share;
+            set by hand.
         short_mini_gops: lengths in frames to try in high motion. Chosen on training clips.
         reuse_count: mini-GOPs for which the best length is reused, set by hand: a trial takes the
             time of one or two more.
@@ -57,6 +62,10 @@ class EncoderSettings:
     merge_bits: float = 4.0
     split_bits: float = 4.0
     search_range: tuple[int, int, int] = (8, 6, 48)
+    longest_pan: int = 160
+    peaks: int = 4
+    longest_shift: int = 448
+    least_overlap: float = 0.125
     short_mini_gops: tuple[int, ...] = (4, 1)
     reuse_count: int = 15
     log_rate_per_db: float = 0.18

@@ -19,11 +19,6 @@ from aehub.codecs.d4.motion import kernels
 from aehub.codecs.d4.motion.compensate import PRECISION, filter_taps
 from aehub.codecs.d4.settings import SETTINGS, EncoderSettings
 
-# Samples that a camera may pan from a picture to its reference.
-_MAX_GLOBAL_MOTION = 160
-# Peaks of phase correlation to try, the longest of their vectors in samples, and the least share of
-# the picture that must overlap.
-_PEAKS, _MAX_SHIFT, _MIN_OVERLAP = 4, 448, 0.125
 # log2(1 + n) of every component of a vector difference.
 _LOG2 = np.log2(1 + np.arange(1 << 14)).astype(np.float32)
 
@@ -53,10 +48,10 @@ class LumaPlane:
         return np.fft.rfft2(self.luma - around)
 
 
-def global_motion(current: LumaPlane, reference: LumaPlane) -> tuple[int, int]:
-    """The vector of least difference for the whole picture, in samples: camera pans are long."""
+def global_motion(current: LumaPlane, reference: LumaPlane, longest: int) -> tuple[int, int]:
+    """The vector of least difference for the whole picture, in samples, up to `longest`."""
     here, there = (_mean_blocks(plane.coarse_luma) for plane in (current, reference))
-    radius = min(_MAX_GLOBAL_MOTION // COARSE_SCALE**2, min(here.shape) // 2)
+    radius = min(longest // COARSE_SCALE**2, min(here.shape) // 2)
     shifted = np.lib.stride_tricks.sliding_window_view(np.pad(there, radius, "edge"), here.shape)
     cost = np.abs(shifted - here).mean((2, 3))
     # Zero is the usual case; noise must not beat it.
@@ -70,7 +65,8 @@ def _mean_blocks(small: np.ndarray) -> np.ndarray:
     return small.reshape(height, COARSE_SCALE, width, COARSE_SCALE).mean((1, 3))
 
 
-def phase_correlation(current: LumaPlane, reference: LumaPlane) -> list[tuple[int, int]]:
+def phase_correlation(current: LumaPlane, reference: LumaPlane, settings: EncoderSettings
+                      ) -> list[tuple[int, int]]:
     """Whole-sample vectors (down, right) of the largest peaks of phase correlation, but zero.
 
     Exact where text scrolls, where search at quarter resolution takes one line for another.
@@ -81,21 +77,18 @@ def phase_correlation(current: LumaPlane, reference: LumaPlane) -> list[tuple[in
     cross = reference.spectrum * current.spectrum.conj()
     peaks = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-3), (height, width)).ravel()
     peaks[0] = -np.inf
-    largest = np.argpartition(peaks, -_PEAKS)[-_PEAKS:]
+    largest = np.argpartition(peaks, -settings.peaks)[-settings.peaks:]
     found = []
     for place in largest[peaks[largest].argsort()[::-1]].tolist():
         y, x = divmod(place, width)
         # The transform is periodic: a peak stands for up to four vectors.
         vectors = [(down, right) for down in (y, y - height) for right in (x, x - width)
-                   if _overlap_share(height, down) * _overlap_share(width, right) >= _MIN_OVERLAP]
+                   if max(abs(down), abs(right)) <= settings.longest_shift
+                   and ((1 - abs(down) / height) * (1 - abs(right) / width)
+                        >= settings.least_overlap)]
         if vectors:
             found.append(min(vectors, key=lambda m: _difference(current.luma, reference.luma, *m)))
     return found
-
-
-def _overlap_share(side: int, move: int) -> float:
-    """Share of a side in which a picture and its copy moved by `move` overlap; 0 if too far."""
-    return max(0.0, 1 - abs(move) / side) if abs(move) <= _MAX_SHIFT else 0.0
 
 
 def _difference(current: np.ndarray, reference: np.ndarray, down: int, right: int) -> float:
@@ -141,7 +134,8 @@ class SearchResult:
 
 
 def search(current: LumaPlane, reference: LumaPlane, *, lambda_: float | np.ndarray,
-           search_range: int, hints: list[np.ndarray]) -> SearchResult:
+           search_range: int, hints: list[np.ndarray], settings: EncoderSettings = SETTINGS
+           ) -> SearchResult:
     """Estimate the motion of all blocks.
 
     Args:
@@ -150,6 +144,7 @@ def search(current: LumaPlane, reference: LumaPlane, *, lambda_: float | np.ndar
         lambda_: SAD per bit, everywhere or [H/16, W/16].
         search_range: of the coarse search, in samples.
         hints: further candidates, int64 [2, H/16, W/16]; the first is the temporal predictor.
+        settings: how far translations of the whole picture are looked for.
     """
     shape = current.blocks
     lambda_ = np.ascontiguousarray(np.broadcast_to(lambda_, shape), np.float32)
@@ -157,7 +152,7 @@ def search(current: LumaPlane, reference: LumaPlane, *, lambda_: float | np.ndar
     zero = np.zeros_like(rough)
     predictor = np.ascontiguousarray(hints[0]) if hints else zero
     fine = [*hints, zero, rough * PRECISION, _median(rough) * PRECISION]
-    down, right = global_motion(current, reference)
+    down, right = global_motion(current, reference, settings.longest_pan)
     if max(abs(down), abs(right)) > search_range // 2:
         moved = _translated(reference.coarse_luma, down // COARSE_SCALE, right // COARSE_SCALE)
         around, _ = coarse_search(current.coarse_luma, moved, lambda_, search_range)
@@ -165,7 +160,7 @@ def search(current: LumaPlane, reference: LumaPlane, *, lambda_: float | np.ndar
         fine += [(around + shift) * PRECISION, (_median(around) + shift) * PRECISION]
     candidates = [(c + PRECISION // 2) // PRECISION for c in fine]
     candidates += [np.broadcast_to(np.array(v)[:, None, None], zero.shape)
-                   for v in phase_correlation(current, reference)]
+                   for v in phase_correlation(current, reference, settings)]
     best = _best_candidate(current, reference, candidates, lambda_, predictor)
     best = _best_candidate(current, reference, [best, *_adjacent(best)], lambda_, predictor)
     result = SearchResult.empty(*shape)
