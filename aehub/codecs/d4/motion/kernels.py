@@ -28,6 +28,11 @@ INTEGER_RANGE = 2
 _WIDE = BLOCK + 8
 """Side of a window for vectors up to a sample away: a block, and 4 samples around it."""
 
+# Inner loops index by unsigned integers: numba tests signed ones for being negative, which keeps
+# loops from being vectorised (13 times as slow). Views cost more than indices that are handed on.
+_UINT = np.uintp
+_1, _2, _3, _4, _5, _6, _7 = (np.uintp(n) for n in range(1, 8))
+
 
 @compiled
 def copy_window(plane: np.ndarray, top: int, left: int, window: np.ndarray) -> None:
@@ -65,12 +70,6 @@ def run_parts(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
 def _pool(process: int) -> ThreadPoolExecutor:
     """Threads of this process; those of a parent do not live on in a fork."""
     return ThreadPoolExecutor(os.cpu_count(), "aehub-kernel")
-
-
-# Inner loops index by unsigned integers: numba tests signed ones for being negative, which keeps
-# loops from being vectorised (13 times as slow). Views cost more than indices that are handed on.
-_UINT = np.uintp
-_1, _2, _3, _4, _5, _6, _7 = (np.uintp(n) for n in range(1, 8))
 
 
 @compiled
@@ -353,10 +352,9 @@ def _sad(window: np.ndarray, current: np.ndarray, top: int, left: int, limit: fl
 
 @compiled
 def refine_blocks(begin: int, end: int, current: np.ndarray, reference: np.ndarray,
-                  start: np.ndarray,
-                  lambda_: np.ndarray, predictions: np.ndarray, filters: np.ndarray,
-                  log2: np.ndarray, vectors: np.ndarray, cost: np.ndarray, sad: np.ndarray,
-                  sub_vectors: np.ndarray, sub_sad: np.ndarray) -> None:
+                  start: np.ndarray, lambda_: np.ndarray, predictions: np.ndarray,
+                  filters: np.ndarray, log2: np.ndarray, vectors: np.ndarray, cost: np.ndarray,
+                  sad: np.ndarray, sub_vectors: np.ndarray, sub_sad: np.ndarray) -> None:
     """Search whole samples around `start`, then half samples, then quarters, for all blocks.
 
     Args:
