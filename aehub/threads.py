@@ -1,13 +1,14 @@
-"""Thread budget of a process, and passive waiting of OpenMP threads.
+"""Thread budget of a process: who computes side by side, and how threads wait.
 
-The threads of a network wait for the slowest of them after every layer. By default they spin, and
-if another process occupies one of the cores, they spin most of the time: ten times the processor
-time. OpenMP reads the wait policy and the number of threads once, when torch is first imported, so
-`import aehub` sets both, unless the environment does. If torch was imported before aehub, the
-number is still set, but threads spin: import aehub first, or set `OMP_WAIT_POLICY=PASSIVE`.
+The OpenMP threads of a network wait for the slowest of them after every layer. By default they
+spin, and if another process occupies one of the cores, they spin most of the time: ten times the
+processor time. OpenMP reads the wait policy and the number of threads once, when torch is first
+imported, so `import aehub` sets both, unless the environment does. Where torch was imported before
+aehub nothing changes how threads wait any more; but what runs in `pool` or within `one_thread`
+computes a network in one OpenMP thread, which waits for nobody.
 
-The budget is `AEHUB_THREADS`, limited to the machine's cores; without it, every library uses its
-own default.
+The budget is `AEHUB_THREADS`, limited to the cores of the process; without it, every library uses
+its own default.
 """
 
 from __future__ import annotations
@@ -15,11 +16,21 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from threading import Lock, Thread, local
+from typing import TYPE_CHECKING, Any
 
 from aehub.errors import InputError
 
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
 VARIABLE = "AEHUB_THREADS"
+_QUOTA = "/sys/fs/cgroup/cpu.max"
+"""Processor time of a container on Linux: microseconds in every period of so many, or "max"."""
+_LOCK = Lock()
+_OF_THREAD = local()
 
 
 def configure_openmp() -> None:
@@ -42,7 +53,93 @@ def budget() -> int | None:
     from aehub.config import positive_integer
 
     count = positive_integer(os.environ, VARIABLE)
-    return None if count is None else min(count, os.cpu_count() or 1)
+    return None if count is None else min(count, cores())
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use: of its affinity and container."""
+    count = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    return min(count, _quota() or count)
+
+
+@lru_cache(maxsize=1)
+def _quota() -> int | None:
+    """Cores' worth of processor time that the container has, rounded up; None without a limit."""
+    with contextlib.suppress(OSError, ValueError), open(_QUOTA, encoding="ascii") as file:
+        quota, period = map(int, file.read().split())
+        return max(1, -(-quota // period))
+    return None
+
+
+def workers() -> int:
+    """Return the number of threads that compute side by side: the budget, or `cores`."""
+    return capped(cores())
+
+
+def free_workers() -> int:
+    """Return the number of threads among which the calling thread may share its work.
+
+    One in a thread of `pool` and within `one_thread`: others compute beside it already.
+    """
+    return 1 if getattr(_OF_THREAD, "is_single", False) else workers()
+
+
+def pool() -> ThreadPoolExecutor:
+    """Return the threads of this process that compute side by side, `workers()` of them.
+
+    Each computes in one OpenMP thread. A job must not wait for another job: all threads may be
+    taken.
+    """
+    # Threads of a parent do not live on in a fork; torch, once loaded, must be told by each thread.
+    return _pool(os.getpid(), workers(), "torch" in sys.modules)
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int, count: int, with_torch: bool) -> ThreadPoolExecutor:
+    # Imported here: `import aehub` does without.
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(count, "aehub-worker", _compute_alone)
+
+
+def _compute_alone() -> None:
+    _OF_THREAD.is_single = True
+    _set_threads_of_this_one(1)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one OpenMP thread in the block; other threads of the process are not concerned."""
+    torch: Any = sys.modules.get("torch")
+    before = getattr(_OF_THREAD, "is_single", False), torch.get_num_threads() if torch else 1
+    _compute_alone()
+    try:
+        yield
+    finally:
+        _OF_THREAD.is_single = before[0]
+        _set_threads_of_this_one(before[1])
+
+
+def _set_threads_of_this_one(count: int) -> None:
+    """Set the number of OpenMP threads of work that the calling thread begins."""
+    torch: Any = sys.modules.get("torch")
+    # Asked first: a thread takes over the number of the process at its first question.
+    if torch is None or torch.get_num_threads() == count:
+        return
+    with _LOCK:
+        # torch changes the number of later threads too; only a new thread can tell and restore it.
+        of_process: list[int] = []
+        _in_a_new_thread(lambda: of_process.append(torch.get_num_threads()))
+        torch.set_num_threads(count)
+        _in_a_new_thread(lambda: torch.set_num_threads(of_process[0]))
+
+
+def _in_a_new_thread(action: Callable[[], None]) -> None:
+    thread = Thread(target=action)
+    thread.start()
+    thread.join()
 
 
 def capped(count: int) -> int:

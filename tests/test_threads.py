@@ -100,6 +100,63 @@ def test_the_budget_holds_where_torch_was_imported_first() -> None:
     assert fresh(code, AEHUB_THREADS="1")[0].split() == ["1", "1"]
 
 
+SPIN = """
+import os, time
+import torch, aehub
+from aehub import threads
+print(torch.get_num_threads(), threads.workers())
+picture, filters = torch.rand(1, 32, 96, 96), torch.rand(32, 32, 3, 3)
+
+def work():
+    for _ in range(60):
+        torch.nn.functional.conv2d(picture, filters, padding=1)
+
+def used(job):
+    job()
+    wall, cpu = time.perf_counter(), time.process_time()
+    job()
+    return (time.process_time() - cpu) / (time.perf_counter() - wall)
+
+def alone():
+    with threads.one_thread():
+        work()
+
+print(used(alone), used(lambda: threads.pool().submit(work).result()), torch.get_num_threads(),
+      threads.pool().submit(torch.get_num_threads).result(), threads.free_workers(),
+      threads.pool().submit(threads.free_workers).result())
+from threading import Thread
+Thread(target=lambda: print(torch.get_num_threads())).start()
+"""
+
+
+@linux
+def test_a_thread_of_the_pool_computes_alone_and_changes_no_other_thread() -> None:
+    """Nobody waits for it, so nobody spins, in whatever order torch was imported."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core has one thread")
+    before, first, later = fresh(SPIN)[0].splitlines()
+    count, workers = before.split()
+    alone, pooled, *numbers = first.split()
+    assert int(count) > 1 and float(alone) < 1.2 and float(pooled) < 1.2
+    assert numbers == [count, "1", workers, "1"]
+    assert later == count
+
+
+def test_as_many_threads_compute_as_the_budget_and_the_container_allow(
+    ours: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ours.delenv(threads.VARIABLE)
+    for quota, most in (("max 100000", 64), ("150000 100000", 2), ("5000 100000", 1), ("", 64)):
+        (tmp_path / "cpu.max").write_text(quota)
+        ours.setattr(threads, "_QUOTA", str(tmp_path / "cpu.max"))
+        ours.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+        threads._quota.cache_clear()
+        assert threads.cores() == threads.workers() == most
+    ours.setenv(threads.VARIABLE, "5")
+    assert threads.workers() == 5
+    threads._quota.cache_clear()
+
+
 @pytest.fixture
 def ours() -> Iterator[pytest.MonkeyPatch]:
     """A place to change settings of threads that end with the test."""
@@ -132,8 +189,8 @@ def test_reading_and_writing_clips_start_no_threads_beyond_the_budget(
             assert n_threads() == before, suffix
     assert encoder_threads() == 1
     ours.setenv(threads.VARIABLE, "64")
-    assert encoder_threads() == min(2, os.cpu_count() or 1)
-    assert threads.budget() == min(64, os.cpu_count() or 1)
+    assert encoder_threads() == min(2, threads.cores())
+    assert threads.budget() == min(64, threads.cores())
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "9" * 5000])

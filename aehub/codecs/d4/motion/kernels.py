@@ -10,10 +10,7 @@ Filters are the taps of each phase, [phases, taps]; outside of a plane its borde
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -57,19 +54,13 @@ def run_parts(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
     Compiled loops run without the lock of the interpreter, in as many threads as `AEHUB_THREADS`
     allows.
     """
-    parts = min(threads.capped(os.cpu_count() or 1), count)
+    parts = max(1, min(threads.free_workers(), count))
     ends = [count * part // parts for part in range(parts + 1)]
-    jobs = [_pool(os.getpid()).submit(kernel, begin, end, *arguments)
+    jobs = [threads.pool().submit(kernel, begin, end, *arguments)
             for begin, end in zip(ends[1:-1], ends[2:], strict=True)]
     kernel(ends[0], ends[1], *arguments)
     for job in jobs:
         job.result()
-
-
-@lru_cache(maxsize=1)
-def _pool(process: int) -> ThreadPoolExecutor:
-    """Threads of this process; those of a parent do not live on in a fork."""
-    return ThreadPoolExecutor(os.cpu_count(), "aehub-kernel")
 
 
 @compiled
