@@ -67,11 +67,13 @@ def split_into_mini_gops(frames: Iterable[Frame], size: int) -> Iterator[MiniGop
     pending: list[Frame] = []
     key_picture: Frame | None = None
     length = 0
+    after: np.ndarray | None = None
     for frame, following in lookahead(frames):
         pending.append(frame)
         length += 1
-        ends = (following is None or length >= size
-                or is_scene_cut(frame.picture, following.picture))
+        before = _coarse_luma(frame.picture) if after is None else after
+        after = None if following is None else _coarse_luma(following.picture)
+        ends = after is None or length >= size or is_scene_cut(before, after)
         if key_picture is None:
             yield MiniGop(pending, ends, following)
         elif ends or len(pending) == LONG_MINI_GOP:
@@ -95,11 +97,10 @@ def _split(key_picture: Frame, frames: list[Frame], ends: bool, following: Frame
         yield MiniGop(frames, ends, following, len(frames) > 1 and motion > _HIGH_MOTION)
 
 
-def is_scene_cut(before: Picture, after: Picture) -> bool:
-    """Detect a scene cut: block matching does not predict `after` from `before`."""
-    current, reference = _coarse_luma(after), _coarse_luma(before)
-    for search_range in (0, _CUT_SEARCH_RANGE):  # most pairs match without motion
-        matched, flat = coarse_cost(current, reference, search_range)
+def is_scene_cut(before: np.ndarray, after: np.ndarray) -> bool:
+    """Detect a scene cut: block matching does not predict one coarse plane from the other."""
+    for search_range in (0, 8, _CUT_SEARCH_RANGE):  # most pairs match with little motion
+        matched, flat = coarse_cost(after, before, search_range)
         if matched <= max(_CUT_RATIO * flat, _CUT_LEVELS):
             return False
     return True

@@ -192,90 +192,31 @@ def _predict_block(planes: np.ndarray, vectors: np.ndarray, mode: int, filters: 
 
 
 @compiled
-def interpolate_blocks(reference: np.ndarray, cells: np.ndarray, columns: int, vectors: np.ndarray,
-                       filters: np.ndarray, blocks: np.ndarray) -> None:
-    """Interpolate blocks with their margins.
-
-    Args:
-        reference: luma [H, W].
-        cells: numbers of the blocks, row by row, [k].
-        columns: blocks in a row.
-        vectors: [2, k].
-        filters: taps.
-        blocks: zeros [k, n, n], filled.
-    """
-    n = blocks.shape[1]
-    margin, wide = (n - BLOCK) // 2, n + filters.shape[1] - 1
-    window, rows = np.empty((wide, wide), np.float32), np.empty((n, wide), np.float32)
-    for k in range(len(cells)):
-        top, left = BLOCK * (cells[k] // columns), BLOCK * (cells[k] % columns)
-        add_block(reference, top - margin, left - margin, vectors[0, k], vectors[1, k], filters,
-                  1.0, window, rows, blocks[k])
+def subtract_mean(luma: np.ndarray, detail: np.ndarray) -> None:
+    """Set `detail` to a plane less its 3x3 mean."""
+    height, width = luma.shape
+    line, factor, last = np.empty(width, np.float32), np.float32(1 / 9), _UINT(width - 1)
+    for row in range(height):
+        above, here, below = _UINT(max(row - 1, 0)), _UINT(row), _UINT(min(row + 1, height - 1))
+        for x in range(_UINT(width)):
+            line[x] = luma[above, x] + luma[here, x] + luma[below, x]
+        for x in range(_1, last):
+            detail[here, x] = luma[here, x] - factor * (line[x - _1] + line[x] + line[x + _1])
+        detail[here, 0] = luma[here, 0] - factor * (line[0] + line[0] + line[1])
+        detail[here, last] = luma[here, last] - factor * (line[last - _1] + line[last] + line[last])
 
 
 @compiled
-def choose_vectors(begin: int, end: int, reference: np.ndarray, cells: np.ndarray, columns: int,
-                   candidates: np.ndarray, rates: np.ndarray, longest: int, filters: np.ndarray,
-                   targets: np.ndarray, other: np.ndarray, alone: np.ndarray, knees: np.ndarray,
-                   weights: np.ndarray, chosen: np.ndarray) -> None:
-    """Choose the candidate of least cost of each block: weighted Huber error with its margins.
-
-    Args:
-        begin: of the blocks to do.
-        end: of the blocks to do.
-        reference: luma [H, W].
-        cells: numbers of the blocks, row by row, [k].
-        columns: blocks in a row.
-        candidates: [n, 2, k].
-        rates: cost of their bits, [n, k].
-        longest: component of a vector that is allowed.
-        filters: taps.
-        targets: all blocks of the picture, [blocks, m, m].
-        other: predictions of all blocks from the other reference; [0, m, m] if there is none.
-        alone: blocks that use one reference only, [blocks].
-        knees: differences from which the error grows linearly, [blocks].
-        weights: [m, m].
-        chosen: numbers of the candidates, [k], filled.
-    """
-    n, m = len(candidates), targets.shape[1]
-    margin, wide = (m - BLOCK) // 2, m + filters.shape[1] - 1
-    window, rows = np.empty((wide, wide), np.float32), np.empty((m, wide), np.float32)
-    patch, errors = np.empty((m, m), np.float32), np.empty(n, np.float32)
-    for k in range(begin, end):
-        cell, best = cells[k], np.float32(np.inf)
-        top, left = BLOCK * (cell // columns) - margin, BLOCK * (cell % columns) - margin
-        mean = len(other) > 0 and not alone[cell]
-        for c in range(n):
-            down, right = candidates[c, 0, k], candidates[c, 1, k]
-            errors[c] = -1
-            if rates[c, k] >= best or max(abs(down), abs(right)) > longest:
-                continue
-            for earlier in range(c):
-                if candidates[earlier, 0, k] == down and candidates[earlier, 1, k] == right:
-                    errors[c] = max(errors[c], errors[earlier])
-            if errors[c] < 0:
-                patch[:] = 0
-                add_block(reference, top, left, down, right, filters, 1.0, window, rows, patch)
-                errors[c] = _huber_error(patch, targets, other, cell, mean, knees[cell], weights)
-            cost = errors[c] + rates[c, k]
-            if cost < best:
-                best, chosen[k] = cost, c
-
-
-@compiled
-def _huber_error(patch: np.ndarray, targets: np.ndarray, other: np.ndarray, cell: int, mean: bool,
-                 knee: float, weights: np.ndarray) -> np.float32:
-    """Weighted error of a predicted block: squared, and linear from `knee` on."""
-    total, half = np.float32(0), np.float32(0.5)
-    for y in range(len(patch)):
-        for x in range(len(patch)):
-            value = patch[y, x]
-            if mean:
-                value = half * (value + other[cell, y, x])
-            error = abs(value - targets[cell, y, x])
-            low = min(error, knee)
-            total += low * (error + error - low) * weights[y, x]
-    return total
+def cross_phases(reference: np.ndarray, current: np.ndarray, phases: np.ndarray) -> None:
+    """Set `phases` to the cross spectrum of two pictures with magnitudes of 1."""
+    least = np.float32(1e-6)
+    for y in range(phases.shape[0]):
+        for x in range(phases.shape[1]):
+            a, b, c, d = (reference[y, x].real, reference[y, x].imag, current[y, x].real,
+                          current[y, x].imag)
+            real, imag = a * c + b * d, b * c - a * d
+            factor = np.float32(1) / np.sqrt(max(real * real + imag * imag, least))
+            phases[y, x] = complex(real * factor, imag * factor)
 
 
 @compiled
@@ -319,6 +260,8 @@ def choose_candidates(begin: int, end: int, current: np.ndarray, reference: np.n
             best, top, left = np.inf, BLOCK * i, BLOCK * j
             for c in range(len(candidates)):
                 down, right = candidates[c, 0, i, j], candidates[c, 1, i, j]
+                if c and down == chosen[0, i, j] and right == chosen[1, i, j]:
+                    continue
                 cost = lambda_[i, j] * vector_bits(4 * down - predictor[0, i, j],
                                                    4 * right - predictor[1, i, j], log2)
                 if cost < best:
@@ -332,10 +275,14 @@ def choose_candidates(begin: int, end: int, current: np.ndarray, reference: np.n
 @compiled
 def _sad(window: np.ndarray, current: np.ndarray, top: int, left: int, limit: float) -> np.float32:
     """Sum of absolute differences of a block; a part of it once that is beyond the limit."""
-    total, first, begin, side = np.float32(0), _UINT(top), _UINT(left), _UINT(BLOCK)
-    for y in range(side):
-        for x in range(side):
-            total += abs(window[y, x] - current[first + y, begin + x])
+    total, begin = np.float32(0), _UINT(left)
+    for first in range(0, BLOCK, 4):
+        y, z = _UINT(first), _UINT(top + first)
+        for x in range(_UINT(BLOCK)):
+            total += (abs(window[y, x] - current[z, begin + x])
+                      + abs(window[y + _1, x] - current[z + _1, begin + x])
+                      + abs(window[y + _2, x] - current[z + _2, begin + x])
+                      + abs(window[y + _3, x] - current[z + _3, begin + x]))
         if total >= limit:
             break
     return total
@@ -387,15 +334,16 @@ def _search_whole(current: np.ndarray, reference: np.ndarray, i: int, j: int, st
                   predictions: np.ndarray, lambda_: float, log2: np.ndarray, best: np.ndarray,
                   best_cost: np.ndarray, part_vectors: np.ndarray, part_sads: np.ndarray) -> None:
     """Search whole samples."""
-    top, left, n = BLOCK * i, BLOCK * j, BLOCK + 2 * INTEGER_RANGE
-    window, sads = np.empty((n, n), np.float32), np.empty(4, np.float32)
-    copy_window(reference, top + start[0] - INTEGER_RANGE, left + start[1] - INTEGER_RANGE, window)
-    for y in range(2 * INTEGER_RANGE + 1):
-        for x in range(2 * INTEGER_RANGE + 1):
-            sads[:] = 0
-            _add_sads(window, y, x, current, top, left, sads)
-            _keep_best(4 * (start[0] + y - INTEGER_RANGE), 4 * (start[1] + x - INTEGER_RANGE), sads,
-                       predictions, lambda_, log2, best, best_cost, part_vectors, part_sads)
+    side = 2 * INTEGER_RANGE + 1
+    window, sads = np.empty((BLOCK + side - 1, BLOCK + side - 1), np.float32), np.empty(
+        (side, side, 4), np.float32)
+    top, left = start[0] - INTEGER_RANGE, start[1] - INTEGER_RANGE
+    copy_window(reference, BLOCK * i + top, BLOCK * j + left, window)
+    for y in range(side):
+        for x in range(side):
+            _sum_parts(window, y, x, current, BLOCK * i, BLOCK * j, sads, y, x)
+    _keep_best(4 * top, 4 * left, 4, sads, predictions, lambda_, log2, best, best_cost,
+               part_vectors, part_sads)
 
 
 @compiled
@@ -406,51 +354,104 @@ def _search_parts(current: np.ndarray, reference: np.ndarray, i: int, j: int,
     """Search half samples around the best whole ones, then quarters around the best of these."""
     top, left, whole = BLOCK * i, BLOCK * j, best.copy()
     window, rows = np.empty((_WIDE, _WIDE), np.float32), np.empty((BLOCK, _WIDE), np.float32)
-    patch, sads = np.empty((BLOCK, BLOCK), np.float32), np.empty(4, np.float32)
+    patch, sads = np.empty((BLOCK, BLOCK), np.float32), np.empty((3, 3, 4), np.float32)
     copy_window(reference, top + whole[0] // 4 - 4, left + whole[1] // 4 - 4, window)
+    sads[1, 1] = np.inf  # It is known.
     for spacing in (2, 1):
-        centre = best - whole
-        for y in range(-spacing, spacing + 1, spacing):
-            down = centre[0] + y
-            filter_down(window, filters, down & 3, 1 + (down >> 2), rows)
-            for x in range(-spacing, spacing + 1, spacing):
-                right = centre[1] + x
-                sads[:], patch[:] = 0, 0
-                filter_across(rows, filters, right & 3, 1 + (right >> 2), 1.0, patch)
-                _add_sads(patch, 0, 0, current, top, left, sads)
-                _keep_best(whole[0] + down, whole[1] + right, sads, predictions, lambda_, log2,
-                           best, best_cost, part_vectors, part_sads)
+        first_down, first_right = best[0] - whole[0] - spacing, best[1] - whole[1] - spacing
+        for y in range(3):
+            _filter_rows(window, filters, first_down + y * spacing, rows)
+            for x in range(3):
+                right = first_right + x * spacing
+                if x == 1 and y == 1:
+                    continue
+                if right & 3 == 0:
+                    _sum_parts(rows, 0, 4 + (right >> 2), current, top, left, sads, y, x)
+                else:
+                    _filter_block(rows, filters, right & 3, 1 + (right >> 2), patch)
+                    _sum_parts(patch, 0, 0, current, top, left, sads, y, x)
+        _keep_best(whole[0] + first_down, whole[1] + first_right, spacing, sads, predictions,
+                   lambda_, log2, best, best_cost, part_vectors, part_sads)
 
 
 @compiled
-def _add_sads(patch: np.ndarray, y: int, x: int, current: np.ndarray, top: int, left: int,
-              sads: np.ndarray) -> None:
-    """Add the absolute differences of the four sub-blocks of a block in a patch."""
+def _filter_rows(window: np.ndarray, filters: np.ndarray, down: int, rows: np.ndarray) -> None:
+    """Interpolate a window along columns at a vector's component from its middle."""
+    if down & 3 == 0:
+        first = _UINT(4 + (down >> 2))
+        for y in range(_UINT(BLOCK)):
+            for x in range(_UINT(_WIDE)):
+                rows[y, x] = window[first + y, x]
+        return
+    taps, first = filters[down & 3], _UINT(1 + (down >> 2))
+    a, b, c, d = taps[0], taps[1], taps[2], taps[3]
+    e, f, g, h = taps[4], taps[5], taps[6], taps[7]
+    for y in range(_UINT(BLOCK)):
+        z = y + first
+        for x in range(_UINT(_WIDE)):
+            rows[y, x] = (
+                a * window[z, x] + b * window[z + _1, x] + c * window[z + _2, x]
+                + d * window[z + _3, x] + e * window[z + _4, x] + f * window[z + _5, x]
+                + g * window[z + _6, x] + h * window[z + _7, x])
+
+
+@compiled
+def _filter_block(rows: np.ndarray, filters: np.ndarray, phase: int, first: int, patch: np.ndarray
+                  ) -> None:
+    """Set a patch [BLOCK, BLOCK] to rows interpolated across."""
+    taps, begin = filters[phase], _UINT(first)
+    a, b, c, d = taps[0], taps[1], taps[2], taps[3]
+    e, f, g, h = taps[4], taps[5], taps[6], taps[7]
+    for y in range(_UINT(BLOCK)):
+        for x in range(_UINT(BLOCK)):
+            z = x + begin
+            patch[y, x] = (
+                a * rows[y, z] + b * rows[y, z + _1] + c * rows[y, z + _2] + d * rows[y, z + _3]
+                + e * rows[y, z + _4] + f * rows[y, z + _5] + g * rows[y, z + _6]
+                + h * rows[y, z + _7])
+
+
+@compiled
+def _sum_parts(patch: np.ndarray, y: int, x: int, current: np.ndarray, top: int, left: int,
+               sads: np.ndarray, row: int, column: int) -> None:
+    """Set sads[row, column] to the SADs of the four sub-blocks of a block in a patch."""
     half = _UINT(HALF)
     for part in range(4):
         a, b = _UINT(y + part // 2 * HALF), _UINT(x + part % 2 * HALF)
         c, d = _UINT(top + part // 2 * HALF), _UINT(left + part % 2 * HALF)
         total = np.float32(0)
-        for row in range(half):
-            for column in range(half):
-                total += abs(patch[a + row, b + column] - current[c + row, d + column])
-        sads[part] += total
+        for at in range(half):
+            p, q = b + at, d + at
+            # All rows at once: what the loop adds up is one vector of sums.
+            total += (abs(patch[a, p] - current[c, q])
+                      + abs(patch[a + _1, p] - current[c + _1, q])
+                      + abs(patch[a + _2, p] - current[c + _2, q])
+                      + abs(patch[a + _3, p] - current[c + _3, q])
+                      + abs(patch[a + _4, p] - current[c + _4, q])
+                      + abs(patch[a + _5, p] - current[c + _5, q])
+                      + abs(patch[a + _6, p] - current[c + _6, q])
+                      + abs(patch[a + _7, p] - current[c + _7, q]))
+        sads[row, column, part] = total
 
 
 @compiled
-def _keep_best(down: int, right: int, sads: np.ndarray, predictions: np.ndarray, lambda_: float,
-               log2: np.ndarray, best: np.ndarray, best_cost: np.ndarray,
-               part_vectors: np.ndarray, part_sads: np.ndarray) -> None:
-    """Keep a vector if it is the best of its block, or of a sub-block.
+def _keep_best(first_down: int, first_right: int, spacing: int, sads: np.ndarray,
+               predictions: np.ndarray, lambda_: float, log2: np.ndarray, best: np.ndarray,
+               best_cost: np.ndarray, part_vectors: np.ndarray, part_sads: np.ndarray) -> None:
+    """Keep those of the vectors of a square grid that are the best of a block or of a sub-block.
 
     `best_cost` holds SAD with the bits of the vector, and SAD alone.
     """
-    sad = sads[0] + sads[1] + sads[2] + sads[3]
-    cost = sad + lambda_ * least_bits(down, right, predictions, log2)
-    if cost < best_cost[0]:
-        best[0], best[1] = down, right
-        best_cost[0], best_cost[1] = cost, sad
-    for part in range(4):
-        if sads[part] < part_sads[part]:
-            part_sads[part] = sads[part]
-            part_vectors[part, 0], part_vectors[part, 1] = down, right
+    for y in range(sads.shape[0]):
+        for x in range(sads.shape[1]):
+            down, right = first_down + y * spacing, first_right + x * spacing
+            sad = sads[y, x, 0] + sads[y, x, 1] + sads[y, x, 2] + sads[y, x, 3]
+            if sad < best_cost[0]:
+                cost = sad + lambda_ * least_bits(down, right, predictions, log2)
+                if cost < best_cost[0]:
+                    best[0], best[1] = down, right
+                    best_cost[0], best_cost[1] = cost, sad
+            for part in range(4):
+                if sads[y, x, part] < part_sads[part]:
+                    part_sads[part] = sads[y, x, part]
+                    part_vectors[part, 0], part_vectors[part, 1] = down, right

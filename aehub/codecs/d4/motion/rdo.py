@@ -1,8 +1,8 @@
 """Rate-distortion refinement of the motion field, and decision of the prediction modes.
 
-Motion search does not know the spatial prediction of vectors. Here the blocks of each scan pass,
-all at once, choose again among vectors that cost few bits: the prediction, the temporal predictor,
-zero, merge candidates, and the vectors of adjacent blocks, refined already or still as searched.
+Motion search does not know the spatial prediction of vectors. Here the blocks, in scan order,
+choose again among vectors that cost few bits: the prediction, the temporal predictor, zero, merge
+candidates, and the vectors of adjacent blocks, refined already or still as searched.
 
 Blocks overlap (OBMC), so each is weighed with its margins, by its share in the prediction there: a
 flat block beside text takes the text's vector, or blurs it.
@@ -13,22 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from aehub.codecs.block_matching import BLOCK, compiled
 from aehub.codecs.d4.motion import kernels
-from aehub.codecs.d4.motion.coding import (
-    TemporalPredictor,
-    block_medians,
-    merge_candidates,
-    predict_deltas,
-    residual_bits,
-)
-from aehub.codecs.d4.motion.compensate import (
-    OBMC_MARGIN,
-    filter_taps,
-    obmc_window,
-)
+from aehub.codecs.d4.motion.coding import TemporalPredictor, block_medians
+from aehub.codecs.d4.motion.compensate import OBMC_MARGIN, filter_taps, obmc_window
 from aehub.codecs.d4.motion.field import (
     MAX_VECTOR,
     Motion,
@@ -36,9 +28,19 @@ from aehub.codecs.d4.motion.field import (
     median_of_four,
     to_sub_blocks,
 )
-from aehub.codecs.d4.motion.search import BLOCK, LumaPlane
+from aehub.codecs.d4.motion.search import LumaPlane
 from aehub.codecs.d4.motion.symbols import MODES, labels_around, scan_passes
 from aehub.codecs.d4.settings import SETTINGS, EncoderSettings
+
+RESIDUAL_BITS = 3.0
+"""Approximate bits of a vector that is not as predicted, beside those of its magnitudes."""
+SIDE = BLOCK + 2 * OBMC_MARGIN
+"""Samples along a side of a block with its margins."""
+# Of the window that it is interpolated from.
+_WIDE = SIDE + 8
+_1, _2, _3, _4, _5, _6, _7 = (np.uintp(n) for n in range(1, 8))
+# log2(1 + n) of every component of a residual.
+_LOG2 = np.log2(1 + np.arange(8 * MAX_VECTOR))
 
 
 @dataclass(frozen=True)
@@ -69,117 +71,256 @@ def refine_vectors(current: LumaPlane, references: Sequence[LumaPlane], motion: 
         settings: bits of vectors.
     """
     vectors = motion.vectors.copy()
-    none = np.zeros((2, *motion.modes.shape), np.int64)
-    targets = _compensate_all(current, none)
-    compensated = [_compensate_all(r, v) for r, v in zip(references, motion.parents, strict=True)]
+    shape = motion.modes.shape
+    weights = [np.ascontiguousarray(np.broadcast_to(x, shape).ravel(), np.float32)
+               for x in (lagrangian.lambda_, lagrangian.huber_knee)]
+    bits = np.array([settings.predicted_bits, settings.temporal_bits, settings.zero_bits,
+                     settings.merge_bits, settings.merge_bits])
     for r, reference in enumerate(references):
         predictor = predictors[r]
         temporal = predictor(block_medians(vectors[0])) if callable(predictor) else predictor
+        temporal = np.clip(temporal, -MAX_VECTOR, MAX_VECTOR).astype(np.int32)
         four, split = to_sub_blocks(vectors[r]), motion.split[r]
-        other = None if len(references) == 1 else compensated[1 - r]
-        alone = (motion.modes == 1 << r).ravel()
-        refiner = _VectorRefiner(reference, targets, other, alone, lagrangian, settings)
-        refined = refiner.refine(median_of_four(four), np.clip(temporal, -MAX_VECTOR, MAX_VECTOR),
-                                 motion.uses[r] & ~split, ~motion.uses[r])
+        other = references[-1 - r] if len(references) > 1 else reference
+        refined = median_of_four(four)
+        _refine_field(
+            *_scan(*shape), current.luma, reference.luma, other.luma,
+            block_medians(vectors[-1 - r]).reshape(2, -1), (motion.modes == 1 << r).ravel(),
+            refined.copy(), temporal.reshape(2, -1), (motion.uses[r] & ~split).ravel(),
+            ~motion.uses[r].ravel(), *weights, bits, _LOG2, filter_taps(False), _window(),
+            refined.reshape(2, -1))
         vectors[r] = from_sub_blocks(
             np.where(split[..., None], four, refined[..., None]).astype(np.int16))
-        compensated[r] = _compensate_all(reference, block_medians(vectors[r]))
     return Motion(vectors, motion.modes, motion.coded_flags)
 
 
-class _VectorRefiner:
-    """Refinement of the vectors to one reference.
+@lru_cache(maxsize=8)
+def _scan(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cells of an n x m grid in scan order int32 [k]; their adjacent cells [k, 4], -1 for none."""
+    passes = scan_passes(n, m)
+    return (np.concatenate([scan_pass.cells for scan_pass in passes]),
+            np.concatenate([scan_pass.adjacent for scan_pass in passes]))
+
+
+@lru_cache
+def _window() -> np.ndarray:
+    """Weights of a block with its margins: float32 [side, side]."""
+    return obmc_window(BLOCK).contiguous().numpy()
+
+
+@compiled
+def _refine_field(cells: np.ndarray, adjacent: np.ndarray, current: np.ndarray,
+                  reference: np.ndarray, other: np.ndarray, other_vectors: np.ndarray,
+                  alone: np.ndarray, own: np.ndarray, temporal: np.ndarray, refinable: np.ndarray,
+                  unused: np.ndarray, lambda_: np.ndarray, knees: np.ndarray,
+                  fixed_bits: np.ndarray, log2: np.ndarray, filters: np.ndarray,
+                  weights: np.ndarray, refined: np.ndarray) -> None:
+    """Refine the vectors to one reference; k blocks, row by row.
 
     Args:
-        reference: decoded picture.
-        targets: blocks of the current picture with margins, [blocks, side, side].
-        other: prediction of the blocks from the other reference, the same shape, or None.
-        alone: bool [blocks], blocks that use this reference only.
-        lagrangian: weight of a bit.
-        settings: bits of vectors.
+        cells: in scan order.
+        adjacent: of each of them, the adjacent ones that are coded earlier, -1 for none.
+        current: luma [H, W].
+        reference: decoded luma.
+        other: of the other reference.
+        other_vectors: to it, [2, k].
+        alone: blocks that use this reference only, [k].
+        own: vectors as searched, [2, n, m].
+        temporal: predictor of the vectors, [2, k].
+        refinable: blocks to refine, [k].
+        unused: blocks that do not use the reference: their vectors are not coded, so adjacent
+            blocks get them as predicted, and no block tries them.
+        lambda_: squared error per bit, [k].
+        knees: differences from which the error grows linearly, [k].
+        fixed_bits: of the candidates that have symbols of their own, [5].
+        log2: `log2[n]` is log2(1 + n).
+        filters: taps.
+        weights: of a block with its margins, [side, side].
+        refined: vectors [2, k], filled; equal to `own` at first.
     """
-
-    def __init__(self, reference: LumaPlane, targets: np.ndarray, other: np.ndarray | None,
-                 alone: np.ndarray,
-                 lagrangian: Lagrangian, settings: EncoderSettings) -> None:
-        self.settings = settings
-        self.reference, self.targets = reference, targets
-        self.lambda_, self.huber_knee = (
-            np.broadcast_to(x, reference.blocks).ravel().astype(np.float32)
-            for x in (lagrangian.lambda_, lagrangian.huber_knee))
-        self.other, self.alone = targets[:0] if other is None else other, alone
-        self.window = obmc_window(BLOCK).numpy()
-
-    def refine(self, vectors: np.ndarray, temporal: np.ndarray, refinable: np.ndarray,
-               unused: np.ndarray) -> np.ndarray:
-        """Vectors [2, n, m] -> vectors; only those of `refinable` blocks are chosen.
-
-        `unused` blocks do not use the reference: their vectors are not coded, so adjacent blocks
-        get them as predicted.
-        """
-        rows, columns = refinable.shape
-        temporal = temporal.astype(np.int32)
-        deltas = (vectors - temporal).reshape(2, -1)
-        # Nothing may depend on vectors that are not coded.
-        beside = np.where(_beside(unused[None]), vectors, _beside(vectors)).reshape(4, 2, -1)
-        flat, chosen, unused = temporal.reshape(2, -1), refinable.ravel(), unused.ravel()
-        for scan_pass in scan_passes(rows, columns):
-            predicted, _ = predict_deltas(deltas, scan_pass)
-            skipped = unused[scan_pass.cells]
-            deltas[:, scan_pass.cells[skipped]] = predicted[:, skipped]
-            inside = chosen[scan_pass.cells]
-            cells = scan_pass.cells[inside]
-            if len(cells):
-                merge = [m[:, inside] for m in merge_candidates(deltas, scan_pass, predicted)]
-                deltas[:, cells] = self._choose(cells, deltas[:, cells], predicted[:, inside],
-                                                flat[:, cells], merge, beside[..., cells], columns)
-        return np.clip(deltas + flat, -MAX_VECTOR, MAX_VECTOR).reshape(2, rows, columns)
-
-    def _choose(self, cells: np.ndarray, own: np.ndarray, predicted: np.ndarray,
-                temporal: np.ndarray, merge: list[np.ndarray], beside: np.ndarray, columns: int
-                ) -> np.ndarray:
-        """Deltas [2, k] of least cost of the blocks `cells`."""
-        settings = self.settings
-        free = np.stack([own, *(beside - temporal)])
-        residual = free - predicted
-        free_bits = np.where((residual == 0).all(1), settings.predicted_bits,
-                             residual_bits(residual.swapaxes(0, 1).reshape(2, -1)).reshape(5, -1))
-        candidates = np.stack([predicted, np.zeros_like(own), -temporal, *merge, *free])
-        fixed_bits = np.array([settings.predicted_bits, settings.temporal_bits, settings.zero_bits,
-                               *[settings.merge_bits] * len(merge)])
-        bits = np.concatenate([np.broadcast_to(fixed_bits[:, None], (len(fixed_bits), len(cells))),
-                               free_bits])
-        # Adjacent deltas may leave the range where the temporal predictor is another.
-        chosen = np.zeros(len(cells), np.int64)
-        kernels.run_parts(
-            kernels.choose_vectors, len(cells), self.reference.luma, cells, columns,
-            candidates + temporal, (self.lambda_[cells] * bits).astype(np.float32), MAX_VECTOR,
-            filter_taps(False), self.targets, self.other, self.alone, self.huber_knee, self.window,
-            chosen)
-        return np.take_along_axis(candidates, chosen[None, None], 0)[0]
+    columns, deltas = own.shape[2], refined - temporal
+    known, candidates = np.empty((4, 2), np.int32), np.empty((10, 2), np.int32)
+    bits, blocks = np.empty(len(candidates)), np.empty((3, SIDE, SIDE), np.float32)
+    scratch = np.empty((2, _WIDE, _WIDE), np.float32)
+    for at in range(len(cells)):
+        cell = cells[at]
+        count = _gather(deltas, adjacent[at], known)
+        down, right = _median(known, count, 0), _median(known, count, 1)
+        if unused[cell]:
+            deltas[0, cell], deltas[1, cell] = down, right
+        if not refinable[cell]:
+            continue
+        _candidates(known, count, down, right, own, temporal, unused, cell, candidates)
+        _count_bits(candidates, down, right, fixed_bits, log2, bits)
+        top, left = BLOCK * (cell // columns) - OBMC_MARGIN, BLOCK * (cell % columns) - OBMC_MARGIN
+        kernels.copy_window(current, top, left, blocks[0])
+        if not alone[cell]:
+            _predict(other, top, left, other_vectors[0, cell], other_vectors[1, cell], filters,
+                     scratch, blocks[1])
+        chosen = _choose(reference, top, left, temporal[0, cell], temporal[1, cell], candidates,
+                         bits, lambda_[cell], knees[cell], alone[cell], filters, weights, blocks,
+                         scratch)
+        deltas[0, cell], deltas[1, cell] = candidates[chosen, 0], candidates[chosen, 1]
+    for n in range(deltas.size):
+        vector = deltas.flat[n] + temporal.flat[n]
+        refined.flat[n] = min(max(vector, -MAX_VECTOR), MAX_VECTOR)
 
 
-def _beside(field: np.ndarray) -> np.ndarray:
-    """[c, n, m] -> [4, c, n, m]: the cells above, below, left and right, repeated at the border."""
-    padded = np.pad(field, ((0, 0), (1, 1), (1, 1)), "edge")
-    return np.stack([padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2],
-                     padded[:, 1:-1, 2:]])
+@compiled
+def _choose(reference: np.ndarray, top: int, left: int, down: int, right: int,
+            candidates: np.ndarray, bits: np.ndarray, lambda_: float, knee: float, alone: bool,
+            filters: np.ndarray, weights: np.ndarray, blocks: np.ndarray, scratch: np.ndarray
+            ) -> int:
+    """Number of the candidate of least cost: a delta to the predictor (down, right)."""
+    best, chosen = np.float32(np.inf), 0
+    for c in range(len(candidates)):
+        rate = np.float32(lambda_ * bits[c])
+        y, x = candidates[c, 0] + down, candidates[c, 1] + right
+        if rate < best and max(abs(y), abs(x)) <= MAX_VECTOR:
+            _predict(reference, top, left, y, x, filters, scratch, blocks[2])
+            cost = rate + _huber_error(blocks, alone, knee, weights, best - rate)
+            if cost < best:
+                best, chosen = cost, c
+    return chosen
 
 
-def _compensate_all(reference: LumaPlane, field: np.ndarray) -> np.ndarray:
-    """Prediction of all blocks by vectors [2, n, m]: [blocks, side, side]."""
-    flat = field.reshape(2, -1)
-    return _compensate(reference, np.arange(flat.shape[1]), flat)
+@compiled
+def _gather(deltas: np.ndarray, adjacent: np.ndarray, known: np.ndarray) -> int:
+    """Fill in the deltas of adjacent blocks that are coded already; returns their number."""
+    count = 0
+    for n in range(len(adjacent)):
+        if adjacent[n] >= 0:
+            known[count, 0], known[count, 1] = deltas[0, adjacent[n]], deltas[1, adjacent[n]]
+            count += 1
+    return count
 
 
-def _compensate(reference: LumaPlane, cells: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Blocks, with margins, by vectors [2, k] in quarter samples: [k, side, side]."""
-    side = BLOCK + 2 * OBMC_MARGIN
-    blocks = np.zeros((len(cells), side, side), np.float32)
-    kernels.interpolate_blocks(
-        reference.luma, np.ascontiguousarray(cells, np.int64), reference.blocks[1],
-        np.ascontiguousarray(vectors, np.int64), filter_taps(False), blocks)
-    return blocks
+@compiled
+def _median(known: np.ndarray, count: int, component: int) -> int:
+    """Median of adjacent deltas, halves cut at zero; 0 where there are none."""
+    if count == 0:
+        return 0
+    low = high = total = known[0, component]
+    for n in range(1, count):
+        value = known[n, component]
+        low, high, total = min(low, value), max(high, value), total + value
+    if count > 2:
+        total -= low + high
+    if count % 2:
+        return total
+    return (total + (total < 0)) >> 1
+
+
+@compiled
+def _candidates(known: np.ndarray, count: int, down: int, right: int, own: np.ndarray,
+                temporal: np.ndarray, unused: np.ndarray, cell: int, candidates: np.ndarray
+                ) -> None:
+    """Fill in the deltas to try [10, 2]: prediction, temporal predictor, zero, the two merge
+    candidates, the block's own and those of the blocks above, below, left and right."""
+    for n in range(6):
+        candidates[n, 0], candidates[n, 1] = down, right
+    candidates[1] = 0
+    candidates[2, 0], candidates[2, 1] = -temporal[0, cell], -temporal[1, cell]
+    for far in range(2):
+        _merge_candidate(known, count, far == 1, candidates[3 + far])
+    _, height, width = own.shape
+    i, j = cell // width, cell % width
+    for n in range(5):
+        y = min(max(i - (n == 1) + (n == 2), 0), height - 1)
+        x = min(max(j - (n == 3) + (n == 4), 0), width - 1)
+        if unused[y * width + x]:
+            y, x = i, j
+        candidates[5 + n, 0] = own[0, y, x] - temporal[0, cell]
+        candidates[5 + n, 1] = own[1, y, x] - temporal[1, cell]
+
+
+@compiled
+def _merge_candidate(known: np.ndarray, count: int, far: bool, candidate: np.ndarray) -> None:
+    """Set the candidate to the adjacent delta nearest to the temporal predictor, or farthest; leave
+    it as it is where several different ones are."""
+    best, chosen, unique = -1, 0, True
+    for n in range(count):
+        length = abs(known[n, 0]) + abs(known[n, 1])
+        if best < 0 or (length > best if far else length < best):
+            best, chosen, unique = length, n, True
+        elif length == best:
+            unique &= known[n, 0] == known[chosen, 0] and known[n, 1] == known[chosen, 1]
+    if count and unique:
+        candidate[0], candidate[1] = known[chosen, 0], known[chosen, 1]
+
+
+@compiled
+def _count_bits(candidates: np.ndarray, down: int, right: int, fixed_bits: np.ndarray,
+                log2: np.ndarray, bits: np.ndarray) -> None:
+    """Fill in the bits of each candidate by its symbol or its residual from (down, right): the
+    least of equal ones, and infinity for all but the first of them."""
+    for n in range(len(candidates)):
+        y, x = candidates[n]
+        if n < len(fixed_bits):
+            bits[n] = fixed_bits[n]
+        elif y == down and x == right:
+            bits[n] = fixed_bits[0]
+        else:
+            bits[n] = RESIDUAL_BITS + 2 * (log2[abs(y - down)] + log2[abs(x - right)])
+        for earlier in range(n):
+            if candidates[earlier, 0] == y and candidates[earlier, 1] == x:
+                bits[earlier], bits[n] = min(bits[earlier], bits[n]), np.inf
+                break
+
+
+@compiled
+def _predict(plane: np.ndarray, top: int, left: int, down: int, right: int, filters: np.ndarray,
+             scratch: np.ndarray, patch: np.ndarray) -> None:
+    """Set a patch [SIDE, SIDE] to the prediction by a vector."""
+    top, left = top + (down >> 2), left + (right >> 2)
+    if down & 3 == 0 and right & 3 == 0:
+        kernels.copy_window(plane, top, left, patch)
+        return
+    window, rows = scratch[0], scratch[1]
+    kernels.copy_window(plane, top - 3, left - 3, window)
+    taps = filters[down & 3]
+    a, b, c, d, e, f, g, h = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7]
+    for y in range(np.uintp(SIDE)):
+        for x in range(np.uintp(_WIDE)):
+            rows[y, x] = (
+                a * window[y, x] + b * window[y + _1, x] + c * window[y + _2, x]
+                + d * window[y + _3, x] + e * window[y + _4, x] + f * window[y + _5, x]
+                + g * window[y + _6, x] + h * window[y + _7, x])
+    taps = filters[right & 3]
+    a, b, c, d, e, f, g, h = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7]
+    for y in range(np.uintp(SIDE)):
+        for x in range(np.uintp(SIDE)):
+            patch[y, x] = (
+                a * rows[y, x] + b * rows[y, x + _1] + c * rows[y, x + _2] + d * rows[y, x + _3]
+                + e * rows[y, x + _4] + f * rows[y, x + _5] + g * rows[y, x + _6]
+                + h * rows[y, x + _7])
+
+
+@compiled
+def _huber_error(blocks: np.ndarray, alone: bool, knee: float, weights: np.ndarray, limit: float
+                 ) -> np.float32:
+    """Weighted error of a predicted block: squared, and linear from `knee` on.
+
+    Args:
+        blocks: target, prediction from the other reference and from this one, each with margins.
+        alone: the other reference is not used.
+        knee: where the error becomes linear.
+        weights: of a block with its margins.
+        limit: a part of the error is enough once it is beyond.
+    """
+    total, half = np.float32(0), np.float32(0.5)
+    for first in range(0, SIDE, 6):
+        for y in range(np.uintp(first), np.uintp(first + 6)):
+            for x in range(np.uintp(SIDE)):
+                value = blocks[2, y, x]
+                if not alone:
+                    value = half * (value + blocks[1, y, x])
+                error = abs(value - blocks[0, y, x])
+                low = min(error, knee)
+                total += low * (error + error - low) * weights[y, x]
+        if total >= limit:
+            break
+    return total
 
 
 def choose_modes(costs: np.ndarray, lambda_: np.ndarray, settings: EncoderSettings = SETTINGS
