@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from aehub.cli import options
-from aehub.cli.console import progress_bar
+from aehub.cli.console import collect_as_usual, progress_bar
 from aehub.cli.options import bytes_text, print_json, print_notes
 from aehub.errors import InputError
 from aehub.proxies import usable_proxies
@@ -130,4 +130,5 @@ def serve(port: int | None) -> None:
     # Gradio creates HTTP clients when it is imported.
     with usable_proxies(none=True):
         from aehub.ui.server import serve as run
+    collect_as_usual()
     run(port=port)

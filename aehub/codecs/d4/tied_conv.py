@@ -123,30 +123,29 @@ class _Orbits:
 def _orbits(inputs: Representation, outputs: Representation, kernel: int) -> _Orbits:
     taps = kernel * kernel
     shape = (outputs.channels, inputs.channels, taps)
-    spatial = np.array(block_samples(kernel).source)
-    images = np.empty((ORDER, math.prod(shape)), np.int64)
-    signs = np.empty((ORDER, math.prod(shape)), np.int8)
+    spatial = np.array(block_samples(kernel).source, np.int32)
+    # Where each group element moves a weight, times two, plus one where it changes its sign.
+    moves = np.empty((ORDER, *shape), np.int32)
     for g in range(ORDER):
-        o, i = np.array(outputs.source[g]), np.array(inputs.source[g])
-        so = np.array(outputs.sign[g], np.int8)[:, None, None]
-        si = np.array(inputs.sign[g], np.int8)[None, :, None]
-        moved = (o[:, None, None] * shape[1] + i[None, :, None]) * taps + spatial[g]
-        images[g] = moved.ravel()
-        signs[g] = np.broadcast_to(so * si, shape).ravel()
-    here = np.arange(images.shape[1])
-    dead = ((images == here) & (signs < 0)).any(axis=0)
-    lowest = images.argmin(axis=0)
-    root = images[lowest, here]
-    sign = np.where(dead, 0, signs[lowest, here]).astype(np.float32)
-    roots = np.unique(root[~dead])
-    index = np.searchsorted(roots, root).clip(0, len(roots) - 1)
-    members = images[:, roots].T
-    repeats = (members[:, :, None] == members[:, None, :]).sum(axis=2)
+        o, i = (np.array(one.source[g], np.int32) for one in (outputs, inputs))
+        so, si = (np.array(one.sign[g], np.int32) < 0 for one in (outputs, inputs))
+        moved = (o[:, None] * shape[1] + i) * (2 * taps) + (so[:, None] ^ si)
+        np.add(moved[:, :, None], 2 * spatial[g], out=moves[g])
+    images = moves.reshape(ORDER, -1)
+    here = 2 * np.arange(images.shape[1], dtype=np.int32)
+    dead = (images == here + 1).any(axis=0)
+    lowest = images.min(axis=0)
+    sign = np.where(dead, 0, 1 - 2 * (lowest & 1)).astype(np.float32)
+    is_root = (lowest == here) & ~dead
+    index = (np.cumsum(is_root, dtype=np.int32) - 1)[lowest >> 1]
+    orbits = images[:, is_root].T
+    members = np.ascontiguousarray(orbits >> 1)
+    repeats = sum((members == members[:, g, None]).astype(np.int8) for g in range(ORDER))
     return _Orbits(
-        torch.from_numpy(index.astype(np.int32)),
+        torch.from_numpy(index.clip(0)),
         torch.from_numpy(sign),
-        torch.from_numpy(np.ascontiguousarray(members.astype(np.int32))),
-        torch.from_numpy(np.ascontiguousarray(signs[:, roots].T / repeats).astype(np.float32)),
+        torch.from_numpy(members),
+        torch.from_numpy(((1 - 2 * (orbits & 1)) / repeats).astype(np.float32)),
     )
 
 
