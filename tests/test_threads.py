@@ -25,11 +25,11 @@ ROOT = Path(__file__).resolve().parent.parent
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc and libgomp")
 
 
-def fresh(code: str, **settings: str) -> tuple[str, str]:
+def fresh(code: str, *arguments: str, **settings: str) -> tuple[str, str]:
     """Output of a new interpreter on stdout and stderr, with only these settings of threads."""
     inherited = {name: value for name, value in os.environ.items()
                  if not name.startswith(("OMP_", "GOMP_", "AEHUB_THREADS"))}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False,
                           env=inherited | {"PYTHONPATH": str(ROOT)} | settings)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
@@ -93,6 +93,27 @@ def test_a_command_computes_with_as_many_threads_as_it_is_told(tmp_path: Path) -
     assert "OMP_NUM_THREADS = '1'" in told
     # What the user says of waiting stands.
     assert "OMP_WAIT_POLICY = 'ACTIVE'" in told
+
+
+CORES_USED = """
+import sys, time
+from aehub.cli import main
+main(sys.argv[1:], standalone_mode=False)
+wall, used = time.perf_counter(), time.process_time()
+main(sys.argv[1:], standalone_mode=False)
+print((time.process_time() - used) / (time.perf_counter() - wall))
+"""
+
+
+@linux
+@pytest.mark.slow
+def test_a_command_with_a_budget_of_one_thread_uses_one_core(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", moving_picture(17, 352, 288))
+    file, back = str(tmp_path / "clip.aev"), str(tmp_path / "back.mp4")
+    for command in (["compress", str(clip), file], ["decompress", file, back]):
+        for option, settings in (([], {threads.VARIABLE: "1"}), (["--threads", "1"], {})):
+            out, _ = fresh(CORES_USED, *command, *option, "--force", **settings)
+            assert float(out.splitlines()[-1]) < 1.1, (command, option)
 
 
 def test_the_budget_holds_where_torch_was_imported_first() -> None:
