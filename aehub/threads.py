@@ -13,18 +13,22 @@ its own default.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import lru_cache
-from threading import Lock, Thread, local
-from typing import TYPE_CHECKING, Any
+from queue import SimpleQueue
+from threading import Lock, Semaphore, Thread, local
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aehub.errors import InputError
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
+
+_Item = TypeVar("_Item")
 
 VARIABLE = "AEHUB_THREADS"
 _QUOTA = "/sys/fs/cgroup/cpu.max"
@@ -140,6 +144,62 @@ def _in_a_new_thread(action: Callable[[], None]) -> None:
     thread = Thread(target=action)
     thread.start()
     thread.join()
+
+
+def ahead(items: Iterable[_Item], bound: int) -> Generator[_Item, None, None]:
+    """Iterate in a thread of its own, up to `bound` items ahead of the caller.
+
+    An error is raised where the item would have come. Closing waits until the thread has closed
+    `items`; so does the exit of the process. With a bound of 0 or a budget of one thread there is
+    no other thread.
+    """
+    if bound == 0 or free_workers() == 1:
+        yield from items
+        return
+    maker = _Maker(items, bound)
+    atexit.register(maker.close)
+    try:
+        maker.start()
+        while item := maker.made.get():
+            maker.room.release()
+            yield item.pop()
+        if maker.error is not None:
+            raise maker.error
+    finally:
+        atexit.unregister(maker.close)
+        maker.close()
+        # Its traceback leads back to this frame.
+        maker.error = None
+
+
+class _Maker(Thread):
+    """The thread of `ahead`; an empty list after its last item."""
+
+    def __init__(self, items: Iterable[Any], bound: int) -> None:
+        # Other threads than daemons are awaited at the exit before anything could close them.
+        super().__init__(name="aehub-ahead", daemon=True)
+        self.room, self.made = Semaphore(bound), SimpleQueue[list[Any]]()
+        self.error: BaseException | None = None
+        self._items, self._is_closed = iter(items), False
+
+    def run(self) -> None:
+        try:
+            while self.room.acquire() and not self._is_closed:
+                self.made.put([next(self._items)])
+        except StopIteration:
+            pass
+        except BaseException as error:
+            self.error = error
+        finally:
+            if isinstance(self._items, Generator):
+                self._items.close()
+            self.made.put([])
+
+    def close(self) -> None:
+        self._is_closed = True
+        self.room.release()
+        if self.ident is not None:
+            self.join()
 
 
 def capped(count: int) -> int:

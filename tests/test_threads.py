@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import current_thread
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ import torch
 import aehub
 from aehub import threads
 from aehub.cli import main
+from aehub.errors import DamagedError
 from aehub.measure.video_codecs import encoder_threads
 from aehub.media.clip import open_clip
 from material import moving_picture, write_clip
@@ -29,7 +33,8 @@ def fresh(code: str, *arguments: str, **settings: str) -> tuple[str, str]:
     """Output of a new interpreter on stdout and stderr, with only these settings of threads."""
     inherited = {name: value for name, value in os.environ.items()
                  if not name.startswith(("OMP_", "GOMP_", "AEHUB_THREADS"))}
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False,
+    done = subprocess.run([sys.executable, "-c", code, *arguments], check=False,
+                          capture_output=True, text=True,
                           env=inherited | {"PYTHONPATH": str(ROOT)} | settings)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
@@ -230,3 +235,79 @@ def test_a_budget_of_no_threads_is_wrong_usage(capsys: Any) -> None:
         main(["compress", "clip.mp4", "--threads", "0"])
     assert ended.value.code == 2
     assert "--threads" in capsys.readouterr().err
+
+
+def counted(log: list[str], error: Exception | None = None) -> Iterator[int]:
+    """Numbers from 0, without end or until an error; the log says which thread closed it."""
+    try:
+        for number in range(10**9):
+            if error is not None and number == 3:
+                raise error
+            yield number
+    finally:
+        log.append(current_thread().name)
+
+
+@pytest.fixture
+def two_threads(ours: pytest.MonkeyPatch) -> None:
+    ours.setattr(threads, "cores", lambda: 2)
+    ours.setenv(threads.VARIABLE, "2")
+
+
+def test_items_are_made_ahead_up_to_a_bound_and_closed_where_they_were_made(
+    two_threads: None
+) -> None:
+    log: list[str] = []
+    made = []
+    items = threads.ahead((made.append(n) or n for n in counted(log)), 3)
+    assert [next(items) for _ in range(5)] == list(range(5))
+    deadline = time.monotonic() + 10
+    while len(made) < 8 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.05)
+    assert made == list(range(8))
+    items.close()
+    assert log == ["aehub-ahead"]
+    assert not [one for one in enumerate_threads() if one.name == "aehub-ahead"]
+
+
+def test_an_error_of_an_item_made_ahead_comes_after_the_items_before_it(two_threads: None) -> None:
+    log: list[str] = []
+    items = threads.ahead(counted(log, DamagedError("a group is lost.")), 8)
+    assert [next(items) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(DamagedError, match="a group is lost"):
+        next(items)
+    assert log == ["aehub-ahead"]
+
+
+def test_an_iterator_that_is_left_open_does_not_keep_the_process_from_ending() -> None:
+    code = ("from itertools import count\nfrom aehub import threads\nthreads.cores = lambda: 2\n"
+            "items = threads.ahead(count(), 2)\nprint(next(items))")
+    assert fresh(code)[0].split() == ["0"]
+
+
+def test_a_budget_of_one_thread_makes_nothing_ahead(ours: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    items = threads.ahead(counted(log), 3)
+    assert next(items) == 0
+    items.close()
+    assert log == [current_thread().name]
+
+
+@linux
+def test_cancelled_work_leaves_no_thread_and_no_file(two_threads: None, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", moving_picture(12, 64, 48))
+    before = [one for one in enumerate_threads() if one.name == "aehub-ahead"]
+    work = aehub.iter_compress(clip, tmp_path / "clip.aev", measure=False)
+    next(work)
+    work.close()
+    assert os.listdir(tmp_path) == ["clip.mp4"]
+    packed = aehub.compress(clip, tmp_path / "clip.aev", measure=False)
+    back = aehub.iter_decompress_to(str(packed.path), tmp_path / "back.mp4")
+    next(back)
+    back.close()
+    frames = aehub.decompress(str(packed.path))
+    next(frames)
+    frames.close()
+    assert sorted(os.listdir(tmp_path)) == ["clip.aev", "clip.mp4"]
+    assert [one for one in enumerate_threads() if one.name == "aehub-ahead"] == before

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from aehub.bitstream.validation import quotient
 from aehub.codecs.archive import Archive
 from aehub.codecs.base import Codec
 from aehub.codecs.compress import EncodingStats, compress_clip, estimate_size
-from aehub.codecs.decompress import clip_info, decode_frames
+from aehub.codecs.decompress import clip_info, decode_ahead
 from aehub.codecs.gop import MAX_GOP_FRAMES
 from aehub.codecs.rate_control import RateControl, check_goal
 from aehub.config import DEFAULT_CODEC
@@ -229,10 +229,11 @@ def _frames(source: FileLike, model: ModelLike | None, device: Device,
         codec = load_for_file(reader.header, model, device=device)
         colour, total = clip_info(reader.header).colour, reader.frame_count or 0
         yield np.empty(0)
-        for done, frame in enumerate(decode_frames(reader, codec), 1):
-            if progress is not None:
-                progress(done, max(total, done))
-            yield to_rgb(to_yuv420(frame.picture, colour), colour)
+        with closing(decode_ahead(reader, codec)) as frames:
+            for done, frame in enumerate(frames, 1):
+                if progress is not None:
+                    progress(done, max(total, done))
+                yield to_rgb(to_yuv420(frame.picture, colour), colour)
 
 
 def decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None = None,
@@ -290,9 +291,10 @@ def iter_decompress_to(source: FileLike, output: FileLike, *, model: ModelLike |
         sound = track if track.tell() else None
         track.seek(0)
         done = last = 0
-        with open_writer(target, info=info, audio=sound) as writer:
+        with (closing(decode_ahead(reader, codec)) as frames,
+              open_writer(target, info=info, audio=sound) as writer):
             try:
-                for frame in decode_frames(reader, codec):
+                for frame in frames:
                     writer.write(frame._replace(picture=to_yuv420(frame.picture, info.colour)))
                     done, last = done + 1, frame.time + (frame.duration or info.frame_ticks)
                     yield Progress(done, max(total, done))

@@ -1,4 +1,4 @@
-"""Compression of a clip: its frames -> groups of a `.aev` file, two mini-GOPs in memory at most.
+"""Compression of a clip: its frames -> groups of a `.aev` file, four mini-GOPs in memory at most.
 
 Frame times become ticks of the file: constant frame rates need none of them, variable ones lose
 none.
@@ -7,6 +7,7 @@ none.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import BinaryIO
@@ -21,6 +22,7 @@ from aehub.media.colour import tags_to_write
 from aehub.media.conversion import to_yuv420
 from aehub.media.metrics import Distortion
 from aehub.media.picture import YUV420, ClipInfo, Frame, Picture
+from aehub.threads import ahead
 
 # Of the frame rate: 1 / (fps * frame_ticks) then fits the file header's time base.
 _MAX_DENOMINATOR = 16_511
@@ -120,10 +122,11 @@ def compress_clip(clip: Clip, stream: BinaryIO, codec: Codec, quality: float, *,
     if header.pictures != info.pictures:
         stats.notes = (f"Pictures of {info.pictures} were brought to {header.pictures}, which "
                        f"{codec.name} takes.",)
-    with Writer(stream, header) as writer:
+    mini_gops = ahead(split_into_mini_gops(_in_format(clip, header), header.group_frames),
+                      int(clip.is_file))
+    with Writer(stream, header) as writer, closing(mini_gops):
         times, encoder, pending = _GroupTimes(converter), None, 0
-        frames = _in_format(clip, header)
-        for mini_gop in split_into_mini_gops(frames, header.group_frames):
+        for mini_gop in mini_gops:
             times.add(mini_gop.frames)
             encoder = encoder or codec.group_encoder(header, measure=measure)
             for n_bytes in _encode(encoder, mini_gop, stats):

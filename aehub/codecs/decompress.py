@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from aehub.bitstream import FileHeader, Group, Reader
 from aehub.codecs.base import Codec
 from aehub.errors import FormatError, WeightsError
 from aehub.media.colour import resolve_unspecified
 from aehub.media.picture import ClipInfo, Frame, Picture
+from aehub.threads import ahead
 from aehub.weights.architectures import FIRST_OF_PACKAGES, architecture_of_payload
+
+_FRAMES_AHEAD = 4
+"""Frames that wait for the caller; more of them even out nothing."""
 
 
 def check_model(header: FileHeader, codec: Codec) -> None:
@@ -79,7 +83,12 @@ def _reordered(order: Sequence[int], decoded: Iterator[tuple[int, Picture]]) -> 
         yield waiting.pop(wanted)
 
 
-def decode_frames(reader: Reader, codec: Codec) -> Iterator[Frame]:
+def decode_ahead(reader: Reader, codec: Codec) -> Generator[Frame, None, None]:
+    """Run `decode_frames` beside the caller, which converts, measures or writes its frames."""
+    return ahead(decode_frames(reader, codec), _FRAMES_AHEAD)
+
+
+def decode_frames(reader: Reader, codec: Codec) -> Generator[Frame, None, None]:
     """Decode all frames of a file in order.
 
     Raises:

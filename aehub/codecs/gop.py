@@ -13,7 +13,7 @@ the higher its quality.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -62,7 +62,8 @@ def group_frames(coded_size: tuple[int, int], fps: float, wanted: int | None = N
     return min(wanted, most)
 
 
-def split_into_mini_gops(frames: Iterable[Frame], size: int) -> Iterator[MiniGop]:
+def split_into_mini_gops(frames: Iterable[Frame], size: int
+                         ) -> Generator[MiniGop, None, None]:
     """Split a clip into groups of at most `size` frames: an intra frame, then mini-GOPs."""
     pending: list[Frame] = []
     key_picture: Frame | None = None

@@ -95,6 +95,13 @@ class Clip:
         """The sound of the trimmed part, None for a silent clip; closed with the clip."""
         return self._reader.audio(self._start or Fraction(0), self._stop_seconds())
 
+    @property
+    def is_file(self) -> bool:
+        """True if another thread may read frames early: of files, which let nobody wait, not of
+        pipes, nor of what the caller makes frame by frame."""
+        return isinstance(self._reader, DecodedReader) or (
+            self._source is not None and self._source.is_seekable)
+
     def last_frame_time(self) -> Fraction | None:
         """Presentation time of the last frame of the whole source in seconds, from its packets;
         None if unknown."""

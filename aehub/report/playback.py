@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,7 +25,7 @@ from aehub.api.compress import open as open_archive
 from aehub.api.edit import edit
 from aehub.bitstream import Reader, open_reader
 from aehub.bitstream.validation import info
-from aehub.codecs.decompress import clip_info, decode_frames
+from aehub.codecs.decompress import clip_info, decode_ahead
 from aehub.editing.operations import Trim
 from aehub.errors import AEHubError, InputError
 from aehub.files import spool
@@ -82,7 +82,8 @@ def iter_playback(
         both_writer = stack.enter_context(open_writer(stacked, info=tall, audio=sound.track))
         writer = stack.enter_context(open_writer(decoded, info=facts, audio=sound_again.track))
         total = reader.frame_count or 0
-        for source, result in _pairs(iter(original), decode_frames(reader, model)):
+        decoded_frames = stack.enter_context(closing(decode_ahead(reader, model)))
+        for source, result in _pairs(iter(original), decoded_frames):
             distortion.add(source, result.picture)
             both = stack_planes(source, result.picture, half)
             both_writer.write(result._replace(picture=both))
