@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aehub.codecs.d4 import plane_kernels
 from aehub.media.picture import Picture
 
 GRID = 32
@@ -26,6 +27,11 @@ class PlaneBatch(NamedTuple):
 
 def unshuffle(planes: PlaneBatch) -> Tensor:
     """Planes -> [B, 96, h, w] (space to depth): each position holds the samples of an 8x8 block."""
+    if plane_kernels.is_compiled_for(*planes):
+        height, width = (n // 8 for n in planes.y.shape[-2:])
+        x, samples = plane_kernels.new_channels_last(planes.y, len(planes.y), 96, height, width)
+        plane_kernels.unshuffle(*map(plane_kernels.rows_of, planes), samples)
+        return x
     x = torch.cat([F.pixel_unshuffle(planes.y, 8), F.pixel_unshuffle(planes.u, 4),
                    F.pixel_unshuffle(planes.v, 4)], 1)
     return x.contiguous(memory_format=torch.channels_last)
@@ -33,6 +39,13 @@ def unshuffle(planes: PlaneBatch) -> Tensor:
 
 def shuffle(samples: Tensor) -> PlaneBatch:
     """The inverse of `unshuffle`."""
+    if plane_kernels.is_compiled_for(samples):
+        batch, _, height, width = samples.shape
+        planes = PlaneBatch(*(samples.new_empty(batch, 1, n * height, n * width)
+                              for n in (8, 4, 4)))
+        plane_kernels.shuffle(plane_kernels.channels_last(samples),
+                              *map(plane_kernels.rows_of, planes))
+        return planes
     y, u, v = samples.split((64, 16, 16), 1)
     return PlaneBatch(F.pixel_shuffle(y, 8), F.pixel_shuffle(u, 4), F.pixel_shuffle(v, 4))
 
@@ -73,4 +86,8 @@ def from_batch(batch: PlaneBatch, crop: tuple[int, int], size: tuple[int, int]) 
 
 
 def _to_uint8(plane: Tensor) -> np.ndarray:
+    if plane_kernels.is_compiled_for(plane):
+        levels = np.empty(plane.shape, np.uint8)
+        plane_kernels.to_uint8(plane.numpy(), levels)
+        return levels
     return ((plane + 0.5) * 255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()

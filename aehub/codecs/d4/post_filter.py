@@ -13,10 +13,15 @@ post-processing in HEVC intra coding".
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import cast
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aehub.codecs.d4 import plane_kernels, winograd
 from aehub.codecs.d4.planes import PlaneBatch
 from aehub.codecs.d4.symmetry import A1, B1, REGULAR, block_samples
 from aehub.codecs.d4.tied_conv import TiedConv2d
@@ -63,20 +68,63 @@ class PostFilter(nn.Module):
             quality: [B] or [1], 0..100.
             prediction: of inter frames.
         """
-        half = _to_half(planes)
-        steps = (255 / step_size(quality))[:, None, None, None]
-        texture = (half - _local_mean(planes)) * (steps * _STEP_SCALE)
-        inputs = [half * _SAMPLE_SCALE, texture.clamp(-_MAX_TEXTURE, _MAX_TEXTURE)]
-        if prediction is not None:
-            inputs.append((half - _to_half(prediction)) * (steps * _STEP_SCALE))
-        height, width = half.shape[-2:]
-        position = _block_position(height, width, half.device).to(half)
-        x = torch.cat([*inputs, position.expand(len(half), -1, -1, -1)], 1)
-        x = x.contiguous(memory_format=torch.channels_last)
-        hidden = F.relu_(self.head(x, bias=self.head_bias(quality)))
+        steps = 255 / step_size(quality)
+        if self.head.compute_dtype is None and plane_kernels.is_compiled_for(
+                *planes, *(prediction or ()), dtype=torch.float32):
+            return self._compiled(planes, quality, steps, prediction)
+        x = _inputs(planes, steps * _STEP_SCALE, prediction)
+        # Activations stay in the type of the convolutions from the first to the last.
+        hidden = x.to(self.head.compute_dtype or x.dtype)
+        hidden = F.relu_(self.head(hidden, bias=self.head_bias(quality)))
         for layer, bias in zip(self.hidden, self.bias, strict=True):
             hidden = F.relu_(layer(hidden, bias=bias(quality)))
-        return _from_half(half + self.tail(hidden).to(half.dtype) / steps)
+        half = _to_half(planes)
+        return _from_half(half + self.tail(hidden).to(half) / steps[:, None, None, None])
+
+    def _compiled(self, planes: PlaneBatch, quality: Tensor, steps: Tensor,
+                  prediction: PlaneBatch | None) -> PlaneBatch:
+        """As `forward`, in compiled loops: float32 on the CPU, without gradients."""
+        batch, _, height, width = planes.u.shape
+        arrays = [plane_kernels.rows_of(p) for p in planes]
+        others = [a[:0] for a in arrays] if prediction is None else [
+            plane_kernels.rows_of(p) for p in prediction]
+        shares, position = _geometry(width)
+        channels = -(-self.head.inputs.channels // 4) * 4
+        x = winograd.empty(batch, height, width, channels)
+        plane_kernels.filter_inputs(
+            *arrays, *others, (steps * _STEP_SCALE).expand(batch).numpy(), shares, _WINDOW // 2,
+            position, _SAMPLE_SCALE, _MAX_TEXTURE, self.head.inputs.channels, x)
+        x = winograd.convolved(x, self.head, self.head_bias(quality))
+        for layer, bias in zip(self.hidden, self.bias, strict=True):
+            x = winograd.convolved(x, cast(TiedConv2d, layer), bias(quality))
+        x = winograd.convolved(x, self.tail, None)
+        new = PlaneBatch(*map(torch.empty_like, planes))
+        plane_kernels.add_correction(*arrays, x, (1 / steps).expand(batch).numpy(),
+                                     *(plane_kernels.rows_of(p) for p in new))
+        return new
+
+
+def _inputs(planes: PlaneBatch, steps: Tensor, prediction: PlaneBatch | None) -> Tensor:
+    """Inputs of the first layer, [B, C, H/2, W/2]: samples, texture, difference from the
+    prediction, position in the block; `steps` [B] or [1] is the factor of the middle two."""
+    half, steps = _to_half(planes), steps[:, None, None, None]
+    texture = (half - _local_mean(planes)) * steps
+    inputs = [half * _SAMPLE_SCALE, texture.clamp(-_MAX_TEXTURE, _MAX_TEXTURE)]
+    if prediction is not None:
+        inputs.append((half - _to_half(prediction)) * steps)
+    height, width = half.shape[-2:]
+    position = _block_position(height, width, half.device).to(half)
+    x = torch.cat([*inputs, position.expand(len(half), -1, -1, -1)], 1)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+@lru_cache
+def _geometry(width: int) -> tuple[np.ndarray, np.ndarray]:
+    """One over the columns of the window of the local mean around each position, [width]; position
+    in the block, [4, 4, 3]."""
+    shares = 1 / np.convolve(np.ones(width), np.ones(_WINDOW), "same")
+    position = _block_position(4, 4, torch.device("cpu"))[0].permute(1, 2, 0)
+    return shares.astype(np.float32), position.contiguous().numpy()
 
 
 def _to_half(planes: PlaneBatch) -> Tensor:
