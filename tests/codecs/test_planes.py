@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,12 @@ import torch.nn.functional as F
 from aehub.codecs.d4.planes import PlaneBatch, from_batch, shuffle, unshuffle
 
 types = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+
+
+@pytest.fixture(autouse=True)
+def with_numba() -> None:
+    """Loops that give what tensor operations give are used where Numba is imported already."""
+    importlib.import_module("numba")
 
 
 def planes(dtype: torch.dtype) -> PlaneBatch:

@@ -80,16 +80,15 @@ def test_it_tells_the_places_of_a_block_apart() -> None:
     assert (luma[0, 0] - luma[3, 3]).abs() > 1e-3
 
 
-@both_kinds
 @pytest.mark.parametrize("fields", [1, 4])
 @pytest.mark.parametrize("qualities", [[43.21], [10.0, 90.0]], ids=["one quality", "two"])
 def test_compiled_loops_and_tensor_operations_give_the_same(
-    conditional: bool, fields: int, qualities: list[float]
+    fields: int, qualities: list[float]
 ) -> None:
-    loop, quality = random_filter(conditional, fields).float(), torch.tensor(qualities)
+    loop, quality = random_filter(True, fields).float(), torch.tensor(qualities)
     pairs = [PlaneBatch(*(torch.cat(two).float() for two in zip(picture(n), picture(n + 1),
                                                                strict=True))) for n in (0, 2)]
-    arguments = pairs[0], quality, pairs[1] if conditional else None
+    arguments = pairs[0], quality, pairs[1]
     with torch.no_grad():
         compiled = loop(*arguments)
     # With gradients, or in another type, layers are operations of torch.

@@ -7,6 +7,8 @@ arrays [B, h, w, C], planes [B, 1, H, W] as arrays [B, H, W].
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,11 +20,19 @@ _UINT = np.uintp
 _2, _4, _8 = (np.uintp(n) for n in (2, 4, 8))
 
 
-def is_compiled_for(*tensors: Tensor, dtype: torch.dtype | None = None) -> bool:
+def fit(*tensors: Tensor) -> bool:
     """Return whether the loops can take these tensors: on the CPU, float, without gradients."""
-    types = (torch.float32, torch.float64) if dtype is None else (dtype,)
     return not torch.is_grad_enabled() and all(
-        t.device.type == "cpu" and t.dtype in types for t in tensors)
+        t.device.type == "cpu" and t.dtype in (torch.float32, torch.float64) for t in tensors)
+
+
+def at_hand(*tensors: Tensor) -> bool:
+    """Return whether the loops can take these tensors and Numba is imported already.
+
+    For loops whose results are those of tensor operations bit by bit: a single picture is decoded
+    in less time than Numba takes to import.
+    """
+    return "numba" in sys.modules and fit(*tensors)
 
 
 def channels_last(x: Tensor) -> np.ndarray:
@@ -84,18 +94,6 @@ def shuffle(samples: np.ndarray, y: np.ndarray, u: np.ndarray, v: np.ndarray) ->
 
 
 @compiled
-def to_uint8(plane: np.ndarray, out: np.ndarray) -> None:
-    """Samples in [-0.5, 0.5] to levels of 8 bits, rounded half to even."""
-    half, most = plane.dtype.type(0.5), plane.dtype.type(255)
-    zero, width = plane.dtype.type(0), _UINT(out.shape[2])
-    for b in range(out.shape[0]):
-        for i in range(out.shape[1]):
-            for j in range(width):
-                out[b, i, j] = np.uint8(min(max(np.rint((plane[b, i, j] + half) * most), zero),
-                                            most))
-
-
-@compiled
 def _half_rows(y: np.ndarray, u: np.ndarray, v: np.ndarray, i: int, rows: np.ndarray) -> None:
     """Row i of a picture at half of luma's resolution: rows [6, w]."""
     first, second, at = y[2 * i], y[2 * i + 1], _UINT(i)
@@ -152,13 +150,13 @@ def filter_inputs(y: np.ndarray, u: np.ndarray, v: np.ndarray, py: np.ndarray, p
                   pv: np.ndarray, steps: np.ndarray, shares: np.ndarray, reach: int,
                   position: np.ndarray, sample_scale: float, limit: float, channels: int,
                   out: np.ndarray) -> None:
-    """Inputs of the post-filter, as `PostFilter` has them in tensor operations.
+    """Inputs of the post-filter of inter frames, as `PostFilter` has them in tensor operations.
 
     Args:
         y: [B, H, W].
         u: [B, H/2, W/2].
         v: likewise.
-        py: of the prediction; empty if there is none, like the next two.
+        py: of the prediction, like the next two.
         pu: likewise.
         pv: likewise.
         steps: factor of differences, [B].
@@ -182,9 +180,8 @@ def filter_inputs(y: np.ndarray, u: np.ndarray, v: np.ndarray, py: np.ndarray, p
             for plane, mean in ((small, means[0]), (u[b], means[1]), (v[b], means[2])):
                 _mean_row(plane, i, reach, sums, shares, mean)
             _sample_lines(half, means, kind(sample_scale), step, kind(limit), lines)
-            if len(py) > 0:
-                _half_rows(py[b], pu[b], pv[b], i, lines[12:18])
-                _difference_lines(half, step, lines[12:18])
+            _half_rows(py[b], pu[b], pv[b], i, lines[12:18])
+            _difference_lines(half, step, lines[12:18])
             _interleave(lines, position[i & 3], channels - 3, out[b, i + 1])
 
 

@@ -27,7 +27,7 @@ class PlaneBatch(NamedTuple):
 
 def unshuffle(planes: PlaneBatch) -> Tensor:
     """Planes -> [B, 96, h, w] (space to depth): each position holds the samples of an 8x8 block."""
-    if plane_kernels.is_compiled_for(*planes):
+    if plane_kernels.at_hand(*planes):
         height, width = (n // 8 for n in planes.y.shape[-2:])
         x, samples = plane_kernels.new_channels_last(planes.y, len(planes.y), 96, height, width)
         plane_kernels.unshuffle(*map(plane_kernels.rows_of, planes), samples)
@@ -39,7 +39,7 @@ def unshuffle(planes: PlaneBatch) -> Tensor:
 
 def shuffle(samples: Tensor) -> PlaneBatch:
     """The inverse of `unshuffle`."""
-    if plane_kernels.is_compiled_for(samples):
+    if plane_kernels.at_hand(samples):
         batch, _, height, width = samples.shape
         planes = PlaneBatch(*(samples.new_empty(batch, 1, n * height, n * width)
                               for n in (8, 4, 4)))
@@ -86,8 +86,6 @@ def from_batch(batch: PlaneBatch, crop: tuple[int, int], size: tuple[int, int]) 
 
 
 def _to_uint8(plane: Tensor) -> np.ndarray:
-    if plane_kernels.is_compiled_for(plane):
-        levels = np.empty(plane.shape, np.uint8)
-        plane_kernels.to_uint8(plane.numpy(), levels)
-        return levels
-    return ((plane + 0.5) * 255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
+    # 255 times the samples and 127.5, rounded, in one pass.
+    levels = torch.add(plane.new_full((), 128), plane, alpha=255)
+    return levels.clamp_(0, 255).to(torch.uint8).cpu().numpy()

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aehub.codecs.d4 import plane_kernels, winograd
+from aehub.codecs.d4 import plane_kernels
 from aehub.codecs.d4.planes import PlaneBatch
 from aehub.codecs.d4.symmetry import A1, B1, REGULAR, block_samples
 from aehub.codecs.d4.tied_conv import TiedConv2d
@@ -69,8 +69,8 @@ class PostFilter(nn.Module):
             prediction: of inter frames.
         """
         steps = 255 / step_size(quality)
-        if self.head.compute_dtype is None and plane_kernels.is_compiled_for(
-                *planes, *(prediction or ()), dtype=torch.float32):
+        if (prediction is not None and self.head.compute_dtype is None
+                and planes.y.dtype == torch.float32 and plane_kernels.fit(*planes, *prediction)):
             return self._compiled(planes, quality, steps, prediction)
         x = _inputs(planes, steps * _STEP_SCALE, prediction)
         # Activations stay in the type of the convolutions from the first to the last.
@@ -82,12 +82,17 @@ class PostFilter(nn.Module):
         return _from_half(half + self.tail(hidden).to(half) / steps[:, None, None, None])
 
     def _compiled(self, planes: PlaneBatch, quality: Tensor, steps: Tensor,
-                  prediction: PlaneBatch | None) -> PlaneBatch:
-        """As `forward`, in compiled loops: float32 on the CPU, without gradients."""
+                  prediction: PlaneBatch) -> PlaneBatch:
+        """As `forward`, in compiled loops: inter frames in float32 on the CPU, without gradients.
+
+        Intra frames are too rare in a clip, and one alone is decoded without compiled loops.
+        """
+        # It imports Numba.
+        from aehub.codecs.d4 import winograd
+
         batch, _, height, width = planes.u.shape
-        arrays = [plane_kernels.rows_of(p) for p in planes]
-        others = [a[:0] for a in arrays] if prediction is None else [
-            plane_kernels.rows_of(p) for p in prediction]
+        arrays, others = (
+            [plane_kernels.rows_of(p) for p in one] for one in (planes, prediction))
         shares, position = _geometry(width)
         channels = -(-self.head.inputs.channels // 4) * 4
         x = winograd.empty(batch, height, width, channels)
