@@ -4,8 +4,9 @@
 
 Of a stage: processor time of one thread in milliseconds a frame, without stages within it;
 thousands of multiplications of its convolutions a pixel, counted from the shapes they ran with; and
-the share of the machine's convolution peak that they reach in that time. Last, the frames a second
-with all threads. Clips are the pan of speed.py; the fastest of three runs counts.
+the share of the machine's float32 convolution peak that they reach in that time. Winograd's
+algorithm counts as the direct convolution that it replaces, and may pass the peak. Last, the frames
+a second with all threads. Clips are the pan of speed.py; the fastest of three runs counts.
 """
 
 from __future__ import annotations

@@ -8,17 +8,19 @@ from __future__ import annotations
 import argparse
 import inspect
 import io
+import math
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import wraps
+from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
 from threading import local
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from speed import best_seconds, count_frames, moving_clip
 
@@ -55,9 +57,24 @@ WATCHED: dict[str, tuple[str, ...]] = {
     "conversion to 8 bits": (f"{_D4}.planes:from_batch",),
 }
 """Stage -> its functions, as module:name. What one calls of another counts for the other."""
-CONVOLUTIONS = ("torch.nn.functional:conv2d", "torch:conv2d",
-                "torch.ops.mkldnn:_convolution_pointwise")
-"""Functions that convolve their first argument with their second."""
+
+
+def _direct(result: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, *_: Any) -> int:
+    return result.numel() * weight[0].numel()
+
+
+def _winograd(result: np.ndarray, x: np.ndarray, layer: Any, *_: Any) -> int:
+    batch, height, _, columns, _ = x.shape
+    return batch * (height - 2) * 4 * (columns - 1) * math.prod(layer.shape)
+
+
+CONVOLUTIONS: dict[str, Callable[..., int]] = {
+    "torch.nn.functional:conv2d": _direct,
+    "torch:conv2d": _direct,
+    "torch.ops.mkldnn:_convolution_pointwise": _direct,
+    f"{_D4}.winograd:convolved": _winograd,
+}
+"""Functions that convolve -> multiplications of a direct convolution, of result and arguments."""
 REST = "rest"
 
 
@@ -119,12 +136,13 @@ class _Watch:
 
         return iterate if inspect.isgeneratorfunction(original) else call
 
-    def counted(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(self, macs: Callable[..., int], original: Callable[..., Any]
+                ) -> Callable[..., Any]:
         """The convolution, its multiplications counted for the stage it is in."""
-        def convolve(values: Any, weight: Any, *arguments: Any, **named: Any) -> Any:
-            result = original(values, weight, *arguments, **named)
+        def convolve(*arguments: Any, **named: Any) -> Any:
+            result = original(*arguments, **named)
             stack = self._open()
-            self.macs[stack[-1][0] if stack else REST] += result.numel() * weight[0].numel()
+            self.macs[stack[-1][0] if stack else REST] += macs(result, *arguments)
             return result
 
         return convolve
@@ -168,9 +186,9 @@ def by_stage(job: Callable[[], Any]) -> dict[str, Stage]:
     with ExitStack() as stack:
         for stage, places in WATCHED.items():
             for place in places:
-                _replace(stack, place, lambda original, stage=stage: watch.timed(stage, original))
-        for place in CONVOLUTIONS:
-            _replace(stack, place, watch.counted)
+                _replace(stack, place, partial(watch.timed, stage))
+        for place, macs in CONVOLUTIONS.items():
+            _replace(stack, place, partial(watch.counted, macs))
         began = time.process_time()
         job()
         watch.seconds[REST] = time.process_time() - began - sum(watch.seconds.values())
