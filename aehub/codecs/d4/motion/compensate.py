@@ -188,12 +188,10 @@ def predict(references: Sequence[PlaneBatch], vectors: Tensor, modes: Tensor) ->
         modes: integers [B, h/2, w/2] per 16x16 block: 1 the first reference, 2 the second, 3 the
             mean of both.
     """
-    luma = predict_planes([r.y[:, 0] for r in references], vectors, modes)
-    colours = predict_planes(
-        [torch.cat([r.u, r.v], 1).flatten(0, 1) for r in references],
-        vectors.repeat_interleave(2, 0), modes.repeat_interleave(2, 0), chroma=True)
-    u, v = colours.unflatten(0, (-1, 2)).unbind(1)
-    return PlaneBatch(luma[:, None], u[:, None], v[:, None])
+    y, u, v = (predict_planes([plane[:, 0] for plane in planes], vectors, modes, chroma=chroma)
+               for planes, chroma in zip(zip(*references, strict=True), (False, True, True),
+                                         strict=True))
+    return PlaneBatch(y[:, None], u[:, None], v[:, None])
 
 
 def predict_planes(references: Sequence[Tensor], vectors: Tensor, modes: Tensor, *,
@@ -206,14 +204,14 @@ def predict_planes(references: Sequence[Tensor], vectors: Tensor, modes: Tensor,
         modes: as for `predict`.
         chroma: the planes have half of luma's resolution.
     """
+    if references[0].device.type == "cpu" and not references[0].requires_grad:
+        return _predict_compiled(references, vectors, modes, chroma)
     # Four sub-blocks with one vector overlap with equal samples: they are predicted as one block.
     block_vectors = vectors[..., ::2, ::2]
     differ = (vectors != _upsampled(block_vectors)).any(2).float()
     differ = F.max_pool2d(differ, 2).bool()
     uses = torch.stack([modes & 1 << r != 0 for r in range(len(references))], 1)
     split = (differ & uses).any(1)
-    if references[0].device.type == "cpu" and not references[0].requires_grad:
-        return _predict_compiled(references, vectors, modes, split, chroma)
 
     def predicted(blocks: _Blocks, vectors: Tensor, modes: Tensor, side: int) -> Tensor:
         each = [_interpolate(r, blocks, v, side, chroma)
@@ -233,21 +231,17 @@ def predict_planes(references: Sequence[Tensor], vectors: Tensor, modes: Tensor,
     return picture
 
 
-def _predict_compiled(references: Sequence[Tensor], vectors: Tensor, modes: Tensor, split: Tensor,
-                      chroma: bool) -> Tensor:
+def _predict_compiled(references: Sequence[Tensor], vectors: Tensor, modes: Tensor, chroma: bool
+                      ) -> Tensor:
     """As `predict_planes`, on the CPU and without gradients."""
-    margin = _margin(chroma)
-    sub_side = SUB_BLOCK // 2 if chroma else SUB_BLOCK
-    like = references[0]
-    ramps = [_obmc_ramp(side, margin).to(like).numpy() for side in (2 * sub_side, sub_side)]
-    planes = torch.stack(list(references), 1).numpy()
-    taps = filter_taps(chroma).astype(planes.dtype)
-    total = np.zeros((len(planes), *planes.shape[2:]), planes.dtype)
-    numbers = vectors.to(torch.int32).numpy(), modes.numpy(), split.numpy()
-    for picture, frame in zip(total, zip(planes, *numbers, strict=True), strict=True):
-        kernels.predict_plane(*frame, taps, 2 * sub_side, *ramps, picture)
-    down, right = (_ramp_sums(2 * sub_side, margin, n).to(like) for n in modes.shape[1:])
-    return torch.from_numpy(total) / (down[:, None] * right)
+    side = SUB_BLOCK if chroma else 2 * SUB_BLOCK
+    first, last = (r.contiguous().numpy() for r in (references[0], references[-1]))
+    taps = filter_taps(chroma).astype(first.dtype)
+    total = np.zeros(first.shape, first.dtype)
+    numbers = vectors.to(torch.int32).contiguous().numpy(), modes.to(torch.uint8).numpy()
+    for one, other, field, used, plane in zip(first, last, *numbers, total, strict=True):
+        kernels.predict_plane(one, other, field, used, taps, side, _margin(chroma), plane)
+    return torch.from_numpy(total)
 
 
 @lru_cache

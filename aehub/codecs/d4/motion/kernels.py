@@ -1,8 +1,7 @@
 """Compiled loops over blocks of planes on the CPU: interpolation, blending, block search.
 
 A loop that touches each sample once is many times as fast as the same in tensor operations, which
-gather, multiply and scatter whole copies of the picture. Numba compiles at the first call and keeps
-the result beside the package, or in `NUMBA_CACHE_DIR`.
+gather, multiply and scatter whole copies of the picture.
 
 Vectors are (down, right) in quarters of a luma sample, unless a function says whole samples.
 Filters are the taps of each phase, [phases, taps]; outside of a plane its border repeats.
@@ -28,7 +27,7 @@ _WIDE = BLOCK + 8
 # Inner loops index by unsigned integers: numba tests signed ones for being negative, which keeps
 # loops from being vectorised (13 times as slow). Views cost more than indices that are handed on.
 _UINT = np.uintp
-_1, _2, _3, _4, _5, _6, _7 = (np.uintp(n) for n in range(1, 8))
+_1, _2, _3 = (np.uintp(n) for n in (1, 2, 3))
 
 
 @compiled
@@ -64,131 +63,175 @@ def run_parts(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
 
 
 @compiled
-def filter_down(window: np.ndarray, filters: np.ndarray, phase: int, first: int, rows: np.ndarray
-                ) -> None:
-    """Interpolate along columns: rows[y] is the sum of taps[k] window[first + y + k]."""
-    height, width, start = _UINT(rows.shape[0]), _UINT(rows.shape[1]), _UINT(first)
-    a, b, c, d = filters[phase, 0], filters[phase, 1], filters[phase, 2], filters[phase, 3]
-    for y in range(height):
-        z = y + start
-        for x in range(width):
-            rows[y, x] = (a * window[z, x] + b * window[z + _1, x] + c * window[z + _2, x]
-                          + d * window[z + _3, x])
-    if filters.shape[1] == 4:
-        return
-    a, b, c, d = filters[phase, 4], filters[phase, 5], filters[phase, 6], filters[phase, 7]
-    for y in range(height):
-        z = y + start
-        for x in range(width):
-            rows[y, x] += (a * window[z + _4, x] + b * window[z + _5, x] + c * window[z + _6, x]
-                           + d * window[z + _7, x])
+def _filter_down(source: np.ndarray, row: int, column: int, taps: np.ndarray, height: int,
+                 width: int, lines: np.ndarray) -> None:
+    """Interpolate along columns: lines[y, x] sums taps[k] source[row + y + k, column + x]."""
+    first, begin, n = _UINT(row), _UINT(column), _UINT(width)
+    for part in range(0, len(taps), 4):
+        a, b, c, d = taps[part], taps[part + 1], taps[part + 2], taps[part + 3]
+        for y in range(_UINT(height)):
+            z = first + y + _UINT(part)
+            if part == 0:
+                for x in range(n):
+                    lines[y, x] = (a * source[z, begin + x] + b * source[z + _1, begin + x]
+                                   + c * source[z + _2, begin + x] + d * source[z + _3, begin + x])
+            else:
+                for x in range(n):
+                    lines[y, x] += (a * source[z, begin + x] + b * source[z + _1, begin + x]
+                                    + c * source[z + _2, begin + x] + d * source[z + _3, begin + x])
 
 
 @compiled
-def filter_across(rows: np.ndarray, filters: np.ndarray, phase: int, first: int, share: float,
-                  patch: np.ndarray) -> None:
-    """Add to a patch, times `share`, rows interpolated likewise."""
-    height, width, start = _UINT(patch.shape[0]), _UINT(patch.shape[1]), _UINT(first)
-    factor = filters.dtype.type(share)
-    a, b = factor * filters[phase, 0], factor * filters[phase, 1]
-    c, d = factor * filters[phase, 2], factor * filters[phase, 3]
-    for y in range(height):
-        for x in range(width):
-            z = x + start
-            patch[y, x] += (a * rows[y, z] + b * rows[y, z + _1] + c * rows[y, z + _2]
-                            + d * rows[y, z + _3])
-    if filters.shape[1] == 4:
-        return
-    a, b = factor * filters[phase, 4], factor * filters[phase, 5]
-    c, d = factor * filters[phase, 6], factor * filters[phase, 7]
-    for y in range(height):
-        for x in range(width):
-            z = x + start
-            patch[y, x] += (a * rows[y, z + _4] + b * rows[y, z + _5] + c * rows[y, z + _6]
-                            + d * rows[y, z + _7])
+def _filter_across(source: np.ndarray, row: int, column: int, taps: np.ndarray, add: bool,
+                   height: int, width: int, patch: np.ndarray) -> None:
+    """Set a patch to lines interpolated along rows, or add them."""
+    first, begin, n = _UINT(row), _UINT(column), _UINT(width)
+    for part in range(0, len(taps), 4):
+        a, b, c, d = taps[part], taps[part + 1], taps[part + 2], taps[part + 3]
+        start = begin + _UINT(part)
+        for y in range(_UINT(height)):
+            z = first + y
+            if part == 0 and not add:
+                for x in range(n):
+                    patch[y, x] = (a * source[z, start + x] + b * source[z, start + x + _1]
+                                   + c * source[z, start + x + _2] + d * source[z, start + x + _3])
+            else:
+                for x in range(n):
+                    patch[y, x] += (a * source[z, start + x] + b * source[z, start + x + _1]
+                                    + c * source[z, start + x + _2] + d * source[z, start + x + _3])
 
 
 @compiled
-def add_block(plane: np.ndarray, top: int, left: int, down: int, right: int, filters: np.ndarray,
-              share: float, window: np.ndarray, rows: np.ndarray, patch: np.ndarray) -> None:
-    """Add an interpolated block to a patch [n, n].
+def _interpolate(plane: np.ndarray, top: int, left: int, height: int, width: int, down: int,
+                 right: int, filters: np.ndarray, share: float, add: bool, window: np.ndarray,
+                 lines: np.ndarray, patch: np.ndarray) -> None:
+    """Set a patch to a rectangle of a plane moved by a vector, times `share`, or add it.
 
-    Args:
-        plane: samples [H, W].
-        top: of the block.
-        left: of the block.
-        down: of its vector, in phases of the filters.
-        right: likewise.
-        filters: taps.
-        share: factor of the block.
-        window: scratch [n + taps - 1, n + taps - 1].
-        rows: scratch [n, n + taps - 1].
-        patch: to add to.
+    Filters of phase 0 change nothing and are not run.
     """
     phases, taps = filters.shape
     before = taps // 2 - 1
-    copy_window(plane, top + down // phases - before, left + right // phases - before, window)
-    filter_down(window, filters, down % phases, 0, rows)
-    filter_across(rows, filters, right % phases, 0, share, patch)
+    row, column = top + down // phases - before, left + right // phases - before
+    high, wide, source = height + taps - 1, width + taps - 1, plane
+    if min(row, column) < 0 or row + high > plane.shape[0] or column + wide > plane.shape[1]:
+        for y in range(high):
+            line = plane[min(max(row + y, 0), plane.shape[0] - 1)]
+            for x in range(wide):
+                window[y, x] = line[min(max(column + x, 0), plane.shape[1] - 1)]
+        source, row, column = window, 0, 0
+    if down % phases:
+        _filter_down(source, row, column, filters[down % phases], height, wide, lines)
+        source, row, column = lines, 0, 0
+    else:
+        row += before
+    factor = filters.dtype.type(share)
+    if right % phases:
+        _filter_across(source, row, column, factor * filters[right % phases], add, height, width,
+                       patch)
+        return
+    first, begin = _UINT(row), _UINT(column + before)
+    for y in range(_UINT(height)):
+        for x in range(_UINT(width)):
+            value = factor * source[first + y, begin + x]
+            patch[y, x] = patch[y, x] + value if add else value
 
 
 @compiled
-def blend(patch: np.ndarray, ramp: np.ndarray, row: int, column: int, total: np.ndarray) -> None:
-    """Add a block with margins, weighted by its window, to total [H, W] from (row, column) on."""
-    height, width = total.shape
-    wide = len(ramp)
-    begin, count = max(0, -column), min(wide, width - column)
-    first, n = _UINT(begin), _UINT(count - begin)
-    there = _UINT(column + begin)
-    for y in range(max(0, -row), min(wide, height - row)):
-        weight, line = ramp[y], row + y
-        for x in range(n):
-            total[line, there + x] += weight * ramp[first + x] * patch[y, first + x]
+def _set_window(begin: int, end: int, size: int, margin: int, weights: np.ndarray
+                ) -> tuple[int, int]:
+    """Set the weights of a block's samples along a line, margins included; return their range.
+
+    They rise and fall over both sides of an edge to another block, to which they add up to 1.
+    """
+    first, last = max(0, begin - margin), min(size, end + margin)
+    weights[:last - first] = 1
+    for k in range(2 * margin):
+        if begin > 0:
+            weights[k] = (k + 0.5) / (2 * margin)
+        if end < size:
+            weights[last - first - 1 - k] = (k + 0.5) / (2 * margin)
+    return first, last
 
 
 @compiled
-def predict_plane(planes: np.ndarray, vectors: np.ndarray, modes: np.ndarray, split: np.ndarray,
-                  filters: np.ndarray, side: int, ramp: np.ndarray, sub_ramp: np.ndarray,
-                  total: np.ndarray) -> None:
-    """Sum of the weighted predictions of all blocks.
+def _predict_blocks(references: tuple[np.ndarray, np.ndarray], vectors: np.ndarray, mode: int,
+                    filters: np.ndarray, place: tuple[int, int, int, int], margin: int,
+                    scratch: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+                    total: np.ndarray) -> None:
+    """Add the weighted prediction of blocks with one vector: rows and columns of `place`."""
+    window, lines, patch, down, across = scratch
+    top, bottom = _set_window(place[0], place[1], total.shape[0], margin, down)
+    left, right = _set_window(place[2], place[3], total.shape[1], margin, across)
+    share, add = 0.5 if mode == 3 else 1.0, False
+    for r in range(2):
+        if mode >> r & 1:
+            _interpolate(references[r], top, left, bottom - top, right - left, vectors[r, 0],
+                         vectors[r, 1], filters, share, add, window, lines, patch)
+            add = True
+    first, begin = _UINT(top), _UINT(left)
+    for y in range(_UINT(bottom - top)):
+        weight = down[y]
+        for x in range(_UINT(right - left)):
+            total[first + y, begin + x] += weight * across[x] * patch[y, x]
+
+
+@compiled
+def _differ(vectors: np.ndarray, mode: int, i: int, j: int, k: int, n: int) -> bool:
+    """Vectors of sub-blocks (i, j) and (k, n) differ in a reference that is used."""
+    for r in range(len(vectors)):
+        if mode >> r & 1 and (vectors[r, 0, i, j] != vectors[r, 0, k, n]
+                              or vectors[r, 1, i, j] != vectors[r, 1, k, n]):
+            return True
+    return False
+
+
+@compiled
+def _is_split(vectors: np.ndarray, mode: int, i: int, j: int) -> bool:
+    """The sub-blocks of block (i, j) have several vectors."""
+    a, b, c, d = 2 * i, 2 * j, 2 * i + 1, 2 * j + 1
+    return (_differ(vectors, mode, a, b, a, d) or _differ(vectors, mode, a, b, c, b)
+            or _differ(vectors, mode, a, b, c, d))
+
+
+@compiled
+def predict_plane(first: np.ndarray, second: np.ndarray, vectors: np.ndarray, modes: np.ndarray,
+                  filters: np.ndarray, side: int, margin: int, total: np.ndarray) -> None:
+    """Predict a plane; adjacent blocks of a row that move alike are predicted as one.
 
     Args:
-        planes: one or two references, [R, H, W].
+        first: reference [H, W].
+        second: reference; any if there is one only.
         vectors: of sub-blocks, in phases of the filters, [R, 2, 2 h, 2 w].
         modes: 1 the first reference, 2 the second, 3 the mean of both, [h, w].
-        split: blocks whose sub-blocks have different vectors, [h, w].
         filters: taps.
         side: of a block in samples of this plane.
-        ramp: window of a block along a line, with margins.
-        sub_ramp: window of a sub-block.
+        margin: samples by which blocks overlap adjacent ones.
         total: zeros [H, W], filled.
     """
-    margin = (len(ramp) - side) // 2
-    for i in range(modes.shape[0]):
-        for j in range(modes.shape[1]):
-            if split[i, j]:
+    rows, columns = modes.shape
+    high, wide, half = side + 2 * margin, total.shape[1] + 2 * margin, side // 2
+    taps, kind = filters.shape[1] - 1, total.dtype
+    scratch = (np.empty((high + taps, wide + taps), kind), np.empty((high, wide + taps), kind),
+               np.empty((high, wide), kind), np.empty(high, kind), np.empty(wide, kind))
+    for i in range(rows):
+        j = 0
+        while j < columns:
+            mode, end = modes[i, j], j + 1
+            if _is_split(vectors, mode, i, j):
                 for part in range(4):
-                    row, column = 2 * i + part // 2, 2 * j + part % 2
-                    _predict_block(planes, vectors[:, :, row, column], modes[i, j], filters,
-                                   row * side // 2 - margin, column * side // 2 - margin, sub_ramp,
-                                   total)
+                    a, b = 2 * i + part // 2, 2 * j + part % 2
+                    _predict_blocks((first, second), vectors[:, :, a, b], mode, filters,
+                                    (a * half, (a + 1) * half, b * half, (b + 1) * half), margin,
+                                    scratch, total)
             else:
-                _predict_block(planes, vectors[:, :, 2 * i, 2 * j], modes[i, j], filters,
-                               i * side - margin, j * side - margin, ramp, total)
-
-
-@compiled
-def _predict_block(planes: np.ndarray, vectors: np.ndarray, mode: int, filters: np.ndarray,
-                   top: int, left: int, ramp: np.ndarray, total: np.ndarray) -> None:
-    n, wide = len(ramp), len(ramp) + filters.shape[1] - 1
-    patch, window = np.zeros((n, n), total.dtype), np.empty((wide, wide), total.dtype)
-    rows = np.empty((n, wide), total.dtype)
-    share = 0.5 if mode == 3 else 1.0
-    for r in range(len(planes)):
-        if mode >> r & 1:
-            add_block(planes[r], top, left, vectors[r, 0], vectors[r, 1], filters, share, window,
-                      rows, patch)
-    blend(patch, ramp, top, left, total)
+                while (end < columns and modes[i, end] == mode
+                       and not _is_split(vectors, mode, i, end)
+                       and not _differ(vectors, mode, 2 * i, 2 * j, 2 * i, 2 * end)):
+                    end += 1
+                _predict_blocks((first, second), vectors[:, :, 2 * i, 2 * j], mode, filters,
+                                (i * side, (i + 1) * side, j * side, end * side), margin, scratch,
+                                total)
+            j = end
 
 
 @compiled
