@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -196,6 +197,20 @@ def test_both_precisions_agree_on_every_integer(network: D4Network) -> None:
     for one, other in zip(single, double, strict=True):
         assert torch.equal(one, other) and torch.equal(one, one.round())
         assert 0 <= one.min() and one.max() <= max(N_TABLES - 1, ACTIVATION_MAX)
+
+
+def test_compiled_loops_give_the_same_integers(network: D4Network) -> None:
+    importlib.import_module("numba")  # Without it, operations of torch do the same.
+    network, x = decoder_of(copy.deepcopy(network)), made_up(9)
+    network.float().requires_grad_(False)
+    x = x.to(torch.float32)
+    cells = torch.zeros(1, 1, H // 4, W // 4)
+    cells[0, 0, 0, -1] = 1
+    for sparse in (None, SparseBlocks(cells)):
+        wanted = list(answers(network, x, sparse))
+        with torch.no_grad():
+            found = list(answers(network, x, sparse))
+        assert all(map(torch.equal, found, wanted)) and len(found) == len(wanted)
 
 
 def test_the_order_of_a_batch_changes_no_integer(network: D4Network) -> None:

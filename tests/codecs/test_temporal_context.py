@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from torch import Tensor
@@ -53,6 +55,24 @@ def test_contexts_are_integers_that_the_network_takes(
     assert found.min() == 0 and found.max() == ACTIVATION_MAX
     assert torch.equal(found, temporal_context(states, vectors, modes).to(dtype))
     assert torch.equal(found[:, -1, ::2, ::2] == 31, modes == 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n_references", [1, 2])
+def test_compiled_loops_give_the_same_integers(n_references: int, dtype: torch.dtype) -> None:
+    importlib.import_module("numba")  # Without it, operations of torch do the same.
+    states, vectors, modes = (
+        [torch.cat([s.to(dtype) for s in two]) for two in zip(*both, strict=True)]
+        if isinstance(both[0], list) else torch.cat(both)
+        for both in zip(material(5, n_references), material(6, n_references), strict=True))
+    codes = (400 * torch.randn(2, STATE.channels - 1, H, W, dtype=dtype)).round()
+    wanted = temporal_context(states, vectors, modes)
+    with torch.no_grad():
+        found = temporal_context(states, vectors, modes)
+        alone, later = reference_levels(codes, None), reference_levels(codes, found)
+    assert found.is_contiguous(memory_format=torch.channels_last) and torch.equal(found, wanted)
+    assert torch.equal(alone, reference_levels(codes, None))
+    assert torch.equal(later, reference_levels(codes, wanted))
 
 
 def test_vectors_that_are_not_in_the_file_are_not_in_the_context() -> None:

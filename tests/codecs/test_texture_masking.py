@@ -70,6 +70,9 @@ def test_only_steps_of_predicted_frames_follow_the_prediction() -> None:
     factor = model.inter.gains(quality) / model.inter.gains(quality, busy)
     assert torch.allclose(factor, texture_masking(busy.prediction, 0.2).expand_as(factor))
     assert factor.min() > 1.3
+    with torch.no_grad():  # In compiled loops.
+        compiled = model.inter.gains(quality, busy)
+    assert torch.allclose(compiled, model.inter.gains(quality, busy), rtol=1e-5, atol=0)
 
 
 def with_masking(folder: Path, value: object) -> StoredModel:

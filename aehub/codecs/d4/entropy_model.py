@@ -16,20 +16,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aehub.codecs.d4 import latent_kernels, plane_kernels
 from aehub.codecs.d4.integer_conv import (
     ACTIVATION_MAX,
     SHIFT,
     IntegerConv2d,
     QualityBias,
     gradient_clamp,
+    level_array,
     log_levels,
     requantise,
+    shift_down,
 )
 from aehub.codecs.d4.symmetry import A1, REGULAR, Representation
 from aehub.codecs.d4.tied_conv import TiedConv2d
@@ -161,6 +166,14 @@ class SparseBlocks:
         side = _CELL + 2 * margin
         return blocks.mul_(inside.to(blocks.device).view(self.count, 1, side, side))
 
+    def places(self, margin: int) -> np.ndarray:
+        """Numbers of the positions of the blocks, and -1 outside of the grid, on the CPU."""
+        side, at = _CELL + 2 * margin, self._at(margin)
+        index = at.index.view(self.count, side, side)
+        array: np.ndarray = (index if at.inside is None
+                             else index.masked_fill(~at.inside, -1)).numpy()
+        return array
+
     def scatter(self, blocks: Tensor) -> Tensor:
         """[n, C, 4, 4] -> [1, C, h, w], zero in cells that are not coded."""
         channels = blocks.shape[1]
@@ -210,6 +223,28 @@ class PassScales(nn.Module):
         return self.last(x, bias=self.last_bias(quality))
 
 
+def _scale_inputs(features: Tensor, mask: Tensor, earlier: Tensor | None,
+                  sparse: SparseBlocks | None) -> Tensor:
+    """Inputs of the layers of a pass, in one compiled loop: features, mask, levels of codes."""
+    (height, width), batch = mask.shape, len(features)
+    codes = (np.empty((1, 0), np.float32) if earlier is None
+             else plane_kernels.channels_last(earlier).reshape(-1, earlier.shape[1]))
+    place = _places(batch, height, width) if sparse is None else sparse.places(2)
+    inputs, out = plane_kernels.new_channels_last(
+        features, batch, features.shape[1] + 1 + codes.shape[1], *features.shape[2:])
+    latent_kernels.scale_inputs(
+        plane_kernels.channels_last(features), mask.contiguous().numpy().reshape(-1),
+        ACTIVATION_MAX, codes.astype(out.dtype, copy=False), level_array(features.dtype), place,
+        out)
+    return inputs
+
+
+@lru_cache(maxsize=8)
+def _places(batch: int, height: int, width: int) -> np.ndarray:
+    """Numbers of all positions, for `latent_kernels`."""
+    return np.arange(batch * height * width).reshape(batch, height, width)
+
+
 class ScaleNetwork(nn.Module):
     """Frequency-table index of each code: real-valued in training, its floor when coding.
 
@@ -249,7 +284,7 @@ class ScaleNetwork(nn.Module):
     def hyper_index(self, quality: Tensor, distance_class: int | None = None) -> Tensor:
         """Table index of each hyper-code: quality int64 [B] -> [B, C, 1, 1] (static tables)."""
         caller, quality = quality.device, quality.to(self.device)
-        total = self.hyper_bias(quality)
+        total = self.hyper_bias(quality).clone()
         if distance_class is not None:
             total = total + self.kind_hyper_bias[distance_class](quality)
         return self._index(total).to(caller)
@@ -299,6 +334,10 @@ class ScaleNetwork(nn.Module):
         """
         caller, home, quality = mask.device, self.device, quality.to(self.device)
         with _exact(home):
+            if plane_kernels.at_hand(features, mask, *(() if earlier is None else (earlier,))):
+                joined = _scale_inputs(features, mask, earlier, sparse)
+                index = self._index(self.pass_layers(number)(joined, quality, sparse))
+                return index if sparse is None else sparse.scatter(index)
             plane = (mask.to(home) * ACTIVATION_MAX).to(features.dtype)[None, None]
             plane = plane if sparse is None else sparse.gather(plane, 2)
             inputs = [features, plane.expand_as(features[:, :1])]
@@ -309,6 +348,8 @@ class ScaleNetwork(nn.Module):
             return (index if sparse is None else sparse.scatter(index)).to(caller)
 
     def _index(self, total: Tensor) -> Tensor:
+        if not self.training and not torch.is_grad_enabled():
+            return shift_down(total, N_TABLES - 1)
         index = gradient_clamp(total * 2.0**-SHIFT, 0, N_TABLES - 1)
         return index if self.training else index.floor()
 

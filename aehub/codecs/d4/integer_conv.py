@@ -14,10 +14,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aehub.codecs.d4 import latent_kernels, plane_kernels
 from aehub.codecs.d4.symmetry import Representation
 from aehub.codecs.d4.tied_conv import Freezable, TiedConv2d
 from aehub.errors import WeightsError
@@ -50,6 +52,13 @@ def _level_table(device: torch.device, dtype: torch.dtype) -> Tensor:
         for begin, level in zip(_LEVEL_STARTS, _LEVELS, strict=True):
             table[begin:] = level
         return table.to(device)
+
+
+@lru_cache
+def level_array(dtype: torch.dtype) -> np.ndarray:
+    """Level of each magnitude 0..255, for compiled loops."""
+    array: np.ndarray = _level_table(torch.device("cpu"), dtype).numpy()
+    return array
 
 
 def _level(magnitudes: Tensor) -> Tensor:
@@ -197,6 +206,18 @@ def gradient_clamp(x: Tensor, low: float, high: float) -> Tensor:
 
 def requantise(total: Tensor) -> Tensor:
     """Sums of 2^8 -> activations 0..31, rounded down; the gradient passes straight through."""
+    if not torch.is_grad_enabled():
+        return shift_down(total, ACTIVATION_MAX)
     x = total.mul_(2.0**-SHIFT)
-    x = x + (x.floor() - x).detach() if torch.is_grad_enabled() else x.floor_()
-    return x.clamp_(0, ACTIVATION_MAX)
+    return (x + (x.floor() - x).detach()).clamp_(0, ACTIVATION_MAX)
+
+
+def shift_down(total: Tensor, most: int) -> Tensor:
+    """Sums of 2^8 -> integers 0..most, rounded down, in place; without gradients."""
+    if not plane_kernels.at_hand(total):
+        return total.mul_(2.0**-SHIFT).floor_().clamp_(0, most)
+    if not total.is_contiguous():
+        total = total.contiguous(memory_format=torch.channels_last)
+    flat = total.as_strided((total.numel(),), (1,)).detach().numpy()
+    latent_kernels.shift_down(flat, 2.0**-SHIFT, most)
+    return total

@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from aehub.codecs.d4.entropy_model import MeanNetwork, ScaleNetwork
 from aehub.codecs.d4.planes import PlaneBatch, clipped, shuffle, unshuffle
 from aehub.codecs.d4.post_filter import PostFilter
-from aehub.codecs.d4.quantisation import texture_masking
+from aehub.codecs.d4.quantisation import masked_gains
 from aehub.codecs.d4.symmetry import A1, A2, B1, B2, REGULAR, E, Representation
 from aehub.codecs.d4.tied_conv import TiedConv2d
 from aehub.codecs.d4.transforms import (
@@ -169,7 +169,7 @@ class FrameNetwork(nn.Module):
         gains = torch.exp(self.gain(quality)) * (255 / step_size(quality))[:, None, None, None]
         if condition is None:
             return gains
-        return gains / texture_masking(condition.prediction, self.masking_exponent)
+        return masked_gains(gains, condition.prediction, self.masking_exponent)
 
     def hyper_gains(self, quality: Tensor) -> Tensor:
         """Steps per unit of z: [B, 24, 1, 1]."""

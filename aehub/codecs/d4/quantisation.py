@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aehub.codecs.d4 import latent_kernels, plane_kernels
 from aehub.coding.latent_coder import MAX_OFFSET, rdoq_offsets
 from aehub.coding.range_coder import ScaleTables
 
@@ -74,6 +75,18 @@ def texture_masking(prediction: Tensor, exponent: float) -> Tensor:
     variance = (square - mean.square()).clamp(min=0)
     log = exponent * torch.log((variance + _NOISE_VARIANCE) / _NEUTRAL_VARIANCE)
     return log.clamp(-_MAX_LOG_FACTOR, _MAX_LOG_FACTOR).exp().to(prediction.dtype)
+
+
+def masked_gains(gains: Tensor, prediction: Tensor, exponent: float) -> Tensor:
+    """Gains [B or 1, C, 1, 1] over the factor of texture masking: [B, C, h, w]."""
+    if not plane_kernels.fit(gains, prediction):
+        return gains / texture_masking(prediction, exponent)
+    batch, _, height, width = prediction.shape
+    masked, out = plane_kernels.new_channels_last(gains, batch, gains.shape[1], height, width)
+    latent_kernels.masked_gains(
+        plane_kernels.channels_last(prediction), gains.detach()[:, :, 0, 0].contiguous().numpy(),
+        exponent, _NOISE_VARIANCE, _NEUTRAL_VARIANCE, _MAX_LOG_FACTOR, out)
+    return masked
 
 
 def frame_quality(quality: float, quality_offset: int) -> float:

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aehub.codecs.d4 import latent_kernels, plane_kernels
 from aehub.codecs.d4.entropy_model import distance_class
-from aehub.codecs.d4.integer_conv import ACTIVATION_MAX, log_levels
+from aehub.codecs.d4.integer_conv import ACTIVATION_MAX, level_array, log_levels
 from aehub.codecs.d4.motion.coding import TemporalPredictor
 from aehub.codecs.d4.motion.compensate import PRECISION, SUB_BLOCK
 from aehub.codecs.d4.motion.field import Motion, scale_vectors
@@ -35,6 +36,14 @@ def reference_levels(codes: Tensor, context: Tensor | None) -> Tensor:
         The levels, not below three quarters of the context's, so that they persist over skipped
         blocks. The last channel marks intra frames.
     """
+    if plane_kernels.at_hand(codes, *(() if context is None else (context,))):
+        array = plane_kernels.channels_last(codes)
+        levels, out = plane_kernels.new_channels_last(
+            codes, len(codes), codes.shape[1] + 1, *codes.shape[2:])
+        latent_kernels.reference_levels(
+            array, array[:0] if context is None else plane_kernels.channels_last(context),
+            level_array(codes.dtype), ACTIVATION_MAX if context is None else 0, out)
+        return levels
     state = log_levels(codes)
     mark = torch.zeros_like(state[:, :1])
     if context is None:
@@ -55,6 +64,16 @@ def temporal_context(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -
         The states warped along the vectors; the spread of the first vectors over 3x3 blocks, as a
         level (a vector that is not used counts as 0); and 31 where both references are used.
     """
+    if plane_kernels.at_hand(*states):
+        arrays = [plane_kernels.channels_last(state) for state in states]
+        batch, channels, height, width = states[0].shape
+        context, out = plane_kernels.new_channels_last(states[0], batch, channels + 2, height,
+                                                       width)
+        latent_kernels.temporal_context(
+            arrays[0], arrays[-1], vectors.to(torch.int32).contiguous().numpy(),
+            modes.to(torch.uint8).contiguous().numpy(), SUB_BLOCK * PRECISION,
+            level_array(states[0].dtype), ACTIVATION_MAX, out)
+        return context
     used = modes.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None]
     both = used == 3
     # A vector that is not used is not in the stream.

@@ -27,7 +27,7 @@ _WIDE = BLOCK + 8
 # Inner loops index by unsigned integers: numba tests signed ones for being negative, which keeps
 # loops from being vectorised (13 times as slow). Views cost more than indices that are handed on.
 _UINT = np.uintp
-_1, _2, _3 = (np.uintp(n) for n in (1, 2, 3))
+_1, _2, _3, _4, _5, _6, _7 = (np.uintp(n) for n in range(1, 8))
 
 
 @compiled
