@@ -86,6 +86,40 @@ def test_waiting_beside_a_busy_process_costs_no_time_of_the_processor() -> None:
     assert float(out) < 3
 
 
+DECODE = """
+import os, sys, time
+os.sched_setaffinity(0, {cores})
+import {first}
+import aehub
+for _ in aehub.decompress(sys.argv[1]): pass
+spent = []
+for _ in range(4):
+    began = time.process_time()
+    for _ in aehub.decompress(sys.argv[1]): pass
+    spent.append(time.process_time() - began)
+print(min(spent))
+"""
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["aehub", "torch"])
+def test_decoding_beside_busy_processes_costs_little_more_time_of_the_processor(
+    first: str, tmp_path: Path
+) -> None:
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        pytest.skip("one core has one thread")
+    file = str(tmp_path / "clip.aev")
+    aehub.compress(moving_picture(9, 352, 288), file, measure=False)
+    code = DECODE.format(cores=set(cores), first=first)
+    alone = float(fresh(code, file)[0])
+    with busy(cores[0]), busy(cores[1]):
+        beside = float(fresh(code, file)[0])
+    # A fifth more is the aim; cores that are shared compute more slowly, too.
+    assert beside < 1.3 * alone
+
+
 @linux
 def test_a_command_computes_with_as_many_threads_as_it_is_told(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", moving_picture(3, 64, 48))
