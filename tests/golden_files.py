@@ -78,7 +78,8 @@ def predicted_codes(path: Path, model: D4Codec) -> list[list[FrameSyntax]]:
     with open_reader(path) as reader, torch.inference_mode():
         return [
             list(GroupReader(model.runtime, group.payload, group.header,
-                             reader.header.coded_size(32, group.header.crop)).frames())
+                             reader.header.coded_size(32, group.header.crop),
+                             reader.header.coder).frames())
             for group in reader.groups()
         ]
 

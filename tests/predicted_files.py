@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from functools import cache
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,13 +14,13 @@ import torch
 import aehub
 from aehub.bitstream import FileHeader, Group, GroupHeader, open_reader
 from aehub.bitstream.group_header import chain_types
+from aehub.codecs.d4 import PAYLOAD_FORMATS
 from aehub.codecs.d4.checkpoint import StoredModel, make_self_test
 from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
 from aehub.codecs.d4.codec import D4Codec
+from aehub.codecs.d4.decoder import GroupDecoder
 from aehub.codecs.d4.encoder import FrameEncoder
 from aehub.codecs.d4.frame_coding import FrameSyntax, GroupReader
-from aehub.codecs.d4.motion.coding import TemporalPredictor
-from aehub.codecs.d4.motion.field import Motion
 from aehub.codecs.d4.network import D4Network
 from aehub.codecs.d4.planes import GRID, PlaneBatch
 from aehub.codecs.d4.transcode import GroupEditor
@@ -80,15 +80,17 @@ class Encoded(NamedTuple):
     decoded: dict[int, PlaneBatch]
 
     def reader(self, codec: D4Codec) -> GroupReader:
-        return GroupReader(codec.runtime, self.payload, self.header, self.size)
+        return GroupReader(codec.runtime, self.payload, self.header, self.size, PAYLOAD_FORMATS[0])
 
     def frames(self, codec: D4Codec) -> list[FrameSyntax]:
         with torch.inference_mode():
             return list(self.reader(codec).frames())
 
+    def decoder(self, codec: D4Codec) -> GroupDecoder[PlaneBatch]:
+        return GroupDecoder(self.reader(codec), lambda planes: planes)
+
     def pictures(self, codec: D4Codec) -> dict[int, PlaneBatch]:
-        with torch.inference_mode():
-            return dict(self.reader(codec).pictures())
+        return dict(self.decoder(codec).pictures())
 
 
 def encoded(frames: Sequence[Picture], quality: float, mini_gops: Sequence[int],
@@ -99,23 +101,24 @@ def encoded(frames: Sequence[Picture], quality: float, mini_gops: Sequence[int],
     written: list[FrameSyntax] = []
     write = encoder.writer.write
 
-    def watched(frame: FrameSyntax,
-                predictors: Sequence[TemporalPredictor]) -> Motion | None:
-        motion = write(frame, predictors)
-        written.append(frame._replace(motion=motion))
-        return motion
+    def watched(frames: Sequence[FrameSyntax], *where: Any) -> Any:
+        motions = write(frames, *where)
+        written.extend(frame._replace(motion=motion)
+                       for frame, motion in zip(frames, motions, strict=True))
+        return motions
 
     encoder.writer.write = watched  # type: ignore[method-assign]
     for length in (1, *mini_gops):
-        for slot in gop.extend(length):
-            decoded[slot.number] = encoder.add(
-                slot.number, frames[slot.number], slot.references, slot.temporal_layer)
+        for layer in gop.extend(length):
+            for frame in encoder.add(layer, [frames[slot.number] for slot in layer]):
+                decoded[frame.slot.number] = encoder.shown(frame)
     n, (width, height) = gop.n_frames, frames[0].size
     assert n == len(frames)
+    words, payload = encoder.finish()
     header = GroupHeader(n, round(quality * 100), frame_types=chain_types(n),
-                         references=gop.references)
+                         references=gop.references, stream_words=words)
     size = (-(-width // GRID) * GRID, -(-height // GRID) * GRID)
-    return Encoded(header, encoder.finish(), size, written, decoded)
+    return Encoded(header, payload, size, written, decoded)
 
 
 def compressed(pictures: Sequence[np.ndarray], **settings: object) -> bytes:
@@ -134,15 +137,16 @@ def frames_of(codec: D4Codec, group: Group, header: FileHeader) -> list[FrameSyn
     """The integers of a group of a file, in coding order."""
     size = header.coded_size(32, group.header.crop)
     with torch.inference_mode():
-        return list(GroupReader(codec.runtime, group.payload, group.header, size).frames())
+        return list(GroupReader(codec.runtime, group.payload, group.header, size,
+                                header.coder).frames())
 
 
 def turned_group(codec: D4Codec, payload: bytes, header: GroupHeader, file_header: FileHeader,
-                 g: int) -> tuple[bytes, tuple[int, ...] | None]:
-    """The payload of a whole group turned, and its header's mini-GOP ends."""
+                 g: int) -> tuple[bytes, GroupHeader]:
+    """The payload of a whole group turned, and its header."""
     after, turned = GroupEditor(codec.runtime).rewrite(
         file_header, Group(header, payload, 0, 0), turn=g)
-    return turned, after.mini_gop_ends
+    return turned, after
 
 
 def begins_of(groups: Sequence[Group]) -> list[int]:
@@ -165,6 +169,12 @@ def planes_psnr(first: PlaneBatch, second: PlaneBatch) -> float:
 def equal_frames(first: FrameSyntax, second: FrameSyntax) -> bool:
     """Whether codes, their tables and motion are the same, bit for bit."""
     if (first.number, first.quality_offset) != (second.number, second.quality_offset):
+        return False
+    if first.flat is None or second.flat is None:
+        if first.flat is not second.flat:
+            return False
+    elif (first.flat.colour != second.flat.colour
+          or not np.array_equal(first.flat.coded, second.flat.coded)):
         return False
     for ours, theirs in ((first.codes, second.codes), (first.tables, second.tables)):
         if not all(torch.equal(a.double(), b.double()) for a, b in zip(ours, theirs, strict=True)):

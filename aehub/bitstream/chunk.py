@@ -132,7 +132,7 @@ MAX_MODEL_NAME = 40
 """Bytes of UTF-8 in a model name; keeps the file header within `MAX_FILE_HEADER`."""
 
 MAX_FILE_HEADER = 96
-"""Bytes of a file header of payload format 2 at most, magic and CRC included."""
+"""Bytes of a file header of payload formats up to 3 at most, magic and CRC included."""
 
 MAX_REFERENCES = 4
 """References of one frame; bounds the frames that a decoder must hold."""

@@ -52,7 +52,7 @@ USUAL_COLOURS = (
 )
 """Colours coded in one byte, 128 to 135."""
 
-_LAST_YUV420_FORMAT = 2
+_LAST_YUV420_FORMAT = 3
 """Files of payload formats up to it have no field for the format of their pictures."""
 _TIME_BASE, _COLOUR, _ASPECT = 1, 2, 4
 _RATE_SHIFT = 3

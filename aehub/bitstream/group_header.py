@@ -37,9 +37,11 @@ class GroupHeader:
         frame_types: a code per frame, 0 intra, 1 predicted; None: all intra.
         references: for each frame its reference frames; None: the previous frame for every frame
             that is not intra.
+        stream_words: 32-bit words of each entropy stream of the payload but the last; empty: the
+            payload is one stream.
         mini_gop_ends: for each mini-GOP but the last, the first frame alone being one, how many
-            32-bit words of payload its frames and those before take; None: unknown. A decoder of
-            these frames reads at most one word more.
+            words of each stream its frames and those before take; None: unknown. A decoder of
+            these frames reads at most one word more of a stream.
     """
 
     n_frames: int
@@ -51,7 +53,8 @@ class GroupHeader:
     last_duration: int | None = None
     frame_types: bytes | None = None
     references: References | None = None
-    mini_gop_ends: tuple[int, ...] | None = None
+    stream_words: tuple[int, ...] = ()
+    mini_gop_ends: tuple[tuple[int, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         if self.shown == ALL:
@@ -213,7 +216,7 @@ def retime(header: GroupHeader, source: FileHeader, target: FileHeader) -> Group
     return replace(header, times=tuple(ticks[:-1]), last_duration=ticks[-1] - ticks[-2])
 
 
-_WORD = 4
+WORD = 4
 """Bytes of a word of the range coder."""
 _READ_AHEAD = 1
 """Words kept after a mini-GOP end: a range decoder holds two, of which the end counts one."""
@@ -275,8 +278,20 @@ def restrict_header(header: GroupHeader, frames: Sequence[int], frame_ticks: int
         mini_gop_ends=None if ends is None else ends[:_last_mini_gop(header, frames) or 0])
 
 
-def truncate_payload(header: GroupHeader, payload: bytes, frames: Sequence[int]) -> bytes | None:
-    """Return the payload truncated after these frames; None if the header lacks the position.
+def split_payload(header: GroupHeader, payload: bytes) -> tuple[bytes, ...]:
+    """Return the entropy streams of a payload."""
+    ends = [WORD * end for end in accumulate(header.stream_words, initial=0)]
+    return tuple(payload[begin:end] for begin, end in pairwise([*ends, len(payload)]))
+
+
+def join_streams(streams: Sequence[bytes]) -> tuple[tuple[int, ...], bytes]:
+    """Return `GroupHeader.stream_words` of entropy streams, and the payload that they make."""
+    return tuple(len(stream) // WORD for stream in streams[:-1]), b"".join(streams)
+
+
+def truncate_payload(header: GroupHeader, payload: bytes, frames: Sequence[int], frame_ticks: int
+                     ) -> tuple[GroupHeader, bytes] | None:
+    """Return the group truncated after these frames; None if the header lacks the position.
 
     The remaining words are those of the frames, so they decode as before.
 
@@ -284,11 +299,16 @@ def truncate_payload(header: GroupHeader, payload: bytes, frames: Sequence[int])
         header: of the full group.
         payload: of the full group.
         frames: numbers of the remaining frames, ascending, not all.
+        frame_ticks: `FileHeader.frame_ticks`.
     """
     last = _last_mini_gop(header, frames)
     if header.mini_gop_ends is None or last is None:
         return None
-    return payload[:_WORD * (header.mini_gop_ends[last] + _READ_AHEAD)]
+    # A stream without symbols of these frames is left empty.
+    streams = [stream[:WORD * (end + _READ_AHEAD if end else 0)] for stream, end in
+               zip(split_payload(header, payload), header.mini_gop_ends[last], strict=True)]
+    words, payload = join_streams(streams)
+    return replace(restrict_header(header, frames, frame_ticks), stream_words=words), payload
 
 
 def _last_mini_gop(header: GroupHeader, frames: Sequence[int]) -> int | None:

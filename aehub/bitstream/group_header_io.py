@@ -21,6 +21,7 @@ from aehub.bitstream.chunk import (
 )
 from aehub.bitstream.file_header import FileHeader, pack_quality, unpack_quality
 from aehub.bitstream.group_header import (
+    WORD,
     GroupHeader,
     MiniGopRuns,
     References,
@@ -35,9 +36,11 @@ from aehub.errors import FormatError, InputError
 # Bits of the flags varint; the first seven fit one byte.
 _FRAMES, _QUALITY, _CROP, _REVERSE, _SHOWN, _CHAIN, _TIMES = (1 << bit for bit in range(7))
 _LAST, _TYPES, _REFERENCES, _HIERARCHICAL, _MINI_GOP_ENDS = (1 << bit for bit in range(7, 12))
-_KNOWN = (1 << 12) - 1
-_WORD = 4
-"""Bytes of a word of the range coder."""
+_STREAMS = 1 << 12
+_KNOWN = (1 << 13) - 1
+MAX_STREAMS = 16
+"""Entropy streams of a group at most."""
+_MAX_WORDS = MAX_CHUNK // WORD
 
 
 def pack_group_header(header: GroupHeader, file_header: FileHeader) -> bytes:
@@ -77,9 +80,12 @@ def _fields(header: GroupHeader, file_header: FileHeader) -> Iterator[tuple[int,
         yield _HIERARCHICAL, _pack_mini_gops(runs)
     else:
         yield from _reference_fields(header, chained)
+    if header.stream_words:
+        yield _STREAMS, b"".join(map(pack_varint, (len(header.stream_words), *header.stream_words)))
     if header.mini_gop_ends is not None:
-        words = (after - before for before, after in pairwise((0, *header.mini_gop_ends)))
-        yield _MINI_GOP_ENDS, b"".join(map(pack_varint, words))
+        yield _MINI_GOP_ENDS, b"".join(
+            pack_varint(after - before) for ends in zip(*header.mini_gop_ends, strict=True)
+            for before, after in pairwise((0, *ends)))
 
 
 def _reference_fields(header: GroupHeader, chained: bool) -> Iterator[tuple[int, bytes]]:
@@ -132,17 +138,10 @@ def unpack_group_header(body: bytes | memoryview, file_header: FileHeader
     shown = _unpack_shown(cursor, n_frames) if flags & _SHOWN else (0, n_frames)
     times = _unpack_times(cursor, n_frames) if flags & _TIMES else None
     last = cursor.varint() if flags & _LAST else None
-    types = chain_types(n_frames) if flags & _CHAIN else None
-    if flags & _TYPES:
-        types = _unpack_types(cursor, n_frames)
-    references = _unpack_references(cursor, n_frames) if flags & _REFERENCES else None
-    if flags & _HIERARCHICAL:
-        if flags & (_CHAIN | _TYPES | _REFERENCES):
-            raise FormatError(f"its group header (flags {flags:#x}) gives its references twice.")
-        types = chain_types(n_frames)
-        references = hierarchical_references(_unpack_mini_gops(cursor, n_frames))
-    reverse = bool(flags & _REVERSE)
-    header = GroupHeader(n_frames, quality, crop, shown, reverse, times, last, types, references)
+    types, references = _unpack_structure(cursor, n_frames, flags)
+    words = _unpack_stream_words(cursor) if flags & _STREAMS else ()
+    header = GroupHeader(n_frames, quality, crop, shown, bool(flags & _REVERSE), times, last, types,
+                         references, words)
     problem = _problem(header, file_header)
     if not problem and flags & _MINI_GOP_ENDS:
         header = replace(header, mini_gop_ends=_unpack_mini_gop_ends(cursor, header))
@@ -168,10 +167,15 @@ def unpack_group(body: memoryview, file_header: FileHeader) -> tuple[GroupHeader
 
 def payload_problem(header: GroupHeader, n_bytes: int) -> str:
     """Return a sentence if a payload of `n_bytes` does not fit the header, or an empty string."""
-    if header.mini_gop_ends is None or _WORD * header.mini_gop_ends[-1] <= n_bytes:
-        return ""
-    return (f"a mini-GOP ends after {header.mini_gop_ends[-1]} words, but its payload has "
-            f"{n_bytes} bytes.")
+    if WORD * sum(header.stream_words) > n_bytes:
+        return (f"its last entropy stream begins after {sum(header.stream_words)} words, but its "
+                f"payload has {n_bytes} bytes.")
+    last = n_bytes // WORD - sum(header.stream_words)
+    sizes = (*header.stream_words, last)
+    for end, size in zip((header.mini_gop_ends or [sizes])[-1], sizes, strict=True):
+        if end > size:
+            return f"a mini-GOP ends after {end} words, but its stream has {size} words."
+    return ""
 
 
 def _unpack_shown(cursor: Cursor, n_frames: int) -> tuple[int, int]:
@@ -186,6 +190,21 @@ def _unpack_times(cursor: Cursor, n_frames: int) -> tuple[int, ...]:
     if interval:
         return tuple(range(0, n_frames * interval, interval))
     return tuple(accumulate((cursor.varint() + 1 for _ in range(n_frames - 1)), initial=0))
+
+
+def _unpack_structure(cursor: Cursor, n_frames: int, flags: int
+                      ) -> tuple[bytes | None, References | None]:
+    """Decode frame types and references."""
+    types = chain_types(n_frames) if flags & _CHAIN else None
+    if flags & _TYPES:
+        types = _unpack_types(cursor, n_frames)
+    references = _unpack_references(cursor, n_frames) if flags & _REFERENCES else None
+    if flags & _HIERARCHICAL:
+        if flags & (_CHAIN | _TYPES | _REFERENCES):
+            raise FormatError(f"its group header (flags {flags:#x}) gives its references twice.")
+        types = chain_types(n_frames)
+        references = hierarchical_references(_unpack_mini_gops(cursor, n_frames))
+    return types, references
 
 
 def _unpack_types(cursor: Cursor, n_frames: int) -> bytes:
@@ -225,11 +244,21 @@ def _unpack_mini_gops(cursor: Cursor, n_frames: int) -> MiniGopRuns:
     return tuple(runs)
 
 
-def _unpack_mini_gop_ends(cursor: Cursor, header: GroupHeader) -> tuple[int, ...]:
+def _unpack_stream_words(cursor: Cursor) -> tuple[int, ...]:
+    count = cursor.varint()
+    if not 0 < count < MAX_STREAMS:
+        raise FormatError(f"its payload has {count} entropy streams besides the last; 1 to "
+                          f"{MAX_STREAMS - 1} are allowed.")
+    return tuple(cursor.varint() for _ in range(count))
+
+
+def _unpack_mini_gop_ends(cursor: Cursor, header: GroupHeader) -> tuple[tuple[int, ...], ...]:
     keys = key_pictures(header)
     if not keys:
         raise FormatError("its group header has mini-GOP ends, but its frames form no mini-GOPs.")
-    return tuple(accumulate(cursor.varint() for _ in keys[1:]))
+    streams = [tuple(accumulate(cursor.varint() for _ in keys[1:]))
+               for _ in range(len(header.stream_words) + 1)]
+    return tuple(zip(*streams, strict=True))
 
 
 def _problem(header: GroupHeader, file_header: FileHeader) -> str:
@@ -247,7 +276,7 @@ def _problem(header: GroupHeader, file_header: FileHeader) -> str:
             f"and {MAX_PIXELS} pixels are allowed."
         )
     return (_time_problem(header, file_header.frame_ticks) or _reference_problem(header)
-            or _mini_gop_end_problem(header))
+            or _stream_problem(header) or _mini_gop_end_problem(header))
 
 
 def _time_problem(header: GroupHeader, frame_ticks: int) -> str:
@@ -280,15 +309,26 @@ def _reference_problem(header: GroupHeader) -> str:
     return ""
 
 
+def _stream_problem(header: GroupHeader) -> str:
+    words = header.stream_words
+    if len(words) >= MAX_STREAMS:
+        return f"its payload has {len(words) + 1} entropy streams; at most {MAX_STREAMS} are."
+    if words and not 0 <= min(words) <= max(words) <= _MAX_WORDS:
+        return (f"its entropy streams have {words} words; 0 to {_MAX_WORDS} are allowed in each.")
+    return ""
+
+
 def _mini_gop_end_problem(header: GroupHeader) -> str:
     ends = header.mini_gop_ends
     if ends is None:
         return ""
-    n_mini_gops = len(key_pictures(header))
-    if len(ends) != n_mini_gops - 1:
-        return f"{len(ends)} mini-GOP ends do not fit frames in {n_mini_gops} mini-GOPs."
-    if ends[0] < 1 or any(after < before for before, after in pairwise(ends)):
+    n_mini_gops, n_streams = len(key_pictures(header)), len(header.stream_words) + 1
+    if len(ends) != n_mini_gops - 1 or any(len(row) != n_streams for row in ends):
+        return (f"{len(ends)} mini-GOP ends do not fit frames in {n_mini_gops} mini-GOPs and "
+                f"{n_streams} entropy streams.")
+    if ends[0][0] < 1 or any(after < before for stream in zip(*ends, strict=True)
+                             for before, after in pairwise(stream)):
         return "its mini-GOP ends do not increase from 1 on."
-    if ends[-1] > MAX_CHUNK // _WORD:
-        return f"a mini-GOP ends after {ends[-1]} words; at most {MAX_CHUNK // _WORD} are allowed."
+    if max(ends[-1]) > _MAX_WORDS:
+        return f"a mini-GOP ends after {max(ends[-1])} words; at most {_MAX_WORDS} are allowed."
     return ""

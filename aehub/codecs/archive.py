@@ -35,12 +35,11 @@ class _DecodedGroup:
 
     Args:
         group: header and payload.
-        decode: decodes the frames at these positions in display order, counted from 0; all of them
-            for None.
+        decode: decodes the frames at these positions in display order, counted from 0.
     """
 
     def __init__(self, group: Group,
-                 decode: Callable[[Group, Sequence[int] | None], Iterator[Picture]]) -> None:
+                 decode: Callable[[Group, Sequence[int]], Iterator[Picture]]) -> None:
         self._group, self._decode = group, decode
         self._frames = dict[int, Picture]()
         self._sequence: Iterator[Picture] | None = None
@@ -53,16 +52,20 @@ class _DecodedGroup:
             order = self._group.header.display_order
             needed = dependency_closure(self._group.header, [order[p] for p in missing])
             in_sequence = missing == list(range(self._next, self._next + len(missing)))
-            if in_sequence or len(needed) > self._budget:
+            # A single first frame, such as a preview, need not be the begin of a sequence.
+            goes_on = in_sequence and missing[-1] > 0
+            if goes_on or len(needed) > self._budget:
                 self._decode_up_to(missing)
             else:
                 self._budget -= len(needed)
                 self._frames.update(zip(missing, self._decode(self._group, missing), strict=True))
+                self._next += in_sequence
         return [self._frames[position] for position in positions]
 
     def _decode_up_to(self, missing: list[int]) -> None:
         if self._sequence is None:
-            self._sequence = self._decode(self._group, None)
+            self._sequence = self._decode(
+                self._group, range(self._next, self._group.header.n_shown))
         while self._next <= missing[-1]:
             self._frames[self._next] = next(self._sequence)
             self._next += 1

@@ -130,9 +130,9 @@ class Codec(Protocol):
     def device(self) -> torch.device:
         """Device of its networks; the CPU if it has none."""
     @property
-    def payload_format(self) -> int:
-        """The `coder` byte of file headers, 0 to 127: any change to the bits of payloads makes a
-        new number."""
+    def payload_formats(self) -> tuple[int, ...]:
+        """`coder` bytes of file headers, 0 to 127: of its files, then of older ones that it reads;
+        any change to the bits of payloads makes a new number."""
     @property
     def entropy_hash(self) -> bytes:
         """8 bytes that identify all integers on which the codes depend."""

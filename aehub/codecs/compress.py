@@ -163,7 +163,7 @@ def file_header(codec: Codec, info: ClipInfo, quality: float, group: int | None)
                          f"{info.pictures}; convert it, or name another model.")
     header = FileHeader(
         model=codec.name, entropy_hash=codec.entropy_hash, synthesis_hash=codec.synthesis_hash,
-        coder=codec.payload_format, width=info.width, height=info.height, fps=converter.fps,
+        coder=codec.payload_formats[0], width=info.width, height=info.height, fps=converter.fps,
         quality=round(quality * 100), group_frames=1, time_base=converter.time_base,
         colour=tags_to_write(info.colour, info.width, info.height),
         pixel_aspect=info.pixel_aspect, pictures=pictures)

@@ -23,18 +23,18 @@ def check_model(header: FileHeader, codec: Codec) -> None:
         FormatError: the payload format is another.
         WeightsError: the model's hashes are not the file's.
     """
-    if header.coder != codec.payload_format:
+    if header.coder not in codec.payload_formats:
         record = architecture_of_payload(header.coder)
         if record is not None:
             remedy = f"leave the model out, or name the one of {record.name} that wrote the file"
         elif header.coder >= FIRST_OF_PACKAGES:
             remedy = "install the package that brings the codec of the file"
-        elif header.coder > codec.payload_format:
+        elif header.coder > codec.payload_formats[0]:
             remedy = "upgrade aehub"
         else:
             remedy = "compress the clip again, or take the release that wrote it"
         raise FormatError(f"the file has payload format {header.coder}, {codec.name} here has "
-                          f"{codec.payload_format}; {remedy}.")
+                          f"{codec.payload_formats[0]}; {remedy}.")
     for part, in_file, in_model in (
             ("tables", header.entropy_hash, codec.entropy_hash),
             ("decoder", header.synthesis_hash, codec.synthesis_hash)):

@@ -145,22 +145,22 @@ class HierarchicalGop:
             (length, len(list(same))) for length, same in groupby(self._lengths))
         return hierarchical_references(runs)
 
-    def extend(self, n_frames: int) -> Iterator[FrameSlot]:
-        """Add a mini-GOP of `n_frames`; yields its frames in coding order."""
+    def extend(self, n_frames: int) -> Iterator[tuple[FrameSlot, ...]]:
+        """Add a mini-GOP of `n_frames`; yields its temporal layers in coding order."""
         begin, self.n_frames = self.n_frames - 1, self.n_frames + n_frames
         if begin < 0:
             assert n_frames == 1
-            yield FrameSlot(0, (), None)
+            yield (FrameSlot(0, (), None),)
             return
         self._lengths.append(n_frames)
-        yield FrameSlot(begin + n_frames, (begin,), 0)
-        yield from _b_frames(begin, begin + n_frames, 1)
+        yield from temporal_layers(begin, begin + n_frames)
 
 
-def _b_frames(first: int, last: int, temporal_layer: int) -> Iterator[FrameSlot]:
-    """Frames between two key pictures, depth first: references before the frames using them."""
-    if last - first > 1:
-        middle = (first + last) // 2
-        yield FrameSlot(middle, (first, last), temporal_layer)
-        yield from _b_frames(first, middle, temporal_layer + 1)
-        yield from _b_frames(middle, last, temporal_layer + 1)
+def temporal_layers(first: int, last: int) -> Iterator[tuple[FrameSlot, ...]]:
+    """Temporal layers of the mini-GOP between two key pictures: the second one, then B-frames."""
+    yield (FrameSlot(last, (first,), 0),)
+    gaps, layer = [(first, last)], 0
+    while gaps := [(a, b) for a, b in gaps if b - a > 1]:
+        layer += 1
+        yield tuple(FrameSlot((a + b) // 2, (a, b), layer) for a, b in gaps)
+        gaps = [half for a, b in gaps for half in ((a, (a + b) // 2), ((a + b) // 2, b))]

@@ -21,7 +21,6 @@ from aehub.bitstream import (
     Writer,
     open_reader,
     pack_group_header,
-    restrict_header,
     retained_frames,
     retime,
     truncate_payload,
@@ -158,10 +157,9 @@ class Joiner:
         frames = retained_frames(header, exact=False)
         if len(frames) == header.n_frames:
             return
-        restricted = restrict_header(header, frames, self.header.frame_ticks)
-        truncated = truncate_payload(header, payload, frames)
+        truncated = truncate_payload(header, payload, frames, self.header.frame_ticks)
         if truncated is not None:
-            yield restricted, truncated
+            yield truncated
         # Without the model, or in a damaged stream, the halves stay two groups; nothing is lost.
         with suppress(ModelError, DamagedError):
             editor = self._load(self.header).editor

@@ -11,7 +11,6 @@ from aehub.bitstream import (
     Group,
     GroupHeader,
     Reader,
-    restrict_header,
     retained_frames,
     retime,
     truncate_payload,
@@ -96,10 +95,10 @@ class GroupRewriter:
         if segment.cut is not None or self._exact:
             frames = retained_frames(header, exact=self._exact)
         if len(frames) < header.n_frames:
-            truncated = truncate_payload(header, group.payload, frames)
+            truncated = truncate_payload(header, group.payload, frames, frame_ticks)
             if truncated is not None:
-                header = restrict_header(header, frames, frame_ticks)
-                group = replace(group, header=header, payload=truncated)
+                header, payload = truncated
+                group = replace(group, header=header, payload=payload)
                 frames = range(header.n_frames)
         if not self._g and len(frames) == header.n_frames:
             return header, group.payload

@@ -262,7 +262,7 @@ class ModelEntry:
         """True if it makes compressed files; of a remote model, by its task."""
         if not self.architecture:
             return self.task == COMPRESSION
-        return self.record is not None and self.record.payload_format is not None
+        return self.record is not None and bool(self.record.payload_formats)
 
     @property
     def planner(self) -> str:

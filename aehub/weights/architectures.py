@@ -95,8 +95,8 @@ class Architecture:
         task: of its models, such as "video-compression".
         loaded: "module:Class" of a loaded model, imported when one is loaded.
         network: "module:Class" of the torch network; empty if there is none.
-        payload_format: the `coder` byte of the compressed files that its models make, 0 to 127;
-            None if they make none.
+        payload_formats: `coder` bytes of compressed files, 0 to 127: of those that its models make,
+            then of older ones that they read; empty if they make none.
         recipes: names for `aehub train`: "d4-codec" is the module
             `aehub.training.recipes.d4_codec`; a recipe of another package is "module:object".
         planner: of animations, one of `PLANNERS`; empty if its models animate nothing.
@@ -111,14 +111,14 @@ class Architecture:
     task: str
     loaded: str
     network: str = ""
-    payload_format: int | None = None
+    payload_formats: tuple[int, ...] = ()
     recipes: tuple[str, ...] = ()
     planner: str = ""
     card: CardFacts = CardFacts()
     folders: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
-        number, folders, recipes = self.payload_format, self.folders, self.recipes
+        formats, folders, recipes = self.payload_formats, self.folders, self.recipes
         _check_fields(
             (self.name, is_model_name(self.name),
              "a name has letters, digits, dots, hyphens and underscores, at most 40"),
@@ -126,8 +126,9 @@ class Architecture:
             (self.loaded, _is_class(self.loaded), "a class is a text as 'package.module:Class'"),
             (self.network, self.network == "" or _is_class(self.network),
              "a network is a text as 'package.module:Class', or empty"),
-            (number, number is None or (type(number) is int and 0 <= number <= MAX_PAYLOAD_FORMAT),
-             f"a payload format is a number from 0 to {MAX_PAYLOAD_FORMAT}"),
+            (formats, isinstance(formats, tuple) and all(
+                type(number) is int and 0 <= number <= MAX_PAYLOAD_FORMAT for number in formats),
+             f"payload formats are a tuple of numbers from 0 to {MAX_PAYLOAD_FORMAT}"),
             (recipes, _is_texts(recipes) and all(
                 is_model_name(name) or _is_class(name) for name in recipes),
              "recipes are a tuple of texts as 'package.module:object'"),
@@ -214,7 +215,7 @@ def architecture(name: object) -> Architecture:
 def architecture_of_payload(number: int) -> Architecture | None:
     """The architecture whose models make files of this payload format; None if none is known."""
     return next((record for record in architectures().values()
-                 if record.payload_format == number), None)
+                 if number in record.payload_formats), None)
 
 
 def architecture_of(model: object) -> Architecture | None:
@@ -290,9 +291,8 @@ def _conflict(record: Architecture, records: Mapping[str, Architecture],
             return f"its name is that of {owner}; uninstall one of the two."
         if taken := sorted({*record.recipes} & {*other.recipes}):
             return f"its recipe {taken[0]} is that of {owner}; uninstall one of the two."
-        if record.payload_format is not None and record.payload_format == other.payload_format:
-            return (f"its payload format {record.payload_format} is that of {owner}; uninstall one "
-                    "of the two.")
+        if same := sorted({*record.payload_formats} & {*other.payload_formats}):
+            return f"its payload format {same[0]} is that of {owner}; uninstall one of the two."
     return ""
 
 

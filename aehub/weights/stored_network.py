@@ -100,7 +100,7 @@ def read_config(folder: Path, architecture: str | None = None) -> dict[str, Any]
     if config.get("task") != record.task:
         raise WeightsError(f"{path} has the task {str(config.get('task'))[:40]!r}; that of "
                            f"{name} is {record.task}. Download the model again.")
-    if record.payload_format is not None:
+    if record.payload_formats:
         check_strings(config, path, "entropy_hash", "synthesis_hash")
         if tag_of(config) is None:
             raise WeightsError(f"{path} has hashes that are not 16 hexadecimal digits; download "

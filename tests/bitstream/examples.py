@@ -18,7 +18,7 @@ def file_header(**changes: Any) -> FileHeader:
         "model": "tiny",
         "entropy_hash": bytes(range(0x01, 0x09)),
         "synthesis_hash": bytes(range(0x11, 0x19)),
-        "coder": 2,
+        "coder": 3,
         "width": 64,
         "height": 48,
         "fps": Fraction(25),

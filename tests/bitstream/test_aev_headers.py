@@ -377,4 +377,4 @@ def test_reader_refuses_a_damaged_file_header() -> None:
 
 def test_a_group_head_of_a_newer_version_is_refused() -> None:
     with pytest.raises(FormatError, match="newer version"):
-        unpack_group_header(pack_varint(1 << 12), file_header())
+        unpack_group_header(pack_varint(1 << 13), file_header())

@@ -182,5 +182,5 @@ def test_a_file_of_another_coder_is_refused(data: bytes, coder: int, remedy: str
     with Writer(stream, head) as writer:
         writer.group(GroupHeader(1, 5000), b"")
     stream.seek(0)
-    with pytest.raises(FormatError, match=f"payload format {coder}.*has 2; {remedy}"):
+    with pytest.raises(FormatError, match=f"payload format {coder}.*has 3; {remedy}"):
         next(aehub.decompress(stream))

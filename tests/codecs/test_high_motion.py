@@ -22,6 +22,7 @@ from aehub.codecs.d4.encoder import FrameEncoder
 from aehub.codecs.d4.group_encoder import _GroupState
 from aehub.codecs.d4.settings import SETTINGS
 from aehub.codecs.decompress import decode_frames
+from aehub.codecs.gop import FrameSlot
 from aehub.media.metrics import Distortion
 from aehub.media.picture import ClipInfo, Frame, Picture
 from material import moving_picture
@@ -79,11 +80,11 @@ def decoded(file: bytes) -> list[Picture]:
 def rd_cost(file: bytes, planes: list[Picture]) -> float:
     """Log of the bytes after the first frame, less the log-rate equivalent of their PSNR."""
     encoder, later = FrameEncoder(model().runtime, QUALITY), Distortion(with_ms_ssim=False)
-    encoder.add(0, planes[0])
+    encoder.add([FrameSlot(0, (), None)], planes[:1])
     for original, result in zip(planes[1:], decoded(file)[1:], strict=True):
         later.add(original, result)
     (group,) = groups_of(file)[1]
-    return math.log(len(group.payload) - encoder.size) - 0.18 * later.psnr
+    return math.log(len(group.payload) - 4 * sum(encoder.words)) - 0.18 * later.psnr
 
 
 @pytest.fixture
@@ -122,13 +123,13 @@ def test_a_forked_encoder_is_independent() -> None:
         payloads = []
         for forks in (False, True):
             encoder = FrameEncoder(model().runtime, QUALITY)
-            encoder.add(0, planes[0])
-            encoder.add(2, planes[2], (0,), 0)
+            encoder.add([FrameSlot(0, (), None)], planes[:1])
+            encoder.add([FrameSlot(2, (0,), 0)], planes[2:3])
             if forks:
                 other = encoder.fork()
-                other.add(3, planes[3], (2,), 0)
+                other.add([FrameSlot(3, (2,), 0)], planes[3:])
                 other.retain([3])
-            encoder.add(1, planes[1], (0, 2), 1)
+            encoder.add([FrameSlot(1, (0, 2), 1)], planes[1:2])
             payloads.append(encoder.finish())
     assert payloads[0] == payloads[1] != other.finish()
 

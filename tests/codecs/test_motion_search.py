@@ -225,7 +225,8 @@ def test_settling_leaves_split_blocks_alone(luma: Tensor) -> None:
 def test_what_blocks_do_not_use_is_settled_as_the_reader_will_see_it(luma: Tensor) -> None:
     motion = busy_motion(4, 2)
     refined = refined_between(luma, motion, 20.0)
-    decoded = MotionCoder().write(Encoder(ScaleTables.fit()).coder, refined, nothing(refined))
+    decoded = MotionCoder().write(Encoder(ScaleTables.fit()).coder, [refined],
+                                  [nothing(refined)])[0]
     assert (~motion.uses).any()
     assert np.array_equal(refined.vectors, decoded.vectors)
     # Nor does anything depend on what stood there before: it is not written.

@@ -13,11 +13,13 @@ import pytest
 import torch
 
 import aehub
+from aehub import threads
 from aehub.codecs.compress import compress_clip
-from aehub.codecs.d4 import PAYLOAD_FORMAT, frame, frame_coding
+from aehub.codecs.d4 import PAYLOAD_FORMATS, decoder, frame
 from aehub.codecs.d4.network import FrameNetwork
 from aehub.codecs.gop import LONG_MINI_GOP, MINI_GOP
 from aehub.media.picture import ClipInfo, Frame, Picture
+from aehub.schedule import AHEAD
 from predicted_files import (
     Encoded,
     begins_of,
@@ -74,7 +76,7 @@ def test_references_are_kept_within_range_and_unrounded() -> None:
 def test_integers_are_those_written_and_decode_without_pictures(
     moving: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frame_coding, "predict", None)
+    monkeypatch.setattr(decoder, "predict", None)
     monkeypatch.setattr(FrameNetwork, "synthesise", None)
     frames = moving.frames(tiny())
     assert all(equal_frames(a, b) for a, b in zip(frames, moving.written, strict=True))
@@ -84,18 +86,18 @@ def test_the_references_that_the_head_names_are_those_used(
     moving: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[list[Any]] = []
-    plain = frame_coding.predict
+    plain = decoder.predict
 
     def watched(references: Any, *rest: Any) -> Any:
         given.append(list(references))
         return plain(references, *rest)
 
-    monkeypatch.setattr(frame_coding, "predict", watched)
+    monkeypatch.setattr(decoder, "predict", watched)
     # Shown as others refer to it.
     monkeypatch.setattr(FrameNetwork, "apply_post_filter", lambda network, planes, *rest: planes)
     references, shown = moving.header.resolved_references, {}
-    with torch.inference_mode():
-        for number, planes in moving.reader(tiny()).pictures():
+    with threads.one_thread():
+        for number, planes in moving.decoder(tiny()).pictures():
             used = given.pop() if references[number] else []
             assert [id(r) for r in used] == [id(shown[r]) for r in references[number]]
             shown[number] = planes
@@ -150,7 +152,7 @@ def test_prediction_makes_files_of_moving_texture_much_smaller() -> None:
 def test_a_cut_begins_a_new_group_that_knows_nothing_of_the_old_picture() -> None:
     pictures = pan(11, 160, 96, seed=1) + pan(7, 160, 96, seed=2)
     head, groups = groups_of(compressed(pictures))
-    assert head.coder == PAYLOAD_FORMAT
+    assert head.coder == PAYLOAD_FORMATS[0]
     assert [group.header.n_frames for group in groups] == [11, 7]
     assert all(group.header.resolved_references[0] == () for group in groups)
     # The new shot alone makes the same bytes.
@@ -193,6 +195,7 @@ def test_encoding_holds_no_more_than_two_runs_of_frames(monkeypatch: pytest.Monk
 
     class Clip:
         info, audio = ClipInfo(64, 32, Fraction(25), Fraction(1, 25)), None
+        is_file = False
 
         def __iter__(self) -> Iterator[Frame]:
             for time, (y, u, v) in enumerate(planes):
@@ -231,10 +234,12 @@ def test_decoding_holds_only_frames_that_others_still_need(
 
     monkeypatch.setattr(frame, "clipped", watched)
     most = 0
-    with torch.inference_mode():
-        for _, planes in long.reader(tiny()).pictures():
-            del planes
-            most = max(most, sum(r() is not None for r in results))
-            if len(results) == 41:
-                break
-    assert len(results) == 41 and most <= 6
+    pictures = long.decoder(tiny()).pictures()
+    for _, planes in pictures:
+        del planes
+        most = max(most, sum(r() is not None for r in results))
+        if len(results) > 100:
+            break
+    pictures.close()
+    # Those ahead, too: three tasks are a frame.
+    assert len(results) > 100 and most <= AHEAD / 2

@@ -10,6 +10,7 @@ import aehub
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import FrameEncoder
 from aehub.codecs.d4.quantisation import Quantiser
+from aehub.codecs.gop import FrameSlot
 from aehub.coding.range_coder import ScaleTables
 from aehub.media.picture import Picture
 
@@ -69,7 +70,7 @@ def test_a_picture_has_the_same_codes_alone_and_first_in_a_clip(
 ) -> None:
     alone = model.encode_planes([picture], QUALITY)
     encoder = FrameEncoder(model.runtime, QUALITY)
-    shown = encoder.add(0, picture)
+    shown = encoder.shown(*encoder.add([FrameSlot(0, (), None)], [picture]))
     decoded = model.decode_codes(alone, QUALITY)
     for a, b in zip(shown, decoded, strict=True):
         assert torch.equal(a, b)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 import aehub
 from aehub.bitstream import mini_gop_runs, open_reader
-from aehub.codecs.d4 import PAYLOAD_FORMAT
+from aehub.codecs.d4 import PAYLOAD_FORMATS
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.frame_coding import FrameSyntax
 from aehub.codecs.decompress import decode_frames
@@ -86,10 +86,10 @@ def test_golden_predictions_are_written_to_the_same_bytes(
     name: str, expected: dict[str, str]
 ) -> None:
     with open_reader(GOLDEN / name) as reader:
-        assert reader.header.coder == PAYLOAD_FORMAT
+        assert reader.header.coder in PAYLOAD_FORMATS
         for group in reader.groups():
             again = turned_group(tiny(torch.float64), group.payload, group.header, reader.header, 0)
-            assert again == (group.payload, group.header.mini_gop_ends)
+            assert again == (group.payload, group.header)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 import aehub
 from aehub.bitstream import FileHeader, GroupHeader, hierarchical_references
 from aehub.bitstream.group_header import chain_types
-from aehub.codecs.d4 import PAYLOAD_FORMAT
+from aehub.codecs.d4 import PAYLOAD_FORMATS
 from aehub.codecs.d4.checkpoint import StoredModel, make_self_test
 from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
 from aehub.codecs.d4.codec import D4Codec
@@ -68,7 +68,7 @@ class Turned(NamedTuple):
 
 
 def file_header(size: tuple[int, int]) -> FileHeader:
-    return FileHeader("", b"\0" * 8, b"\0" * 8, PAYLOAD_FORMAT, *size, Fraction(25), 6180, 7)
+    return FileHeader("", b"\0" * 8, b"\0" * 8, PAYLOAD_FORMATS[0], *size, Fraction(25), 6180, 7)
 
 
 @pytest.fixture(scope="module", params=[tiny, disturbed, aehub.load],
@@ -82,9 +82,9 @@ def case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture(scope="module", params=ELEMENTS.values(), ids=ELEMENTS.keys())
 def turned(case: Case, request: pytest.FixtureRequest) -> Turned:
     g, group = request.param, case.group
-    payload, _ = turned_group(case.codec, group.payload, group.header, file_header(SIZE), g)
+    payload, header = turned_group(case.codec, group.payload, group.header, file_header(SIZE), g)
     size = SIZE[::-1] if g & 4 else SIZE
-    return Turned(case, g, group._replace(payload=payload, size=size))
+    return Turned(case, g, group._replace(header=header, payload=payload, size=size))
 
 
 def test_turned_payloads_show_turned_pictures(turned: Turned) -> None:
@@ -126,10 +126,10 @@ def test_pictures_are_not_symmetric_by_themselves(case: Case) -> None:
 
 
 def test_frames_that_need_no_others_can_be_kept_alone(case: Case) -> None:
-    kept, _ = rewrite_group(case.codec.runtime, case.group.payload, case.group.header,
-                            file_header(SIZE), 0, range(5))
+    words, kept, _ = rewrite_group(case.codec.runtime, case.group.payload, case.group.header,
+                                   file_header(SIZE), 0, range(5))
     header = GroupHeader(5, case.group.header.quality, frame_types=chain_types(5),
-                         references=hierarchical_references(((4, 1),)))
+                         references=hierarchical_references(((4, 1),)), stream_words=words)
     found = case.group._replace(payload=kept, header=header).pictures(case.codec)
     assert found.keys() == set(range(5))
     for number, planes in found.items():

@@ -31,8 +31,8 @@ REFERENCES = st.integers(1, 2)
 def written(motions: Sequence[Motion],
             predictors: Sequence[list[TemporalPredictor]]) -> tuple[bytes, list[Motion]]:
     encoder, coder = Encoder(TABLES), MotionCoder()
-    decoded = [coder.write(encoder.coder, m, predictor) for m, predictor in zip(motions,
-                                                                                predictors)]
+    decoded = [coder.write(encoder.coder, [m], [predictor])[0]
+               for m, predictor in zip(motions, predictors)]
     return encoder.finish(), decoded
 
 
@@ -40,7 +40,7 @@ def read(stream: bytes, motions: Sequence[Motion],
          predictors: Sequence[list[TemporalPredictor]]) -> list[Motion]:
     decoder, coder = Decoder(TABLES, stream), MotionCoder()
     return [
-        coder.read(decoder.coder, m.vectors.shape[2:], m.n_references, predictor)
+        coder.read(decoder.coder, m.vectors.shape[2:], [predictor])[0]
         for m, predictor in zip(motions, predictors)
     ]
 
@@ -111,7 +111,7 @@ def test_turned_motion_takes_the_same_bits_and_comes_back_turned(
         coder, encoder, bits = MotionCoder(), Encoder(TABLES), []
         for motion, predictor in zip(turned, predictors):
             bits.append(coder.bits(motion, predictor))
-            coder.write(encoder.coder, motion, predictor)
+            coder.write(encoder.coder, [motion], [predictor])
         turned_bits.append(bits)
         assert abs(8 * len(stream) - sum(bits)) < 64
         if g == 0:
@@ -160,7 +160,7 @@ def test_a_frame_where_nothing_moves_is_almost_free(n_references: int) -> None:
     coder, encoder = MotionCoder(), Encoder(TABLES)
     assert coder.bits(motion, nothing(motion)) < 12
     for _ in range(30):
-        coder.write(encoder.coder, motion, nothing(motion))
+        coder.write(encoder.coder, [motion], [nothing(motion)])
     assert coder.bits(motion, nothing(motion)) < 1
 
 
@@ -195,7 +195,7 @@ def test_smooth_motion_is_cheaper_than_noise_and_learning_helps() -> None:
     costs = []
     for motion in motions:
         costs.append(coder.bits(motion, nothing(motion)))
-        coder.write(encoder.coder, motion, nothing(motion))
+        coder.write(encoder.coder, [motion], [nothing(motion)])
     noise = speckled(0, (8, 8), 1)
     assert max(costs) < 0.5 * MotionCoder().bits(noise, nothing(noise))
     fresh = [MotionCoder().bits(motion, nothing(motion)) for motion in motions[1:]]

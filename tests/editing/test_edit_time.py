@@ -18,6 +18,7 @@ import aehub
 from aehub.bitstream import GroupHeader, Writer, open_reader
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import FrameEncoder
+from aehub.codecs.gop import FrameSlot
 from aehub.errors import DamagedError, ExistsError, InputError
 from bitstream.examples import CHAIN, file_header
 from editing.files import (
@@ -69,9 +70,10 @@ def without_references(path: Path, model: D4Codec, output: Path) -> Path:
             for begin in range(0, len(planes), 4):
                 encoder = FrameEncoder(model.runtime, QUALITY)
                 for number, picture in enumerate(planes[begin:begin + 4]):
-                    encoder.add(number, picture)
-                header = GroupHeader(number + 1, reader.header.quality)
-                writer.group(header, encoder.finish())
+                    encoder.add([FrameSlot(number, (), None)], [picture])
+                words, payload = encoder.finish()
+                writer.group(GroupHeader(number + 1, reader.header.quality, stream_words=words),
+                             payload)
     return output
 
 

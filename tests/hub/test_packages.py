@@ -194,7 +194,7 @@ def test_a_model_is_refused_where_its_package_is_missing_or_its_arguments_are_ot
 def test_a_model_that_is_still_to_be_made_is_noted_and_its_codec_known(
     site: Path, aehub_command: Client, python: Callable[..., Any]
 ) -> None:
-    fields = '"new", COMPRESSION, "new.codec:New", payload_format=64, recipes=("new:recipe",)'
+    fields = '"new", COMPRESSION, "new.codec:New", payload_formats=(64,), recipes=("new:recipe",)'
     install(site, "new", RECORD.format(fields=fields, ships=1))
     path = {"PYTHONPATH": f"{ROOT}:{site}"}
     (note,) = aehub_command("models", **path).stderr.splitlines()
@@ -215,14 +215,14 @@ def test_a_model_that_is_still_to_be_made_is_noted_and_its_codec_known(
     ("", "AttributeError"),
     (RECORD.format(fields='"vae", "drawing", "bad.codec:Bad"', ships=0),
      "its name is that of vae of AEHub; uninstall one of the two."),
-    (RECORD.format(fields='"bad", COMPRESSION, "bad.codec:Bad", payload_format=2', ships=0),
+    (RECORD.format(fields='"bad", COMPRESSION, "bad.codec:Bad", payload_formats=(2,)', ships=0),
      "its payload format 2 is that of d4-codec of AEHub; uninstall one of the two."),
     (RECORD.format(fields='"bad", COMPRESSION, "b:Bad", recipes=("b:x", "d4-inter")', ships=0),
      "its recipe d4-inter is that of d4-codec of AEHub; uninstall one of the two."),
     (RECORD.format(fields='"bad", COMPRESSION, "b:Bad", recipes=None', ships=0),
      "'None'; recipes are a tuple of texts"),
-    (RECORD.format(fields='"bad", COMPRESSION, "bad.codec:Bad", payload_format=128', ships=0),
-     "'128'; a payload format is a number from 0 to 127."),
+    (RECORD.format(fields='"bad", COMPRESSION, "bad.codec:Bad", payload_formats=(128,)', ships=0),
+     "(128,)'; payload formats are a tuple of numbers from 0 to 127."),
     (RECORD.format(fields='"bad", COMPRESSION, "no class"', ships=0), "a class is a text"),
 ])
 def test_a_package_that_cannot_be_used_gets_a_sentence_and_breaks_nothing(
@@ -245,7 +245,7 @@ def test_two_packages_with_one_payload_format_leave_the_first(
 ) -> None:
     for name in ("late", "early"):
         install(site, name, RECORD.format(
-            fields=f'"{name}", COMPRESSION, "{name}.codec:Codec", payload_format=70', ships=0))
+            fields=f'"{name}", COMPRESSION, "{name}.codec:Codec", payload_formats=(70,)', ships=0))
     (note,) = aehub_command("models", PYTHONPATH=f"{ROOT}:{site}").stderr.splitlines()
     assert "The package late brings" in note and "that of early of early" in note
 
@@ -263,7 +263,7 @@ def test_a_class_that_cannot_be_imported_is_named_with_its_package(
 @pytest.mark.parametrize(("fields", "words"), [
     ({"name": "a/b"}, "'a/b'; a name has"), ({"name": 7}, "'7'; a name has"),
     ({"loaded": "module.Class"}, "a class is"), ({"network": "x"}, "a network is"),
-    ({"payload_format": -1}, "from 0 to 127"), ({"payload_format": True}, "from 0 to 127"),
+    ({"payload_formats": (-1,)}, "from 0 to 127"), ({"payload_formats": (True,)}, "from 0 to 127"),
     ({"folders": ["a"]}, "folders are a tuple of paths"), ({"task": None}, "a task is a name"),
     ({"task": "two words"}, "a task is a name"), ({"recipes": None}, "recipes are a tuple"),
     ({"recipes": "x.y:z"}, "'x.y:z'; recipes are a tuple"),

@@ -5,5 +5,5 @@ from pathlib import Path
 from aehub.weights.architectures import COMPRESSION, Architecture
 
 RECORD = Architecture(
-    "zlib-planes", COMPRESSION, loaded="zlib_codec.codec:ZlibCodec", payload_format=100,
+    "zlib-planes", COMPRESSION, loaded="zlib_codec.codec:ZlibCodec", payload_formats=(100,),
     folders=(Path(__file__).parent / "weights" / "zlib-planes",))

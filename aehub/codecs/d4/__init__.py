@@ -6,7 +6,10 @@
     encoder.py           a frame: motion estimation, mode decision, coded-block flags
     settings.py          constants of the encoder
     frame.py             a frame through the networks: encode_frame, decode_frame
-    frame_coding.py      the symbols of a frame, written and read
+    layers.py            batches of frames coded together, entropy streams
+    frame_coding.py      the symbols of a batch, written and read
+    flat_cells.py        cells of one colour in intra frames
+    decoder.py           a group decoded, frames side by side
     reference_buffer.py  integer state of decoded frames
     transcode.py         edits of a group's codes
     network.py           the networks of a frame (transforms.py, entropy_model.py, post_filter.py)
@@ -16,6 +19,6 @@
     symmetry.py          D4; tied_conv.py, integer_conv.py: layers that commute with it
 """
 
-PAYLOAD_FORMAT = 2
-"""The `coder` byte of file headers; any change to the bits of payloads makes a new number. 1 was
-never released."""
+PAYLOAD_FORMATS = (3, 2)
+"""The `coder` byte of file headers: of new files, then those that are read too. Any change to the
+bits of payloads makes a new number. 1 was never released."""

@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aehub.codecs.d4 import PAYLOAD_FORMAT
 from aehub.codecs.d4.frame import KnownCodes, code_latents
 from aehub.codecs.d4.integer_conv import IntegerConv2d, QualityBias
 from aehub.codecs.d4.network import (
@@ -214,7 +213,7 @@ def hashes(stored: dict[str, Tensor], arguments: dict[str, int]) -> tuple[str, s
     integers = {n: t for n, t in stored.items() if not t.dtype.is_floating_point}
     floats = {n: t for n, t in stored.items()
               if t.dtype.is_floating_point and n.startswith(_DECODER)}
-    return _digest(integers, f"coder {PAYLOAD_FORMAT} levels 1\n"), _digest(floats, shape)
+    return _digest(integers, "coder 2 levels 1\n"), _digest(floats, shape)
 
 
 def _all_tensors(network: D4Network, tables: ScaleTables, inter_tables: ScaleTables | None

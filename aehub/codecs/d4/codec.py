@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,10 @@ from torch import Tensor
 from aehub.bitstream import FileHeader, Group
 from aehub.bitstream.chunk import MAX_PIXELS
 from aehub.codecs.base import FrameCodes, check_quality
-from aehub.codecs.d4 import PAYLOAD_FORMAT, checkpoint
+from aehub.codecs.d4 import PAYLOAD_FORMATS, checkpoint
+from aehub.codecs.d4.decoder import GroupDecoder
 from aehub.codecs.d4.encoder import encode_intra
-from aehub.codecs.d4.frame import KnownCodes, decode_frame, reconstruct
+from aehub.codecs.d4.frame import decode_frame, reconstruct
 from aehub.codecs.d4.frame_coding import GroupReader, to_array
 from aehub.codecs.d4.group_encoder import GroupEncoder
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes, quality_tensor
@@ -126,7 +126,7 @@ class D4Codec:
 
     # Groups: a `Codec`.
 
-    payload_format = PAYLOAD_FORMAT
+    payload_formats = PAYLOAD_FORMATS
     pictures = YUV420
     grid = GRID
 
@@ -166,22 +166,10 @@ class D4Codec:
             DamagedError: the payload is no stream of this model.
             FormatError: it asks for more memory than a group of any encoder.
         """
-        reader = self._reader(header, group)
-        size, crop = (header.width, header.height), group.header.crop
-
-        def decoded() -> Iterator[tuple[int, Picture]]:
-            with closing(reader.pictures(frames)) as pictures:
-                while True:
-                    # Inference mode ends before each yield: it must not reach the caller.
-                    with inference(self.device):
-                        try:
-                            number, planes = next(pictures)
-                        except StopIteration:
-                            return
-                        (picture,) = from_batch(planes, crop, size)
-                    yield number, picture
-
-        return decoded()
+        crop, size = group.header.crop, (header.width, header.height)
+        decoder = GroupDecoder(self._reader(header, group),
+                               lambda planes: from_batch(planes, crop, size)[0])
+        return decoder.pictures(frames)
 
     def codes(self, header: FileHeader, group: Group) -> Iterator[FrameCodes]:
         """Read the integers of all frames in coding order; only the integer network runs."""
@@ -197,7 +185,7 @@ class D4Codec:
 
     def _reader(self, header: FileHeader, group: Group) -> GroupReader:
         return GroupReader(self.runtime, group.payload, group.header,
-                           header.coded_size(GRID, group.header.crop))
+                           header.coded_size(GRID, group.header.crop), header.coder)
 
     # Frames and latents, for programs.
 
@@ -280,8 +268,7 @@ class D4Codec:
     def decode_codes(self, codes: Codes, quality: float) -> PlaneBatch:
         """Integer codes -> decoded planes, unrounded."""
         at = quality_tensor(quality, codes.latent)
-        decoded = decode_frame(self.network, KnownCodes(codes), codes.hyper, at)[1]
-        return self.network.apply_post_filter(decoded, at)
+        return self.network.apply_post_filter(decode_frame(self.network, codes, at), at)
 
     def _reconstruct(self, latents: Tensor, quality: Tensor) -> PlaneBatch:
         decoded = reconstruct(self.network, latents, quality)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from copy import copy
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,21 +18,33 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aehub.codecs.block_matching import BLOCK
-from aehub.codecs.d4.frame import FrameCoder, FrameLatents, encode_frame, reconstruct
-from aehub.codecs.d4.frame_coding import FrameSyntax, GroupWriter, inter_condition
+from aehub.codecs.d4 import PAYLOAD_FORMATS
+from aehub.codecs.d4.decoder import pixel_condition
+from aehub.codecs.d4.flat_cells import FlatCells, find_flat_cells
+from aehub.codecs.d4.frame import (
+    FrameCoder,
+    FrameLatents,
+    encode_frame,
+    reconstruct,
+    show_frame,
+)
+from aehub.codecs.d4.frame_coding import FrameSyntax, GroupWriter
+from aehub.codecs.d4.layers import SINGLE_STREAM, stream_of
 from aehub.codecs.d4.motion.coding import TemporalPredictor
 from aehub.codecs.d4.motion.compensate import predict_planes
 from aehub.codecs.d4.motion.field import BOTH, MAX_VECTOR, Motion
 from aehub.codecs.d4.motion.rdo import Lagrangian, choose_modes, refine_vectors
 from aehub.codecs.d4.motion.search import LumaPlane, SearchResult, search, split_blocks
-from aehub.codecs.d4.network import CodingPass, FrameNetwork, InterCondition, quality_tensor
+from aehub.codecs.d4.network import CodingPass, InterCondition, quality_tensor
 from aehub.codecs.d4.planes import PlaneBatch, to_batch, unshuffle
 from aehub.codecs.d4.quantisation import Quantiser, frame_quality, texture_masking
-from aehub.codecs.d4.reference_buffer import ReferenceBuffer, coded_mask
+from aehub.codecs.d4.reference_buffer import ReferenceBuffer, coded_mask, distance_classes
 from aehub.codecs.d4.runtime import Runtime
 from aehub.codecs.d4.settings import EncoderSettings
 from aehub.codecs.d4.transforms import step_size
+from aehub.codecs.gop import FrameSlot
 from aehub.media.picture import Picture
+from aehub.schedule import Task, run_tasks
 from aehub.weights.device import with_inference
 
 # Largest component of a candidate in quarter samples: the search goes a little further from there.
@@ -41,61 +55,100 @@ _MAX_CANDIDATE = MAX_VECTOR - 64
 def encode_intra(runtime: Runtime, frames: Sequence[Picture], quality: float) -> FrameLatents:
     """Encode frames of one size, each as an intra frame."""
     x = to_batch(frames, runtime.device, runtime.code_dtype)
-    return _encode(runtime, x, quality_tensor(quality, x.y), None, None)[1]
+    return _encode(runtime, x, quality_tensor(quality, x.y))[1]
+
+
+class EncodedFrame(NamedTuple):
+    """An encoded frame.
+
+    Attributes:
+        slot: number, references and temporal layer.
+        syntax: as it is written.
+        condition: of an inter frame.
+        x: the frame before encoding.
+        x_hat: as later frames refer to it.
+    """
+
+    slot: FrameSlot
+    syntax: FrameSyntax
+    condition: InterCondition | None
+    x: PlaneBatch
+    x_hat: PlaneBatch
 
 
 class FrameEncoder:
-    """Encoder of the frames of a group, in coding order.
+    """Encoder of the frames of a group, layer by layer in coding order.
 
     Args:
         runtime: a model's networks and tables.
         quality: of the group, 0..100.
+        payload_format: of the file.
     """
 
-    def __init__(self, runtime: Runtime, quality: float) -> None:
+    def __init__(self, runtime: Runtime, quality: float,
+                 payload_format: int = PAYLOAD_FORMATS[0]) -> None:
         self.runtime, self.quality, self.device = runtime, quality, runtime.device
-        self.writer, self.buffer = GroupWriter(runtime), ReferenceBuffer()
+        self.writer, self.buffer = GroupWriter(runtime, payload_format), ReferenceBuffer()
         self._decoded: dict[int, PlaneBatch] = {}
         self._luma: dict[int, LumaPlane] = {}
 
-    @with_inference
-    def add(self, number: int, planes: Picture, references: tuple[int, ...] = (),
-            temporal_layer: int | None = None, *, post_filter: bool = True) -> PlaneBatch:
-        """Encode a frame; returns it as decoded.
+    def add(self, layer: Sequence[FrameSlot], pictures: Sequence[Picture]) -> list[EncodedFrame]:
+        """Encode the frames of a layer side by side, and write them.
 
         Args:
-            number: of the frame in the order of times.
-            planes: the picture.
-            references: numbers of frames added before and retained since.
-            temporal_layer: in the hierarchical GOP; None for an intra frame.
-            post_filter: return the frame as it is shown, which takes time; else as later frames
-                refer to it.
+            layer: frames whose references were added before and retained since; several only of
+                one mini-GOP's layer.
+            pictures: of the frames.
         """
-        runtime = self.runtime
-        x = to_batch([planes], runtime.device, runtime.code_dtype)
-        quality_offset = runtime.settings.quality_offset(temporal_layer)
-        quality = quality_tensor(frame_quality(self.quality, quality_offset), x.y)
-        motion, condition, predictors = None, None, []
-        if references:
-            height, width = x.y.shape[-2:]
-            predictors = self.buffer.temporal_predictors(number, references,
-                                                         (height // 16, width // 16))
-            motion = self._estimate_motion(x, number, references, predictors, quality)
-            condition = inter_condition(runtime, self.buffer, number, references, motion,
-                                        [self._decoded[r] for r in references])
-        motion, latents = _encode(runtime, x, quality, motion, condition)
-        frame = FrameSyntax(number, quality_offset, motion, latents.codes, latents.tables)
-        motion = self.writer.write(frame, predictors)
-        self.buffer.store(number, latents.codes, references, motion,
-                          None if condition is None else condition.context)
-        network = runtime.network_for(references)
-        x_hat = self._decoded[number] = reconstruct(network, latents.y_hat, quality, condition)
-        return self._shown(network, x_hat, x, quality, condition) if post_filter else x_hat
+        tasks = [partial(self._encode, slot, picture)
+                 for slot, picture in zip(layer, pictures, strict=True)]
+        # A single frame shares its work among all threads.
+        side_by_side = len(tasks) > 1 and self.device.type == "cpu"
+        frames = list(run_tasks((Task(task, yields=True) for task in tasks),
+                                side_by_side=side_by_side))
+        predictors = [self._predictors(frame.slot, frame.x) for frame in frames
+                      if frame.slot.references]
+        motions = self.writer.write([frame.syntax for frame in frames],
+                                    stream_of(layer[0].temporal_layer), predictors)
+        for frame, motion in zip(frames, motions, strict=True):
+            number, context = frame.slot.number, frame.condition and frame.condition.context
+            self.buffer.store(number, frame.syntax.codes, frame.slot.references, motion, context)
+            self._decoded[number] = frame.x_hat
+        return frames
 
-    def _shown(self, network: FrameNetwork, decoded: PlaneBatch, target: PlaneBatch,
-               quality: Tensor, condition: InterCondition | None) -> PlaneBatch:
-        """Apply the post-filter; `target` is the frame before encoding."""
-        return network.apply_post_filter(decoded, quality, condition)
+    @with_inference
+    def _encode(self, slot: FrameSlot, picture: Picture) -> EncodedFrame:
+        runtime, number, references = self.runtime, slot.number, slot.references
+        x = to_batch([picture], runtime.device, runtime.code_dtype)
+        offset = runtime.settings.quality_offset(slot.temporal_layer)
+        quality = quality_tensor(frame_quality(self.quality, offset), x.y)
+        motion = condition = flat = None
+        if references:
+            motion = self._estimate_motion(x, number, references, self._predictors(slot, x),
+                                           quality)
+            pixels = pixel_condition([self._decoded[r] for r in references], motion)
+            condition = pixels._replace(context=self.buffer.context([references], [motion]),
+                                        distance_class=distance_classes([number], [references]))
+        elif self.writer.payload_format != SINGLE_STREAM:
+            flat = find_flat_cells(x, runtime.settings.flat_tolerance * float(step_size(quality)))
+        motion, latents = _encode(runtime, x, quality, motion, condition, flat)
+        network = runtime.network_for(references)
+        x_hat = reconstruct(network, latents.y_hat, quality, condition, flat)
+        syntax = FrameSyntax(number, offset, motion, flat, latents.codes, latents.tables)
+        return EncodedFrame(slot, syntax, condition, x, x_hat)
+
+    @with_inference
+    def shown(self, frame: EncodedFrame) -> PlaneBatch:
+        """A frame as a decoder shows it."""
+        quality = quality_tensor(frame_quality(self.quality, frame.syntax.quality_offset),
+                                 frame.x.y)
+        return show_frame(self.runtime.network_for(frame.slot.references), frame.x_hat, quality,
+                          frame.condition, frame.syntax.flat)
+
+    def _predictors(self, slot: FrameSlot, x: PlaneBatch) -> list[TemporalPredictor]:
+        height, width = x.y.shape[-2:]
+        return self.buffer.temporal_predictors(slot.number, slot.references,
+                                               (height // 16, width // 16))
 
     def retain(self, numbers: Sequence[int]) -> None:
         """Drop all other frames as references."""
@@ -111,17 +164,12 @@ class FrameEncoder:
         return other
 
     @property
-    def size(self) -> int:
-        """Bytes so far."""
-        return self.writer.size
-
-    @property
-    def words(self) -> int:
-        """Length of the payload if it ended here, in words of 32 bits."""
+    def words(self) -> tuple[int, ...]:
+        """Length of each entropy stream if it ended here, in words of 32 bits."""
         return self.writer.words
 
-    def finish(self) -> bytes:
-        """Return the payload."""
+    def finish(self) -> tuple[tuple[int, ...], bytes]:
+        """Return `GroupHeader.stream_words` and the payload."""
         return self.writer.finish()
 
     def _estimate_motion(self, batch: PlaneBatch, number: int, references: tuple[int, ...],
@@ -176,20 +224,24 @@ def _luma_plane(planes: PlaneBatch) -> LumaPlane:
     return LumaPlane((planes.y[0, 0].float() * 255 + 127.5).cpu().numpy())
 
 
-def _encode(runtime: Runtime, x: PlaneBatch, quality: Tensor, motion: Motion | None,
-            condition: InterCondition | None) -> tuple[Motion | None, FrameLatents]:
+def _encode(runtime: Runtime, x: PlaneBatch, quality: Tensor, motion: Motion | None = None,
+            condition: InterCondition | None = None, flat: FlatCells | None = None
+            ) -> tuple[Motion | None, FrameLatents]:
     """Encode one predicted frame, or any number of intra frames; returns the motion with the
     coded-block flags chosen."""
 
     def quantise(y: Tensor, z: Tensor) -> FrameCoder:
         nonlocal motion
         if motion is None:
-            return _IntraQuantiser(runtime.quantiser, y, z, runtime.rdoq_weight(x))
+            coded = None if flat is None else coded_mask([flat.coded], y.device)
+            return _IntraQuantiser(runtime.quantiser, y, z, coded, runtime.rdoq_weight(x))
         motion = Motion(motion.vectors, motion.modes, _choose_coded_flags(y, runtime.settings))
-        return _InterQuantiser(runtime.inter_quantiser, y, z, coded_mask(motion, y.device))
+        return _InterQuantiser(runtime.inter_quantiser, y, z,
+                               coded_mask([motion.coded_flags], y.device))
 
     network = runtime.network if condition is None else runtime.network.inter
-    latents = encode_frame(network, x, quality, quantise, condition)
+    filling = None if flat is None else flat.latents(network, quality)
+    latents = encode_frame(network, x, quality, quantise, condition, filling)
     return motion, latents
 
 
@@ -200,13 +252,13 @@ class _IntraQuantiser:
         quantiser: of y.
         y: latents in steps.
         z: hyper-latents in steps.
+        coded: flags of the cells that are coded; None where all are.
         weight: factor of lambda at each position, [B, 1, h, w]; None where it is 1.
     """
 
-    coded: Tensor | None = None
-
-    def __init__(self, quantiser: Quantiser, y: Tensor, z: Tensor, weight: Tensor | None) -> None:
-        self.quantiser, self.y, self.z, self.weight = quantiser, y, z, weight
+    def __init__(self, quantiser: Quantiser, y: Tensor, z: Tensor, coded: Tensor | None,
+                 weight: Tensor | None = None) -> None:
+        self.quantiser, self.y, self.z, self.coded, self.weight = quantiser, y, z, coded, weight
 
     def hyper(self, index: Tensor) -> Tensor:
         """Round z."""
@@ -220,10 +272,6 @@ class _IntraQuantiser:
 
 class _InterQuantiser(_IntraQuantiser):
     """A `FrameCoder` that quantises a predicted frame, its hyper-latents by RDOQ too."""
-
-    def __init__(self, quantiser: Quantiser, y: Tensor, z: Tensor, coded: Tensor | None) -> None:
-        super().__init__(quantiser, y, z, None)
-        self.coded = coded
 
     def hyper(self, index: Tensor) -> Tensor:
         """Quantise z."""

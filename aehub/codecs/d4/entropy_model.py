@@ -46,6 +46,8 @@ _INTER_MEANS = (1,)
 """Passes of inter frames whose means are predicted; a network gained nothing in the others."""
 N_DISTANCE_CLASSES = 4
 """Distances to the nearest reference that inter frames distinguish: 1, 2, 4, 8 frames or more."""
+DistanceClass = int | tuple[int, ...]
+"""Class of all frames of a batch, or of each."""
 FEATURES = REGULAR * 4
 HIDDEN = REGULAR * 8
 _CELL = 4
@@ -128,20 +130,21 @@ class _Positions:
 
 
 class SparseBlocks:
-    """Coded cells of a frame, cut out with a margin so that layers run on them as a batch.
+    """Coded cells of frames, cut out with a margin so that layers run on them as a batch.
 
     Layers see zeros beyond the border of the grid, and activations there have to stay zero:
     `mask_outside`.
 
     Args:
-        coded: float [1, 1, h/4, w/4], 1 where a cell is coded, else 0.
+        coded: float [B, 1, h/4, w/4], 1 where a cell is coded, else 0.
 
     Source: Ren et al. 2018, "SBNet: sparse blocks network for fast inference".
     """
 
     def __init__(self, coded: Tensor) -> None:
-        self._rows, self._columns = (_CELL * at for at in coded[0, 0].nonzero(as_tuple=True))
-        self.count = len(self._rows)
+        self._frames, *places = coded[:, 0].nonzero(as_tuple=True)
+        self._rows, self._columns = (_CELL * at for at in places)
+        self.count, self.n_frames = len(self._rows), len(coded)
         self.height, self.width = (_CELL * n for n in coded.shape[-2:])
         self._positions: dict[int, _Positions] = {}
 
@@ -151,7 +154,7 @@ class SparseBlocks:
         return cls(coded) if float(coded.sum()) <= _MAX_DENSITY * coded.numel() else None
 
     def gather(self, x: Tensor, margin: int) -> Tensor:
-        """[1, C, h, w] -> [n, C, 4 + 2 margin, 4 + 2 margin], channels last, zero outside."""
+        """[B, C, h, w] -> [n, C, 4 + 2 margin, 4 + 2 margin], channels last, zero outside."""
         channels, side = x.shape[1], _CELL + 2 * margin
         rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
         picked = rows.index_select(0, self._at(margin).index.to(x.device))
@@ -175,11 +178,11 @@ class SparseBlocks:
         return array
 
     def scatter(self, blocks: Tensor) -> Tensor:
-        """[n, C, 4, 4] -> [1, C, h, w], zero in cells that are not coded."""
+        """[n, C, 4, 4] -> [B, C, h, w], zero in cells that are not coded."""
         channels = blocks.shape[1]
-        rows = blocks.new_zeros(self.height * self.width, channels)
+        rows = blocks.new_zeros(self.n_frames * self.height * self.width, channels)
         rows[self._at(0).index.to(blocks.device)] = blocks.permute(0, 2, 3, 1).reshape(-1, channels)
-        return rows.view(1, self.height, self.width, channels).permute(0, 3, 1, 2)
+        return rows.view(-1, self.height, self.width, channels).permute(0, 3, 1, 2)
 
     def _at(self, margin: int) -> _Positions:
         if margin not in self._positions:
@@ -188,7 +191,8 @@ class SparseBlocks:
             columns = (self._columns[:, None] + offsets)[:, None, :]
             near = rows.clamp(0, self.height - 1), columns.clamp(0, self.width - 1)
             inside = (near[0] == rows) & (near[1] == columns)
-            index = (near[0] * self.width + near[1]).flatten()
+            first = self._frames[:, None, None] * self.height
+            index = ((first + near[0]) * self.width + near[1]).flatten()
             self._positions[margin] = _Positions(index, None if bool(inside.all()) else inside)
         return self._positions[margin]
 
@@ -199,6 +203,13 @@ def _exact(device: torch.device) -> Iterator[None]:
     with no_autocast(device.type), \
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
+
+
+def _of_classes(layers: nn.ModuleList, classes: DistanceClass, quality: Tensor) -> Tensor:
+    """Values [1, C, 1, 1] of one class at a quality, or [B, C, 1, 1] of the class of each frame."""
+    if isinstance(classes, int):
+        return cast(Tensor, layers[classes](quality))
+    return torch.cat([layers[one](quality) for one in classes])
 
 
 class PassScales(nn.Module):
@@ -281,17 +292,17 @@ class ScaleNetwork(nn.Module):
         """Device of this network: the CPU where that of the others is not exact."""
         return self.unfold.theta.device
 
-    def hyper_index(self, quality: Tensor, distance_class: int | None = None) -> Tensor:
+    def hyper_index(self, quality: Tensor, distance_class: DistanceClass | None = None) -> Tensor:
         """Table index of each hyper-code: quality int64 [B] -> [B, C, 1, 1] (static tables)."""
         caller, quality = quality.device, quality.to(self.device)
         total = self.hyper_bias(quality).clone()
         if distance_class is not None:
-            total = total + self.kind_hyper_bias[distance_class](quality)
+            total = total + _of_classes(self.kind_hyper_bias, distance_class, quality)
         return self._index(total).to(caller)
 
     def features(self, hyper_codes: Tensor, quality: Tensor,
-                 temporal: tuple[Tensor, int] | None = None, sparse: SparseBlocks | None = None
-                 ) -> Tensor:
+                 temporal: tuple[Tensor, DistanceClass] | None = None,
+                 sparse: SparseBlocks | None = None) -> Tensor:
         """Hyper-codes, integers [B, C, h, w] -> activations [B, 32, 4h, 4w].
 
         Args:
@@ -299,8 +310,8 @@ class ScaleNetwork(nn.Module):
             quality: int64 [B], hundredths.
             temporal: of inter frames, the temporal context, integers 0..31 [B, C', 4h, 4w], and
                 the distance class.
-            sparse: the coded cells of one frame; activations are [n, 32, 8, 8] then, for `forward`
-                with the same blocks.
+            sparse: the coded cells of frames of one distance class; activations are [n, 32, 8, 8]
+                then, for `forward` with the same blocks.
         """
         home, quality = self.device, quality.to(self.device)
         with _exact(home):
@@ -313,7 +324,7 @@ class ScaleNetwork(nn.Module):
                 if sparse is not None:
                     context, padding = sparse.gather(context, 3), 0
                 x = x + self.context(context, padding=padding)
-                x = x + self.kind_bias[distance_class](quality)
+                x = x + _of_classes(self.kind_bias, distance_class, quality)
             x = requantise(x)
             return x if sparse is None else sparse.mask_outside(x, 2)
 
@@ -339,7 +350,8 @@ class ScaleNetwork(nn.Module):
                 index = self._index(self.pass_layers(number)(joined, quality, sparse))
                 return index if sparse is None else sparse.scatter(index)
             plane = (mask.to(home) * ACTIVATION_MAX).to(features.dtype)[None, None]
-            plane = plane if sparse is None else sparse.gather(plane, 2)
+            if sparse is not None:
+                plane = sparse.gather(plane.expand(sparse.n_frames, -1, -1, -1), 2)
             inputs = [features, plane.expand_as(features[:, :1])]
             if earlier is not None:
                 earlier = earlier.to(home)

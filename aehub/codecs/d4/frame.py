@@ -1,11 +1,11 @@
 """A frame through the networks, in the letters of Balle et al. 2018 and Minnen et al. 2018.
 
     encode_frame    x ──g_a──> y ──h_a──> z,    z_hat = Q(z),    y_hat = Q(y - mu) + mu
-    decode_frame    z_hat and Q(y - mu) are read,    x_hat = g_s(y_hat)
+    decode_frame    z_hat, Q(y - mu) ──h_s──> y_hat = Q(y - mu) + mu ──g_s──> x_hat
 
-Both run `code_latents`, in which the entropy model (h_s and its context) gives the mean mu and the
-frequency table of each code, and a `FrameCoder` the code: it quantises, reads, repeats or rates.
-Encoder, decoder, editor, trainer, self-test and ablations all call these three functions.
+`code_latents` runs the entropy model (h_s and its context), which gives the mean mu and the
+frequency table of each code, and a `FrameCoder` gives the code: it quantises, reads, repeats or
+rates. Encoder, decoder, editor, trainer, self-test and ablations all call these functions.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from aehub.codecs.d4.entropy_model import SparseBlocks
+from aehub.codecs.d4.flat_cells import FlatCells
 from aehub.codecs.d4.integer_conv import QUALITY_RESOLUTION
 from aehub.codecs.d4.network import Codes, CodingPass, FrameNetwork, InterCondition
 from aehub.codecs.d4.planes import PlaneBatch, clipped
@@ -26,8 +27,8 @@ class FrameCoder(Protocol):
     """Source of the codes of a frame.
 
     Attributes:
-        coded: coded-block flags [1, 1, h/4, w/4] of one frame, 0 where all codes are zero and none
-            is written; None where all are coded.
+        coded: coded-block flags [B, 1, h/4, w/4], 0 where all codes are zero and none is written;
+            None where all are coded.
     """
 
     coded: Tensor | None
@@ -63,7 +64,8 @@ class FrameLatents(NamedTuple):
 
 def encode_frame(network: FrameNetwork, x: PlaneBatch, quality: Tensor,
                  quantise: Callable[[Tensor, Tensor], FrameCoder],
-                 condition: InterCondition | None = None) -> FrameLatents:
+                 condition: InterCondition | None = None,
+                 flat: Tensor | None = None) -> FrameLatents:
     """Encode frames of one type and size.
 
     Args:
@@ -72,34 +74,47 @@ def encode_frame(network: FrameNetwork, x: PlaneBatch, quality: Tensor,
         quality: [B] or [1], 0..100.
         quantise: (y, z) in steps to the coder that quantises them.
         condition: of inter frames.
+        flat: latents of flat cells, [1, 96, 1, 1].
     """
     y, z = network.analyse(x, quality, condition)                                # g_a, h_a
-    return code_latents(network, quantise(y, z), z, quality, condition)          # Q, h_s
+    return code_latents(network, quantise(y, z), z, quality, condition, flat)    # Q, h_s
 
 
-def decode_frame(network: FrameNetwork, coder: FrameCoder, like: Tensor, quality: Tensor,
-                 condition: InterCondition | None = None) -> tuple[FrameLatents, PlaneBatch]:
-    """Decode frames of one type and size: latents, and x_hat as later frames refer to it.
+def decode_frame(network: FrameNetwork, codes: Codes, quality: Tensor,
+                 condition: InterCondition | None = None, flat: FlatCells | None = None
+                 ) -> PlaneBatch:
+    """Decode frames of one type and size: x_hat as later frames refer to it.
 
     Args:
         network: of the frame type.
-        coder: reads or repeats the codes.
-        like: of the shape of z, and of the type of codes.
+        codes: integers, z_hat and Q(y - mu).
         quality: [B] or [1], 0..100.
         condition: of inter frames.
+        flat: flat cells of an intra frame.
     """
-    latents = code_latents(network, coder, like, quality, condition)             # h_s
-    return latents, reconstruct(network, latents.y_hat, quality, condition)      # g_s
+    y_hat = dequantise(network, codes, quality, condition, flat)                 # h_s
+    return reconstruct(network, y_hat, quality, condition, flat)                 # g_s
 
 
 def reconstruct(network: FrameNetwork, y_hat: Tensor, quality: Tensor,
-                condition: InterCondition | None = None) -> PlaneBatch:
+                condition: InterCondition | None = None, flat: FlatCells | None = None
+                ) -> PlaneBatch:
     """x_hat as later frames refer to it: clipped, before the post-filter."""
-    return clipped(network.synthesise(y_hat, quality, condition))
+    x_hat = clipped(network.synthesise(y_hat, quality, condition))
+    return x_hat if flat is None else flat.fill(x_hat)
+
+
+def show_frame(network: FrameNetwork, x_hat: PlaneBatch, quality: Tensor,
+               condition: InterCondition | None = None, flat: FlatCells | None = None
+               ) -> PlaneBatch:
+    """x_hat after the post-filter."""
+    shown = network.apply_post_filter(x_hat, quality, condition)
+    return shown if flat is None else flat.fill(shown)
 
 
 def code_latents(network: FrameNetwork, coder: FrameCoder, like: Tensor, quality: Tensor,
-                 condition: InterCondition | None = None, *, means: bool = True) -> FrameLatents:
+                 condition: InterCondition | None = None, flat: Tensor | None = None, *,
+                 means: bool = True) -> FrameLatents:
     """Entropy model: z_hat first, then y in four passes, each conditioned on all earlier ones.
 
     Args:
@@ -108,6 +123,7 @@ def code_latents(network: FrameNetwork, coder: FrameCoder, like: Tensor, quality
         like: of the shape of z, and of the type of codes.
         quality: [B] or [1], 0..100.
         condition: of inter frames.
+        flat: latents of intra frames where none is coded, [1, 96, 1, 1].
         means: predict mu; without, only integer networks run and y_hat equals the codes.
     """
     hundredths = (quality * (QUALITY_RESOLUTION / 100)).round().to(torch.int64)
@@ -117,27 +133,22 @@ def code_latents(network: FrameNetwork, coder: FrameCoder, like: Tensor, quality
     sparse = coded = None
     if coder.coded is not None:
         z_index = z_index * coder.coded
-        sparse = SparseBlocks.of(coder.coded)
-        coded = coder.coded.repeat_interleave(4, 2).repeat_interleave(4, 3)
+        sparse = SparseBlocks.of(coder.coded) if not isinstance(distance, tuple) else None
+        coded = _upsampled(coder.coded)
     z_hat = coder.hyper(z_index)
     scales = network.scales.features(z_hat, hundredths, temporal, sparse)
-    gains = network.gains(quality, condition if means else None)
-    mu_features = network.means.features(
-        z_hat / network.hyper_gains(quality), None if condition is None else condition.prediction
-    ) if means else None
+    predicted = _Means(network, z_hat, quality, condition) if means else None
     codes: list[Tensor] = []
     indices: list[Tensor] = []
     y_hat: list[Tensor] = []
     height, width = (4 * n for n in like.shape[-2:])
     for part in network.coding_passes(height, width, like.device):
         earlier = torch.cat(codes, 1).detach() if codes else None
-        mu = None if mu_features is None else network.means(
-            part.number, mu_features, y_hat, gains, quality)
-        mu = like.new_zeros(1) if mu is None else mu * gains[:, part.begin:part.end]
+        mu = like.new_zeros(1) if predicted is None else predicted(part, y_hat)
         index = network.scales(part.number, scales, earlier, part.mask, hundredths, sparse)
         index = index * part.mask if coded is None else index * part.mask * coded
         new = coder.latent(part, mu, index) * part.mask
-        hat = new + mu * part.mask
+        hat = _with_flat(new + mu * part.mask, part, coded, flat)
         if part.number == 1:  # The same channels as pass 0, at the other positions.
             new, hat, index = codes.pop() + new, y_hat.pop() + hat, indices.pop() + index
         codes.append(new)
@@ -145,6 +156,52 @@ def code_latents(network: FrameNetwork, coder: FrameCoder, like: Tensor, quality
         indices.append(index)
     return FrameLatents(Codes(z_hat, torch.cat(codes, 1)), Codes(z_index, torch.cat(indices, 1)),
                         torch.cat(y_hat, 1))
+
+
+def dequantise(network: FrameNetwork, codes: Codes, quality: Tensor,
+               condition: InterCondition | None = None, flat: FlatCells | None = None) -> Tensor:
+    """Codes -> y_hat in steps, [B, 96, h, w]: adds mu pass by pass; only float networks run."""
+    means, y_hat = _Means(network, codes.hyper, quality, condition), list[Tensor]()
+    coded = filling = None
+    if flat is not None:
+        coded = _upsampled(torch.from_numpy(flat.coded).to(codes.latent)[None, None])
+        filling = flat.latents(network, quality)
+    height, width = codes.latent.shape[-2:]
+    for part in network.coding_passes(height, width, codes.latent.device):
+        hat = (codes.latent[:, part.begin:part.end] + means(part, y_hat)) * part.mask
+        hat = _with_flat(hat, part, coded, filling)
+        y_hat.append(y_hat.pop() + hat if part.number == 1 else hat)
+    return torch.cat(y_hat, 1)
+
+
+def _upsampled(cells: Tensor) -> Tensor:
+    """[B, 1, h/4, w/4] -> [B, 1, h, w]."""
+    return cells.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+def _with_flat(hat: Tensor, part: CodingPass, coded: Tensor | None, flat: Tensor | None) -> Tensor:
+    """Latents of a pass, in cells that are not coded those of a flat picture."""
+    if coded is None or flat is None:
+        return hat
+    return hat * coded + flat[:, part.begin:part.end] * part.mask * (1 - coded)
+
+
+class _Means:
+    """The mean mu of each pass of frames, in steps."""
+
+    def __init__(self, network: FrameNetwork, z_hat: Tensor, quality: Tensor,
+                 condition: InterCondition | None) -> None:
+        self._network, self._quality = network, quality
+        self._gains = network.gains(quality, condition)
+        prediction = None if condition is None else condition.prediction
+        self._features = network.means.features(z_hat / network.hyper_gains(quality), prediction)
+
+    def __call__(self, part: CodingPass, y_hat: list[Tensor]) -> Tensor:
+        """mu of a pass from the latents of earlier ones: [B, C', h, w]; [1] where it is 0."""
+        mu = self._network.means(part.number, self._features, y_hat, self._gains, self._quality)
+        if mu is None:
+            return self._gains.new_zeros(1)
+        return mu * self._gains[:, part.begin:part.end]
 
 
 class KnownCodes:

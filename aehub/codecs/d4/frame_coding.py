@@ -1,41 +1,31 @@
-"""Syntax of groups: their frames in coding order, in one stream.
+"""Syntax of groups: the frames of each batch side by side, in the stream of their temporal layer.
 
-    frame:  quality offset | motion and coded-block flags | hyper-codes | codes
+    batch:  quality offset | motion and coded-block flags | hyper-codes | codes
 
-Intra frames have neither motion nor coded-block flags. `GroupReader` yields integers, or pictures
-too; `GroupWriter` takes integers. They are chosen by `aehub.codecs.d4.encoder`.
+Intra frames have flat cells instead of motion. `GroupReader` reads integers, `GroupWriter` takes
+them; they are chosen by `aehub.codecs.d4.encoder`. Payload format 2 is read and written too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aehub.bitstream import GroupHeader, coding_order, dependency_closure
+from aehub.bitstream import GroupHeader, join_streams, split_payload
 from aehub.bitstream.chunk import MAX_PIXELS
-from aehub.codecs.d4.frame import code_latents, decode_frame
+from aehub.codecs.d4.flat_cells import FlatCells, read_flat_cells, write_flat_cells
+from aehub.codecs.d4.frame import code_latents
+from aehub.codecs.d4.layers import SINGLE_STREAM, FrameBatch, UseCount, frame_batches
 from aehub.codecs.d4.motion.coding import MotionCoder, TemporalPredictor
-from aehub.codecs.d4.motion.compensate import predict
 from aehub.codecs.d4.motion.field import Motion
-from aehub.codecs.d4.network import (
-    HYPER_LATENTS,
-    Codes,
-    CodingPass,
-    InterCondition,
-    quality_tensor,
-)
-from aehub.codecs.d4.planes import PlaneBatch, unshuffle
+from aehub.codecs.d4.motion.symbols import SymbolReader, SymbolWriter
+from aehub.codecs.d4.network import HYPER_LATENTS, Codes, CodingPass, InterCondition, quality_tensor
 from aehub.codecs.d4.quantisation import N_QUALITY_OFFSETS, frame_quality
-from aehub.codecs.d4.reference_buffer import (
-    ReferenceBuffer,
-    coded_mask,
-    motion_tensors,
-    nearest_distance_class,
-)
+from aehub.codecs.d4.reference_buffer import ReferenceBuffer, coded_mask, distance_classes
 from aehub.codecs.d4.runtime import Runtime
 from aehub.codecs.gop import MAX_GROUP_SAMPLES
 from aehub.coding.adaptive_tables import read_uniform, write_uniform
@@ -61,6 +51,7 @@ class FrameSyntax(NamedTuple):
         number: in the order of times.
         quality_offset: below the group's quality, in steps of 0.5.
         motion: None for an intra frame.
+        flat: flat cells of an intra frame; None for others and where there are none.
         codes: integers [1, 24, h/4, w/4] and [1, 96, h, w].
         tables: indices of the tables they are written with, of the same shapes; 0 where nothing
             is written.
@@ -69,18 +60,25 @@ class FrameSyntax(NamedTuple):
     number: int
     quality_offset: int
     motion: Motion | None
+    flat: FlatCells | None
     codes: Codes
     tables: Codes
 
 
 class GroupReader:
-    """Decoder of a group.
+    """Reader of the integers of a group; no float network runs.
+
+    Attributes:
+        batches: of the group, in coding order.
+        references: of each frame.
+        buffer: of the frames that are read.
 
     Args:
         runtime: the model's networks and tables.
         payload: of the group.
         header: of the group.
         coded_size: (width, height) of the coded plane, multiples of 32.
+        payload_format: of the file.
 
     Raises:
         DamagedError: the payload is no stream at all.
@@ -88,9 +86,10 @@ class GroupReader:
     """
 
     def __init__(self, runtime: Runtime, payload: bytes, header: GroupHeader,
-                 coded_size: tuple[int, int]) -> None:
+                 coded_size: tuple[int, int], payload_format: int) -> None:
         self.runtime, self.header, self.quality = runtime, header, header.quality / 100
-        self.references, self.order = header.resolved_references, coding_order(header)
+        self.references = header.resolved_references
+        self.batches = frame_batches(header, payload_format)
         self.width, self.height = width, height = coded_size
         if width * height > MAX_PIXELS:
             raise FormatError(f"a group has coded planes of {width}x{height}; {runtime.name} "
@@ -99,86 +98,87 @@ class GroupReader:
             raise FormatError(
                 f"a group of {header.n_frames} frames of {width}x{height} is more than the "
                 f"{MAX_GROUP_SAMPLES} samples decoded together; no AEHub wrote this file.")
-        self.buffer, self.motion = ReferenceBuffer(), MotionCoder()
+        self.buffer = ReferenceBuffer(UseCount(self.references))
+        self._has_flat_cells = payload_format != SINGLE_STREAM
         try:
-            self.intra = LatentReader(runtime.tables, payload)
+            self._streams = [_ReadStream(runtime, stream)
+                             for stream in split_payload(header, payload)]
         except ValueError as err:
             raise DamagedError("a group does not decode: its bytes are not a stream of "
                                f"{runtime.name}; verify the file.") from err
-        self.inter = LatentReader(runtime.inter_tables, self.intra.coder)
+        wanted = 1 + max(batch.stream for batch in self.batches)
+        if len(self._streams) < wanted:
+            raise DamagedError(f"a group does not decode: its payload has {len(self._streams)} "
+                               f"entropy streams, and its frames are in {wanted}; verify the file.")
 
     def frames(self) -> Iterator[FrameSyntax]:
-        """Read the integers of all frames in coding order; no float network runs.
+        """Read all frames in coding order.
 
         Raises:
             DamagedError: the bytes are not a stream of this model.
         """
-        for number in self.order:
-            yield self._frame(number, None)[0]
+        for batch in self.batches:
+            yield from self.read(batch)
 
-    def pictures(self, shown: Iterable[int] | None = None
-                 ) -> Generator[tuple[int, PlaneBatch]]:
-        """(number, decoded planes) in coding order of the frames `shown`, all by default.
-
-        Frames that none of them depends on are read, but not decoded.
+    def read(self, batch: FrameBatch) -> list[FrameSyntax]:
+        """Read the next batch of a stream; those that it refers to have been read.
 
         Raises:
             DamagedError: the bytes are not a stream of this model.
         """
-        wanted = set(self.order if shown is None else shown)
-        needed = set(dependency_closure(self.header, wanted))
-        decoded: dict[int, PlaneBatch] = {}
-        for at, number in enumerate(self.order):
-            frame, x_hat, condition = self._frame(number, decoded if number in needed else None)
-            if x_hat is None:
-                continue
-            decoded[number] = x_hat
-            if number in wanted:
-                network = self.runtime.network_for(self.references[number])
-                quality = quality_tensor(frame_quality(self.quality, frame.quality_offset), x_hat.y)
-                yield number, network.apply_post_filter(x_hat, quality, condition)
-            later = needed.intersection(self.order[at + 1:])
-            references = {r for n in later for r in self.references[n]}
-            decoded = {n: p for n, p in decoded.items() if n in references}
-
-    def _frame(self, number: int, decoded: dict[int, PlaneBatch] | None
-               ) -> tuple[FrameSyntax, PlaneBatch | None, InterCondition | None]:
         try:
-            return self._read(number, decoded)
+            return self._read(batch)
         except (ValueError, AssertionError) as err:
-            raise DamagedError(f"frame {number} of a group does not decode: its bytes are not a "
-                               f"stream of {self.runtime.name}; verify the file.") from err
+            raise DamagedError(f"frame {batch.frames[0]} of a group does not decode: its bytes are "
+                               f"not a stream of {self.runtime.name}; verify the file.") from err
 
-    def _read(self, number: int, decoded: dict[int, PlaneBatch] | None
-              ) -> tuple[FrameSyntax, PlaneBatch | None, InterCondition | None]:
-        """Integers, x_hat and condition of a frame; x_hat is None without decoded references."""
-        references, runtime = self.references[number], self.runtime
-        network = runtime.network_for(references)
-        quality_offset = int(read_uniform(self.intra.coder, 1, N_QUALITY_OFFSETS)[0])
-        like = torch.empty((1, HYPER_LATENTS.channels, self.height // 32, self.width // 32),
-                           dtype=runtime.code_dtype, device=runtime.device)
-        motion, condition = None, None
-        if references:
+    def _read(self, batch: FrameBatch) -> list[FrameSyntax]:
+        stream, runtime = self._streams[batch.stream], self.runtime
+        references = [self.references[number] for number in batch.frames]
+        network = runtime.network_for(references[0])
+        offset = int(read_uniform(stream.coder, 1, N_QUALITY_OFFSETS)[0])
+        like = torch.empty(
+            (len(batch.frames), HYPER_LATENTS.channels, self.height // 32, self.width // 32),
+            dtype=runtime.code_dtype, device=runtime.device)
+        motions: list[Motion] = []
+        flat, condition, coded = None, None, None
+        if references[0]:
             shape = (self.height // 8, self.width // 8)
-            predictors = self.buffer.temporal_predictors(
-                number, references, (shape[0] // 2, shape[1] // 2))
-            motion = self.motion.read(self.intra.coder, shape, len(references), predictors)
-            planes = None if decoded is None else [decoded[r] for r in references]
-            condition = inter_condition(runtime, self.buffer, number, references, motion, planes)
-        quality = quality_tensor(frame_quality(self.quality, quality_offset), like)
-        coder = _ReadCodes(self.inter if references else self.intra,
-                           None if motion is None else coded_mask(motion, runtime.device), like)
-        x_hat = None
-        if decoded is None:
-            latents = code_latents(network, coder, like, quality, condition, means=False)
-        else:
-            latents, x_hat = decode_frame(network, coder, like, quality, condition)
-        self.buffer.store(number, latents.codes, references, motion,
-                          None if condition is None else condition.context)
-        later = self.order[self.order.index(number) + 1:]
-        self.buffer.retain({r for n in later for r in self.references[n]})
-        frame = FrameSyntax(number, quality_offset, motion, latents.codes, latents.tables)
-        return frame, x_hat, condition
+            motions = stream.motion.read(stream.coder, shape, [
+                self.buffer.temporal_predictors(number, used, (shape[0] // 2, shape[1] // 2))
+                for number, used in zip(batch.frames, references, strict=True)])
+            context = self.buffer.context(references, motions)
+            condition = InterCondition(like.new_empty(0), context,
+                                       distance_classes(batch.frames, references))
+            coded = coded_mask([motion.coded_flags for motion in motions], runtime.device)
+        elif self._has_flat_cells:
+            flat = read_flat_cells(SymbolReader(stream.coder, stream.motion.tables),
+                                   like.shape[-2:])
+            coded = None if flat is None else coded_mask([flat.coded], runtime.device)
+        quality = quality_tensor(frame_quality(self.quality, offset), like)
+        coder = _ReadCodes(stream.inter if references[0] else stream.intra, coded, like)
+        latents = code_latents(network, coder, like, quality, condition, means=False)
+        frames = []
+        for at, number in enumerate(batch.frames):
+            one = slice(at, at + 1)
+            codes, tables = (Codes(*(part[one] for part in both))
+                             for both in (latents.codes, latents.tables))
+            motion = motions[at] if motions else None
+            self.buffer.store(number, codes, references[at], motion,
+                              None if condition is None else condition.context[one])
+            frames.append(FrameSyntax(number, offset, motion, flat, codes, tables))
+        self.buffer.release(used for frame in references for used in frame)
+        return frames
+
+
+class _ReadStream:
+    """One entropy stream with its adaptive tables."""
+
+    def __init__(self, runtime: Runtime, stream: bytes) -> None:
+        self.motion = MotionCoder()
+        self.intra = LatentReader(runtime.tables, stream)
+        self.coder = self.intra.coder
+        self.inter = LatentReader(runtime.inter_tables, self.coder)
 
 
 class _ReadCodes:
@@ -204,68 +204,73 @@ class GroupWriter:
 
     Args:
         runtime: the model's networks and tables.
+        payload_format: of the file.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime, self.motion = runtime, MotionCoder()
-        self._set_stream(LatentWriter(runtime.tables))
-
-    def _set_stream(self, intra: LatentWriter) -> None:
-        self.intra = intra
-        self.inter = LatentWriter(self.runtime.inter_tables, intra.coder)
+    def __init__(self, runtime: Runtime, payload_format: int) -> None:
+        self.runtime, self.payload_format = runtime, payload_format
+        self._streams = list[_WriteStream]()
 
     def fork(self) -> GroupWriter:
         """Return an independent copy."""
-        other = GroupWriter(self.runtime)
-        other.motion = self.motion.copy()
-        other._set_stream(self.intra.fork())
+        other = GroupWriter(self.runtime, self.payload_format)
+        other._streams = [stream.fork(self.runtime) for stream in self._streams]
         return other
 
-    def write(self, frame: FrameSyntax, predictors: Sequence[TemporalPredictor]) -> Motion | None:
-        """Write one frame; returns its motion as decoded.
+    def write(self, frames: Sequence[FrameSyntax], stream: int,
+              predictors: Sequence[Sequence[TemporalPredictor]]) -> list[Motion] | list[None]:
+        """Write a batch of frames; returns their motion as decoded, None of intra frames.
 
         Args:
-            frame: to write.
-            predictors: from `ReferenceBuffer.temporal_predictors`.
+            frames: to write.
+            stream: number of the entropy stream.
+            predictors: from `ReferenceBuffer.temporal_predictors`, of each predicted frame.
         """
-        write_uniform(self.intra.coder, np.array([frame.quality_offset], np.int32),
-                      N_QUALITY_OFFSETS)
-        motion = frame.motion
-        writer = self.intra if motion is None else self.inter
-        if motion is not None:
-            motion = self.motion.write(self.intra.coder, motion, predictors)
-        writer.write(to_array(frame.codes.hyper, np.int32), to_array(frame.tables.hyper, np.uint8))
-        codes = to_array(frame.codes.latent, np.int32)
-        tables = to_array(frame.tables.latent, np.uint8)
-        height, width = codes.shape[-2:]
+        while len(self._streams) <= stream:
+            self._streams.append(_WriteStream(MotionCoder(), LatentWriter(self.runtime.tables),
+                                              self.runtime))
+        out = self._streams[stream]
+        write_uniform(out.coder, np.array([frames[0].quality_offset], np.int32), N_QUALITY_OFFSETS)
+        motions = [frame.motion for frame in frames if frame.motion is not None]
+        written: list[Motion] | list[None] = [None]
+        if motions:
+            written = out.motion.write(out.coder, motions, predictors)
+        elif self.payload_format != SINGLE_STREAM:
+            write_flat_cells(SymbolWriter(out.coder, out.motion.tables),
+                             frames[0].codes.hyper.shape[-2:], frames[0].flat)
+        self._write_codes(out.inter if motions else out.intra, frames)
+        return written
+
+    def _write_codes(self, writer: LatentWriter, frames: Sequence[FrameSyntax]) -> None:
+        hyper, latent = (np.concatenate([to_array(frame.codes[part], np.int32) for frame in frames])
+                         for part in (0, 1))
+        hyper_tables, tables = (
+            np.concatenate([to_array(frame.tables[part], np.uint8) for frame in frames])
+            for part in (0, 1))
+        writer.write(hyper, hyper_tables)
+        height, width = latent.shape[-2:]
         for coding_pass in self.runtime.network.coding_passes(height, width, torch.device("cpu")):
             channels = slice(coding_pass.begin, coding_pass.end)
-            writer.write(codes[:, channels],
+            writer.write(latent[:, channels],
                          tables[:, channels] * to_array(coding_pass.mask, np.uint8))
-        return motion
 
     @property
-    def size(self) -> int:
-        """Bytes so far."""
-        return 4 * self.words
+    def words(self) -> tuple[int, ...]:
+        """Length of each stream if it ended here, in words of 32 bits."""
+        return tuple(stream.intra.words for stream in self._streams)
 
-    @property
-    def words(self) -> int:
-        """Length of the payload if it ended here, in words of 32 bits."""
-        return self.intra.words
-
-    def finish(self) -> bytes:
-        """Return the payload."""
-        return self.intra.finish()
+    def finish(self) -> tuple[tuple[int, ...], bytes]:
+        """Return `GroupHeader.stream_words` and the payload."""
+        return join_streams([stream.intra.finish() for stream in self._streams])
 
 
-def inter_condition(runtime: Runtime, buffer: ReferenceBuffer, number: int,
-                    references: tuple[int, ...], motion: Motion, planes: list[PlaneBatch] | None
-                    ) -> InterCondition:
-    """Condition of a predicted frame's networks; without planes, its integers only."""
-    prediction = torch.empty(0, dtype=runtime.code_dtype, device=runtime.device)
-    if planes is not None:
-        vectors, modes = motion_tensors(motion, planes[0].y.device)
-        prediction = unshuffle(predict(planes, vectors, modes))
-    return InterCondition(prediction, buffer.context(references, motion),
-                          nearest_distance_class(number, references))
+class _WriteStream:
+    """One entropy stream with its adaptive tables."""
+
+    def __init__(self, motion: MotionCoder, intra: LatentWriter, runtime: Runtime) -> None:
+        self.motion, self.intra, self.coder = motion, intra, intra.coder
+        self.inter = LatentWriter(runtime.inter_tables, self.coder)
+
+    def fork(self, runtime: Runtime) -> _WriteStream:
+        """Return an independent copy."""
+        return _WriteStream(self.motion.copy(), self.intra.fork(), runtime)

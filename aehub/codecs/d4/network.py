@@ -37,7 +37,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aehub.codecs.d4.entropy_model import MeanNetwork, ScaleNetwork
+from aehub.codecs.d4.entropy_model import DistanceClass, MeanNetwork, ScaleNetwork
 from aehub.codecs.d4.planes import PlaneBatch, clipped, shuffle, unshuffle
 from aehub.codecs.d4.post_filter import PostFilter
 from aehub.codecs.d4.quantisation import masked_gains
@@ -71,12 +71,13 @@ class InterCondition(NamedTuple):
             where only integer networks run.
         context: temporal context (`aehub.codecs.d4.reference_buffer`), integers 0..31,
             [B, 99, h, w].
-        distance_class: log2 of the distance to the nearest reference in frames, 0..3.
+        distance_class: log2 of the distance to the nearest reference in frames, 0..3; one for all
+            frames, or for each.
     """
 
     prediction: Tensor
     context: Tensor
-    distance_class: int
+    distance_class: DistanceClass
 
 
 class CodingPass(NamedTuple):

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aehub.codecs.d4 import latent_kernels, plane_kernels
-from aehub.codecs.d4.entropy_model import distance_class
+from aehub.codecs.d4.entropy_model import DistanceClass, distance_class
 from aehub.codecs.d4.integer_conv import ACTIVATION_MAX, level_array, log_levels
+from aehub.codecs.d4.layers import UseCount
 from aehub.codecs.d4.motion.coding import TemporalPredictor
 from aehub.codecs.d4.motion.compensate import PRECISION, SUB_BLOCK
 from aehub.codecs.d4.motion.field import Motion, scale_vectors
@@ -136,10 +137,15 @@ class _CodedFrame:
 
 
 class ReferenceBuffer:
-    """Coded frames that later frames may refer to."""
+    """Coded frames that later frames may refer to.
 
-    def __init__(self) -> None:
+    Args:
+        uses: of frames by later ones; without, frames are dropped by `retain` alone.
+    """
+
+    def __init__(self, uses: UseCount | None = None) -> None:
         self._frames: dict[int, _CodedFrame] = {}
+        self._uses = uses
 
     def temporal_predictors(self, number: int, references: Sequence[int],
                             blocks: tuple[int, int]) -> list[TemporalPredictor]:
@@ -166,18 +172,27 @@ class ReferenceBuffer:
                 predictors.append(np.zeros((2, *blocks), np.int16))
         return predictors
 
-    def context(self, references: Sequence[int], motion: Motion) -> Tensor:
-        """Temporal context of a frame: integers [1, 99, h, w]."""
-        states = [self._frames[r].levels for r in references]
-        vectors, modes = motion_tensors(motion, states[0].device)
+    def context(self, references: Sequence[Sequence[int]], motions: Sequence[Motion]) -> Tensor:
+        """Temporal context of frames: integers [B, 99, h, w]."""
+        states = [torch.cat([self._frames[r].levels for r in same])
+                  for same in zip(*references, strict=True)]
+        vectors, modes = motion_tensors(motions, states[0].device)
         return temporal_context(states, vectors, modes)
 
     def store(self, number: int, codes: Codes, references: Sequence[int] = (),
               motion: Motion | None = None, context: Tensor | None = None) -> None:
-        """Store a coded frame."""
+        """Store a coded frame, if any is still to refer to it."""
+        if self._uses is not None and number not in self._uses:
+            return
         vectors = None if motion is None else motion.parents[0]
         distance = number - references[0] if references else 0
         self._frames[number] = _CodedFrame((codes.latent, context), vectors, distance)
+
+    def release(self, references: Iterable[int]) -> None:
+        """Drop frames of which these are the last uses."""
+        assert self._uses is not None
+        for number in self._uses.release(references):
+            del self._frames[number]
 
     def copy(self) -> ReferenceBuffer:
         """Return an independent copy."""
@@ -190,19 +205,23 @@ class ReferenceBuffer:
         self._frames = {n: self._frames[n] for n in numbers if n in self._frames}
 
 
-def nearest_distance_class(number: int, references: Sequence[int]) -> int:
-    """Class of the distance from a frame to the nearest of its references."""
-    return distance_class(min(abs(number - reference) for reference in references))
+def distance_classes(numbers: Sequence[int], references: Sequence[Sequence[int]]) -> DistanceClass:
+    """Class of the distance from each frame to the nearest of its references."""
+    classes = tuple(distance_class(min(abs(number - reference) for reference in used))
+                    for number, used in zip(numbers, references, strict=True))
+    return classes[0] if len(set(classes)) == 1 else classes
 
 
-def motion_tensors(motion: Motion, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Vectors [1, R, 2, h, w] and modes [1, h/2, w/2] of one frame."""
-    vectors = torch.from_numpy(motion.vectors.astype(np.int32)).to(device)[None]
-    return vectors, torch.from_numpy(motion.modes).to(device)[None]
+def motion_tensors(motions: Sequence[Motion], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Vectors [B, R, 2, h, w] and modes [B, h/2, w/2] of frames."""
+    vectors = np.stack([motion.vectors for motion in motions]).astype(np.int32)
+    modes = np.stack([motion.modes for motion in motions])
+    return torch.from_numpy(vectors).to(device), torch.from_numpy(modes).to(device)
 
 
-def coded_mask(motion: Motion, device: torch.device) -> Tensor | None:
-    """Coded-block flags as float [1, 1, h/4, w/4]; None where all blocks are coded."""
-    if motion.coded_flags.all():
+def coded_mask(flags: Sequence[np.ndarray], device: torch.device) -> Tensor | None:
+    """Flags bool [h/4, w/4] of frames as float [B, 1, h/4, w/4]; None where all cells are coded."""
+    stacked = np.stack(flags)
+    if stacked.all():
         return None
-    return torch.from_numpy(motion.coded_flags).to(device, torch.float32)[None, None]
+    return torch.from_numpy(stacked).to(device, torch.float32)[:, None]

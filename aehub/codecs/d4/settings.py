@@ -27,6 +27,8 @@ class EncoderSettings:
         block_bits: bits of a coded block of 32x32 besides its codes, an estimate.
         dead_zone: of quantisation in these estimates, in steps. Estimates by the tables take a
             seventh of the encoder's time and save 0.2 % of the rate.
+        flat_tolerance: difference from one colour, in quantiser steps, up to which a cell of an
+            intra frame counts as flat: one grey level at quality 50. Set by hand.
         predicted_bits: bits of a vector that is as predicted, an estimate.
         temporal_bits: bits of a vector that is the temporal predictor, raised by trial.
         zero_bits: bits of a vector of 0, raised by trial.
@@ -56,6 +58,7 @@ class EncoderSettings:
     magnitude_bits: float = 2.0
     block_bits: float = 8.0
     dead_zone: float = 0.2
+    flat_tolerance: float = 1 / 16
     predicted_bits: float = 0.5
     temporal_bits: float = 3.0
     zero_bits: float = 6.0

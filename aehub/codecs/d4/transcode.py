@@ -19,6 +19,7 @@ from torch import Tensor
 
 from aehub.bitstream import FileHeader, Group, GroupHeader, key_pictures, restrict_header
 from aehub.codecs.d4.frame_coding import FrameSyntax, GroupReader, GroupWriter, to_array
+from aehub.codecs.d4.layers import UseCount
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes
 from aehub.codecs.d4.planes import GRID
 from aehub.codecs.d4.reference_buffer import ReferenceBuffer
@@ -54,10 +55,12 @@ class GroupEditor:
         if len(kept) < before.n_frames:
             after = restrict_header(before, kept, header.frame_ticks)
         after = replace(after, crop=turn_window(header, before.crop, turn))
-        payload, words = rewrite_group(self.runtime, group.payload, before, header, turn, kept)
+        words, payload, ends = rewrite_group(self.runtime, group.payload, before, header, turn,
+                                             kept)
+        after = replace(after, stream_words=words)
         if after.mini_gop_ends is not None:
-            ends = tuple(words[number] for number in key_pictures(after)[:-1])
-            after = replace(after, mini_gop_ends=ends)
+            after = replace(after, mini_gop_ends=tuple(
+                ends[number + 1] for number in key_pictures(after)[:-1]))
         return after, payload
 
 
@@ -86,7 +89,8 @@ def turn_window(header: FileHeader, crop: tuple[int, int], g: int) -> tuple[int,
 
 @with_inference
 def rewrite_group(runtime: Runtime, payload: bytes, header: GroupHeader, file_header: FileHeader,
-                  g: int, frames: Sequence[int]) -> tuple[bytes, list[int]]:
+                  g: int, frames: Sequence[int]
+                  ) -> tuple[tuple[int, ...], bytes, dict[int, tuple[int, ...]]]:
     """Rewrite a group with some of its frames, turned by element `g`.
 
     Args:
@@ -99,30 +103,39 @@ def rewrite_group(runtime: Runtime, payload: bytes, header: GroupHeader, file_he
             among them.
 
     Returns:
-        The payload, and its length in words after each frame in coding order.
+        `GroupHeader.stream_words`, the payload, and the words of each stream after each batch, by
+        the number of frames written.
 
     Raises:
         DamagedError: the bytes are not a stream of this model.
         FormatError: the group is larger than any encoder makes.
     """
-    reader = GroupReader(runtime, payload, header, file_header.coded_size(GRID, header.crop))
-    order = [number for number in reader.order if number in frames]
-    writer, buffer, words = GroupWriter(runtime), ReferenceBuffer(), list[int]()
-    for frame in reader.frames():
-        if frame.number not in frames:
-            continue
-        frame = _transform(runtime, frame, g)
-        references = reader.references[frame.number]
-        rows, columns = frame.codes.latent.shape[-2:]
-        predictors = buffer.temporal_predictors(frame.number, references,
-                                                (rows // 2, columns // 2))
-        motion = writer.write(frame, predictors)
-        buffer.store(frame.number, frame.codes, references, motion)
-        words.append(writer.words)
-        buffer.retain({r for later in order[len(words):] for r in reader.references[later]})
-        if len(words) == len(order):
+    reader = GroupReader(runtime, payload, header, file_header.coded_size(GRID, header.crop),
+                         file_header.coder)
+    writer, ends = GroupWriter(runtime, file_header.coder), dict[int, tuple[int, ...]]()
+    kept = set(frames)
+    buffer = ReferenceBuffer(UseCount(reader.references[number] for number in frames))
+    for batch in reader.batches:
+        if not kept:
             break
-    return writer.finish(), words
+        batch_frames = [_transform(runtime, frame, g) for frame in reader.read(batch)
+                        if frame.number in kept]
+        if not batch_frames:
+            continue
+        references = [reader.references[frame.number] for frame in batch_frames]
+        rows, columns = batch_frames[0].codes.latent.shape[-2:]
+        predictors = [buffer.temporal_predictors(frame.number, used, (rows // 2, columns // 2))
+                      for frame, used in zip(batch_frames, references, strict=True) if used]
+        motions = writer.write(batch_frames, batch.stream, predictors)
+        for frame, used, motion in zip(batch_frames, references, motions, strict=True):
+            buffer.store(frame.number, frame.codes, used, motion)
+            buffer.release(used)
+            kept.remove(frame.number)
+        ends[len(frames) - len(kept)] = writer.words
+    n_streams = len(writer.words)
+    words, payload = writer.finish()
+    return words, payload, {number: (*end, *[0] * (n_streams - len(end)))
+                            for number, end in ends.items()}
 
 
 def _transform(runtime: Runtime, frame: FrameSyntax, g: int) -> FrameSyntax:
@@ -132,6 +145,7 @@ def _transform(runtime: Runtime, frame: FrameSyntax, g: int) -> FrameSyntax:
     latents = runtime.network.representation
     return frame._replace(
         motion=None if frame.motion is None else frame.motion.turn(g),
+        flat=None if frame.flat is None else frame.flat.turn(g),
         codes=Codes(transformed(frame.codes.hyper, HYPER_LATENTS, np.int32),
                     transformed(frame.codes.latent, latents, np.int32)),
         tables=Codes(transformed(frame.tables.hyper, HYPER_LATENTS.magnitudes(), np.uint8),

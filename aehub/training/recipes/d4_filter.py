@@ -23,9 +23,10 @@ from torch import Tensor
 
 from aehub.codecs.d4 import checkpoint
 from aehub.codecs.d4.codec import D4Codec
-from aehub.codecs.d4.encoder import FrameEncoder
-from aehub.codecs.d4.network import D4Network, FrameNetwork, InterCondition
+from aehub.codecs.d4.encoder import EncodedFrame, FrameEncoder
+from aehub.codecs.d4.network import D4Network
 from aehub.codecs.d4.planes import PlaneBatch, clipped, shuffle, unshuffle
+from aehub.codecs.d4.quantisation import frame_quality
 from aehub.codecs.d4.tied_conv import share_expanded_weights
 from aehub.codecs.gop import HierarchicalGop
 from aehub.errors import InputError
@@ -72,22 +73,14 @@ class CodedFrame:
 _Recorded = tuple[tuple[np.ndarray, np.ndarray], float, bool]
 
 
-class _RecordingEncoder(FrameEncoder):
-    """Encoder that records (filter input, original, quality, predicted) of each frame."""
-
-    def __init__(self, codec: D4Codec, quality: float) -> None:
-        super().__init__(codec.runtime, quality)
-        self.recorded: list[_Recorded] = []
-
-    def _shown(self, network: FrameNetwork, decoded: PlaneBatch, targets: PlaneBatch,
-               quality: Tensor, condition: InterCondition | None) -> PlaneBatch:
-        pixels = unshuffle(decoded)
-        prediction = torch.zeros_like(pixels) if condition is None else condition.prediction
-        original = (unshuffle(targets)[0] + 0.5) * 255
-        pair = (torch.cat([pixels, prediction], 1)[0].half().permute(1, 2, 0).cpu().numpy(),
-                original.round().byte().permute(1, 2, 0).cpu().numpy())
-        self.recorded.append((pair, float(quality), condition is not None))
-        return decoded
+def _recorded(frame: EncodedFrame, quality: float) -> _Recorded:
+    """(filter input, original), quality and type of a frame."""
+    pixels, condition = unshuffle(frame.x_hat), frame.condition
+    prediction = torch.zeros_like(pixels) if condition is None else condition.prediction
+    original = (unshuffle(frame.x)[0] + 0.5) * 255
+    pair = (torch.cat([pixels, prediction], 1)[0].half().permute(1, 2, 0).cpu().numpy(),
+            original.round().byte().permute(1, 2, 0).cpu().numpy())
+    return pair, frame_quality(quality, frame.syntax.quality_offset), condition is not None
 
 
 class FilterDataset:
@@ -181,16 +174,18 @@ def _chosen(store: FrameStore, n: int) -> list[StoredClip]:
 def _coded(store: FrameStore, clip: StoredClip, codec: D4Codec, quality: float, number: int
            ) -> list[_Recorded]:
     """Encode the first frames of a clip."""
-    encoder, gop = _RecordingEncoder(codec, quality), HierarchicalGop()
+    encoder, gop = FrameEncoder(codec.runtime, quality), HierarchicalGop()
+    recorded: list[_Recorded] = []
     mini_gop = MINI_GOPS[number % len(MINI_GOPS)]
     n_frames = min(_N_FRAMES, clip.n_frames)
     planes = list(_window(store, clip, n_frames, number))
     for begin in range(1 - mini_gop, n_frames, mini_gop):
         n = 1 if begin <= 0 else mini_gop
-        for slot in gop.extend(n):
-            encoder.add(slot.number, planes[slot.number], slot.references, slot.temporal_layer)
+        for layer in gop.extend(n):
+            frames = encoder.add(layer, [planes[slot.number] for slot in layer])
+            recorded += [_recorded(frame, quality) for frame in frames]
         encoder.retain([gop.n_frames - 1])
-    return encoder.recorded
+    return recorded
 
 
 def _window(store: FrameStore, clip: StoredClip, n_frames: int, seed: int) -> Iterator[Picture]:

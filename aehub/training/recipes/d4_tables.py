@@ -61,14 +61,14 @@ def count_inter_codes(model: D4Codec, clips: Iterable[tuple[list[Picture], float
     for frames, quality in clips:
         width, height = frames[0].size
         # A model in training has no hashes yet.
-        header = FileHeader(model.name, bytes(8), bytes(8), model.payload_format, width, height,
+        header = FileHeader(model.name, bytes(8), bytes(8), model.payload_formats[0], width, height,
                             Fraction(25), round(quality * 100), len(frames))
         encoder, pictures = model.group_encoder(header), list(map(Frame, frames, count()))
         for begin, end in pairwise([0, *range(1, len(frames), MINI_GOP), len(frames)]):
             deque(encoder.add(MiniGop(pictures[begin:end], False, None)), 0)
         group_header, payload = encoder.finish()
         size = header.coded_size(model.grid)
-        for frame in GroupReader(model.runtime, payload, group_header, size).frames():
+        for frame in GroupReader(model.runtime, payload, group_header, size, header.coder).frames():
             if frame.motion is not None:
                 _add_codes(counts, frame.codes, frame.tables)
     return counts

@@ -3,10 +3,11 @@
     modes | per reference: form, vectors of 16x16 blocks, split flags, vectors of 8x8 blocks |
     coded-block flags
 
-Symbols are coded in the scan passes of `symbols.py`, by adaptive tables that the frames of a group
-share; both components of a vector share theirs, and every context is a symmetric function of
-adjacent blocks. A vector is coded as its delta to a temporal predictor, which is predicted
-spatially by the median of adjacent deltas, or merged with one of them.
+The frames of a batch are coded side by side: each part of the syntax for all of them. Symbols are
+coded in the scan passes of `symbols.py`, by adaptive tables that the frames of a stream share; both
+components of a vector share theirs, and every context is a symmetric function of adjacent blocks. A
+vector is coded as its delta to a temporal predictor, which is predicted spatially by the median of
+adjacent deltas, or merged with one of them.
 
 Source: spatial median prediction is that of H.264 8.4.1.3; the scan order is our own.
 """
@@ -29,7 +30,6 @@ from aehub.codecs.d4.motion.field import (
 )
 from aehub.codecs.d4.motion.symbols import (
     N_SPREADS,
-    SINGLE_CONTEXT,
     SPREAD_UNKNOWN,
     BitCounter,
     ScanPass,
@@ -55,7 +55,7 @@ _RESIDUAL_BITS = 3.0
 
 
 class MotionCoder:
-    """Adaptive tables of one group, for all its frames in coding order."""
+    """Adaptive tables of one entropy stream, for all its frames in coding order."""
 
     def __init__(self) -> None:
         self.tables = initial_tables()
@@ -66,13 +66,14 @@ class MotionCoder:
         other.tables = {name: table.copy() for name, table in self.tables.items()}
         return other
 
-    def write(self, coder: Any, motion: Motion, predictors: Sequence[TemporalPredictor]) -> Motion:
-        """Write the motion of a frame to a `RangeEncoder`.
+    def write(self, coder: Any, motions: Sequence[Motion],
+              predictors: Sequence[Sequence[TemporalPredictor]]) -> list[Motion]:
+        """Write the motion of a batch of frames to a `RangeEncoder`.
 
         Args:
             coder: constriction's encoder, such as `aehub.coding.range_coder.Encoder.coder`.
-            motion: of the frame.
-            predictors: temporal predictor of the vectors to each reference.
+            motions: of frames of one size and number of references.
+            predictors: for each frame, the temporal predictor of the vectors to each reference.
 
         Returns:
             The motion as decoded: vectors of references that a block does not use are not coded
@@ -81,61 +82,69 @@ class MotionCoder:
         Raises:
             ValueError: a vector or mode that the stream cannot hold.
         """
-        check_motion(motion)
-        return _code(SymbolWriter(coder, self.tables), motion.vectors.shape, motion, predictors)
+        return _write(SymbolWriter(coder, self.tables), motions, predictors)
 
-    def read(self, coder: Any, shape: tuple[int, int], n_references: int,
-             predictors: Sequence[TemporalPredictor]) -> Motion:
-        """Read from a `RangeDecoder` the motion of a frame of `shape` (h, w) 8x8 blocks.
+    def read(self, coder: Any, shape: tuple[int, int],
+             predictors: Sequence[Sequence[TemporalPredictor]]) -> list[Motion]:
+        """Read from a `RangeDecoder` the motion of frames of `shape` (h, w) 8x8 blocks.
 
         Raises:
             DamagedError: the stream does not hold motion.
         """
+        shape_of_all = (len(predictors), len(predictors[0]), 2, *shape)
         try:
-            return _code(SymbolReader(coder, self.tables), (n_references, 2, *shape), None,
-                         predictors)
+            return _code(SymbolReader(coder, self.tables), shape_of_all, None, predictors)
         except AssertionError as error:
             raise DamagedError(
                 "a frame's motion does not decode: its bytes are damaged; verify the file."
             ) from error
 
     def bits(self, motion: Motion, predictors: Sequence[TemporalPredictor]) -> float:
-        """Count the bits that `write` would take now; the tables are not changed."""
-        check_motion(motion)
+        """Count the bits that `write` would take for one frame; the tables are not changed."""
         counter = BitCounter(self.tables)
-        _code(counter, motion.vectors.shape, motion, predictors)
+        _write(counter, [motion], [predictors])
         return counter.bits
 
 
-def _code(coder: SymbolCoder, shape: tuple[int, ...], motion: Motion | None,
-          predictors: Sequence[TemporalPredictor]) -> Motion:
-    """Code the motion of one frame; `motion` is None when reading."""
-    n_references, _, h, w = shape
-    blocks, cells = (h // 2, w // 2), (h // 4, w // 4)
-    to_write = None if motion is None else motion.modes.ravel().astype(np.int32) - 1
-    modes: np.ndarray
-    if n_references == 1:
-        modes = np.full(blocks, FIRST, np.uint8)
-    else:
-        modes = (code_labels(coder, "modes", blocks, to_write) + 1).astype(np.uint8).reshape(blocks)
+def _write(coder: SymbolCoder, motions: Sequence[Motion],
+           predictors: Sequence[Sequence[TemporalPredictor]]) -> list[Motion]:
+    for motion in motions:
+        check_motion(motion)
+    return _code(coder, (len(motions), *motions[0].vectors.shape), motions, predictors)
+
+
+def _code(coder: SymbolCoder, shape: tuple[int, ...], motions: Sequence[Motion] | None,
+          predictors: Sequence[Sequence[TemporalPredictor]]) -> list[Motion]:
+    """Code the motion of frames, [B, R, 2, h, w]; `motions` is None when reading."""
+    n_frames, n_references, _, h, w = shape
+    blocks, cells = (n_frames, h // 2, w // 2), (n_frames, h // 4, w // 4)
+    to_write = None if motions is None else np.stack([m.modes for m in motions]).astype(np.int32)
+    modes = np.full(blocks, FIRST, np.uint8)
+    if n_references == 2:
+        to_write = None if to_write is None else to_write - 1
+        modes = (code_labels(coder, "modes", blocks, to_write) + 1).astype(np.uint8)
     vectors, forms = np.empty(shape, np.int16), []
     for r in range(n_references):
-        predictor = predictors[r]
-        temporal = predictor(block_medians(vectors[0])) if callable(predictor) else predictor
+        temporal = np.stack([
+            given(block_medians(own[0])) if callable(given := predictor[r]) else given
+            for predictor, own in zip(predictors, vectors, strict=True)])
         temporal = np.clip(temporal.astype(np.int32), -MAX_VECTOR, MAX_VECTOR)
         kind = r + (n_references == 2)
         used = (modes >> r & 1).astype(bool)
-        field = form = None
-        if motion is not None:
-            field = motion.vectors[r]
-            previous = None if motion.forms is None else motion.forms[r]
-            form = _choose_form(field, used, temporal, previous)
-        form = _code_form(coder, kind, form)
-        vectors[r] = _code_field(coder, kind, field, used, temporal, form)
-        forms.append(form)
-    to_write = None if motion is None else motion.coded_flags.ravel().astype(np.int32)
-    coded = code_labels(coder, "cells", cells, to_write, n_references - 1).reshape(cells)
-    return Motion(vectors, modes, coded.astype(bool), tuple(forms))
+        fields = form = None
+        if motions is not None:
+            fields = np.stack([motion.vectors[r] for motion in motions])
+            form = np.array([
+                _choose_form(motion.vectors[r], uses, predictor,
+                             None if motion.forms is None else motion.forms[r])
+                for motion, uses, predictor in zip(motions, used, temporal, strict=True)], np.int32)
+        form = coder.symbols("form", form, np.full(n_frames, kind, np.uint8))
+        vectors[:, r] = _code_fields(coder, kind, fields, used, temporal, form)
+        forms.append(form.tolist())
+    to_write = (None if motions is None
+                else np.stack([m.coded_flags for m in motions]).astype(np.int32))
+    coded = code_labels(coder, "cells", cells, to_write, n_references - 1).astype(bool)
+    return [Motion(*parts) for parts in zip(vectors, modes, coded, zip(*forms), strict=True)]
 
 
 def block_medians(field: np.ndarray) -> np.ndarray:
@@ -161,11 +170,6 @@ def _choose_form(field: np.ndarray, used: np.ndarray, temporal: np.ndarray,
         predictors, key=lambda form: _estimate_bits(medians - predictors[form], used))
 
 
-def _code_form(coder: SymbolCoder, kind: int, form: int | None) -> int:
-    symbol = None if form is None else np.array([form], np.int32)
-    return int(coder.symbols("form", symbol, SINGLE_CONTEXT + kind)[0])
-
-
 def residual_bits(residual: np.ndarray) -> np.ndarray:
     """Approximate bits of residuals [2, k] other than zero: [k]."""
     bits: np.ndarray = _RESIDUAL_BITS + 2 * np.log2(1 + np.abs(residual)).sum(0)
@@ -189,17 +193,37 @@ def _is_predicted(four: np.ndarray, used: np.ndarray, predictor: np.ndarray) -> 
     return bool(((four == predictor[..., None]) | ~used[..., None]).all())
 
 
-def _code_field(coder: SymbolCoder, kind: int, to_write: np.ndarray | None, used: np.ndarray,
-                temporal: np.ndarray, form: int) -> np.ndarray:
-    """Code vectors [2, h, w] to one reference; blocks that do not use it get a prediction."""
-    predictor, other = ((np.zeros_like(temporal), temporal) if form & _ZERO
-                        else (temporal, np.zeros_like(temporal)))
-    if not form & _VECTORS:
-        return from_sub_blocks(np.broadcast_to(predictor[..., None], (*predictor.shape, 4)))
-    flat, chosen = predictor.reshape(2, -1), used.ravel()
-    four = None if to_write is None else to_sub_blocks(to_write).astype(np.int32).reshape(2, -1, 4)
+def _code_fields(coder: SymbolCoder, kind: int, to_write: np.ndarray | None, used: np.ndarray,
+                 temporal: np.ndarray, forms: np.ndarray) -> np.ndarray:
+    """Code vectors [B, 2, h, w] of frames to one reference.
+
+    Args:
+        coder: writes, reads or counts.
+        kind: of the fields.
+        to_write: the vectors, or None.
+        used: bool [B, h / 2, w / 2], blocks that use the reference; others get a prediction.
+        temporal: temporal predictors, int32 [B, 2, h / 2, w / 2].
+        forms: of the frames, [B].
+    """
+    zero = (forms & _ZERO > 0)[:, None, None, None]
+    predictor, other = np.where(zero, 0, temporal), np.where(zero, temporal, 0)
+    vectors = from_sub_blocks(np.broadcast_to(predictor[..., None], (*predictor.shape, 4)))
+    coded = (forms & _VECTORS).nonzero()[0]
+    if len(coded):
+        target = None if to_write is None else to_write[coded]
+        vectors[coded] = _code_vectors(coder, kind, target, used[coded], predictor[coded],
+                                       other[coded])
+    return vectors
+
+
+def _code_vectors(coder: SymbolCoder, kind: int, to_write: np.ndarray | None, used: np.ndarray,
+                  predictor: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Code vectors as `_code_fields`, of frames in which they differ from the predictor."""
+    n_frames, _, n, m = predictor.shape
+    flat, chosen = _flat(predictor), used.ravel()
+    four = None if to_write is None else _flat(to_sub_blocks(to_write).astype(np.int32))
     target = None if four is None else median_of_four(four) - flat
-    deltas, contexts = _code_deltas(coder, kind, target, used, other - predictor)
+    deltas, contexts = _code_deltas(coder, kind, target, used, _flat(other) - flat)
     parents = deltas + flat
     parents[:, ~chosen] = np.clip(parents[:, ~chosen], -MAX_VECTOR, MAX_VECTOR)
     vectors = np.repeat(parents[..., None], 4, axis=-1)
@@ -207,27 +231,32 @@ def _code_field(coder: SymbolCoder, kind: int, to_write: np.ndarray | None, used
     if np.abs(vectors).max() > MAX_VECTOR:
         raise DamagedError(f"a frame's motion is damaged: a vector is longer than {MAX_VECTOR}; "
                            "verify the file.")
-    return from_sub_blocks(vectors.reshape(2, *used.shape, 4))
+    return from_sub_blocks(vectors.reshape(2, n_frames, n, m, 4).swapaxes(0, 1))
+
+
+def _flat(fields: np.ndarray) -> np.ndarray:
+    """[B, 2, n, m, ...] -> [2, B n m, ...]: frames one after the other."""
+    return fields.swapaxes(0, 1).reshape(2, -1, *fields.shape[4:])
 
 
 def _code_deltas(coder: SymbolCoder, kind: int, to_write: np.ndarray | None, used: np.ndarray,
                  other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Code deltas [2, n] of 16x16 blocks to their temporal predictor.
+    """Code deltas [2, k] of the 16x16 blocks of all frames to their temporal predictors.
 
     Args:
         coder: writes, reads or counts.
-        kind: of the field.
-        to_write: the deltas, int32 [2, n], or None.
-        used: bool [h / 2, w / 2], blocks that have one.
-        other: int32 [2, h / 2, w / 2], deltas of the other temporal predictor.
+        kind: of the fields.
+        to_write: the deltas, int32 [2, k], or None.
+        used: bool [B, h / 2, w / 2], blocks that have one.
+        other: int32 [2, k], deltas of the other temporal predictor.
 
     Returns:
         The deltas, predicted where not used, and the context of each split flag.
     """
     deltas = np.zeros((2, used.size), np.int32)
     contexts = np.zeros(used.size, np.uint8)
-    chosen, other = used.ravel(), other.reshape(2, -1)
-    for scan_pass in scan_passes(*used.shape):
+    chosen = used.ravel()
+    for scan_pass in scan_passes(*used.shape[1:], len(used)):
         predicted, spreads = predict_deltas(deltas, scan_pass)
         deltas[:, scan_pass.cells] = predicted
         inside = chosen[scan_pass.cells].nonzero()[0]

@@ -134,10 +134,17 @@ class ScanPass:
         return np.where(known_first < 0, known_first[0], known_first)
 
 
-@lru_cache(maxsize=8)
-def scan_passes(n: int, m: int) -> tuple[ScanPass, ...]:
-    """Return the scan passes of an n x m grid; together they hold every cell once."""
-    return tuple(_scan_passes(np.arange(n * m, dtype=np.int32).reshape(n, m)))
+@lru_cache(maxsize=32)
+def scan_passes(n: int, m: int, n_grids: int = 1) -> tuple[ScanPass, ...]:
+    """Return the scan passes of n x m grids; together they hold every cell once.
+
+    The cells of several grids are numbered one grid after the other; a pass holds its cells of all.
+    """
+    first = np.arange(n_grids, dtype=np.int32)[:, None] * (n * m)
+    return tuple(
+        ScanPass((first + one.cells).ravel(),
+                 np.where(one.adjacent < 0, -1, first[..., None] + one.adjacent).reshape(-1, 4))
+        for one in _scan_passes(np.arange(n * m, dtype=np.int32).reshape(n, m)))
 
 
 def _scan_passes(grid: np.ndarray) -> list[ScanPass]:
@@ -172,6 +179,8 @@ def _scan_pass(
 
 # Kinds of vector field: the only one, the first of two, the second of two.
 N_FIELD_KINDS = 3
+# Kinds of flags of 32x32 cells: coded-block flags with one and two references, flat cells.
+N_CELL_KINDS = 3
 # Classes of max - min of the adjacent vectors in one component: 0, to 2, to 8, more, none coded.
 N_SPREADS = 5
 SPREAD_UNKNOWN = 4
@@ -182,8 +191,6 @@ _BIN_MIN = ((_BIN_MAX >> 1) + 1).astype(np.int32)
 
 # Bit of each label in a context.
 _LABEL_BITS = 1 << np.arange(8, dtype=np.uint8)
-SINGLE_CONTEXT = np.zeros(1, np.uint8)
-"""Context of a symbol coded alone."""
 
 # Initial counts of the symbols, one tuple a context: rounded frequencies in training clips.
 #
@@ -220,6 +227,8 @@ MODES = (
 """Initial counts of prediction modes (first, second, both), by the set of adjacent modes."""
 # Coded-block flags, by the set of adjacent flags.
 _CELLS = ((2, 1), (16, 1), (1, 3), (5, 4))
+# Flags of all cells, for each kind: they differ, all are 0, all are 1.
+_CELLS_ALIKE = ((8, 1, 1), (8, 1, 1), (1, 0.25, 8))
 
 
 def initial_tables() -> Tables:
@@ -238,32 +247,46 @@ def initial_tables() -> Tables:
         "child": tables(_CHILD, N_FIELD_KINDS),
         "child size": tables(_CHILD_SIZE, N_FIELD_KINDS),
         "split": tables(_SPLIT, N_FIELD_KINDS),
-        "cells": tables(_CELLS, 2),
-        "cells alike": tables([(8, 1, 1)], 2),
+        "cells": tables(_CELLS, N_CELL_KINDS),
+        "cells alike": tables(_CELLS_ALIKE, 1),
     }
 
 
-def code_labels(
-    coder: SymbolCoder, name: str, shape: tuple[int, int], to_write: np.ndarray | None,
-    kind: int = 0
-) -> np.ndarray:
-    """Code labels int32 [n * m] of the cells of a grid; the context is the set of adjacent labels.
+def code_labels(coder: SymbolCoder, name: str, shape: tuple[int, int, int],
+                to_write: np.ndarray | None, kind: int = 0) -> np.ndarray:
+    """Code labels of the cells of grids; the context is the set of adjacent labels.
 
-    A first symbol is 1 + the label that all cells have, or 0 where they differ.
+    A first symbol of each grid is 1 + the label that all its cells have, or 0 where they differ.
+
+    Args:
+        coder: writes, reads or counts.
+        name: of the table; "`name` alike" is that of the first symbols.
+        shape: (n_grids, n, m).
+        to_write: int32 [n_grids, n, m], or None.
+        kind: of the tables.
+
+    Returns:
+        int32 [n_grids, n, m].
     """
-    n = coder.tables[name].counts.shape[1]
-    uniform = None
+    n_grids, size = shape[0], shape[1] * shape[2]
+    shared = None
     if to_write is not None:
-        uniform = np.array([to_write[0] + 1 if (to_write == to_write[0]).all() else 0], np.int32)
-    (shared,) = coder.symbols(f"{name} alike", uniform, SINGLE_CONTEXT + kind)
-    labels = np.full(shape[0] * shape[1], max(shared - 1, 0), np.int32)
-    if shared:
-        return labels
-    for scan_pass in scan_passes(*shape):
-        contexts = labels_around(labels, scan_pass) | np.uint8(kind << n)
-        part = None if to_write is None else to_write[scan_pass.cells]
-        labels[scan_pass.cells] = coder.symbols(name, part, contexts)
-    return labels
+        to_write = to_write.reshape(n_grids, size)
+        alike = (to_write == to_write[:, :1]).all(axis=1)
+        shared = np.where(alike, to_write[:, 0] + 1, 0).astype(np.int32)
+    shared = coder.symbols(f"{name} alike", shared, np.full(n_grids, kind, np.uint8))
+    labels = np.repeat(np.maximum(shared - 1, 0)[:, None], size, axis=1)
+    differ = (shared == 0).nonzero()[0]
+    if len(differ):
+        first_bit = np.uint8(kind << coder.tables[name].counts.shape[1])
+        flat = labels[differ].ravel()
+        target = None if to_write is None else to_write[differ].ravel()
+        for scan_pass in scan_passes(*shape[1:], len(differ)):
+            contexts = labels_around(flat, scan_pass) | first_bit
+            part = None if target is None else target[scan_pass.cells]
+            flat[scan_pass.cells] = coder.symbols(name, part, contexts)
+        labels[differ] = flat.reshape(len(differ), size)
+    return labels.reshape(shape)
 
 
 def labels_around(labels: np.ndarray, scan_pass: ScanPass) -> np.ndarray:
