@@ -40,6 +40,9 @@ _OF_THREAD = local()
 def configure_openmp() -> None:
     """Set the wait policy and the number of threads of OpenMP, before torch loads its runtime."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if _quota() is not None:
+        # OpenMP counts the cores of the machine.
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
     # An invalid value is refused when work begins, not by an import.
     with contextlib.suppress(InputError):
         apply_budget()
@@ -208,9 +211,10 @@ def capped(count: int) -> int:
 
 
 def limit_codec_threads(context: Any) -> None:
-    """Limit the threads of a codec, a PyAV context that is not open yet, to the budget."""
-    if (count := budget()) is not None:
-        context.thread_count = count
+    """Limit the threads of a codec, a PyAV context that is not open yet, to the budget, or to what
+    the container has."""
+    if budget() is not None or _quota() is not None:
+        context.thread_count = workers()
 
 
 def set_budget(count: int) -> None:

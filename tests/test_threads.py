@@ -212,8 +212,13 @@ def test_as_many_threads_compute_as_the_budget_and_the_container_allow(
         ours.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
         threads._quota.cache_clear()
         assert threads.cores() == threads.workers() == most
-    ours.setenv(threads.VARIABLE, "5")
-    assert threads.workers() == 5
+    (tmp_path / "cpu.max").write_text("150000 100000")
+    threads._quota.cache_clear()
+    ours.delenv("OMP_NUM_THREADS")
+    threads.configure_openmp()
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+    ours.setenv(threads.VARIABLE, "1")
+    assert threads.workers() == 1
     threads._quota.cache_clear()
 
 
