@@ -95,14 +95,14 @@ class PostFilter(nn.Module):
             [plane_kernels.rows_of(p) for p in one] for one in (planes, prediction))
         shares, position = _geometry(width)
         channels = -(-self.head.inputs.channels // 4) * 4
-        x = winograd.empty(batch, height, width, channels)
+        x = winograd.empty(batch, height, width, channels, 0)
         plane_kernels.filter_inputs(
             *arrays, *others, (steps * _STEP_SCALE).expand(batch).numpy(), shares, _WINDOW // 2,
             position, _SAMPLE_SCALE, _MAX_TEXTURE, self.head.inputs.channels, x)
-        x = winograd.convolved(x, self.head, self.head_bias(quality))
-        for layer, bias in zip(self.hidden, self.bias, strict=True):
-            x = winograd.convolved(x, cast(TiedConv2d, layer), bias(quality))
-        x = winograd.convolved(x, self.tail, None)
+        x = winograd.convolved(x, self.head, self.head_bias(quality), 1)
+        for n, (layer, bias) in enumerate(zip(self.hidden, self.bias, strict=True)):
+            x = winograd.convolved(x, cast(TiedConv2d, layer), bias(quality), n % 2)
+        x = winograd.convolved(x, self.tail, None, len(self.hidden) % 2)
         new = PlaneBatch(*map(torch.empty_like, planes))
         plane_kernels.add_correction(*arrays, x, (1 / steps).expand(batch).numpy(),
                                      *(plane_kernels.rows_of(p) for p in new))
