@@ -121,6 +121,7 @@ def test_a_walking_character_is_the_same_whatever_the_default_type() -> None:
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(devices, "_count", lambda kind: 1)
+    monkeypatch.setenv("AEHUB_THREADS", "1")  # The device exists in this thread alone.
     with another_device() as name:
         yield name
 
