@@ -71,6 +71,7 @@ def _winograd(result: np.ndarray, x: np.ndarray, layer: Any, *_: Any) -> int:
 CONVOLUTIONS: dict[str, Callable[..., int]] = {
     "torch.nn.functional:conv2d": _direct,
     "torch:conv2d": _direct,
+    "torch.nn.functional:linear": _direct,
     "torch.ops.mkldnn:_convolution_pointwise": _direct,
     f"{_D4}.winograd:convolved": _winograd,
 }
