@@ -1,7 +1,7 @@
 """File header: the properties shared by all groups of a `.aev` file.
 
-It takes at most 96 bytes where payloads are of format 2, whose pictures are 8-bit 4:2:0; later
-payload formats add the format of the pictures.
+It takes at most 96 bytes where payloads are of format 3 or less, whose pictures are 8-bit 4:2:0;
+later payload formats add the format of the pictures.
 """
 
 from __future__ import annotations

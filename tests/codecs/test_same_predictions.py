@@ -16,11 +16,17 @@ from aehub.bitstream import mini_gop_runs, open_reader
 from aehub.codecs.d4 import PAYLOAD_FORMATS
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.frame_coding import FrameSyntax
+from aehub.codecs.d4.layers import N_STREAMS, frame_batches
+from aehub.codecs.d4.reference_buffer import distance_classes
 from aehub.codecs.decompress import decode_frames
+from aehub.coding.range_coder import N_TABLES, max_magnitude
 from golden_files import (
+    BARS,
     CLIPS,
     EXPECTED,
+    FORMAT_2,
     GOLDEN,
+    MINI_GOPS,
     MODEL,
     predicted_clip,
     predicted_codes,
@@ -86,16 +92,17 @@ def test_golden_predictions_are_written_to_the_same_bytes(
     name: str, expected: dict[str, str]
 ) -> None:
     with open_reader(GOLDEN / name) as reader:
-        assert reader.header.coder in PAYLOAD_FORMATS
+        assert reader.header.coder == (2 if name in FORMAT_2 else PAYLOAD_FORMATS[0])
         for group in reader.groups():
             again = turned_group(tiny(torch.float64), group.payload, group.header, reader.header, 0)
             assert again == (group.payload, group.header)
 
 
-@pytest.fixture(scope="module")
-def frames(expected: dict[str, str]) -> list[FrameSyntax]:
-    """All predicted frames of all files."""
-    return [frame for name in CLIPS for group in predicted_codes(GOLDEN / name, tiny())
+@pytest.fixture(scope="module", params=[True, False], ids=["format 2", "format 3"])
+def frames(request: pytest.FixtureRequest, expected: dict[str, str]) -> list[FrameSyntax]:
+    """All predicted frames of the files of a payload format."""
+    return [frame for name in CLIPS if (name in FORMAT_2) == request.param
+            for group in predicted_codes(GOLDEN / name, tiny())
             for frame in group if frame.motion is not None]
 
 
@@ -119,6 +126,34 @@ def test_golden_predictions_hold_codes_of_every_stage(frames: list[FrameSyntax])
                   if (latent[:, part.begin:part.end] * part.mask).any()}
     assert found == {0, 1, 2, 3}
     assert any(frame.codes.hyper.any() for frame in frames)
+
+
+def test_golden_predictions_have_codes_beyond_their_tables(frames: list[FrameSyntax]) -> None:
+    largest = torch.tensor([0, *map(max_magnitude, range(1, N_TABLES))])
+    assert any((codes.abs() > largest[tables.long()]).any() for frame in frames
+               for codes, tables in zip(frame.codes, frame.tables, strict=True))
+
+
+def test_golden_predictions_of_format_3_use_all_streams_and_flat_cells(
+    expected: dict[str, str]
+) -> None:
+    with open_reader(GOLDEN / "layers.aev") as reader:
+        (group,) = reader.groups()
+    header = group.header
+    lengths = [n for n, count in mini_gop_runs(header) or () for _ in range(count)]
+    assert lengths == list(MINI_GOPS["layers.aev"])
+    assert len(header.stream_words) == N_STREAMS - 1 and min(header.stream_words) > 100
+    assert header.mini_gop_ends is not None and len(header.mini_gop_ends) == len(lengths)
+    batches = frame_batches(header, reader.header.coder)
+    classes = [distance_classes(batch.frames, [header.resolved_references[n]
+                                               for n in batch.frames]) for batch in batches[1:]]
+    assert any(isinstance(of_batch, tuple) for of_batch in classes)
+    for name, (_, colour) in BARS.items():
+        flat = [frame.flat for frames in predicted_codes(GOLDEN / name, tiny())
+                for frame in frames if frame.motion is None]
+        ((y, _, _),) = {cells.colour for cells in flat if cells is not None}
+        assert all(cells is not None and cells.coded.any() for cells in flat)
+        assert abs(y - np.dot(colour, (0.257, 0.504, 0.098)) - 16) < 1
 
 
 def test_golden_predictions_have_runs_of_several_spans_and_a_cut(

@@ -45,10 +45,11 @@ def stream_of(temporal_layer: int | None) -> int:
 def frame_batches(header: GroupHeader, payload_format: int) -> tuple[FrameBatch, ...]:
     """The batches of a group in coding order.
 
-    Groups without mini-GOPs have no layers: every frame is a batch, in stream 0.
+    A payload of one stream has no layers, nor have groups without mini-GOPs: every frame is a
+    batch, in stream 0.
     """
     keys = key_pictures(header)
-    if payload_format == SINGLE_STREAM or not keys:
+    if payload_format == SINGLE_STREAM or not header.stream_words or not keys:
         return tuple(FrameBatch((number,), 0) for number in coding_order(header))
     batches = [FrameBatch((0,), 0)]
     for first, last in pairwise(keys):

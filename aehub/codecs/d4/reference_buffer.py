@@ -131,9 +131,10 @@ class _CodedFrame:
     @property
     def levels(self) -> Tensor:
         """`reference_levels`, computed on demand: half of all frames are no references."""
-        if isinstance(self.coded, tuple):
-            self.coded = reference_levels(*self.coded)
-        return self.coded
+        coded = self.coded  # Another thread may replace it meanwhile.
+        if isinstance(coded, tuple):
+            self.coded = coded = reference_levels(*coded)
+        return coded
 
 
 class ReferenceBuffer:
