@@ -14,6 +14,8 @@ _Number = TypeVar("_Number", int, float)
 
 DEFAULT_CODEC = "d4-codec"
 """Model that compresses where none is named."""
+DEFAULT_EFFORT, MAX_EFFORT = 5, 9
+"""Effort of encoders: 0 is the fastest, the largest takes whatever time makes files smaller."""
 DEFAULT_GENERATOR = "emoji-vae"
 """Model that animates where none is named."""
 _TRIM_TOLERANCE = 0.04

@@ -64,12 +64,13 @@ clips: list[aehub.ClipLike] = [*files, picture, [picture, picture], (picture for
 
 assert_type(aehub.compress(
     source=clips[0], output=files[0], model=models[0], quality=50, target_size=None,
-    target_kbps=None, trim=aehub.Trim("0:1"), group=8, force=True, salvage=True, audio=False,
-    measure=False, fps=Fraction(25), device="auto", progress=callback), aehub.Compressed)
+    target_kbps=None, effort=5, trim=aehub.Trim("0:1"), group=8, force=True, salvage=True,
+    audio=False, measure=False, fps=Fraction(25), device="auto", progress=callback),
+    aehub.Compressed)
 assert_type(aehub.iter_compress(
     source=clips[1], output=None, model=models[1], quality=None, target_size=1000,
-    target_kbps=None, trim="0:1", group=None, force=True, salvage=True, audio=False, measure=False,
-    fps="25", device=device), Generator[aehub.Progress, None, aehub.Compressed])
+    target_kbps=None, effort=5, trim="0:1", group=None, force=True, salvage=True, audio=False,
+    measure=False, fps="25", device=device), Generator[aehub.Progress, None, aehub.Compressed])
 
 frames = aehub.decompress(source=files[1], model=models[2], device=device, progress=callback)
 assert_type(frames, Iterator[np.ndarray])

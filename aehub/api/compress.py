@@ -22,12 +22,12 @@ from aehub.arguments import check_function, check_whole
 from aehub.bitstream import Reader, open_reader
 from aehub.bitstream.validation import quotient
 from aehub.codecs.archive import Archive
-from aehub.codecs.base import Codec
+from aehub.codecs.base import Codec, check_effort
 from aehub.codecs.compress import EncodingStats, compress_clip, estimate_size
 from aehub.codecs.decompress import clip_info, decode_ahead
 from aehub.codecs.gop import MAX_GOP_FRAMES
 from aehub.codecs.rate_control import RateControl, check_goal
-from aehub.config import DEFAULT_CODEC
+from aehub.config import DEFAULT_CODEC, DEFAULT_EFFORT
 from aehub.editing.operations import Trim
 from aehub.errors import DamagedError, InputError, LimitError
 from aehub.files import (
@@ -63,9 +63,9 @@ _MAX_DECODED_BYTES = 2_000_000_000
 
 def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLike = DEFAULT_CODEC,
              quality: float | None = None, target_size: int | None = None,
-             target_kbps: float | None = None, trim: str | Trim | None = None,
-             group: int | None = None, force: bool = False, salvage: bool = False,
-             audio: bool = True, measure: bool = True,
+             target_kbps: float | None = None, effort: int = DEFAULT_EFFORT,
+             trim: str | Trim | None = None, group: int | None = None, force: bool = False,
+             salvage: bool = False, audio: bool = True, measure: bool = True,
              fps: Fraction | float | str | None = None, device: Device = "auto",
              progress: ProgressCallback | None = None) -> Compressed:
     """Compress a clip into a `.aev` file.
@@ -82,6 +82,8 @@ def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLi
             if their samples take at most 2 GB on disk.
         target_kbps: largest average rate without audio in kilobits per second, above 0. Of quality
             and the two targets, one can be given.
+        effort: 0, the fastest, to 9, the smallest file at the same quality; decoding takes the same
+            time. Codecs without such a choice ignore it.
         trim: part to keep, "A:B" in seconds, or frames with a trailing f; or the same as
             `aehub.Trim`.
         group: largest number of frames in a group (GOP), 1 to 1000; by default a scene, at most
@@ -107,16 +109,17 @@ def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLi
     """
     job = iter_compress(
         source, output, model=model, quality=quality, target_size=target_size,
-        target_kbps=target_kbps, trim=trim, group=group, force=force, salvage=salvage,
-        audio=audio, measure=measure, fps=fps, device=device)
+        target_kbps=target_kbps, effort=effort, trim=trim, group=group, force=force,
+        salvage=salvage, audio=audio, measure=measure, fps=fps, device=device)
     return run_job(job, progress)
 
 
 def iter_compress(source: ClipLike, output: FileLike | None = None, *,
                   model: ModelLike = DEFAULT_CODEC, quality: float | None = None,
                   target_size: int | None = None, target_kbps: float | None = None,
-                  trim: str | Trim | None = None, group: int | None = None, force: bool = False,
-                  salvage: bool = False, audio: bool = True, measure: bool = True,
+                  effort: int = DEFAULT_EFFORT, trim: str | Trim | None = None,
+                  group: int | None = None, force: bool = False, salvage: bool = False,
+                  audio: bool = True, measure: bool = True,
                   fps: Fraction | float | str | None = None, device: Device = "auto"
                   ) -> Generator[Progress, None, Compressed]:
     """Run `compress`, yielding a `Progress` after each frame; closing it cancels.
@@ -125,6 +128,7 @@ def iter_compress(source: ClipLike, output: FileLike | None = None, *,
     """
     began = time.monotonic()
     quality, target_size, target_kbps = check_goal(quality, target_size, target_kbps)
+    effort = check_effort(effort)
     group = None if group is None else check_whole("group", group, 1, MAX_GOP_FRAMES)
     part = TimeSpan.coerce(trim.part if isinstance(trim, Trim) else trim)
     target = _output_path(source, output)
@@ -135,7 +139,7 @@ def iter_compress(source: ClipLike, output: FileLike | None = None, *,
     def opened() -> Clip:
         return open_clip(source, trim=part, salvage=salvage, fps=fps)
 
-    encode = partial(_encode, codec, group=group, audio=audio, measure=measure)
+    encode = partial(_encode, codec, group=group, audio=audio, measure=measure, effort=effort)
     with ExitStack() as stack:
         if target_size is None and target_kbps is None:
             clip = stack.enter_context(opened())
@@ -149,8 +153,8 @@ def iter_compress(source: ClipLike, output: FileLike | None = None, *,
                 stack.callback(decoded.close)
                 opened = partial(open_clip, decoded)
             trials = stack.enter_context(
-                RateControl(opened, encode, partial(estimate_size, codec), target_size,
-                            target_kbps))
+                RateControl(opened, encode, partial(estimate_size, codec, effort=effort),
+                            target_size, target_kbps))
             best, info, stats, quality = yield from trials.run()
             stream = stack.enter_context(open_output(target, force=force))
             shutil.copyfileobj(best, stream)

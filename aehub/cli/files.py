@@ -9,7 +9,7 @@ import click
 from aehub.cli import options
 from aehub.cli.console import EXIT_FAILED, progress_bar
 from aehub.cli.options import print_json, source
-from aehub.config import DEFAULT_CODEC
+from aehub.config import DEFAULT_CODEC, DEFAULT_EFFORT, MAX_EFFORT
 from aehub.errors import FormatError, count_text
 from aehub.results import Compressed
 
@@ -22,6 +22,9 @@ from aehub.results import Compressed
               help="0 (smallest) to 100; 50 by default.")
 @click.option("--target-size", type=options.Size(), help="Bytes of the whole file, such as 500kB.")
 @click.option("--target-kbps", type=options.Number(0, min_open=True), help="Average rate.")
+@click.option("--effort", type=click.IntRange(0, MAX_EFFORT), default=DEFAULT_EFFORT,
+              show_default=True, help="0 is the fastest; 9 takes the longest and makes the "
+              "smallest file of the same quality.")
 @click.option(
     "--trim",
     type=options.TimeSpanType(),
@@ -45,7 +48,7 @@ from aehub.results import Compressed
 @options.as_json
 def compress(
     clip: str, output: str | None, model: str, quality: float | None, target_size: int | None,
-    target_kbps: float | None, trim: str | None, group: int | None, fps: str | None,
+    target_kbps: float | None, effort: int, trim: str | None, group: int | None, fps: str | None,
     audio: bool, measure: bool, device: str, salvage: bool, force: bool, as_json: bool,
 ) -> None:
     """Compress the clip IN into OUT.aev."""
@@ -62,9 +65,9 @@ def compress(
     with progress_bar("compressing") as progress:
         result = compress.compress(
             options.source(clip), options.sink(output, input_name=clip), model=loaded,
-            quality=quality, target_size=target_size, target_kbps=target_kbps, trim=trim,
-            group=group, fps=fps, audio=audio, measure=measure, salvage=salvage, force=force,
-            progress=progress)
+            quality=quality, target_size=target_size, target_kbps=target_kbps,
+            effort=effort, trim=trim, group=group, fps=fps, audio=audio, measure=measure,
+            salvage=salvage, force=force, progress=progress)
     options.print_notes(result.notes)
     if as_json:
         options.print_json(result.to_json())

@@ -16,7 +16,8 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from aehub.arguments import check_number
+from aehub.arguments import check_number, check_whole
+from aehub.config import DEFAULT_EFFORT, MAX_EFFORT
 
 if TYPE_CHECKING:  # Edits that move whole groups load neither numpy nor torch.
     import numpy as np
@@ -150,12 +151,15 @@ class Codec(Protocol):
     def editor(self) -> GroupEditor | None:
         """Editor of its groups; None if they have to be decoded and encoded again."""
 
-    def group_encoder(self, header: FileHeader, *, measure: bool = False) -> GroupEncoder:
+    def group_encoder(self, header: FileHeader, *, measure: bool = False,
+                      effort: int = DEFAULT_EFFORT) -> GroupEncoder:
         """Begin a group.
 
         Args:
             header: of the file: size, quality in hundredths, and format of the pictures.
             measure: also give back the pictures as decoded.
+            effort: 0, the fastest, to 9, the smallest file at the same quality. Decoding takes the
+                same time. A codec that has no choice ignores it.
 
         Raises:
             InputError: the codec cannot encode pictures of this size.
@@ -198,3 +202,12 @@ def check_quality(quality: float) -> float:
         InputError: it is not a number from 0 to 100.
     """
     return round(check_number("quality", quality, 0, 100), 2)
+
+
+def check_effort(effort: int) -> int:
+    """Validate an effort.
+
+    Raises:
+        InputError: it is not a whole number from 0 to 9.
+    """
+    return check_whole("effort", effort, 0, MAX_EFFORT)

@@ -16,6 +16,7 @@ from aehub.bitstream import FileHeader, Writer, nearest_rate
 from aehub.bitstream.metadata import PLAYS
 from aehub.codecs.base import Codec, GroupEncoder, MiniGop
 from aehub.codecs.gop import group_frames, split_into_mini_gops
+from aehub.config import DEFAULT_EFFORT
 from aehub.errors import InputError
 from aehub.media.clip import Clip
 from aehub.media.colour import tags_to_write
@@ -100,8 +101,8 @@ class EncodingStats:
 
 
 def compress_clip(clip: Clip, stream: BinaryIO, codec: Codec, quality: float, *,
-                  group: int | None = None, audio: bool = True, measure: bool = True
-                  ) -> Iterator[EncodingStats]:
+                  group: int | None = None, audio: bool = True, measure: bool = True,
+                  effort: int = DEFAULT_EFFORT) -> Iterator[EncodingStats]:
     """Write `clip` to `stream`; yields totals after each frame. Closing the iterator cancels.
 
     Args:
@@ -112,6 +113,7 @@ def compress_clip(clip: Clip, stream: BinaryIO, codec: Codec, quality: float, *,
         group: frames per group at most; the default is best but for editing.
         audio: copy the audio track.
         measure: decode what was written and compare it with the source.
+        effort: of the encoder, 0 to 9.
 
     Raises:
         InputError: the clip has no frames, breaks off, or has pictures that the codec cannot take.
@@ -128,7 +130,7 @@ def compress_clip(clip: Clip, stream: BinaryIO, codec: Codec, quality: float, *,
         times, encoder, pending = _GroupTimes(converter), None, 0
         for mini_gop in mini_gops:
             times.add(mini_gop.frames)
-            encoder = encoder or codec.group_encoder(header, measure=measure)
+            encoder = encoder or codec.group_encoder(header, measure=measure, effort=effort)
             for n_bytes in _encode(encoder, mini_gop, stats):
                 pending += n_bytes
                 stats.bytes = writer.size + pending
@@ -172,10 +174,10 @@ def file_header(codec: Codec, info: ClipInfo, quality: float, group: int | None)
 
 
 def estimate_size(codec: Codec, pictures: Sequence[Picture], info: ClipInfo, quality: float,
-                  n_frames: int) -> float:
+                  n_frames: int, *, effort: int = DEFAULT_EFFORT) -> float:
     """Estimate the bytes of a clip of `n_frames` at a quality from its first pictures."""
     header = file_header(codec, info, quality, None)
-    encoder, sizes = codec.group_encoder(header), []
+    encoder, sizes = codec.group_encoder(header, effort=effort), []
     frames = list(_in_format((Frame(picture, time) for time, picture in enumerate(pictures)),
                              header))
     for part in (frames[:1], frames[1:]):

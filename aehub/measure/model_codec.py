@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import av
 
+from aehub.config import DEFAULT_EFFORT
 from aehub.measure.points import Encoded, joined_qualities
 from aehub.measure.video_codecs import to_video_frame
 from aehub.media.picture import ClipInfo, Picture
@@ -28,11 +29,12 @@ class ModelCodec:
 
     name: str
     qualities: Sequence[float] = (10, 25, 40, 55, 70, 85)
+    effort: int = DEFAULT_EFFORT
 
     @property
     def settings(self) -> str:
-        """Qualities in one line."""
-        return f"aehub quality={joined_qualities(self.qualities)}"
+        """Effort and qualities in one line."""
+        return f"aehub effort={self.effort} quality={joined_qualities(self.qualities)}"
 
     def check(self) -> None:
         """Load the model, so that errors come before the measurement.
@@ -61,7 +63,8 @@ class ModelCodec:
             source = Path(folder, "clip.mp4")
             write_lossless(source, frames, info)
             start = time.perf_counter()
-            compress.compress(source, file, model=model, quality=quality, measure=False)
+            compress.compress(source, file, model=model, quality=quality, effort=self.effort,
+                              measure=False)
             seconds = time.perf_counter() - start
         return Encoded(len(file.getvalue()), seconds, self._decode(file.getvalue()))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from aehub.api.compress import iter_compress
-from aehub.config import DEFAULT_CODEC, Limits
+from aehub.config import DEFAULT_CODEC, DEFAULT_EFFORT, Limits
 from aehub.measure import Comparison, parse_codecs
 from aehub.measure.benchmark import iter_compare
 from aehub.measure.points import SourceClip
@@ -41,6 +41,7 @@ def iter_report(
     model: str = DEFAULT_CODEC,
     quality: float = 50,
     target_size: int | None = None,
+    effort: int = DEFAULT_EFFORT,
     longest: int | None = 640,
     trim: TimeSpan | str | None = None,
     baselines: bool = True,
@@ -54,6 +55,7 @@ def iter_report(
         model: as `aehub.load`.
         quality: 0 to 100.
         target_size: bytes of the file at most, instead of a quality.
+        effort: of the encoder, 0 to 9.
         longest: limit of the longer side in pixels; None keeps the size.
         trim: "A:B" in seconds, or frames with a trailing f.
         baselines: also encode with x264 and AV1 at the same bytes.
@@ -64,8 +66,7 @@ def iter_report(
         LimitError: the clip is larger than `limits`.
     """
     source = Path(source)
-    part = TimeSpan.coerce(trim)
-    prepared = folder / f"{source.stem}.original.mkv"
+    part, prepared = TimeSpan.coerce(trim), folder / f"{source.stem}.original.mkv"
     stacked, decoded = folder / "stacked.mp4", folder / f"{source.stem}.aehub.mp4"
     packed = folder / f"{source.stem}.aev"
     seconds: dict[str, float] = {}
@@ -79,7 +80,8 @@ def iter_report(
         result = yield from _timed(
             "compress", iter_compress(clip, packed, model=model,
                                       quality=quality if target_size is None else None,
-                                      target_size=target_size, measure=False, force=True), seconds)
+                                      target_size=target_size, effort=effort, measure=False,
+                                      force=True), seconds)
         playback = yield from _timed(
             "replay", iter_playback(clip, packed, stacked, decoded, result.frame_bytes),
             seconds)

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from aehub import hub
-from aehub.config import DEFAULT_CODEC
+from aehub.config import DEFAULT_CODEC, DEFAULT_EFFORT, MAX_EFFORT
 from aehub.errors import AEHubError, InputError
 from aehub.media.clip import check_expected_length
 from aehub.media.timestamps import TimeSpan
@@ -32,7 +32,7 @@ def build(context: Context) -> None:
             clip, example_buttons = _clip(context)
             preview, part, start, length = _part(context)
             aim, quality, kilobytes = _aim()
-            model, size, baselines = _more()
+            model, size, baselines, effort = _more()
             with gr.Row(elem_classes="ae-go"):
                 go = gr.Button("Compress", variant="primary", elem_id="go", scale=3)
                 stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=80)
@@ -42,7 +42,8 @@ def build(context: Context) -> None:
 
     packed, *_, display, downloads, figures = outputs
     context.shared["packed"] = packed
-    inputs = [clip, start, length, model, aim, quality, kilobytes, size, baselines]
+    inputs = [clip, start, length, model, aim, quality, kilobytes, size, baselines,
+              effort]
     run, options = _runner(context), job_progress.model_event(display)
     events: list[dict[str, Any]] = [
         go.click(run, inputs, outputs, api_name="compress", validator=_checker(context),
@@ -97,18 +98,21 @@ def _aim() -> tuple[gr.Radio, gr.Slider, gr.Number]:
     return aim, quality, kilobytes
 
 
-def _more() -> tuple[gr.Dropdown, gr.Dropdown, gr.Checkbox]:
+def _more() -> tuple[gr.Dropdown, gr.Dropdown, gr.Checkbox, gr.Slider]:
     # The task of a model that is not downloaded yet may be unknown.
     models = [entry.name for entry in hub.list_models() if entry.compresses
               or (entry.state == "remote" and not entry.task)]
     models.sort(key=lambda name: name != DEFAULT_CODEC)
-    with gr.Accordion("Model, size, other codecs", open=False, elem_id="more"):
+    with gr.Accordion("Model, size, effort, other codecs", open=False, elem_id="more"):
         model = gr.Dropdown(models, value=models[0], label="Model", elem_id="model")
         size = gr.Dropdown(uploads.SIZES, value="640", label="Longer side, px", elem_id="size",
                            info="Smaller is faster; nothing is enlarged")
+        effort = gr.Slider(0, MAX_EFFORT, DEFAULT_EFFORT, step=1, label="Effort", buttons=[],
+                           elem_id="effort", info="0 is the fastest; 9 takes the longest and makes "
+                           "the smallest file of the same quality")
         baselines = gr.Checkbox(True, label="Also encode with x264 and AV1 at the same bytes",
                                 elem_id="neighbours")
-    return model, size, baselines
+    return model, size, baselines, effort
 
 
 def _results() -> list[Any]:
@@ -165,7 +169,7 @@ def _runner(context: Context) -> Any:
     @gpu
     def run(clip: str | None, start: float = 0, length: float = 0, model: str = DEFAULT_CODEC,
             aim: str = "quality", quality: float = 50, kilobytes: float = 200,
-            size: str = "640", neighbours: bool = True,
+            size: str = "640", neighbours: bool = True, effort: int = DEFAULT_EFFORT,
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
         """Compress a clip, decode the file and measure the reconstruction.
 
@@ -179,6 +183,7 @@ def _runner(context: Context) -> Any:
             kilobytes: limit of the file in kB of 1000 bytes, if `aim` is "size".
             size: limit of the longer side in pixels, or "as it is".
             neighbours: also encode with x264 and AV1 at the same number of bytes.
+            effort: 0 (fastest) to 9 (smallest file at the same quality).
 
         Returns:
             The .aev file, the measurements, the decoded mp4, the working copy that the model got
@@ -190,13 +195,14 @@ def _runner(context: Context) -> Any:
         with context.folders.new() as folder:
             job = iter_report(
                 clip, folder, model=model, quality=quality,
-                target_size=_target(kilobytes) if aim == "size" else None,
+                target_size=_target(kilobytes) if aim == "size" else None, effort=effort,
                 longest=uploads.longest_side(size), trim=uploads.trim_of(start, length),
                 baselines=neighbours, limits=context.limits.clip)
             meter = job_progress.StageCards(context.throughput, progress, baselines=neighbours)
             report = yield from job_progress.run_job(job, meter.card, lambda card: [
                 *[gr.skip()] * 4, card, *[gr.update(visible=False)] * 2])
-            context.throughput.update(report)
+            if effort == DEFAULT_EFFORT:  # Forecasts are for it.
+                context.throughput.update(report)
             yield _finished(context, folder, report, time.monotonic() - began)
 
     return run

@@ -147,6 +147,19 @@ def test_a_better_quality_is_a_larger_file_and_a_closer_picture(
         assert less.bytes < more.bytes and less.psnr < more.psnr
 
 
+@pytest.mark.parametrize("effort", [0, 3, 9])
+def test_a_file_of_any_effort_decodes_to_what_its_compression_measured(
+    codec: Any, clips: dict[str, Path], tmp_path: Path, effort: int
+) -> None:
+    path = tmp_path / "clip.aev"
+    made = aehub.compress(clips["steady"], path, model=codec, effort=effort)
+    distortion = Distortion(with_ms_ssim=False)
+    with open_clip(clips["steady"]) as clip:
+        for frame, shown in zip(clip, pictures_of(path, codec), strict=True):
+            distortion.add(frame.picture, shown)
+    assert made.frames == N and round(distortion.psnr, 3) == made.psnr
+
+
 @pytest.mark.parametrize("share", [0.2, 0.8])
 def test_a_file_takes_the_size_it_was_given_or_says_why_not(
     codec: Any, clips: dict[str, Path], share: float

@@ -58,7 +58,7 @@ def spinning(n: int, degrees: float) -> list[Picture]:
 
 def clip_of(planes: list[Picture]) -> Any:
     class Clip:
-        info, audio = ClipInfo(W, H, Fraction(25), Fraction(1, 25)), None
+        info, audio, is_file = ClipInfo(W, H, Fraction(25), Fraction(1, 25)), None, False
 
         def __iter__(self) -> Any:
             return (Frame(p, t) for t, p in enumerate(planes))

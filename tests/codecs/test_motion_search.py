@@ -18,6 +18,7 @@ from aehub.codecs.d4.motion.field import Motion, check_motion
 from aehub.codecs.d4.motion.rdo import Lagrangian, refine_vectors
 from aehub.codecs.d4.motion.search import LumaPlane, SearchResult, search, split_blocks
 from aehub.codecs.d4.planes import PlaneBatch
+from aehub.codecs.d4.settings import EncoderSettings
 from aehub.coding.range_coder import Encoder, ScaleTables
 from aehub.media.colour import from_rgb
 from aehub.media.picture import Colour
@@ -100,7 +101,7 @@ def test_blocks_are_split_only_where_parts_move_apart(luma: Tensor) -> None:
     current = part(luma, 2, 2)
     # One 8x8 part goes another way.
     current[40:48, 72:80] = part(luma, 1, 0)[40:48, 72:80]
-    vectors = split_blocks(found_in(current, part(luma)), 4.0)
+    vectors = split_blocks(found_in(current, part(luma)), 4.0, EncoderSettings(splits=True))
     assert vectors.shape == (2, H // 8, W // 8)
     assert vectors[:, 5, 9].tolist() == [4, 0]
     assert vectors[:, 4, 9].tolist() == vectors[:, 5, 8].tolist() == [8, 8]

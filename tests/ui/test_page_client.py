@@ -115,6 +115,18 @@ def test_a_long_clip_is_refused_before_the_queue_and_a_part_of_it_is_taken(
     assert facts["frames"] == 10 and facts["ratio"] is None
 
 
+def test_an_effort_reaches_the_encoder_or_is_refused(
+    client: Client, page: PageServer, clip: Path
+) -> None:
+    files = [client.predict(handle_file(clip), neighbours=False, effort=effort,
+                            api_name="/compress")[0] for effort in (0, 9)]
+    fast, slow = (Path(file).read_bytes() for file in files)
+    assert fast != slow
+    said = refusal(client, handle_file(clip), neighbours=False, effort=10, api_name="/compress")
+    assert "10" in said and "9" in said and "\n" not in said.strip()
+    assert "Traceback" not in page.log.read_text()
+
+
 def test_a_large_picture_is_refused(client: Client, tmp_path: Path) -> None:
     large = write_clip(tmp_path / "large.mp4", moving_picture(2, 800, 600))
     assert "300000" in refusal(client, handle_file(large), api_name="/compress")

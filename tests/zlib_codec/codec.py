@@ -13,6 +13,7 @@ import torch
 
 from aehub.bitstream import FileHeader, Group, GroupHeader
 from aehub.codecs.base import CodedFrame, FrameCodes, MiniGop
+from aehub.config import DEFAULT_EFFORT
 from aehub.errors import DamagedError
 from aehub.media.picture import Picture
 from aehub.weights import stored_network
@@ -39,8 +40,9 @@ class ZlibCodec:
     def save_pretrained(self, folder: str | Path) -> None:
         stored_network.write(Path(folder), {}, name=self.name, architecture=ARCHITECTURE, **HASHES)
 
-    def group_encoder(self, header: FileHeader, *, measure: bool = False) -> ZlibEncoder:
-        return ZlibEncoder(header, measure)
+    def group_encoder(self, header: FileHeader, *, measure: bool = False,
+                      effort: int = DEFAULT_EFFORT) -> ZlibEncoder:
+        return ZlibEncoder(header, measure, effort)
 
     def decode_group(self, header: FileHeader, group: Group,
                      frames: Collection[int] | None = None) -> Iterator[tuple[int, Picture]]:
@@ -56,13 +58,14 @@ class ZlibCodec:
 class ZlibEncoder:
     """Encoder of one group, a `GroupEncoder`."""
 
-    def __init__(self, header: FileHeader, measure: bool) -> None:
-        self.quality, self.measure, self.payload, self.n_frames = header.quality, measure, b"", 0
+    def __init__(self, header: FileHeader, measure: bool, effort: int) -> None:
+        self.quality, self.measure, self.level = header.quality, measure, effort
+        self.payload, self.n_frames = b"", 0
 
     def add(self, mini_gop: MiniGop) -> Iterator[CodedFrame]:
         for index, frame in enumerate(mini_gop.frames):
             levels = quantise(frame.picture, self.quality)
-            packed = zlib.compress(b"".join(plane.tobytes() for plane in levels))
+            packed = zlib.compress(b"".join(plane.tobytes() for plane in levels), self.level)
             self.payload += len(packed).to_bytes(4, "little") + packed
             self.n_frames += 1
             picture = dequantise(levels, self.quality) if self.measure else None

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,9 @@ from aehub.codecs.d4.group_encoder import GroupEncoder
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes, quality_tensor
 from aehub.codecs.d4.planes import GRID, PlaneBatch, from_batch
 from aehub.codecs.d4.runtime import Runtime
+from aehub.codecs.d4.settings import EFFORTS
 from aehub.codecs.d4.transcode import GroupEditor
+from aehub.config import DEFAULT_EFFORT
 from aehub.errors import InputError
 from aehub.media.colour import from_rgb, rgb_colour, to_rgb
 from aehub.media.picture import YUV420, Colour, Picture
@@ -145,7 +148,8 @@ class D4Codec:
         """Editor of its groups: its latents turn with the picture."""
         return GroupEditor(self.runtime)
 
-    def group_encoder(self, header: FileHeader, *, measure: bool = False) -> GroupEncoder:
+    def group_encoder(self, header: FileHeader, *, measure: bool = False,
+                      effort: int = DEFAULT_EFFORT) -> GroupEncoder:
         """Begin a group.
 
         Raises:
@@ -156,7 +160,8 @@ class D4Codec:
             raise InputError(f"pictures of {header.width}x{header.height} are padded to {width}x"
                              f"{height}; {self.name} codes at most {MAX_PIXELS} samples. Make them "
                              "smaller.")
-        return GroupEncoder(self.runtime, header, measure=measure)
+        runtime = replace(self.runtime, settings=EFFORTS[effort])
+        return GroupEncoder(runtime, header, measure=measure)
 
     def decode_group(self, header: FileHeader, group: Group,
                      frames: Collection[int] | None = None) -> Iterator[tuple[int, Picture]]:

@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aehub.codecs.block_matching import BLOCK
 from aehub.codecs.d4 import PAYLOAD_FORMATS
 from aehub.codecs.d4.decoder import pixel_condition
 from aehub.codecs.d4.flat_cells import FlatCells, find_flat_cells
@@ -31,9 +30,8 @@ from aehub.codecs.d4.frame import (
 from aehub.codecs.d4.frame_coding import FrameSyntax, GroupWriter
 from aehub.codecs.d4.layers import SINGLE_STREAM, stream_of
 from aehub.codecs.d4.motion.coding import TemporalPredictor
-from aehub.codecs.d4.motion.compensate import predict_planes
-from aehub.codecs.d4.motion.field import BOTH, MAX_VECTOR, Motion
-from aehub.codecs.d4.motion.rdo import Lagrangian, choose_modes, refine_vectors
+from aehub.codecs.d4.motion.field import MAX_VECTOR, Motion
+from aehub.codecs.d4.motion.rdo import Lagrangian, choose_modes, mean_sads, refine_vectors
 from aehub.codecs.d4.motion.search import LumaPlane, SearchResult, search, split_blocks
 from aehub.codecs.d4.network import CodingPass, InterCondition, quality_tensor
 from aehub.codecs.d4.planes import PlaneBatch, to_batch, unshuffle
@@ -210,13 +208,10 @@ class FrameEncoder:
         n, m = results[0].cost.shape
         if len(references) == 1:
             return np.ones((n, m), np.uint8)
-        both = torch.full((1, n, m), BOTH, dtype=torch.uint8, device="cpu")
-        planes = [torch.from_numpy(self._luma[r].luma)[None] for r in references]
-        prediction = predict_planes(planes, torch.from_numpy(vectors)[None], both)[0].numpy()
-        difference = np.abs(prediction - current.luma).reshape(n, BLOCK, m, BLOCK)
+        sads = mean_sads(current, [self._luma[r] for r in references], vectors)
         # Refinement will save about half of the bits of both vectors.
         vector_cost = sum(r.cost - r.sad for r in results)
-        costs = np.stack([*(r.cost for r in results), difference.sum((1, 3)) + 0.5 * vector_cost])
+        costs = np.stack([*(r.cost for r in results), sads + 0.5 * vector_cost])
         return choose_modes(costs, lambda_, self.runtime.settings)
 
 

@@ -19,8 +19,6 @@ from aehub.codecs.block_matching import BLOCK, compiled
 
 HALF = BLOCK // 2
 """Samples along a side of a sub-block."""
-INTEGER_RANGE = 2
-"""Whole samples searched around the best candidate."""
 _WIDE = BLOCK + 8
 """Side of a window for vectors up to a sample away: a block, and 4 samples around it."""
 
@@ -235,34 +233,6 @@ def predict_plane(first: np.ndarray, second: np.ndarray, vectors: np.ndarray, mo
 
 
 @compiled
-def subtract_mean(luma: np.ndarray, detail: np.ndarray) -> None:
-    """Set `detail` to a plane less its 3x3 mean."""
-    height, width = luma.shape
-    line, factor, last = np.empty(width, np.float32), np.float32(1 / 9), _UINT(width - 1)
-    for row in range(height):
-        above, here, below = _UINT(max(row - 1, 0)), _UINT(row), _UINT(min(row + 1, height - 1))
-        for x in range(_UINT(width)):
-            line[x] = luma[above, x] + luma[here, x] + luma[below, x]
-        for x in range(_1, last):
-            detail[here, x] = luma[here, x] - factor * (line[x - _1] + line[x] + line[x + _1])
-        detail[here, 0] = luma[here, 0] - factor * (line[0] + line[0] + line[1])
-        detail[here, last] = luma[here, last] - factor * (line[last - _1] + line[last] + line[last])
-
-
-@compiled
-def cross_phases(reference: np.ndarray, current: np.ndarray, phases: np.ndarray) -> None:
-    """Set `phases` to the cross spectrum of two pictures with magnitudes of 1."""
-    least = np.float32(1e-6)
-    for y in range(phases.shape[0]):
-        for x in range(phases.shape[1]):
-            a, b, c, d = (reference[y, x].real, reference[y, x].imag, current[y, x].real,
-                          current[y, x].imag)
-            real, imag = a * c + b * d, b * c - a * d
-            factor = np.float32(1) / np.sqrt(max(real * real + imag * imag, least))
-            phases[y, x] = complex(real * factor, imag * factor)
-
-
-@compiled
 def vector_bits(down: int, right: int, log2: np.ndarray) -> float:
     """Approximate bits of a vector difference; `log2[n]` is log2(1 + n)."""
     if down == 0 and right == 0:
@@ -333,9 +303,10 @@ def _sad(window: np.ndarray, current: np.ndarray, top: int, left: int, limit: fl
 
 @compiled
 def refine_blocks(begin: int, end: int, current: np.ndarray, reference: np.ndarray,
-                  start: np.ndarray, lambda_: np.ndarray, predictions: np.ndarray,
-                  filters: np.ndarray, log2: np.ndarray, vectors: np.ndarray, cost: np.ndarray,
-                  sad: np.ndarray, sub_vectors: np.ndarray, sub_sad: np.ndarray) -> None:
+                  start: np.ndarray, skip_bits: float, reach: int, fractions: np.ndarray,
+                  lambda_: np.ndarray, predictions: np.ndarray, filters: np.ndarray,
+                  log2: np.ndarray, vectors: np.ndarray, cost: np.ndarray, sad: np.ndarray,
+                  sub_vectors: np.ndarray, sub_sad: np.ndarray) -> None:
     """Search whole samples around `start`, then half samples, then quarters, for all blocks.
 
     Args:
@@ -344,6 +315,10 @@ def refine_blocks(begin: int, end: int, current: np.ndarray, reference: np.ndarr
         current: luma [H, W].
         reference: luma [H, W].
         start: in whole samples, [2, h, w].
+        skip_bits: blocks with an SAD that so many bits cost stay at `start`.
+        reach: whole samples searched around it.
+        fractions: distances searched around the best whole sample, one after another: 2 are half a
+            sample.
         lambda_: SAD per bit, [h, w].
         predictions: [n, 2, h, w].
         filters: taps.
@@ -360,10 +335,14 @@ def refine_blocks(begin: int, end: int, current: np.ndarray, reference: np.ndarr
         for j in range(start.shape[2]):
             best_cost[:], part_sads[:] = np.inf, np.inf
             likely = np.ascontiguousarray(predictions[:, :, i, j])
-            _search_whole(current, reference, i, j, start[:, i, j], likely, lambda_[i, j], log2,
+            _search_whole(current, reference, i, j, start[:, i, j], 0, likely, lambda_[i, j], log2,
                           best, best_cost, part_vectors, part_sads)
-            _search_parts(current, reference, i, j, likely, lambda_[i, j], filters, log2, best,
-                          best_cost, part_vectors, part_sads)
+            if best_cost[1] > skip_bits * lambda_[i, j]:
+                if reach:
+                    _search_whole(current, reference, i, j, start[:, i, j], reach, likely,
+                                  lambda_[i, j], log2, best, best_cost, part_vectors, part_sads)
+                _search_parts(current, reference, i, j, fractions, likely, lambda_[i, j], filters,
+                              log2, best, best_cost, part_vectors, part_sads)
             vectors[0, i, j], vectors[1, i, j] = best
             cost[i, j], sad[i, j] = best_cost
             for part in range(4):
@@ -374,13 +353,14 @@ def refine_blocks(begin: int, end: int, current: np.ndarray, reference: np.ndarr
 
 @compiled
 def _search_whole(current: np.ndarray, reference: np.ndarray, i: int, j: int, start: np.ndarray,
-                  predictions: np.ndarray, lambda_: float, log2: np.ndarray, best: np.ndarray,
-                  best_cost: np.ndarray, part_vectors: np.ndarray, part_sads: np.ndarray) -> None:
+                  reach: int, predictions: np.ndarray, lambda_: float, log2: np.ndarray,
+                  best: np.ndarray, best_cost: np.ndarray, part_vectors: np.ndarray,
+                  part_sads: np.ndarray) -> None:
     """Search whole samples."""
-    side = 2 * INTEGER_RANGE + 1
-    window, sads = np.empty((BLOCK + side - 1, BLOCK + side - 1), np.float32), np.empty(
-        (side, side, 4), np.float32)
-    top, left = start[0] - INTEGER_RANGE, start[1] - INTEGER_RANGE
+    side = 2 * reach + 1
+    window = np.empty((BLOCK + side - 1, BLOCK + side - 1), np.float32)
+    sads = np.empty((side, side, 4), np.float32)
+    top, left = start[0] - reach, start[1] - reach
     copy_window(reference, BLOCK * i + top, BLOCK * j + left, window)
     for y in range(side):
         for x in range(side):
@@ -391,16 +371,16 @@ def _search_whole(current: np.ndarray, reference: np.ndarray, i: int, j: int, st
 
 @compiled
 def _search_parts(current: np.ndarray, reference: np.ndarray, i: int, j: int,
-                  predictions: np.ndarray, lambda_: float, filters: np.ndarray, log2: np.ndarray,
-                  best: np.ndarray, best_cost: np.ndarray, part_vectors: np.ndarray,
-                  part_sads: np.ndarray) -> None:
-    """Search half samples around the best whole ones, then quarters around the best of these."""
+                  fractions: np.ndarray, predictions: np.ndarray, lambda_: float,
+                  filters: np.ndarray, log2: np.ndarray, best: np.ndarray, best_cost: np.ndarray,
+                  part_vectors: np.ndarray, part_sads: np.ndarray) -> None:
+    """Search fractions of samples around the best whole ones, each around the best before."""
     top, left, whole = BLOCK * i, BLOCK * j, best.copy()
     window, rows = np.empty((_WIDE, _WIDE), np.float32), np.empty((BLOCK, _WIDE), np.float32)
     patch, sads = np.empty((BLOCK, BLOCK), np.float32), np.empty((3, 3, 4), np.float32)
     copy_window(reference, top + whole[0] // 4 - 4, left + whole[1] // 4 - 4, window)
     sads[1, 1] = np.inf  # It is known.
-    for spacing in (2, 1):
+    for spacing in fractions:
         first_down, first_right = best[0] - whole[0] - spacing, best[1] - whole[1] - spacing
         for y in range(3):
             _filter_rows(window, filters, first_down + y * spacing, rows)

@@ -38,6 +38,8 @@ SIDE = BLOCK + 2 * OBMC_MARGIN
 """Samples along a side of a block with its margins."""
 # Of the window that it is interpolated from.
 _WIDE = SIDE + 8
+N_CANDIDATES = 10
+"""Vectors that a block chooses from at first."""
 _1, _2, _3, _4, _5, _6, _7 = (np.uintp(n) for n in range(1, 8))
 # log2(1 + n) of every component of a residual.
 _LOG2 = np.log2(1 + np.arange(8 * MAX_VECTOR))
@@ -76,7 +78,7 @@ def refine_vectors(current: LumaPlane, references: Sequence[LumaPlane], motion: 
                for x in (lagrangian.lambda_, lagrangian.huber_knee)]
     bits = np.array([settings.predicted_bits, settings.temporal_bits, settings.zero_bits,
                      settings.merge_bits, settings.merge_bits])
-    for r, reference in enumerate(references):
+    for r, reference in [*enumerate(references)] * settings.refinements:
         predictor = predictors[r]
         temporal = predictor(block_medians(vectors[0])) if callable(predictor) else predictor
         temporal = np.clip(temporal, -MAX_VECTOR, MAX_VECTOR).astype(np.int32)
@@ -88,7 +90,7 @@ def refine_vectors(current: LumaPlane, references: Sequence[LumaPlane], motion: 
             block_medians(vectors[-1 - r]).reshape(2, -1), (motion.modes == 1 << r).ravel(),
             refined.copy(), temporal.reshape(2, -1), (motion.uses[r] & ~split).ravel(),
             ~motion.uses[r].ravel(), *weights, bits, _LOG2, filter_taps(False), _window(),
-            refined.reshape(2, -1))
+            np.array(settings.steps, np.int64), refined.reshape(2, -1))
         vectors[r] = from_sub_blocks(
             np.where(split[..., None], four, refined[..., None]).astype(np.int16))
     return Motion(vectors, motion.modes, motion.coded_flags)
@@ -114,7 +116,7 @@ def _refine_field(cells: np.ndarray, adjacent: np.ndarray, current: np.ndarray,
                   alone: np.ndarray, own: np.ndarray, temporal: np.ndarray, refinable: np.ndarray,
                   unused: np.ndarray, lambda_: np.ndarray, knees: np.ndarray,
                   fixed_bits: np.ndarray, log2: np.ndarray, filters: np.ndarray,
-                  weights: np.ndarray, refined: np.ndarray) -> None:
+                  weights: np.ndarray, steps: np.ndarray, refined: np.ndarray) -> None:
     """Refine the vectors to one reference; k blocks, row by row.
 
     Args:
@@ -128,18 +130,18 @@ def _refine_field(cells: np.ndarray, adjacent: np.ndarray, current: np.ndarray,
         own: vectors as searched, [2, n, m].
         temporal: predictor of the vectors, [2, k].
         refinable: blocks to refine, [k].
-        unused: blocks that do not use the reference: their vectors are not coded, so adjacent
-            blocks get them as predicted, and no block tries them.
+        unused: blocks without this reference: their vectors are as predicted, and tried by none.
         lambda_: squared error per bit, [k].
         knees: differences from which the error grows linearly, [k].
         fixed_bits: of the candidates that have symbols of their own, [5].
         log2: `log2[n]` is log2(1 + n).
         filters: taps.
-        weights: of a block with its margins, [side, side].
+        weights: of a block with its margins, [SIDE, SIDE].
+        steps: distances around the best candidate at which vectors are tried, one after another.
         refined: vectors [2, k], filled; equal to `own` at first.
     """
     columns, deltas = own.shape[2], refined - temporal
-    known, candidates = np.empty((4, 2), np.int32), np.empty((10, 2), np.int32)
+    known, candidates = np.empty((4, 2), np.int32), np.empty((N_CANDIDATES, 2), np.int32)
     bits, blocks = np.empty(len(candidates)), np.empty((3, SIDE, SIDE), np.float32)
     scratch = np.empty((2, _WIDE, _WIDE), np.float32)
     for at in range(len(cells)):
@@ -151,37 +153,42 @@ def _refine_field(cells: np.ndarray, adjacent: np.ndarray, current: np.ndarray,
         if not refinable[cell]:
             continue
         _candidates(known, count, down, right, own, temporal, unused, cell, candidates)
-        _count_bits(candidates, down, right, fixed_bits, log2, bits)
+        _count_bits(candidates, down, right, 5, fixed_bits, log2, bits)
         top, left = BLOCK * (cell // columns) - OBMC_MARGIN, BLOCK * (cell % columns) - OBMC_MARGIN
         kernels.copy_window(current, top, left, blocks[0])
         if not alone[cell]:
             _predict(other, top, left, other_vectors[0, cell], other_vectors[1, cell], filters,
                      scratch, blocks[1])
-        chosen = _choose(reference, top, left, temporal[0, cell], temporal[1, cell], candidates,
-                         bits, lambda_[cell], knees[cell], alone[cell], filters, weights, blocks,
-                         scratch)
-        deltas[0, cell], deltas[1, cell] = candidates[chosen, 0], candidates[chosen, 1]
-    for n in range(deltas.size):
-        vector = deltas.flat[n] + temporal.flat[n]
-        refined.flat[n] = min(max(vector, -MAX_VECTOR), MAX_VECTOR)
+        best = np.float32(np.inf)
+        for n in range(len(steps) + 1):
+            if n:
+                _around(deltas[:, cell], steps[n - 1], candidates)
+                _count_bits(candidates, down, right, 0, fixed_bits, log2, bits)
+            best, chosen = _choose(
+                reference, top, left, temporal[:, cell], candidates, bits,
+                best, lambda_[cell], knees[cell], alone[cell],
+                filters, weights, blocks, scratch)
+            if chosen >= 0:
+                deltas[0, cell], deltas[1, cell] = candidates[chosen]
+    refined[:] = np.minimum(np.maximum(deltas + temporal, -MAX_VECTOR), MAX_VECTOR)
 
 
 @compiled
-def _choose(reference: np.ndarray, top: int, left: int, down: int, right: int,
-            candidates: np.ndarray, bits: np.ndarray, lambda_: float, knee: float, alone: bool,
-            filters: np.ndarray, weights: np.ndarray, blocks: np.ndarray, scratch: np.ndarray
-            ) -> int:
-    """Number of the candidate of least cost: a delta to the predictor (down, right)."""
-    best, chosen = np.float32(np.inf), 0
+def _choose(reference: np.ndarray, top: int, left: int, temporal: np.ndarray,
+            candidates: np.ndarray, bits: np.ndarray, best: float, lambda_: float, knee: float,
+            alone: bool, filters: np.ndarray, weights: np.ndarray, blocks: np.ndarray,
+            scratch: np.ndarray) -> tuple[float, int]:
+    """Cost and number of the candidate of least cost below `best`; the number is -1 without one."""
+    chosen = -1
     for c in range(len(candidates)):
         rate = np.float32(lambda_ * bits[c])
-        y, x = candidates[c, 0] + down, candidates[c, 1] + right
+        y, x = candidates[c, 0] + temporal[0], candidates[c, 1] + temporal[1]
         if rate < best and max(abs(y), abs(x)) <= MAX_VECTOR:
             _predict(reference, top, left, y, x, filters, scratch, blocks[2])
             cost = rate + _huber_error(blocks, alone, knee, weights, best - rate)
             if cost < best:
                 best, chosen = cost, c
-    return chosen
+    return best, chosen
 
 
 @compiled
@@ -235,6 +242,15 @@ def _candidates(known: np.ndarray, count: int, down: int, right: int, own: np.nd
 
 
 @compiled
+def _around(delta: np.ndarray, step: int, candidates: np.ndarray) -> None:
+    """Fill in the eight deltas a step around one as candidates, the first of them repeated."""
+    for n in range(len(candidates)):
+        place = n % 8 + (n % 8 > 3)
+        candidates[n, 0] = delta[0] + step * (place // 3 - 1)
+        candidates[n, 1] = delta[1] + step * (place % 3 - 1)
+
+
+@compiled
 def _merge_candidate(known: np.ndarray, count: int, far: bool, candidate: np.ndarray) -> None:
     """Set the candidate to the adjacent delta nearest to the temporal predictor, or farthest; leave
     it as it is where several different ones are."""
@@ -250,13 +266,13 @@ def _merge_candidate(known: np.ndarray, count: int, far: bool, candidate: np.nda
 
 
 @compiled
-def _count_bits(candidates: np.ndarray, down: int, right: int, fixed_bits: np.ndarray,
-                log2: np.ndarray, bits: np.ndarray) -> None:
-    """Fill in the bits of each candidate by its symbol or its residual from (down, right): the
-    least of equal ones, and infinity for all but the first of them."""
+def _count_bits(candidates: np.ndarray, down: int, right: int, symbols: int,
+                fixed_bits: np.ndarray, log2: np.ndarray, bits: np.ndarray) -> None:
+    """Fill in the bits of each candidate by its symbol, as the first ones have, or its residual
+    from (down, right): the least of equal ones, and infinity for all but the first of them."""
     for n in range(len(candidates)):
         y, x = candidates[n]
-        if n < len(fixed_bits):
+        if n < symbols:
             bits[n] = fixed_bits[n]
         elif y == down and x == right:
             bits[n] = fixed_bits[0]
@@ -321,6 +337,50 @@ def _huber_error(blocks: np.ndarray, alone: bool, knee: float, weights: np.ndarr
         if total >= limit:
             break
     return total
+
+
+def mean_sads(current: LumaPlane, references: Sequence[LumaPlane], vectors: np.ndarray
+              ) -> np.ndarray:
+    """SAD of each block from the mean of its predictions from two references: [H/16, W/16].
+
+    Args:
+        current: the picture.
+        references: two.
+        vectors: of 8x8 blocks, int16 [2, 2, H/8, W/8].
+    """
+    sads = np.zeros(current.blocks, np.float32)
+    split = np.zeros(current.blocks, bool)
+    for r in range(2):
+        four = to_sub_blocks(vectors[r])
+        split |= (four != four[..., :1]).any(axis=(0, -1))
+    _mean_sads(current.luma, references[0].luma, references[1].luma, vectors, split,
+               filter_taps(False), sads)
+    return sads
+
+
+@compiled
+def _mean_sads(current: np.ndarray, first: np.ndarray, second: np.ndarray, vectors: np.ndarray,
+               split: np.ndarray, filters: np.ndarray, sads: np.ndarray) -> None:
+    here, there = np.empty((SIDE, SIDE), np.float32), np.empty((SIDE, SIDE), np.float32)
+    scratch, margin = np.empty((2, _WIDE, _WIDE), np.float32), np.uintp(OBMC_MARGIN)
+    half = np.float32(0.5)
+    for i in range(split.shape[0]):
+        for j in range(split.shape[1]):
+            parts, total = 4 if split[i, j] else 1, np.float32(0)
+            side = np.uintp(BLOCK if parts == 1 else BLOCK // 2)
+            for part in range(parts):
+                row, column = 2 * i + part // 2, 2 * j + part % 2
+                top, left = BLOCK // 2 * row, BLOCK // 2 * column
+                _predict(first, top - OBMC_MARGIN, left - OBMC_MARGIN, vectors[0, 0, row, column],
+                         vectors[0, 1, row, column], filters, scratch, here)
+                _predict(second, top - OBMC_MARGIN, left - OBMC_MARGIN, vectors[1, 0, row, column],
+                         vectors[1, 1, row, column], filters, scratch, there)
+                y, x = np.uintp(top), np.uintp(left)
+                for a in range(side):
+                    for b in range(side):
+                        mean = half * (here[margin + a, margin + b] + there[margin + a, margin + b])
+                        total += abs(mean - current[y + a, x + b])
+            sads[i, j] = total
 
 
 def choose_modes(costs: np.ndarray, lambda_: np.ndarray, settings: EncoderSettings = SETTINGS

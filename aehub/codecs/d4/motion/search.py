@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from aehub.codecs.block_matching import BLOCK, COARSE_SCALE, coarse, coarse_search
+from aehub.codecs.block_matching import BLOCK, COARSE_SCALE, coarse, coarse_search, compiled
 from aehub.codecs.d4.motion import kernels
 from aehub.codecs.d4.motion.compensate import PRECISION, filter_taps
 from aehub.codecs.d4.settings import SETTINGS, EncoderSettings
@@ -45,8 +45,38 @@ class LumaPlane:
     def spectrum(self) -> np.ndarray:
         """Fourier transform of `luma` less its 3x3 mean: flat areas carry no motion."""
         detail = np.empty_like(self.luma)
-        kernels.subtract_mean(self.luma, detail)
+        _subtract_mean(self.luma, detail)
         return torch.fft.rfft2(torch.from_numpy(detail)).numpy()
+
+
+@compiled
+def _subtract_mean(luma: np.ndarray, detail: np.ndarray) -> None:
+    """Set `detail` to a plane less its 3x3 mean."""
+    height, width = luma.shape
+    one = np.uintp(1)
+    line, factor, last = np.empty(width, np.float32), np.float32(1 / 9), np.uintp(width - 1)
+    for row in range(height):
+        above, here = np.uintp(max(row - 1, 0)), np.uintp(row)
+        below = np.uintp(min(row + 1, height - 1))
+        for x in range(np.uintp(width)):
+            line[x] = luma[above, x] + luma[here, x] + luma[below, x]
+        for x in range(one, last):
+            detail[here, x] = luma[here, x] - factor * (line[x - one] + line[x] + line[x + one])
+        detail[here, 0] = luma[here, 0] - factor * (line[0] + line[0] + line[1])
+        detail[here, last] = luma[here, last] - factor * (line[last - one] + 2 * line[last])
+
+
+@compiled
+def _cross_phases(reference: np.ndarray, current: np.ndarray, phases: np.ndarray) -> None:
+    """Set `phases` to the cross spectrum of two pictures with magnitudes of 1."""
+    least = np.float32(1e-6)
+    for y in range(phases.shape[0]):
+        for x in range(phases.shape[1]):
+            a, b, c, d = (reference[y, x].real, reference[y, x].imag, current[y, x].real,
+                          current[y, x].imag)
+            real, imag = a * c + b * d, b * c - a * d
+            factor = np.float32(1) / np.sqrt(max(real * real + imag * imag, least))
+            phases[y, x] = complex(real * factor, imag * factor)
 
 
 def global_motion(current: LumaPlane, reference: LumaPlane, longest: int) -> tuple[int, int]:
@@ -76,7 +106,7 @@ def phase_correlation(current: LumaPlane, reference: LumaPlane, settings: Encode
     """
     height, width = current.luma.shape
     phases = np.empty_like(current.spectrum)
-    kernels.cross_phases(reference.spectrum, current.spectrum, phases)
+    _cross_phases(reference.spectrum, current.spectrum, phases)
     peaks = torch.fft.irfft2(torch.from_numpy(phases), (height, width)).flatten()
     peaks[0] = -math.inf
     found = []
@@ -146,7 +176,7 @@ def search(current: LumaPlane, reference: LumaPlane, *, lambda_: float | np.ndar
         lambda_: SAD per bit, everywhere or [H/16, W/16].
         search_range: of the coarse search, in samples.
         hints: further candidates, int64 [2, H/16, W/16]; the first is the temporal predictor.
-        settings: how far translations of the whole picture are looked for.
+        settings: what is looked for, and how far.
     """
     shape = current.blocks
     lambda_ = np.ascontiguousarray(np.broadcast_to(lambda_, shape), np.float32)
@@ -154,23 +184,26 @@ def search(current: LumaPlane, reference: LumaPlane, *, lambda_: float | np.ndar
     zero = np.zeros_like(rough)
     predictor = np.ascontiguousarray(hints[0]) if hints else zero
     fine = [*hints, zero, rough * PRECISION, _median(rough) * PRECISION]
-    down, right = global_motion(current, reference, settings.longest_pan)
+    down, right = (global_motion(current, reference, settings.longest_pan)
+                   if settings.longest_pan else (0, 0))
     if max(abs(down), abs(right)) > search_range // 2:
         moved = _translated(reference.coarse_luma, down // COARSE_SCALE, right // COARSE_SCALE)
         around, _ = coarse_search(current.coarse_luma, moved, lambda_, search_range)
         shift = np.array([down, right])[:, None, None]
         fine += [(around + shift) * PRECISION, (_median(around) + shift) * PRECISION]
     candidates = [(c + PRECISION // 2) // PRECISION for c in fine]
-    candidates += [np.broadcast_to(np.array(v)[:, None, None], zero.shape)
-                   for v in phase_correlation(current, reference, settings)]
+    if settings.peaks:
+        candidates += [np.broadcast_to(np.array(v)[:, None, None], zero.shape)
+                       for v in phase_correlation(current, reference, settings)]
     best = _best_candidate(current, reference, candidates, lambda_, predictor)
     best = _best_candidate(current, reference, [best, *_adjacent(best)], lambda_, predictor)
     result = SearchResult.empty(*shape)
     predictions = np.stack([predictor, _median(best * PRECISION), zero])
     kernels.run_parts(
-        kernels.refine_blocks, shape[0], current.luma, reference.luma, best, lambda_, predictions,
-        filter_taps(False), _LOG2, result.vectors, result.cost, result.sad, result.sub_vectors,
-        result.sub_sad)
+        kernels.refine_blocks, shape[0], current.luma, reference.luma, best,
+        settings.skip_bits, settings.integer_range, np.array(settings.fractions, np.int64), lambda_,
+        predictions, filter_taps(False), _LOG2, result.vectors, result.cost, result.sad,
+        result.sub_vectors, result.sub_sad)
     return result
 
 
@@ -207,6 +240,8 @@ def split_blocks(found: SearchResult, lambda_: float | np.ndarray,
                  settings: EncoderSettings = SETTINGS) -> np.ndarray:
     """Vectors of 8x8 blocks int64 [2, H/8, W/8]: four of its own for a block where that pays."""
     whole = found.vectors.repeat(2, 1).repeat(2, 2)
+    if not settings.splits:
+        return whole
     bits = vector_bits(found.sub_vectors - whole)
     h, w = found.cost.shape
     sad, bits = (x.reshape(h, 2, w, 2).sum((1, 3)) for x in (found.sub_sad, bits))
