@@ -1,8 +1,9 @@
 """Tasks that depend on each other, run side by side in the threads of the process.
 
-    read = Task(lambda: ...)
-    show = Task(lambda: ..., after=[read], yields=True)
-    for picture in run_tasks([read, show]): ...
+    schedule = Schedule()
+    read = schedule.add(Task(...))
+    show = schedule.add(Task(..., after=[read]))
+    picture = schedule.take(show)
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from aehub import threads
 
 AHEAD = 48
-"""Tasks that are begun before the result of the first of them is taken: bounds memory."""
+"""Tasks that `run_tasks` begins before the result of the first of them is taken: bounds memory."""
 
 
 class Task:
@@ -25,6 +26,9 @@ class Task:
         run: does it; returns the result.
         after: tasks that come before it.
         yields: `run_tasks` gives its result.
+
+    Attributes:
+        result: of `run`, until it is taken.
     """
 
     def __init__(self, run: Callable[[], Any], after: Iterable[Task] = (), *, yields: bool = False
@@ -37,60 +41,41 @@ class Task:
         self.missing = 0
 
 
-def run_tasks(tasks: Iterable[Task], *, side_by_side: bool = True) -> Iterator[Any]:
-    """Run tasks, each when those before it are done; yields results in the order given.
-
-    With one worker thread they run in the thread of the caller. Closing the iterator drops the
-    tasks that have not begun.
+class Schedule:
+    """Tasks, each run when those before it are done.
 
     Args:
-        tasks: each after those it depends on.
-        side_by_side: use several threads; a GPU is better kept to one.
-
-    Raises:
-        BaseException: what a task raised, at its place in the order.
+        side_by_side: use several threads; without, or with one worker thread, tasks run when they
+            are added. A GPU is better kept to one thread.
     """
-    if not side_by_side or threads.free_workers() == 1:
-        for task in tasks:
-            result = task.run()
-            if task.yields:
-                yield result
-        return
-    schedule, waiting = _Schedule(), deque[Task]()
-    try:
-        for task in tasks:
-            schedule.add(task)
-            waiting.append(task)
-            while waiting and (len(waiting) >= AHEAD or waiting[0].done):
-                yield from schedule.take(waiting.popleft())
-        while waiting:
-            yield from schedule.take(waiting.popleft())
-    finally:
-        schedule.close()
 
-
-class _Schedule:
-    def __init__(self) -> None:
+    def __init__(self, *, side_by_side: bool = True) -> None:
+        self._inline = not side_by_side or threads.free_workers() == 1
         self._changed, self._running, self._closed = Condition(), 0, False
 
-    def add(self, task: Task) -> None:
+    def add(self, task: Task) -> Task:
+        """Add a task; those that it comes after have been added."""
         with self._changed:
             missing = [before for before in task.after if not before.done]
             task.missing = len(missing)
             for before in missing:
                 before.followers.append(task)
             if not missing:
-                self._submit(task)
+                self._begin(task)
+        return task
 
-    def take(self, task: Task) -> Iterator[Any]:
-        """Wait for a task; yield its result if it is wanted."""
+    def take(self, task: Task) -> Any:
+        """Wait for a task and return its result.
+
+        Raises:
+            BaseException: what the task raised, or one that it comes after.
+        """
         with self._changed:
             self._changed.wait_for(lambda: task.done)
         if task.error is not None:
             raise task.error
         result, task.result = task.result, None
-        if task.yields:
-            yield result
+        return result
 
     def close(self) -> None:
         """Begin no other task, and wait for those that run."""
@@ -98,9 +83,12 @@ class _Schedule:
             self._closed = True
             self._changed.wait_for(lambda: not self._running)
 
-    def _submit(self, task: Task) -> None:
+    def _begin(self, task: Task) -> None:
         self._running += 1
-        threads.pool().submit(self._run, task)
+        if self._inline:
+            self._run(task)
+        else:
+            threads.pool().submit(self._run, task)
 
     def _run(self, task: Task) -> None:
         error = next((before.error for before in task.after if before.error), None)
@@ -117,5 +105,33 @@ class _Schedule:
             for follower in task.followers:
                 follower.missing -= 1
                 if not follower.missing and not self._closed:
-                    self._submit(follower)
+                    self._begin(follower)
             self._changed.notify_all()
+
+
+def run_tasks(tasks: Iterable[Task], *, side_by_side: bool = True) -> Iterator[Any]:
+    """Run tasks; yields results in the order given. Closing the iterator drops those not begun.
+
+    Args:
+        tasks: each after those it depends on.
+        side_by_side: as for `Schedule`.
+
+    Raises:
+        BaseException: what a task raised, at its place in the order.
+    """
+    schedule, waiting = Schedule(side_by_side=side_by_side), deque[Task]()
+    try:
+        for task in tasks:
+            waiting.append(schedule.add(task))
+            while waiting and (len(waiting) >= AHEAD or waiting[0].done):
+                yield from _wanted(schedule, waiting.popleft())
+        while waiting:
+            yield from _wanted(schedule, waiting.popleft())
+    finally:
+        schedule.close()
+
+
+def _wanted(schedule: Schedule, task: Task) -> Iterator[Any]:
+    result = schedule.take(task)
+    if task.yields:
+        yield result

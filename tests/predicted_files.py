@@ -110,8 +110,9 @@ def encoded(frames: Sequence[Picture], quality: float, mini_gops: Sequence[int],
     encoder.writer.write = watched  # type: ignore[method-assign]
     for length in (1, *mini_gops):
         for layer in gop.extend(length):
-            for frame in encoder.add(layer, [frames[slot.number] for slot in layer]):
-                decoded[frame.slot.number] = encoder.shown(frame)
+            coded = [encoder.encode(slot, frames[slot.number]) for slot in layer]
+            encoder.write(coded)
+            decoded.update((frame.slot.number, encoder.shown(frame)) for frame in coded)
     n, (width, height) = gop.n_frames, frames[0].size
     assert n == len(frames)
     words, payload = encoder.finish()

@@ -49,12 +49,12 @@ class CodedFrame:
     """One frame as it was coded.
 
     Attributes:
-        index: of the frame in its mini-GOP, in the order of times.
+        number: of the frame in its group, in the order of times.
         bytes: by which the payload grew.
         picture: as a decoder shows it; None if it was not asked for.
     """
 
-    index: int
+    number: int
     bytes: int
     picture: Picture | None = None
 
@@ -79,13 +79,10 @@ class GroupEncoder(Protocol):
     def add(self, mini_gop: MiniGop) -> Iterator[CodedFrame | None]:
         """Encode frames; yields each in coding order when it is done.
 
-        The first mini-GOP of a group is a single frame. None is progress without a frame, such as
-        a trial: closing the iterator there cancels.
+        The first mini-GOP of a group is a single frame. Frames of a mini-GOP may be given by the
+        next call, unless it ends the group. None is progress without a frame, such as a trial:
+        closing the iterator there cancels.
         """
-        ...
-
-    def fork(self) -> GroupEncoder:
-        """Return an independent copy: both go on from here."""
         ...
 
     def finish(self) -> tuple[GroupHeader, bytes]:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from aehub.bitstream import FileHeader, Writer, nearest_rate
 from aehub.bitstream.metadata import PLAYS
-from aehub.codecs.base import Codec, GroupEncoder, MiniGop
+from aehub.codecs.base import Codec, CodedFrame, GroupEncoder, MiniGop
 from aehub.codecs.gop import group_frames, split_into_mini_gops
 from aehub.config import DEFAULT_EFFORT
 from aehub.errors import InputError
@@ -120,18 +120,20 @@ def compress_clip(clip: Clip, stream: BinaryIO, codec: Codec, quality: float, *,
     """
     info, converter = clip.info, TickConverter.of(clip.info)
     header = file_header(codec, info, quality, group)
-    stats = EncodingStats()
-    if header.pictures != info.pictures:
-        stats.notes = (f"Pictures of {info.pictures} were brought to {header.pictures}, which "
-                       f"{codec.name} takes.",)
+    notes = () if header.pictures == info.pictures else (
+        f"Pictures of {info.pictures} were brought to {header.pictures}, which {codec.name} "
+        "takes.",)
+    stats = EncodingStats(notes=notes)
     mini_gops = ahead(split_into_mini_gops(_in_format(clip, header), header.group_frames),
                       int(clip.is_file))
     with Writer(stream, header) as writer, closing(mini_gops):
         times, encoder, pending = _GroupTimes(converter), None, 0
         for mini_gop in mini_gops:
             times.add(mini_gop.frames)
-            encoder = encoder or codec.group_encoder(header, measure=measure, effort=effort)
-            for n_bytes in _encode(encoder, mini_gop, stats):
+            if encoder is None:
+                encoder = codec.group_encoder(header, measure=measure, effort=effort)
+                frames = _GroupFrames(stats)
+            for n_bytes in frames.encode(encoder, mini_gop):
                 pending += n_bytes
                 stats.bytes = writer.size + pending
                 yield stats
@@ -142,15 +144,20 @@ def compress_clip(clip: Clip, stream: BinaryIO, codec: Codec, quality: float, *,
                 writer.group(group_header, payload)
                 stats.seconds += float(group_header.ticks(header.frame_ticks) * header.time_base)
                 encoder, pending = None, 0
-        if clip.audio is not None and audio:
-            with clip.audio.open() as track:
-                while chunk := track.read(_AUDIO_CHUNK):
-                    writer.audio(chunk)
+        if audio:
+            _copy_audio(clip, writer)
             stats.audio_bytes = writer.audio_bytes
         if info.plays:
             writer.metadata({PLAYS: info.plays})
     stats.bytes = writer.size
     yield stats
+
+
+def _copy_audio(clip: Clip, writer: Writer) -> None:
+    if clip.audio is not None:
+        with clip.audio.open() as track:
+            while chunk := track.read(_AUDIO_CHUNK):
+                writer.audio(chunk)
 
 
 def file_header(codec: Codec, info: ClipInfo, quality: float, group: int | None) -> FileHeader:
@@ -177,11 +184,11 @@ def estimate_size(codec: Codec, pictures: Sequence[Picture], info: ClipInfo, qua
                   n_frames: int, *, effort: int = DEFAULT_EFFORT) -> float:
     """Estimate the bytes of a clip of `n_frames` at a quality from its first pictures."""
     header = file_header(codec, info, quality, None)
-    encoder, sizes = codec.group_encoder(header, effort=effort), []
+    encoder, sizes = codec.group_encoder(header, effort=effort), list[int]()
     frames = list(_in_format((Frame(picture, time) for time, picture in enumerate(pictures)),
                              header))
     for part in (frames[:1], frames[1:]):
-        coded = encoder.add(MiniGop(part, False, None)) if part else ()
+        coded = encoder.add(MiniGop(part, bool(sizes), None)) if part else ()
         sizes.append(sum(frame.bytes for frame in coded if frame is not None))
     first, later = sizes
     return first + later * (n_frames - 1) / max(1, len(frames) - 1)
@@ -195,19 +202,34 @@ def _in_format(frames: Iterable[Frame], header: FileHeader) -> Iterator[Frame]:
         yield frame
 
 
-def _encode(encoder: GroupEncoder, mini_gop: MiniGop, stats: EncodingStats) -> Iterator[int]:
-    """Encode a mini-GOP and count it; yields the bytes of each frame, 0 for a trial."""
-    sizes, decoded = dict[int, int](), dict[int, Picture]()
-    for coded in encoder.add(mini_gop):
-        if coded is not None:
-            sizes[coded.index] = coded.bytes
+class _GroupFrames:
+    """Frames of a group from the clip to the totals, in the order of times.
+
+    Args:
+        stats: totals.
+    """
+
+    def __init__(self, stats: EncodingStats) -> None:
+        self._stats, self._n_frames, self._n_counted = stats, 0, 0
+        self._sources: dict[int, Picture] = {}
+        self._coded: dict[int, CodedFrame] = {}
+
+    def encode(self, encoder: GroupEncoder, mini_gop: MiniGop) -> Iterator[int]:
+        """Encode a mini-GOP; yields the bytes of each frame that is done, 0 for a trial."""
+        for frame in mini_gop.frames:
+            self._sources[self._n_frames] = frame.picture
+            self._n_frames += 1
+        for coded in encoder.add(mini_gop):
+            if coded is not None:
+                self._coded[coded.number] = coded
+                self._stats.frames += 1
+            yield 0 if coded is None else coded.bytes
+        while self._n_counted in self._coded:
+            coded, source = self._coded.pop(self._n_counted), self._sources.pop(self._n_counted)
+            self._stats.frame_bytes.append(coded.bytes)
             if coded.picture is not None:
-                decoded[coded.index] = coded.picture
-            stats.frames += 1
-        yield 0 if coded is None else coded.bytes
-    stats.frame_bytes += [sizes[index] for index in sorted(sizes)]
-    for index, picture in sorted(decoded.items()):
-        stats.distortion.add(mini_gop.frames[index].picture, picture)
+                self._stats.distortion.add(source, coded.picture)
+            self._n_counted += 1
 
 
 class _GroupTimes:

@@ -25,6 +25,7 @@ from aehub.codecs.decompress import decode_frames
 from aehub.codecs.gop import FrameSlot
 from aehub.media.metrics import Distortion
 from aehub.media.picture import ClipInfo, Frame, Picture
+from aehub.schedule import Schedule
 from material import moving_picture
 from predicted_files import groups_of, orbit, planes_of
 
@@ -80,7 +81,7 @@ def decoded(file: bytes) -> list[Picture]:
 def rd_cost(file: bytes, planes: list[Picture]) -> float:
     """Log of the bytes after the first frame, less the log-rate equivalent of their PSNR."""
     encoder, later = FrameEncoder(model().runtime, QUALITY), Distortion(with_ms_ssim=False)
-    encoder.add([FrameSlot(0, (), None)], planes[:1])
+    encoder.write([encoder.encode(FrameSlot(0, (), None), planes[0])])
     for original, result in zip(planes[1:], decoded(file)[1:], strict=True):
         later.add(original, result)
     (group,) = groups_of(file)[1]
@@ -94,16 +95,16 @@ def high_motion(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def chosen_length(planes: list[Picture], monkeypatch: pytest.MonkeyPatch) -> int:
     """Mini-GOP length chosen for a clip of one mini-GOP; it is checked against all."""
-    chosen, plain = compressed(planes), _GroupState.add
+    chosen, plain = compressed(planes), _GroupState.begin
     files = {}
     for length in (len(planes) - 1, *SETTINGS.short_mini_gops):
-        def forced(group: _GroupState, frames: list[Frame], _: int, *, length: int = length,
-                   **wanted: bool) -> Any:
-            return plain(group, frames, length, **wanted)
+        def forced(group: _GroupState, schedule: Schedule, frames: list[Frame], _: int, show: Any,
+                   *, length: int = length) -> Any:
+            return plain(group, schedule, frames, length, show)
 
-        monkeypatch.setattr(_GroupState, "add", forced)
+        monkeypatch.setattr(_GroupState, "begin", forced)
         files[length] = compressed(planes)
-    monkeypatch.setattr(_GroupState, "add", plain)
+    monkeypatch.setattr(_GroupState, "begin", plain)
     costs = {length: rd_cost(file, planes) for length, file in files.items()}
     best = min(costs, key=lambda length: costs[length])
     assert len(set(files.values())) == len(files) and chosen == files[best]
@@ -123,25 +124,25 @@ def test_a_forked_encoder_is_independent() -> None:
         payloads = []
         for forks in (False, True):
             encoder = FrameEncoder(model().runtime, QUALITY)
-            encoder.add([FrameSlot(0, (), None)], planes[:1])
-            encoder.add([FrameSlot(2, (0,), 0)], planes[2:3])
+            encoder.write([encoder.encode(FrameSlot(0, (), None), planes[0])])
+            encoder.write([encoder.encode(FrameSlot(2, (0,), 0), planes[2])])
             if forks:
                 other = encoder.fork()
-                other.add([FrameSlot(3, (2,), 0)], planes[3:])
-                other.retain([3])
-            encoder.add([FrameSlot(1, (0, 2), 1)], planes[1:2])
+                other.write([other.encode(FrameSlot(3, (2,), 0), planes[3])])
+                other.drop([0, 2])
+            encoder.write([encoder.encode(FrameSlot(1, (0, 2), 1), planes[1])])
             payloads.append(encoder.finish())
     assert payloads[0] == payloads[1] != other.finish()
 
 
 def test_a_chosen_length_is_reused(high_motion: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, begun = _GroupState.add, []
+    plain, begun = _GroupState.begin, []
 
-    def watched(group: _GroupState, frames: list[Frame], length: int, **wanted: bool) -> Any:
+    def watched(group: _GroupState, schedule: Schedule, frames: list[Frame], *rest: Any) -> Any:
         begun.append(int(frames[0].time))
-        return plain(group, frames, length, **wanted)
+        return plain(group, schedule, frames, *rest)
 
-    monkeypatch.setattr(_GroupState, "add", watched)
+    monkeypatch.setattr(_GroupState, "begin", watched)
     monkeypatch.setattr(gop, "_LOW_MOTION", -1.0)
     n_frames = 1 + (SETTINGS.reuse_count + 2) * gop.MINI_GOP
     planes = planes_of(orbit(n_frames, W, H))

@@ -217,8 +217,8 @@ def test_encoding_holds_no_more_than_two_runs_of_frames(monkeypatch: pytest.Monk
     tally = list(compress_clip(clip, BytesIO(), tiny(), 50))[-1]
     # Mini-GOPs of high motion are encoded twice.
     assert tally.frames == len(sources) == 64 <= len(results)
-    # While a run is gathered the last one is still at hand.
-    assert most[0] <= 2 * LONG_MINI_GOP + 2 and most[1] <= LONG_MINI_GOP + 2
+    # While a run is gathered the last one is encoded, and its results are counted.
+    assert most[0] <= 2 * LONG_MINI_GOP + 2 and most[1] <= 2 * LONG_MINI_GOP + 2
 
 
 def test_decoding_holds_only_frames_that_others_still_need(

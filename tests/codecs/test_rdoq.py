@@ -70,7 +70,7 @@ def test_a_picture_has_the_same_codes_alone_and_first_in_a_clip(
 ) -> None:
     alone = model.encode_planes([picture], QUALITY)
     encoder = FrameEncoder(model.runtime, QUALITY)
-    shown = encoder.shown(*encoder.add([FrameSlot(0, (), None)], [picture]))
+    shown = encoder.shown(encoder.encode(FrameSlot(0, (), None), picture))
     decoded = model.decode_codes(alone, QUALITY)
     for a, b in zip(shown, decoded, strict=True):
         assert torch.equal(a, b)

@@ -70,7 +70,7 @@ def without_references(path: Path, model: D4Codec, output: Path) -> Path:
             for begin in range(0, len(planes), 4):
                 encoder = FrameEncoder(model.runtime, QUALITY)
                 for number, picture in enumerate(planes[begin:begin + 4]):
-                    encoder.add([FrameSlot(number, (), None)], [picture])
+                    encoder.write([encoder.encode(FrameSlot(number, (), None), picture)])
                 words, payload = encoder.finish()
                 writer.group(GroupHeader(number + 1, reader.header.quality, stream_words=words),
                              payload)

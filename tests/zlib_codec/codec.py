@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -63,16 +62,13 @@ class ZlibEncoder:
         self.payload, self.n_frames = b"", 0
 
     def add(self, mini_gop: MiniGop) -> Iterator[CodedFrame]:
-        for index, frame in enumerate(mini_gop.frames):
+        for frame in mini_gop.frames:
             levels = quantise(frame.picture, self.quality)
             packed = zlib.compress(b"".join(plane.tobytes() for plane in levels), self.level)
             self.payload += len(packed).to_bytes(4, "little") + packed
-            self.n_frames += 1
             picture = dequantise(levels, self.quality) if self.measure else None
-            yield CodedFrame(index, 4 + len(packed), picture)
-
-    def fork(self) -> ZlibEncoder:
-        return copy.copy(self)
+            yield CodedFrame(self.n_frames, 4 + len(packed), picture)
+            self.n_frames += 1
 
     def finish(self) -> tuple[GroupHeader, bytes]:
         return GroupHeader(self.n_frames, self.quality), self.payload

@@ -7,9 +7,8 @@ with the lambda of the networks' training, codes with that of the model's config
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +41,6 @@ from aehub.codecs.d4.settings import EncoderSettings
 from aehub.codecs.d4.transforms import step_size
 from aehub.codecs.gop import FrameSlot
 from aehub.media.picture import Picture
-from aehub.schedule import Task, run_tasks
 from aehub.weights.device import with_inference
 
 # Largest component of a candidate in quarter samples: the search goes a little further from there.
@@ -75,7 +73,10 @@ class EncodedFrame(NamedTuple):
 
 
 class FrameEncoder:
-    """Encoder of the frames of a group, layer by layer in coding order.
+    """Encoder of the frames of a group.
+
+    Frames are encoded in any order, or side by side, once those that they refer to are written;
+    the frames of a layer are written together, those of a stream in coding order.
 
     Args:
         runtime: a model's networks and tables.
@@ -90,32 +91,20 @@ class FrameEncoder:
         self._decoded: dict[int, PlaneBatch] = {}
         self._luma: dict[int, LumaPlane] = {}
 
-    def add(self, layer: Sequence[FrameSlot], pictures: Sequence[Picture]) -> list[EncodedFrame]:
-        """Encode the frames of a layer side by side, and write them.
-
-        Args:
-            layer: frames whose references were added before and retained since; several only of
-                one mini-GOP's layer.
-            pictures: of the frames.
-        """
-        tasks = [partial(self._encode, slot, picture)
-                 for slot, picture in zip(layer, pictures, strict=True)]
-        # A single frame shares its work among all threads.
-        side_by_side = len(tasks) > 1 and self.device.type == "cpu"
-        frames = list(run_tasks((Task(task, yields=True) for task in tasks),
-                                side_by_side=side_by_side))
+    def write(self, frames: Sequence[EncodedFrame]) -> None:
+        """Write the frames of a layer of a mini-GOP; later frames may refer to them then."""
         predictors = [self._predictors(frame.slot, frame.x) for frame in frames
                       if frame.slot.references]
         motions = self.writer.write([frame.syntax for frame in frames],
-                                    stream_of(layer[0].temporal_layer), predictors)
+                                    stream_of(frames[0].slot.temporal_layer), predictors)
         for frame, motion in zip(frames, motions, strict=True):
             number, context = frame.slot.number, frame.condition and frame.condition.context
             self.buffer.store(number, frame.syntax.codes, frame.slot.references, motion, context)
             self._decoded[number] = frame.x_hat
-        return frames
 
     @with_inference
-    def _encode(self, slot: FrameSlot, picture: Picture) -> EncodedFrame:
+    def encode(self, slot: FrameSlot, picture: Picture) -> EncodedFrame:
+        """Encode a frame."""
         runtime, number, references = self.runtime, slot.number, slot.references
         x = to_batch([picture], runtime.device, runtime.code_dtype)
         offset = runtime.settings.quality_offset(slot.temporal_layer)
@@ -148,11 +137,12 @@ class FrameEncoder:
         return self.buffer.temporal_predictors(slot.number, slot.references,
                                                (height // 16, width // 16))
 
-    def retain(self, numbers: Sequence[int]) -> None:
-        """Drop all other frames as references."""
-        self.buffer.retain(numbers)
-        self._decoded = {n: self._decoded[n] for n in numbers}
-        self._luma = {n: p for n, p in self._luma.items() if n in numbers}
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Drop frames to which no later one refers."""
+        for number in numbers:
+            self.buffer.drop(number)
+            del self._decoded[number]
+            self._luma.pop(number, None)
 
     def fork(self) -> FrameEncoder:
         """Return an independent copy."""

@@ -8,8 +8,11 @@ more.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from copy import copy
+from dataclasses import replace
+from functools import partial
 from itertools import accumulate, pairwise
 
 from aehub.bitstream import FileHeader, GroupHeader
@@ -17,12 +20,16 @@ from aehub.bitstream.chunk import pack_varint
 from aehub.bitstream.group_header import chain_types
 from aehub.codecs.base import CodedFrame, MiniGop
 from aehub.codecs.d4.encoder import EncodedFrame, FrameEncoder
+from aehub.codecs.d4.layers import stream_of
 from aehub.codecs.d4.planes import from_batch
 from aehub.codecs.d4.runtime import Runtime
-from aehub.codecs.gop import HierarchicalGop
+from aehub.codecs.gop import FrameSlot, HierarchicalGop
 from aehub.media.metrics import Distortion
-from aehub.media.picture import Frame
+from aehub.media.picture import Frame, Picture
+from aehub.schedule import Schedule, Task
 
+Show = Callable[[FrameEncoder, EncodedFrame, Picture], Picture]
+"""Makes a picture of an encoded frame, given the source."""
 # Share of the payload that positions of mini-GOP ends, which shorten trims, may take.
 _MAX_INDEX_SHARE = 1 / 200
 # Groups of more mini-GOPs, counting the first frame, store them: shorter ones leave a trim little
@@ -30,51 +37,97 @@ _MAX_INDEX_SHARE = 1 / 200
 _MIN_INDEXED_MINI_GOPS = 2
 
 
-@dataclass
 class _GroupState:
-    """A group so far, and the words of each stream at which its mini-GOPs end."""
+    """A group so far: frames are encoded and written by tasks, mini-GOPs overlap.
 
-    encoder: FrameEncoder
-    gop: HierarchicalGop
-    mini_gop_ends: list[tuple[int, ...]]
+    Args:
+        encoder: of its frames.
+
+    Attributes:
+        drops: the last task that drops frames from the encoder's memory.
+    """
+
+    def __init__(self, encoder: FrameEncoder) -> None:
+        self.encoder, self.gop = encoder, HierarchicalGop()
+        # Words of each stream that was written to, at the end of each mini-GOP.
+        self._ends: list[dict[int, int]] = []
+        # Tasks that write each frame still referred to, and the last ones of each stream.
+        self._writes: dict[int, Task] = {}
+        self._last: dict[int, Task] = {}
+        self.drops = list[Task]()
 
     def fork(self) -> _GroupState:
-        """Return an independent copy."""
-        return _GroupState(self.encoder.fork(), self.gop.fork(), list(self.mini_gop_ends))
+        """Return an independent copy; all tasks must be done."""
+        other = copy(self)
+        other.encoder, other.gop = self.encoder.fork(), self.gop.fork()
+        other._ends, other._writes, other._last = (
+            [*self._ends], {**self._writes}, {**self._last})
+        other.drops = []
+        return other
 
-    @property
-    def words(self) -> int:
-        """Length of the payload if it ended here, in words of 32 bits."""
-        return sum(self.encoder.words)
+    def begin(self, schedule: Schedule, frames: list[Frame], length: int, show: Show | None
+              ) -> list[Task]:
+        """Begin frames as mini-GOPs of `length`.
 
-    def add(self, frames: list[Frame], length: int, *, post_filter: bool, pictures: bool
-            ) -> Iterator[CodedFrame]:
-        """Encode frames as mini-GOPs of `length`, with their pictures if asked for: as shown, or
-        with `post_filter` False as later frames refer to them."""
-        first = self.gop.n_frames
+        Returns:
+            Tasks that give a `CodedFrame` each, in coding order, with what `show` makes of it.
+        """
+        first, results = self.gop.n_frames, list[Task]()
         for begin in range(0, len(frames), length):
+            ends = dict[int, int]()
+            self._ends.append(ends)
+            before = {*self._writes}
             for layer in self.gop.extend(min(length, len(frames) - begin)):
-                before = self.words
-                coded = self.encoder.add(
-                    layer, [frames[slot.number - first].picture for slot in layer])
-                sizes = _shares(4 * (self.words - before), coded)
-                for frame, size in zip(coded, sizes, strict=True):
-                    index, shown = frame.slot.number - first, None
-                    if pictures:
-                        planes = self.encoder.shown(frame) if post_filter else frame.x_hat
-                        (shown,) = from_batch(planes, (0, 0), frames[index].picture.size)
-                    yield CodedFrame(index, size, shown)
-            self.encoder.retain([self.gop.n_frames - 1])
-            self.mini_gop_ends.append(self.encoder.words)
+                pictures = [frames[slot.number - first].picture for slot in layer]
+                results += self._begin_layer(schedule, layer, pictures, ends, show)
+            # Later frames refer to the key picture only, those of the mini-GOP to the one before.
+            over = before | {*self._writes} - {self.gop.n_frames - 1}
+            self.drops = [schedule.add(Task(partial(self.encoder.drop, over),
+                                             [*self.drops, *self._writes.values()]))]
+            self._writes = {self.gop.n_frames - 1: self._writes[self.gop.n_frames - 1]}
+        return results
 
-    def ends(self, words: tuple[int, ...], payload: bytes) -> tuple[tuple[int, ...], ...] | None:
-        """The mini-GOP ends to store beside a payload; None where they do not pay."""
-        ends = [(*end, *[0] * (len(words) + 1 - len(end))) for end in self.mini_gop_ends[:-1]]
-        if len(ends) < _MIN_INDEXED_MINI_GOPS:
-            return None
-        n_bytes = sum(len(pack_varint(after - before)) for stream in zip(*ends, strict=True)
-                      for before, after in pairwise((0, *stream)))
-        return tuple(ends) if n_bytes <= _MAX_INDEX_SHARE * len(payload) else None
+    def _begin_layer(self, schedule: Schedule, layer: tuple[FrameSlot, ...],
+                     pictures: list[Picture], ends: dict[int, int], show: Show | None
+                     ) -> list[Task]:
+        encodes = [
+            schedule.add(Task(partial(self.encoder.encode, slot, picture),
+                              [self._writes[r] for r in slot.references]))
+            for slot, picture in zip(layer, pictures, strict=True)]
+        stream = stream_of(layer[0].temporal_layer)
+        last = [self._last[stream]] if stream in self._last else []
+
+        def write() -> list[int]:
+            frames = [encode.result for encode in encodes]
+            before = self.encoder.words[stream] if last else 0
+            self.encoder.write(frames)
+            ends[stream] = self.encoder.words[stream]
+            return _shares(4 * (ends[stream] - before), frames)
+
+        def coded(at: int, slot: FrameSlot, picture: Picture) -> CodedFrame:
+            shown = None if show is None else show(self.encoder, encodes[at].result, picture)
+            return CodedFrame(slot.number, written.result[at], shown)
+
+        written = self._last[stream] = schedule.add(Task(write, [*encodes, *last]))
+        self._writes.update((slot.number, written) for slot in layer)
+        return [schedule.add(Task(partial(coded, at, slot, picture), [written]))
+                for at, (slot, picture) in enumerate(zip(layer, pictures, strict=True))]
+
+    def finish(self) -> tuple[GroupHeader, bytes]:
+        """Return the header without quality and times, and the payload."""
+        n_frames = self.gop.n_frames
+        words, payload = self.encoder.finish()
+        header = GroupHeader(n_frames, 0, frame_types=chain_types(n_frames),
+                             references=self.gop.references, stream_words=words)
+        ends, n_bytes = list[tuple[int, ...]](), 0
+        for end in self._ends[:-1]:
+            before = ends[-1] if ends else (0,) * (len(words) + 1)
+            ends.append(tuple(end.get(stream, before[stream]) for stream in range(len(before))))
+            n_bytes += sum(len(pack_varint(after - n))
+                           for n, after in zip(before, ends[-1], strict=True))
+        if len(ends) < _MIN_INDEXED_MINI_GOPS or n_bytes > _MAX_INDEX_SHARE * len(payload):
+            return header, payload
+        return replace(header, mini_gop_ends=tuple(ends)), payload
 
 
 def _shares(n_bytes: int, frames: list[EncodedFrame]) -> list[int]:
@@ -95,32 +148,56 @@ class GroupEncoder:
 
     def __init__(self, runtime: Runtime, header: FileHeader, *, measure: bool) -> None:
         self._settings, self._quality, self._measure = runtime.settings, header.quality, measure
-        encoder = FrameEncoder(runtime, header.quality / 100)
-        self._state = _GroupState(encoder, HierarchicalGop(), [])
+        self._state = _GroupState(FrameEncoder(runtime, header.quality / 100))
+        self._side_by_side = runtime.device.type == "cpu"
+        self._schedule = Schedule(side_by_side=self._side_by_side)
+        # Results of the mini-GOP that was begun last.
+        self._pending: list[Task] = []
         # Mini-GOP length in high motion, mini-GOPs it still holds for, and its highest rate in
-        # words per frame.
+        # bytes per frame.
         self._length, self._reuses, self._max_rate = 0, 0, 0.0
 
-    def fork(self) -> GroupEncoder:
-        """Return an independent copy."""
-        other = object.__new__(GroupEncoder)
-        other.__dict__.update(self.__dict__, _state=self._state.fork())
-        return other
-
     def add(self, mini_gop: MiniGop) -> Iterator[CodedFrame | None]:
-        """Encode frames; yields each in coding order, and None as progress of a trial."""
-        if mini_gop.high_motion and not self._reuses:
-            yield from self._try_lengths(mini_gop)
-            return
-        frames, words = mini_gop.frames, self._state.words
-        length = len(frames)
+        """Encode frames; yields each in coding order, and None as progress of a trial.
+
+        Those of a mini-GOP are encoded while the next one is gathered.
+        """
+        length = len(mini_gop.frames)
         if mini_gop.high_motion:
+            if not self._reuses:
+                yield from self._finished()
+            if not self._reuses:
+                yield from self._try_lengths(mini_gop)
+                return
             self._reuses -= 1
             length = self._length
-        yield from self._state.add(frames, length, post_filter=self._measure,
-                                   pictures=self._measure)
-        if (mini_gop.high_motion
-                and self._state.words - words > self._max_rate * len(frames)):
+        schedule = self._schedule
+        if length == 1:
+            # Frames that follow from one another: each shares its work among all threads.
+            yield from self._finished()
+            schedule = Schedule(side_by_side=False)
+        begun = self._state.begin(schedule, mini_gop.frames, length,
+                                  _as_shown if self._measure else None)
+        yield from self._finished()
+        self._pending = begun
+        if mini_gop.ends_group or length == 1:
+            yield from self._finished()
+
+    def _finished(self) -> Iterator[CodedFrame]:
+        """Frames of the mini-GOP that was begun last."""
+        pending, self._pending, n_bytes = self._pending, [], 0
+        try:
+            for task in pending:
+                coded = self._schedule.take(task)
+                n_bytes += coded.bytes
+                yield coded
+            for task in self._state.drops:
+                self._schedule.take(task)
+        except BaseException:
+            self._schedule.close()
+            raise
+        # In low motion rates are below those of high motion.
+        if n_bytes > self._max_rate * len(pending):
             self._reuses = 0
 
     def _try_lengths(self, mini_gop: MiniGop) -> Iterator[CodedFrame | None]:
@@ -134,8 +211,8 @@ class GroupEncoder:
             if cost < best_cost:
                 best_cost, results, self._state, self._length = cost, coded, trial, length
         self._reuses = self._settings.reuse_count
-        words = self._state.words - before.words
-        self._max_rate = self._settings.rate_jump * words / n_frames
+        self._max_rate = (self._settings.rate_jump * sum(coded.bytes for coded in results)
+                          / n_frames)
         yield from results
 
     def _trial_encode(self, trial: _GroupState, frames: list[Frame], length: int, best_cost: float
@@ -143,26 +220,44 @@ class GroupEncoder:
         """Encode frames as mini-GOPs of `length`; returns (coded frames, RD cost), an estimate of
         the cost where the trial is abandoned."""
         settings, results = self._settings, list[CodedFrame]()
-        words, distortion, cost = trial.words, Distortion(with_ms_ssim=False), math.inf
-        for coded in trial.add(frames, length, post_filter=self._measure, pictures=True):
-            assert coded.picture is not None
-            distortion.add(frames[coded.index].picture, coded.picture)
-            results.append(coded if self._measure else replace(coded, picture=None))
-            yield None
-            n_frames = distortion.n_frames
-            if n_frames % length and n_frames < len(frames):
-                continue
-            # Mini-GOPs next to each other cost about the same, so that some predict all.
-            log_rate = math.log(max(1, trial.words - words) * len(frames) / n_frames)
-            cost = log_rate - settings.log_rate_per_db * distortion.psnr
-            if n_frames >= settings.min_trial_frames and cost > best_cost + settings.abandon_margin:
-                break
+        begin, distortion, cost = trial.gop.n_frames, Distortion(with_ms_ssim=False), math.inf
+        n_bytes = 0
+        schedule = Schedule(side_by_side=self._side_by_side and length > 1)
+        with closing(schedule):
+            for task in trial.begin(schedule, frames, length,
+                                    _as_shown if self._measure else _as_reference):
+                coded = schedule.take(task)
+                distortion.add(frames[coded.number - begin].picture, coded.picture)
+                results.append(coded if self._measure else replace(coded, picture=None))
+                n_bytes += coded.bytes
+                yield None
+                n_frames = distortion.n_frames
+                if n_frames % length and n_frames < len(frames):
+                    continue
+                # Mini-GOPs next to each other cost about the same, so that some predict all.
+                log_rate = math.log(max(4, n_bytes) * len(frames) / n_frames)
+                cost = log_rate - settings.log_rate_per_db * distortion.psnr
+                if (n_frames >= settings.min_trial_frames
+                        and cost > best_cost + settings.abandon_margin):
+                    break
+            else:
+                for task in trial.drops:
+                    schedule.take(task)
         return results, cost
 
     def finish(self) -> tuple[GroupHeader, bytes]:
         """Return header, without times, and payload."""
-        state, n_frames = self._state, self._state.gop.n_frames
-        words, payload = state.encoder.finish()
-        return GroupHeader(n_frames, self._quality, frame_types=chain_types(n_frames),
-                           references=state.gop.references, stream_words=words,
-                           mini_gop_ends=state.ends(words, payload)), payload
+        for _ in self._finished():
+            pass
+        header, payload = self._state.finish()
+        return replace(header, quality=self._quality), payload
+
+
+def _as_reference(encoder: FrameEncoder, frame: EncodedFrame, source: Picture) -> Picture:
+    """A frame as later ones refer to it."""
+    return from_batch(frame.x_hat, (0, 0), source.size)[0]
+
+
+def _as_shown(encoder: FrameEncoder, frame: EncodedFrame, source: Picture) -> Picture:
+    """A frame as a decoder shows it."""
+    return from_batch(encoder.shown(frame), (0, 0), source.size)[0]

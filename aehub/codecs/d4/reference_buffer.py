@@ -141,7 +141,7 @@ class ReferenceBuffer:
     """Coded frames that later frames may refer to.
 
     Args:
-        uses: of frames by later ones; without, frames are dropped by `retain` alone.
+        uses: of frames by later ones; without, frames are kept until `drop`.
     """
 
     def __init__(self, uses: UseCount | None = None) -> None:
@@ -201,9 +201,9 @@ class ReferenceBuffer:
         other._frames = dict(self._frames)
         return other
 
-    def retain(self, numbers: Iterable[int]) -> None:
-        """Drop all other frames."""
-        self._frames = {n: self._frames[n] for n in numbers if n in self._frames}
+    def drop(self, number: int) -> None:
+        """Drop a frame."""
+        del self._frames[number]
 
 
 def distance_classes(numbers: Sequence[int], references: Sequence[Sequence[int]]) -> DistanceClass:

@@ -181,10 +181,12 @@ def _coded(store: FrameStore, clip: StoredClip, codec: D4Codec, quality: float, 
     planes = list(_window(store, clip, n_frames, number))
     for begin in range(1 - mini_gop, n_frames, mini_gop):
         n = 1 if begin <= 0 else mini_gop
+        before = gop.n_frames - 1
         for layer in gop.extend(n):
-            frames = encoder.add(layer, [planes[slot.number] for slot in layer])
+            frames = [encoder.encode(slot, planes[slot.number]) for slot in layer]
+            encoder.write(frames)
             recorded += [_recorded(frame, quality) for frame in frames]
-        encoder.retain([gop.n_frames - 1])
+        encoder.drop(range(max(0, before), gop.n_frames - 1))
     return recorded
 
 
