@@ -21,8 +21,9 @@ _2, _4, _8 = (np.uintp(n) for n in (2, 4, 8))
 
 
 def fit(*tensors: Tensor) -> bool:
-    """Return whether the loops can take these tensors: on the CPU, float, without gradients."""
-    return not torch.is_grad_enabled() and all(
+    """Return whether the loops can take these tensors: on the CPU, float, without gradients, and
+    without autocast, which makes half types of what they are multiplied by."""
+    return not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu") and all(
         t.device.type == "cpu" and t.dtype in (torch.float32, torch.float64) for t in tensors)
 
 
