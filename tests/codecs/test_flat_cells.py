@@ -189,10 +189,11 @@ def test_a_frame_without_flat_cells_has_none() -> None:
 
 
 def test_format_2_has_no_flat_cells() -> None:
-    picture = planes_of([np.full((64, 64, 3), 77, np.uint8)])
+    (picture,) = planes_of([np.full((64, 64, 3), 77, np.uint8)])
     for payload_format in PAYLOAD_FORMATS:
         encoder = FrameEncoder(tiny().runtime, 50, payload_format)
-        (frame,) = encoder.add([FrameSlot(0, (), None)], picture)
+        frame = encoder.encode(FrameSlot(0, (), None), picture)
+        encoder.write([frame])
         assert (frame.syntax.flat is None) == (payload_format == SINGLE_STREAM)
         _, payload = encoder.finish()
         with torch.inference_mode():

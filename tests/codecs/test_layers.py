@@ -164,7 +164,7 @@ def group_of(frames: Sequence[Picture], references: Sequence[Sequence[int]],
     waiting, done = slots(references), set[int]()
     while waiting:
         slot = next(slot for slot in waiting if done.issuperset(slot.references))
-        encoder.add([slot], [frames[slot.number]])
+        encoder.write([encoder.encode(slot, frames[slot.number])])
         done.add(slot.number)
         waiting.remove(slot)
     words, payload = encoder.finish()
