@@ -16,7 +16,7 @@ from typing import Any
 from aehub import threads
 
 AHEAD = 48
-"""Tasks that `run_tasks` begins before the result of the first of them is taken: bounds memory."""
+"""Tasks that `run_tasks` begins before the result of the first of them is taken, by default."""
 
 
 class Task:
@@ -109,11 +109,12 @@ class Schedule:
             self._changed.notify_all()
 
 
-def run_tasks(tasks: Iterable[Task], *, side_by_side: bool = True) -> Iterator[Any]:
+def run_tasks(tasks: Iterable[Task], ahead: int = AHEAD, *, side_by_side: bool = True) -> Iterator[Any]:
     """Run tasks; yields results in the order given. Closing the iterator drops those not begun.
 
     Args:
         tasks: each after those it depends on.
+        ahead: tasks that may begin before the result of the first of them is taken: bounds memory.
         side_by_side: as for `Schedule`.
 
     Raises:
@@ -123,7 +124,7 @@ def run_tasks(tasks: Iterable[Task], *, side_by_side: bool = True) -> Iterator[A
     try:
         for task in tasks:
             waiting.append(schedule.add(task))
-            while waiting and (len(waiting) >= AHEAD or waiting[0].done):
+            while waiting and (len(waiting) >= ahead or waiting[0].done):
                 yield from _wanted(schedule, waiting.popleft())
         while waiting:
             yield from _wanted(schedule, waiting.popleft())

@@ -24,10 +24,14 @@ from aehub.codecs.d4.network import InterCondition, quality_tensor
 from aehub.codecs.d4.planes import PlaneBatch, unshuffle
 from aehub.codecs.d4.quantisation import frame_quality
 from aehub.codecs.d4.reference_buffer import motion_tensors
-from aehub.schedule import Task, run_tasks
+from aehub.schedule import AHEAD, Task, run_tasks
 from aehub.weights.device import inference
 
 _Shown = TypeVar("_Shown")
+_LEAST_AHEAD = 12
+"""Tasks ahead of the picture that is taken at least, about three for each frame."""
+_SAMPLES_AHEAD = 3 << 23
+"""Luma samples of as many frames as there may be tasks ahead: large frames take much memory."""
 
 
 class GroupDecoder(Generic[_Shown]):
@@ -57,7 +61,8 @@ class GroupDecoder(Generic[_Shown]):
         wanted = set(range(reader.header.n_frames) if shown is None else shown)
         needed = set(dependency_closure(reader.header, wanted))
         self._uses = UseCount(reader.references[number] for number in needed)
-        return run_tasks(self._tasks(wanted, needed),
+        ahead = max(_LEAST_AHEAD, min(AHEAD, _SAMPLES_AHEAD // (reader.width * reader.height)))
+        return run_tasks(self._tasks(wanted, needed), ahead,
                          side_by_side=reader.runtime.device.type == "cpu")
 
     def _tasks(self, wanted: set[int], needed: set[int]) -> Iterator[Task]:

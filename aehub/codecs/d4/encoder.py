@@ -32,7 +32,7 @@ from aehub.codecs.d4.motion.coding import TemporalPredictor
 from aehub.codecs.d4.motion.field import MAX_VECTOR, Motion
 from aehub.codecs.d4.motion.rdo import Lagrangian, choose_modes, mean_sads, refine_vectors
 from aehub.codecs.d4.motion.search import LumaPlane, SearchResult, search, split_blocks
-from aehub.codecs.d4.network import CodingPass, InterCondition, quality_tensor
+from aehub.codecs.d4.network import Codes, CodingPass, InterCondition, quality_tensor
 from aehub.codecs.d4.planes import PlaneBatch, to_batch, unshuffle
 from aehub.codecs.d4.quantisation import Quantiser, frame_quality, texture_masking
 from aehub.codecs.d4.reference_buffer import ReferenceBuffer, coded_mask, distance_classes
@@ -121,7 +121,8 @@ class FrameEncoder:
         motion, latents = _encode(runtime, x, quality, motion, condition, flat)
         network = runtime.network_for(references)
         x_hat = reconstruct(network, latents.y_hat, quality, condition, flat)
-        syntax = FrameSyntax(number, offset, motion, flat, latents.codes, latents.tables)
+        tables = Codes(*(part.to(torch.uint8) for part in latents.tables))
+        syntax = FrameSyntax(number, offset, motion, flat, latents.codes, tables)
         return EncodedFrame(slot, syntax, condition, x, x_hat)
 
     @with_inference

@@ -53,8 +53,8 @@ class FrameSyntax(NamedTuple):
         motion: None for an intra frame.
         flat: flat cells of an intra frame; None for others and where there are none.
         codes: integers [1, 24, h/4, w/4] and [1, 96, h, w].
-        tables: indices of the tables they are written with, of the same shapes; 0 where nothing
-            is written.
+        tables: indices of the tables they are written with, uint8 of the same shapes; 0 where
+            nothing is written.
     """
 
     number: int
@@ -161,8 +161,8 @@ class GroupReader:
         frames = []
         for at, number in enumerate(batch.frames):
             one = slice(at, at + 1)
-            codes, tables = (Codes(*(part[one] for part in both))
-                             for both in (latents.codes, latents.tables))
+            codes = Codes(*(part[one] for part in latents.codes))
+            tables = Codes(*(part[one].to(torch.uint8) for part in latents.tables))
             motion = motions[at] if motions else None
             self.buffer.store(number, codes, references[at], motion,
                               None if condition is None else condition.context[one])

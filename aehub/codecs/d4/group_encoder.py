@@ -28,6 +28,8 @@ from aehub.media.metrics import Distortion
 from aehub.media.picture import Frame, Picture
 from aehub.schedule import Schedule, Task
 
+_MAX_OVERLAP = 1 << 24
+"""Luma samples of a mini-GOP up to which it is encoded beside the next one: memory."""
 Show = Callable[[FrameEncoder, EncodedFrame, Picture], Picture]
 """Makes a picture of an encoded frame, given the source."""
 # Share of the payload that positions of mini-GOP ends, which shorten trims, may take.
@@ -180,7 +182,8 @@ class GroupEncoder:
                                   _as_shown if self._measure else None)
         yield from self._finished()
         self._pending = begun
-        if mini_gop.ends_group or length == 1:
+        samples = math.prod(mini_gop.frames[0].picture.size) * len(mini_gop.frames)
+        if mini_gop.ends_group or length == 1 or samples > _MAX_OVERLAP:
             yield from self._finished()
 
     def _finished(self) -> Iterator[CodedFrame]:
