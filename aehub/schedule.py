@@ -109,7 +109,8 @@ class Schedule:
             self._changed.notify_all()
 
 
-def run_tasks(tasks: Iterable[Task], ahead: int = AHEAD, *, side_by_side: bool = True) -> Iterator[Any]:
+def run_tasks(tasks: Iterable[Task], ahead: int = AHEAD, *, side_by_side: bool = True
+              ) -> Iterator[Any]:
     """Run tasks; yields results in the order given. Closing the iterator drops those not begun.
 
     Args:
