@@ -22,6 +22,7 @@ import aehub
 from aehub.bitstream import open_reader
 from aehub.codecs.d4 import checkpoint
 from aehub.codecs.d4.codec import D4Codec
+from aehub.codecs.d4.decoder import GroupDecoder
 from aehub.codecs.d4.frame_coding import GroupReader
 from aehub.codecs.decompress import decode_frames, decode_group
 from aehub.hub import find
@@ -101,14 +102,17 @@ def loop(clip: Path, model: D4Codec, exact: D4Codec, folder: Path
     with open_reader(folder / "long.aev") as reader:
         (last,) = list(reader.groups())[-1:]
         size = reader.header.coded_size(32, last.header.crop)
-        pairs = zip(*(GroupReader(codec.runtime, last.payload, last.header, size).pictures()
+
+        def read(codec: D4Codec) -> GroupReader:
+            return GroupReader(codec.runtime, last.payload, last.header, size, reader.header.coder)
+
+        pairs = zip(*(GroupDecoder(read(codec), lambda planes: planes).pictures()
                       for codec in (model, exact)), strict=True)
         distance = 0.0
         for (number, one), (_, other) in pairs:
             if number == last.header.n_frames - 1:
                 distance = float((one.y.double() - other.y).square().mean())
-        codes = zip(*(GroupReader(codec.runtime, last.payload, last.header, size).frames()
-                      for codec in (model, exact)), strict=True)
+        codes = zip(*(read(codec).frames() for codec in (model, exact)), strict=True)
         same = all(torch.equal(a.codes.latent.double(), b.codes.latent.double())
                    and torch.equal(a.codes.hyper.double(), b.codes.hyper.double())
                    for a, b in codes)
