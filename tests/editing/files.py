@@ -109,12 +109,13 @@ class Wordless:
 
 
 def _rewrite_words(codec: Any, payload: bytes, header: GroupHeader, file_header: FileHeader, g: int,
-                   frames: Sequence[int]) -> tuple[bytes, list[int]]:
+                   frames: Sequence[int]) -> tuple[tuple[int, ...], bytes, dict[int, Any]]:
     before, names = read_worded(payload)
     for frame in frames:
         references = set(header.resolved_references[frame])
         assert references <= set(frames), "a frame lost what it is predicted from"
-    return f"{compose(g, before)}|{','.join(names[frame] for frame in frames)}".encode(), []
+    words = f"{compose(g, before)}|{','.join(names[frame] for frame in frames)}"
+    return (), words.encode(), {}
 
 
 @contextmanager
