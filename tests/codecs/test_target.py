@@ -147,7 +147,11 @@ def test_a_file_takes_the_size_it_was_given(
     result = aehub.compress(source, tmp_path / "out.aev", target_size=target)
     assert 1 <= len(encodes) <= 4
     assert result.quality in encodes
-    assert 0.97 * target <= result.bytes <= target
+    assert result.bytes <= target
+    # Sizes of a few hundred bytes jump from one quality to the next; then the result tells it.
+    close = result.bytes >= 0.97 * target
+    assert close or any(f"the target allows {target}" in note for note in result.notes)
+    assert close or (target < 1000 and result.bytes >= 0.9 * target)
     assert result.bytes == (tmp_path / "out.aev").stat().st_size
     assert result.frames == 20
     assert aehub.info(tmp_path / "out.aev")["quality"] == result.quality
