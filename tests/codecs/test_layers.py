@@ -14,11 +14,13 @@ from aehub.bitstream import (
     FileHeader,
     Group,
     GroupHeader,
+    hierarchical_references,
     join_streams,
     key_pictures,
     open_reader,
     split_payload,
 )
+from aehub.bitstream.group_header import chain_types
 from aehub.codecs.d4 import PAYLOAD_FORMATS, entropy_model
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.encoder import FrameEncoder
@@ -43,6 +45,7 @@ from predicted_files import (
 )
 
 SIZE = (96, 64)
+SAMPLES = SIZE[0] * SIZE[1]
 
 
 def golden(name: str) -> tuple[FileHeader, Group]:
@@ -68,17 +71,27 @@ def several_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 # Which frames are where.
 
 
+def test_batches_of_large_frames_hold_fewer_of_them() -> None:
+    references = hierarchical_references(((16, 1),))
+    header = GroupHeader(17, 5000, frame_types=chain_types(17), references=references,
+                         stream_words=(1, 1, 1))
+    for width, height, most in ((352, 288, 8), (1280, 736, 2), (1920, 1088, 1), (8192, 8192, 1)):
+        batches = frame_batches(header, 3, width * height)
+        assert max(len(batch.frames) for batch in batches) == most
+        assert sorted(number for batch in batches for number in batch.frames) == list(range(17))
+
+
 def test_layers_of_a_mini_gop_are_batches_of_their_streams() -> None:
     """The example of docs/format.md, and a mini-GOP of more layers than streams."""
     group = encoded(planes_of(orbit(11, 32, 32)), 30, (7, 1, 2))
-    assert frame_batches(group.header, 3) == (
+    assert frame_batches(group.header, 3, SAMPLES) == (
         FrameBatch((0,), 0), FrameBatch((7,), 0), FrameBatch((3,), 1), FrameBatch((1, 5), 2),
         FrameBatch((2, 4, 6), 3), FrameBatch((8,), 0), FrameBatch((10,), 0), FrameBatch((9,), 1))
     header, group = golden("layers.aev")
-    streams = [batch.stream for batch in frame_batches(group.header, 3)]
+    streams = [batch.stream for batch in frame_batches(group.header, 3, SAMPLES)]
     assert streams[:6] == [0, 0, 1, 2, 3, 3] and max(streams) == N_STREAMS - 1
     assert all(batch.stream == 0 and len(batch.frames) == 1
-               for batch in frame_batches(group.header, SINGLE_STREAM))
+               for batch in frame_batches(group.header, SINGLE_STREAM, SAMPLES))
 
 
 @pytest.mark.parametrize("name", ["layers.aev", "moving.aev"])
@@ -96,7 +109,7 @@ def test_key_pictures_are_read_without_the_other_streams(name: str) -> None:
 def test_a_frame_of_a_layer_needs_no_stream_of_a_higher_one() -> None:
     header, group = golden("layers.aev")
     wanted = decoded(header, group)
-    batches = frame_batches(group.header, header.coder)
+    batches = frame_batches(group.header, header.coder, SAMPLES)
     for stream in range(1, N_STREAMS):
         frames = [number for batch in batches if batch.stream <= stream for number in batch.frames]
         streams = split_payload(group.header, group.payload)
@@ -112,7 +125,7 @@ def test_a_frame_of_a_layer_needs_no_stream_of_a_higher_one() -> None:
 def test_streams_are_read_in_any_order_that_references_allow() -> None:
     header, group = golden("layers.aev")
     wanted = {frame.number: frame for frame in frames_of(tiny(), group, header)}
-    batches = frame_batches(group.header, header.coder)
+    batches = frame_batches(group.header, header.coder, SAMPLES)
     for order in (sorted(batches, key=lambda batch: batch.stream),
                   sorted(batches, key=lambda batch: min(batch.stream, 1))):
         assert order != list(batches)
@@ -210,7 +223,7 @@ def test_frames_of_a_batch_have_the_tables_that_each_has_alone(length: int) -> N
     group = encoded(planes_of(orbit(length + 1, *SIZE, seed=length)), 58, (length,))
     assert all(map(equal_frames, group.frames(tiny()), group.written))
     references = group.header.resolved_references
-    mixed = [batch for batch in frame_batches(group.header, 3)[1:] if isinstance(
+    mixed = [batch for batch in frame_batches(group.header, 3, SAMPLES)[1:] if isinstance(
         distance_classes(batch.frames, [references[n] for n in batch.frames]), tuple)]
     assert bool(mixed) == (length in (7, 13))
 

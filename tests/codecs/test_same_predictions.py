@@ -144,7 +144,7 @@ def test_golden_predictions_of_format_3_use_all_streams_and_flat_cells(
     assert lengths == list(MINI_GOPS["layers.aev"])
     assert len(header.stream_words) == N_STREAMS - 1 and min(header.stream_words) > 100
     assert header.mini_gop_ends is not None and len(header.mini_gop_ends) == len(lengths)
-    batches = frame_batches(header, reader.header.coder)
+    batches = frame_batches(header, reader.header.coder, 64 * 64)
     classes = [distance_classes(batch.frames, [header.resolved_references[n]
                                                for n in batch.frames]) for batch in batches[1:]]
     assert any(isinstance(of_batch, tuple) for of_batch in classes)

@@ -148,14 +148,15 @@ def code_latents(network: FrameNetwork, coder: FrameCoder, like: Tensor, quality
         index = network.scales(part.number, scales, earlier, part.mask, hundredths, sparse)
         index = index * part.mask if coded is None else index * part.mask * coded
         new = coder.latent(part, mu, index) * part.mask
-        hat = _with_flat(new + mu * part.mask, part, coded, flat)
+        hat = new if predicted is None else _with_flat(new + mu * part.mask, part, coded, flat)
         if part.number == 1:  # The same channels as pass 0, at the other positions.
             new, hat, index = codes.pop() + new, y_hat.pop() + hat, indices.pop() + index
         codes.append(new)
         y_hat.append(hat)
         indices.append(index)
-    return FrameLatents(Codes(z_hat, torch.cat(codes, 1)), Codes(z_index, torch.cat(indices, 1)),
-                        torch.cat(y_hat, 1))
+    latent = torch.cat(codes, 1)
+    return FrameLatents(Codes(z_hat, latent), Codes(z_index, torch.cat(indices, 1)),
+                        latent if predicted is None else torch.cat(y_hat, 1))
 
 
 def dequantise(network: FrameNetwork, codes: Codes, quality: Tensor,

@@ -89,7 +89,7 @@ class GroupReader:
                  coded_size: tuple[int, int], payload_format: int) -> None:
         self.runtime, self.header, self.quality = runtime, header, header.quality / 100
         self.references = header.resolved_references
-        self.batches = frame_batches(header, payload_format)
+        self.batches = frame_batches(header, payload_format, coded_size[0] * coded_size[1])
         self.width, self.height = width, height = coded_size
         if width * height > MAX_PIXELS:
             raise FormatError(f"a group has coded planes of {width}x{height}; {runtime.name} "

@@ -20,8 +20,8 @@ from aehub.bitstream.chunk import pack_varint
 from aehub.bitstream.group_header import chain_types
 from aehub.codecs.base import CodedFrame, MiniGop
 from aehub.codecs.d4.encoder import EncodedFrame, FrameEncoder
-from aehub.codecs.d4.layers import stream_of
-from aehub.codecs.d4.planes import from_batch
+from aehub.codecs.d4.layers import layer_batches, stream_of
+from aehub.codecs.d4.planes import GRID, from_batch
 from aehub.codecs.d4.runtime import Runtime
 from aehub.codecs.gop import FrameSlot, HierarchicalGop
 from aehub.media.metrics import Distortion
@@ -44,13 +44,14 @@ class _GroupState:
 
     Args:
         encoder: of its frames.
+        samples: of luma in the coded plane.
 
     Attributes:
         drops: the last task that drops frames from the encoder's memory.
     """
 
-    def __init__(self, encoder: FrameEncoder) -> None:
-        self.encoder, self.gop = encoder, HierarchicalGop()
+    def __init__(self, encoder: FrameEncoder, samples: int) -> None:
+        self.encoder, self.gop, self._samples = encoder, HierarchicalGop(), samples
         # Words of each stream that was written to, at the end of each mini-GOP.
         self._ends: list[dict[int, int]] = []
         # Tasks that write each frame still referred to, and the last ones of each stream.
@@ -80,8 +81,9 @@ class _GroupState:
             self._ends.append(ends)
             before = {*self._writes}
             for layer in self.gop.extend(min(length, len(frames) - begin)):
-                pictures = [frames[slot.number - first].picture for slot in layer]
-                results += self._begin_layer(schedule, layer, pictures, ends, show)
+                for batch in layer_batches(layer, self._samples):
+                    pictures = [frames[slot.number - first].picture for slot in batch]
+                    results += self._begin_batch(schedule, batch, pictures, ends, show)
             # Later frames refer to the key picture only, those of the mini-GOP to the one before.
             over = before | {*self._writes} - {self.gop.n_frames - 1}
             self.drops = [schedule.add(Task(partial(self.encoder.drop, over),
@@ -89,14 +91,14 @@ class _GroupState:
             self._writes = {self.gop.n_frames - 1: self._writes[self.gop.n_frames - 1]}
         return results
 
-    def _begin_layer(self, schedule: Schedule, layer: tuple[FrameSlot, ...],
+    def _begin_batch(self, schedule: Schedule, batch: tuple[FrameSlot, ...],
                      pictures: list[Picture], ends: dict[int, int], show: Show | None
                      ) -> list[Task]:
         encodes = [
             schedule.add(Task(partial(self.encoder.encode, slot, picture),
                               [self._writes[r] for r in slot.references]))
-            for slot, picture in zip(layer, pictures, strict=True)]
-        stream = stream_of(layer[0].temporal_layer)
+            for slot, picture in zip(batch, pictures, strict=True)]
+        stream = stream_of(batch[0].temporal_layer)
         last = [self._last[stream]] if stream in self._last else []
 
         def write() -> list[int]:
@@ -111,9 +113,9 @@ class _GroupState:
             return CodedFrame(slot.number, written.result[at], shown)
 
         written = self._last[stream] = schedule.add(Task(write, [*encodes, *last]))
-        self._writes.update((slot.number, written) for slot in layer)
+        self._writes.update((slot.number, written) for slot in batch)
         return [schedule.add(Task(partial(coded, at, slot, picture), [written]))
-                for at, (slot, picture) in enumerate(zip(layer, pictures, strict=True))]
+                for at, (slot, picture) in enumerate(zip(batch, pictures, strict=True))]
 
     def finish(self) -> tuple[GroupHeader, bytes]:
         """Return the header without quality and times, and the payload."""
@@ -150,7 +152,8 @@ class GroupEncoder:
 
     def __init__(self, runtime: Runtime, header: FileHeader, *, measure: bool) -> None:
         self._settings, self._quality, self._measure = runtime.settings, header.quality, measure
-        self._state = _GroupState(FrameEncoder(runtime, header.quality / 100))
+        self._state = _GroupState(FrameEncoder(runtime, header.quality / 100),
+                                  math.prod(header.coded_size(GRID)))
         self._side_by_side = runtime.device.type == "cpu"
         self._schedule = Schedule(side_by_side=self._side_by_side)
         # Results of the mini-GOP that was begun last.
