@@ -118,11 +118,19 @@ def _coarse_luma(picture: Picture) -> np.ndarray:
 
 @dataclass(frozen=True)
 class FrameSlot:
-    """Position of a frame in its group's structure; `temporal_layer` is None for intra."""
+    """Position of a frame in its group's structure.
+
+    Attributes:
+        number: in the order of times.
+        references: numbers of the frames it refers to.
+        temporal_layer: None for intra.
+        is_reference: later frames may refer to it.
+    """
 
     number: int
     references: tuple[int, ...]
     temporal_layer: int | None
+    is_reference: bool = True
 
 
 class HierarchicalGop:
@@ -162,5 +170,5 @@ def temporal_layers(first: int, last: int) -> Iterator[tuple[FrameSlot, ...]]:
     gaps, layer = [(first, last)], 0
     while gaps := [(a, b) for a, b in gaps if b - a > 1]:
         layer += 1
-        yield tuple(FrameSlot((a + b) // 2, (a, b), layer) for a, b in gaps)
+        yield tuple(FrameSlot((a + b) // 2, (a, b), layer, b - a > 2) for a, b in gaps)
         gaps = [half for a, b in gaps for half in ((a, (a + b) // 2), ((a + b) // 2, b))]

@@ -85,7 +85,7 @@ def rd_cost(file: bytes, planes: list[Picture]) -> float:
     for original, result in zip(planes[1:], decoded(file)[1:], strict=True):
         later.add(original, result)
     (group,) = groups_of(file)[1]
-    return math.log(len(group.payload) - 4 * sum(encoder.words)) - 0.18 * later.psnr
+    return math.log(len(group.payload) - 4 * encoder.words(0)) - 0.18 * later.psnr
 
 
 @pytest.fixture

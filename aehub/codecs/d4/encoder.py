@@ -61,15 +61,15 @@ class EncodedFrame(NamedTuple):
         slot: number, references and temporal layer.
         syntax: as it is written.
         condition: of an inter frame.
-        x: the frame before encoding.
-        x_hat: as later frames refer to it.
+        x: the frame before encoding; None where it is not to be shown.
+        x_hat: as later frames refer to it; None where none does and it is not to be shown.
     """
 
     slot: FrameSlot
     syntax: FrameSyntax
     condition: InterCondition | None
-    x: PlaneBatch
-    x_hat: PlaneBatch
+    x: PlaneBatch | None
+    x_hat: PlaneBatch | None
 
 
 class FrameEncoder:
@@ -93,53 +93,64 @@ class FrameEncoder:
 
     def write(self, frames: Sequence[EncodedFrame]) -> None:
         """Write the frames of a layer of a mini-GOP; later frames may refer to them then."""
-        predictors = [self._predictors(frame.slot, frame.x) for frame in frames
-                      if frame.slot.references]
+        predictors = [self._predictors(frame.slot, frame.syntax.codes.latent.shape[-2:])
+                      for frame in frames if frame.slot.references]
         motions = self.writer.write([frame.syntax for frame in frames],
                                     stream_of(frames[0].slot.temporal_layer), predictors)
         for frame, motion in zip(frames, motions, strict=True):
-            number, context = frame.slot.number, frame.condition and frame.condition.context
-            self.buffer.store(number, frame.syntax.codes, frame.slot.references, motion, context)
-            self._decoded[number] = frame.x_hat
+            if frame.slot.is_reference:
+                number, context = frame.slot.number, frame.condition and frame.condition.context
+                self.buffer.store(number, frame.syntax.codes, frame.slot.references, motion,
+                                  context)
+                assert frame.x_hat is not None
+                self._decoded[number] = frame.x_hat
 
     @with_inference
-    def encode(self, slot: FrameSlot, picture: Picture) -> EncodedFrame:
-        """Encode a frame."""
+    def encode(self, slot: FrameSlot, picture: Picture, *, show: bool = True) -> EncodedFrame:
+        """Encode a frame, and keep all that it takes to be shown, or only what is written."""
         runtime, number, references = self.runtime, slot.number, slot.references
         x = to_batch([picture], runtime.device, runtime.code_dtype)
         offset = runtime.settings.quality_offset(slot.temporal_layer)
         quality = quality_tensor(frame_quality(self.quality, offset), x.y)
         motion = condition = flat = None
         if references:
-            motion = self._estimate_motion(x, number, references, self._predictors(slot, x),
-                                           quality)
+            predictors = self._predictors(slot, [n // 8 for n in x.y.shape[-2:]])
+            motion = self._estimate_motion(x, number, references, predictors, quality)
             pixels = pixel_condition([self._decoded[r] for r in references], motion)
             condition = pixels._replace(context=self.buffer.context([references], [motion]),
                                         distance_class=distance_classes([number], [references]))
         elif self.writer.payload_format != SINGLE_STREAM:
             flat = find_flat_cells(x, runtime.settings.flat_tolerance * float(step_size(quality)))
         motion, latents = _encode(runtime, x, quality, motion, condition, flat)
-        network = runtime.network_for(references)
-        x_hat = reconstruct(network, latents.y_hat, quality, condition, flat)
+        x_hat = None
+        if show or slot.is_reference:
+            network = runtime.network_for(references)
+            x_hat = reconstruct(network, latents.y_hat, quality, condition, flat)
         tables = Codes(*(part.to(torch.uint8) for part in latents.tables))
         syntax = FrameSyntax(number, offset, motion, flat, latents.codes, tables)
-        return EncodedFrame(slot, syntax, condition, x, x_hat)
+        if show:
+            return EncodedFrame(slot, syntax, condition, x, x_hat)
+        if condition is not None:
+            condition = condition._replace(prediction=x.y.new_empty(0))
+        return EncodedFrame(slot, syntax, condition, None, x_hat)
 
     @with_inference
     def shown(self, frame: EncodedFrame) -> PlaneBatch:
         """A frame as a decoder shows it."""
+        assert frame.x_hat is not None
         quality = quality_tensor(frame_quality(self.quality, frame.syntax.quality_offset),
-                                 frame.x.y)
+                                 frame.x_hat.y)
         return show_frame(self.runtime.network_for(frame.slot.references), frame.x_hat, quality,
                           frame.condition, frame.syntax.flat)
 
-    def _predictors(self, slot: FrameSlot, x: PlaneBatch) -> list[TemporalPredictor]:
-        height, width = x.y.shape[-2:]
+    def _predictors(self, slot: FrameSlot, grid: Sequence[int]) -> list[TemporalPredictor]:
+        """Temporal predictors of a frame; `grid` is (h, w)."""
+        rows, columns = grid
         return self.buffer.temporal_predictors(slot.number, slot.references,
-                                               (height // 16, width // 16))
+                                               (rows // 2, columns // 2))
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """Drop frames to which no later one refers."""
+        """Drop references to which no later frame refers."""
         for number in numbers:
             self.buffer.drop(number)
             del self._decoded[number]
@@ -152,10 +163,9 @@ class FrameEncoder:
         other._decoded, other._luma = dict(self._decoded), dict(self._luma)
         return other
 
-    @property
-    def words(self) -> tuple[int, ...]:
-        """Length of each entropy stream if it ended here, in words of 32 bits."""
-        return self.writer.words
+    def words(self, stream: int) -> int:
+        """Length of an entropy stream if it ended here, in words of 32 bits."""
+        return self.writer.words(stream)
 
     def finish(self) -> tuple[tuple[int, ...], bytes]:
         """Return `GroupHeader.stream_words` and the payload."""

@@ -209,12 +209,13 @@ class GroupWriter:
 
     def __init__(self, runtime: Runtime, payload_format: int) -> None:
         self.runtime, self.payload_format = runtime, payload_format
-        self._streams = list[_WriteStream]()
+        self._streams: dict[int, _WriteStream] = {}
 
     def fork(self) -> GroupWriter:
         """Return an independent copy."""
         other = GroupWriter(self.runtime, self.payload_format)
-        other._streams = [stream.fork(self.runtime) for stream in self._streams]
+        other._streams = {number: stream.fork(self.runtime)
+                          for number, stream in self._streams.items()}
         return other
 
     def write(self, frames: Sequence[FrameSyntax], stream: int,
@@ -226,10 +227,10 @@ class GroupWriter:
             stream: number of the entropy stream.
             predictors: from `ReferenceBuffer.temporal_predictors`, of each predicted frame.
         """
-        while len(self._streams) <= stream:
-            self._streams.append(_WriteStream(MotionCoder(), LatentWriter(self.runtime.tables),
-                                              self.runtime))
-        out = self._streams[stream]
+        out = self._streams.get(stream)
+        if out is None:
+            out = _WriteStream(MotionCoder(), LatentWriter(self.runtime.tables), self.runtime)
+            self._streams[stream] = out
         write_uniform(out.coder, np.array([frames[0].quality_offset], np.int32), N_QUALITY_OFFSETS)
         motions = [frame.motion for frame in frames if frame.motion is not None]
         written: list[Motion] | list[None] = [None]
@@ -254,14 +255,15 @@ class GroupWriter:
             writer.write(latent[:, channels],
                          tables[:, channels] * to_array(coding_pass.mask, np.uint8))
 
-    @property
-    def words(self) -> tuple[int, ...]:
-        """Length of each stream if it ended here, in words of 32 bits."""
-        return tuple(stream.intra.words for stream in self._streams)
+    def words(self, stream: int) -> int:
+        """Length of a stream if it ended here, in words of 32 bits."""
+        return self._streams[stream].intra.words if stream in self._streams else 0
 
     def finish(self) -> tuple[tuple[int, ...], bytes]:
         """Return `GroupHeader.stream_words` and the payload."""
-        return join_streams([stream.intra.finish() for stream in self._streams])
+        return join_streams([
+            self._streams[number].intra.finish() if number in self._streams else b""
+            for number in range(max(self._streams) + 1)])
 
 
 class _WriteStream:

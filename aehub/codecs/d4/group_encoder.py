@@ -28,7 +28,7 @@ from aehub.media.metrics import Distortion
 from aehub.media.picture import Frame, Picture
 from aehub.schedule import Schedule, Task
 
-_MAX_OVERLAP = 1 << 24
+_MAX_OVERLAP = 1 << 23
 """Luma samples of a mini-GOP up to which it is encoded beside the next one: memory."""
 Show = Callable[[FrameEncoder, EncodedFrame, Picture], Picture]
 """Makes a picture of an encoded frame, given the source."""
@@ -79,13 +79,14 @@ class _GroupState:
         for begin in range(0, len(frames), length):
             ends = dict[int, int]()
             self._ends.append(ends)
-            before = {*self._writes}
+            before, references = {*self._writes}, set[int]()
             for layer in self.gop.extend(min(length, len(frames) - begin)):
+                references.update(slot.number for slot in layer if slot.is_reference)
                 for batch in layer_batches(layer, self._samples):
                     pictures = [frames[slot.number - first].picture for slot in batch]
                     results += self._begin_batch(schedule, batch, pictures, ends, show)
             # Later frames refer to the key picture only, those of the mini-GOP to the one before.
-            over = before | {*self._writes} - {self.gop.n_frames - 1}
+            over = before | {n for n in references if n != self.gop.n_frames - 1}
             self.drops = [schedule.add(Task(partial(self.encoder.drop, over),
                                              [*self.drops, *self._writes.values()]))]
             self._writes = {self.gop.n_frames - 1: self._writes[self.gop.n_frames - 1]}
@@ -95,7 +96,7 @@ class _GroupState:
                      pictures: list[Picture], ends: dict[int, int], show: Show | None
                      ) -> list[Task]:
         encodes = [
-            schedule.add(Task(partial(self.encoder.encode, slot, picture),
+            schedule.add(Task(partial(self.encoder.encode, slot, picture, show=show is not None),
                               [self._writes[r] for r in slot.references]))
             for slot, picture in zip(batch, pictures, strict=True)]
         stream = stream_of(batch[0].temporal_layer)
@@ -103,9 +104,9 @@ class _GroupState:
 
         def write() -> list[int]:
             frames = [encode.result for encode in encodes]
-            before = self.encoder.words[stream] if last else 0
+            before = self.encoder.words(stream)
             self.encoder.write(frames)
-            ends[stream] = self.encoder.words[stream]
+            ends[stream] = self.encoder.words(stream)
             return _shares(4 * (ends[stream] - before), frames)
 
         def coded(at: int, slot: FrameSlot, picture: Picture) -> CodedFrame:
@@ -261,6 +262,7 @@ class GroupEncoder:
 
 def _as_reference(encoder: FrameEncoder, frame: EncodedFrame, source: Picture) -> Picture:
     """A frame as later ones refer to it."""
+    assert frame.x_hat is not None
     return from_batch(frame.x_hat, (0, 0), source.size)[0]
 
 

@@ -8,6 +8,7 @@ same buffer; decoded pictures are not part of it, and decoded pixels never enter
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 
@@ -118,23 +119,14 @@ class _CodedFrame:
     """State of one coded frame.
 
     Attributes:
-        coded: latent codes and their temporal context (None for an intra frame), or the
-            `reference_levels` of both.
+        levels: `reference_levels` as uint8; None where no context is asked for.
         vectors: of 16x16 blocks to the first reference; None for an intra frame.
         distance: signed, to that reference, in frames.
     """
 
-    coded: tuple[Tensor, Tensor | None] | Tensor
+    levels: Tensor | None
     vectors: np.ndarray | None
     distance: int
-
-    @property
-    def levels(self) -> Tensor:
-        """`reference_levels`, computed on demand: half of all frames are no references."""
-        coded = self.coded  # Another thread may replace it meanwhile.
-        if isinstance(coded, tuple):
-            self.coded = coded = reference_levels(*coded)
-        return coded
 
 
 class ReferenceBuffer:
@@ -146,7 +138,7 @@ class ReferenceBuffer:
 
     def __init__(self, uses: UseCount | None = None) -> None:
         self._frames: dict[int, _CodedFrame] = {}
-        self._uses = uses
+        self._uses, self._dtype = uses, torch.float32
 
     def temporal_predictors(self, number: int, references: Sequence[int],
                             blocks: tuple[int, int]) -> list[TemporalPredictor]:
@@ -175,19 +167,24 @@ class ReferenceBuffer:
 
     def context(self, references: Sequence[Sequence[int]], motions: Sequence[Motion]) -> Tensor:
         """Temporal context of frames: integers [B, 99, h, w]."""
-        states = [torch.cat([self._frames[r].levels for r in same])
+        states = [torch.cat([levels for r in same
+                             if (levels := self._frames[r].levels) is not None]).to(self._dtype)
                   for same in zip(*references, strict=True)]
         vectors, modes = motion_tensors(motions, states[0].device)
         return temporal_context(states, vectors, modes)
 
-    def store(self, number: int, codes: Codes, references: Sequence[int] = (),
+    def store(self, number: int, codes: Codes | None, references: Sequence[int] = (),
               motion: Motion | None = None, context: Tensor | None = None) -> None:
-        """Store a coded frame, if any is still to refer to it."""
+        """Store a coded frame, if any is still to refer to it; without codes, its vectors only."""
         if self._uses is not None and number not in self._uses:
             return
+        levels = None
+        if codes is not None:
+            self._dtype = codes.latent.dtype
+            levels = reference_levels(codes.latent, context).to(torch.uint8)
         vectors = None if motion is None else motion.parents[0]
         distance = number - references[0] if references else 0
-        self._frames[number] = _CodedFrame((codes.latent, context), vectors, distance)
+        self._frames[number] = _CodedFrame(levels, vectors, distance)
 
     def release(self, references: Iterable[int]) -> None:
         """Drop frames of which these are the last uses."""
@@ -197,7 +194,7 @@ class ReferenceBuffer:
 
     def copy(self) -> ReferenceBuffer:
         """Return an independent copy."""
-        other = ReferenceBuffer()
+        other = copy(self)
         other._frames = dict(self._frames)
         return other
 

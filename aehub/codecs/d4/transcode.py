@@ -19,7 +19,7 @@ from torch import Tensor
 
 from aehub.bitstream import FileHeader, Group, GroupHeader, key_pictures, restrict_header
 from aehub.codecs.d4.frame_coding import FrameSyntax, GroupReader, GroupWriter, to_array
-from aehub.codecs.d4.layers import UseCount
+from aehub.codecs.d4.layers import N_STREAMS, UseCount
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes
 from aehub.codecs.d4.planes import GRID
 from aehub.codecs.d4.reference_buffer import ReferenceBuffer
@@ -128,14 +128,12 @@ def rewrite_group(runtime: Runtime, payload: bytes, header: GroupHeader, file_he
                       for frame, used in zip(batch_frames, references, strict=True) if used]
         motions = writer.write(batch_frames, batch.stream, predictors)
         for frame, used, motion in zip(batch_frames, references, motions, strict=True):
-            buffer.store(frame.number, frame.codes, used, motion)
+            buffer.store(frame.number, None, used, motion)
             buffer.release(used)
             kept.remove(frame.number)
-        ends[len(frames) - len(kept)] = writer.words
-    n_streams = len(writer.words)
+        ends[len(frames) - len(kept)] = tuple(map(writer.words, range(N_STREAMS)))
     words, payload = writer.finish()
-    return words, payload, {number: (*end, *[0] * (n_streams - len(end)))
-                            for number, end in ends.items()}
+    return words, payload, {count: end[:len(words) + 1] for count, end in ends.items()}
 
 
 def _transform(runtime: Runtime, frame: FrameSyntax, g: int) -> FrameSyntax:

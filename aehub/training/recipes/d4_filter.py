@@ -75,6 +75,7 @@ _Recorded = tuple[tuple[np.ndarray, np.ndarray], float, bool]
 
 def _recorded(frame: EncodedFrame, quality: float) -> _Recorded:
     """(filter input, original), quality and type of a frame."""
+    assert frame.x is not None and frame.x_hat is not None
     pixels, condition = unshuffle(frame.x_hat), frame.condition
     prediction = torch.zeros_like(pixels) if condition is None else condition.prediction
     original = (unshuffle(frame.x)[0] + 0.5) * 255
@@ -181,12 +182,13 @@ def _coded(store: FrameStore, clip: StoredClip, codec: D4Codec, quality: float, 
     planes = list(_window(store, clip, n_frames, number))
     for begin in range(1 - mini_gop, n_frames, mini_gop):
         n = 1 if begin <= 0 else mini_gop
-        before = gop.n_frames - 1
+        used = [gop.n_frames - 1] if gop.n_frames else []
         for layer in gop.extend(n):
+            used += [slot.number for slot in layer if slot.temporal_layer and slot.is_reference]
             frames = [encoder.encode(slot, planes[slot.number]) for slot in layer]
             encoder.write(frames)
             recorded += [_recorded(frame, quality) for frame in frames]
-        encoder.drop(range(max(0, before), gop.n_frames - 1))
+        encoder.drop(used)
     return recorded
 
 
