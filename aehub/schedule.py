@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from threading import Condition
 from typing import Any
 
@@ -69,9 +70,12 @@ class Schedule:
 
         Raises:
             BaseException: what the task raised, or one that it comes after.
+            CancelledError: the schedule was closed before the task began.
         """
         with self._changed:
-            self._changed.wait_for(lambda: task.done)
+            self._changed.wait_for(lambda: task.done or (self._closed and not self._running))
+            if not task.done:
+                raise CancelledError("the schedule was closed before this task began")
         if task.error is not None:
             raise task.error
         result, task.result = task.result, None

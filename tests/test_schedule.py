@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from functools import partial
 from threading import Barrier, Event, Timer, current_thread
 
@@ -11,7 +12,7 @@ import pytest
 
 from aehub import threads
 from aehub.errors import DamagedError
-from aehub.schedule import AHEAD, Task, run_tasks
+from aehub.schedule import AHEAD, Schedule, Task, run_tasks
 
 
 @pytest.fixture(autouse=True)
@@ -138,3 +139,13 @@ def test_one_worker_runs_them_where_they_are_asked_for_and_none_ahead() -> None:
 def test_tasks_of_a_task_run_in_its_thread_so_that_none_waits_for_a_free_one() -> None:
     tasks = [Task(lambda: {here(), *run_tasks(named(3))}, yields=True) for _ in range(6)]
     assert [len(names) for names in run_tasks(tasks)] == [1] * 6
+
+
+def test_a_task_that_a_closed_schedule_never_began_is_not_waited_for() -> None:
+    schedule, begun = Schedule(), Event()
+    first = schedule.add(Task(lambda: (begun.set(), time.sleep(0.1))))
+    second = schedule.add(Task(given(2), [first]))
+    begun.wait()
+    schedule.close()
+    with pytest.raises(CancelledError):
+        schedule.take(second)

@@ -45,9 +45,6 @@ class _GroupState:
     Args:
         encoder: of its frames.
         samples: of luma in the coded plane.
-
-    Attributes:
-        drops: the last task that drops frames from the encoder's memory.
     """
 
     def __init__(self, encoder: FrameEncoder, samples: int) -> None:
@@ -57,7 +54,7 @@ class _GroupState:
         # Tasks that write each frame still referred to, and the last ones of each stream.
         self._writes: dict[int, Task] = {}
         self._last: dict[int, Task] = {}
-        self.drops = list[Task]()
+        self._drops = list[Task]()
 
     def fork(self) -> _GroupState:
         """Return an independent copy; all tasks must be done."""
@@ -65,8 +62,14 @@ class _GroupState:
         other.encoder, other.gop = self.encoder.fork(), self.gop.fork()
         other._ends, other._writes, other._last = (
             [*self._ends], {**self._writes}, {**self._last})
-        other.drops = []
+        other._drops = []
         return other
+
+    def join(self, schedule: Schedule) -> None:
+        """Wait for the tasks that drop frames."""
+        for task in self._drops:
+            schedule.take(task)
+        self._drops = []
 
     def begin(self, schedule: Schedule, frames: list[Frame], length: int, show: Show | None
               ) -> list[Task]:
@@ -87,8 +90,8 @@ class _GroupState:
                     results += self._begin_batch(schedule, batch, pictures, ends, show)
             # Later frames refer to the key picture only, those of the mini-GOP to the one before.
             over = before | {n for n in references if n != self.gop.n_frames - 1}
-            self.drops = [schedule.add(Task(partial(self.encoder.drop, over),
-                                             [*self.drops, *self._writes.values()]))]
+            self._drops = [schedule.add(Task(partial(self.encoder.drop, over),
+                                             [*self._drops, *self._writes.values()]))]
             self._writes = {self.gop.n_frames - 1: self._writes[self.gop.n_frames - 1]}
         return results
 
@@ -169,10 +172,11 @@ class GroupEncoder:
         Those of a mini-GOP are encoded while the next one is gathered.
         """
         length = len(mini_gop.frames)
-        if mini_gop.high_motion:
+        if mini_gop.high_motion and self._settings.short_mini_gops:
             if not self._reuses:
                 yield from self._finished()
             if not self._reuses:
+                self._state.join(self._schedule)
                 yield from self._try_lengths(mini_gop)
                 return
             self._reuses -= 1
@@ -181,6 +185,7 @@ class GroupEncoder:
         if length == 1:
             # Frames that follow from one another: each shares its work among all threads.
             yield from self._finished()
+            self._state.join(self._schedule)
             schedule = Schedule(side_by_side=False)
         begun = self._state.begin(schedule, mini_gop.frames, length,
                                   _as_shown if self._measure else None)
@@ -198,8 +203,6 @@ class GroupEncoder:
                 coded = self._schedule.take(task)
                 n_bytes += coded.bytes
                 yield coded
-            for task in self._state.drops:
-                self._schedule.take(task)
         except BaseException:
             self._schedule.close()
             raise
@@ -248,8 +251,7 @@ class GroupEncoder:
                         and cost > best_cost + settings.abandon_margin):
                     break
             else:
-                for task in trial.drops:
-                    schedule.take(task)
+                trial.join(schedule)
         return results, cost
 
     def finish(self) -> tuple[GroupHeader, bytes]:
