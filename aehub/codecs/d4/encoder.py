@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aehub.codecs.d4 import PAYLOAD_FORMATS
+from aehub.codecs.d4 import PAYLOAD_FORMATS, latent_kernels
 from aehub.codecs.d4.decoder import pixel_condition
 from aehub.codecs.d4.flat_cells import FlatCells, find_flat_cells
 from aehub.codecs.d4.frame import (
@@ -45,6 +45,7 @@ from aehub.weights.device import with_inference
 
 # Largest component of a candidate in quarter samples: the search goes a little further from there.
 _MAX_CANDIDATE = MAX_VECTOR - 64
+_LOG2 = np.log2(np.maximum(1, np.arange(1 << 12)))
 
 
 @with_inference
@@ -190,9 +191,10 @@ class FrameEncoder:
             if callable(predictor):
                 predictor = predictor(results[0].vectors.astype(np.int16))
             hint = np.clip(predictor.astype(np.int64), -_MAX_CANDIDATE, _MAX_CANDIDATE)
-            results.append(search(current, self._luma[reference], lambda_=lambda_,
-                                  search_range=settings.search_range_at(abs(number - reference)),
-                                  hints=[hint], settings=settings))
+            results.append(search(
+                current, self._luma[reference], lambda_=lambda_, hints=[hint], settings=settings,
+                search_range=settings.search_range_at(abs(number - reference)),
+                peaks=settings.peaks if len(references) == 1 else settings.b_peaks))
             fields.append(split_blocks(results[-1], lambda_, settings))
         vectors = np.stack(fields).astype(np.int16)
         modes = self._decide_modes(current, references, vectors, results, lambda_)
@@ -275,12 +277,11 @@ class _InterQuantiser(_IntraQuantiser):
 
 
 def _choose_coded_flags(y: Tensor, settings: EncoderSettings) -> np.ndarray:
-    """Flag 32x32 blocks whose codes save more error than they cost: bool [h/4, w/4]."""
-    magnitude = y.abs()
-    codes = (magnitude + 0.5 - settings.dead_zone).floor().clamp(min=0)
-    bits = (settings.nonzero_bits * (codes > 0)
-            + settings.magnitude_bits * torch.log2(codes.clamp(min=1)))
-    gain = codes * (2 * magnitude - codes) - settings.lambda_ * bits
-    block_gain = F.avg_pool2d(gain.sum(1, keepdim=True), 4) * 16
-    flags: np.ndarray = (block_gain > settings.lambda_ * settings.block_bits).cpu().numpy()
-    return flags[0, 0]
+    """Flag 32x32 blocks whose codes save more error than they cost: bool [h/4, w/4] for y of one
+    frame."""
+    gains = np.zeros([n // 4 for n in y.shape[2:]])
+    latent_kernels.block_gains(
+        y[0].cpu().permute(1, 2, 0).contiguous().numpy(), settings.lambda_, settings.dead_zone,
+        settings.nonzero_bits, settings.magnitude_bits, _LOG2, gains)
+    flags: np.ndarray = gains > settings.lambda_ * settings.block_bits
+    return flags

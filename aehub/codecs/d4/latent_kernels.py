@@ -15,6 +15,59 @@ _UINT = np.uintp
 
 
 @compiled
+def quantise(values: np.ndarray, tables: np.ndarray, first: np.ndarray, later: np.ndarray,
+             codes: np.ndarray) -> None:
+    """RDOQ as `quantisation.Quantiser` has it.
+
+    Args:
+        values: in steps, [B, h, w, C].
+        tables: indices; 0 where the code is 0.
+        first: threshold offset by table below 1.5 steps, [64].
+        later: above.
+        codes: filled.
+    """
+    kind = values.dtype.type
+    for b in range(values.shape[0]):
+        for i in range(values.shape[1]):
+            for j in range(values.shape[2]):
+                for c in range(_UINT(values.shape[3])):
+                    table, value = int(tables[b, i, j, c]), values[b, i, j, c]
+                    code = kind(0)
+                    if table > 0:
+                        magnitude = abs(value)
+                        offset = first[table] if magnitude < kind(1.5) else later[table]
+                        code = max(kind(0), np.floor(magnitude + kind(0.5) - kind(offset)))
+                    codes[b, i, j, c] = -code if value < 0 else code
+
+
+@compiled
+def block_gains(y: np.ndarray, lambda_: float, dead_zone: float, nonzero_bits: float,
+                magnitude_bits: float, log2: np.ndarray, gains: np.ndarray) -> None:
+    """Squared error that the codes of cells save, less lambda times an estimate of their bits.
+
+    Args:
+        y: latents in steps, [h, w, C].
+        lambda_: squared steps per bit.
+        dead_zone: of quantisation.
+        nonzero_bits: of a code that is not 0.
+        magnitude_bits: of each doubling.
+        log2: of the magnitudes; the last one stands for larger ones.
+        gains: zeros [h/4, w/4], filled.
+    """
+    last = len(log2) - 1
+    for i in range(y.shape[0]):
+        for j in range(y.shape[1]):
+            total = 0.0
+            for c in range(_UINT(y.shape[2])):
+                magnitude = abs(y[i, j, c])
+                code = int(magnitude + 0.5 - dead_zone)
+                if code > 0:
+                    total += (code * (2 * magnitude - code)
+                              - lambda_ * (nonzero_bits + magnitude_bits * log2[min(code, last)]))
+            gains[i // 4, j // 4] += total
+
+
+@compiled
 def masked_gains(samples: np.ndarray, gains: np.ndarray, exponent: float, noise: float,
                  neutral: float, limit: float, out: np.ndarray) -> None:
     """Gains divided by the factor of texture masking, as `quantisation.texture_masking` has it.

@@ -50,6 +50,12 @@ class Quantiser:
 
         `lambda_factor` [B, 1, h, w] multiplies lambda at each position.
         """
+        if lambda_factor is None and plane_kernels.fit(values, index):
+            codes, out = plane_kernels.new_channels_last(values, *values.shape)
+            latent_kernels.quantise(
+                plane_kernels.channels_last(values), plane_kernels.channels_last(index),
+                self._first.numpy(), self._later.numpy(), out)
+            return codes
         tables = index.to(torch.int32)
         magnitude = values.abs()
         threshold = torch.where(magnitude < 1.5, self._first[tables], self._later[tables])

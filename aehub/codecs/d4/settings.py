@@ -38,7 +38,8 @@ class EncoderSettings:
         split_bits: bits of a set split flag, an estimate.
         search_range: samples at distance 0, more per frame of distance, and at most; set by hand.
         longest_pan: samples that a camera may pan from a picture to its reference; set by hand.
-        peaks: peaks of phase correlation to try; set by hand.
+        peaks: peaks of phase correlation to try for key pictures; set by hand.
+        b_peaks: the same for B-frames, whose temporal predictors know of key pictures' motion.
         longest_shift: component of their vectors at most, in samples: vectors go to 512.
         least_overlap: share of the picture that a picture and its copy moved by them must share;
             set by hand.
@@ -80,6 +81,7 @@ class EncoderSettings:
     search_range: tuple[int, int, int] = (8, 6, 48)
     longest_pan: int = 160
     peaks: int = 4
+    b_peaks: int = 4
     longest_shift: int = 448
     least_overlap: float = 0.125
     skip_bits: float = 4.0
@@ -112,7 +114,7 @@ class EncoderSettings:
 _PLAIN = EncoderSettings(short_mini_gops=())
 _FINE = EncoderSettings(steps=(2, 1), refinements=2)
 EFFORTS = (
-    replace(_PLAIN, integer_range=1),
+    replace(_PLAIN, integer_range=1, b_peaks=0),
     _PLAIN,
     replace(_PLAIN, steps=(1,)),
     replace(_PLAIN, steps=(2, 1)),
@@ -121,13 +123,14 @@ EFFORTS = (
     _FINE,
     replace(_FINE, steps=(2, 1, 1), reuse_count=7),
     replace(_FINE, steps=(2, 1, 1), refinements=3, reuse_count=3),
-    replace(_FINE, steps=(4, 2, 1, 1), refinements=3, integer_range=4, peaks=8,
+    replace(_FINE, steps=(4, 2, 1, 1), refinements=3, integer_range=4, peaks=8, b_peaks=8,
             short_mini_gops=(4, 2, 1), reuse_count=0, abandon_margin=0.35),
 )
 """The settings of each effort.
 
 Up to 3, one length of mini-GOPs is coded; 4 tries another, from 5 on more are tried, from 7 on ever
-more often. 0 searches fewer whole samples. From 2 on the refinement tries vectors around the best
+more often. 0 searches fewer whole samples, and translations of
+whole pictures for key pictures only. From 2 on the refinement tries vectors around the best
 candidate, from 3 on further around it, from 6 on in several passes. 9 searches further in
 everything.
 """

@@ -177,15 +177,11 @@ def residual_bits(residual: np.ndarray) -> np.ndarray:
 
 
 def _estimate_bits(deltas: np.ndarray, used: np.ndarray) -> float:
-    """Approximate bits of the deltas [2, n, m] in use: counting takes five times as long."""
-    flat, chosen, total = deltas.reshape(2, -1).astype(np.int32), used.ravel(), 0.0
-    for scan_pass in scan_passes(*used.shape):
-        predicted, _ = predict_deltas(flat, scan_pass)
-        inside = chosen[scan_pass.cells]
-        residual = (flat[:, scan_pass.cells] - predicted)[:, inside]
-        total += float(residual_bits(residual)[residual.any(axis=0)].sum())
-        flat[:, scan_pass.cells[~inside]] = predicted[:, ~inside]
-    return total
+    """Approximate bits of the deltas [2, n, m] in use, by their differences from those beside."""
+    across = np.diff(deltas, axis=2)[:, used[:, 1:] & used[:, :-1]]
+    down = np.diff(deltas, axis=1)[:, used[1:] & used[:-1]]
+    residual = np.concatenate([across, down], axis=1)
+    return float(residual_bits(residual[:, residual.any(axis=0)]).sum())
 
 
 def _is_predicted(four: np.ndarray, used: np.ndarray, predictor: np.ndarray) -> bool:

@@ -96,9 +96,10 @@ def _mean_blocks(small: np.ndarray) -> np.ndarray:
     return small.reshape(height, COARSE_SCALE, width, COARSE_SCALE).mean((1, 3))
 
 
-def phase_correlation(current: LumaPlane, reference: LumaPlane, settings: EncoderSettings
-                      ) -> list[tuple[int, int]]:
-    """Whole-sample vectors (down, right) of the largest peaks of phase correlation, but zero.
+def phase_correlation(current: LumaPlane, reference: LumaPlane, count: int,
+                      settings: EncoderSettings) -> list[tuple[int, int]]:
+    """Whole-sample vectors (down, right) of the `count` largest peaks of phase correlation, but
+    zero.
 
     Exact where text scrolls, where search at quarter resolution takes one line for another.
 
@@ -110,7 +111,7 @@ def phase_correlation(current: LumaPlane, reference: LumaPlane, settings: Encode
     peaks = torch.fft.irfft2(torch.from_numpy(phases), (height, width)).flatten()
     peaks[0] = -math.inf
     found = []
-    for place in peaks.topk(settings.peaks).indices.tolist():
+    for place in peaks.topk(count).indices.tolist():
         y, x = divmod(place, width)
         # The transform is periodic: a peak stands for up to four vectors.
         vectors = [(down, right) for down in (y, y - height) for right in (x, x - width)
@@ -166,8 +167,8 @@ class SearchResult:
 
 
 def search(current: LumaPlane, reference: LumaPlane, *, lambda_: float | np.ndarray,
-           search_range: int, hints: list[np.ndarray], settings: EncoderSettings = SETTINGS
-           ) -> SearchResult:
+           search_range: int, hints: list[np.ndarray], peaks: int = SETTINGS.peaks,
+           settings: EncoderSettings = SETTINGS) -> SearchResult:
     """Estimate the motion of all blocks.
 
     Args:
@@ -176,6 +177,7 @@ def search(current: LumaPlane, reference: LumaPlane, *, lambda_: float | np.ndar
         lambda_: SAD per bit, everywhere or [H/16, W/16].
         search_range: of the coarse search, in samples.
         hints: further candidates, int64 [2, H/16, W/16]; the first is the temporal predictor.
+        peaks: of phase correlation to try.
         settings: what is looked for, and how far.
     """
     shape = current.blocks
@@ -192,9 +194,9 @@ def search(current: LumaPlane, reference: LumaPlane, *, lambda_: float | np.ndar
         shift = np.array([down, right])[:, None, None]
         fine += [(around + shift) * PRECISION, (_median(around) + shift) * PRECISION]
     candidates = [(c + PRECISION // 2) // PRECISION for c in fine]
-    if settings.peaks:
+    if peaks:
         candidates += [np.broadcast_to(np.array(v)[:, None, None], zero.shape)
-                       for v in phase_correlation(current, reference, settings)]
+                       for v in phase_correlation(current, reference, peaks, settings)]
     best = _best_candidate(current, reference, candidates, lambda_, predictor)
     best = _best_candidate(current, reference, [best, *_adjacent(best)], lambda_, predictor)
     result = SearchResult.empty(*shape)
