@@ -61,8 +61,8 @@ class Schedule:
             task.missing = len(missing)
             for before in missing:
                 before.followers.append(task)
-            if not missing:
-                self._begin(task)
+        if not missing:
+            self._begin(task)
         return task
 
     def take(self, task: Task) -> Any:
@@ -82,35 +82,56 @@ class Schedule:
         return result
 
     def close(self) -> None:
-        """Begin no other task, and wait for those that run."""
+        """Begin no other task, and wait for those that run.
+
+        A thread of the pool does not wait: the garbage collector, which runs in any thread, may
+        close an iterator that was abandoned, even within a task of it.
+        """
         with self._changed:
             self._closed = True
-            self._changed.wait_for(lambda: not self._running)
+            self._changed.notify_all()
+            if not threads.computes_alone():
+                self._changed.wait_for(lambda: not self._running)
 
     def _begin(self, task: Task) -> None:
-        self._running += 1
         if self._inline:
             self._run(task)
-        else:
+            return
+        try:
             threads.pool().submit(self._run, task)
+        except RuntimeError:
+            # The process ends; threads that wait for the task are to end with it.
+            with self._changed:
+                self._closed = True
+                self._changed.notify_all()
 
     def _run(self, task: Task) -> None:
+        with self._changed:
+            if self._closed:
+                return
+            self._running += 1
         error = next((before.error for before in task.after if before.error), None)
         result = None
-        if error is None and not self._closed:
+        if error is None:
             try:
                 result = task.run()
             except BaseException as raised:  # noqa: BLE001 - it is raised where the result is taken
                 error = raised
         with self._changed:
             task.result, task.error, task.done = result, error, True
+            followers, task.followers = task.followers, []
             del task.run, task.after  # They hold what the task worked on.
             self._running -= 1
-            for follower in task.followers:
+            ready = []
+            for follower in followers:
                 follower.missing -= 1
-                if not follower.missing and not self._closed:
-                    self._begin(follower)
+                if not follower.missing:
+                    ready.append(follower)
             self._changed.notify_all()
+        if self._inline and error is not None and not isinstance(error, Exception):
+            raise error  # Ctrl-C in the thread that asks for it.
+        for follower in ready:
+            self._begin(follower)
 
 
 def run_tasks(tasks: Iterable[Task], ahead: int = AHEAD, *, side_by_side: bool = True

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import lru_cache
 from queue import SimpleQueue
-from threading import Lock, Semaphore, Thread, local
+from threading import Lock, Semaphore, Thread, current_thread, local
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aehub.errors import InputError
@@ -88,9 +88,14 @@ def workers() -> int:
 def free_workers() -> int:
     """Return the number of threads among which the calling thread may share its work.
 
-    One in a thread of `pool` and within `one_thread`: others compute beside it already.
+    One where it `computes_alone`: others compute beside it already.
     """
-    return 1 if getattr(_OF_THREAD, "is_single", False) else workers()
+    return 1 if computes_alone() else workers()
+
+
+def computes_alone() -> bool:
+    """Return whether the calling thread is one of `pool`, or within `one_thread`."""
+    return getattr(_OF_THREAD, "is_single", False)
 
 
 def pool() -> ThreadPoolExecutor:
@@ -159,7 +164,8 @@ def ahead(items: Iterable[_Item], bound: int) -> Generator[_Item, None, None]:
     if bound == 0 or free_workers() == 1:
         yield from items
         return
-    maker = _Maker(items, bound)
+    # At the end of the process modules are cleared before iterators that are left open are closed.
+    maker, unregister = _Maker(items, bound), atexit.unregister
     atexit.register(maker.close)
     try:
         maker.start()
@@ -169,7 +175,7 @@ def ahead(items: Iterable[_Item], bound: int) -> Generator[_Item, None, None]:
         if maker.error is not None:
             raise maker.error
     finally:
-        atexit.unregister(maker.close)
+        unregister(maker.close)
         maker.close()
         # Its traceback leads back to this frame.
         maker.error = None
@@ -201,7 +207,9 @@ class _Maker(Thread):
     def close(self) -> None:
         self._is_closed = True
         self.room.release()
-        if self.ident is not None:
+        # The garbage collector may close an iterator in any thread: one that this thread waits for
+        # must not wait for it.
+        if self.is_alive() and self is not current_thread() and not computes_alone():
             self.join()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
@@ -113,6 +114,42 @@ def test_no_more_tasks_are_begun_ahead_than_memory_is_meant_for() -> None:
     assert next(results)
     assert len(drawn) <= AHEAD
     results.close()
+
+
+def test_an_abandoned_iterator_is_collected_within_a_task_of_its_own() -> None:
+    abandoned, meet = Event(), Barrier(2)
+
+    def collect() -> None:
+        assert abandoned.wait(30)
+        gc.collect()
+
+    class Holder:
+        def __init__(self) -> None:
+            self.itself, self.results = self, run_tasks(
+                [Task(given("first"), yields=True), *(Task(collect) for _ in range(9))])
+            next(self.results)
+
+    gc.disable()
+    try:
+        Holder()
+        abandoned.set()
+        # Both threads are free again.
+        jobs = [threads.pool().submit(meet.wait, 30) for _ in range(2)]
+        assert sorted(job.result() for job in jobs) == [0, 1]
+    finally:
+        gc.enable()
+
+
+def test_an_interruption_ends_what_runs_where_it_is_asked_for() -> None:
+    ran: list[str] = []
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    tasks = [Task(interrupted), Task(partial(ran.append, "other"))]
+    with pytest.raises(KeyboardInterrupt):
+        list(run_tasks(tasks, side_by_side=False))
+    assert ran == []
 
 
 def here() -> str:

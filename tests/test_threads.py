@@ -34,7 +34,7 @@ def fresh(code: str, *arguments: str, **settings: str) -> tuple[str, str]:
     inherited = {name: value for name, value in os.environ.items()
                  if not name.startswith(("OMP_", "GOMP_", "AEHUB_THREADS"))}
     done = subprocess.run([sys.executable, "-c", code, *arguments], check=False,
-                          capture_output=True, text=True,
+                          capture_output=True, text=True, timeout=300,
                           env=inherited | {"PYTHONPATH": str(ROOT)} | settings)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
@@ -323,6 +323,16 @@ def test_an_iterator_that_is_left_open_does_not_keep_the_process_from_ending() -
     code = ("from itertools import count\nfrom aehub import threads\nthreads.cores = lambda: 2\n"
             "items = threads.ahead(count(), 2)\nprint(next(items))")
     assert fresh(code)[0].split() == ["0"]
+
+
+@pytest.mark.parametrize("step", ["decompress(sys.argv[1])",
+                                  "iter_compress(sys.argv[2], sys.argv[1], force=True)"])
+def test_a_process_ends_while_frames_are_on_their_way(step: str, tmp_path: Path) -> None:
+    clip, packed = write_clip(tmp_path / "clip.mp4", moving_picture(40, 160, 128)), tmp_path / "a"
+    aehub.compress(clip, packed, measure=False, effort=0)
+    code = ("import sys, aehub\nfrom aehub import threads\nthreads.cores = lambda: 2\n"
+            f"work = aehub.{step}\nnext(work)\nprint('begun')")
+    assert fresh(code, str(packed), str(clip))[0] == "begun\n"
 
 
 def test_a_budget_of_one_thread_makes_nothing_ahead(ours: pytest.MonkeyPatch) -> None:
