@@ -97,6 +97,15 @@ def test_compiled_loops_and_tensor_operations_give_the_same(
         assert found.is_contiguous()
 
 
+@torch.no_grad()
+def test_planes_in_another_layout_are_filtered_alike() -> None:
+    loop = random_filter(True).float()
+    pair = [PlaneBatch(*(p.float() for p in picture(n))) for n in (0, 1)]
+    others = [PlaneBatch(*(p.mT.contiguous().mT for p in planes)) for planes in pair]
+    wanted, found = loop(pair[0], QUALITY, pair[1]), loop(others[0], QUALITY, others[1])
+    assert all(map(torch.equal, found, wanted))
+
+
 def filtered(tmp_path: Path, strength: float) -> checkpoint.StoredModel:
     """The small model with filters whose last layers hold `strength`."""
     base = checkpoint.load(GOLDEN / "tiny-d4")

@@ -5,8 +5,8 @@
     entropy stream          0             1              2          3
 
 Frames of a layer do not refer to each other: their symbols are coded side by side, those of large
-frames in several batches. Each stream has
-its own adaptive tables, so that key pictures are read without the other frames.
+frames in several batches. Each stream has its own adaptive tables, so that key pictures are read
+without the other frames.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class PostFilter(nn.Module):
         for n, (layer, bias) in enumerate(zip(self.hidden, self.bias, strict=True)):
             x = winograd.convolved(x, cast(TiedConv2d, layer), bias(quality), n % 2)
         x = winograd.convolved(x, self.tail, None, len(self.hidden) % 2)
-        new = PlaneBatch(*map(torch.empty_like, planes))
+        new = PlaneBatch(*(plane.new_empty(plane.shape) for plane in planes))
         plane_kernels.add_correction(*arrays, x, (1 / steps).expand(batch).numpy(),
                                      *(plane_kernels.rows_of(p) for p in new))
         return new
