@@ -83,12 +83,24 @@ def global_motion(current: LumaPlane, reference: LumaPlane, longest: int) -> tup
     """The vector of least difference for the whole picture, in samples, up to `longest`."""
     here, there = (_mean_blocks(plane.coarse_luma) for plane in (current, reference))
     radius = min(longest // COARSE_SCALE**2, min(here.shape) // 2)
-    shifted = np.lib.stride_tricks.sliding_window_view(np.pad(there, radius, "edge"), here.shape)
-    cost = np.abs(shifted - here).mean((2, 3))
+    cost = np.zeros((2 * radius + 1, 2 * radius + 1), np.float32)
+    _add_differences(here, np.pad(there, radius, "edge"), cost)
     # Zero is the usual case; noise must not beat it.
     cost[radius, radius] *= 0.98
     down, right = divmod(int(cost.argmin()), cost.shape[1])
     return (down - radius) * COARSE_SCALE**2, (right - radius) * COARSE_SCALE**2
+
+
+@compiled
+def _add_differences(here: np.ndarray, there: np.ndarray, cost: np.ndarray) -> None:
+    """Add to cost [2 r + 1, 2 r + 1] the absolute differences from each shift of a padded plane."""
+    for down in range(cost.shape[0]):
+        for right in range(cost.shape[1]):
+            total, a, b = np.float32(0), np.uintp(down), np.uintp(right)
+            for y in range(np.uintp(here.shape[0])):
+                for x in range(np.uintp(here.shape[1])):
+                    total += abs(there[a + y, b + x] - here[y, x])
+            cost[down, right] += total
 
 
 def _mean_blocks(small: np.ndarray) -> np.ndarray:
@@ -220,9 +232,25 @@ def _best_candidate(current: LumaPlane, reference: LumaPlane, candidates: list[n
 
 def _median(field: np.ndarray) -> np.ndarray:
     """Median of each component over 3x3 blocks."""
-    padded = np.pad(field, ((0, 0), (1, 1), (1, 1)), "edge")
-    near = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
-    return np.partition(near.reshape(*field.shape, 9), 4, -1)[..., 4]
+    medians = np.empty_like(field)
+    _median_of_nine(np.pad(field, ((0, 0), (1, 1), (1, 1)), "edge"), medians)
+    return medians
+
+
+@compiled
+def _median_of_nine(padded: np.ndarray, medians: np.ndarray) -> None:
+    near = np.empty(9, padded.dtype)
+    for c in range(medians.shape[0]):
+        for i in range(medians.shape[1]):
+            for j in range(medians.shape[2]):
+                for k in range(9):
+                    # Insertion sort.
+                    value, at = padded[c, i + k // 3, j + k % 3], k
+                    while at > 0 and near[at - 1] > value:
+                        near[at] = near[at - 1]
+                        at -= 1
+                    near[at] = value
+                medians[c, i, j] = near[4]
 
 
 def _adjacent(field: np.ndarray) -> list[np.ndarray]:
