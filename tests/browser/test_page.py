@@ -60,7 +60,7 @@ def quick(page: Page) -> None:
     """Switch the other codecs off, which most tests do not need."""
     box = page.get_by_label("Also encode with x264 and AV1")
     if not box.is_visible():
-        page.get_by_role("button", name="Model, size, other codecs").click()
+        page.get_by_role("button", name="Model, size, effort, other codecs").click()
     # The answer to an upload may draw the box anew at the moment of the click.
     with suppress(Error):
         box.uncheck()
