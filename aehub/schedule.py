@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
+from heapq import heappop, heappush
+from itertools import count
 from threading import Condition
 from typing import Any
 
@@ -27,14 +29,15 @@ class Task:
         run: does it; returns the result.
         after: tasks that come before it.
         yields: `run_tasks` gives its result.
+        rank: of the tasks that can begin, those of the lowest rank begin first.
 
     Attributes:
         result: of `run`, until it is taken.
     """
 
-    def __init__(self, run: Callable[[], Any], after: Iterable[Task] = (), *, yields: bool = False
-                 ) -> None:
-        self.run, self.after, self.yields = run, tuple(after), yields
+    def __init__(self, run: Callable[[], Any], after: Iterable[Task] = (), *, yields: bool = False,
+                 rank: int = 0) -> None:
+        self.run, self.after, self.yields, self.rank = run, tuple(after), yields, rank
         self.done = False
         self.result: Any = None
         self.error: BaseException | None = None
@@ -53,6 +56,9 @@ class Schedule:
     def __init__(self, *, side_by_side: bool = True) -> None:
         self._inline = not side_by_side or threads.free_workers() == 1
         self._changed, self._running, self._closed = Condition(), 0, False
+        # Tasks that can begin, by rank and then in the order in which they could.
+        self._ready: list[tuple[int, int, Task]] = []
+        self._order = count()
 
     def add(self, task: Task) -> Task:
         """Add a task; those that it comes after have been added."""
@@ -97,13 +103,20 @@ class Schedule:
         if self._inline:
             self._run(task)
             return
+        with self._changed:
+            heappush(self._ready, (task.rank, next(self._order), task))
         try:
-            threads.pool().submit(self._run, task)
+            threads.pool().submit(self._run_first)
         except RuntimeError:
             # The process ends; threads that wait for the task are to end with it.
             with self._changed:
                 self._closed = True
                 self._changed.notify_all()
+
+    def _run_first(self) -> None:
+        with self._changed:
+            *_, task = heappop(self._ready)
+        self._run(task)
 
     def _run(self, task: Task) -> None:
         with self._changed:

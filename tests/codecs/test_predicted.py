@@ -183,11 +183,11 @@ def test_a_group_lasts_at_most_about_ten_seconds(fps: Fraction) -> None:
 # Memory.
 
 
-def test_encoding_holds_no_more_than_two_runs_of_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encoding_holds_no_more_than_four_runs_of_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     sources: list[weakref.ref[Any]] = []
     results: list[weakref.ref[Any]] = []
     most = [0, 0]
-    planes = planes_of(orbit(64, 64, 32))
+    planes = planes_of(orbit(96, 64, 32))
 
     def watch() -> None:
         for place, references in enumerate((sources, results)):
@@ -216,9 +216,9 @@ def test_encoding_holds_no_more_than_two_runs_of_frames(monkeypatch: pytest.Monk
     clip: Any = Clip()
     tally = list(compress_clip(clip, BytesIO(), tiny(), 50))[-1]
     # Mini-GOPs of high motion are encoded twice.
-    assert tally.frames == len(sources) == 64 <= len(results)
-    # While a run is gathered the last one is encoded, and its results are counted.
-    assert most[0] <= 2 * LONG_MINI_GOP + 2 and most[1] <= 2 * LONG_MINI_GOP + 2
+    assert tally.frames == len(sources) == 96 <= len(results)
+    # While a run is gathered, three small ones are encoded, and their results are counted.
+    assert most[0] <= 4 * LONG_MINI_GOP + 2 and most[1] <= 4 * LONG_MINI_GOP + 2
 
 
 def test_decoding_holds_only_frames_that_others_still_need(

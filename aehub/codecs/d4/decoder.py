@@ -17,7 +17,7 @@ from torch import Tensor
 from aehub.bitstream import dependency_closure
 from aehub.codecs.d4.frame import decode_frame, show_frame
 from aehub.codecs.d4.frame_coding import FrameSyntax, GroupReader
-from aehub.codecs.d4.layers import FrameBatch, UseCount
+from aehub.codecs.d4.layers import N_STREAMS, FrameBatch, UseCount
 from aehub.codecs.d4.motion.compensate import predict
 from aehub.codecs.d4.motion.field import Motion
 from aehub.codecs.d4.network import InterCondition, quality_tensor
@@ -74,7 +74,7 @@ class GroupDecoder(Generic[_Shown]):
             before = [reads[r] for r in references]
             if batch.stream in last_of_stream:
                 before.append(last_of_stream[batch.stream])
-            read = self._task(partial(self._read, batch, needed), before)
+            read = self._task(partial(self._read, batch, needed), before, batch.stream)
             last_of_stream[batch.stream] = read
             reads.update(dict.fromkeys(batch.frames, read))
             yield read
@@ -83,17 +83,20 @@ class GroupDecoder(Generic[_Shown]):
                     continue
                 used = [decodes[r] for r in self._reader.references[number]]
                 decodes[number] = self._task(partial(self._decode, number, number in wanted),
-                                             [read, *used])
+                                             [read, *used], batch.stream)
                 yield decodes[number]
                 if number in wanted:
-                    yield self._task(partial(self._show, number), [decodes[number]], yields=True)
+                    # Nothing waits for it but the caller.
+                    yield self._task(partial(self._show, number), [decodes[number]], N_STREAMS,
+                                     yields=True)
 
-    def _task(self, run: Callable[[], Any], after: Sequence[Task], *, yields: bool = False) -> Task:
+    def _task(self, run: Callable[[], Any], after: Sequence[Task], rank: int, *,
+              yields: bool = False) -> Task:
         def in_inference() -> Any:
             with inference(self._reader.runtime.device):
                 return run()
 
-        return Task(in_inference, after, yields=yields)
+        return Task(in_inference, after, yields=yields, rank=rank)
 
     def _batches_to_read(self, needed: set[int]) -> list[FrameBatch]:
         """Batches of the frames needed, those that they refer to, and those before them in their

@@ -8,6 +8,7 @@ more.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from copy import copy
@@ -28,8 +29,8 @@ from aehub.media.metrics import Distortion
 from aehub.media.picture import Frame, Picture
 from aehub.schedule import Schedule, Task
 
-_MAX_OVERLAP = 1 << 23
-"""Luma samples of a mini-GOP up to which it is encoded beside the next one: memory."""
+_MAX_PENDING, _PENDING_SAMPLES = 3, 1 << 23
+"""Mini-GOPs that may be unfinished when the next one is begun, and their luma samples: memory."""
 Show = Callable[[FrameEncoder, EncodedFrame, Picture], Picture]
 """Makes a picture of an encoded frame, given the source."""
 # Share of the payload that positions of mini-GOP ends, which shorten trims, may take.
@@ -98,11 +99,13 @@ class _GroupState:
     def _begin_batch(self, schedule: Schedule, batch: tuple[FrameSlot, ...],
                      pictures: list[Picture], ends: dict[int, int], show: Show | None
                      ) -> list[Task]:
+        # Lower layers first, of the next mini-GOP too: what follows from them fills all threads.
+        layer = batch[0].temporal_layer or 0
         encodes = [
             schedule.add(Task(partial(self.encoder.encode, slot, picture, show=show is not None),
-                              [self._writes[r] for r in slot.references]))
+                              [self._writes[r] for r in slot.references], rank=layer))
             for slot, picture in zip(batch, pictures, strict=True)]
-        stream = stream_of(batch[0].temporal_layer)
+        stream = stream_of(layer)
         last = [self._last[stream]] if stream in self._last else []
 
         def write() -> list[int]:
@@ -116,9 +119,10 @@ class _GroupState:
             shown = None if show is None else show(self.encoder, encodes[at].result, picture)
             return CodedFrame(slot.number, written.result[at], shown)
 
-        written = self._last[stream] = schedule.add(Task(write, [*encodes, *last]))
+        written = self._last[stream] = schedule.add(
+            Task(write, [*encodes, *last], rank=layer))
         self._writes.update((slot.number, written) for slot in batch)
-        return [schedule.add(Task(partial(coded, at, slot, picture), [written]))
+        return [schedule.add(Task(partial(coded, at, slot, picture), [written], rank=layer))
                 for at, (slot, picture) in enumerate(zip(batch, pictures, strict=True))]
 
     def finish(self) -> tuple[GroupHeader, bytes]:
@@ -160,8 +164,8 @@ class GroupEncoder:
                                   math.prod(header.coded_size(GRID)))
         self._side_by_side = runtime.device.type == "cpu"
         self._schedule = Schedule(side_by_side=self._side_by_side)
-        # Results of the mini-GOP that was begun last.
-        self._pending: list[Task] = []
+        # Results of the mini-GOPs that are begun.
+        self._pending = deque[list[Task]]()
         # Mini-GOP length in high motion, mini-GOPs it still holds for, and its highest rate in
         # bytes per frame.
         self._length, self._reuses, self._max_rate = 0, 0, 0.0
@@ -169,13 +173,12 @@ class GroupEncoder:
     def add(self, mini_gop: MiniGop) -> Iterator[CodedFrame | None]:
         """Encode frames; yields each in coding order, and None as progress of a trial.
 
-        Those of a mini-GOP are encoded while the next one is gathered.
+        Those of a mini-GOP are encoded while the next ones are gathered and begun.
         """
         length = len(mini_gop.frames)
         if mini_gop.high_motion and self._settings.short_mini_gops:
             if not self._reuses:
-                yield from self._finished()
-            if not self._reuses:
+                yield from self._finished(0)
                 self._state.join(self._schedule)
                 yield from self._try_lengths(mini_gop)
                 return
@@ -184,31 +187,30 @@ class GroupEncoder:
         schedule = self._schedule
         if length == 1:
             # Frames that follow from one another: each shares its work among all threads.
-            yield from self._finished()
+            yield from self._finished(0)
             self._state.join(self._schedule)
             schedule = Schedule(side_by_side=False)
-        begun = self._state.begin(schedule, mini_gop.frames, length,
-                                  _as_shown if self._measure else None)
-        yield from self._finished()
-        self._pending = begun
+        self._pending.append(self._state.begin(schedule, mini_gop.frames, length,
+                                               _as_shown if self._measure else None))
         samples = math.prod(mini_gop.frames[0].picture.size) * len(mini_gop.frames)
-        if mini_gop.ends_group or length == 1 or samples > _MAX_OVERLAP:
-            yield from self._finished()
+        at_once = mini_gop.ends_group or length == 1
+        yield from self._finished(0 if at_once else min(_MAX_PENDING, _PENDING_SAMPLES // samples))
 
-    def _finished(self) -> Iterator[CodedFrame]:
-        """Frames of the mini-GOP that was begun last."""
-        pending, self._pending, n_bytes = self._pending, [], 0
-        try:
-            for task in pending:
-                coded = self._schedule.take(task)
-                n_bytes += coded.bytes
-                yield coded
-        except BaseException:
-            self._schedule.close()
-            raise
-        # In low motion rates are below those of high motion.
-        if n_bytes > self._max_rate * len(pending):
-            self._reuses = 0
+    def _finished(self, left: int) -> Iterator[CodedFrame]:
+        """Frames of all mini-GOPs that are begun but the last `left`."""
+        while len(self._pending) > left:
+            results, n_bytes = self._pending.popleft(), 0
+            try:
+                for task in results:
+                    coded = self._schedule.take(task)
+                    n_bytes += coded.bytes
+                    yield coded
+            except BaseException:
+                self._schedule.close()
+                raise
+            # In low motion rates are below those of high motion.
+            if n_bytes > self._max_rate * len(results):
+                self._reuses = 0
 
     def _try_lengths(self, mini_gop: MiniGop) -> Iterator[CodedFrame | None]:
         """Encode a mini-GOP as a whole and as shorter ones, and choose the least RD cost."""
@@ -256,8 +258,7 @@ class GroupEncoder:
 
     def finish(self) -> tuple[GroupHeader, bytes]:
         """Return header, without times, and payload."""
-        for _ in self._finished():
-            pass
+        deque(self._finished(0), 0)
         header, payload = self._state.finish()
         return replace(header, quality=self._quality), payload
 
