@@ -123,12 +123,13 @@ def _match(current: np.ndarray, padded: np.ndarray, lambda_: np.ndarray, radius:
     h, w = cost.shape
     # Sums of 2x2 samples, and a border of zeros: windows end at the border of the picture.
     cells, sums = np.zeros((2 * h + 2, 2 * w + 2), np.float32), np.empty(w, np.float32)
+    line = np.empty(4 * w, np.float32)
     for down in range(-radius, radius + 1):
         for right in range(-radius, radius + 1):
-            _sum_cells(current, padded, radius + down, radius + right, cells)
+            _sum_cells(current, padded, radius + down, radius + right, line, cells)
             rate = bits[abs(down), abs(right)]
             for i in range(h):
-                _sum_windows(cells, 2 * i, sums)
+                _sum_windows(cells, 2 * i, line, sums)
                 for j in range(w):
                     total = 4 * sums[j] + lambda_[i, j] * rate
                     if total < cost[i, j]:
@@ -136,26 +137,29 @@ def _match(current: np.ndarray, padded: np.ndarray, lambda_: np.ndarray, radius:
                         vectors[0, i, j], vectors[1, i, j] = down, right
 
 
+# Sums along columns first, which are vectorised; unsigned indices are too.
+
+
 @compiled
-def _sum_windows(cells: np.ndarray, row: int, sums: np.ndarray) -> None:
+def _sum_windows(cells: np.ndarray, row: int, line: np.ndarray, sums: np.ndarray) -> None:
     """Sums of 4x4 cells from a row on, one window every two columns."""
-    for j in range(len(sums)):
-        total = np.float32(0)
-        for a in range(4):
-            for b in range(4):
-                total += cells[row + a, 2 * j + b]
-        sums[j] = total
+    a, one, two, three = np.uintp(row), np.uintp(1), np.uintp(2), np.uintp(3)
+    for x in range(np.uintp(cells.shape[1])):
+        line[x] = cells[a, x] + cells[a + one, x] + cells[a + two, x] + cells[a + three, x]
+    for j in range(np.uintp(len(sums))):
+        b = two * j
+        sums[j] = line[b] + line[b + one] + line[b + two] + line[b + three]
 
 
 @compiled
-def _sum_cells(current: np.ndarray, padded: np.ndarray, down: int, right: int, cells: np.ndarray
-               ) -> None:
+def _sum_cells(current: np.ndarray, padded: np.ndarray, down: int, right: int, line: np.ndarray,
+               cells: np.ndarray) -> None:
     """Sum absolute differences of 2x2 samples; the border of `cells` stays."""
-    for y in range(current.shape[0] // 2):
-        for x in range(current.shape[1] // 2):
-            total = np.float32(0)
-            for a in range(2):
-                for b in range(2):
-                    total += abs(padded[2 * y + a + down, 2 * x + b + right]
-                                 - current[2 * y + a, 2 * x + b])
-            cells[y + 1, x + 1] = total
+    first, begin, one, two = np.uintp(down), np.uintp(right), np.uintp(1), np.uintp(2)
+    for y in range(np.uintp(current.shape[0] // 2)):
+        a, b = two * y, first + two * y
+        for x in range(np.uintp(current.shape[1])):
+            line[x] = (abs(padded[b, begin + x] - current[a, x])
+                       + abs(padded[b + one, begin + x] - current[a + one, x]))
+        for x in range(np.uintp(current.shape[1] // 2)):
+            cells[y + one, x + one] = line[two * x] + line[two * x + one]

@@ -34,8 +34,8 @@ WATCHED: dict[str, tuple[str, ...]] = {
     "conversion from 8 bits": (f"{_D4}.planes:to_batch",),
     "motion search": (
         f"{_D4}.motion.search:search", f"{_D4}.motion.search:global_motion",
-        f"{_D4}.motion.search:phase_correlation", f"{_D4}.motion.search:split_blocks",
-        f"{_D4}.motion.search:LumaPlane.__init__", f"{_D4}.motion.rdo:choose_modes"),
+        f"{_D4}.motion.search:phase_correlation", f"{_D4}.motion.search:LumaPlane.__init__",
+        f"{_D4}.motion.rdo:mean_sads", f"{_D4}.motion.rdo:choose_modes"),
     "motion refinement": (f"{_D4}.motion.rdo:refine_vectors",),
     "analysis": (f"{_D4}.network:FrameNetwork.analyse",),
     "integer networks": (

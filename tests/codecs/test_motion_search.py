@@ -16,9 +16,8 @@ from aehub.codecs.d4.motion.coding import MotionCoder
 from aehub.codecs.d4.motion.compensate import OBMC_MARGIN, predict_planes
 from aehub.codecs.d4.motion.field import Motion, check_motion
 from aehub.codecs.d4.motion.rdo import Lagrangian, refine_vectors
-from aehub.codecs.d4.motion.search import LumaPlane, SearchResult, search, split_blocks
+from aehub.codecs.d4.motion.search import LumaPlane, SearchResult, search
 from aehub.codecs.d4.planes import PlaneBatch
-from aehub.codecs.d4.settings import EncoderSettings
 from aehub.coding.range_coder import Encoder, ScaleTables
 from aehub.media.colour import from_rgb
 from aehub.media.picture import Colour
@@ -97,16 +96,6 @@ def test_a_translation_by_quarters_is_found(luma: Tensor, down: int, right: int)
     assert np.allclose(blocks, found.sad, rtol=1e-3, atol=0.5)
 
 
-def test_blocks_are_split_only_where_parts_move_apart(luma: Tensor) -> None:
-    current = part(luma, 2, 2)
-    # One 8x8 part goes another way.
-    current[40:48, 72:80] = part(luma, 1, 0)[40:48, 72:80]
-    vectors = split_blocks(found_in(current, part(luma)), 4.0, EncoderSettings(splits=True))
-    assert vectors.shape == (2, H // 8, W // 8)
-    assert vectors[:, 5, 9].tolist() == [4, 0]
-    assert vectors[:, 4, 9].tolist() == vectors[:, 5, 8].tolist() == [8, 8]
-
-
 def test_motion_explains_a_pan_and_not_another_picture(luma: Tensor) -> None:
     (other,) = moving_picture(1, W, H, seed=99)
     stranger = coarse(from_rgb(other, Colour(6))[0])
@@ -147,7 +136,7 @@ def test_any_number_of_threads_finds_the_same_motion(
         monkeypatch.setenv("AEHUB_THREADS", threads)
         monkeypatch.setattr("os.cpu_count", lambda: 3)
         found.append(found_in(part(luma, 3, -5), part(luma)))
-    for name in ("vectors", "cost", "sad", "sub_vectors", "sub_sad"):
+    for name in ("vectors", "cost", "sad"):
         assert np.array_equal(getattr(found[0], name), getattr(found[1], name)), name
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from aehub.codecs.d4.motion.coding import (
     MotionCoder,
     TemporalPredictor,
-    merge_candidates,
     predict_deltas,
 )
 from aehub.codecs.d4.motion.field import MAX_VECTOR, Motion, scale_vectors, turn_vectors
@@ -262,8 +261,7 @@ def test_merge_candidates_are_equivariant(seed: int, size: tuple[int, int], g: i
     for grid, found in ((field, candidates), (there, turned)):
         for scan_pass in scan_passes(*grid.shape[1:]):
             flat = grid.reshape(2, -1)
-            for rank, candidate in enumerate(merge_candidates(flat, scan_pass, predict_deltas(flat,
-                                                                                         scan_pass)[0])):
+            for rank, candidate in enumerate(predict_deltas(flat, scan_pass)[2]):
                 found[rank].reshape(2, -1)[:, scan_pass.cells] = candidate
     for before, after in zip(candidates, turned, strict=True):
         assert np.array_equal(turn_vectors(before, g), after)

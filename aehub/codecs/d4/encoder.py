@@ -31,7 +31,7 @@ from aehub.codecs.d4.layers import SINGLE_STREAM, stream_of
 from aehub.codecs.d4.motion.coding import TemporalPredictor
 from aehub.codecs.d4.motion.field import MAX_VECTOR, Motion
 from aehub.codecs.d4.motion.rdo import Lagrangian, choose_modes, mean_sads, refine_vectors
-from aehub.codecs.d4.motion.search import LumaPlane, SearchResult, search, split_blocks
+from aehub.codecs.d4.motion.search import LumaPlane, SearchResult, search
 from aehub.codecs.d4.network import Codes, CodingPass, InterCondition, quality_tensor
 from aehub.codecs.d4.planes import PlaneBatch, to_batch, unshuffle
 from aehub.codecs.d4.quantisation import Quantiser, frame_quality, texture_masking
@@ -183,7 +183,7 @@ class FrameEncoder:
         # In flat areas a smaller lambda only fits noise.
         lambda_ = (settings.motion_lambda_factor * math.sqrt(settings.lambda_)
                    * np.maximum(steps, step)).astype(np.float32)
-        current, fields = _luma_plane(batch), []
+        current = _luma_plane(batch)
         results: list[SearchResult] = []
         for predictor, reference in zip(predictors, references, strict=True):
             if reference not in self._luma:
@@ -195,8 +195,7 @@ class FrameEncoder:
                 current, self._luma[reference], lambda_=lambda_, hints=[hint], settings=settings,
                 search_range=settings.search_range_at(abs(number - reference)),
                 peaks=settings.peaks if len(references) == 1 else settings.b_peaks))
-            fields.append(split_blocks(results[-1], lambda_, settings))
-        vectors = np.stack(fields).astype(np.int16)
+        vectors = np.stack([result.sub_block_vectors for result in results])
         modes = self._decide_modes(current, references, vectors, results, lambda_)
         height, width = modes.shape
         motion = Motion(vectors, modes, np.ones((height // 2, width // 2), bool))

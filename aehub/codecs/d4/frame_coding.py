@@ -17,6 +17,7 @@ from torch import Tensor
 
 from aehub.bitstream import GroupHeader, join_streams, split_payload
 from aehub.bitstream.chunk import MAX_PIXELS
+from aehub.codecs.d4 import latent_kernels
 from aehub.codecs.d4.flat_cells import FlatCells, read_flat_cells, write_flat_cells
 from aehub.codecs.d4.frame import code_latents
 from aehub.codecs.d4.layers import SINGLE_STREAM, FrameBatch, UseCount, frame_batches
@@ -250,10 +251,12 @@ class GroupWriter:
             for part in (0, 1))
         writer.write(hyper, hyper_tables)
         height, width = latent.shape[-2:]
+        values, indices = np.empty(latent.size, np.int32), np.empty(latent.size, np.uint8)
         for coding_pass in self.runtime.network.coding_passes(height, width, torch.device("cpu")):
-            channels = slice(coding_pass.begin, coding_pass.end)
-            writer.write(latent[:, channels],
-                         tables[:, channels] * to_array(coding_pass.mask, np.uint8))
+            count = latent_kernels.select_coded(
+                latent, tables, coding_pass.begin, coding_pass.end,
+                to_array(coding_pass.mask, np.uint8), values, indices)
+            writer.write(values[:count], indices[:count])
 
     def words(self, stream: int) -> int:
         """Length of a stream if it ended here, in words of 32 bits."""

@@ -1,7 +1,8 @@
 """Compiled loops over latents and integers of the entropy model on the CPU, as `plane_kernels`.
 
-Arrays are [B, h, w, C]. All but `masked_gains` give the integers of tensor operations. A `place`
-[n, k, l] holds the numbers of positions in a batch, row by row, and -1 for zeros beyond the border.
+Arrays are [B, h, w, C], those of `select_coded` [B, C, h, w]. All but `masked_gains` give the
+integers of tensor operations. A `place` [n, k, l] holds the numbers of positions in a batch, row by
+row, and -1 for zeros beyond the border.
 """
 
 from __future__ import annotations
@@ -230,3 +231,28 @@ def scale_inputs(features: np.ndarray, mask: np.ndarray, mark: float, codes: np.
                     line[known] = mask[at % len(mask)] * mark
                     for c in range(channels):
                         line[known + 1 + c] = table[min(abs(int(codes[at, c])), 255)]
+
+
+@compiled
+def select_coded(codes: np.ndarray, tables: np.ndarray, begin: int, end: int, mask: np.ndarray,
+                 values: np.ndarray, indices: np.ndarray) -> int:
+    """Fill in the codes of a pass that take bits, and their tables; returns their number.
+
+    Args:
+        codes: [B, C, h, w].
+        tables: their indices, 0 where nothing is written.
+        begin: channel.
+        end: channel.
+        mask: of the positions, [h, w].
+        values: [n], filled in the order of `codes`.
+        indices: [n].
+    """
+    count = 0
+    for b in range(codes.shape[0]):
+        for c in range(begin, end):
+            for i in range(codes.shape[2]):
+                for j in range(_UINT(codes.shape[3])):
+                    # Written always and kept only if it takes bits: no branch to mispredict.
+                    values[count], indices[count] = codes[b, c, i, j], tables[b, c, i, j]
+                    count += int(tables[b, c, i, j] * mask[i, j] > 0)
+    return count

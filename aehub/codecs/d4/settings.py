@@ -35,7 +35,6 @@ class EncoderSettings:
         temporal_bits: bits of a vector that is the temporal predictor, raised by trial.
         zero_bits: bits of a vector of 0, raised by trial.
         merge_bits: bits of a merged vector, an estimate.
-        split_bits: bits of a set split flag, an estimate.
         search_range: samples at distance 0, more per frame of distance, and at most; set by hand.
         longest_pan: samples that a camera may pan from a picture to its reference; set by hand.
         peaks: peaks of phase correlation to try for key pictures; set by hand.
@@ -48,8 +47,6 @@ class EncoderSettings:
         integer_range: whole samples searched around the best candidate.
         fractions: quarter samples at which vectors are searched around the best of whole samples,
             one distance after another.
-        splits: four vectors are tried in a block. On training clips that costs 0.7 % since vectors
-            are refined at length, for those of a split block are not.
         refinements: passes of the refinement of vectors.
         steps: quarter samples at which it tries vectors around the best candidate, one distance
             after another: (2, 1) gains 1.7 % on training clips.
@@ -77,7 +74,6 @@ class EncoderSettings:
     temporal_bits: float = 3.0
     zero_bits: float = 6.0
     merge_bits: float = 4.0
-    split_bits: float = 4.0
     search_range: tuple[int, int, int] = (8, 6, 48)
     longest_pan: int = 160
     peaks: int = 4
@@ -87,7 +83,6 @@ class EncoderSettings:
     skip_bits: float = 4.0
     integer_range: int = 2
     fractions: tuple[int, ...] = (2, 1)
-    splits: bool = False
     refinements: int = 1
     steps: tuple[int, ...] = ()
     short_mini_gops: tuple[int, ...] = (4, 1)
@@ -129,10 +124,9 @@ EFFORTS = (
 """The settings of each effort.
 
 Up to 3, one length of mini-GOPs is coded; 4 tries another, from 5 on more are tried, from 7 on ever
-more often. 0 searches fewer whole samples, and translations of
-whole pictures for key pictures only. From 2 on the refinement tries vectors around the best
-candidate, from 3 on further around it, from 6 on in several passes. 9 searches further in
-everything.
+more often. 0 searches fewer whole samples, and translations of whole pictures for key pictures
+only. From 2 on the refinement tries vectors around the best candidate, from 3 on further around it,
+from 6 on in several passes. 9 searches further in everything.
 """
 SETTINGS = EFFORTS[DEFAULT_EFFORT]
 """Those of the default."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aehub.codecs.d4.motion.search import LumaPlane, search, split_blocks
+from aehub.codecs.d4.motion.search import LumaPlane, search
 from aehub.errors import InputError
 from aehub.media.picture import Picture
 from aehub.training.data import Cache, FrameStore, StoredClip, split
@@ -28,7 +28,7 @@ MINI_GOPS = (1, 2, 4, 8)
 _LAMBDA = 5.0
 _GRID = 32
 # Version of the motion search, for the cache.
-_VERSION = 1
+_VERSION = 2
 
 
 def reference_pairs(n_frames: int) -> Iterator[tuple[int, int]]:
@@ -110,9 +110,8 @@ def _fields(store: FrameStore, clip: StoredClip) -> Iterator[np.ndarray]:
         planes.append(LumaPlane(np.pad(luma, pad, "edge").astype(np.float32)))
     for frame, reference in reference_pairs(clip.n_frames):
         search_range = min(48, 8 + 6 * abs(frame - reference))
-        result = search(planes[frame], planes[reference], lambda_=_LAMBDA,
-                        search_range=search_range, hints=[])
-        yield split_blocks(result, _LAMBDA).astype(np.int16)
+        yield search(planes[frame], planes[reference], lambda_=_LAMBDA, search_range=search_range,
+                     hints=[]).sub_block_vectors
 
 
 @dataclass(frozen=True)

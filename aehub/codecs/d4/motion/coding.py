@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from aehub.codecs.block_matching import compiled
 from aehub.codecs.d4.motion.field import (
     FIRST,
     MAX_VECTOR,
@@ -40,7 +41,6 @@ from aehub.codecs.d4.motion.symbols import (
     code_residuals,
     initial_tables,
     scan_passes,
-    spread_class,
 )
 from aehub.errors import DamagedError
 
@@ -50,8 +50,8 @@ TemporalPredictor = np.ndarray | Callable[[np.ndarray], np.ndarray]
 # Bits of a form. Without _VECTORS, all vectors are the temporal predictor; with _ZERO the zero
 # field is the temporal predictor and the given one only a merge candidate, else the reverse.
 _VECTORS, _ZERO = 1, 2
-# Approximate bits of a vector that is not as predicted, beside those of its magnitudes.
-_RESIDUAL_BITS = 3.0
+RESIDUAL_BITS = 3.0
+"""Approximate bits of a vector that is not as predicted, beside those of its magnitudes."""
 
 
 class MotionCoder:
@@ -172,7 +172,7 @@ def _choose_form(field: np.ndarray, used: np.ndarray, temporal: np.ndarray,
 
 def residual_bits(residual: np.ndarray) -> np.ndarray:
     """Approximate bits of residuals [2, k] other than zero: [k]."""
-    bits: np.ndarray = _RESIDUAL_BITS + 2 * np.log2(1 + np.abs(residual)).sum(0)
+    bits: np.ndarray = RESIDUAL_BITS + 2 * np.log2(1 + np.abs(residual)).sum(0)
     return bits
 
 
@@ -253,12 +253,11 @@ def _code_deltas(coder: SymbolCoder, kind: int, to_write: np.ndarray | None, use
     contexts = np.zeros(used.size, np.uint8)
     chosen = used.ravel()
     for scan_pass in scan_passes(*used.shape[1:], len(used)):
-        predicted, spreads = predict_deltas(deltas, scan_pass)
+        predicted, spreads, adjacent = predict_deltas(deltas, scan_pass)
         deltas[:, scan_pass.cells] = predicted
         inside = chosen[scan_pass.cells].nonzero()[0]
         if not len(inside):
             continue
-        adjacent = merge_candidates(deltas, scan_pass, predicted)
         cells, predicted = scan_pass.cells[inside], predicted[:, inside]
         spreads = spreads[:, inside] + np.uint8(kind * N_SPREADS)
         spread = np.maximum(*spreads)
@@ -272,38 +271,87 @@ def _code_deltas(coder: SymbolCoder, kind: int, to_write: np.ndarray | None, use
     return deltas, contexts
 
 
-def predict_deltas(deltas: np.ndarray, scan_pass: ScanPass) -> tuple[np.ndarray, np.ndarray]:
-    """Median of adjacent deltas, halves cut at zero, and the class of their spread: [2, k] each."""
-    count = scan_pass.n_known
-    if not count[0]:
-        unknown = np.full((2, len(count)), SPREAD_UNKNOWN, np.uint8)
-        return np.zeros(unknown.shape, np.int32), unknown
-    adjacent = deltas[:, scan_pass.adjacent_filled]
-    low, high = adjacent.min(axis=1), adjacent.max(axis=1)
-    total = adjacent.sum(axis=1, dtype=np.int32) - (4 - count) * adjacent[:, 0]
-    total -= (low + high) * (count > 2)
-    even = count % 2 == 0
-    return (total + ((total < 0) & even)) >> even, spread_class(high - low)
+def predict_deltas(deltas: np.ndarray, scan_pass: ScanPass
+                   ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predict the deltas [2, k] of the blocks of a pass from those of adjacent blocks.
 
-
-def merge_candidates(deltas: np.ndarray, scan_pass: ScanPass, predicted: np.ndarray
-                     ) -> tuple[np.ndarray, np.ndarray]:
-    """Adjacent deltas nearest to the temporal predictor and farthest from it: [2, k] each.
-
-    By the sum of both components' magnitudes, which rotations and flips do not change; the
-    prediction where several different ones are nearest or farthest.
+    Returns:
+        The median of adjacent deltas, int32 [2, k]; the class of their spread, uint8 [2, k]; and
+        the merge candidates int32 [2, 2, k], nearest to the temporal predictor and farthest.
     """
-    if not scan_pass.n_known[0]:
-        return predicted, predicted
-    adjacent = deltas[:, scan_pass.adjacent_filled]
-    length = np.abs(adjacent).sum(axis=0)
-    candidates = []
-    for at in (length.argmin(0), length.argmax(0)):
-        best = np.take_along_axis(adjacent, at[None, None], 1)[:, 0]
-        tied = length == np.take_along_axis(length, at[None], 0)
-        unique = (~tied | (adjacent == best[:, None]).all(0)).all(0)
-        candidates.append(np.where(unique, best, predicted))
-    return candidates[0], candidates[1]
+    size = len(scan_pass.cells)
+    predicted, spreads = np.empty((2, size), np.int32), np.empty((2, size), np.uint8)
+    candidates = np.empty((2, 2, size), np.int32)
+    _predict_deltas(deltas, scan_pass.adjacent, predicted, spreads, candidates)
+    return predicted, spreads, candidates
+
+
+@compiled
+def _predict_deltas(deltas: np.ndarray, adjacent: np.ndarray, predicted: np.ndarray,
+                    spreads: np.ndarray, candidates: np.ndarray) -> None:
+    known = np.empty((4, 2), np.int32)
+    for at in range(len(adjacent)):
+        count = gather(deltas, adjacent[at], known)
+        for part in range(2):
+            predicted[part, at] = median_delta(known, count, part)
+            spreads[part, at] = SPREAD_UNKNOWN
+            if count:
+                spread = known[:count, part].max() - known[:count, part].min()
+                spreads[part, at] = (spread > 0) + (spread > 2) + (spread > 8)
+        for far in range(2):
+            candidates[far, :, at] = predicted[:, at]
+            merge_candidate(known, count, far == 1, candidates[far, :, at])
+
+
+@compiled
+def gather(deltas: np.ndarray, adjacent: np.ndarray, known: np.ndarray) -> int:
+    """Fill in the deltas of adjacent blocks that are coded already; returns their number.
+
+    Args:
+        deltas: of all blocks, [2, k].
+        adjacent: blocks, [4]; -1 for none.
+        known: [4, 2], filled from the first on.
+    """
+    count = 0
+    for n in range(len(adjacent)):
+        if adjacent[n] >= 0:
+            known[count, 0], known[count, 1] = deltas[0, adjacent[n]], deltas[1, adjacent[n]]
+            count += 1
+    return count
+
+
+@compiled
+def median_delta(known: np.ndarray, count: int, component: int) -> int:
+    """Median of adjacent deltas, halves cut at zero; 0 where there are none."""
+    if count == 0:
+        return 0
+    low = high = total = known[0, component]
+    for n in range(1, count):
+        value = known[n, component]
+        low, high, total = min(low, value), max(high, value), total + value
+    if count > 2:
+        total -= low + high
+    if count % 2:
+        return total
+    return (total + (total < 0)) >> 1
+
+
+@compiled
+def merge_candidate(known: np.ndarray, count: int, far: bool, candidate: np.ndarray) -> None:
+    """Set the candidate to the adjacent delta nearest to the temporal predictor, or farthest; leave
+    it as it is where several different ones are.
+
+    By the sum of both components' magnitudes, which rotations and flips do not change.
+    """
+    best, chosen, unique = -1, 0, True
+    for n in range(count):
+        length = abs(known[n, 0]) + abs(known[n, 1])
+        if best < 0 or (length > best if far else length < best):
+            best, chosen, unique = length, n, True
+        elif length == best:
+            unique &= known[n, 0] == known[chosen, 0] and known[n, 1] == known[chosen, 1]
+    if count and unique:
+        candidate[0], candidate[1] = known[chosen, 0], known[chosen, 1]
 
 
 def _code_splits(coder: SymbolCoder, kind: int, to_write: np.ndarray | None, vectors: np.ndarray,

@@ -17,8 +17,6 @@ import numpy as np
 from aehub import threads
 from aehub.codecs.block_matching import BLOCK, compiled
 
-HALF = BLOCK // 2
-"""Samples along a side of a sub-block."""
 _WIDE = BLOCK + 8
 """Side of a window for vectors up to a sample away: a block, and 4 samples around it."""
 
@@ -278,24 +276,31 @@ def choose_candidates(begin: int, end: int, current: np.ndarray, reference: np.n
                 cost = lambda_[i, j] * vector_bits(4 * down - predictor[0, i, j],
                                                    4 * right - predictor[1, i, j], log2)
                 if cost < best:
-                    copy_window(reference, top + down, left + right, window)
-                    cost += _sad(window, current, top, left, best - cost)
+                    source, y, x = reference, top + down, left + right
+                    if (min(y, x) < 0 or y + BLOCK > reference.shape[0]
+                            or x + BLOCK > reference.shape[1]):
+                        copy_window(reference, y, x, window)
+                        source, y, x = window, 0, 0
+                    cost += _sad(source, y, x, current, top, left, best - cost)
                 if cost < best:
                     best = cost
                     chosen[0, i, j], chosen[1, i, j] = down, right
 
 
 @compiled
-def _sad(window: np.ndarray, current: np.ndarray, top: int, left: int, limit: float) -> np.float32:
-    """Sum of absolute differences of a block; a part of it once that is beyond the limit."""
-    total, begin = np.float32(0), _UINT(left)
+def _sad(patch: np.ndarray, y: int, x: int, current: np.ndarray, top: int, left: int, limit: float
+         ) -> np.float32:
+    """Sum of absolute differences of a block from a patch, from (y, x) on; a part of it once that
+    is beyond the limit."""
+    total, column, begin = np.float32(0), _UINT(x), _UINT(left)
     for first in range(0, BLOCK, 4):
-        y, z = _UINT(first), _UINT(top + first)
-        for x in range(_UINT(BLOCK)):
-            total += (abs(window[y, x] - current[z, begin + x])
-                      + abs(window[y + _1, x] - current[z + _1, begin + x])
-                      + abs(window[y + _2, x] - current[z + _2, begin + x])
-                      + abs(window[y + _3, x] - current[z + _3, begin + x]))
+        a, b = _UINT(y + first), _UINT(top + first)
+        for k in range(_UINT(BLOCK)):
+            p, q = column + k, begin + k
+            total += (abs(patch[a, p] - current[b, q])
+                      + abs(patch[a + _1, p] - current[b + _1, q])
+                      + abs(patch[a + _2, p] - current[b + _2, q])
+                      + abs(patch[a + _3, p] - current[b + _3, q]))
         if total >= limit:
             break
     return total
@@ -305,8 +310,7 @@ def _sad(window: np.ndarray, current: np.ndarray, top: int, left: int, limit: fl
 def refine_blocks(begin: int, end: int, current: np.ndarray, reference: np.ndarray,
                   start: np.ndarray, skip_bits: float, reach: int, fractions: np.ndarray,
                   lambda_: np.ndarray, predictions: np.ndarray, filters: np.ndarray,
-                  log2: np.ndarray, vectors: np.ndarray, cost: np.ndarray, sad: np.ndarray,
-                  sub_vectors: np.ndarray, sub_sad: np.ndarray) -> None:
+                  log2: np.ndarray, vectors: np.ndarray, cost: np.ndarray, sad: np.ndarray) -> None:
     """Search whole samples around `start`, then half samples, then quarters, for all blocks.
 
     Args:
@@ -326,92 +330,81 @@ def refine_blocks(begin: int, end: int, current: np.ndarray, reference: np.ndarr
         vectors: [2, h, w]; filled, like all that follow.
         cost: SAD with the bits of the vector, [h, w].
         sad: SAD alone, [h, w].
-        sub_vectors: [2, 2 h, 2 w].
-        sub_sad: [2 h, 2 w].
     """
     best, best_cost = np.empty(2, np.int64), np.empty(2, np.float32)
-    part_vectors, part_sads = np.empty((4, 2), np.int64), np.empty(4, np.float32)
+    likely, side = np.empty(predictions.shape[:2], np.int64), BLOCK + 2 * reach
+    block, window = np.empty((BLOCK, BLOCK), np.float32), np.empty((side, side), np.float32)
+    wide, rows = np.empty((_WIDE, _WIDE), np.float32), np.empty((BLOCK, _WIDE), np.float32)
     for i in range(begin, end):
         for j in range(start.shape[2]):
-            best_cost[:], part_sads[:] = np.inf, np.inf
-            likely = np.ascontiguousarray(predictions[:, :, i, j])
+            best_cost[:] = np.inf
+            likely[:] = predictions[:, :, i, j]
             _search_whole(current, reference, i, j, start[:, i, j], 0, likely, lambda_[i, j], log2,
-                          best, best_cost, part_vectors, part_sads)
+                          block, best, best_cost)
             if best_cost[1] > skip_bits * lambda_[i, j]:
                 if reach:
                     _search_whole(current, reference, i, j, start[:, i, j], reach, likely,
-                                  lambda_[i, j], log2, best, best_cost, part_vectors, part_sads)
+                                  lambda_[i, j], log2, window, best, best_cost)
                 _search_parts(current, reference, i, j, fractions, likely, lambda_[i, j], filters,
-                              log2, best, best_cost, part_vectors, part_sads)
+                              log2, wide, rows, block, best, best_cost)
             vectors[0, i, j], vectors[1, i, j] = best
             cost[i, j], sad[i, j] = best_cost
-            for part in range(4):
-                y, x = 2 * i + part // 2, 2 * j + part % 2
-                sub_sad[y, x] = part_sads[part]
-                sub_vectors[0, y, x], sub_vectors[1, y, x] = part_vectors[part]
 
 
 @compiled
 def _search_whole(current: np.ndarray, reference: np.ndarray, i: int, j: int, start: np.ndarray,
                   reach: int, predictions: np.ndarray, lambda_: float, log2: np.ndarray,
-                  best: np.ndarray, best_cost: np.ndarray, part_vectors: np.ndarray,
-                  part_sads: np.ndarray) -> None:
-    """Search whole samples."""
-    side = 2 * reach + 1
-    window = np.empty((BLOCK + side - 1, BLOCK + side - 1), np.float32)
-    sads = np.empty((side, side, 4), np.float32)
-    top, left = start[0] - reach, start[1] - reach
-    copy_window(reference, BLOCK * i + top, BLOCK * j + left, window)
-    for y in range(side):
-        for x in range(side):
-            _sum_parts(window, y, x, current, BLOCK * i, BLOCK * j, sads, y, x)
-    _keep_best(4 * top, 4 * left, 4, sads, predictions, lambda_, log2, best, best_cost,
-               part_vectors, part_sads)
+                  window: np.ndarray, best: np.ndarray, best_cost: np.ndarray) -> None:
+    """Search whole samples; `window` holds a block and `reach` samples around it."""
+    size, row, column = len(window), BLOCK * i + start[0] - reach, BLOCK * j + start[1] - reach
+    source, y, x = reference, row, column
+    if min(y, x) < 0 or y + size > reference.shape[0] or x + size > reference.shape[1]:
+        copy_window(reference, row, column, window)
+        source, y, x = window, 0, 0
+    for down in range(-reach, reach + 1):
+        for right in range(-reach, reach + 1):
+            _keep_best(source, y + reach + down, x + reach + right, current, BLOCK * i, BLOCK * j,
+                       4 * (start[0] + down), 4 * (start[1] + right), predictions, lambda_, log2,
+                       best, best_cost)
 
 
 @compiled
 def _search_parts(current: np.ndarray, reference: np.ndarray, i: int, j: int,
                   fractions: np.ndarray, predictions: np.ndarray, lambda_: float,
-                  filters: np.ndarray, log2: np.ndarray, best: np.ndarray, best_cost: np.ndarray,
-                  part_vectors: np.ndarray, part_sads: np.ndarray) -> None:
+                  filters: np.ndarray, log2: np.ndarray, window: np.ndarray, rows: np.ndarray,
+                  patch: np.ndarray, best: np.ndarray, best_cost: np.ndarray) -> None:
     """Search fractions of samples around the best whole ones, each around the best before."""
-    top, left, whole = BLOCK * i, BLOCK * j, best.copy()
-    window, rows = np.empty((_WIDE, _WIDE), np.float32), np.empty((BLOCK, _WIDE), np.float32)
-    patch, sads = np.empty((BLOCK, BLOCK), np.float32), np.empty((3, 3, 4), np.float32)
-    copy_window(reference, top + whole[0] // 4 - 4, left + whole[1] // 4 - 4, window)
-    sads[1, 1] = np.inf  # It is known.
+    top, left, whole_down, whole_right = BLOCK * i, BLOCK * j, best[0], best[1]
+    copy_window(reference, top + whole_down // 4 - 4, left + whole_right // 4 - 4, window)
     for spacing in fractions:
-        first_down, first_right = best[0] - whole[0] - spacing, best[1] - whole[1] - spacing
-        for y in range(3):
-            _filter_rows(window, filters, first_down + y * spacing, rows)
-            for x in range(3):
-                right = first_right + x * spacing
-                if x == 1 and y == 1:
+        middle_down, middle_right = best[0], best[1]
+        for y in range(-1, 2):
+            down = middle_down + y * spacing
+            offset = down - whole_down
+            filter_rows(window, filters[offset & 3], 1 + (offset >> 2), rows)
+            for x in range(-1, 2):
+                if x == 0 and y == 0:
                     continue
-                if right & 3 == 0:
-                    _sum_parts(rows, 0, 4 + (right >> 2), current, top, left, sads, y, x)
+                right = middle_right + x * spacing
+                offset = right - whole_right
+                if offset & 3 == 0:
+                    _keep_best(rows, 0, 4 + (offset >> 2), current, top, left, down, right,
+                               predictions, lambda_, log2, best, best_cost)
                 else:
-                    _filter_block(rows, filters, right & 3, 1 + (right >> 2), patch)
-                    _sum_parts(patch, 0, 0, current, top, left, sads, y, x)
-        _keep_best(whole[0] + first_down, whole[1] + first_right, spacing, sads, predictions,
-                   lambda_, log2, best, best_cost, part_vectors, part_sads)
+                    filter_block(rows, filters[offset & 3], 1 + (offset >> 2), patch)
+                    _keep_best(patch, 0, 0, current, top, left, down, right, predictions, lambda_,
+                               log2, best, best_cost)
 
 
 @compiled
-def _filter_rows(window: np.ndarray, filters: np.ndarray, down: int, rows: np.ndarray) -> None:
-    """Interpolate a window along columns at a vector's component from its middle."""
-    if down & 3 == 0:
-        first = _UINT(4 + (down >> 2))
-        for y in range(_UINT(BLOCK)):
-            for x in range(_UINT(_WIDE)):
-                rows[y, x] = window[first + y, x]
-        return
-    taps, first = filters[down & 3], _UINT(1 + (down >> 2))
+def filter_rows(window: np.ndarray, taps: np.ndarray, first: int, rows: np.ndarray) -> None:
+    """Interpolate along columns by eight taps: rows[y] sums taps[k] window[first + y + k]."""
+    begin, height, width = _UINT(first), _UINT(rows.shape[0]), _UINT(rows.shape[1])
     a, b, c, d = taps[0], taps[1], taps[2], taps[3]
     e, f, g, h = taps[4], taps[5], taps[6], taps[7]
-    for y in range(_UINT(BLOCK)):
-        z = y + first
-        for x in range(_UINT(_WIDE)):
+    for y in range(height):
+        z = y + begin
+        for x in range(width):
             rows[y, x] = (
                 a * window[z, x] + b * window[z + _1, x] + c * window[z + _2, x]
                 + d * window[z + _3, x] + e * window[z + _4, x] + f * window[z + _5, x]
@@ -419,14 +412,13 @@ def _filter_rows(window: np.ndarray, filters: np.ndarray, down: int, rows: np.nd
 
 
 @compiled
-def _filter_block(rows: np.ndarray, filters: np.ndarray, phase: int, first: int, patch: np.ndarray
-                  ) -> None:
-    """Set a patch [BLOCK, BLOCK] to rows interpolated across."""
-    taps, begin = filters[phase], _UINT(first)
+def filter_block(rows: np.ndarray, taps: np.ndarray, first: int, patch: np.ndarray) -> None:
+    """Interpolate along rows: patch[:, x] sums taps[k] rows[:, first + x + k]."""
+    begin, height, width = _UINT(first), _UINT(patch.shape[0]), _UINT(patch.shape[1])
     a, b, c, d = taps[0], taps[1], taps[2], taps[3]
     e, f, g, h = taps[4], taps[5], taps[6], taps[7]
-    for y in range(_UINT(BLOCK)):
-        for x in range(_UINT(BLOCK)):
+    for y in range(height):
+        for x in range(width):
             z = x + begin
             patch[y, x] = (
                 a * rows[y, z] + b * rows[y, z + _1] + c * rows[y, z + _2] + d * rows[y, z + _3]
@@ -435,46 +427,16 @@ def _filter_block(rows: np.ndarray, filters: np.ndarray, phase: int, first: int,
 
 
 @compiled
-def _sum_parts(patch: np.ndarray, y: int, x: int, current: np.ndarray, top: int, left: int,
-               sads: np.ndarray, row: int, column: int) -> None:
-    """Set sads[row, column] to the SADs of the four sub-blocks of a block in a patch."""
-    half = _UINT(HALF)
-    for part in range(4):
-        a, b = _UINT(y + part // 2 * HALF), _UINT(x + part % 2 * HALF)
-        c, d = _UINT(top + part // 2 * HALF), _UINT(left + part % 2 * HALF)
-        total = np.float32(0)
-        for at in range(half):
-            p, q = b + at, d + at
-            # All rows at once: what the loop adds up is one vector of sums.
-            total += (abs(patch[a, p] - current[c, q])
-                      + abs(patch[a + _1, p] - current[c + _1, q])
-                      + abs(patch[a + _2, p] - current[c + _2, q])
-                      + abs(patch[a + _3, p] - current[c + _3, q])
-                      + abs(patch[a + _4, p] - current[c + _4, q])
-                      + abs(patch[a + _5, p] - current[c + _5, q])
-                      + abs(patch[a + _6, p] - current[c + _6, q])
-                      + abs(patch[a + _7, p] - current[c + _7, q]))
-        sads[row, column, part] = total
-
-
-@compiled
-def _keep_best(first_down: int, first_right: int, spacing: int, sads: np.ndarray,
-               predictions: np.ndarray, lambda_: float, log2: np.ndarray, best: np.ndarray,
-               best_cost: np.ndarray, part_vectors: np.ndarray, part_sads: np.ndarray) -> None:
-    """Keep those of the vectors of a square grid that are the best of a block or of a sub-block.
+def _keep_best(patch: np.ndarray, y: int, x: int, current: np.ndarray, top: int, left: int,
+               down: int, right: int, predictions: np.ndarray, lambda_: float, log2: np.ndarray,
+               best: np.ndarray, best_cost: np.ndarray) -> None:
+    """Keep a vector that is the best of a block; its prediction is in a patch, from (y, x) on.
 
     `best_cost` holds SAD with the bits of the vector, and SAD alone.
     """
-    for y in range(sads.shape[0]):
-        for x in range(sads.shape[1]):
-            down, right = first_down + y * spacing, first_right + x * spacing
-            sad = sads[y, x, 0] + sads[y, x, 1] + sads[y, x, 2] + sads[y, x, 3]
-            if sad < best_cost[0]:
-                cost = sad + lambda_ * least_bits(down, right, predictions, log2)
-                if cost < best_cost[0]:
-                    best[0], best[1] = down, right
-                    best_cost[0], best_cost[1] = cost, sad
-            for part in range(4):
-                if sads[y, x, part] < part_sads[part]:
-                    part_sads[part] = sads[y, x, part]
-                    part_vectors[part, 0], part_vectors[part, 1] = down, right
+    sad = _sad(patch, y, x, current, top, left, best_cost[0])
+    if sad < best_cost[0]:
+        cost = sad + lambda_ * least_bits(down, right, predictions, log2)
+        if cost < best_cost[0]:
+            best[0], best[1] = down, right
+            best_cost[0], best_cost[1] = cost, sad

@@ -19,7 +19,14 @@ import numpy as np
 
 from aehub.codecs.block_matching import BLOCK, compiled
 from aehub.codecs.d4.motion import kernels
-from aehub.codecs.d4.motion.coding import TemporalPredictor, block_medians
+from aehub.codecs.d4.motion.coding import (
+    RESIDUAL_BITS,
+    TemporalPredictor,
+    block_medians,
+    gather,
+    median_delta,
+    merge_candidate,
+)
 from aehub.codecs.d4.motion.compensate import OBMC_MARGIN, filter_taps, obmc_window
 from aehub.codecs.d4.motion.field import (
     MAX_VECTOR,
@@ -32,15 +39,12 @@ from aehub.codecs.d4.motion.search import LumaPlane
 from aehub.codecs.d4.motion.symbols import MODES, labels_around, scan_passes
 from aehub.codecs.d4.settings import SETTINGS, EncoderSettings
 
-RESIDUAL_BITS = 3.0
-"""Approximate bits of a vector that is not as predicted, beside those of its magnitudes."""
 SIDE = BLOCK + 2 * OBMC_MARGIN
 """Samples along a side of a block with its margins."""
 # Of the window that it is interpolated from.
 _WIDE = SIDE + 8
 N_CANDIDATES = 10
 """Vectors that a block chooses from at first."""
-_1, _2, _3, _4, _5, _6, _7 = (np.uintp(n) for n in range(1, 8))
 # log2(1 + n) of every component of a residual.
 _LOG2 = np.log2(1 + np.arange(8 * MAX_VECTOR))
 
@@ -146,8 +150,8 @@ def _refine_field(cells: np.ndarray, adjacent: np.ndarray, current: np.ndarray,
     scratch = np.empty((2, _WIDE, _WIDE), np.float32)
     for at in range(len(cells)):
         cell = cells[at]
-        count = _gather(deltas, adjacent[at], known)
-        down, right = _median(known, count, 0), _median(known, count, 1)
+        count = gather(deltas, adjacent[at], known)
+        down, right = median_delta(known, count, 0), median_delta(known, count, 1)
         if unused[cell]:
             deltas[0, cell], deltas[1, cell] = down, right
         if not refinable[cell]:
@@ -192,33 +196,6 @@ def _choose(reference: np.ndarray, top: int, left: int, temporal: np.ndarray,
 
 
 @compiled
-def _gather(deltas: np.ndarray, adjacent: np.ndarray, known: np.ndarray) -> int:
-    """Fill in the deltas of adjacent blocks that are coded already; returns their number."""
-    count = 0
-    for n in range(len(adjacent)):
-        if adjacent[n] >= 0:
-            known[count, 0], known[count, 1] = deltas[0, adjacent[n]], deltas[1, adjacent[n]]
-            count += 1
-    return count
-
-
-@compiled
-def _median(known: np.ndarray, count: int, component: int) -> int:
-    """Median of adjacent deltas, halves cut at zero; 0 where there are none."""
-    if count == 0:
-        return 0
-    low = high = total = known[0, component]
-    for n in range(1, count):
-        value = known[n, component]
-        low, high, total = min(low, value), max(high, value), total + value
-    if count > 2:
-        total -= low + high
-    if count % 2:
-        return total
-    return (total + (total < 0)) >> 1
-
-
-@compiled
 def _candidates(known: np.ndarray, count: int, down: int, right: int, own: np.ndarray,
                 temporal: np.ndarray, unused: np.ndarray, cell: int, candidates: np.ndarray
                 ) -> None:
@@ -229,7 +206,7 @@ def _candidates(known: np.ndarray, count: int, down: int, right: int, own: np.nd
     candidates[1] = 0
     candidates[2, 0], candidates[2, 1] = -temporal[0, cell], -temporal[1, cell]
     for far in range(2):
-        _merge_candidate(known, count, far == 1, candidates[3 + far])
+        merge_candidate(known, count, far == 1, candidates[3 + far])
     _, height, width = own.shape
     i, j = cell // width, cell % width
     for n in range(5):
@@ -248,21 +225,6 @@ def _around(delta: np.ndarray, step: int, candidates: np.ndarray) -> None:
         place = n % 8 + (n % 8 > 3)
         candidates[n, 0] = delta[0] + step * (place // 3 - 1)
         candidates[n, 1] = delta[1] + step * (place % 3 - 1)
-
-
-@compiled
-def _merge_candidate(known: np.ndarray, count: int, far: bool, candidate: np.ndarray) -> None:
-    """Set the candidate to the adjacent delta nearest to the temporal predictor, or farthest; leave
-    it as it is where several different ones are."""
-    best, chosen, unique = -1, 0, True
-    for n in range(count):
-        length = abs(known[n, 0]) + abs(known[n, 1])
-        if best < 0 or (length > best if far else length < best):
-            best, chosen, unique = length, n, True
-        elif length == best:
-            unique &= known[n, 0] == known[chosen, 0] and known[n, 1] == known[chosen, 1]
-    if count and unique:
-        candidate[0], candidate[1] = known[chosen, 0], known[chosen, 1]
 
 
 @compiled
@@ -292,24 +254,10 @@ def _predict(plane: np.ndarray, top: int, left: int, down: int, right: int, filt
     if down & 3 == 0 and right & 3 == 0:
         kernels.copy_window(plane, top, left, patch)
         return
-    window, rows = scratch[0], scratch[1]
+    window, rows = scratch[0], scratch[1, :SIDE]
     kernels.copy_window(plane, top - 3, left - 3, window)
-    taps = filters[down & 3]
-    a, b, c, d, e, f, g, h = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7]
-    for y in range(np.uintp(SIDE)):
-        for x in range(np.uintp(_WIDE)):
-            rows[y, x] = (
-                a * window[y, x] + b * window[y + _1, x] + c * window[y + _2, x]
-                + d * window[y + _3, x] + e * window[y + _4, x] + f * window[y + _5, x]
-                + g * window[y + _6, x] + h * window[y + _7, x])
-    taps = filters[right & 3]
-    a, b, c, d, e, f, g, h = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7]
-    for y in range(np.uintp(SIDE)):
-        for x in range(np.uintp(SIDE)):
-            patch[y, x] = (
-                a * rows[y, x] + b * rows[y, x + _1] + c * rows[y, x + _2] + d * rows[y, x + _3]
-                + e * rows[y, x + _4] + f * rows[y, x + _5] + g * rows[y, x + _6]
-                + h * rows[y, x + _7])
+    kernels.filter_rows(window, filters[down & 3], 0, rows)
+    kernels.filter_block(rows, filters[right & 3], 0, patch)
 
 
 @compiled

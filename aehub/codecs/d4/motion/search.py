@@ -1,10 +1,11 @@
 """Motion estimation in the encoder: block search with rate-distortion cost.
 
-For every 16x16 block of luma and its four 8x8 sub-blocks: coarse search at quarter resolution;
-choice among candidates (coarse vector and its median, hints, phase correlation, vectors of adjacent
-blocks); search of whole samples around it; half and quarter samples. Every step adds the cost of a
-vector's bits to the sum of absolute differences (SAD). It runs on the CPU, in compiled loops
-(`kernels`).
+For every 16x16 block of luma: coarse search at quarter resolution; choice among candidates (coarse
+vector and its median, hints, phase correlation, vectors of adjacent blocks); search of whole
+samples around it; half and quarter samples. Every step adds the cost of a vector's bits to the sum
+of absolute differences (SAD). It runs on the CPU, in compiled loops (`kernels`). No block gets four
+vectors, though the format allows them: on training clips they cost 0.7 % of the rate since vectors
+are refined at length (`rdo`).
 """
 
 from __future__ import annotations
@@ -160,22 +161,22 @@ class SearchResult:
         vectors: int64 [2, H/16, W/16].
         cost: SAD of each block plus lambda times the bits of its vector, [H/16, W/16].
         sad: of each block alone.
-        sub_vectors: int64 [2, H/8, W/8], of least SAD for each sub-block near its block's vector.
-        sub_sad: SAD of the sub-blocks alone, [H/8, W/8].
     """
 
     vectors: np.ndarray
     cost: np.ndarray
     sad: np.ndarray
-    sub_vectors: np.ndarray
-    sub_sad: np.ndarray
+
+    @property
+    def sub_block_vectors(self) -> np.ndarray:
+        """Vectors of 8x8 blocks, as `Motion` has them: int16 [2, H/8, W/8]."""
+        return self.vectors.astype(np.int16).repeat(2, 1).repeat(2, 2)
 
     @classmethod
     def empty(cls, h: int, w: int) -> SearchResult:
         """A result to be filled."""
         return cls(np.zeros((2, h, w), np.int64), np.zeros((h, w), np.float32),
-                   np.zeros((h, w), np.float32), np.zeros((2, 2 * h, 2 * w), np.int64),
-                   np.zeros((2 * h, 2 * w), np.float32))
+                   np.zeros((h, w), np.float32))
 
 
 def search(current: LumaPlane, reference: LumaPlane, *, lambda_: float | np.ndarray,
@@ -215,9 +216,9 @@ def search(current: LumaPlane, reference: LumaPlane, *, lambda_: float | np.ndar
     predictions = np.stack([predictor, _median(best * PRECISION), zero])
     kernels.run_parts(
         kernels.refine_blocks, shape[0], current.luma, reference.luma, best,
-        settings.skip_bits, settings.integer_range, np.array(settings.fractions, np.int64), lambda_,
-        predictions, filter_taps(False), _LOG2, result.vectors, result.cost, result.sad,
-        result.sub_vectors, result.sub_sad)
+        settings.skip_bits, settings.integer_range, np.array(settings.fractions, np.int64),
+        lambda_, predictions, filter_taps(False), _LOG2, result.vectors,
+        result.cost, result.sad)
     return result
 
 
@@ -258,22 +259,3 @@ def _adjacent(field: np.ndarray) -> list[np.ndarray]:
     padded = np.pad(field, ((0, 0), (1, 1), (1, 1)), "edge")
     h, w = field.shape[1:]
     return [padded[:, y:y + h, x:x + w] for y, x in ((0, 1), (2, 1), (1, 0), (1, 2))]
-
-
-def vector_bits(difference: np.ndarray) -> np.ndarray:
-    """Approximate bits of vector differences [2, ...] in quarter samples."""
-    bits = 2 * _LOG2[np.minimum(np.abs(difference), len(_LOG2) - 1)].sum(0) + 2
-    return np.where((difference == 0).all(0), np.float32(0.3), bits)
-
-
-def split_blocks(found: SearchResult, lambda_: float | np.ndarray,
-                 settings: EncoderSettings = SETTINGS) -> np.ndarray:
-    """Vectors of 8x8 blocks int64 [2, H/8, W/8]: four of its own for a block where that pays."""
-    whole = found.vectors.repeat(2, 1).repeat(2, 2)
-    if not settings.splits:
-        return whole
-    bits = vector_bits(found.sub_vectors - whole)
-    h, w = found.cost.shape
-    sad, bits = (x.reshape(h, 2, w, 2).sum((1, 3)) for x in (found.sub_sad, bits))
-    pays = sad + lambda_ * (bits + settings.split_bits) < found.sad
-    return np.where(pays.repeat(2, 0).repeat(2, 1), found.sub_vectors, whole)

@@ -297,11 +297,6 @@ def labels_around(labels: np.ndarray, scan_pass: ScanPass) -> np.ndarray:
     return around
 
 
-def spread_class(spread: np.ndarray) -> np.ndarray:
-    """Class of max - min of adjacent vectors: uint8, same shape."""
-    return (spread > 0).astype(np.uint8) + (spread > 2) + (spread > 8)
-
-
 def code_residuals(
     coder: SymbolCoder, name: str, to_write: np.ndarray | None, contexts: np.ndarray,
     spreads: np.ndarray, candidates: Sequence[np.ndarray],
