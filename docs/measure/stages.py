@@ -68,12 +68,18 @@ def _winograd(result: np.ndarray, x: np.ndarray, layer: Any, *_: Any) -> int:
     return batch * (height - 2) * 4 * (columns - 1) * math.prod(layer.shape)
 
 
+def _bytes(result: torch.Tensor, x: torch.Tensor, packed: torch.Tensor, shape: tuple[int, ...],
+           *_: Any) -> int:
+    return result.numel() * math.prod(shape[1:])
+
+
 CONVOLUTIONS: dict[str, Callable[..., int]] = {
     "torch.nn.functional:conv2d": _direct,
     "torch:conv2d": _direct,
     "torch.nn.functional:linear": _direct,
     "torch.ops.mkldnn:_convolution_pointwise": _direct,
     f"{_D4}.winograd:convolved": _winograd,
+    f"{_D4}.integer_conv:convolved_bytes": _bytes,
 }
 """Functions that convolve -> multiplications of a direct convolution, of result and arguments."""
 REST = "rest"

@@ -11,6 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 import aehub
+from aehub.codecs.d4 import integer_conv
 from aehub.codecs.d4.checkpoint import make_self_test, passes_self_test
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.entropy_model import N_TABLES, ScaleNetwork
@@ -92,6 +93,30 @@ def test_single_and_double_precision_agree_on_every_answer(network: D4Network) -
     assert len(single) == len(double) > 30
     assert all(torch.equal(a, b) for a, b in zip(single, double, strict=True))
     assert len(torch.cat([a.flatten() for a in single]).unique()) > 20
+
+
+def test_convolutions_of_bytes_and_of_floats_agree(
+    network: D4Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not integer_conv.has_exact_bytes():
+        pytest.skip("this build of torch has no exact convolution of bytes")
+    with torch.inference_mode():
+        in_bytes = [answer.float() for answer in answers(network, torch.float32)]
+        monkeypatch.setattr(integer_conv, "has_exact_bytes", lambda: False)
+        in_floats = list(answers(network, torch.float32))
+    assert any(answer.max() > 0 for answer in in_floats)
+    assert all(torch.equal(a, b) for a, b in zip(in_bytes, in_floats, strict=True))
+
+
+@pytest.mark.parametrize("missing", ["qconv_prepack", "qconv2d_pointwise"])
+def test_without_kernels_of_bytes_sums_are_those_of_floats(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise AttributeError(missing)
+
+    monkeypatch.setattr(torch.ops.onednn, missing, fails, raising=False)
+    assert not integer_conv.has_exact_bytes.__wrapped__()
 
 
 def test_every_layer_stays_below_its_bound(scales: ScaleNetwork) -> None:

@@ -245,8 +245,7 @@ def _scale_inputs(features: Tensor, mask: Tensor, earlier: Tensor | None,
         features, batch, features.shape[1] + 1 + codes.shape[1], *features.shape[2:])
     latent_kernels.scale_inputs(
         plane_kernels.channels_last(features), mask.contiguous().numpy().reshape(-1),
-        ACTIVATION_MAX, codes.astype(out.dtype, copy=False), level_array(features.dtype), place,
-        out)
+        ACTIVATION_MAX, codes, level_array(features.dtype), place, out)
     return inputs
 
 
@@ -274,7 +273,7 @@ class ScaleNetwork(nn.Module):
                  context: Representation | None = None) -> None:
         super().__init__()
         self.hyper_bias = QualityBias(hyper.magnitudes())
-        self.unfold = IntegerConv2d(hyper, FEATURES.blocks(4), 1, scale=0.5)
+        self.unfold = IntegerConv2d(hyper, FEATURES.blocks(4), 1, scale=0.5, signed=True)
         self.unfold_bias = QualityBias(FEATURES)
         self.stages = nn.ModuleList(PassScales(earlier, out) for earlier, out in passes)
         if context is not None:
@@ -345,7 +344,7 @@ class ScaleNetwork(nn.Module):
         """
         caller, home, quality = mask.device, self.device, quality.to(self.device)
         with _exact(home):
-            if plane_kernels.at_hand(features, mask, *(() if earlier is None else (earlier,))):
+            if plane_kernels.at_hand(mask, *(() if earlier is None else (earlier,))):
                 joined = _scale_inputs(features, mask, earlier, sparse)
                 index = self._index(self.pass_layers(number)(joined, quality, sparse))
                 return index if sparse is None else sparse.scatter(index)

@@ -4,7 +4,8 @@ A decoder that disagrees with the encoder about one probability decodes noise fr
 floating-point sums differ between machines. Here weights are int8, activations 0..31, biases and
 sums integers, and requantisation is a shift: in whatever order a machine adds, float32 carries the
 sum exactly while it stays below 2^24 (2^19 where a library may use Winograd's algorithm for 3x3
-kernels). `IntegerConv2d.bound` proves it for given weights.
+kernels). `IntegerConv2d.bound` proves it for given weights. On CPUs the same sums come from
+convolutions of bytes, two to four times as fast, where these prove to be exact.
 
 In training the same numbers are rounded with straight-through gradients.
 """
@@ -148,11 +149,25 @@ class IntegerConv2d(TiedConv2d):
     """Tied convolution on integers: activations of magnitude at most 31 in, sums times 2^8 out.
 
     Parameters are real numbers for training; every use rounds `256 theta` to int8.
+
+    Args:
+        inputs: as for `TiedConv2d`.
+        outputs: as for `TiedConv2d`.
+        kernel: as for `TiedConv2d`.
+        scale: as for `TiedConv2d`.
+        signed: activations may be below 0.
     """
 
     def __init__(self, inputs: Representation, outputs: Representation, kernel: int = 3, *,
-                 scale: float = 1.0) -> None:
+                 scale: float = 1.0, signed: bool = False) -> None:
         super().__init__(inputs, outputs, kernel, scale=scale, exact=True)
+        self.signed = signed
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+        if self.signed or torch.is_grad_enabled() or not in_bytes(x):
+            return super()._convolve(x, weight, bias, padding)
+        packed = self.cached(("bytes", padding), lambda: packed_bytes(weight, padding))
+        return convolved_bytes(x, packed, self.shape, bias, padding)
 
     def orbit_values(self) -> Tensor:
         """The parameters rounded to int8, with straight-through gradients."""
@@ -183,6 +198,69 @@ class IntegerConv2d(TiedConv2d):
             self.clear_cache()
 
 
+def packed_bytes(weight: Tensor, padding: int) -> Tensor:
+    """Integer weights [O, C, k, k] of magnitude at most 127, as `convolved_bytes` takes them."""
+    packed: Tensor = torch.ops.onednn.qconv_prepack(
+        weight.to(torch.int8), _unscaled(len(weight))[0], 1.0, 0, [1, 1], [padding] * 2, [1, 1],
+        1)
+    return packed
+
+
+def convolved_bytes(x: Tensor, packed: Tensor, shape: tuple[int, int, int, int],
+                    bias: Tensor | None, padding: int) -> Tensor:
+    """Convolve integers 0..255, float32 or uint8 [B, C, H, W], in oneDNN's kernels for bytes:
+    float32 sums.
+
+    Args:
+        x: integers.
+        packed: weights, from `packed_bytes`.
+        shape: of the weights, [O, C, k, k].
+        bias: integers [O], or None.
+        padding: zeros around x.
+    """
+    levels = x.to(torch.uint8).contiguous(memory_format=torch.channels_last)
+    total: Tensor = torch.ops.onednn.qconv2d_pointwise(
+        levels, 1.0, 0, packed, *_unscaled(shape[0]), bias, [1, 1], [padding] * 2, [1, 1], 1, 1.0,
+        0, torch.float32, "none", [], "")
+    return total
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _unscaled(channels: int) -> tuple[Tensor, Tensor]:
+    """Scales and zero points of integers that stand for themselves."""
+    return (torch.ones(channels, dtype=torch.float32, device="cpu"),
+            torch.zeros(channels, dtype=torch.int32, device="cpu"))
+
+
+def in_bytes(x: Tensor) -> bool:
+    """Return whether activations of this type and device are convolved in bytes."""
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.uint8) and has_exact_bytes()
+
+
+@lru_cache
+def has_exact_bytes() -> bool:
+    """Return whether torch has these kernels here and they give the sums of int64, also the largest
+    ones: processors without instructions for bytes add pairs of products in 16 bits."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    options: dict[str, Any] = {"generator": generator, "device": "cpu"}
+    shape = (16, 120, 3, 3)
+    bias = torch.full((16,), 1 - BIAS_LIMIT, dtype=torch.float32, device="cpu")
+    try:
+        for extreme, padding in ((False, 1), (True, 0)):
+            weight = torch.randint(-127, 128, shape, **options)
+            x = torch.randint(0, ACTIVATION_MAX + 1, (1, shape[1], 9, 8), **options)
+            if extreme:
+                weight, x = weight.sign() * 127, torch.full_like(x, ACTIVATION_MAX)
+            exact = F.conv2d(x.double(), weight.double(), bias.double(), padding=padding)
+            found = convolved_bytes(x.float(), packed_bytes(weight, padding), shape, bias, padding)
+            if not torch.equal(found.double(), exact):
+                return False
+    except (AttributeError, RuntimeError):
+        return False  # Another build of torch.
+    return True
+
+
 class _GradientClamp(torch.autograd.Function):
     """Clamp that passes gradients that lead back inside (lower bound of Balle et al. 2018)."""
 
@@ -206,6 +284,11 @@ def gradient_clamp(x: Tensor, low: float, high: float) -> Tensor:
 
 def requantise(total: Tensor) -> Tensor:
     """Sums of 2^8 -> activations 0..31, rounded down; the gradient passes straight through."""
+    if plane_kernels.at_hand(total) and in_bytes(total):
+        total = _dense(total)
+        levels = torch.empty_like(total, dtype=torch.uint8)
+        latent_kernels.shift_down(_flat(total), 2.0**-SHIFT, ACTIVATION_MAX, _flat(levels))
+        return levels
     if not torch.is_grad_enabled():
         return shift_down(total, ACTIVATION_MAX)
     x = total.mul_(2.0**-SHIFT)
@@ -216,8 +299,17 @@ def shift_down(total: Tensor, most: int) -> Tensor:
     """Sums of 2^8 -> integers 0..most, rounded down, in place; without gradients."""
     if not plane_kernels.at_hand(total):
         return total.mul_(2.0**-SHIFT).floor_().clamp_(0, most)
-    if not total.is_contiguous():
-        total = total.contiguous(memory_format=torch.channels_last)
-    flat = total.as_strided((total.numel(),), (1,)).detach().numpy()
-    latent_kernels.shift_down(flat, 2.0**-SHIFT, most)
+    total = _dense(total)
+    latent_kernels.shift_down(_flat(total), 2.0**-SHIFT, most, _flat(total))
     return total
+
+
+def _dense(x: Tensor) -> Tensor:
+    """[B, C, H, W] in one of the two layouts without gaps."""
+    return x if x.is_contiguous() else x.contiguous(memory_format=torch.channels_last)
+
+
+def _flat(dense: Tensor) -> np.ndarray:
+    """All numbers in the order of memory, a view."""
+    array: np.ndarray = dense.detach().as_strided((dense.numel(),), (1,)).numpy()
+    return array

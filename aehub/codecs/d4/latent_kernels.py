@@ -83,9 +83,9 @@ def masked_gains(samples: np.ndarray, gains: np.ndarray, exponent: float, noise:
         out: [B, h, w, C], filled.
     """
     batch, height, width, channels = out.shape
-    kind, luma = samples.dtype.type, 64
-    means, squares = np.empty((height, width), samples.dtype), np.empty((height, width),
-                                                                        samples.dtype)
+    kind, luma, shape = samples.dtype.type, 64, (height, width)
+    means, squares = np.empty(shape, samples.dtype), np.empty(shape, samples.dtype)
+    shares = np.empty(shape, samples.dtype)
     for b in range(batch):
         own = gains[b % len(gains)]
         for i in range(height):
@@ -95,18 +95,39 @@ def masked_gains(samples: np.ndarray, gains: np.ndarray, exponent: float, noise:
                     total += block[k]
                     square += block[k] * block[k]
                 means[i, j], squares[i, j] = total * kind(255 / 64), square * kind(255 * 255 / 64)
+        masking_shares(means, squares, exponent, noise, neutral, limit, shares)
         for i in range(height):
-            top, bottom = max(0, i - 1), min(height, i + 2)
             for j in range(width):
-                left, right = max(0, j - 1), min(width, j + 2)
-                share = 1 / ((bottom - top) * (right - left))
-                mean = means[top:bottom, left:right].sum() * share
-                square = squares[top:bottom, left:right].sum() * share
-                variance = max(square - mean * mean, 0.0)
-                log = exponent * np.log((variance + noise) / neutral)
-                factor, line = kind(np.exp(-min(max(log, -limit), limit))), out[b, i, j]
+                factor, line = shares[i, j], out[b, i, j]
                 for c in range(_UINT(channels)):
                     line[c] = own[c] * factor
+
+
+@compiled
+def masking_shares(means: np.ndarray, squares: np.ndarray, exponent: float, noise: float,
+                   neutral: float, limit: float, shares: np.ndarray) -> None:
+    """One over the factors of texture masking, from the mean and the mean square of each block.
+
+    Args:
+        means: in grey levels, [h, w].
+        squares: [h, w].
+        exponent: as for `masked_gains`.
+        noise: as for `masked_gains`.
+        neutral: as for `masked_gains`.
+        limit: as for `masked_gains`.
+        shares: [h, w], filled.
+    """
+    height, width = means.shape
+    for i in range(height):
+        top, bottom = max(0, i - 1), min(height, i + 2)
+        for j in range(width):
+            left, right = max(0, j - 1), min(width, j + 2)
+            weight = 1 / ((bottom - top) * (right - left))
+            mean = means[top:bottom, left:right].sum() * weight
+            square = squares[top:bottom, left:right].sum() * weight
+            variance = max(square - mean * mean, 0.0)
+            log = exponent * np.log((variance + noise) / neutral)
+            shares[i, j] = np.exp(-min(max(log, -limit), limit))
 
 
 @compiled
@@ -198,11 +219,11 @@ def _spread(component: np.ndarray, modes: np.ndarray, i: int, j: int) -> int:
 
 
 @compiled
-def shift_down(sums: np.ndarray, factor: float, most: float) -> None:
-    """Multiply by a power of two, round down and clip to 0 .. `most`, in place; [n]."""
+def shift_down(sums: np.ndarray, factor: float, most: float, out: np.ndarray) -> None:
+    """Multiply by a power of two, round down and clip to 0 .. `most`; [n] each."""
     low, high, share = sums.dtype.type(0), sums.dtype.type(most), sums.dtype.type(factor)
     for k in range(_UINT(len(sums))):
-        sums[k] = min(max(np.floor(sums[k] * share), low), high)
+        out[k] = min(max(np.floor(sums[k] * share), low), high)
 
 
 @compiled

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -91,8 +92,25 @@ def masked_gains(gains: Tensor, prediction: Tensor, exponent: float) -> Tensor:
     masked, out = plane_kernels.new_channels_last(gains, batch, gains.shape[1], height, width)
     latent_kernels.masked_gains(
         plane_kernels.channels_last(prediction), gains.detach()[:, :, 0, 0].contiguous().numpy(),
-        exponent, _NOISE_VARIANCE, _NEUTRAL_VARIANCE, _MAX_LOG_FACTOR, out)
+        *_masking(exponent), out)
     return masked
+
+
+def masking_shares(means: np.ndarray, squares: np.ndarray, exponent: float) -> np.ndarray:
+    """One over the factors of texture masking from statistics of 8x8 blocks alone.
+
+    Args:
+        means: of their luma in grey levels, [h, w].
+        squares: means of its squares.
+        exponent: as for `texture_masking`.
+    """
+    shares = np.empty_like(means)
+    latent_kernels.masking_shares(means, squares, *_masking(exponent), shares)
+    return shares
+
+
+def _masking(exponent: float) -> tuple[float, float, float, float]:
+    return exponent, _NOISE_VARIANCE, _NEUTRAL_VARIANCE, _MAX_LOG_FACTOR
 
 
 def frame_quality(quality: float, quality_offset: int) -> float:

@@ -109,7 +109,7 @@ class EncoderSettings:
 _PLAIN = EncoderSettings(short_mini_gops=())
 _FINE = EncoderSettings(steps=(2, 1), refinements=2)
 EFFORTS = (
-    replace(_PLAIN, integer_range=1, b_peaks=0),
+    replace(_PLAIN, skip_bits=16.0, integer_range=1, b_peaks=0),
     _PLAIN,
     replace(_PLAIN, steps=(1,)),
     replace(_PLAIN, steps=(2, 1)),
@@ -124,7 +124,7 @@ EFFORTS = (
 """The settings of each effort.
 
 Up to 3, one length of mini-GOPs is coded; 4 tries another, from 5 on more are tried, from 7 on ever
-more often. 0 searches fewer whole samples, and translations of whole pictures for key pictures
+more often. 0 searches fewer blocks and samples, and translations of whole pictures for key pictures
 only. From 2 on the refinement tries vectors around the best candidate, from 3 on further around it,
 from 6 on in several passes. 9 searches further in everything.
 """
