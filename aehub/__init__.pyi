@@ -23,6 +23,7 @@ from aehub.editing.operations import Flip as Flip
 from aehub.editing.operations import Operation as Operation
 from aehub.editing.operations import Reverse as Reverse
 from aehub.editing.operations import Rotate as Rotate
+from aehub.editing.operations import Scale as Scale
 from aehub.editing.operations import Transpose as Transpose
 from aehub.editing.operations import Trim as Trim
 from aehub.errors import AEHubError as AEHubError

@@ -129,8 +129,8 @@ class Edited(Result):
         height: in luma samples.
         fps: nominal rate, e.g. "30000/1001".
         seconds: duration.
-        psnr: (6Y + U + V)/8 in dB of a second compression against the turned pictures; None if
-            nothing was decoded and nothing is lost.
+        psnr: (6Y + U + V)/8 in dB of a second compression against the decoded pictures, turned and
+            scaled; None if nothing was decoded and nothing is lost.
         elapsed: seconds the work took.
         notes: sentences about what was lost.
     """

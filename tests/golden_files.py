@@ -21,7 +21,7 @@ import torch
 import aehub
 from aehub.bitstream import Writer, open_reader
 from aehub.codecs.base import MiniGop
-from aehub.codecs.d4.checkpoint import make_self_test, save
+from aehub.codecs.d4.checkpoint import StoredModel, make_self_test, save
 from aehub.codecs.d4.classical_init import init_classical, init_classical_inter
 from aehub.codecs.d4.codec import D4Codec
 from aehub.codecs.d4.frame_coding import FrameSyntax, GroupReader
@@ -82,8 +82,9 @@ def _disturb(network: D4Network, noise: Callable[[torch.Size, float], torch.Tens
 def write_model(folder: Path, seed: int = 7) -> None:
     """Save a tiny model, tables and probe included."""
     network = tiny_network(seed)
-    save(folder, "tiny-d4", network, ScaleTables.fit(), self_test=make_self_test(network),
-         encoder={"lambda": 0.05, "inter_lambda": 0.05})
+    save(folder, StoredModel(
+        "tiny-d4", network, ScaleTables.fit(), {"encoder": {"lambda": 0.05, "inter_lambda": 0.05}},
+        make_self_test(network)))
 
 
 def predicted_codes(path: Path, model: D4Codec) -> list[list[FrameSyntax]]:

@@ -24,7 +24,7 @@ from aehub.bitstream.validation import quotient
 from aehub.codecs.archive import Archive
 from aehub.codecs.base import Codec, check_effort
 from aehub.codecs.compress import EncodingStats, compress_clip, estimate_size
-from aehub.codecs.decompress import clip_info, decode_ahead
+from aehub.codecs.decompress import clip_info, decode_ahead, scale_note
 from aehub.codecs.gop import MAX_GOP_FRAMES
 from aehub.codecs.rate_control import RateControl, check_goal
 from aehub.config import DEFAULT_CODEC, DEFAULT_EFFORT
@@ -45,6 +45,7 @@ from aehub.media.colour import to_rgb
 from aehub.media.conversion import to_yuv420
 from aehub.media.decoded_clip import DecodedClip
 from aehub.media.picture import YUV420, ClipInfo
+from aehub.media.scaling import check_scale
 from aehub.media.source import rewindable, seekable_file
 from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
@@ -56,6 +57,8 @@ __all__ = [
     "iter_compress", "iter_decompress_to", "open",
 ]
 
+ScaleLike = Fraction | float | str
+"""One of `aehub.media.scaling.SCALES`, as a number or a text."""
 _MAX_DECODED_BYTES = 2_000_000_000
 """Room for the frames of a clip that is encoded several times: 20 s of 1080p, 3 minutes of 640x360.
 """
@@ -198,13 +201,16 @@ def _encode(codec: Codec, clip: Clip, stream: BinaryIO, quality: float, **option
     return stats
 
 
-def decompress(source: FileLike, *, model: ModelLike | None = None, device: Device = "auto",
-               progress: ProgressCallback | None = None) -> Iterator[np.ndarray]:
+def decompress(source: FileLike, *, model: ModelLike | None = None, scale: ScaleLike = 1,
+               device: Device = "auto", progress: ProgressCallback | None = None
+               ) -> Iterator[np.ndarray]:
     """Decode a `.aev` file; its header and the arguments are checked at once.
 
     Args:
         source: path or binary stream.
         model: the model, its folder or hub id, if it is not found by the name in the file.
+        scale: 1/8, 1/4, 1/2, 1 or 2, such as "1/8" or 0.125: size of the frames, sides rounded up.
+            Codecs decode small pictures in less time, or scale whole ones.
         device: where networks run, as `aehub.load`.
         progress: called as `progress(done, total)` in frames; total is 0 if unknown.
 
@@ -214,26 +220,27 @@ def decompress(source: FileLike, *, model: ModelLike | None = None, device: Devi
     Raises:
         FormatError: it is not a `.aev` file, or a newer one.
         WeightsError: it was written with other weights than the installed ones.
+        InputError: the scale is another.
         DamagedError: groups are lost; raised after the intact ones were returned.
 
     Example:
         >>> for frame in aehub.decompress("clip.aev"):
         ...     print(frame.mean())
     """
-    frames = _frames(source, model, device, progress)
+    frames = _frames(source, model, check_scale(scale), device, progress)
     # Up to its first, empty yield all is checked, and closing it closes the file.
     next(frames)
     return frames
 
 
-def _frames(source: FileLike, model: ModelLike | None, device: Device,
+def _frames(source: FileLike, model: ModelLike | None, scale: Fraction, device: Device,
             progress: ProgressCallback | None) -> Iterator[np.ndarray]:
     check_function("progress", progress)
     with open_reader(source) as reader:
         codec = load_for_file(reader.header, model, device=device)
         colour, total = clip_info(reader.header).colour, reader.frame_count or 0
         yield np.empty(0)
-        with closing(decode_ahead(reader, codec)) as frames:
+        with closing(decode_ahead(reader, codec, scale)) as frames:
             for done, frame in enumerate(frames, 1):
                 if progress is not None:
                     progress(done, max(total, done))
@@ -241,7 +248,7 @@ def _frames(source: FileLike, model: ModelLike | None, device: Device,
 
 
 def decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None = None,
-                  force: bool = False, device: Device = "auto",
+                  scale: ScaleLike = 1, force: bool = False, device: Device = "auto",
                   progress: ProgressCallback | None = None) -> Decompressed:
     """Turn a `.aev` file back into a playable clip.
 
@@ -250,6 +257,7 @@ def decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None
         output: path whose suffix selects the format: .mp4, .webm, .mkv (lossless), .gif, .webp,
             .png (APNG), a folder of PNGs without one; or a stream, which receives y4m.
         model: the model, its folder or hub id, if it is not found by the name in the file.
+        scale: as for `decompress`.
         force: overwrite the output.
         device: where networks run, as `aehub.load`.
         progress: called as `progress(done, total)` in frames; total is 0 if unknown.
@@ -258,6 +266,7 @@ def decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None
         Properties of the output.
 
     Raises:
+        InputError: the scale is another.
         FormatError: it is not a `.aev` file, or a newer one.
         WeightsError: it was written with other weights than the installed ones.
         ExistsError: the output exists and `force` is not set.
@@ -266,18 +275,18 @@ def decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None
     Example:
         >>> aehub.decompress_to("clip.aev", "back.mp4").seconds
     """
-    job = iter_decompress_to(source, output, model=model, force=force, device=device)
+    job = iter_decompress_to(source, output, model=model, scale=scale, force=force, device=device)
     return run_job(job, progress)
 
 
 def iter_decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None = None,
-                       force: bool = False, device: Device = "auto"
+                       scale: ScaleLike = 1, force: bool = False, device: Device = "auto"
                        ) -> Generator[Progress, None, Decompressed]:
     """Run `decompress_to`, yielding a `Progress` after each frame; closing it cancels.
 
     Arguments, result and errors are those of `decompress_to`.
     """
-    began = time.monotonic()
+    began, scale = time.monotonic(), check_scale(scale)
     target = check_output(output, may_be_folder=True)
     if isinstance(target, Path):
         refuse_overwriting(target, force, is_folder=not target.suffix)
@@ -289,13 +298,13 @@ def iter_decompress_to(source: FileLike, output: FileLike, *, model: ModelLike |
         reader = stack.enter_context(open_reader(source))
         codec = load_for_file(reader.header, model, device=device)
         total = reader.frame_count or 0
-        info = clip_info(reader.header, total or None, reader.plays)
+        info = clip_info(reader.header, total or None, reader.plays, scale)
         track = stack.enter_context(spool())
         damage = _copy_sound(reader, track) if isinstance(target, Path) else None
         sound = track if track.tell() else None
         track.seek(0)
         done = last = 0
-        with (closing(decode_ahead(reader, codec)) as frames,
+        with (closing(decode_ahead(reader, codec, scale)) as frames,
               open_writer(target, info=info, audio=sound) as writer):
             try:
                 for frame in frames:
@@ -309,33 +318,37 @@ def iter_decompress_to(source: FileLike, output: FileLike, *, model: ModelLike |
                     raise
         if damage is not None:
             raise damage
-        notes = (*writer.notes, *_format_notes(info))
+        notes = tuple(filter(None, (*writer.notes, *_format_notes(info),
+                                    scale_note(codec, scale))))
         return Decompressed(str(target) if isinstance(target, Path) else None, codec.name, done,
                             info.width, info.height, _rate(info),
                             round(float(last * info.time_base), 6),
                             round(time.monotonic() - began, 3), notes)
 
 
-def open(source: FileLike, *, model: ModelLike | None = None, device: Device = "auto") -> Archive:
+def open(source: FileLike, *, model: ModelLike | None = None, scale: ScaleLike = 1,
+         device: Device = "auto") -> Archive:
     """Open a `.aev` file for random access.
 
     Args:
         source: path or seekable stream.
         model: the model, its folder or hub id, if it is not found by the name in the file; loaded
             with the first frame.
+        scale: as for `decompress`.
         device: where networks run, as `aehub.load`.
 
     Returns:
         A sequence of frames, uint8 [H, W, 3] in RGB; a slice of it is uint8 [T, H, W, 3].
 
     Raises:
-        InputError: there is no such file, or it is a pipe.
+        InputError: there is no such file, it is a pipe, or the scale is another.
         FormatError: it is not a `.aev` file, or a newer or damaged one.
 
     Example:
         >>> aehub.open("clip.aev")[120:180].shape
     """
-    return Archive(source, lambda header: load_for_file(header, model, device=device))
+    return Archive(source, lambda header: load_for_file(header, model, device=device),
+                   check_scale(scale))
 
 
 def _format_notes(info: ClipInfo) -> tuple[str, ...]:

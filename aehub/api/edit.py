@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -16,7 +17,7 @@ from aehub.arguments import check_list
 from aehub.bitstream import Reader, open_reader
 from aehub.codecs.base import CodecLoader
 from aehub.editing.job import Outcome, edit_codes, edit_pixels, join
-from aehub.editing.operations import Operation, check_operations, element
+from aehub.editing.operations import Operation, check_operations, element, scale_of
 from aehub.errors import InputError
 from aehub.files import FileLike, check_output, check_source, open_output, refuse_overwriting
 from aehub.hub import ModelLike, load_for_file
@@ -33,16 +34,18 @@ def edit(source: FileLike, output: FileLike, operations: Iterable[Operation] = (
          model: ModelLike | None = None, group_exact: bool = False, via_pixels: bool = False,
          force: bool = False, device: Device = "auto", progress: ProgressCallback | None = None
          ) -> Edited:
-    """Turn, trim or reverse a `.aev` file without decoding a picture.
+    """Turn, trim, reverse or scale a `.aev` file; only scales decode pictures.
 
     Turns are signed permutations of the codes of models whose layers have the symmetry, such as
     `d4-codec`; trims and reversals move whole groups and work for every model. Nothing is lost: the
-    inverse turn restores the same codes, bit for bit.
+    inverse turn restores the same codes, bit for bit. A scale decodes at that size and compresses
+    again, at the same quality; the result tells the loss.
 
     Args:
         source: path or binary stream.
         output: path or stream.
-        operations: `Rotate`, `Flip`, `Transpose`, `Trim` and `Reverse`, applied in this order.
+        operations: `Rotate`, `Flip`, `Transpose`, `Trim`, `Reverse` and `Scale`, applied in this
+            order.
         model: the model, its folder or hub id, if it is not found by the name in the file.
         group_exact: drop all hidden frames on which no shown frame depends; otherwise the frames
             of a group before the start of a trim stay in the file, hidden.
@@ -79,7 +82,9 @@ def iter_edit(source: FileLike, output: FileLike, operations: Iterable[Operation
     began, target = time.monotonic(), _target(output, force)
     with ExitStack() as stack:
         reader = _open_seekable(source, stack)
-        work = edit_pixels if via_pixels and element(operations) else edit_codes
+        work = edit_codes
+        if scale_of(operations) != 1 or (via_pixels and element(operations)):
+            work = partial(edit_pixels, turn=via_pixels)
         with open_output(target, force=force) as stream:
             outcome = yield from work(reader, stream, operations, _loader(model, device),
                                       exact=group_exact)

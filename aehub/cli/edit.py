@@ -35,6 +35,8 @@ class OrderedCommand(click.Command):
 @click.option("--trim", type=options.TimeSpanType(), multiple=True,
               help="Keep what is shown from A to B: seconds, or frames with a trailing f.")
 @click.option("--reverse", count=True, help="Play backward; the sound is left out.")
+@click.option("--scale", type=click.Choice(["1/2", "2"]), multiple=True,
+              help="Decode at this size and compress again; prints the loss.")
 @click.option("--group-exact", is_flag=True,
               help="Drop hidden frames too. Without it a trim that begins inside a group keeps the "
               "frames before it in the file, hidden, and they can be restored. With it only "
@@ -52,17 +54,18 @@ def edit(
     ctx: click.Context, file: str, output: str, group_exact: bool, via_pixels: bool,
     model: str | None, device: str, force: bool, as_json: bool, **edits: Any,
 ) -> None:
-    """Turn, trim or reverse IN.aev into OUT.aev without decoding a picture.
+    """Turn, trim or reverse IN.aev into OUT.aev without decoding a picture, or scale it.
 
     Several options apply in the order given and may repeat. The result is a plain file of the
-    turned picture: nothing is lost, and the opposite edit gives the same codes back.
+    turned picture: nothing is lost, and the opposite edit gives the same codes back. Only --scale
+    and --via-pixels compress again.
     """
     from aehub.api import edit
 
     operations = list(_operations(ctx.meta[_OPTION_ORDER], edits))
     if not operations and not group_exact:
         raise click.UsageError("there is nothing to do; give --rotate, --flip, --transpose, "
-                               "--trim, --reverse or --group-exact.")
+                               "--trim, --reverse, --scale or --group-exact.")
     options.refuse_two_outputs(as_json, output)
     with progress_bar("editing") as progress:
         result = edit.edit(
@@ -112,6 +115,8 @@ def _operations(order: list[str], edits: dict[str, Any]) -> Iterator[Any]:
             yield operations.Flip(next(remaining[name]))
         elif name == "trim":
             yield operations.Trim(next(remaining[name]))
+        elif name == "scale":
+            yield operations.Scale(next(remaining[name]))
         elif name == "transpose":
             yield operations.Transpose()
         elif name == "reverse":
@@ -128,6 +133,5 @@ def _print_result(result: Edited, output: str, as_json: bool) -> None:
              f"{options.bytes_text(result.bytes)} "
              f"({options.bytes_text(result.bytes_before)} before)"]
     if result.psnr is not None:
-        lines.append(f"decoded, turned and compressed again: {result.psnr:.2f} dB against the "
-                     "turned pictures")
+        lines.append(f"compressed a second time: {result.psnr:.2f} dB against the decoded pictures")
     click.echo("\n  ".join(lines), err=output == options.PIPE)

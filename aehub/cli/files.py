@@ -79,11 +79,13 @@ def compress(
 @click.argument("file", metavar="IN.aev")
 @click.argument("output", metavar="[OUT]", required=False)
 @click.option("--model", help="Its name or folder, if not the name that the file gives.")
+@click.option("--scale", type=click.Choice(["1/8", "1/4", "1/2", "1", "2"]), default="1",
+              show_default=True, help="Size of the pictures; small ones take less time.")
 @options.device
 @options.threads
 @options.force
 def decompress(
-    file: str, output: str | None, model: str | None, device: str, force: bool
+    file: str, output: str | None, model: str | None, scale: str, device: str, force: bool
 ) -> None:
     """Turn IN.aev back into a clip.
 
@@ -95,8 +97,8 @@ def decompress(
     output = output or options.default_output(file, ".mp4")
     with progress_bar("decompressing") as progress:
         result = compress.decompress_to(
-            options.source(file), options.sink(output, input_name=file), model=model, device=device,
-            force=force, progress=progress)
+            options.source(file), options.sink(output, input_name=file), model=model, scale=scale,
+            device=device, force=force, progress=progress)
     options.print_notes(result.notes)
     click.echo(
         f"{options.display_name(output)}: {count_text(result.frames, 'frame')} of "

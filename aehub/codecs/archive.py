@@ -80,6 +80,7 @@ class Archive:
     Args:
         source: path or seekable stream.
         load: finds the model that a file header names.
+        scale: of the frames, one of `aehub.media.scaling.SCALES`.
 
     Raises:
         InputError: the source is a pipe.
@@ -89,8 +90,8 @@ class Archive:
         ...     print(len(clip), clip[-1].shape, clip[10:20].shape)
     """
 
-    def __init__(self, source: FileLike, load: CodecLoader) -> None:
-        self._reader = open_reader(source)
+    def __init__(self, source: FileLike, load: CodecLoader, scale: Fraction = Fraction(1)) -> None:
+        self._reader, self._scale = open_reader(source), scale
         index = self._reader.index
         if index is None:
             self._reader.close()
@@ -105,7 +106,7 @@ class Archive:
     @property
     def info(self) -> ClipInfo:
         """Size, rate and colours."""
-        return clip_info(self._reader.header, len(self))
+        return clip_info(self._reader.header, len(self), scale=self._scale)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -119,8 +120,8 @@ class Archive:
         if not isinstance(key, slice):
             return self._rgb([key + len(self) if key < 0 else key])[0]
         frames = self._rgb(range(*key.indices(len(self))))
-        size = (self._reader.header.height, self._reader.header.width, 3)
-        return np.stack(frames) if frames else np.empty((0, *size), np.uint8)
+        info = self.info
+        return np.stack(frames) if frames else np.empty((0, info.height, info.width, 3), np.uint8)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self._rgb([i])[0] for i in range(len(self)))
@@ -179,7 +180,8 @@ class Archive:
             if self._codec is None:
                 self._codec = self._load(self._reader.header)
             decoded = _DecodedGroup(self._reader.group_at(number),
-                                    partial(decode_group, self._codec, self._reader.header))
+                                    partial(decode_group, self._codec, self._reader.header,
+                                            scale=self._scale))
             while len(self._cache) >= _CACHED_GROUPS:
                 self._cache.pop(next(iter(self._cache)))
         # Least recently used first.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from aehub.arguments import check_number, check_whole
@@ -145,6 +146,11 @@ class Codec(Protocol):
         """Coded planes are multiples of this many samples; padding is the codec's business."""
 
     @property
+    def scales(self) -> tuple[Fraction, ...]:
+        """Of `aehub.media.scaling.SCALES`, those besides 1 that `decode_group` decodes to; to the
+        others, pictures are scaled after decoding."""
+
+    @property
     def editor(self) -> GroupEditor | None:
         """Editor of its groups; None if they have to be decoded and encoded again."""
 
@@ -164,7 +170,8 @@ class Codec(Protocol):
         ...
 
     def decode_group(self, header: FileHeader, group: Group,
-                     frames: Collection[int] | None = None) -> Iterator[tuple[int, Picture]]:
+                     frames: Collection[int] | None = None, scale: Fraction = Fraction(1)
+                     ) -> Iterator[tuple[int, Picture]]:
         """Decode frames, and those that they depend on; yields (number, shown window).
 
         Args:
@@ -172,6 +179,8 @@ class Codec(Protocol):
             group: of the file. Its own header has the quality, which is another than the file's
                 where files were joined, and the corner of the window, which only an editor moves.
             frames: numbers of coded frames; all by default. Each is yielded once, in coding order.
+            scale: 1 or one of `scales`. At 1/n the window has the areas of n x n samples of the
+                coded plane that it touches, as `aehub.media.scaling.downscale` counts them.
 
         Raises:
             DamagedError: the payload is no stream of this codec.

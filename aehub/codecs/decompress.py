@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from fractions import Fraction
 
 from aehub.bitstream import FileHeader, Group, Reader
 from aehub.codecs.base import Codec
 from aehub.errors import FormatError, WeightsError
 from aehub.media.colour import resolve_unspecified
 from aehub.media.picture import ClipInfo, Frame, Picture
+from aehub.media.scaling import scaled, scaled_size
 from aehub.threads import ahead
 from aehub.weights.architectures import FIRST_OF_PACKAGES, architecture_of_payload
 
@@ -44,16 +46,19 @@ def check_model(header: FileHeader, codec: Codec) -> None:
                 f"model here has {in_model.hex()}; decode it with the revision it names.")
 
 
-def clip_info(header: FileHeader, n_frames: int | None = None, plays: int = 0) -> ClipInfo:
-    """Clip information of a file header."""
+def clip_info(header: FileHeader, n_frames: int | None = None, plays: int = 0,
+              scale: Fraction = Fraction(1)) -> ClipInfo:
+    """Clip information of a file header, decoded at a scale."""
     colour = resolve_unspecified(header.colour, header.width, header.height)
-    return ClipInfo(width=header.width, height=header.height, fps=header.fps,
+    width, height = scaled_size((header.width, header.height), scale)
+    return ClipInfo(width=width, height=height, fps=header.fps,
                     time_base=header.time_base, colour=colour, pictures=header.pictures,
                     pixel_aspect=header.pixel_aspect, n_frames=n_frames, plays=plays)
 
 
 def decode_group(codec: Codec, header: FileHeader, group: Group,
-                 positions: Sequence[int] | None = None) -> Iterator[Picture]:
+                 positions: Sequence[int] | None = None, scale: Fraction = Fraction(1)
+                 ) -> Iterator[Picture]:
     """Decode the shown frames of a group, in display order.
 
     Args:
@@ -62,6 +67,7 @@ def decode_group(codec: Codec, header: FileHeader, group: Group,
         group: of the file.
         positions: shown frames to decode, counted from 0, in this order; frames that none of them
             depends on are not decoded. All by default.
+        scale: of the pictures; where the codec does not decode to it, they are scaled.
 
     Raises:
         FormatError: it asks for more memory than a group of any encoder.
@@ -70,7 +76,12 @@ def decode_group(codec: Codec, header: FileHeader, group: Group,
     order: Sequence[int] = group.header.display_order
     if positions is not None:
         order = [order[position] for position in positions]
-    return _reordered(order, codec.decode_group(header, group, set(order)))
+    if scale == 1:
+        return _reordered(order, codec.decode_group(header, group, set(order)))
+    if scale in codec.scales:
+        return _reordered(order, codec.decode_group(header, group, set(order), scale))
+    decoded = codec.decode_group(header, group, set(order))
+    return (scaled(picture, scale, group.header.crop) for picture in _reordered(order, decoded))
 
 
 def _reordered(order: Sequence[int], decoded: Iterator[tuple[int, Picture]]) -> Iterator[Picture]:
@@ -83,12 +94,23 @@ def _reordered(order: Sequence[int], decoded: Iterator[tuple[int, Picture]]) -> 
         yield waiting.pop(wanted)
 
 
-def decode_ahead(reader: Reader, codec: Codec) -> Generator[Frame, None, None]:
+def scale_note(codec: Codec, scale: Fraction) -> str | None:
+    """A sentence where pictures are scaled after they are decoded; None where the codec decodes to
+    that scale."""
+    if scale == 1 or scale in codec.scales:
+        return None
+    way = "enlarged by Lanczos interpolation" if scale > 1 else "reduced by means of areas"
+    return f"{codec.name} does not decode at {scale}; whole pictures were {way}."
+
+
+def decode_ahead(reader: Reader, codec: Codec, scale: Fraction = Fraction(1)
+                 ) -> Generator[Frame, None, None]:
     """Run `decode_frames` beside the caller, which converts, measures or writes its frames."""
-    return ahead(decode_frames(reader, codec), _FRAMES_AHEAD)
+    return ahead(decode_frames(reader, codec, scale), _FRAMES_AHEAD)
 
 
-def decode_frames(reader: Reader, codec: Codec) -> Generator[Frame, None, None]:
+def decode_frames(reader: Reader, codec: Codec, scale: Fraction = Fraction(1)
+                  ) -> Generator[Frame, None, None]:
     """Decode all frames of a file in order.
 
     Raises:
@@ -100,8 +122,8 @@ def decode_frames(reader: Reader, codec: Codec) -> Generator[Frame, None, None]:
         # Groups after a lost one keep their times, so that the audio stays in sync.
         start = max(start, begins.get(group.offset, start))
         durations = group.header.durations(file_header.frame_ticks)
-        shown = zip(group.header.display_order, decode_group(codec, file_header, group),
-                    strict=True)
+        shown = zip(group.header.display_order,
+                    decode_group(codec, file_header, group, scale=scale), strict=True)
         for number, planes in shown:
             yield Frame(planes, start, durations[number])
             start += durations[number]

@@ -30,12 +30,13 @@ from aehub.bitstream.group_header import with_durations
 from aehub.bitstream.metadata import PLAYS
 from aehub.codecs.base import CodecLoader
 from aehub.editing import sound
-from aehub.editing.operations import Operation, Turn, element
+from aehub.editing.operations import Operation, Scale, Turn, element, scale_of
 from aehub.editing.rewrite import GroupRewriter, turn_file_header
 from aehub.editing.timeline import Timeline
 from aehub.errors import DamagedError, InputError, ModelError
 from aehub.files import spool
 from aehub.media.colour import resolve_unspecified
+from aehub.media.scaling import scaled_size
 from aehub.results import Progress
 
 _Written = tuple[GroupHeader, bytes]
@@ -178,7 +179,8 @@ class Outcome:
         bytes: of the file.
         audio_bytes: of these, the audio track.
         notes: sentences about losses.
-        psnr: of a second compression against the turned pictures in dB; None if there was none.
+        psnr: of a second compression against the turned and scaled pictures in dB; None if there
+            was none.
         damage: losses of the sources; the intact rest was written.
     """
 
@@ -231,27 +233,43 @@ def edit_codes(reader: Reader, stream: BinaryIO, operations: Sequence[Operation]
 
 
 def edit_pixels(reader: Reader, stream: BinaryIO, operations: Sequence[Operation],
-                load: CodecLoader, *, exact: bool = False) -> Generator[Progress, None, Outcome]:
-    """As `edit_codes`, but turn decoded pictures and compress them a second time.
+                load: CodecLoader, *, turn: bool, exact: bool = False
+                ) -> Generator[Progress, None, Outcome]:
+    """As `edit_codes`, but scale decoded pictures and compress them a second time.
+
+    Args:
+        reader: as for `edit_codes`.
+        stream: as for `edit_codes`.
+        operations: as for `edit_codes`.
+        load: as for `edit_codes`.
+        turn: turn decoded pictures instead of codes, too.
+        exact: as for `edit_codes`.
 
     Raises:
         InputError: an operation cannot be done.
         DamagedError: the file is damaged.
     """
+    from aehub.codecs.decompress import scale_note
     from aehub.editing.via_pixels import recompress
 
-    temporal = [operation for operation in operations if not isinstance(operation, Turn)]
+    of_pixels = [operation for operation in operations
+                 if isinstance(operation, Scale) or (turn and isinstance(operation, Turn))]
+    of_codes = [operation for operation in operations if operation not in of_pixels]
+    g, scale = element(of_pixels), scale_of(of_pixels)
     with spool() as file:
-        first = yield from edit_codes(reader, file, temporal, load, exact=exact)
+        first = yield from edit_codes(reader, file, of_codes, load, exact=exact)
         if first.damage is not None:
             raise first.damage
         file.seek(0)
         with open_reader(file) as cut:
-            for stats in recompress(cut, stream, load(reader.header), element(operations)):
+            codec, header = load(cut.header), turn_file_header(cut.header, g)
+            for stats in recompress(cut, stream, codec, g, scale):
                 yield Progress(stats.frames, max(stats.frames, first.frames))
-            header = turn_file_header(reader.header, element(operations))
-    return Outcome(header, stats.frames, Fraction(stats.seconds), stats.bytes, stats.audio_bytes,
-                   first.notes, psnr=stats.distortion.psnr)
+    width, height = scaled_size((header.width, header.height), scale)
+    note = scale_note(codec, scale)
+    return Outcome(replace(header, width=width, height=height), stats.frames,
+                   Fraction(stats.seconds), stats.bytes, stats.audio_bytes,
+                   (*first.notes, *([] if note is None else [note])), psnr=stats.distortion.psnr)
 
 
 def join(readers: Sequence[Reader], stream: BinaryIO, load: CodecLoader

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
 from numbers import Integral
 from typing import Any, ClassVar
 
 from aehub.arguments import check_list
 from aehub.errors import InputError
 from aehub.media.orientation import ELEMENTS, IDENTITY, compose
+from aehub.media.scaling import check_scale
 from aehub.media.timestamps import TimeSpan
 
 _DIRECTIONS = ("horizontal", "vertical")
-_FORMS = "rotate 90, flip horizontal, flip vertical, transpose, trim 1:2.5, reverse"
+_FORMS = "rotate 90, flip horizontal, flip vertical, transpose, trim 1:2.5, reverse, scale 1/2"
+_SCALES = (Fraction(1, 2), Fraction(2))
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,22 @@ class Reverse:
         return "reverse"
 
 
+@dataclass(frozen=True)
+class Scale:
+    """Halve or double both sides: 1/2 or 2, a number or a text. Pictures are encoded again."""
+
+    scale: Fraction | float | str
+
+    def __post_init__(self) -> None:
+        if check_scale(self.scale) not in _SCALES:
+            raise InputError(f"an edit to the scale {self.scale} is not possible; give 1/2 or 2.")
+
+    def __str__(self) -> str:
+        return f"scale {check_scale(self.scale)}"
+
+
 Turn = Rotate | Flip | Transpose
-Operation = Rotate | Flip | Transpose | Trim | Reverse
+Operation = Rotate | Flip | Transpose | Trim | Reverse | Scale
 
 
 def check_operations(operations: Any) -> list[Operation]:
@@ -103,7 +121,7 @@ def check_operations(operations: Any) -> list[Operation]:
     for operation in checked:
         if not isinstance(operation, Operation):
             raise InputError(f"the operation {str(operation)[:40]!r} is not known; give Rotate, "
-                             "Flip, Transpose, Trim or Reverse of aehub.")
+                             "Flip, Transpose, Trim, Reverse or Scale of aehub.")
     return checked
 
 
@@ -114,6 +132,17 @@ def element(operations: Iterable[Operation]) -> int:
         if isinstance(operation, Turn):
             total = compose(ELEMENTS[operation.element], total)
     return total
+
+
+def scale_of(operations: Iterable[Operation]) -> Fraction:
+    """Return the product of all scales among the operations, 1 if there is none.
+
+    Raises:
+        InputError: pictures are not decoded to it.
+    """
+    factors = [check_scale(operation.scale) for operation in operations
+               if isinstance(operation, Scale)]
+    return check_scale(prod(factors, start=Fraction(1)))
 
 
 def parse(text: str) -> list[Operation]:
@@ -138,6 +167,8 @@ def _parsed(words: str) -> Operation:
             return Flip(value)
         case "trim":
             return Trim(value)
+        case "scale" if value:
+            return Scale(value)
         case "transpose" if not value:
             return Transpose()
         case "reverse" if not value:

@@ -1,4 +1,4 @@
-"""Fallback for codecs that cannot turn what they coded: decode, turn the pixels, encode again."""
+"""Edits that codes do not allow: decode, turn or scale the pictures, encode again."""
 
 from __future__ import annotations
 
@@ -22,33 +22,36 @@ from aehub.media.picture import ClipInfo, Frame
 from aehub.media.timestamps import TimeSpan
 
 
-def recompress(reader: Reader, stream: BinaryIO, codec: Codec, g: int) -> Iterator[EncodingStats]:
-    """Write the turned pictures of a file to another, at the same quality and with its audio.
+def recompress(reader: Reader, stream: BinaryIO, codec: Codec, g: int, scale: Fraction
+               ) -> Iterator[EncodingStats]:
+    """Write the pictures of a file to another, at the same quality and with its audio.
 
-    The distortion of the yielded statistics is that of the second compression, against the turned
+    The distortion of the yielded statistics is that of the second compression, against the changed
     pictures of the first.
 
     Args:
         reader: the file, seekable.
         stream: of the new file.
         codec: the model of both.
-        g: element of `aehub.media.orientation`.
+        g: element of `aehub.media.orientation` that turns the pictures.
+        scale: of the pictures.
 
     Raises:
         DamagedError: the file is damaged.
     """
-    with Clip(_TurnedReader(reader, codec, g), TimeSpan(), Limits(), reader.name) as clip:
+    changed = _ChangedReader(reader, codec, g, scale)
+    with Clip(changed, TimeSpan(), Limits(), reader.name) as clip:
         yield from compress_clip(clip, stream, codec, reader.header.quality / 100)
 
 
-class _TurnedReader:
-    """Clip reader of a compressed file that decodes and turns each picture."""
+class _ChangedReader:
+    """Clip reader of a compressed file that decodes each picture at a scale and turns it."""
 
-    def __init__(self, reader: Reader, codec: Codec, g: int) -> None:
+    def __init__(self, reader: Reader, codec: Codec, g: int, scale: Fraction) -> None:
         header = turn_file_header(reader.header, g)
-        self.info: ClipInfo = clip_info(header, reader.frame_count, reader.plays)
+        self.info: ClipInfo = clip_info(header, reader.frame_count, reader.plays, scale)
         self.notes: list[str] = []
-        self._reader, self._codec, self._g = reader, codec, g
+        self._reader, self._codec, self._g, self._scale = reader, codec, g, scale
 
     def skip_to(self, seconds: Fraction) -> None:
         """Skip nothing: trims are applied to groups before."""
@@ -57,7 +60,7 @@ class _TurnedReader:
         """Do nothing: pictures keep their size."""
 
     def frames(self) -> Iterator[Frame]:
-        for frame in decode_frames(self._reader, self._codec):
+        for frame in decode_frames(self._reader, self._codec, self._scale):
             yield frame._replace(picture=turn_picture(frame.picture, self._g))
 
     def audio(self, start: Fraction, stop: Fraction | None) -> AudioTrack | None:

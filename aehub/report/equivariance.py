@@ -11,11 +11,12 @@ import numpy as np
 
 from aehub.api.compress import open as open_archive
 from aehub.api.edit import edit
-from aehub.editing.operations import Operation, Trim, Turn, element
+from aehub.editing.operations import Operation, Trim, Turn, element, scale_of
 from aehub.media.colour import to_rgb
 from aehub.media.conversion import to_yuv420
 from aehub.media.orientation import turn_picture
 from aehub.media.picture import Colour, Picture
+from aehub.media.scaling import upscale
 
 SAMPLED_FRAMES = 4
 """Frames from the start that are decoded twice: enough for a number, and quick."""
@@ -34,6 +35,8 @@ class EquivarianceCheck:
             `DIFFERENCE_GAIN`.
         max_error: largest difference of two samples in the sampled frames, of 255.
         differing_share: share of the samples that differ at all.
+        interpolated: first picture of an edit that doubles the size, by Lanczos interpolation
+            instead of the model; None for other edits.
     """
 
     before: np.ndarray
@@ -41,6 +44,7 @@ class EquivarianceCheck:
     difference: np.ndarray
     max_error: int
     differing_share: float
+    interpolated: np.ndarray | None = None
 
 
 def check_equivariance(
@@ -65,10 +69,13 @@ def check_equivariance(
     after = edited_first[0]
     if len(turns) < len(operations):
         after = _decoded(_edited(edited, [Trim(":1f")]))[0][0]
+    interpolated = None
+    if scale_of(operations) > 1:
+        interpolated = to_rgb(upscale(decoded_first[0]), colour)
     return EquivarianceCheck(
         before=to_rgb(before[0], colour), after=to_rgb(after, colour),
         difference=_error_image(distances[-1]), max_error=int(flat.max()),
-        differing_share=float((flat > 0).mean()))
+        differing_share=float((flat > 0).mean()), interpolated=interpolated)
 
 
 def _edited(source: Path | BytesIO, operations: Sequence[Operation]) -> bytes:

@@ -26,6 +26,7 @@ from aehub.ui.limits import Context
 
 TITLE = "Decode"
 FORMATS = ["mp4", "gif", "webp"]
+SCALES = ["1/8", "1/4", "1/2", "1", "2"]
 _EMPTY = empty_state("No file decoded yet", "An .aev file becomes a clip for any player.")
 
 
@@ -36,6 +37,8 @@ def build(context: Context) -> None:
             packed = gr.File(label="Compressed file, .aev", height=132, elem_id="packed")
             head = gr.HTML(elem_id="head", visible=False)
             format = gr.Radio(FORMATS, value="mp4", label="As")
+            scale = gr.Radio(SCALES, value="1", label="Size", elem_id="scale",
+                             info="Small ones decode in less time")
             with gr.Row(elem_classes="ae-go"):
                 go = gr.Button("Decode", variant="primary", elem_id="decode", scale=3)
                 stop = gr.Button("Stop", scale=1, min_width=80)
@@ -46,8 +49,8 @@ def build(context: Context) -> None:
             facts = gr.JSON(visible=False, label="facts")
 
     packed.change(_describe, packed, head, **job_progress.PRIVATE)
-    event = go.click(_runner(context), [packed, format], [clip, facts, display, downloads],
-                     api_name="decompress", trigger_mode="once",
+    event = go.click(_runner(context), [packed, format, scale],
+                     [clip, facts, display, downloads], api_name="decompress", trigger_mode="once",
                      **job_progress.model_event(display))
     job_progress.connect_stop(stop, [event], display, _EMPTY, downloads)
 
@@ -81,13 +84,14 @@ def _header_table(path: Path) -> str:
 def _runner(context: Context) -> Any:
     @errors_shown
     @gpu
-    def run(packed: str | None, format: str = "mp4",
+    def run(packed: str | None, format: str = "mp4", scale: str = "1",
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
         """Decode an .aev file into a clip.
 
         Args:
             packed: an .aev file.
             format: "mp4", "gif" or "webp".
+            scale: "1/8", "1/4", "1/2", "1" or "2", of both sides.
 
         Returns:
             The clip, facts about it, and a piece of the page.
@@ -98,7 +102,7 @@ def _runner(context: Context) -> Any:
         with context.folders.new() as folder:
             output = folder / f"{Path(packed).stem}.{format}"
             result = yield from job_progress.run_job(
-                iter_decompress_to(packed, output),
+                iter_decompress_to(packed, output, scale=scale),
                 job_progress.frame_card("Decoding", progress),
                 lambda card: (gr.skip(), gr.skip(), card, gr.update(visible=False)))
             # Gradio takes any dict with a "path" for a file of its own.

@@ -1,4 +1,4 @@
-"""Edit: rotate, flip, trim and reverse a compressed file without decoding it."""
+"""Edit: rotate, flip, trim and reverse a compressed file without decoding it, or scale it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from aehub.api.edit import edit
+from aehub.api.edit import iter_edit
 from aehub.bitstream import validation
 from aehub.editing.operations import parse
 from aehub.errors import count_text
@@ -28,6 +28,7 @@ TITLE = "Edit"
 BUTTONS = {
     "Rotate ↻": "rotate 90", "Rotate ↺": "rotate 270", "Transpose": "transpose",
     "Flip ↔": "flip horizontal", "Flip ↕": "flip vertical", "Reverse": "reverse",
+    "Half size": "scale 1/2", "Double size": "scale 2",
 }
 # Cached preview videos of inputs, and visitors whose edits are counted.
 _MAX_PREVIEWS, _MAX_VISITORS = 16, 1000
@@ -64,11 +65,11 @@ def build(context: Context) -> None:
 def _operation_controls() -> tuple[gr.Textbox, gr.Textbox, gr.Checkbox, list[tuple[Any, Change]]]:
     """Build the controls of the operations; return them and the events that change the steps."""
     changes: list[tuple[Any, Change]] = []
-    for three in (list(BUTTONS)[:3], list(BUTTONS)[3:]):
+    for row in (list(BUTTONS)[:3], list(BUTTONS)[3:6], list(BUTTONS)[6:]):
         with gr.Row(elem_classes="ae-examples"):
-            for label in three:
-                button = gr.Button(label, elem_id=f"edit-{BUTTONS[label].replace(' ', '-')}",
-                                   size="md", min_width=80)
+            for label in row:
+                name = BUTTONS[label].replace(" ", "-").replace("/", "-")
+                button = gr.Button(label, elem_id=f"edit-{name}", size="md", min_width=80)
                 changes.append((button.click, _adder(BUTTONS[label])))
     with gr.Row(elem_classes="ae-go", equal_height=True):
         part = gr.Textbox("0:1", label="Keep A:B", elem_id="edit-part", scale=3,
@@ -158,12 +159,14 @@ def _runner(context: Context, counter: _EditCounter) -> Any:
     @errors_shown
     @gpu
     def run(packed: str | None, steps: str = "", exact: bool = False,
-            request: gr.Request | None = None) -> Iterator[list[Any]]:
-        """Rotate, flip, trim or reverse an .aev file without decoding it.
+            request: gr.Request | None = None,
+            progress: gr.Progress = gr.Progress()) -> Iterator[list[Any]]:  # noqa: B008
+        """Rotate, flip, trim or reverse an .aev file without decoding it, or scale it.
 
         Args:
             packed: an .aev file.
-            steps: operations in order, such as "rotate 90, flip horizontal, trim 1:2, reverse".
+            steps: operations in order, such as "rotate 90, flip horizontal, trim 1:2, reverse";
+                "scale 1/2" and "scale 2" compress again.
             exact: remove frames that a trim hides, unless a shown frame needs them.
 
         Returns:
@@ -177,10 +180,14 @@ def _runner(context: Context, counter: _EditCounter) -> Any:
         operations = parse(steps)
         with context.folders.new() as folder:
             output = folder / f"{Path(packed).stem}.edited.aev"
-            result = edit(packed, output, operations, group_exact=exact)
+            result = yield from job_progress.run_job(
+                iter_edit(packed, output, operations, group_exact=exact),
+                job_progress.frame_card("Editing", progress),
+                lambda card: [gr.skip(), gr.skip(), card, gr.update(visible=False)])
             check = check_equivariance(Path(packed), output, operations)
-            for name in ("before", "after", "difference"):
-                (folder / f"{name}.png").write_bytes(png_bytes(getattr(check, name)))
+            for name in ("before", "after", "difference", "interpolated"):
+                if (picture := getattr(check, name)) is not None:
+                    (folder / f"{name}.png").write_bytes(png_bytes(picture))
             # Gradio takes any dict with a "path" for a file of its own.
             facts = {**result.named(), "steps": ", ".join(map(str, operations)),
                      "levels": check.max_error, "share": round(check.differing_share, 8)}
@@ -228,16 +235,23 @@ def _edit_html(url: str, result: Edited, check: EquivarianceCheck, *, moving: bo
     shown = tiles([
         ("Before", bytes_text(result.bytes_before), "the file that you dropped"),
         ("After", bytes_text(result.bytes), f"{result.elapsed:.1f} s to edit"),
-        ("Equivariance error", exact, f"in {100 * check.differing_share:.4f} % of the values"),
+        ("Equivariance error", exact, f"in {100 * check.differing_share:.4f} % of the values")
+        if result.psnr is None else
+        ("Compressed again", f"{result.psnr:.2f} dB", "against the decoded pictures"),
         ("Picture", f"{result.width}×{result.height}",
          f"{count_text(result.frames, 'frame')}, {seconds_text(result.seconds)}"),
     ])
     pair = "".join(_figure(f"{url}/{name}", f"{words} the edit", "ae-film", moving=moving)
                    for name, words in (("before", "Before"), ("after", "After")))
-    difference = _figure(f"{url}/difference", "Edited before decoding minus edited after it, "
-                         f"times {DIFFERENCE_GAIN}: black is exact", "ae-differs")
+    third = ""
+    if check.interpolated is not None:
+        third = _figure(f"{url}/interpolated", "Before the edit, enlarged by Lanczos interpolation",
+                        "ae-differs")
+    elif result.psnr is None:
+        third = _figure(f"{url}/difference", "Edited before decoding minus edited after it, "
+                        f"times {DIFFERENCE_GAIN}: black is exact", "ae-differs")
     return (f'<div class="ae-results"><div class="ae-trio"><aehub-pair>{pair}</aehub-pair>'
-            f"{difference}</div>{shown}{notes(result.notes)}</div>")
+            f"{third}</div>{shown}{notes(result.notes)}</div>")
 
 
 def _figure(url: str, caption: str, kind: str, *, moving: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,8 +113,7 @@ def filtered(tmp_path: Path, strength: float) -> checkpoint.StoredModel:
     model = base.network
     for half in (model, model.inter):
         half.post_filter.tail.theta.data.fill_(strength)
-    checkpoint.save(tmp_path, base.name, model, base.tables, encoder={}, self_test=base.self_test,
-                    inter_tables=base.inter_tables)
+    checkpoint.save(tmp_path, replace(base, network=model))
     return checkpoint.load(tmp_path)
 
 

@@ -15,7 +15,7 @@ import torch
 import aehub
 from aehub import threads
 from aehub.codecs.compress import compress_clip
-from aehub.codecs.d4 import PAYLOAD_FORMATS, decoder, frame
+from aehub.codecs.d4 import PAYLOAD_FORMATS, frame, reconstruction
 from aehub.codecs.d4.network import FrameNetwork
 from aehub.codecs.gop import LONG_MINI_GOP, MINI_GOP
 from aehub.media.picture import ClipInfo, Frame, Picture
@@ -76,7 +76,7 @@ def test_references_are_kept_within_range_and_unrounded() -> None:
 def test_integers_are_those_written_and_decode_without_pictures(
     moving: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoder, "predict", None)
+    monkeypatch.setattr(reconstruction, "predict", None)
     monkeypatch.setattr(FrameNetwork, "synthesise", None)
     frames = moving.frames(tiny())
     assert all(equal_frames(a, b) for a, b in zip(frames, moving.written, strict=True))
@@ -86,13 +86,13 @@ def test_the_references_that_the_head_names_are_those_used(
     moving: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[list[Any]] = []
-    plain = decoder.predict
+    plain = reconstruction.predict
 
     def watched(references: Any, *rest: Any) -> Any:
         given.append(list(references))
         return plain(references, *rest)
 
-    monkeypatch.setattr(decoder, "predict", watched)
+    monkeypatch.setattr(reconstruction, "predict", watched)
     # Shown as others refer to it.
     monkeypatch.setattr(FrameNetwork, "apply_post_filter", lambda network, planes, *rest: planes)
     references, shown = moving.header.resolved_references, {}

@@ -85,9 +85,9 @@ def test_only_the_groups_asked_for_are_decoded(
     decoded: list[int] = []
     plain = module.decode_group
 
-    def counting(model: Any, head: Any, group: Any, places: Any) -> Any:
+    def counting(model: Any, head: Any, group: Any, *rest: Any, **options: Any) -> Any:
         decoded.append(group.index)
-        return plain(model, head, group, places)
+        return plain(model, head, group, *rest, **options)
 
     monkeypatch.setattr(module, "decode_group", counting)
     with aehub.open(path, model=codec) as clip:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,8 +89,7 @@ def test_files_of_a_model_that_masks_otherwise_are_of_another_revision(tmp_path:
     base = checkpoint.load(WEIGHTS)
     network = D4Network(**base.network.config | {"inter_masking": 33})
     network.load_state_dict(base.network.state_dict())
-    checkpoint.save(tmp_path, base.name, network, base.tables, encoder={}, self_test=base.self_test,
-                    inter_tables=base.inter_tables)
+    checkpoint.save(tmp_path, replace(base, network=network))
     other = checkpoint.load(tmp_path)
     assert other.network.inter.masking_exponent == pytest.approx(0.33)
     assert other.entropy_hash == base.entropy_hash

@@ -101,7 +101,7 @@ def test_the_way_through_pixels_prints_the_loss(source: Path, tmp_path: Path) ->
     done = run("edit", source, tmp_path / "turned.aev", "--rotate", "90", "--via-pixels",
                "--model", MODEL)
     assert done.exit_code == 0, done.stderr
-    assert " dB against the turned pictures" in done.stdout
+    assert " dB against the decoded pictures" in done.stdout
 
 
 def test_pipes_at_both_ends(source: Path, model: D4Codec, tmp_path: Path) -> None:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from PIL import Image
 
 from aehub.cli import main
 from aehub.codecs.d4 import checkpoint
-from aehub.codecs.d4.checkpoint import make_self_test
-from aehub.codecs.d4.codec import D4Codec
 from aehub.errors import InputError
 from aehub.training import train
 from aehub.training.data import Cache, FrameStore
 from aehub.training.layer_library import Characters, LayerLibrary
-from aehub.training.recipes.d4_filter import FilterDataset
+from aehub.training.recipes import d4_filter
 from aehub.training.recipes.d4_sequences import MotionStore, pair_index, reference_pairs
 from material import moving_picture, write_clip
 
@@ -87,15 +85,13 @@ def test_pictures_of_an_encoder_follow_its_model(data: Path, tmp_path: Path) -> 
     notes: list[str] = []
     cache = Cache(tmp_path / "cache", note=notes.append)
     write_clip(data / "meadow.mp4", moving_picture(9, width=64, height=32, seed=7))
-    frames, stored = FrameStore.build(data, cache), checkpoint.load(TINY)
-    checkpoint.save(tmp_path / "other", "other", stored.network, stored.tables,
-                    encoder={"lambda": 0.4, "inter_lambda": 0.4},
-                    self_test=make_self_test(stored.network), inter_tables=stored.inter_tables)
+    stored = checkpoint.load(TINY)
+    checkpoint.save(tmp_path / "other", replace(
+        stored, name="other", config={"encoder": {"lambda": 0.4, "inter_lambda": 0.4}}))
 
     def recorded(model: Path, clips: int) -> bytes:
-        codec = D4Codec(checkpoint.load(model))
-        with torch.inference_mode():
-            FilterDataset.build(frames, codec, cache, clips=clips, size=32, batch=1)
+        options = d4_filter.Options(base=str(model), clips=clips, size=32, batch=1)
+        d4_filter.open_dataset(data, cache, options)
         (inputs,) = cache.folder.glob("filter-inputs-*/inputs.raw")
         return inputs.read_bytes()
 

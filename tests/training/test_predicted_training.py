@@ -19,7 +19,7 @@ from aehub.codecs.d4.transforms import block_dct
 from aehub.coding.range_coder import scale_of
 from aehub.errors import InputError
 from aehub.training import train
-from aehub.training.recipes import d4_filter, d4_inter
+from aehub.training.recipes import d4_filter, d4_inter, d4_upscale
 from aehub.training.recipes.d4_filter import CHANNELS
 from aehub.training.run import parse_options
 from material import moving_picture, write_clip
@@ -122,6 +122,32 @@ def test_filters_alone_are_trained_and_codes_stay(tmp_path: Path) -> None:
     model = d4_filter.build(parse_options(d4_filter.Options(), options)).state_dict()
     assert not model["post_filter.tail.theta"].any()
     assert torch.equal(model["inter.post_filter.tail.theta"], after["inter.post_filter.tail.theta"])
+
+
+def test_the_upscaler_alone_is_trained_and_no_file_depends_on_it(tmp_path: Path) -> None:
+    data = tmp_path / "clips"
+    data.mkdir()
+    for seed, name in enumerate(("meadow", "harbour", "field")):
+        write_clip(data / f"{name}.mkv", moving_picture(9, width=128, height=64, seed=seed))
+    options = {"base": str(TINY), "clips": "3", "size": "32", "batch": "2", "fields": "1",
+               "blocks": "1"}
+    folder = train(d4_upscale.NAME, data=data, out=tmp_path / "run", steps=4, options=options)
+    base, trained = checkpoint.load(TINY), checkpoint.load(folder)
+    assert trained.entropy_hash == base.entropy_hash
+    assert trained.synthesis_hash == base.synthesis_hash
+    assert trained.upscaler is not None
+    tail = trained.upscaler.state_dict()["tail.theta"]
+    assert tail.any()
+
+    # Trained on, it begins where it ended.
+    options |= {"start": str(folder)}
+    model = d4_upscale.build(parse_options(d4_upscale.Options(), options))
+    assert torch.equal(model.state_dict()["tail.theta"], tail)
+    # Filters trained on that model keep it.
+    filtered = train(d4_filter.NAME, data=data, out=tmp_path / "filter", steps=2, options={
+        "base": str(folder), "clips": "2", "size": "32", "batch": "2", "fields": "1",
+        "layers": "1"})
+    assert checkpoint.load(filtered).upscaler is not None
 
 
 def test_filters_that_cannot_be_trained_are_refused() -> None:

@@ -25,7 +25,7 @@ HASHES = {"entropy_hash": "7a6c69622d653031", "synthesis_hash": "7a6c69622d73303
 class ZlibCodec:
     """The loaded model, a `Codec`."""
 
-    payload_formats, pictures, grid, editor = (100,), None, 1, None
+    payload_formats, pictures, grid, editor, scales = (100,), None, 1, None, ()
     entropy_hash, synthesis_hash = map(bytes.fromhex, HASHES.values())
     device = torch.device("cpu")
 

@@ -4,6 +4,9 @@
     model.safetensors    float32 networks, int8 and int32 integer networks, frequency tables
     README.md            the card
 
+A model may have an upscaler, `upscale.*` in model.safetensors: no file depends on it, so that it is
+in neither hash.
+
 Two hashes go into every compressed file. The *entropy hash* covers what must be identical for
 codes to be decoded: integer networks and tables. The *synthesis hash* covers the float decoder and
 identifies the revision of the weights. Nothing is ever unpickled.
@@ -20,7 +23,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +40,8 @@ from aehub.codecs.d4.network import (
 )
 from aehub.codecs.d4.tied_conv import freeze, set_compute_dtype
 from aehub.codecs.d4.transforms import block_dct
+from aehub.codecs.d4.upscaler import ARGUMENTS as UPSCALER_ARGUMENTS
+from aehub.codecs.d4.upscaler import Upscaler
 from aehub.coding.range_coder import ScaleTables
 from aehub.errors import InputError, ModelError, WeightsError
 from aehub.weights import stored_network
@@ -45,7 +50,7 @@ from aehub.weights.model_folder import CONFIG
 
 ARCHITECTURE = "d4-codec"
 _TABLES, _INTER_TABLES = "tables.frequencies", "tables.inter_frequencies"
-_PROBE = "probe."
+_PROBE, _UPSCALE = "probe.", "upscale."
 _DECODER = tuple(half + part for half in ("", "inter.")
                  for part in ("means.", "synthesis.", "post_filter.", "gain.", "hyper_gain."))
 """Prefixes of the float tensors that a decoder uses: the synthesis hash covers them."""
@@ -162,6 +167,7 @@ class StoredModel:
         config: the whole of config.json.
         self_test: codes and the table indices that a device must compute from them.
         inter_tables: frequency tables of inter frames.
+        upscaler: network of scaling to twice the size; None where the model has none.
     """
 
     name: str
@@ -170,6 +176,7 @@ class StoredModel:
     config: dict[str, Any] = field(default_factory=dict)
     self_test: dict[str, Tensor] = field(default_factory=dict)
     inter_tables: ScaleTables = field(default_factory=ScaleTables.fit)
+    upscaler: Upscaler | None = None
 
     @property
     def entropy_hash(self) -> bytes:
@@ -216,29 +223,29 @@ def hashes(stored: dict[str, Tensor], arguments: dict[str, int]) -> tuple[str, s
     return _digest(integers, "coder 2 levels 1\n"), _digest(floats, shape)
 
 
-def _all_tensors(network: D4Network, tables: ScaleTables, inter_tables: ScaleTables | None
-                 ) -> dict[str, Tensor]:
-    """Tensors of networks and tables as stored."""
-    inter_tables = inter_tables or ScaleTables.fit()
-    return {**to_tensors(network), _TABLES: torch.from_numpy(tables.frequencies),
-            _INTER_TABLES: torch.from_numpy(inter_tables.frequencies)}
-
-
-def save(folder: Path, name: str, network: D4Network, tables: ScaleTables, *,
-         encoder: dict[str, float], self_test: dict[str, Tensor],
-         inter_tables: ScaleTables | None = None) -> dict[str, Any]:
+def save(folder: Path, stored: StoredModel) -> dict[str, Any]:
     """Write config.json and model.safetensors; return the config.
+
+    Arguments and hashes are those of the networks and tables, encoder settings those of the config.
 
     Raises:
         WeightsError: an integer layer or bias breaks its exactness bound.
     """
+    network, more = stored.network, {}
     check_bounds(network)
-    stored = _all_tensors(network, tables, inter_tables)
-    entropy_hash, synthesis_hash = hashes(stored, network.config)
-    stored |= {_PROBE + n: t for n, t in self_test.items()}
+    tensors = {**to_tensors(network), _TABLES: torch.from_numpy(stored.tables.frequencies),
+               _INTER_TABLES: torch.from_numpy(stored.inter_tables.frequencies)}
+    entropy_hash, synthesis_hash = hashes(tensors, network.config)
+    tensors |= {_PROBE + name: tensor for name, tensor in stored.self_test.items()}
+    parameters = stored_network.count_parameters(network)
+    if stored.upscaler is not None:
+        tensors |= {_UPSCALE + name: tensor
+                    for name, tensor in stored_network.to_tensors(stored.upscaler, {}).items()}
+        parameters += stored_network.count_parameters(stored.upscaler)
+        more["upscaler"] = stored.upscaler.config
     return stored_network.write(
-        folder, stored, name=name, architecture=ARCHITECTURE, arguments=network.config,
-        parameters=stored_network.count_parameters(network), encoder=encoder,
+        folder, tensors, name=stored.name, architecture=ARCHITECTURE, arguments=network.config,
+        parameters=parameters, encoder=stored.config.get("encoder", {}), **more,
         entropy_hash=entropy_hash, synthesis_hash=synthesis_hash)
 
 
@@ -268,8 +275,9 @@ def _tables(stored: Tensor | None, folder: Path) -> ScaleTables:
 
 def _assemble(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> StoredModel:
     arguments = config["arguments"]
-    self_test = {n.removeprefix(_PROBE): tensors.pop(n)
-                 for n in list(tensors) if n.startswith(_PROBE)}
+    self_test, upscale = (
+        {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors)
+         if name.startswith(prefix)} for prefix in (_PROBE, _UPSCALE))
     if not is_self_test(self_test):
         raise WeightsError(f"{folder} holds no valid self-test; download the model again.")
     network = D4Network(**arguments)
@@ -282,7 +290,18 @@ def _assemble(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) 
                            "download the model again.")
     check_bounds(network)
     network.eval().requires_grad_(False)
-    return StoredModel(str(config["name"]), network, tables, config, self_test, inter_tables)
+    return StoredModel(str(config["name"]), network, tables, config, self_test, inter_tables,
+                       _upscaler(config, upscale, folder))
+
+
+def _upscaler(config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Upscaler | None:
+    if "upscaler" not in config and not tensors:
+        return None
+    arguments = config.get("upscaler")
+    stored_network.check_arguments(arguments, UPSCALER_ARGUMENTS, folder / CONFIG)
+    upscaler = Upscaler(**cast(dict[str, int], arguments))
+    stored_network.from_tensors(upscaler, tensors, {})
+    return upscaler.eval().requires_grad_(False)
 
 
 def place_on_device(stored: StoredModel, device: torch.device, dtype: torch.dtype) -> D4Network:
@@ -303,6 +322,8 @@ def place_on_device(stored: StoredModel, device: torch.device, dtype: torch.dtyp
         if dtype in HALF_TYPES:
             set_compute_dtype(network, dtype)
         freeze(network)
+        if stored.upscaler is not None:
+            freeze(stored.upscaler.to(network.synthesis.linear.theta))
         if device.type == "cpu" and dtype == torch.float32:
             return network
         if passes_self_test(network, stored.self_test):

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aehub.bitstream import FileHeader, Group
+from aehub.bitstream import FileHeader, Group, key_pictures
 from aehub.bitstream.chunk import MAX_PIXELS
 from aehub.codecs.base import FrameCodes, check_quality
 from aehub.codecs.d4 import PAYLOAD_FORMATS, checkpoint
@@ -28,13 +29,16 @@ from aehub.codecs.d4.frame_coding import GroupReader, to_array
 from aehub.codecs.d4.group_encoder import GroupEncoder
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes, quality_tensor
 from aehub.codecs.d4.planes import GRID, PlaneBatch, from_batch
+from aehub.codecs.d4.reconstruction import Reconstruction, UpscaledReconstruction
 from aehub.codecs.d4.runtime import Runtime
+from aehub.codecs.d4.scaled import ScaledReconstruction
 from aehub.codecs.d4.settings import EFFORTS
 from aehub.codecs.d4.transcode import GroupEditor
 from aehub.config import DEFAULT_EFFORT
 from aehub.errors import InputError
 from aehub.media.colour import from_rgb, rgb_colour, to_rgb
 from aehub.media.picture import YUV420, Colour, Picture
+from aehub.media.scaling import SCALES, scaled_size
 from aehub.weights.device import (
     Device,
     inference,
@@ -122,10 +126,7 @@ class D4Codec:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model folder: config.json and model.safetensors, as they were loaded."""
-        checkpoint.save(Path(folder), self.name, self.network, self.stored.tables,
-                        encoder=self.stored.config.get("encoder", {}),
-                        self_test=self.stored.self_test,
-                        inter_tables=self.stored.inter_tables)
+        checkpoint.save(Path(folder), self.stored)
 
     # Groups: a `Codec`.
 
@@ -163,18 +164,33 @@ class D4Codec:
         runtime = replace(self.runtime, settings=EFFORTS[effort])
         return GroupEncoder(runtime, header, measure=measure)
 
+    @property
+    def scales(self) -> tuple[Fraction, ...]:
+        """1/8, 1/4 and 1/2 on the CPU, 2 where the model has an upscaler."""
+        small = SCALES[:3] if self.device.type == "cpu" else ()
+        return (*small, Fraction(2)) if self.stored.upscaler is not None else small
+
     def decode_group(self, header: FileHeader, group: Group,
-                     frames: Collection[int] | None = None) -> Iterator[tuple[int, Picture]]:
+                     frames: Collection[int] | None = None, scale: Fraction = Fraction(1)
+                     ) -> Iterator[tuple[int, Picture]]:
         """Decode frames and those that they depend on, in coding order.
 
         Raises:
             DamagedError: the payload is no stream of this model.
             FormatError: it asks for more memory than a group of any encoder.
         """
-        crop, size = group.header.crop, (header.width, header.height)
-        decoder = GroupDecoder(self._reader(header, group),
-                               lambda planes: from_batch(planes, crop, size)[0])
-        return decoder.pictures(frames)
+        reader, upscaler = self._reader(header, group), self.stored.upscaler
+        quality, n = reader.quality, scale.denominator
+        x, y = (at * scale.numerator // n for at in group.header.crop)
+        size = scaled_size((header.width, header.height), scale)
+        reconstruction = Reconstruction(self.runtime, quality)
+        if scale < 1:
+            reconstruction = ScaledReconstruction(self.runtime, quality, n,
+                                                  key_pictures(group.header))
+        elif scale > 1 and upscaler is not None:
+            reconstruction = UpscaledReconstruction(self.runtime, quality, upscaler)
+        return GroupDecoder(reader, lambda planes: from_batch(planes, (x, y), size)[0],
+                            reconstruction).pictures(frames)
 
     def codes(self, header: FileHeader, group: Group) -> Iterator[FrameCodes]:
         """Read the integers of all frames in coding order; only the integer network runs."""

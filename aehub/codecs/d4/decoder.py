@@ -12,18 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from torch import Tensor
-
 from aehub.bitstream import dependency_closure
-from aehub.codecs.d4.frame import decode_frame, show_frame
 from aehub.codecs.d4.frame_coding import FrameSyntax, GroupReader
 from aehub.codecs.d4.layers import N_STREAMS, FrameBatch, UseCount
-from aehub.codecs.d4.motion.compensate import predict
-from aehub.codecs.d4.motion.field import Motion
-from aehub.codecs.d4.network import InterCondition, quality_tensor
-from aehub.codecs.d4.planes import PlaneBatch, unshuffle
-from aehub.codecs.d4.quantisation import frame_quality
-from aehub.codecs.d4.reference_buffer import motion_tensors
+from aehub.codecs.d4.planes import PlaneBatch
+from aehub.codecs.d4.reconstruction import Reconstruction
 from aehub.schedule import AHEAD, Task, run_tasks
 from aehub.weights.device import inference
 
@@ -40,13 +33,17 @@ class GroupDecoder(Generic[_Shown]):
     Args:
         reader: of the group, at its beginning.
         convert: makes the result of a decoded frame; called side by side.
+        reconstruction: of its frames; at full size by default.
     """
 
-    def __init__(self, reader: GroupReader, convert: Callable[[PlaneBatch], _Shown]) -> None:
+    def __init__(self, reader: GroupReader, convert: Callable[[PlaneBatch], _Shown],
+                 reconstruction: Reconstruction | None = None) -> None:
         self._reader, self._convert = reader, convert
+        self._reconstruction = reconstruction or Reconstruction(reader.runtime, reader.quality)
         self._syntax: dict[int, FrameSyntax] = {}
-        self._decoded: dict[int, PlaneBatch] = {}
-        self._to_show: dict[int, tuple[FrameSyntax, PlaneBatch, InterCondition | None]] = {}
+        # What later frames need of each frame, and what is needed to show it.
+        self._decoded: dict[int, Any] = {}
+        self._to_show: dict[int, Any] = {}
         self._uses = UseCount(())
 
     def pictures(self, shown: Iterable[int] | None = None) -> Iterator[tuple[int, _Shown]]:
@@ -116,32 +113,15 @@ class GroupDecoder(Generic[_Shown]):
                 self._syntax[frame.number] = frame
 
     def _decode(self, number: int, show: bool) -> None:
-        frame, references = self._syntax.pop(number), self._reader.references[number]
-        condition = None
-        if frame.motion is not None:
-            condition = pixel_condition([self._decoded[r] for r in references], frame.motion)
-        x_hat = decode_frame(self._reader.runtime.network_for(references), frame.codes,
-                             self._quality(frame), condition, frame.flat)
+        references = self._reader.references[number]
+        decoded, to_show = self._reconstruction.decode(
+            self._syntax.pop(number), [self._decoded[r] for r in references])
         if number in self._uses:
-            self._decoded[number] = x_hat
+            self._decoded[number] = decoded
         for unused in self._uses.release(references):
             del self._decoded[unused]
         if show:
-            self._to_show[number] = frame, x_hat, condition
+            self._to_show[number] = to_show
 
     def _show(self, number: int) -> tuple[int, _Shown]:
-        frame, x_hat, condition = self._to_show.pop(number)
-        network = self._reader.runtime.network_for(self._reader.references[number])
-        shown = show_frame(network, x_hat, self._quality(frame), condition, frame.flat)
-        return number, self._convert(shown)
-
-    def _quality(self, frame: FrameSyntax) -> Tensor:
-        return quality_tensor(frame_quality(self._reader.quality, frame.quality_offset),
-                              frame.codes.latent)
-
-
-def pixel_condition(references: Sequence[PlaneBatch], motion: Motion) -> InterCondition:
-    """Condition of the float networks of a predicted frame; the context is left out."""
-    vectors, modes = motion_tensors([motion], references[0].y.device)
-    prediction = unshuffle(predict(references, vectors, modes))
-    return InterCondition(prediction, prediction.new_empty(0), 0)
+        return number, self._convert(self._reconstruction.show(self._to_show.pop(number)))

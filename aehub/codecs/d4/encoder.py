@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aehub.codecs.d4 import PAYLOAD_FORMATS, latent_kernels
-from aehub.codecs.d4.decoder import pixel_condition
 from aehub.codecs.d4.flat_cells import FlatCells, find_flat_cells
 from aehub.codecs.d4.frame import (
     FrameCoder,
@@ -35,6 +34,7 @@ from aehub.codecs.d4.motion.search import LumaPlane, SearchResult, search
 from aehub.codecs.d4.network import Codes, CodingPass, InterCondition, quality_tensor
 from aehub.codecs.d4.planes import PlaneBatch, to_batch, unshuffle
 from aehub.codecs.d4.quantisation import Quantiser, frame_quality, texture_masking
+from aehub.codecs.d4.reconstruction import pixel_condition
 from aehub.codecs.d4.reference_buffer import ReferenceBuffer, coded_mask, distance_classes
 from aehub.codecs.d4.runtime import Runtime
 from aehub.codecs.d4.settings import EncoderSettings

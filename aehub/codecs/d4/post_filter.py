@@ -33,7 +33,9 @@ PREDICTION_CHANNELS = slice(2 * HALF_RESOLUTION.channels, 3 * HALF_RESOLUTION.ch
 """Inputs of a conditional filter's first layer that hold the difference from the prediction."""
 _BLOCK_POSITION = A1 + B1 + A1
 """Position in the 8x8 block: number of edges it lies at, direction of the edge, corner."""
-_SAMPLE_SCALE, _STEP_SCALE = 2.0, 0.5
+FILTER_INPUTS = HALF_RESOLUTION * 2 + _BLOCK_POSITION
+"""Representation of `filter_inputs` without a prediction."""
+_SAMPLE_SCALE, STEP_SCALE = 2.0, 0.5
 """Factors of samples and of differences in quantiser steps: inputs have a range of about one."""
 _MAX_TEXTURE = 4.0
 """Clip of the scaled difference from the local mean: larger ones carry no more information."""
@@ -53,7 +55,7 @@ class PostFilter(nn.Module):
     def __init__(self, fields: int, layers: int, conditional: bool = False) -> None:
         super().__init__()
         features = REGULAR * fields
-        inputs = HALF_RESOLUTION * (3 if conditional else 2) + _BLOCK_POSITION
+        inputs = HALF_RESOLUTION + FILTER_INPUTS if conditional else FILTER_INPUTS
         self.head, self.head_bias = TiedConv2d(inputs, features), QualityCurve(features)
         self.hidden = nn.ModuleList(TiedConv2d(features, features) for _ in range(layers))
         self.bias = nn.ModuleList(QualityCurve(features) for _ in range(layers))
@@ -72,7 +74,7 @@ class PostFilter(nn.Module):
         if (prediction is not None and self.head.compute_dtype is None
                 and planes.y.dtype == torch.float32 and plane_kernels.fit(*planes, *prediction)):
             return self._compiled(planes, quality, steps, prediction)
-        x = _inputs(planes, steps * _STEP_SCALE, prediction)
+        x = filter_inputs(planes, steps * STEP_SCALE, prediction)
         # Activations stay in the type of the convolutions from the first to the last.
         hidden = x.to(self.head.compute_dtype or x.dtype)
         hidden = F.relu_(self.head(hidden, bias=self.head_bias(quality)))
@@ -97,7 +99,7 @@ class PostFilter(nn.Module):
         channels = -(-self.head.inputs.channels // 4) * 4
         x = winograd.empty(batch, height, width, channels, 0)
         plane_kernels.filter_inputs(
-            *arrays, *others, (steps * _STEP_SCALE).expand(batch).numpy(), shares, _WINDOW // 2,
+            *arrays, *others, (steps * STEP_SCALE).expand(batch).numpy(), shares, _WINDOW // 2,
             position, _SAMPLE_SCALE, _MAX_TEXTURE, self.head.inputs.channels, x)
         x = winograd.convolved(x, self.head, self.head_bias(quality), 1)
         for n, (layer, bias) in enumerate(zip(self.hidden, self.bias, strict=True)):
@@ -109,7 +111,8 @@ class PostFilter(nn.Module):
         return new
 
 
-def _inputs(planes: PlaneBatch, steps: Tensor, prediction: PlaneBatch | None) -> Tensor:
+def filter_inputs(planes: PlaneBatch, steps: Tensor, prediction: PlaneBatch | None = None
+                  ) -> Tensor:
     """Inputs of the first layer, [B, C, H/2, W/2]: samples, texture, difference from the
     prediction, position in the block; `steps` [B] or [1] is the factor of the middle two."""
     half, steps = _to_half(planes), steps[:, None, None, None]

@@ -89,9 +89,10 @@ def export(model: D4Network, dataset: Crops, folder: Path, options: Options) -> 
     """Write the model folder: tables counted on training crops, weights with their self test."""
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     encoder = {"lambda": ENCODER_LAMBDA, "masking": ENCODER_MASKING}
-    stored = StoredModel(NAME, model, ScaleTables.fit(), {"encoder": encoder})
-    save(folder, NAME, model, count_tables(stored, dataset), encoder=encoder,
-         self_test=make_self_test(model))
+    stored = StoredModel(NAME, model, ScaleTables.fit(), {"encoder": encoder},
+                         make_self_test(model))
+    stored.tables = count_tables(stored, dataset)
+    save(folder, stored)
 
 
 def count_tables(stored: StoredModel, dataset: Crops) -> ScaleTables:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from aehub.codecs.d4.planes import PlaneBatch, unshuffle
 from aehub.codecs.d4.reference_buffer import reference_levels, temporal_context
 from aehub.codecs.d4.settings import SETTINGS
 from aehub.codecs.d4.tied_conv import share_expanded_weights
+from aehub.coding.range_coder import ScaleTables
 from aehub.training.data import Cache, Crops, FrameStore
 from aehub.training.recipes import d4_codec
 from aehub.training.recipes.d4_codec import (
@@ -115,15 +116,15 @@ def export(model: D4Network, dataset: Sequences, folder: Path, options: Options)
     encoder = base.config.get("encoder", {}) | {"inter_lambda": ENCODER_LAMBDA}
     if options.base_tilt:
         encoder["masking"] = ENCODER_MASKING
-    stored = checkpoint.StoredModel(base.name, model, base.tables, {"encoder": encoder})
+    stored = replace(base, network=model, config={"encoder": encoder},
+                     self_test=make_self_test(model), inter_tables=ScaleTables.fit())
     if options.base_tilt:
         crops = Crops(dataset.store, size=options.size, batch=options.batch)
         stored.tables = count_tables(stored, crops)
     clips = dataset.clips(_TABLE_CLIPS, _TABLE_FRAMES, _TABLE_SEED)
     levels = random_qualities(_TABLE_CLIPS, torch.Generator().manual_seed(0)).tolist()
-    tables = fit_inter_tables(stored, zip(clips, levels, strict=False))
-    checkpoint.save(folder, base.name, model, stored.tables, encoder=encoder,
-                    self_test=make_self_test(model), inter_tables=tables)
+    stored.inter_tables = fit_inter_tables(stored, zip(clips, levels, strict=False))
+    checkpoint.save(folder, stored)
 
 
 def start_parameters(model: D4Network) -> Iterator[torch.nn.Parameter]:
