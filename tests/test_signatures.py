@@ -72,19 +72,21 @@ assert_type(aehub.iter_compress(
     target_kbps=None, effort=5, trim="0:1", group=None, force=True, salvage=True, audio=False,
     measure=False, fps="25", device=device), Generator[aehub.Progress, None, aehub.Compressed])
 
-frames = aehub.decompress(source=files[1], model=models[2], device=device, progress=callback)
+frames = aehub.decompress(source=files[1], model=models[2], scale="1/2", device=device,
+                          progress=callback)
 assert_type(frames, Iterator[np.ndarray])
 for frame in aehub.decompress("clip.aev"):
     assert_type(frame, np.ndarray)
 assert_type(aehub.decompress_to(
-    source="clip.aev", output="clip.mp4", model=None, force=True, device="cpu", progress=show),
+    source="clip.aev", output="clip.mp4", model=None, scale=0.25, force=True, device="cpu",
+    progress=show),
     aehub.Decompressed)
 for step in aehub.iter_decompress_to(
-        source="clip.aev", output=io.BytesIO(), model=model, force=True, device="cpu"):
+        source="clip.aev", output=io.BytesIO(), model=model, scale=2, force=True, device="cpu"):
     assert_type(step, aehub.Progress)
     assert_type(step.done, int)
 
-with aehub.open(source="clip.aev", model=model, device="cpu") as archive:
+with aehub.open(source="clip.aev", model=model, scale=Fraction(1, 8), device="cpu") as archive:
     assert_type(archive, aehub.Archive)
     assert_type(archive.info, ClipInfo)
     assert_type(archive[0], np.ndarray)
@@ -99,7 +101,8 @@ assert_type(report, aehub.Report)
 assert_type(report.problems, list[str])
 
 operations: list[aehub.Operation] = [
-    aehub.Rotate(90), aehub.Flip("vertical"), aehub.Transpose(), aehub.Reverse()]
+    aehub.Rotate(90), aehub.Flip("vertical"), aehub.Transpose(), aehub.Reverse(),
+    aehub.Scale("1/2")]
 assert_type(aehub.edit(
     source="clip.aev", output="turned.aev", operations=operations, model=model, group_exact=True,
     via_pixels=True, force=True, device="cpu", progress=show), aehub.Edited)

@@ -34,6 +34,7 @@ from aehub.media.colour import to_rgb
 from aehub.media.decoded_clip import DecodedClip
 from aehub.media.metrics import Distortion
 from aehub.media.picture import ClipInfo, Colour, Frame, Picture
+from aehub.media.scaling import SCALES, scaled_size
 from aehub.media.writer import open_writer
 from aehub.report.prepare import read_frame
 from aehub.report.records import Playback
@@ -46,6 +47,8 @@ PREVIEW_SECONDS = 3
 MAX_PREVIEW_FRAMES = 96
 MIN_PREVIEW_FRAMES = 8
 """Frames of a preview of the largest pictures."""
+MAX_PREVIEW_SIDE = 1280
+"""Samples along the longer side of a preview: larger pictures are decoded at a smaller scale."""
 MAX_PREVIEW_SAMPLES = 10_000_000
 """Luma samples of all frames of a preview: a few seconds of work on a small machine."""
 IMAGE_KINDS = ("difference", "original", "reconstruction")
@@ -161,6 +164,18 @@ def preview_frame_count(width: int, height: int, fps: Fraction) -> int:
     return max(1, min(affordable, MAX_PREVIEW_FRAMES, round(PREVIEW_SECONDS * fps)))
 
 
+def preview_scale(width: int, height: int) -> Fraction:
+    """Return the scale at which a preview video of pictures of this size is decoded.
+
+    Example:
+        >>> preview_scale(1280, 720), preview_scale(1080, 1920)
+        (Fraction(1, 1), Fraction(1, 2))
+    """
+    fitting = [scale for scale in SCALES if scale <= 1
+               and max(scaled_size((width, height), scale)) <= MAX_PREVIEW_SIDE]
+    return max(fitting, default=SCALES[0])
+
+
 def iter_preview_video(packed: Path, video: Path) -> Generator[Progress, None, int]:
     """Decode the first frames of an `.aev` file and write them as mp4; closing it stops the work.
 
@@ -175,11 +190,13 @@ def iter_preview_video(packed: Path, video: Path) -> Generator[Progress, None, i
         AEHubError: the file cannot be decoded.
     """
     facts = info(packed)
-    count = preview_frame_count(facts["width"], facts["height"], Fraction(facts["fps"]))
+    size = facts["width"], facts["height"]
+    scale = preview_scale(*size)
+    count = preview_frame_count(*scaled_size(size, scale), Fraction(facts["fps"]))
     part = video.with_suffix(".part.aev")
     try:
         edit(packed, part, [Trim(f":{count}f")])
-        return (yield from iter_decompress_to(part, video)).frames
+        return (yield from iter_decompress_to(part, video, scale=scale)).frames
     finally:
         part.unlink(missing_ok=True)
 

@@ -245,8 +245,10 @@ def _edit_html(url: str, result: Edited, check: EquivarianceCheck, *, moving: bo
                    for name, words in (("before", "Before"), ("after", "After")))
     third = ""
     if check.interpolated is not None:
-        third = _figure(f"{url}/interpolated", "Before the edit, enlarged by Lanczos interpolation",
-                        "ae-differs")
+        stills = (("after", "First frame after the edit"),
+                  ("interpolated", "Enlarged by Lanczos interpolation instead"))
+        third = "".join(_figure(f"{url}/{name}", words, "ae-film") for name, words in stills)
+        third = f"<aehub-pair>{third}</aehub-pair>"
     elif result.psnr is None:
         third = _figure(f"{url}/difference", "Edited before decoding minus edited after it, "
                         f"times {DIFFERENCE_GAIN}: black is exact", "ae-differs")

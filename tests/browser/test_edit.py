@@ -64,6 +64,26 @@ def test_buttons_turn_the_clip_and_undo_turns_it_back(visit: Visit, packed: Path
     visit.check()
 
 
+def test_a_doubled_clip_is_shown_beside_lanczos_interpolation(visit: Visit, packed: Path) -> None:
+    page = visit.page
+    page.get_by_role("tab", name="Edit").click()
+    visit.upload(packed, "#edit-packed")
+    stage = page.locator("#edited")
+    expect(stage).to_contain_text("96×64", timeout=60_000)
+    page.locator("#edit-scale-2").click()
+    expect(stage).to_contain_text("192×128", timeout=60_000)
+    expect(stage).to_contain_text("Compressed again")
+    films_play(visit, [[96, 64], [192, 128]])
+    sizes = page.locator("#edited img").evaluate_all(
+        "pictures => pictures.map(picture => [picture.naturalWidth, picture.naturalHeight])")
+    assert sizes == [[192, 128], [192, 128]]
+    page.locator("#edit-scale-1-2").click()
+    expect(page.locator("#edit-steps textarea, #edit-steps input")).to_have_value(
+        "scale 2, scale 1/2")
+    expect(stage).to_contain_text("96×64", timeout=60_000)
+    visit.check()
+
+
 def test_pausing_one_clip_pauses_the_other(visit: Visit, packed: Path) -> None:
     page = visit.page
     page.get_by_role("tab", name="Edit").click()

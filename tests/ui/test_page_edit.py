@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from gradio_client import Client, handle_file
+from PIL import Image
 
 import aehub
 from aehub.editing.operations import parse
@@ -51,8 +53,31 @@ def test_pictures_before_and_after_are_served(
         assert status == 200 and body.startswith(b"\x89PNG")
 
 
+def test_a_doubled_clip_comes_with_its_loss_and_an_interpolated_picture(
+    client: Client, page: PageServer, packed: Path
+) -> None:
+    output, facts, html, *_ = client.predict(handle_file(packed), "trim :4f, scale 2",
+                                             api_name="/edit")
+    assert (facts["width"], facts["height"], facts["frames"]) == (192, 128, 4)
+    assert facts["psnr"] > 30 and f"{facts['psnr']:.2f} dB" in html
+    assert aehub.info(output)["width"] == 192
+    assert "Enlarged by Lanczos interpolation" in html and "difference.png" not in html
+    token = html[html.index("ae/jobs/"):].split("/")[2]
+    status, body = page.get(f"/ae/jobs/{token}/interpolated.png")
+    assert status == 200 and Image.open(BytesIO(body)).size == (192, 128)
+
+
+def test_a_file_is_decoded_at_other_sizes(client: Client, packed: Path) -> None:
+    for scale, size in (("1/8", (12, 8)), ("2", (192, 128))):
+        output, facts, *_ = client.predict(handle_file(packed), "webp", scale,
+                                           api_name="/decompress")
+        assert (facts["width"], facts["height"]) == size
+        assert Image.open(output).size == size
+
+
 @pytest.mark.parametrize(("steps", "words"), [
     ("rotate 45", "45 degrees"), ("spin", "not known"), ("trim 9:", "keeps no frame"),
+    ("scale 1/4", "give 1/2 or 2"),
 ])
 def test_steps_that_cannot_be_done_are_one_sentence(
     client: Client, packed: Path, steps: str, words: str

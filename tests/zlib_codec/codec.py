@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ class ZlibCodec:
         return ZlibEncoder(header, measure, effort)
 
     def decode_group(self, header: FileHeader, group: Group,
-                     frames: Collection[int] | None = None) -> Iterator[tuple[int, Picture]]:
+                     frames: Collection[int] | None = None, scale: Fraction = Fraction(1)
+                     ) -> Iterator[tuple[int, Picture]]:
         for number, levels in read_levels(header, group, frames):
             # Joined files have groups of several qualities.
             yield number, dequantise(levels, group.header.quality)

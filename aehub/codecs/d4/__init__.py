@@ -10,9 +10,11 @@
     frame_coding.py      the symbols of a batch, written and read
     flat_cells.py        cells of one colour in intra frames
     decoder.py           a group decoded, frames side by side
+    reconstruction.py    pictures from integers: at their size, smaller, or twice as large
     reference_buffer.py  integer state of decoded frames
     transcode.py         edits of a group's codes
     network.py           the networks of a frame (transforms.py, entropy_model.py, post_filter.py)
+    upscaler.py          the network of scaling to twice the size
     quantisation.py      RDOQ, texture masking, quality of temporal layers
     motion/              block motion: search, rate-distortion refinement, coding, compensation
     checkpoint.py        weights on disk, hashes, self-test; runtime.py: networks on a device

@@ -29,9 +29,12 @@ from aehub.codecs.d4.frame_coding import GroupReader, to_array
 from aehub.codecs.d4.group_encoder import GroupEncoder
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes, quality_tensor
 from aehub.codecs.d4.planes import GRID, PlaneBatch, from_batch
-from aehub.codecs.d4.reconstruction import Reconstruction, UpscaledReconstruction
+from aehub.codecs.d4.reconstruction import (
+    Reconstruction,
+    ScaledReconstruction,
+    UpscaledReconstruction,
+)
 from aehub.codecs.d4.runtime import Runtime
-from aehub.codecs.d4.scaled import ScaledReconstruction
 from aehub.codecs.d4.settings import EFFORTS
 from aehub.codecs.d4.transcode import GroupEditor
 from aehub.config import DEFAULT_EFFORT
