@@ -151,14 +151,15 @@ def run(*arguments: Any) -> Any:
 def test_the_command_line_decodes_small(path: Path, codec: Any, tmp_path: Path) -> None:
     still, folder = tmp_path / "still.aev", tmp_path / "model"
     codec.save_pretrained(folder)
-    picture = tmp_path / "picture.png"
-    Image.fromarray(moving_picture(1, 75, 61)[0]).save(picture)
-    aehub.compress(picture, still, model=codec, measure=False)
+    source = tmp_path / "picture.png"
+    Image.fromarray(moving_picture(1, 75, 61)[0]).save(source)
+    aehub.compress(source, still, model=codec, measure=False)
     done = run("decompress", still, tmp_path / "small", "--scale", "1/8", "--model", folder)
     assert done.exit_code == 0, done.stderr
     assert "1 frame of 10x8" in done.stdout
     (found,) = (tmp_path / "small").iterdir()
-    assert Image.open(found).size == (10, 8)
+    with Image.open(found) as picture:
+        assert picture.size == (10, 8)
 
 
 def test_another_scale_is_refused_in_one_sentence(path: Path, codec: Any) -> None:

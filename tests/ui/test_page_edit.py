@@ -72,7 +72,8 @@ def test_a_file_is_decoded_at_other_sizes(client: Client, packed: Path) -> None:
         output, facts, *_ = client.predict(handle_file(packed), "webp", scale,
                                            api_name="/decompress")
         assert (facts["width"], facts["height"]) == size
-        assert Image.open(output).size == size
+        with Image.open(output) as picture:
+            assert picture.size == size
 
 
 @pytest.mark.parametrize(("steps", "words"), [
