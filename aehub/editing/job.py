@@ -266,10 +266,10 @@ def edit_pixels(reader: Reader, stream: BinaryIO, operations: Sequence[Operation
             for stats in recompress(cut, stream, codec, g, scale):
                 yield Progress(stats.frames, max(stats.frames, first.frames))
     width, height = scaled_size((header.width, header.height), scale)
-    note = scale_note(codec, scale)
     return Outcome(replace(header, width=width, height=height), stats.frames,
                    Fraction(stats.seconds), stats.bytes, stats.audio_bytes,
-                   (*first.notes, *([] if note is None else [note])), psnr=stats.distortion.psnr)
+                   tuple(filter(None, (*first.notes, scale_note(codec, scale)))),
+                   psnr=stats.distortion.psnr)
 
 
 def join(readers: Sequence[Reader], stream: BinaryIO, load: CodecLoader

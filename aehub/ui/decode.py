@@ -11,6 +11,7 @@ import gradio as gr
 from aehub.api.compress import iter_decompress_to
 from aehub.bitstream import validation
 from aehub.errors import AEHubError, InputError, count_text
+from aehub.media.scaling import SCALES
 from aehub.ui import job_progress
 from aehub.ui.errors import errors_shown, gpu, page_message
 from aehub.ui.formatting import (
@@ -26,7 +27,6 @@ from aehub.ui.limits import Context
 
 TITLE = "Decode"
 FORMATS = ["mp4", "gif", "webp"]
-SCALES = ["1/8", "1/4", "1/2", "1", "2"]
 _EMPTY = empty_state("No file decoded yet", "An .aev file becomes a clip for any player.")
 
 
@@ -37,7 +37,7 @@ def build(context: Context) -> None:
             packed = gr.File(label="Compressed file, .aev", height=132, elem_id="packed")
             head = gr.HTML(elem_id="head", visible=False)
             format = gr.Radio(FORMATS, value="mp4", label="As")
-            scale = gr.Radio(SCALES, value="1", label="Size", elem_id="scale",
+            scale = gr.Radio(list(map(str, SCALES)), value="1", label="Size", elem_id="scale",
                              info="Small ones decode in less time")
             with gr.Row(elem_classes="ae-go"):
                 go = gr.Button("Decode", variant="primary", elem_id="decode", scale=3)

@@ -43,7 +43,7 @@ def by_effort(measure):
     found = {}
     for effort in efforts:
         found[effort] = measure(effort) if has_efforts or not found else found[efforts[0]]
-    return {f"effort {effort}": value for effort, value in found.items()}
+    return {f"encode, effort {effort}": value for effort, value in found.items()}
 """
 _SPEED = _SETUP + """
 def decode(data):

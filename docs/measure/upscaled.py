@@ -16,7 +16,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 import aehub
 from aehub.bitstream import open_reader
@@ -27,16 +26,8 @@ from aehub.measure.model_codec import write_lossless
 from aehub.media.clip import open_clip
 from aehub.media.metrics import Distortion
 from aehub.media.picture import Picture
-from aehub.media.scaling import downscale, upscale
-
-
-def halved(picture: Picture, by: str) -> Picture:
-    """A picture at half its size, by "area" or "lanczos"."""
-    if by == "area":
-        return downscale(picture, 2)
-    return Picture([np.asarray(Image.fromarray(plane).resize(
-        (plane.shape[1] // 2, plane.shape[0] // 2), Image.Resampling.LANCZOS))
-        for plane in picture])
+from aehub.media.scaling import upscale
+from aehub.training.recipes.d4_upscale import halved
 
 
 def psnrs(clip: Path, model: D4Codec, quality: float, by: str, n_frames: int, folder: Path
@@ -50,7 +41,7 @@ def psnrs(clip: Path, model: D4Codec, quality: float, by: str, n_frames: int, fo
                           *(plane[:height // 2, :width // 2] for plane in picture[1:])])
                  for picture in originals]
     small = folder / "small.mkv"
-    write_lossless(small, [halved(picture, by) for picture in originals], info)
+    write_lossless(small, [halved(picture, lanczos=by == "lanczos") for picture in originals], info)
     file = io.BytesIO()
     aehub.compress(small, file, model=model, quality=quality, measure=False)
     found = []

@@ -6,11 +6,11 @@
                      plus low frequencies of g_s
     twice            upscaler after the post-filter
 
-Small references have twice the resolution that is shown at 1/4 and 1/8: on two clips pictures at 1/8
-are 2 and 5 dB closer for that, in hardly more time. What a small B-frame lacks, against averaging the whole
-picture: means of its latents, detail of its references below a small sample, and the post-filter.
-Texture masking needs the variance inside 8x8 blocks, which small planes do not show: it is kept as
-a plane of its own and moves along the vectors too.
+Small references have twice the resolution that is shown at 1/4 and 1/8: on two clips pictures at
+1/8 are 2 and 5 dB closer for that, in hardly more time. What a small B-frame lacks, against
+averaging the whole picture: means of its latents, detail of its references below a small sample,
+and the post-filter. Texture masking needs the variance inside 8x8 blocks, which small planes do not
+show: it is kept as a plane of its own and moves along the vectors too.
 """
 
 from __future__ import annotations

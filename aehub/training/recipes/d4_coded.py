@@ -121,13 +121,13 @@ class CodedPairs:
 
         def make(folder: Path) -> None:
             frames: list[_StoredPair] = []
-            with (open(folder / "inputs.raw", "wb") as inputs,
-                  open(folder / "targets.raw", "wb") as targets):
+            with (open(folder / "inputs.raw", "wb") as input_file,
+                  open(folder / "targets.raw", "wb") as target_file):
                 for number, (clip, quality) in enumerate(zip(chosen, qualities, strict=True)):
                     for pair in record(clip, quality, number):
-                        begin = targets.tell() // channels[1]
-                        inputs.write(pair.inputs.tobytes())
-                        targets.write(pair.target.tobytes())
+                        begin = target_file.tell() // channels[1]
+                        input_file.write(pair.inputs.tobytes())
+                        target_file.write(pair.target.tobytes())
                         h, w = pair.target.shape[:2]
                         frames.append(_StoredPair(clip.source, begin, h, w, pair.quality,
                                                   pair.predicted))

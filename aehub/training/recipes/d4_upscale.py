@@ -84,7 +84,7 @@ def open_dataset(data: Path, cache: Cache, options: Options) -> CodedPairs:
 
     def record(clip: StoredClip, quality: float, number: int) -> Iterator[Pair]:
         pictures = random_window(store, clip, number, 2 * GRID, _MAX_WINDOW)
-        small = [_halved(picture, lanczos=number % 2 == 1) for picture in pictures]
+        small = [halved(picture, lanczos=number % 2 == 1) for picture in pictures]
         for encoder, frame in coded_frames(codec, small, quality, number):
             shown = unshuffle(encoder.shown(frame))[0].half().permute(1, 2, 0)
             yield Pair(shown.cpu().numpy(), _blocks(pictures[frame.slot.number]),
@@ -97,7 +97,8 @@ def open_dataset(data: Path, cache: Cache, options: Options) -> CodedPairs:
         batch=options.batch)
 
 
-def _halved(picture: Picture, *, lanczos: bool) -> Picture:
+def halved(picture: Picture, *, lanczos: bool) -> Picture:
+    """A picture of even sides at half its size: means of 2x2 samples, or Lanczos' filter."""
     if not lanczos:
         return downscale(picture, 2)
     return Picture([
