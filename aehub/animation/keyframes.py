@@ -24,7 +24,7 @@ from aehub.files import FilePath, check_path
 from aehub.generators.base import check_picture
 from aehub.media.clip import open_clip
 from aehub.media.clip import read_picture as read_still
-from aehub.media.colour import to_rgb
+from aehub.media.conversion import to_rgb
 from aehub.media.file_type import content_from_bytes, content_of
 from aehub.media.still_images import StillImage
 from aehub.media.timestamps import TimeSpan

@@ -41,10 +41,9 @@ from aehub.files import (
 )
 from aehub.hub import ModelLike, load_for_file, resolve_codec
 from aehub.media.clip import Clip, ClipLike, open_clip
-from aehub.media.colour import to_rgb
-from aehub.media.conversion import to_yuv420
+from aehub.media.conversion import to_rgb, to_yuv420
 from aehub.media.decoded_clip import DecodedClip
-from aehub.media.picture import YUV420, ClipInfo
+from aehub.media.picture import RGB, YUV420, ClipInfo
 from aehub.media.scaling import check_scale
 from aehub.media.source import rewindable, seekable_file
 from aehub.media.timestamps import TimeSpan
@@ -244,7 +243,7 @@ def _frames(source: FileLike, model: ModelLike | None, scale: Fraction, device: 
             for done, frame in enumerate(frames, 1):
                 if progress is not None:
                     progress(done, max(total, done))
-                yield to_rgb(to_yuv420(frame.picture, colour), colour)
+                yield to_rgb(frame.picture, colour)
 
 
 def decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None = None,
@@ -353,7 +352,7 @@ def open(source: FileLike, *, model: ModelLike | None = None, scale: ScaleLike =
 
 def _format_notes(info: ClipInfo) -> tuple[str, ...]:
     """A note where pictures were written in another format than they have in the file."""
-    return () if info.pictures == YUV420 else (
+    return () if info.pictures in (YUV420, RGB) else (
         f"Pictures of {info.pictures} were converted to {YUV420}; aehub.open(...).picture(n) gives "
         "them as they are.",)
 

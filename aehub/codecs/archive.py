@@ -18,8 +18,7 @@ from aehub.codecs.base import Codec, CodecLoader
 from aehub.codecs.decompress import clip_info, decode_group
 from aehub.errors import FormatError, InputError
 from aehub.files import FileLike
-from aehub.media.colour import to_rgb
-from aehub.media.conversion import to_yuv420
+from aehub.media.conversion import to_rgb
 from aehub.media.picture import ClipInfo, Picture
 
 # Groups whose decoded frames are cached: enough for two threads at different places of one file.
@@ -128,7 +127,7 @@ class Archive:
 
     def _rgb(self, numbers: Sequence[int]) -> list[np.ndarray]:
         colour = self.info.colour
-        return [to_rgb(to_yuv420(picture, colour), colour) for picture in self._pictures(numbers)]
+        return [to_rgb(picture, colour) for picture in self._pictures(numbers)]
 
     def time(self, number: int) -> Fraction:
         """Presentation time of frame `number`, from 0, in seconds.

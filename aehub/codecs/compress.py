@@ -6,7 +6,7 @@ none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -20,9 +20,17 @@ from aehub.config import DEFAULT_EFFORT
 from aehub.errors import InputError
 from aehub.media.clip import Clip
 from aehub.media.colour import tags_to_write
-from aehub.media.conversion import to_yuv420
+from aehub.media.conversion import to_format, to_yuv420
 from aehub.media.metrics import Distortion
-from aehub.media.picture import YUV420, ClipInfo, Frame, Picture
+from aehub.media.picture import (
+    RGB,
+    YUV420,
+    ClipInfo,
+    Colour,
+    Frame,
+    Picture,
+    PictureFormat,
+)
 from aehub.threads import ahead
 
 # Of the frame rate: 1 / (fps * frame_ticks) then fits the file header's time base.
@@ -120,19 +128,18 @@ def compress_clip(clip: Clip, stream: BinaryIO, codec: Codec, quality: float, *,
     """
     info, converter = clip.info, TickConverter.of(clip.info)
     header = file_header(codec, info, quality, group)
-    notes = () if header.pictures == info.pictures else (
+    notes = () if header.pictures in (info.pictures, RGB) else (
         f"Pictures of {info.pictures} were brought to {header.pictures}, which {codec.name} "
         "takes.",)
     stats = EncodingStats(notes=notes)
-    mini_gops = ahead(split_into_mini_gops(_in_format(clip, header), header.group_frames),
-                      int(clip.is_file))
+    mini_gops = ahead(split_into_mini_gops(clip, header.group_frames), int(clip.is_file))
     with Writer(stream, header) as writer, closing(mini_gops):
         times, encoder, pending = _GroupTimes(converter), None, 0
         for mini_gop in mini_gops:
             times.add(mini_gop.frames)
             if encoder is None:
                 encoder = codec.group_encoder(header, measure=measure, effort=effort)
-                frames = _GroupFrames(stats)
+                frames = _GroupFrames(stats, header.pictures, info.colour)
             for n_bytes in frames.encode(encoder, mini_gop):
                 pending += n_bytes
                 stats.bytes = writer.size + pending
@@ -167,7 +174,7 @@ def file_header(codec: Codec, info: ClipInfo, quality: float, group: int | None)
         InputError: `group` is not possible, or the codec does not take such pictures.
     """
     pictures, converter = codec.pictures or info.pictures, TickConverter.of(info)
-    if pictures not in (info.pictures, YUV420):
+    if pictures not in (info.pictures, YUV420, RGB):
         raise InputError(f"{codec.name} takes pictures of {pictures}, and the clip has "
                          f"{info.pictures}; convert it, or name another model.")
     header = FileHeader(
@@ -185,8 +192,8 @@ def estimate_size(codec: Codec, pictures: Sequence[Picture], info: ClipInfo, qua
     """Estimate the bytes of a clip of `n_frames` at a quality from its first pictures."""
     header = file_header(codec, info, quality, None)
     encoder, sizes = codec.group_encoder(header, effort=effort), list[int]()
-    frames = list(_in_format((Frame(picture, time) for time, picture in enumerate(pictures)),
-                             header))
+    frames = [Frame(to_format(picture, header.pictures, info.colour), time)
+              for time, picture in enumerate(pictures)]
     for part in (frames[:1], frames[1:]):
         coded = encoder.add(MiniGop(part, bool(sizes), None)) if part else ()
         sizes.append(sum(frame.bytes for frame in coded if frame is not None))
@@ -194,23 +201,19 @@ def estimate_size(codec: Codec, pictures: Sequence[Picture], info: ClipInfo, qua
     return first + later * (n_frames - 1) / max(1, len(frames) - 1)
 
 
-def _in_format(frames: Iterable[Frame], header: FileHeader) -> Iterator[Frame]:
-    """Frames in the format of the file."""
-    for frame in frames:
-        if frame.picture.format != header.pictures:
-            frame = frame._replace(picture=to_yuv420(frame.picture, header.colour))
-        yield frame
-
-
 class _GroupFrames:
     """Frames of a group from the clip to the totals, in the order of times.
 
     Args:
         stats: totals.
+        pictures: format that the codec takes; distortion is measured in the format of the source
+            where that is 8-bit 4:2:0.
+        colour: of the source.
     """
 
-    def __init__(self, stats: EncodingStats) -> None:
+    def __init__(self, stats: EncodingStats, pictures: PictureFormat, colour: Colour) -> None:
         self._stats, self._n_frames, self._n_counted = stats, 0, 0
+        self._pictures, self._colour = pictures, colour
         self._sources: dict[int, Picture] = {}
         self._coded: dict[int, CodedFrame] = {}
 
@@ -219,7 +222,9 @@ class _GroupFrames:
         for frame in mini_gop.frames:
             self._sources[self._n_frames] = frame.picture
             self._n_frames += 1
-        for coded in encoder.add(mini_gop):
+        frames = [frame._replace(picture=to_format(frame.picture, self._pictures, self._colour))
+                  for frame in mini_gop.frames]
+        for coded in encoder.add(replace(mini_gop, frames=frames)):
             if coded is not None:
                 self._coded[coded.number] = coded
                 self._stats.frames += 1
@@ -228,8 +233,14 @@ class _GroupFrames:
             coded, source = self._coded.pop(self._n_counted), self._sources.pop(self._n_counted)
             self._stats.frame_bytes.append(coded.bytes)
             if coded.picture is not None:
-                self._stats.distortion.add(source, coded.picture)
+                self._stats.distortion.add(*self._comparable(source, coded.picture))
             self._n_counted += 1
+
+
+    def _comparable(self, source: Picture, decoded: Picture) -> tuple[Picture, Picture]:
+        if source.format == decoded.format:
+            return source, decoded
+        return to_yuv420(source, self._colour), to_yuv420(decoded, self._colour)
 
 
 class _GroupTimes:

@@ -2,16 +2,21 @@
 
     models--org--name/refs/main              a branch or tag: the commit it pointed to
     models--org--name/snapshots/<commit>/    the files, links into ../../blobs
+
+Beside it, in aehub/, the folders elsewhere that models were loaded from, by their tags.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from aehub.errors import WeightsError
 from aehub.hub.registry import MAIN, is_commit, parse_ref, readable_configs
-from aehub.weights.model_folder import CONFIG, WEIGHTS, stays_inside
+from aehub.weights import foreign
+from aehub.weights.model_folder import is_complete, stays_inside
 
 MAX_SNAPSHOTS = 10_000
 """Snapshots listed of one repository."""
@@ -41,17 +46,23 @@ def snapshot(repo: str, revision: str | None = None) -> Path | None:
     """
     folder = root() / ("models--" + repo.replace("/", "--"))
     commit = revision if is_commit(revision) else _commit_at(folder, revision or MAIN)
-    found = folder / "snapshots" / commit if commit else None
-    return found if found is not None and is_complete(found) else None
+    return _complete(folder / "snapshots" / commit) if commit else None
 
 
-def is_complete(folder: Path) -> bool:
-    """Return whether config and weights are present."""
-    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
+def _complete(folder: Path) -> Path | None:
+    """The folder of a complete model in a snapshot; None if there is none."""
+    if is_complete(folder):
+        return folder
+    try:
+        found = foreign.model_folder(folder)
+        return found if found is not None and foreign.find(found) is not None else None
+    except WeightsError:
+        return None
 
 
 def models() -> Iterator[CachedModel]:
-    """Yield every model of AEHub in the cache; of a repository, the commit of main first."""
+    """Yield every model in the cache that AEHub reads; of a repository, the commit of main first.
+    """
     for folder in sorted(root().glob("models--*--*")):
         repo = folder.name.removeprefix("models--").replace("--", "/")
         if parse_ref(repo) is None:
@@ -60,15 +71,44 @@ def models() -> Iterator[CachedModel]:
         others = sorted(folder.glob("snapshots/*"))[:MAX_SNAPSHOTS]
         first = [path for path in others if path.name == main]
         others = first + [path for path in others if path.name != main]
-        for path, config in readable_configs(list(filter(is_complete, others))):
-            if config.get("library_name") == "aehub":
+        for path in others:
+            found = _complete(path)
+            for _, config in readable_configs([found] if found else []):
                 name = repo if path.name == main else f"{repo}@{path.name}"
-                yield CachedModel(name, path, config)
+                yield CachedModel(name, found or path, config)
+
+
+def remember(folder: Path, tag: str) -> None:
+    """Note the folder of a model, so that compressed files find it; without effect in a cache that
+    cannot be written."""
+    if folder.resolve().is_relative_to(root().resolve()):
+        return
+    with suppress(OSError):
+        _notes().mkdir(parents=True, exist_ok=True)
+        (_notes() / tag).write_text(str(folder.resolve()), encoding="utf-8")
+
+
+def remembered(tag: str) -> Path | None:
+    """The folder that was noted for a tag, if it still is there."""
+    try:
+        folder = Path((_notes() / tag).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return folder if folder.is_dir() else None
+
+
+def _notes() -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HOME).expanduser() / "aehub"
 
 
 def discard(folder: Path) -> None:
-    """Remove a damaged snapshot and the blobs it links to, so that it is fetched anew."""
+    """Remove the files of a damaged model and the blobs they link to, so that it is fetched anew.
+    """
     for path in folder.iterdir():
+        if path.is_dir():
+            continue
         if stays_inside(folder, path):
             path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ give.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from aehub.hub.registry import (
     registry_entries,
 )
 from aehub.results import ProgressCallback
+from aehub.weights import foreign
 from aehub.weights.model_folder import (
     CARD,
     CONFIG,
@@ -36,7 +38,6 @@ from aehub.weights.model_folder import (
     max_bytes,
     read_file,
     read_raw_config,
-    refuse_foreign,
     safetensors_error,
     tag_of,
 )
@@ -162,6 +163,7 @@ def _fetch(info: ModelInfo, ref: RepoRef, url: str, sha256: str | None,
 
     wanted = _files_to_fetch(info, ref.repo, url)
     total, folder = sum(file.size or 0 for file in wanted), Path()
+    home = Path(wanted[0].rfilename).parent
     done = [0]
 
     def count(more: int) -> None:
@@ -172,12 +174,17 @@ def _fetch(info: ModelInfo, ref: RepoRef, url: str, sha256: str | None,
     # Requesting the first file by branch or tag records its commit in the cache (refs/).
     for file, revision in zip(wanted, [ref.revision or MAIN] + [info.sha] * len(wanted)):
         with remote.translated_errors(ref, url):
-            folder = Path(hf_hub_download(
+            path = Path(hf_hub_download(
                 ref.repo, file.rfilename, revision=revision, endpoint=url, token=token,
                 force_download=force, library_name="aehub",
-                tqdm_class=_counting_bar(file.size or 0, count))).parent
-        if folder.name != info.sha:
+                tqdm_class=_counting_bar(file.size or 0, count)))
+        snapshot = path.parents[file.rfilename.count("/")]
+        if snapshot.name != info.sha:
             raise HubError(f"{ref.repo} changed at {url} while it was fetched; run it again.")
+        folder = snapshot / home
+        if file is wanted[0] and path.name == CONFIG:
+            # Before gigabytes of weights that nothing here reads.
+            foreign.check_class(folder)
     try:
         check(folder, sha256, ref.revision)
         _check_announced(folder, wanted)
@@ -217,6 +224,8 @@ def _counting_bar(limit: int, count: Callable[[int], None]) -> type[Any]:
 def _files_to_fetch(info: ModelInfo, repo: str, url: str) -> list[RepoSibling]:
     """The files to fetch, the config first; no other file of the repository is fetched."""
     files = {file.rfilename: file for file in info.siblings or ()}
+    if not {CONFIG, WEIGHTS} <= files.keys() and (found := foreign.locate(files)) is not None:
+        return _foreign_files(files, *found, repo, url)
     for name in (CONFIG, WEIGHTS):
         if name not in files:
             raise WeightsError(f"{repo} at {url} has no {name}; it is {_foreign_kind(files)}.")
@@ -231,13 +240,24 @@ def _files_to_fetch(info: ModelInfo, repo: str, url: str) -> list[RepoSibling]:
     return [files[name] for name in names]
 
 
+def _foreign_files(files: dict[str, RepoSibling], folder: str, names: Iterable[str], repo: str,
+                   url: str) -> list[RepoSibling]:
+    """The files of a model of another library, the config first."""
+    wanted = [files[f"{folder}/{name}" if folder else name] for name in names]
+    wanted += [files[CARD]] if CARD in files and not folder else []
+    for file in wanted:
+        limit = foreign.MAX_BYTES if file.rfilename.endswith(".safetensors") else 4_000_000
+        if type(file.size) is not int or not 0 <= file.size <= limit:
+            raise WeightsError(f"{repo} at {url} announces {file.size} bytes for {file.rfilename}, "
+                               f"where at most {limit} are taken; name another model.")
+    return wanted
+
+
 def _foreign_kind(names: Iterable[str]) -> str:
     """Describe a repository that is no complete model of AEHub."""
-    if {"model_index.json", "diffusion_pytorch_model.safetensors"}.intersection(names):
-        return "a model of diffusers, which this version of AEHub cannot read"
     pickles = [name for name in names
                if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"))]
-    return "no model of AEHub" + (
+    return "no model with weights in safetensors" + (
         f", and {pickles[0][:80]} is a pickle, which is never loaded" if pickles else "")
 
 
@@ -253,8 +273,10 @@ def check(folder: Path, sha256: str | None = None, revision: str | None = None
     Raises:
         WeightsError: a file is damaged, or another than expected.
     """
+    if (model := foreign.find(folder)) is not None:
+        model.check()
+        return foreign.read_config(folder)
     config = read_raw_config(folder)
-    refuse_foreign(folder, config)
     data = read_file(folder, WEIGHTS, MAX_WEIGHTS)
     digest = hashlib.sha256(data).hexdigest()
     if digest != config.get("sha256"):
@@ -273,10 +295,12 @@ def check(folder: Path, sha256: str | None = None, revision: str | None = None
 def _check_announced(folder: Path, files: list[RepoSibling]) -> None:
     """Compare the files with the hashes in the hub's list; the client compares sizes only."""
     for file in files:
-        data = read_file(folder, file.rfilename, max_bytes(file.rfilename) or 0)
+        path = folder / Path(file.rfilename).name
         if file.lfs:
-            announced, digest = _sha256(file), hashlib.sha256(data)
+            with path.open("rb") as stream:
+                announced, digest = _sha256(file), hashlib.file_digest(stream, "sha256")
         else:
+            data = read_file(folder, path.name, file.size or 0)
             announced = file.blob_id
             digest = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
         if announced not in (None, digest.hexdigest()):
@@ -299,9 +323,11 @@ def _refuse_overwriting(folder: Path, force: bool) -> None:
 def _copy(folder: Path, target: Path) -> Path:
     """Copy a model's files to a folder of the user, each completely or not at all."""
     target.mkdir(parents=True, exist_ok=True)
-    names = [path.name for path in folder.iterdir() if max_bytes(path.name) is not None]
+    model = foreign.find(folder)
+    names = {path.name for path in folder.iterdir() if max_bytes(path.name) is not None}
+    names |= {path.name for path in model.files} if model else set()
     # The config comes last, because a folder counts as a model once it has one.
     for name in sorted(names, key=lambda name: name == CONFIG):
-        with open_output(target / name, force=True) as file:
-            file.write((folder / name).read_bytes())
+        with open_output(target / name, force=True) as file, (folder / name).open("rb") as source:
+            shutil.copyfileobj(source, file)
     return target

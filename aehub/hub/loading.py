@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, Union
 from aehub.arguments import fulfils
 from aehub.config import DEFAULT_CODEC
 from aehub.errors import InputError, ModelError, UnknownModel
+from aehub.hub import cache
 from aehub.hub.registry import bundled
 from aehub.hub.remote import list_models
 from aehub.hub.resolve import ModelName, find, find_by_hashes
+from aehub.weights import foreign
 from aehub.weights.architectures import (
     FIRST_OF_PACKAGES,
     architecture_of_payload,
     record_errors,
 )
-from aehub.weights.model_folder import CONFIG, WEIGHTS, is_model_name
+from aehub.weights.model_folder import is_model_name, tag_of
 
 if TYPE_CHECKING:
     import torch
@@ -145,8 +147,8 @@ def _load_folder(folder: Path, device: Device) -> Model:
     from aehub.weights.device import resolve_device
 
     folder = folder.resolve()
-    stamps = tuple(path.stat().st_mtime_ns for name in (CONFIG, WEIGHTS)
-                   if (path := folder / name).exists())
+    stamps = tuple(path.stat().st_mtime_ns for path in sorted(folder.glob("*.*"))
+                   if path.suffix in (".json", ".safetensors") and path.exists())
     return _load_once(folder, stamps, resolve_device(device))
 
 
@@ -154,4 +156,8 @@ def _load_folder(folder: Path, device: Device) -> Model:
 def _load_once(folder: Path, stamps: tuple[int, ...], device: torch.device) -> Model:
     from aehub.hub.model import Model
 
-    return Model.from_folder(folder, device=device)
+    model = Model.from_folder(folder, device=device)
+    tag = tag_of(model.config)
+    if tag is not None and foreign.find(folder) is not None:
+        cache.remember(folder, tag)
+    return model

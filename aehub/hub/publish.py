@@ -16,13 +16,12 @@ from aehub.hub.card import Measured, make_card, problems
 from aehub.hub.download import check
 from aehub.hub.registry import RepoRef, parse_ref
 from aehub.hub.resolve import ModelName, local
+from aehub.weights import foreign
 from aehub.weights.architectures import architecture
 from aehub.weights.model_folder import (
     CARD,
     WEIGHTS,
     max_bytes,
-    read_raw_config,
-    refuse_foreign,
     stays_inside,
     tag_of,
 )
@@ -34,9 +33,7 @@ def loaded_class(folder: Path) -> Any:
     Raises:
         WeightsError: the config cannot be read, or names an architecture that this AEHub lacks.
     """
-    config = read_raw_config(folder)
-    refuse_foreign(folder, config)
-    return architecture(config.get("architecture")).loaded_class()
+    return architecture(foreign.read_config(folder).get("architecture")).loaded_class()
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aehub.errors import InputError, WeightsError
+from aehub.weights import foreign
 from aehub.weights.architectures import architectures
-from aehub.weights.model_folder import CONFIG, read_raw_config, tag_of
+from aehub.weights.model_folder import CONFIG, tag_of
 
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9_]|[.-](?![.-])){0,94}(?<![.-])"
 _REPO = re.compile(rf"{_PART}/{_PART}")
@@ -91,7 +92,7 @@ def readable_configs(folders: Iterator[Path] | list[Path]) -> Iterator[tuple[Pat
     """Yield (folder, config) of the folders whose config can be read."""
     for folder in folders:
         try:
-            yield folder, read_raw_config(folder)
+            yield folder, foreign.read_config(folder)
         except WeightsError:
             continue
 

@@ -322,10 +322,11 @@ def _remote(known: RegistryEntry) -> ModelEntry:
 def _entry(name: str, state: str, folder: Path, config: dict[str, Any]) -> ModelEntry:
     task, architecture = (str(config.get(key) or "")[:80] for key in ("task", "architecture"))
     parameters, weights = config.get("parameters"), folder / WEIGHTS
+    size = config.get("bytes", weights.stat().st_size if weights.is_file() else 0)
     return ModelEntry(
         name=name, task=task, architecture=architecture,
         parameters=parameters if isinstance(parameters, int) else 0,
-        bytes=weights.stat().st_size if weights.is_file() else 0, state=state,
+        bytes=size if isinstance(size, int) else 0, state=state,
         folder=str(folder), summary=_summary(folder / CARD))
 
 

@@ -20,6 +20,7 @@ from aehub.hub.registry import (
     registry_entries,
     repo_of,
 )
+from aehub.weights import foreign
 from aehub.weights.architectures import record_errors
 from aehub.weights.model_folder import CONFIG, is_model_name, tag_of
 
@@ -59,10 +60,8 @@ def find(name: ModelName) -> Path:
         return folder
     entry, ref = registry_entries().get(text), parse_ref(text) if isinstance(name, str) else None
     if Path(text).is_dir():
-        content = ("a pipeline of diffusers, which this version of AEHub cannot read"
-                   if Path(text, "model_index.json").is_file() else f"no model: it has no {CONFIG}")
-        raise UnknownModel(f"the folder {text} holds {content}; give the folder of a model of "
-                           "AEHub.")
+        raise UnknownModel(f"the folder {text} holds no model: it has no {CONFIG} with weights in "
+                           "safetensors, nor vae/ with them; give the folder of a model.")
     if entry is None and ref is None:
         raise UnknownModel(f"there is no model {text!r} here; known are: "
                            f"{', '.join(registry_entries())}. "
@@ -90,8 +89,8 @@ def local(name: ModelName) -> Path | None:
         folder = bundled(text) or _bundled_by_repo(text)
         if folder is not None:
             return folder
-    if text and (Path(text) / CONFIG).is_file():
-        return Path(text)
+    if text and (folder := foreign.model_folder(Path(text))) is not None:
+        return folder
     if not isinstance(name, str):
         return None
     entry = registry_entries().get(text)
@@ -112,8 +111,8 @@ def find_by_hashes(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
                    fetch: bool = True) -> Path | None:
     """The folder of the exact model that a file was written with, None if it is not found.
 
-    Searches the bundled models, then the cache, then the hub, where a published model has its
-    hashes as a tag.
+    Searches the bundled models, then the cache, the folders that compressed files were written
+    with, and the hub, where a published model has its hashes as a tag.
 
     Args:
         name: the model's name in the file.
@@ -126,11 +125,20 @@ def find_by_hashes(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
         if tag_of(config) == tag:
             return folder
     for cached in cache.models():
-        if tag_of(cached.config) == tag:
+        if (tag_of(cached.config) or _foreign_tag(cached.folder)) == tag:
             return cached.folder
+    if (folder := cache.remembered(tag)) is not None:
+        return folder
     if not fetch or not is_model_name(name) or not may_fetch():
         return None
     try:
         return download(f"{repo_of(name)}@{tag}", patient=False)
     except (HubError, UnknownModel):
         return None
+
+
+def _foreign_tag(folder: Path) -> str | None:
+    """Tag of a cached model of another library, by the names of its blobs."""
+    model = foreign.find(folder)
+    digest = model.digest(trust_cache=True).hex() if model else ""
+    return f"{digest[:16]}-{digest[16:32]}" if model else None

@@ -16,6 +16,7 @@ import av
 from aehub.config import DEFAULT_EFFORT
 from aehub.measure.points import Encoded, joined_qualities
 from aehub.measure.video_codecs import to_video_frame
+from aehub.media.conversion import to_yuv420
 from aehub.media.picture import ClipInfo, Picture
 from aehub.threads import limit_codec_threads
 
@@ -66,14 +67,14 @@ class ModelCodec:
             compress.compress(source, file, model=model, quality=quality, effort=self.effort,
                               measure=False)
             seconds = time.perf_counter() - start
-        return Encoded(len(file.getvalue()), seconds, self._decode(file.getvalue()))
+        return Encoded(len(file.getvalue()), seconds, self._decode(file.getvalue(), info))
 
-    def _decode(self, data: bytes) -> Iterator[Picture]:
+    def _decode(self, data: bytes, info: ClipInfo) -> Iterator[Picture]:
         from aehub.bitstream import Reader
         from aehub.codecs.decompress import decode_frames
 
         for frame in decode_frames(Reader(io.BytesIO(data)), self._model):
-            yield frame.picture
+            yield to_yuv420(frame.picture, info.colour)
 
 
 def write_lossless(path: Path, frames: Sequence[Picture], info: ClipInfo) -> None:

@@ -20,7 +20,7 @@ from aehub.errors import InputError, LimitError
 from aehub.files import FileLike, check_source
 from aehub.media import file_type, still_images, timestamps
 from aehub.media.audio import AudioTrack
-from aehub.media.colour import to_rgb
+from aehub.media.conversion import to_rgb
 from aehub.media.decoded_clip import DecodedClip, DecodedReader
 from aehub.media.heif import PhotographReader, composite_photograph
 from aehub.media.image_readers import ArrayReader, FolderReader, PictureReader

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from aehub.errors import InputError
 from aehub.media import colour as colours
-from aehub.media.picture import YUV420, Colour, Picture, add_note
+from aehub.media.picture import RGB, YUV420, Colour, Picture, PictureFormat, add_note
 
 ALPHA_NOTE = "Transparent parts were laid over white."
 # Packed and two-plane formats -> the planar one that holds the same samples.
@@ -184,6 +185,29 @@ def to_yuv420(picture: Picture, colour: Colour) -> Picture:
     height, width = samples[0].shape
     chroma = [to_chroma_grid(plane, height, width) for plane in samples[1:]]
     return Picture(to_8_bits(plane, bits, colour.full_range) for plane in (samples[0], *chroma))
+
+
+def to_rgb(picture: Picture, colour: Colour) -> np.ndarray:
+    """Convert a picture of any format to uint8 [H, W, 3]; planes R, G and B of 8 bits are exact."""
+    if picture.format == RGB:
+        return np.stack(picture, -1)
+    return colours.to_rgb(to_yuv420(picture, colour), colour)
+
+
+def to_format(picture: Picture, form: PictureFormat, colour: Colour) -> Picture:
+    """Convert a picture to 8-bit 4:2:0 or RGB, or leave it as it is.
+
+    Raises:
+        InputError: it is of another format than the wanted one, which is neither of these.
+    """
+    if picture.format == form:
+        return picture
+    if form == YUV420:
+        return to_yuv420(picture, colour)
+    if form == RGB:
+        return Picture(np.ascontiguousarray(np.moveaxis(to_rgb(picture, colour), -1, 0)), RGB)
+    raise InputError(f"pictures of {form} are wanted, and the clip has {picture.format}; convert "
+                     "it, or name another model.")
 
 
 def over_white(rgba: np.ndarray) -> tuple[np.ndarray, bool]:

@@ -111,6 +111,8 @@ class PictureFormat:
 
 YUV420 = PictureFormat((PlaneFormat("Y"), PlaneFormat("U", 2, 2), PlaneFormat("V", 2, 2)))
 """8-bit 4:2:0, the format of most video."""
+RGB = PictureFormat((PlaneFormat("R"), PlaneFormat("G"), PlaneFormat("B")))
+"""8 bits of red, green and blue, which most autoencoders of pictures take."""
 
 
 class Picture(tuple[np.ndarray, ...]):

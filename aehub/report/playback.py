@@ -30,7 +30,7 @@ from aehub.editing.operations import Trim
 from aehub.errors import AEHubError, InputError
 from aehub.files import spool
 from aehub.hub import load_for_file
-from aehub.media.colour import to_rgb
+from aehub.media.conversion import to_rgb, to_yuv420
 from aehub.media.decoded_clip import DecodedClip
 from aehub.media.metrics import Distortion
 from aehub.media.picture import ClipInfo, Colour, Frame, Picture
@@ -87,6 +87,7 @@ def iter_playback(
         total = reader.frame_count or 0
         decoded_frames = stack.enter_context(closing(decode_ahead(reader, model)))
         for source, result in _pairs(iter(original), decoded_frames):
+            result = result._replace(picture=to_yuv420(result.picture, facts.colour))
             distortion.add(source, result.picture)
             both = stack_planes(source, result.picture, half)
             both_writer.write(result._replace(picture=both))

@@ -13,8 +13,7 @@ import numpy as np
 
 from aehub.config import Limits
 from aehub.media.clip import open_clip
-from aehub.media.colour import to_rgb
-from aehub.media.conversion import Converter
+from aehub.media.conversion import Converter, to_rgb
 from aehub.media.decoded_clip import DecodedClip
 from aehub.media.picture import ClipInfo, Picture
 from aehub.media.source import Source

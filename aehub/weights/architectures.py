@@ -102,6 +102,8 @@ class Architecture:
         planner: of animations, one of `PLANNERS`; empty if its models animate nothing.
         card: for the cards of its models.
         folders: model folders that its package ships.
+        foreign_classes: classes of other libraries whose models it loads
+            (`aehub.weights.foreign`).
 
     Raises:
         InputError: a field cannot be used.
@@ -116,6 +118,7 @@ class Architecture:
     planner: str = ""
     card: CardFacts = CardFacts()
     folders: tuple[Path, ...] = ()
+    foreign_classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         formats, folders, recipes = self.payload_formats, self.folders, self.recipes
@@ -136,7 +139,9 @@ class Architecture:
              f"a planner is {' or '.join(PLANNERS)}, or empty"),
             (self.card, isinstance(self.card, CardFacts), "a card is a CardFacts"),
             (folders, isinstance(folders, tuple) and all(isinstance(f, Path) for f in folders),
-             "folders are a tuple of paths"))
+             "folders are a tuple of paths"),
+            (self.foreign_classes, _is_texts(self.foreign_classes),
+             "foreign classes are a tuple of texts"))
 
     def network_class(self) -> Any:
         """Import the class of its network.

@@ -100,27 +100,15 @@ def stays_inside(folder: Path, path: Path) -> bool:
     """Check that `path`, links resolved, lies in `folder` or in the hub cache that holds it."""
     home = folder.resolve()
     # In the cache of huggingface_hub the files of a snapshot are links to blobs.
-    if home.parent.name == "snapshots" and home.parent.parent.name.startswith("models--"):
-        home = home.parent.parent.parent
+    for parent in home.parents:
+        if parent.name == "snapshots" and parent.parent.name.startswith("models--"):
+            return path.resolve().is_relative_to(parent.parent)
     return path.resolve().is_relative_to(home)
 
 
-def refuse_foreign(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse the config of another library, by the name of the library.
-
-    Raises:
-        WeightsError: it is one of diffusers or transformers.
-    """
-    if config.get("architecture") is not None:
-        return
-    if (name := config.get("_class_name")) is not None:
-        kind = f"{str(name)[:60]!r} of diffusers"
-    elif "model_type" in config or "architectures" in config:
-        kind = f"{str(config.get('model_type'))[:60]!r} of transformers"
-    else:
-        return
-    raise WeightsError(f"{folder} holds a model {kind}, which this version of AEHub cannot read; "
-                       "give a model of AEHub, whose config.json names an architecture.")
+def is_complete(folder: Path) -> bool:
+    """Return whether config and weights of a model of AEHub are present."""
+    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
 
 
 def read_raw_config(folder: Path) -> dict[str, Any]:
