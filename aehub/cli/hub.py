@@ -118,9 +118,18 @@ def _codec_name(name: str) -> str:
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="By default the first free from 7860.")
+@click.option("--model", "folders", multiple=True, metavar="FOLDER",
+              help="Serve the model in this folder too; may be given several times.")
 @options.threads
-def serve(port: int | None) -> None:
+def serve(port: int | None, folders: tuple[str, ...]) -> None:
     """Serve the demo page, and the bundled models to other machines, until interrupted."""
+    if folders:
+        from aehub import hub
+
+        for folder in folders:
+            hub.find(Path(folder))
+        known = filter(None, [os.environ.get("AEHUB_WEIGHTS")])
+        os.environ["AEHUB_WEIGHTS"] = os.pathsep.join([*known, *map(os.path.abspath, folders)])
     # Telemetry off; read when gradio and huggingface_hub are imported.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
