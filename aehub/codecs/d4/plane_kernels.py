@@ -7,13 +7,11 @@ arrays [B, h, w, C], planes [B, 1, H, W] as arrays [B, H, W].
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from aehub.codecs.block_matching import compiled
+from aehub.compiled import compiled, numba_is_loaded
 
 # Loops index by unsigned integers, for the reason that `motion.kernels` gives.
 _UINT = np.uintp
@@ -33,7 +31,7 @@ def at_hand(*tensors: Tensor) -> bool:
     For loops whose results are those of tensor operations bit by bit: a single picture is decoded
     in less time than Numba takes to import.
     """
-    return "numba" in sys.modules and fit(*tensors)
+    return numba_is_loaded() and fit(*tensors)
 
 
 def channels_last(x: Tensor) -> np.ndarray:

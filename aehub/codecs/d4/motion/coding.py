@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from aehub.codecs.block_matching import compiled
 from aehub.codecs.d4.motion.field import (
     FIRST,
     MAX_VECTOR,
@@ -42,6 +41,7 @@ from aehub.codecs.d4.motion.symbols import (
     initial_tables,
     scan_passes,
 )
+from aehub.compiled import compiled
 from aehub.errors import DamagedError
 
 TemporalPredictor = np.ndarray | Callable[[np.ndarray], np.ndarray]
