@@ -31,6 +31,7 @@ from aehub.coding.adaptive_tables import (
     read_uniform,
     write_uniform,
 )
+from aehub.compiled import compiled
 
 Tables = dict[str, AdaptiveTables]
 
@@ -43,8 +44,9 @@ class SymbolCoder(Protocol):
     def symbols(self, name: str, to_write: np.ndarray | None, contexts: np.ndarray) -> np.ndarray:
         """Code int32 symbols [n] with contexts uint8 [n] by the table `name`."""
 
-    def uniform(self, to_write: np.ndarray | None, n: int, size: int) -> np.ndarray:
-        """Code n int32 values in 0 .. size - 1, all equally likely."""
+    def uniform(self, to_write: np.ndarray | None, n: int, size: int | np.ndarray) -> np.ndarray:
+        """Code n int32 values in 0 .. size - 1, all equally likely; there may be a size for each,
+        [n]."""
 
 
 class SymbolWriter:
@@ -59,14 +61,14 @@ class SymbolWriter:
         self.tables[name].write(self.coder, to_write, contexts)
         return to_write
 
-    def uniform(self, to_write: np.ndarray | None, n: int, size: int) -> np.ndarray:
+    def uniform(self, to_write: np.ndarray | None, n: int, size: int | np.ndarray) -> np.ndarray:
         assert to_write is not None
         write_uniform(self.coder, to_write, size)
         return to_write
 
 
 class SymbolReader:
-    """Read from a `RangeDecoder`."""
+    """Read from a range decoder, `aehub.coding.range_coder.Decoder.coder`."""
 
     def __init__(self, coder: Any, tables: Tables) -> None:
         self.coder = coder
@@ -75,7 +77,7 @@ class SymbolReader:
     def symbols(self, name: str, to_write: np.ndarray | None, contexts: np.ndarray) -> np.ndarray:
         return self.tables[name].read(self.coder, contexts)
 
-    def uniform(self, to_write: np.ndarray | None, n: int, size: int) -> np.ndarray:
+    def uniform(self, to_write: np.ndarray | None, n: int, size: int | np.ndarray) -> np.ndarray:
         return read_uniform(self.coder, n, size)
 
 
@@ -95,9 +97,9 @@ class BitCounter:
         self.tables[name].update(to_write, contexts)
         return to_write
 
-    def uniform(self, to_write: np.ndarray | None, n: int, size: int) -> np.ndarray:
+    def uniform(self, to_write: np.ndarray | None, n: int, size: int | np.ndarray) -> np.ndarray:
         assert to_write is not None
-        self.bits += n * (size.bit_length() - 1)
+        self.bits += float(np.log2(np.full(n, size)).sum())
         return to_write
 
 
@@ -188,6 +190,8 @@ SPREAD_UNKNOWN = 4
 _BIN_MAX = 1 << np.arange(14)
 # Smallest magnitude of each bin: 1, 2, 3, 5, 9, ...
 _BIN_MIN = ((_BIN_MAX >> 1) + 1).astype(np.int32)
+# Offsets in each bin with their signs.
+_BIN_SIZES = np.maximum(_BIN_MAX, 2).astype(np.int32)
 
 # Bit of each label in a context.
 _LABEL_BITS = 1 << np.arange(8, dtype=np.uint8)
@@ -299,7 +303,7 @@ def labels_around(labels: np.ndarray, scan_pass: ScanPass) -> np.ndarray:
 
 def code_residuals(
     coder: SymbolCoder, name: str, to_write: np.ndarray | None, contexts: np.ndarray,
-    spreads: np.ndarray, candidates: Sequence[np.ndarray],
+    spreads: np.ndarray, candidates: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     """Code vector residuals int32 [2, k]: differences from the prediction.
 
@@ -309,8 +313,8 @@ def code_residuals(
         to_write: the residuals, or None.
         contexts: uint8 [k], of the first symbol.
         spreads: uint8 [2, k], contexts of the magnitudes.
-        candidates: residuals int32 [2, k] of merge candidates, by falling priority; each has a
-            symbol.
+        candidates: residuals int32 [n, 2, k] of n merge candidates, by falling priority; each has
+            a symbol.
     """
     residual = np.zeros(spreads.shape, np.int32)
     there = symbols = None
@@ -323,19 +327,30 @@ def code_residuals(
     symbols = coder.symbols(name, symbols, contexts)
     if not symbols.any():
         return residual
-    for symbol, value in enumerate(candidates, start=3):
-        residual += value * (symbols == symbol)
+    coded = np.zeros(spreads.shape, bool)
+    _merge(symbols, candidates, residual, coded)
     single = (symbols == 1).nonzero()[0]
-    mask = np.empty(spreads.shape, bool)
-    mask[:] = symbols == 2
     if len(single):
         second = None if there is None else there[1, single].astype(np.int32)
-        mask[coder.uniform(second, len(single), 2), single] = True
-    sizes = spreads[mask]
+        coded[coder.uniform(second, len(single), 2), single] = True
+    sizes = spreads[coded]
     if len(sizes):
-        values = None if to_write is None else to_write[mask]
-        residual[mask] = _code_nonzero(coder, f"{name} size", values, sizes)
+        values = None if to_write is None else to_write[coded]
+        residual[coded] = _code_nonzero(coder, f"{name} size", values, sizes)
     return residual
+
+
+@compiled
+def _merge(symbols: np.ndarray, candidates: np.ndarray, residual: np.ndarray, coded: np.ndarray
+           ) -> None:
+    """Set the residuals of vectors that are merged, and mark both components of those that differ
+    in both from the prediction."""
+    for at in range(len(symbols)):
+        symbol = symbols[at]
+        for part in range(2):
+            coded[part, at] = symbol == 2
+            if symbol > 2:
+                residual[part, at] = candidates[symbol - 3, part, at]
 
 
 def _code_nonzero(
@@ -348,9 +363,8 @@ def _code_nonzero(
         bins = np.searchsorted(_BIN_MAX, magnitudes).astype(np.int32)
         raw = 2 * (magnitudes - _BIN_MIN[bins]) + (to_write < 0)
     bins = coder.symbols(name, bins, contexts)
+    order = bins.argsort(kind="stable")
     offsets = np.empty(len(bins), np.int32)
-    for size in np.bincount(bins).nonzero()[0].tolist():
-        at = (bins == size).nonzero()[0]
-        part = None if raw is None else raw[at]
-        offsets[at] = coder.uniform(part, len(at), max(2, 1 << size))
+    offsets[order] = coder.uniform(None if raw is None else raw[order], len(bins),
+                                   _BIN_SIZES[bins[order]])
     return (_BIN_MIN[bins] + (offsets >> 1)) * (1 - 2 * (offsets & 1))
