@@ -160,6 +160,33 @@ def _by_table(indices: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]
                    zip(used.tolist(), counts[used].tolist(), ends[used].tolist(), strict=True)]
 
 
+def range_encoder() -> Any:
+    """A range encoder with an empty stream."""
+    return constriction.stream.queue.RangeEncoder()
+
+
+def stream_of(coder: Any) -> bytes:
+    """The stream of a range encoder: little-endian words of 32 bits."""
+    return bytes(coder.get_compressed().astype("<u4").tobytes())
+
+
+def range_decoder(stream: bytes, *, loops: bool = False) -> Any:
+    """A range decoder of a stream.
+
+    Args:
+        stream: from `stream_of`.
+        loops: read in compiled loops; without, only if Numba is imported already, for that takes
+            longer than reading a picture.
+
+    Raises:
+        ValueError: the bytes are no words.
+    """
+    words = np.frombuffer(stream, "<u4").astype(np.uint32)
+    if loops or numba_is_loaded():
+        return CompiledDecoder(words)
+    return constriction.stream.queue.RangeDecoder(words)
+
+
 class Encoder:
     """Encoder of codes; those that share a table go in one call of the range coder.
 
@@ -170,7 +197,7 @@ class Encoder:
 
     def __init__(self, tables: ScaleTables, coder: Any = None) -> None:
         self._tables = tables
-        self._coder = constriction.stream.queue.RangeEncoder() if coder is None else coder
+        self._coder = range_encoder() if coder is None else coder
 
     @property
     def coder(self) -> Any:
@@ -204,8 +231,8 @@ class Encoder:
         self._coder.encode(np.array([value], np.int32), _Uniform(size))
 
     def finish(self) -> bytes:
-        """The stream: little-endian 32-bit words."""
-        return bytes(self._coder.get_compressed().astype("<u4").tobytes())
+        """The stream."""
+        return stream_of(self._coder)
 
 
 class Decoder:
@@ -220,11 +247,7 @@ class Decoder:
 
     def __init__(self, tables: ScaleTables, stream: Any, *, loops: bool = False) -> None:
         self._tables = tables
-        if isinstance(stream, bytes):
-            words = np.frombuffer(stream, "<u4").astype(np.uint32)
-            stream = (CompiledDecoder(words) if loops or numba_is_loaded()
-                      else constriction.stream.queue.RangeDecoder(words))
-        self._coder = stream
+        self._coder = range_decoder(stream, loops=loops) if isinstance(stream, bytes) else stream
 
     @property
     def coder(self) -> Any:

@@ -15,8 +15,8 @@ from aehub.codecs.d4.motion.coding import (
     predict_deltas,
 )
 from aehub.codecs.d4.motion.field import MAX_VECTOR, Motion, scale_vectors, turn_vectors
-from aehub.codecs.d4.motion.symbols import scan_passes
 from aehub.coding.range_coder import Decoder, Encoder, ScaleTables
+from aehub.coding.scan_order import scan_passes
 from aehub.errors import DamagedError
 from aehub.media.orientation import ELEMENTS, ORDER, inverse
 from motion_fields import nothing, same, scene, speckled

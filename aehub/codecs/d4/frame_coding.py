@@ -23,7 +23,6 @@ from aehub.codecs.d4.frame import code_latents
 from aehub.codecs.d4.layers import SINGLE_STREAM, FrameBatch, UseCount, frame_batches
 from aehub.codecs.d4.motion.coding import MotionCoder, TemporalPredictor
 from aehub.codecs.d4.motion.field import Motion
-from aehub.codecs.d4.motion.symbols import SymbolReader, SymbolWriter
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes, CodingPass, InterCondition, quality_tensor
 from aehub.codecs.d4.quantisation import N_QUALITY_OFFSETS, frame_quality
 from aehub.codecs.d4.reference_buffer import ReferenceBuffer, coded_mask, distance_classes
@@ -31,6 +30,7 @@ from aehub.codecs.d4.runtime import Runtime
 from aehub.codecs.gop import MAX_GROUP_SAMPLES
 from aehub.coding.adaptive_tables import read_uniform, write_uniform
 from aehub.coding.latent_coder import LatentReader, LatentWriter
+from aehub.coding.symbol_coder import SymbolReader, SymbolWriter
 from aehub.errors import DamagedError, FormatError
 
 

@@ -21,7 +21,12 @@ from aehub.bitstream import FileHeader, Group, GroupHeader
 from aehub.codecs.base import CodedFrame, FrameCodes, MiniGop
 from aehub.codecs.quantised import PAYLOAD_FORMATS, diffusers_classes, taesd
 from aehub.codecs.quantised.autoencoder import FrameAutoencoder
-from aehub.codecs.quantised.latent_coding import LatentReader, LatentWriter, step_numbers, steps_of
+from aehub.codecs.quantised.latent_coding import (
+    LatentFrameReader,
+    LatentFrameWriter,
+    step_numbers,
+    steps_of,
+)
 from aehub.config import DEFAULT_EFFORT
 from aehub.errors import DamagedError, InputError, WeightsError
 from aehub.media.picture import RGB, Picture
@@ -208,7 +213,7 @@ class GroupEncoder:
         self._autoencoder, self._header, self._measure = autoencoder, header, measure
         self._waiting: list[np.ndarray] = []
         self._n_frames = 0
-        self._writer = LatentWriter(autoencoder.latent_channels)
+        self._writer = LatentFrameWriter(autoencoder.latent_channels)
         self._steps: np.ndarray | None = None
 
     def add(self, mini_gop: MiniGop) -> Iterator[CodedFrame | None]:
@@ -249,7 +254,7 @@ class _GroupReader:
                  name: str) -> None:
         self._autoencoder, self._size, self._name = autoencoder, size, name
         try:
-            self._reader = LatentReader(autoencoder.latent_channels, payload)
+            self._reader = LatentFrameReader(autoencoder.latent_channels, payload)
             self._scale = steps_of(self._reader.read_steps())[:, None, None]
         except (ValueError, AssertionError) as err:
             raise self._damaged() from err

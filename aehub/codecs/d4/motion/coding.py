@@ -4,10 +4,10 @@
     coded-block flags
 
 The frames of a batch are coded side by side: each part of the syntax for all of them. Symbols are
-coded in the scan passes of `symbols.py`, by adaptive tables that the frames of a stream share; both
-components of a vector share theirs, and every context is a symmetric function of adjacent blocks. A
-vector is coded as its delta to a temporal predictor, which is predicted spatially by the median of
-adjacent deltas, or merged with one of them.
+coded in the scan passes of `coding/scan_order.py`, by adaptive tables that the frames of a stream
+share; both components of a vector share theirs, and every context is a symmetric function of
+adjacent blocks. A vector is coded as its delta to a temporal predictor, which is predicted
+spatially by the median of adjacent deltas, or merged with one of them.
 
 Source: spatial median prediction is that of H.264 8.4.1.3; the scan order is our own.
 """
@@ -31,16 +31,12 @@ from aehub.codecs.d4.motion.field import (
 from aehub.codecs.d4.motion.symbols import (
     N_SPREADS,
     SPREAD_UNKNOWN,
-    BitCounter,
-    ScanPass,
-    SymbolCoder,
-    SymbolReader,
-    SymbolWriter,
     code_labels,
     code_residuals,
     initial_tables,
-    scan_passes,
 )
+from aehub.coding.scan_order import ScanPass, scan_passes
+from aehub.coding.symbol_coder import BitCounter, SymbolCoder, SymbolReader, SymbolWriter
 from aehub.compiled import compiled
 from aehub.errors import DamagedError
 

@@ -36,8 +36,9 @@ from aehub.codecs.d4.motion.field import (
     to_sub_blocks,
 )
 from aehub.codecs.d4.motion.search import LumaPlane
-from aehub.codecs.d4.motion.symbols import MODES, labels_around, scan_passes
+from aehub.codecs.d4.motion.symbols import MODES, labels_around
 from aehub.codecs.d4.settings import SETTINGS, EncoderSettings
+from aehub.coding.scan_order import scan_passes
 from aehub.compiled import compiled
 
 SIDE = BLOCK + 2 * OBMC_MARGIN
