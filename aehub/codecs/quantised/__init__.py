@@ -1,0 +1,1 @@
+"""Quantised autoencoders: the adapter of foreign classes, and the codec on their latents."""
