@@ -478,7 +478,8 @@ def modules_in_strings(path: Path) -> Iterator[str]:
 def test_what_is_imported_is_declared(imports: list[Import]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["demo"], *extras["plot"]]
+    lines = [*project["dependencies"], *extras["demo"], *extras["plot"],
+             *extras["diffusers"]]
     names = {IMPORTED_AS.get(name, name) for name in (Requirement(line).name for line in lines)}
     known = {"aehub", *sys.stdlib_module_names, *names, *NOT_OF_OURS}
     found = [(i.file, i.module) for i in imports if i.unit is None and i.unit_from != "app"]
