@@ -228,8 +228,7 @@ class GroupEncoder:
         before, size = self._writer.words, (frames.shape[2], frames.shape[1])
         z = self._autoencoder.encode(frames)
         if self._steps is None:
-            numbers = step_numbers(self._header.quality / 100,
-                                   self._autoencoder.sensitivity(z, len(frames), size))
+            numbers = step_numbers(self._header.quality / 100, self._autoencoder.sensitivity(z))
             self._writer.write_steps(numbers)
             self._steps = steps_of(numbers)
         scale = self._steps[:, None, None]

@@ -201,10 +201,12 @@ class LatentFrameCoder:
             bits = self._coder.symbols(
                 "excess", of(lambda values: _bit_length(_excess(values[large])) - 1),
                 np.zeros(len(large), np.uint8))
-            sizes = (1 << bits).astype(np.int32)
-            low = self._coder.uniform(of(lambda values: _excess(values[large]) - sizes),
-                                      len(large), sizes)
-            coded[large] = _ESCAPE - 1 + sizes + low
+            excess, longer = (1 << bits).astype(np.int32), bits.nonzero()[0]
+            if len(longer):
+                sizes = excess[longer]
+                excess[longer] += self._coder.uniform(
+                    of(lambda values: _excess(values[large[longer]]) - sizes), len(longer), sizes)
+            coded[large] = _ESCAPE - 1 + excess
         if len(some):
             coded[some] *= 1 - 2 * signs
         return coded
