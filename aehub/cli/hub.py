@@ -21,10 +21,15 @@ _endpoint = click.option(
 
 @click.command()
 @_endpoint
+@click.option("--published", is_flag=True, help="List well-known autoencoders on hubs instead.")
 @options.as_json
-def models(endpoint: str | None, as_json: bool) -> None:
+def models(endpoint: str | None, published: bool, as_json: bool) -> None:
     """List every known model and its state: bundled, cached or remote."""
     from aehub import hub
+
+    if published:
+        _list_published(as_json)
+        return
 
     entries = hub.list_models(endpoint=endpoint)
     print_notes(hub.record_errors())
@@ -38,6 +43,18 @@ def models(endpoint: str | None, as_json: bool) -> None:
         click.echo(f"{entry.name:<16} {entry.state:<8} {entry.task:<20} {facts}".rstrip())
         if entry.summary:
             click.echo(f"{'':<16} {entry.summary}")
+
+
+def _list_published(as_json: bool) -> None:
+    from aehub.hub import known_models
+
+    if as_json:
+        print_json({"models": [model.to_json() for model in known_models()]})
+        return
+    for model in known_models():
+        facts = (f"{model.compression:g}:1" if model.compression else "",
+                 bytes_text(model.bytes) if model.bytes else "", model.licence or "")
+        click.echo(f"{model.repo:<56} {model.kind:<6} {', '.join(filter(None, facts))}".rstrip())
 
 
 @click.command()
