@@ -81,7 +81,7 @@ def initial_tables() -> Tables:
                int(_THRESHOLDS[-1])]
     # Geometric: 16 occurrences, in exact integers.
     magnitudes = [[16 * INCREMENT * _ONE * int(m) ** n // (_ONE + int(m)) ** (n + 1)
-                   for n in range(_ESCAPE)] + [MIN_COUNT] for m in [*middles[:1], *middles]]
+                   for n in range(_ESCAPE)] + [MIN_COUNT] for m in middles]
     weights = np.full((_WEIGHTS, _WEIGHTS), INCREMENT // 2) + 8 * INCREMENT * np.eye(_WEIGHTS)
     excess = [8 * INCREMENT >> n for n in range(1, _MAX_EXCESS_BITS + 1)]
     return {name: AdaptiveTables(np.maximum(np.array(counts, np.int64), MIN_COUNT))
