@@ -9,11 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.torch import save, save_file
 
 import aehub
-from aehub.errors import WeightsError
+from aehub.errors import InputError, WeightsError
 from foreign_models import ARGUMENTS, random_model, random_taesd, save_folder
 from hub.conftest import Client, serving
 from hub.standin import Repo, StandIn
@@ -106,6 +107,32 @@ def test_a_file_finds_the_folder_of_its_model_again_and_refuses_another(
     (tmp_path / "model.safetensors").rename(tmp_path / "other/model.safetensors")
     text = aehub_command("decompress", "clip.aev", "x.mkv", "--model", tmp_path / "other").sentence
     assert "was written with" in text
+
+
+def test_latents_are_taken_out_and_put_in(taesd: Path, tmp_path: Path) -> None:
+    model = aehub.load(taesd, device="cpu")
+    frames = np.stack(moving_picture(5, 43, 30))
+    aehub.compress(frames, tmp_path / "a.aev", model=model, quality=80, fps=Fraction(24))
+    with aehub.open(tmp_path / "a.aev", model=model) as archive:
+        (group,) = archive.latents()
+    assert [part.shape for part in group.values] == [(1, 4, 4, 6)] * 5
+    assert aehub.save_latents(tmp_path / "a.aev", tmp_path / "a.safetensors", model=model) == 5
+    aehub.compress_latents(tmp_path / "a.safetensors", tmp_path / "b.aev", model=model, quality=95)
+    with aehub.open(tmp_path / "b.aev", model=model) as archive:
+        (again,) = archive.latents()
+        assert archive.info.fps == 24 and archive[:].shape == frames.shape
+    for before, after in zip(group.values, again.values, strict=True):
+        assert 0 < np.abs(before - after).max() < 0.1
+    with pytest.raises(InputError, match="d4-codec codes no latents"):
+        aehub.compress_latents(tmp_path / "a.safetensors", tmp_path / "c.aev", model="d4-codec")
+
+
+def test_a_walk_goes_through_the_latents_of_an_image_autoencoder(
+    taesd: Path, tmp_path: Path
+) -> None:
+    pictures = moving_picture(2, 40, 32)
+    made = aehub.animate(tmp_path / "walk.gif", model=taesd, keyframes=pictures, seconds=1, fps=5)
+    assert (made.frames, made.width, made.height) == (5, 40, 32)
 
 
 def test_a_cached_model_is_found_by_the_hashes_of_a_file(

@@ -150,6 +150,31 @@ class QuantisedAutoencoder:
         return Latents(tuple(values for _, values in parts), tuple(len(part) for part, _ in parts),
                        (x + header.width, y + header.height))
 
+    def write_latents(self, header: FileHeader, values: Sequence[np.ndarray],
+                      n_frames: Sequence[int]) -> Iterator[tuple[GroupHeader, bytes]]:
+        """Quantise and code latents of segments as groups, at the quality of the header.
+
+        Args:
+            header: of the file.
+            values: of each segment, float32 [T', C, h, w].
+            n_frames: of each segment.
+
+        Raises:
+            InputError: they are not latents of this model.
+        """
+        size, most = (header.width, header.height), self.autoencoder.max_frames
+        encoder, length = GroupEncoder(self.autoencoder, header, measure=False), 0
+        for at, (part, count) in enumerate(zip(values, n_frames, strict=True)):
+            shape = self.autoencoder.latent_shape(count, size)
+            if part.shape != shape or not np.isfinite(part).all():
+                raise InputError(f"latents of {count} frames have the shape {list(part.shape)}; "
+                                 f"{self.name} has finite numbers of {list(shape)} for them.")
+            encoder.write(part, count)
+            length += count
+            if count < most or length + most > header.group_frames or at + 1 == len(values):
+                yield encoder.finish()
+                encoder, length = GroupEncoder(self.autoencoder, header, measure=False), 0
+
     def _segments(self, header: FileHeader, group: Group, stop: int
                   ) -> Iterator[tuple[range, np.ndarray]]:
         """Frames and latents of the segments up to frame `stop`."""
@@ -225,21 +250,26 @@ class GroupEncoder:
             yield from self._encode(np.stack(frames))
 
     def _encode(self, frames: np.ndarray) -> Iterator[CodedFrame]:
-        before, size = self._writer.words, (frames.shape[2], frames.shape[1])
-        z = self._autoencoder.encode(frames)
+        before, first = self._writer.words, self._n_frames
+        z_hat = self.write(self._autoencoder.encode(frames), len(frames))
+        decoded = None
+        if self._measure:
+            size = frames.shape[2], frames.shape[1]
+            decoded = self._autoencoder.decode(z_hat, len(frames), size)
+        grown = 4 * (self._writer.words - before)
+        for at in range(len(frames)):
+            picture = None if decoded is None else _picture(decoded[at])
+            yield CodedFrame(first + at, grown if at == 0 else 0, picture)
+
+    def write(self, z: np.ndarray, n_frames: int) -> np.ndarray:
+        """Quantise and write the latents of a segment, [T', C, h, w]; returns them dequantised."""
         if self._steps is None:
             numbers = step_numbers(self._header.quality / 100, self._autoencoder.sensitivity(z))
             self._writer.write_steps(numbers)
             self._steps = steps_of(numbers)
         scale = self._steps[:, None, None]
-        codes = np.stack([self._writer.write(part / scale) for part in z])
-        decoded = self._autoencoder.decode(codes * scale, len(frames), size
-                                           ) if self._measure else None
-        grown = 4 * (self._writer.words - before)
-        for at in range(len(frames)):
-            picture = None if decoded is None else _picture(decoded[at])
-            yield CodedFrame(self._n_frames, grown if at == 0 else 0, picture)
-            self._n_frames += 1
+        self._n_frames += n_frames
+        return np.stack([self._writer.write(part / scale) for part in z]) * scale
 
     def finish(self) -> tuple[GroupHeader, bytes]:
         """Return header and payload; every frame is intra."""
