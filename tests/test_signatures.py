@@ -110,6 +110,11 @@ assert_type(aehub.iter_edit(
     source="clip.aev", output="turned.aev", operations=[aehub.Rotate(90)], model=model,
     group_exact=True, via_pixels=True, force=True, device="cpu"),
     Generator[aehub.Progress, None, aehub.Edited])
+assert_type(aehub.save_latents(
+    source="clip.aev", output="clip.safetensors", model=None, force=True, device="cpu"), int)
+assert_type(aehub.compress_latents(
+    source="clip.safetensors", output="clip.aev", model=model, quality=50, force=True,
+    device="cpu"), int)
 assert_type(aehub.concat(
     sources=files, output="whole.aev", model=None, force=True, device="cpu", progress=show),
     aehub.Edited)

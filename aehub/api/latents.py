@@ -21,7 +21,14 @@ from aehub.bitstream import Writer
 from aehub.codecs.base import check_quality
 from aehub.codecs.compress import file_header
 from aehub.errors import InputError
-from aehub.files import FileLike, FilePath, check_path, open_output, refuse_overwriting
+from aehub.files import (
+    FileLike,
+    FilePath,
+    check_output,
+    check_path,
+    open_output,
+    refuse_overwriting,
+)
 from aehub.hub import ModelLike, resolve_codec
 from aehub.media.picture import ClipInfo
 from aehub.weights.device import Device
@@ -86,8 +93,9 @@ def compress_latents(source: FilePath, output: FileLike, *, model: ModelLike, qu
         raise InputError(f"{codec.name} codes no latents that networks are trained on; give an "
                          "autoencoder of diffusers or of the TAESD family.")
     values, n_frames, info = _read(check_path(source))
+    target = check_output(output)
     header = file_header(codec, info, quality, None)
-    with open_output(output, force=force) as stream, Writer(stream, header) as writer:
+    with open_output(target, force=force) as stream, Writer(stream, header) as writer:
         for group_header, payload in write(header, values, n_frames):
             writer.group(group_header, payload)
     return writer.size

@@ -127,8 +127,8 @@ def find_by_hashes(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
     for cached in cache.models():
         if (tag_of(cached.config) or _foreign_tag(cached.folder)) == tag:
             return cached.folder
-    if (folder := cache.remembered(tag)) is not None:
-        return folder
+    if (noted := cache.remembered(tag)) is not None:
+        return noted
     if not fetch or not is_model_name(name) or not may_fetch():
         return None
     try:

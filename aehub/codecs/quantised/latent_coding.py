@@ -167,7 +167,7 @@ class LatentFrameCoder:
         return np.searchsorted(_THRESHOLDS, expected.ravel() // shares, "right").astype(np.uint8)
 
     def _expected_before(self, height: int, width: int) -> tuple[np.ndarray, int]:
-        """What the residuals of the frame before tell of all places, [C, h w], and its share."""
+        """Magnitude to expect by the residuals of the frame before, [C, h w], and its share."""
         here = self._residuals.astype(np.int64)
         framed = np.pad(here.reshape(-1, height, width), ((0, 0), (1, 1), (1, 1)), "edge")
         around = (framed[:, :-2, 1:-1] + framed[:, 2:, 1:-1] + framed[:, 1:-1, :-2]
