@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aehub.bitstream import open_reader
 from aehub.codecs.quantised.latent_coding import (
     MAX_CODE,
     LatentFrameReader,
@@ -18,6 +20,7 @@ from aehub.codecs.quantised.latent_coding import (
     step_numbers,
     steps_of,
 )
+from aehub.media.picture import RGB
 from page_streams import Stream, passes
 
 PAGE = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
@@ -112,6 +115,22 @@ def test_steps_halve_every_sixteen_of_quality_and_follow_the_sensitivity() -> No
 
 
 # The page, read with a range decoder of its own.
+
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "latents.aev"
+DIGEST = "79be07810b9a8b1d681ce925901e12708a81b29ced72987f5824f447215d6793"
+
+
+def test_the_golden_file_holds_the_same_codes_for_ever(tmp_path: Path) -> None:
+    """Five frames of 43x30 by a random autoencoder of four channels; reading needs no model."""
+    with open_reader(GOLDEN) as reader:
+        assert reader.header.coder == 4 and reader.header.pictures == RGB
+        (group,) = reader.groups()
+    stream = LatentFrameReader(4, group.payload)
+    digest = hashlib.sha256(stream.read_steps().astype("<i4").tobytes())
+    for _ in range(group.header.n_frames):
+        digest.update(stream.read(4, 6).astype("<i4").tobytes())
+    assert (group.header.n_frames, digest.hexdigest()) == (5, DIGEST)
 
 
 def page_tables() -> dict[str, list[list[int]]]:
