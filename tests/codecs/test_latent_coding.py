@@ -118,11 +118,11 @@ def test_steps_halve_every_sixteen_of_quality_and_follow_the_sensitivity() -> No
 
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "latents.aev"
-DIGEST = "79be07810b9a8b1d681ce925901e12708a81b29ced72987f5824f447215d6793"
+DIGEST = "c2167f0ead32c8a6e5781a8e75c1e8feb120153bfa7e738d4691fefec930e00a"
 
 
 def test_the_golden_file_holds_the_same_codes_for_ever(tmp_path: Path) -> None:
-    """Five frames of 43x30 by a random autoencoder of four channels; reading needs no model."""
+    """Five latent frames of four channels; reading them needs no model."""
     with open_reader(GOLDEN) as reader:
         assert reader.header.coder == 4 and reader.header.pictures == RGB
         (group,) = reader.groups()
