@@ -14,6 +14,7 @@ import pytest
 from safetensors.torch import save, save_file
 
 import aehub
+from aehub.codecs.quantised import diffusers_classes, record
 from aehub.errors import InputError, WeightsError
 from foreign_models import ARGUMENTS, random_model, random_taesd, save_folder
 from hub.conftest import Client, serving
@@ -45,6 +46,10 @@ for name in sys.argv[2:]:
                      made.bytes]
 print(json.dumps(results))
 """
+
+
+def test_the_record_names_the_classes_that_there_are_rules_for() -> None:
+    assert set(record.CLASSES) == diffusers_classes.CLASSES.keys()
 
 
 def used(python: Callable[..., Any], tmp_path: Path, names: list[str]) -> dict[str, Any]:

@@ -32,9 +32,8 @@ _PROBE_SIDE = 512
 """Pixels on a side of the pictures that geometry is observed on: a multiple of every downscale."""
 _MIN_POSITIONS = 2
 """Least latent positions on a side: borders are reflected, and statistics need two values."""
-_PROBES, _PROBED_POSITIONS = 2, 12
-"""Backward passes that estimate sensitivity, and latent positions on a side that they go through:
-more change no channel's step by a sixteenth of an octave."""
+_PROBES, _PROBED_PIXELS = 2, 96
+"""Backward passes that estimate sensitivity, and pixels on a side that they go through."""
 _OVERFLOW = "Half precision overflowed; computed in float32."
 _TILES = "Pictures were divided into tiles for want of memory; this model computes those a little \
 differently."
@@ -238,9 +237,13 @@ class FrameAutoencoder:
 
         Source: M. Hutchinson 1990 (stochastic trace estimation).
         """
-        side = _PROBED_POSITIONS
+        side = max(_MIN_POSITIONS, _PROBED_PIXELS // self.downscale)
         top, left = (max(0, (n - side) // 2) for n in latents.shape[2:])
-        part = np.ascontiguousarray(latents[:, :, top:top + side, left:left + side], np.float32)
+        # Of a video the first latent frame and one that depends on it, if the network takes two.
+        counts = [count for count in sorted({*self._frames.values()}) if count <= len(latents)]
+        n_latent = max([count for count in counts if count <= 2], default=counts[0])
+        part = np.ascontiguousarray(
+            latents[:n_latent, :, top:top + side, left:left + side], np.float32)
         squares = torch.zeros(self.latent_channels, dtype=torch.float64)
         with torch.inference_mode(False), torch.enable_grad(), no_autocast(self.device.type), \
                 self._one_at_a_time():
