@@ -370,7 +370,8 @@ class ScaleNetwork(nn.Module):
         caller, home, quality = mask.device, self.device, quality.to(self.device)
         written = mask if coded is None else mask * coded
         with _exact(home):
-            if plane_kernels.at_hand(mask, *(() if earlier is None else (earlier,))):
+            if not self.training and plane_kernels.at_hand(
+                    mask, *(() if earlier is None else (earlier,))):
                 joined = _scale_inputs(features, mask, earlier, sparse)
                 return _table_indices(self.pass_layers(number)(joined, quality, sparse), written,
                                       sparse)
