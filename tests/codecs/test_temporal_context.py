@@ -70,9 +70,13 @@ def test_compiled_loops_give_the_same_integers(n_references: int, dtype: torch.d
     with torch.no_grad():
         found = temporal_context(states, vectors, modes)
         alone, later = reference_levels(codes, None), reference_levels(codes, found)
+        in_bytes = temporal_context([state.to(torch.uint8) for state in states], vectors, modes)
+        levels = reference_levels(codes, in_bytes, torch.uint8)
+    assert in_bytes.dtype == levels.dtype == torch.uint8
+    assert torch.equal(in_bytes.to(dtype), wanted) and torch.equal(levels.to(dtype), later)
     assert found.is_contiguous(memory_format=torch.channels_last) and torch.equal(found, wanted)
-    assert torch.equal(alone.to(dtype), reference_levels(codes, None))
-    assert torch.equal(later.to(dtype), reference_levels(codes, wanted))
+    assert torch.equal(alone, reference_levels(codes, None))
+    assert torch.equal(later, reference_levels(codes, wanted))
 
 
 def test_vectors_that_are_not_in_the_file_are_not_in_the_context() -> None:

@@ -14,7 +14,7 @@ never in codes. `SparseBlocks` restricts the scale network to the coded cells of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
@@ -201,8 +201,8 @@ class SparseBlocks:
 @contextmanager
 def _exact(device: torch.device) -> Iterator[None]:
     """Compute sums in full float32: neither autocast nor TF32 may round them."""
-    with no_autocast(device.type), \
-            torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with no_autocast(device.type), nullcontext() if device.type == "cpu" else (
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False)):
         yield
 
 
@@ -248,6 +248,24 @@ def _scale_inputs(features: Tensor, mask: Tensor, earlier: Tensor | None,
         plane_kernels.channels_last(features), mask.contiguous().numpy().reshape(-1),
         ACTIVATION_MAX, codes, level_array(features.dtype), place, out)
     return inputs
+
+
+def _table_indices(sums: Tensor, written: Tensor, sparse: SparseBlocks | None) -> Tensor:
+    """Table indices of the positions that are written, in one compiled loop: bytes.
+
+    Args:
+        sums: of the last layer.
+        written: [h, w] or [B, 1, h, w], 1 at positions that are written.
+        sparse: the blocks of the sums.
+    """
+    height, width = written.shape[-2:]
+    batch = len(sums) if sparse is None else sparse.n_frames
+    place = _places(batch, height, width) if sparse is None else sparse.places(0)
+    index, out = plane_kernels.new_channels_last(torch.uint8, batch, sums.shape[1], height, width)
+    latent_kernels.table_indices(
+        plane_kernels.channels_last(sums), 2.0**-SHIFT, N_TABLES - 1,
+        written.contiguous().numpy().reshape(-1), place, out.reshape(-1, sums.shape[1]))
+    return index
 
 
 @lru_cache(maxsize=8)
@@ -317,21 +335,24 @@ class ScaleNetwork(nn.Module):
         with _exact(home):
             x = F.pixel_shuffle(self.unfold(log_levels(hyper_codes.to(home), signed=True)), 4)
             x = x if sparse is None else sparse.gather(x, 2)
-            x = x + self.unfold_bias(quality)
-            if temporal is not None:
+            bias = self.unfold_bias(quality)
+            if temporal is None:
+                x = x + bias
+            else:
                 (context, distance_class), padding = temporal, None
                 is_packed = context.dtype == torch.uint8 and in_bytes(context)
                 context = context.to(home, torch.uint8 if is_packed else x.dtype)
                 if sparse is not None:
                     context, padding = sparse.gather(context, 3), 0
-                x = x + self.context(context, padding=padding)
-                x = x + _of_classes(self.kind_bias, distance_class, quality)
+                bias = bias + _of_classes(self.kind_bias, distance_class, quality)
+                x = x + self.context(context, bias=bias, padding=padding)
             x = requantise(x)
             return x if sparse is None else sparse.mask_outside(x, 2)
 
     def forward(self, number: int, features: Tensor, earlier: Tensor | None, mask: Tensor,
-                quality: Tensor, sparse: SparseBlocks | None = None) -> Tensor:
-        """Table index of the codes of one pass.
+                quality: Tensor, sparse: SparseBlocks | None = None, coded: Tensor | None = None
+                ) -> Tensor:
+        """Table index of the codes of one pass, 0 where none is written.
 
         Args:
             number: of the pass.
@@ -339,17 +360,21 @@ class ScaleNetwork(nn.Module):
             earlier: integer codes [B, C, h, w] of earlier passes, zero where not yet decoded.
             mask: [h, w], 1 where this pass writes codes.
             quality: int64 [B], hundredths.
-            sparse: as for `features`; the index in other cells is 0.
+            sparse: as for `features`.
+            coded: [B, 1, h, w], 1 in cells that are coded; None where all are.
 
         Returns:
-            [B, C', h, w] in [0, N_TABLES - 1]: real with gradient in training, integers otherwise.
+            [B, C', h, w] in [0, N_TABLES - 1]: real with gradient in training, integers otherwise,
+            bytes in compiled loops.
         """
         caller, home, quality = mask.device, self.device, quality.to(self.device)
+        written = mask if coded is None else mask * coded
         with _exact(home):
-            if plane_kernels.at_hand(mask, *(() if earlier is None else (earlier,))):
+            if not self.training and plane_kernels.at_hand(
+                    mask, *(() if earlier is None else (earlier,))):
                 joined = _scale_inputs(features, mask, earlier, sparse)
-                index = self._index(self.pass_layers(number)(joined, quality, sparse))
-                return index if sparse is None else sparse.scatter(index)
+                return _table_indices(self.pass_layers(number)(joined, quality, sparse), written,
+                                      sparse)
             plane = (mask.to(home) * ACTIVATION_MAX).to(features.dtype)[None, None]
             if sparse is not None:
                 plane = sparse.gather(plane.expand(sparse.n_frames, -1, -1, -1), 2)
@@ -358,7 +383,7 @@ class ScaleNetwork(nn.Module):
                 earlier = earlier.to(home)
                 inputs.append(log_levels(earlier if sparse is None else sparse.gather(earlier, 2)))
             index = self._index(self.pass_layers(number)(torch.cat(inputs, 1), quality, sparse))
-            return (index if sparse is None else sparse.scatter(index)).to(caller)
+            return (index if sparse is None else sparse.scatter(index)).to(caller) * written
 
     def _index(self, total: Tensor) -> Tensor:
         if not self.training and not torch.is_grad_enabled():

@@ -143,9 +143,7 @@ def code_latents(network: FrameNetwork, coder: FrameCoder, like: Tensor, quality
     for part in network.coding_passes(height, width, like.device):
         mu = like.new_zeros(1) if predicted is None else predicted(part, y_hat)
         index = network.scales(part.number, scales, _joined(codes).detach() if codes else None,
-                               part.mask, hundredths, sparse)
-        written = part.mask if coded is None else part.mask * coded
-        index = index * written.to(index.dtype)
+                               part.mask, hundredths, sparse, coded)
         new = coder.latent(part, mu, index)
         _add(indices, index, part)
         _add(codes, new, part)

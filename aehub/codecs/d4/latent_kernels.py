@@ -148,8 +148,10 @@ def reference_levels(codes: np.ndarray, context: np.ndarray, table: np.ndarray, 
         for i in range(height):
             for j in range(width):
                 line, levels = codes[b, i, j], out[b, i, j]
+                levels[:] = 0
                 for c in range(channels):
-                    levels[c] = table[min(abs(int(line[c])), 255)]
+                    if line[c] != 0:
+                        levels[c] = table[min(abs(int(line[c])), 255)]
                 if inherited:
                     before = context[b, i, j]
                     for c in range(_UINT(channels)):
@@ -227,6 +229,31 @@ def shift_down(sums: np.ndarray, factor: float, most: float, out: np.ndarray) ->
 
 
 @compiled
+def table_indices(sums: np.ndarray, factor: float, most: float, written: np.ndarray,
+                  place: np.ndarray, out: np.ndarray) -> None:
+    """Table indices as `shift_down`, 0 where nothing is written.
+
+    Args:
+        sums: [n, k, l, C].
+        factor: as for `shift_down`.
+        most: as for `shift_down`.
+        written: 1 where codes are written, [h w] or [B h w].
+        place: [n, k, l].
+        out: [B h w, C], filled.
+    """
+    low, high, share = sums.dtype.type(0), sums.dtype.type(most), sums.dtype.type(factor)
+    out[:] = 0
+    for n in range(place.shape[0]):
+        for i in range(place.shape[1]):
+            for j in range(place.shape[2]):
+                at = place[n, i, j]
+                if written[at % len(written)] > 0:
+                    line, own = out[at], sums[n, i, j]
+                    for c in range(_UINT(len(own))):
+                        line[c] = min(max(np.floor(own[c] * share), low), high)
+
+
+@compiled
 def scale_inputs(features: np.ndarray, mask: np.ndarray, mark: float, codes: np.ndarray,
                  table: np.ndarray, place: np.ndarray, out: np.ndarray) -> None:
     """Inputs of the layers of a pass: features, the mask, levels of earlier codes.
@@ -251,7 +278,8 @@ def scale_inputs(features: np.ndarray, mask: np.ndarray, mark: float, codes: np.
                 if at >= 0:
                     line[known] = mask[at % len(mask)] * mark
                     for c in range(channels):
-                        line[known + 1 + c] = table[min(abs(int(codes[at, c])), 255)]
+                        if codes[at, c] != 0:
+                            line[known + 1 + c] = table[min(abs(int(codes[at, c])), 255)]
 
 
 @compiled

@@ -27,31 +27,34 @@ from aehub.codecs.d4.motion.field import Motion, scale_vectors
 from aehub.codecs.d4.network import Codes
 
 
-def reference_levels(codes: Tensor, context: Tensor | None) -> Tensor:
+def reference_levels(codes: Tensor, context: Tensor | None, dtype: torch.dtype | None = None
+                     ) -> Tensor:
     """Log-magnitude levels of a frame's codes for later frames: integers 0..31 [B, C + 1, h, w].
 
     Args:
         codes: of the frame, integers [B, C, h, w].
         context: of the frame; None for an intra frame.
+        dtype: of the levels; that of the codes by default.
 
     Returns:
         The levels, not below three quarters of the context's, so that they persist over skipped
-        blocks; bytes in compiled loops. The last channel marks intra frames.
+        blocks. The last channel marks intra frames.
     """
+    dtype = dtype or codes.dtype
     if plane_kernels.at_hand(codes, *(() if context is None else (context,))):
         array = plane_kernels.channels_last(codes)
         levels, out = plane_kernels.new_channels_last(
-            torch.uint8, len(codes), codes.shape[1] + 1, *codes.shape[2:])
+            dtype, len(codes), codes.shape[1] + 1, *codes.shape[2:])
         latent_kernels.reference_levels(
             array, array[:0] if context is None else plane_kernels.channels_last(context),
-            level_array(torch.uint8), ACTIVATION_MAX if context is None else 0, out)
+            level_array(dtype), ACTIVATION_MAX if context is None else 0, out)
         return levels
     state = log_levels(codes)
     mark = torch.zeros_like(state[:, :1])
     if context is None:
-        return torch.cat([state, mark + ACTIVATION_MAX], 1)
+        return torch.cat([state, mark + ACTIVATION_MAX], 1).to(dtype)
     inherited = (context[:, :state.shape[1]] * 0.75).floor()
-    return torch.cat([torch.maximum(state, inherited), mark], 1)
+    return torch.cat([torch.maximum(state, inherited), mark], 1).to(dtype)
 
 
 def temporal_context(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -> Tensor:
@@ -183,7 +186,7 @@ class ReferenceBuffer:
         levels = None
         if codes is not None:
             self._dtype = codes.latent.dtype
-            levels = reference_levels(codes.latent, context).to(torch.uint8)
+            levels = reference_levels(codes.latent, context, torch.uint8)
         vectors = None if motion is None else motion.parents[0]
         distance = number - references[0] if references else 0
         self._frames[number] = _CodedFrame(levels, vectors, distance)
