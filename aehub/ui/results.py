@@ -72,11 +72,23 @@ def wipe_player(report: CompressionReport, url: str, *, more: str = "") -> str:
     """Return the wipe player of a report; `more` are further HTML attributes."""
     playback = report.playback
     more += " sound" if playback.has_sound else ""
-    label = f"AEHub, {bytes_text(report.compressed.bytes)}"
-    return (f'<aehub-wipe src="{url}/{report.stacked.name}" width="{playback.width}" '
-            f'height="{playback.height}" half="{playback.half}" stills="{url}" '
-            f'label="{escape(label)}" times="{escape(json.dumps(playback.times))}"{more}>'
-            "</aehub-wipe>")
+    label = escape(f"AEHub, {bytes_text(report.compressed.bytes)}")
+    more += f' half="{playback.half}" stills="{url}" label="{label}"'
+    return player(f"{url}/{report.stacked.name}", (playback.width, playback.height),
+                  playback.times, more)
+
+
+def player(src: str, size: tuple[int, int], times: Sequence[float], more: str) -> str:
+    """Return the wipe player of a video of stacked pictures.
+
+    Args:
+        src: URL of the video.
+        size: (width, height) of one picture.
+        times: of the frames, in seconds.
+        more: further HTML attributes; see `wipe.js`.
+    """
+    return (f'<aehub-wipe src="{escape(src)}" width="{size[0]}" height="{size[1]}" '
+            f'times="{escape(json.dumps(times))}" {more}></aehub-wipe>')
 
 
 def _tiles(report: CompressionReport, kind: str) -> list[tuple[str, str, str]]:
