@@ -281,8 +281,8 @@ class _Run:
             if best is not None:
                 self._encodes.sort(key=lambda encode: encode.quality == best.quality)
                 if best.size < (1 - UNUSUAL) * target:
-                    self.notes += (f"Quality {best.quality:g} makes a file of {best.size} bytes; "
-                                   f"no other comes closer to {target}.",)
+                    self.notes += (f"The file at quality {best.quality:g}, the closest one, has "
+                                   f"{best.size} of {target} bytes.",)
                 return
             assert quality is not None
             yield from self._encode(quality)

@@ -71,11 +71,9 @@ def figures(report: ArenaReport) -> str:
         f'data-ae-stream="{number + 1}" title="Show it right of the divider">{escape(one.model)}'
         f'</button></th>{"".join(column[number] for column in cells)}</tr>'
         for number, one in enumerate(report.results))
-    return (
-        '<div class="ae-results"><div class="ae-table ae-sortable"><table><caption>'
-        f'{escape(_CAPTION)}</caption><thead><tr><th scope="col" data-ae-best="min">'
-        f'<button type="button">Model</button></th>{head}</tr></thead><tbody>{body}</tbody>'
-        "</table></div></div>")
+    return ('<div class="ae-results"><div class="ae-table ae-sortable"><table><thead><tr>'
+            '<th scope="col" data-ae-best="min"><button type="button">Model</button></th>'
+            f"{head}</tr></thead><tbody>{body}</tbody></table></div><p>{escape(_CAPTION)}</p></div>")
 
 
 def _columns(report: ArenaReport) -> list[Column]:

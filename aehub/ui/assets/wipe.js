@@ -80,8 +80,8 @@
                  aria-label="Frame" ${moves}>
           <output class="aw-count"></output>
           <button type="button" class="aw-sound" ${sound ? "" : "hidden"}></button>
-          <button type="button" class="aw-zoom" title="Zoom (+ and -); drag the picture to move it"
-                  >Zoom 1×</button>
+          <button type="button" class="aw-zoom"
+                  title="Zoom (+ and -); drag the picture to move it"><span>Zoom <b>1×</b></span></button>
           <button type="button" class="aw-mode" aria-pressed="false"
                   title="Show the error of each frame, eight times as strong">Difference</button>
         </div>`;
@@ -190,7 +190,7 @@
       const middle = [this.W, this.H].map((size, axis) => this.corner[axis] + size / this.zoom / 2);
       this.zoom = zoom;
       this.classList.toggle("aw-zoomed", zoom > 1);
-      this.querySelector(".aw-zoom").textContent = `Zoom ${zoom}×`;
+      this.querySelector(".aw-zoom b").textContent = `${zoom}×`;
       this.move(middle[0] - this.W / zoom / 2, middle[1] - this.H / zoom / 2);
     }
 
