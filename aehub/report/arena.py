@@ -114,7 +114,7 @@ def iter_arena(
                  if target_size is None else check_whole("target_size", target_size, 1), passes)
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
-        prepared, steps = work / f"{source.stem}.original.mkv", _Steps(2 + len(names) * goal.steps)
+        prepared, steps = work / f"{source.stem}.original.mkv", _Steps(names, goal.steps)
         clip = yield from steps.run("", "prepare", iter_prepare(
             source, prepared, longest=longest, trim=part, limits=limits))
         stack.enter_context(closing(clip))
@@ -343,11 +343,13 @@ class _Steps:
     """Progress over all steps, each of the same share of the time.
 
     Args:
-        count: number of steps.
+        names: of the models.
+        steps: of each model; reading the clip and drawing the result are one more each.
     """
 
-    def __init__(self, count: int) -> None:
-        self._count, self._done, self._share = count, 0, 0.0
+    def __init__(self, names: Sequence[str], steps: int) -> None:
+        self._left = dict.fromkeys(names, steps)
+        self._count, self._done, self._share = 2 + len(names) * steps, 0, 0.0
 
     def run(self, model: str, stage: str, job: Generator[tuple[int, int], None, _Result],
             n_steps: int = 1) -> Generator[ArenaProgress, None, _Result]:
@@ -369,8 +371,10 @@ class _Steps:
         if run.error is None:
             try:
                 yield from self.run(run.name, stage, job(), n_steps)
+                self._left[run.name] -= n_steps
             except _FAILURES as error:
                 run.error = error
+                self._done += self._left[run.name]
 
 
 def _remaining(runs: Sequence[_Run]) -> list[_Run]:

@@ -30,7 +30,7 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._sample, name="aehub-memory", daemon=True)
 
     def __enter__(self) -> PeakMemory:
-        gc.collect()
+        gc.collect(1)  # Of what is new: a whole collection takes longer than many a job.
         with suppress(AttributeError, OSError):  # Of glibc.
             ctypes.CDLL(None).malloc_trim(0)
         self._before = allocated_bytes()

@@ -87,7 +87,8 @@ def test_a_model_on_a_hub_is_fetched_with_one_click_and_ticked(visit: Visit) -> 
     visit.check()
 
 
-@pytest.mark.parametrize("visit", [DESKTOP, PHONE], indirect=True, ids=["desktop", "phone"])
+@pytest.mark.parametrize("visit", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.slow)],
+                         indirect=True, ids=["desktop", "phone"])
 def test_four_codecs_are_wiped_zoomed_and_sorted(
     visit: Visit, small: Path, tmp_path: Path
 ) -> None:

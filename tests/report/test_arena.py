@@ -19,11 +19,11 @@ from aehub.errors import InputError, UnknownModel
 from aehub.media.clip import open_clip
 from aehub.media.metrics import MAX_DB, psnr_of_mse
 from aehub.media.picture import Picture
-from aehub.report.arena import iter_arena
+from aehub.report.arena import ArenaProgress, iter_arena
 from aehub.report.arena_picture import crop_window
 from aehub.report.arena_records import ArenaReport
 from aehub.report.memory import PeakMemory
-from aehub.results import run_job
+from aehub.results import relayed, run_job
 from material import moving_picture, write_clip
 from packages import zlib_installed
 from pageserver import ROOT
@@ -72,10 +72,18 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> ArenaReport:
+def seen() -> list[ArenaProgress]:
+    """The progress of `report`."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def report(clip: Path, seen: list[ArenaProgress], tmp_path_factory: pytest.TempPathFactory
+           ) -> ArenaReport:
     """Two models and one that fails, with drift."""
-    return finish(iter_arena(clip, tmp_path_factory.mktemp("arena"),
-                             [TINY, model("broken", Broken), model("zlib")], drift_passes=2))
+    job = iter_arena(clip, tmp_path_factory.mktemp("arena"),
+                     [TINY, model("broken", Broken), model("zlib")], drift_passes=2)
+    return finish(relayed(job, seen.append))
 
 
 def finish(job: Generator[Any, None, ArenaReport]) -> ArenaReport:
@@ -238,11 +246,12 @@ def test_closing_it_at_any_stage_leaves_no_file(clip: Path, tmp_path: Path) -> N
         assert not list(tmp_path.iterdir()), stage
 
 
-def test_progress_never_decreases_and_names_the_model(clip: Path, tmp_path: Path) -> None:
-    seen = list(iter_arena(clip, tmp_path, [model("other"), model("zlib")]))
+def test_progress_never_decreases_and_names_the_model(
+    report: ArenaReport, seen: list[ArenaProgress]
+) -> None:
     shares = [now.share for now in seen]
     assert shares == sorted(shares) and 0.9 < shares[-1] <= 1
-    assert {now.model for now in seen} == {"", "other", "zlib"}
+    assert {now.model for now in seen} == {"", *report.failures, "tiny-d4", "zlib"}
 
 
 def test_the_video_holds_the_original_and_all_reconstructions(report: ArenaReport) -> None:
