@@ -16,37 +16,31 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial, reduce
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, TypeVar
 
 import av
-import numpy as np
 
-from aehub.api.compress import iter_compress
 from aehub.arguments import check_list, check_whole
-from aehub.bitstream import open_reader
-from aehub.codecs.base import Codec, check_quality
-from aehub.codecs.decompress import decode_frames
-from aehub.codecs.rate_control import ENCODES, UNUSUAL, Trial, next_step
+from aehub.codecs.base import check_quality
+from aehub.codecs.rate_control import ENCODES
 from aehub.config import DEFAULT_EFFORT, Limits
 from aehub.errors import AEHubError, InputError
-from aehub.hub import ModelLike, load_for_file, resolve_codec
+from aehub.hub import ModelLike
 from aehub.media.clip import open_clip
-from aehub.media.conversion import to_rgb, to_yuv420
+from aehub.media.conversion import to_yuv420
 from aehub.media.decoded_clip import DecodedClip
-from aehub.media.metrics import Distortion, psnr_of_mse
-from aehub.media.picture import YUV420, Frame, Picture
+from aehub.media.picture import YUV420, Picture
 from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
 from aehub.report.arena_picture import draw_crops
-from aehub.report.arena_records import ArenaReport, Reconstruction
-from aehub.report.memory import PeakMemory
+from aehub.report.arena_records import ArenaReport
+from aehub.report.arena_run import ModelRun
 from aehub.report.playback import stack_planes, stacked_half, with_explicit_colour
 from aehub.report.prepare import iter_prepare
 from aehub.results import Progress, relayed
@@ -118,8 +112,8 @@ def iter_arena(
         clip = yield from steps.run("", "prepare", iter_prepare(
             source, prepared, longest=longest, trim=part, limits=limits))
         stack.enter_context(closing(clip))
-        runs = [_Run(name, model, clip, work / f"{source.stem}.{_slug(name)}.aev", effort, device)
-                for name, model in zip(names, models, strict=True)]
+        runs = [ModelRun(name, model, clip, work / f"{source.stem}.{_slug(name)}.aev", effort,
+                         device) for name, model in zip(names, models, strict=True)]
         for run in runs:
             stack.callback(run.close)
         target = yield from _iter_stages(runs, goal, steps)
@@ -146,7 +140,7 @@ class _Goal(NamedTuple):
         return 2 + self.is_matched * (ENCODES - 1) + 2 * max(0, self.passes - 1)
 
 
-def _iter_stages(runs: Sequence[_Run], goal: _Goal, steps: _Steps
+def _iter_stages(runs: Sequence[ModelRun], goal: _Goal, steps: _Steps
                  ) -> Generator[ArenaProgress, None, int | None]:
     """Run all models through the stages; return the bytes that their files were brought to."""
     target = goal.target
@@ -165,7 +159,7 @@ def _iter_stages(runs: Sequence[_Run], goal: _Goal, steps: _Steps
     return target
 
 
-def _common_size(runs: Sequence[_Run]) -> int:
+def _common_size(runs: Sequence[ModelRun]) -> int:
     """Return the geometric mean of the first encodes, at least the largest of all smallest files.
     """
     mean = math.exp(fmean(math.log(run.sizes[0]) for run in runs))
@@ -191,152 +185,6 @@ def _names(models: Sequence[ModelLike]) -> list[str]:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", name)
-
-
-@dataclass(frozen=True)
-class _Encode:
-    """A file at one quality, with the seconds and the memory of its encode."""
-
-    path: Path
-    quality: float
-    n_bytes: int
-    seconds: float
-    memory: int | None
-    notes: tuple[str, ...]
-
-
-@dataclass
-class _Run:
-    """One model on its way through the stages.
-
-    Attributes:
-        name: of the model, for people.
-        model: as it was given.
-        clip: the original.
-        output: path of its file.
-        effort: of the encoder.
-        device: where its networks run.
-        error: the failure that ended it.
-        notes: remarks on its file.
-        result: its measurements, after `decode`.
-    """
-
-    name: str
-    model: ModelLike
-    clip: DecodedClip
-    output: Path
-    effort: int
-    device: Device
-    error: Exception | None = None
-    notes: tuple[str, ...] = ()
-    result: Reconstruction | None = None
-    _codec: Codec | None = None
-    _decoded: DecodedClip | None = None
-    _encodes: list[_Encode] = field(default_factory=list)
-
-    @property
-    def codec(self) -> Codec:
-        """The loaded model, after `encode`."""
-        assert self._codec is not None
-        return self._codec
-
-    @property
-    def decoded(self) -> DecodedClip:
-        """The reconstruction, 8-bit 4:2:0, after `decode`."""
-        assert self._decoded is not None
-        return self._decoded
-
-    @property
-    def chosen(self) -> _Encode:
-        """The last encode."""
-        return self._encodes[-1]
-
-    @property
-    def sizes(self) -> list[int]:
-        """Bytes of the encodes so far, the first one first."""
-        return [encode.n_bytes for encode in self._encodes]
-
-    def encode(self, qualities: Sequence[float]) -> Generator[Progress, None, None]:
-        """Load the model, run it on two frames, and compress the clip at each quality."""
-        self._codec = resolve_codec(self.model, device=self.device)
-        # The first use compiles loops and fills caches, which belongs to no clip.
-        yield from relayed(iter_compress(self.clip[:2], self.output, model=self.codec,
-                                         effort=self.effort, measure=False),
-                           lambda _: Progress(0, len(self.clip)))
-        with open_reader(self.output) as reader:
-            for _ in decode_frames(reader, self.codec):
-                yield Progress(0, len(self.clip))
-        for quality in qualities:
-            yield from self._encode(quality)
-
-    def match(self, target: int) -> Generator[Progress, None, None]:
-        """Compress at other qualities until the file has at most `target` bytes, and nearly all.
-
-        Raises:
-            InputError: the smallest file is larger; the sentence says how large.
-        """
-        while True:
-            trials = [Trial(encode.quality, encode.n_bytes, 0) for encode in self._encodes]
-            best, quality = next_step(target, trials)
-            if best is not None:
-                self._encodes.sort(key=lambda encode: encode.quality == best.quality)
-                if best.size < (1 - UNUSUAL) * target:
-                    self.notes += (f"The file at quality {best.quality:g}, the closest one, has "
-                                   f"{best.size} of {target} bytes.",)
-                return
-            assert quality is not None
-            yield from self._encode(quality)
-
-    def _encode(self, quality: float) -> Generator[Progress, None, None]:
-        path = self.output.with_suffix(f".{quality:g}.aev")
-        with PeakMemory() as memory:
-            made, seconds = yield from _timed(iter_compress(
-                self.clip, path, model=self.codec, quality=quality, effort=self.effort,
-                audio=False, measure=False))
-        self._encodes.append(_Encode(path, quality, made.bytes, seconds, memory.bytes, made.notes))
-
-    def decode(self) -> Generator[Progress, None, None]:
-        """Decode the file that was chosen, and measure it; the other files are deleted."""
-        encode = self.chosen
-        for other in self._encodes[:-1]:
-            other.path.unlink()
-        path = encode.path.replace(self.output)
-        with PeakMemory() as memory:
-            self._decoded, seconds = yield from _timed(_iter_decoded(self.codec, path, self.clip))
-        n_frames, pixels = len(self.clip), self.clip.info.width * self.clip.info.height
-        peaks = [peak for peak in (encode.memory, memory.bytes) if peak is not None]
-        self.result = Reconstruction(
-            model=self.name, path=path, quality=encode.quality, bytes=encode.n_bytes,
-            bits_per_pixel=8 * encode.n_bytes / (n_frames * pixels),
-            latent_ratio=_latent_ratio(self.codec, path, pixels),
-            **(yield from _iter_measured(self.clip, self.decoded)),
-            encode_seconds=encode.seconds / n_frames, decode_seconds=seconds / n_frames,
-            memory_bytes=max(peaks, default=None), notes=encode.notes + self.notes)
-
-    def drift(self, passes: int) -> Generator[Progress, None, None]:
-        """Compress what came back, and again, at the same quality; measure each against the clip.
-        """
-        assert self.result is not None
-        psnrs, again = [self.result.psnr], self.output.with_suffix(".again.aev")
-        with ExitStack() as stack:
-            decoded = self.decoded
-            for _ in range(1, passes):
-                yield from iter_compress(decoded, again, model=self.codec, force=True, audio=False,
-                                         quality=self.result.quality, effort=self.effort,
-                                         measure=False)
-                decoded = yield from _iter_decoded(self.codec, again, self.clip)
-                stack.callback(decoded.close)
-                distortion = Distortion(with_ms_ssim=False)
-                for before, after in zip(self.clip, decoded, strict=True):
-                    distortion.add(to_yuv420(before, self.clip.info.colour), after)
-                psnrs.append(distortion.psnr)
-        again.unlink()
-        self.result = replace(self.result, drift=tuple(psnrs))
-
-    def close(self) -> None:
-        """Delete the decoded frames."""
-        if self._decoded is not None:
-            self._decoded.close()
 
 
 class _Steps:
@@ -365,7 +213,7 @@ class _Steps:
         self._done += n_steps
         return result
 
-    def attempt(self, run: _Run, stage: str, job: Any, n_steps: int = 1
+    def attempt(self, run: ModelRun, stage: str, job: Any, n_steps: int = 1
                 ) -> Generator[ArenaProgress, None, None]:
         """Run one stage of a model unless it has failed; an error is kept in `run.error`."""
         if run.error is None:
@@ -377,7 +225,7 @@ class _Steps:
                 self._done += self._left[run.name]
 
 
-def _remaining(runs: Sequence[_Run]) -> list[_Run]:
+def _remaining(runs: Sequence[ModelRun]) -> list[ModelRun]:
     """Return those that have not failed.
 
     Raises:
@@ -390,78 +238,7 @@ def _remaining(runs: Sequence[_Run]) -> list[_Run]:
     return found
 
 
-def _timed(job: Generator[Progress, None, _Result]
-           ) -> Generator[Progress, None, tuple[_Result, float]]:
-    """Run a job; return its result and the seconds that it took, without those of the caller."""
-    seconds = 0.0
-    with closing(job):
-        while True:
-            began = time.perf_counter()
-            try:
-                progress = next(job)
-            except StopIteration as end:
-                return end.value, seconds + time.perf_counter() - began
-            seconds += time.perf_counter() - began
-            yield progress
-
-
-def _iter_decoded(codec: Codec, path: Path, original: DecodedClip
-                  ) -> Generator[Progress, None, DecodedClip]:
-    """Decode a file to 8-bit 4:2:0 with the times of its original.
-
-    Raises:
-        AEHubError: it has another number of frames.
-    """
-    info = replace(original.info, pictures=YUV420)
-    decoded = DecodedClip(path.name, info)
-    with ExitStack() as undo, open_reader(path) as reader:
-        undo.callback(decoded.close)
-        load_for_file(reader.header, codec)
-        frames = undo.enter_context(closing(decode_frames(reader, codec)))
-        for times, frame in zip(original.times, frames, strict=False):
-            decoded.add(Frame(to_yuv420(frame.picture, info.colour), *times))
-            yield Progress(len(decoded), len(original))
-        if len(decoded) < len(original) or next(frames, None) is not None:
-            raise AEHubError(f"{codec.name} does not give back the {len(original)} frames that it "
-                             "was given.")
-        decoded.finish(info)
-        undo.pop_all()
-    return decoded
-
-
-def _latent_ratio(codec: Codec, path: Path, pixels: int) -> float:
-    """Return the numbers of R, G and B in a picture over those in its latents, in the first group.
-    """
-    with open_reader(path) as reader:
-        group = next(reader.groups())
-        counts = [sum(latent.size for latent in codes.latents)
-                  for codes in codec.codes(reader.header, group)]
-    return 3 * pixels * len(counts) / max(1, sum(counts))
-
-
-def _iter_measured(original: DecodedClip, decoded: DecodedClip
-                   ) -> Generator[Progress, None, dict[str, Any]]:
-    """Measure a reconstruction; returns fields of `Reconstruction`."""
-    distortion, colour = Distortion(), original.info.colour
-    channels, flicker, before = np.zeros(3), list[float](), None
-    for number, (source, result) in enumerate(zip(original, decoded, strict=True), 1):
-        reference = to_yuv420(source, colour)
-        distortion.add(reference, result)
-        # The error of a difference of two frames is the difference of their errors.
-        error = result[0].astype(np.int32) - reference[0]
-        if before is not None:
-            flicker.append(float(np.square(error - before).mean()))
-        before = error
-        channels += (to_rgb(result, colour).mean((0, 1))
-                     - to_rgb(source, colour).mean((0, 1)))
-        yield Progress(number, len(original))
-    red, green, blue = (float(channel) for channel in channels / len(original))
-    return {"psnr": distortion.psnr, "ms_ssim": distortion.ms_ssim,
-            "flicker_psnr": psnr_of_mse(sum(flicker) / len(flicker)) if flicker else None,
-            "first_psnr": distortion.frame_psnrs[0], "colour_errors": (red, green, blue)}
-
-
-def _report(clip: DecodedClip, prepared: Path, stacked: Path, runs: Sequence[_Run],
+def _report(clip: DecodedClip, prepared: Path, stacked: Path, runs: Sequence[ModelRun],
             target: int | None) -> ArenaReport:
     info = clip.info
     times = [float(time * info.time_base) for time, _ in clip.times]
