@@ -14,6 +14,8 @@ from aehub.api.edit import concat as concat
 from aehub.api.edit import edit as edit
 from aehub.api.edit import iter_concat as iter_concat
 from aehub.api.edit import iter_edit as iter_edit
+from aehub.api.latents import compress_latents as compress_latents
+from aehub.api.latents import save_latents as save_latents
 from aehub.bitstream.validation import Report as Report
 from aehub.bitstream.validation import info as info
 from aehub.bitstream.validation import verify as verify

@@ -30,7 +30,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # A unit may import units of its own height or lower ones; "aehub" is the package root itself.
 HEIGHTS = {
     "errors": 0, "lazy": 0,
-    "config": 1, "files": 1, "threads": 1, "proxies": 1, "arguments": 1, "results": 1,
+    "compiled": 1, "config": 1, "files": 1, "threads": 1,
+    "proxies": 1, "arguments": 1, "results": 1,
     "schedule": 2,
     "weights": 2, "coding": 2,
     "media": 3,
@@ -44,7 +45,7 @@ HEIGHTS = {
 }
 WITHOUT_TORCH = {"bitstream", "coding", "errors", "config", "files", "threads", "arguments"}
 LONGEST_MODULE = 500
-MOST_MODULES = 212
+MOST_MODULES = 213
 LONGEST_FUNCTION = 60
 # Words that the field does not use, or uses for something else, in names of ours.
 NOT_IN_NAMES = {
@@ -477,7 +478,8 @@ def modules_in_strings(path: Path) -> Iterator[str]:
 def test_what_is_imported_is_declared(imports: list[Import]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["demo"], *extras["plot"]]
+    lines = [*project["dependencies"], *extras["demo"], *extras["plot"],
+             *extras["diffusers"]]
     names = {IMPORTED_AS.get(name, name) for name in (Requirement(line).name for line in lines)}
     known = {"aehub", *sys.stdlib_module_names, *names, *NOT_OF_OURS}
     found = [(i.file, i.module) for i in imports if i.unit is None and i.unit_from != "app"]

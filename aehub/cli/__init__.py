@@ -11,7 +11,7 @@ from aehub.cli.animate import animate
 from aehub.cli.compare import compare
 from aehub.cli.console import ErrorReportingGroup
 from aehub.cli.edit import concat, edit
-from aehub.cli.files import compress, decompress, info, verify
+from aehub.cli.files import compress, decompress, info, latents, verify
 from aehub.cli.hub import download, models, publish, serve
 from aehub.cli.train import train
 from aehub.config import __version__
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 for command in (
-    compress, decompress, edit, concat, animate, info, verify, compare, models, download, publish,
-    train, serve,
+    compress, decompress, edit, concat, animate, info, verify, latents, compare, models, download,
+    publish, train, serve,
 ):
     main.add_command(command)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from aehub.cli import options
 from aehub.cli.console import EXIT_FAILED, progress_bar
-from aehub.cli.options import print_json, source
+from aehub.cli.options import bytes_text, print_json, source
 from aehub.config import DEFAULT_CODEC, DEFAULT_EFFORT, MAX_EFFORT
 from aehub.errors import FormatError, count_text
 from aehub.results import Compressed
@@ -125,6 +126,30 @@ def compressed_text(output: str, result: Compressed) -> str:
     if result.ms_ssim is not None:
         fidelity.append(f"MS-SSIM {result.ms_ssim:.4f}")
     return "\n  ".join(filter(None, [head, ", ".join(rate), ", ".join(fidelity)]))
+
+
+@click.command()
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--model", help="Its name, hub id or folder.")
+@click.option("--quality", type=options.Number(0, 100), default=50, show_default=True)
+@options.device
+@options.threads
+@options.force
+def latents(source: Path, output: Path, model: str | None, quality: float, device: str,
+            force: bool) -> None:
+    """Take latents out of IN.aev as OUT.safetensors, or put IN.safetensors into OUT.aev."""
+    from aehub.api.latents import compress_latents, save_latents
+
+    if source.suffix != ".safetensors":
+        n_frames = save_latents(source, output, model=model, force=force, device=device)
+        click.echo(f"{click.format_filename(output)}: latents of {count_text(n_frames, 'frame')}")
+        return
+    if model is None:
+        raise click.UsageError("Latents are of a model; name it with --model.")
+    size = compress_latents(source, output, model=model, quality=quality, force=force,
+                            device=device)
+    click.echo(f"{click.format_filename(output)}: {bytes_text(size)}")
 
 
 @click.command()

@@ -21,10 +21,15 @@ _endpoint = click.option(
 
 @click.command()
 @_endpoint
+@click.option("--published", is_flag=True, help="List well-known autoencoders on hubs instead.")
 @options.as_json
-def models(endpoint: str | None, as_json: bool) -> None:
+def models(endpoint: str | None, published: bool, as_json: bool) -> None:
     """List every known model and its state: bundled, cached or remote."""
     from aehub import hub
+
+    if published:
+        _list_published(as_json)
+        return
 
     entries = hub.list_models(endpoint=endpoint)
     print_notes(hub.record_errors())
@@ -38,6 +43,18 @@ def models(endpoint: str | None, as_json: bool) -> None:
         click.echo(f"{entry.name:<16} {entry.state:<8} {entry.task:<20} {facts}".rstrip())
         if entry.summary:
             click.echo(f"{'':<16} {entry.summary}")
+
+
+def _list_published(as_json: bool) -> None:
+    from aehub.hub import known_models
+
+    if as_json:
+        print_json({"models": [model.to_json() for model in known_models()]})
+        return
+    for model in known_models():
+        facts = (f"{model.compression:g}:1" if model.compression else "",
+                 bytes_text(model.bytes) if model.bytes else "", model.licence or "")
+        click.echo(f"{model.repo:<56} {model.kind:<6} {', '.join(filter(None, facts))}".rstrip())
 
 
 @click.command()
@@ -118,9 +135,18 @@ def _codec_name(name: str) -> str:
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="By default the first free from 7860.")
+@click.option("--model", "folders", multiple=True, metavar="FOLDER",
+              help="Serve the model in this folder too; may be given several times.")
 @options.threads
-def serve(port: int | None) -> None:
+def serve(port: int | None, folders: tuple[str, ...]) -> None:
     """Serve the demo page, and the bundled models to other machines, until interrupted."""
+    if folders:
+        from aehub import hub
+
+        for folder in folders:
+            hub.find(Path(folder))
+        known = filter(None, [os.environ.get("AEHUB_WEIGHTS")])
+        os.environ["AEHUB_WEIGHTS"] = os.pathsep.join([*known, *map(os.path.abspath, folders)])
     # Telemetry off; read when gradio and huggingface_hub are imported.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import accumulate, groupby
 from threading import RLock
 from types import TracebackType
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -128,6 +128,26 @@ class Archive:
     def _rgb(self, numbers: Sequence[int]) -> list[np.ndarray]:
         colour = self.info.colour
         return [to_rgb(picture, colour) for picture in self._pictures(numbers)]
+
+    def latents(self) -> Iterator[Any]:
+        """Dequantised latents of each group, by models that quantise them.
+
+        Yields:
+            `values`, float32 [T', C, h, w] of each segment of a group; `n_frames` of each; `size`
+            of the frames, (width, height).
+
+        Raises:
+            InputError: the model codes no latents of a network.
+        """
+        if self._codec is None:
+            self._codec = self._load(self._reader.header)
+        read = getattr(self._codec, "latents", None)
+        if read is None:
+            raise InputError(f"{self._codec.name} codes no latents that networks are trained on; "
+                             "give a file of an autoencoder of diffusers or of the TAESD family.")
+        entries = self._reader.index or ()
+        return (read(self._reader.header, self._reader.group_at(number))
+                for number in range(len(entries)))
 
     def time(self, number: int) -> Fraction:
         """Presentation time of frame `number`, from 0, in seconds.

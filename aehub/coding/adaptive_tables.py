@@ -9,13 +9,20 @@ Source: P. Howard and J. Vitter, "Practical implementations of arithmetic coding
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import constriction
 import numpy as np
 
-from aehub.coding.range_coder import TOTAL
+from aehub.coding.range_coder import (
+    TOTAL,
+    CompiledDecoder,
+    next_quantile,
+    next_uniform,
+    skip_symbol,
+    sort_keys,
+)
+from aehub.compiled import compiled
 
 INCREMENT = 32
 """Added to the count of a symbol for each occurrence."""
@@ -71,9 +78,17 @@ class AdaptiveTables:
             self._update(context, batch)
 
     def read(self, coder: Any, contexts: np.ndarray) -> np.ndarray:
-        """Read int32 symbols [n] with uint8 contexts [n] from a `RangeDecoder`, then count them."""
+        """Read int32 symbols [n] with uint8 contexts [n] from a range decoder, then count them.
+
+        Raises:
+            AssertionError: the stream is damaged.
+        """
         n = len(contexts)
         symbols = np.empty(n, np.int32)
+        if isinstance(coder, CompiledDecoder):
+            coder.run(_read_symbols, contexts, self.counts, symbols)
+            self._models.clear()
+            return symbols
         for context, index in _by_context(contexts):
             batch = coder.decode(self._model(context), n if index is _ALL else len(index))
             symbols[index] = batch
@@ -139,14 +154,63 @@ def _frequencies(counts: _Row) -> _Row:
     return table
 
 
-_uniform = lru_cache(maxsize=64)(constriction.stream.model.Uniform)
+_uniform = constriction.stream.model.Uniform()
 
 
-def write_uniform(coder: Any, values: np.ndarray, size: int) -> None:
-    """Write int32 values [n] in 0 .. size - 1, all equally likely, to a `RangeEncoder`."""
-    coder.encode(values.astype(np.int32, copy=False), _uniform(size))
+def write_uniform(coder: Any, values: np.ndarray, size: int | np.ndarray) -> None:
+    """Write int32 values [n] in 0 .. size - 1, all equally likely, to a `RangeEncoder`; there may
+    be a size for each, [n]."""
+    sizes = np.full(len(values), size, np.int32)
+    coder.encode(values.astype(np.int32, copy=False), _uniform, sizes)
 
 
-def read_uniform(coder: Any, n: int, size: int) -> np.ndarray:
-    """Read n int32 values in 0 .. size - 1 from a `RangeDecoder`."""
-    return np.asarray(coder.decode(_uniform(size), n), np.int32)
+def read_uniform(coder: Any, n: int, size: int | np.ndarray) -> np.ndarray:
+    """Read n int32 values in 0 .. size - 1 from a range decoder; there may be a size for each, [n].
+
+    Raises:
+        AssertionError: the stream is damaged.
+    """
+    sizes = np.full(n, size, np.int32)
+    if isinstance(coder, CompiledDecoder):
+        values = np.empty(n, np.int32)
+        coder.run(_read_uniform, sizes, values)
+        return values
+    return np.asarray(coder.decode(_uniform, sizes), np.int32)
+
+
+@compiled
+def _read_uniform(state: np.ndarray, words: np.ndarray, sizes: np.ndarray, values: np.ndarray
+                  ) -> bool:
+    for at in range(len(values)):
+        values[at] = next_uniform(state, words, sizes[at])
+        if values[at] < 0:
+            return False
+    return True
+
+
+@compiled
+def _read_symbols(state: np.ndarray, words: np.ndarray, contexts: np.ndarray, counts: np.ndarray,
+                  symbols: np.ndarray) -> bool:
+    """Read and count symbols as `AdaptiveTables.read`, context by context."""
+    order, begins = sort_keys(contexts)
+    table = np.empty(counts.shape[1], np.int64)
+    for context in range(len(counts)):
+        places, row = order[begins[context]:begins[context + 1]], counts[context]
+        if len(places) == 0:
+            continue
+        table[:] = row * TOTAL // row.sum()
+        table[row.argmax()] += TOTAL - table.sum()
+        for at in places:
+            quantile, left, symbol = next_quantile(state), 0, 0
+            if quantile >= TOTAL:
+                return False
+            while left + table[symbol] <= quantile:
+                left += table[symbol]
+                symbol += 1
+            skip_symbol(state, words, left, table[symbol])
+            symbols[at] = symbol
+        for at in places:
+            row[symbols[at]] += INCREMENT
+        while row.sum() > MAX_TOTAL:
+            row[:] = np.maximum(row >> 1, MIN_COUNT)
+    return True

@@ -101,25 +101,24 @@ class LatentReader:
     Args:
         tables: frequency tables.
         stream: the bytes, or the `coder` of another reader, to continue in its stream.
+        loops: as for `Decoder`.
 
     Raises:
         ValueError: the bytes are no stream.
     """
 
-    def __init__(self, tables: ScaleTables, stream: Any) -> None:
-        self._decoder = Decoder(tables, stream)
+    def __init__(self, tables: ScaleTables, stream: Any, *, loops: bool = False) -> None:
+        self._decoder = Decoder(tables, stream, loops=loops)
 
     @property
     def coder(self) -> Any:
-        """constriction's `RangeDecoder`, for symbols of other tables in the same stream."""
+        """The range decoder, for symbols of other tables in the same stream."""
         return self._decoder.coder
 
     def read(self, index: np.ndarray) -> np.ndarray:
-        """Table indices -> int32 codes of the same shape.
+        """Table indices -> int32 codes of the same shape, as `Decoder.read`.
 
         Raises:
-            ValueError: the stream is damaged.
-            AssertionError: likewise.
+            AssertionError: the stream is damaged.
         """
-        flat = np.ascontiguousarray(index, np.uint8)
-        return self._decoder.read(flat.ravel()).reshape(flat.shape)
+        return self._decoder.read(index.astype(np.uint8, copy=False))

@@ -6,6 +6,8 @@ its excess in Elias gamma form.
 
 The range coder is constriction's; it takes probabilities as floats, but `(f - 1) / (2^24 - n)`
 rounds back to exactly the integers `f` when they are at least 1 and sum to 2^24, as a test checks.
+`CompiledDecoder` is its decoder in compiled loops, which read the symbols of many tables in one
+call.
 
 Source: J. Duda 2013 and R. Bamler 2022 (constriction); escape codes as in H.264 9.1.
 """
@@ -13,11 +15,14 @@ Source: J. Duda 2013 and R. Bamler 2022 (constriction); escape codes as in H.264
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any
 
 import constriction
 import numpy as np
+
+from aehub.compiled import compiled, numba_is_loaded
 
 TOTAL = 1 << 24
 """Sum of the frequencies of a table."""
@@ -105,6 +110,15 @@ class ScaleTables:
             _Categorical((_mirror(t) - 1).astype(np.float64), perfect=False) for t in self._tables
         ]
 
+    @cached_property
+    def edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """Left ends of the symbols of all tables and 2^24 after each table, int32; and where each
+        table begins among them, with the end of the last one, int64 [65]."""
+        edges = [np.concatenate([[0], np.cumsum(_mirror(table))]) for table in self._tables]
+        # There is no table 0.
+        begins = np.cumsum([0, 0, *map(len, edges)])
+        return np.concatenate(edges).astype(np.int32), begins
+
     def magnitude_bits(self, index: int) -> np.ndarray:
         """Bits of one code of magnitude 0, 1, ..., `max_magnitude` by table `index`: float64."""
         return -np.log2(self._tables[index - 1][:-1] / TOTAL)
@@ -146,6 +160,33 @@ def _by_table(indices: np.ndarray) -> tuple[np.ndarray, list[tuple[int, slice]]]
                    zip(used.tolist(), counts[used].tolist(), ends[used].tolist(), strict=True)]
 
 
+def range_encoder() -> Any:
+    """A range encoder with an empty stream."""
+    return constriction.stream.queue.RangeEncoder()
+
+
+def stream_of(coder: Any) -> bytes:
+    """The stream of a range encoder: little-endian words of 32 bits."""
+    return bytes(coder.get_compressed().astype("<u4").tobytes())
+
+
+def range_decoder(stream: bytes, *, loops: bool = False) -> Any:
+    """A range decoder of a stream.
+
+    Args:
+        stream: from `stream_of`.
+        loops: read in compiled loops; without, only if Numba is imported already, for that takes
+            longer than reading a picture.
+
+    Raises:
+        ValueError: the bytes are no words.
+    """
+    words = np.frombuffer(stream, "<u4").astype(np.uint32)
+    if loops or numba_is_loaded():
+        return CompiledDecoder(words)
+    return constriction.stream.queue.RangeDecoder(words)
+
+
 class Encoder:
     """Encoder of codes; those that share a table go in one call of the range coder.
 
@@ -156,7 +197,7 @@ class Encoder:
 
     def __init__(self, tables: ScaleTables, coder: Any = None) -> None:
         self._tables = tables
-        self._coder = constriction.stream.queue.RangeEncoder() if coder is None else coder
+        self._coder = range_encoder() if coder is None else coder
 
     @property
     def coder(self) -> Any:
@@ -190,8 +231,8 @@ class Encoder:
         self._coder.encode(np.array([value], np.int32), _Uniform(size))
 
     def finish(self) -> bytes:
-        """The stream: little-endian 32-bit words."""
-        return bytes(self._coder.get_compressed().astype("<u4").tobytes())
+        """The stream."""
+        return stream_of(self._coder)
 
 
 class Decoder:
@@ -200,24 +241,35 @@ class Decoder:
     Args:
         tables: frequency tables.
         stream: the bytes, or the `coder` of another decoder, to continue in its stream.
+        loops: read in compiled loops; without, only if Numba is imported already, for that takes
+            longer than reading a picture.
     """
 
-    def __init__(self, tables: ScaleTables, stream: Any) -> None:
+    def __init__(self, tables: ScaleTables, stream: Any, *, loops: bool = False) -> None:
         self._tables = tables
-        if isinstance(stream, bytes):
-            words = np.frombuffer(stream, "<u4").astype(np.uint32)
-            stream = constriction.stream.queue.RangeDecoder(words)
-        self._coder = stream
+        self._coder = range_decoder(stream, loops=loops) if isinstance(stream, bytes) else stream
 
     @property
     def coder(self) -> Any:
-        """constriction's `RangeDecoder`, for symbols of other tables in the same stream."""
+        """The range decoder, for symbols of other tables in the same stream."""
         return self._coder
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """uint8 table indices [n] -> int32 codes [n]."""
-        codes = np.zeros(len(indices), np.int32)
-        order, slices = _by_table(indices)
+        """uint8 table indices -> int32 codes of the same shape; those of a batch [B, C, h, w] may
+        lie in memory as [B, h, w, C].
+
+        Raises:
+            AssertionError: the stream is damaged.
+        """
+        if isinstance(self._coder, CompiledDecoder):
+            batch = indices if indices.ndim == 4 else indices.reshape(1, 1, 1, -1)
+            rows = np.ascontiguousarray(batch.transpose(0, 2, 3, 1))
+            found = np.zeros(rows.shape, np.int32)
+            self._coder.run(_read_codes, *self._tables.edges, rows.ravel(), *batch.shape[:2],
+                            found.ravel())
+            found = found.transpose(0, 3, 1, 2)
+            return found if indices.ndim == 4 else found.reshape(indices.shape)
+        order, slices = _by_table(indices.ravel())
         values = np.empty(len(order), np.int32)
         for index, part in slices:
             largest = max_magnitude(index)
@@ -225,8 +277,9 @@ class Decoder:
             values[part] = symbols - largest
             for at in (symbols == 2 * largest + 1).nonzero()[0].tolist():
                 values[part.start + at] = self._unescape(largest)
+        codes = np.zeros(indices.size, np.int32)
         codes[order] = values
-        return codes
+        return codes.reshape(indices.shape)
 
     def _unescape(self, largest: int) -> int:
         prefix = self._bits(2 * _ESCAPE_BITS)
@@ -236,3 +289,138 @@ class Decoder:
 
     def _bits(self, size: int) -> int:
         return int(self._coder.decode(_Uniform(size), 1)[0])
+
+
+class CompiledDecoder:
+    """constriction's `RangeDecoder` for compiled loops, symbol by symbol the same.
+
+    Args:
+        words: of the stream, uint32.
+    """
+
+    def __init__(self, words: np.ndarray) -> None:
+        first, second = [*words[:2].tolist(), 0, 0][:2]
+        self._words = words
+        # Lower end and size of the interval, the point in it, and the number of words read.
+        self._state = np.array([0, 2**64 - 1, first << 32 | second, 2], np.uint64)
+
+    def run(self, loop: Callable[..., bool], *arguments: Any) -> None:
+        """Read symbols by `loop(state, words, *arguments)`.
+
+        Raises:
+            AssertionError: it returned False, for the stream is damaged.
+        """
+        if not loop(self._state, self._words, *arguments):
+            raise AssertionError("the stream is damaged")
+
+
+# Numba makes floats of unsigned and signed integers together: all are unsigned here.
+_LOWER, _RANGE, _POINT, _NEXT = range(4)
+_ONE, _PRECISION, _WORD_BITS = np.uint64(1), np.uint64(24), np.uint64(32)
+_LEAST_RANGE = np.uint64(1 << 32)
+
+
+@compiled
+def next_quantile(state: np.ndarray) -> np.int64:
+    """The place of the next symbol among 2^24; not less than that if the stream is damaged."""
+    return np.int64((state[_POINT] - state[_LOWER]) // (state[_RANGE] >> _PRECISION))
+
+
+@compiled
+def skip_symbol(state: np.ndarray, words: np.ndarray, left: int, frequency: int) -> None:
+    """Go on behind a symbol of this frequency; `left` is the sum of those of the symbols before."""
+    scale = state[_RANGE] >> _PRECISION
+    state[_LOWER] += scale * np.uint64(left)
+    state[_RANGE] = scale * np.uint64(frequency)
+    if state[_RANGE] < _LEAST_RANGE:
+        for part in (_LOWER, _RANGE, _POINT):
+            state[part] <<= _WORD_BITS
+        if state[_NEXT] < np.uint64(len(words)):
+            state[_POINT] |= np.uint64(words[state[_NEXT]])
+        state[_NEXT] += _ONE
+
+
+@compiled
+def next_uniform(state: np.ndarray, words: np.ndarray, size: int) -> int:
+    """Read a value in 0 .. size - 1, all equally likely; -1 if the stream is damaged."""
+    quantile, frequency = next_quantile(state), TOTAL // size
+    if quantile >= TOTAL:
+        return -1
+    value = min(quantile // frequency, size - 1)
+    left = value * frequency
+    skip_symbol(state, words, left, TOTAL - left if value == size - 1 else frequency)
+    return value
+
+
+@compiled
+def sort_keys(keys: np.ndarray, first: int = 0, batch: int = 1, channels: int = 1
+              ) -> tuple[np.ndarray, np.ndarray]:
+    """Sort the places of keys that are not below the first.
+
+    Args:
+        keys: uint8 [n], of an array [B, h, w, C].
+        first: key.
+        batch: B.
+        channels: C.
+
+    Returns:
+        The places by key, those of one key in the order of an array [B, C, h, w]; and where each
+        key begins among them, [257].
+    """
+    begins = np.zeros(257, np.int64)
+    for key in keys:
+        if key >= first:
+            begins[int(key) + 1] += 1
+    begins[:] = np.cumsum(begins)
+    order, places, size = np.empty(begins[256], np.int64), begins.copy(), len(keys) // batch
+    for frame in range(0, len(keys), max(size, 1)):
+        for channel in range(channels):
+            for at in range(frame + channel, frame + size, channels):
+                key = int(keys[at])
+                if key >= first:
+                    order[places[key]] = at
+                    places[key] += 1
+    return order, begins
+
+
+@compiled
+def _read_codes(state: np.ndarray, words: np.ndarray, edges: np.ndarray, begins: np.ndarray,
+                indices: np.ndarray, batch: int, channels: int, codes: np.ndarray) -> bool:
+    """Read codes as `Decoder.read`: table by table, the escapes of each after its symbols."""
+    order, firsts = sort_keys(indices, 1, batch, channels)
+    for table in range(1, N_TABLES):
+        first, end = begins[table], begins[table + 1] - 1
+        largest = (end - first) // 2 - 1
+        for at in order[firsts[table]:firsts[table + 1]]:
+            quantile = next_quantile(state)
+            if quantile >= TOTAL:
+                return False
+            low, high = first, end
+            while high - low > 1:
+                middle = (low + high) >> 1
+                if edges[middle] <= quantile:
+                    low = middle
+                else:
+                    high = middle
+            skip_symbol(state, words, edges[low], edges[low + 1] - edges[low])
+            codes[at] = low - first - largest
+        for at in order[firsts[table]:firsts[table + 1]]:
+            if codes[at] > largest:
+                codes[at] = _read_escape(state, words, largest)
+                if codes[at] == 0:
+                    return False
+    return True
+
+
+@compiled
+def _read_escape(state: np.ndarray, words: np.ndarray, largest: int) -> int:
+    """Read a code beyond a table; 0 if the stream is damaged."""
+    prefix = next_uniform(state, words, 2 * _ESCAPE_BITS)
+    if prefix < 0:
+        return 0
+    size = 1 << (prefix // 2)
+    rest = next_uniform(state, words, size) if size > 1 else 0
+    if rest < 0:
+        return 0
+    magnitude = largest + size + rest
+    return -magnitude if prefix % 2 else magnitude

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aehub import hub
+from aehub.weights import foreign
 from aehub.weights.model_folder import max_bytes, tag_of
 
 OWNER = "aehub"
@@ -87,10 +88,12 @@ def served_models() -> dict[str, ServedModel]:
 
 def _served_model(repo: str, task: str, folder: Path) -> ServedModel:
     files, modified = {}, 0.0
+    limits = foreign.file_limits(folder)
     for path in sorted(folder.iterdir()):
         state = path.lstat()
+        limit = max_bytes(path.name) or -1
         # A link may point outside the folder, so only regular files are served.
-        if stat.S_ISREG(state.st_mode) and state.st_size <= (max_bytes(path.name) or -1):
+        if stat.S_ISREG(state.st_mode) and state.st_size <= limits.get(path.name, limit):
             files[path.name] = _served_file(path, state.st_size, state.st_mtime_ns)
             modified = max(modified, state.st_mtime)
     lines = "".join(f"{file.name} {file.sha256}\n" for file in files.values())
@@ -100,12 +103,12 @@ def _served_model(repo: str, task: str, folder: Path) -> ServedModel:
 
 @lru_cache(maxsize=256)
 def _served_file(path: Path, size: int, stamp: int) -> ServedFile:
-    data = path.read_bytes()
-    sha256 = hashlib.sha256(data).hexdigest()
-    is_large = path.name not in ("config.json", "README.md")
-    blob = _POINTER.format(sha256, len(data)).encode() if is_large else data
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    is_large = path.suffix not in (".json", ".md")
+    blob = _POINTER.format(sha256, size).encode() if is_large else path.read_bytes()
     git = hashlib.sha1(b"blob %d\0" % len(blob) + blob, usedforsecurity=False).hexdigest()
-    return ServedFile(path.name, path, len(data), sha256, git, is_large)
+    return ServedFile(path.name, path, size, sha256, git, is_large)
 
 
 def pointer_size(file: ServedFile) -> int:

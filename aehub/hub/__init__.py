@@ -11,6 +11,7 @@ whose SHA-256 must be the one expected, and no file of any other kind is ever re
 from __future__ import annotations
 
 from aehub.hub.download import download
+from aehub.hub.known import KnownModel, known_models
 from aehub.hub.loading import ModelLike, load, load_for_file, resolve_codec, resolve_model
 from aehub.hub.publish import Published, publish
 from aehub.hub.registry import bundled_root
@@ -19,8 +20,7 @@ from aehub.hub.resolve import ModelName, find, find_by_hashes
 from aehub.weights.architectures import record_errors
 
 __all__ = [
-    "ModelEntry", "ModelLike", "ModelName", "Published", "bundled_root", "download", "find",
-    "find_by_hashes", "list_models", "load", "load_for_file", "publish", "record_errors",
-    "resolve_codec",
-    "resolve_model",
+    "KnownModel", "ModelEntry", "ModelLike", "ModelName", "Published", "bundled_root", "download",
+    "find", "find_by_hashes", "known_models", "list_models", "load", "load_for_file", "publish",
+    "record_errors", "resolve_codec", "resolve_model",
 ]

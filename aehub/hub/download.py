@@ -8,7 +8,6 @@ give.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -246,7 +245,7 @@ def _foreign_files(files: dict[str, RepoSibling], folder: str, names: Iterable[s
     wanted = [files[f"{folder}/{name}" if folder else name] for name in names]
     wanted += [files[CARD]] if CARD in files and not folder else []
     for file in wanted:
-        limit = foreign.MAX_BYTES if file.rfilename.endswith(".safetensors") else 4_000_000
+        limit = foreign.file_limit(file.rfilename)
         if type(file.size) is not int or not 0 <= file.size <= limit:
             raise WeightsError(f"{repo} at {url} announces {file.size} bytes for {file.rfilename}, "
                                f"where at most {limit} are taken; name another model.")
@@ -323,11 +322,12 @@ def _refuse_overwriting(folder: Path, force: bool) -> None:
 def _copy(folder: Path, target: Path) -> Path:
     """Copy a model's files to a folder of the user, each completely or not at all."""
     target.mkdir(parents=True, exist_ok=True)
-    model = foreign.find(folder)
-    names = {path.name for path in folder.iterdir() if max_bytes(path.name) is not None}
-    names |= {path.name for path in model.files} if model else set()
+    if (model := foreign.find(folder)) is not None:
+        model.copy_to(target)
+        return target
+    names = [path.name for path in folder.iterdir() if max_bytes(path.name) is not None]
     # The config comes last, because a folder counts as a model once it has one.
     for name in sorted(names, key=lambda name: name == CONFIG):
-        with open_output(target / name, force=True) as file, (folder / name).open("rb") as source:
-            shutil.copyfileobj(source, file)
+        with open_output(target / name, force=True) as file:
+            file.write((folder / name).read_bytes())
     return target

@@ -1,8 +1,9 @@
 """The registry of models known by name: their repositories and pinned revisions.
 
 A folder of weights makes its model known, pinned to the hashes of its own config: those of this
-package, and those that the records of other packages name. `AEHUB_MODELS` adds hub ids, with commas
-between. Names of models on a hub are `org/name` or `org/name@revision`.
+package, those that the records of other packages name, and those of `AEHUB_WEIGHTS`, separated as
+in `PATH`. `AEHUB_MODELS` adds hub ids, with commas between. Names of models on a hub are `org/name`
+or `org/name@revision`.
 """
 
 from __future__ import annotations
@@ -78,12 +79,15 @@ def bundled(name: str) -> Path | None:
 
 
 def bundled_folders() -> list[Path]:
-    """Folders of all bundled models: those of this package, then those of others, one a name."""
+    """Folders of all bundled models: those of this package, then those of others and those that
+    `AEHUB_WEIGHTS` names, one a name."""
+    named_folders = os.environ.get("AEHUB_WEIGHTS", "").split(os.pathsep)
     folders = [*sorted(bundled_root().glob("*")),
-               *(folder for record in architectures().values() for folder in record.folders)]
+               *(folder for record in architectures().values() for folder in record.folders),
+               *map(Path, filter(None, named_folders))]
     named: dict[str, Path] = {}
     for folder in folders:
-        if (folder / CONFIG).is_file():
+        if (folder / CONFIG).is_file() or foreign.file_limits(folder):
             named.setdefault(folder.name, folder)
     return list(named.values())
 

@@ -11,10 +11,10 @@ from typing import Any
 import gradio as gr
 
 from aehub import hub
-from aehub.errors import AEHubError
+from aehub.errors import AEHubError, InputError
 from aehub.ui import job_progress
 from aehub.ui.errors import errors_shown
-from aehub.ui.formatting import bytes_text, tiles
+from aehub.ui.formatting import bytes_text, table, tiles
 from aehub.ui.limits import Context
 from aehub.weights.model_folder import CARD, CONFIG, WEIGHTS
 
@@ -23,6 +23,12 @@ _FILE_URL = "aehub/{}/resolve/main"
 """Path on this server, as a hub, of the files of a bundled model."""
 _LICENCE = re.compile(r"^license:\s*(\S+)", re.MULTILINE)
 _PICTURE = re.compile(r"\]\(([A-Za-z0-9_-]+\.png)\)")
+_MOST_MB = 5000
+"""Megabytes of weights from which on a filter by size shows all."""
+_PUBLISHED_NOTE = (
+    "Facts are as stated by their sources (aehub models --published --json names them); a dash is "
+    "what none states. Each class was tried here with random weights; of the published weights "
+    "TAEF2 alone. Autoencoders of diffusers need the extra aehub[diffusers].")
 _STATE_NOTES = {
     "bundled": "no download needed",
     "cached": "downloaded before, no network needed",
@@ -44,7 +50,60 @@ def build(context: Context) -> None:
             if card:
                 with gr.Accordion("Full model card", open=False):
                     _show_card(entry, card)
+    _published()
     gr.api(_list_models, api_name="models")
+
+
+def _published() -> None:
+    """Build the table of well-known autoencoders, and the button that fetches one."""
+    with gr.Column():
+        gr.HTML("<h2>Published autoencoders</h2>")
+        with gr.Row():
+            kind = gr.Radio([("All", ""), ("Images", "image"), ("Video", "video")], value="",
+                            label="Kind", elem_id="published-kind")
+            most = gr.Slider(10, _MOST_MB, _MOST_MB, step=10, label="Weights of at most, MB",
+                             buttons=[], elem_id="published-size")
+        listed = gr.HTML(_published_table("", _MOST_MB), elem_id="published")
+        name = gr.Dropdown([model.repo for model in hub.known_models()], label="Fetch",
+                           elem_id="published-name", allow_custom_value=True,
+                           info="One of these, or any org/name with weights in safetensors")
+        progress = gr.HTML(visible=False)
+        get = gr.Button("Download", elem_id="published-get")
+        get.click(_published_handler, name, [progress, get], api_visibility="private",
+                  concurrency_id="fetch", concurrency_limit=1, show_progress="hidden",
+                  trigger_mode="once")
+    gr.on([kind.change, most.release], _published_table, [kind, most], listed,
+          **job_progress.IMMEDIATE)
+
+
+def _published_table(kind: str, most: float) -> str:
+    models = [model for model in hub.known_models()
+              if kind in ("", model.kind) and (most >= _MOST_MB or (model.bytes or 0) <= 1e6 * most)
+              and (most >= _MOST_MB or model.bytes)]
+    rows = [[model.repo, model.name, model.class_name,
+             f"{model.compression:g}:1" if model.compression else "–",
+             bytes_text(model.bytes) if model.bytes else "–", model.licence or "–"]
+            for model in models]
+    return table(["Repository", "Name", "Class", "Numbers of RGB to one of latents", "Weights",
+                  "Licence"], rows, caption=_PUBLISHED_NOTE)
+
+
+@errors_shown
+def _published_handler(name: str | None) -> Iterator[tuple[Any, Any]]:
+    if not name:
+        raise InputError("no model is named; choose one, or give a hub id such as org/name.")
+    job = job_progress.iter_download(name)
+    try:
+        for done, total in job:
+            card = job_progress.download_card(name, done, total)
+            yield gr.update(value=card, visible=True), gr.update(interactive=False)
+        yield (gr.update(value=f"<p>{escape(name)} is here; reload the page to choose it.</p>",
+                         visible=True), gr.update(interactive=True))
+    except AEHubError:
+        yield gr.update(visible=False), gr.update(interactive=True)
+        raise
+    finally:
+        job.close()
 
 
 def _download_button(entry: hub.ModelEntry, summary: gr.HTML) -> None:

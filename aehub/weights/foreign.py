@@ -16,6 +16,7 @@ import hashlib
 import json
 import math
 import re
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from aehub.errors import WeightsError
-from aehub.files import is_lfs_pointer
+from aehub.files import is_lfs_pointer, open_output
 from aehub.weights.architectures import Architecture, architectures
 from aehub.weights.model_folder import (
     CONFIG,
@@ -46,6 +47,8 @@ TAESD = "TAESD"
 INDEX = "diffusion_pytorch_model.safetensors.index.json"
 MAX_BYTES = 16 << 30
 """Bytes of all weight files of a model."""
+MAX_INDEX = 4_000_000
+"""Bytes of the index of shards, and of a config."""
 _CLASS = "_class_name"
 _SINGLE = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors",
            WEIGHTS)
@@ -177,6 +180,14 @@ class ForeignModel:
             with _opened(path):
                 pass
 
+    def copy_to(self, folder: Path) -> None:
+        """Copy config, index and weights to a folder, created if missing; the config last."""
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [*self.files, *(self.folder / name for name in (INDEX, CONFIG))]
+        for path in filter(Path.is_file, paths):
+            with open_output(folder / path.name, force=True) as file, path.open("rb") as source:
+                shutil.copyfileobj(source, file)
+
     def tensors(self) -> dict[str, Tensor]:
         """All tensors, mapped from the files; those of a pair of files get their prefixes.
 
@@ -196,6 +207,20 @@ class ForeignModel:
                                            f"{self.folder} holds too; fetch the model again.")
                     found[full] = file.get_tensor(name)
         return found
+
+
+def file_limits(folder: Path) -> dict[str, int]:
+    """Size limits in bytes of the files of a model of another library; empty if there is none."""
+    try:
+        found = locate(_names(folder))
+    except WeightsError:
+        return {}
+    return {name: file_limit(name) for name in found[1]} if found and not found[0] else {}
+
+
+def file_limit(name: str) -> int:
+    """Size limit in bytes of a file of another library's model."""
+    return MAX_BYTES if name.endswith(".safetensors") else MAX_INDEX
 
 
 def find(folder: Path) -> ForeignModel | None:

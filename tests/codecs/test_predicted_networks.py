@@ -210,7 +210,8 @@ def test_compiled_loops_give_the_same_integers(network: D4Network) -> None:
         wanted = list(answers(network, x, sparse))
         with torch.no_grad():
             found = list(answers(network, x, sparse))
-        assert all(map(torch.equal, found, wanted)) and len(found) == len(wanted)
+        assert all(torch.equal(one.float(), other)
+                   for one, other in zip(found, wanted, strict=True))
 
 
 def test_the_order_of_a_batch_changes_no_integer(network: D4Network) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from aehub.codecs.d4.motion.field import BOTH, FIRST, SECOND
 from aehub.codecs.d4.motion.rdo import choose_modes
-from aehub.codecs.d4.motion.symbols import scan_passes
+from aehub.coding.scan_order import scan_passes
 
 N, M = 6, 10
 EVERYWHERE = np.ones((N, M))

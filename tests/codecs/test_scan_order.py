@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aehub.codecs.d4 import symmetry
-from aehub.codecs.d4.motion.symbols import ScanPass, scan_passes
+from aehub.coding.scan_order import ScanPass, scan_passes
 
 SIDES = st.integers(1, 40)
 

@@ -15,8 +15,8 @@ from aehub.codecs.d4.motion.coding import (
     predict_deltas,
 )
 from aehub.codecs.d4.motion.field import MAX_VECTOR, Motion, scale_vectors, turn_vectors
-from aehub.codecs.d4.motion.symbols import scan_passes
 from aehub.coding.range_coder import Decoder, Encoder, ScaleTables
+from aehub.coding.scan_order import scan_passes
 from aehub.errors import DamagedError
 from aehub.media.orientation import ELEMENTS, ORDER, inverse
 from motion_fields import nothing, same, scene, speckled
@@ -261,7 +261,9 @@ def test_merge_candidates_are_equivariant(seed: int, size: tuple[int, int], g: i
     for grid, found in ((field, candidates), (there, turned)):
         for scan_pass in scan_passes(*grid.shape[1:]):
             flat = grid.reshape(2, -1)
-            for rank, candidate in enumerate(predict_deltas(flat, scan_pass)[2]):
-                found[rank].reshape(2, -1)[:, scan_pass.cells] = candidate
+            cells, predicted, *_, residuals = predict_deltas(
+                flat, scan_pass, np.ones(flat.shape[1], bool), np.zeros_like(flat))
+            for rank, residual in enumerate(residuals[2:]):
+                found[rank].reshape(2, -1)[:, cells] = predicted + residual
     for before, after in zip(candidates, turned, strict=True):
         assert np.array_equal(turn_vectors(before, g), after)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import constriction
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +18,7 @@ from aehub.coding.adaptive_tables import (
     read_uniform,
     write_uniform,
 )
-from aehub.coding.range_coder import TOTAL, Decoder, Encoder, ScaleTables
+from aehub.coding.range_coder import TOTAL, CompiledDecoder, Decoder, Encoder, ScaleTables
 
 TABLES = ScaleTables.fit()
 SEEDS = st.integers(0, 2**32 - 1)
@@ -121,3 +124,61 @@ def test_uniform_values_come_back() -> None:
 def test_initial_counts_outside_the_limits_are_refused(initial: np.ndarray) -> None:
     with pytest.raises(ValueError, match="counts"):
         AdaptiveTables(initial)
+
+
+Step = tuple[str, np.ndarray]
+
+
+def drawn_steps(rng: np.random.Generator) -> list[Step]:
+    """Parts of a stream in an order of chance: kind, and indices, contexts or sizes of a part."""
+    kinds = {"codes": lambda n: rng.integers(0, 64, n).astype(np.uint8),
+             "symbols": lambda n: rng.integers(0, 5, n).astype(np.uint8),
+             "uniform": lambda n: rng.choice([2, 3, 48, 256, 1 << 13], n).astype(np.int32)}
+    return [(kind, kinds[kind](rng.integers(0, 90)))
+            for kind in rng.choice([*kinds], rng.integers(1, 9))]
+
+
+def mixed_stream(rng: np.random.Generator, steps: list[Step]) -> bytes:
+    encoder, tables = Encoder(TABLES), flat(5, 9)
+    for kind, given_ in steps:
+        n = len(given_)
+        if kind == "codes":  # Some of them escaped, by up to 24 bits.
+            codes = rng.laplace(0, 10 ** rng.uniform(0, 7, n)).clip(-1.6e7, 1.6e7).astype(np.int32)
+            encoder.write(codes * (given_ > 0) // rng.choice([1, 1000]), given_)
+        elif kind == "symbols":
+            tables.write(encoder.coder, rng.integers(0, 9, n) // 3, given_)
+        else:
+            write_uniform(encoder.coder, rng.integers(0, given_), given_)
+    return encoder.finish()
+
+
+def outcome(stream: bytes, steps: list[Step], *, loops: bool) -> list:
+    """What each part is read as, up to the first error, and its kind."""
+    words = np.frombuffer(stream, "<u4").astype(np.uint32)
+    coder: Any = (CompiledDecoder if loops else constriction.stream.queue.RangeDecoder)(words)
+    decoder, tables, found = Decoder(TABLES, coder), flat(5, 9), []
+    for kind, given_ in steps:
+        try:
+            found.append((decoder.read(given_) if kind == "codes" else
+                          tables.read(coder, given_) if kind == "symbols" else
+                          read_uniform(coder, len(given_), given_)).tolist())
+        except (ValueError, AssertionError) as error:
+            return [*found, type(error)]
+        found.append(tables.counts.tolist())
+    return found
+
+
+def test_compiled_loops_read_any_stream_as_constriction_does() -> None:
+    errors = 0
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        steps = drawn_steps(rng)
+        stream = mixed_stream(rng, steps)
+        damaged = bytearray(stream[:4 * int(rng.integers(0, len(stream) // 4 + 1))])
+        for at in rng.integers(0, len(damaged), 2) if damaged else ():
+            damaged[at] ^= 1 << int(rng.integers(8))
+        for data in (stream, bytes(damaged), rng.bytes(4 * int(rng.integers(0, 40)))):
+            wanted = outcome(data, steps, loops=False)
+            assert outcome(data, steps, loops=True) == wanted
+            errors += wanted[-1] is AssertionError
+    assert errors > 3

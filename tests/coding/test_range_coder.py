@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aehub.coding.range_coder import N_TABLES, TOTAL, Decoder, Encoder, ScaleTables, max_magnitude
+from aehub.coding.range_coder import (
+    N_TABLES,
+    TOTAL,
+    CompiledDecoder,
+    Decoder,
+    Encoder,
+    ScaleTables,
+    max_magnitude,
+)
 
 TABLES = ScaleTables.fit()
 LAST = N_TABLES - 1
@@ -148,6 +156,20 @@ def test_several_calls_share_one_stream() -> None:
     decoder = Decoder(TABLES, encoder.finish())
     for codes, indices in parts:
         assert np.array_equal(decoder.read(indices), codes)
+
+
+@pytest.mark.parametrize("loops", [True, False])
+def test_a_batch_is_read_alike_however_it_lies_in_memory(loops: bool) -> None:
+    rng = np.random.default_rng(6)
+    indices = rng.integers(0, N_TABLES, (2, 3, 4, 5)).astype(np.uint8)
+    codes = rng.integers(-9, 10, indices.shape) * (indices > 0)
+    encoder = Encoder(TABLES)
+    encoder.write(codes.ravel(), indices.ravel())
+    rows = np.ascontiguousarray(indices.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    for given_ in (indices, rows):
+        words = np.frombuffer(encoder.finish(), "<u4").astype(np.uint32)
+        coder = (CompiledDecoder if loops else constriction.stream.queue.RangeDecoder)(words)
+        assert np.array_equal(Decoder(TABLES, coder).read(given_), codes)
 
 
 def test_nothing_takes_no_bytes() -> None:

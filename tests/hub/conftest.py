@@ -98,7 +98,7 @@ def process(command: list[str], folder: Path, environment: dict[str, str]) -> Do
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
+def serving(folder: Path, *options: object) -> Iterator[str]:
     """The address of a running `aehub serve`."""
     port, log = free_port(), folder / "serve.log"
     environment = client_settings(folder / "home") | {
@@ -106,8 +106,8 @@ def serving(folder: Path) -> Iterator[str]:
         "OMP_WAIT_POLICY": "PASSIVE", **DEAD_PROXIES}
     with log.open("wb") as out:
         running = subprocess.Popen(
-            [sys.executable, "-m", "aehub", "serve", "--port", str(port)], cwd=folder,
-            env=environment, stdout=out, stderr=subprocess.STDOUT)
+            [sys.executable, "-m", "aehub", "serve", "--port", str(port), *map(str, options)],
+            cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT)
     try:
         _wait(f"http://127.0.0.1:{port}/healthz", running, log)
         yield f"http://127.0.0.1:{port}"

@@ -31,6 +31,7 @@ from aehub.codecs.d4.integer_conv import (
     IntegerConv2d,
     QualityBias,
     gradient_clamp,
+    in_bytes,
     level_array,
     log_levels,
     requantise,
@@ -242,7 +243,7 @@ def _scale_inputs(features: Tensor, mask: Tensor, earlier: Tensor | None,
              else plane_kernels.channels_last(earlier).reshape(-1, earlier.shape[1]))
     place = _places(batch, height, width) if sparse is None else sparse.places(2)
     inputs, out = plane_kernels.new_channels_last(
-        features, batch, features.shape[1] + 1 + codes.shape[1], *features.shape[2:])
+        features.dtype, batch, features.shape[1] + 1 + codes.shape[1], *features.shape[2:])
     latent_kernels.scale_inputs(
         plane_kernels.channels_last(features), mask.contiguous().numpy().reshape(-1),
         ACTIVATION_MAX, codes, level_array(features.dtype), place, out)
@@ -319,7 +320,8 @@ class ScaleNetwork(nn.Module):
             x = x + self.unfold_bias(quality)
             if temporal is not None:
                 (context, distance_class), padding = temporal, None
-                context = context.to(home, x.dtype)
+                is_packed = context.dtype == torch.uint8 and in_bytes(context)
+                context = context.to(home, torch.uint8 if is_packed else x.dtype)
                 if sparse is not None:
                     context, padding = sparse.gather(context, 3), 0
                 x = x + self.context(context, padding=padding)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from aehub.codecs.d4 import symmetry
-from aehub.codecs.d4.motion.symbols import SymbolReader, SymbolWriter, code_labels
+from aehub.codecs.d4.motion.symbols import code_labels
 from aehub.codecs.d4.network import FrameNetwork
 from aehub.codecs.d4.planes import GRID, PlaneBatch, unshuffle
+from aehub.coding.symbol_coder import SymbolReader, SymbolWriter
 
 _KIND = 2
 """Kind of the tables `cells`, after those of frames with one and two references."""

@@ -38,7 +38,7 @@ class FrameCoder(Protocol):
         ...
 
     def latent(self, coding_pass: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
-        """Return Q(y - mu) of a coding pass, [B, C', h, w]; ignored outside the pass.
+        """Return Q(y - mu) of a coding pass, [B, C', h, w]; 0 where nothing is written.
 
         Args:
             coding_pass: channels and positions.
@@ -138,25 +138,31 @@ def code_latents(network: FrameNetwork, coder: FrameCoder, like: Tensor, quality
     z_hat = coder.hyper(z_index)
     scales = network.scales.features(z_hat, hundredths, temporal, sparse)
     predicted = _Means(network, z_hat, quality, condition) if means else None
-    codes: list[Tensor] = []
-    indices: list[Tensor] = []
-    y_hat: list[Tensor] = []
+    codes, indices, y_hat = list[Tensor](), list[Tensor](), list[Tensor]()
     height, width = (4 * n for n in like.shape[-2:])
     for part in network.coding_passes(height, width, like.device):
-        earlier = torch.cat(codes, 1).detach() if codes else None
         mu = like.new_zeros(1) if predicted is None else predicted(part, y_hat)
-        index = network.scales(part.number, scales, earlier, part.mask, hundredths, sparse)
-        index = index * part.mask if coded is None else index * part.mask * coded
-        new = coder.latent(part, mu, index) * part.mask
-        hat = new if predicted is None else _with_flat(new + mu * part.mask, part, coded, flat)
-        if part.number == 1:  # The same channels as pass 0, at the other positions.
-            new, hat, index = codes.pop() + new, y_hat.pop() + hat, indices.pop() + index
-        codes.append(new)
-        y_hat.append(hat)
-        indices.append(index)
-    latent = torch.cat(codes, 1)
-    return FrameLatents(Codes(z_hat, latent), Codes(z_index, torch.cat(indices, 1)),
-                        latent if predicted is None else torch.cat(y_hat, 1))
+        index = network.scales(part.number, scales, _joined(codes).detach() if codes else None,
+                               part.mask, hundredths, sparse)
+        written = part.mask if coded is None else part.mask * coded
+        index = index * written.to(index.dtype)
+        new = coder.latent(part, mu, index)
+        _add(indices, index, part)
+        _add(codes, new, part)
+        if predicted is not None:
+            _add(y_hat, _with_flat(new + mu * part.mask, part, coded, flat), part)
+    latent = _joined(codes)
+    return FrameLatents(Codes(z_hat, latent), Codes(z_index, _joined(indices)),
+                        _joined(y_hat) if y_hat else latent)
+
+
+def _add(parts: list[Tensor], new: Tensor, coding_pass: CodingPass) -> None:
+    """Add what a pass has; pass 1 has the same channels as pass 0, at the other positions."""
+    parts.append(parts.pop() + new if coding_pass.number == 1 else new)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 def dequantise(network: FrameNetwork, codes: Codes, quality: Tensor,
@@ -170,8 +176,7 @@ def dequantise(network: FrameNetwork, codes: Codes, quality: Tensor,
     height, width = codes.latent.shape[-2:]
     for part in network.coding_passes(height, width, codes.latent.device):
         hat = (codes.latent[:, part.begin:part.end] + means(part, y_hat)) * part.mask
-        hat = _with_flat(hat, part, coded, filling)
-        y_hat.append(y_hat.pop() + hat if part.number == 1 else hat)
+        _add(y_hat, _with_flat(hat, part, coded, filling), part)
     return torch.cat(y_hat, 1)
 
 
@@ -218,5 +223,5 @@ class KnownCodes:
         return self.codes.hyper
 
     def latent(self, coding_pass: CodingPass, mean: Tensor, index: Tensor) -> Tensor:
-        """Codes as known, of the channels of the pass."""
-        return self.codes.latent[:, coding_pass.begin:coding_pass.end]
+        """Codes as known, of the pass."""
+        return self.codes.latent[:, coding_pass.begin:coding_pass.end] * coding_pass.mask

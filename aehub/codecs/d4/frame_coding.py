@@ -23,7 +23,6 @@ from aehub.codecs.d4.frame import code_latents
 from aehub.codecs.d4.layers import SINGLE_STREAM, FrameBatch, UseCount, frame_batches
 from aehub.codecs.d4.motion.coding import MotionCoder, TemporalPredictor
 from aehub.codecs.d4.motion.field import Motion
-from aehub.codecs.d4.motion.symbols import SymbolReader, SymbolWriter
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes, CodingPass, InterCondition, quality_tensor
 from aehub.codecs.d4.quantisation import N_QUALITY_OFFSETS, frame_quality
 from aehub.codecs.d4.reference_buffer import ReferenceBuffer, coded_mask, distance_classes
@@ -31,6 +30,7 @@ from aehub.codecs.d4.runtime import Runtime
 from aehub.codecs.gop import MAX_GROUP_SAMPLES
 from aehub.coding.adaptive_tables import read_uniform, write_uniform
 from aehub.coding.latent_coder import LatentReader, LatentWriter
+from aehub.coding.symbol_coder import SymbolReader, SymbolWriter
 from aehub.errors import DamagedError, FormatError
 
 
@@ -102,7 +102,8 @@ class GroupReader:
         self.buffer = ReferenceBuffer(UseCount(self.references))
         self._has_flat_cells = payload_format != SINGLE_STREAM
         try:
-            self._streams = [_ReadStream(runtime, stream)
+            # Predicted frames need Numba in any case.
+            self._streams = [_ReadStream(runtime, stream, loops=any(self.references))
                              for stream in split_payload(header, payload)]
         except ValueError as err:
             raise DamagedError("a group does not decode: its bytes are not a stream of "
@@ -175,9 +176,9 @@ class GroupReader:
 class _ReadStream:
     """One entropy stream with its adaptive tables."""
 
-    def __init__(self, runtime: Runtime, stream: bytes) -> None:
+    def __init__(self, runtime: Runtime, stream: bytes, *, loops: bool) -> None:
         self.motion = MotionCoder()
-        self.intra = LatentReader(runtime.tables, stream)
+        self.intra = LatentReader(runtime.tables, stream, loops=loops)
         self.coder = self.intra.coder
         self.inter = LatentReader(runtime.inter_tables, self.coder)
 
@@ -189,7 +190,7 @@ class _ReadCodes:
         self.reader, self.coded, self.like = reader, coded, like
 
     def _read(self, index: Tensor) -> Tensor:
-        return from_array(self.reader.read(to_array(index, np.uint8)), self.like)
+        return from_array(self.reader.read(index.cpu().numpy()), self.like)
 
     def hyper(self, index: Tensor) -> Tensor:
         """Read z_hat."""

@@ -284,24 +284,20 @@ def gradient_clamp(x: Tensor, low: float, high: float) -> Tensor:
 
 def requantise(total: Tensor) -> Tensor:
     """Sums of 2^8 -> activations 0..31, rounded down; the gradient passes straight through."""
-    if plane_kernels.at_hand(total) and in_bytes(total):
-        total = _dense(total)
-        levels = torch.empty_like(total, dtype=torch.uint8)
-        latent_kernels.shift_down(_flat(total), 2.0**-SHIFT, ACTIVATION_MAX, _flat(levels))
-        return levels
     if not torch.is_grad_enabled():
-        return shift_down(total, ACTIVATION_MAX)
+        return shift_down(total, ACTIVATION_MAX, to_bytes=in_bytes(total))
     x = total.mul_(2.0**-SHIFT)
     return (x + (x.floor() - x).detach()).clamp_(0, ACTIVATION_MAX)
 
 
-def shift_down(total: Tensor, most: int) -> Tensor:
-    """Sums of 2^8 -> integers 0..most, rounded down, in place; without gradients."""
+def shift_down(total: Tensor, most: int, *, to_bytes: bool = True) -> Tensor:
+    """Sums of 2^8 -> integers 0..most, rounded down, in place or to bytes; without gradients."""
     if not plane_kernels.at_hand(total):
         return total.mul_(2.0**-SHIFT).floor_().clamp_(0, most)
     total = _dense(total)
-    latent_kernels.shift_down(_flat(total), 2.0**-SHIFT, most, _flat(total))
-    return total
+    levels = torch.empty_like(total, dtype=torch.uint8) if to_bytes else total
+    latent_kernels.shift_down(_flat(total), 2.0**-SHIFT, most, _flat(levels))
+    return levels
 
 
 def _dense(x: Tensor) -> Tensor:

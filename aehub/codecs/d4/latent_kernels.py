@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aehub.codecs.block_matching import compiled
+from aehub.compiled import compiled
 
 # Loops index by unsigned integers, for the reason that `motion.kernels` gives.
 _UINT = np.uintp

@@ -31,6 +31,7 @@ Sources: Balle et al. 2018 (hyperprior); Minnen et al. 2018 (means, context); He
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -182,11 +183,18 @@ class FrameNetwork(nn.Module):
 
     def coding_passes(self, height: int, width: int, device: torch.device) -> Iterator[CodingPass]:
         """The passes over a latent grid of height x width."""
-        outer = [((torch.arange(n, device=device) + 1) % 4 < 2) for n in (height, width)]
-        cross = (outer[0][:, None] == outer[1][None]).float()
-        masks = [cross, 1 - cross, torch.ones_like(cross), torch.ones_like(cross)]
+        masks = _pass_masks(height, width, device)
         for number, ((begin, end), mask) in enumerate(zip(self.pass_channels, masks, strict=True)):
             yield CodingPass(number, begin, end, mask)
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _pass_masks(height: int, width: int, device: torch.device) -> list[Tensor]:
+    """Positions of each pass, [h, w] each."""
+    outer = [((torch.arange(n, device=device) + 1) % 4 < 2) for n in (height, width)]
+    cross = (outer[0][:, None] == outer[1][None]).float()
+    return [cross, 1 - cross, torch.ones_like(cross), torch.ones_like(cross)]
 
 
 class D4Network(FrameNetwork):

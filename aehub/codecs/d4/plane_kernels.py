@@ -7,13 +7,11 @@ arrays [B, h, w, C], planes [B, 1, H, W] as arrays [B, H, W].
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from aehub.codecs.block_matching import compiled
+from aehub.compiled import compiled, numba_is_loaded
 
 # Loops index by unsigned integers, for the reason that `motion.kernels` gives.
 _UINT = np.uintp
@@ -21,10 +19,11 @@ _2, _4, _8 = (np.uintp(n) for n in (2, 4, 8))
 
 
 def fit(*tensors: Tensor) -> bool:
-    """Return whether the loops can take these tensors: on the CPU, float, without gradients, and
-    without autocast, which makes half types of what they are multiplied by."""
+    """Return whether the loops can take these tensors: on the CPU, float or bytes, without
+    gradients, and without autocast, which makes half types of what they are multiplied by."""
     return not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu") and all(
-        t.device.type == "cpu" and t.dtype in (torch.float32, torch.float64) for t in tensors)
+        t.device.type == "cpu" and t.dtype in (torch.float32, torch.float64, torch.uint8)
+        for t in tensors)
 
 
 def at_hand(*tensors: Tensor) -> bool:
@@ -33,7 +32,7 @@ def at_hand(*tensors: Tensor) -> bool:
     For loops whose results are those of tensor operations bit by bit: a single picture is decoded
     in less time than Numba takes to import.
     """
-    return "numba" in sys.modules and fit(*tensors)
+    return numba_is_loaded() and fit(*tensors)
 
 
 def channels_last(x: Tensor) -> np.ndarray:
@@ -48,10 +47,10 @@ def rows_of(plane: Tensor) -> np.ndarray:
     return array
 
 
-def new_channels_last(like: Tensor, batch: int, channels: int, height: int, width: int
+def new_channels_last(dtype: torch.dtype, batch: int, channels: int, height: int, width: int
                       ) -> tuple[Tensor, np.ndarray]:
     """An empty tensor [B, C, h, w] in the layout channels_last, and the array of its numbers."""
-    x = torch.empty(batch, height, width, channels, dtype=like.dtype, device="cpu")
+    x = torch.empty(batch, height, width, channels, dtype=dtype, device="cpu")
     return x.permute(0, 3, 1, 2), x.numpy()
 
 

@@ -29,7 +29,8 @@ def unshuffle(planes: PlaneBatch) -> Tensor:
     """Planes -> [B, 96, h, w] (space to depth): each position holds the samples of an 8x8 block."""
     if plane_kernels.at_hand(*planes):
         height, width = (n // 8 for n in planes.y.shape[-2:])
-        x, samples = plane_kernels.new_channels_last(planes.y, len(planes.y), 96, height, width)
+        x, samples = plane_kernels.new_channels_last(planes.y.dtype, len(planes.y), 96, height,
+                                                     width)
         plane_kernels.unshuffle(*map(plane_kernels.rows_of, planes), samples)
         return x
     x = torch.cat([F.pixel_unshuffle(planes.y, 8), F.pixel_unshuffle(planes.u, 4),

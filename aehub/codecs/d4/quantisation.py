@@ -51,8 +51,8 @@ class Quantiser:
 
         `lambda_factor` [B, 1, h, w] multiplies lambda at each position.
         """
-        if lambda_factor is None and plane_kernels.fit(values, index):
-            codes, out = plane_kernels.new_channels_last(values, *values.shape)
+        if lambda_factor is None and plane_kernels.fit(values):
+            codes, out = plane_kernels.new_channels_last(values.dtype, *values.shape)
             latent_kernels.quantise(
                 plane_kernels.channels_last(values), plane_kernels.channels_last(index),
                 self._first.numpy(), self._later.numpy(), out)
@@ -89,7 +89,7 @@ def masked_gains(gains: Tensor, prediction: Tensor, exponent: float) -> Tensor:
     if not plane_kernels.fit(gains, prediction):
         return gains / texture_masking(prediction, exponent)
     batch, _, height, width = prediction.shape
-    masked, out = plane_kernels.new_channels_last(gains, batch, gains.shape[1], height, width)
+    masked, out = plane_kernels.new_channels_last(gains.dtype, batch, gains.shape[1], height, width)
     latent_kernels.masked_gains(
         plane_kernels.channels_last(prediction), gains.detach()[:, :, 0, 0].contiguous().numpy(),
         *_masking(exponent), out)

@@ -36,15 +36,15 @@ def reference_levels(codes: Tensor, context: Tensor | None) -> Tensor:
 
     Returns:
         The levels, not below three quarters of the context's, so that they persist over skipped
-        blocks. The last channel marks intra frames.
+        blocks; bytes in compiled loops. The last channel marks intra frames.
     """
     if plane_kernels.at_hand(codes, *(() if context is None else (context,))):
         array = plane_kernels.channels_last(codes)
         levels, out = plane_kernels.new_channels_last(
-            codes, len(codes), codes.shape[1] + 1, *codes.shape[2:])
+            torch.uint8, len(codes), codes.shape[1] + 1, *codes.shape[2:])
         latent_kernels.reference_levels(
             array, array[:0] if context is None else plane_kernels.channels_last(context),
-            level_array(codes.dtype), ACTIVATION_MAX if context is None else 0, out)
+            level_array(torch.uint8), ACTIVATION_MAX if context is None else 0, out)
         return levels
     state = log_levels(codes)
     mark = torch.zeros_like(state[:, :1])
@@ -69,7 +69,7 @@ def temporal_context(states: Sequence[Tensor], vectors: Tensor, modes: Tensor) -
     if plane_kernels.at_hand(*states):
         arrays = [plane_kernels.channels_last(state) for state in states]
         batch, channels, height, width = states[0].shape
-        context, out = plane_kernels.new_channels_last(states[0], batch, channels + 2, height,
+        context, out = plane_kernels.new_channels_last(states[0].dtype, batch, channels + 2, height,
                                                        width)
         latent_kernels.temporal_context(
             arrays[0], arrays[-1], vectors.to(torch.int32).contiguous().numpy(),
@@ -166,10 +166,12 @@ class ReferenceBuffer:
         return predictors
 
     def context(self, references: Sequence[Sequence[int]], motions: Sequence[Motion]) -> Tensor:
-        """Temporal context of frames: integers [B, 99, h, w]."""
+        """Temporal context of frames: integers [B, 99, h, w]; bytes in compiled loops."""
         states = [torch.cat([levels for r in same
-                             if (levels := self._frames[r].levels) is not None]).to(self._dtype)
+                             if (levels := self._frames[r].levels) is not None])
                   for same in zip(*references, strict=True)]
+        if not plane_kernels.at_hand(*states):
+            states = [state.to(self._dtype) for state in states]
         vectors, modes = motion_tensors(motions, states[0].device)
         return temporal_context(states, vectors, modes)
 

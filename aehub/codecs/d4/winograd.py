@@ -27,8 +27,8 @@ from numba import extending
 from numba.core import types
 from torch import Tensor
 
-from aehub.codecs.block_matching import compiled
 from aehub.codecs.d4.tied_conv import TiedConv2d
+from aehub.compiled import compiled
 
 intrinsic: Any = extending.intrinsic
 LANES = 16

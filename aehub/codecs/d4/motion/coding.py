@@ -4,10 +4,10 @@
     coded-block flags
 
 The frames of a batch are coded side by side: each part of the syntax for all of them. Symbols are
-coded in the scan passes of `symbols.py`, by adaptive tables that the frames of a stream share; both
-components of a vector share theirs, and every context is a symmetric function of adjacent blocks. A
-vector is coded as its delta to a temporal predictor, which is predicted spatially by the median of
-adjacent deltas, or merged with one of them.
+coded in the scan passes of `coding/scan_order.py`, by adaptive tables that the frames of a stream
+share; both components of a vector share theirs, and every context is a symmetric function of
+adjacent blocks. A vector is coded as its delta to a temporal predictor, which is predicted
+spatially by the median of adjacent deltas, or merged with one of them.
 
 Source: spatial median prediction is that of H.264 8.4.1.3; the scan order is our own.
 """
@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from aehub.codecs.block_matching import compiled
 from aehub.codecs.d4.motion.field import (
     FIRST,
     MAX_VECTOR,
@@ -32,16 +31,13 @@ from aehub.codecs.d4.motion.field import (
 from aehub.codecs.d4.motion.symbols import (
     N_SPREADS,
     SPREAD_UNKNOWN,
-    BitCounter,
-    ScanPass,
-    SymbolCoder,
-    SymbolReader,
-    SymbolWriter,
     code_labels,
     code_residuals,
     initial_tables,
-    scan_passes,
 )
+from aehub.coding.scan_order import ScanPass, scan_passes
+from aehub.coding.symbol_coder import BitCounter, SymbolCoder, SymbolReader, SymbolWriter
+from aehub.compiled import compiled
 from aehub.errors import DamagedError
 
 TemporalPredictor = np.ndarray | Callable[[np.ndarray], np.ndarray]
@@ -86,7 +82,7 @@ class MotionCoder:
 
     def read(self, coder: Any, shape: tuple[int, int],
              predictors: Sequence[Sequence[TemporalPredictor]]) -> list[Motion]:
-        """Read from a `RangeDecoder` the motion of frames of `shape` (h, w) 8x8 blocks.
+        """Read from a range decoder the motion of frames of `shape` (h, w) 8x8 blocks.
 
         Raises:
             DamagedError: the stream does not hold motion.
@@ -253,54 +249,83 @@ def _code_deltas(coder: SymbolCoder, kind: int, to_write: np.ndarray | None, use
     contexts = np.zeros(used.size, np.uint8)
     chosen = used.ravel()
     for scan_pass in scan_passes(*used.shape[1:], len(used)):
-        predicted, spreads, adjacent = predict_deltas(deltas, scan_pass)
-        deltas[:, scan_pass.cells] = predicted
-        inside = chosen[scan_pass.cells].nonzero()[0]
-        if not len(inside):
+        cells, predicted, spreads, first_contexts, candidates = predict_deltas(
+            deltas, scan_pass, chosen, other, kind)
+        if not len(cells):
             continue
-        cells, predicted = scan_pass.cells[inside], predicted[:, inside]
-        spreads = spreads[:, inside] + np.uint8(kind * N_SPREADS)
-        spread = np.maximum(*spreads)
-        candidates = [-predicted, other[:, cells] - predicted,
-                      *(near[:, inside] - predicted for near in adjacent)]
         residual = code_residuals(
             coder, "parent", None if to_write is None else to_write[:, cells] - predicted,
-            2 * spread + (predicted[0] | predicted[1] != 0), spreads, candidates)
-        deltas[:, cells] = predicted + residual
-        contexts[cells] = 2 * spread + (residual[0] | residual[1] != 0)
+            first_contexts, spreads, candidates)
+        _set_deltas(cells, predicted, residual, spreads, deltas, contexts)
     return deltas, contexts
 
 
-def predict_deltas(deltas: np.ndarray, scan_pass: ScanPass
-                   ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predict the deltas [2, k] of the blocks of a pass from those of adjacent blocks.
+def predict_deltas(deltas: np.ndarray, scan_pass: ScanPass, used: np.ndarray, other: np.ndarray,
+                   kind: int = 0) -> tuple[np.ndarray, ...]:
+    """Predict the deltas of the blocks of a pass from those of adjacent blocks.
+
+    Args:
+        deltas: int32 [2, k]; set to the prediction where not used.
+        scan_pass: blocks.
+        used: bool [k], blocks that have a delta.
+        other: int32 [2, k], deltas of the other temporal predictor.
+        kind: of the fields.
 
     Returns:
-        The median of adjacent deltas, int32 [2, k]; the class of their spread, uint8 [2, k]; and
-        the merge candidates int32 [2, 2, k], nearest to the temporal predictor and farthest.
+        The blocks used, int32 [n]; the median of adjacent deltas, int32 [2, n]; the contexts of the
+        magnitudes, uint8 [2, n], and of the first symbol, uint8 [n]; and the residuals int32
+        [4, 2, n] of the merge candidates: the temporal predictor, the other one, the adjacent delta
+        nearest to the temporal predictor and the farthest.
     """
-    size = len(scan_pass.cells)
-    predicted, spreads = np.empty((2, size), np.int32), np.empty((2, size), np.uint8)
-    candidates = np.empty((2, 2, size), np.int32)
-    _predict_deltas(deltas, scan_pass.adjacent, predicted, spreads, candidates)
-    return predicted, spreads, candidates
+    n = np.count_nonzero(used[scan_pass.cells])
+    found = (np.empty(n, np.int32), np.empty((2, n), np.int32), np.empty((2, n), np.uint8),
+             np.empty(n, np.uint8), np.empty((4, 2, n), np.int32))
+    _predict_deltas(deltas, scan_pass.cells, scan_pass.adjacent, used, other, kind * N_SPREADS,
+                    *found)
+    return found
 
 
 @compiled
-def _predict_deltas(deltas: np.ndarray, adjacent: np.ndarray, predicted: np.ndarray,
-                    spreads: np.ndarray, candidates: np.ndarray) -> None:
-    known = np.empty((4, 2), np.int32)
-    for at in range(len(adjacent)):
-        count = gather(deltas, adjacent[at], known)
+def _predict_deltas(deltas: np.ndarray, cells: np.ndarray, adjacent: np.ndarray, used: np.ndarray,
+                    other: np.ndarray, first_spread: int, inside: np.ndarray,
+                    predicted: np.ndarray, spreads: np.ndarray, contexts: np.ndarray,
+                    candidates: np.ndarray) -> None:
+    known, at = np.empty((4, 2), np.int32), 0
+    for number in range(len(cells)):
+        cell, count = cells[number], gather(deltas, adjacent[number], known)
+        median = median_delta(known, count, 0), median_delta(known, count, 1)
+        if not used[cell]:
+            deltas[0, cell], deltas[1, cell] = median
+            continue
+        inside[at] = cell
         for part in range(2):
-            predicted[part, at] = median_delta(known, count, part)
-            spreads[part, at] = SPREAD_UNKNOWN
+            predicted[part, at] = median[part]
+            spread = SPREAD_UNKNOWN
             if count:
-                spread = known[:count, part].max() - known[:count, part].min()
-                spreads[part, at] = (spread > 0) + (spread > 2) + (spread > 8)
+                widest = known[:count, part].max() - known[:count, part].min()
+                spread = (widest > 0) + (widest > 2) + (widest > 8)
+            spreads[part, at] = first_spread + spread
+            candidates[0, part, at] = 0
+            candidates[1, part, at] = other[part, cell]
+        contexts[at] = 2 * max(spreads[0, at], spreads[1, at]) + (median != (0, 0))
         for far in range(2):
-            candidates[far, :, at] = predicted[:, at]
-            merge_candidate(known, count, far == 1, candidates[far, :, at])
+            candidates[2 + far, :, at] = predicted[:, at]
+            merge_candidate(known, count, far == 1, candidates[2 + far, :, at])
+        for symbol in range(4):
+            candidates[symbol, :, at] -= predicted[:, at]
+        at += 1
+
+
+@compiled
+def _set_deltas(cells: np.ndarray, predicted: np.ndarray, residual: np.ndarray, spreads: np.ndarray,
+                deltas: np.ndarray, contexts: np.ndarray) -> None:
+    """Set the deltas of blocks and the contexts of their split flags."""
+    for at in range(len(cells)):
+        cell = cells[at]
+        for part in range(2):
+            deltas[part, cell] = predicted[part, at] + residual[part, at]
+        contexts[cell] = (2 * max(spreads[0, at], spreads[1, at])
+                          + ((residual[0, at] | residual[1, at]) != 0))
 
 
 @compiled
@@ -368,5 +393,6 @@ def _code_splits(coder: SymbolCoder, kind: int, to_write: np.ndarray | None, vec
     parents = vectors[:, split].reshape(2, -1)
     target = None if to_write is None else to_write[:, split].reshape(2, -1) - parents
     spreads = np.full(parents.shape, kind, np.uint8)
-    residual = code_residuals(coder, "child", target, spreads[0], spreads, ())
+    residual = code_residuals(coder, "child", target, spreads[0], spreads,
+                              np.empty((0, *parents.shape), np.int32))
     vectors[:, split] = (parents + residual).reshape(2, -1, 4)

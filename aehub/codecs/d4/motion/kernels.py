@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from aehub import threads
-from aehub.codecs.block_matching import BLOCK, compiled
+from aehub.codecs.block_matching import BLOCK
+from aehub.compiled import compiled
 
 _WIDE = BLOCK + 8
 """Side of a window for vectors up to a sample away: a block, and 4 samples around it."""

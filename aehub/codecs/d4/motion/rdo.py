@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from aehub.codecs.block_matching import BLOCK, compiled
+from aehub.codecs.block_matching import BLOCK
 from aehub.codecs.d4.motion import kernels
 from aehub.codecs.d4.motion.coding import (
     RESIDUAL_BITS,
@@ -36,8 +36,10 @@ from aehub.codecs.d4.motion.field import (
     to_sub_blocks,
 )
 from aehub.codecs.d4.motion.search import LumaPlane
-from aehub.codecs.d4.motion.symbols import MODES, labels_around, scan_passes
+from aehub.codecs.d4.motion.symbols import MODES, labels_around
 from aehub.codecs.d4.settings import SETTINGS, EncoderSettings
+from aehub.coding.scan_order import scan_passes
+from aehub.compiled import compiled
 
 SIDE = BLOCK + 2 * OBMC_MARGIN
 """Samples along a side of a block with its margins."""

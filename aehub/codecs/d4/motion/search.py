@@ -17,10 +17,11 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from aehub.codecs.block_matching import BLOCK, COARSE_SCALE, coarse, coarse_search, compiled
+from aehub.codecs.block_matching import BLOCK, COARSE_SCALE, coarse, coarse_search
 from aehub.codecs.d4.motion import kernels
 from aehub.codecs.d4.motion.compensate import PRECISION, filter_taps
 from aehub.codecs.d4.settings import SETTINGS, EncoderSettings
+from aehub.compiled import compiled
 
 # log2(1 + n) of every component of a vector difference.
 _LOG2 = np.log2(1 + np.arange(1 << 14)).astype(np.float32)

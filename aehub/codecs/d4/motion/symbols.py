@@ -1,181 +1,15 @@
-"""Symbols of the motion syntax: scan passes, symbol coders, tables, labels and vector residuals.
-
-One coding loop serves three symbol coders: `SymbolWriter` writes, `SymbolReader` reads, and
-`BitCounter` adds up bits. The loop hands over the symbols to write, or None where it reads, and
-gets the coded ones back.
-
-Scan passes order the cells of a grid from coarse to fine, and commute with rotations and flips. The
-cells of a pass are coded together; their contexts are adjacent cells of earlier passes. One level:
-
-    o x o x o      o  coarse: split into the same three, with the other cells left out
-    x d x d x      d  diagonal: the four o around it are coded
-    o x o x o      x  cross: the o and d above, below, left and right are coded
-
-"Even" is counted from the centre, so that a level is symmetric on grids of any size; on an even
-side the two middle rows count as one, and adjacent cells that are not coded yet are left out.
-"""
+"""Symbols of the motion syntax: tables, labels and vector residuals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any, Protocol
 
 import numpy as np
 
-from aehub.coding.adaptive_tables import (
-    INCREMENT,
-    MIN_COUNT,
-    AdaptiveTables,
-    read_uniform,
-    write_uniform,
-)
-
-Tables = dict[str, AdaptiveTables]
-
-
-class SymbolCoder(Protocol):
-    """Back end of the coding loop."""
-
-    tables: Tables
-
-    def symbols(self, name: str, to_write: np.ndarray | None, contexts: np.ndarray) -> np.ndarray:
-        """Code int32 symbols [n] with contexts uint8 [n] by the table `name`."""
-
-    def uniform(self, to_write: np.ndarray | None, n: int, size: int) -> np.ndarray:
-        """Code n int32 values in 0 .. size - 1, all equally likely."""
-
-
-class SymbolWriter:
-    """Write to a `RangeEncoder`."""
-
-    def __init__(self, coder: Any, tables: Tables) -> None:
-        self.coder = coder
-        self.tables = tables
-
-    def symbols(self, name: str, to_write: np.ndarray | None, contexts: np.ndarray) -> np.ndarray:
-        assert to_write is not None
-        self.tables[name].write(self.coder, to_write, contexts)
-        return to_write
-
-    def uniform(self, to_write: np.ndarray | None, n: int, size: int) -> np.ndarray:
-        assert to_write is not None
-        write_uniform(self.coder, to_write, size)
-        return to_write
-
-
-class SymbolReader:
-    """Read from a `RangeDecoder`."""
-
-    def __init__(self, coder: Any, tables: Tables) -> None:
-        self.coder = coder
-        self.tables = tables
-
-    def symbols(self, name: str, to_write: np.ndarray | None, contexts: np.ndarray) -> np.ndarray:
-        return self.tables[name].read(self.coder, contexts)
-
-    def uniform(self, to_write: np.ndarray | None, n: int, size: int) -> np.ndarray:
-        return read_uniform(self.coder, n, size)
-
-
-class BitCounter:
-    """Count in `bits` what a `SymbolWriter` would write; the given tables are not changed."""
-
-    def __init__(self, tables: Tables) -> None:
-        self.tables, self._own = dict(tables), set[str]()
-        self.bits = 0.0
-
-    def symbols(self, name: str, to_write: np.ndarray | None, contexts: np.ndarray) -> np.ndarray:
-        assert to_write is not None
-        if name not in self._own:
-            self.tables[name] = self.tables[name].copy()
-            self._own.add(name)
-        self.bits += self.tables[name].bits(to_write, contexts)
-        self.tables[name].update(to_write, contexts)
-        return to_write
-
-    def uniform(self, to_write: np.ndarray | None, n: int, size: int) -> np.ndarray:
-        assert to_write is not None
-        self.bits += n * (size.bit_length() - 1)
-        return to_write
-
-
-_DIAGONALS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-_SIDES = ((-1, 0), (1, 0), (0, -1), (0, 1))
-# A grid of at most so many cells is one pass.
-_SMALLEST = 4
-
-
-@dataclass(frozen=True, eq=False)
-class ScanPass:
-    """Cells of a grid that are coded together.
-
-    Attributes:
-        cells: int32 [k], numbers of cells counted row by row.
-        adjacent: int32 [k, 4], numbers of adjacent cells of earlier passes, -1 for none.
-    """
-
-    cells: np.ndarray
-    adjacent: np.ndarray
-
-    @cached_property
-    def n_known(self) -> np.ndarray:
-        """Number of adjacent cells already coded: int32 [k]; 0 in the first pass, then never."""
-        return (self.adjacent >= 0).sum(axis=1, dtype=np.int32)
-
-    @cached_property
-    def adjacent_filled(self) -> np.ndarray:
-        """Adjacent cells, int32 [4, k]: those already coded, then the first of them repeated.
-
-        Undefined for the first pass, which has none.
-        """
-        known_first = -np.sort(-self.adjacent, axis=1).T
-        return np.where(known_first < 0, known_first[0], known_first)
-
-
-@lru_cache(maxsize=32)
-def scan_passes(n: int, m: int, n_grids: int = 1) -> tuple[ScanPass, ...]:
-    """Return the scan passes of n x m grids; together they hold every cell once.
-
-    The cells of several grids are numbered one grid after the other; a pass holds its cells of all.
-    """
-    first = np.arange(n_grids, dtype=np.int32)[:, None] * (n * m)
-    return tuple(
-        ScanPass((first + one.cells).ravel(),
-                 np.where(one.adjacent < 0, -1, first[..., None] + one.adjacent).reshape(-1, 4))
-        for one in _scan_passes(np.arange(n * m, dtype=np.int32).reshape(n, m)))
-
-
-def _scan_passes(grid: np.ndarray) -> list[ScanPass]:
-    rows, columns = (_is_even(side) for side in grid.shape)
-    coarse = np.outer(rows, columns)
-    if grid.size <= _SMALLEST or coarse.all():
-        cells = grid.ravel()
-        return [ScanPass(cells, np.full((cells.size, 4), -1, np.int32))]
-    diagonal = np.outer(~rows, ~columns)
-    cross = ~(coarse | diagonal)
-    below = _scan_passes(grid[np.ix_(rows, columns)])
-    above = [
-        _scan_pass(grid, diagonal, coarse, _DIAGONALS),
-        _scan_pass(grid, cross, coarse | diagonal, _SIDES),
-    ]
-    return below + [scan_pass for scan_pass in above if scan_pass.cells.size]
-
-
-def _is_even(side: int) -> np.ndarray:
-    """Mark indices at an even distance from the centre (half of it, rounded down)."""
-    return np.abs(2 * np.arange(side) - (side - 1)) // 2 % 2 == 0
-
-
-def _scan_pass(
-    grid: np.ndarray, chosen: np.ndarray, known: np.ndarray, offsets: tuple[tuple[int, int], ...]
-) -> ScanPass:
-    at = np.argwhere(chosen)
-    framed = np.pad(np.where(known, grid, -1), 1, constant_values=-1)
-    adjacent = [framed[tuple((at + (1 + down, 1 + right)).T)] for down, right in offsets]
-    return ScanPass(grid[chosen], np.stack(adjacent, axis=1).astype(np.int32))
-
+from aehub.coding.adaptive_tables import INCREMENT, MIN_COUNT, AdaptiveTables
+from aehub.coding.scan_order import ScanPass, scan_passes
+from aehub.coding.symbol_coder import SymbolCoder, Tables
+from aehub.compiled import compiled
 
 # Kinds of vector field: the only one, the first of two, the second of two.
 N_FIELD_KINDS = 3
@@ -188,6 +22,8 @@ SPREAD_UNKNOWN = 4
 _BIN_MAX = 1 << np.arange(14)
 # Smallest magnitude of each bin: 1, 2, 3, 5, 9, ...
 _BIN_MIN = ((_BIN_MAX >> 1) + 1).astype(np.int32)
+# Offsets in each bin with their signs.
+_BIN_SIZES = np.maximum(_BIN_MAX, 2).astype(np.int32)
 
 # Bit of each label in a context.
 _LABEL_BITS = 1 << np.arange(8, dtype=np.uint8)
@@ -299,7 +135,7 @@ def labels_around(labels: np.ndarray, scan_pass: ScanPass) -> np.ndarray:
 
 def code_residuals(
     coder: SymbolCoder, name: str, to_write: np.ndarray | None, contexts: np.ndarray,
-    spreads: np.ndarray, candidates: Sequence[np.ndarray],
+    spreads: np.ndarray, candidates: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     """Code vector residuals int32 [2, k]: differences from the prediction.
 
@@ -309,8 +145,8 @@ def code_residuals(
         to_write: the residuals, or None.
         contexts: uint8 [k], of the first symbol.
         spreads: uint8 [2, k], contexts of the magnitudes.
-        candidates: residuals int32 [2, k] of merge candidates, by falling priority; each has a
-            symbol.
+        candidates: residuals int32 [n, 2, k] of n merge candidates, by falling priority; each has
+            a symbol.
     """
     residual = np.zeros(spreads.shape, np.int32)
     there = symbols = None
@@ -323,19 +159,30 @@ def code_residuals(
     symbols = coder.symbols(name, symbols, contexts)
     if not symbols.any():
         return residual
-    for symbol, value in enumerate(candidates, start=3):
-        residual += value * (symbols == symbol)
+    coded = np.zeros(spreads.shape, bool)
+    _merge(symbols, candidates, residual, coded)
     single = (symbols == 1).nonzero()[0]
-    mask = np.empty(spreads.shape, bool)
-    mask[:] = symbols == 2
     if len(single):
         second = None if there is None else there[1, single].astype(np.int32)
-        mask[coder.uniform(second, len(single), 2), single] = True
-    sizes = spreads[mask]
+        coded[coder.uniform(second, len(single), 2), single] = True
+    sizes = spreads[coded]
     if len(sizes):
-        values = None if to_write is None else to_write[mask]
-        residual[mask] = _code_nonzero(coder, f"{name} size", values, sizes)
+        values = None if to_write is None else to_write[coded]
+        residual[coded] = _code_nonzero(coder, f"{name} size", values, sizes)
     return residual
+
+
+@compiled
+def _merge(symbols: np.ndarray, candidates: np.ndarray, residual: np.ndarray, coded: np.ndarray
+           ) -> None:
+    """Set the residuals of vectors that are merged, and mark both components of those that differ
+    in both from the prediction."""
+    for at in range(len(symbols)):
+        symbol = symbols[at]
+        for part in range(2):
+            coded[part, at] = symbol == 2
+            if symbol > 2:
+                residual[part, at] = candidates[symbol - 3, part, at]
 
 
 def _code_nonzero(
@@ -348,9 +195,8 @@ def _code_nonzero(
         bins = np.searchsorted(_BIN_MAX, magnitudes).astype(np.int32)
         raw = 2 * (magnitudes - _BIN_MIN[bins]) + (to_write < 0)
     bins = coder.symbols(name, bins, contexts)
+    order = bins.argsort(kind="stable")
     offsets = np.empty(len(bins), np.int32)
-    for size in np.bincount(bins).nonzero()[0].tolist():
-        at = (bins == size).nonzero()[0]
-        part = None if raw is None else raw[at]
-        offsets[at] = coder.uniform(part, len(at), max(2, 1 << size))
+    offsets[order] = coder.uniform(None if raw is None else raw[order], len(bins),
+                                   _BIN_SIZES[bins[order]])
     return (_BIN_MIN[bins] + (offsets >> 1)) * (1 - 2 * (offsets & 1))
