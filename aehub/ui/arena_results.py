@@ -55,7 +55,8 @@ def overview(report: ArenaReport, url: str) -> str:
 
 def _remarks(report: ArenaReport) -> list[str]:
     remarks = [f"{name} is missing: {reason}" for name, reason in report.failures.items()]
-    remarks += [f"{one.model}: {note}" for one in report.results for note in one.notes]
+    remarks += [f"{one.model}: {note}" for one in report.results for note in one.notes
+                if note not in report.notes]
     return [*remarks, *report.notes]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,14 @@ from aehub.report.arena_records import ArenaReport
 from aehub.report.prepare import fit_size
 from aehub.ui import arena_results, examples, job_progress, uploads
 from aehub.ui.errors import errors_shown, gpu, page_message
-from aehub.ui.formatting import empty_state, hint, progress_card, seconds_text, stopped_state
+from aehub.ui.formatting import (
+    bytes_text,
+    empty_state,
+    hint,
+    progress_card,
+    seconds_text,
+    stopped_state,
+)
 from aehub.ui.keyframes import LOCAL_STATES
 from aehub.ui.limits import Context
 from aehub.ui.throughput import duration_text, time_left
@@ -55,7 +62,7 @@ def build(context: Context) -> None:
             names = _local_models()
             models = gr.CheckboxGroup(names, value=names[:_TICKED], elem_id="arena-models",
                                       label="Autoencoders", info=f"At most {MAX_MODELS}")
-            _remote_models(context, models)
+            _hub_models(context, models)
             settings = _settings()
             with gr.Row(elem_classes="ae-go"):
                 go = gr.Button("Reconstruct", variant="primary", elem_id="reconstruct", scale=3)
@@ -86,50 +93,52 @@ def _local_models() -> list[str]:
     return sorted(names, key=lambda name: name != DEFAULT_CODEC)
 
 
-def _remote_models(context: Context, models: gr.CheckboxGroup) -> None:
-    """Build a button for each model that is on a hub and not here; it downloads and ticks it."""
-    entries = [entry for entry in hub.list_models(states=["remote"])
-               if entry.compresses or not entry.task]
-    buttons = []
-    with gr.Accordion("More on a hub", open=False, visible=bool(entries), elem_classes="ae-get"):
+def _hub_models(context: Context, models: gr.CheckboxGroup) -> None:
+    """Build the list of models that are on a hub and not here; one is downloaded and ticked."""
+    choices = _remote_choices()
+    with gr.Accordion("More on a hub", open=False, elem_classes="ae-get"):
+        name = gr.Dropdown(choices, label="Fetch", elem_id="arena-hub", allow_custom_value=True,
+                           info="One of these, or any org/name with weights in safetensors")
         progress = gr.HTML(visible=False)
-        for entry in entries:
-            slug = re.sub(r"[^A-Za-z0-9]+", "-", entry.name)
-            button = gr.Button(f"Download {entry.name}", size="sm", elem_id=f"arena-get-{slug}")
-            button.click(_fetcher(entry.name), models, [models, progress, button],
-                         api_visibility="private", concurrency_id="fetch", concurrency_limit=1,
-                         show_progress="hidden", trigger_mode="once")
-            buttons.append(button)
-
-    def refresh() -> list[Any]:
-        # Models may have been downloaded since the page was built.
-        names = _local_models()
-        return [gr.update(choices=names), *(
-            gr.update(visible=entry.name not in names) for entry in entries)]
-
-    context.shared["tab"].select(refresh, None, [models, *buttons], **job_progress.IMMEDIATE)
+        get = gr.Button("Download", size="md", elem_id="arena-get")
+    get.click(_fetch, [name, models], [models, name, progress, get], api_visibility="private",
+              concurrency_id="fetch", concurrency_limit=1, show_progress="hidden",
+              trigger_mode="once")
+    # Models may have been downloaded since the page was built.
+    context.shared["tab"].select(
+        lambda: (gr.update(choices=_local_models()), gr.update(choices=_remote_choices())), None,
+        [models, name], **job_progress.IMMEDIATE)
 
 
-def _fetcher(name: str) -> Any:
-    @errors_shown
-    def fetch(ticked: list[str]) -> Iterator[tuple[Any, Any, Any]]:
-        job = job_progress.iter_download(name)
+def _remote_choices() -> list[tuple[str, str]]:
+    """Return (label, name) of the models on a hub: those of the registry, and well-known ones."""
+    here = _local_models()
+    names = {entry.name: entry.name for entry in hub.list_models(states=["remote"])
+             if entry.compresses or not entry.task}
+    for known in hub.known_models():
+        size = f", {bytes_text(known.bytes)}" if known.bytes else ""
+        names.setdefault(known.repo, f"{known.repo}{size}")
+    return [(label, name) for name, label in names.items() if name not in here]
+
+
+@errors_shown
+def _fetch(name: str | None, ticked: list[str]) -> Iterator[list[Any]]:
+    if not name:
+        raise InputError("no model is named; choose one, or give a hub id such as org/name.")
+    with closing(job_progress.iter_download(name)) as job:
         try:
             for done, total in job:
                 card = job_progress.download_card(name, done, total)
-                yield gr.skip(), gr.update(value=card, visible=True), gr.update(interactive=False)
+                yield [gr.skip(), gr.skip(), gr.update(value=card, visible=True),
+                       gr.update(interactive=False)]
         except AEHubError:
-            yield gr.skip(), gr.update(visible=False), gr.update(interactive=True)
+            yield [gr.skip(), gr.skip(), gr.update(visible=False), gr.update(interactive=True)]
             raise
-        finally:
-            job.close()
-        # It may turn out to be no codec.
-        names = _local_models()
-        value = [*ticked, name] if name in names else ticked
-        yield (gr.update(choices=names, value=value), gr.update(visible=False),
-               gr.update(visible=False))
-
-    return fetch
+    names = _local_models()
+    # It may turn out to be no codec.
+    value = [*ticked, *({name} & {*names} - {*ticked})]
+    yield [gr.update(choices=names, value=value), gr.update(choices=_remote_choices(), value=None),
+           gr.update(visible=False), gr.update(interactive=True)]
 
 
 def _settings() -> list[Any]:
