@@ -148,7 +148,8 @@ class ModelRun:
             latent_ratio=_latent_ratio(self.codec, path, pixels),
             **(yield from _iter_measured(self.clip, self.decoded)),
             encode_seconds=encode.seconds / n_frames, decode_seconds=seconds / n_frames,
-            memory_bytes=max(peaks, default=None), notes=encode.notes + self.notes)
+            memory_bytes=max(peaks, default=None), notes=self.notes + tuple(
+                note for note in encode.notes if note not in self.clip.info.notes))
 
     def drift(self, passes: int) -> Generator[Progress, None, None]:
         """Compress what came back, and again, at the same quality; measure each against the clip.

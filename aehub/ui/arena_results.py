@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from aehub.report.arena_records import ArenaReport, Reconstruction
 from aehub.ui.formatting import bytes_text, notes
-from aehub.ui.results import player
+from aehub.ui.results import line_chart, player
 
 _CAPTION = (
     "Latents: numbers in a picture (R, G, B) to numbers in its latents. Flicker: PSNR of the "
@@ -55,13 +55,12 @@ def overview(report: ArenaReport, url: str) -> str:
 
 def _remarks(report: ArenaReport) -> list[str]:
     remarks = [f"{name} is missing: {reason}" for name, reason in report.failures.items()]
-    remarks += [f"{one.model}: {note}" for one in report.results for note in one.notes
-                if note not in report.notes]
+    remarks += [f"{one.model}: {note}" for one in report.results for note in one.notes]
     return [*remarks, *report.notes]
 
 
 def figures(report: ArenaReport) -> str:
-    """Return the table, the best value of each column marked."""
+    """Return the table, the best value of each column marked, and the drift if it was requested."""
     columns = _columns(report)
     head = "".join(
         f'<th scope="col" data-ae-best="{column.best.__name__ if column.best else "min"}">'
@@ -74,7 +73,19 @@ def figures(report: ArenaReport) -> str:
         for number, one in enumerate(report.results))
     return ('<div class="ae-results"><div class="ae-table ae-sortable"><table><thead><tr>'
             '<th scope="col" data-ae-best="min"><button type="button">Model</button></th>'
-            f"{head}</tr></thead><tbody>{body}</tbody></table></div><p>{escape(_CAPTION)}</p></div>")
+            f"{head}</tr></thead><tbody>{body}</tbody></table></div><p>{escape(_CAPTION)}</p>"
+            f"{_drift_chart(report)}</div>")
+
+
+def _drift_chart(report: ArenaReport) -> str:
+    lines = {one.model: list(enumerate(one.drift, 1)) for one in report.results if one.drift}
+    if not lines:
+        return ""
+    passes = max(map(len, lines.values()))
+    spoken = "; ".join(f"{name} {line[0][1]:.1f} to {line[-1][1]:.1f} dB"
+                       for name, line in lines.items())
+    return line_chart(lines, (), "PSNR, dB, after each encode-decode pass",
+                      [(number, f"{number}") for number in range(1, passes + 1)], spoken)
 
 
 def _columns(report: ArenaReport) -> list[Column]:

@@ -84,7 +84,8 @@ def build(context: Context) -> None:
         events.append(ready.success(run, inputs, outputs, api_visibility="private", **options))
     job_progress.connect_stop(stop, events, display, stopped_state("reconstruct again"),
                               *outputs[-2:])
-    changes = [clip.change, models.change, *(one.change for one in settings)]
+    changes = [clip.change, models.change, *(
+        one.release if isinstance(one, gr.Slider) else one.change for one in settings)]
     gr.on(changes, _forecaster(context, speeds), inputs, forecast, **job_progress.PRIVATE)
 
 

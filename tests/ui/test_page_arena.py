@@ -159,5 +159,14 @@ def test_a_model_that_fails_is_named_and_no_text_becomes_markup() -> None:
     assert "<script>" not in page and "<i>" not in page and "cl%23ip.mp4" in page
 
 
+def test_drift_is_drawn_pass_by_pass() -> None:
+    drifting = [reconstruction(name, 30, drift=(30.0, 29.5, low))
+                for name, low in (("org/one", 29.0), ("two", 21.0))]
+    page = ElementTree.fromstring(figures(report(*drifting)))
+    chart = page.find(".//figure")
+    assert chart is not None and len(list(chart.iter("circle"))) == 6
+    assert "org/one 30.0 to 29.0 dB; two 30.0 to 21.0 dB" in chart.attrib["aria-label"]
+
+
 def test_one_model_alone_is_not_marked_as_the_best() -> None:
     assert "<strong>" not in figures(report(reconstruction("a", 30)))
