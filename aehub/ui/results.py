@@ -240,8 +240,8 @@ def rd_curves(comparison: Comparison) -> str:
                       [(math.log(rate), f"{rate:g}") for rate in _RATES], spoken)
 
 
-def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], strong: Collection[str], title: str,
-               ticks: Iterable[tuple[float, str]], spoken: str) -> str:
+def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], strong: Collection[str],
+               title: str, ticks: Iterable[tuple[float, str]], spoken: str) -> str:
     """Draw curves of decibels; names stand at their ends.
 
     Args:
