@@ -144,7 +144,9 @@ def _iter_stages(runs: Sequence[ModelRun], goal: _Goal, steps: _Steps
                  ) -> Generator[ArenaProgress, None, int | None]:
     """Run all models through the stages; return the bytes that their files were brought to."""
     target = goal.target
-    qualities = [goal.quality, 0.0] if goal.is_matched and not target else [goal.quality]
+    qualities = [goal.quality]
+    if goal.is_matched and target is None and goal.quality:
+        qualities.append(0)
     for run in runs:
         yield from steps.attempt(run, "encode", partial(run.encode, qualities))
     if goal.is_matched:
@@ -184,7 +186,8 @@ def _names(models: Sequence[ModelLike]) -> list[str]:
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._]+", "-", name)
+    """Return a file name; a hub id has no two dashes of its own."""
+    return re.sub(r"[^A-Za-z0-9._@-]+", "--", name)
 
 
 class _Steps:

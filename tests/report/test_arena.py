@@ -174,6 +174,9 @@ def test_the_size_that_is_found_is_one_that_every_model_reaches(
     target = found.target_size
     assert not found.failures and target is not None and target > 30_000
     assert all(0.85 * target <= one.bytes <= target for one in found.results)
+    (tmp_path / "least").mkdir()
+    least = finish(iter_arena(clip, tmp_path / "least", [model("zlib")], quality=0))
+    assert least.results[0].bytes == least.target_size
 
 
 def test_files_of_one_quality_have_their_own_sizes(clip: Path, tmp_path: Path) -> None:
