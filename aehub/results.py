@@ -11,6 +11,7 @@ from aehub.arguments import check_function
 
 ProgressCallback = Callable[[int, int], None]
 _Value = TypeVar("_Value")
+_Shown = TypeVar("_Shown")
 
 
 class Progress(NamedTuple):
@@ -31,6 +32,18 @@ def run_job(job: Generator[Any, None, _Value], progress: ProgressCallback | None
             ticked = next(job)
             if progress is not None:
                 progress(*ticked)
+    except StopIteration as end:
+        return cast(_Value, end.value)
+    finally:
+        job.close()
+
+
+def relayed(job: Generator[Any, None, _Value], shown: Callable[[Any], _Shown]
+            ) -> Generator[_Shown, None, _Value]:
+    """Run a job; yield its progress in another form, and return its result."""
+    try:
+        while True:
+            yield shown(next(job))
     except StopIteration as end:
         return cast(_Value, end.value)
     finally:

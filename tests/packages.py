@@ -50,6 +50,24 @@ def install_zlib(site: Path) -> Path:
     return folder
 
 
+_MORE = """
+from pathlib import Path
+from aehub.weights.architectures import COMPRESSION, Architecture
+RECORD = Architecture("more", COMPRESSION, loaded="no:thing", payload_formats=(101,),
+                      folders=({}))
+"""
+
+
+def install_models(site: Path) -> list[str]:
+    """Install `zlib_codec` and two models more; return the names of the three."""
+    folder = install_zlib(site)
+    second, tiny = folder.with_name("zlib-again"), ROOT / "tests/golden/tiny-d4"
+    subprocess.run([sys.executable, "-c", _MAKE, second], check=True,
+                   env={"PYTHONPATH": f"{ROOT}:{site}"})
+    install(site, "more", _MORE.format(f"Path({str(second)!r}), Path({str(tiny)!r})"))
+    return [ZLIB, second.name, tiny.name]
+
+
 @contextmanager
 def zlib_installed(site: Path) -> Iterator[Path]:
     """The folder of the model of `zlib_codec`, a package of this process within the block."""

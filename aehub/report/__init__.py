@@ -5,6 +5,7 @@
     matched_size   x264 and AV1 at the bytes of an `.aev` file
     playback       original and reconstruction as video, as numbers and as single frames
     equivariance   an edited file against its original
+    arena          one clip through several models, side by side
     records        the results, as dataclasses; needs no torch
 
 Everything long is an iterator; closing it stops the work.

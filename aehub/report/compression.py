@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
@@ -19,11 +19,10 @@ from aehub.report.matched_size import iter_baselines
 from aehub.report.playback import iter_playback
 from aehub.report.prepare import iter_prepare
 from aehub.report.records import Baseline, CompressionReport
-from aehub.results import Progress
+from aehub.results import Progress, relayed
 
 STAGES = ("prepare", "compress", "replay", "neighbours")
 _Result = TypeVar("_Result")
-_Shown = TypeVar("_Shown")
 
 
 class StageProgress(NamedTuple):
@@ -118,7 +117,7 @@ def iter_comparison(
     part = TimeSpan(stop=Fraction(frames), stop_in_frames=True)
     copy = folder / f"{Path(source).stem}.mkv"
     preparing = iter_prepare(source, copy, longest=longest, trim=part, limits=limits)
-    clip = yield from _relayed(preparing, lambda _: Progress(0, total))
+    clip = yield from relayed(preparing, lambda _: Progress(0, total))
     with closing(clip):
         decoded = SourceClip(Path(source).stem, clip, clip.info)
         return (yield from iter_compare([decoded], chosen))
@@ -130,19 +129,6 @@ def _timed(
     """Run one stage: add its name to its progress and store its duration."""
     began = time.monotonic()
     yield StageProgress(name, 0, 0)
-    result = yield from _relayed(job, lambda now: StageProgress(name, *now))
+    result = yield from relayed(job, lambda now: StageProgress(name, *now))
     seconds[name] = time.monotonic() - began
     return result
-
-
-def _relayed(job: Generator[tuple[int, int], None, _Result],
-             shown: Callable[[tuple[int, int]], _Shown]) -> Generator[_Shown, None, _Result]:
-    """Run a job; yield its progress in another form."""
-    try:
-        while True:
-            yield shown(next(job))
-    except StopIteration as end:
-        result: _Result = end.value
-        return result
-    finally:
-        job.close()

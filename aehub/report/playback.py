@@ -77,7 +77,7 @@ def iter_playback(
     with ExitStack() as stack:
         reader = stack.enter_context(open_reader(compressed))
         model = load_for_file(reader.header)
-        facts = _with_explicit_colour(clip_info(reader.header, reader.frame_count))
+        facts = with_explicit_colour(clip_info(reader.header, reader.frame_count))
         half = stacked_half(facts.height)
         tall = replace(facts, height=half + facts.height)
         # Each writer reads the sound to its end.
@@ -103,7 +103,7 @@ def iter_playback(
             frame_bytes=frame_bytes)
 
 
-def _with_explicit_colour(info: ClipInfo) -> ClipInfo:
+def with_explicit_colour(info: ClipInfo) -> ClipInfo:
     """Make the colour explicit: browsers guess it from the height, which stacking doubles."""
     matrix, full_range, *light = info.colour
     primaries, transfer = (1 if code == 2 else code for code in light)

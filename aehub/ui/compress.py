@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from aehub.report.compression import iter_report
 from aehub.report.records import CompressionReport
 from aehub.ui import examples, job_progress, results, uploads
 from aehub.ui.errors import errors_shown, gpu, page_message
-from aehub.ui.formatting import progress_card, stopped_state
+from aehub.ui.formatting import stopped_state
 from aehub.ui.limits import Context
 
 TITLE = "Compress"
@@ -29,7 +28,8 @@ def build(context: Context) -> None:
     """Build the panel inside the open block."""
     with gr.Row(equal_height=False, elem_classes="ae-bench"):
         with gr.Column(scale=4, min_width=300, elem_classes="ae-controls"):
-            clip, example_buttons = _clip(context)
+            clip, example_buttons = uploads.clip_input(context, "clip", "example")
+            gr.HTML(f'<p class="ae-fine">{examples.HARD_EXAMPLE_NOTE}</p>')
             preview, part, start, length = _part(context)
             aim, quality, kilobytes = _aim()
             model, size, baselines, effort = _more()
@@ -50,7 +50,7 @@ def build(context: Context) -> None:
                  trigger_mode="once", **options)]
     for button, name in zip(example_buttons, examples.EXAMPLES, strict=True):
         # A click on an example also compresses it.
-        ready = button.click(_example(context, name), None, [clip, display, go],
+        ready = button.click(uploads.example_handler(context, name), None, [clip, display, go],
                              concurrency_limit=8, **job_progress.PRIVATE)
         events.append(ready.success(run, inputs, outputs, api_visibility="private", **options))
     job_progress.connect_stop(stop, events, display, stopped_state("compress again"), downloads,
@@ -60,18 +60,6 @@ def build(context: Context) -> None:
     gr.on([start.release, length.release, size.change, baselines.change],
           uploads.forecast_handler(context), [clip, start, length, size, baselines], forecast,
           **job_progress.PRIVATE)
-
-
-def _clip(context: Context) -> tuple[gr.File, list[gr.Button]]:
-    """Build the upload and the buttons of the examples."""
-    clip = gr.File(label=f"Clip, up to {context.limits.upload_mb} MB", height=132, elem_id="clip")
-    gr.HTML('<p class="ae-label">Or try one of these</p>')
-    with gr.Row(elem_classes="ae-examples"):
-        buttons = [gr.Button(example.label, elem_id=f"example-{example.name}",
-                             elem_classes="ae-example")
-                   for example in examples.EXAMPLES.values()]
-    gr.HTML(f'<p class="ae-fine">{examples.HARD_EXAMPLE_NOTE}</p>')
-    return clip, buttons
 
 
 def _part(context: Context) -> tuple[gr.HTML, gr.Accordion, gr.Slider, gr.Slider]:
@@ -126,25 +114,6 @@ def _results() -> list[Any]:
     figures = gr.HTML(examples.opening_figures(), elem_id="figures")
     facts = gr.JSON(visible=False, label="facts")
     return [packed, facts, decoded, original, display, downloads, figures]
-
-
-def _example(context: Context, name: str) -> Any:
-    @errors_shown
-    def use() -> Iterator[tuple[Any, Any, Any]]:
-        # Disabled meanwhile: the button would compress the previous clip, or none.
-        yield (gr.skip(), progress_card("Making the example", "It is made once, at first use."),
-               gr.update(interactive=False))
-        ready = gr.update(interactive=True)
-        with context.folders.new() as folder:
-            try:
-                path = shutil.copyfile(examples.clip(name), folder / f"{name}.mkv")
-            except AEHubError:
-                yield gr.skip(), gr.skip(), ready
-                raise
-            yield (str(path), progress_card("Waiting in the queue", "Jobs run one after another."),
-                   ready)
-
-    return use
 
 
 def _checker(context: Context) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from aehub.config import __version__
-from aehub.ui import animate, compare, compress, decode, edit, models
+from aehub.ui import animate, compare, compress, decode, edit, models, reconstruct
 from aehub.ui.examples import CREDITS, EXAMPLES
 from aehub.ui.limits import Context, PageLimits
 from aehub.ui.uploads import CheckedBlocks
@@ -140,7 +140,7 @@ def asset(name: str) -> str:
 def css() -> str:
     """Return the style sheet, with the thumbnails of the examples."""
     thumbnails = "".join(
-        f"#example-{name}::before {{ background-image: url(ae/examples/{name}.jpg); }}\n"
+        f".ae-example-{name}::before {{ background-image: url(ae/examples/{name}.jpg); }}\n"
         for name in EXAMPLES)
     return asset("page.css") + thumbnails
 
@@ -149,11 +149,11 @@ def head() -> str:
     """Return the HTML head: the description and the players."""
     return ('<meta name="description" content="Compress a clip with a pretrained autoencoder and '
             f'see what it kept.">\n<script>{asset("wipe.js")}</script>\n'
-            f'<script>{asset("pair.js")}</script>')
+            f'<script>{asset("pair.js")}</script>\n<script>{asset("sort.js")}</script>')
 
 
 # Each panel is one module with TITLE and build(context); a new panel is one entry here.
-PANELS = (compress, decode, edit, animate, compare, models)
+PANELS = (compress, decode, edit, animate, compare, reconstruct, models)
 
 
 def build(context: Context | None = None) -> gr.Blocks:

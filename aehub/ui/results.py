@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -72,11 +72,23 @@ def wipe_player(report: CompressionReport, url: str, *, more: str = "") -> str:
     """Return the wipe player of a report; `more` are further HTML attributes."""
     playback = report.playback
     more += " sound" if playback.has_sound else ""
-    label = f"AEHub, {bytes_text(report.compressed.bytes)}"
-    return (f'<aehub-wipe src="{url}/{report.stacked.name}" width="{playback.width}" '
-            f'height="{playback.height}" half="{playback.half}" stills="{url}" '
-            f'label="{escape(label)}" times="{escape(json.dumps(playback.times))}"{more}>'
-            "</aehub-wipe>")
+    label = escape(f"AEHub, {bytes_text(report.compressed.bytes)}")
+    more += f' half="{playback.half}" stills="{url}" label="{label}"'
+    return player(f"{url}/{report.stacked.name}", (playback.width, playback.height),
+                  playback.times, more)
+
+
+def player(src: str, size: tuple[int, int], times: Sequence[float], more: str) -> str:
+    """Return the wipe player of a video of stacked pictures.
+
+    Args:
+        src: URL of the video.
+        size: (width, height) of one picture.
+        times: of the frames, in seconds.
+        more: further HTML attributes; see `wipe.js`.
+    """
+    return (f'<aehub-wipe src="{escape(src)}" width="{size[0]}" height="{size[1]}" '
+            f'times="{escape(json.dumps(times))}" {more}></aehub-wipe>')
 
 
 def _tiles(report: CompressionReport, kind: str) -> list[tuple[str, str, str]]:
@@ -218,30 +230,46 @@ def time_curves(playback: Playback) -> str:
 def rd_curves(comparison: Comparison) -> str:
     """Draw PSNR over bits per pixel on a logarithmic scale; names stand at the curves."""
     clip = comparison.clips[0].name
-    lines = {codec: [(p.bits_per_pixel, p.psnr) for p in curve] for codec in comparison.codecs
-             if (curve := comparison.curve(clip, codec))}
-    rates, quality = zip(*(point for line in lines.values() for point in line), strict=True)
-    low, high, right = math.floor(min(quality)), math.ceil(max(quality)), _WIDTH - _CODEC_NAMES
-    across = _scale(math.log(min(rates)), math.log(max(rates)), _LEFT, right)
-    up = _scale(low, high, _TOP + _RD_HEIGHT, _TOP)
+    lines = {codec: [(math.log(p.bits_per_pixel), p.psnr) for p in curve]
+             for codec in comparison.codecs if (curve := comparison.curve(clip, codec))}
+    ends = {codec: (math.exp(line[0][0]), line[0][1], math.exp(line[-1][0]), line[-1][1])
+            for codec, line in lines.items()}
+    spoken = "; ".join(f"{codec} {low:.1f} dB at {few:.2f} to {high:.1f} dB at {many:.2f}"
+                       for codec, (few, low, many, high) in ends.items())
+    return line_chart(lines, comparison.ours, "PSNR, dB, over bits a pixel",
+                      [(math.log(rate), f"{rate:g}") for rate in _RATES], spoken)
+
+
+def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], strong: Collection[str],
+               title: str, ticks: Iterable[tuple[float, str]], spoken: str) -> str:
+    """Draw curves of decibels; names stand at their ends.
+
+    Args:
+        lines: name -> points (x, dB), in the order of x.
+        strong: names to emphasise.
+        title: of the chart.
+        ticks: x and text of grid lines; those outside the curves are left out.
+        spoken: the curves in words.
+    """
+    xs, decibels = zip(*(point for line in lines.values() for point in line), strict=True)
+    low, high, right = math.floor(min(decibels)), math.ceil(max(decibels)), _WIDTH - _CODEC_NAMES
+    across = _scale(min(xs), max(xs), _LEFT, right)
+    up, spacing = _scale(low, high, _TOP + _RD_HEIGHT, _TOP), 5 if high - low > 8 else 1
     drawn = "".join(_y_grid_line(up(value), f"{value}", right) for value in range(low, high + 1)
-                    if value % 5 == 0)
-    drawn += "".join(_x_grid_line(across(math.log(rate)), f"{rate:g}") for rate in _RATES
-                     if min(rates) <= rate <= max(rates))
-    ends = sorted((-up(line[-1][1]), codec) for codec, line in lines.items())
+                    if value % spacing == 0)
+    drawn += "".join(_x_grid_line(across(x), text) for x, text in ticks if min(xs) <= x <= max(xs))
+    ends = sorted((-up(line[-1][1]), name) for name, line in lines.items())
     heights = spread([end for end, _ in ends], _NAME_DISTANCE, -_TOP)
-    names = {codec: -height for (_, codec), height in zip(ends, heights, strict=True)}
-    for number, (codec, line) in enumerate(lines.items()):
-        kind = "model" if codec in comparison.ours else f"baseline r{number % 4}"
-        points = [(across(math.log(rate)), up(psnr)) for rate, psnr in line]
+    names = {name: -height for (_, name), height in zip(ends, heights, strict=True)}
+    for number, (name, line) in enumerate(lines.items()):
+        kind = "model" if name in strong else f"baseline r{number % 4}"
+        points = [(across(x), up(value)) for x, value in line]
         dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in points)
         drawn += (f'<g class="{kind}"><path class="line" d="{_path(points)}"/>{dots}<text '
-                  f'x="{points[-1][0] + 12:.1f}" y="{names[codec] + 4:.1f}">{codec}</text></g>')
-    spoken = "; ".join(f"{codec} {line[0][1]:.1f} dB at {line[0][0]:.2f} to {line[-1][1]:.1f} dB "
-                       f"at {line[-1][0]:.2f}" for codec, line in lines.items())
-    return (f'<figure class="ae-chart ae-curves" role="img" aria-label="PSNR over bits a pixel: '
-            f'{spoken}.">'
-            f'{_panel("PSNR, dB, over bits a pixel", _RD_HEIGHT + _FOOT, drawn)}</figure>')
+                  f'x="{points[-1][0] + 12:.1f}" y="{names[name] + 4:.1f}">{escape(name)}</text>'
+                  "</g>")
+    return (f'<figure class="ae-chart ae-curves" role="img" aria-label="{escape(title)}: '
+            f'{escape(spoken)}.">{_panel(title, _RD_HEIGHT + _FOOT, drawn)}</figure>')
 
 
 def _step_plot(values: Sequence[float], title: str) -> str:

@@ -24,8 +24,9 @@ from aehub.errors import AEHubError, count_text
 from aehub.media.picture import ClipInfo
 from aehub.media.timestamps import TimeSpan
 from aehub.report.prepare import ClipProbe, fit_size, probe_clip
-from aehub.ui.errors import page_message
-from aehub.ui.formatting import bytes_text, hint, rate_text, seconds_text
+from aehub.ui import examples
+from aehub.ui.errors import errors_shown, page_message
+from aehub.ui.formatting import bytes_text, hint, progress_card, rate_text, seconds_text
 from aehub.ui.limits import Context
 from aehub.ui.result_folders import ResultFolders
 from aehub.ui.throughput import duration_text
@@ -175,6 +176,43 @@ def _probe(path: str, version: tuple[int, int], limits: Limits) -> ClipProbe:
     image = Image.fromarray(probed.picture)
     image.thumbnail(_THUMBNAIL_SIZE)
     return replace(probed, picture=np.asarray(image))
+
+
+def clip_input(context: Context, elem_id: str, prefix: str) -> tuple[gr.File, list[gr.Button]]:
+    """Build the upload of a clip, and the buttons of the examples.
+
+    Args:
+        context: of the page.
+        elem_id: of the upload.
+        prefix: of the elem_id of each button, before the name of its example.
+    """
+    clip = gr.File(label=f"Clip, up to {context.limits.upload_mb} MB", height=132, elem_id=elem_id)
+    gr.HTML('<p class="ae-label">Or try one of these</p>')
+    with gr.Row(elem_classes="ae-examples"):
+        buttons = [gr.Button(example.label, elem_id=f"{prefix}-{name}",
+                             elem_classes=["ae-example", f"ae-example-{name}"])
+                   for name, example in examples.EXAMPLES.items()]
+    return clip, buttons
+
+
+def example_handler(context: Context, name: str) -> Any:
+    """Return a handler that puts an example into the upload; yields (clip, display, button)."""
+    @errors_shown
+    def use() -> Iterator[tuple[Any, Any, Any]]:
+        # Disabled meanwhile: the button would take the previous clip, or none.
+        yield (gr.skip(), progress_card("Making the example", "It is made once, at first use."),
+               gr.update(interactive=False))
+        ready = gr.update(interactive=True)
+        with context.folders.new() as folder:
+            try:
+                path = shutil.copyfile(examples.clip(name), folder / f"{name}.mkv")
+            except AEHubError:
+                yield gr.skip(), gr.skip(), ready
+                raise
+            yield (str(path), progress_card("Waiting in the queue", "Jobs run one after another."),
+                   ready)
+
+    return use
 
 
 def upload_handler(context: Context) -> Any:

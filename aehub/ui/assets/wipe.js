@@ -1,5 +1,6 @@
 // <aehub-wipe>: one video with the original above the reconstruction, drawn twice under a divider.
-// Both halves are of the same decoded frame, so they cannot be out of sync.
+// Both halves are of the same decoded frame, so they cannot be out of sync. With the attribute
+// streams, [[label, first row], ...], any two of several pictures are shown.
 (() => {
   if (customElements.get("aehub-wipe")) return;
 
@@ -13,6 +14,8 @@
     silent: icon("M4 9v6h4l5 4V5L8 9zM16 9.5l5 5M21 9.5l-5 5"),
   };
 
+  const ZOOMS = [1, 2, 4, 8];
+  const text = (given) => given.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
   const REDUCED_MOTION = matchMedia("(prefers-reduced-motion: reduce)");
 
   class Wipe extends HTMLElement {
@@ -20,11 +23,18 @@
       if (this.video) return;
       this.W = Number(this.getAttribute("width"));
       this.H = Number(this.getAttribute("height"));
-      this.half = Number(this.getAttribute("half"));
       this.times = JSON.parse(this.getAttribute("times"));
       // A picture is a clip of one frame, without controls for playing and stepping.
       this.still = this.times.length === 1;
       this.label = this.getAttribute("label") || "AEHub";
+      const several = this.getAttribute("streams");
+      this.streams = several ? JSON.parse(several)
+        : [["original", 0], [this.label, Number(this.getAttribute("half"))]];
+      this.several = Boolean(several);
+      this.shown = [0, 1];
+      this.zoom = 1;
+      // Of what is on show, in pixels of the picture.
+      this.corner = [0, 0];
       this.at = 0.5;
       this.frame = 0;
       this.build();
@@ -45,14 +55,18 @@
       const sound = this.hasAttribute("sound");
       const last = this.times.length - 1;
       const moves = this.still ? "hidden" : "";
+      const tag = (side, which) => this.several
+        ? `<select class="aw-tag aw-${side}" aria-label="Shown ${side} of the divider">${
+          this.streams.map(([label], n) => `<option value="${n}" ${n === which ? "selected" : ""}>${text(label)}</option>`).join("")}</select>`
+        : `<span class="aw-tag aw-${side}">${text(this.streams[which][0])}</span>`;
       this.innerHTML = `
         <div class="aw-stage" style="--w:${this.W};--h:${this.H}">
           <video src="${this.getAttribute("src")}" muted ${this.still ? "" : "loop"} playsinline preload="auto"
                  aria-hidden="true" tabindex="-1"></video>
           <canvas width="${this.W}" height="${this.H}" role="img"
-                  aria-label="The clip, original left of the divider, ${this.label} right of it"></canvas>
+                  aria-label=""></canvas>
           <img class="aw-error" alt="" hidden>
-          <span class="aw-tag aw-left">original</span><span class="aw-tag aw-right">${this.label}</span>
+          ${tag("left", 0)}${tag("right", 1)}
           <div class="aw-divider" role="slider" tabindex="0" aria-label="Divider"
                aria-valuemin="0" aria-valuemax="100" aria-orientation="horizontal"><i></i></div>
         </div>
@@ -66,6 +80,8 @@
                  aria-label="Frame" ${moves}>
           <output class="aw-count"></output>
           <button type="button" class="aw-sound" ${sound ? "" : "hidden"}></button>
+          <button type="button" class="aw-zoom"
+                  title="Zoom (+ and -); drag the picture to move it"><span>Zoom <b>1×</b></span></button>
           <button type="button" class="aw-mode" aria-pressed="false"
                   title="Show the error of each frame, eight times as strong">Difference</button>
         </div>`;
@@ -82,18 +98,24 @@
       this.mode = find(".aw-mode");
       this.play = find(".aw-play");
       this.sound = find(".aw-sound");
+      this.picks = [...this.querySelectorAll("select")];
       this.tabIndex = -1;
+      this.classList.toggle("aw-several", this.several);
+      this.describe();
       this.show();
       this.showState();
     }
 
     listen() {
       const on = (element, event, action) => element.addEventListener(event, action);
+      const find = (name) => this.querySelector(name);
       on(this.play, "click", () => this.toggle());
       on(this.querySelector(".aw-back"), "click", () => this.step(-1));
       on(this.querySelector(".aw-forward"), "click", () => this.step(1));
       on(this.seek, "input", () => { this.video.pause(); this.go(Number(this.seek.value)); });
       on(this.mode, "click", () => this.setMode(this.mode.getAttribute("aria-pressed") !== "true"));
+      on(find(".aw-zoom"), "click", () => this.magnify(ZOOMS[(ZOOMS.indexOf(this.zoom) + 1) % ZOOMS.length]));
+      this.picks.forEach((pick, side) => on(pick, "change", () => this.pick(side, Number(pick.value))));
       on(this.sound, "click", () => { this.video.muted = !this.video.muted; this.showState(); });
       on(this.video, "play", () => this.showState());
       // Stay on the displayed frame: the next may already be decoded when the video pauses.
@@ -127,12 +149,57 @@
 
     draw(time) {
       if (this.video.readyState < 2) return;
-      const { W, H, half } = this;
-      const x = Math.round(this.at * W);
-      if (x > 0) this.context.drawImage(this.video, 0, 0, x, H, 0, 0, x, H);
-      if (x < W) this.context.drawImage(this.video, x, half, W - x, H, x, 0, W - x, H);
+      const { W, context } = this, x = Math.round(this.at * W), [left, right] = this.shown;
+      context.imageSmoothingEnabled = this.zoom === 1;
+      if (this.several && this.isDifference) {
+        this.paint(left, 0, W);
+        context.globalCompositeOperation = "difference";
+        this.paint(right, 0, W);
+        context.globalCompositeOperation = "source-over";
+      } else {
+        this.paint(left, 0, x);
+        this.paint(right, x, W);
+      }
       const frame = this.frameAt(time ?? this.video.currentTime);
       if (frame !== this.frame) { this.frame = frame; this.show(); }
+    }
+
+    // Draw the columns from..to of the canvas from one stream.
+    paint(stream, from, to) {
+      if (from >= to) return;
+      const { H, zoom, corner: [x, y] } = this, row = this.streams[stream][1];
+      this.context.drawImage(this.video, x + from / zoom, row + y, (to - from) / zoom, H / zoom,
+        from, 0, to - from, H);
+    }
+
+    // Show a stream left (side 0) or right (1) of the divider.
+    pick(side, stream) {
+      this.shown[side] = stream;
+      if (this.picks[side]) this.picks[side].value = stream;
+      this.describe();
+      this.draw();
+    }
+
+    describe() {
+      const [left, right] = this.shown.map((stream) => this.streams[stream][0]);
+      this.canvas.setAttribute("aria-label", `The clip, ${left} left of the divider, ${right} right of it`);
+    }
+
+    // Zoom about the middle of what is on show.
+    magnify(zoom) {
+      const middle = [this.W, this.H].map((size, axis) => this.corner[axis] + size / this.zoom / 2);
+      this.zoom = zoom;
+      this.classList.toggle("aw-zoomed", zoom > 1);
+      this.querySelector(".aw-zoom b").textContent = `${zoom}×`;
+      this.move(middle[0] - this.W / zoom / 2, middle[1] - this.H / zoom / 2);
+    }
+
+    move(x, y) {
+      this.corner = [[x, this.W], [y, this.H]].map(([at, size]) =>
+        Math.round(Math.max(0, Math.min(size - size / this.zoom, at))));
+      const [right, down] = [this.corner[0] / this.W, this.corner[1] / this.H].map((share) => -100 * share);
+      this.error.style.transform = `scale(${this.zoom}) translate(${right}%, ${down}%)`;
+      this.draw();
     }
 
     // Shown until the video is loaded.
@@ -182,16 +249,21 @@
     toggle() {
       if (this.still) return;
       if (!this.video.paused) { this.video.pause(); return; }
-      this.setMode(false);
+      if (!this.several) this.setMode(false);
       this.video.play().catch(() => {});
     }
 
     setMode(error) {
       this.mode.setAttribute("aria-pressed", String(error));
       this.classList.toggle("aw-shows-error", error);
-      if (error) this.video.pause();
-      this.error.hidden = !error;
+      this.isDifference = error;
+      // Of several streams the browser draws the difference; the server has that of one, exactly.
+      if (!this.several) {
+        if (error) this.video.pause();
+        this.error.hidden = !error;
+      }
       this.show();
+      this.draw();
     }
 
     show() {
@@ -219,19 +291,23 @@
       const percent = Math.round(this.at * 100);
       this.divider.style.left = `${this.at * 100}%`;
       this.divider.setAttribute("aria-valuenow", percent);
-      this.divider.setAttribute("aria-valuetext", `${percent} % original`);
+      this.divider.setAttribute("aria-valuetext", `${percent} % ${this.streams[this.shown[0]][0]}`);
       this.style.setProperty("--at", this.at);
       this.draw();
     }
 
     drag(event) {
-      if (!this.error.hidden || event.button) return;
+      if (event.button || event.target.closest("select")) return;
+      const moves = this.zoom > 1 && !event.target.closest(".aw-divider");
+      if (this.isDifference && !moves) return;
       event.preventDefault();
       this.sweeping = false;
-      this.divider.focus({ preventScroll: true });
-      const follow = (move) => {
-        const box = this.canvas.getBoundingClientRect();
-        this.place((move.clientX - box.left) / box.width);
+      if (!moves) this.divider.focus({ preventScroll: true });
+      const box = this.canvas.getBoundingClientRect(), [x, y] = this.corner;
+      const scale = this.W / box.width / this.zoom;
+      const follow = (to) => {
+        if (moves) this.move(x - (to.clientX - event.clientX) * scale, y - (to.clientY - event.clientY) * scale);
+        else this.place((to.clientX - box.left) / box.width);
       };
       const end = () => {
         this.stage.removeEventListener("pointermove", follow);
@@ -257,9 +333,11 @@
     }
 
     key(event) {
-      if (event.altKey || event.ctrlKey || event.metaKey) return;
+      if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("select")) return;
+      const zoomed = { "+": this.zoom * 2, "-": this.zoom / 2 }[event.key];
       const onButton = event.target.closest("button");
       if (event.key === " " && !onButton) this.toggle();
+      else if (ZOOMS.includes(zoomed)) this.magnify(zoomed);
       else if (event.key === "ArrowLeft" && event.target !== this.seek) this.step(-1);
       else if (event.key === "ArrowRight" && event.target !== this.seek) this.step(1);
       else return;
@@ -271,12 +349,19 @@
 
   // On a phone the result may be out of sight of the controls: scroll there when a job starts.
   document.addEventListener("click", (event) => {
-    if (!event.target.closest("#go, .ae-example")) return;
+    if (!event.target.closest("#go, #reconstruct, .ae-example")) return;
     setTimeout(() => {
-      const stage = document.querySelector("#stage");
+      const stage = [...document.querySelectorAll("#stage, #arena")].find((one) => one.offsetParent);
       const top = stage ? stage.getBoundingClientRect().top : 0;
       if (top < 0 || top > innerHeight * 0.7) stage.scrollIntoView({ block: "start" });
     }, 400);
+  });
+
+  // A button that names a stream shows it right of the divider.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-ae-stream]");
+    const wipe = button && document.querySelector("aehub-wipe[streams]");
+    if (wipe) wipe.pick(1, Number(button.dataset.aeStream));
   });
 
   // Mark the current frame in the curves below the player.
