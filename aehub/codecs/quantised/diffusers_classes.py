@@ -108,7 +108,7 @@ def load(config: Mapping[str, Any], tensors: Mapping[str, Tensor], *, device: De
     _work_on_the_whole(network, rules)
     skeleton = fill(network, {_renamed(key): tensor for key, tensor in tensors.items()}, on, dtype)
     if hasattr(skeleton, "decoder_scheduler"):
-        skeleton.decoder_scheduler = _StepsOfShapes()
+        skeleton.decoder_scheduler = _StepsOfShapes()  # type: ignore[assignment]
     _remove_noise(network)
     mean, std = _standardisation(network)
     return FrameAutoencoder(network, skeleton, rules, mean=mean, std=std, device=on, dtype=dtype)
