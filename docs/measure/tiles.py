@@ -28,9 +28,9 @@ from aehub.media.clip import open_clip  # noqa: E402
 from aehub.media.colour import to_rgb  # noqa: E402
 from foreign_models import ARGUMENTS, random_model, random_taesd  # noqa: E402
 
-TILES = (8, 16, 32)
-POSITIONS = 48
-"""Latent positions on a side of the pictures that are divided."""
+TILES = (8, 16)
+POSITIONS = (48, 12)
+"""Latent positions across and down of the pictures that are divided."""
 TAESD = ("taesd", "taef2")
 
 
@@ -58,11 +58,11 @@ def divided(model: FrameAutoencoder, latents: np.ndarray, n_frames: int, size: t
 def row_of(name: str) -> str:
     """The row of a class."""
     model = model_of(name)
-    side = POSITIONS * model.downscale
+    size = (POSITIONS[0] * model.downscale, POSITIONS[1] * model.downscale)
     n_frames = model.frame_counts[min(1, len(model.frame_counts) - 1)]
     latents = np.random.default_rng(0).standard_normal(
-        model.latent_shape(n_frames, (side, side))).astype(np.float32)
-    cells = divided(model, latents, n_frames, (side, side))
+        model.latent_shape(n_frames, size)).astype(np.float32)
+    cells = divided(model, latents, n_frames, size)
     margins = ["all" if margin is None else str(margin) for margin in (
         model.margin(direction) for direction in ("encode", "decode"))]
     ratio = memory_ratio(name)

@@ -8,15 +8,16 @@ pictures are divided into tiles:
   is observed by a column of NaN, which spreads as far as the network looks; tiles with the margin
   around them equal the whole.
 - In all others (statistics or attention over the picture) NaN reaches everything, and no margin is
-  enough. Their tiles overlap and fade into each other, and normalise by statistics common to all
-  tiles, gathered in a first pass; attention stays within its tile.
+  enough. Their tiles overlap and fade into each other. The few group normalisations of taef2 get
+  the statistics of the whole picture, one more with every pass over the tiles; those of deep
+  networks stay within their tile, and so does attention.
 """
 
 from __future__ import annotations
 
 import os
 import weakref
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -42,8 +43,12 @@ _UNKNOWN_MEMORY = 8 << 30
 _WORKSPACE = 1.3
 """Measured by docs/measure/tiles.py: memory of a process over the bytes of tensors alive, as
 convolutions reorder their operands."""
-_OVERLAP = 8
-"""Latent positions by which tiles of a network that sees everything reach into each other."""
+_OVERLAP, _FADE = 12, 4
+"""Of networks that see everything: latent positions around a tile, and those of them over which it
+fades into its neighbour on either side of their edge."""
+_MOST_SHARED = 4
+"""Normalisations whose statistics tiles share, at a pass each: taef2 has three. Stopping before the
+last pass is worse than statistics of each tile alone."""
 _SMALLEST_TILE = 8
 """Latent positions on a side, without the margin; below it nearly all work is the margin's."""
 _STRIPS = (32, 128)
@@ -124,10 +129,13 @@ class Plan:
         if self.margin is not None:
             return self._joined(function, values)
         statistics = SharedStatistics(network)
-        with statistics.gathered():
-            self._joined(function, values, statistics)
-        with statistics.applied():
-            return self._joined(function, values, statistics)
+        with statistics.shared():
+            result = self._joined(function, values, statistics)
+        if statistics.count <= _MOST_SHARED:
+            for _ in range(statistics.count):
+                with statistics.shared():
+                    result = self._joined(function, values, statistics)
+        return result
 
     def _joined(self, function: Callable[[Tensor], Tensor], values: Tensor,
                 statistics: SharedStatistics | None = None) -> Tensor:
@@ -135,10 +143,11 @@ class Plan:
         assert self.tile is not None
         total = weights = values.new_zeros(())
         made, given = self.grid.made, self.grid.given
-        for top, bottom, row_weights in self._spans(self.grid.rows, self.tile):
-            for left, right, column_weights in self._spans(self.grid.columns, self.tile):
+        for top, bottom, row_weights, rows in self._spans(self.grid.rows, self.tile):
+            for left, right, column_weights, columns in self._spans(self.grid.columns, self.tile):
                 if statistics is not None:
                     statistics.calls.clear()
+                    statistics.window = rows, columns
                 part = function(values[..., top * given:bottom * given, left * given:right * given])
                 weight = (row_weights[:, None] * column_weights).to(part)
                 if total.ndim == 0:
@@ -149,21 +158,25 @@ class Plan:
                 weights[where] += weight
         return total.div_(weights)
 
-    def _spans(self, length: int, tile: int) -> Iterator[tuple[int, int, Tensor]]:
-        """(begin, end, weights of the samples between) of each tile along one axis."""
+    def _spans(self, length: int, tile: int
+               ) -> Iterator[tuple[int, int, Tensor, tuple[float, float]]]:
+        """Each tile along one axis: begin and end with its surroundings, weights of the samples
+        between, and the shares between which the tile itself lies."""
         count = -(-length // tile)
         edges = [round(n * length / count) for n in range(count + 1)]
         around, made = _OVERLAP if self.margin is None else self.margin, self.grid.made
         for first, last in zip(edges, edges[1:]):
             begin, end = max(first - around, 0), min(last + around, length)
             centres = (torch.arange(begin * made, end * made, dtype=torch.float64) + 0.5) / made
-            if self.margin is None:
-                # From 0 to 1 across an inner edge; neighbours add up to 1.
-                ramp_in = (centres - first) / (2 * around) + 0.5 if first else torch.ones(1)
-                ramp_out = (last - centres) / (2 * around) + 0.5 if last < length else torch.ones(1)
-                yield begin, end, (ramp_in.clamp(0, 1) * ramp_out.clamp(0, 1)).expand(len(centres))
-            else:
-                yield begin, end, ((centres > first) & (centres < last)).double()
+            # From 0 to 1 across an inner edge, at once or slowly; neighbours add up to 1.
+            ramp = 2 * _FADE if self.margin is None else 1e-9
+            weights = torch.ones_like(centres)
+            if first:
+                weights *= ((centres - first) / ramp + 0.5).clamp_(0, 1)
+            if last < length:
+                weights *= ((last - centres) / ramp + 0.5).clamp_(0, 1)
+            shares = (first - begin) / (end - begin), (last - begin) / (end - begin)
+            yield begin, end, weights, shares
 
 
 class Memory:
@@ -331,61 +344,70 @@ def observe_margin(function: Callable[[Tensor], Tensor], column: Tensor, given: 
 class SharedStatistics:
     """Mean and variance of group normalisations over all tiles of a picture.
 
+    Those of one pass are applied in the next: the first pass has the first normalisation right, the
+    second the second, so after as many passes as there are normalisations all are the whole's.
+
     Attributes:
         calls: of each module within the current tile; cleared at the beginning of every tile.
+        window: part of the tile that counts, as shares of its rows and of its columns; the parts
+            of all tiles make the picture.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self.calls: Counter[int] = Counter()
+        self.window = ((0.0, 1.0), (0.0, 1.0))
         self._modules = [module for module in network.modules() if isinstance(module, nn.GroupNorm)]
-        self._sums: dict[tuple[int, int], Tensor] = defaultdict(lambda: torch.zeros(()))
+        self._sums: dict[tuple[int, int], Tensor] = {}
+        self._gathered: dict[tuple[int, int], Tensor] = {}
+
+    @property
+    def count(self) -> int:
+        """Normalisations of one tile."""
+        return len(self._sums)
 
     @contextmanager
-    def gathered(self) -> Iterator[None]:
-        """Gather statistics in the block."""
+    def shared(self) -> Iterator[None]:
+        """Gather statistics in the block, and normalise by those of the block before.
 
-        def gather(key: tuple[int, int], module: nn.GroupNorm, values: Tensor) -> None:
-            grouped = values.double().reshape(len(values), module.num_groups, -1)
-            sums = torch.stack([grouped.sum(-1), grouped.square().sum(-1),
-                                torch.full_like(grouped[..., 0], grouped.shape[-1])])
-            self._sums[key] = self._sums[key].to(sums.device) + sums
-
-        with self._hooked(gather):
-            yield
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Normalise by the gathered statistics in the block."""
-
-        def apply(key: tuple[int, int], module: nn.GroupNorm, values: Tensor) -> Tensor:
-            total, squares, count = self._sums[key]
-            mean = total / count
-            scale = (squares / count - mean.square()).clamp_(min=0).add_(module.eps).rsqrt_()
-            grouped = values.float().reshape(len(values), module.num_groups, -1)
-            result = ((grouped - mean[..., None].to(grouped)) * scale[..., None].to(grouped)
-                      ).reshape(values.shape)
-            if module.affine:
-                shape = (1, -1, *(1,) * (values.ndim - 2))
-                result = result * module.weight.reshape(shape) + module.bias.reshape(shape)
-            return result.to(values.dtype)
-
-        with self._hooked(apply):
-            yield
-
-    @contextmanager
-    def _hooked(self, action: Callable[[tuple[int, int], nn.GroupNorm, Tensor], Tensor | None]
-                ) -> Iterator[None]:
-        """Call `action` after each normalisation of this thread; others may run the network too."""
-        thread = get_ident()
+        They concern the calling thread; others may run the network at the same time.
+        """
+        thread, self._gathered = get_ident(), {}
 
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> Tensor | None:
             if get_ident() != thread:
                 return None
             assert isinstance(module, nn.GroupNorm)
             self.calls[id(module)] += 1
-            return action((id(module), self.calls[id(module)]), module, inputs[0])
+            key = id(module), self.calls[id(module)]
+            sums = self._window_sums(module, inputs[0])
+            self._gathered[key] = self._gathered[key] + sums if key in self._gathered else sums
+            return _normalised(module, inputs[0], self._sums[key]) if key in self._sums else None
 
         with ExitStack() as stack:
             for module in self._modules:
                 stack.callback(module.register_forward_hook(hook).remove)
             yield
+        self._sums = self._gathered
+
+    def _window_sums(self, module: nn.GroupNorm, values: Tensor) -> Tensor:
+        """Sum, sum of squares and number of values of each group, [3, N, groups]."""
+        if values.ndim > 3:
+            for dim, (begin, end) in zip((-2, -1), self.window):
+                size = values.shape[dim]
+                values = values.narrow(dim, first := round(begin * size), round(end * size) - first)
+        grouped = values.double().reshape(len(values), module.num_groups, -1)
+        return torch.stack([grouped.sum(-1), grouped.square().sum(-1),
+                            torch.full_like(grouped[..., 0], grouped.shape[-1])])
+
+
+def _normalised(module: nn.GroupNorm, values: Tensor, sums: Tensor) -> Tensor:
+    """Group normalisation by given sums."""
+    mean, square = sums[:2] / sums[2]
+    scale = (square - mean.square()).clamp_(min=0).add_(module.eps).rsqrt_()
+    grouped = values.float().reshape(len(values), module.num_groups, -1)
+    result = grouped.sub(mean[..., None].float()).mul_(scale[..., None].float())
+    result = result.reshape(values.shape)
+    if module.affine:
+        shape = (1, -1, *(1,) * (values.ndim - 2))
+        result = result * module.weight.reshape(shape) + module.bias.reshape(shape)
+    return result.to(values.dtype)
