@@ -93,7 +93,7 @@ def _columns(report: ArenaReport) -> list[Column]:
     least = min if report.target_size is None else None
     columns = [
         Column("File", lambda one: one.bytes, lambda one: bytes_text(one.bytes), least),
-        Column("Bits a pixel", lambda one: one.bits_per_pixel,
+        Column("Bits a\u00a0pixel", lambda one: one.bits_per_pixel,
                lambda one: f"{one.bits_per_pixel:.3f}", least),
         Column("Latents", lambda one: one.latent_ratio, lambda one: f"{one.latent_ratio:.3g}:1",
                max),

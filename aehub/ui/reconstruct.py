@@ -96,9 +96,9 @@ def _local_models() -> list[str]:
 
 def _hub_models(context: Context, models: gr.CheckboxGroup) -> None:
     """Build the list of models that are on a hub and not here; one is downloaded and ticked."""
-    choices = _remote_choices()
-    with gr.Accordion("More on a hub", open=False, elem_classes="ae-get"):
-        name = gr.Dropdown(choices, label="Fetch", elem_id="arena-hub", allow_custom_value=True,
+    with gr.Accordion("More on a hub", open=False, elem_classes="ae-fold"):
+        name = gr.Dropdown(_remote_choices(), value=None, label="Fetch", elem_id="arena-hub",
+                           allow_custom_value=True,
                            info="One of these, or any org/name with weights in safetensors")
         progress = gr.HTML(visible=False)
         get = gr.Button("Download", size="md", elem_id="arena-get")
@@ -152,7 +152,7 @@ def _settings() -> list[Any]:
                         elem_id="arena-quality", info="Of each model's own scale")
     frames = gr.Slider(1, MAX_FRAMES, 24, step=1, label="Frames", buttons=[],
                        elem_id="arena-frames", info="From the start")
-    with gr.Accordion("Picture size, drift", open=False, elem_classes="ae-get"):
+    with gr.Accordion("Picture size, drift", open=False, elem_classes="ae-fold"):
         size = gr.Dropdown(SIZES, value="480", label="Longer side, px", elem_id="arena-size",
                            info="Nothing is enlarged")
         passes = gr.Slider(0, MAX_PASSES, 0, step=1, label="Encode-decode passes", buttons=[],
