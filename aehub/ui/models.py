@@ -26,9 +26,10 @@ _PICTURE = re.compile(r"\]\(([A-Za-z0-9_-]+\.png)\)")
 _MOST_MB = 5000
 """Megabytes of weights from which on a filter by size shows all."""
 _PUBLISHED_NOTE = (
-    "Facts are as stated by their sources (aehub models --published --json names them); a dash is "
-    "what none states. Each class was tried here with random weights; of the published weights "
-    "TAEF2 alone. Autoencoders of diffusers need the extra aehub[diffusers].")
+    "Pixels : latents are numbers in RGB for one in the latents. Facts are as stated by their "
+    "sources (aehub models --published --json names them); a dash is what none states. Each class "
+    "was tried here with random weights; of the published weights TAEF2 alone. Autoencoders of "
+    "diffusers need the extra aehub[diffusers].")
 _STATE_NOTES = {
     "bundled": "no download needed",
     "cached": "downloaded before, no network needed",
@@ -80,12 +81,11 @@ def _published_table(kind: str, most: float) -> str:
     models = [model for model in hub.known_models()
               if kind in ("", model.kind) and (most >= _MOST_MB or (model.bytes or 0) <= 1e6 * most)
               and (most >= _MOST_MB or model.bytes)]
-    rows = [[model.repo, model.name, model.class_name,
-             f"{model.compression:g}:1" if model.compression else "–",
-             bytes_text(model.bytes) if model.bytes else "–", model.licence or "–"]
-            for model in models]
-    return table(["Repository", "Name", "Class", "Numbers of RGB to one of latents", "Weights",
-                  "Licence"], rows, caption=_PUBLISHED_NOTE)
+    rows = [[model.repo, bytes_text(model.bytes) if model.bytes else "–",
+             f"{model.compression:g}:1" if model.compression else "–", model.licence or "–",
+             model.class_name] for model in models]
+    return table(["Repository", "Weights", "Pixels : latents", "Licence", "Class"], rows,
+                 caption=_PUBLISHED_NOTE)
 
 
 @errors_shown
