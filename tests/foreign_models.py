@@ -103,15 +103,22 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 """Constructor arguments by class."""
 
 
-def random_model(name: str, seed: int = 0) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return config and tensors of a tiny random autoencoder of a class."""
+def random_model(name: str, seed: int = 0, **more: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return config and tensors of a tiny random autoencoder of a class.
+
+    Args:
+        name: of the class.
+        seed: of its weights.
+        more: arguments of its constructor in place of those listed.
+    """
     import diffusers
 
+    arguments = ARGUMENTS[name] | more
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = getattr(diffusers, name)(**ARGUMENTS[name])
+        network = getattr(diffusers, name)(**arguments)
     tensors = {key: tensor.clone().contiguous() for key, tensor in network.state_dict().items()}
-    return {"_class_name": name, "_diffusers_version": "0.42.1", **ARGUMENTS[name]}, tensors
+    return {"_class_name": name, "_diffusers_version": "0.42.1", **arguments}, tensors
 
 
 def save_folder(name: str, folder: Path, seed: int = 0) -> Path:

@@ -3,8 +3,9 @@
     python docs/measure/tiles.py [CLASS ...] [--taef2 model.safetensors --clip CLIP]
 
 Tiny random models of every class: positions that a tile needs around it to equal the whole, and for
-tiles of 8, 16 and 32 positions the largest and the mean difference of decoded levels. Then memory:
-the peak of a process over the estimate. With weights of taef2, the same on a clip's first frame.
+tiles of 8 and 16 positions the largest and the mean difference of decoded levels. With weights of
+taef2, the same on a clip's first frame. Then memory, of random networks of 64 channels and more:
+what a process needs more than before, over the estimate.
 """
 
 from __future__ import annotations
@@ -32,12 +33,21 @@ TILES = (8, 16)
 POSITIONS = (48, 12)
 """Latent positions across and down of the pictures that are divided."""
 TAESD = ("taesd", "taef2")
+WIDER = {
+    "taesd": {}, "taef2": {},
+    "AutoencoderKL": {"block_out_channels": [64, 128], "norm_num_groups": 32},
+    "AutoencoderKLWan": {"base_dim": 64},
+    "AutoencoderKLLTXVideo": {"block_out_channels": [64] * 4,
+                              "decoder_block_out_channels": [64] * 4},
+    "AutoencoderKLHunyuanVideo": {"block_out_channels": [64] * 4, "norm_num_groups": 32},
+}
+"""Arguments of networks whose memory is measured; of fewer channels the padding weighs more."""
 
 
-def model_of(name: str) -> FrameAutoencoder:
-    """A random model by its class, or one of the TAESD family."""
+def model_of(name: str, width: int = 8) -> FrameAutoencoder:
+    """A random model by its class, or one of the TAESD family of a number of channels."""
     if name in TAESD:
-        return taesd.load(random_taesd(pooled=name == "taef2"))
+        return taesd.load(random_taesd(pooled=name == "taef2", width=width))
     return diffusers_classes.load(*random_model(name))
 
 
@@ -65,8 +75,7 @@ def row_of(name: str) -> str:
     cells = divided(model, latents, n_frames, size)
     margins = ["all" if margin is None else str(margin) for margin in (
         model.margin(direction) for direction in ("encode", "decode"))]
-    ratio = memory_ratio(name)
-    return " | ".join([name, *margins, *cells, f"{ratio:.2f}"])
+    return " | ".join([name, *margins, *cells])
 
 
 def memory_ratio(name: str) -> float:
@@ -84,14 +93,16 @@ def peak_kilobytes() -> int:
 
 def print_memory(name: str) -> None:
     """Measure the peak of this process over what it had before."""
-    model = model_of(name)
+    ARGUMENTS[name] = ARGUMENTS.get(name, {}) | WIDER[name]
+    model = model_of(name, width=64)
     n_frames = model.frame_counts[-1]
-    small, large = (64, 64), (768, 512) if n_frames == 1 else (384, 256)
+    small, large = (64, 64), (512, 384) if n_frames == 1 else (192, 128)
     model.decode(model.encode(np.zeros((n_frames, *small, 3), np.uint8)), n_frames, small)
     before = peak_kilobytes()
     frames = np.zeros((n_frames, large[1], large[0], 3), np.uint8)
     model.decode(model.encode(frames), n_frames, large)
-    print((peak_kilobytes() - before) * 1024 / model.estimate_bytes(n_frames, large))
+    estimate = model.estimate_bytes(n_frames, large) - model.memory.weight_bytes
+    print((peak_kilobytes() - before) * 1024 / estimate)
 
 
 def print_taef2(weights: Path, clip: Path) -> None:
@@ -120,11 +131,14 @@ def main() -> None:
     torch.manual_seed(0)
     print("| class | margin of encode | of decode | "
           + " | ".join(f"tiles of {n}: max / mean" for n in TILES)
-          + " | memory / estimate |\n|---|---|---|---|---|---|---|")
+          + " |\n|---|---|---|---|---|")
     for name in arguments.classes:
         print(f"| {row_of(name)} |", flush=True)
     if arguments.taef2 and arguments.clip:
         print_taef2(arguments.taef2, arguments.clip)
+    print("\n| class | memory / estimate |\n|---|---|")
+    for name in WIDER:
+        print(f"| {name} | {memory_ratio(name):.2f} |", flush=True)
 
 
 if __name__ == "__main__":

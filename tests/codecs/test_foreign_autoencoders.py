@@ -71,6 +71,29 @@ def test_every_count_and_size_comes_back_exactly(name: str) -> None:
 
 
 @needs_diffusers
+@pytest.mark.parametrize("name, more, downscale, counts", [
+    ("AutoencoderKLWan", {"patch_size": 2, "is_residual": True, "in_channels": 12,
+                          "out_channels": 12, "base_dim": 4}, 16, (1, 5, 9, 13, 17)),
+    ("AutoencoderKLLTXVideo", {"timestep_conditioning": True, "decoder_inject_noise": [True] * 5,
+                               "patch_size": 4}, 16, (1, 9, 17)),
+    ("AutoencoderVidTok", {"is_causal": False}, 8, (16,)),
+], ids=["Wan 2.2", "LTX with noise", "VidTok not causal"])
+def test_variants_of_a_class_are_recognised_by_their_geometry(
+    name: str, more: dict[str, Any], downscale: int, counts: tuple[int, ...]
+) -> None:
+    config, tensors = random_model(name, **more)
+    # Noise that a decoder would add, were it not taken out.
+    tensors |= {key: torch.ones_like(tensor) for key, tensor in tensors.items()
+                if "per_channel_scale" in key}
+    model = diffusers_classes.load(config, tensors)
+    assert (model.downscale, model.frame_counts) == (downscale, counts)
+    latents = model.encode(noise(2, 37, 23))
+    decoded = model.decode(latents, 2, (37, 23))
+    assert decoded.shape == (2, 23, 37, 3)
+    assert np.array_equal(model.decode(latents, 2, (37, 23)), decoded)
+
+
+@needs_diffusers
 @pytest.mark.parametrize("name", ["AutoencoderKL", "AutoencoderKLWan", "AutoencoderKLHunyuanVideo"])
 def test_reconstruction_is_that_of_the_bare_class(name: str) -> None:
     import diffusers

@@ -40,9 +40,9 @@ _DEFAULT_SHARE = 0.5
 """Share of the memory of the machine, or of the device, that is the limit by default."""
 _UNKNOWN_MEMORY = 8 << 30
 """Bytes assumed where a machine does not tell its memory."""
-_WORKSPACE = 1.3
-"""Measured by docs/measure/tiles.py: memory of a process over the bytes of tensors alive, as
-convolutions reorder their operands."""
+_WORKSPACE = 1.7
+"""Memory of a process over the bytes of tensors alive, as convolutions reorder their operands: the
+largest that docs/measure/tiles.py found, of Wan; others are from 1.0 to 1.4."""
 _OVERLAP, _FADE = 12, 4
 """Of networks that see everything: latent positions around a tile, and those of them over which it
 fades into its neighbour on either side of their edge."""
@@ -404,8 +404,9 @@ def _normalised(module: nn.GroupNorm, values: Tensor, sums: Tensor) -> Tensor:
     """Group normalisation by given sums."""
     mean, square = sums[:2] / sums[2]
     scale = (square - mean.square()).clamp_(min=0).add_(module.eps).rsqrt_()
-    grouped = values.float().reshape(len(values), module.num_groups, -1)
-    result = grouped.sub(mean[..., None].float()).mul_(scale[..., None].float())
+    exact = torch.promote_types(values.dtype, torch.float32)
+    grouped = values.to(exact).reshape(len(values), module.num_groups, -1)
+    result = grouped.sub(mean[..., None].to(exact)).mul_(scale[..., None].to(exact))
     result = result.reshape(values.shape)
     if module.affine:
         shape = (1, -1, *(1,) * (values.ndim - 2))
