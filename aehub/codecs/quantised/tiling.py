@@ -41,8 +41,8 @@ _DEFAULT_SHARE = 0.5
 _UNKNOWN_MEMORY = 8 << 30
 """Bytes assumed where a machine does not tell its memory."""
 _WORKSPACE = 1.7
-"""Memory of a process over the bytes of tensors alive, as convolutions reorder their operands: the
-largest that docs/measure/tiles.py found, of Wan; others are from 1.0 to 1.4."""
+"""Memory of a process over the bytes of tensors alive, as convolutions reorder their operands: from
+1.0 to 1.4 in docs/measure/tiles.py, and more below 500 MB, where what is fixed weighs."""
 _OVERLAP, _FADE = 12, 4
 """Of networks that see everything: latent positions around a tile, and those of them over which it
 fades into its neighbour on either side of their edge."""
