@@ -92,6 +92,7 @@ with aehub.open(source="clip.aev", model=model, scale=Fraction(1, 8), device="cp
     assert_type(archive[0], np.ndarray)
     assert_type(archive.picture(number=0), Picture)
     assert_type(archive.time(number=0), Fraction)
+    assert_type(archive.latents(), Iterator[Any])
     archive.close()
 assert_type(aehub.open("clip.aev")[3:5], np.ndarray)
 assert_type([len(frame) for frame in aehub.open("clip.aev")], list[int])

@@ -132,7 +132,8 @@ def compressed_text(output: str, result: Compressed) -> str:
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--model", help="Its name, hub id or folder.")
-@click.option("--quality", type=options.Number(0, 100), default=50, show_default=True)
+@click.option("--quality", type=options.Number(0, 100), default=50, show_default=True,
+              help="Of OUT.aev, 0 (smallest) to 100.")
 @options.device
 @options.threads
 @options.force

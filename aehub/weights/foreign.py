@@ -95,9 +95,14 @@ def locate(names: Collection[str]) -> tuple[str, tuple[str, ...]] | None:
     for folder in ("", SUBFOLDER):
         begin = f"{folder}/" if folder else ""
         here = {name.removeprefix(begin) for name in names if name.startswith(begin)}
-        if files := weight_files(here):
+        if (files := weight_files(here)) and (CONFIG in here or _needs_no_config(files)):
             return folder, (*(name for name in (CONFIG, INDEX) if name in here), *files)
     return None
+
+
+def _needs_no_config(files: tuple[str, ...]) -> bool:
+    """Return whether weight files may be of the TAESD family, whose shapes say all."""
+    return not files[0].startswith("diffusion_pytorch_model")
 
 
 def model_folder(folder: Path) -> Path | None:
@@ -234,7 +239,7 @@ def find(folder: Path) -> ForeignModel | None:
     if "architecture" in config or not isinstance(class_name, str):
         return None
     files = weight_files([path.name for path in folder.glob("*.*")])
-    if not files and class_name == TAESD:
+    if class_name == TAESD and not (files and _needs_no_config(files)):
         return None
     if not files:
         raise WeightsError(f"{folder} has no weights in safetensors, such as {_SINGLE[0]}; other "

@@ -88,6 +88,7 @@ def test_own_pictures_become_keyframes_of_a_codec(visit: Visit, tmp_path: Path) 
     visit.check()
 
 
+@pytest.mark.slow
 def test_stop_leaves_the_processor_idle_and_the_next_walk_is_made(visit: Visit, tmp_path: Path
                                                                   ) -> None:
     two_pictures_for_the_codec(visit, tmp_path, 512)

@@ -187,8 +187,11 @@ def test_bounds_of_whole_numbers_take_whole_numbers(
 
 @pytest.mark.parametrize("record", architectures().values(), ids=lambda record: record.name)
 def test_every_record_names_classes_that_are_there(record: Architecture) -> None:
-    network, loaded = record.network_class(), record.loaded_class()
-    assert issubclass(network, torch.nn.Module) and hasattr(loaded, "from_pretrained")
+    assert hasattr(record.loaded_class(), "from_pretrained")
+    if record.foreign_classes:
+        return
+    network = record.network_class()
+    assert issubclass(network, torch.nn.Module)
     if not record.payload_formats:
         assert network.ARGUMENTS and network().config.keys() == network.ARGUMENTS.keys()
 

@@ -58,6 +58,7 @@ def install(wheel: Path, folder: Path) -> Path:
     return python.parent
 
 
+@pytest.mark.slow
 def test_a_wheel_installed_elsewhere_compresses_without_a_network(tmp_path: Path) -> None:
     programs = install(build_wheel(tmp_path), tmp_path / "environment")
     elsewhere = tmp_path / "elsewhere"

@@ -19,7 +19,7 @@ from aehub.media.picture import Colour, Picture
 from aehub.media.sinks import frame_from_planes
 from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
-from aehub.report.playback import _with_explicit_colour
+from aehub.report.playback import with_explicit_colour
 from aehub.report.prepare import iter_prepare
 
 YUV = 90, 100, 190
@@ -126,7 +126,7 @@ def test_every_output_shows_an_untagged_clip_as_players_show_it(tmp_path: Path) 
         with Image.open(path / "000000.png" if name == "folder" else path) as image:
             shown = np.asarray(image.convert("RGB")).astype(float)
         assert np.abs(shown.mean((0, 1)) - right).max() <= 2, name
-    assert _with_explicit_colour(info).colour == Colour(1, False, 1, 1)
+    assert with_explicit_colour(info).colour == Colour(1, False, 1, 1)
 
 
 def test_a_compressed_file_keeps_what_an_untagged_clip_was_taken_for(tmp_path: Path) -> None:
