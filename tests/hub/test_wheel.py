@@ -11,6 +11,8 @@ import sysconfig
 import venv
 from pathlib import Path
 
+import pytest
+
 from hub.conftest import ROOT
 from material import moving_picture, write_clip
 
