@@ -317,8 +317,8 @@ def iter_decompress_to(source: FileLike, output: FileLike, *, model: ModelLike |
                     raise
         if damage is not None:
             raise damage
-        notes = tuple(filter(None, (*writer.notes, *_format_notes(info),
-                                    scale_note(codec, scale))))
+        notes = tuple(filter(None, (*writer.notes, *_format_notes(info), scale_note(codec, scale),
+                                    *getattr(codec, "notes", ()))))
         return Decompressed(str(target) if isinstance(target, Path) else None, codec.name, done,
                             info.width, info.height, _rate(info),
                             round(float(last * info.time_base), 6),

@@ -2,8 +2,8 @@
 
     segment.00000, segment.00001, ...    float32 [T', C, h, w], about unit variance
 
-The metadata of the file has the model's name and its hash, width, height and frame rate, and for
-each segment its number of frames.
+The metadata of the file has width, height and frame rate, and the number of frames of each segment.
+All coded frames are taken, those that a trim hides too.
 """
 
 from __future__ import annotations

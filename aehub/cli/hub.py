@@ -13,7 +13,10 @@ from aehub.cli.console import collect_as_usual, progress_bar
 from aehub.cli.options import bytes_text, print_json, print_notes
 from aehub.errors import InputError
 from aehub.proxies import usable_proxies
+from aehub.results import ProgressCallback
 
+_LARGE = 64 << 20
+"""Bytes from which on a download is announced."""
 _endpoint = click.option(
     "--endpoint", metavar="URL", help="A hub, or a running AEHub; by default HF_ENDPOINT."
 )
@@ -70,8 +73,23 @@ def download(name: str, to: Path | None, endpoint: str | None, force: bool) -> N
     from aehub import hub
 
     with progress_bar("downloading") as progress:
-        folder = hub.download(name, to=to, endpoint=endpoint, force=force, progress=progress)
+        folder = hub.download(name, to=to, endpoint=endpoint, force=force,
+                              progress=_size_first(progress))
     click.echo(click.format_filename(folder))
+
+
+def _size_first(progress: ProgressCallback) -> ProgressCallback:
+    """Progress that states the size of a large download before its first byte."""
+    shown: list[int] = []
+
+    def show(done: int, total: int) -> None:
+        if not shown and total > _LARGE:
+            click.echo(f"fetching {bytes_text(total)}; loaded it takes up to twice as much memory",
+                       err=True)
+        shown.append(done)
+        progress(done, total)
+
+    return show
 
 
 @click.command()

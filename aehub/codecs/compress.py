@@ -156,6 +156,8 @@ def compress_clip(clip: Clip, stream: BinaryIO, codec: Codec, quality: float, *,
             stats.audio_bytes = writer.audio_bytes
         if info.plays:
             writer.metadata({PLAYS: info.plays})
+        # Of codecs that have any, such as that half precision overflowed.
+        stats.notes += tuple(getattr(codec, "notes", ()))
     stats.bytes = writer.size
     yield stats
 

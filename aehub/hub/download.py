@@ -164,6 +164,8 @@ def _fetch(info: ModelInfo, ref: RepoRef, url: str, sha256: str | None,
     total, folder = sum(file.size or 0 for file in wanted), Path()
     home = Path(wanted[0].rfilename).parent
     done = [0]
+    if progress is not None:
+        progress(0, total)
 
     def count(more: int) -> None:
         done[0] += more

@@ -100,6 +100,11 @@ class QuantisedAutoencoder:
         self.source.copy_to(Path(folder))
 
     @property
+    def notes(self) -> Sequence[str]:
+        """Sentences on how it computed, such as in tiles."""
+        return self.autoencoder.notes
+
+    @property
     def entropy_hash(self) -> bytes:
         """First 8 bytes of the SHA-256 of class, arguments and weights."""
         return bytes.fromhex(self.config["entropy_hash"])
