@@ -217,13 +217,12 @@ def _iter_decoded(codec: Codec, path: Path, original: DecodedClip
 
 
 def _latent_ratio(codec: Codec, path: Path, pixels: int) -> float:
-    """Return the numbers of R, G and B in a picture over those in its latents, in the first group.
-    """
+    """Return the numbers of R, G and B in frames over those in their latents, in the first group."""
     with open_reader(path) as reader:
         group = next(reader.groups())
-        counts = [sum(latent.size for latent in codes.latents)
-                  for codes in codec.codes(reader.header, group)]
-    return 3 * pixels * len(counts) / max(1, sum(counts))
+        count = sum(latent.size for codes in codec.codes(reader.header, group)
+                    for latent in codes.latents)
+    return 3 * pixels * group.header.n_frames / max(1, count)
 
 
 def _iter_measured(original: DecodedClip, decoded: DecodedClip
