@@ -11,6 +11,7 @@ from aehub.arguments import fulfils
 from aehub.config import DEFAULT_CODEC
 from aehub.errors import InputError, ModelError, UnknownModel
 from aehub.hub import cache
+from aehub.hub.known import known_models
 from aehub.hub.registry import bundled
 from aehub.hub.remote import list_models
 from aehub.hub.resolve import ModelName, find, find_by_hashes
@@ -138,9 +139,16 @@ def _load_by_hashes(head: FileHeader, device: Device) -> Codec:
         raise UnknownModel(
             f"the file was written with the model {head.model[:80]!r} "
             f"({'-'.join(part.hex() for part in hashes)}), which is not on this machine.",
-            f"{'Fetch it with aehub download, or n' if is_model_name(head.model) else 'N'}"
-            "ame its folder or hub id with --model.")
+            f"{_fetch_text(head.model)}ame its folder or hub id with --model.")
     return resolve_codec(_load_folder(folder, device))
+
+
+def _fetch_text(name: str) -> str:
+    """Beginning of the remedy for a model that a file names; names of files are not trusted, so
+    nothing is fetched by them."""
+    known = next((model.repo for model in known_models() if model.repo.endswith(f"/{name}")), "")
+    return f"Fetch it with {' '.join(['aehub download', *filter(None, [known])])}, or n" if (
+        is_model_name(name)) else "N"
 
 
 def _load_folder(folder: Path, device: Device) -> Model:

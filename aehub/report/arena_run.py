@@ -217,7 +217,7 @@ def _iter_decoded(codec: Codec, path: Path, original: DecodedClip
 
 
 def _latent_ratio(codec: Codec, path: Path, pixels: int) -> float:
-    """Return the numbers of R, G and B in frames over those in their latents, in the first group."""
+    """Return the numbers of R, G and B in frames over those in the latents of the first group."""
     with open_reader(path) as reader:
         group = next(reader.groups())
         count = sum(latent.size for codes in codec.codes(reader.header, group)
