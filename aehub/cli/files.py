@@ -63,6 +63,7 @@ def compress(
     loaded = hub.load(model, device=device)
     from aehub.api import compress
 
+    options.print_notes(_memory_notes(loaded, clip))
     with progress_bar("compressing") as progress:
         result = compress.compress(
             options.source(clip), options.sink(output, input_name=clip), model=loaded,
@@ -74,6 +75,20 @@ def compress(
         options.print_json(result.to_json())
     else:
         click.echo(compressed_text(output, result), err=output == options.PIPE)
+
+
+def _memory_notes(model: Any, clip: str) -> list[str]:
+    """Sentence on the memory that a model will take for the pictures of a clip; of those that state
+    it, and of clips that are files."""
+    if not hasattr(model, "estimate_bytes") or clip == options.PIPE:
+        return []
+    from aehub.media.clip import open_clip
+
+    with open_clip(clip) as opened:
+        width, height = opened.info.width, opened.info.height
+    needed = model.estimate_bytes((width, height))
+    return [f"{model.name} takes about {options.bytes_text(needed)} of memory for pictures of "
+            f"{width}x{height}."]
 
 
 @click.command()

@@ -100,6 +100,7 @@ def test_a_file_finds_the_folder_of_its_model_again_and_refuses_another(
     done = aehub_command("compress", clip, "clip.aev", "--model", taesd, "--json")
     assert done.code == 0, done.stderr
     assert json.loads(done.out)["model"] == "tiny-taesd"
+    assert "tiny-taesd takes about" in done.stderr and "for pictures of 40x30" in done.stderr
     assert aehub_command("decompress", "clip.aev", "back").code == 0
     moved = taesd.rename(tmp_path / "moved")
     text = aehub_command("decompress", "clip.aev", "again").sentence

@@ -114,6 +114,14 @@ class QuantisedAutoencoder:
         """The next 8 bytes."""
         return bytes.fromhex(self.config["synthesis_hash"])
 
+    def estimate_bytes(self, size: tuple[int, int]) -> int:
+        """Peak memory of segments of pictures of `size` (width, height), weights included.
+
+        Raises:
+            LimitError: not even the smallest tile fits the memory limit.
+        """
+        return self.autoencoder.estimate_bytes(self.autoencoder.max_frames, size)
+
     # Groups: a `Codec`.
 
     def group_encoder(self, header: FileHeader, *, measure: bool = False,
