@@ -103,16 +103,20 @@ def compress_latents(source: FilePath, output: FileLike, *, model: ModelLike, qu
 
 def _read(path: Path) -> tuple[tuple[np.ndarray, ...], tuple[int, ...], ClipInfo]:
     try:
-        with safe_open(path, "np") as file:
+        # Torch also reads bfloat16, which NumPy has not.
+        with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            values = tuple(file.get_tensor(name) for name in sorted(file.keys()))
+            values = tuple(file.get_tensor(name).float().numpy() for name in sorted(file.keys()))
         n_frames = tuple(map(int, metadata["frames"].split(",")))
-        width, height, fps = (int(metadata["width"]), int(metadata["height"]),
-                              Fraction(metadata["fps"]))
+        fps = Fraction(metadata["fps"])
+        info = ClipInfo(int(metadata["width"]), int(metadata["height"]), fps, 1 / fps,
+                        n_frames=sum(n_frames))
+        if fps <= 0:
+            raise ValueError(fps)
     except (SafetensorError, OSError, KeyError, ValueError, ZeroDivisionError) as err:
         raise InputError(f"{path} is no file of latents: it needs tensors segment.00000 and so on, "
                          "and width, height, fps and frames in its metadata.") from err
     if metadata.get("format") != _FORMAT or len(values) != len(n_frames) or not values:
         raise InputError(f"{path} has {len(values)} segments and numbers of frames for "
                          f"{len(n_frames)}; give as many.")
-    return values, n_frames, ClipInfo(width, height, fps, 1 / fps, n_frames=sum(n_frames))
+    return values, n_frames, info

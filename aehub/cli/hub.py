@@ -161,10 +161,9 @@ def serve(port: int | None, folders: tuple[str, ...]) -> None:
     if folders:
         from aehub import hub
 
-        for folder in folders:
-            hub.find(Path(folder))
+        found = [str(hub.find(Path(folder)).absolute()) for folder in folders]
         known = filter(None, [os.environ.get("AEHUB_WEIGHTS")])
-        os.environ["AEHUB_WEIGHTS"] = os.pathsep.join([*known, *map(os.path.abspath, folders)])
+        os.environ["AEHUB_WEIGHTS"] = os.pathsep.join([*known, *found])
     # Telemetry off; read when gradio and huggingface_hub are imported.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

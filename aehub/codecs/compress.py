@@ -197,9 +197,12 @@ def estimate_size(codec: Codec, pictures: Sequence[Picture], info: ClipInfo, qua
     frames = [Frame(to_format(picture, header.pictures, info.colour), time)
               for time, picture in enumerate(pictures)]
     for part in (frames[:1], frames[1:]):
-        coded = encoder.add(MiniGop(part, bool(sizes), None)) if part else ()
+        ends = bool(sizes) or len(frames) == 1
+        coded = encoder.add(MiniGop(part, ends, None)) if part else ()
         sizes.append(sum(frame.bytes for frame in coded if frame is not None))
     first, later = sizes
+    if not first:  # Frames are coded together.
+        return later * n_frames / max(1, len(frames))
     return first + later * (n_frames - 1) / max(1, len(frames) - 1)
 
 

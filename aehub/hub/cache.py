@@ -73,9 +73,20 @@ def models() -> Iterator[CachedModel]:
         others = first + [path for path in others if path.name != main]
         for path in others:
             found = _complete(path)
-            for _, config in readable_configs([found] if found else []):
+            if found is None or not is_ours(found):
+                continue
+            for _, config in readable_configs([found]):
                 name = repo if path.name == main else f"{repo}@{path.name}"
-                yield CachedModel(name, found or path, config)
+                yield CachedModel(name, found, config)
+
+
+def is_ours(folder: Path) -> bool:
+    """Return whether a folder holds a model of AEHub, or one of another library that it reads."""
+    try:
+        config = foreign.read_config(folder)
+        return config.get("library_name") == "aehub" or foreign.find(folder) is not None
+    except WeightsError:
+        return False
 
 
 def remember(folder: Path, tag: str) -> None:

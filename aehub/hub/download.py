@@ -8,7 +8,7 @@ give.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,12 +122,14 @@ def _cached_or_fetched(entry: RegistryEntry, endpoint: str | None, token: str | 
 
 
 def _intact(folder: Path | None, entry: RegistryEntry) -> Path | None:
-    """The folder if its files pass the checks; a damaged one is removed from the cache."""
+    """The folder if its files pass the checks; a damaged model is removed from the cache, which
+    holds those of other programs too."""
     try:
         if folder is not None:
             check(folder, entry.sha256, entry.revision)
     except WeightsError:
-        cache.discard(folder or Path())
+        if folder is not None and cache.is_ours(folder):
+            cache.discard(folder)
         return None
     return folder
 
@@ -241,16 +243,20 @@ def _files_to_fetch(info: ModelInfo, repo: str, url: str) -> list[RepoSibling]:
     return [files[name] for name in names]
 
 
-def _foreign_files(files: dict[str, RepoSibling], folder: str, names: Iterable[str], repo: str,
+def _foreign_files(files: dict[str, RepoSibling], folder: str, names: Collection[str], repo: str,
                    url: str) -> list[RepoSibling]:
     """The files of a model of another library, the config first."""
     wanted = [files[f"{folder}/{name}" if folder else name] for name in names]
     wanted += [files[CARD]] if CARD in files and not folder else []
     for file in wanted:
-        limit = foreign.file_limit(file.rfilename)
+        limit = foreign.file_limit(file.rfilename, has_config=CONFIG in names)
         if type(file.size) is not int or not 0 <= file.size <= limit:
             raise WeightsError(f"{repo} at {url} announces {file.size} bytes for {file.rfilename}, "
                                f"where at most {limit} are taken; name another model.")
+    total = sum(file.size or 0 for file in wanted)
+    if total > foreign.MAX_BYTES:
+        raise WeightsError(f"{repo} at {url} announces {total} bytes; at most {foreign.MAX_BYTES} "
+                           "are taken. Name another model.")
     return wanted
 
 
@@ -275,6 +281,9 @@ def check(folder: Path, sha256: str | None = None, revision: str | None = None
         WeightsError: a file is damaged, or another than expected.
     """
     if (model := foreign.find(folder)) is not None:
+        if sha256 is not None or is_tag(revision):
+            raise WeightsError(f"{folder} holds a model of another library, not the one asked for; "
+                               "fetch it from another hub.")
         model.check()
         return foreign.read_config(folder)
     config = read_raw_config(folder)
@@ -311,6 +320,7 @@ def _check_announced(folder: Path, files: list[RepoSibling]) -> None:
 
 def _refuse_overwriting(folder: Path, force: bool) -> None:
     present = [name for name in (CONFIG, WEIGHTS, CARD) if (folder / name).exists()]
+    present += sorted(path.name for path in folder.glob("*.safetensors"))
     if present and not force:
         raise ExistsError(f"{folder} already holds {present[0]}; choose another folder.",
                           "Or add --force.")

@@ -122,7 +122,8 @@ class Model:
         """
         target = Path(folder)
         self._save(target)
-        if not (target / CARD).exists():
+        # A model of another library has a card of its author.
+        if not (target / CARD).exists() and (target / WEIGHTS).exists():
             size = (target / WEIGHTS).stat().st_size
             (target / CARD).write_text(make_card(self.config, size_bytes=size),
                                        encoding="utf-8")

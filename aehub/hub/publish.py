@@ -86,6 +86,8 @@ def publish(name: ModelName, repo: str, *, endpoint: str | None = None, token: s
         HubError: it refuses, or `repo` is no name of a repository.
     """
     folder, ref, url = _source_and_target(name, repo, endpoint)
+    if foreign.find(folder) is not None:
+        raise WeightsError(f"{folder} holds a model of another library; publish it with that one.")
     if callable(measured):
         check(folder)
         remote.check_reachable(url, remote.EXPLICIT_TIMEOUT)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aehub.arguments import check_text
-from aehub.errors import HubError, Offline, UnknownModel
+from aehub.errors import HubError, Offline, UnknownModel, WeightsError
 from aehub.files import FilePath
 from aehub.hub import cache
 from aehub.hub.download import download
@@ -127,7 +127,7 @@ def find_by_hashes(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
     for cached in cache.models():
         if (tag_of(cached.config) or _foreign_tag(cached.folder)) == tag:
             return cached.folder
-    if (noted := cache.remembered(tag)) is not None:
+    if (noted := cache.remembered(tag)) is not None and _has_tag(noted, tag):
         return noted
     if not fetch or not is_model_name(name) or not may_fetch():
         return None
@@ -135,6 +135,14 @@ def find_by_hashes(name: str, entropy_hash: bytes, synthesis_hash: bytes, *,
         return download(f"{repo_of(name)}@{tag}", patient=False)
     except (HubError, UnknownModel):
         return None
+
+
+def _has_tag(folder: Path, tag: str) -> bool:
+    """Return whether a folder still holds the model that it was noted for."""
+    try:
+        return tag_of(foreign.read_config(folder, hashes=True)) == tag
+    except WeightsError:
+        return False
 
 
 def _foreign_tag(folder: Path) -> str | None:

@@ -24,8 +24,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, TypeVar
 
-import av
-
 from aehub.arguments import check_list, check_whole
 from aehub.codecs.base import check_quality
 from aehub.codecs.rate_control import ENCODES
@@ -48,7 +46,7 @@ from aehub.weights.device import Device
 
 MAX_PASSES = 10
 """Encode-decode passes at most."""
-_FAILURES = (AEHubError, av.FFmpegError, OSError, RuntimeError, ValueError, MemoryError)
+_FAILURES = Exception
 """Errors of one model that do not end the others: those of networks that other people wrote, too.
 """
 _Result = TypeVar("_Result")
@@ -121,8 +119,11 @@ def iter_arena(
         decoded = [run.decoded for run in _remaining(runs)]
         yield from steps.run("", "show", _iter_video(report, clip, decoded))
         draw_crops(report, clip, decoded)
+        finished = {run.output.name for run in _remaining(runs)}
         for path in work.iterdir():
-            shutil.move(path, folder / path.name)
+            # Files of models that failed stay behind.
+            if path.suffix != ".aev" or path.name in finished:
+                shutil.move(path, folder / path.name)
     return report.moved_to(folder)
 
 

@@ -66,8 +66,8 @@ def _published() -> None:
                              buttons=[], elem_id="published-size")
         listed = gr.HTML(_published_table("", _MOST_MB), elem_id="published")
         name = gr.Dropdown([model.repo for model in hub.known_models()], label="Fetch",
-                           elem_id="published-name", allow_custom_value=True,
-                           info="One of these, or any org/name with weights in safetensors")
+                           elem_id="published-name",
+                           info="Other models are fetched by aehub download org/name")
         progress = gr.HTML(visible=False)
         get = gr.Button("Download", elem_id="published-get")
         get.click(_published_handler, name, [progress, get], api_visibility="private",
@@ -90,8 +90,8 @@ def _published_table(kind: str, most: float) -> str:
 
 @errors_shown
 def _published_handler(name: str | None) -> Iterator[tuple[Any, Any]]:
-    if not name:
-        raise InputError("no model is named; choose one, or give a hub id such as org/name.")
+    if name not in [model.repo for model in hub.known_models()]:
+        raise InputError("no model of the list is named; choose one.")
     job = job_progress.iter_download(name)
     try:
         for done, total in job:

@@ -98,8 +98,7 @@ def _hub_models(context: Context, models: gr.CheckboxGroup) -> None:
     """Build the list of models that are on a hub and not here; one is downloaded and ticked."""
     with gr.Accordion("More on a hub", open=False, elem_classes="ae-fold"):
         name = gr.Dropdown(_remote_choices(), value=None, label="Fetch", elem_id="arena-hub",
-                           allow_custom_value=True,
-                           info="One of these, or any org/name with weights in safetensors")
+                           info="Other models are fetched by aehub download org/name")
         progress = gr.HTML(visible=False)
         get = gr.Button("Download", size="md", elem_id="arena-get")
     get.click(_fetch, [name, models], [models, name, progress, get], api_visibility="private",
@@ -124,8 +123,8 @@ def _remote_choices() -> list[tuple[str, str]]:
 
 @errors_shown
 def _fetch(name: str | None, ticked: list[str]) -> Iterator[list[Any]]:
-    if not name:
-        raise InputError("no model is named; choose one, or give a hub id such as org/name.")
+    if name not in [offered for _, offered in _remote_choices()]:
+        raise InputError("no model of the list is named; choose one.")
     with closing(job_progress.iter_download(name)) as job:
         try:
             for done, total in job:

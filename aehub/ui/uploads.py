@@ -108,8 +108,7 @@ def check_value(block: Any, value: Any) -> None:
         Refusal: names the control, the value and the choices or the range.
     """
     offers = isinstance(block, (gr.Dropdown, gr.Radio)) and block.value is not None
-    takes_others = getattr(block, "allow_custom_value", False) and isinstance(value, str)
-    if takes_others or (value is None and not offers):
+    if value is None and not offers:
         return
     label = str(getattr(block, "label", "")).partition(",")[0]
     if isinstance(block, (gr.Dropdown, gr.Radio, gr.CheckboxGroup)):

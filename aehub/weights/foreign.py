@@ -31,6 +31,7 @@ from aehub.weights.architectures import Architecture, architectures
 from aehub.weights.model_folder import (
     CONFIG,
     MAX_HEADER,
+    MAX_WEIGHTS,
     WEIGHTS,
     is_complete,
     read_raw_config,
@@ -223,9 +224,12 @@ def file_limits(folder: Path) -> dict[str, int]:
     return {name: file_limit(name) for name in found[1]} if found and not found[0] else {}
 
 
-def file_limit(name: str) -> int:
-    """Size limit in bytes of a file of another library's model."""
-    return MAX_BYTES if name.endswith(".safetensors") else MAX_INDEX
+def file_limit(name: str, *, has_config: bool = True) -> int:
+    """Size limit in bytes of a file of another library's model; without a config it is one of the
+    TAESD family, which are small."""
+    if not name.endswith(".safetensors"):
+        return MAX_INDEX
+    return MAX_BYTES if has_config else MAX_WEIGHTS
 
 
 def find(folder: Path) -> ForeignModel | None:
@@ -335,5 +339,5 @@ def _count(path: Path) -> int:
             header = json.loads(file.read(length)) if length <= MAX_HEADER else {}
         shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
         return sum(math.prod(shape) for shape in shapes)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return 0

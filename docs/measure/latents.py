@@ -59,7 +59,7 @@ class Clip:
         numbers = step_numbers(quality, self._sensitivity)
         steps = steps_of(numbers)[:, None, None]
         writer = LatentFrameWriter(len(numbers))
-        writer.write_steps(numbers)
+        writer.write_head(self._autoencoder.max_frames, numbers)
         codes = [np.stack([writer.write(frame / steps) for frame in part])
                  for part in self._latents]
         return (writer.finish(), np.concatenate(codes),

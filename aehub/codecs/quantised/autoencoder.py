@@ -257,7 +257,7 @@ class FrameAutoencoder:
                     return np.ones(self.latent_channels)
                 signs = torch.randint(0, 2, pictures.shape, generator=generator) * 2 - 1
                 gradient, = torch.autograd.grad(pictures, given, signs.to(pictures))
-                squares += gradient.square().sum((0, 2, 3)).double().cpu()
+                squares += gradient.square().sum((0, 2, 3)).cpu().double()
         found = squares.numpy()
         return found if np.isfinite(found).all() and found.any() else np.ones(len(found))
 

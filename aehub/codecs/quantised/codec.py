@@ -18,7 +18,9 @@ import numpy as np
 import torch
 
 from aehub.bitstream import FileHeader, Group, GroupHeader
+from aehub.bitstream.chunk import MAX_PIXELS
 from aehub.codecs.base import CodedFrame, FrameCodes, MiniGop
+from aehub.codecs.gop import MAX_GROUP_SAMPLES
 from aehub.codecs.quantised import PAYLOAD_FORMATS, diffusers_classes, taesd
 from aehub.codecs.quantised.autoencoder import FrameAutoencoder
 from aehub.codecs.quantised.latent_coding import (
@@ -28,7 +30,7 @@ from aehub.codecs.quantised.latent_coding import (
     steps_of,
 )
 from aehub.config import DEFAULT_EFFORT
-from aehub.errors import DamagedError, InputError, WeightsError
+from aehub.errors import DamagedError, FormatError, InputError, WeightsError
 from aehub.media.picture import RGB, Picture
 from aehub.weights import foreign
 from aehub.weights.device import Device, resolve_device, resolve_dtype
@@ -152,7 +154,7 @@ class QuantisedAutoencoder:
         """Read the integers of all latent frames; the number is that of a segment's first frame for
         its first latent frame, and counts up from there."""
         reader = self._reader(header, group)
-        for segment in segments(group.header.n_frames, self.autoencoder.max_frames):
+        for segment in segments(group.header.n_frames, reader.segment):
             for at, codes in enumerate(reader.codes(len(segment))):
                 yield FrameCodes(segment.start + at, True, (codes,))
 
@@ -192,15 +194,20 @@ class QuantisedAutoencoder:
                   ) -> Iterator[tuple[range, np.ndarray]]:
         """Frames and latents of the segments up to frame `stop`."""
         reader = self._reader(header, group)
-        for segment in segments(group.header.n_frames, self.autoencoder.max_frames):
+        for segment in segments(group.header.n_frames, reader.segment):
             if segment.start >= stop:
                 return
             yield segment, reader.latents(len(segment))
 
     def _reader(self, header: FileHeader, group: Group) -> _GroupReader:
         x, y = group.header.crop
-        return _GroupReader(self.autoencoder, group.payload,
-                            (x + header.width, y + header.height), self.name)
+        width, height, n_frames = x + header.width, y + header.height, group.header.n_frames
+        if width * height > MAX_PIXELS or (
+                n_frames > 1 and n_frames * width * height > MAX_GROUP_SAMPLES):
+            raise FormatError(f"a group has {n_frames} frames of {width}x{height}; {self.name} "
+                              f"decodes at most {MAX_PIXELS} pixels, and {MAX_GROUP_SAMPLES} "
+                              "samples together. No AEHub wrote this file.")
+        return _GroupReader(self.autoencoder, group.payload, (width, height), self.name)
 
     # Frames and latents, for programs and walks.
 
@@ -278,11 +285,16 @@ class GroupEncoder:
         """Quantise and write the latents of a segment, [T', C, h, w]; returns them dequantised."""
         if self._steps is None:
             numbers = step_numbers(self._header.quality / 100, self._autoencoder.sensitivity(z))
-            self._writer.write_steps(numbers)
+            self._writer.write_head(self._autoencoder.max_frames, numbers)
             self._steps = steps_of(numbers)
         scale = self._steps[:, None, None]
         self._n_frames += n_frames
-        return np.stack([self._writer.write(part / scale) for part in z]) * scale
+        try:
+            codes = np.stack([self._writer.write(part / scale) for part in z])
+        except ValueError as err:
+            raise InputError(f"latents of magnitude {np.abs(z).max():.3g} are too large for this "
+                             "quality; lower it, or standardise them.") from err
+        return codes.astype(np.float32) * scale
 
     def finish(self) -> tuple[GroupHeader, bytes]:
         """Return header and payload; every frame is intra."""
@@ -297,9 +309,14 @@ class _GroupReader:
         self._autoencoder, self._size, self._name = autoencoder, size, name
         try:
             self._reader = LatentFrameReader(autoencoder.latent_channels, payload)
-            self._scale = steps_of(self._reader.read_steps())[:, None, None]
+            self.segment, numbers = self._reader.read_head()
         except (ValueError, AssertionError) as err:
             raise self._damaged() from err
+        if not 1 <= self.segment <= autoencoder.max_frames:
+            raise FormatError(f"a group has segments of {self.segment} frames; {name} takes 1 to "
+                              f"{autoencoder.max_frames} here. Verify the file, or decode it with "
+                              "the version of diffusers that wrote it.")
+        self._scale = steps_of(numbers)[:, None, None]
 
     def _damaged(self) -> DamagedError:
         return DamagedError("a group does not decode: its bytes are not a stream of "
@@ -315,4 +332,4 @@ class _GroupReader:
 
     def latents(self, n_frames: int) -> np.ndarray:
         """Dequantised latents of the next segment: float32 [T', C, h, w]."""
-        return np.stack(self.codes(n_frames)) * self._scale
+        return np.stack(self.codes(n_frames)).astype(np.float32) * self._scale

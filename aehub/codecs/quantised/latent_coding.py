@@ -6,7 +6,7 @@ these differ from their own such prediction; the weights of a channel are writte
 The table of a residual goes by the magnitude to expect: from residuals beside it, from those at its
 place in the frame before, and from all channels there.
 
-    group:  number of the step of each channel
+    group:  frames of a segment, number of the step of each channel
     frame:  weights | in each pass: magnitudes, signs, excess of large magnitudes
 
 Source: context modelling as in M. Weinberger et al. 2000 (LOCO-I), in the scan passes of
@@ -32,6 +32,8 @@ from aehub.coding.symbol_coder import SymbolCoder, SymbolReader, SymbolWriter, T
 
 N_STEPS = 256
 """Quantiser steps: number n is 2^((n - 128) / 16) standard deviations."""
+MAX_SEGMENT = 1 << 12
+"""Frames of a segment are fewer than this."""
 MAX_CODE = 1 << 20
 """Largest magnitude of a code."""
 _COARSEST = 2.0
@@ -268,8 +270,9 @@ class LatentFrameWriter:
         """Length of the stream if it ended here, in words of 32 bits."""
         return int(self._coder.num_words())
 
-    def write_steps(self, numbers: np.ndarray) -> None:
-        """Write the numbers of the steps, int32 [C]."""
+    def write_head(self, segment: int, numbers: np.ndarray) -> None:
+        """Write the frames of a segment and the numbers of the steps, int32 [C]."""
+        write_uniform(self._coder, np.array([segment], np.int32), MAX_SEGMENT)
         write_uniform(self._coder, numbers, N_STEPS)
 
     def write(self, values: np.ndarray) -> np.ndarray:
@@ -300,9 +303,10 @@ class LatentFrameReader:
         self._coder, self._channels = range_decoder(stream, loops=True), channels
         self._frames = LatentFrameCoder(SymbolReader(self._coder, initial_tables()), channels)
 
-    def read_steps(self) -> np.ndarray:
-        """Read the numbers of the steps, int32 [C]."""
-        return read_uniform(self._coder, self._channels, N_STEPS)
+    def read_head(self) -> tuple[int, np.ndarray]:
+        """Read the frames of a segment and the numbers of the steps, int32 [C]."""
+        segment = int(read_uniform(self._coder, 1, MAX_SEGMENT)[0])
+        return segment, read_uniform(self._coder, self._channels, N_STEPS)
 
     def read(self, height: int, width: int) -> np.ndarray:
         """Read the codes of a latent frame, int32 [C, h, w].

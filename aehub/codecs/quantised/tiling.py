@@ -222,10 +222,13 @@ class Memory:
         """
         limit = memory_limit(self._device)
         largest = max(grid.rows, grid.columns)
-        if tile is None or not divisible:
-            whole = self._tile_bytes(direction, shape, grid, largest, 0)
-            if whole <= limit or not divisible:
-                return Plan(grid, None, None, whole)
+        needed = self._tile_bytes(direction, shape, grid, largest, 0)
+        if (tile is None or not divisible) and needed <= limit:
+            return Plan(grid, None, None, needed)
+        if not divisible:
+            raise LimitError(f"this model needs {needed >> 20} MB of memory for pictures of this "
+                             f"size, and the limit is {limit >> 20} MB; give smaller pictures.",
+                             f"{VARIABLE} sets the limit.")
         reach = margin()
         around = _OVERLAP if reach is None else reach
         if tile is not None:
