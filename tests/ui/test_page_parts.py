@@ -170,10 +170,6 @@ def test_impossible_wishes_are_refused() -> None:
             check_value(size, wrong)
     check_value(size, "as it is")
     check_value(gr.Dropdown(SIZES, value=None, render=False), None)
-    free = gr.Dropdown(SIZES, value=None, allow_custom_value=True, render=False)
-    check_value(free, "org/name")
-    with pytest.raises(gr.Error, match="is not offered"):
-        check_value(free, {"path": 3})
     assert longest_side("640") == 640 and longest_side("as it is") is None
     with pytest.raises(InputError, match="-1"):
         trim_of(-1, 0)
