@@ -73,14 +73,14 @@ def models() -> Iterator[CachedModel]:
         others = first + [path for path in others if path.name != main]
         for path in others:
             found = _complete(path)
-            if found is None or not is_ours(found):
+            if found is None or not is_readable(found):
                 continue
             for _, config in readable_configs([found]):
                 name = repo if path.name == main else f"{repo}@{path.name}"
                 yield CachedModel(name, found, config)
 
 
-def is_ours(folder: Path) -> bool:
+def is_readable(folder: Path) -> bool:
     """Return whether a folder holds a model of AEHub, or one of another library that it reads."""
     try:
         config = foreign.read_config(folder)

@@ -128,7 +128,7 @@ def _intact(folder: Path | None, entry: RegistryEntry) -> Path | None:
         if folder is not None:
             check(folder, entry.sha256, entry.revision)
     except WeightsError:
-        if folder is not None and cache.is_ours(folder):
+        if folder is not None and cache.is_readable(folder):
             cache.discard(folder)
         return None
     return folder

@@ -119,12 +119,15 @@ def iter_arena(
         decoded = [run.decoded for run in _remaining(runs)]
         yield from steps.run("", "show", _iter_video(report, clip, decoded))
         draw_crops(report, clip, decoded)
-        finished = {run.output.name for run in _remaining(runs)}
-        for path in work.iterdir():
-            # Files of models that failed stay behind.
-            if path.suffix != ".aev" or path.name in finished:
-                shutil.move(path, folder / path.name)
+        _move(work, folder, {run.output.name for run in _remaining(runs)})
     return report.moved_to(folder)
+
+
+def _move(work: Path, folder: Path, finished: set[str]) -> None:
+    """Move the results to their folder; files of models that failed stay behind."""
+    for path in work.iterdir():
+        if path.suffix != ".aev" or path.name in finished:
+            shutil.move(path, folder / path.name)
 
 
 class _Goal(NamedTuple):
