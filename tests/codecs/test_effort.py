@@ -102,6 +102,7 @@ def test_every_effort_has_settings_and_every_file_decodes(busy: np.ndarray) -> N
         assert shown.shape == (9, 64, 64, 3), effort
 
 
+@pytest.mark.slow
 def test_the_highest_effort_needs_no_more_bits_than_the_default() -> None:
     frames = np.stack(moving_picture(17, 192, 128))
     difference = bd_rate(points(frames, DEFAULT_EFFORT), points(frames, MAX_EFFORT)).percent

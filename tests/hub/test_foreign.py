@@ -62,7 +62,7 @@ def used(python: Callable[..., Any], tmp_path: Path, names: list[str]) -> dict[s
 
 @needs_diffusers
 @pytest.mark.parametrize("names", [
-    ["AutoencoderKL", "AutoencoderKLWan"],
+    ["AutoencoderKLWan"],
     pytest.param([*ARGUMENTS], marks=pytest.mark.slow, id="every class")])
 def test_a_served_autoencoder_is_fetched_and_makes_files_that_decode_as_it_does(
     python: Callable[..., Any], tmp_path: Path, names: list[str]

@@ -104,6 +104,7 @@ def outcome(folder: Path) -> str:
     return "loaded"
 
 
+@pytest.mark.slow
 def test_a_thousand_mutated_pairs_are_loaded_or_refused_in_bounded_memory(folder: Path) -> None:
     rng = random.Random(6)
     outcomes: dict[str, int] = {}
