@@ -12,8 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-KINDS = ("image", "video")
-
 
 @dataclass(frozen=True)
 class KnownModel:

@@ -12,6 +12,7 @@ import gradio as gr
 from gradio.components import Component
 
 from aehub import hub
+from aehub.errors import AEHubError
 from aehub.report.compression import STAGES, StageProgress
 from aehub.results import Progress
 from aehub.ui.formatting import bytes_text, progress_card, seconds_text
@@ -140,7 +141,7 @@ class _Cancelled(Exception):
     """The download was cancelled."""
 
 
-def iter_download(name: str) -> Generator[tuple[int, int], None, None]:
+def _iter_download(name: str) -> Generator[tuple[int, int], None, None]:
     """Download a model, yielding (bytes done, bytes in all); closing this cancels it.
 
     Raises:
@@ -174,7 +175,23 @@ def iter_download(name: str) -> Generator[tuple[int, int], None, None]:
     yield latest[0]
 
 
-def download_card(name: str, done: int, total: int) -> str:
+def _download_card(name: str, done: int, total: int) -> str:
     """Return the card of a download."""
     note = f"{bytes_text(done)} of {bytes_text(total)}" if total else "asking the hub"
     return progress_card(f"Downloading {name}", note, share=done / total if total else 0)
+
+
+def download_updates(name: str) -> Generator[tuple[Any, Any], None, None]:
+    """Download a model, yielding updates of its progress and of its button; closing cancels it.
+
+    Raises:
+        AEHubError: as `_iter_download`; the button can be pressed again.
+    """
+    with closing(_iter_download(name)) as job:
+        try:
+            for done, total in job:
+                card = _download_card(name, done, total)
+                yield gr.update(value=card, visible=True), gr.update(interactive=False)
+        except AEHubError:
+            yield gr.update(visible=False), gr.update(interactive=True)
+            raise

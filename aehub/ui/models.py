@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from aehub import hub
-from aehub.errors import AEHubError, InputError
+from aehub.errors import InputError
 from aehub.ui import job_progress
 from aehub.ui.errors import errors_shown
 from aehub.ui.formatting import bytes_text, table, tiles
@@ -78,9 +79,9 @@ def _published() -> None:
 
 
 def _published_table(kind: str, most: float) -> str:
-    models = [model for model in hub.known_models()
-              if kind in ("", model.kind) and (most >= _MOST_MB or (model.bytes or 0) <= 1e6 * most)
-              and (most >= _MOST_MB or model.bytes)]
+    # Models of unknown size pass no filter by size.
+    models = [model for model in hub.known_models() if kind in ("", model.kind)
+              and (most >= _MOST_MB or (model.bytes or float("inf")) <= 1e6 * most)]
     rows = [[model.repo, bytes_text(model.bytes) if model.bytes else "–",
              f"{model.compression:g}:1" if model.compression else "–", model.licence or "–",
              model.class_name] for model in models]
@@ -92,18 +93,9 @@ def _published_table(kind: str, most: float) -> str:
 def _published_handler(name: str | None) -> Iterator[tuple[Any, Any]]:
     if name not in [model.repo for model in hub.known_models()]:
         raise InputError("no model of the list is named; choose one.")
-    job = job_progress.iter_download(name)
-    try:
-        for done, total in job:
-            card = job_progress.download_card(name, done, total)
-            yield gr.update(value=card, visible=True), gr.update(interactive=False)
-        yield (gr.update(value=f"<p>{escape(name)} is here; reload the page to choose it.</p>",
-                         visible=True), gr.update(interactive=True))
-    except AEHubError:
-        yield gr.update(visible=False), gr.update(interactive=True)
-        raise
-    finally:
-        job.close()
+    yield from job_progress.download_updates(name)
+    yield (gr.update(value=f"<p>{escape(name)} is here; reload the page to choose it.</p>",
+                     visible=True), gr.update(interactive=True))
 
 
 def _download_button(entry: hub.ModelEntry, summary: gr.HTML) -> None:
@@ -125,16 +117,9 @@ def _download_button(entry: hub.ModelEntry, summary: gr.HTML) -> None:
 def _download_handler(name: str) -> Any:
     @errors_shown
     def fetch() -> Iterator[tuple[Any, Any, Any]]:
-        job = job_progress.iter_download(name)
-        try:
-            for done, total in job:
-                card = job_progress.download_card(name, done, total)
-                yield gr.skip(), gr.update(value=card, visible=True), gr.update(interactive=False)
-        except AEHubError:
-            yield gr.skip(), gr.update(visible=False), gr.update(interactive=True)
-            raise
-        finally:
-            job.close()
+        with closing(job_progress.download_updates(name)) as updates:
+            for update in updates:
+                yield gr.skip(), *update
         entry = _current_entry(name)
         yield (_card_html(entry, _read_card(entry)), gr.update(visible=False),
                gr.update(visible=False))

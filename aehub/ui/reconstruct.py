@@ -125,15 +125,9 @@ def _remote_choices() -> list[tuple[str, str]]:
 def _fetch(name: str | None, ticked: list[str]) -> Iterator[list[Any]]:
     if name not in [offered for _, offered in _remote_choices()]:
         raise InputError("no model of the list is named; choose one.")
-    with closing(job_progress.iter_download(name)) as job:
-        try:
-            for done, total in job:
-                card = job_progress.download_card(name, done, total)
-                yield [gr.skip(), gr.skip(), gr.update(value=card, visible=True),
-                       gr.update(interactive=False)]
-        except AEHubError:
-            yield [gr.skip(), gr.skip(), gr.update(visible=False), gr.update(interactive=True)]
-            raise
+    with closing(job_progress.download_updates(name)) as updates:
+        for update in updates:
+            yield [gr.skip(), gr.skip(), *update]
     names = _local_models()
     # It may turn out to be no codec.
     value = [*ticked, *({name} & {*names} - {*ticked})]

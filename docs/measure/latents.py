@@ -1,13 +1,14 @@
 """Latents of an autoencoder as bits: our stream against deflate and JPEG XL of the same integers.
 
     pip install imagecodecs
-    python docs/measure/latents.py MODEL CLIPS... [--frames 9] [--loss 0.5]
+    python docs/measure/latents.py MODEL CLIPS... [--frames 9] [--loss 0.5] [--flat]
 
 For each clip: PSNR in RGB of the model's own reconstruction, of the first frame and of all, without
 quantisation; then, at the quality where it is `--loss` dB lower, the bytes of a group as AEHub
 writes it, of the best of deflate at level 9 on three layouts of the integers, and of the best of
 lossless JPEG XL at effort 7 and 9 on two layouts (planes below each other, frame by frame and
-channel by channel). Integers of 8 bits where they fit, 16 otherwise.
+channel by channel). Integers of 8 bits where they fit, 16 otherwise. With --flat all channels have
+one step instead of steps that follow the decoder's sensitivity.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def psnr(frames: np.ndarray, decoded: np.ndarray) -> float:
 class Clip:
     """A clip with its latents."""
 
-    def __init__(self, model: QuantisedAutoencoder, path: Path, n_frames: int) -> None:
+    def __init__(self, model: QuantisedAutoencoder, path: Path, n_frames: int, *, flat: bool
+                 ) -> None:
         with open_clip(path) as clip:
             self.frames = np.stack([to_rgb(frame.picture, clip.info.colour)
                                     for frame in islice(clip, n_frames)])
@@ -46,7 +48,8 @@ class Clip:
         self._parts = segments(len(self.frames), self._autoencoder.max_frames)
         self._latents = [self._autoencoder.encode(self.frames[part.start:part.stop])
                          for part in self._parts]
-        self._sensitivity = self._autoencoder.sensitivity(self._latents[0])
+        self._sensitivity = (np.ones(self._autoencoder.latent_channels) if flat
+                             else self._autoencoder.sensitivity(self._latents[0]))
         self.own = self._decode(self._latents)
 
     def _decode(self, latents: list[np.ndarray]) -> np.ndarray:
@@ -92,13 +95,14 @@ def main() -> None:
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--frames", type=int, default=9)
     parser.add_argument("--loss", type=float, default=0.5)
+    parser.add_argument("--flat", action="store_true")
     arguments = parser.parse_args()
     model = aehub.load(arguments.model, device="cpu")
     print("| clip | first frame, dB | all, dB | quality | coded, dB | bytes | deflate | JPEG XL "
           "| against deflate | against JPEG XL |\n" + "|---" * 10 + "|")
     shares = []
     for path in arguments.clips:
-        clip = Clip(model, path, arguments.frames)
+        clip = Clip(model, path, arguments.frames, flat=arguments.flat)
         own, low, high = psnr(clip.frames, clip.own), 0.0, 100.0
         for _ in range(_STEPS):
             middle = (low + high) / 2
