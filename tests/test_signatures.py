@@ -39,6 +39,7 @@ import numpy as np
 import torch
 
 import aehub
+from aehub.codecs.base import SegmentLatents
 from aehub.measure import parse_codecs
 from aehub.media.picture import ClipInfo, Picture
 from zlib_codec.codec import ZlibCodec
@@ -92,7 +93,7 @@ with aehub.open(source="clip.aev", model=model, scale=Fraction(1, 8), device="cp
     assert_type(archive[0], np.ndarray)
     assert_type(archive.picture(number=0), Picture)
     assert_type(archive.time(number=0), Fraction)
-    assert_type(archive.latents(), Iterator[Any])
+    assert_type(archive.latents(), Iterator[SegmentLatents])
     archive.close()
 assert_type(aehub.open("clip.aev")[3:5], np.ndarray)
 assert_type([len(frame) for frame in aehub.open("clip.aev")], list[int])

@@ -23,7 +23,7 @@ from aehub.bitstream import Reader, open_reader
 from aehub.bitstream.validation import quotient
 from aehub.codecs.archive import Archive
 from aehub.codecs.base import Codec, check_effort
-from aehub.codecs.compress import EncodingStats, compress_clip, estimate_size
+from aehub.codecs.compress import EncodingStats, codec_notes, compress_clip, estimate_size
 from aehub.codecs.decompress import clip_info, decode_ahead, scale_note
 from aehub.codecs.gop import MAX_GOP_FRAMES
 from aehub.codecs.rate_control import RateControl, check_goal
@@ -318,7 +318,7 @@ def iter_decompress_to(source: FileLike, output: FileLike, *, model: ModelLike |
         if damage is not None:
             raise damage
         notes = tuple(filter(None, (*writer.notes, *_format_notes(info), scale_note(codec, scale),
-                                    *getattr(codec, "notes", ()))))
+                                    *codec_notes(codec))))
         return Decompressed(str(target) if isinstance(target, Path) else None, codec.name, done,
                             info.width, info.height, _rate(info),
                             round(float(last * info.time_base), 6),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -18,7 +17,7 @@ from safetensors.numpy import save
 
 from aehub.api.compress import open as open_archive
 from aehub.bitstream import Writer
-from aehub.codecs.base import check_quality
+from aehub.codecs.base import LatentCodec, check_quality
 from aehub.codecs.compress import file_header
 from aehub.errors import InputError
 from aehub.files import (
@@ -88,15 +87,14 @@ def compress_latents(source: FilePath, output: FileLike, *, model: ModelLike, qu
         ExistsError: the output exists and `force` is not set.
     """
     codec, quality = resolve_codec(model, device=device), check_quality(quality)
-    write: Any = getattr(codec, "write_latents", None)
-    if write is None:
+    if not isinstance(codec, LatentCodec):
         raise InputError(f"{codec.name} codes no latents that networks are trained on; give an "
                          "autoencoder of diffusers or of the TAESD family.")
     values, n_frames, info = _read(check_path(source))
     target = check_output(output)
     header = file_header(codec, info, quality, None)
     with open_output(target, force=force) as stream, Writer(stream, header) as writer:
-        for group_header, payload in write(header, values, n_frames):
+        for group_header, payload in codec.write_latents(header, values, n_frames):
             writer.group(group_header, payload)
     return writer.size
 

@@ -80,15 +80,15 @@ def compress(
 def _memory_notes(model: Any, clip: str) -> list[str]:
     """Sentence on the memory that a model will take for the pictures of a clip; of those that state
     it, and of clips that are files."""
-    if not hasattr(model, "estimate_bytes") or clip == options.PIPE:
-        return []
+    from aehub.codecs.base import LatentCodec
     from aehub.media.clip import open_clip
 
+    if not isinstance(model, LatentCodec) or clip == options.PIPE:
+        return []
     with open_clip(clip) as opened:
         width, height = opened.info.width, opened.info.height
-    needed = model.estimate_bytes((width, height))
-    return [f"{model.name} takes about {options.bytes_text(needed)} of memory for pictures of "
-            f"{width}x{height}."]
+    needed = options.bytes_text(model.estimate_bytes((width, height)))
+    return [f"{model.name} takes about {needed} of memory for pictures of {width}x{height}."]
 
 
 @click.command()

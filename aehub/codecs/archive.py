@@ -9,12 +9,12 @@ from functools import partial
 from itertools import accumulate, groupby
 from threading import RLock
 from types import TracebackType
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 
 from aehub.bitstream import Group, dependency_closure, open_reader
-from aehub.codecs.base import Codec, CodecLoader
+from aehub.codecs.base import Codec, CodecLoader, LatentCodec, SegmentLatents
 from aehub.codecs.decompress import clip_info, decode_group
 from aehub.errors import FormatError, InputError
 from aehub.files import FileLike
@@ -129,24 +129,23 @@ class Archive:
         colour = self.info.colour
         return [to_rgb(picture, colour) for picture in self._pictures(numbers)]
 
-    def latents(self) -> Iterator[Any]:
+    def latents(self) -> Iterator[SegmentLatents]:
         """Dequantised latents of each group, by models that quantise them.
 
         Yields:
-            `values`, float32 [T', C, h, w] of each segment of a group; `n_frames` of each; `size`
-            of the frames, (width, height).
+            `values`, float32 [T', C, h, w] of each segment of a group, and `n_frames` of each.
 
         Raises:
             InputError: the model codes no latents of a network.
         """
         if self._codec is None:
             self._codec = self._load(self._reader.header)
-        read = getattr(self._codec, "latents", None)
-        if read is None:
-            raise InputError(f"{self._codec.name} codes no latents that networks are trained on; "
+        codec = self._codec
+        if not isinstance(codec, LatentCodec):
+            raise InputError(f"{codec.name} codes no latents that networks are trained on; "
                              "give a file of an autoencoder of diffusers or of the TAESD family.")
         entries = self._reader.index or ()
-        return (read(self._reader.header, self._reader.group_at(number))
+        return (codec.latents(self._reader.header, self._reader.group_at(number))
                 for number in range(len(entries)))
 
     def time(self, number: int) -> Fraction:

@@ -12,10 +12,10 @@ nothing else of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from aehub.arguments import check_number, check_whole
 from aehub.config import DEFAULT_EFFORT, MAX_EFFORT
@@ -193,6 +193,43 @@ class Codec(Protocol):
 
         Raises:
             DamagedError: the payload is no stream of this codec.
+        """
+        ...
+
+
+class SegmentLatents(Protocol):
+    """Latents of the frames of a group, in segments of frames that are coded together."""
+
+    @property
+    def values(self) -> Sequence[np.ndarray]:
+        """Of each segment, float32 [T', C, h, w], about unit variance."""
+    @property
+    def n_frames(self) -> Sequence[int]:
+        """Of each segment."""
+
+
+@runtime_checkable
+class LatentCodec(Codec, Protocol):
+    """A codec whose codes are the quantised latents of a network."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences on how it computed, such as in tiles."""
+
+    def estimate_bytes(self, size: tuple[int, int]) -> int:
+        """Peak memory for pictures of `size` (width, height)."""
+        ...
+
+    def latents(self, header: FileHeader, group: Group) -> SegmentLatents:
+        """Dequantised latents of a group."""
+        ...
+
+    def write_latents(self, header: FileHeader, values: Sequence[np.ndarray],
+                      n_frames: Sequence[int]) -> Iterator[tuple[GroupHeader, bytes]]:
+        """Quantise and code latents of segments as groups, at the quality of the header.
+
+        Raises:
+            InputError: they are not latents of this model.
         """
         ...
 

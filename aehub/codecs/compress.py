@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from aehub.bitstream import FileHeader, Writer, nearest_rate
 from aehub.bitstream.metadata import PLAYS
-from aehub.codecs.base import Codec, CodedFrame, GroupEncoder, MiniGop
+from aehub.codecs.base import Codec, CodedFrame, GroupEncoder, LatentCodec, MiniGop
 from aehub.codecs.gop import group_frames, split_into_mini_gops
 from aehub.config import DEFAULT_EFFORT
 from aehub.errors import InputError
@@ -156,10 +156,14 @@ def compress_clip(clip: Clip, stream: BinaryIO, codec: Codec, quality: float, *,
             stats.audio_bytes = writer.audio_bytes
         if info.plays:
             writer.metadata({PLAYS: info.plays})
-        # Of codecs that have any, such as that half precision overflowed.
-        stats.notes += tuple(getattr(codec, "notes", ()))
+        stats.notes += codec_notes(codec)
     stats.bytes = writer.size
     yield stats
+
+
+def codec_notes(codec: Codec) -> tuple[str, ...]:
+    """Sentences on how a codec computed; few have any."""
+    return tuple(codec.notes) if isinstance(codec, LatentCodec) else ()
 
 
 def _copy_audio(clip: Clip, writer: Writer) -> None:
