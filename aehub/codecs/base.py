@@ -74,6 +74,20 @@ class FrameCodes(NamedTuple):
     latents: tuple[np.ndarray, ...]
 
 
+class Preview(NamedTuple):
+    """A frame decoded small, in an orientation of the codec's choice.
+
+    Attributes:
+        number: of the frame in its group, in the order of times.
+        turn: element of `aehub.media.orientation` that turned the frame of the file.
+        picture: small and turned.
+    """
+
+    number: int
+    turn: int
+    picture: Picture
+
+
 class GroupEncoder(Protocol):
     """Encoder of one group of frames."""
 
@@ -230,6 +244,31 @@ class LatentCodec(Codec, Protocol):
 
         Raises:
             InputError: they are not latents of this model.
+        """
+        ...
+
+
+@runtime_checkable
+class PreviewCodec(Codec, Protocol):
+    """A codec whose small pictures do not depend on the orientation in which a file was turned."""
+
+    def previews(self, header: FileHeader, group: Group, frames: Collection[int], n: int
+                 ) -> Iterator[Preview]:
+        """Decode frames at 1/n in an orientation that the codes choose: the eight turns of a group
+        give the same samples, bit by bit.
+
+        Args:
+            header: of the file.
+            group: of the file.
+            frames: numbers of coded frames.
+            n: 1, 2, 4 or 8.
+
+        Yields:
+            in coding order; less precise than decoding, where that is faster.
+
+        Raises:
+            DamagedError: the payload is no stream of this codec.
+            FormatError: it asks for more memory than a group of any encoder.
         """
         ...
 

@@ -38,7 +38,7 @@ FIRST_OF_PACKAGES = 64
 """Least payload format of codecs of other packages; AEHub numbers its own from 1."""
 PLANNERS = ("walk", "cycle")
 """Planners of animations: a walk through latents, and cycles of a walking character."""
-_HOMES = ("aehub.codecs", "aehub.generators")
+_HOMES = ("aehub.codecs", "aehub.generators", "aehub.retrieval")
 _CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 

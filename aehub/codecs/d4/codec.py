@@ -20,7 +20,7 @@ from torch import Tensor
 
 from aehub.bitstream import FileHeader, Group, key_pictures
 from aehub.bitstream.chunk import MAX_PIXELS
-from aehub.codecs.base import FrameCodes, check_quality
+from aehub.codecs.base import FrameCodes, Preview, check_quality
 from aehub.codecs.d4 import PAYLOAD_FORMATS, checkpoint
 from aehub.codecs.d4.decoder import GroupDecoder
 from aehub.codecs.d4.encoder import encode_intra
@@ -29,6 +29,7 @@ from aehub.codecs.d4.frame_coding import GroupReader, to_array
 from aehub.codecs.d4.group_encoder import GroupEncoder
 from aehub.codecs.d4.network import HYPER_LATENTS, Codes, quality_tensor
 from aehub.codecs.d4.planes import GRID, PlaneBatch, from_batch
+from aehub.codecs.d4.previews import CanonicalReader, previews
 from aehub.codecs.d4.reconstruction import (
     Reconstruction,
     ScaledReconstruction,
@@ -206,6 +207,18 @@ class D4Codec:
             latents = frame.codes.latent, frame.codes.hyper
             yield FrameCodes(frame.number, frame.motion is None,
                                   tuple(to_array(part[0], np.int32) for part in latents))
+
+    def previews(self, header: FileHeader, group: Group, frames: Collection[int], n: int
+                 ) -> Iterator[Preview]:
+        """Decode frames at 1/n in an orientation that the codes choose, in coding order.
+
+        Raises:
+            DamagedError: the payload is no stream of this model.
+            FormatError: it asks for more memory than a group of any encoder.
+        """
+        reader = CanonicalReader(self.runtime, group.payload, group.header,
+                                 header.coded_size(GRID, group.header.crop), header.coder)
+        return previews(reader, header, frames, n)
 
     def _reader(self, header: FileHeader, group: Group) -> GroupReader:
         return GroupReader(self.runtime, group.payload, group.header,

@@ -71,20 +71,28 @@ def turn_window(header: FileHeader, crop: tuple[int, int], g: int) -> tuple[int,
         InputError: the window begins beyond 31 samples from the top or left, which no window of
             the format can mirror.
     """
-    (width, height), (x, y) = (header.width, header.height), crop
-    columns, rows = header.coded_size(GRID, crop)
+    plane = header.coded_size(GRID, crop)
+    x, y, width, height = turn_rectangle((*crop, header.width, header.height), plane, g)
+    turned_plane = plane[::-1] if g & TRANSPOSES else plane
+    if replace(header, width=width, height=height).coded_size(GRID, (x, y)) != turned_plane:
+        raise InputError(
+            f"a group shows a window that begins at {crop}; files whose window begins beyond 31 "
+            "samples cannot be turned as they are.",
+            "Decode and compress it again with --via-pixels (via_pixels=True).")
+    return x, y
+
+
+def turn_rectangle(rectangle: tuple[int, int, int, int], plane: tuple[int, int], g: int
+                   ) -> tuple[int, int, int, int]:
+    """(x, y, width, height) in a plane of (width, height), after both are turned by `g`."""
+    (x, y, width, height), (columns, rows) = rectangle, plane
     if g & TRANSPOSES:
         width, height, x, y, columns, rows = height, width, y, x, rows, columns
     if g & FLIPS_ROWS:
         y = rows - y - height
     if g & FLIPS_COLUMNS:
         x = columns - x - width
-    if replace(header, width=width, height=height).coded_size(GRID, (x, y)) != (columns, rows):
-        raise InputError(
-            f"a group shows a window that begins at {crop}; files whose window begins beyond 31 "
-            "samples cannot be turned as they are.",
-            "Decode and compress it again with --via-pixels (via_pixels=True).")
-    return x, y
+    return x, y, width, height
 
 
 @with_inference
@@ -118,7 +126,7 @@ def rewrite_group(runtime: Runtime, payload: bytes, header: GroupHeader, file_he
     for batch in reader.batches:
         if not kept:
             break
-        batch_frames = [_transform(runtime, frame, g) for frame in reader.read(batch)
+        batch_frames = [turn_frame(runtime, frame, g) for frame in reader.read(batch)
                         if frame.number in kept]
         if not batch_frames:
             continue
@@ -136,7 +144,8 @@ def rewrite_group(runtime: Runtime, payload: bytes, header: GroupHeader, file_he
     return words, payload, {count: end[:len(words) + 1] for count, end in ends.items()}
 
 
-def _transform(runtime: Runtime, frame: FrameSyntax, g: int) -> FrameSyntax:
+def turn_frame(runtime: Runtime, frame: FrameSyntax, g: int) -> FrameSyntax:
+    """The integers of the frame turned by element `g`."""
     def transformed(part: Tensor, channels: Representation, dtype: Any) -> Tensor:
         return torch.from_numpy(channels.act(to_array(part, dtype), g)).to(runtime.device)
 

@@ -1,0 +1,140 @@
+"""A loaded fingerprint model: small pictures of a clip to vectors and signatures.
+
+    model = aehub.load("fingerprint")
+    found = model.fingerprints(small_pictures("clip.mp4", load))
+
+The eight orientations of a picture enter the network in the order of their bytes, so a turned
+picture gives the same batch, and the same numbers, bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from aehub.errors import WeightsError
+from aehub.media.orientation import ORDER, compose, turn_picture
+from aehub.media.picture import Picture
+from aehub.retrieval.network import SIDE, FingerprintNetwork
+from aehub.retrieval.sampling import SmallPicture
+from aehub.weights import stored_network
+from aehub.weights.device import Device, resolve_device, torch_defaults, with_inference
+
+_SIGNATURE_SCALE = 127
+_COMPOSE = np.array([[compose(g, h) for h in range(ORDER)] for g in range(ORDER)])
+"""[g, h]: the element that turns by h, then by g."""
+
+
+class Fingerprints(NamedTuple):
+    """Fingerprints of a clip.
+
+    Attributes:
+        times: float64 [n], seconds from the first frame, increasing.
+        vectors: float16 [n, D] of length 1, the same for all turns of the clip.
+        signatures: int8 [n, 8, K] of length about 127: of the picture turned by each element of
+            `aehub.media.orientation`.
+    """
+
+    times: np.ndarray
+    vectors: np.ndarray
+    signatures: np.ndarray
+
+
+class FingerprintModel:
+    """Loaded model; safe to use from several threads.
+
+    Attributes:
+        name: of the model.
+        stored: network and config as loaded.
+        config: contents of config.json.
+        device: of the network.
+    """
+
+    def __init__(self, stored: stored_network.StoredNetwork, device: Device = "cpu",
+                 dtype: torch.dtype = torch.float32) -> None:
+        if not isinstance(stored.network, FingerprintNetwork):
+            raise WeightsError(f"{stored.name} makes no fingerprints; name another model.")
+        self.stored, self.name, self.config = stored, stored.name, stored.config
+        self.device = resolve_device(device)
+        with torch_defaults():
+            self.network = stored.network.to(self.device, torch.float32)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, device: Device = "cpu",
+                        dtype: torch.dtype = torch.float32) -> FingerprintModel:
+        """Load a model folder strictly: hash, names, shapes and types must agree.
+
+        Raises:
+            WeightsError: one of them does not.
+        """
+        return cls(stored_network.load(Path(folder)), device, dtype)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model folder: config.json and model.safetensors, as they were loaded."""
+        stored_network.save(Path(folder), self.name, self.network)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the weights: fingerprints of other weights cannot be compared."""
+        return str(self.config["sha256"])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(D, K): numbers of a vector, and of a signature in one orientation."""
+        return self.network.config["vector"], self.network.config["signature"]
+
+    def fingerprints(self, pictures: Iterable[SmallPicture]) -> Fingerprints:
+        """Fingerprints of small pictures, which are taken one at a time."""
+        vector, signature = self.shape
+        times, vectors, signatures = [0.0][:0], [np.empty((0, vector), np.float16)], [
+            np.empty((0, ORDER, signature), np.int8)]
+        for small in pictures:
+            found = self._fingerprint(small.picture, small.turn)
+            times.append(small.time)
+            vectors.append(found[0][None])
+            signatures.append(found[1][None])
+        return Fingerprints(np.array(times), np.concatenate(vectors), np.concatenate(signatures))
+
+    @with_inference
+    def _fingerprint(self, picture: Picture, turn: int) -> tuple[np.ndarray, np.ndarray]:
+        """Vector [D] and signatures [8, K] of a picture that `turn` turned before."""
+        turned = [turn_picture(picture, g) for g in range(ORDER)]
+        order = sorted(range(ORDER), key=lambda g: _key(turned[g]))
+        batch = torch.from_numpy(np.stack([_network_input(turned[g]) for g in order]))
+        # One picture at a time: the rounding of a batch depends on its size.
+        vectors, rows = self.network(batch[None].to(self.device) / 255 - 0.5)
+        signatures = np.empty((ORDER, rows.shape[2]), np.int8)
+        places = [compose(g, turn) for g in order]
+        signatures[places] = (rows[0] * _SIGNATURE_SCALE).round().to(torch.int8).cpu().numpy()
+        return vectors[0].half().cpu().numpy(), signatures
+
+
+def _key(picture: Picture) -> tuple[tuple[int, int], list[bytes]]:
+    return picture.size, [np.ascontiguousarray(plane).tobytes() for plane in picture]
+
+
+def _network_input(picture: Picture) -> np.ndarray:
+    """uint8 [3, S, S]: the planes, resized to a square."""
+    return np.stack([np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(
+        (SIDE, SIDE), Image.Resampling.BILINEAR)) for plane in picture])
+
+
+def turn_scores(query: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Similarity of a signature to others, for each turn that may lie between them.
+
+    Args:
+        query: int8 [8, K].
+        others: int8 [m, 8, K].
+
+    Returns:
+        float32 [m, 8] in [-1, 1]: at [i, h] that of the query to picture i turned by element h.
+    """
+    # query[g] shows what other[compose(g, h)] shows; integers, so that sums have no order.
+    products = np.einsum("gk,mfk->mgf", query.astype(np.int32), others.astype(np.int32))
+    rows = np.arange(ORDER)[:, None]
+    return (products[:, rows, _COMPOSE].sum(1) / (ORDER * _SIGNATURE_SCALE**2)).astype(np.float32)

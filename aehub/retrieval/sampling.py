@@ -1,0 +1,138 @@
+"""Small pictures of a clip at even times, which fingerprints are computed from.
+
+Of a compressed file key pictures are preferred, decoded small; of any other clip frames are decoded
+and averaged. Sides are divided by 8, or by less where less than `LEAST_SIDE` samples would be left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from aehub.bitstream import FileHeader, Group, is_aev, key_pictures, open_reader
+from aehub.codecs.base import Codec, CodecLoader, Preview, PreviewCodec
+from aehub.media.clip import ClipLike, open_clip
+from aehub.media.colour import resolve_unspecified
+from aehub.media.conversion import to_format
+from aehub.media.orientation import IDENTITY
+from aehub.media.picture import YUV420, Picture
+from aehub.media.scaling import downscale
+
+STEP, QUERY_STEP = 0.4, 0.1
+"""Seconds between two pictures of a clip in an index, and of a query, at least."""
+LONGEST_STEP = 1.0
+"""Seconds between two pictures of a clip in an index: frames between key pictures are decoded where
+these are farther apart."""
+LEAST_SIDE = 32
+_TOLERANCE = 1e-3
+"""Seconds by which rounded times may be too close."""
+
+
+class SmallPicture(NamedTuple):
+    """A picture of a clip.
+
+    Attributes:
+        time: of presentation from the first frame, in seconds.
+        picture: small, 8-bit 4:2:0.
+        turn: element of `aehub.media.orientation` that turned the picture of the clip.
+    """
+
+    time: float
+    picture: Picture
+    turn: int = IDENTITY
+
+
+def small_pictures(source: ClipLike, load: CodecLoader, *, dense: bool = False
+                   ) -> Iterator[SmallPicture]:
+    """Small pictures of a clip in the order of their times.
+
+    Args:
+        source: clip, picture or compressed file.
+        load: finds the model of a compressed file.
+        dense: at the distance of queries instead of that of an index.
+
+    Raises:
+        InputError: it cannot be read, or holds no picture.
+        DamagedError: after what is intact, a compressed file lost something.
+    """
+    if isinstance(source, str | Path) and _is_compressed(Path(source)):
+        yield from _of_compressed(source, load, dense)
+    else:
+        yield from _of_clip(source, QUERY_STEP if dense else STEP)
+
+
+def _is_compressed(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return is_aev(file.read(16))
+
+
+def _of_clip(source: ClipLike, step: float) -> Iterator[SmallPicture]:
+    with open_clip(source) as clip:
+        base, colour, last = clip.info.time_base, clip.info.colour, -step
+        for frame in clip:
+            time = float(frame.time * base)
+            if time - last >= step - _TOLERANCE:
+                last = time
+                picture = to_format(frame.picture, YUV420, colour)
+                yield SmallPicture(time, downscale(picture, divisor(picture.size)))
+
+
+def _of_compressed(source: str | Path, load: CodecLoader, dense: bool) -> Iterator[SmallPicture]:
+    with open_reader(source) as reader:
+        header, codec = reader.header, load(reader.header)
+        step = QUERY_STEP if dense else STEP
+        longest = QUERY_STEP if dense else LONGEST_STEP
+        n, last, start = divisor((header.width, header.height)), -step, 0
+        begins = {entry.offset: entry.start for entry in reader.index or ()}
+        for group in reader.groups():
+            start = max(start, begins.get(group.offset, start))
+            durations = group.header.durations(header.frame_ticks)
+            shown = group.header.display_order
+            ticks = accumulate((durations[number] for number in shown), initial=start)
+            times = {number: float(tick * header.time_base) for number, tick in zip(
+                shown, ticks, strict=False)}
+            chosen = _chosen(times, set(key_pictures(group.header)), last, step, longest)
+            start += sum(durations[number] for number in shown)
+            last = max((times[number] for number in chosen), default=last)
+            found = {preview.number: preview for preview in _previews(
+                codec, header, group, chosen, n)}
+            for number in sorted(chosen, key=times.__getitem__):
+                preview = found[number]
+                yield SmallPicture(times[number], preview.picture, preview.turn)
+
+
+def _chosen(times: dict[int, float], keys: set[int], last: float, step: float, longest: float
+            ) -> set[int]:
+    """Frames at least `step` seconds apart: key pictures, and others after `longest` seconds."""
+    chosen = set()
+    for number, time in sorted(times.items(), key=lambda item: item[1]):
+        if time - last >= (step if number in keys else longest) - _TOLERANCE:
+            chosen.add(number)
+            last = time
+    return chosen
+
+
+def _previews(codec: Codec, header: FileHeader, group: Group, frames: set[int], n: int
+              ) -> Iterator[Preview]:
+    """Frames at 1/n by any codec."""
+    if isinstance(codec, PreviewCodec):
+        yield from codec.previews(header, group, frames, n)
+        return
+    scale = Fraction(1, n)
+    colour = resolve_unspecified(header.colour, header.width, header.height)
+    in_codec = scale if scale in codec.scales else Fraction(1)
+    for number, picture in codec.decode_group(header, group, frames, in_codec):
+        small = to_format(picture, YUV420, colour)
+        if in_codec != scale:
+            small = downscale(small, n, group.header.crop)
+        yield Preview(number, IDENTITY, small)
+
+
+def divisor(size: tuple[int, int]) -> int:
+    """The largest of 8, 4, 2 and 1 that leaves `LEAST_SIDE` samples of the shorter side, or 1."""
+    return next((n for n in (8, 4, 2) if min(size) >= n * LEAST_SIDE), 1)
