@@ -194,3 +194,24 @@ class Animated(Result):
     recipe: str
     sheet: str | None = None
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Classified(Result):
+    """Label of a clip, found by example.
+
+    Attributes:
+        path: the file.
+        label: that of the most alike examples; None for none of these.
+        confidence: probability of that answer, in [0, 1].
+        scores: probability of each label, in [0, 1]; with that of none of them they sum to 1.
+        error: sentence on why the file could not be read; it has no label and no scores then.
+        notes: sentences about examples that were left out.
+    """
+
+    path: str
+    label: str | None
+    confidence: float
+    scores: dict[str, float]
+    error: str | None = None
+    notes: tuple[str, ...] = ()
