@@ -149,7 +149,7 @@ def test_an_example_that_cannot_be_read_is_left_out_with_a_note(
 def sound_only(folder: Path) -> Path:
     with wave.open(str(folder / "sound.wav"), "wb") as file:
         file.setparams((1, 2, 48_000, 0, "NONE", ""))
-        file.writeframes((tones(0.2)[:, :1] * 20_000).astype("<i2").tobytes())
+        file.writeframes((tones(0.2)[0] * 20_000).astype("<i2").tobytes())
     return folder / "sound.wav"
 
 
