@@ -8,23 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aehub.arguments import check_iterable
-from aehub.bitstream import is_aev
+from aehub.config import DEFAULT_FINGERPRINT
 from aehub.errors import AEHubError, InputError, count_text
 from aehub.files import FilePath, check_path
 from aehub.hub import ModelLike, load_for_file, resolve_model
 from aehub.media.file_type import content_of, is_hidden, list_folder
 from aehub.results import Classified, Progress, ProgressCallback, run_job
-
-if TYPE_CHECKING:
-    from aehub.retrieval.classify import Classifier, Parts
-    from aehub.weights.device import Device
+from aehub.retrieval.classify import Classifier, Parts, clip_parts
+from aehub.retrieval.fingerprint import FingerprintModel
+from aehub.retrieval.inputs import is_compressed
+from aehub.weights.device import Device
 
 __all__ = ["classify", "iter_classify"]
 
-DEFAULT_FINGERPRINT = "fingerprint"
 Examples = FilePath | Mapping[str, Iterable[FilePath]]
 """A folder with a folder for each label, or the files of each label."""
 
@@ -68,9 +67,6 @@ def iter_classify(paths: FilePath | Iterable[FilePath], examples: Examples, *,
     Arguments, result and errors are those of `classify`.
     """
     files, given = _files(paths), _labelled(examples)
-    from aehub.retrieval.classify import Classifier, clip_parts
-    from aehub.retrieval.fingerprint import FingerprintModel
-
     loaded = resolve_model(model, device)
     if not isinstance(loaded, FingerprintModel):
         raise InputError(f"{loaded.name} makes no fingerprints; name another model, such as "
@@ -155,9 +151,4 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _clips(folder: Path) -> list[Path]:
-    return [path for path in _files_in(folder) if content_of(path) or _is_compressed(path)]
-
-
-def _is_compressed(path: Path) -> bool:
-    with path.open("rb") as file:
-        return is_aev(file.read(16))
+    return [path for path in _files_in(folder) if content_of(path) or is_compressed(path)]

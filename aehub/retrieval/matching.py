@@ -1,0 +1,428 @@
+"""Where a query lies in the clips of an index, in which orientation and at which speed.
+
+    cosines of all segments -> the clips worth a look -> similarity of each picture to each segment
+        -> times of the query against times of the clip: offset, speed, the part that matches
+
+Cosines and similarities are sums of integers, and orientations are compared by value: turned
+queries and turned clips get the same scores, bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from aehub.media.orientation import ORDER, compose
+from aehub.retrieval.fingerprint import Fingerprints
+from aehub.retrieval.store import Content, Library, in_units
+
+EDITS = ("", "--flip horizontal", "--flip vertical", "--rotate 180", "--transpose", "--rotate 90",
+         "--rotate 270", "--rotate 90 --flip vertical")
+"""Flags of `aehub edit` that turn by each element of `aehub.media.orientation`."""
+_BLOCK = 1 << 14
+"""Segments that are multiplied at once: 4 MB of float32."""
+_COMPOSE = np.array([[compose(g, h) for h in range(ORDER)] for g in range(ORDER)])
+
+
+@dataclass(frozen=True)
+class MatchSettings:
+    """Constants of matching; chosen by the first trained fingerprints on ten short clips.
+
+    Attributes:
+        neutral: similarity at which a picture speaks neither for nor against a match: above that of
+            most pairs of different clips, below those of degraded copies.
+        outside: evidence of a picture of the query that would lie outside the clip.
+        window: pictures of the query, a second, that choose clips to look at together.
+        shortlist: clips that each of these windows chooses.
+        seeds: segments most similar to a picture of the query that offsets are tried from.
+        seed_pictures: pictures of the query that have seeds.
+        speeds: of the query's content against the clip's; -1 is backward.
+        speed_cost: evidence a picture by which a speed other than 1 must be better.
+        fine_step: seconds between offsets that are tried at last: a quarter of the frame distance
+            of queries would not be told apart.
+        reach: seconds around a coarse offset that are tried.
+        gap: seconds between two matches in one clip, at least.
+        extension: seconds by which a match grows to the query's ends.
+        matches: in one clip, at most.
+        midpoint: similarity of a single picture whose score is 0.5.
+        slope: of the score's logistic function, per unit of similarity.
+        per_doubling: what twice as many pictures add to the argument of that function, and
+        most_pictures: up to how many.
+    """
+
+    neutral: float = 0.55
+    outside: float = -0.3
+    window: int = 10
+    shortlist: int = 32
+    seeds: int = 3
+    seed_pictures: int = 60
+    speeds: tuple[float, ...] = (1.0, 0.8, 0.86, 0.93, 1.08, 1.16, 1.25, -1.0)
+    speed_cost: float = 0.02
+    fine_step: float = 0.05
+    reach: float = 0.4
+    gap: float = 0.6
+    extension: float = 0.5
+    matches: int = 8
+    midpoint: float = 0.76
+    slope: float = 20.0
+    per_doubling: float = 0.5
+    most_pictures: int = 16
+
+
+SETTINGS = MatchSettings()
+DEFAULT_THRESHOLD = 0.5
+"""Least score of a match where none is named."""
+MAX_ALL_TURNS = 1 << 18
+"""Pairs of pictures and segments up to which signatures are compared in all orientations; of more
+only in those that the best pairs speak for."""
+_UNIT = 1 << 16
+"""Evidence is counted in 1 / _UNIT, by integers."""
+
+
+class Features(NamedTuple):
+    """Properties of a match from which its score is computed.
+
+    Attributes:
+        cosine: of the vectors, mean over the pictures of the matching part.
+        signature: similarity of the signatures, likewise.
+        pictures: of the query, in the matching part.
+        share: of the query's pictures.
+        speed: of the query's content against the clip's, -1 backward.
+    """
+
+    cosine: float
+    signature: float
+    pictures: int
+    share: float
+    speed: float
+
+
+class Alignment(NamedTuple):
+    """A part of a clip that matches a part of the query.
+
+    Attributes:
+        start: in seconds of the clip.
+        end: in seconds of the clip, not before `start`.
+        begins: first matching second of the query.
+        ends: last matching second of the query.
+        turn: element of `aehub.media.orientation` that turns the clip into the query.
+        features: for the score.
+    """
+
+    start: float
+    end: float
+    begins: float
+    ends: float
+    turn: int
+    features: Features
+
+    @property
+    def score(self) -> float:
+        """Confidence from 0 to 1."""
+        return score(self.features)
+
+
+def score(features: Features, settings: MatchSettings = SETTINGS) -> float:
+    """Confidence from 0 to 1 that a match is one."""
+    similarity = (features.cosine + features.signature) / 2
+    doublings = np.log2(min(features.pictures, settings.most_pictures))
+    argument = settings.slope * (similarity - settings.midpoint) + (
+        settings.per_doubling * doublings)
+    return round(float(1 / (1 + np.exp(-argument))), 6)
+
+
+def best_cosines(library: Library, vectors: np.ndarray) -> np.ndarray:
+    """Largest cosine of each vector to a segment of each content, exactly.
+
+    Args:
+        library: an index with n contents.
+        vectors: float16 [m, D], in the units of the index.
+
+    Returns:
+        float32 [m, n].
+    """
+    queries = torch.from_numpy(vectors.astype(np.float32))
+    best = np.full((len(vectors), len(library.contents)), -1, np.float32)
+    for first, contents in _runs(library.contents):
+        ends = [content.rows.stop for content in contents]
+        starts = np.array([content.first for content in contents])
+        for begin in range(starts[0], ends[-1], _BLOCK):
+            end = min(begin + _BLOCK, ends[-1])
+            # Torch converts float16 in a tenth of numpy's time.
+            rows = torch.from_numpy(np.array(library.vectors[begin:end])).float()
+            cosines = (queries @ rows.T).numpy()
+            low = int(np.searchsorted(starts, begin, "right")) - 1
+            high = int(np.searchsorted(starts, end, "left"))
+            found = np.maximum.reduceat(cosines, np.maximum(starts[low:high] - begin, 0), axis=1)
+            place = best[:, first + low:first + high]
+            np.maximum(place, found, out=place)
+    return best
+
+
+def _runs(contents: Sequence[Content]) -> Iterator[tuple[int, Sequence[Content]]]:
+    """Contents whose rows follow each other, with the number of the first."""
+    begin = 0
+    for place in range(1, len(contents) + 1):
+        if place == len(contents) or contents[place].first != contents[place - 1].rows.stop:
+            yield begin, contents[begin:place]
+            begin = place
+
+
+def shortlist(best: np.ndarray, settings: MatchSettings = SETTINGS) -> list[int]:
+    """Contents that may match a query, from the cosines [m, n] of `best_cosines`.
+
+    Each window of the query chooses the nearest ones, so that a query of many clips finds each.
+    """
+    chosen: set[int] = set()
+    for begin in range(0, len(best), settings.window):
+        near = best[begin:begin + settings.window].astype(np.float64).mean(0)
+        if len(near) > settings.shortlist:
+            least = np.partition(near, -settings.shortlist)[-settings.shortlist]
+            above, equal = np.flatnonzero(near > least), np.flatnonzero(near == least)
+            # Many equal ones, such as black pictures, tell nothing.
+            chosen.update(above.tolist(), equal[:3 * settings.shortlist].tolist())
+        else:
+            chosen.update(range(len(near)))
+    return sorted(chosen)
+
+
+def search(library: Library, query: Fingerprints, step: float, settings: MatchSettings = SETTINGS
+           ) -> list[tuple[Content, Alignment]]:
+    """Matches of a query in an index, the best first.
+
+    Args:
+        library: an index.
+        query: fingerprints of a clip at short distances, or of one picture.
+        step: seconds that its last picture stands for.
+        settings: constants.
+
+    Raises:
+        FormatError: the index is damaged.
+    """
+    query = query._replace(vectors=in_units(query.vectors))
+    found: list[tuple[Content, Alignment]] = []
+    for number in shortlist(best_cosines(library, query.vectors), settings):
+        content = library.contents[number]
+        found += [(content, match) for match in align(
+            query, library.fingerprints(content), step, content.seconds, settings)]
+    return sorted(found, key=lambda item: (-item[1].score, item[0].number, item[1].start))
+
+
+def align(query: Fingerprints, clip: Fingerprints, step: float, seconds: float,
+          settings: MatchSettings = SETTINGS) -> list[Alignment]:
+    """Parts of a clip that match parts of a query, the best first.
+
+    Args:
+        query: n pictures; vectors in the units of the index.
+        clip: likewise, m segments.
+        step: seconds that the query's last picture stands for.
+        seconds: duration of the clip.
+        settings: constants.
+    """
+    cosines = query.vectors.astype(np.float32) @ clip.vectors.astype(np.float32).T
+    candidates: list[_Candidate] = []
+    for turn in _turns(cosines, query.signatures, clip.signatures, settings):
+        signatures = _turned_scores(query.signatures, clip.signatures, turn)
+        grid = _Grid(turn, query.times, clip.times, seconds, cosines, signatures, settings)
+        candidates += grid.candidates()
+    # By value; of equal ones the simplest orientation, and a speed of 1.
+    candidates.sort(key=lambda found: (-found.evidence, found.grid.turn, abs(found.speed - 1)))
+    kept: list[Alignment] = []
+    for candidate in candidates:
+        if len(kept) == settings.matches or candidate.evidence <= 0:
+            break
+        if not any(_overlap(candidate.span, (one.start, one.end), settings.gap) for one in kept):
+            match = candidate.grid.refined(candidate, step)
+            if not any(_overlap((match.start, match.end), (one.start, one.end), settings.gap)
+                       for one in kept):
+                kept.append(match)
+    return sorted(kept, key=lambda match: (-match.score, match.start))
+
+
+def _overlap(span: tuple[float, float], other: tuple[float, float], gap: float) -> bool:
+    """True if spans overlap by half of the shorter, or are closer than `gap` if that is short."""
+    shared = min(span[1], other[1] + gap) - max(span[0], other[0] - gap)
+    return shared >= min(span[1] - span[0], other[1] - other[0]) / 2 and shared >= 0
+
+
+def _turns(cosines: np.ndarray, query: np.ndarray, clip: np.ndarray, settings: MatchSettings
+           ) -> list[int]:
+    """Orientations worth a look: all of short clips, otherwise those of the best pairs."""
+    if cosines.size <= MAX_ALL_TURNS:
+        return list(range(ORDER))
+    nearest = cosines.argmax(1)
+    pairs = clip[nearest].astype(np.int32)
+    similar = np.stack([
+        np.einsum("ngk,ngk->n", query.astype(np.int32), pairs[:, _COMPOSE[:, turn]])
+        for turn in range(ORDER)]) / (ORDER * 127**2)
+    near = cosines[np.arange(len(nearest)), nearest]
+    evidence = np.rint(np.maximum((similar + near) / 2 - settings.neutral, 0) * _UNIT).astype(
+        np.int64).sum(1)
+    least = np.sort(evidence)[-2]
+    return [turn for turn in range(ORDER) if evidence[turn] >= max(least, 1)]
+
+
+def _turned_scores(query: np.ndarray, clip: np.ndarray, turn: int) -> np.ndarray:
+    """float32 [n, m]: column `turn` of `turn_scores` for each picture of a query."""
+    shown = np.empty(query.shape, np.float32)
+    # query[g] shows what clip[compose(g, turn)] shows.
+    shown[:, _COMPOSE[:, turn]] = query
+    products = shown.reshape(len(query), -1) @ clip.reshape(len(clip), -1).astype(np.float32).T
+    return products / np.float32(ORDER * 127**2)
+
+
+class _Candidate(NamedTuple):
+    """The times t of a query at speed * t + offset of a clip; `span` is in seconds of the clip."""
+
+    grid: _Grid
+    evidence: int
+    speed: float
+    offset: float
+    span: tuple[float, float]
+
+
+class _Grid:
+    """Similarities of each picture of a query to each segment of a clip in one orientation."""
+
+    def __init__(self, turn: int, times: np.ndarray, clip_times: np.ndarray, seconds: float,
+                 cosines: np.ndarray, signatures: np.ndarray, settings: MatchSettings) -> None:
+        self.turn, self.times, self.clip_times = turn, times, clip_times
+        self.seconds, self.cosines, self.signatures = seconds, cosines, signatures
+        self.settings = settings
+        self.similar = (cosines + signatures) / np.float32(2)
+        gaps = np.diff(clip_times)
+        self.margin = float(np.median(gaps)) / 2 if len(gaps) else 0.2
+
+    def candidates(self) -> list[_Candidate]:
+        """The best speeds and offsets, one for each part of the clip."""
+        speeds, offsets = self._seeds()
+        if not len(speeds):
+            return []
+        begin, end, evidence = self._evidence(speeds, offsets)
+        order = np.argsort(-evidence, kind="stable")
+        spans: list[tuple[float, float]] = []
+        found: list[_Candidate] = []
+        for k in order:
+            if evidence[k] <= 0 or len(found) == 2 * self.settings.matches:
+                break
+            ends = speeds[k] * self.times[[begin[k], end[k]]] + offsets[k]
+            span = float(ends.min()), float(ends.max())
+            if not any(_overlap(span, other, self.settings.gap) for other in spans):
+                spans.append(span)
+                found.append(_Candidate(self, int(evidence[k]), float(speeds[k]),
+                                        float(offsets[k]), span))
+        return found
+
+    def _seeds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Speeds [k] and offsets [k] at which a picture lies on one of its nearest segments."""
+        rows = np.unique(np.linspace(0, len(self.times) - 1, self.settings.seed_pictures)
+                         .round().astype(int))
+        n_seeds = min(self.settings.seeds, len(self.clip_times))
+        columns = np.argsort(-self.similar[rows], axis=1, kind="stable")[:, :n_seeds]
+        near = np.take_along_axis(self.similar[rows], columns, 1) > self.settings.neutral
+        at = np.broadcast_to(self.times[rows, None], columns.shape)[near]
+        there = self.clip_times[columns][near]
+        speeds = self.settings.speeds if len(self.times) > 1 else (1.0,)
+        offsets = [there - speed * at for speed in speeds]
+        pairs = np.unique([(number, round(float(offset), 1)) for number, values in
+                           enumerate(offsets) for offset in values], axis=0).reshape(-1, 2)
+        return np.array(speeds)[pairs[:, 0].astype(int)], pairs[:, 1]
+
+    def _values(self, similar: np.ndarray, speeds: np.ndarray, offsets: np.ndarray
+                ) -> tuple[np.ndarray, np.ndarray]:
+        """Similarities [k, n] of the query's pictures where they would lie, interpolated between
+        segments, and whether they lie in the clip."""
+        there = speeds[:, None] * self.times + offsets[:, None]
+        last = len(self.clip_times) - 1
+        inside = (there >= self.clip_times[0] - self.margin) & (
+            there <= max(self.seconds, self.clip_times[-1]) + self.margin)
+        left = np.clip(np.searchsorted(self.clip_times, there, "right") - 1, 0, max(last - 1, 0))
+        right = np.minimum(left + 1, last)
+        width = np.where(right > left, self.clip_times[right] - self.clip_times[left], 1)
+        part = np.clip((there - self.clip_times[left]) / width, 0, 1)
+        rows = np.arange(len(self.times))
+        return (1 - part) * similar[rows, left] + part * similar[rows, right], inside
+
+    def _evidence(self, speeds: np.ndarray, offsets: np.ndarray
+                  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """First and last picture [k] of the part of the query that speaks most for a match, and
+        its evidence [k], integers."""
+        values, inside = self._values(self.similar, speeds, offsets)
+        each = np.where(inside, values - self.settings.neutral, self.settings.outside)
+        each = each - self.settings.speed_cost * (speeds != 1)[:, None]
+        sums = np.zeros((len(speeds), len(self.times) + 1), np.int64)
+        np.cumsum(np.rint(each * _UNIT).astype(np.int64), axis=1, out=sums[:, 1:])
+        gains = sums[:, 1:] - np.minimum.accumulate(sums, axis=1)[:, :-1]
+        end = gains.argmax(1)
+        evidence = np.take_along_axis(gains, end[:, None], 1)[:, 0]
+        before = np.where(np.arange(len(self.times)) <= end[:, None], sums[:, :-1],
+                          np.iinfo(np.int64).max)
+        return before.argmin(1), end, evidence
+
+    def refined(self, candidate: _Candidate, step: float) -> Alignment:
+        """The alignment near a candidate, to a fraction of the distance of segments."""
+        speed, offset = candidate.speed, candidate.offset
+        if len(self.times) > 1:
+            speed, offset = self._refined_speed(speed, offset)
+        offset = self._refined_offset(speed, offset)
+        one = np.array([speed]), np.array([offset])
+        (begin,), (end,), _ = self._evidence(*one)
+        part = slice(begin, end + 1)
+        begins, ends = float(self.times[begin]), float(self.times[end]) + step
+        # A first or last picture that is less alike, as by a fade, belongs to the query still.
+        if begins - self.times[0] <= self.settings.extension:
+            begins = float(self.times[0])
+        if self.times[-1] + step - ends <= self.settings.extension:
+            ends = float(self.times[-1]) + step
+        if len(self.times) == 1 and self.seconds:
+            ends = begins + 2 * self.margin
+        low, high = sorted((speed * begins + offset, speed * ends + offset))
+        low, high = (min(max(value, 0), self.seconds) for value in (low, high))
+        cosine, signature = (
+            float(np.rint(self._values(values, *one)[0][0, part] * _UNIT).astype(np.int64).sum()
+                  / (_UNIT * (end - begin + 1))) for values in (self.cosines, self.signatures))
+        n_pictures = int(end - begin + 1)
+        features = Features(cosine, signature, n_pictures, n_pictures / len(self.times), speed)
+        return Alignment(low, high, begins, ends, self.turn, features)
+
+    def _refined_speed(self, speed: float, offset: float) -> tuple[float, float]:
+        """Narrow the speed down until it no longer moves the ends of the matching part."""
+        change = 0.04
+        while change * float(self.times[-1] - self.times[0]) > self.settings.fine_step:
+            (begin,), (end,), _ = self._evidence(np.array([speed]), np.array([offset]))
+            middle = float(self.times[begin] + self.times[end]) / 2
+            speeds = speed + change * np.array([0.0, -1.0, 1.0])
+            offsets = offset + (speed - speeds) * middle
+            best = int(self._evidence(speeds, offsets)[2].argmax())
+            speed, offset = float(speeds[best]), float(offsets[best])
+            change /= 2
+        return speed, offset
+
+    def _refined_offset(self, speed: float, offset: float) -> float:
+        """The offset of the most evidence, between those of a fine step."""
+        if len(self.times) == 1:
+            return self._refined_picture(offset)
+        reach, fine = self.settings.reach, self.settings.fine_step
+        offsets = offset + np.arange(-reach, reach + fine / 2, fine)
+        evidence = self._evidence(np.full(len(offsets), speed), offsets)[2].astype(np.float64)
+        best = np.flatnonzero(evidence == evidence.max())
+        return float(offsets[best[0]] + offsets[best[-1]]) / 2
+
+    def _refined_picture(self, time: float) -> float:
+        """The top of a parabola through the segment nearest to a time and its two neighbours."""
+        best = int(np.abs(self.clip_times - time).argmin())
+        near = float(self.clip_times[best])
+        if not 0 < best < len(self.clip_times) - 1:
+            return near
+        low, top, high = (float(value) for value in self.similar[0, best - 1:best + 2])
+        bend = 2 * top - low - high
+        if bend <= 0:
+            return near
+        side = (high - low) / (2 * bend)
+        gap = float(self.clip_times[best + 1 if side > 0 else best] -
+                    self.clip_times[best if side > 0 else best - 1])
+        return near + gap * min(max(side, -0.5), 0.5)
