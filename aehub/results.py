@@ -268,6 +268,9 @@ class Match:
         orientation: flags of `aehub edit` that turn the file into the query, such as
             "--rotate 90 --flip vertical"; empty if it is not turned.
         score: confidence from 0 to 1.
+        query_start: of the matching part, in seconds of the query.
+        query_end: in seconds of the query.
+        speed: seconds of the file in a second of the query; negative if it is played backward.
     """
 
     path: str
@@ -275,6 +278,9 @@ class Match:
     end: float
     orientation: str
     score: float
+    query_start: float = 0.0
+    query_end: float = 0.0
+    speed: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,8 @@ class Appearance:
         Each is float64 of length 1; None for one that was not seen, such as differences of a
         single picture.
         """
-        counts = [self._colours, *(self._patterns or [None] * 2), *(self._motion or [None] * 2)]
+        nothing: list[np.ndarray | None] = [None] * 2
+        counts = [self._colours, *(self._patterns or nothing), *(self._motion or nothing)]
         return [np.sqrt(one / one.sum()) if one is not None and one.any() else None
                 for one in counts]
 
