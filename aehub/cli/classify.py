@@ -16,7 +16,8 @@ from aehub.results import Classified
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--examples", metavar="DIR", type=click.Path(path_type=Path), required=True,
               help="A folder for each label, with a few clips, pictures or .aev files in it.")
-@click.option("--model", default=DEFAULT_FINGERPRINT, show_default=True, help="Name, hub id or folder.")
+@click.option("--model", default=DEFAULT_FINGERPRINT, show_default=True,
+              help="Name, hub id or folder.")
 @options.device
 @options.threads
 @options.as_json

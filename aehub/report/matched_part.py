@@ -104,7 +104,8 @@ def iter_pair(query: Path, match: Match, folder: Path) -> Generator[Progress, No
 def _shown_part(match: Match, seconds: float) -> tuple[float, float]:
     """Start and length of the part of the file that is shown in so many seconds of the query."""
     length = min(seconds * (abs(match.speed) or 1.0), match.end - match.start)
-    return (match.end - length if match.speed < 0 else match.start), length
+    backward = match.speed < 0 and length > 0
+    return (match.end - length if backward else match.start), length
 
 
 def thumbnail(match: Match, file: Path) -> None:

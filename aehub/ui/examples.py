@@ -32,8 +32,8 @@ from aehub.ui.formatting import bytes_text, seconds_text
 from aehub.ui.result_folders import private_folder
 
 FPS = 24
-# Names the cache of drawn clips: another version of this file may draw them differently.
 VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+"""Names the cache of drawn clips: another version of this file may draw them differently."""
 _LOCK = threading.Lock()
 
 
