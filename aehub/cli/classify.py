@@ -39,7 +39,7 @@ def classify(paths: tuple[str, ...], examples: Path, model: str, device: str, as
         width = max(len(one.label or "none") for one in found)
         for one in found:
             if one.error is None:
-                click.echo(f"{one.label or 'none':<{width}}  {one.confidence:4.0%}  "
+                click.echo(f"{one.label or 'none':<{width}}  {100 * one.confidence:3.0f} %  "
                            f"{click.format_filename(one.path)}")
     for one in failed:
         click.echo(f"aehub: {click.format_filename(one.path)}: {one.error}", err=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from aehub.editing.operations import Trim
 from aehub.errors import InputError
 from aehub.media.clip import Clip, open_clip
 from aehub.media.conversion import to_rgb
+from aehub.media.file_type import content_of
 from aehub.media.orientation import ELEMENTS, turn
 from aehub.media.scaling import SCALES, scaled_size
 from aehub.media.timestamps import TimeSpan
@@ -35,9 +36,14 @@ SIDE, THUMBNAIL_SIDE = 480, 192
 """Pixels of the longer side of a video, and of a thumbnail, at most."""
 MAX_SECONDS = 8
 """Length of the videos, at most: seconds of work on a small machine."""
-_MAX_FPS = 25
+_MAX_FPS = 30
 _MIN_SECONDS = 0.2
 """Shorter parts are shown as pictures."""
+_ALIGNED, _REACH, _GRAIN = 1.0, 0.3, 1 / 60
+"""Seconds of both parts by which they are aligned to a frame, farthest offset, and its steps."""
+_SAME = 0.9
+"""Share of the difference below which another offset is better."""
+_GREY_SIDE = 32
 _MARGIN = Fraction(1, 2)
 """Seconds that are read beyond a part: its last frame begins before its end."""
 
@@ -79,8 +85,11 @@ def iter_pair(query: Path, match: Match, folder: Path) -> Generator[Progress, No
         InputError: a file cannot be read any more.
     """
     length = match.query_end - match.query_start
-    moving = min(length, match.end - match.start) >= _MIN_SECONDS
+    moving = min(length, match.end - match.start) >= _MIN_SECONDS and not any(
+        content_of(path) == "picture" for path in (query, Path(match.path)))
     seconds = min(length, MAX_SECONDS) if moving else 0.0
+    if moving and match.speed > 0:
+        match = replace(match, start=match.start + _offset(query, match, folder))
     with ExitStack() as stack:
         clips = [stack.enter_context(_opened(path, start, start + shown, folder, SIDE))
                  for path, start, shown in (
@@ -99,6 +108,38 @@ def iter_pair(query: Path, match: Match, folder: Path) -> Generator[Progress, No
                 done += 1
                 yield Progress(done, 2 * count)
     return Pair(f"query.{ends}", f"found.{ends}", moving, count / rate if moving else 0.0)
+
+
+def _offset(query: Path, match: Match, folder: Path) -> float:
+    """Seconds by which a part begins later than the match says: matches are found by pictures that
+    are farther apart than frames."""
+    earlier = min(_REACH, match.start)
+    length = min(_ALIGNED, match.query_end - match.query_start)
+    at = np.linspace(0, length, 8, endpoint=False)
+    with _opened(query, match.query_start, match.query_start + length, folder, SIDE) as clip:
+        wanted = np.stack([_grey(picture) for picture in _at(clip, list(at), 0)])
+    begin, step = match.start - earlier, _GRAIN
+    count = int((earlier + length * match.speed + _REACH) / step)
+    with _opened(Path(match.path), begin, begin + count * step, folder, SIDE) as clip:
+        greys = np.stack([_grey(picture) for picture in _at(
+            clip, [number * step for number in range(count)], turn_of(match))])
+    rows = np.rint((earlier + at * match.speed) / step).astype(int)
+    shifts = np.arange(-int(earlier / step), int(_REACH / step) + 1)
+    places = np.clip(rows[None] + shifts[:, None], 0, count - 1)
+    differences = np.abs(greys[places] - wanted[None]).mean((1, 2, 3))
+    best, zero = int(differences.argmin()), int(np.flatnonzero(shifts == 0)[0])
+    if differences[best] >= _SAME * differences[zero]:
+        return 0.0
+    # Several steps show the same frame: the middle one.
+    same = np.flatnonzero(differences <= differences[best] * 1.001)
+    return float(shifts[same[len(same) // 2]] * step)
+
+
+def _grey(picture: np.ndarray) -> np.ndarray:
+    """float32 [S, S]: luma about its mean."""
+    small = Image.fromarray(picture).convert("L").resize((_GREY_SIDE,) * 2, Image.Resampling.BOX)
+    values = np.asarray(small, np.float32)
+    return np.asarray(values - values.mean())
 
 
 def _shown_part(match: Match, seconds: float) -> tuple[float, float]:

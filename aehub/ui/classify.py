@@ -143,11 +143,11 @@ def _result_html(found: Classified) -> str:
     rows += _bar_html("None of these", none, found.label is None)
     title = "None of these" if found.label is None else found.label
     return (f'<div class="ae-results"><div class="ae-answer"><h3>{escape(title)}</h3>'
-            f"<p>{found.confidence:.0%} sure, {escape(Path(found.path).name)}</p>"
+            f"<p>{100 * found.confidence:.0f} % sure, {escape(Path(found.path).name)}</p>"
             f"<dl>{rows}</dl></div>{notes(found.notes)}</div>")
 
 
 def _bar_html(label: str, share: float, is_answer: bool) -> str:
     kind = ' class="mark"' if is_answer else ""
     return (f"<div{kind}><dt>{escape(label)}</dt><dd><i style=\"width:{100 * share:.1f}%\"></i>"
-            f"</dd><dd>{share:.0%}</dd></div>")
+            f"</dd><dd>{100 * share:.0f} %</dd></div>")

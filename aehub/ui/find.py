@@ -11,6 +11,7 @@ import gradio as gr
 
 from aehub.api.search import iter_search
 from aehub.errors import AEHubError, InputError
+from aehub.media.file_type import content_of
 from aehub.report.matched_part import iter_pair, thumbnail
 from aehub.results import Found, Match, Progress
 from aehub.ui import classify, examples, job_progress, uploads
@@ -24,18 +25,14 @@ MAX_MATCHES = 20
 """Matches of a search at most."""
 STATUS_SECONDS = 1.5
 """Time between two looks at a library that is being indexed."""
-# Of the query against the file; and the turn that the page has made so that both look alike.
 _WORDS = {
-    "": ("", ""),
-    "--flip horizontal": ("mirrored", "mirrored to match"),
-    "--flip vertical": ("upside down and mirrored", "flipped to match"),
-    "--rotate 180": ("upside down", "turned by 180° to match"),
-    "--transpose": ("transposed", "transposed to match"),
-    "--rotate 90": ("turned clockwise", "turned clockwise to match"),
-    "--rotate 270": ("turned counter-clockwise", "turned counter-clockwise to match"),
-    "--rotate 90 --flip vertical": ("transposed at the other diagonal",
-                                    "transposed to match"),
+    "": "same orientation", "--flip horizontal": "mirrored",
+    "--flip vertical": "mirrored and upside down", "--rotate 180": "upside down",
+    "--transpose": "mirrored and turned counter-clockwise", "--rotate 90": "turned clockwise",
+    "--rotate 270": "turned counter-clockwise",
+    "--rotate 90 --flip vertical": "mirrored and turned clockwise",
 }
+"""Orientations of a query against the file, for people."""
 _EMPTY = empty_state("Nothing searched yet", "Drop a clip, a part of one or a picture: it is found "
                      "even if it was turned, mirrored, cropped or compressed again.")
 
@@ -219,20 +216,34 @@ def _pair_html(context: Context, search: Search, number: int, outputs: Any
         except AEHubError as error:
             sentence = context.library.hidden(error.message)
             return hint(f"The match cannot be shown: {sentence}", "alert")
-        turned, undone = _WORDS[match.orientation]
-        name = Path(match.path).name
-        figures = "".join(
-            _figure(context.folders.url(folder / file), caption, moving=pair.moving)
-            for file, caption in (
-                (pair.query, f"Your clip, {_span(match.query_start, match.query_end)}"),
-                (pair.found, ", ".join(filter(None, (
-                    f"{name}, {_span(match.start, match.end)}", undone))))))
-    said = f"Your clip is {turned}; " if turned else ""
-    said += f"the part of {name} is {undone}." if undone else "Same orientation as in the library."
-    backward = " It is played backward." if match.speed < 0 else ""
+        captions = _captions(search.query, match, moving=pair.moving)
+        figures = "".join(_figure(context.folders.url(folder / file), caption, moving=pair.moving)
+                          for file, caption in zip((pair.query, pair.found), captions, strict=True))
     return (f'<div class="ae-results"><div class="ae-trio"><aehub-pair>{figures}</aehub-pair></div>'
-            f'<p class="ae-verdict"><b>{match.score:.0%} sure.</b> {escape(said)}{backward}</p>'
-            f"{notes(search.remarks)}</div>")
+            f'<p class="ae-verdict">{_verdict(match)}</p>{notes(search.remarks)}</div>')
+
+
+def _captions(query: str, match: Match, *, moving: bool) -> tuple[str, str]:
+    """Captions of both sides: the part shown, and that it is turned."""
+    def part(name: str, path: str, start: float, end: float) -> str:
+        if content_of(Path(path)) == "picture":
+            return name
+        return f"{name}, {_span(start, end if moving else start)}"
+
+    yours = "Your picture" if content_of(Path(query)) == "picture" else "Your clip"
+    turned = ", turned to match" if match.orientation else ""
+    found = part(Path(match.path).name, match.path, match.start, match.end)
+    return part(yours, query, match.query_start, match.query_end), f"{found}{turned}"
+
+
+def _verdict(match: Match) -> str:
+    """Sentences on a match, as HTML."""
+    name = escape(Path(match.path).name)
+    turned = (f"Your clip shows {name} {_WORDS[match.orientation]}; here the part of it is turned "
+              "in the same way, so that both look alike." if match.orientation else
+              f"Your clip has the orientation of {name}.")
+    backward = " It is played backward." if match.speed < 0 else ""
+    return f"<b>{100 * match.score:.0f} % sure.</b> {turned}{backward}"
 
 
 def _figure(url: str, caption: str, *, moving: bool) -> str:
@@ -254,11 +265,12 @@ def _list_html(search: Search, chosen: int) -> Any:
 def _item_html(number: int, match: Match, url: str, is_chosen: bool) -> str:
     name = escape(Path(match.path).name)
     picture = f'<img src="{escape(url)}" alt="">' if url else "<i></i>"
-    turned = _WORDS[match.orientation][0] or "same orientation"
+    turned = _WORDS[match.orientation]
     pressed = str(is_chosen).lower()
     return (f'<li><button type="button" data-number="{number}" aria-pressed="{pressed}">'
             f"{picture}<span><b>{name}</b><small>{_span(match.start, match.end)}</small>"
-            f"<small>{turned}</small></span><strong>{match.score:.0%}</strong></button></li>")
+            f"<small>{turned}</small></span><strong>{100 * match.score:.0f} %</strong></button>"
+            "</li>")
 
 
 def _span(start: float, end: float) -> str:
