@@ -15,7 +15,6 @@ from aehub.config import DEFAULT_FINGERPRINT
 from aehub.errors import AEHubError, InputError, count_text
 from aehub.results import Indexed, Progress
 from aehub.ui import examples
-from aehub.ui.errors import page_message
 from aehub.ui.result_folders import private_folder
 
 VARIABLE = "AEHUB_LIBRARY"
@@ -123,6 +122,6 @@ class Library:
         except StopIteration as end:
             self._indexed = end.value
         except AEHubError as error:
-            self._error = self.hidden(page_message(error))
+            self._error = self.hidden(error.message)
         except OSError as error:
             self._error = f"{error.strerror or 'a file cannot be read'}."
