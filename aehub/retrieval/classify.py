@@ -33,13 +33,15 @@ _SHARPNESSES = np.geomspace(1, 64, 25)
 _SHARPNESS = 6.0
 """Factor of scores before their softmax, where examples are too few to choose it."""
 _LEAST_LEFT_OUT = 6
-"""Examples with another one of their label, from which on they choose sharpness and threshold."""
+"""Examples with another one of their label, from which on they choose the sharpness."""
 _TYPICAL = (0.585, 0.049, 0.073, 0.162, 0.106, 0.927)
 """Of each part, one minus the inner product of those of two clips of different sources, in the
 mean over the training clips: the distance of two clips that have nothing in common is about 1."""
 _FARTHEST, _WIDTH = 0.65, 0.06
 """Distance from the nearest example at which "none of these" is as likely as not, where examples
 are too few to choose it, and the change that makes it `e` times more likely."""
+_PRIOR = 8
+"""Examples with another one of their label that count as much as `_FARTHEST` in the threshold."""
 _REFUSED = 0.1
 """Share of the examples that the threshold may call unlike the others."""
 
@@ -109,15 +111,16 @@ class Classifier:
         self._directions = rows.T @ (inverse @ (targets - self._prior))
         self._sharpness, self._threshold = _SHARPNESS, _FARTHEST
         n_others = np.bincount(self._rows)[self._rows] - 1
-        if (n_others > 0).sum() >= _LEAST_LEFT_OUT:
-            self._threshold = self._chosen_threshold(n_others > 0)
-            if len(self.labels) > 1:
-                hat = products @ inverse
-                # The residual of ridge regression without an example, from that with it.
-                left_out = targets - (targets - self._prior - hat @ (targets - self._prior)) / (
-                    1 - np.diag(hat))[:, None].clip(1e-6)
-                self._sharpness = _chosen_sharpness(left_out[n_others > 0],
-                                                    self._rows[n_others > 0])
+        count = int((n_others > 0).sum())
+        if count:
+            chosen = self._chosen_threshold(n_others > 0)
+            self._threshold = (count * chosen + _PRIOR * _FARTHEST) / (count + _PRIOR)
+        if count >= _LEAST_LEFT_OUT and len(self.labels) > 1:
+            hat = products @ inverse
+            # The residual of ridge regression without an example, from that with it.
+            left_out = targets - (targets - self._prior - hat @ (targets - self._prior)) / (
+                1 - np.diag(hat))[:, None].clip(1e-6)
+            self._sharpness = _chosen_sharpness(left_out[n_others > 0], self._rows[n_others > 0])
 
     def predict(self, parts: Parts) -> Prediction:
         """Label of a clip, from its parts."""

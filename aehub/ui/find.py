@@ -87,8 +87,9 @@ def _build_search(context: Context) -> None:
                              concurrency_limit=8, **job_progress.PRIVATE)
         events.append(ready.success(run, [query, limit], outputs, api_visibility="private",
                                     **options))
+    # Whoever clicks another match does not wait for the first.
     events.append(listed.click(_chooser(context), searched, [display, listed],
-                               api_visibility="private", **options))
+                               api_visibility="private", trigger_mode="multiple", **options))
     job_progress.connect_stop(stop, events, display, stopped_state("find again"), listed)
     _connect_status(context, status)
 
