@@ -341,7 +341,8 @@ def iter_duplicates(index: FilePath | None = None, *, model: ModelLike = DEFAULT
                for path in states.present(contents[part.content].number)] for group in parts]
     several = tuple(tuple(tuple(group) for group in found if len(group) > 1)
                     for found in (copies, shared))
-    return Duplicates(several[0], several[1], round(time.monotonic() - began, 3), tuple(states.notes()))
+    return Duplicates(several[0], several[1], round(time.monotonic() - began, 3),
+                      tuple(states.notes()))
 
 
 def _match(path: str, start: float, end: float, turn: int, score: float) -> Match:
