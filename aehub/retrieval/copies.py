@@ -24,8 +24,9 @@ from aehub.retrieval.matching import (
 )
 from aehub.retrieval.store import Content, Library
 
-PROBE_STEP = 1.6
-"""Seconds between the segments of a clip that are compared with all others; intros are longer."""
+PROBE_STEP = 1.0
+"""Seconds between the segments of a clip that are compared with all others: two of them are alike
+in a shared part of two seconds."""
 LEAST_PROBES = 4
 _BLOCK = 256
 """Segments compared at once: 25 MB of cosines to 24,000 clips."""
@@ -95,7 +96,7 @@ class Sets:
 
 
 class Relations:
-    """What is known so far of the contents of an index."""
+    """Copies, excerpts and shared parts found so far among the contents of an index."""
 
     def __init__(self, library: Library) -> None:
         self.library = library

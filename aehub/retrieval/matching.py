@@ -1,4 +1,4 @@
-"""Where a query lies in the clips of an index, in which orientation and at which speed.
+"""Places of a query in the clips of an index: time, orientation and speed.
 
     cosines of all segments -> the clips worth a look -> similarity of each picture to each segment
         -> times of the query against times of the clip: offset, speed, the part that matches

@@ -19,13 +19,13 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from aehub.errors import FormatError, InputError, WeightsError
 from aehub.media.orientation import ORDER
-from aehub.retrieval.fingerprint import Fingerprints
+from aehub.retrieval.fingerprint import FingerprintModel, Fingerprints
 
 VERSION = 1
 """Of the arrangement of the folder."""
@@ -44,17 +44,6 @@ create table contents (id integer primary key, sha256 text unique not null, seco
 create table files (path text primary key, size integer not null, mtime_ns integer not null,
     content integer references contents (id), error text not null);
 """
-
-
-class FingerprintSource(Protocol):
-    """The properties of a fingerprint model that bind an index to it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, int]: ...
 
 
 class Content(NamedTuple):
@@ -167,7 +156,7 @@ def checksum(vectors: np.ndarray, signatures: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(signatures).data, first)
 
 
-def read(folder: Path, model: FingerprintSource) -> Library:
+def read(folder: Path, model: FingerprintModel) -> Library:
     """Open an index for searching; another process may write it meanwhile.
 
     Raises:
@@ -186,7 +175,7 @@ def read(folder: Path, model: FingerprintSource) -> Library:
     raise AssertionError
 
 
-def _read(folder: Path, database: sqlite3.Connection, model: FingerprintSource) -> Library:
+def _read(folder: Path, database: sqlite3.Connection, model: FingerprintModel) -> Library:
     database.execute("begin")
     if not database.execute("select name from sqlite_master").fetchall():
         raise _missing(folder)
@@ -234,7 +223,7 @@ class Writer:
         WeightsError: it was made with another model.
     """
 
-    def __init__(self, folder: Path, model: FingerprintSource) -> None:
+    def __init__(self, folder: Path, model: FingerprintModel) -> None:
         self.folder, self._model = folder, model
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -458,7 +447,7 @@ def _locked(folder: Path) -> sqlite3.Connection:
     return lock
 
 
-def _check_about(folder: Path, database: sqlite3.Connection, model: FingerprintSource) -> int:
+def _check_about(folder: Path, database: sqlite3.Connection, model: FingerprintModel) -> int:
     """Check version and model of an index; return the number of its row files."""
     about = dict(database.execute("select key, value from about"))
     try:
