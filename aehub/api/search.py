@@ -258,7 +258,7 @@ def iter_search(query: ClipLike, index: FilePath | None = None, *, limit: int = 
     found, step, damage = yield from _query(query, loaded, _loader(device))
     states = _States(library)
     matches: list[Match] = []
-    for content, match in matching.search(library, found, step):
+    for content, match in matching.search(library, found, step, limit):
         if match.score < threshold or len(matches) >= limit:
             break
         matches += [_match(path, match.start, match.end, match.turn, match.score)

@@ -10,8 +10,8 @@ queries and turned clips get the same scores, bit by bit.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -76,9 +76,6 @@ class MatchSettings:
 SETTINGS = MatchSettings()
 DEFAULT_THRESHOLD = 0.5
 """Least score of a match where none is named."""
-MAX_ALL_TURNS = 1 << 18
-"""Pairs of pictures and segments up to which signatures are compared in all orientations; of more
-only in those that the best pairs speak for."""
 _UNIT = 1 << 16
 """Evidence is counted in 1 / _UNIT, by integers."""
 
@@ -190,19 +187,21 @@ def shortlist(best: np.ndarray, settings: MatchSettings = SETTINGS) -> list[int]
     return sorted(chosen)
 
 
-def search(library: Library, query: Fingerprints, step: float, settings: MatchSettings = SETTINGS
-           ) -> list[tuple[Content, Alignment]]:
+def search(library: Library, query: Fingerprints, step: float, limit: int = 0,
+           settings: MatchSettings = SETTINGS) -> list[tuple[Content, Alignment]]:
     """Matches of a query in an index, the best first.
 
     Args:
         library: an index.
         query: fingerprints of a clip at short distances, or of one picture.
         step: seconds that its last picture stands for.
+        limit: number of contents that are compared with each window of the query, at least.
         settings: constants.
 
     Raises:
         FormatError: the index is damaged.
     """
+    settings = replace(settings, shortlist=max(settings.shortlist, limit))
     query = query._replace(vectors=in_units(query.vectors))
     found: list[tuple[Content, Alignment]] = []
     for number in shortlist(best_cosines(library, query.vectors), settings):
@@ -243,17 +242,15 @@ def align(query: Fingerprints, clip: Fingerprints, step: float, seconds: float,
     return sorted(kept, key=lambda match: (-match.score, match.start))
 
 
-def _overlap(span: tuple[float, float], other: tuple[float, float], gap: float) -> bool:
-    """True if spans overlap by half of the shorter, or are closer than `gap` if that is short."""
-    shared = min(span[1], other[1] + gap) - max(span[0], other[0] - gap)
-    return shared >= min(span[1] - span[0], other[1] - other[0]) / 2 and shared >= 0
+def _overlap(spans: tuple[Any, Any], other: tuple[float, float], gap: float) -> Any:
+    """True where spans overlap one that grew by `gap` at either end by half of the shorter."""
+    shared = np.minimum(spans[1], other[1] + gap) - np.maximum(spans[0], other[0] - gap)
+    return shared >= np.minimum(spans[1] - spans[0], other[1] - other[0]) / 2
 
 
 def _turns(cosines: np.ndarray, query: np.ndarray, clip: np.ndarray, settings: MatchSettings
            ) -> list[int]:
-    """Orientations worth a look: all of short clips, otherwise those of the best pairs."""
-    if cosines.size <= MAX_ALL_TURNS:
-        return list(range(ORDER))
+    """Orientations that the nearest segments speak for: two, or more that are equal."""
     nearest = cosines.argmax(1)
     pairs = clip[nearest].astype(np.int32)
     similar = np.stack([
@@ -303,18 +300,17 @@ class _Grid:
         if not len(speeds):
             return []
         begin, end, evidence = self._evidence(speeds, offsets)
-        order = np.argsort(-evidence, kind="stable")
-        spans: list[tuple[float, float]] = []
+        ends = np.sort([speeds * self.times[place] + offsets for place in (begin, end)], axis=0)
         found: list[_Candidate] = []
-        for k in order:
-            if evidence[k] <= 0 or len(found) == 2 * self.settings.matches:
+        while len(found) < 2 * self.settings.matches:
+            k = int(evidence.argmax())
+            if evidence[k] <= 0:
                 break
-            ends = speeds[k] * self.times[[begin[k], end[k]]] + offsets[k]
-            span = float(ends.min()), float(ends.max())
-            if not any(_overlap(span, other, self.settings.gap) for other in spans):
-                spans.append(span)
-                found.append(_Candidate(self, int(evidence[k]), float(speeds[k]),
-                                        float(offsets[k]), span))
+            span = float(ends[0, k]), float(ends[1, k])
+            found.append(_Candidate(self, int(evidence[k]), float(speeds[k]), float(offsets[k]),
+                                    span))
+            evidence[_overlap((ends[0], ends[1]), span, self.settings.gap)] = 0
+            evidence[k] = 0
         return found
 
     def _seeds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -328,9 +324,8 @@ class _Grid:
         there = self.clip_times[columns][near]
         speeds = self.settings.speeds if len(self.times) > 1 else (1.0,)
         offsets = [there - speed * at for speed in speeds]
-        pairs = np.unique([(number, round(float(offset), 1)) for number, values in
-                           enumerate(offsets) for offset in values], axis=0).reshape(-1, 2)
-        return np.array(speeds)[pairs[:, 0].astype(int)], pairs[:, 1]
+        tenths = [np.unique(np.rint(10 * values)) for values in offsets]
+        return np.repeat(speeds, [len(values) for values in tenths]), np.concatenate(tenths) / 10
 
     def _values(self, similar: np.ndarray, speeds: np.ndarray, offsets: np.ndarray
                 ) -> tuple[np.ndarray, np.ndarray]:

@@ -117,7 +117,8 @@ class Library(NamedTuple):
         Raises:
             FormatError: they are not as they were written.
         """
-        vectors, signatures = self.vectors[content.rows], self.signatures[content.rows]
+        vectors, signatures = (np.asarray(rows[content.rows])
+                               for rows in (self.vectors, self.signatures))
         if checksum(vectors, signatures) != content.crc:
             raise _damaged(self.folder, "some fingerprints are not as they were written")
         return Fingerprints(content.times, vectors, signatures)
