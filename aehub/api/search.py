@@ -45,6 +45,7 @@ from aehub.retrieval.inputs import (
     stamp_of,
 )
 from aehub.retrieval.matching import DEFAULT_THRESHOLD
+from aehub.retrieval.nearest import update_graph
 from aehub.retrieval.sampling import QUERY_STEP, STEP, small_pictures
 from aehub.weights.device import Device
 
@@ -121,6 +122,8 @@ def iter_index(paths: FilePath | Iterable[FilePath], index: FilePath | None = No
                 one.close()
         writer.compact()
         segments = writer.count()
+        for _ in update_graph(store.read(folder, loaded)):
+            yield Progress(len(wanted), len(wanted))
         yield Progress(len(wanted), len(wanted))
     done.sort(key=lambda file: file.path)
     return Indexed(str(folder), loaded.name, tuple(done), sum(

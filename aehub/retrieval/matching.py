@@ -9,22 +9,19 @@ queries and turned clips get the same scores, bit by bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from aehub.media.orientation import ORDER, compose
 from aehub.retrieval.fingerprint import Fingerprints
+from aehub.retrieval.nearest import nearest_cosines
 from aehub.retrieval.store import Content, Library, in_units
 
 EDITS = ("", "--flip horizontal", "--flip vertical", "--rotate 180", "--transpose", "--rotate 90",
          "--rotate 270", "--rotate 90 --flip vertical")
 """Flags of `aehub edit` that turn by each element of `aehub.media.orientation`."""
-_BLOCK = 1 << 14
-"""Segments that are multiplied at once: 4 MB of float32."""
 _COMPOSE = np.array([[compose(g, h) for h in range(ORDER)] for g in range(ORDER)])
 
 
@@ -132,45 +129,8 @@ def score(features: Features, settings: MatchSettings = SETTINGS) -> float:
     return round(float(1 / (1 + np.exp(-argument))), 6)
 
 
-def best_cosines(library: Library, vectors: np.ndarray) -> np.ndarray:
-    """Largest cosine of each vector to a segment of each content, exactly.
-
-    Args:
-        library: an index with n contents.
-        vectors: float16 [m, D], in the units of the index.
-
-    Returns:
-        float32 [m, n].
-    """
-    queries = torch.from_numpy(vectors.astype(np.float32))
-    best = np.full((len(vectors), len(library.contents)), -1, np.float32)
-    for first, contents in _runs(library.contents):
-        ends = [content.rows.stop for content in contents]
-        starts = np.array([content.first for content in contents])
-        for begin in range(starts[0], ends[-1], _BLOCK):
-            end = min(begin + _BLOCK, ends[-1])
-            # Torch converts float16 in a tenth of numpy's time.
-            rows = torch.from_numpy(np.array(library.vectors[begin:end])).float()
-            cosines = (queries @ rows.T).numpy()
-            low = int(np.searchsorted(starts, begin, "right")) - 1
-            high = int(np.searchsorted(starts, end, "left"))
-            found = np.maximum.reduceat(cosines, np.maximum(starts[low:high] - begin, 0), axis=1)
-            place = best[:, first + low:first + high]
-            np.maximum(place, found, out=place)
-    return best
-
-
-def _runs(contents: Sequence[Content]) -> Iterator[tuple[int, Sequence[Content]]]:
-    """Contents whose rows follow each other, with the number of the first."""
-    begin = 0
-    for place in range(1, len(contents) + 1):
-        if place == len(contents) or contents[place].first != contents[place - 1].rows.stop:
-            yield begin, contents[begin:place]
-            begin = place
-
-
 def shortlist(best: np.ndarray, settings: MatchSettings = SETTINGS) -> list[int]:
-    """Contents that may match a query, from the cosines [m, n] of `best_cosines`.
+    """Contents that may match a query, from the cosines [m, n] of `nearest_cosines`.
 
     Each window of the query chooses the nearest ones, so that a query of many clips finds each.
     """
@@ -204,7 +164,7 @@ def search(library: Library, query: Fingerprints, step: float, limit: int = 0,
     settings = replace(settings, shortlist=max(settings.shortlist, limit))
     query = query._replace(vectors=in_units(query.vectors))
     found: list[tuple[Content, Alignment]] = []
-    for number in shortlist(best_cosines(library, query.vectors), settings):
+    for number in shortlist(nearest_cosines(library, query.vectors), settings):
         content = library.contents[number]
         found += [(content, match) for match in align(
             query, library.fingerprints(content), step, content.seconds, settings)]

@@ -103,6 +103,7 @@ class Library(NamedTuple):
         signatures: int8 [n, 8, K].
         contents: in the order of their rows.
         files: by path.
+        generation: number of its row files.
     """
 
     folder: Path
@@ -110,6 +111,7 @@ class Library(NamedTuple):
     signatures: np.ndarray
     contents: list[Content]
     files: list[StoredFile]
+    generation: int = 0
 
     def fingerprints(self, content: Content) -> Fingerprints:
         """Fingerprints of one content.
@@ -192,7 +194,8 @@ def _read(folder: Path, database: sqlite3.Connection, model: FingerprintModel) -
     vector, signature = model.shape
     vectors, signatures = _row_files(folder, generation)
     return Library(folder, _mapped(vectors, np.float16, (n, vector)),
-                   _mapped(signatures, np.int8, (n, ORDER, signature)), contents, files)
+                   _mapped(signatures, np.int8, (n, ORDER, signature)), contents, files,
+                   generation)
 
 
 def _times(folder: Path, stored: bytes, n: int) -> np.ndarray:
