@@ -64,7 +64,7 @@ class MatchSettings:
     gap: float = 0.6
     extension: float = 0.5
     matches: int = 8
-    midpoint: float = 0.76
+    midpoint: float = 0.8
     slope: float = 20.0
     per_doubling: float = 0.5
     most_pictures: int = 16
@@ -335,11 +335,17 @@ class _Grid:
             ends = float(self.times[-1]) + step
         if len(self.times) == 1 and self.seconds:
             ends = begins + 2 * self.margin
-        low, high = sorted((speed * begins + offset, speed * ends + offset))
+        # A frame is shown from its time on: backward, what it is shown for lies before it.
+        shown = step / 2 if speed < 0 else 0
+        low, high = sorted((speed * begins + offset + shown, speed * ends + offset + shown))
         low, high = (min(max(value, 0), self.seconds) for value in (low, high))
+        # Between segments a clip is less like either: pictures that lie on one count.
+        there = speed * self.times[part] + offset
+        away = np.abs(there[:, None] - self.clip_times).min(1)
+        rows = np.arange(begin, end + 1)[away <= max(float(away.min()), self.margin / 2)]
         cosine, signature = (
-            float(np.rint(self._values(values, *one)[0][0, part] * _UNIT).astype(np.int64).sum()
-                  / (_UNIT * (end - begin + 1))) for values in (self.cosines, self.signatures))
+            float(np.rint(self._values(values, *one)[0][0, rows] * _UNIT).astype(np.int64).sum()
+                  / (_UNIT * len(rows))) for values in (self.cosines, self.signatures))
         n_pictures = int(end - begin + 1)
         features = Features(cosine, signature, n_pictures, n_pictures / len(self.times), speed)
         return Alignment(low, high, begins, ends, self.turn, features)

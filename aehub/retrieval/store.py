@@ -229,12 +229,9 @@ class Writer:
 
     def __init__(self, folder: Path, model: FingerprintModel) -> None:
         self.folder, self._model = folder, model
-        try:
+        with _naming_failure(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"the index {folder} cannot be written: {error.strerror}; choose "
-                             "another folder.") from error
-        self._lock = _locked(folder)
+            self._lock = _locked(folder)
         try:
             self._database = _connect(folder, create=True)
             with _naming_damage(folder):
@@ -329,14 +326,14 @@ class Writer:
         rows = in_units(found.vectors), np.ascontiguousarray(found.signatures)
         for target, width, values in zip(
                 _row_files(self.folder, self._generation), self._widths(), rows, strict=True):
-            with target.open("r+b") as stream:
+            with _naming_failure(self.folder), target.open("r+b") as stream:
                 stream.truncate(self._n_rows * width)
                 stream.seek(0, os.SEEK_END)
                 stream.write(values.tobytes())
                 stream.flush()
                 os.fsync(stream.fileno())
         n, times = len(found.times), np.asarray(found.times, np.float64).tobytes()
-        with self._transaction():
+        with _naming_failure(self.folder), self._transaction():
             content = self._database.execute(
                 "insert into contents (sha256, seconds, first, n, times, crc) values "
                 "(?, ?, ?, ?, ?, ?)",
@@ -392,12 +389,12 @@ class Writer:
             with suppress(OSError):
                 path.unlink()
 
-    def segments(self, path: str) -> tuple[int, str]:
-        """Number of segments of a known file, and what could not be read of it."""
+    def segments(self, path: str) -> tuple[int, str | None]:
+        """Number of segments of a known file, and a sentence about what could not be read of it."""
         n, error = self._database.execute(
             "select coalesce(n, 0), error from files left join contents on content = contents.id "
             "where path = ?", (path,)).fetchone()
-        return int(n), str(error)
+        return int(n), str(error) or None
 
     def count(self) -> int:
         """Number of segments."""
@@ -438,16 +435,12 @@ def _locked(folder: Path) -> sqlite3.Connection:
                            check_same_thread=False)
     try:
         lock.execute("begin exclusive")
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         lock.close()
         if "locked" in str(error):
             raise InputError(f"another process writes the index {folder}; wait until it is done, "
                              "or choose another folder.") from None
-        raise InputError(f"the index {folder} cannot be written: {error}; choose another folder."
-                         ) from error
-    except sqlite3.DatabaseError as error:
-        lock.close()
-        raise _damaged(folder, f"{_LOCK} is no lock") from error
+        raise
     return lock
 
 
@@ -481,6 +474,17 @@ def _naming_damage(folder: Path) -> Iterator[None]:
         raise _damaged(folder, f"{DATABASE}: {error}") from error
     except sqlite3.DatabaseError as error:
         raise _damaged(folder, f"{DATABASE}: {error}") from error
+
+
+@contextmanager
+def _naming_failure(folder: Path) -> Iterator[None]:
+    """Name the index in errors of the file system."""
+    try:
+        yield
+    except (OSError, sqlite3.DatabaseError) as error:
+        raise InputError(f"the index {folder} cannot be written: "
+                         f"{getattr(error, 'strerror', None) or error}; choose another folder."
+                         ) from error
 
 
 def _missing(folder: Path) -> InputError:

@@ -135,6 +135,23 @@ def test_a_folder_of_pictures_is_one_clip_and_with_clips_an_error(tmp_path: Path
     assert "holds pictures and clips" in failed.error and "--each" in failed.error
 
 
+def test_a_picture_that_becomes_one_of_a_clip_is_indexed_once(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for number, state in enumerate(("added", "removed")):
+        Image.fromarray(scene(14)[number]).save(tmp_path / "pictures" / f"{number}.png")
+        indexed = aehub.index(tmp_path, tmp_path / "index")
+        assert states(indexed)["0.png"] == state
+    assert states(indexed) == {"0.png": "removed", "pictures": "added"}
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "index" / "lock.sqlite").mkdir(parents=True)
+    for folder in (tmp_path / "file", tmp_path / "index"):
+        with pytest.raises(aehub.InputError, match="cannot be written: .*; choose another folder"):
+            aehub.index(clips, folder)
+
+
 def test_hidden_files_other_files_and_the_index_itself_are_passed_over(clips: Path) -> None:
     (clips / "notes.txt").write_text("not a clip")
     (clips / ".hidden").mkdir()
@@ -172,7 +189,7 @@ def test_what_is_intact_of_a_damaged_file_is_indexed(films: Films, tmp_path: Pat
 # Interruption, and two at once.
 
 
-@pytest.mark.parametrize("calls", [1, 9, 12])
+@pytest.mark.parametrize("calls", [4, 12])
 def test_a_killed_run_is_completed_by_the_next(films: Films, tmp_path: Path, calls: int) -> None:
     code = [sys.executable, "-c", KILLED_AT, str(films.folder), str(tmp_path), str(calls)]
     done = subprocess.run(code, cwd=ROOT, check=False)

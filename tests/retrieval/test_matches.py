@@ -127,7 +127,7 @@ def test_a_clip_played_backward_or_faster_is_found(films: Films, tmp_path: Path)
 
 
 def test_an_absent_clip_has_no_match(films: Films) -> None:
-    for seed in (20, 21, 22):
+    for seed in (20, 23, 24, 25):
         assert aehub.search(scene(seed), films.index) == []
 
 

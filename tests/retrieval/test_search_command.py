@@ -45,7 +45,7 @@ def test_matches_are_lines_for_people(films: Films, query: Path) -> None:
 
 
 def test_no_match_is_an_empty_list_and_no_error(films: Films, tmp_path: Path) -> None:
-    absent = write_clip(tmp_path / "absent.mkv", scene(21), fps=FPS)
+    absent = write_clip(tmp_path / "absent.mkv", scene(20), fps=FPS)
     done = run("search", absent, "--index", films.index, "--json")
     assert done.exit_code == 0 and json.loads(done.stdout)["matches"] == []
     done = run("search", absent, "--index", films.index)
