@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,6 +47,7 @@ from aehub.retrieval.inputs import (
     stamp_of,
 )
 from aehub.retrieval.matching import DEFAULT_THRESHOLD
+from aehub.retrieval.nearest import update_graph
 from aehub.retrieval.sampling import QUERY_STEP, STEP, small_pictures
 from aehub.weights.device import Device
 
@@ -105,7 +107,7 @@ def iter_index(paths: FilePath | Iterable[FilePath], index: FilePath | None = No
     done: list[IndexedFile] = []
     with store.Writer(folder, loaded) as writer:
         job = _Indexing(writer, loaded, _loader(device))
-        removed = job.vanished(given)
+        removed = job.superfluous(given, inputs)
         writer.remove(removed)
         done += [IndexedFile(path, "removed", 0) for path in removed]
         wanted = [entry for entry in inputs.values() if str(entry.path) not in removed]
@@ -122,10 +124,22 @@ def iter_index(paths: FilePath | Iterable[FilePath], index: FilePath | None = No
                 one.close()
         writer.compact()
         segments = writer.count()
+        for _ in update_graph(store.read(folder, loaded)):
+            yield Progress(len(wanted), len(wanted))
         yield Progress(len(wanted), len(wanted))
     done.sort(key=lambda file: file.path)
     return Indexed(str(folder), loaded.name, tuple(done), sum(
         file.error is not None for file in done), segments, round(time.monotonic() - began, 3))
+
+
+class _New(NamedTuple):
+    """Content of a file that is new in an index; the arguments of `store.Writer.add`."""
+
+    stamp: tuple[int, int]
+    sha256: str
+    found: Fingerprints
+    seconds: float
+    error: str
 
 
 class _Indexing:
@@ -135,44 +149,47 @@ class _Indexing:
         self._writer, self._model, self._load = writer, model, load
         self._known = writer.files()
 
-    def vanished(self, given: list[Path]) -> list[str]:
-        """Known files at or below paths that are no longer there."""
+    def superfluous(self, given: list[Path], inputs: Collection[Path]) -> list[str]:
+        """Known files at or below paths that vanished, or that now are part of another input."""
         names = [str(path) for path in given]
-        return [path for path in sorted(self._known) if not os.path.exists(path) and any(
+        below = [Path(path) for path in sorted(self._known) if any(
             path == name or path.startswith(name.rstrip(os.sep) + os.sep) for name in names)]
+        return [str(path) for path in below if not path.exists() or path.parent in inputs
+                or path.is_dir() and path not in inputs]
 
     def add(self, entry: Input) -> Generator[None, None, IndexedFile]:
         """Add a file, or note why it cannot be; yields after each picture."""
         path = str(entry.path)
         try:
-            if entry.error is not None:
-                raise entry.error
-            return (yield from self._added(entry.path, stamp_of(entry.path)))
-        except AEHubError as error:
-            sentence = str(error)
-        except FileNotFoundError:
-            sentence = f"{path} does not exist; check the path."
-        except OSError as error:
-            sentence = f"{path} cannot be read: {error.strerror or error}."
-        self._writer.remove([path])
-        return IndexedFile(path, "failed", 0, sentence)
+            state = yield from self._read(entry)
+        except (AEHubError, OSError) as error:
+            sentence = str(error) if isinstance(error, AEHubError) else (
+                f"{path} does not exist; check the path." if isinstance(error, FileNotFoundError)
+                else f"{path} cannot be read: {error.strerror or error}.")
+            self._writer.remove([path])
+            return IndexedFile(path, "failed", 0, sentence)
+        if isinstance(state, _New):
+            self._writer.add(path, *state)
+            state = "added"
+        return IndexedFile(path, state, *self._writer.segments(path))
 
-    def _added(self, path: Path, stamp: tuple[int, int]
-               ) -> Generator[None, None, IndexedFile]:
-        name, known = str(path), self._known.get(str(path))
-        if known is not None and known.stamp == stamp:
-            segments, error = self._writer.segments(name)
-            return IndexedFile(name, "unchanged", segments, error or None)
+    def _read(self, entry: Input) -> Generator[None, None, _New | str]:
+        """The new content of a file; or its state, if the index has its content."""
+        path, name = entry.path, str(entry.path)
+        if entry.error is not None:
+            raise entry.error
+        stamp = stamp_of(path)
+        if name in self._known and self._known[name].stamp == stamp:
+            return "unchanged"
         digest = digest_of(path)
-        if not self._writer.reuse(name, stamp, digest):
-            found, error = yield from self._fingerprints(path)
-            if not len(found.times):
-                raise InputError(error or f"{name} holds no picture; give a clip with some.")
-            if stamp_of(path) != stamp:
-                raise InputError(f"{name} changed while it was read; index it again.")
-            self._writer.add(name, stamp, digest, found, seconds_of(path, found.times), error)
-        segments, error = self._writer.segments(name)
-        return IndexedFile(name, "added", segments, error or None)
+        if self._writer.reuse(name, stamp, digest):
+            return "added"
+        found, error = yield from self._fingerprints(path)
+        if not len(found.times):
+            raise InputError(error or f"{path} holds no picture; give a clip with some.")
+        if stamp_of(path) != stamp:
+            raise InputError(f"{path} changed while it was read; index it again.")
+        return _New(stamp, digest, found, seconds_of(path, found.times), error)
 
     def _fingerprints(self, path: Path) -> Generator[None, None, tuple[Fingerprints, str]]:
         """Fingerprints of what can be read, and a sentence about what cannot."""
@@ -259,7 +276,7 @@ def iter_search(query: ClipLike, index: FilePath | None = None, *, limit: int = 
     found, step, damage = yield from _query(query, loaded, _loader(device))
     states = _States(library)
     matches: list[Match] = []
-    for content, match in matching.search(library, found, step):
+    for content, match in matching.search(library, found, step, limit):
         if match.score < threshold or len(matches) >= limit:
             break
         matches += [replace(_match(path, match.start, match.end, match.turn, match.score),
@@ -277,7 +294,8 @@ def _query(query: ClipLike, model: FingerprintModel, load: CodecLoader
     dense = True
     if isinstance(query, (str, os.PathLike)):
         query = absolute(check_path(query, "query"))
-        if query.exists():
+        # A pipe can be read once only.
+        if query.is_file() or query.is_dir():
             dense = seconds_of(query, np.empty(0)) <= _DENSE_SECONDS
     parts, damage = [model.fingerprints(())], ""
     try:
@@ -344,7 +362,8 @@ def iter_duplicates(index: FilePath | None = None, *, model: ModelLike = DEFAULT
                for path in states.present(contents[part.content].number)] for group in parts]
     several = tuple(tuple(tuple(group) for group in found if len(group) > 1)
                     for found in (copies, shared))
-    return Duplicates(several[0], several[1], round(time.monotonic() - began, 3), tuple(states.notes()))
+    return Duplicates(several[0], several[1], round(time.monotonic() - began, 3),
+                      tuple(states.notes()))
 
 
 def _match(path: str, start: float, end: float, turn: int, score: float) -> Match:

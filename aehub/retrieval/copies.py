@@ -16,21 +16,20 @@ import numpy as np
 from aehub.media.orientation import IDENTITY
 from aehub.results import Progress
 from aehub.retrieval.fingerprint import Fingerprints
-from aehub.retrieval.matching import (
-    DEFAULT_THRESHOLD,
-    Alignment,
-    align,
-    best_cosines,
-)
+from aehub.retrieval.matching import DEFAULT_THRESHOLD, Alignment, align
+from aehub.retrieval.nearest import best_cosines
 from aehub.retrieval.store import Content, Library
 
-PROBE_STEP = 1.6
-"""Seconds between the segments of a clip that are compared with all others; intros are longer."""
+PROBE_STEP = 1.0
+"""Seconds between the segments of a clip that are compared with all others: two of them are alike
+in a shared part of two seconds."""
 LEAST_PROBES = 4
 _BLOCK = 256
 """Segments compared at once: 25 MB of cosines to 24,000 clips."""
 _NEAREST = 16
 """Other clips that a segment may point to."""
+_MOST_NEAREST = 64
+"""Likewise, where many are equally near."""
 _LEAST_COSINE = 0.8
 """Cosine from which on it does: most pairs of different clips are below."""
 _MOST = 0.6
@@ -95,7 +94,7 @@ class Sets:
 
 
 class Relations:
-    """What is known so far of the contents of an index."""
+    """Copies, excerpts and shared parts found so far among the contents of an index."""
 
     def __init__(self, library: Library) -> None:
         self.library = library
@@ -213,12 +212,15 @@ def _pairs(library: Library) -> Generator[
         best[np.arange(len(block)), [place for place, _ in block]] = -1
         n_nearest = min(_NEAREST, best.shape[1])
         least = np.partition(best, -n_nearest, axis=1)[:, -n_nearest]
-        for k, other in zip(*np.nonzero((best >= _LEAST_COSINE) & (best >= least[:, None])),
-                            strict=True):
-            place, row = block[k]
-            key = min(place, int(other)), max(place, int(other))
-            times = pairs.setdefault(key, ([], []))
-            times[int(place > other)].append(float(library.contents[place].times[row]))
+        near = (best >= _LEAST_COSINE) & (best >= least[:, None])
+        for (place, row), others in zip(block, map(np.flatnonzero, near), strict=True):
+            if len(others) > _MOST_NEAREST:
+                # Equal ones, such as black pictures and intros: each with the next, all are linked.
+                others = np.roll(others, -int(np.searchsorted(others, place)))[:_NEAREST]
+            for other in others.tolist():
+                key = min(place, other), max(place, other)
+                times = pairs.setdefault(key, ([], []))
+                times[int(place > other)].append(float(library.contents[place].times[row]))
         yield Progress(block[-1][0], len(library.contents))
     return {key: times for key, times in pairs.items() if _is_common(library, key, times)}
 

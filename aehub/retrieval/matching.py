@@ -1,4 +1,4 @@
-"""Where a query lies in the clips of an index, in which orientation and at which speed.
+"""Places of a query in the clips of an index: time, orientation and speed.
 
     cosines of all segments -> the clips worth a look -> similarity of each picture to each segment
         -> times of the query against times of the clip: offset, speed, the part that matches
@@ -9,22 +9,19 @@ queries and turned clips get the same scores, bit by bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from aehub.media.orientation import ORDER, compose
 from aehub.retrieval.fingerprint import Fingerprints
+from aehub.retrieval.nearest import nearest_cosines
 from aehub.retrieval.store import Content, Library, in_units
 
 EDITS = ("", "--flip horizontal", "--flip vertical", "--rotate 180", "--transpose", "--rotate 90",
          "--rotate 270", "--rotate 90 --flip vertical")
 """Flags of `aehub edit` that turn by each element of `aehub.media.orientation`."""
-_BLOCK = 1 << 14
-"""Segments that are multiplied at once: 4 MB of float32."""
 _COMPOSE = np.array([[compose(g, h) for h in range(ORDER)] for g in range(ORDER)])
 
 
@@ -67,7 +64,7 @@ class MatchSettings:
     gap: float = 0.6
     extension: float = 0.5
     matches: int = 8
-    midpoint: float = 0.76
+    midpoint: float = 0.8
     slope: float = 20.0
     per_doubling: float = 0.5
     most_pictures: int = 16
@@ -76,9 +73,6 @@ class MatchSettings:
 SETTINGS = MatchSettings()
 DEFAULT_THRESHOLD = 0.5
 """Least score of a match where none is named."""
-MAX_ALL_TURNS = 1 << 18
-"""Pairs of pictures and segments up to which signatures are compared in all orientations; of more
-only in those that the best pairs speak for."""
 _UNIT = 1 << 16
 """Evidence is counted in 1 / _UNIT, by integers."""
 
@@ -135,45 +129,8 @@ def score(features: Features, settings: MatchSettings = SETTINGS) -> float:
     return round(float(1 / (1 + np.exp(-argument))), 6)
 
 
-def best_cosines(library: Library, vectors: np.ndarray) -> np.ndarray:
-    """Largest cosine of each vector to a segment of each content, exactly.
-
-    Args:
-        library: an index with n contents.
-        vectors: float16 [m, D], in the units of the index.
-
-    Returns:
-        float32 [m, n].
-    """
-    queries = torch.from_numpy(vectors.astype(np.float32))
-    best = np.full((len(vectors), len(library.contents)), -1, np.float32)
-    for first, contents in _runs(library.contents):
-        ends = [content.rows.stop for content in contents]
-        starts = np.array([content.first for content in contents])
-        for begin in range(starts[0], ends[-1], _BLOCK):
-            end = min(begin + _BLOCK, ends[-1])
-            # Torch converts float16 in a tenth of numpy's time.
-            rows = torch.from_numpy(np.array(library.vectors[begin:end])).float()
-            cosines = (queries @ rows.T).numpy()
-            low = int(np.searchsorted(starts, begin, "right")) - 1
-            high = int(np.searchsorted(starts, end, "left"))
-            found = np.maximum.reduceat(cosines, np.maximum(starts[low:high] - begin, 0), axis=1)
-            place = best[:, first + low:first + high]
-            np.maximum(place, found, out=place)
-    return best
-
-
-def _runs(contents: Sequence[Content]) -> Iterator[tuple[int, Sequence[Content]]]:
-    """Contents whose rows follow each other, with the number of the first."""
-    begin = 0
-    for place in range(1, len(contents) + 1):
-        if place == len(contents) or contents[place].first != contents[place - 1].rows.stop:
-            yield begin, contents[begin:place]
-            begin = place
-
-
 def shortlist(best: np.ndarray, settings: MatchSettings = SETTINGS) -> list[int]:
-    """Contents that may match a query, from the cosines [m, n] of `best_cosines`.
+    """Contents that may match a query, from the cosines [m, n] of `nearest_cosines`.
 
     Each window of the query chooses the nearest ones, so that a query of many clips finds each.
     """
@@ -190,22 +147,24 @@ def shortlist(best: np.ndarray, settings: MatchSettings = SETTINGS) -> list[int]
     return sorted(chosen)
 
 
-def search(library: Library, query: Fingerprints, step: float, settings: MatchSettings = SETTINGS
-           ) -> list[tuple[Content, Alignment]]:
+def search(library: Library, query: Fingerprints, step: float, limit: int = 0,
+           settings: MatchSettings = SETTINGS) -> list[tuple[Content, Alignment]]:
     """Matches of a query in an index, the best first.
 
     Args:
         library: an index.
         query: fingerprints of a clip at short distances, or of one picture.
         step: seconds that its last picture stands for.
+        limit: number of contents that are compared with each window of the query, at least.
         settings: constants.
 
     Raises:
         FormatError: the index is damaged.
     """
+    settings = replace(settings, shortlist=max(settings.shortlist, limit))
     query = query._replace(vectors=in_units(query.vectors))
     found: list[tuple[Content, Alignment]] = []
-    for number in shortlist(best_cosines(library, query.vectors), settings):
+    for number in shortlist(nearest_cosines(library, query.vectors), settings):
         content = library.contents[number]
         found += [(content, match) for match in align(
             query, library.fingerprints(content), step, content.seconds, settings)]
@@ -243,17 +202,15 @@ def align(query: Fingerprints, clip: Fingerprints, step: float, seconds: float,
     return sorted(kept, key=lambda match: (-match.score, match.start))
 
 
-def _overlap(span: tuple[float, float], other: tuple[float, float], gap: float) -> bool:
-    """True if spans overlap by half of the shorter, or are closer than `gap` if that is short."""
-    shared = min(span[1], other[1] + gap) - max(span[0], other[0] - gap)
-    return shared >= min(span[1] - span[0], other[1] - other[0]) / 2 and shared >= 0
+def _overlap(spans: tuple[Any, Any], other: tuple[float, float], gap: float) -> Any:
+    """True where spans overlap one that grew by `gap` at either end by half of the shorter."""
+    shared = np.minimum(spans[1], other[1] + gap) - np.maximum(spans[0], other[0] - gap)
+    return shared >= np.minimum(spans[1] - spans[0], other[1] - other[0]) / 2
 
 
 def _turns(cosines: np.ndarray, query: np.ndarray, clip: np.ndarray, settings: MatchSettings
            ) -> list[int]:
-    """Orientations worth a look: all of short clips, otherwise those of the best pairs."""
-    if cosines.size <= MAX_ALL_TURNS:
-        return list(range(ORDER))
+    """Orientations that the nearest segments speak for: two, or more that are equal."""
     nearest = cosines.argmax(1)
     pairs = clip[nearest].astype(np.int32)
     similar = np.stack([
@@ -303,18 +260,17 @@ class _Grid:
         if not len(speeds):
             return []
         begin, end, evidence = self._evidence(speeds, offsets)
-        order = np.argsort(-evidence, kind="stable")
-        spans: list[tuple[float, float]] = []
+        ends = np.sort([speeds * self.times[place] + offsets for place in (begin, end)], axis=0)
         found: list[_Candidate] = []
-        for k in order:
-            if evidence[k] <= 0 or len(found) == 2 * self.settings.matches:
+        while len(found) < 2 * self.settings.matches:
+            k = int(evidence.argmax())
+            if evidence[k] <= 0:
                 break
-            ends = speeds[k] * self.times[[begin[k], end[k]]] + offsets[k]
-            span = float(ends.min()), float(ends.max())
-            if not any(_overlap(span, other, self.settings.gap) for other in spans):
-                spans.append(span)
-                found.append(_Candidate(self, int(evidence[k]), float(speeds[k]),
-                                        float(offsets[k]), span))
+            span = float(ends[0, k]), float(ends[1, k])
+            found.append(_Candidate(self, int(evidence[k]), float(speeds[k]), float(offsets[k]),
+                                    span))
+            evidence[_overlap((ends[0], ends[1]), span, self.settings.gap)] = 0
+            evidence[k] = 0
         return found
 
     def _seeds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -328,9 +284,8 @@ class _Grid:
         there = self.clip_times[columns][near]
         speeds = self.settings.speeds if len(self.times) > 1 else (1.0,)
         offsets = [there - speed * at for speed in speeds]
-        pairs = np.unique([(number, round(float(offset), 1)) for number, values in
-                           enumerate(offsets) for offset in values], axis=0).reshape(-1, 2)
-        return np.array(speeds)[pairs[:, 0].astype(int)], pairs[:, 1]
+        tenths = [np.unique(np.rint(10 * values)) for values in offsets]
+        return np.repeat(speeds, [len(values) for values in tenths]), np.concatenate(tenths) / 10
 
     def _values(self, similar: np.ndarray, speeds: np.ndarray, offsets: np.ndarray
                 ) -> tuple[np.ndarray, np.ndarray]:
@@ -380,11 +335,17 @@ class _Grid:
             ends = float(self.times[-1]) + step
         if len(self.times) == 1 and self.seconds:
             ends = begins + 2 * self.margin
-        low, high = sorted((speed * begins + offset, speed * ends + offset))
+        # A frame is shown from its time on: backward, what it is shown for lies before it.
+        shown = step / 2 if speed < 0 else 0
+        low, high = sorted((speed * begins + offset + shown, speed * ends + offset + shown))
         low, high = (min(max(value, 0), self.seconds) for value in (low, high))
+        # Between segments a clip is less like either: pictures that lie on one count.
+        there = speed * self.times[part] + offset
+        away = np.abs(there[:, None] - self.clip_times).min(1)
+        rows = np.arange(begin, end + 1)[away <= max(float(away.min()), self.margin / 2)]
         cosine, signature = (
-            float(np.rint(self._values(values, *one)[0][0, part] * _UNIT).astype(np.int64).sum()
-                  / (_UNIT * (end - begin + 1))) for values in (self.cosines, self.signatures))
+            float(np.rint(self._values(values, *one)[0][0, rows] * _UNIT).astype(np.int64).sum()
+                  / (_UNIT * len(rows))) for values in (self.cosines, self.signatures))
         n_pictures = int(end - begin + 1)
         features = Features(cosine, signature, n_pictures, n_pictures / len(self.times), speed)
         return Alignment(low, high, begins, ends, self.turn, features)

@@ -19,13 +19,13 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from aehub.errors import FormatError, InputError, WeightsError
 from aehub.media.orientation import ORDER
-from aehub.retrieval.fingerprint import Fingerprints
+from aehub.retrieval.fingerprint import FingerprintModel, Fingerprints
 
 VERSION = 1
 """Of the arrangement of the folder."""
@@ -44,17 +44,6 @@ create table contents (id integer primary key, sha256 text unique not null, seco
 create table files (path text primary key, size integer not null, mtime_ns integer not null,
     content integer references contents (id), error text not null);
 """
-
-
-class FingerprintSource(Protocol):
-    """The properties of a fingerprint model that bind an index to it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, int]: ...
 
 
 class Content(NamedTuple):
@@ -114,6 +103,7 @@ class Library(NamedTuple):
         signatures: int8 [n, 8, K].
         contents: in the order of their rows.
         files: by path.
+        generation: number of its row files.
     """
 
     folder: Path
@@ -121,6 +111,7 @@ class Library(NamedTuple):
     signatures: np.ndarray
     contents: list[Content]
     files: list[StoredFile]
+    generation: int = 0
 
     def fingerprints(self, content: Content) -> Fingerprints:
         """Fingerprints of one content.
@@ -128,7 +119,8 @@ class Library(NamedTuple):
         Raises:
             FormatError: they are not as they were written.
         """
-        vectors, signatures = self.vectors[content.rows], self.signatures[content.rows]
+        vectors, signatures = (np.asarray(rows[content.rows])
+                               for rows in (self.vectors, self.signatures))
         if checksum(vectors, signatures) != content.crc:
             raise _damaged(self.folder, "some fingerprints are not as they were written")
         return Fingerprints(content.times, vectors, signatures)
@@ -167,7 +159,7 @@ def checksum(vectors: np.ndarray, signatures: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(signatures).data, first)
 
 
-def read(folder: Path, model: FingerprintSource) -> Library:
+def read(folder: Path, model: FingerprintModel) -> Library:
     """Open an index for searching; another process may write it meanwhile.
 
     Raises:
@@ -186,7 +178,7 @@ def read(folder: Path, model: FingerprintSource) -> Library:
     raise AssertionError
 
 
-def _read(folder: Path, database: sqlite3.Connection, model: FingerprintSource) -> Library:
+def _read(folder: Path, database: sqlite3.Connection, model: FingerprintModel) -> Library:
     database.execute("begin")
     if not database.execute("select name from sqlite_master").fetchall():
         raise _missing(folder)
@@ -202,7 +194,8 @@ def _read(folder: Path, database: sqlite3.Connection, model: FingerprintSource) 
     vector, signature = model.shape
     vectors, signatures = _row_files(folder, generation)
     return Library(folder, _mapped(vectors, np.float16, (n, vector)),
-                   _mapped(signatures, np.int8, (n, ORDER, signature)), contents, files)
+                   _mapped(signatures, np.int8, (n, ORDER, signature)), contents, files,
+                   generation)
 
 
 def _times(folder: Path, stored: bytes, n: int) -> np.ndarray:
@@ -234,14 +227,11 @@ class Writer:
         WeightsError: it was made with another model.
     """
 
-    def __init__(self, folder: Path, model: FingerprintSource) -> None:
+    def __init__(self, folder: Path, model: FingerprintModel) -> None:
         self.folder, self._model = folder, model
-        try:
+        with _naming_failure(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"the index {folder} cannot be written: {error.strerror}; choose "
-                             "another folder.") from error
-        self._lock = _locked(folder)
+            self._lock = _locked(folder)
         try:
             self._database = _connect(folder, create=True)
             with _naming_damage(folder):
@@ -336,14 +326,14 @@ class Writer:
         rows = in_units(found.vectors), np.ascontiguousarray(found.signatures)
         for target, width, values in zip(
                 _row_files(self.folder, self._generation), self._widths(), rows, strict=True):
-            with target.open("r+b") as stream:
+            with _naming_failure(self.folder), target.open("r+b") as stream:
                 stream.truncate(self._n_rows * width)
                 stream.seek(0, os.SEEK_END)
                 stream.write(values.tobytes())
                 stream.flush()
                 os.fsync(stream.fileno())
         n, times = len(found.times), np.asarray(found.times, np.float64).tobytes()
-        with self._transaction():
+        with _naming_failure(self.folder), self._transaction():
             content = self._database.execute(
                 "insert into contents (sha256, seconds, first, n, times, crc) values "
                 "(?, ?, ?, ?, ?, ?)",
@@ -399,12 +389,12 @@ class Writer:
             with suppress(OSError):
                 path.unlink()
 
-    def segments(self, path: str) -> tuple[int, str]:
-        """Number of segments of a known file, and what could not be read of it."""
+    def segments(self, path: str) -> tuple[int, str | None]:
+        """Number of segments of a known file, and a sentence about what could not be read of it."""
         n, error = self._database.execute(
             "select coalesce(n, 0), error from files left join contents on content = contents.id "
             "where path = ?", (path,)).fetchone()
-        return int(n), str(error)
+        return int(n), str(error) or None
 
     def count(self) -> int:
         """Number of segments."""
@@ -445,20 +435,16 @@ def _locked(folder: Path) -> sqlite3.Connection:
                            check_same_thread=False)
     try:
         lock.execute("begin exclusive")
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         lock.close()
         if "locked" in str(error):
             raise InputError(f"another process writes the index {folder}; wait until it is done, "
                              "or choose another folder.") from None
-        raise InputError(f"the index {folder} cannot be written: {error}; choose another folder."
-                         ) from error
-    except sqlite3.DatabaseError as error:
-        lock.close()
-        raise _damaged(folder, f"{_LOCK} is no lock") from error
+        raise
     return lock
 
 
-def _check_about(folder: Path, database: sqlite3.Connection, model: FingerprintSource) -> int:
+def _check_about(folder: Path, database: sqlite3.Connection, model: FingerprintModel) -> int:
     """Check version and model of an index; return the number of its row files."""
     about = dict(database.execute("select key, value from about"))
     try:
@@ -488,6 +474,17 @@ def _naming_damage(folder: Path) -> Iterator[None]:
         raise _damaged(folder, f"{DATABASE}: {error}") from error
     except sqlite3.DatabaseError as error:
         raise _damaged(folder, f"{DATABASE}: {error}") from error
+
+
+@contextmanager
+def _naming_failure(folder: Path) -> Iterator[None]:
+    """Name the index in errors of the file system."""
+    try:
+        yield
+    except (OSError, sqlite3.DatabaseError) as error:
+        raise InputError(f"the index {folder} cannot be written: "
+                         f"{getattr(error, 'strerror', None) or error}; choose another folder."
+                         ) from error
 
 
 def _missing(folder: Path) -> InputError:
