@@ -12,7 +12,7 @@ from typing import Any
 
 from aehub.arguments import check_iterable
 from aehub.config import DEFAULT_FINGERPRINT
-from aehub.errors import AEHubError, InputError, count_text
+from aehub.errors import AEHubError, InputError, ModelError, count_text
 from aehub.files import FilePath, check_path
 from aehub.hub import ModelLike, load_for_file, resolve_model
 from aehub.media.file_type import content_of, is_hidden, list_folder
@@ -50,7 +50,7 @@ def classify(paths: FilePath | Iterable[FilePath], examples: Examples, *,
 
     Raises:
         InputError: there is no file, no label, or a label without an example that can be read.
-        ModelError: the model makes no fingerprints.
+        ModelError: the model is of another kind.
 
     Example:
         >>> for found in aehub.classify("inbox", "examples"):
@@ -69,7 +69,7 @@ def iter_classify(paths: FilePath | Iterable[FilePath], examples: Examples, *,
     files, given = _files(paths), _labelled(examples)
     loaded = resolve_model(model, device)
     if not isinstance(loaded, FingerprintModel):
-        raise InputError(f"{loaded.name} makes no fingerprints; name another model, such as "
+        raise ModelError(f"{loaded.name} cannot tell what clips look like; use "
                          f"{DEFAULT_FINGERPRINT}.")
     parts_of = partial(clip_parts, model=loaded, load=partial(load_for_file, device=device))
     total = sum(map(len, given.values())) + len(files)

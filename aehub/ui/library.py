@@ -60,7 +60,7 @@ class Library:
 
     @property
     def is_ready(self) -> bool:
-        """Whether all clips have been indexed, or indexing has failed."""
+        """True if all clips have been indexed, or indexing has failed."""
         return self._indexed is not None or bool(self._error)
 
     def start(self) -> None:

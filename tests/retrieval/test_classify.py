@@ -15,7 +15,7 @@ from PIL import Image
 
 import aehub
 from aehub.cli import main
-from aehub.errors import InputError
+from aehub.errors import InputError, ModelError
 from aehub.media.orientation import IDENTITY, ORDER, turn_picture
 from aehub.media.picture import YUV420, Picture
 from aehub.retrieval.appearance import Appearance
@@ -176,7 +176,7 @@ def test_what_cannot_be_labelled_is_named(examples: Path, tmp_path: Path) -> Non
         aehub.classify([], examples)
     with pytest.raises(InputError, match="holds no clip, picture or .aev file"):
         aehub.classify(tmp_path, examples)
-    with pytest.raises(InputError, match="d4-codec makes no fingerprints"):
+    with pytest.raises(ModelError, match="d4-codec cannot tell what clips look like; use finger"):
         aehub.classify("clip.mp4", examples, model="d4-codec")
 
 
