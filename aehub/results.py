@@ -14,6 +14,9 @@ _Value = TypeVar("_Value")
 _Shown = TypeVar("_Shown")
 
 
+_NOT_IN_JSON = {"frame_bytes", "query_start", "query_end", "speed"}
+
+
 class Progress(NamedTuple):
     """Progress of a job: frames done, frames in total (0 if unknown)."""
 
@@ -55,10 +58,11 @@ class Result:
     """Base of result records; `notes` is the last field that `to_json` returns."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields in order, with stable keys; without those of every frame."""
-        values = asdict(self)
-        return {**{name: value for name, value in values.items() if name != "frame_bytes"},
-                "notes": list(values["notes"])}
+        """Return the fields in order, with stable keys; without those of every frame, and those
+        of matches that only a player needs."""
+        values = asdict(self, dict_factory=lambda fields: {
+            name: value for name, value in fields if name not in _NOT_IN_JSON})
+        return {**values, "notes": list(values["notes"])}
 
     def named(self) -> dict[str, Any]:
         """Return `to_json()` with the `name` of the file instead of its path."""

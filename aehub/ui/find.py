@@ -12,7 +12,7 @@ import gradio as gr
 from aehub.api.search import iter_search
 from aehub.errors import AEHubError, InputError
 from aehub.media.file_type import content_of
-from aehub.report.matched_part import iter_pair, thumbnail
+from aehub.report.matched_part import iter_pair, thumbnail, write_turned_part
 from aehub.results import Found, Match, Progress
 from aehub.ui import classify, examples, job_progress, uploads
 from aehub.ui.errors import errors_shown, gpu
@@ -33,6 +33,9 @@ _WORDS = {
     "--rotate 90 --flip vertical": "mirrored and turned clockwise",
 }
 """Orientations of a query against the file, for people."""
+_EXAMPLE_TURNS = {"cat": "rotate-90", "coffee": "flip-horizontal", "tissue": "rotate-270",
+                  "marbles": "transpose"}
+"""Elements of `aehub.media.orientation` that turn the examples before they are searched for."""
 _EMPTY = empty_state("Nothing searched yet", "Drop a clip, a part of one or a picture: it is found "
                      "even if it was turned, mirrored, cropped or compressed again.")
 
@@ -83,7 +86,7 @@ def _build_search(context: Context) -> None:
     events: list[dict[str, Any]] = [go.click(
         run, [query, limit], outputs, api_name="search", trigger_mode="once", **options)]
     for button, name in zip(buttons, examples.EXAMPLES, strict=True):
-        ready = button.click(uploads.example_handler(context, name), None, [query, display, go],
+        ready = button.click(_example_handler(context, name), None, [query, display, go],
                              concurrency_limit=8, **job_progress.PRIVATE)
         events.append(ready.success(run, [query, limit], outputs, api_visibility="private",
                                     **options))
@@ -92,6 +95,26 @@ def _build_search(context: Context) -> None:
                                api_visibility="private", trigger_mode="multiple", **options))
     job_progress.connect_stop(stop, events, display, stopped_state("find again"), listed)
     _connect_status(context, status)
+
+
+def _example_handler(context: Context, name: str) -> Any:
+    """Return a handler that puts a changed part of an example into the upload."""
+    @errors_shown
+    def use() -> Iterator[tuple[Any, Any, Any]]:
+        # Disabled meanwhile: the button would take the previous clip, or none.
+        yield (gr.skip(), progress_card("Making the example", "A part of it, turned."),
+               gr.update(interactive=False))
+        with context.folders.new() as folder:
+            try:
+                path = write_turned_part(examples.clip(name), folder / f"turned-{name}.mp4",
+                                         _EXAMPLE_TURNS[name])
+            except AEHubError:
+                yield gr.skip(), gr.skip(), gr.update(interactive=True)
+                raise
+            yield (str(path), progress_card("Waiting in the queue", "Jobs run one after another."),
+                   gr.update(interactive=True))
+
+    return use
 
 
 def _connect_status(context: Context, status: gr.HTML) -> None:

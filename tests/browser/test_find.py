@@ -92,6 +92,16 @@ def test_matches_are_listed_and_the_chosen_one_plays_beside_the_query(
     visit.check()
 
 
+def test_an_example_of_the_page_is_a_turned_part_and_no_match_here(visit: Visit) -> None:
+    page = visit.page
+    opened(page, "Find a clip")
+    page.locator("#find-example-marbles").click()
+    expect(page.locator("#found")).to_contain_text("No match", timeout=60_000)
+    expect(page.locator("#find-query")).to_contain_text("turned-marbles")
+    expect(page.locator("#matches")).to_be_hidden()
+    visit.check()
+
+
 def test_a_picture_is_found_as_a_picture(visit: Visit, tmp_path: Path) -> None:
     page = visit.page
     Image.fromarray(moving_picture(20, *SIZE, seed=5)[8]).save(tmp_path / "still.png")

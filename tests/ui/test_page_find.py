@@ -15,7 +15,7 @@ from PIL import Image
 import aehub
 from aehub.errors import InputError
 from aehub.media.clip import open_clip
-from aehub.report.matched_part import iter_pair, thumbnail, turn_of
+from aehub.report.matched_part import iter_pair, thumbnail, turn_of, write_turned_part
 from aehub.results import Match, run_job
 from aehub.retrieval.matching import EDITS
 from aehub.ui.find import _WORDS, _span
@@ -223,6 +223,18 @@ def test_a_part_that_is_played_backward_is_shown_backward(tmp_path: Path) -> Non
     with open_clip(write_clip(tmp_path / "wanted.mp4", frames[10:30][::-1])) as wanted:
         first = next(iter(wanted)).picture[0]
     assert np.abs(shown[0] - first).mean() < np.abs(shown[-1] - first).mean()
+
+
+def test_an_example_is_searched_as_a_turned_and_cropped_part(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", moving_picture(40, *SIZE, seed=4))
+    query = write_turned_part(clip, tmp_path / "query.mp4", "rotate-90")
+    with open_clip(query) as opened:
+        assert (opened.info.width, opened.info.height) == (72, 144)
+        assert sum(1 for _ in opened) == 20
+    aehub.index(clip, tmp_path / "index")
+    (match,) = aehub.search(query, tmp_path / "index")
+    assert match.orientation == "--rotate 90" and match.start == pytest.approx(0.4, abs=0.25)
+    assert (match.query_start, match.query_end) == (0, pytest.approx(0.8, abs=0.05))
 
 
 def test_a_file_that_vanished_is_named(tmp_path: Path) -> None:
