@@ -108,8 +108,8 @@ class _PreviewReconstruction(Reconstruction):
             return x_hat, x_hat
         network, quality = self.network_of(frame), self.quality_of(frame)
         y_hat = dequantise(network, frame.codes, quality, None, frame.flat)
-        samples = LinearTransform.forward(network.synthesis, y_hat / network.gains(quality), quality)
-        x_hat = clipped(shuffle(samples))
+        latent = y_hat / network.gains(quality)
+        x_hat = clipped(shuffle(LinearTransform.forward(network.synthesis, latent, quality)))
         x_hat = x_hat if frame.flat is None else frame.flat.fill(x_hat)
         return x_hat, x_hat
 
