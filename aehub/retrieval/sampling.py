@@ -26,6 +26,9 @@ STEP, QUERY_STEP = 0.4, 0.1
 LONGEST_STEP = 1.0
 """Seconds between two pictures of a clip in an index: frames between key pictures are decoded where
 these are farther apart."""
+LAST_STEP = 0.8
+"""Seconds to the next group below which no further key picture of a group is taken: each needs all
+key pictures before it."""
 LEAST_SIDE = 32
 _TOLERANCE = 1e-3
 """Seconds by which rounded times may be too close."""
@@ -96,8 +99,9 @@ def _of_compressed(source: str | Path, load: CodecLoader, dense: bool) -> Iterat
             ticks = accumulate((durations[number] for number in shown), initial=start)
             times = {number: float(tick * header.time_base) for number, tick in zip(
                 shown, ticks, strict=False)}
-            chosen = _chosen(times, set(key_pictures(group.header)), last, step, longest)
             start += sum(durations[number] for number in shown)
+            last_time = float(start * header.time_base) - (0 if dense else LAST_STEP)
+            chosen = _chosen(times, set(key_pictures(group.header)), last, last_time, step, longest)
             last = max((times[number] for number in chosen), default=last)
             found = {preview.number: preview for preview in _previews(
                 codec, header, group, chosen, n)}
@@ -106,11 +110,22 @@ def _of_compressed(source: str | Path, load: CodecLoader, dense: bool) -> Iterat
                 yield SmallPicture(times[number], preview.picture, preview.turn)
 
 
-def _chosen(times: dict[int, float], keys: set[int], last: float, step: float, longest: float
-            ) -> set[int]:
-    """Frames at least `step` seconds apart: key pictures, and others after `longest` seconds."""
-    chosen = set()
+def _chosen(times: dict[int, float], keys: set[int], last: float, last_time: float, step: float,
+            longest: float) -> set[int]:
+    """Frames at least `step` seconds apart: key pictures, and others after `longest` seconds.
+
+    Args:
+        times: of the frames of a group.
+        keys: numbers of its key pictures.
+        last: time of the picture before the group.
+        last_time: no other picture is taken after one that is as late.
+        step: seconds between two pictures, at least.
+        longest: seconds to a picture that is no key picture, at least.
+    """
+    chosen: set[int] = set()
     for number, time in sorted(times.items(), key=lambda item: item[1]):
+        if chosen and last >= last_time:
+            break
         if time - last >= (step if number in keys else longest) - _TOLERANCE:
             chosen.add(number)
             last = time

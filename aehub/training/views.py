@@ -81,32 +81,14 @@ class ViewPairs:
         return np.stack([_resized(plane, box) for plane in planes])
 
     def _changed(self, view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        def chance(share: float) -> bool:
-            return bool(rng.random() < share)
-
-        if chance(0.3):
-            view = self._written_over(view, rng)
-        if chance(0.15):
-            view = _bordered(view, rng)
-        luma, chroma = view[0], view[1:] - 128
-        if chance(0.6):
-            luma = 255 * (luma / 255).clip(0, 1) ** np.exp(rng.uniform(-0.6, 0.6))
-        if chance(0.6):
-            luma = (luma - 128) * rng.uniform(0.6, 1.4) + 128 + rng.uniform(-40, 40)
-        if chance(0.5):
-            angle = rng.normal(0, 0.6)
-            turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-            chroma = np.tensordot(turned, chroma, 1) * rng.uniform(0.4, 1.6)
-        if chance(0.25):
-            chroma = np.zeros_like(chroma)
-        view = np.concatenate([luma[None], chroma + 128]).clip(0, 255)
-        if chance(0.3):
-            view = _blurred(view, rng.uniform(0.4, 2.0))
-        if chance(0.3):
-            view = view + rng.normal(0, rng.uniform(2, 16), view.shape)
-        if chance(0.3):
-            view = _compressed(view.clip(0, 255), int(rng.integers(8, 50)))
-        return view.clip(0, 255)
+        """Each change with its own probability, in the order in which copies undergo them."""
+        changes = ((0.3, self._written_over), (0.15, _bordered), (0.6, _with_gamma),
+                   (0.6, _with_contrast), (0.5, _with_hue), (0.25, _grey), (0.3, _blurred),
+                   (0.3, _noisy), (0.3, _compressed))
+        for share, change in changes:
+            if rng.random() < share:
+                view = change(view, rng).clip(0, 255)
+        return view
 
     def _written_over(self, view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         mask = Image.new("L", (_WORK, _WORK))
@@ -156,17 +138,42 @@ def _bordered(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return view
 
 
-def _blurred(view: np.ndarray, radius: float) -> np.ndarray:
-    blur = ImageFilter.GaussianBlur(radius)
+def _with_gamma(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    luma = 255 * (view[:1] / 255) ** np.exp(rng.uniform(-0.6, 0.6))
+    return np.concatenate([luma, view[1:]])
+
+
+def _with_contrast(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    luma = (view[:1] - 128) * rng.uniform(0.6, 1.4) + 128 + rng.uniform(-40, 40)
+    return np.concatenate([luma, view[1:]])
+
+
+def _with_hue(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    angle, saturation = rng.normal(0, 0.6), rng.uniform(0.4, 1.6)
+    turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    chroma = saturation * np.tensordot(turned, view[1:] - 128, 1) + 128
+    return np.concatenate([view[:1], chroma])
+
+
+def _grey(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return np.concatenate([view[:1], np.full_like(view[1:], 128)])
+
+
+def _blurred(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    blur = ImageFilter.GaussianBlur(rng.uniform(0.4, 2.0))
     return np.stack([np.asarray(Image.fromarray(plane.astype(np.float32)).convert("L").filter(blur),
                                 np.float32) for plane in view])
 
 
-def _compressed(view: np.ndarray, quality: int) -> np.ndarray:
+def _noisy(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return view + rng.normal(0, rng.uniform(2, 16), view.shape)
+
+
+def _compressed(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """As JPEG shows it."""
     image = Image.fromarray(view.transpose(1, 2, 0).round().astype(np.uint8), "YCbCr")
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality)
+    image.save(file, "JPEG", quality=int(rng.integers(8, 50)))
     decoded = Image.open(file)
     decoded.draft("YCbCr", decoded.size)
     return np.asarray(decoded.convert("YCbCr"), np.float32).transpose(2, 0, 1)

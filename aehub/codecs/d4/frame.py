@@ -81,8 +81,8 @@ def encode_frame(network: FrameNetwork, x: PlaneBatch, quality: Tensor,
 
 
 def decode_frame(network: FrameNetwork, codes: Codes, quality: Tensor,
-                 condition: InterCondition | None = None, flat: FlatCells | None = None
-                 ) -> PlaneBatch:
+                 condition: InterCondition | None = None, flat: FlatCells | None = None, *,
+                 coarse: bool = False) -> PlaneBatch:
     """Decode frames of one type and size: x_hat as later frames refer to it.
 
     Args:
@@ -91,16 +91,17 @@ def decode_frame(network: FrameNetwork, codes: Codes, quality: Tensor,
         quality: [B] or [1], 0..100.
         condition: of inter frames.
         flat: flat cells of an intra frame.
+        coarse: as for `FrameNetwork.synthesise`; intra frames only.
     """
     y_hat = dequantise(network, codes, quality, condition, flat)                 # h_s
-    return reconstruct(network, y_hat, quality, condition, flat)                 # g_s
+    return reconstruct(network, y_hat, quality, condition, flat, coarse=coarse)  # g_s
 
 
 def reconstruct(network: FrameNetwork, y_hat: Tensor, quality: Tensor,
-                condition: InterCondition | None = None, flat: FlatCells | None = None
-                ) -> PlaneBatch:
+                condition: InterCondition | None = None, flat: FlatCells | None = None, *,
+                coarse: bool = False) -> PlaneBatch:
     """x_hat as later frames refer to it: clipped, before the post-filter."""
-    x_hat = clipped(network.synthesise(y_hat, quality, condition))
+    x_hat = clipped(network.synthesise(y_hat, quality, condition, coarse=coarse))
     return x_hat if flat is None else flat.fill(x_hat)
 
 

@@ -152,10 +152,16 @@ class FrameNetwork(nn.Module):
             hyper = hyper + self.activity(torch.log2(1 + 8 * magnitude))
         return latent, hyper
 
-    def synthesise(self, latent: Tensor, quality: Tensor, condition: InterCondition | None = None
-                   ) -> PlaneBatch:
-        """g_s: y_hat in steps [B, 96, h, w] -> decoded planes before the post-filter, unclipped."""
+    def synthesise(self, latent: Tensor, quality: Tensor, condition: InterCondition | None = None,
+                   *, coarse: bool = False) -> PlaneBatch:
+        """g_s: y_hat in steps [B, 96, h, w] -> decoded planes before the post-filter, unclipped.
+
+        `coarse` leaves out the residual network of intra frames, which takes most of their time and
+        hardly changes means of areas.
+        """
         latent = latent / self.gains(quality, condition)
+        if coarse:
+            return shuffle(LinearTransform.forward(self.synthesis, latent, quality))
         if condition is None:
             return shuffle(self.synthesis(latent, quality))
         return shuffle(condition.prediction + self.synthesis(latent, quality))

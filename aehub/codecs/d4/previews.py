@@ -4,32 +4,27 @@
 
 Sums of floats depend on their order, so a decoder of turned codes gives the turned picture but for
 rounding. Here the codes are turned first, exactly, into the one orientation in which they come
-first in the order of their bytes. Key pictures of intra frames are decoded without the residual
-network of g_s, which takes most of their time and hardly changes means of areas.
+first in the order of their bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aehub.bitstream import FileHeader
+from aehub.bitstream import FileHeader, key_pictures
 from aehub.codecs.base import Preview
 from aehub.codecs.d4.decoder import GroupDecoder
-from aehub.codecs.d4.frame import dequantise
 from aehub.codecs.d4.frame_coding import FrameSyntax, GroupReader, to_array
 from aehub.codecs.d4.layers import FrameBatch
 from aehub.codecs.d4.network import Codes
-from aehub.codecs.d4.planes import PlaneBatch, clipped, from_batch, shuffle
-from aehub.codecs.d4.reconstruction import Reconstruction
-from aehub.codecs.d4.runtime import Runtime
+from aehub.codecs.d4.planes import PlaneBatch, from_batch
+from aehub.codecs.d4.reconstruction import Reconstruction, ScaledReconstruction
 from aehub.codecs.d4.transcode import turn_frame, turn_rectangle
-from aehub.codecs.d4.transforms import LinearTransform
 from aehub.media.orientation import ORDER
 from aehub.media.picture import Picture
 
@@ -73,46 +68,20 @@ def previews(reader: CanonicalReader, header: FileHeader, frames: Collection[int
         n: 1, 2, 4 or 8.
     """
     window = *reader.header.crop, header.width, header.height
+    is_small = n > 1 and reader.runtime.device.type == "cpu"
 
     def cropped(planes: PlaneBatch) -> Picture:
         assert reader.turn is not None
-        plane = reader.width, reader.height
-        x, y, width, height = turn_rectangle(window, plane, reader.turn)
+        x, y, width, height = turn_rectangle(window, (reader.width, reader.height), reader.turn)
         left, top, right, bottom = x // n, y // n, -(-(x + width) // n), -(-(y + height) // n)
+        if not is_small:
+            planes = PlaneBatch(*(F.avg_pool2d(plane, n) for plane in planes))
         return from_batch(planes, (left, top), (right - left, bottom - top))[0]
 
-    decoder = GroupDecoder(reader, cropped,
-                           _PreviewReconstruction(reader.runtime, reader.quality, n))
+    runtime, quality = reader.runtime, reader.quality
+    decoder = GroupDecoder(reader, cropped, ScaledReconstruction(
+        runtime, quality, n, key_pictures(reader.header)) if is_small else Reconstruction(
+        runtime, quality))
     for number, picture in decoder.pictures(frames):
         assert reader.turn is not None
         yield Preview(number, reader.turn, picture)
-
-
-class _PreviewReconstruction(Reconstruction):
-    """Reconstruction at 1/n by means of areas; intra frames by the linear part of g_s alone.
-
-    Args:
-        runtime: the model's networks.
-        quality: of the group, 0..100.
-        n: 1, 2, 4 or 8.
-    """
-
-    def __init__(self, runtime: Runtime, quality: float, n: int) -> None:
-        super().__init__(runtime, quality)
-        self._n = n
-
-    def decode(self, frame: FrameSyntax, references: Sequence[Any]) -> tuple[Any, Any]:
-        """Decode a frame at its own size."""
-        if frame.motion is not None:
-            x_hat, _ = super().decode(frame, references)
-            return x_hat, x_hat
-        network, quality = self.network_of(frame), self.quality_of(frame)
-        y_hat = dequantise(network, frame.codes, quality, None, frame.flat)
-        samples = LinearTransform.forward(network.synthesis, y_hat / network.gains(quality), quality)
-        x_hat = clipped(shuffle(samples))
-        x_hat = x_hat if frame.flat is None else frame.flat.fill(x_hat)
-        return x_hat, x_hat
-
-    def show(self, decoded: Any) -> PlaneBatch:
-        """Means of areas; no filter is applied."""
-        return PlaneBatch(*(F.avg_pool2d(plane, self._n) for plane in decoded))

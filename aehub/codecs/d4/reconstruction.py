@@ -1,9 +1,9 @@
 """Pictures of frames from their integers, at their size, at 1/2, 1/4 or 1/8 of it, or at twice.
 
     at their size    prediction, means, g_s, post-filter
-    smaller          key pictures as at their size, then averaged, so that errors cannot add up
-                     along the group; B-frames predicted by the same vectors from small references,
-                     plus low frequencies of g_s
+    smaller          key pictures as at their size (intra frames without the residual network of
+                     g_s), then averaged, so that errors cannot add up along the group; B-frames by
+                     the same vectors from small references, plus low frequencies of g_s
     twice            upscaler after the post-filter
 
 Small references have twice the resolution that is shown at 1/4 and 1/8: on two clips pictures at
@@ -139,8 +139,11 @@ class ScaledReconstruction(Reconstruction):
 
     def decode(self, frame: FrameSyntax, references: Sequence[Any]) -> tuple[Any, Any]:
         """Decode a frame; key pictures at full size."""
-        if frame.motion is None or (
-                frame.number in self._keys and all(r.whole is not None for r in references)):
+        if frame.motion is None:
+            small = self._averaged(decode_frame(
+                self.network_of(frame), frame.codes, self.quality_of(frame), flat=frame.flat,
+                coarse=True))
+        elif frame.number in self._keys and all(r.whole is not None for r in references):
             whole, _ = super().decode(frame, [reference.whole for reference in references])
             small = self._averaged(whole)
         else:

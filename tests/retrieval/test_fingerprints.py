@@ -1,0 +1,177 @@
+"""Fingerprints: the same numbers for the eight turns of a clip, at the right times, of any file."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import aehub
+from aehub.bitstream import FileHeader, open_reader
+from aehub.codecs.base import Codec, PreviewCodec
+from aehub.codecs.d4.codec import D4Codec
+from aehub.errors import DamagedError, WeightsError
+from aehub.hub import find
+from aehub.media.metrics import Distortion
+from aehub.media.orientation import ORDER, compose, inverse, turn_picture
+from aehub.retrieval.fingerprint import FingerprintModel, Fingerprints, turn_scores
+from aehub.retrieval.sampling import LEAST_SIDE, SmallPicture, divisor, small_pictures
+from editing.files import tiny_model
+from material import moving_picture, write_clip
+
+FLIP, TURN = aehub.Flip("horizontal"), aehub.Rotate(90)
+OPERATIONS: list[list[aehub.Operation]] = [
+    [], [FLIP], [aehub.Flip("vertical")], [aehub.Rotate(180)], [aehub.Transpose()], [TURN],
+    [aehub.Rotate(270)], [TURN, aehub.Flip("vertical")]]
+"""Of each element of `aehub.media.orientation`."""
+SIZE = 331, 272
+
+
+@pytest.fixture(scope="module")
+def d4() -> D4Codec:
+    return D4Codec.from_pretrained(find("d4-codec"))
+
+
+@pytest.fixture(scope="module")
+def model() -> FingerprintModel:
+    return FingerprintModel.from_pretrained(find("fingerprint"))
+
+
+@pytest.fixture(scope="module")
+def path(d4: D4Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two groups of an odd size, key pictures among B-frames."""
+    path = tmp_path_factory.mktemp("fingerprints") / "clip.aev"
+    aehub.compress(np.stack(moving_picture(28, *SIZE)), path, model=d4, group=19, effort=0,
+                   measure=False)
+    return path
+
+
+def of(source: Path, codec: Codec, *, dense: bool = False) -> list[SmallPicture]:
+    def load(header: FileHeader) -> Codec:
+        return codec
+
+    return list(small_pictures(source, load, dense=dense))
+
+
+def scores(query: Fingerprints, library: Fingerprints) -> np.ndarray:
+    """[n, 8] of pictures at equal places."""
+    return np.concatenate([turn_scores(one, other[None]) for one, other in zip(
+        query.signatures, library.signatures, strict=True)])
+
+
+@pytest.mark.parametrize("g", range(1, ORDER))
+def test_a_turned_file_has_the_same_fingerprints_bit_by_bit_and_tells_its_turn(
+    path: Path, d4: D4Codec, model: FingerprintModel, tmp_path: Path, g: int
+) -> None:
+    turned = tmp_path / "turned.aev"
+    aehub.edit(path, turned, OPERATIONS[g])
+    before, after = (model.fingerprints(of(file, d4)) for file in (path, turned))
+    assert np.array_equal(before.times, after.times)
+    assert np.array_equal(before.vectors, after.vectors)
+    found = scores(after, before)
+    assert (found.argmax(1) == g).all()
+    same = scores(before, before)
+    assert np.array_equal(found[:, g], same[:, 0])
+    # All eight scores are those of the file itself, permuted.
+    assert np.array_equal(found[:, [compose(g, h) for h in range(ORDER)]], same)
+
+
+@pytest.mark.parametrize("g", range(1, ORDER))
+def test_a_turned_picture_has_the_same_fingerprint(model: FingerprintModel, path: Path,
+                                                   d4: D4Codec, g: int) -> None:
+    small = of(path, d4)[0]
+    turned = SmallPicture(0, turn_picture(small.picture, g), compose(g, small.turn))
+    before, after = (model.fingerprints([one]) for one in (small, turned))
+    assert np.array_equal(before.vectors, after.vectors)
+    # Both say by which element the clip's own picture was turned, so the clip is the same.
+    assert np.array_equal(before.signatures, after.signatures)
+
+
+def test_small_pictures_are_those_of_decoding_at_that_scale(path: Path, d4: D4Codec) -> None:
+    found = of(path, d4)
+    n = divisor(SIZE)
+    with aehub.open(path, model=d4, scale=Fraction(1, n)) as clip:
+        times = [float(clip.time(number)) for number in range(len(clip))]
+        distortion = Distortion(with_ms_ssim=False)
+        for small in found:
+            picture = turn_picture(small.picture, inverse(small.turn))
+            number = int(np.argmin(np.abs(np.array(times) - small.time)))
+            assert abs(times[number] - small.time) < 1e-6
+            distortion.add(clip.picture(number), picture)
+    assert distortion.psnr > 38
+
+
+def test_pictures_are_key_pictures_two_fifths_of_a_second_apart(path: Path, d4: D4Codec) -> None:
+    times = [small.time for small in of(path, d4)]
+    assert times[0] == 0
+    assert all(0.4 - 1e-3 <= b - a <= 1.0 for a, b in zip(times, times[1:], strict=False))
+    dense = [small.time for small in of(path, d4, dense=True)]
+    assert len(dense) > 2 * len(times)
+    assert all(b - a >= 0.1 - 1e-3 for a, b in zip(dense, dense[1:], strict=False))
+
+
+def test_where_key_pictures_are_rare_others_are_taken(d4: D4Codec, tmp_path: Path) -> None:
+    source, file = tmp_path / "slow.mkv", tmp_path / "slow.aev"
+    write_clip(source, moving_picture(18, 64, 48), fps=4)
+    aehub.compress(source, file, model=d4, effort=0, measure=False)
+    times = [small.time for small in of(file, d4)]
+    assert max(np.diff(times)) <= 1.0
+
+
+def test_a_clip_of_another_format_has_nearly_the_same_fingerprints(
+    path: Path, d4: D4Codec, model: FingerprintModel, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", moving_picture(28, *SIZE))
+    ours, theirs = (model.fingerprints(of(file, d4, dense=True)) for file in (path, clip))
+    n = min(len(ours.times), len(theirs.times))
+    similarity = (ours.vectors[:n].astype(np.float32) * theirs.vectors[:n]).sum(1)
+    assert similarity.min() > 0.9
+
+
+def test_codecs_without_previews_are_decoded_and_averaged(tmp_path: Path) -> None:
+    codec = tiny_model()
+    file = tmp_path / "clip.aev"
+    aehub.compress(np.stack(moving_picture(14, 72, 64)), file, model=codec, measure=False)
+
+    class Plain:
+        """The same codec without previews."""
+
+        def __getattr__(self, name: str) -> object:
+            if name == "previews":
+                raise AttributeError(name)
+            return getattr(codec, name)
+
+    plain = Plain()
+    assert not isinstance(plain, PreviewCodec)
+    assert isinstance(codec, PreviewCodec)
+    for ours, theirs in zip(of(file, codec), of(file, plain), strict=True):  # type: ignore[arg-type]
+        assert ours.time == theirs.time
+        assert turn_picture(ours.picture, inverse(ours.turn)).size == theirs.picture.size
+
+
+def test_a_damaged_file_gives_what_is_intact_and_an_error(path: Path, d4: D4Codec,
+                                                          tmp_path: Path) -> None:
+    with open_reader(path) as reader:
+        last = list(reader.groups())[-1]
+    data = bytearray(path.read_bytes())
+    data[last.offset + 40] ^= 1
+    broken = tmp_path / "broken.aev"
+    broken.write_bytes(data)
+    found = []
+    with pytest.raises(DamagedError):
+        for small in small_pictures(broken, lambda header: d4):
+            found.append(small)
+    assert found
+
+
+@pytest.mark.parametrize(("size", "n"), [((640, 360), 8), ((176, 144), 4), ((64, 64), 2),
+                                         ((LEAST_SIDE, 400), 1), ((3, 2), 1)])
+def test_small_pictures_keep_a_least_side(size: tuple[int, int], n: int) -> None:
+    assert divisor(size) == n
+
+
+def test_other_models_make_no_fingerprints() -> None:
+    with pytest.raises(WeightsError, match="makes no fingerprints"):
+        FingerprintModel.from_pretrained(find("dense-28"))
