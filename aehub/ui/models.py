@@ -155,12 +155,13 @@ def snippet(entry: hub.ModelEntry) -> str:
 import numpy as np
 
 # Your clips: paths such as "clip.mp4", and folders of them; here one that is made first.
-frames = np.random.default_rng(0).integers(0, 256, (8, 9, 16, 3), np.uint8)
-frames = frames.repeat(12, axis=1).repeat(12, axis=2)
+picture = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
+picture = picture.repeat(12, axis=0).repeat(12, axis=1)
+frames = np.stack([np.roll(picture, 2 * t, axis=1) for t in range(24)])
 aehub.compress(frames, "clip.aev", force=True)
 
 aehub.index("clip.aev", "index", model="{entry.name}")
-for match in aehub.search(frames[2:6, :, ::-1], "index", model="{entry.name}"):
+for match in aehub.search(frames[4:16, :, ::-1], "index", model="{entry.name}"):
     print(match.path, match.start, match.orientation, match.score)
 '''
     if entry.task and not entry.compresses:
