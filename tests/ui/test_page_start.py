@@ -80,3 +80,8 @@ def test_a_host_that_is_not_this_machine_is_said(
     monkeypatch.setenv("GRADIO_SERVER_NAME", host)
     with pytest.raises(InputError, match="the host that of GRADIO_SERVER_NAME"):
         environment.listen_address(None, None)
+
+
+def test_a_library_that_is_no_folder_is_said() -> None:
+    told = started("-m", "aehub", "serve", "--library", "absent-films")
+    assert told == "aehub: the library 'absent-films' is no folder; give a folder of clips.\n"
