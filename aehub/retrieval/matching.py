@@ -357,7 +357,7 @@ class _Grid:
         # A frame is shown from its time on: backward, what it is shown for lies before it.
         shown = step / 2 if speed < 0 else 0
         low, high = sorted((speed * begins + offset + shown, speed * ends + offset + shown))
-        low, high = (min(max(value, 0), self.seconds) for value in (low, high))
+        low, high = (min(max(value, 0.0), self.seconds) for value in (low, high))
         cosine, signature = (self._mean(values, speed, offset, part)
                              for values in (self.cosines, self.signatures))
         n_pictures = int(end - begin + 1)
