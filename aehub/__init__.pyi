@@ -16,6 +16,12 @@ from aehub.api.edit import iter_concat as iter_concat
 from aehub.api.edit import iter_edit as iter_edit
 from aehub.api.latents import compress_latents as compress_latents
 from aehub.api.latents import save_latents as save_latents
+from aehub.api.search import duplicates as duplicates
+from aehub.api.search import index as index
+from aehub.api.search import iter_duplicates as iter_duplicates
+from aehub.api.search import iter_index as iter_index
+from aehub.api.search import iter_search as iter_search
+from aehub.api.search import search as search
 from aehub.bitstream.validation import Report as Report
 from aehub.bitstream.validation import info as info
 from aehub.bitstream.validation import verify as verify
@@ -60,7 +66,12 @@ from aehub.media.picture import PlaneFormat as PlaneFormat
 from aehub.results import Animated as Animated
 from aehub.results import Compressed as Compressed
 from aehub.results import Decompressed as Decompressed
+from aehub.results import Duplicates as Duplicates
 from aehub.results import Edited as Edited
+from aehub.results import Found as Found
+from aehub.results import Indexed as Indexed
+from aehub.results import IndexedFile as IndexedFile
+from aehub.results import Match as Match
 from aehub.results import Progress as Progress
 from aehub.results import ProgressCallback as ProgressCallback
 from aehub.weights.device import Device as Device

@@ -18,6 +18,8 @@ DEFAULT_EFFORT, MAX_EFFORT = 5, 9
 """Effort of encoders: 0 is the fastest, the largest takes whatever time makes files smaller."""
 DEFAULT_GENERATOR = "emoji-vae"
 """Model that animates where none is named."""
+DEFAULT_FINGERPRINT = "fingerprint"
+"""Model that an index is made with where none is named."""
 _TRIM_TOLERANCE = 0.04
 """Seconds by which a trimmed clip may exceed a limit: a frame at 25 frames per second."""
 

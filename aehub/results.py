@@ -194,3 +194,96 @@ class Animated(Result):
     recipe: str
     sheet: str | None = None
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class IndexedFile:
+    """A file of an index, as a run of indexing left it.
+
+    Attributes:
+        path: absolute.
+        state: "added", "unchanged", "failed" (nothing of it is in the index) or "removed".
+        segments: that it has in the index.
+        error: sentence about what could not be read; None if all of it was.
+    """
+
+    path: str
+    state: str
+    segments: int
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Indexed(Result):
+    """An index brought up to date.
+
+    Attributes:
+        index: its folder.
+        model: name of the model.
+        files: those that were given, and those removed, by path.
+        failed: how many of them something is wrong with.
+        segments: in the whole index.
+        elapsed: seconds the work took.
+        notes: sentences about unexpected properties.
+    """
+
+    index: str
+    model: str
+    files: tuple[IndexedFile, ...]
+    failed: int
+    segments: int
+    elapsed: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Match:
+    """A part of a file of an index that matches a query.
+
+    Attributes:
+        path: of the file, absolute.
+        start: in seconds of the file.
+        end: in seconds of the file; of a picture as `start`.
+        orientation: flags of `aehub edit` that turn the file into the query, such as
+            "--rotate 90 --flip vertical"; empty if it is not turned.
+        score: confidence from 0 to 1.
+    """
+
+    path: str
+    start: float
+    end: float
+    orientation: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Found(Result):
+    """Answer to a query.
+
+    Attributes:
+        matches: the best first.
+        elapsed: seconds the work took.
+        notes: sentences about files left out.
+    """
+
+    matches: tuple[Match, ...]
+    elapsed: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Duplicates(Result):
+    """Copies and common parts among the files of an index.
+
+    Attributes:
+        copies: groups; the first file of each is the longest, and the orientations of the others
+            turn it into them.
+        shared: parts such as intros that otherwise different files have in common.
+        elapsed: seconds the work took.
+        notes: sentences about files left out.
+    """
+
+    copies: tuple[tuple[Match, ...], ...]
+    shared: tuple[tuple[Match, ...], ...]
+    elapsed: float
+    notes: tuple[str, ...] = ()

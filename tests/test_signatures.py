@@ -124,6 +124,25 @@ assert_type(aehub.iter_concat(
     sources=["a.aev", "b.aev"], output="whole.aev", model=None, force=True, device="cpu"),
     Generator[aehub.Progress, None, aehub.Edited])
 
+assert_type(aehub.index(
+    paths=["films", Path("clip.mp4")], index="folder", model=model, each=True, device="cpu",
+    progress=show), aehub.Indexed)
+assert_type(aehub.iter_index(
+    paths="films", index=None, model="name", each=False, device=device),
+    Generator[aehub.Progress, None, aehub.Indexed])
+indexed: list[aehub.IndexedFile] = [*aehub.index("films").files]
+matches = aehub.search(
+    query=clips[0], index=Path("folder"), limit=5, threshold=0.5, model=model, device="cpu",
+    progress=show)
+assert_type(matches, list[aehub.Match])
+assert_type(aehub.iter_search(
+    query="clip.mp4", index=None, limit=5, threshold=0, model="name", device=device),
+    Generator[aehub.Progress, None, aehub.Found])
+assert_type(aehub.duplicates(index=None, model=model, device="cpu", progress=show),
+            aehub.Duplicates)
+assert_type(aehub.iter_duplicates(index="folder", model=model, device="cpu"),
+            Generator[aehub.Progress, None, aehub.Duplicates])
+
 codecs: list[aehub.BenchmarkCodec] = parse_codecs("x264-medium,avif")
 clip: aehub.SourceClip = aehub.SourceClip("name", [], ClipInfo(4, 4, Fraction(25), Fraction(1)))
 comparison = aehub.compare(

@@ -1,0 +1,137 @@
+"""`aehub index` and `aehub search`: find clips, parts of clips and copies among many files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from aehub.cli import options
+from aehub.cli.console import EXIT_FAILED, progress_bar
+from aehub.errors import count_text
+from aehub.results import Duplicates, Found, Indexed, Match, run_job
+
+_folder = click.option(
+    "--index", metavar="DIR", type=click.Path(path_type=Path),
+    help="Folder of the index; by default AEHUB_INDEX, or one in the user's data folder.")
+_model = click.option("--model", help="Name or folder of the model that makes the fingerprints.")
+_WORDS = {"": "", "--flip horizontal": "mirrored", "--flip vertical": "upside down, mirrored",
+          "--rotate 180": "upside down", "--transpose": "transposed",
+          "--rotate 90": "turned clockwise", "--rotate 270": "turned counter-clockwise",
+          "--rotate 90 --flip vertical": "transposed at the other diagonal"}
+"""Orientations for people."""
+
+
+@click.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@_folder
+@click.option("--each", is_flag=True, help="Take every picture of a folder for itself.")
+@_model
+@options.device
+@options.threads
+@options.as_json
+def index(paths: tuple[str, ...], index: Path | None, each: bool, model: str | None, device: str,
+          as_json: bool) -> None:
+    """Index clips, pictures and compressed files, so that `aehub search` finds them.
+
+    Folders are searched with all folders below; one that holds only pictures is one clip. Files
+    that have not changed are skipped. It can be interrupted, and goes on from there.
+    """
+    from aehub.api import search
+    from aehub.config import DEFAULT_FINGERPRINT
+
+    with progress_bar("indexing") as progress:
+        result = search.index(paths, index, model=model or DEFAULT_FINGERPRINT, each=each,
+                              device=device, progress=progress)
+    _print_indexed(result, as_json)
+    if result.failed:
+        raise click.exceptions.Exit(EXIT_FAILED)
+
+
+def _print_indexed(result: Indexed, as_json: bool) -> None:
+    for file in result.files:
+        if file.error is not None:
+            click.echo(f"aehub: {' '.join(file.error.split())}", err=True)
+    if as_json:
+        options.print_json(result.to_json())
+        return
+    states = [file.state for file in result.files]
+    parts = [f"{count} {state}" for state in ("added", "unchanged", "removed", "failed")
+             if (count := states.count(state))]
+    click.echo(f"{click.format_filename(result.index)}: {', '.join(parts) or 'nothing to index'}; "
+               f"{count_text(result.segments, 'segment')} in all, {result.elapsed:.1f} s")
+
+
+@click.command()
+@click.argument("query", required=False)
+@click.option("--duplicates", is_flag=True, help="List groups of copies in the index instead.")
+@_folder
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True,
+              help="Matches to list, at most.")
+@click.option("--threshold", type=options.Number(0, 1),
+              help="Least score of a match, from 0 to 1.")
+@_model
+@options.device
+@options.threads
+@options.as_json
+def search(query: str | None, duplicates: bool, index: Path | None, limit: int,
+           threshold: float | None, model: str | None, device: str, as_json: bool) -> None:
+    """Find the clip or picture QUERY, or parts of it, among the indexed files.
+
+    Each match tells the file, the time in it, how the file is turned in QUERY, and a score from 0
+    to 1. No match is no error.
+    """
+    from aehub.api import search
+    from aehub.config import DEFAULT_FINGERPRINT
+
+    if duplicates == (query is not None):
+        raise click.UsageError("give either a QUERY or --duplicates.")
+    model = model or DEFAULT_FINGERPRINT
+    if query is None:
+        with progress_bar("comparing") as progress:
+            copies = search.duplicates(index, model=model, device=device, progress=progress)
+        _print_duplicates(copies, as_json)
+        return
+    least = search.DEFAULT_THRESHOLD if threshold is None else threshold
+    job = search.iter_search(options.source(query), index, limit=limit, threshold=least,
+                             model=model, device=device)
+    with progress_bar("searching") as progress:
+        found = run_job(job, progress)
+    _print_found(found, as_json)
+
+
+def _print_found(found: Found, as_json: bool) -> None:
+    options.print_notes(found.notes)
+    if as_json:
+        options.print_json(found.to_json())
+        return
+    for match in found.matches:
+        click.echo(_line(match, f"{match.score:.3f}"))
+    if not found.matches:
+        click.echo("no match", err=True)
+
+
+def _print_duplicates(found: Duplicates, as_json: bool) -> None:
+    options.print_notes(found.notes)
+    if as_json:
+        options.print_json(found.to_json())
+        return
+    for title, groups in (("copies", found.copies), ("shared part", found.shared)):
+        for group in groups:
+            click.echo(f"{title}:")
+            for match in group:
+                click.echo(f"  {_line(match, '')}")
+    if not found.copies and not found.shared:
+        click.echo("no copies", err=True)
+
+
+def _line(match: Match, score: str) -> str:
+    span = f"{_time(match.start)}-{_time(match.end)}"
+    return "  ".join(filter(None, (score, span, click.format_filename(match.path),
+                                   _WORDS[match.orientation])))
+
+
+def _time(seconds: float) -> str:
+    """Seconds as minutes, seconds and tenths: "01:05.5"."""
+    tenths = round(10 * seconds)
+    return f"{tenths // 600:02}:{tenths // 10 % 60:02}.{tenths % 10}"

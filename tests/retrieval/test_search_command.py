@@ -1,0 +1,89 @@
+"""`aehub index` and `aehub search`: streams, JSON and exit codes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from aehub.cli import main
+from aehub.cli.search import _WORDS
+from aehub.retrieval.matching import EDITS
+from material import write_clip
+from retrieval.conftest import FPS, Films, film, scene
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(part) for part in arguments])
+
+
+@pytest.fixture
+def query(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "query.mkv", film(1, 2, 3)[25:37], fps=FPS)
+
+
+def test_matches_are_one_json_object(films: Films, query: Path) -> None:
+    done = run("search", query, "--index", films.index, "--json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert next(iter(found)) == "matches"
+    first = found["matches"][0]
+    assert list(first) == ["path", "start", "end", "orientation", "score"]
+    assert first["path"] == str(films.folder / "three.mp4") and first["orientation"] == ""
+    assert 2.2 < first["start"] < 2.8 < first["end"] and 0.5 <= first["score"] <= 1
+
+
+def test_matches_are_lines_for_people(films: Films, query: Path) -> None:
+    done = run("search", query, "--index", films.index, "--limit", "1")
+    assert done.exit_code == 0
+    (line,) = done.stdout.splitlines()
+    assert line.endswith("three.mp4") and "00:02." in line
+    assert set(_WORDS) == set(EDITS)
+
+
+def test_no_match_is_an_empty_list_and_no_error(films: Films, tmp_path: Path) -> None:
+    absent = write_clip(tmp_path / "absent.mkv", scene(20), fps=FPS)
+    done = run("search", absent, "--index", films.index, "--json")
+    assert done.exit_code == 0 and json.loads(done.stdout)["matches"] == []
+    done = run("search", absent, "--index", films.index)
+    assert done.exit_code == 0 and done.stdout == "" and "no match" in done.stderr
+
+
+def test_indexing_tells_states_and_fails_if_a_file_did(films: Films, tmp_path: Path) -> None:
+    index = shutil.copytree(films.index, tmp_path / "index")
+    done = run("index", films.folder, "--index", index, "--json")
+    assert done.exit_code == 0 and done.stderr == ""
+    result = json.loads(done.stdout)
+    assert {file["state"] for file in result["files"]} == {"unchanged"} and result["failed"] == 0
+    (tmp_path / "bad.mp4").write_bytes(b"no clip")
+    done = run("index", films.folder, tmp_path / "bad.mp4", "--index", index)
+    assert done.exit_code == 1
+    assert "4 unchanged, 1 failed" in done.stdout
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("aehub: ")
+
+
+def test_copies_are_listed_instead_of_matches(films: Films) -> None:
+    done = run("search", "--duplicates", "--index", films.index, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["copies"] == json.loads(done.stdout)["shared"] == []
+    done = run("search", "--duplicates", "--index", films.index)
+    assert done.exit_code == 0 and "no copies" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    ["index"], ["search"], ["search", "a.mp4", "--duplicates"], ["search", "a.mp4", "--limit", "0"],
+    ["search", "a.mp4", "--threshold", "2"]], ids=" ".join)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2 and "Error: " in done.stderr and done.stdout == ""
+
+
+def test_bad_queries_and_indexes_exit_with_1_and_one_sentence(films: Films, tmp_path: Path) -> None:
+    for arguments in (["search", tmp_path / "nowhere.mp4", "--index", films.index],
+                      ["search", films.folder / "two.mkv", "--index", tmp_path / "nowhere"]):
+        done = run(*arguments)
+        assert done.exit_code == 1 and done.stdout == ""
+        assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("aehub: ")
