@@ -2,14 +2,18 @@
 
     python docs/measure/retrieval.py SNIPPETS [--eval CLIPS] --work FOLDER [--part test]
         [--seeds 0,1,2] [--opponents pdq,ahash,hsv] [--pdqhash FOLDER] [--aev] [--plot OUT.png]
-        [--json OUT.json] [--speed] [--equality]
+        [--json OUT.json] [--model fingerprint]
+    AEHUB_THREADS=1 python docs/measure/retrieval.py SNIPPETS --work FOLDER --speed
+    python docs/measure/retrieval.py SNIPPETS --work FOLDER --equality
 
 SNIPPETS is a folder of short clips whose names tell their sources (`source_0001_00042.mp4`); CLIPS
 holds more, never trained on. `retrieval_protocol` says what becomes of them. Every query is
 searched in the library of its seed, and its first match counts:
 
-- recall at rank 1: of the queries whose clip is in the library, the share whose match is in the
-  right film and within 0.5 s of the right interval;
+- recall at rank 1: of the queries whose clip is in the library, the share whose match is right:
+  it overlaps the place of the query's snippet in the right film. Some shots stand still, so the
+  place within the snippet counts apart: "near" if the match also overlaps the query's own
+  interval with 0.5 s on both sides;
 - precision and recall over thresholds of the score: all queries pooled, also those whose clip is
   not there, for which every match is wrong;
 - error of the start: of right matches, against where the query begins in the film;
@@ -30,8 +34,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import retrieval_checks
 from retrieval_opponents import Found, opponents
-from retrieval_protocol import TURNS, Query, make_protocol
-from retrieval_protocol import Protocol as Library
+from retrieval_protocol import TURNS, Library, Query, make_library
 
 import aehub
 
@@ -39,8 +42,6 @@ NEAR = 0.5
 """Seconds by which a match may miss the right interval."""
 WITHIN = 0.25
 PRECISION = 0.99
-GROUPS = ("turned: ", "picture")
-"""Changes that the short table takes together."""
 
 
 class Search(Protocol):
@@ -56,18 +57,20 @@ class Ours:
 
     Args:
         folder: of the index.
+        model: of the fingerprints.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, model: aehub.Model) -> None:
+        self.folder, self.model = folder, model
 
     def index(self, films: list[str]) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        aehub.index(films, index=self.folder)
+        aehub.index(films, index=self.folder, model=self.model)
 
     def search(self, path: str) -> Sequence[Found]:
         return [Found(str(one.path), one.start, one.end, one.orientation, one.score)
-                for one in aehub.search(path, index=self.folder, limit=1, threshold=0)]
+                for one in aehub.search(path, index=self.folder, limit=1, threshold=0,
+                                        model=self.model)]
 
 
 class Outcome(NamedTuple):
@@ -80,7 +83,13 @@ class Outcome(NamedTuple):
     def right(self) -> bool:
         query, found = self.query, self.found
         return (found is not None and Path(found.path).stem == Path(query.film).stem
-                and found.start <= query.end + NEAR and found.end >= query.start - NEAR)
+                and found.start <= query.shown[1] and found.end >= query.shown[0])
+
+    @property
+    def near(self) -> bool:
+        query, found = self.query, self.found
+        return (found is not None and self.right and found.start <= query.end + NEAR
+                and found.end >= query.start - NEAR)
 
     @property
     def score(self) -> float:
@@ -129,13 +138,13 @@ class Curve(NamedTuple):
             good) else (0.0, np.inf)
 
 
-def curve(outcomes: Sequence[Outcome]) -> Curve:
+def curve(outcomes: Sequence[Outcome], is_right: Callable[[Outcome], bool]) -> Curve:
     """Precision and recall of all queries; equal scores are accepted together."""
     there = sum(bool(one.query.film) for one in outcomes)
     ranked = sorted((one for one in outcomes if one.found), key=lambda one: -one.score)
     scores = np.array([one.score for one in ranked])
-    right = np.cumsum([one.right for one in ranked])
-    last = np.flatnonzero(np.append(np.diff(scores) < 0, True)) if len(ranked) else np.array([], int)
+    right = np.cumsum([is_right(one) for one in ranked], dtype=float)
+    last = np.flatnonzero(np.append(np.diff(scores) < 0, True)[:len(ranked)])
     return Curve(scores[last], right[last] / (last + 1), right[last] / max(there, 1))
 
 
@@ -146,6 +155,7 @@ def facts(outcomes: Sequence[Outcome], threshold: float) -> dict[str, float]:
     accepted = [one for one in outcomes if one.found and one.score >= threshold]
     return {
         "queries": len(there), "recall_at_1": len(hits) / max(len(there), 1),
+        "near_at_1": sum(one.near for one in there) / max(len(there), 1),
         "recall": sum(one.right for one in accepted) / max(len(there), 1),
         "wrong": sum(not one.right for one in accepted),
         "start_error": median([one.error for one in hits] or [np.inf]),
@@ -156,12 +166,14 @@ def facts(outcomes: Sequence[Outcome], threshold: float) -> dict[str, float]:
 
 def measured(outcomes: Sequence[Outcome]) -> dict[str, object]:
     """All numbers of one way to search."""
-    found = curve(outcomes)
+    found = curve(outcomes, lambda one: one.right)
+    near = curve(outcomes, lambda one: one.near).at(PRECISION)
     recall, threshold = found.at(PRECISION)
     by_change = {change: facts([one for one in outcomes if one.query.change == change], threshold)
                  for change in dict.fromkeys(one.query.change for one in outcomes)}
     return {"all": facts(outcomes, threshold), "average_precision": found.average_precision,
-            "recall_at_precision": recall, "threshold": threshold, "by_change": by_change,
+            "recall_at_precision": recall, "threshold": threshold,
+            "near_at_precision": near[0], "by_change": by_change,
             "precision_and_recall": [found.precision.tolist(), found.recall.tolist()]}
 
 
@@ -190,11 +202,12 @@ def compressed(library: Library, work: Path) -> list[str]:
 
 def print_tables(results: dict[str, dict]) -> None:
     """One table of all ways to search, and one for each by change."""
-    print(f"| | recall@1 | recall at precision {PRECISION} | average precision | "
-          f"start: median error | within {WITHIN} s | orientation right |\n" + "|---" * 7 + "|")
+    print(f"| | recall@1 | near | recall at precision {PRECISION} | near | average precision | "
+          f"start: median error | within {WITHIN} s | orientation right |\n" + "|---" * 9 + "|")
     for name, result in results.items():
         every = result["all"]
-        print(f"| {name} | {every['recall_at_1']:.3f} | {result['recall_at_precision']:.3f} | "
+        print(f"| {name} | {every['recall_at_1']:.3f} | {every['near_at_1']:.3f} | "
+              f"{result['recall_at_precision']:.3f} | {result['near_at_precision']:.3f} | "
               f"{result['average_precision']:.3f} | {every['start_error']:.2f} s | "
               f"{every['start_within']:.3f} | {every['orientation']:.3f} |")
     print("\nRecall at rank 1 by change:\n\n| change | queries | " + " | ".join(results) + " |\n"
@@ -207,8 +220,8 @@ def print_tables(results: dict[str, dict]) -> None:
     name = next(iter(results))
     print(f"\n{name}, at the threshold of precision {PRECISION} over all "
           f"({first['threshold']:.3f}):\n")
-    print(f"| change | recall@1 | recall | wrong matches | start: median error | within {WITHIN} s |"
-          " orientation right |\n" + "|---" * 7 + "|")
+    print("| change | recall@1 | recall | wrong matches | start: median error "
+          f"| within {WITHIN} s | orientation right |\n" + "|---" * 7 + "|")
     for change, of in first["by_change"].items():
         print(f"| {change} | {of['recall_at_1']:.3f} | {of['recall']:.3f} | {of['wrong']} | "
               f"{of['start_error']:.2f} s | {of['start_within']:.3f} | {of['orientation']:.3f} |")
@@ -241,6 +254,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seeds", default="0", help="one library each, with commas between")
     parser.add_argument("--opponents", default="ahash,hsv", help="of pdq, ahash, hsv; or none")
     parser.add_argument("--pdqhash", type=Path, help="folder that pdqhash was installed into")
+    parser.add_argument("--model", default="fingerprint", help="name or folder")
     parser.add_argument("--without-ours", action="store_true", help="only the opponents")
     parser.add_argument("--aev", action="store_true", help="our library of compressed files")
     parser.add_argument("--plot", type=Path, help="a PNG of precision over recall")
@@ -257,16 +271,16 @@ def main() -> None:
     def note(sentence: str) -> None:
         print(sentence, file=sys.stderr, flush=True)
 
-    libraries = [make_protocol(arguments.snippets, arguments.eval, arguments.work,
+    libraries = [make_library(arguments.snippets, arguments.eval, arguments.work,
                                part=arguments.part, seed=int(seed), progress=note)
                  for seed in arguments.seeds.split(",")]
     if arguments.speed or arguments.equality:
         check = retrieval_checks.speed if arguments.speed else retrieval_checks.equality
-        check(libraries[0], arguments.work)
+        check(aehub.load(arguments.model), libraries[0], arguments.work)
         return
     searches: dict[str, Search] = {}
     if not arguments.without_ours:
-        searches["aehub"] = Ours(arguments.work / "index")
+        searches["aehub"] = Ours(arguments.work / "index", aehub.load(arguments.model))
     searches |= opponents(arguments.opponents.split(","), arguments.pdqhash)
     results = {}
     for name, search in searches.items():

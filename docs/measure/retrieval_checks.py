@@ -1,2 +1,164 @@
-def speed(l,w): ...
-def equality(l,w): ...
+"""Speed of index and search, and equal scores of turned queries; `retrieval.py` calls them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from retrieval_opponents import Found
+from retrieval_protocol import TURNS, Library, Query
+
+import aehub
+from aehub.editing.operations import parse
+from aehub.media.orientation import ORDER
+from aehub.retrieval import matching, store
+from aehub.retrieval.fingerprint import FingerprintModel, Fingerprints
+from aehub.retrieval.sampling import QUERY_STEP, small_pictures
+from aehub.threads import VARIABLE
+
+SEGMENTS, OF_A_CLIP = 100_000, 100
+"""Segments that are searched; of each clip of random vectors."""
+INDEXED_SECONDS = 10
+RUNS = 5
+
+
+# --- speed ---------------------------------------------------------------------------------------
+
+def speed(model: FingerprintModel, library: Library, work: Path) -> None:
+    """Print the times of index and search, on one thread if AEHUB_THREADS says so."""
+    torch.set_num_threads(int(os.environ.get(VARIABLE, torch.get_num_threads())))
+    film, packed = Path(library.films[0]), work / "speed.aev"
+    if not packed.exists():
+        aehub.compress(film, packed, trim=f":{INDEXED_SECONDS}", measure=False)
+    print(f"{torch.get_num_threads()} thread(s); the fastest of {RUNS} runs\n\n"
+          "| job | seconds | processor time | times real time |\n|---|---|---|---|")
+    for name, path, seconds in (("index a .aev of 640x360", packed, INDEXED_SECONDS),
+                                ("index an .mp4 of 640x360", film, film_seconds(library, film))):
+        aehub.index([packed], index=work / "speed", model=model)
+        wall, processor = fastest(lambda path=path: fresh_index(path, work / "speed", model))
+        print(f"| {name} | {wall:.2f} | {processor:.2f} | {seconds / wall:.1f} |", flush=True)
+    folder = work / "segments"
+    fill(folder, model)
+    opened = store.read(folder, model)
+    print(f"\n{len(opened.vectors):,} segments of {len(opened.contents):,} clips:\n\n"
+          "| search | ms | processor time, ms |\n|---|---|---|")
+    for name in ("picture", "as it is"):
+        query = next(query for query in library.queries if query.change == name)
+        found = model.fingerprints(small_pictures(query.path, aehub.load, dense=True))
+        rows = store.in_units(found.vectors)
+        n = len(found.times)
+        jobs = {
+            f"{n} picture(s): all cosines": lambda rows=rows: matching.best_cosines(opened, rows),
+            f"{n} picture(s): cosines, alignment, score": lambda found=found: matching.search(
+                opened, found, QUERY_STEP),
+            f"{n} picture(s): with reading the query": lambda path=query.path: aehub.search(
+                path, index=folder, model=model)}
+        for job, run in jobs.items():
+            wall, processor = fastest(run)
+            print(f"| {job} | {1000 * wall:.1f} | {1000 * processor:.1f} |", flush=True)
+
+
+def film_seconds(library: Library, film: Path) -> float:
+    """Length of a film."""
+    return max(place.start + place.snippet.seconds for place in library.placed
+               if place.film == str(film))
+
+
+def fresh_index(path: Path, folder: Path, model: FingerprintModel) -> None:
+    """Index a file that no index knows."""
+    shutil.rmtree(folder)
+    aehub.index([path], index=folder, model=model)
+
+
+def fastest(job: Callable[[], object]) -> tuple[float, float]:
+    """(seconds, processor seconds) of the fastest of some runs."""
+    runs = []
+    for _ in range(RUNS):
+        began = time.perf_counter(), time.process_time()
+        job()
+        runs.append((time.perf_counter() - began[0], time.process_time() - began[1]))
+    return min(runs)
+
+
+def fill(folder: Path, model: FingerprintModel) -> None:
+    """Make an index of random unit vectors and signatures."""
+    shutil.rmtree(folder, ignore_errors=True)
+    rng = np.random.default_rng(0)
+    vector, signature = model.shape
+    times = np.arange(OF_A_CLIP) * 0.4
+    with store.Writer(folder, model) as writer:
+        for number in range(SEGMENTS // OF_A_CLIP):
+            vectors = unit(rng.normal(size=(OF_A_CLIP, vector)))
+            signatures = np.rint(127 * unit(rng.normal(size=(OF_A_CLIP, ORDER, signature))))
+            writer.add(f"/random/{number}", (0, 0), f"{number:064}", Fingerprints(
+                times, vectors.astype(np.float16), signatures.astype(np.int8)), times[-1] + 0.4)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows at length 1."""
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+# --- equality ------------------------------------------------------------------------------------
+
+def equality(model: FingerprintModel, library: Library, work: Path, *, clips: int = 5) -> None:
+    """Print how much scores of turned queries differ; the exit code is 1 if those of `.aev` do."""
+    index = work / "equality"
+    shutil.rmtree(index, ignore_errors=True)
+    aehub.index(library.films, index=index, model=model)
+
+    def matches(path: str | Path) -> list[Found]:
+        return [Found(str(one.path), one.start, one.end, one.orientation, one.score)
+                for one in aehub.search(path, index=index, threshold=0, model=model)]
+
+    sources = [query for query in library.queries if query.change == "as it is" and query.film]
+    print("Spread: largest less smallest score of the first match over eight orientations.\n\n"
+          "| query | score | `.aev` turned by `aehub edit`: spread | other matches, times and "
+          "scores equal | turned pixels, x264: spread | turned pixels, `.aev`: spread |\n"
+          + "|---" * 6 + "|")
+    exact, spreads = True, []
+    for number, query in enumerate(sources):
+        pixels = [matches(other.path) for other in of_source(library, query)]
+        spreads.append(spread(pixels))
+        if number >= clips:
+            continue
+        packed, there = work / "query.aev", work / "turned.aev"
+        aehub.compress(query.path, packed, measure=False, force=True)
+        edited, again = [], []
+        for flags, other in zip(TURNS, of_source(library, query), strict=True):
+            aehub.edit(packed, there, parse(flags.replace("--", "", 1).replace(" --", ", ")),
+                       force=True)
+            edited.append(matches(there))
+            aehub.compress(other.path, there, measure=False, force=True)
+            again.append(matches(there))
+        same = all(without_turn(found) == without_turn(edited[0]) for found in edited)
+        exact &= same and spread(edited) == 0
+        print(f"| {Path(query.path).stem} | {edited[0][0].score:.6f} | {spread(edited):g} | "
+              f"{'yes' if same else 'NO'} | {spreads[-1]:g} | {spread(again):g} |", flush=True)
+    print(f"\nTurned pixels, x264, {len(sources)} queries: spread {median(spreads):g} in the "
+          f"median, {max(spreads):g} at most.")
+    raise SystemExit(not exact)
+
+
+def of_source(library: Library, query: Query) -> list[Query]:
+    """The same clip in the eight orientations, in the order of `TURNS`."""
+    wanted = {flags: f"turned: {flags}" if flags else "as it is" for flags in TURNS}
+    found = {other.change: other for other in library.queries if other.source == query.source}
+    return [found[wanted[flags]] for flags in TURNS]
+
+
+def spread(results: Sequence[list[Found]]) -> float:
+    """Difference of the scores of first matches."""
+    scores = [found[0].score if found else 0.0 for found in results]
+    return max(scores) - min(scores)
+
+
+def without_turn(matches: list[Found]) -> list[tuple[str, float, float, float]]:
+    """All of matches but the orientation."""
+    return [(one.path, one.start, one.end, one.score) for one in matches]

@@ -84,7 +84,10 @@ class Placed:
 
 @dataclass(frozen=True)
 class Query:
-    """A query and the right answer; `film` is empty where nothing is right."""
+    """A query and the right answer; `film` is empty where nothing is right.
+
+    `start` to `end` is the query in the film, `shown` the whole snippet there.
+    """
 
     path: str
     source: str
@@ -92,12 +95,13 @@ class Query:
     film: str
     start: float
     end: float
+    shown: tuple[float, float]
     orientation: str
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """A library and its queries."""
+class Library:
+    """Films, what they are joined from, and the queries."""
 
     films: list[str]
     placed: list[Placed]
@@ -345,13 +349,15 @@ def make_query(snippet: Snippet, frames: Frames, name: str, placed: Placed | Non
         path = folder / f"{stem}.mp4"
         write_clip(path, changed, fps * Fraction(kind.speed),
                    {"crf": kind.crf} if kind.crf else _QUALITY)
-    start = float(first / fps) + (placed.start if placed else 0)
+    begins = placed.start if placed else 0.0
+    start = float(first / fps) + begins
     return Query(str(path), snippet.source, name, placed.film if placed else "", start,
-                 start + (0 if is_picture else float(n / fps)), kind.orientation)
+                 start + (0 if is_picture else float(n / fps)),
+                 (begins, begins + shown_frames(snippet) / FPS), kind.orientation)
 
 
-def make_protocol(train: Path, evaluation: Path | None, work: Path, *, part: str, seed: int,
-                  progress: Callable[[str], None]) -> Protocol:
+def make_library(train: Path, evaluation: Path | None, work: Path, *, part: str, seed: int,
+                  progress: Callable[[str], None]) -> Library:
     """Write films and queries below `work`, or find them there from an earlier run."""
     folder = work / f"{part}-{seed}"
     record = folder / "protocol.json"
@@ -382,5 +388,5 @@ def make_protocol(train: Path, evaluation: Path | None, work: Path, *, part: str
                                       "queries": [asdict(q) for q in queries]}, indent=1))
     found = json.loads(record.read_text())
     placed = [Placed(Snippet(**p["snippet"]), p["film"], p["start"]) for p in found["placed"]]
-    return Protocol(sorted({place.film for place in placed}), placed,
+    return Library(sorted({place.film for place in placed}), placed,
                     [Query(**query) for query in found["queries"]], found["seconds"])
