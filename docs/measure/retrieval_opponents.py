@@ -37,6 +37,8 @@ _TOLERANCE = 1e-3
 _DIHEDRAL = ("", "--rotate 270", "--rotate 180", "--rotate 90", "--flip vertical",
              "--flip horizontal", "--transpose", "--transpose --rotate 180")
 """The order of `pdqhash.compute_dihedral`."""
+_UNDONE = {"--rotate 90": "--rotate 270", "--rotate 270": "--rotate 90"}
+"""Turns that are not their own opposite: what turns a query into the film undoes what turned it."""
 
 
 class Found(NamedTuple):
@@ -108,6 +110,10 @@ class Matcher(ABC):
         """Flags of the orientations that `describe` gives."""
         return tuple(TURNS)
 
+    def undone(self, turn: int) -> str:
+        """Flags that turn the film into the query, of a turn of the query into the film."""
+        return _UNDONE.get(self.turns[turn], self.turns[turn])
+
     def index(self, films: list[str]) -> None:
         """Describe the frames of a library."""
         self.library = {film: self._hashes(film, self.step, False) for film in films}
@@ -131,7 +137,7 @@ class Matcher(ABC):
         part = table[:, begin:ends[begin]]
         frame, place = np.unravel_index(part.argmax(), part.shape)
         start = max(0.0, library.times[begin + place] - query.times[frame])
-        return Found(film, start, start + query.seconds, self.turns[turn], float(scores[begin]))
+        return Found(film, start, start + query.seconds, self.undone(turn), float(scores[begin]))
 
     def _hashes(self, path: str, step: float, turned: bool) -> Hashes:
         times, rows, qualities = [], [], []
@@ -221,7 +227,7 @@ class VPDQ(PDQ):
             # The second and third part only order equal shares of the query.
             score = (matches.any(1).mean() + 1e-3 * matches.any(0).mean()
                      - 1e-6 * table.min() / PDQ_BITS) if matches.any() else 0.0
-            found.append(Found(film, start, start + query.seconds, self.turns[turn], float(score)))
+            found.append(Found(film, start, start + query.seconds, self.undone(turn), float(score)))
         return max(found, key=lambda one: one.score)
 
 
