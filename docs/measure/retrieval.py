@@ -29,7 +29,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import retrieval_checks
@@ -158,13 +158,13 @@ def facts(outcomes: Sequence[Outcome], threshold: float) -> dict[str, float]:
         "near_at_1": sum(one.near for one in there) / max(len(there), 1),
         "recall": sum(one.right for one in accepted) / max(len(there), 1),
         "wrong": sum(not one.right for one in accepted),
-        "start_error": median([one.error for one in hits] or [np.inf]),
+        "start_error": median([one.error for one in hits] or [np.nan]),
         "start_within": sum(one.error <= WITHIN for one in hits) / max(len(hits), 1),
         "orientation": sum(one.turned_right for one in hits) / max(len(hits), 1),
     }
 
 
-def measured(outcomes: Sequence[Outcome]) -> dict[str, object]:
+def measured(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """All numbers of one way to search."""
     found = curve(outcomes, lambda one: one.right)
     near = curve(outcomes, lambda one: one.near).at(PRECISION)
@@ -174,6 +174,9 @@ def measured(outcomes: Sequence[Outcome]) -> dict[str, object]:
     return {"all": facts(outcomes, threshold), "average_precision": found.average_precision,
             "recall_at_precision": recall, "threshold": threshold,
             "near_at_precision": near[0], "by_change": by_change,
+            "wrong": [(one.score, Path(one.query.path).name, one.query.film, one.query.start,
+                       one.found.path, one.found.start) for one in sorted(
+                           outcomes, key=lambda one: -one.score) if one.found and not one.right],
             "precision_and_recall": [found.precision.tolist(), found.recall.tolist()]}
 
 
@@ -227,6 +230,14 @@ def print_tables(results: dict[str, dict]) -> None:
               f"{of['start_error']:.2f} s | {of['start_within']:.3f} | {of['orientation']:.3f} |")
 
 
+def print_failures(result: dict, count: int) -> None:
+    """Print the wrong matches of the highest scores."""
+    print("\n| score | query | is at | found at |\n|---|---|---|---|")
+    for score, query, film, start, found, at in result["wrong"][:count]:
+        right = f"{Path(film).stem} {start:.2f} s" if film else "nowhere"
+        print(f"| {score:.3f} | {query} | {right} | {Path(found).stem} {at:.2f} s |")
+
+
 def plot(results: dict[str, dict], path: Path) -> None:
     """Draw precision over recall."""
     import matplotlib
@@ -259,6 +270,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--aev", action="store_true", help="our library of compressed files")
     parser.add_argument("--plot", type=Path, help="a PNG of precision over recall")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--failures", type=int, default=10, help="wrong matches to list")
     parser.add_argument("--speed", action="store_true", help="only the time of index and search")
     parser.add_argument("--equality", action="store_true", help="only scores of turned queries")
     return parser.parse_args()
@@ -295,6 +307,7 @@ def main() -> None:
           f"{len(libraries)} libraries; {sum(bool(query.film) for query in queries)} queries whose "
           f"clip is there, {sum(not query.film for query in queries)} whose is not.\n")
     print_tables(results)
+    print_failures(next(iter(results.values())), arguments.failures)
     if arguments.plot:
         plot(results, arguments.plot)
     if arguments.json:

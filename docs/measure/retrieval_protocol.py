@@ -36,7 +36,7 @@ LEFT_OUT = 1 / 3
 QUERY_SECONDS = 0.8, 1.0
 EVAL_SECONDS = 2.0
 """Of a longer clip at most: its middle."""
-_QUALITY = {"crf": "12", "preset": "veryfast"}
+QUALITY = {"crf": "12", "preset": "veryfast"}
 """Of x264, for queries whose change is not the compression."""
 _ASPECT = SIZE[0] / SIZE[1]
 
@@ -348,7 +348,7 @@ def make_query(snippet: Snippet, frames: Frames, name: str, placed: Placed | Non
     else:
         path = folder / f"{stem}.mp4"
         write_clip(path, changed, fps * Fraction(kind.speed),
-                   {"crf": kind.crf} if kind.crf else _QUALITY)
+                   {"crf": kind.crf} if kind.crf else QUALITY)
     begins = placed.start if placed else 0.0
     start = float(first / fps) + begins
     return Query(str(path), snippet.source, name, placed.film if placed else "", start,
