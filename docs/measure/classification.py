@@ -26,18 +26,21 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from retrieval_checks import fingerprint_model
 from retrieval_opponents import hsv_histogram, sampled
 from retrieval_protocol import HELD_OUT, TURNS
 from skimage.feature import hog
 
-import aehub
+from aehub.hub import load_for_file
 from aehub.retrieval.classify import Classifier as Ours
 from aehub.retrieval.classify import Parts, clip_parts
+from aehub.retrieval.fingerprint import FingerprintModel
 from aehub.training.data import is_held_out, recording_of
 
 LEAST_SOURCES = 6
@@ -87,16 +90,16 @@ def features_of(path: Path) -> dict[str, np.ndarray]:
             for name, kind in OPPONENTS.items()}
 
 
-def read_clip(path: Path, model: aehub.Model) -> Clip:
+def read_clip(path: Path, model: FingerprintModel) -> Clip:
     """A clip with its features; our vector is the last part."""
-    parts = clip_parts(path, model, aehub.load)
+    parts = clip_parts(path, model, load_for_file)
     vector = parts[-1] if parts[-1] is not None else np.zeros(model.shape[0])
     source = recording_of(path.name)
     return Clip(path, label_of(path), source, is_held_out(source, HELD_OUT),
                 {VECTORS: np.repeat(vector[None], len(TURNS), 0)} | features_of(path), parts)
 
 
-def read_clips(folder: Path, model: aehub.Model) -> list[Clip]:
+def read_clips(folder: Path, model: FingerprintModel) -> list[Clip]:
     """All clips of a folder whose labels have enough sources."""
     paths = sorted(path for path in folder.iterdir() if path.suffix in (".mp4", ".mkv", ".webm"))
     sources: dict[str, set[str]] = {}
@@ -153,10 +156,9 @@ def linear_probe(examples: np.ndarray, labels: np.ndarray, tested: np.ndarray, *
 
 Classifier = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 CLASSIFIERS: dict[str, Classifier] = {
-    "nearest, cosine": lambda a, b, c: nearest(a, b, c, cosine=True),
-    "nearest, Euclidean": lambda a, b, c: nearest(a, b, c, cosine=False),
-    **{f"linear probe, decay {decay}": lambda a, b, c, decay=decay: linear_probe(
-        a, b, c, decay=decay) for decay in DECAYS}}
+    "nearest, cosine": partial(nearest, cosine=True),
+    "nearest, Euclidean": partial(nearest, cosine=False),
+    **{f"linear probe, decay {decay}": partial(linear_probe, decay=decay) for decay in DECAYS}}
 
 
 # --- the protocol --------------------------------------------------------------------------------
@@ -255,7 +257,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     counts = [int(n) for n in arguments.examples.split(",")]
-    clips = read_clips(arguments.snippets, aehub.load(arguments.model))
+    clips = read_clips(arguments.snippets, fingerprint_model(arguments.model))
     held_out = [clip for clip in clips if clip.held_out]
     of_label = {label: {clip.source for clip in held_out if clip.label == label}
                 for label in {clip.label for clip in held_out}}

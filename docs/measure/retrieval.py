@@ -37,6 +37,7 @@ from retrieval_opponents import Found, opponents
 from retrieval_protocol import TURNS, Library, Query, make_library
 
 import aehub
+from aehub.retrieval.fingerprint import FingerprintModel
 
 NEAR = 0.5
 """Seconds by which a match may miss the right interval."""
@@ -60,7 +61,7 @@ class Ours:
         model: of the fingerprints.
     """
 
-    def __init__(self, folder: Path, model: aehub.Model) -> None:
+    def __init__(self, folder: Path, model: FingerprintModel) -> None:
         self.folder, self.model = folder, model
 
     def index(self, films: list[str]) -> None:
@@ -288,11 +289,12 @@ def main() -> None:
                  for seed in arguments.seeds.split(",")]
     if arguments.speed or arguments.equality:
         check = retrieval_checks.speed if arguments.speed else retrieval_checks.equality
-        check(aehub.load(arguments.model), libraries[0], arguments.work)
+        check(retrieval_checks.fingerprint_model(arguments.model), libraries[0], arguments.work)
         return
     searches: dict[str, Search] = {}
     if not arguments.without_ours:
-        searches["aehub"] = Ours(arguments.work / "index", aehub.load(arguments.model))
+        searches["aehub"] = Ours(arguments.work / "index",
+                                 retrieval_checks.fingerprint_model(arguments.model))
     searches |= opponents(arguments.opponents.split(","), arguments.pdqhash)
     results = {}
     for name, search in searches.items():

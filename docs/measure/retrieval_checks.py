@@ -18,9 +18,11 @@ from speed import moving_clip
 
 import aehub
 from aehub.editing.operations import parse
+from aehub.hub import load_for_file
 from aehub.media.orientation import ORDER
 from aehub.retrieval import matching, store
 from aehub.retrieval.fingerprint import FingerprintModel, Fingerprints
+from aehub.retrieval.nearest import best_cosines
 from aehub.retrieval.sampling import QUERY_STEP, small_pictures
 from aehub.threads import VARIABLE
 
@@ -29,6 +31,14 @@ SEGMENTS, OF_A_CLIP = 100_000, 100
 INDEXED_SECONDS = 10
 TURNED_FPS = 25
 RUNS = 5
+
+
+def fingerprint_model(name: str) -> FingerprintModel:
+    """A fingerprint model by its name or folder."""
+    model = aehub.load(name, device="cpu")
+    if not isinstance(model, FingerprintModel):
+        raise SystemExit(f"{name} makes no fingerprints; name another model with --model.")
+    return model
 
 
 # --- speed ---------------------------------------------------------------------------------------
@@ -58,11 +68,11 @@ def speed(model: FingerprintModel, library: Library, work: Path) -> None:
           "| search | ms | processor time, ms |\n|---|---|---|")
     for name in ("picture", "as it is"):
         query = next(query for query in library.queries if query.change == name)
-        found = model.fingerprints(small_pictures(query.path, aehub.load, dense=True))
+        found = model.fingerprints(small_pictures(query.path, load_for_file, dense=True))
         rows = store.in_units(found.vectors)
         n = len(found.times)
         jobs = {
-            f"{n} picture(s): all cosines": lambda rows=rows: matching.best_cosines(opened, rows),
+            f"{n} picture(s): all cosines": lambda rows=rows: best_cosines(opened, rows),
             f"{n} picture(s): cosines, alignment, score": lambda found=found: matching.search(
                 opened, found, QUERY_STEP),
             f"{n} picture(s): with reading the query": lambda path=query.path: aehub.search(

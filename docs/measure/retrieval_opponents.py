@@ -60,6 +60,10 @@ class Hashes(NamedTuple):
     seconds: float
 
 
+_DESCRIBED: dict[tuple[str, str, float, bool], Hashes] = {}
+"""What several matchers have in common: of a way to describe, a path, a step, and whether turned."""
+
+
 def sampled(path: str, step: float) -> Iterator[tuple[float, np.ndarray]]:
     """(time, uint8 [H, W, 3]) of frames at least `step` seconds apart."""
     if path.endswith(".png"):
@@ -69,7 +73,7 @@ def sampled(path: str, step: float) -> Iterator[tuple[float, np.ndarray]]:
     with av.open(path) as container:
         stream = container.streams.video[0]
         for frame in container.decode(stream):
-            time = float((frame.pts - (stream.start_time or 0)) * stream.time_base)
+            time = float(frame.time) - float((stream.start_time or 0) * (stream.time_base or 0))
             if time - last >= step - _TOLERANCE:
                 last = time
                 yield time, frame.to_ndarray(format="rgb24")
@@ -140,6 +144,12 @@ class Matcher(ABC):
         return Found(film, start, start + query.seconds, self.undone(turn), float(scores[begin]))
 
     def _hashes(self, path: str, step: float, turned: bool) -> Hashes:
+        key = type(self).describe.__qualname__, path, step, turned
+        if key not in _DESCRIBED:
+            _DESCRIBED[key] = self._described(path, step, turned)
+        return _DESCRIBED[key]
+
+    def _described(self, path: str, step: float, turned: bool) -> Hashes:
         times, rows, qualities = [], [], []
         for time, frame in sampled(path, step):
             found, quality = self.describe(frame, turned)
