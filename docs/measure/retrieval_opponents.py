@@ -61,7 +61,7 @@ class Hashes(NamedTuple):
 
 
 _DESCRIBED: dict[tuple[str, str, float, bool], Hashes] = {}
-"""What several matchers have in common: of a way to describe, a path, a step, and whether turned."""
+"""What several matchers share: of a way to describe, a path, a step, and whether turned."""
 
 
 def sampled(path: str, step: float) -> Iterator[tuple[float, np.ndarray]]:
