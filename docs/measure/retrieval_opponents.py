@@ -224,6 +224,9 @@ class VPDQ(PDQ):
 
     name = "vPDQ"
 
+    def search(self, path: str) -> list[Found]:
+        return [one for one in super().search(path) if one.score > 0]
+
     def best(self, query: Hashes, film: str, library: Hashes) -> Found:
         good, known = query.quality >= PDQ_QUALITY, library.quality >= PDQ_QUALITY
         if not good.any() or not known.any():
