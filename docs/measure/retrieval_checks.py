@@ -125,7 +125,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 # --- equality ------------------------------------------------------------------------------------
 
-def equality(model: FingerprintModel, library: Library, work: Path, *, clips: int = 10) -> None:
+def equality(model: FingerprintModel, library: Library, work: Path, *, clips: int = 5) -> None:
     """Print how much scores of turned queries differ; the exit code is 1 if those of `.aev` do."""
     index = work / "equality"
     shutil.rmtree(index, ignore_errors=True)
