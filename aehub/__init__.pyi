@@ -3,6 +3,8 @@
 from aehub.animation.keyframes import KeyframeLike as KeyframeLike
 from aehub.api.animate import animate as animate
 from aehub.api.animate import iter_animate as iter_animate
+from aehub.api.classify import classify as classify
+from aehub.api.classify import iter_classify as iter_classify
 from aehub.api.compress import Archive as Archive
 from aehub.api.compress import compress as compress
 from aehub.api.compress import decompress as decompress
@@ -64,6 +66,7 @@ from aehub.media.picture import Picture as Picture
 from aehub.media.picture import PictureFormat as PictureFormat
 from aehub.media.picture import PlaneFormat as PlaneFormat
 from aehub.results import Animated as Animated
+from aehub.results import Classified as Classified
 from aehub.results import Compressed as Compressed
 from aehub.results import Decompressed as Decompressed
 from aehub.results import Duplicates as Duplicates

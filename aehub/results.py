@@ -14,6 +14,9 @@ _Value = TypeVar("_Value")
 _Shown = TypeVar("_Shown")
 
 
+_NOT_IN_JSON = {"frame_bytes", "query_start", "query_end", "speed"}
+
+
 class Progress(NamedTuple):
     """Progress of a job: frames done, frames in total (0 if unknown)."""
 
@@ -55,10 +58,11 @@ class Result:
     """Base of result records; `notes` is the last field that `to_json` returns."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields in order, with stable keys; without those of every frame."""
-        values = asdict(self)
-        return {**{name: value for name, value in values.items() if name != "frame_bytes"},
-                "notes": list(values["notes"])}
+        """Return the fields in order, with stable keys; without those of every frame, and those
+        of matches that only a player needs."""
+        values = asdict(self, dict_factory=lambda fields: {
+            name: value for name, value in fields if name not in _NOT_IN_JSON})
+        return {**values, "notes": list(values["notes"])}
 
     def named(self) -> dict[str, Any]:
         """Return `to_json()` with the `name` of the file instead of its path."""
@@ -197,6 +201,27 @@ class Animated(Result):
 
 
 @dataclass(frozen=True)
+class Classified(Result):
+    """Label of a clip, found by example.
+
+    Attributes:
+        path: the file.
+        label: that of the most alike examples; None for none of these.
+        confidence: probability of that answer, in [0, 1].
+        scores: probability of each label, in [0, 1]; with that of none of them they sum to 1.
+        error: sentence on why the file could not be read; it has no label and no scores then.
+        notes: sentences about examples that were left out.
+    """
+
+    path: str
+    label: str | None
+    confidence: float
+    scores: dict[str, float]
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class IndexedFile:
     """A file of an index, as a run of indexing left it.
 
@@ -247,6 +272,9 @@ class Match:
         orientation: flags of `aehub edit` that turn the file into the query, such as
             "--rotate 90 --flip vertical"; empty if it is not turned.
         score: confidence from 0 to 1.
+        query_start: of the matching part, in seconds of the query.
+        query_end: in seconds of the query.
+        speed: seconds of the file in a second of the query; negative if it is played backward.
     """
 
     path: str
@@ -254,6 +282,9 @@ class Match:
     end: float
     orientation: str
     score: float
+    query_start: float = 0.0
+    query_end: float = 0.0
+    speed: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,14 @@ assert_type(aehub.duplicates(index=None, model=model, device="cpu", progress=sho
 assert_type(aehub.iter_duplicates(index="folder", model=model, device="cpu"),
             Generator[aehub.Progress, None, aehub.Duplicates])
 
+labelled = aehub.classify(
+    paths=["inbox", Path("clip.mp4")], examples={"cats": ["cat.mp4"]}, model=model, device="cpu",
+    progress=show)
+assert_type(labelled, list[aehub.Classified])
+assert_type(aehub.iter_classify(
+    paths="clip.mp4", examples=Path("examples"), model="name", device=device),
+    Generator[aehub.Progress, None, list[aehub.Classified]])
+
 codecs: list[aehub.BenchmarkCodec] = parse_codecs("x264-medium,avif")
 clip: aehub.SourceClip = aehub.SourceClip("name", [], ClipInfo(4, 4, Fraction(25), Fraction(1)))
 comparison = aehub.compare(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Generator, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -278,7 +279,9 @@ def iter_search(query: ClipLike, index: FilePath | None = None, *, limit: int = 
     for content, match in matching.search(library, found, step, limit):
         if match.score < threshold or len(matches) >= limit:
             break
-        matches += [_match(path, match.start, match.end, match.turn, match.score)
+        matches += [replace(_match(path, match.start, match.end, match.turn, match.score),
+                            query_start=round(match.begins, 3), query_end=round(match.ends, 3),
+                            speed=round(match.features.speed, 4))
                     for path in states.present(content.number)]
     notes = tuple(filter(None, (damage, *states.notes())))
     return Found(tuple(matches[:limit]), round(time.monotonic() - began, 3), notes)

@@ -8,6 +8,7 @@ import sys
 import click
 
 from aehub.cli.animate import animate
+from aehub.cli.classify import classify
 from aehub.cli.compare import compare
 from aehub.cli.console import ErrorReportingGroup
 from aehub.cli.edit import concat, edit
@@ -33,6 +34,6 @@ def main() -> None:
 
 for command in (
     compress, decompress, edit, concat, animate, info, verify, latents, compare, index, search,
-    models, download, publish, train, serve,
+    classify, models, download, publish, train, serve,
 ):
     main.add_command(command)

@@ -155,9 +155,13 @@ def _codec_name(name: str) -> str:
 @click.option("--port", type=click.IntRange(1, 65535), help="By default the first free from 7860.")
 @click.option("--model", "folders", multiple=True, metavar="FOLDER",
               help="Serve the model in this folder too; may be given several times.")
+@click.option("--library", metavar="DIR", type=click.Path(path_type=Path),
+              help="Let visitors search the clips in this folder; it is indexed at the start.")
 @options.threads
-def serve(port: int | None, folders: tuple[str, ...]) -> None:
+def serve(port: int | None, folders: tuple[str, ...], library: Path | None) -> None:
     """Serve the demo page, and the bundled models to other machines, until interrupted."""
+    if library is not None:
+        os.environ["AEHUB_LIBRARY"] = str(library)
     if folders:
         from aehub import hub
 

@@ -90,7 +90,8 @@ def _of_compressed(source: str | Path, load: CodecLoader, dense: bool) -> Iterat
         header, codec = reader.header, load(reader.header)
         step = QUERY_STEP if dense else STEP
         longest = QUERY_STEP if dense else LONGEST_STEP
-        n, last, start = divisor((header.width, header.height)), -step, 0
+        # The first frame is always taken, a group of its own too.
+        n, last, start = divisor((header.width, header.height)), -longest, 0
         begins = {entry.offset: entry.start for entry in reader.index or ()}
         for group in reader.groups():
             start = max(start, begins.get(group.offset, start))

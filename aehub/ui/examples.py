@@ -32,8 +32,8 @@ from aehub.ui.formatting import bytes_text, seconds_text
 from aehub.ui.result_folders import private_folder
 
 FPS = 24
-# Names the cache of drawn clips: another version of this file may draw them differently.
-_VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+"""Names the cache of drawn clips: another version of this file may draw them differently."""
 _LOCK = threading.Lock()
 
 
@@ -137,7 +137,7 @@ def clip(name: str) -> Path:
     from aehub.media.writer import open_writer
 
     example = _find(name)
-    path = private_folder(f"aehub-examples-{_VERSION}") / f"{name}.mkv"
+    path = private_folder(f"aehub-examples-{VERSION}") / f"{name}.mkv"
     with _LOCK:
         if not path.exists():
             frames = (example.draw(index / example.frames) for index in range(example.frames))

@@ -11,6 +11,7 @@ from aehub.config import Limits, exceeds_duration, positive_integer
 from aehub.errors import InputError
 from aehub.threads import VARIABLE as THREADS
 from aehub.ui.formatting import seconds_text
+from aehub.ui.library import Library
 from aehub.ui.result_folders import ResultFolders
 from aehub.ui.throughput import Throughput
 
@@ -93,7 +94,7 @@ class PageLimits:
 
 @dataclass(frozen=True)
 class Context:
-    """State that all panels share: limits, folders of results and measured throughput.
+    """State that all panels share: limits, folders of results, measured throughput, the library.
 
     `shared` holds components that panels built later refer to, and the tab that is being built.
     """
@@ -101,11 +102,12 @@ class Context:
     limits: PageLimits
     folders: ResultFolders
     throughput: Throughput
+    library: Library = field(default_factory=Library)
     shared: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_env(cls) -> Context:
         """Take the limits from the environment and make a temporary folder for results."""
-        limits = PageLimits.from_env()
+        limits, library = PageLimits.from_env(), Library.from_env()
         folders = ResultFolders(60 * limits.keep_minutes)
-        return cls(limits, folders, Throughput(folders))
+        return cls(limits, folders, Throughput(folders), library)

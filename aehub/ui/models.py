@@ -150,6 +150,19 @@ def _list_models() -> list[dict[str, Any]]:
 
 def snippet(entry: hub.ModelEntry) -> str:
     """Return code that runs as pasted, on a clip that it makes itself."""
+    if entry.task and not entry.compresses and not entry.planner:
+        return f'''import aehub
+import numpy as np
+
+# Your clips: paths such as "clip.mp4", and folders of them; here one that is made first.
+frames = np.random.default_rng(0).integers(0, 256, (8, 9, 16, 3), np.uint8)
+frames = frames.repeat(12, axis=1).repeat(12, axis=2)
+aehub.compress(frames, "clip.aev", force=True)
+
+aehub.index("clip.aev", "index", model="{entry.name}")
+for match in aehub.search(frames[2:6, :, ::-1], "index", model="{entry.name}"):
+    print(match.path, match.start, match.orientation, match.score)
+'''
     if entry.task and not entry.compresses:
         return f'''import aehub
 

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from aehub.config import __version__
-from aehub.ui import animate, compare, compress, decode, edit, models, reconstruct
+from aehub.ui import animate, compare, compress, decode, edit, find, models, reconstruct
 from aehub.ui.examples import CREDITS, EXAMPLES
 from aehub.ui.limits import Context, PageLimits
 from aehub.ui.uploads import CheckedBlocks
@@ -153,7 +153,7 @@ def head() -> str:
 
 
 # Each panel is one module with TITLE and build(context); a new panel is one entry here.
-PANELS = (compress, decode, edit, animate, compare, reconstruct, models)
+PANELS = (compress, decode, edit, animate, find, compare, reconstruct, models)
 
 
 def build(context: Context | None = None) -> gr.Blocks:

@@ -52,6 +52,8 @@ def serve(
         if block:
             _close_on_signals(context)
         _launch(demo, context, port, host)
+        if context.library.folder is not None:
+            context.library.start()
         context.throughput.warm_up()
         if not quiet:
             print(f"AEHub is open at {demo.local_url}", flush=True)

@@ -19,15 +19,18 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from aehub.bitstream import validation
 from aehub.config import Limits, exceeds_duration
 from aehub.errors import AEHubError, count_text
+from aehub.media.clip import open_clip
 from aehub.media.picture import ClipInfo
 from aehub.media.timestamps import TimeSpan
 from aehub.report.prepare import ClipProbe, fit_size, probe_clip
+from aehub.retrieval.inputs import is_compressed
 from aehub.ui import examples
 from aehub.ui.errors import errors_shown, page_message
 from aehub.ui.formatting import bytes_text, hint, progress_card, rate_text, seconds_text
-from aehub.ui.limits import Context
+from aehub.ui.limits import Context, PageLimits
 from aehub.ui.result_folders import ResultFolders
 from aehub.ui.throughput import duration_text
 
@@ -176,6 +179,31 @@ def _probe(path: str, version: tuple[int, int], limits: Limits) -> ClipProbe:
     image = Image.fromarray(probed.picture)
     image.thumbnail(_THUMBNAIL_SIZE)
     return replace(probed, picture=np.asarray(image))
+
+
+def check_upload(path: str, limits: PageLimits, does: str, command: str) -> None:
+    """Refuse a clip, picture or `.aev` file above the limits before it is worked on.
+
+    Args:
+        path: of the upload.
+        limits: of the page.
+        does: verb for the message, such as "searches".
+        command: the command that does the same without limits.
+
+    Raises:
+        InputError: it is no clip, too long, or its pictures are too large.
+    """
+    if is_compressed(Path(path)):
+        limits.check(validation.info(path), does, command)
+        return
+    probed = probe(path, limits.picture)
+    seconds = probed.seconds
+    if seconds is None:
+        # Only its end tells the length; the limit ends the reading.
+        with open_clip(path, limits=limits.clip) as clip:
+            seconds = sum(0 for _ in clip)
+    limits.check({"seconds": seconds, "width": probed.info.width, "height": probed.info.height},
+                 does, command)
 
 
 def clip_input(context: Context, elem_id: str, prefix: str) -> tuple[gr.File, list[gr.Button]]:

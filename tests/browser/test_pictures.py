@@ -18,7 +18,7 @@ from pictures import PICTURES, is_stale, stamp
 from .conftest import Visit
 
 pytestmark = pytest.mark.browser
-TABS = ["Compress", "Decode", "Edit", "Animate", "Compare", "Arena", "Models"]
+TABS = ["Compress", "Decode", "Edit", "Animate", "Find", "Compare", "Arena", "Models"]
 
 
 @pytest.mark.parametrize(("visit", "name"), [(size, name) for name, size in PICTURES.items()],

@@ -13,7 +13,7 @@ from aehub.bitstream import FileHeader, open_reader
 from aehub.codecs.base import Codec, PreviewCodec
 from aehub.codecs.d4.codec import D4Codec
 from aehub.errors import DamagedError, WeightsError
-from aehub.hub import find
+from aehub.hub import find, load_for_file
 from aehub.media.metrics import Distortion
 from aehub.media.orientation import ORDER, compose, inverse, turn_picture
 from aehub.retrieval.fingerprint import FingerprintModel, Fingerprints, turn_scores
@@ -175,3 +175,10 @@ def test_small_pictures_keep_a_least_side(size: tuple[int, int], n: int) -> None
 def test_other_models_make_no_fingerprints() -> None:
     with pytest.raises(WeightsError, match="makes no fingerprints"):
         FingerprintModel.from_pretrained(find("dense-28"))
+
+
+def test_a_compressed_picture_has_a_small_picture(tmp_path: Path) -> None:
+    aehub.compress(moving_picture(1, 96, 64), tmp_path / "picture.aev", measure=False)
+    for dense in (False, True):
+        (small,) = small_pictures(tmp_path / "picture.aev", load_for_file, dense=dense)
+        assert small.time == 0

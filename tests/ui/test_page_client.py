@@ -67,8 +67,8 @@ def test_a_program_compresses_decompresses_and_lists_models(
 
 def test_every_argument_but_the_first_has_a_default(client: Client) -> None:
     described = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(described) == {"/compress", "/decompress", "/edit", "/animate", "/compare",
-                              "/reconstruct", "/models"}
+    assert set(described) == {"/compress", "/decompress", "/edit", "/animate", "/search",
+                              "/classify", "/compare", "/reconstruct", "/models"}
     for name in sorted(set(described) - {"/models"}):
         required = [p["parameter_name"] for p in described[name]["parameters"]
                     if not p["parameter_has_default"]]

@@ -1,0 +1,127 @@
+"""The library that the panel Find searches: a folder of the server's, or the bundled examples."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from aehub import hub
+from aehub.api.search import iter_index
+from aehub.config import DEFAULT_FINGERPRINT
+from aehub.errors import AEHubError, InputError, count_text
+from aehub.results import Indexed, Progress
+from aehub.ui import examples
+from aehub.ui.result_folders import private_folder
+
+VARIABLE = "AEHUB_LIBRARY"
+"""Names the folder of the library."""
+_POLL_SECONDS = 0.1
+
+
+class Library:
+    """Clips that visitors may search, indexed by a thread.
+
+    Nothing that visitors see names a folder of the server.
+
+    Args:
+        folder: of clips, with all folders below; None for the examples of the page.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._progress = Progress(0, 0)
+        self._indexed: Indexed | None = None
+        self._error = ""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Library:
+        """Take the folder from `AEHUB_LIBRARY`.
+
+        Raises:
+            InputError: there is no such folder.
+        """
+        name = (os.environ if environ is None else environ).get(VARIABLE, "").strip()
+        if name and not Path(name).is_dir():
+            raise InputError(f"the library {name[:200]!r} is no folder; give a folder of clips.")
+        return cls(Path(name).resolve() if name else None)
+
+    @property
+    def index(self) -> Path:
+        """Folder of the index, a cache: one for each library and each model."""
+        model = hub.find(DEFAULT_FINGERPRINT) / "config.json"
+        key = hashlib.sha256(f"{self.folder}\n{examples.VERSION}\n".encode() + model.read_bytes())
+        return private_folder("aehub-library") / key.hexdigest()[:16]
+
+    @property
+    def is_ready(self) -> bool:
+        """True if all clips have been indexed, or indexing has failed."""
+        return self._indexed is not None or bool(self._error)
+
+    def start(self) -> None:
+        """Begin to index in the background, once."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="aehub-library", daemon=True)
+                self._thread.start()
+
+    def wait(self) -> Iterator[Progress]:
+        """Yield progress, in files, until the library can be searched.
+
+        The examples are waited for; of a folder whatever is indexed already is searched.
+
+        Raises:
+            InputError: it cannot be indexed, or nothing of it is yet.
+        """
+        self.start()
+        while not self.is_ready and (self.folder is None or not self._progress.done):
+            yield self._progress
+            time.sleep(_POLL_SECONDS)
+        if self._error:
+            raise InputError(self._error)
+        if self._indexed is not None and not self._indexed.segments:
+            raise InputError("the library holds no clip that can be read; put some into its "
+                             "folder, and start the page again.")
+
+    @property
+    def status(self) -> str:
+        """Sentence on what is searched, and how far it is."""
+        if self._error:
+            return f"The library cannot be searched: {self._error}"
+        if self.folder is None:
+            return "Searches the four example clips of this page."
+        name = f"Searches the library {self.folder.name}"
+        if self._indexed is None:
+            done, total = self._progress
+            far = f"{done} of {count_text(total, 'file')}" if total else "looking for files"
+            return f"{name}, which is being indexed: {far}."
+        read = [file for file in self._indexed.files if file.segments and file.state != "removed"]
+        failed = self._indexed.failed
+        more = f"; {count_text(failed, 'file')} could not be read whole" if failed else ""
+        return f"{name}: {count_text(len(read), 'clip')}{more}."
+
+    def hidden(self, text: str) -> str:
+        """A sentence without the folders of this server."""
+        for folder, name in ((self.index, "the index"), (self.folder, "the library")):
+            if folder is not None:
+                text = text.replace(f"{folder}{os.sep}", "").replace(str(folder), name)
+        return text
+
+    def _run(self) -> None:
+        try:
+            paths = ([examples.clip(name) for name in examples.EXAMPLES]
+                     if self.folder is None else [self.folder])
+            job = iter_index(paths, self.index, each=self.folder is not None)
+            while True:
+                self._progress = next(job)
+        except StopIteration as end:
+            self._indexed = end.value
+        except AEHubError as error:
+            self._error = self.hidden(error.message)
+        except OSError as error:
+            self._error = f"{error.strerror or 'a file cannot be read'}."
