@@ -38,6 +38,7 @@ from retrieval_protocol import TURNS, Library, Query, make_library
 
 import aehub
 from aehub.retrieval.fingerprint import FingerprintModel
+from aehub.retrieval.matching import DEFAULT_THRESHOLD
 
 NEAR = 0.5
 """Seconds by which a match may miss the right interval."""
@@ -172,7 +173,9 @@ def measured(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     recall, threshold = found.at(PRECISION)
     by_change = {change: facts([one for one in outcomes if one.query.change == change], threshold)
                  for change in dict.fromkeys(one.query.change for one in outcomes)}
-    return {"all": facts(outcomes, threshold), "average_precision": found.average_precision,
+    default = facts(outcomes, DEFAULT_THRESHOLD)
+    return {"all": facts(outcomes, threshold), "default": default,
+            "average_precision": found.average_precision,
             "recall_at_precision": recall, "threshold": threshold,
             "near_at_precision": near[0], "by_change": by_change,
             "wrong": [(one.score, Path(one.query.path).name, one.query.film, one.query.start,
@@ -221,7 +224,12 @@ def print_tables(results: dict[str, dict]) -> None:
         print(f"| {change} | {of['queries']} | " + " | ".join(
             f"{result['by_change'][change]['recall_at_1']:.3f}" for result in results.values())
             + " |")
-    name = next(iter(results))
+    name, default = next(iter(results)), first["default"]
+    if name == "aehub":
+        right = default["recall"] * default["queries"]
+        print(f"\n{name}, at the default threshold of {DEFAULT_THRESHOLD}: recall "
+              f"{default['recall']:.3f}, precision {right / max(right + default['wrong'], 1):.4f} "
+              f"({default['wrong']} wrong matches)")
     print(f"\n{name}, at the threshold of precision {PRECISION} over all "
           f"({first['threshold']:.3f}):\n")
     print("| change | recall@1 | recall | wrong matches | start: median error "

@@ -40,6 +40,9 @@ QUALITY = {"crf": "12", "preset": "veryfast"}
 """Of x264, for queries whose change is not the compression."""
 _ASPECT = SIZE[0] / SIZE[1]
 
+_SAME_SCENE = {"generative-dyn_1096929575-loop-28": "generative-dyn_tree-1-loop"}
+"""Sources that show the scene of another one, by its name, as a look at both tells."""
+
 Frames = list[np.ndarray]
 """uint8 [H, W, 3] each."""
 
@@ -257,14 +260,16 @@ def write_clip(path: Path, frames: Iterable[np.ndarray], fps: Fraction, options:
 def snippets(folder: Path, kind_of: Callable[[str], str]) -> Iterator[Snippet]:
     """Snippets of the clips of a folder whose source is of some kind."""
     for path in sorted(folder.iterdir()):
-        kind = kind_of(recording_of(path.name))
+        recording = recording_of(path.name)
+        source = _SAME_SCENE.get(recording, recording)
+        kind = kind_of(source)
         if not kind or path.suffix not in (".mp4", ".mkv", ".webm"):
             continue
         with av.open(str(path)) as container:
             fps = Fraction(container.streams.video[0].average_rate or FPS)
             n = sum(1 for _ in container.decode(video=0))
         kept = min(n, int(EVAL_SECONDS * fps)) if n / fps > 2 * FILM_SECONDS[0] else n
-        yield Snippet(str(path), recording_of(path.name), kind, (n - kept) // 2, kept, str(fps))
+        yield Snippet(str(path), source, kind, (n - kept) // 2, kept, str(fps))
 
 
 # --- the library ---------------------------------------------------------------------------------
