@@ -111,7 +111,7 @@ def iter_pair(query: Path, match: Match, folder: Path) -> Generator[Progress, No
 
 
 def write_turned_part(source: Path, video: Path, element: str) -> Path:
-    """Write the middle half of a clip as mp4, cropped to nine tenths and turned.
+    """Write the middle half of a clip as mp4, turned.
 
     Args:
         source: path of a clip whose length is known.
@@ -125,14 +125,9 @@ def write_turned_part(source: Path, video: Path, element: str) -> Path:
         rate, count = float(clip.info.fps), clip.info.n_frames or 1
         times = [number / rate for number in range(count // 4, count - count // 4)]
         pictures = _at(clip, times, ELEMENTS[element])
-        for _ in _written(map(_cropped, pictures), video, rate, moving=True):
+        for _ in _written(pictures, video, rate, moving=True):
             pass
     return video
-
-
-def _cropped(picture: np.ndarray) -> np.ndarray:
-    rows, columns = (side // 20 for side in picture.shape[:2])
-    return picture[rows:rows + 18 * rows // 2 * 2, columns:columns + 18 * columns // 2 * 2]
 
 
 def _offset(query: Path, match: Match, folder: Path) -> float:
