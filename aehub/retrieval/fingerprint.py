@@ -18,10 +18,11 @@ import torch
 from PIL import Image
 
 from aehub.errors import WeightsError
+from aehub.media.colour import from_rgb, rgb_colour
 from aehub.media.orientation import ORDER, compose, turn_picture
 from aehub.media.picture import Picture
 from aehub.retrieval.network import SIDE, FingerprintNetwork
-from aehub.retrieval.sampling import SmallPicture
+from aehub.retrieval.sampling import SmallPicture, small_picture
 from aehub.weights import stored_network
 from aehub.weights.device import Device, resolve_device, torch_defaults, with_inference
 
@@ -99,6 +100,12 @@ class FingerprintModel:
             vectors.append(found[0][None])
             signatures.append(found[1][None])
         return Fingerprints(np.array(times), np.concatenate(vectors), np.concatenate(signatures))
+
+    def encode(self, frames: Iterable[np.ndarray]) -> np.ndarray:
+        """Vectors of RGB pictures, uint8 [H, W, 3] each -> float16 [T, D] of length 1."""
+        return self.fingerprints(
+            SmallPicture(float(number), small_picture(from_rgb(frame, rgb_colour(len(frame)))))
+            for number, frame in enumerate(map(np.asarray, frames))).vectors
 
     @with_inference
     def _fingerprint(self, picture: Picture, turn: int) -> tuple[np.ndarray, np.ndarray]:

@@ -82,7 +82,7 @@ def _of_clip(source: ClipLike, step: float) -> Iterator[SmallPicture]:
             if time - last >= step - _TOLERANCE:
                 last = time
                 picture = to_format(frame.picture, YUV420, colour)
-                yield SmallPicture(time, downscale(picture, divisor(picture.size)))
+                yield SmallPicture(time, small_picture(picture))
 
 
 def _of_compressed(source: str | Path, load: CodecLoader, dense: bool) -> Iterator[SmallPicture]:
@@ -147,6 +147,11 @@ def _previews(codec: Codec, header: FileHeader, group: Group, frames: set[int], 
         if in_codec != scale:
             small = downscale(small, n, group.header.crop)
         yield Preview(number, IDENTITY, small)
+
+
+def small_picture(picture: Picture) -> Picture:
+    """Means of areas of a picture."""
+    return downscale(picture, divisor(picture.size))
 
 
 def divisor(size: tuple[int, int]) -> int:

@@ -23,7 +23,7 @@ from aehub.training.data import FrameStore, StoredClip, is_held_out
 _WORK = 2 * SIDE
 _NEAR = 6
 """Frames between the two of a pair at most: a quarter of a second."""
-_LEAST_WINDOW, _LEAST_CROP = 0.45, 0.72
+_LEAST_WINDOW, _LEAST_CROP = 0.45, 0.65
 """Sides of the window in the frame, and of the changed view in the window, at least."""
 _WORDS = "the of and a to in is you that it he was for on are as with his they SALE NEWS LIVE 2026"
 
@@ -71,7 +71,7 @@ class ViewPairs:
         near = int(np.clip(at + rng.integers(-_NEAR, _NEAR + 1), 0, clip.n_frames - 1))
         window = _box_in((0, 0, 1, 1), rng, 1 if rng.random() < 0.5 else _LEAST_WINDOW)
         plain = self._cut(clip, at, window)
-        crop = _box_in(window, rng, 1 if rng.random() < 0.35 else _LEAST_CROP)
+        crop = _box_in(window, rng, 1 if rng.random() < 0.25 else _LEAST_CROP)
         changed = self._changed(self._cut(clip, near, crop), rng)
         return np.stack([_halved(plain), _halved(changed)])
 

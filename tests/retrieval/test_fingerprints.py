@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import aehub
 from aehub.bitstream import FileHeader, open_reader
@@ -170,6 +171,18 @@ def test_a_damaged_file_gives_what_is_intact_and_an_error(path: Path, d4: D4Code
                                          ((LEAST_SIDE, 400), 1), ((3, 2), 1)])
 def test_small_pictures_keep_a_least_side(size: tuple[int, int], n: int) -> None:
     assert divisor(size) == n
+
+
+def test_frames_are_encoded_as_the_pictures_of_a_clip_are(model: FingerprintModel, d4: D4Codec,
+                                                         tmp_path: Path) -> None:
+    frames = moving_picture(3, *SIZE)
+    vectors = model.encode(frames)
+    assert vectors.shape == (3, model.shape[0])
+    np.testing.assert_allclose(np.linalg.norm(vectors.astype(float), axis=1), 1, atol=1e-3)
+    picture = tmp_path / "first.png"
+    Image.fromarray(frames[0]).save(picture)
+    found = model.fingerprints(of(picture, d4)).vectors[0]
+    assert found.astype(float) @ vectors[0].astype(float) > 0.98
 
 
 def test_other_models_make_no_fingerprints() -> None:

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aehub.retrieval.fingerprint import FingerprintModel
 from aehub.retrieval.network import FingerprintNetwork, orientations
 from aehub.training.data import Cache, FrameStore
 from aehub.training.views import ViewPairs
@@ -38,15 +39,17 @@ class Options:
     """Options that `--set` may change.
 
     Attributes:
-        width: channels at 16x16.
-        vector: numbers of a vector.
-        signature: numbers of a signature in one orientation.
+        start: folder of a model to train further; empty for a new one.
+        width: channels at 16x16 of a new one.
+        vector: numbers of a vector of a new one.
+        signature: numbers of a signature of a new one in one orientation.
         held_out: share of the sources that training never sees.
         batch: pairs of views per step, of different sources.
         turns: orientations of a picture that a step looks at, of eight.
         report_seconds: between reports and checkpoints.
     """
 
+    start: str = ""
     width: int = 40
     vector: int = 64
     signature: int = 24
@@ -57,8 +60,12 @@ class Options:
 
 
 def build(options: Options) -> FingerprintNetwork:
-    """The untrained network."""
-    model = FingerprintNetwork(options.width, options.vector, options.signature)
+    """A new network, or that of `options.start`."""
+    if options.start:
+        model = FingerprintModel.from_pretrained(options.start).network
+    else:
+        model = FingerprintNetwork(options.width, options.vector, options.signature)
+    model = model.train().requires_grad_(True)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
