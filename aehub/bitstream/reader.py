@@ -302,7 +302,7 @@ class Reader:
         if scan.counts.lost_bytes or not all(
                 last < at <= end for at in (end, *(header.offset for header in carried))):
             raise DamagedError(f"{self.name} is damaged, or has its chunks in an unusual order; "
-                               "repair it first.")
+                               "it cannot keep fingerprints.")
         start = 0
         for header in carried:
             self._copy(start, header.offset, stream)

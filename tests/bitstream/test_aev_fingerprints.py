@@ -142,7 +142,7 @@ def test_two_and_misplaced_ones_are_ignored_or_named() -> None:
     last = file[:-FOOTER_SIZE] + chunk + file[-FOOTER_SIZE:]
     assert any("follow others, or the index" in one for one in verify(last).problems)
     for wrong in (early, last):
-        with pytest.raises(DamagedError, match="unusual order; repair it first"):
+        with pytest.raises(DamagedError, match="unusual order; it cannot keep"):
             with_fingerprints(wrong)
     assert carried(with_fingerprints(twice)) == fingerprints_for(file)
 
