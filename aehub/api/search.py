@@ -235,7 +235,7 @@ class _Indexing:
                 self._keep(Path(file.path), stamp, library.fingerprints(content))
             except (AEHubError, OSError) as error:
                 files[place] = replace(file, error=(
-                    f"{file.path} is in the index, but does not keep its fingerprints: "
+                    f"{file.path} is in the index, but was not written anew: "
                     f"{_sentence(file.path, error)}"))
 
     def _keep(self, path: Path, stamp: tuple[int, int], found: Fingerprints) -> None:

@@ -292,10 +292,11 @@ class Reader:
         Raises:
             InputError: the source is a pipe.
             DamagedError: it is damaged, or its chunks are in an order that cannot be kept.
-            FormatError: the fingerprints do not fit a chunk.
+            FormatError: the fingerprints do not fit a chunk, or could not be read from it.
         """
         scan = self._require_scan("fingerprints are stored")
-        headers, packed = scan.chunk_headers, pack_chunk(FINGERPRINTS, pack_fingerprints(found))
+        headers, body = scan.chunk_headers, pack_fingerprints(found)
+        unpack_fingerprints(body)
         carried = [header for header in headers if header.kind == FINGERPRINTS]
         last = max((header.offset for header in headers if header.kind == GROUP), default=0)
         end = next((header.offset for header in headers if header.kind in (INDEX, FOOTER)), 0)
@@ -308,7 +309,7 @@ class Reader:
             self._copy(start, header.offset, stream)
             start = header.offset + header.size
         self._copy(start, end, stream)
-        stream.write(packed)
+        stream.write(pack_chunk(FINGERPRINTS, body))
         self._copy(end, self._size(), stream)
 
     def _copy(self, start: int, stop: int, stream: BinaryIO) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pytest
 import aehub
 from aehub.api import search
 from aehub.bitstream import Writer, open_reader, verify
+from aehub.bitstream.chunk import pack_chunk
 from aehub.bitstream.validation import info
 from aehub.files import PendingOutput
 from aehub.retrieval.fingerprint import FingerprintModel, read_carried
@@ -169,7 +171,7 @@ def test_a_file_that_cannot_be_written_is_indexed_and_named(
     monkeypatch.setattr(PendingOutput, "open", refuse)
     done = run("index", path, "--index", tmp_path / "index", "--store")
     assert done.exit_code == 1 and "1 added" in done.stdout
-    assert done.stderr.count("\n") == 1 and "does not keep its fingerprints" in done.stderr
+    assert done.stderr.count("\n") == 1 and "but was not written anew" in done.stderr
     assert "Permission denied." in done.stderr
     assert path.read_bytes() == before
     assert states(aehub.index(path, tmp_path / "index")) == {"six.aev": "unchanged"}
@@ -237,6 +239,31 @@ def test_a_damaged_file_is_indexed_from_its_codes(
         output = folder.parent / "edited.aev"
         aehub.edit(path, output, [aehub.Reverse()])
         assert verify(output).ok and info(output)["fingerprint_bytes"] == 0
+
+
+def test_whatever_the_chunk_says_a_file_is_indexed_in_words(
+    folder: Path, model: FingerprintModel
+) -> None:
+    path, source, counted = folder / "six.aev", random.Random(0), 0
+    data = path.read_bytes()
+    with open_reader(path) as reader:
+        chunk = next(one for one in reader._require_scan("").chunk_headers if one.kind == 0x85)
+    start = chunk.offset + chunk.header_size
+    body, rest = data[start:start + chunk.length], data[chunk.offset + chunk.size:]
+    for number in range(300):
+        spoilt = bytearray(body[:source.randrange(len(body))] if number % 3 == 0 else body)
+        for _ in range(number % 3):
+            spoilt[source.randrange(min(60, len(body)))] ^= 1 << source.randrange(8)
+        path.write_bytes(data[:chunk.offset] + pack_chunk(0x85, spoilt) + rest)
+        found = read_carried(path, model)
+        if found is not None:
+            counted += 1
+            assert len(found.times) == len(found.vectors) == len(found.signatures)
+            assert np.all(np.diff(found.times) > 0)
+            assert np.allclose(np.linalg.norm(found.vectors.astype(float), axis=1), 1, atol=0.01)
+    assert counted < 200
+    (file,) = aehub.index(folder, folder.parent / "index").files
+    assert file.state == "added" and file.error is None
 
 
 def test_edits_leave_them_out(kept: Path, tmp_path: Path) -> None:
