@@ -229,7 +229,7 @@ class IndexedFile:
         path: absolute.
         state: "added", "unchanged", "failed" (nothing of it is in the index) or "removed".
         segments: that it has in the index.
-        error: sentence about what could not be read; None if all of it was.
+        error: sentence about what could not be read or written; None if all of it was.
     """
 
     path: str

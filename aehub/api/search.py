@@ -35,12 +35,18 @@ from aehub.results import (
     ProgressCallback,
     run_job,
 )
-from aehub.retrieval import matching, store
+from aehub.retrieval import matching
 from aehub.retrieval.copies import find_copies, whole_of
-from aehub.retrieval.fingerprint import FingerprintModel, Fingerprints
+from aehub.retrieval.fingerprint import (
+    FingerprintModel,
+    Fingerprints,
+    keep_in_file,
+    read_carried,
+)
 from aehub.retrieval.inputs import (
     Input,
     absolute,
+    default_folder,
     digest_of,
     find_inputs,
     is_compressed,
@@ -49,6 +55,8 @@ from aehub.retrieval.inputs import (
 from aehub.retrieval.matching import DEFAULT_THRESHOLD
 from aehub.retrieval.nearest import update_graph
 from aehub.retrieval.sampling import QUERY_STEP, STEP, small_pictures
+from aehub.retrieval.store import Library, Writer
+from aehub.retrieval.store import read as read_index
 from aehub.weights.device import Device
 
 __all__ = ["duplicates", "index", "iter_duplicates", "iter_index", "iter_search", "search"]
@@ -60,8 +68,8 @@ _DENSE_SECONDS = 60.0
 
 
 def index(paths: FilePath | Iterable[FilePath], index: FilePath | None = None, *,
-          model: ModelLike = DEFAULT_FINGERPRINT, each: bool = False, device: Device = "auto",
-          progress: ProgressCallback | None = None) -> Indexed:
+          model: ModelLike = DEFAULT_FINGERPRINT, each: bool = False, store: bool = False,
+          device: Device = "auto", progress: ProgressCallback | None = None) -> Indexed:
     """Bring an index of clips up to date, so that `search` finds them and parts of them.
 
     Files that have not changed since are skipped, those that vanished are removed. Whatever was
@@ -73,6 +81,9 @@ def index(paths: FilePath | Iterable[FilePath], index: FilePath | None = None, *
         index: folder of the index; by default `AEHUB_INDEX`, or one in the user's data folder.
         model: makes the fingerprints: name, folder, or a loaded model.
         each: take every picture of a folder for itself.
+        store: also keep the fingerprints of each compressed file in the file itself, which is
+            written anew, so that another index of it decodes nothing; one that cannot be written
+            is indexed all the same.
         device: where networks run, as `aehub.load`.
         progress: called as `progress(done, total)` in files.
 
@@ -88,12 +99,12 @@ def index(paths: FilePath | Iterable[FilePath], index: FilePath | None = None, *
     Example:
         >>> aehub.index("films").failed
     """
-    job = iter_index(paths, index, model=model, each=each, device=device)
+    job = iter_index(paths, index, model=model, each=each, store=store, device=device)
     return run_job(job, progress)
 
 
 def iter_index(paths: FilePath | Iterable[FilePath], index: FilePath | None = None, *,
-               model: ModelLike = DEFAULT_FINGERPRINT, each: bool = False,
+               model: ModelLike = DEFAULT_FINGERPRINT, each: bool = False, store: bool = False,
                device: Device = "auto") -> Generator[Progress, None, Indexed]:
     """Run `index`, yielding a `Progress` after each picture; closing it cancels.
 
@@ -105,7 +116,7 @@ def iter_index(paths: FilePath | Iterable[FilePath], index: FilePath | None = No
     inputs = {entry.path: entry for path in given
               for entry in find_inputs(path, each=each, skip=folder)}
     done: list[IndexedFile] = []
-    with store.Writer(folder, loaded) as writer:
+    with Writer(folder, loaded) as writer:
         job = _Indexing(writer, loaded, _loader(device))
         removed = job.superfluous(given, inputs)
         writer.remove(removed)
@@ -122,9 +133,11 @@ def iter_index(paths: FilePath | Iterable[FilePath], index: FilePath | None = No
                 done.append(end.value)
             finally:
                 one.close()
+        if store:
+            yield from job.keep(done)
         writer.compact()
         segments = writer.count()
-        for _ in update_graph(store.read(folder, loaded)):
+        for _ in update_graph(read_index(folder, loaded)):
             yield Progress(len(wanted), len(wanted))
         yield Progress(len(wanted), len(wanted))
     done.sort(key=lambda file: file.path)
@@ -133,7 +146,7 @@ def iter_index(paths: FilePath | Iterable[FilePath], index: FilePath | None = No
 
 
 class _New(NamedTuple):
-    """Content of a file that is new in an index; the arguments of `store.Writer.add`."""
+    """Content of a file that is new in an index; the arguments of `Writer.add`."""
 
     stamp: tuple[int, int]
     sha256: str
@@ -145,7 +158,7 @@ class _New(NamedTuple):
 class _Indexing:
     """Files on their way into an index."""
 
-    def __init__(self, writer: store.Writer, model: FingerprintModel, load: CodecLoader) -> None:
+    def __init__(self, writer: Writer, model: FingerprintModel, load: CodecLoader) -> None:
         self._writer, self._model, self._load = writer, model, load
         self._known = writer.files()
 
@@ -163,11 +176,8 @@ class _Indexing:
         try:
             state = yield from self._read(entry)
         except (AEHubError, OSError) as error:
-            sentence = str(error) if isinstance(error, AEHubError) else (
-                f"{path} does not exist; check the path." if isinstance(error, FileNotFoundError)
-                else f"{path} cannot be read: {error.strerror or error}.")
             self._writer.remove([path])
-            return IndexedFile(path, "failed", 0, sentence)
+            return IndexedFile(path, "failed", 0, _sentence(path, error))
         if isinstance(state, _New):
             self._writer.add(path, *state)
             state = "added"
@@ -193,6 +203,9 @@ class _Indexing:
 
     def _fingerprints(self, path: Path) -> Generator[None, None, tuple[Fingerprints, str]]:
         """Fingerprints of what can be read, and a sentence about what cannot."""
+        carried = read_carried(path, self._model)
+        if carried is not None:
+            return carried, ""
         parts, error = [self._model.fingerprints(())], ""
         try:
             for picture in small_pictures(path, self._load):
@@ -201,6 +214,45 @@ class _Indexing:
         except DamagedError as damage:
             error = str(damage)
         return _joined(parts), error
+
+    def keep(self, files: list[IndexedFile]) -> Generator[Progress, None, None]:
+        """Keep the fingerprints of compressed files in these themselves, after all were added.
+
+        Args:
+            files: those of the run; one that cannot be written gets a sentence.
+        """
+        library = read_index(self._writer.folder, self._model)
+        contents = {content.number: content for content in library.contents}
+        # Of a damaged file nothing is kept; it has its sentence.
+        known = {file.path: (file.stamp, contents[file.content]) for file in library.files
+                 if file.content is not None and not file.error}
+        for place, file in enumerate(files):
+            if file.path not in known or not is_compressed(Path(file.path)):
+                continue
+            yield Progress(place, len(files))
+            stamp, content = known[file.path]
+            try:
+                self._keep(Path(file.path), stamp, library.fingerprints(content))
+            except (AEHubError, OSError) as error:
+                files[place] = replace(file, error=(
+                    f"{file.path} is in the index, but was not written anew: "
+                    f"{_sentence(file.path, error)}"))
+
+    def _keep(self, path: Path, stamp: tuple[int, int], found: Fingerprints) -> None:
+        if keep_in_file(path, self._model, found, stamp):
+            self._writer.rewritten(str(path), stamp_of(path), digest_of(path))
+        elif stamp_of(path) != stamp:
+            # Another name of a file that was written a moment ago.
+            for _ in self.add(Input(path)):
+                pass
+
+
+def _sentence(path: str, error: AEHubError | OSError) -> str:
+    if isinstance(error, AEHubError):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return f"{path} does not exist; check the path."
+    return f"{path} cannot be read: {error.strerror or error}."
 
 
 def seconds_of(path: Path, times: np.ndarray) -> float:
@@ -297,9 +349,10 @@ def _query(query: ClipLike, model: FingerprintModel, load: CodecLoader
         # A pipe can be read once only.
         if query.is_file() or query.is_dir():
             dense = seconds_of(query, np.empty(0)) <= _DENSE_SECONDS
-    parts, damage = [model.fingerprints(())], ""
+    carried = read_carried(query, model) if isinstance(query, Path) and not dense else None
+    parts, damage = [model.fingerprints(()) if carried is None else carried], ""
     try:
-        for picture in small_pictures(query, load, dense=dense):
+        for picture in small_pictures(query, load, dense=dense) if carried is None else ():
             parts.append(model.fingerprints([picture]))
             yield Progress(len(parts) - 1, 0)
     except DamagedError as error:
@@ -373,7 +426,7 @@ def _match(path: str, start: float, end: float, turn: int, score: float) -> Matc
 class _States:
     """Files of an index that are no longer as they were indexed."""
 
-    def __init__(self, library: store.Library) -> None:
+    def __init__(self, library: Library) -> None:
         self._files = library.paths()
         self._vanished: dict[str, None] = {}
         self._changed: dict[str, None] = {}
@@ -412,7 +465,7 @@ def _paths(paths: FilePath | Iterable[FilePath]) -> list[Path]:
 
 
 def _folder(index: FilePath | None) -> Path:
-    return absolute(store.default_folder() if index is None else check_path(index, "index"))
+    return absolute(default_folder() if index is None else check_path(index, "index"))
 
 
 def _loaded(model: ModelLike, device: Device) -> FingerprintModel:
@@ -426,9 +479,9 @@ def _loader(device: Device) -> CodecLoader:
     return lambda header: load_for_file(header, device=device)
 
 
-def _opened(index: FilePath | None, model: FingerprintModel) -> store.Library:
+def _opened(index: FilePath | None, model: FingerprintModel) -> Library:
     folder = _folder(index)
-    library = store.read(folder, model)
+    library = read_index(folder, model)
     if not library.contents:
         raise InputError(f"the index {folder} is empty; index some clips first.")
     return library

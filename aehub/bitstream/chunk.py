@@ -144,8 +144,8 @@ MAX_WASTE = 1 << 30
 """Bytes checked without success after damage: bounds the time spent on a hostile file."""
 
 SYNC = b"\xaeV"
-GROUP, AUDIO, METADATA, INDEX, FOOTER = 0x01, 0x81, 0x82, 0x83, 0x84
-KNOWN = frozenset((GROUP, AUDIO, METADATA, INDEX, FOOTER))
+GROUP, AUDIO, METADATA, INDEX, FOOTER, FINGERPRINTS = 0x01, 0x81, 0x82, 0x83, 0x84, 0x85
+KNOWN = frozenset((GROUP, AUDIO, METADATA, INDEX, FOOTER, FINGERPRINTS))
 OPTIONAL = 0x80
 """Bit of a chunk type: readers that do not know the type may skip the chunk."""
 
@@ -171,10 +171,11 @@ class ChunkHeader:
 
 @dataclass(frozen=True)
 class Chunk:
-    """An intact chunk: header and body."""
+    """An intact chunk: header, body, and the four bytes of its CRC-32."""
 
     header: ChunkHeader
     body: memoryview
+    crc: bytes
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ def parse_chunk(data: bytes, header: ChunkHeader) -> Chunk | None:
     crc = zlib.crc32(view[header.header_size : -4], crc)
     if crc.to_bytes(4, "little") != view[-4:]:
         return None
-    return Chunk(header, view[header.header_size : -4])
+    return Chunk(header, view[header.header_size : -4], bytes(view[-4:]))
 
 
 class PeekBuffer:

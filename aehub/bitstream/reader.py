@@ -13,8 +13,10 @@ from typing import Any, BinaryIO, cast
 from aehub.bitstream.chunk import (
     AUDIO,
     BLOCK,
+    FINGERPRINTS,
     FOOTER,
     GROUP,
+    INDEX,
     METADATA,
     Chunk,
     ChunkHeader,
@@ -22,9 +24,16 @@ from aehub.bitstream.chunk import (
     PeekBuffer,
     buffer_at,
     iter_chunks,
+    pack_chunk,
     refuse_unknown,
 )
 from aehub.bitstream.file_header import PREFIX, FileHeader, unpack_file_header
+from aehub.bitstream.fingerprint_chunk import (
+    GroupStamp,
+    StoredFingerprints,
+    pack_fingerprints,
+    unpack_fingerprints,
+)
 from aehub.bitstream.group_header import GroupHeader
 from aehub.bitstream.group_header_io import unpack_group
 from aehub.bitstream.index import IndexEntry, unpack_footer
@@ -249,13 +258,71 @@ class Reader:
             raise InputError("the audio of a pipe can be read after its groups; read those first.")
         yield from self._spool.audio_pieces()
 
+    @property
+    def stamp(self) -> GroupStamp:
+        """Stamp of the groups, read from chunk headers.
+
+        Raises:
+            InputError: the source is a pipe.
+        """
+        return self._require_scan("its groups can be stamped").stamp
+
+    def fingerprints(self) -> StoredFingerprints | None:
+        """Return the fingerprints that the file carries, read without its groups.
+
+        None on a pipe, if there are none, and if they are damaged or of other groups than those of
+        the file.
+        """
+        if not self.seekable:
+            return None
+        scan = self._require_scan("")
+        carried = [header for header in scan.chunk_headers if header.kind == FINGERPRINTS]
+        if len(carried) != 1:
+            return None
+        try:
+            found = unpack_fingerprints(self._body(carried[0]))
+        except FormatError:
+            return None
+        fits = found.stamp == scan.stamp and found.times[-1] < scan.counts.ticks
+        return found if fits else None
+
+    def copy_with(self, found: StoredFingerprints, stream: BinaryIO) -> None:
+        """Copy the file, byte by byte, with these fingerprints in place of any that it carries.
+
+        Raises:
+            InputError: the source is a pipe.
+            DamagedError: it is damaged, or its chunks are in an order that cannot be kept.
+            FormatError: the fingerprints do not fit a chunk, or could not be read from it.
+        """
+        scan = self._require_scan("fingerprints are stored")
+        headers, body = scan.chunk_headers, pack_fingerprints(found)
+        unpack_fingerprints(body)
+        carried = [header for header in headers if header.kind == FINGERPRINTS]
+        last = max((header.offset for header in headers if header.kind == GROUP), default=0)
+        end = next((header.offset for header in headers if header.kind in (INDEX, FOOTER)), 0)
+        if scan.counts.lost_bytes or not all(
+                last < at <= end for at in (end, *(header.offset for header in carried))):
+            raise DamagedError(f"{self.name} is damaged, or has its chunks in an unusual order; "
+                               "it cannot keep fingerprints.")
+        start = 0
+        for header in carried:
+            self._copy(start, header.offset, stream)
+            start = header.offset + header.size
+        self._copy(start, end, stream)
+        stream.write(pack_chunk(FINGERPRINTS, body))
+        self._copy(end, self._size(), stream)
+
+    def _copy(self, start: int, stop: int, stream: BinaryIO) -> None:
+        for at in range(start, stop, BLOCK):
+            stream.write(self._read_at(at, min(BLOCK, stop - at)))
+
     def summary(self) -> dict[str, Any]:
         """Return counts and sizes of the file; on a pipe, of what passed by so far.
 
         Returns:
             groups, frames (shown), coded_frames, seconds, bytes (of the file), payload_bytes,
-            audio_bytes, metadata_bytes, lost_bytes (damaged), overhead_bytes (the rest) and
-            complete (whether the file ends with a footer).
+            audio_bytes, metadata_bytes, fingerprint_bytes, lost_bytes (damaged), overhead_bytes
+            (the rest) and complete (whether the file ends with a footer).
         """
         counts = self._require_scan("").counts if self.seekable else self._counts
         return counts.summary(self._start, self.header.time_base)

@@ -11,6 +11,7 @@ from typing import Any
 
 from aehub.bitstream.chunk import (
     AUDIO,
+    FINGERPRINTS,
     FOOTER,
     GROUP,
     INDEX,
@@ -26,6 +27,7 @@ from aehub.bitstream.chunk import (
     parse_chunk_header,
 )
 from aehub.bitstream.file_header import FileHeader
+from aehub.bitstream.fingerprint_chunk import GroupStamp, stamp_groups
 from aehub.bitstream.group_header import GroupHeader
 from aehub.bitstream.group_header_io import unpack_group_header
 from aehub.bitstream.index import FOOTER_SIZE, Footer, IndexEntry, unpack_footer, unpack_index
@@ -43,6 +45,7 @@ class FileCounts:
     payload_bytes: int = 0
     audio_bytes: int = 0
     metadata_bytes: int = 0
+    fingerprint_bytes: int = 0
     chunk_bytes: int = 0
     lost_bytes: int = 0
     complete: bool = False
@@ -61,11 +64,14 @@ class FileCounts:
         self.chunk_bytes += chunk_header.size
         self.audio_bytes += chunk_header.length if chunk_header.kind == AUDIO else 0
         self.metadata_bytes += chunk_header.length if chunk_header.kind == METADATA else 0
+        if chunk_header.kind == FINGERPRINTS:
+            self.fingerprint_bytes += chunk_header.length
         self.complete |= chunk_header.kind == FOOTER
 
     def summary(self, header_bytes: int, time_base: Fraction) -> dict[str, Any]:
         """Return the counts with the keys of `Reader.summary`."""
-        content = self.payload_bytes + self.audio_bytes + self.metadata_bytes
+        content = (self.payload_bytes + self.audio_bytes + self.metadata_bytes
+                   + self.fingerprint_bytes)
         return {
             "groups": self.groups,
             "frames": self.frames,
@@ -75,6 +81,7 @@ class FileCounts:
             "payload_bytes": self.payload_bytes,
             "audio_bytes": self.audio_bytes,
             "metadata_bytes": self.metadata_bytes,
+            "fingerprint_bytes": self.fingerprint_bytes,
             "lost_bytes": self.lost_bytes,
             "overhead_bytes": header_bytes + self.chunk_bytes - content,
             "complete": self.complete,
@@ -158,6 +165,14 @@ class FileScan:
     def counts(self) -> FileCounts:
         """Counts of the file according to its headers."""
         return self._chunk_scan[2]
+
+    @property
+    def stamp(self) -> GroupStamp:
+        """Stamp of the groups according to their headers and the CRC-32s that are stored."""
+        groups = [header for header in self.chunk_headers if header.kind == GROUP]
+        ends = [self._start, *(header.offset + header.size for header in groups)]
+        return stamp_groups(self.counts.frames, sum(header.size for header in groups),
+                            (self._read_at(end - 4, 4) for end in ends))
 
     def _stored_index(self) -> tuple[IndexEntry, ...] | None:
         at = self._size - FOOTER_SIZE

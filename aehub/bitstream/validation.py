@@ -11,6 +11,7 @@ from typing import Any
 from aehub.bitstream.chunk import (
     AUDIO,
     BLOCK,
+    FINGERPRINTS,
     FOOTER,
     GROUP,
     INDEX,
@@ -21,7 +22,12 @@ from aehub.bitstream.chunk import (
     iter_chunks,
     refuse_unknown,
 )
-from aehub.bitstream.file_header import FileHeader
+from aehub.bitstream.file_header import PREFIX, FileHeader
+from aehub.bitstream.fingerprint_chunk import (
+    StoredFingerprints,
+    stamp_groups,
+    unpack_fingerprints,
+)
 from aehub.bitstream.group_header_io import unpack_group
 from aehub.bitstream.index import Footer, IndexEntry, unpack_footer, unpack_index
 from aehub.bitstream.metadata import unpack_metadata, unpack_piece
@@ -62,8 +68,10 @@ def verify(source: FileLike | bytes) -> Report:
     stream, name, owned = open_source(BytesIO(source) if isinstance(source, bytes) else source)
     try:
         buffer = PeekBuffer(read_some(stream))
+        lead = buffer.peek(PREFIX + 255 + 4)
         header = read_header(buffer, name)
-        audit = _Audit(header, buffer.position, name)
+        start = buffer.position
+        audit = _Audit(header, start, name, [lead[start - 4:start]])
         audit.run(buffer)
     except FormatError as error:
         return Report(False, 0, [str(error)], is_aev=isinstance(error, DamagedError))
@@ -80,10 +88,14 @@ class _Audit:
     header: FileHeader
     start: int
     name: str
+    crcs: list[bytes]
+    """Of the file header and the groups."""
     problems: list[str] = field(default_factory=list)
     groups: list[IndexEntry] = field(default_factory=list)
     damaged: bool = False
     n_pieces: int = 0
+    group_bytes: int = 0
+    fingerprints: StoredFingerprints | None = None
     index: Chunk | None = None
     footer: Footer | None = None
 
@@ -117,11 +129,19 @@ class _Audit:
             start = self.groups[-1].stop if self.groups else 0
             ticks = header.ticks(self.header.frame_ticks)
             self.groups.append(IndexEntry(chunk_header.offset, header.n_shown, start, ticks))
+            self.crcs.append(chunk.crc)
+            self.group_bytes += chunk_header.size
+            if self.fingerprints:
+                raise FormatError("this group follows the fingerprints.")
         elif chunk_header.kind == METADATA:
             unpack_metadata(chunk.body)
         elif chunk_header.kind == AUDIO and not self.damaged:
             unpack_piece(chunk.body, self.n_pieces)
             self.n_pieces += 1
+        elif chunk_header.kind == FINGERPRINTS:
+            if self.fingerprints or self.index:
+                raise FormatError("these fingerprints follow others, or the index.")
+            self.fingerprints = unpack_fingerprints(chunk.body)
         elif chunk_header.kind == INDEX:
             self.index = chunk
         elif chunk_header.kind == FOOTER:
@@ -148,8 +168,13 @@ class _Audit:
             else:
                 if entries != self.groups:
                     yield "the index does not match the groups."
+        n_frames = sum(entry.n_frames for entry in self.groups)
+        if self.fingerprints:
+            stop = self.groups[-1].stop if self.groups else 0
+            stamp = stamp_groups(n_frames, self.group_bytes, self.crcs)
+            if self.fingerprints.stamp != stamp or self.fingerprints.times[-1] >= stop:
+                yield "the fingerprints are of other groups than those of the file."
         if self.footer:
-            n_frames = sum(entry.n_frames for entry in self.groups)
             if self.footer[1:] != (len(self.groups), n_frames):
                 yield (
                     f"the footer counts {self.footer.n_groups} groups and {self.footer.n_frames} "
@@ -186,6 +211,7 @@ def info(source: FileLike) -> dict[str, Any]:
         "bits_per_pixel": round(quotient(8 * pictures, pixels), 6),
         "quality": header.quality / 100, "groups": counts["groups"],
         "group_frames": header.group_frames, "payload_bytes": counts["payload_bytes"],
+        "fingerprint_bytes": counts["fingerprint_bytes"],
         "overhead_bytes": counts["overhead_bytes"], "coder": header.coder,
         "entropy_hash": header.entropy_hash.hex(), "synthesis_hash": header.synthesis_hash.hex(),
         "pixel_aspect": str(header.pixel_aspect), "matrix": header.colour.matrix,

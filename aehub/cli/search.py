@@ -26,12 +26,14 @@ _WORDS = {"": "", "--flip horizontal": "mirrored", "--flip vertical": "upside do
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @_folder
 @click.option("--each", is_flag=True, help="Take every picture of a folder for itself.")
+@click.option("--store", is_flag=True, help="Keep the fingerprints of each compressed file in the "
+              "file itself, so that another index of it decodes nothing.")
 @_model
 @options.device
 @options.threads
 @options.as_json
-def index(paths: tuple[str, ...], index: Path | None, each: bool, model: str | None, device: str,
-          as_json: bool) -> None:
+def index(paths: tuple[str, ...], index: Path | None, each: bool, store: bool, model: str | None,
+          device: str, as_json: bool) -> None:
     """Index clips, pictures and compressed files, so that `aehub search` finds them.
 
     Folders are searched with all folders below; one that holds only pictures is one clip. Files
@@ -42,7 +44,7 @@ def index(paths: tuple[str, ...], index: Path | None, each: bool, model: str | N
 
     with progress_bar("indexing") as progress:
         result = search.index(paths, index, model=model or DEFAULT_FINGERPRINT, each=each,
-                              device=device, progress=progress)
+                              store=store, device=device, progress=progress)
     _print_indexed(result, as_json)
     if result.failed:
         raise click.exceptions.Exit(EXIT_FAILED)

@@ -9,7 +9,10 @@ picture gives the same batch, and the same numbers, bit by bit.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +20,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from aehub.errors import WeightsError
+from aehub.bitstream import Reader, open_reader
+from aehub.bitstream.fingerprint_chunk import HASH_SIZE, StoredFingerprints
+from aehub.errors import FormatError, InputError, WeightsError
+from aehub.files import PendingOutput
 from aehub.media.colour import from_rgb, rgb_colour
 from aehub.media.orientation import ORDER, compose, turn_picture
 from aehub.media.picture import Picture
+from aehub.retrieval.inputs import is_compressed, stamp_of
 from aehub.retrieval.network import SIDE, FingerprintNetwork
 from aehub.retrieval.sampling import SmallPicture, small_picture
 from aehub.weights import stored_network
@@ -129,6 +136,95 @@ def _network_input(picture: Picture) -> np.ndarray:
     """uint8 [3, S, S]: the planes, resized to a square."""
     return np.stack([np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(
         (SIDE, SIDE), Image.Resampling.BILINEAR)) for plane in picture])
+
+
+def read_carried(path: Path, model: FingerprintModel) -> Fingerprints | None:
+    """Fingerprints that a compressed file carries, read without decoding it.
+
+    Returns:
+        None if it is no compressed file, carries none of the model, or is damaged anywhere.
+
+    Raises:
+        FormatError: it is newer, or not even its header can be read.
+    """
+    if not is_compressed(path):
+        return None
+    with open_reader(path) as reader:
+        found = _carried(reader, model)
+        if found is None:
+            return None
+        try:
+            _check_groups(reader)
+        except FormatError:
+            return None
+        base, (vector, signature), n = reader.header.time_base, model.shape, len(found.times)
+    return Fingerprints(
+        np.array([float(time * base) for time in found.times]),
+        np.frombuffer(found.vectors, "<f2").astype(np.float16).reshape(n, vector),
+        np.frombuffer(found.signatures, np.int8).reshape(n, ORDER, signature))
+
+
+def keep_in_file(path: Path, model: FingerprintModel, found: Fingerprints,
+                 stamp: tuple[int, int]) -> bool:
+    """Keep fingerprints in the compressed file itself; all else of it stays as it is.
+
+    Args:
+        path: of the file, which is written anew beside itself and renamed.
+        model: made the fingerprints.
+        found: its fingerprints, vectors in the units of an index.
+        stamp: of the file that they were made of.
+
+    Returns:
+        Whether it was written: not if it carries fingerprints of the model already.
+
+    Raises:
+        InputError: it cannot be written, or changed since.
+        FormatError: it is damaged, or its fingerprints do not fit.
+    """
+    with open_reader(path) as reader:
+        if _carried(reader, model) is not None:
+            return False
+        _check_groups(reader)
+    try:
+        if not os.access(path, os.W_OK):
+            raise InputError(f"{path} cannot be written: it is read-only.")
+        with PendingOutput(path) as pending:
+            with open_reader(path) as reader, pending.open() as stream:
+                reader.copy_with(_to_store(reader, model, found), stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            shutil.copymode(path, pending.path)
+            if stamp_of(path) != stamp:
+                raise InputError(f"{path} changed since it was read; index it again.")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    return True
+
+
+def _carried(reader: Reader, model: FingerprintModel) -> StoredFingerprints | None:
+    found = reader.fingerprints()
+    same = found and (found.model, found.shape) == (_short_hash(model), model.shape)
+    return found if same else None
+
+
+def _short_hash(model: FingerprintModel) -> bytes:
+    return bytes.fromhex(model.sha256)[:HASH_SIZE]
+
+
+def _check_groups(reader: Reader) -> None:
+    """Raise `DamagedError` if anything of a file is damaged."""
+    for _ in reader.groups():
+        pass
+
+
+def _to_store(reader: Reader, model: FingerprintModel, found: Fingerprints) -> StoredFingerprints:
+    base = reader.header.time_base
+    ticks = tuple(round(Fraction(time) / base) for time in found.times.tolist())
+    if [float(tick * base) for tick in ticks] != found.times.tolist():
+        raise FormatError(f"the times of {reader.name} are no times of its frames.")
+    return StoredFingerprints(
+        _short_hash(model), reader.stamp, model.shape, ticks,
+        found.vectors.astype("<f2").tobytes(), found.signatures.astype(np.int8).tobytes())
 
 
 def turn_scores(query: np.ndarray, others: np.ndarray) -> np.ndarray:

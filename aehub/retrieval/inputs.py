@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -101,3 +102,17 @@ def digest_of(path: Path) -> str:
     for picture in list_folder(path).pictures:
         found.update(digest_of(picture).encode())
     return found.hexdigest()
+
+
+def default_folder() -> Path:
+    """Folder of the index where none is named: `AEHUB_INDEX`, or one in the user's data folder."""
+    named = os.environ.get("AEHUB_INDEX", "").strip()
+    if named:
+        return Path(named).expanduser()
+    data = os.environ.get("XDG_DATA_HOME", "").strip()
+    if not data and sys.platform == "win32":
+        data = os.environ.get("LOCALAPPDATA", "")
+    if not data:
+        data = ("~/Library/Application Support" if sys.platform == "darwin" else
+                "~/.local/share")
+    return Path(data).expanduser() / "aehub" / "index"

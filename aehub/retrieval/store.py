@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -132,20 +131,6 @@ class Library(NamedTuple):
             if file.content is not None:
                 found.setdefault(file.content, []).append(file)
         return found
-
-
-def default_folder() -> Path:
-    """Folder of the index where none is named: `AEHUB_INDEX`, or one in the user's data folder."""
-    named = os.environ.get("AEHUB_INDEX", "").strip()
-    if named:
-        return Path(named).expanduser()
-    data = os.environ.get("XDG_DATA_HOME", "").strip()
-    if not data and sys.platform == "win32":
-        data = os.environ.get("LOCALAPPDATA", "")
-    if not data:
-        data = ("~/Library/Application Support" if sys.platform == "darwin" else
-                "~/.local/share")
-    return Path(data).expanduser() / "aehub" / "index"
 
 
 def in_units(vectors: np.ndarray) -> np.ndarray:
@@ -342,6 +327,16 @@ class Writer:
             self._write_about("rows", self._n_rows + n)
         self._n_rows += n
 
+    def rewritten(self, path: str, stamp: tuple[int, int], sha256: str) -> None:
+        """Note that a file was written anew, and what is found in it did not change."""
+        if self.reuse(path, stamp, sha256) is None:
+            content, error = self._database.execute(
+                "select content, error from files where path = ?", (path,)).fetchone()
+            with self._transaction():
+                self._database.execute("update contents set sha256 = ? where id = ?",
+                                       (sha256, content))
+                self._write_file(path, stamp, content, error)
+
     def remove(self, paths: Sequence[str]) -> None:
         """Forget files."""
         with self._transaction():
@@ -424,9 +419,7 @@ def _connect(folder: Path, *, create: bool) -> sqlite3.Connection:
             raise _damaged(folder, f"{DATABASE} is missing")
         raise _missing(folder)
     # Transactions of more than one change are begun where they are made.
-    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None,
-                                 check_same_thread=False)
-    return connection
+    return sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
 
 
 def _locked(folder: Path) -> sqlite3.Connection:
@@ -494,5 +487,3 @@ def _missing(folder: Path) -> InputError:
 
 def _damaged(folder: Path, reason: str) -> FormatError:
     return FormatError(f"the index {folder} is damaged ({reason}); delete it and index again.")
-
-

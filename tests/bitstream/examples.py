@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import struct
 from fractions import Fraction
 from io import BytesIO
 from typing import Any
 
-from aehub.bitstream import FileHeader, GroupHeader, Writer
+from aehub.bitstream import FileHeader, GroupHeader, Writer, open_reader
+from aehub.bitstream.fingerprint_chunk import StoredFingerprints
 
 CHAIN = bytes((0, 1, 1, 1, 1, 1, 1, 1))
 
@@ -58,4 +60,25 @@ def page_example() -> bytes:
     with Writer(stream, file_header()) as writer:
         writer.group(GroupHeader(8, 5000, frame_types=CHAIN), b"first")
         writer.group(GroupHeader(3, 4250, crop=(0, 16), shown=(1, 3), reverse=True), b"second")
+    return stream.getvalue()
+
+
+def fingerprints_for(file: bytes, n: int = 3, shape: tuple[int, int] = (4, 2), **changes: Any
+                     ) -> StoredFingerprints:
+    """Fingerprints of a file, of n unit vectors at every other frame."""
+    (vector, signature), source = shape, random.Random(5)
+    rows = [struct.pack(f"<{vector}e", *(float(at == i % vector) for at in range(vector)))
+            for i in range(n)]
+    with open_reader(BytesIO(file)) as reader:
+        found = StoredFingerprints(
+            bytes(range(0x21, 0x29)), reader.stamp, shape, tuple(range(0, 2 * n, 2)),
+            b"".join(rows), source.randbytes(n * 8 * signature))
+    return found._replace(**changes)
+
+
+def with_fingerprints(file: bytes, found: StoredFingerprints | None = None) -> bytes:
+    """A file that carries fingerprints; those of `fingerprints_for` by default."""
+    stream = BytesIO()
+    with open_reader(BytesIO(file)) as reader:
+        reader.copy_with(found or fingerprints_for(file), stream)
     return stream.getvalue()

@@ -260,6 +260,7 @@ def test_the_summary_accounts_for_every_byte() -> None:
         "payload_bytes": 10_000,
         "audio_bytes": 3001,
         "metadata_bytes": notes,
+        "fingerprint_bytes": 0,
         "lost_bytes": 0,
         "overhead_bytes": len(file) - 13_001 - notes,
         "complete": True,

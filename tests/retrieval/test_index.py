@@ -19,6 +19,7 @@ from PIL import Image
 
 import aehub
 from aehub.retrieval import store
+from aehub.retrieval.inputs import default_folder
 from material import tones, write_clip
 from pageserver import ROOT
 from retrieval.conftest import FPS, Films, film, scene
@@ -304,9 +305,9 @@ def test_the_folder_is_the_users_where_none_is_named(
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.delenv("AEHUB_INDEX", raising=False)
-    assert store.default_folder() == tmp_path / "aehub" / "index"
+    assert default_folder() == tmp_path / "aehub" / "index"
     monkeypatch.setenv("AEHUB_INDEX", str(tmp_path / "mine"))
-    assert store.default_folder() == tmp_path / "mine"
+    assert default_folder() == tmp_path / "mine"
 
 
 def test_a_second_of_video_takes_at_most_a_kilobyte(films: Films) -> None:
