@@ -68,10 +68,10 @@ class MatchSettings:
     gap: float = 0.6
     extension: float = 0.5
     matches: int = 8
-    of_cosine: float = 10.0
-    of_signature: float = 22.0
-    per_halving: float = 1.0
-    bias: float = 27.7
+    of_cosine: float = 0.0
+    of_signature: float = 36.7
+    per_halving: float = 2.0
+    bias: float = 29.5
 
 
 SETTINGS = MatchSettings()
