@@ -383,7 +383,7 @@ def _opened(index: FilePath | None, model: FingerprintModel) -> Library:
     folder = _folder(index)
     library = read_index(folder, model)
     if library.files and not library.contents:
-        raise damaged(folder, "all fingerprints are lost", REPAIR)
+        raise damaged(folder, "all that it held is lost", REPAIR)
     if not library.contents:
         raise InputError(f"the index {folder} is empty; index some clips first.")
     return library

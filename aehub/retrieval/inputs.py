@@ -9,6 +9,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +43,10 @@ def find_inputs(path: Path, *, each: bool = False, skip: Path | None = None) -> 
     if not os.path.isdir(path):
         yield Input(path)
         return
-    seen = set() if skip is None or has_vanished(skip) else {file_number(skip)}
+    seen: set[tuple[int, int]] = set()
+    if skip is not None:
+        with suppress(OSError):
+            seen.add(file_number(skip))
     # The next one last; links after all other folders.
     folders, links = [path], list[Path]()
     while folders or links:

@@ -271,7 +271,7 @@ def naming_errors(folder: Path) -> Iterator[None]:
 
 
 def _unusable(folder: Path, reason: str) -> InputError:
-    return InputError(f"the index {folder} cannot be read or cannot be written: {reason}; choose "
+    return InputError(f"the index {folder} cannot be read or written: {reason}; choose "
                       "another folder, or change its permissions.")
 
 

@@ -150,7 +150,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(clips: Path, tmp_path: 
     (tmp_path / "file").touch()
     (tmp_path / "index" / "lock.sqlite").mkdir(parents=True)
     for folder in (tmp_path / "file", tmp_path / "index"):
-        with pytest.raises(aehub.InputError, match="cannot be written: .*; choose another folder"):
+        with pytest.raises(aehub.InputError, match="cannot be read or written: .*; choose another"):
             aehub.index(clips, folder)
 
 
@@ -411,7 +411,7 @@ def test_spoilt_times_are_restored_as_lost_rows_are(films: Films, index: Path) -
 def test_a_database_that_cannot_be_opened_is_one_sentence(films: Films, index: Path) -> None:
     (index / "files.sqlite").unlink()
     (index / "files.sqlite").mkdir()
-    with pytest.raises(aehub.InputError, match="cannot be written: .*; choose another folder"):
+    with pytest.raises(aehub.InputError, match="cannot be read or written: .*; choose another"):
         aehub.index(films.folder, index)
 
 

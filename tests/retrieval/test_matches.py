@@ -201,7 +201,7 @@ def test_matches_are_ranked_limited_and_within_their_files(films: Films) -> None
     lengths = {"three.mp4": 6.0, "two.mkv": 4.0, "six.aev": 2.0, "seven.png": 0.0}
     for match in found:
         assert 0 <= match.start <= match.end <= lengths[Path(match.path).name]
-    assert aehub.search(film(1, 4), films.index, limit=1) == found[:1]
+    assert aehub.search(film(1, 4), films.index, limit=1, threshold=0) == found[:1]
 
 
 def test_limits_below_one_and_thresholds_above_it_are_refused(films: Films) -> None:
