@@ -227,7 +227,8 @@ class IndexedFile:
 
     Attributes:
         path: absolute.
-        state: "added", "unchanged", "failed" (nothing of it is in the index) or "removed".
+        state: "added", "unchanged", "removed" or "failed" (it could not be read; what is known of
+            it stays in the index unless it changed).
         segments: that it has in the index.
         error: sentence about what could not be read or written; None if all of it was.
     """
@@ -294,11 +295,14 @@ class Found(Result):
     Attributes:
         matches: the best first.
         elapsed: seconds the work took.
-        notes: sentences about files left out.
+        error: sentence about what of the query could not be read, also in the notes; None if all
+            of it was.
+        notes: sentences about damage and about files left out.
     """
 
     matches: tuple[Match, ...]
     elapsed: float
+    error: str | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from aehub.cli import options
@@ -12,7 +10,7 @@ from aehub.errors import count_text
 from aehub.results import Duplicates, Found, Indexed, Match, run_job
 
 _folder = click.option(
-    "--index", metavar="DIR", type=click.Path(path_type=Path),
+    "--index", metavar="DIR",
     help="Folder of the index; by default AEHUB_INDEX, or one in the user's data folder.")
 _model = click.option("--model", help="Name or folder of the model that makes the fingerprints.")
 _WORDS = {"": "", "--flip horizontal": "mirrored", "--flip vertical": "upside down, mirrored",
@@ -32,7 +30,7 @@ _WORDS = {"": "", "--flip horizontal": "mirrored", "--flip vertical": "upside do
 @options.device
 @options.threads
 @options.as_json
-def index(paths: tuple[str, ...], index: Path | None, each: bool, store: bool, model: str | None,
+def index(paths: tuple[str, ...], index: str | None, each: bool, store: bool, model: str | None,
           device: str, as_json: bool) -> None:
     """Index clips, pictures and compressed files, so that `aehub search` finds them.
 
@@ -43,8 +41,9 @@ def index(paths: tuple[str, ...], index: Path | None, each: bool, store: bool, m
     from aehub.config import DEFAULT_FINGERPRINT
 
     with progress_bar("indexing") as progress:
-        result = search.index(paths, index, model=model or DEFAULT_FINGERPRINT, each=each,
-                              store=store, device=device, progress=progress)
+        result = search.index(paths, index, each=each, store=store, device=device,
+                              model=DEFAULT_FINGERPRINT if model is None else model,
+                              progress=progress)
     _print_indexed(result, as_json)
     if result.failed:
         raise click.exceptions.Exit(EXIT_FAILED)
@@ -60,6 +59,9 @@ def _print_indexed(result: Indexed, as_json: bool) -> None:
     states = [file.state for file in result.files]
     parts = [f"{count} {state}" for state in ("added", "unchanged", "removed", "failed")
              if (count := states.count(state))]
+    incomplete = result.failed - states.count("failed")
+    if incomplete:
+        parts.append(f"{incomplete} not whole")
     click.echo(f"{click.format_filename(result.index)}: {', '.join(parts) or 'nothing to index'}; "
                f"{count_text(result.segments, 'segment')} in all, {result.elapsed:.1f} s")
 
@@ -68,38 +70,43 @@ def _print_indexed(result: Indexed, as_json: bool) -> None:
 @click.argument("query", required=False)
 @click.option("--duplicates", is_flag=True, help="List groups of copies in the index instead.")
 @_folder
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True,
-              help="Matches to list, at most.")
+@click.option("--limit", type=click.IntRange(1), help="Matches to list, at most; by default 20.")
 @click.option("--threshold", type=options.Number(0, 1),
               help="Least score of a match, from 0 to 1.")
 @_model
 @options.device
 @options.threads
 @options.as_json
-def search(query: str | None, duplicates: bool, index: Path | None, limit: int,
+def search(query: str | None, duplicates: bool, index: str | None, limit: int | None,
            threshold: float | None, model: str | None, device: str, as_json: bool) -> None:
     """Find the clip or picture QUERY, or parts of it, among the indexed files.
 
     Each match tells the file, the time in it, how the file is turned in QUERY, and a score from 0
-    to 1. No match is no error.
+    to 1. No match is no error; a damaged QUERY is one, after the matches of what is intact.
     """
     from aehub.api import search
     from aehub.config import DEFAULT_FINGERPRINT
 
     if duplicates == (query is not None):
         raise click.UsageError("give either a QUERY or --duplicates.")
-    model = model or DEFAULT_FINGERPRINT
+    if duplicates and (limit, threshold) != (None, None):
+        raise click.UsageError("--limit and --threshold are of a QUERY; leave them out with "
+                               "--duplicates.")
+    model = DEFAULT_FINGERPRINT if model is None else model
     if query is None:
         with progress_bar("comparing") as progress:
             copies = search.duplicates(index, model=model, device=device, progress=progress)
         _print_duplicates(copies, as_json)
         return
     least = search.DEFAULT_THRESHOLD if threshold is None else threshold
-    job = search.iter_search(options.source(query), index, limit=limit, threshold=least,
+    most = search.DEFAULT_LIMIT if limit is None else limit
+    job = search.iter_search(options.source(query), index, limit=most, threshold=least,
                              model=model, device=device)
     with progress_bar("searching") as progress:
         found = run_job(job, progress)
     _print_found(found, as_json)
+    if found.error is not None:
+        raise click.exceptions.Exit(EXIT_FAILED)
 
 
 def _print_found(found: Found, as_json: bool) -> None:

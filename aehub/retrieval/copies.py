@@ -18,7 +18,7 @@ from aehub.results import Progress
 from aehub.retrieval.fingerprint import Fingerprints
 from aehub.retrieval.matching import DEFAULT_THRESHOLD, Alignment, align
 from aehub.retrieval.nearest import best_cosines
-from aehub.retrieval.store import Content, Library
+from aehub.retrieval.store import Library, StoredContent
 
 PROBE_STEP = 1.0
 """Seconds between the segments of a clip that are compared with all others: two of them are alike
@@ -76,10 +76,12 @@ class Sets:
 
     def find(self, key: Hashable) -> Hashable:
         """The key that stands for the set of another."""
-        parent = self.parents.setdefault(key, key)
-        if parent != key:
-            parent = self.parents[key] = self.find(parent)
-        return parent
+        parents = self.parents
+        parents.setdefault(key, key)
+        while parents[key] != key:
+            parents[key] = parents[parents[key]]
+            key = parents[key]
+        return key
 
     def join(self, one: Hashable, two: Hashable) -> None:
         """Join the sets of two keys."""
@@ -225,7 +227,7 @@ def _pairs(library: Library) -> Generator[
     return {key: times for key, times in pairs.items() if _is_common(library, key, times)}
 
 
-def _probes(content: Content) -> list[int]:
+def _probes(content: StoredContent) -> list[int]:
     n = len(content.times)
     wanted = max(LEAST_PROBES, int(content.seconds / PROBE_STEP) + 1)
     return sorted(set(np.linspace(0, n - 1, min(n, wanted)).round().astype(int).tolist()))
@@ -253,8 +255,6 @@ def _group(relations: Relations, group: list[int]) -> list[Copy]:
             # Alike only through another of the group.
             found.append(Copy(Part(place, 0.0, seconds), IDENTITY, DEFAULT_THRESHOLD))
     return found
-
-
 
 
 def whole_of(library: Library, place: int) -> Copy:

@@ -9,11 +9,11 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from aehub.bitstream import is_aev
-from aehub.errors import InputError
 from aehub.media.file_type import is_hidden, list_folder
 
 
@@ -22,15 +22,17 @@ class Input(NamedTuple):
 
     Attributes:
         path: absolute.
-        error: sentence about what is wrong with it, or None.
+        error: sentence about what is wrong with it, or empty.
     """
 
     path: Path
-    error: InputError | None = None
+    error: str = ""
 
 
 def find_inputs(path: Path, *, each: bool = False, skip: Path | None = None) -> Iterator[Input]:
     """Clips, pictures and compressed files at a path and in the folders below it.
+
+    Links to folders are followed, each folder is read once: by its own name if that is below too.
 
     Args:
         path: a file, which is yielded as it is, or a folder.
@@ -38,17 +40,31 @@ def find_inputs(path: Path, *, each: bool = False, skip: Path | None = None) -> 
         skip: a folder to leave out.
     """
     path = absolute(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         yield Input(path)
         return
-    for name, folders, _ in os.walk(path):
-        folder = Path(name)
-        folders[:] = sorted(child for child in folders if not is_hidden(Path(child))
-                            and folder / child != skip)
+    seen: set[tuple[int, int]] = set()
+    if skip is not None:
+        with suppress(OSError):
+            seen.add(file_number(skip))
+    # The next one last; links after all other folders.
+    folders, links = [path], list[Path]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
         try:
-            yield from _in_folder(folder, each)
+            number = file_number(folder)
+            if number in seen:
+                continue
+            seen.add(number)
+            below = [child for child in sorted(folder.iterdir(), reverse=True)
+                     if not is_hidden(child) and os.path.isdir(child)]
+            found = list(_in_folder(folder, each))
         except OSError as error:
-            yield Input(folder, InputError(f"{folder} cannot be read: {error.strerror}."))
+            yield Input(folder, f"{folder} cannot be read: {error.strerror or error}.")
+            continue
+        yield from found
+        folders += [child for child in below if not child.is_symlink()]
+        links += [child for child in reversed(below) if child.is_symlink()]
 
 
 def _in_folder(folder: Path, each: bool) -> Iterator[Input]:
@@ -56,13 +72,33 @@ def _in_folder(folder: Path, each: bool) -> Iterator[Input]:
     clips = listing.clips + [path for path in listing.others if is_compressed(path)]
     pictures = listing.pictures
     if pictures and not each and clips:
-        yield Input(folder, InputError(
-            f"{folder} holds pictures and clips, of which the pictures may be one clip or many; "
-            "move them apart.", "Or take each for itself with --each."))
+        yield Input(folder, f"{folder} holds pictures and clips, of which the pictures may be one "
+                    "clip or many; move them apart, or take each for itself with --each.")
     elif len(pictures) > 1 and not each:
         yield Input(folder)
     else:
         yield from map(Input, sorted([*pictures, *clips]))
+
+
+def file_number(path: Path) -> tuple[int, int]:
+    """Numbers of device and file: those of links are equal.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def has_vanished(path: Path) -> bool:
+    """Return whether a path certainly leads nowhere, and not only where nobody may look."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def is_compressed(path: Path) -> bool:
@@ -82,15 +118,21 @@ def absolute(path: Path) -> Path:
 
 
 def stamp_of(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of the last change in nanoseconds; of a folder, of its pictures.
+    """Size in bytes and time of the last change in nanoseconds; of a folder the size of its
+    pictures, and a hash of their names, sizes and times.
 
     Raises:
         OSError: there is no such file.
     """
-    found = [one.stat() for one in (list_folder(path).pictures if path.is_dir() else [path])]
-    if not found:
+    if not path.is_dir():
+        found = path.stat()
+        return found.st_size, found.st_mtime_ns
+    pictures = [(os.fsencode(one.name), one.stat()) for one in list_folder(path).pictures]
+    if not pictures:
         raise FileNotFoundError(2, "No such file or directory", str(path))
-    return sum(one.st_size for one in found), max(one.st_mtime_ns for one in found)
+    facts = [(name, one.st_size, one.st_mtime_ns) for name, one in pictures]
+    digest = hashlib.sha256(repr(facts).encode()).digest()
+    return sum(size for _, size, _ in facts), int.from_bytes(digest[:7], "big")
 
 
 def digest_of(path: Path) -> str:

@@ -9,6 +9,7 @@ queries and turned clips get the same scores, bit by bit.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 from aehub.media.orientation import ORDER, compose
 from aehub.retrieval.fingerprint import Fingerprints
 from aehub.retrieval.nearest import nearest_cosines
-from aehub.retrieval.store import Content, Library, in_units
+from aehub.retrieval.store import Library, StoredContent, in_units
 
 EDITS = ("", "--flip horizontal", "--flip vertical", "--rotate 180", "--transpose", "--rotate 90",
          "--rotate 270", "--rotate 90 --flip vertical")
@@ -35,7 +36,7 @@ class MatchSettings:
             most pairs of different clips, below those of degraded copies.
         outside: evidence of a picture of the query that would lie outside the clip.
         window: pictures of the query, a second, that choose clips to look at together.
-        shortlist: clips that each of these windows chooses.
+        shortlist: clips that each of these windows chooses; more where more matches are wanted.
         seeds: segments most similar to a picture of the query that offsets are tried from.
         seed_pictures: pictures of the query that have seeds.
         speeds: of the query's content against the clip's; -1 is backward.
@@ -46,13 +47,13 @@ class MatchSettings:
         gap: seconds between two matches in one clip, at least.
         extension: seconds by which a match grows to the query's ends.
         matches: in one clip, at most.
-        of_cosine: weight in the argument of the score's logistic function, by logistic regression
-            on queries of a second whose clips are there or not; neither the number of pictures nor
-            their share told more.
-        of_signature: likewise.
-        per_halving: weight for each halving of the share that matches: between two parts of a clip
-            the longer one should win.
-        bias: likewise, so that a score of 0.5 has a precision of about 0.99.
+        of_cosine: weight of the cosine in the argument of the score's logistic function, by
+            logistic regression on queries of a second whose clips are there or not.
+        of_signature: weight of the similarity of the signatures, likewise.
+        per_halving: taken off for each halving of the share that matches; set by hand, as the
+            share does not tell whether a clip is there: of two parts of a clip the longer one
+            should win.
+        bias: taken off, so that a score of 0.5 has a precision of about 0.99.
     """
 
     neutral: float = 0.55
@@ -79,6 +80,8 @@ DEFAULT_THRESHOLD = 0.5
 """Least score of a match where none is named."""
 _UNIT = 1 << 16
 """Evidence is counted in 1 / _UNIT, by integers."""
+MOST_PICTURES = 600
+"""Pictures of a query that are aligned at once: with a clip of two hours, 45 MB an array."""
 
 
 class Features(NamedTuple):
@@ -149,9 +152,21 @@ def shortlist(best: np.ndarray, settings: MatchSettings = SETTINGS) -> list[int]
     return sorted(chosen)
 
 
+def thinned(query: Fingerprints, step: float) -> Fingerprints:
+    """Fingerprints of pictures with at least `step` seconds between them."""
+    kept = [0]
+    for place, time in enumerate(query.times.tolist()):
+        if time - query.times[kept[-1]] >= step - 1e-3:
+            kept.append(place)
+    return Fingerprints(*(values[kept] for values in query))
+
+
 def search(library: Library, query: Fingerprints, step: float, limit: int = 0,
-           settings: MatchSettings = SETTINGS) -> list[tuple[Content, Alignment]]:
-    """Matches of a query in an index, the best first.
+           settings: MatchSettings = SETTINGS
+           ) -> Generator[int, None, list[tuple[StoredContent, Alignment]]]:
+    """Matches of a query in an index, the best first; yields how many of its pictures are done.
+
+    A long query is compared in parts, whose matches are joined where they go on.
 
     Args:
         library: an index.
@@ -165,12 +180,52 @@ def search(library: Library, query: Fingerprints, step: float, limit: int = 0,
     """
     settings = replace(settings, shortlist=max(settings.shortlist, limit))
     query = query._replace(vectors=in_units(query.vectors))
-    found: list[tuple[Content, Alignment]] = []
-    for number in shortlist(nearest_cosines(library, query.vectors), settings):
-        content = library.contents[number]
-        found += [(content, match) for match in align(
-            query, library.fingerprints(content), step, content.seconds, settings)]
-    return sorted(found, key=lambda item: (-item[1].score, item[0].number, item[1].start))
+    found: dict[int, list[Alignment]] = {}
+    for places in np.array_split(np.arange(len(query.times)),
+                                 -(-len(query.times) // MOST_PICTURES)):
+        part = Fingerprints(*(values[places] for values in query))
+        for number in shortlist(nearest_cosines(library, part.vectors), settings):
+            content = library.contents[number]
+            found.setdefault(number, []).extend(align(
+                part, library.fingerprints(content), step, content.seconds, settings))
+            yield int(places[0])
+        yield int(places[-1]) + 1
+    if len(query.times) > MOST_PICTURES:
+        found = {number: _joined(matches, settings) for number, matches in found.items()}
+    placed = [(library.contents[number], match) for number, matches in found.items()
+              for match in matches]
+    return sorted(placed, key=lambda item: (-item[1].score, item[0].number, item[1].start))
+
+
+def _joined(matches: list[Alignment], settings: MatchSettings) -> list[Alignment]:
+    """The best matches in one clip, those of successive parts of a query as one where the clip goes
+    on as the query does."""
+    kept: list[Alignment] = []
+    for match in sorted(matches, key=lambda match: (match.begins, -match.score)):
+        before = next((one for one in kept if _goes_on(one, match, settings)), None)
+        if before is None:
+            kept.append(match)
+        else:
+            kept[kept.index(before)] = _union(before, match)
+    kept.sort(key=lambda match: (-match.score, match.start))
+    return kept[:settings.matches]
+
+
+def _goes_on(one: Alignment, other: Alignment, settings: MatchSettings) -> bool:
+    backward = one.features.speed < 0
+    gap = one.start - other.end if backward else other.start - one.end
+    return (one.turn == other.turn and backward == (other.features.speed < 0)
+            and abs(other.begins - one.ends) <= settings.gap and abs(gap) <= settings.gap)
+
+
+def _union(one: Alignment, other: Alignment) -> Alignment:
+    """One match of two, its properties means over the pictures of both."""
+    pictures = np.array([match.features.pictures for match in (one, other)])
+    both = np.array([match.features for match in (one, other)])
+    cosine, signature, _, share, speed = np.average(both, axis=0, weights=pictures).tolist()
+    features = Features(cosine, signature, int(pictures.sum()), share, speed)
+    return Alignment(min(one.start, other.start), max(one.end, other.end), one.begins, other.ends,
+                     one.turn, features)
 
 
 def align(query: Fingerprints, clip: Fingerprints, step: float, seconds: float,
@@ -188,7 +243,7 @@ def align(query: Fingerprints, clip: Fingerprints, step: float, seconds: float,
     candidates: list[_Candidate] = []
     for turn in _turns(cosines, query.signatures, clip.signatures, settings):
         signatures = _turned_scores(query.signatures, clip.signatures, turn)
-        grid = _Grid(turn, query.times, clip.times, seconds, cosines, signatures, settings)
+        grid = _Similarities(turn, query.times, clip.times, seconds, cosines, signatures, settings)
         candidates += grid.candidates()
     # By value; of equal ones the simplest orientation, and a speed of 1.
     candidates.sort(key=lambda found: (-found.evidence, found.grid.turn, abs(found.speed - 1)))
@@ -242,20 +297,21 @@ def _turned_scores(query: np.ndarray, clip: np.ndarray, turn: int) -> np.ndarray
     # query[g] shows what clip[compose(g, turn)] shows.
     shown[:, _COMPOSE[:, turn]] = query
     products = shown.reshape(len(query), -1) @ clip.reshape(len(clip), -1).astype(np.float32).T
-    return products / np.float32(ORDER * 127**2)
+    products /= np.float32(ORDER * 127**2)
+    return products
 
 
 class _Candidate(NamedTuple):
     """The times t of a query at speed * t + offset of a clip; `span` is in seconds of the clip."""
 
-    grid: _Grid
+    grid: _Similarities
     evidence: int
     speed: float
     offset: float
     span: tuple[float, float]
 
 
-class _Grid:
+class _Similarities:
     """Similarities of each picture of a query to each segment of a clip in one orientation."""
 
     def __init__(self, turn: int, times: np.ndarray, clip_times: np.ndarray, seconds: float,
@@ -263,7 +319,8 @@ class _Grid:
         self.turn, self.times, self.clip_times = turn, times, clip_times
         self.seconds, self.cosines, self.signatures = seconds, cosines, signatures
         self.settings = settings
-        self.similar = (cosines + signatures) / np.float32(2)
+        self.similar = cosines + signatures
+        self.similar /= np.float32(2)
         gaps = np.diff(clip_times)
         self.margin = float(np.median(gaps)) / 2 if len(gaps) else 0.2
         self.half_step = float(np.median(np.diff(times))) / 2 if len(times) > 1 else 0.0

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from aehub.files import PendingOutput
-from aehub.retrieval.store import Content, Library
+from aehub.retrieval.store import Library, StoredContent
 
 LEAST_SEGMENTS = 2_000_000
 """Segments from which on a graph is made and used."""
@@ -90,7 +90,7 @@ def best_cosines(library: Library, vectors: np.ndarray) -> np.ndarray:
     return best
 
 
-def _runs(contents: Sequence[Content]) -> Iterator[tuple[int, Sequence[Content]]]:
+def _runs(contents: Sequence[StoredContent]) -> Iterator[tuple[int, Sequence[StoredContent]]]:
     """Contents whose rows follow each other, with the number of the first."""
     begin = 0
     for place in range(1, len(contents) + 1):
@@ -134,8 +134,8 @@ def _opened(library: Library, *, change: bool = False) -> Any:
     except Exception:
         # Whatever is wrong with it: an exact search does without.
         return None
-    fits = graph is not None and graph.ndim == library.vectors.shape[1]
-    return graph if fits and len(graph) <= len(library.vectors) else None
+    # It may know rows that nothing names any more: rows are not written twice under one number.
+    return graph if graph is not None and graph.ndim == library.vectors.shape[1] else None
 
 
 def _path(library: Library) -> Path:

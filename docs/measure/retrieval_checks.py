@@ -20,6 +20,7 @@ import aehub
 from aehub.editing.operations import parse
 from aehub.hub import load_for_file
 from aehub.media.orientation import ORDER
+from aehub.results import run_job
 from aehub.retrieval import matching, store
 from aehub.retrieval.fingerprint import FingerprintModel, Fingerprints
 from aehub.retrieval.nearest import best_cosines
@@ -73,8 +74,8 @@ def speed(model: FingerprintModel, library: Library, work: Path) -> None:
         n = len(found.times)
         jobs = {
             f"{n} picture(s): all cosines": lambda rows=rows: best_cosines(opened, rows),
-            f"{n} picture(s): cosines, alignment, score": lambda found=found: matching.search(
-                opened, found, QUERY_STEP),
+            f"{n} picture(s): cosines, alignment, score": lambda found=found: run_job(
+                matching.search(opened, found, QUERY_STEP), None),
             f"{n} picture(s): with reading the query": lambda path=query.path: aehub.search(
                 path, index=folder, model=model)}
         for job, run in jobs.items():

@@ -10,6 +10,7 @@ import pytest
 
 import aehub
 from aehub.editing.operations import parse
+from aehub.retrieval.copies import Sets
 from material import write_clip
 from retrieval.conftest import FPS, film, scene
 
@@ -63,6 +64,25 @@ def test_a_short_clip_in_several_films_does_not_make_these_copies(tmp_path: Path
     found = aehub.duplicates(tmp_path / "index")
     assert found.copies == ()
     assert groups(found.shared) == [["51.mkv", "53.mkv", "intro.mkv"]]
+
+
+def test_links_to_a_file_are_no_copies_of_it(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "m.mkv", scene(60), fps=FPS)
+    (tmp_path / "a.mkv").symlink_to(clip)
+    (tmp_path / "z.mkv").hardlink_to(clip)
+    aehub.index(tmp_path, tmp_path / "index")
+    assert aehub.duplicates(tmp_path / "index").copies == ()
+    assert [match.path for match in aehub.search(clip, tmp_path / "index")] == [str(clip)]
+    shutil.copy(clip, tmp_path / "copy.mkv")
+    aehub.index(tmp_path, tmp_path / "index")
+    assert groups(aehub.duplicates(tmp_path / "index").copies) == [["copy.mkv", "m.mkv"]]
+
+
+def test_long_chains_of_copies_are_one_group() -> None:
+    sets = Sets()
+    for number in range(20_000):
+        sets.join(number, number + 1)
+    assert len(sets.members()) == 1
 
 
 def test_compressed_and_edited_files_are_copies_of_their_clip(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,8 +18,9 @@ import pytest
 from PIL import Image
 
 import aehub
-from aehub.retrieval import store
+from aehub.retrieval import indexing, store
 from aehub.retrieval.inputs import default_folder
+from aehub.retrieval.sampling import small_pictures
 from material import tones, write_clip
 from pageserver import ROOT
 from retrieval.conftest import FPS, Films, film, scene
@@ -149,8 +150,119 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(clips: Path, tmp_path: 
     (tmp_path / "file").touch()
     (tmp_path / "index" / "lock.sqlite").mkdir(parents=True)
     for folder in (tmp_path / "file", tmp_path / "index"):
-        with pytest.raises(aehub.InputError, match="cannot be written: .*; choose another folder"):
+        with pytest.raises(aehub.InputError, match="cannot be read or written: .*; choose another"):
             aehub.index(clips, folder)
+
+
+def test_a_folder_that_can_no_longer_be_read_as_it_is_keeps_what_is_known(
+    clips: Path, tmp_path: Path
+) -> None:
+    before = aehub.index(clips, tmp_path / "index").segments
+    Image.fromarray(scene(14)[0]).save(clips / "cover.jpg")
+    indexed = aehub.index(clips, tmp_path / "index")
+    assert states(indexed) == {"clips": "failed"} and indexed.segments == before
+    assert names(aehub.search(clips / "11.mkv", tmp_path / "index")) == ["11.mkv"]
+
+
+def test_nothing_is_removed_below_a_folder_that_is_not_there(clips: Path, tmp_path: Path) -> None:
+    before = aehub.index(clips, tmp_path / "index").segments
+    clips.rename(tmp_path / "elsewhere")
+    indexed = aehub.index(clips, tmp_path / "index")
+    assert states(indexed) == {"clips": "failed"} and indexed.segments == before
+    assert "does not exist" in str(indexed.files[0].error)
+    (tmp_path / "elsewhere").rename(clips)
+    assert set(states(aehub.index(clips, tmp_path / "index")).values()) == {"unchanged"}
+
+
+def test_a_changed_picture_of_a_folder_is_noticed_though_size_and_time_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, picture in enumerate(scene(14, 3)):
+        Image.fromarray(picture).save(folder / f"{number}.bmp")
+        os.utime(folder / f"{number}.bmp", (number + 1, number + 1))
+    aehub.index(folder, tmp_path / "index")
+    assert states(aehub.index(folder, tmp_path / "index")) == {"pictures": "unchanged"}
+    (folder / "0.bmp").rename(folder / "9.bmp")
+    assert states(aehub.index(folder, tmp_path / "index")) == {"pictures": "added"}
+
+
+def test_linked_folders_are_followed_once_and_files_found_under_their_own_names(
+    clips: Path, tmp_path: Path
+) -> None:
+    root, outside = tmp_path / "root", clips.rename(tmp_path / "outside")
+    (root / "z").mkdir(parents=True)
+    shutil.copy(outside / "11.mkv", root / "z" / "own.mkv")
+    (root / "a").symlink_to(root / "z")
+    (root / "z" / "loop").symlink_to(root)
+    (root / "linked").symlink_to(outside)
+    indexed = aehub.index(root, tmp_path / "index")
+    assert [file.path for file in indexed.files] == [
+        str(root / "linked" / "11.mkv"), str(root / "linked" / "12.mkv"), str(root / "z/own.mkv")]
+
+
+def test_a_folder_that_may_not_be_read_is_one_sentence_and_not_the_end(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clips / "closed").mkdir()
+    shutil.copy(clips / "11.mkv", clips / "closed" / "13.mkv")
+    before = aehub.index(clips, tmp_path / "index").segments
+    iterdir = Path.iterdir
+
+    def refusing(folder: Path) -> Iterator[Path]:
+        # Permissions do not bind root.
+        if folder.name == "closed":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    indexed = aehub.index(clips, tmp_path / "index")
+    assert states(indexed) == {"11.mkv": "unchanged", "12.mkv": "unchanged", "closed": "failed"}
+    assert indexed.files[2].error == f"{clips / 'closed'} cannot be read: Permission denied."
+    assert indexed.segments == before
+
+
+def test_whatever_a_decoder_raises_is_an_error_of_its_file(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Path, *_: object, **__: object) -> Iterator[object]:
+        if path.name == "11.mkv":
+            raise MemoryError
+        return small_pictures(path, *_, **__)
+
+    monkeypatch.setattr(indexing, "small_pictures", failing)
+    indexed = aehub.index(clips, tmp_path / "index")
+    assert states(indexed) == {"11.mkv": "failed", "12.mkv": "added"}
+    assert str(indexed.files[0].error).startswith(f"{clips / '11.mkv'} cannot be read: ")
+
+
+def test_every_error_begins_with_the_path_and_names_no_option_of_other_commands(
+    films: Films, tmp_path: Path
+) -> None:
+    aehub.concat([films.folder / "six.aev"] * 3, tmp_path / "whole.aev")
+    for name in ("whole.aev", "three.mp4"):
+        source = tmp_path / name if name == "whole.aev" else films.folder / name
+        (tmp_path / f"cut-{name}").write_bytes(source.read_bytes()[:source.stat().st_size // 2])
+    (tmp_path / "text.mp4").write_text("no clip")
+    indexed = aehub.index([tmp_path, tmp_path / "text.mp4"], tmp_path / "index")
+    errors = {file.path: file.error for file in indexed.files if file.error}
+    assert len(errors) == 3
+    for path, error in errors.items():
+        assert str(error).startswith(path) and "--" not in str(error)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_names_that_are_no_utf_8_are_names(clips: Path, tmp_path: Path) -> None:
+    path = clips / os.fsdecode(b"bad\xff.mkv")
+    (clips / "11.mkv").rename(path)
+    bad = clips / os.fsdecode(b"cut\xff.mkv")
+    bad.write_bytes(path.read_bytes()[:300])
+    for state in ("added", "unchanged"):
+        indexed = {file.path: file for file in aehub.index(clips, tmp_path / "index").files}
+        assert indexed[str(path)].state == state and indexed[str(bad)].state == "failed"
+    assert aehub.search(path, tmp_path / "index")[0].path == str(path)
+    assert [match.path for match in aehub.search(path, tmp_path / "index")] == [str(path)]
+    path.unlink()
+    assert states(aehub.index(clips, tmp_path / "index"))[path.name] == "removed"
 
 
 def test_hidden_files_other_files_and_the_index_itself_are_passed_over(clips: Path) -> None:
@@ -225,6 +337,17 @@ def test_two_processes_do_not_write_at_once_but_one_may_search(
     assert states(aehub.index(clips, index)) == {"11.mkv": "added", "12.mkv": "added"}
 
 
+def test_two_processes_share_an_index_one_after_the_other(clips: Path, tmp_path: Path) -> None:
+    code = [sys.executable, "-c", "import sys, aehub; aehub.index(*sys.argv[1:])"]
+    runs = [subprocess.Popen([*code, str(clips / name), str(tmp_path / "index")], cwd=ROOT,
+                             stderr=subprocess.PIPE, text=True) for name in ("11.mkv", "12.mkv")]
+    for one in runs:
+        _, errors = one.communicate()
+        assert one.returncode == 0 or "another process writes the index" in errors
+    assert not aehub.index(clips, tmp_path / "index").failed
+    assert names(aehub.search(clips / "12.mkv", tmp_path / "index")) == ["12.mkv"]
+
+
 def test_closing_the_iterator_keeps_what_was_added(clips: Path, tmp_path: Path) -> None:
     job = aehub.iter_index(clips, tmp_path / "index")
     while next(job).done < 1:
@@ -251,7 +374,8 @@ def test_damage_is_one_sentence_and_no_guess(
     index: Path, name: str, change: Callable[[Path], None]
 ) -> None:
     change(index / name)
-    with pytest.raises(aehub.FormatError, match="is damaged .*; delete it and index again"):
+    remedy = "delete it and index again" if "sqlite" in name else "index the same folders again"
+    with pytest.raises(aehub.FormatError, match=f"is damaged .*; {remedy}"):
         aehub.search(scene(1), index)
 
 
@@ -266,12 +390,50 @@ def test_indexing_again_restores_lost_rows(
 
 @pytest.mark.parametrize("statement", [
     "delete from about", "update about set value = 'x' where key = 'version'",
-    "drop table contents", "update contents set times = x'00'"])
-def test_a_spoilt_database_is_one_sentence(index: Path, statement: str) -> None:
+    "drop table contents", "drop table files"])
+def test_a_spoilt_database_is_one_sentence(films: Films, index: Path, statement: str) -> None:
     with closing(sqlite3.connect(index / "files.sqlite", isolation_level=None)) as database:
         database.execute(statement)
-    with pytest.raises(aehub.FormatError, match="is damaged .*; delete it and index again"):
+    for call in (lambda: aehub.search(scene(1), index), lambda: aehub.index(films.folder, index)):
+        with pytest.raises(aehub.FormatError, match="is damaged .*; delete it and index again"):
+            call()
+
+
+def test_spoilt_times_are_restored_as_lost_rows_are(films: Films, index: Path) -> None:
+    with closing(sqlite3.connect(index / "files.sqlite", isolation_level=None)) as database:
+        database.execute("update contents set times = x'00'")
+    with pytest.raises(aehub.FormatError, match="is damaged .*; index the same folders again"):
         aehub.search(scene(1), index)
+    aehub.index(films.folder, index)
+    assert aehub.search(scene(1), index) == aehub.search(scene(1), films.index)
+
+
+def test_a_database_that_cannot_be_opened_is_one_sentence(films: Films, index: Path) -> None:
+    (index / "files.sqlite").unlink()
+    (index / "files.sqlite").mkdir()
+    with pytest.raises(aehub.InputError, match="cannot be read or written: .*; choose another"):
+        aehub.index(films.folder, index)
+
+
+def test_what_an_index_lost_by_damage_is_named_until_it_is_indexed_again(
+    films: Films, clips: Path, index: Path
+) -> None:
+    cut_in_half(index / "signatures-0.i8")
+    for _ in range(2):
+        indexed = aehub.index(clips, index)
+        lost = [file.path for file in indexed.files if "was lost from the index" in str(file.error)]
+        assert lost and indexed.failed == len(lost)
+        assert all(Path(path).is_relative_to(films.folder) for path in lost)
+        found = aehub.results.run_job(aehub.iter_search(scene(11), index), None)
+        assert any(note.startswith(lost[0]) and "lost by damage" in note for note in found.notes)
+    indexed = aehub.index(films.folder, index)
+    assert not indexed.failed and list(states(indexed).values()).count("added") == len(lost)
+    assert not aehub.index(clips, index).failed
+
+
+def test_a_folder_without_an_index_is_not_called_damaged(clips: Path) -> None:
+    with pytest.raises(aehub.InputError, match="there is no index in"):
+        aehub.search(scene(1), clips)
 
 
 def test_indexes_of_other_versions_and_models_are_refused(films: Films, index: Path) -> None:

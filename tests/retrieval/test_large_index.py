@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import aehub
-from aehub.retrieval import nearest
+from aehub.retrieval import nearest, store
 from material import write_clip
 from retrieval.conftest import FPS, Films, film, scene
 
@@ -40,6 +40,19 @@ def test_segments_that_a_graph_lacks_are_found(
     assert aehub.search(clip, index)[0].path == str(clip)
     aehub.index(clip, index)
     assert aehub.search(clip, index)[0].path == str(clip)
+
+
+def test_a_graph_that_knows_rows_of_removed_files_is_used(
+    films: Films, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = write_clip(tmp_path / "new.mkv", scene(17, 5), fps=FPS)
+    aehub.index(clip, index)
+    clip.unlink()
+    aehub.index(tmp_path, index)
+    library = store.read(index, aehub.load("fingerprint"))
+    assert not library.generation and len(nearest._opened(library)) > len(library.vectors)
+    for query in (film(1, 2, 3)[22:40], scene(4)):
+        assert aehub.search(query, index) == aehub.search(query, films.index)
 
 
 def test_a_damaged_graph_is_done_without_and_made_anew(films: Films, index: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,11 @@ import aehub
 from aehub import ClipLike
 from aehub.editing.operations import element, parse
 from aehub.media.orientation import ELEMENTS, ORDER, turn
+from aehub.results import run_job
+from aehub.retrieval import matching, store
+from aehub.retrieval.fingerprint import Fingerprints
 from aehub.retrieval.matching import EDITS
+from aehub.retrieval.store import Library, StoredContent
 from material import write_clip
 from retrieval.conftest import FPS, Films, film, scene
 
@@ -108,6 +114,63 @@ def test_a_query_of_several_clips_finds_each(films: Films, tmp_path: Path) -> No
     assert found["three.mp4"].end == pytest.approx(4, abs=0.3)
 
 
+def test_a_long_query_is_compared_in_parts_and_found_as_one(
+    films: Films, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = cut(tmp_path, scene(21) + film(1, 2, 3) + scene(4))
+    whole = aehub.search(query, films.index)
+    monkeypatch.setattr(matching, "MOST_PICTURES", 25)
+    ticks: list[tuple[int, int]] = []
+    parts = aehub.search(query, films.index, progress=lambda *now: ticks.append(now))
+    assert [Path(match.path).name for match in parts] == ["three.mp4", "two.mkv"] or (
+        [Path(match.path).name for match in parts] == ["two.mkv", "three.mp4"])
+    for one, other in zip(*(sorted(found, key=lambda match: match.path)
+                            for found in (whole, parts)), strict=True):
+        assert one.start == pytest.approx(other.start, abs=0.3)
+        assert one.end == pytest.approx(other.end, abs=0.3)
+    assert ticks == sorted(ticks) and ticks[-1] == (200, 200)
+
+
+def test_a_long_query_takes_little_memory(films: Films) -> None:
+    model = aehub.load("fingerprint")
+    rng = np.random.default_rng(0)
+    n, (vector, signature) = 9000, model.shape
+    vectors = rng.standard_normal((n, vector)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    query = Fingerprints(np.arange(n) * 0.4, vectors.astype(np.float16),
+                         rng.integers(-40, 40, (n, ORDER, signature), np.int8))
+    content = StoredContent(1, "", n * 0.4, 0, query.times, store.checksum(
+        rows := store.in_units(vectors), query.signatures))
+    library = Library(films.index, rows, query.signatures, [content], [])
+    tracemalloc.start()
+    (first, *_) = run_job(matching.search(library, query, 0.4), None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200e6
+    assert first[1].start < 1 and first[1].end > n * 0.4 - 1
+
+
+def test_long_arrays_are_compared_at_the_distance_of_an_index() -> None:
+    times = np.arange(1000) / 10
+    query = Fingerprints(times, np.zeros((1000, 2), np.float16), np.zeros((1000, 8, 2), np.int8))
+    assert np.allclose(matching.thinned(query, 0.4).times, np.arange(250) * 0.4)
+
+
+def test_compressed_files_in_streams_and_pipes_are_found(films: Films, tmp_path: Path) -> None:
+    path = films.folder / "six.aev"
+    expected = aehub.search(path, films.index)
+    with path.open("rb") as stream:
+        assert aehub.search(stream, films.index) == expected
+    for command in (["cat", str(path)], ["cat", str(films.folder / "two.mkv")]):
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert aehub.search(process.stdout, films.index) == aehub.search(
+                command[1], films.index)
+    with subprocess.Popen(["cat", str(path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert aehub.search(f"/dev/fd/{process.stdout.fileno()}", films.index) == expected
+
+
 def test_a_film_that_holds_a_query_twice_gives_two_matches(films: Films, tmp_path: Path) -> None:
     write_clip(tmp_path / "twice.mkv", film(9, 10, 9), fps=FPS)
     aehub.index([tmp_path / "twice.mkv", films.folder], tmp_path / "index")
@@ -138,7 +201,7 @@ def test_matches_are_ranked_limited_and_within_their_files(films: Films) -> None
     lengths = {"three.mp4": 6.0, "two.mkv": 4.0, "six.aev": 2.0, "seven.png": 0.0}
     for match in found:
         assert 0 <= match.start <= match.end <= lengths[Path(match.path).name]
-    assert aehub.search(film(1, 4), films.index, limit=1) == found[:1]
+    assert aehub.search(film(1, 4), films.index, limit=1, threshold=0) == found[:1]
 
 
 def test_limits_below_one_and_thresholds_above_it_are_refused(films: Films) -> None:
