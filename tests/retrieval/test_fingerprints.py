@@ -180,7 +180,9 @@ def test_a_damaged_file_gives_what_is_intact_and_an_error(path: Path, d4: D4Code
 @pytest.mark.parametrize(("size", "n"), [((640, 360), 8), ((176, 144), 4), ((64, 64), 2),
                                          ((LEAST_SIDE, 400), 1), ((3, 2), 1), ((12000, 60), 2),
                                          ((60, 200_000), 8)])
-def test_small_pictures_keep_a_least_side_unless_they_are_very_long(size: tuple[int, int], n: int) -> None:
+def test_small_pictures_keep_a_least_side_unless_they_are_very_long(
+    size: tuple[int, int], n: int
+) -> None:
     assert divisor(size) == n
 
 
