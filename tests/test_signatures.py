@@ -144,11 +144,11 @@ assert_type(aehub.iter_duplicates(index="folder", model=model, device="cpu"),
             Generator[aehub.Progress, None, aehub.Duplicates])
 
 labelled = aehub.classify(
-    paths=["inbox", Path("clip.mp4")], examples={"cats": ["cat.mp4"]}, model=model, device="cpu",
-    progress=show)
+    paths=["inbox", Path("clip.mp4")], examples={"cats": ["cat.mp4"]}, model=model, each=True,
+    device="cpu", progress=show)
 assert_type(labelled, list[aehub.Classified])
 assert_type(aehub.iter_classify(
-    paths="clip.mp4", examples=Path("examples"), model="name", device=device),
+    paths="clip.mp4", examples=Path("examples"), model="name", each=False, device=device),
     Generator[aehub.Progress, None, list[aehub.Classified]])
 
 codecs: list[aehub.BenchmarkCodec] = parse_codecs("x264-medium,avif")

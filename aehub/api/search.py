@@ -19,7 +19,7 @@ from aehub.arguments import check_list, check_number, check_whole
 from aehub.bitstream.validation import info
 from aehub.codecs.base import CodecLoader
 from aehub.config import DEFAULT_FINGERPRINT
-from aehub.errors import AEHubError, DamagedError, InputError, ModelError
+from aehub.errors import AEHubError, DamagedError, InputError
 from aehub.files import FilePath, check_path
 from aehub.hub import ModelLike, load_for_file, resolve_model
 from aehub.media.clip import ClipLike, open_clip
@@ -40,6 +40,7 @@ from aehub.retrieval.copies import find_copies, whole_of
 from aehub.retrieval.fingerprint import (
     FingerprintModel,
     Fingerprints,
+    fingerprint_model,
     keep_in_file,
     read_carried,
 )
@@ -469,10 +470,7 @@ def _folder(index: FilePath | None) -> Path:
 
 
 def _loaded(model: ModelLike, device: Device) -> FingerprintModel:
-    loaded = resolve_model(model, device)
-    if not isinstance(loaded, FingerprintModel):
-        raise ModelError(f"{loaded.name} makes no vectors to search by; use {DEFAULT_FINGERPRINT}.")
-    return loaded
+    return fingerprint_model(resolve_model(model, device))
 
 
 def _loader(device: Device) -> CodecLoader:

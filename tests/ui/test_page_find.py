@@ -22,7 +22,7 @@ from aehub.results import Match, run_job
 from aehub.retrieval.fingerprint import FingerprintModel
 from aehub.retrieval.matching import EDITS
 from aehub.retrieval.store import DATABASE, Writer
-from aehub.ui.find import _WORDS, _span
+from aehub.ui.find import _span
 from aehub.ui.library import Library
 from material import moving_picture, write_clip
 from pageserver import PageServer, page_server
@@ -260,9 +260,10 @@ def test_sentences_about_the_library_have_no_folders(shelf: Library) -> None:
 
 
 def test_every_orientation_has_words_and_a_turn() -> None:
-    assert set(_WORDS) == set(EDITS)
-    for turn, flags in enumerate(EDITS):
-        assert turn_of(Match("clip.mp4", 0, 1, flags, 1)) == turn
+    matches = [Match("clip.mp4", 0, 1, flags, 1) for flags in EDITS]
+    assert [turn_of(match) for match in matches] == list(range(len(EDITS)))
+    assert len({match.orientation_text for match in matches}) == len(EDITS)
+    assert [match.orientation for match in matches if not match.orientation_text] == [""]
 
 
 def test_parts_are_written_as_times() -> None:
