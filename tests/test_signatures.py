@@ -125,10 +125,10 @@ assert_type(aehub.iter_concat(
     Generator[aehub.Progress, None, aehub.Edited])
 
 assert_type(aehub.index(
-    paths=["films", Path("clip.mp4")], index="folder", model=model, each=True, device="cpu",
-    progress=show), aehub.Indexed)
+    paths=["films", Path("clip.mp4")], index="folder", model=model, each=True, store=True,
+    device="cpu", progress=show), aehub.Indexed)
 assert_type(aehub.iter_index(
-    paths="films", index=None, model="name", each=False, device=device),
+    paths="films", index=None, model="name", each=False, store=False, device=device),
     Generator[aehub.Progress, None, aehub.Indexed])
 indexed: list[aehub.IndexedFile] = [*aehub.index("films").files]
 matches = aehub.search(

@@ -80,7 +80,7 @@ def small_pictures(source: ClipLike, load: CodecLoader, *, dense: bool = False
 
 
 def _is_compressed(source: Any) -> TypeGuard[FilePath | BinaryIO]:
-    """Whether a path or a file object that can seek holds a compressed file; rewinds it then."""
+    """True if a path, or a file object that can seek and is rewound, holds a compressed file."""
     if isinstance(source, str | os.PathLike):
         return is_compressed(Path(source))
     if not (hasattr(source, "seekable") and source.seekable()):
