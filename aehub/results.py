@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -14,7 +14,8 @@ _Value = TypeVar("_Value")
 _Shown = TypeVar("_Shown")
 
 
-_NOT_IN_JSON = {"frame_bytes", "query_start", "query_end", "speed"}
+_NOT_IN_JSON = {"json": False}
+"""Metadata of the fields of a record that `to_json` leaves out."""
 
 
 class Progress(NamedTuple):
@@ -60,14 +61,21 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """Return the fields in order, with stable keys; without those of every frame, and those
         of matches that only a player needs."""
-        values = asdict(self, dict_factory=lambda fields: {
-            name: value for name, value in fields if name not in _NOT_IN_JSON})
+        values: dict[str, Any] = _for_json(self)
         return {**values, "notes": list(values["notes"])}
 
     def named(self) -> dict[str, Any]:
         """Return `to_json()` with the `name` of the file instead of its path."""
-        fields = self.to_json()
-        return {"name": Path(fields.pop("path")).name, **fields}
+        values = self.to_json()
+        return {"name": Path(values.pop("path")).name, **values}
+
+
+def _for_json(value: Any) -> Any:
+    """A value with the records in it as dictionaries of the fields that belong in JSON."""
+    if is_dataclass(value):
+        return {one.name: _for_json(getattr(value, one.name)) for one in fields(value)
+                if one.metadata.get("json", True)}
+    return tuple(map(_for_json, value)) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ class Compressed(Result):
     elapsed: float
     quality: float
     notes: tuple[str, ...] = ()
-    frame_bytes: tuple[int, ...] = ()
+    frame_bytes: tuple[int, ...] = field(default=(), metadata=_NOT_IN_JSON)
 
 
 @dataclass(frozen=True)
@@ -262,6 +270,15 @@ class Indexed(Result):
     notes: tuple[str, ...] = ()
 
 
+_IN_WORDS = {
+    "": "", "--flip horizontal": "mirrored", "--flip vertical": "mirrored and upside down",
+    "--rotate 180": "upside down", "--transpose": "mirrored and turned counter-clockwise",
+    "--rotate 90": "turned clockwise", "--rotate 270": "turned counter-clockwise",
+    "--rotate 90 --flip vertical": "mirrored and turned clockwise",
+}
+"""Orientations for people who know no options."""
+
+
 @dataclass(frozen=True)
 class Match:
     """A part of a file of an index that matches a query.
@@ -283,9 +300,14 @@ class Match:
     end: float
     orientation: str
     score: float
-    query_start: float = 0.0
-    query_end: float = 0.0
-    speed: float = 1.0
+    query_start: float = field(default=0.0, metadata=_NOT_IN_JSON)
+    query_end: float = field(default=0.0, metadata=_NOT_IN_JSON)
+    speed: float = field(default=1.0, metadata=_NOT_IN_JSON)
+
+    @property
+    def orientation_text(self) -> str:
+        """Words for the orientation, such as "turned clockwise"; empty if it is not turned."""
+        return _IN_WORDS[self.orientation]
 
 
 @dataclass(frozen=True)

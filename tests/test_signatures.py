@@ -125,10 +125,10 @@ assert_type(aehub.iter_concat(
     Generator[aehub.Progress, None, aehub.Edited])
 
 assert_type(aehub.index(
-    paths=["films", Path("clip.mp4")], index="folder", model=model, each=True, device="cpu",
-    progress=show), aehub.Indexed)
+    paths=["films", Path("clip.mp4")], index="folder", model=model, each=True, store=True,
+    device="cpu", progress=show), aehub.Indexed)
 assert_type(aehub.iter_index(
-    paths="films", index=None, model="name", each=False, device=device),
+    paths="films", index=None, model="name", each=False, store=False, device=device),
     Generator[aehub.Progress, None, aehub.Indexed])
 indexed: list[aehub.IndexedFile] = [*aehub.index("films").files]
 matches = aehub.search(
@@ -144,11 +144,11 @@ assert_type(aehub.iter_duplicates(index="folder", model=model, device="cpu"),
             Generator[aehub.Progress, None, aehub.Duplicates])
 
 labelled = aehub.classify(
-    paths=["inbox", Path("clip.mp4")], examples={"cats": ["cat.mp4"]}, model=model, device="cpu",
-    progress=show)
+    paths=["inbox", Path("clip.mp4")], examples={"cats": ["cat.mp4"]}, model=model, each=True,
+    device="cpu", progress=show)
 assert_type(labelled, list[aehub.Classified])
 assert_type(aehub.iter_classify(
-    paths="clip.mp4", examples=Path("examples"), model="name", device=device),
+    paths="clip.mp4", examples=Path("examples"), model="name", each=False, device=device),
     Generator[aehub.Progress, None, list[aehub.Classified]])
 
 codecs: list[aehub.BenchmarkCodec] = parse_codecs("x264-medium,avif")

@@ -23,7 +23,7 @@ from aehub.arguments import check_list, check_number, check_whole
 from aehub.bitstream import is_aev
 from aehub.codecs.base import CodecLoader
 from aehub.config import DEFAULT_FINGERPRINT
-from aehub.errors import DamagedError, InputError, ModelError
+from aehub.errors import DamagedError, InputError
 from aehub.files import FilePath, check_path, check_source, is_special
 from aehub.hub import ModelLike, load_for_file, resolve_model
 from aehub.media.clip import ClipLike
@@ -41,7 +41,12 @@ from aehub.results import (
 )
 from aehub.retrieval import matching
 from aehub.retrieval.copies import find_copies, whole_of
-from aehub.retrieval.fingerprint import FingerprintModel, Fingerprints, read_carried
+from aehub.retrieval.fingerprint import (
+    FingerprintModel,
+    Fingerprints,
+    fingerprint_model,
+    read_carried,
+)
 from aehub.retrieval.indexing import Indexing, Writer, joined, seconds_of
 from aehub.retrieval.inputs import absolute, default_folder, file_number, find_inputs, stamp_of
 from aehub.retrieval.matching import DEFAULT_THRESHOLD
@@ -369,10 +374,7 @@ def _folder(index: FilePath | None) -> Path:
 
 
 def _loaded(model: ModelLike, device: Device) -> FingerprintModel:
-    loaded = resolve_model(model, device)
-    if not isinstance(loaded, FingerprintModel):
-        raise ModelError(f"{loaded.name} makes no vectors to search by; use {DEFAULT_FINGERPRINT}.")
-    return loaded
+    return fingerprint_model(resolve_model(model, device))
 
 
 def _loader(device: Device) -> CodecLoader:

@@ -9,32 +9,34 @@ import click
 from aehub.cli import options
 from aehub.cli.console import EXIT_FAILED, progress_bar
 from aehub.config import DEFAULT_FINGERPRINT
-from aehub.results import Classified
 
 
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--examples", metavar="DIR", type=click.Path(path_type=Path), required=True,
               help="A folder for each label, with a few clips, pictures or .aev files in it.")
+@click.option("--each", is_flag=True, help="Take every picture of a folder PATH for itself.")
 @click.option("--model", default=DEFAULT_FINGERPRINT, show_default=True,
               help="Name, hub id or folder.")
 @options.device
 @options.threads
 @options.as_json
-def classify(paths: tuple[str, ...], examples: Path, model: str, device: str, as_json: bool
-             ) -> None:
+def classify(paths: tuple[str, ...], examples: Path, each: bool, model: str, device: str,
+             as_json: bool) -> None:
     """Label the clips, pictures and .aev files PATH by example, or as none of these.
 
-    A folder stands for the files in it. A clip gets the same answer in all eight orientations.
+    Folders are searched with all folders below; one that holds only pictures is one clip. A clip
+    gets the same answer in all eight orientations.
     """
     from aehub.api import classify as api
 
     with progress_bar("classifying") as progress:
-        found = api.classify(paths, examples, model=model, device=device, progress=progress)
+        found = api.classify(paths, examples, model=model, each=each, device=device,
+                             progress=progress)
     options.print_notes(dict.fromkeys(note for one in found for note in one.notes))
     failed = [one for one in found if one.error is not None]
     if as_json:
-        options.print_json({"files": [_facts(one) for one in found], "failed": len(failed)})
+        options.print_json({"files": [one.to_json() for one in found], "failed": len(failed)})
     else:
         width = max(len(one.label or "none") for one in found)
         for one in found:
@@ -45,11 +47,3 @@ def classify(paths: tuple[str, ...], examples: Path, model: str, device: str, as
         click.echo(f"aehub: {click.format_filename(one.path)}: {one.error}", err=True)
     if failed:
         raise click.exceptions.Exit(EXIT_FAILED)
-
-
-def _facts(one: Classified) -> dict[str, object]:
-    facts = one.to_json()
-    del facts["notes"]
-    if one.error is None:
-        del facts["error"]
-    return facts

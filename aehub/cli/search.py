@@ -13,11 +13,6 @@ _folder = click.option(
     "--index", metavar="DIR",
     help="Folder of the index; by default AEHUB_INDEX, or one in the user's data folder.")
 _model = click.option("--model", help="Name or folder of the model that makes the fingerprints.")
-_WORDS = {"": "", "--flip horizontal": "mirrored", "--flip vertical": "upside down, mirrored",
-          "--rotate 180": "upside down", "--transpose": "transposed",
-          "--rotate 90": "turned clockwise", "--rotate 270": "turned counter-clockwise",
-          "--rotate 90 --flip vertical": "transposed at the other diagonal"}
-"""Orientations for people."""
 
 
 @click.command()
@@ -137,7 +132,7 @@ def _print_duplicates(found: Duplicates, as_json: bool) -> None:
 def _line(match: Match, score: str) -> str:
     span = f"{_time(match.start)}-{_time(match.end)}"
     return "  ".join(filter(None, (score, span, click.format_filename(match.path),
-                                   _WORDS[match.orientation])))
+                                   match.orientation_text)))
 
 
 def _time(seconds: float) -> str:

@@ -50,7 +50,8 @@ class CodedFrame:
     """One frame as it was coded.
 
     Attributes:
-        number: of the frame in its group, in the order of times.
+        number: of the coded frame, which `GroupHeader.display_order` places in time: a group that
+            was reversed shows the highest number first.
         bytes: by which the payload grew.
         picture: as a decoder shows it; None if it was not asked for.
     """
@@ -64,7 +65,8 @@ class FrameCodes(NamedTuple):
     """Quantised latents of one frame.
 
     Attributes:
-        number: of the frame in its group, in the order of times.
+        number: of the coded frame, which `GroupHeader.display_order` places in time: a group that
+            was reversed shows the highest number first.
         is_intra: True if no other frame is needed to decode it.
         latents: int32 [C, h, w] each, from the finest to the coarsest.
     """
@@ -78,7 +80,8 @@ class Preview(NamedTuple):
     """A frame decoded small, in an orientation of the codec's choice.
 
     Attributes:
-        number: of the frame in its group, in the order of times.
+        number: of the coded frame, which `GroupHeader.display_order` places in time: a group that
+            was reversed shows the highest number first.
         turn: element of `aehub.media.orientation` that turned the frame of the file.
         picture: small and turned.
     """
@@ -260,7 +263,7 @@ class PreviewCodec(Codec, Protocol):
         Args:
             header: of the file.
             group: of the file.
-            frames: numbers of coded frames.
+            frames: numbers of coded frames, those of the previews.
             n: 1, 2, 4 or 8.
 
         Yields:

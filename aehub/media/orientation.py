@@ -48,23 +48,22 @@ def turn_picture(picture: Picture, g: int) -> Picture:
     return Picture((np.ascontiguousarray(turn(plane, g)) for plane in picture), form)
 
 
-def _compose_table() -> tuple[tuple[int, ...], ...]:
+def _composition() -> np.ndarray:
     square = np.arange(4).reshape(2, 2)
     elements = {turn(square, g).tobytes(): g for g in range(ORDER)}
-    return tuple(
-        tuple(elements[turn(turn(square, first), then).tobytes()] for first in range(ORDER))
-        for then in range(ORDER)
-    )
+    return np.array([[elements[turn(turn(square, first), then).tobytes()] for first in range(ORDER)]
+                     for then in range(ORDER)])
 
 
-_COMPOSE = _compose_table()
+COMPOSITION = _composition()
+"""int64 [8, 8]: at [then, first] the element that turns by `first`, then by `then`."""
 
 
 def compose(then: int, first: int) -> int:
     """Return the element that turns by `first`, then by `then`."""
-    return _COMPOSE[then][first]
+    return int(COMPOSITION[then, first])
 
 
 def inverse(g: int) -> int:
     """Return the element that undoes `g`."""
-    return _COMPOSE[g].index(IDENTITY)
+    return int(np.flatnonzero(COMPOSITION[g] == IDENTITY)[0])

@@ -28,6 +28,8 @@ _CHROMA_KNOTS = (0, 64, 116, 122, 126, 130, 134, 140, 192, 255)
 """Levels at which bins of colours are centred; chroma is close to grey (128) in most pictures."""
 _WEIGHT = 16
 """Weights of a level in its two bins sum to this."""
+_BLOCK = 1 << 14
+"""Samples of chroma whose histogram is counted at once, in 13 MB."""
 _DIFFERENCES = (1, 2, 4, 8, 16, 32, 64)
 """Levels between the bins of differences between two pictures."""
 _CONTRAST = 1
@@ -82,16 +84,25 @@ def _colours(picture: Picture) -> np.ndarray:
     odd = [bit for bit, side in ((FLIPS_COLUMNS, picture.size[0]), (FLIPS_ROWS, picture.size[1]))
            if side % 2]
     elements = {IDENTITY, *odd, sum(odd)}
-    total: np.ndarray | int = 0
-    for g in elements:
-        luma, blue, red = (turn(plane, g) for plane in picture)
-        height, width = luma.shape
-        blue, red = (plane.repeat(2, 0).repeat(2, 1)[:height, :width] for plane in (blue, red))
-        # Floats hold integers of this size exactly, and multiply faster.
-        chroma = (_weights(_CHROMA_KNOTS)[blue.ravel(), :, None]
-                  * _weights(_CHROMA_KNOTS)[red.ravel(), None, :])
-        total = total + _weights(_LUMA_KNOTS)[luma.ravel()].T @ chroma.reshape(luma.size, -1)
+    total = sum(_joint(*(turn(plane, g) for plane in picture)) for g in elements)
     return np.asarray(total).astype(np.int64).ravel() * (4 // len(elements))
+
+
+def _joint(luma: np.ndarray, blue: np.ndarray, red: np.ndarray) -> np.ndarray:
+    """float64 [bins of luma, bins of chroma], of which floats hold the integers exactly."""
+    width, columns = luma.shape[1], blue.shape[1]
+    total = np.zeros((len(_LUMA_KNOTS), len(_CHROMA_KNOTS)**2))
+    n_rows = max(1, _BLOCK // columns)
+    for top in range(0, len(blue), n_rows):
+        rows = slice(top, top + n_rows)
+        part = luma[2 * top:2 * (top + n_rows)]
+        levels = np.pad(_weights(_LUMA_KNOTS)[part], ((0, len(part) % 2), (0, width % 2), (0, 0)))
+        levels = levels.reshape(-1, 2, columns, 2, len(_LUMA_KNOTS)).sum((1, 3))
+        chroma = (_weights(_CHROMA_KNOTS)[blue[rows], :, None]
+                  * _weights(_CHROMA_KNOTS)[red[rows], None, :])
+        total += (levels.reshape(-1, len(_LUMA_KNOTS)).T
+                  @ chroma.reshape(-1, len(_CHROMA_KNOTS)**2))
+    return total
 
 
 @lru_cache

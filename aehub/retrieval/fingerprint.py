@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,10 +22,11 @@ from PIL import Image
 
 from aehub.bitstream import Reader, open_reader
 from aehub.bitstream.fingerprint_chunk import HASH_SIZE, StoredFingerprints
-from aehub.errors import FormatError, InputError, WeightsError
+from aehub.config import DEFAULT_FINGERPRINT
+from aehub.errors import FormatError, InputError, ModelError, WeightsError
 from aehub.files import PendingOutput
 from aehub.media.colour import from_rgb, rgb_colour
-from aehub.media.orientation import ORDER, compose, turn_picture
+from aehub.media.orientation import COMPOSITION, ORDER, turn_picture
 from aehub.media.picture import Picture
 from aehub.retrieval.inputs import is_compressed, stamp_of
 from aehub.retrieval.network import SIDE, FingerprintNetwork
@@ -34,8 +35,6 @@ from aehub.weights import stored_network
 from aehub.weights.device import Device, resolve_device, torch_defaults, with_inference
 
 _SIGNATURE_SCALE = 127
-_COMPOSE = np.array([[compose(g, h) for h in range(ORDER)] for g in range(ORDER)])
-"""[g, h]: the element that turns by h, then by g."""
 
 
 class Fingerprints(NamedTuple):
@@ -123,7 +122,7 @@ class FingerprintModel:
         # One picture at a time: the rounding of a batch depends on its size.
         vectors, rows = self.network(batch[None].to(self.device) / 255 - 0.5)
         signatures = np.empty((ORDER, rows.shape[2]), np.int8)
-        places = [compose(g, turn) for g in order]
+        places = COMPOSITION[order, turn]
         signatures[places] = (rows[0] * _SIGNATURE_SCALE).round().to(torch.int8).cpu().numpy()
         return vectors[0].half().cpu().numpy(), signatures
 
@@ -136,6 +135,18 @@ def _network_input(picture: Picture) -> np.ndarray:
     """uint8 [3, S, S]: the planes, resized to a square."""
     return np.stack([np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(
         (SIDE, SIDE), Image.Resampling.BILINEAR)) for plane in picture])
+
+
+def fingerprint_model(loaded: Any) -> FingerprintModel:
+    """Return a loaded model if it makes fingerprints.
+
+    Raises:
+        ModelError: it is of another kind.
+    """
+    if isinstance(loaded, FingerprintModel):
+        return loaded
+    raise ModelError(f"{loaded.name} makes no fingerprints, which clips are compared by; use "
+                     f"{DEFAULT_FINGERPRINT}.")
 
 
 def read_carried(path: Path, model: FingerprintModel) -> Fingerprints | None:
@@ -240,4 +251,5 @@ def turn_scores(query: np.ndarray, others: np.ndarray) -> np.ndarray:
     # query[g] shows what other[compose(g, h)] shows; integers, so that sums have no order.
     products = np.einsum("gk,mfk->mgf", query.astype(np.int32), others.astype(np.int32))
     rows = np.arange(ORDER)[:, None]
-    return (products[:, rows, _COMPOSE].sum(1) / (ORDER * _SIGNATURE_SCALE**2)).astype(np.float32)
+    sums = products[:, rows, COMPOSITION].sum(1)
+    return (sums / (ORDER * _SIGNATURE_SCALE**2)).astype(np.float32)

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aehub.media.orientation import ORDER, compose
+from aehub.media.orientation import COMPOSITION as _COMPOSE
+from aehub.media.orientation import ORDER
 from aehub.retrieval.fingerprint import Fingerprints
 from aehub.retrieval.nearest import nearest_cosines
 from aehub.retrieval.store import Library, StoredContent, in_units
@@ -23,7 +24,6 @@ from aehub.retrieval.store import Library, StoredContent, in_units
 EDITS = ("", "--flip horizontal", "--flip vertical", "--rotate 180", "--transpose", "--rotate 90",
          "--rotate 270", "--rotate 90 --flip vertical")
 """Flags of `aehub edit` that turn by each element of `aehub.media.orientation`."""
-_COMPOSE = np.array([[compose(g, h) for h in range(ORDER)] for g in range(ORDER)])
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,29 @@
 
 Of a compressed file key pictures are preferred, decoded small; of any other clip frames are decoded
 and averaged. Sides are divided by 8, or by less where less than `LEAST_SIDE` samples would be left.
+Of a folder of pictures, which has no times of its own, every picture is taken.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeGuard
 
 from aehub.bitstream import FileHeader, Group, is_aev, key_pictures, open_reader
 from aehub.codecs.base import Codec, CodecLoader, Preview, PreviewCodec
+from aehub.errors import InputError
+from aehub.files import FilePath
 from aehub.media.clip import ClipLike, open_clip
 from aehub.media.colour import resolve_unspecified
 from aehub.media.conversion import to_format
 from aehub.media.orientation import IDENTITY
 from aehub.media.picture import YUV420, Picture
 from aehub.media.scaling import downscale
+from aehub.retrieval.inputs import is_compressed
 
 STEP, QUERY_STEP = 0.4, 0.1
 """Seconds between two pictures of a clip in an index, and of a query, at least."""
@@ -30,6 +35,10 @@ LAST_STEP = 0.8
 """Seconds to the next group below which no further key picture of a group is taken: each needs all
 key pictures before it."""
 LEAST_SIDE = 32
+LEAST_PICTURE_SIDE = 8
+"""Samples of the shorter side of a clip below which its pictures cannot be told from others."""
+_MOST_SAMPLES = 1 << 19
+"""Of a small picture: long thin ones are divided by more than their shorter side asks for."""
 _TOLERANCE = 1e-3
 """Seconds by which rounded times may be too close."""
 
@@ -58,24 +67,41 @@ def small_pictures(source: ClipLike, load: CodecLoader, *, dense: bool = False
         dense: at the distance of queries instead of that of an index.
 
     Raises:
-        InputError: it cannot be read, or holds no picture.
+        InputError: it cannot be read, holds no picture, or too small ones.
         DamagedError: after what is intact, a compressed file lost something.
     """
-    if isinstance(source, str | Path) and _is_compressed(Path(source)):
+    if _is_compressed(source):
         yield from _of_compressed(source, load, dense)
-    else:
-        yield from _of_clip(source, QUERY_STEP if dense else STEP)
+        return
+    step = QUERY_STEP if dense else STEP
+    if isinstance(source, str | os.PathLike) and Path(source).is_dir():
+        step = 0
+    yield from _of_clip(source, step)
 
 
-def _is_compressed(path: Path) -> bool:
-    if not path.is_file():
+def _is_compressed(source: Any) -> TypeGuard[FilePath | BinaryIO]:
+    """True if a path, or a file object that can seek and is rewound, holds a compressed file."""
+    if isinstance(source, str | os.PathLike):
+        return is_compressed(Path(source))
+    if not (hasattr(source, "seekable") and source.seekable()):
         return False
-    with open(path, "rb") as file:
-        return is_aev(file.read(16))
+    position = source.tell()
+    source.seek(0)
+    head = source.read(16)
+    found = isinstance(head, bytes) and is_aev(head)
+    source.seek(0 if found else position)
+    return found
+
+
+def _check_size(name: str, size: tuple[int, int]) -> None:
+    if min(size) < LEAST_PICTURE_SIDE:
+        raise InputError(f"{name} has {size[0]}x{size[1]} samples, too few to tell pictures apart; "
+                         f"give one of at least {LEAST_PICTURE_SIDE}x{LEAST_PICTURE_SIDE}.")
 
 
 def _of_clip(source: ClipLike, step: float) -> Iterator[SmallPicture]:
     with open_clip(source) as clip:
+        _check_size(clip.name, (clip.info.width, clip.info.height))
         base, colour, last = clip.info.time_base, clip.info.colour, -step
         for frame in clip:
             time = float(frame.time * base)
@@ -85,8 +111,10 @@ def _of_clip(source: ClipLike, step: float) -> Iterator[SmallPicture]:
                 yield SmallPicture(time, small_picture(picture))
 
 
-def _of_compressed(source: str | Path, load: CodecLoader, dense: bool) -> Iterator[SmallPicture]:
+def _of_compressed(source: FilePath | BinaryIO, load: CodecLoader, dense: bool
+                   ) -> Iterator[SmallPicture]:
     with open_reader(source) as reader:
+        _check_size(reader.name, (reader.header.width, reader.header.height))
         header, codec = reader.header, load(reader.header)
         step = QUERY_STEP if dense else STEP
         longest = QUERY_STEP if dense else LONGEST_STEP
@@ -155,5 +183,8 @@ def small_picture(picture: Picture) -> Picture:
 
 
 def divisor(size: tuple[int, int]) -> int:
-    """The largest of 8, 4, 2 and 1 that leaves `LEAST_SIDE` samples of the shorter side, or 1."""
-    return next((n for n in (8, 4, 2) if min(size) >= n * LEAST_SIDE), 1)
+    """The largest of 8, 4, 2 and 1 that leaves `LEAST_SIDE` samples of the shorter side, or 1; a
+    larger one where more than `_MOST_SAMPLES` would be left."""
+    width, height = size
+    return next((n for n in (8, 4, 2) if min(size) >= n * LEAST_SIDE
+                 or width * height * 4 > n * n * _MOST_SAMPLES), 1)

@@ -25,14 +25,6 @@ MAX_MATCHES = 20
 """Matches of a search at most."""
 STATUS_SECONDS = 1.5
 """Time between two looks at a library that is being indexed."""
-_WORDS = {
-    "": "same orientation", "--flip horizontal": "mirrored",
-    "--flip vertical": "mirrored and upside down", "--rotate 180": "upside down",
-    "--transpose": "mirrored and turned counter-clockwise", "--rotate 90": "turned clockwise",
-    "--rotate 270": "turned counter-clockwise",
-    "--rotate 90 --flip vertical": "mirrored and turned clockwise",
-}
-"""Orientations of a query against the file, for people."""
 _EXAMPLE_TURNS = {"cat": "rotate-90", "coffee": "flip-horizontal", "tissue": "rotate-270",
                   "marbles": "transpose"}
 """Elements of `aehub.media.orientation` that turn the examples before they are searched for."""
@@ -263,7 +255,7 @@ def _captions(query: str, match: Match, *, moving: bool) -> tuple[str, str]:
 def _verdict(match: Match) -> str:
     """Sentences on a match, as HTML."""
     name = escape(Path(match.path).name)
-    turned = (f"Your clip shows {name} {_WORDS[match.orientation]}; here the part of it is turned "
+    turned = (f"Your clip shows {name} {match.orientation_text}; here the part of it is turned "
               "in the same way, so that both look alike." if match.orientation else
               f"Your clip has the orientation of {name}.")
     backward = " It is played backward." if match.speed < 0 else ""
@@ -289,7 +281,7 @@ def _list_html(search: Search, chosen: int) -> Any:
 def _item_html(number: int, match: Match, url: str, is_chosen: bool) -> str:
     name = escape(Path(match.path).name)
     picture = f'<img src="{escape(url)}" alt="">' if url else "<i></i>"
-    turned = _WORDS[match.orientation]
+    turned = match.orientation_text or "same orientation"
     pressed = str(is_chosen).lower()
     return (f'<li><button type="button" data-number="{number}" aria-pressed="{pressed}">'
             f"{picture}<span><b>{name}</b><small>{_span(match.start, match.end)}</small>"

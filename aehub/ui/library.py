@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 from aehub import hub
 from aehub.api.search import iter_index
 from aehub.config import DEFAULT_FINGERPRINT
-from aehub.errors import AEHubError, InputError, count_text
+from aehub.errors import AEHubError, FormatError, InputError, count_text
 from aehub.results import Indexed, Progress
+from aehub.retrieval.store import DATABASE
 from aehub.ui import examples
 from aehub.ui.result_folders import private_folder
 
 VARIABLE = "AEHUB_LIBRARY"
 """Names the folder of the library."""
 _POLL_SECONDS = 0.1
+_RETRY_SECONDS = 2.0
+"""Time between two attempts to index while another page of this machine does."""
+_LOCKED = "another process writes the index"
+"""Begin of the sentence of an index that is locked."""
 
 
 class Library:
@@ -37,6 +45,7 @@ class Library:
         self._thread: threading.Thread | None = None
         self._progress = Progress(0, 0)
         self._indexed: Indexed | None = None
+        self._is_locked = False
         self._error = ""
 
     @classmethod
@@ -73,13 +82,14 @@ class Library:
     def wait(self) -> Iterator[Progress]:
         """Yield progress, in files, until the library can be searched.
 
-        The examples are waited for; of a folder whatever is indexed already is searched.
+        The examples are waited for; of a folder, and while another process indexes, whatever is
+        indexed already is searched.
 
         Raises:
             InputError: it cannot be indexed, or nothing of it is yet.
         """
         self.start()
-        while not self.is_ready and (self.folder is None or not self._progress.done):
+        while not self._can_be_searched:
             yield self._progress
             time.sleep(_POLL_SECONDS)
         if self._error:
@@ -89,6 +99,14 @@ class Library:
                              "folder, and start the page again.")
 
     @property
+    def _can_be_searched(self) -> bool:
+        if self.is_ready:
+            return True
+        if self._is_locked:
+            return (self.index / DATABASE).is_file()
+        return self.folder is not None and self._progress.done > 0
+
+    @property
     def status(self) -> str:
         """Sentence on what is searched, and how far it is."""
         if self._error:
@@ -96,6 +114,8 @@ class Library:
         if self.folder is None:
             return "Searches the four example clips of this page."
         name = f"Searches the library {self.folder.name}"
+        if self._is_locked:
+            return f"{name}, which another process is indexing."
         if self._indexed is None:
             done, total = self._progress
             far = f"{done} of {count_text(total, 'file')}" if total else "looking for files"
@@ -109,19 +129,47 @@ class Library:
         """A sentence without the folders of this server."""
         for folder, name in ((self.index, "the index"), (self.folder, "the library")):
             if folder is not None:
+                text = text.replace(f"{name} {folder}", name)
                 text = text.replace(f"{folder}{os.sep}", "").replace(str(folder), name)
         return text
 
     def _run(self) -> None:
+        """Index until it is done or cannot be; whatever happens, nobody waits for ever."""
         try:
-            paths = ([examples.clip(name) for name in examples.EXAMPLES]
-                     if self.folder is None else [self.folder])
-            job = iter_index(paths, self.index, each=self.folder is not None)
-            while True:
-                self._progress = next(job)
-        except StopIteration as end:
-            self._indexed = end.value
+            try:
+                self._indexed = self._index()
+            except FormatError:
+                # A cache, and nobody else's: make it again.
+                shutil.rmtree(self.index)
+                self._indexed = self._index()
         except AEHubError as error:
             self._error = self.hidden(error.message)
         except OSError as error:
             self._error = f"{error.strerror or 'a file cannot be read'}."
+        except Exception:
+            traceback.print_exc()
+            self._error = "indexing broke off unexpectedly; the log of the server says why."
+        finally:
+            self._is_locked = False
+
+    def _index(self) -> Indexed:
+        """Bring the index up to date, as soon as no other process writes it."""
+        paths = ([examples.clip(name) for name in examples.EXAMPLES]
+                 if self.folder is None else [self.folder])
+        while True:
+            try:
+                return self._attempt(paths)
+            except InputError as error:
+                if not error.message.startswith(_LOCKED):
+                    raise
+            self._is_locked = True
+            time.sleep(_RETRY_SECONDS)
+
+    def _attempt(self, paths: list[Path]) -> Indexed:
+        job = iter_index(paths, self.index, each=self.folder is not None)
+        try:
+            while True:
+                self._progress = next(job)
+                self._is_locked = False
+        except StopIteration as end:
+            return cast(Indexed, end.value)

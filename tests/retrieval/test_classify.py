@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import wave
 from collections.abc import Iterator
@@ -146,6 +147,46 @@ def test_an_example_that_cannot_be_read_is_left_out_with_a_note(
     assert note.startswith("the example discs/readme.txt is left out: readme.txt is not a clip")
 
 
+def test_a_file_that_may_not_be_read_stops_nothing(
+    examples: Path, clip: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(examples, tmp_path / "examples")
+    shut = Path(shutil.copy(clip, tmp_path / "shut.mp4"))
+    loop = tmp_path / "loop.mp4"
+    loop.symlink_to(loop)
+    for path in (folder / "discs" / "0.mp4", shut):
+        path.chmod(0)
+    given = {label.name: [loop, *label.iterdir()] for label in sorted(folder.iterdir())}
+    first, refused, found = aehub.classify([loop, shut, clip], given)
+    assert found.label == "discs" and "discs/loop.mp4 is left out" in found.notes[0]
+    assert first.label is None and str(first.error).endswith(".")
+    if not os.access(shut, os.R_OK):
+        assert "discs/0.mp4 is left out" in "".join(found.notes)
+        assert refused.label is None and str(refused.error).endswith(".")
+
+
+def test_a_folder_of_pictures_is_one_clip_or_many(examples: Path, tmp_path: Path) -> None:
+    (tmp_path / "in" / "walk").mkdir(parents=True)
+    write_clip(tmp_path / "in" / "disc.mp4", moving_picture(12, 256, 160, seed=7))
+    for number, picture in enumerate(moving_picture(3, 256, 160, seed=8)):
+        Image.fromarray(picture).save(tmp_path / "in" / "walk" / f"{number}.png")
+    one = aehub.classify(tmp_path / "in", examples)
+    assert [Path(found.path).relative_to(tmp_path / "in").as_posix() for found in one] == [
+        "disc.mp4", "walk"]
+    assert len(aehub.classify([tmp_path / "in"], examples, each=True)) == 4
+    Image.fromarray(picture).save(tmp_path / "in" / "still.png")
+    mixed, _ = aehub.classify(tmp_path / "in", examples)
+    assert "holds pictures and clips" in str(mixed.error)
+    done = run(tmp_path / "in", "--examples", examples, "--each")
+    assert done.exit_code == 0 and len(done.stdout.splitlines()) == 5
+
+
+def test_any_path_is_taken(examples: Path, clip: Path) -> None:
+    with os.scandir(clip.parent) as entries:
+        entry = next(one for one in entries if one.name == clip.name)
+    assert aehub.classify(entry, examples)[0].label == "discs"
+
+
 def sound_only(folder: Path) -> Path:
     with wave.open(str(folder / "sound.wav"), "wb") as file:
         file.setparams((1, 2, 48_000, 0, "NONE", ""))
@@ -171,12 +212,18 @@ def test_wrong_examples_are_named_in_one_sentence(clip: Path, tmp_path: Path) ->
             aehub.classify(clip, folder)
 
 
+def test_examples_of_a_label_are_a_list(clip: Path) -> None:
+    sentence = r"^the value of the label 'cats' is 'cat\.mp4'; give a list\.$"
+    with pytest.raises(InputError, match=sentence):
+        aehub.classify(clip, {"cats": "cat.mp4"})
+
+
 def test_what_cannot_be_labelled_is_named(examples: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no clip to label"):
         aehub.classify([], examples)
     with pytest.raises(InputError, match="holds no clip, picture or .aev file"):
         aehub.classify(tmp_path, examples)
-    with pytest.raises(ModelError, match="d4-codec cannot tell what clips look like; use finger"):
+    with pytest.raises(ModelError, match="d4-codec makes no fingerprints, .*; use fingerprint"):
         aehub.classify("clip.mp4", examples, model="d4-codec")
 
 
@@ -202,7 +249,8 @@ def test_the_object_counts_failures_and_has_null_for_none(
     printed = json.loads(done.stdout)
     assert list(printed) == ["files", "failed"] and printed["failed"] == 1
     first, second, third = printed["files"]
-    assert list(first) == ["path", "label", "confidence", "scores"]
+    for one in (first, second, third):
+        assert list(one) == ["path", "label", "confidence", "scores", "error", "notes"]
     assert (first["label"], second["label"], third["label"]) == ("discs", None, None)
     assert third["scores"] == {} and third["error"].endswith(".")
     assert done.stderr.count(third["error"]) == 1

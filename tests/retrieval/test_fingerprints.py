@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import aehub
 from aehub.bitstream import FileHeader, open_reader
 from aehub.codecs.base import Codec, PreviewCodec
 from aehub.codecs.d4.codec import D4Codec
-from aehub.errors import DamagedError, WeightsError
+from aehub.errors import DamagedError, InputError, WeightsError
 from aehub.hub import find, load_for_file
+from aehub.media.clip import ClipLike
 from aehub.media.metrics import Distortion
 from aehub.media.orientation import ORDER, compose, inverse, turn_picture
 from aehub.retrieval.fingerprint import FingerprintModel, Fingerprints, turn_scores
@@ -49,7 +51,7 @@ def path(d4: D4Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def of(source: Path, codec: Codec, *, dense: bool = False) -> list[SmallPicture]:
+def of(source: ClipLike, codec: Codec, *, dense: bool = False) -> list[SmallPicture]:
     def load(header: FileHeader) -> Codec:
         return codec
 
@@ -131,10 +133,14 @@ def test_a_clip_of_another_format_has_nearly_the_same_fingerprints(
     assert similarity.min() > 0.9
 
 
-def test_codecs_without_previews_are_decoded_and_averaged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("operations", [[], [aehub.Reverse()]], ids=["as coded", "reversed"])
+def test_codecs_without_previews_are_decoded_and_averaged(
+    tmp_path: Path, operations: list[aehub.Operation]
+) -> None:
     codec = tiny_model()
-    file = tmp_path / "clip.aev"
-    aehub.compress(np.stack(moving_picture(14, 72, 64)), file, model=codec, measure=False)
+    coded, file = tmp_path / "coded.aev", tmp_path / "clip.aev"
+    aehub.compress(np.stack(moving_picture(14, 72, 64)), coded, model=codec, measure=False)
+    aehub.edit(coded, file, operations)
 
     class Plain:
         """The same codec without previews."""
@@ -147,9 +153,13 @@ def test_codecs_without_previews_are_decoded_and_averaged(tmp_path: Path) -> Non
     plain = Plain()
     assert not isinstance(plain, PreviewCodec)
     assert isinstance(codec, PreviewCodec)
-    for ours, theirs in zip(of(file, codec), of(file, plain), strict=True):  # type: ignore[arg-type]
-        assert ours.time == theirs.time
-        assert turn_picture(ours.picture, inverse(ours.turn)).size == theirs.picture.size
+    ours, theirs = (of(file, one, dense=True) for one in (codec, plain))  # type: ignore[arg-type]
+    assert [small.time for small in ours] == [small.time for small in theirs]
+    assert len(ours) > 3
+    for one, other in zip(ours, theirs, strict=True):
+        distortion = Distortion(with_ms_ssim=False)
+        distortion.add(other.picture, turn_picture(one.picture, inverse(one.turn)))
+        assert distortion.psnr > 30
 
 
 def test_a_damaged_file_gives_what_is_intact_and_an_error(path: Path, d4: D4Codec,
@@ -168,9 +178,40 @@ def test_a_damaged_file_gives_what_is_intact_and_an_error(path: Path, d4: D4Code
 
 
 @pytest.mark.parametrize(("size", "n"), [((640, 360), 8), ((176, 144), 4), ((64, 64), 2),
-                                         ((LEAST_SIDE, 400), 1), ((3, 2), 1)])
-def test_small_pictures_keep_a_least_side(size: tuple[int, int], n: int) -> None:
+                                         ((LEAST_SIDE, 400), 1), ((3, 2), 1), ((12000, 60), 2),
+                                         ((60, 200_000), 8)])
+def test_small_pictures_keep_a_least_side_unless_they_are_very_long(
+    size: tuple[int, int], n: int
+) -> None:
     assert divisor(size) == n
+
+
+def test_every_picture_of_a_folder_is_taken(tmp_path: Path, d4: D4Codec) -> None:
+    for number, picture in enumerate(moving_picture(7, 64, 48)):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    for dense in (False, True):
+        assert len(of(tmp_path, d4, dense=dense)) == 7
+
+
+def test_a_file_object_is_read_as_the_file(path: Path, d4: D4Codec, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", moving_picture(9, 64, 48))
+    for file in (path, clip):
+        stream = io.BytesIO(file.read_bytes())
+        stream.read(5)
+        ours, theirs = of(file, d4), of(stream, d4)
+        assert [small.time for small in ours] == [small.time for small in theirs]
+        assert all(np.array_equal(a, b) for one, other in zip(ours, theirs, strict=True)
+                   for a, b in zip(one.picture, other.picture, strict=True))
+
+
+def test_pictures_too_small_to_tell_apart_are_refused(d4: D4Codec, tmp_path: Path) -> None:
+    Image.new("RGB", (2, 2)).save(tmp_path / "dot.png")
+    aehub.compress(tmp_path / "dot.png", tmp_path / "dot.aev", measure=False)
+    for name in ("dot.png", "dot.aev"):
+        with pytest.raises(InputError, match=rf"^{name} has 2x2 samples, .* of at least 8x8\.$"):
+            of(tmp_path / name, d4)
+    (file,) = aehub.index(tmp_path / "dot.png", tmp_path / "index").files
+    assert file.state == "failed" and str(file.error).startswith("dot.png has 2x2 samples")
 
 
 def test_frames_are_encoded_as_the_pictures_of_a_clip_are(model: FingerprintModel, d4: D4Codec,

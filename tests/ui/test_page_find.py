@@ -15,11 +15,14 @@ from PIL import Image
 
 import aehub
 from aehub.errors import InputError
+from aehub.hub import find
 from aehub.media.clip import open_clip
 from aehub.report.matched_part import iter_pair, thumbnail, turn_of, write_turned_part
 from aehub.results import Match, run_job
+from aehub.retrieval.fingerprint import FingerprintModel
 from aehub.retrieval.matching import EDITS
-from aehub.ui.find import _WORDS, _span
+from aehub.retrieval.store import DATABASE, Writer
+from aehub.ui.find import _span
 from aehub.ui.library import Library
 from material import moving_picture, write_clip
 from pageserver import PageServer, page_server
@@ -205,10 +208,62 @@ def test_an_empty_library_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert library.status == "Searches the library empty: 0 clips."
 
 
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """A library of one picture, not indexed yet."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "shelf").mkdir()
+    Image.fromarray(moving_picture(1, *SIZE)[0]).save(tmp_path / "shelf" / "a.png")
+    return Library(tmp_path / "shelf")
+
+
+def test_a_damaged_cache_of_the_library_is_made_again(shelf: Library) -> None:
+    aehub.index(shelf.folder, shelf.index, each=True)
+    (shelf.index / DATABASE).write_bytes(b"no database" * 100)
+    list(shelf.wait())
+    assert shelf.status == "Searches the library shelf: 1 clip."
+    assert len(aehub.search(shelf.folder / "a.png", shelf.index)) == 1
+
+
+def test_while_another_process_indexes_the_library_what_is_there_is_searched(
+    shelf: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aehub.ui.library._RETRY_SECONDS", 0.05)
+    aehub.index(shelf.folder, shelf.index, each=True)
+    with Writer(shelf.index, FingerprintModel.from_pretrained(find("fingerprint"))):
+        list(shelf.wait())
+        assert not shelf.is_ready
+        assert shelf.status == "Searches the library shelf, which another process is indexing."
+        assert len(aehub.search(shelf.folder / "a.png", shelf.index)) == 1
+    while not shelf.is_ready:
+        time.sleep(0.05)
+    assert shelf.status == "Searches the library shelf: 1 clip."
+
+
+def test_an_unexpected_error_of_the_library_ends_the_waiting(
+    shelf: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")
+
+    monkeypatch.setattr("aehub.ui.library.iter_index", broken)
+    with pytest.raises(InputError, match="indexing broke off unexpectedly"):
+        list(shelf.wait())
+    assert shelf.status.startswith("The library cannot be searched: indexing broke off")
+
+
+def test_sentences_about_the_library_have_no_folders(shelf: Library) -> None:
+    assert shelf.hidden(f"the index {shelf.index} is damaged; {shelf.folder}/a.png vanished; "
+                        f"{shelf.folder} is empty.") == (
+        "the index is damaged; a.png vanished; the library is empty.")
+
+
 def test_every_orientation_has_words_and_a_turn() -> None:
-    assert set(_WORDS) == set(EDITS)
-    for turn, flags in enumerate(EDITS):
-        assert turn_of(Match("clip.mp4", 0, 1, flags, 1)) == turn
+    matches = [Match("clip.mp4", 0, 1, flags, 1) for flags in EDITS]
+    assert [turn_of(match) for match in matches] == list(range(len(EDITS)))
+    assert len({match.orientation_text for match in matches}) == len(EDITS)
+    assert [match.orientation for match in matches if not match.orientation_text] == [""]
 
 
 def test_parts_are_written_as_times() -> None:

@@ -64,7 +64,7 @@ def previews(reader: CanonicalReader, header: FileHeader, frames: Collection[int
     Args:
         reader: of the group, at its beginning.
         header: of the file.
-        frames: numbers of coded frames.
+        frames: numbers of coded frames, those of the previews.
         n: 1, 2, 4 or 8.
     """
     window = *reader.header.crop, header.width, header.height
