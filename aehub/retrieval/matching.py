@@ -19,6 +19,7 @@ from aehub.media.orientation import COMPOSITION as _COMPOSE
 from aehub.media.orientation import ORDER
 from aehub.retrieval.fingerprint import Fingerprints
 from aehub.retrieval.nearest import nearest_cosines
+from aehub.retrieval.sampling import QUERY_STEP
 from aehub.retrieval.store import Library, StoredContent, in_units
 
 EDITS = ("", "--flip horizontal", "--flip vertical", "--rotate 180", "--transpose", "--rotate 90",
@@ -47,13 +48,13 @@ class MatchSettings:
         gap: seconds between two matches in one clip, at least.
         extension: seconds by which a match grows to the query's ends.
         matches: in one clip, at most.
-        of_cosine: weight of the cosine in the argument of the score's logistic function, by
-            logistic regression on queries of a second whose clips are there or not.
-        of_signature: weight of the similarity of the signatures, likewise.
-        per_halving: taken off for each halving of the share that matches; set by hand, as the
-            share does not tell whether a clip is there: of two parts of a clip the longer one
-            should win.
-        bias: taken off, so that a score of 0.5 has a precision of about 0.99.
+        of_signature: weight of the similarity of signatures in the argument of the score's logistic
+            function, by logistic regression on the calibration part of `docs/measure/retrieval.py`
+            (two libraries of sources that training never saw); the cosine told no more.
+        per_halving: taken off for each halving of the share that matches, as 0 to 2 do equally well
+            there: of two parts of a clip the longer one should win.
+        bias: taken off, so that one of 820 matches of a score of 0.5 or more is wrong there: larger
+            libraries hold more that is alike.
     """
 
     neutral: float = 0.55
@@ -69,9 +70,8 @@ class MatchSettings:
     gap: float = 0.6
     extension: float = 0.5
     matches: int = 8
-    of_cosine: float = 0.0
     of_signature: float = 36.7
-    per_halving: float = 2.0
+    per_halving: float = 1.0
     bias: float = 29.5
 
 
@@ -129,7 +129,7 @@ class Alignment(NamedTuple):
 
 def score(features: Features, settings: MatchSettings = SETTINGS) -> float:
     """Confidence from 0 to 1 that a match is one."""
-    argument = (settings.of_cosine * features.cosine + settings.of_signature * features.signature
+    argument = (settings.of_signature * features.signature
                 + settings.per_halving * np.log2(features.share) - settings.bias)
     return round(float(1 / (1 + np.exp(-argument))), 6)
 
@@ -353,7 +353,11 @@ class _Similarities:
         near = np.take_along_axis(self.similar[rows], columns, 1) > self.settings.neutral
         at = np.broadcast_to(self.times[rows, None], columns.shape)[near]
         there = self.clip_times[columns][near]
-        speeds = self.settings.speeds if len(self.times) > 1 else (1.0,)
+        if len(self.times) == 1:
+            # Segments, such as pictures of a folder, may be closer than offsets of clips.
+            exact = np.unique(there)
+            return np.ones(len(exact)), exact
+        speeds = self.settings.speeds
         offsets = [there - speed * at for speed in speeds]
         tenths = [np.unique(np.rint(10 * values)) for values in offsets]
         return np.repeat(speeds, [len(values) for values in tenths]), np.concatenate(tenths) / 10
@@ -463,7 +467,7 @@ class _Similarities:
         """The top of a parabola through the segment nearest to a time and its two neighbours."""
         best = int(np.abs(self.clip_times - time).argmin())
         near = float(self.clip_times[best])
-        if not 0 < best < len(self.clip_times) - 1:
+        if not 0 < best < len(self.clip_times) - 1 or 2 * self.margin < QUERY_STEP:
             return near
         low, top, high = (float(value) for value in self.similar[0, best - 1:best + 2])
         bend = 2 * top - low - high

@@ -193,6 +193,17 @@ def test_every_picture_of_a_folder_is_taken(tmp_path: Path, d4: D4Codec) -> None
         assert len(of(tmp_path, d4, dense=dense)) == 7
 
 
+def test_every_picture_of_a_folder_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(12):
+        Image.fromarray(moving_picture(1, 160, 96, seed=number)[0]).save(folder / f"{number}.png")
+    aehub.index(folder, tmp_path / "index")
+    for number in range(12):
+        match = aehub.search(folder / f"{number}.png", tmp_path / "index")[0]
+        assert match.start == pytest.approx(number / 25, abs=1e-3)
+
+
 def test_a_file_object_is_read_as_the_file(path: Path, d4: D4Codec, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mkv", moving_picture(9, 64, 48))
     for file in (path, clip):
@@ -211,7 +222,7 @@ def test_pictures_too_small_to_tell_apart_are_refused(d4: D4Codec, tmp_path: Pat
         with pytest.raises(InputError, match=rf"^{name} has 2x2 samples, .* of at least 8x8\.$"):
             of(tmp_path / name, d4)
     (file,) = aehub.index(tmp_path / "dot.png", tmp_path / "index").files
-    assert file.state == "failed" and str(file.error).startswith("dot.png has 2x2 samples")
+    assert file.state == "failed" and "dot.png has 2x2 samples" in str(file.error)
 
 
 def test_frames_are_encoded_as_the_pictures_of_a_clip_are(model: FingerprintModel, d4: D4Codec,
