@@ -53,7 +53,7 @@ class MatchSettings:
             (two libraries of sources that training never saw); the cosine told no more.
         per_halving: taken off for each halving of the share that matches, as 0 to 2 do equally well
             there: of two parts of a clip the longer one should win.
-        bias: taken off, so that two of 820 matches of a score of 0.5 or more are wrong there: larger
+        bias: taken off, so that two of 820 matches of a score of 0.5 or more are wrong; larger
             libraries hold more that is alike.
     """
 

@@ -21,7 +21,7 @@ from aehub.editing.operations import parse
 from aehub.hub import load_for_file
 from aehub.media.orientation import ORDER
 from aehub.results import run_job
-from aehub.retrieval import matching, store
+from aehub.retrieval import indexing, matching, store
 from aehub.retrieval.fingerprint import FingerprintModel, Fingerprints
 from aehub.retrieval.nearest import best_cosines
 from aehub.retrieval.sampling import QUERY_STEP, small_pictures
@@ -111,7 +111,7 @@ def fill(folder: Path, model: FingerprintModel) -> None:
     rng = np.random.default_rng(0)
     vector, signature = model.shape
     times = np.arange(OF_A_CLIP) * 0.4
-    with store.Writer(folder, model) as writer:
+    with indexing.Writer(folder, model) as writer:
         for number in range(SEGMENTS // OF_A_CLIP):
             vectors = unit(rng.normal(size=(OF_A_CLIP, vector)))
             signatures = np.rint(127 * unit(rng.normal(size=(OF_A_CLIP, ORDER, signature))))
