@@ -48,9 +48,9 @@ def synthesised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     count: list[int] = []
     plain = FrameNetwork.synthesise
 
-    def counted(self: FrameNetwork, *rest: Any) -> Any:
+    def counted(self: FrameNetwork, *rest: Any, **options: Any) -> Any:
         count.append(1)
-        return plain(self, *rest)
+        return plain(self, *rest, **options)
 
     monkeypatch.setattr(FrameNetwork, "synthesise", counted)
     return count

@@ -21,7 +21,8 @@ from aehub.report.matched_part import iter_pair, thumbnail, turn_of, write_turne
 from aehub.results import Match, run_job
 from aehub.retrieval.fingerprint import FingerprintModel
 from aehub.retrieval.matching import EDITS
-from aehub.retrieval.store import DATABASE, Writer
+from aehub.retrieval.indexing import Writer
+from aehub.retrieval.store import DATABASE
 from aehub.ui.find import _span
 from aehub.ui.library import Library
 from material import moving_picture, write_clip

@@ -88,7 +88,7 @@ def test_an_example_that_another_version_drew_is_drawn_anew(
         assert (clip.info.width, clip.info.height) == (256, 256)
         first = next(iter(clip)).picture[0]
     assert examples.clip("marbles") == drawn and first.std() > 10
-    monkeypatch.setattr(examples, "_VERSION", "other")
+    monkeypatch.setattr(examples, "VERSION", "other")
     assert examples.clip("marbles") != drawn
 
 
