@@ -20,8 +20,8 @@ from aehub.media.clip import open_clip
 from aehub.report.matched_part import iter_pair, thumbnail, turn_of, write_turned_part
 from aehub.results import Match, run_job
 from aehub.retrieval.fingerprint import FingerprintModel
-from aehub.retrieval.matching import EDITS
 from aehub.retrieval.indexing import Writer
+from aehub.retrieval.matching import EDITS
 from aehub.retrieval.store import DATABASE
 from aehub.ui.find import _span
 from aehub.ui.library import Library
