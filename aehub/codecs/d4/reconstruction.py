@@ -1,8 +1,8 @@
 """Pictures of frames from their integers, at their size, at 1/2, 1/4 or 1/8 of it, or at twice.
 
     at their size    prediction, means, g_s, post-filter
-    smaller          key pictures as at their size (intra frames without the residual network of
-                     g_s), then averaged, so that errors cannot add up along the group; B-frames by
+    smaller          key pictures as at their size (intra frames at 1/4 and 1/8 without the residual
+                     network of g_s), then averaged, so that errors cannot add up along the group; B-frames by
                      the same vectors from small references, plus low frequencies of g_s
     twice            upscaler after the post-filter
 
@@ -131,7 +131,7 @@ class ScaledReconstruction(Reconstruction):
 
     def __init__(self, runtime: Runtime, quality: float, n: int, keys: Collection[int]) -> None:
         super().__init__(runtime, quality)
-        self._keys = frozenset(keys)
+        self._keys, self._coarse = frozenset(keys), n > 2
         # Luma samples along a sample of luma and of chroma, as later frames refer to them; and
         # samples along one that is shown.
         side = max(2, n // 2)
@@ -142,7 +142,7 @@ class ScaledReconstruction(Reconstruction):
         if frame.motion is None:
             small = self._averaged(decode_frame(
                 self.network_of(frame), frame.codes, self.quality_of(frame), flat=frame.flat,
-                coarse=True))
+                coarse=self._coarse))
         elif frame.number in self._keys and all(r.whole is not None for r in references):
             whole, _ = super().decode(frame, [reference.whole for reference in references])
             small = self._averaged(whole)
