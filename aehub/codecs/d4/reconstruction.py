@@ -2,8 +2,8 @@
 
     at their size    prediction, means, g_s, post-filter
     smaller          key pictures as at their size (intra frames at 1/4 and 1/8 without the residual
-                     network of g_s), then averaged, so that errors cannot add up along the group; B-frames by
-                     the same vectors from small references, plus low frequencies of g_s
+                     network of g_s), then averaged, so that errors cannot add up along the group;
+                     B-frames by the same vectors from small references, plus low frequencies of g_s
     twice            upscaler after the post-filter
 
 Small references have twice the resolution that is shown at 1/4 and 1/8: on two clips pictures at
