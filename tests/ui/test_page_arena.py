@@ -113,7 +113,8 @@ def test_cancelling_stops_the_work_and_leaves_no_folder(
         return arena_page.cpu_seconds() - used < 0.2
 
     until(is_idle)
-    assert set(folders.rglob("*.original.mkv")) == before
+    # The clip that the page measures its speed with may have gone meanwhile.
+    assert set(folders.rglob("*.original.mkv")) <= before
 
 
 def until(true: Any, seconds: float = 40) -> None:
