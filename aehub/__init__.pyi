@@ -37,6 +37,7 @@ from aehub.editing.operations import Scale as Scale
 from aehub.editing.operations import Transpose as Transpose
 from aehub.editing.operations import Trim as Trim
 from aehub.errors import AEHubError as AEHubError
+from aehub.errors import BusyError as BusyError
 from aehub.errors import DamagedError as DamagedError
 from aehub.errors import ExistsError as ExistsError
 from aehub.errors import FormatError as FormatError

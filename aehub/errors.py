@@ -2,7 +2,8 @@
 
     AEHubError
     ├── InputError (ValueError)      the clip, picture or argument given cannot be used
-    │   └── LimitError               it is too large or too long; the message states the limit
+    │   ├── LimitError               it is too large or too long; the message states the limit
+    │   └── BusyError                another process uses it; the same call works later
     ├── FormatError (ValueError)     the .aev file is not one, is newer, damaged or cut off
     │   └── DamagedError             some groups are lost; the intact ones were returned first
     ├── ModelError                   a model cannot be used
@@ -47,6 +48,10 @@ class InputError(AEHubError, ValueError):
 
 class LimitError(InputError):
     """The input is larger, longer or more than a stated limit."""
+
+
+class BusyError(InputError):
+    """Another process uses what is needed; the same call works once it is done."""
 
 
 class FormatError(AEHubError, ValueError):

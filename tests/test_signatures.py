@@ -189,8 +189,8 @@ try:
         scale=None, beside=None, sheet=None, direction=None, steps=None, contact=None,
         recipe="walk.recipe.json", force=True, device=device),
         Generator[aehub.Progress, None, aehub.Animated])
-except (aehub.DamagedError, aehub.ExistsError, aehub.FormatError, aehub.HubError, aehub.InputError,
-        aehub.LimitError, aehub.ModelError, aehub.Offline, aehub.UnknownModel,
+except (aehub.BusyError, aehub.DamagedError, aehub.ExistsError, aehub.FormatError, aehub.HubError,
+        aehub.InputError, aehub.LimitError, aehub.ModelError, aehub.Offline, aehub.UnknownModel,
         aehub.WeightsError) as error:
     problem: aehub.AEHubError = error
 '''

@@ -20,10 +20,9 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from aehub.arguments import check_list, check_number, check_whole
-from aehub.bitstream import is_aev
 from aehub.codecs.base import CodecLoader
 from aehub.config import DEFAULT_FINGERPRINT
-from aehub.errors import DamagedError, InputError
+from aehub.errors import InputError
 from aehub.files import FilePath, check_path, check_source, is_special
 from aehub.hub import ModelLike, load_for_file, resolve_model
 from aehub.media.clip import ClipLike
@@ -46,12 +45,13 @@ from aehub.retrieval.fingerprint import (
     Fingerprints,
     fingerprint_model,
     read_carried,
+    read_fingerprints,
 )
-from aehub.retrieval.indexing import Indexing, Writer, joined, seconds_of
+from aehub.retrieval.indexing import Indexing, Writer, seconds_of
 from aehub.retrieval.inputs import absolute, default_folder, file_number, find_inputs, stamp_of
 from aehub.retrieval.matching import DEFAULT_THRESHOLD
 from aehub.retrieval.nearest import update_graph
-from aehub.retrieval.sampling import QUERY_STEP, STEP, small_pictures
+from aehub.retrieval.sampling import QUERY_STEP, STEP
 from aehub.retrieval.store import REPAIR, Library, damaged
 from aehub.retrieval.store import read as read_index
 from aehub.weights.device import Device
@@ -209,7 +209,7 @@ def iter_search(query: ClipLike, index: FilePath | None = None, *, limit: int = 
 
 @contextmanager
 def _spooled(query: ClipLike) -> Iterator[ClipLike]:
-    """A pipe, or a compressed file in a stream, as a file: its groups are read by their places."""
+    """A pipe as a file: groups of a compressed file are read by their places."""
     if isinstance(query, (str, os.PathLike)):
         query = absolute(check_path(query, "query"))
         if is_special(query):
@@ -218,7 +218,7 @@ def _spooled(query: ClipLike) -> Iterator[ClipLike]:
             return
     elif hasattr(query, "read"):
         stream = cast(BinaryIO, check_source(query))
-        if not stream.seekable() or _holds_compressed(stream):
+        if not stream.seekable():
             with tempfile.TemporaryDirectory() as folder:
                 # The name that messages give it.
                 path = Path(folder) / "the query"
@@ -229,35 +229,21 @@ def _spooled(query: ClipLike) -> Iterator[ClipLike]:
     yield query
 
 
-def _holds_compressed(stream: BinaryIO) -> bool:
-    stream.seek(0)
-    found = is_aev(stream.read(16))
-    stream.seek(0)
-    return found
-
-
 def _query(query: ClipLike, model: FingerprintModel, load: CodecLoader
            ) -> Generator[Progress, None, tuple[Fingerprints, float, str]]:
     """Fingerprints of a query, the seconds that its last picture stands for, and a sentence about
     damage."""
     dense = not isinstance(query, Path) or seconds_of(query, np.empty(0)) <= _DENSE_SECONDS
-    carried = read_carried(query, model) if isinstance(query, Path) and not dense else None
-    parts, damage = [model.fingerprints(()) if carried is None else carried], ""
-    try:
-        for picture in small_pictures(query, load, dense=dense) if carried is None else ():
-            parts.append(model.fingerprints([picture]))
-            yield Progress(len(parts) - 1, 0)
-    except DamagedError as error:
-        if len(parts) == 1:
-            raise
-        damage = str(error)
-    found = joined(parts)
+    found, damage = None if dense else read_carried(cast(Path, query), model), None
+    if found is None:
+        found, damage = yield from relayed(
+            read_fingerprints(query, model, load, dense=dense), lambda done: Progress(done, 0))
     if not len(found.times):
         raise InputError("the query holds no picture; give a clip or a picture.")
     if found.times[-1] > _DENSE_SECONDS:
         found = matching.thinned(found, STEP)
     gaps = np.diff(found.times)
-    return found, float(np.median(gaps)) if len(gaps) else QUERY_STEP, damage
+    return found, float(np.median(gaps)) if len(gaps) else QUERY_STEP, str(damage or "")
 
 
 def duplicates(index: FilePath | None = None, *, model: ModelLike = DEFAULT_FINGERPRINT,

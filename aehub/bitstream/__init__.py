@@ -11,6 +11,7 @@ from __future__ import annotations
 from aehub.bitstream.file_header import (
     FileHeader,
     is_aev,
+    is_aev_file,
     nearest_rate,
     pack_file_header,
     unpack_file_header,
@@ -51,6 +52,7 @@ __all__ = [
     "coding_order",
     "dependency_closure",
     "is_aev",
+    "is_aev_file",
     "nearest_rate",
     "open_reader",
     "pack_file_header",

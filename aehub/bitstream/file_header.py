@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from pathlib import Path
 
 from aehub.bitstream.chunk import (
     MAX_GROUP_FRAMES,
@@ -117,6 +118,17 @@ class FileHeader:
 def is_aev(first_bytes: bytes) -> bool:
     """Return whether a file that begins with these bytes (4 are enough) is an `.aev` file."""
     return bytes(first_bytes[: len(MAGIC)]) == MAGIC
+
+
+def is_aev_file(path: Path) -> bool:
+    """Return whether there is an `.aev` file at a path that can be read."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return is_aev(file.read(len(MAGIC)))
+    except OSError:
+        return False
 
 
 def nearest_rate(fps: Fraction) -> Fraction:

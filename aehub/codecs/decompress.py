@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 from aehub.bitstream import FileHeader, Group, Reader
 from aehub.codecs.base import Codec
@@ -116,14 +117,33 @@ def decode_frames(reader: Reader, codec: Codec, scale: Fraction = Fraction(1)
     Raises:
         DamagedError: after all intact groups, if anything was lost.
     """
-    file_header, start = reader.header, 0
-    begins = {entry.offset: entry.start for entry in reader.index or ()}
+    for group, frames in timed_groups(reader):
+        decoded = decode_group(codec, reader.header, group, scale=scale)
+        for (_, time, duration), planes in zip(frames, decoded, strict=True):
+            yield Frame(planes, time, duration)
+
+
+class TimedFrame(NamedTuple):
+    """A shown frame of a group: its number there, time and duration in ticks of the file."""
+
+    number: int
+    time: int
+    duration: int
+
+
+def timed_groups(reader: Reader) -> Iterator[tuple[Group, list[TimedFrame]]]:
+    """Groups of a file with their shown frames, in order.
+
+    Raises:
+        DamagedError: after all intact groups, if anything was lost.
+    """
+    start, begins = 0, {entry.offset: entry.start for entry in reader.index or ()}
     for group in reader.groups():
         # Groups after a lost one keep their times, so that the audio stays in sync.
         start = max(start, begins.get(group.offset, start))
-        durations = group.header.durations(file_header.frame_ticks)
-        shown = zip(group.header.display_order,
-                    decode_group(codec, file_header, group, scale=scale), strict=True)
-        for number, planes in shown:
-            yield Frame(planes, start, durations[number])
+        durations = group.header.durations(reader.header.frame_ticks)
+        frames = []
+        for number in group.header.display_order:
+            frames.append(TimedFrame(number, start, durations[number]))
             start += durations[number]
+        yield group, frames

@@ -6,6 +6,7 @@ the same rate and length that any browser plays; pictures as JPEG.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,9 @@ import numpy as np
 from PIL import Image
 
 from aehub.api.compress import iter_decompress_to
+from aehub.api.compress import open as open_archive
 from aehub.api.edit import edit
+from aehub.bitstream import is_aev_file
 from aehub.bitstream.validation import info
 from aehub.editing.operations import Trim
 from aehub.errors import InputError
@@ -29,7 +32,6 @@ from aehub.media.timestamps import TimeSpan
 from aehub.media.writer import open_writer
 from aehub.report.prepare import fit_size
 from aehub.results import Match, Progress
-from aehub.retrieval.inputs import is_compressed
 from aehub.retrieval.matching import EDITS
 
 SIDE, THUMBNAIL_SIDE = 480, 192
@@ -175,10 +177,24 @@ def thumbnail(match: Match, file: Path) -> None:
     Raises:
         InputError: the file cannot be read any more.
     """
-    with _opened(Path(match.path), match.start, match.start, file.parent, THUMBNAIL_SIDE) as clip:
-        picture = Image.fromarray(next(iter(_at(clip, [0.0], ELEMENTS["identity"]))))
+    path = Path(match.path)
+    if is_aev_file(path):
+        picture = _frame_at(path, match.start, THUMBNAIL_SIDE)
+    else:
+        with _opened(path, match.start, match.start, file.parent, THUMBNAIL_SIDE) as clip:
+            picture = Image.fromarray(next(iter(_at(clip, [0.0], ELEMENTS["identity"]))))
     picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     picture.save(file, "JPEG", quality=85)
+
+
+def _frame_at(path: Path, seconds: float, side: int) -> Image.Image:
+    """The frame of a compressed file on screen at a time, decoded at a small scale."""
+    facts = info(path)
+    with open_archive(path, scale=_scale((facts["width"], facts["height"]), side)) as archive:
+        later = bisect_right(range(len(archive)), seconds + 1e-3,
+                             key=lambda number: float(archive.time(number)))
+        picture, clip = Image.fromarray(archive[max(later - 1, 0)]), archive.info
+        return picture.resize(fit_size(clip.width, clip.height, side, clip.pixel_aspect))
 
 
 @contextmanager
@@ -187,7 +203,7 @@ def _opened(path: Path, start: float, stop: float, folder: Path, side: int) -> I
     begin = Fraction(str(round(max(start, 0.0), 3)))
     part = TimeSpan(begin, begin + Fraction(str(round(stop - start, 3))) + _MARGIN)
     with ExitStack() as stack:
-        if is_compressed(path):
+        if is_aev_file(path):
             trimmed, decoded = (folder / f"{path.stem}.part.{end}" for end in ("aev", "mkv"))
             stack.callback(decoded.unlink, missing_ok=True)
             facts = info(path)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,21 +20,24 @@ import numpy as np
 import torch
 from PIL import Image
 
-from aehub.bitstream import Reader, open_reader
+from aehub.bitstream import Reader, is_aev_file, open_reader
 from aehub.bitstream.fingerprint_chunk import HASH_SIZE, StoredFingerprints
+from aehub.codecs.base import CodecLoader
 from aehub.config import DEFAULT_FINGERPRINT
-from aehub.errors import FormatError, InputError, ModelError, WeightsError
+from aehub.errors import DamagedError, FormatError, InputError, ModelError, WeightsError
 from aehub.files import PendingOutput
+from aehub.media.clip import ClipLike
 from aehub.media.colour import from_rgb, rgb_colour
 from aehub.media.orientation import COMPOSITION, ORDER, turn_picture
 from aehub.media.picture import Picture
-from aehub.retrieval.inputs import is_compressed, stamp_of
+from aehub.retrieval.inputs import stamp_of
 from aehub.retrieval.network import SIDE, FingerprintNetwork
-from aehub.retrieval.sampling import SmallPicture, small_picture
+from aehub.retrieval.sampling import SmallPicture, small_picture, small_pictures
 from aehub.weights import stored_network
 from aehub.weights.device import Device, resolve_device, torch_defaults, with_inference
 
-_SIGNATURE_SCALE = 127
+SIGNATURE_LENGTH = 127
+"""Of a signature in one orientation, but for rounding."""
 
 
 class Fingerprints(NamedTuple):
@@ -43,8 +46,8 @@ class Fingerprints(NamedTuple):
     Attributes:
         times: float64 [n], seconds from the first frame, increasing.
         vectors: float16 [n, D] of length 1, the same for all turns of the clip.
-        signatures: int8 [n, 8, K] of length about 127: of the picture turned by each element of
-            `aehub.media.orientation`.
+        signatures: int8 [n, 8, K], each of about `SIGNATURE_LENGTH`: of the picture turned by each
+            element of `aehub.media.orientation`.
     """
 
     times: np.ndarray
@@ -123,7 +126,7 @@ class FingerprintModel:
         vectors, rows = self.network(batch[None].to(self.device) / 255 - 0.5)
         signatures = np.empty((ORDER, rows.shape[2]), np.int8)
         places = COMPOSITION[order, turn]
-        signatures[places] = (rows[0] * _SIGNATURE_SCALE).round().to(torch.int8).cpu().numpy()
+        signatures[places] = (rows[0] * SIGNATURE_LENGTH).round().to(torch.int8).cpu().numpy()
         return vectors[0].half().cpu().numpy(), signatures
 
 
@@ -135,6 +138,33 @@ def _network_input(picture: Picture) -> np.ndarray:
     """uint8 [3, S, S]: the planes, resized to a square."""
     return np.stack([np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(
         (SIDE, SIDE), Image.Resampling.BILINEAR)) for plane in picture])
+
+
+def read_fingerprints(source: ClipLike, model: FingerprintModel, load: CodecLoader, *,
+                      dense: bool = False
+                      ) -> Generator[int, None, tuple[Fingerprints, DamagedError | None]]:
+    """Fingerprints of what of a clip can be read, and its damage; yields how many there are so far.
+
+    Args:
+        source: clip, picture or compressed file.
+        model: makes the fingerprints.
+        load: finds the model of a compressed file.
+        dense: at the distance of queries instead of that of an index.
+
+    Raises:
+        InputError: it cannot be read, holds no picture, or too small ones.
+        DamagedError: nothing of it is intact.
+    """
+    parts, damage = [model.fingerprints(())], None
+    try:
+        for picture in small_pictures(source, load, dense=dense):
+            parts.append(model.fingerprints([picture]))
+            yield len(parts) - 1
+    except DamagedError as error:
+        if len(parts) == 1:
+            raise
+        damage = error
+    return Fingerprints(*map(np.concatenate, zip(*parts, strict=True))), damage
 
 
 def fingerprint_model(loaded: Any) -> FingerprintModel:
@@ -158,7 +188,7 @@ def read_carried(path: Path, model: FingerprintModel) -> Fingerprints | None:
     Raises:
         FormatError: it is newer, or not even its header can be read.
     """
-    if not is_compressed(path):
+    if not is_aev_file(path):
         return None
     with open_reader(path) as reader:
         found = _carried(reader, model)
@@ -238,18 +268,20 @@ def _to_store(reader: Reader, model: FingerprintModel, found: Fingerprints) -> S
         found.vectors.astype("<f2").tobytes(), found.signatures.astype(np.int8).tobytes())
 
 
-def turn_scores(query: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Similarity of a signature to others, for each turn that may lie between them.
+def signature_scores(query: np.ndarray, clip: np.ndarray, turn: int) -> np.ndarray:
+    """Similarities of pictures, if `turn` turns those of the clip into those of the query.
 
     Args:
-        query: int8 [8, K].
-        others: int8 [m, 8, K].
+        query: signatures, int8 [n, 8, K].
+        clip: signatures, int8 [m, 8, K].
+        turn: element of `aehub.media.orientation`.
 
     Returns:
-        float32 [m, 8] in [-1, 1]: at [i, h] that of the query to picture i turned by element h.
+        float32 [n, m] in [-1, 1]; sums of integers, so that they have no order.
     """
-    # query[g] shows what other[compose(g, h)] shows; integers, so that sums have no order.
-    products = np.einsum("gk,mfk->mgf", query.astype(np.int32), others.astype(np.int32))
-    rows = np.arange(ORDER)[:, None]
-    sums = products[:, rows, COMPOSITION].sum(1)
-    return (sums / (ORDER * _SIGNATURE_SCALE**2)).astype(np.float32)
+    shown = np.empty(query.shape, np.float32)
+    # query[g] shows what clip[compose(g, turn)] shows.
+    shown[:, COMPOSITION[:, turn]] = query
+    products = shown.reshape(len(query), -1) @ clip.reshape(len(clip), -1).astype(np.float32).T
+    products /= np.float32(ORDER * SIGNATURE_LENGTH**2)
+    return products

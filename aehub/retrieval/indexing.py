@@ -18,21 +18,23 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aehub.bitstream import is_aev_file
 from aehub.bitstream.validation import info
 from aehub.codecs.base import CodecLoader
-from aehub.errors import AEHubError, DamagedError, InputError
+from aehub.errors import AEHubError, InputError
 from aehub.media.clip import open_clip
 from aehub.media.file_type import content_of
 from aehub.media.orientation import ORDER
-from aehub.results import IndexedFile, Progress
+from aehub.results import IndexedFile, Progress, relayed
 from aehub.retrieval.fingerprint import (
     FingerprintModel,
     Fingerprints,
     keep_in_file,
     read_carried,
+    read_fingerprints,
 )
-from aehub.retrieval.inputs import Input, digest_of, has_vanished, is_compressed, stamp_of
-from aehub.retrieval.sampling import STEP, small_pictures
+from aehub.retrieval.inputs import Input, digest_of, has_vanished, stamp_of
+from aehub.retrieval.sampling import STEP
 from aehub.retrieval.store import (
     LOCK,
     VERSION,
@@ -372,14 +374,9 @@ class Indexing:
         carried = read_carried(path, self._model)
         if carried is not None:
             return carried, ""
-        parts, error = [self._model.fingerprints(())], ""
-        try:
-            for picture in small_pictures(path, self._load):
-                parts.append(self._model.fingerprints([picture]))
-                yield
-        except DamagedError as damage:
-            error = damage.message
-        return joined(parts), error
+        found, damage = yield from relayed(
+            read_fingerprints(path, self._model, self._load), lambda _: None)
+        return found, damage.message if damage else ""
 
     def keep(self, files: list[IndexedFile]) -> Generator[Progress, None, None]:
         """Keep the fingerprints of compressed files in these themselves, after all were added.
@@ -393,7 +390,7 @@ class Indexing:
         known = {file.path: (file.stamp, contents[file.content]) for file in library.files
                  if file.content is not None and not file.error}
         for place, file in enumerate(files):
-            if file.path not in known or not is_compressed(Path(file.path)):
+            if file.path not in known or not is_aev_file(Path(file.path)):
                 continue
             yield Progress(place, len(files))
             stamp, content = known[file.path]
@@ -446,7 +443,7 @@ def seconds_of(path: Path, times: np.ndarray) -> float:
     last = float(times[-1]) if len(times) else 0.0
     if content_of(path) == "picture":
         return 0.0
-    if is_compressed(path):
+    if is_aev_file(path):
         try:
             return max(float(info(path)["seconds"]), last)
         except AEHubError:
@@ -458,8 +455,3 @@ def seconds_of(path: Path, times: np.ndarray) -> float:
     if properties.n_frames:
         return max(float(properties.n_frames / properties.fps), last)
     return last + STEP
-
-
-def joined(parts: Sequence[Fingerprints]) -> Fingerprints:
-    """Fingerprints one after the other."""
-    return Fingerprints(*(np.concatenate(part) for part in zip(*parts, strict=True)))

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from aehub.bitstream import is_aev
+from aehub.bitstream import is_aev_file
 from aehub.media.file_type import is_hidden, list_folder
 
 
@@ -69,7 +69,7 @@ def find_inputs(path: Path, *, each: bool = False, skip: Path | None = None) -> 
 
 def _in_folder(folder: Path, each: bool) -> Iterator[Input]:
     listing = list_folder(folder)
-    clips = listing.clips + [path for path in listing.others if is_compressed(path)]
+    clips = listing.clips + [path for path in listing.others if is_aev_file(path)]
     pictures = listing.pictures
     if pictures and not each and clips:
         yield Input(folder, f"{folder} holds pictures and clips, of which the pictures may be one "
@@ -99,17 +99,6 @@ def has_vanished(path: Path) -> bool:
     except OSError:
         return False
     return False
-
-
-def is_compressed(path: Path) -> bool:
-    """Return whether there is a compressed file of ours at a path."""
-    if not path.is_file():
-        return False
-    try:
-        with path.open("rb") as file:
-            return is_aev(file.read(16))
-    except OSError:
-        return False
 
 
 def absolute(path: Path) -> Path:

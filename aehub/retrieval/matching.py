@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aehub.media.orientation import COMPOSITION as _COMPOSE
-from aehub.media.orientation import ORDER
-from aehub.retrieval.fingerprint import Fingerprints
+from aehub.media.orientation import COMPOSITION, ORDER
+from aehub.retrieval.fingerprint import SIGNATURE_LENGTH, Fingerprints, signature_scores
 from aehub.retrieval.nearest import nearest_cosines
 from aehub.retrieval.sampling import QUERY_STEP
 from aehub.retrieval.store import Library, StoredContent, in_units
@@ -242,7 +241,7 @@ def align(query: Fingerprints, clip: Fingerprints, step: float, seconds: float,
     cosines = query.vectors.astype(np.float32) @ clip.vectors.astype(np.float32).T
     candidates: list[_Candidate] = []
     for turn in _turns(cosines, query.signatures, clip.signatures, settings):
-        signatures = _turned_scores(query.signatures, clip.signatures, turn)
+        signatures = signature_scores(query.signatures, clip.signatures, turn)
         grid = _Similarities(turn, query.times, clip.times, seconds, cosines, signatures, settings)
         candidates += grid.candidates()
     # By value; of equal ones the simplest orientation, and a speed of 1.
@@ -271,8 +270,8 @@ def _turns(cosines: np.ndarray, query: np.ndarray, clip: np.ndarray, settings: M
     nearest = cosines.argmax(1)
     pairs = clip[nearest].astype(np.int32)
     similar = np.stack([
-        np.einsum("ngk,ngk->n", query.astype(np.int32), pairs[:, _COMPOSE[:, turn]])
-        for turn in range(ORDER)]) / (ORDER * 127**2)
+        np.einsum("ngk,ngk->n", query.astype(np.int32), pairs[:, COMPOSITION[:, turn]])
+        for turn in range(ORDER)]) / (ORDER * SIGNATURE_LENGTH**2)
     near = cosines[np.arange(len(nearest)), nearest]
     evidence = np.rint(np.maximum((similar + near) / 2 - settings.neutral, 0) * _UNIT).astype(
         np.int64).sum(1)
@@ -289,16 +288,6 @@ def _interpolated(similar: np.ndarray, times: np.ndarray, there: np.ndarray) -> 
     part = np.clip((there - times[left]) / width, 0, 1)
     rows = np.arange(len(similar))
     return (1 - part) * similar[rows, left] + part * similar[rows, right]
-
-
-def _turned_scores(query: np.ndarray, clip: np.ndarray, turn: int) -> np.ndarray:
-    """float32 [n, m]: column `turn` of `turn_scores` for each picture of a query."""
-    shown = np.empty(query.shape, np.float32)
-    # query[g] shows what clip[compose(g, turn)] shows.
-    shown[:, _COMPOSE[:, turn]] = query
-    products = shown.reshape(len(query), -1) @ clip.reshape(len(clip), -1).astype(np.float32).T
-    products /= np.float32(ORDER * 127**2)
-    return products
 
 
 class _Candidate(NamedTuple):

@@ -1,9 +1,10 @@
 """The nearest segments of an index: by an exact search, or in very large ones by a graph.
 
-An exact search of a million segments takes 25 ms on one core for a picture and 43 ms for a clip of
-eight pictures, and of 2.3 million 100 ms. From there on a graph of usearch (extra `usearch`) finds
-the nearest in about a millisecond, but not always all: it is a file beside the vectors, which
-indexing keeps up to date where usearch is installed. Without it every search is exact.
+An exact search of 100,000 segments takes 3.5 ms on one core for a picture and 5.8 ms for a clip of
+eight (`docs/measure/retrieval.py --speed`), so about 0.1 s for two million. From there on a graph
+of usearch (extra `usearch`) finds the nearest faster, but not always all: it is a file beside the
+vectors, which indexing keeps up to date where usearch is installed. Without it every search is
+exact.
 """
 
 from __future__ import annotations

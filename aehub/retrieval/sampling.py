@@ -8,14 +8,14 @@ Of a folder of pictures, which has no times of its own, every picture is taken.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fractions import Fraction
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeGuard
 
-from aehub.bitstream import FileHeader, Group, is_aev, key_pictures, open_reader
+from aehub.bitstream import FileHeader, Group, is_aev, is_aev_file, key_pictures, open_reader
 from aehub.codecs.base import Codec, CodecLoader, Preview, PreviewCodec
+from aehub.codecs.decompress import timed_groups
 from aehub.errors import InputError
 from aehub.files import FilePath
 from aehub.media.clip import ClipLike, open_clip
@@ -24,7 +24,6 @@ from aehub.media.conversion import to_format
 from aehub.media.orientation import IDENTITY
 from aehub.media.picture import YUV420, Picture
 from aehub.media.scaling import downscale
-from aehub.retrieval.inputs import is_compressed
 
 STEP, QUERY_STEP = 0.4, 0.1
 """Seconds between two pictures of a clip in an index, and of a query, at least."""
@@ -82,7 +81,7 @@ def small_pictures(source: ClipLike, load: CodecLoader, *, dense: bool = False
 def _is_compressed(source: Any) -> TypeGuard[FilePath | BinaryIO]:
     """True if a path, or a file object that can seek and is rewound, holds a compressed file."""
     if isinstance(source, str | os.PathLike):
-        return is_compressed(Path(source))
+        return is_aev_file(Path(source))
     if not (hasattr(source, "seekable") and source.seekable()):
         return False
     position = source.tell()
@@ -119,49 +118,43 @@ def _of_compressed(source: FilePath | BinaryIO, load: CodecLoader, dense: bool
         step = QUERY_STEP if dense else STEP
         longest = QUERY_STEP if dense else LONGEST_STEP
         # The first frame is always taken, a group of its own too.
-        n, last, start = divisor((header.width, header.height)), -longest, 0
-        begins = {entry.offset: entry.start for entry in reader.index or ()}
-        for group in reader.groups():
-            start = max(start, begins.get(group.offset, start))
-            durations = group.header.durations(header.frame_ticks)
-            shown = group.header.display_order
-            ticks = accumulate((durations[number] for number in shown), initial=start)
-            times = {number: float(tick * header.time_base) for number, tick in zip(
-                shown, ticks, strict=False)}
-            start += sum(durations[number] for number in shown)
-            last_time = float(start * header.time_base) - (0 if dense else LAST_STEP)
-            chosen = _chosen(times, set(key_pictures(group.header)), last, last_time, step, longest)
+        n, last = divisor((header.width, header.height)), -longest
+        for group, frames in timed_groups(reader):
+            times = {frame.number: float(frame.time * header.time_base) for frame in frames}
+            end = float((frames[-1].time + frames[-1].duration) * header.time_base)
+            chosen = _chosen(times, set(key_pictures(group.header)), last,
+                             end - (0 if dense else LAST_STEP), step, longest)
             last = max((times[number] for number in chosen), default=last)
             found = {preview.number: preview for preview in _previews(
                 codec, header, group, chosen, n)}
-            for number in sorted(chosen, key=times.__getitem__):
+            for number in chosen:
                 preview = found[number]
                 yield SmallPicture(times[number], preview.picture, preview.turn)
 
 
 def _chosen(times: dict[int, float], keys: set[int], last: float, last_time: float, step: float,
-            longest: float) -> set[int]:
+            longest: float) -> list[int]:
     """Frames at least `step` seconds apart: key pictures, and others after `longest` seconds.
 
     Args:
-        times: of the frames of a group.
+        times: of the frames of a group, increasing.
         keys: numbers of its key pictures.
         last: time of the picture before the group.
         last_time: no other picture is taken after one that is as late.
         step: seconds between two pictures, at least.
         longest: seconds to a picture that is no key picture, at least.
     """
-    chosen: set[int] = set()
-    for number, time in sorted(times.items(), key=lambda item: item[1]):
+    chosen: list[int] = []
+    for number, time in times.items():
         if chosen and last >= last_time:
             break
         if time - last >= (step if number in keys else longest) - _TOLERANCE:
-            chosen.add(number)
+            chosen.append(number)
             last = time
     return chosen
 
 
-def _previews(codec: Codec, header: FileHeader, group: Group, frames: set[int], n: int
+def _previews(codec: Codec, header: FileHeader, group: Group, frames: Collection[int], n: int
               ) -> Iterator[Preview]:
     """Frames at 1/n by any codec."""
     if isinstance(codec, PreviewCodec):

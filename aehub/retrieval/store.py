@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aehub.errors import AEHubError, FormatError, InputError, WeightsError
+from aehub.errors import AEHubError, BusyError, FormatError, InputError, WeightsError
 from aehub.media.orientation import ORDER
 from aehub.retrieval.fingerprint import FingerprintModel, Fingerprints
 
@@ -39,6 +39,7 @@ _UNIT = 2048
 are summed. Cosines change by less than 0.001."""
 _PATIENCE = 10.0
 """Seconds that a reader waits while a row of the database is written."""
+
 
 class StoredContent(NamedTuple):
     """Segments of one content, which one or more files hold.
@@ -259,7 +260,7 @@ def naming_errors(folder: Path) -> Iterator[None]:
         # The lower byte tells the kind.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xff
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise InputError(f"another process writes the index {folder}; wait until it is done, "
+            raise BusyError(f"another process writes the index {folder}; wait until it is done, "
                              "or choose another folder.") from None
         if code in _OF_THE_SYSTEM:
             raise _unusable(folder, str(error)) from error

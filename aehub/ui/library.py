@@ -10,13 +10,12 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import cast
 
 from aehub import hub
 from aehub.api.search import iter_index
 from aehub.config import DEFAULT_FINGERPRINT
-from aehub.errors import AEHubError, FormatError, InputError, count_text
-from aehub.results import Indexed, Progress
+from aehub.errors import AEHubError, BusyError, FormatError, InputError, count_text
+from aehub.results import Indexed, Progress, run_job
 from aehub.retrieval.store import DATABASE
 from aehub.ui import examples
 from aehub.ui.result_folders import private_folder
@@ -26,8 +25,6 @@ VARIABLE = "AEHUB_LIBRARY"
 _POLL_SECONDS = 0.1
 _RETRY_SECONDS = 2.0
 """Time between two attempts to index while another page of this machine does."""
-_LOCKED = "another process writes the index"
-"""Begin of the sentence of an index that is locked."""
 
 
 class Library:
@@ -158,18 +155,11 @@ class Library:
                  if self.folder is None else [self.folder])
         while True:
             try:
-                return self._attempt(paths)
-            except InputError as error:
-                if not error.message.startswith(_LOCKED):
-                    raise
-            self._is_locked = True
+                return run_job(iter_index(paths, self.index, each=self.folder is not None),
+                               self._note)
+            except BusyError:
+                self._is_locked = True
             time.sleep(_RETRY_SECONDS)
 
-    def _attempt(self, paths: list[Path]) -> Indexed:
-        job = iter_index(paths, self.index, each=self.folder is not None)
-        try:
-            while True:
-                self._progress = next(job)
-                self._is_locked = False
-        except StopIteration as end:
-            return cast(Indexed, end.value)
+    def _note(self, done: int, total: int) -> None:
+        self._progress, self._is_locked = Progress(done, total), False

@@ -19,14 +19,13 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from aehub.bitstream import validation
+from aehub.bitstream import is_aev_file, validation
 from aehub.config import Limits, exceeds_duration
 from aehub.errors import AEHubError, count_text
 from aehub.media.clip import open_clip
 from aehub.media.picture import ClipInfo
 from aehub.media.timestamps import TimeSpan
 from aehub.report.prepare import ClipProbe, fit_size, probe_clip
-from aehub.retrieval.inputs import is_compressed
 from aehub.ui import examples
 from aehub.ui.errors import errors_shown, page_message
 from aehub.ui.formatting import bytes_text, hint, progress_card, rate_text, seconds_text
@@ -193,7 +192,7 @@ def check_upload(path: str, limits: PageLimits, does: str, command: str) -> None
     Raises:
         InputError: it is no clip, too long, or its pictures are too large.
     """
-    if is_compressed(Path(path)):
+    if is_aev_file(Path(path)):
         limits.check(validation.info(path), does, command)
         return
     probed = probe(path, limits.picture)

@@ -20,6 +20,7 @@ from aehub.bitstream import Writer, open_reader, verify
 from aehub.bitstream.chunk import pack_chunk
 from aehub.bitstream.validation import info
 from aehub.files import PendingOutput
+from aehub.retrieval import fingerprint
 from aehub.retrieval.fingerprint import FingerprintModel, read_carried
 from retrieval.conftest import Films
 from retrieval.test_index import states
@@ -56,7 +57,7 @@ def undecoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise AssertionError("decoded")
 
     monkeypatch.setattr(search, "load_for_file", refuse)
-    monkeypatch.setattr(search, "small_pictures", refuse)
+    monkeypatch.setattr(fingerprint, "small_pictures", refuse)
     monkeypatch.setattr(FingerprintModel, "_fingerprint", refuse)
     yield
 

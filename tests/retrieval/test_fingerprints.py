@@ -19,7 +19,7 @@ from aehub.hub import find, load_for_file
 from aehub.media.clip import ClipLike
 from aehub.media.metrics import Distortion
 from aehub.media.orientation import ORDER, compose, inverse, turn_picture
-from aehub.retrieval.fingerprint import FingerprintModel, Fingerprints, turn_scores
+from aehub.retrieval.fingerprint import FingerprintModel, Fingerprints, signature_scores
 from aehub.retrieval.sampling import LEAST_SIDE, SmallPicture, divisor, small_pictures
 from editing.files import tiny_model
 from material import moving_picture, write_clip
@@ -60,8 +60,8 @@ def of(source: ClipLike, codec: Codec, *, dense: bool = False) -> list[SmallPict
 
 def scores(query: Fingerprints, library: Fingerprints) -> np.ndarray:
     """[n, 8] of pictures at equal places."""
-    return np.concatenate([turn_scores(one, other[None]) for one, other in zip(
-        query.signatures, library.signatures, strict=True)])
+    return np.stack([np.diag(signature_scores(query.signatures, library.signatures, turn))
+                     for turn in range(ORDER)], 1)
 
 
 @pytest.mark.parametrize("g", range(1, ORDER))

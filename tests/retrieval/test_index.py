@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import aehub
-from aehub.retrieval import indexing, store
+from aehub.retrieval import fingerprint, store
 from aehub.retrieval.inputs import default_folder
 from aehub.retrieval.sampling import small_pictures
 from material import tones, write_clip
@@ -229,7 +229,7 @@ def test_whatever_a_decoder_raises_is_an_error_of_its_file(
             raise MemoryError
         return small_pictures(path, *_, **__)
 
-    monkeypatch.setattr(indexing, "small_pictures", failing)
+    monkeypatch.setattr(fingerprint, "small_pictures", failing)
     indexed = aehub.index(clips, tmp_path / "index")
     assert states(indexed) == {"11.mkv": "failed", "12.mkv": "added"}
     assert str(indexed.files[0].error).startswith(f"{clips / '11.mkv'} cannot be read: ")
