@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,58 +18,27 @@ from torch import Tensor
 from aehub.errors import InputError, WeightsError
 from aehub.generators.base import PictureNetwork, check_picture, fit_square, over_white
 from aehub.weights import stored_network
-from aehub.weights.device import (
-    HALF_TYPES,
-    Device,
-    resolve_device,
-    resolve_dtype,
-    torch_defaults,
-    with_inference,
-)
+from aehub.weights.device import HALF_TYPES, Device, with_inference
 
-_Kind = TypeVar("_Kind", bound="Autoencoder")
 # Rec. 601 luma, as Pillow's mode L.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-class Autoencoder:
+class Autoencoder(stored_network.LoadedNetwork):
     """An autoencoder of square pictures, a `GenerativeModel`; safe to use from several threads.
 
     Attributes:
-        name: of the model.
         batch: pictures per forward pass.
-        stored: network and config as loaded.
-        device: of the network.
-        dtype: of its computations.
-        parameter_dtype: of its parameters and inputs.
     """
 
     batch = 32
+    network: PictureNetwork
 
     def __init__(self, stored: stored_network.StoredNetwork, device: Device = "cpu",
                  dtype: torch.dtype = torch.float32) -> None:
         if not isinstance(stored.network, PictureNetwork):
             raise WeightsError(f"{stored.name} is no autoencoder of pictures; name another model.")
-        self.stored, self.name, self.config = stored, stored.name, stored.config
-        self.device, self.dtype = resolve_device(device), resolve_dtype(dtype)
-        # Parameters keep their precision, so that a model is saved as it was loaded.
-        self.parameter_dtype = torch.float32 if dtype in HALF_TYPES else dtype
-        with torch_defaults():
-            self.network: PictureNetwork = stored.network.to(self.device, self.parameter_dtype)
-
-    @classmethod
-    def from_pretrained(cls: type[_Kind], folder: str | Path, *, device: Device = "cpu",
-                        dtype: torch.dtype = torch.float32) -> _Kind:
-        """Load a model folder strictly: hash, names, shapes and types must agree.
-
-        Raises:
-            WeightsError: one of them does not.
-        """
-        return cls(stored_network.load(Path(folder)), device, dtype)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write the model folder: config.json and model.safetensors, as they were loaded."""
-        stored_network.save(Path(folder), self.name, self.network)
+        super().__init__(stored, device, dtype)
 
     @property
     def side(self) -> int:

@@ -34,7 +34,7 @@ from aehub.retrieval.inputs import stamp_of
 from aehub.retrieval.network import SIDE, FingerprintNetwork
 from aehub.retrieval.sampling import SmallPicture, small_picture, small_pictures
 from aehub.weights import stored_network
-from aehub.weights.device import Device, resolve_device, torch_defaults, with_inference
+from aehub.weights.device import Device, with_inference
 
 SIGNATURE_LENGTH = 127
 """Of a signature in one orientation, but for rounding."""
@@ -55,38 +55,16 @@ class Fingerprints(NamedTuple):
     signatures: np.ndarray
 
 
-class FingerprintModel:
-    """Loaded model; safe to use from several threads.
+class FingerprintModel(stored_network.LoadedNetwork):
+    """Loaded model; safe to use from several threads. It always computes in float32."""
 
-    Attributes:
-        name: of the model.
-        stored: network and config as loaded.
-        config: contents of config.json.
-        device: of the network.
-    """
+    network: FingerprintNetwork
 
     def __init__(self, stored: stored_network.StoredNetwork, device: Device = "cpu",
                  dtype: torch.dtype = torch.float32) -> None:
         if not isinstance(stored.network, FingerprintNetwork):
             raise WeightsError(f"{stored.name} makes no fingerprints; name another model.")
-        self.stored, self.name, self.config = stored, stored.name, stored.config
-        self.device = resolve_device(device)
-        with torch_defaults():
-            self.network = stored.network.to(self.device, torch.float32)
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: Device = "cpu",
-                        dtype: torch.dtype = torch.float32) -> FingerprintModel:
-        """Load a model folder strictly: hash, names, shapes and types must agree.
-
-        Raises:
-            WeightsError: one of them does not.
-        """
-        return cls(stored_network.load(Path(folder)), device, dtype)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write the model folder: config.json and model.safetensors, as they were loaded."""
-        stored_network.save(Path(folder), self.name, self.network)
+        super().__init__(stored, device)
 
     @property
     def sha256(self) -> str:

@@ -6,7 +6,6 @@ import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from aehub.report.playback import iter_preview_video, png_bytes
 from aehub.results import Edited
 from aehub.ui import examples, job_progress
 from aehub.ui.errors import errors_shown, gpu
-from aehub.ui.formatting import bytes_text, empty_state, notes, seconds_text, tiles
+from aehub.ui.formatting import bytes_text, empty_state, figure, notes, seconds_text, tiles
 from aehub.ui.limits import Context
 
 TITLE = "Edit"
@@ -257,9 +256,4 @@ def _edit_html(url: str, result: Edited, check: EquivarianceCheck, *, moving: bo
 
 
 def _figure(url: str, caption: str, kind: str, *, moving: bool = False) -> str:
-    url, caption = escape(url), escape(caption)
-    picture = f'<img src="{url}.png" alt="{caption}">'
-    if moving:
-        picture = (f'<video src="{url}.mp4" poster="{url}.png" aria-label="{caption}" muted '
-                   'loop playsinline controls disablepictureinpicture preload="auto"></video>')
-    return f'<figure class="{kind}">{picture}<figcaption>{caption}</figcaption></figure>'
+    return figure(caption, kind, picture=f"{url}.png", video=f"{url}.mp4" if moving else "")

@@ -16,7 +16,7 @@ from aehub.report.matched_part import iter_pair, thumbnail, write_turned_part
 from aehub.results import Found, Match, Progress
 from aehub.ui import classify, examples, job_progress, uploads
 from aehub.ui.errors import errors_shown, gpu
-from aehub.ui.formatting import empty_state, hint, notes, progress_card, stopped_state
+from aehub.ui.formatting import empty_state, figure, hint, notes, progress_card, stopped_state
 from aehub.ui.keyframes import JS_PICK
 from aehub.ui.limits import Context
 
@@ -233,8 +233,10 @@ def _pair_html(context: Context, search: Search, number: int, outputs: Any
             sentence = context.library.hidden(error.message)
             return hint(f"The match cannot be shown: {sentence}", "alert")
         captions = _captions(search.query, match, moving=pair.moving)
-        figures = "".join(_figure(context.folders.url(folder / file), caption, moving=pair.moving)
-                          for file, caption in zip((pair.query, pair.found), captions, strict=True))
+        kind = "video" if pair.moving else "picture"
+        figures = "".join(
+            figure(caption, "ae-film", **{kind: context.folders.url(folder / file)})
+            for file, caption in zip((pair.query, pair.found), captions, strict=True))
     return (f'<div class="ae-results"><div class="ae-trio"><aehub-pair>{figures}</aehub-pair></div>'
             f'<p class="ae-verdict">{_verdict(match)}</p>{notes(search.remarks)}</div>')
 
@@ -260,15 +262,6 @@ def _verdict(match: Match) -> str:
               f"Your clip has the orientation of {name}.")
     backward = " It is played backward." if match.speed < 0 else ""
     return f"<b>{100 * match.score:.0f} % sure.</b> {turned}{backward}"
-
-
-def _figure(url: str, caption: str, *, moving: bool) -> str:
-    url, caption = escape(url), escape(caption)
-    media = f'<img src="{url}" alt="{caption}">'
-    if moving:
-        media = (f'<video src="{url}" aria-label="{caption}" muted loop playsinline controls '
-                 'disablepictureinpicture preload="auto"></video>')
-    return f'<figure class="ae-film">{media}<figcaption>{caption}</figcaption></figure>'
 
 
 def _list_html(search: Search, chosen: int) -> Any:

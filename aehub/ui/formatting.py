@@ -72,6 +72,24 @@ def stopped_state(button: str, *, small: bool = False) -> str:
                        small=small)
 
 
+def figure(caption: str, kind: str, *, picture: str = "", video: str = "") -> str:
+    """Return a picture, or a silent video in a loop, above its caption.
+
+    Args:
+        caption: plain text.
+        kind: CSS class.
+        picture: URL; of the poster if there is a video.
+        video: URL.
+    """
+    caption = escape(caption)
+    media = f'<img src="{escape(picture)}" alt="{caption}">'
+    if video:
+        poster = f' poster="{escape(picture)}"' if picture else ""
+        media = (f'<video src="{escape(video)}"{poster} aria-label="{caption}" muted loop '
+                 'playsinline controls disablepictureinpicture preload="auto"></video>')
+    return f'<figure class="{kind}">{media}<figcaption>{caption}</figcaption></figure>'
+
+
 def hint(sentence: str, role: str = "note") -> str:
     """Return one remark in place of content that cannot be shown."""
     return f'<p class="ae-hint" role="{role}">{escape(sentence)}</p>'

@@ -26,7 +26,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load as deserialize
@@ -36,7 +36,13 @@ from torch import Tensor, nn
 from aehub.errors import WeightsError
 from aehub.files import open_output
 from aehub.weights import architectures
-from aehub.weights.device import torch_defaults
+from aehub.weights.device import (
+    HALF_TYPES,
+    Device,
+    resolve_device,
+    resolve_dtype,
+    torch_defaults,
+)
 from aehub.weights.model_folder import (
     CONFIG,
     MAX_WEIGHTS,
@@ -55,6 +61,7 @@ Bounds = Mapping[str, tuple[float, float]]
 StorageFormats = Mapping[str, tuple[float, torch.dtype]]
 """Name of a parameter -> factor and type with which it is stored."""
 _FLOAT32 = (1.0, torch.float32)
+_Loaded = TypeVar("_Loaded", bound="LoadedNetwork")
 
 
 def read(folder: Path, architecture: str, arguments: Bounds | None = None
@@ -309,6 +316,42 @@ def load(folder: Path) -> StoredNetwork:
                            "Download the model again.") from err
     from_tensors(network, tensors, _integer_formats(network), _default_format(kind))
     return StoredNetwork(config["name"], network.eval().requires_grad_(False), config)
+
+
+class LoadedNetwork:
+    """Base of loaded models of one stored network.
+
+    Attributes:
+        name: of the model.
+        stored: network and config as loaded.
+        config: contents of config.json.
+        device: of the network.
+        dtype: of its computations.
+        parameter_dtype: of its parameters and inputs: parameters keep their precision, so that a
+            model is saved as it was loaded.
+    """
+
+    def __init__(self, stored: StoredNetwork, device: Device = "cpu",
+                 dtype: torch.dtype = torch.float32) -> None:
+        self.stored, self.name, self.config = stored, stored.name, stored.config
+        self.device, self.dtype = resolve_device(device), resolve_dtype(dtype)
+        self.parameter_dtype = torch.float32 if dtype in HALF_TYPES else dtype
+        with torch_defaults():
+            self.network: Any = stored.network.to(self.device, self.parameter_dtype)
+
+    @classmethod
+    def from_pretrained(cls: type[_Loaded], folder: str | Path, *, device: Device = "cpu",
+                        dtype: torch.dtype = torch.float32) -> _Loaded:
+        """Load a model folder strictly: hash, names, shapes and types must agree.
+
+        Raises:
+            WeightsError: one of them does not.
+        """
+        return cls(load(Path(folder)), device, dtype)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model folder: config.json and model.safetensors, as they were loaded."""
+        save(Path(folder), self.name, self.network)
 
 
 def _integer_formats(network: nn.Module) -> dict[str, tuple[float, torch.dtype]]:
