@@ -42,6 +42,8 @@ class GroupHeader:
         mini_gop_ends: for each mini-GOP but the last, the first frame alone being one, how many
             words of each stream its frames and those before take; None: unknown. A decoder of
             these frames reads at most one word more of a stream.
+        atomic: no frame can be taken out of the payload or read without the others: frames that an
+            edit hides stay in it.
     """
 
     n_frames: int
@@ -55,6 +57,7 @@ class GroupHeader:
     references: References | None = None
     stream_words: tuple[int, ...] = ()
     mini_gop_ends: tuple[tuple[int, ...], ...] | None = None
+    atomic: bool = False
 
     def __post_init__(self) -> None:
         if self.shown == ALL:
@@ -224,6 +227,8 @@ _READ_AHEAD = 1
 
 def dependency_closure(header: GroupHeader, frames: Iterable[int]) -> tuple[int, ...]:
     """Return the frames and all their direct and indirect references, ascending."""
+    if header.atomic:
+        return tuple(range(header.n_frames))
     references = header.resolved_references
     closure: set[int] = set()
     waiting = list(frames)

@@ -36,8 +36,8 @@ from aehub.errors import FormatError, InputError
 # Bits of the flags varint; the first seven fit one byte.
 _FRAMES, _QUALITY, _CROP, _REVERSE, _SHOWN, _CHAIN, _TIMES = (1 << bit for bit in range(7))
 _LAST, _TYPES, _REFERENCES, _HIERARCHICAL, _MINI_GOP_ENDS = (1 << bit for bit in range(7, 12))
-_STREAMS = 1 << 12
-_KNOWN = (1 << 13) - 1
+_STREAMS, _ATOMIC = 1 << 12, 1 << 13
+_KNOWN = (1 << 14) - 1
 MAX_STREAMS = 16
 """Entropy streams of a group at most."""
 _MAX_WORDS = MAX_CHUNK // WORD
@@ -86,6 +86,8 @@ def _fields(header: GroupHeader, file_header: FileHeader) -> Iterator[tuple[int,
         yield _MINI_GOP_ENDS, b"".join(
             pack_varint(after - before) for ends in zip(*header.mini_gop_ends, strict=True)
             for before, after in pairwise((0, *ends)))
+    if header.atomic:
+        yield _ATOMIC, b""
 
 
 def _reference_fields(header: GroupHeader, chained: bool) -> Iterator[tuple[int, bytes]]:
@@ -141,7 +143,7 @@ def unpack_group_header(body: bytes | memoryview, file_header: FileHeader
     types, references = _unpack_structure(cursor, n_frames, flags)
     words = _unpack_stream_words(cursor) if flags & _STREAMS else ()
     header = GroupHeader(n_frames, quality, crop, shown, bool(flags & _REVERSE), times, last, types,
-                         references, words)
+                         references, words, atomic=bool(flags & _ATOMIC))
     problem = _problem(header, file_header)
     if not problem and flags & _MINI_GOP_ENDS:
         header = replace(header, mini_gop_ends=_unpack_mini_gop_ends(cursor, header))
@@ -292,6 +294,8 @@ def _time_problem(header: GroupHeader, frame_ticks: int) -> str:
 
 def _reference_problem(header: GroupHeader) -> str:
     types = header.resolved_types
+    if header.atomic and (any(types) or header.mini_gop_ends is not None):
+        return "it gives references of frames that cannot be read without each other."
     if len(types) != header.n_frames:
         return f"{len(types)} frame types do not fit {header.n_frames} frames."
     if header.references is None:

@@ -19,9 +19,9 @@ import av
 from PIL import Image
 
 from aehub.measure.points import Encoded, joined_qualities
-from aehub.measure.video_codecs import (
+from aehub.measure.video_codecs import encoder_threads
+from aehub.media.elementary_streams import (
     decode_packet,
-    encoder_threads,
     from_video_frame,
     open_svt_av1,
     to_video_frame,

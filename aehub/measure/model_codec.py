@@ -15,8 +15,8 @@ import av
 
 from aehub.config import DEFAULT_EFFORT
 from aehub.measure.points import Encoded, joined_qualities
-from aehub.measure.video_codecs import to_video_frame
 from aehub.media.conversion import to_yuv420
+from aehub.media.elementary_streams import to_video_frame
 from aehub.media.picture import ClipInfo, Picture
 from aehub.threads import limit_codec_threads
 

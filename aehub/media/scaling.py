@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from aehub.errors import InputError
 from aehub.media.picture import Picture
@@ -81,6 +82,13 @@ def _doubled(plane: np.ndarray) -> np.ndarray:
         doubled[phase::2] = sum(tap * padded[phase + k:phase + k + rows]
                                 for k, tap in enumerate(own))
     return doubled
+
+
+def halve(picture: Picture) -> Picture:
+    """Halve both sides, which are even in every plane, by Lanczos' filter: as video is scaled."""
+    return Picture([np.asarray(Image.fromarray(plane).resize(
+        (plane.shape[1] // 2, plane.shape[0] // 2), Image.Resampling.LANCZOS))
+        for plane in picture], picture.format)
 
 
 def downscale(picture: Picture, n: int, corner: tuple[int, int] = (0, 0)) -> Picture:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import av
 
 from aehub.measure.points import SourceClip
-from aehub.measure.video_codecs import VideoCodec, crop, svtav1, x264
+from aehub.measure.video_codecs import VideoCodec, svtav1, x264
+from aehub.media.elementary_streams import crop
 from aehub.media.metrics import Distortion
 from aehub.report.records import Baseline
 from aehub.results import Progress

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from aehub.errors import InputError
 from aehub.files import open_output
+from aehub.weights.device import has_fast_bfloat16
 
 WARM_UP_STEPS = 300
 EMA_DECAY = 0.999
@@ -123,11 +124,6 @@ class Budget:
         if self.minutes is not None:
             return int(seconds), int(60 * self.minutes)
         return step, self.steps or 0
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Return True if bfloat16 is faster than float32: a CPU without AVX-512 is 5 times slower."""
-    return device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 class _BatchStream(torch.utils.data.IterableDataset):

@@ -63,6 +63,11 @@ def resolve_dtype(dtype: torch.dtype) -> torch.dtype:
     return dtype
 
 
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Return True if bfloat16 is faster than float32: a CPU without AVX-512 is 5 times slower."""
+    return device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
 def _count(kind: str) -> int:
     """Number of devices of a type other than "cpu" on this machine."""
     if kind == "mps":

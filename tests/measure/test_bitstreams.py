@@ -6,7 +6,8 @@ import av
 import pytest
 
 from aehub.measure import SourceClip
-from aehub.measure.video_codecs import VideoCodec, svtav1, to_video_frame, x264, x265
+from aehub.measure.video_codecs import VideoCodec, svtav1, x264, x265
+from aehub.media.elementary_streams import to_video_frame
 
 
 def raw_stream(source: SourceClip, encoder: str, **options: str) -> list[bytes]:

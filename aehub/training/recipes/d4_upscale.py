@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from aehub.codecs.d4 import checkpoint
@@ -24,7 +23,7 @@ from aehub.codecs.d4.quantisation import frame_quality
 from aehub.codecs.d4.tied_conv import share_expanded_weights
 from aehub.codecs.d4.upscaler import Upscaler, interpolated
 from aehub.media.picture import Picture
-from aehub.media.scaling import downscale
+from aehub.media.scaling import downscale, halve
 from aehub.training.data import Cache, FrameStore, StoredClip
 from aehub.training.recipes.d4_codec import distortion
 from aehub.training.recipes.d4_coded import (
@@ -101,9 +100,7 @@ def halved(picture: Picture, *, lanczos: bool) -> Picture:
     """A picture of even sides at half its size: means of 2x2 samples, or Lanczos' filter."""
     if not lanczos:
         return downscale(picture, 2)
-    return Picture([
-        np.asarray(Image.fromarray(plane).resize((plane.shape[1] // 2, plane.shape[0] // 2),
-                                                 Image.Resampling.LANCZOS)) for plane in picture])
+    return halve(picture)
 
 
 def _blocks(picture: Picture) -> np.ndarray:

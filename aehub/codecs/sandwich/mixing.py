@@ -1,0 +1,139 @@
+"""Mixture of the restorer's corrections: weights that fit it to a group.
+
+The encoder solves the weights of each plane by least squares, for the whole plane or for classes of
+its positions, and sends them as bytes. They are found from decoded frames and originals, so the
+squared error of the frames that they were solved on falls, or stays that of AV1.
+
+Source: Ding et al. 2022, "Neural adaptive loop filtering for video coding: exploring
+multi-hypothesis sample refinement" (weights by least squares).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aehub.media.picture import YUV420, Picture
+
+N_CLASSES = (1, 2, 4)
+"""Numbers of classes that an encoder chooses from."""
+UNIT = 1 / 32
+"""Step of a weight: half of it changes the gain by less than a thousandth."""
+_DETAIL = (2, 5, 12)
+"""Limits between four classes of a position, in grey levels: about its quartiles on training clips."""
+_RIDGE = 1e-4
+"""Share of the diagonal that is added to it: candidates that agree share their weight."""
+PARTS = (slice(0, 16), slice(16, 20), slice(20, 24))
+"""Samples of a position of each plane."""
+
+
+def default_weights(n_classes: int, candidates: int) -> np.ndarray:
+    """Weights of the first candidate alone: int8 [3, n_classes, candidates], in `UNIT`."""
+    weights = np.zeros((len(PARTS), n_classes, candidates), np.int8)
+    weights[..., 0] = round(1 / UNIT)
+    return weights
+
+
+def classify(folded: np.ndarray, n_classes: int) -> np.ndarray:
+    """Class of each position by its detail, the range of its samples of luma: uint8 [h, w].
+
+    Args:
+        folded: of the decoded frame, uint8 [24, h, w].
+        n_classes: 1, 2 or 4.
+    """
+    luma = folded[PARTS[0]]
+    detail = luma.max(0) - luma.min(0)
+    fourth = np.searchsorted(_DETAIL, detail, "right").astype(np.uint8)
+    return fourth // (4 // n_classes)
+
+
+class Statistics:
+    """Sums of products that least squares needs, of each plane and of four classes."""
+
+    def __init__(self, candidates: int) -> None:
+        n, k = len(PARTS), candidates
+        self._gram = np.zeros((n, N_CLASSES[-1], k, k))
+        self._moment = np.zeros((n, N_CLASSES[-1], k))
+        self._energy = np.zeros(n)
+
+    def add(self, folded: np.ndarray, corrections: np.ndarray, original: np.ndarray) -> None:
+        """Add a frame.
+
+        Args:
+            folded: decoded frame, uint8 [24, h, w].
+            corrections: float32 [K, 24, h, w].
+            original: uint8 [24, h, w].
+        """
+        classes = classify(folded, N_CLASSES[-1])
+        error = original.astype(np.float32) - folded
+        for c in range(N_CLASSES[-1]):
+            here = classes == c
+            if not here.any():
+                continue
+            e, r = error[:, here], corrections[:, :, here]
+            for n, part in enumerate(PARTS):
+                proposed = r[:, part].reshape(len(r), -1).astype(np.float64)
+                self._gram[n, c] += proposed @ proposed.T
+                self._moment[n, c] += proposed @ e[part].reshape(-1)
+        for n, part in enumerate(PARTS):
+            self._energy[n] += np.square(error[part]).sum(dtype=np.float64)
+
+    def solve(self, n_classes: int) -> np.ndarray:
+        """Quantised weights: int8 [3, n_classes, K]."""
+        gram, moment = self._joined(n_classes)
+        k = gram.shape[-1]
+        diagonal = np.trace(gram, axis1=-2, axis2=-1)[..., None, None] / k
+        solved = np.linalg.solve(gram + (_RIDGE * diagonal + 1e-9) * np.eye(k), moment[..., None])
+        return np.clip(np.rint(solved[..., 0] / UNIT), -128, 127).astype(np.int8)
+
+    def errors(self, weights: np.ndarray | None) -> np.ndarray:
+        """Squared error of each plane with these weights, [3]; of AV1 itself without."""
+        if weights is None:
+            return self._energy.copy()
+        gram, moment = self._joined(weights.shape[1])
+        w = weights * UNIT
+        gained = 2 * (w * moment).sum((1, 2)) - np.einsum("nck,nckj,ncj->n", w, gram, w)
+        return self._energy - gained
+
+    def _joined(self, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+        shape = (len(PARTS), n_classes, N_CLASSES[-1] // n_classes)
+        k = self._gram.shape[-1]
+        return (self._gram.reshape(*shape, k, k).sum(2), self._moment.reshape(*shape, k).sum(2))
+
+
+def mixed(folded: np.ndarray, corrections: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The restored frame: uint8 [24, h, w].
+
+    Args:
+        folded: decoded frame, uint8 [24, h, w].
+        corrections: float32 [K, 24, h, w].
+        weights: int8 [3, n_classes, K].
+    """
+    restored = folded.astype(np.float32)
+    classes = classify(folded, weights.shape[1])
+    scaled = (weights * np.float32(UNIT)).astype(np.float32)
+    for n, part in enumerate(PARTS):
+        for k in range(len(corrections)):
+            restored[part] += scaled[n, :, k][classes] * corrections[k, part]
+    return np.clip(np.rint(restored), 0, 255).astype(np.uint8)
+
+
+def fold(picture: Picture, height: int, width: int) -> np.ndarray:
+    """uint8 [24, height / 4, width / 4] of a 4:2:0 picture, its borders repeated up to the size."""
+    parts = []
+    for plane, side in zip(picture, (4, 2, 2), strict=True):
+        rows, columns = height * side // 4, width * side // 4
+        padded = np.pad(plane, ((0, rows - plane.shape[0]), (0, columns - plane.shape[1])), "edge")
+        parts.append(padded.reshape(rows // side, side, columns // side, side)
+                     .transpose(1, 3, 0, 2).reshape(side * side, height // 4, width // 4))
+    return np.concatenate(parts)
+
+
+def unfold(folded: np.ndarray, size: tuple[int, int]) -> Picture:
+    """The inverse of `fold`, for a picture of `size` (width, height)."""
+    planes = []
+    height, width = folded.shape[1:]
+    for part, (rows, columns), side in zip(PARTS, YUV420.shapes(size), (4, 2, 2), strict=True):
+        whole = folded[part].reshape(side, side, height, width).transpose(2, 0, 3, 1).reshape(
+            height * side, width * side)
+        planes.append(np.ascontiguousarray(whole[:rows, :columns]))
+    return Picture(planes)

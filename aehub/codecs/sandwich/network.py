@@ -1,0 +1,148 @@
+"""Restorer: a CNN behind AV1 that proposes corrections of a decoded frame, or of its double.
+
+It sees the frame and two aligned others, one on either side, at a quarter of luma's resolution:
+each position holds 16 samples of luma and 4 of either chroma. It proposes `candidates` corrections
+of every plane, which the weights of a group mix (`mixing`). The last layer is initialised to zero:
+step 0 is AV1 itself.
+
+Sources: Guleryuz et al. 2021, "Sandwiched image compression"; Yang et al. 2018, "Multi-frame
+quality enhancement for compressed video"; for the mixture Ding et al. 2022, "Neural adaptive loop
+filtering for video coding: exploring multi-hypothesis sample refinement".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FOLD = 4
+"""Samples of luma along a side of a position."""
+SAMPLES = FOLD * FOLD + 2 * (FOLD // 2) ** 2
+"""Samples of a position: 16 of luma, 4 of either chroma."""
+_KNOTS = 9
+"""Knots of the curves over base_q_idx, 0 to 255."""
+_MAX_DIFFERENCE = 6.0
+"""Clip of differences in units of the scale: larger ones carry no more information."""
+_SCALE_AT_0, _SCALE_LOG_RANGE = 0.8, 2.5
+"""Scale of differences in grey levels at base_q_idx 0, and log of its growth to 255: about the
+root mean square error of a sample on training clips."""
+_START = 0.1
+"""Standard deviation of the weights of further candidates, relative to those of a hidden layer:
+from zero they would not learn, since the mixture leaves out what is zero."""
+
+
+class Planes(NamedTuple):
+    """4:2:0 planes in grey levels: [B, 1, H, W] luma, [B, 1, H/2, W/2] each chroma."""
+
+    y: Tensor
+    u: Tensor
+    v: Tensor
+
+
+def folded(planes: Planes) -> Tensor:
+    """Planes whose sides are multiples of 4 in luma -> [B, 24, H/4, W/4]."""
+    return torch.cat([F.pixel_unshuffle(planes.y, FOLD), F.pixel_unshuffle(planes.u, FOLD // 2),
+                      F.pixel_unshuffle(planes.v, FOLD // 2)], 1)
+
+
+def unfolded(samples: Tensor) -> Planes:
+    """The inverse of `folded`."""
+    y, u, v = samples.split((FOLD * FOLD, (FOLD // 2) ** 2, (FOLD // 2) ** 2), 1)
+    return Planes(F.pixel_shuffle(y, FOLD), F.pixel_shuffle(u, FOLD // 2),
+                  F.pixel_shuffle(v, FOLD // 2))
+
+
+class Restorer(nn.Module):
+    """Corrections of decoded frames.
+
+    Args:
+        width: channels of a layer.
+        layers: hidden layers after the first.
+        candidates: corrections of each plane.
+        frames: 3 with the references, 1 without.
+        scale: 2 for corrections of frames that are doubled.
+    """
+
+    def __init__(self, width: int = 64, layers: int = 3, candidates: int = 2, frames: int = 3,
+                 scale: int = 1) -> None:
+        super().__init__()
+        self.candidates, self.frames, self.scale = candidates, frames, scale
+        inputs = SAMPLES + 3 + (frames - 1) * SAMPLES
+        self.head = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
+        self.hidden = nn.ModuleList(
+            nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(layers))
+        self.tail = nn.Conv2d(width, SAMPLES * candidates * scale**2, 3, padding=1)
+        with torch.no_grad():
+            self.tail.weight *= _START
+            self.tail.weight[:SAMPLES * scale**2] = 0
+        assert self.tail.bias is not None
+        nn.init.zeros_(self.tail.bias)
+        # Biases of all layers: curves over the frame's quantiser, linear in those of references.
+        self.bias = nn.Parameter(torch.zeros(_KNOTS + 2, (layers + 1) * width))
+        self.gain = nn.Parameter(torch.zeros(_KNOTS, candidates * 3))
+
+    def forward(self, frames: Tensor, quantisers: Tensor) -> Tensor:
+        """Corrections in grey levels, [B, candidates, 24, scale h, scale w].
+
+        Args:
+            frames: folded, in grey levels, [B, frames, 24, h, w]: the frame, then its references,
+                aligned.
+            quantisers: base_q_idx of each, [B, frames].
+        """
+        x, curve, scale = self._inputs(frames, quantisers)
+        offsets = quantisers[:, 1:] - quantisers[:, :1]
+        offsets = F.pad(offsets, (0, 2 - offsets.shape[1])) / 64
+        biases = (torch.cat([curve, offsets], 1) @ self.bias).chunk(len(self.hidden) + 1, 1)
+        x = F.relu(self.head(x) + biases[0][:, :, None, None].to(x))
+        for layer, bias in zip(self.hidden, biases[1:], strict=True):
+            x = F.relu(layer(x) + bias[:, :, None, None].to(x))
+        corrections = F.pixel_shuffle(self.tail(x).float(), self.scale).unflatten(
+            1, (self.candidates, SAMPLES))
+        gain = torch.exp(curve @ self.gain).unflatten(1, (self.candidates, 3))
+        gain = gain.repeat_interleave(torch.tensor([16, 4, 4], device=gain.device), 2)
+        return corrections * (gain * scale[:, None])[..., None, None]
+
+    def _inputs(self, frames: Tensor, quantisers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(inputs of the first layer, weights of the knots [B, K], scale [B, 1] in grey levels)."""
+        at = quantisers[:, :1] / 255
+        knots = torch.arange(_KNOTS, device=at.device)
+        curve = (1 - (at * (_KNOTS - 1) - knots).abs()).clamp_min(0)
+        scale = _SCALE_AT_0 * torch.exp(_SCALE_LOG_RANGE * at)
+        current, inverse = frames[:, 0], (1 / scale)[..., None, None]
+        y, u, v = current.split((16, 4, 4), 1)
+        means = torch.cat([part.mean(1, keepdim=True) for part in (y, u, v)], 1)
+        local = F.avg_pool2d(means, 3, 1, 1, count_include_pad=False)
+        detail = current - local.repeat_interleave(
+            torch.tensor([16, 4, 4], device=local.device), 1)
+        differences = [detail * inverse, *(
+            (frames[:, n] - current) * inverse for n in range(1, self.frames))]
+        return torch.cat([*(d.clamp(-_MAX_DIFFERENCE, _MAX_DIFFERENCE) for d in differences),
+                          local / 128 - 1], 1), curve, scale
+
+
+class SandwichNetwork(nn.Module):
+    """The networks behind AV1: of frames coded at their size, and of frames coded at half of it.
+
+    Args:
+        width: channels of a layer of the restorer.
+        layers: its hidden layers after the first.
+        upscaler_width: channels of a layer of the upscaler.
+        upscaler_layers: its hidden layers after the first.
+        candidates: corrections of each plane.
+        frames: 3 with references, 1 without.
+    """
+
+    ARGUMENTS = {"width": (8, 128), "layers": (0, 8), "upscaler_width": (8, 128),
+                 "upscaler_layers": (0, 8), "candidates": (1, 4), "frames": (1, 3)}
+
+    def __init__(self, width: int = 64, layers: int = 4, upscaler_width: int = 64,
+                 upscaler_layers: int = 4, candidates: int = 2, frames: int = 3) -> None:
+        super().__init__()
+        self.config = {"width": width, "layers": layers, "upscaler_width": upscaler_width,
+                       "upscaler_layers": upscaler_layers, "candidates": candidates,
+                       "frames": frames}
+        self.restorer = Restorer(width, layers, candidates, frames)
+        self.upscaler = Restorer(upscaler_width, upscaler_layers, candidates, frames, scale=2)

@@ -1,0 +1,66 @@
+"""Side information at the start of a payload: how a group was coded, and the weights of corrections.
+
+    1 byte      bits 0-1: classes of the weights (0: none are sent, 1: one, 2: two, 3: four);
+                bit 2: coded at half the size; bit 3: with film grain; bits 4-7: 0
+    n bytes     weights: of each plane, of each class, of each candidate, signed, in 1/32
+
+`docs/format.md` specifies it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from aehub.codecs.sandwich.mixing import N_CLASSES, default_weights
+from aehub.errors import DamagedError, FormatError
+
+_CLASSES, _HALVED, _GRAIN, _KNOWN = 0x03, 0x04, 0x08, 0x0F
+
+
+class SideInformation(NamedTuple):
+    """Attributes:
+    weights: int8 [3, n_classes, candidates]; None for the default.
+    halved: AV1 codes the pictures at half their size.
+    grain: AV1 synthesises film grain.
+    """
+
+    weights: np.ndarray | None = None
+    halved: bool = False
+    grain: bool = False
+
+    def resolved_weights(self, candidates: int) -> np.ndarray:
+        """Weights, the default filled in."""
+        return default_weights(1, candidates) if self.weights is None else self.weights
+
+    def pack(self) -> bytes:
+        """Bytes at the start of the payload."""
+        flags = _HALVED * self.halved + _GRAIN * self.grain
+        if self.weights is None:
+            return bytes((flags,))
+        flags += 1 + N_CLASSES.index(self.weights.shape[1])
+        return bytes((flags,)) + self.weights.tobytes()
+
+
+def unpack(payload: bytes, candidates: int) -> tuple[SideInformation, bytes]:
+    """Side information and the stream of AV1.
+
+    Raises:
+        DamagedError: the payload ends before the stream.
+        FormatError: it has flags of a newer version.
+    """
+    flags = payload[0] if payload else 0
+    if flags & ~_KNOWN:
+        raise FormatError(f"a payload has the flags {flags:#x} of a newer version; upgrade aehub.")
+    weights, begin = None, 1
+    if flags & _CLASSES:
+        shape = (3, N_CLASSES[(flags & _CLASSES) - 1], candidates)
+        begin += int(np.prod(shape))
+        if len(payload) >= begin:
+            weights = np.frombuffer(payload[1:begin], np.int8).reshape(shape)
+    if len(payload) <= begin:
+        raise DamagedError(f"a payload of {len(payload)} bytes holds no stream of AV1; verify the "
+                           "file.")
+    side = SideInformation(weights, bool(flags & _HALVED), bool(flags & _GRAIN))
+    return side, payload[begin:]

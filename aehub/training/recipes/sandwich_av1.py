@@ -1,0 +1,332 @@
+"""Recipe of the restorer of `sandwich-av1`, trained on clips as SVT-AV1 codes them.
+
+Every clip is played forwards and backwards, so that groups have whole mini-GOPs, and encoded
+several times, each time at another rate factor and preset. With `scale` = 2 they are coded at half
+their size, and the network corrects frames that Lanczos' filter doubled. The cost is the squared error of each
+plane over that of AV1 in the whole clip, (6 Y + U + V) / 8, which is the change of PSNR to first
+order: half with the first candidate alone, half with weights that least squares finds for each
+crop, held near the first candidate.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aehub.codecs.sandwich import alignment
+from aehub.codecs.sandwich.av1 import Av1Encoder, decode
+from aehub.codecs.sandwich.codec import save
+from aehub.codecs.sandwich.group_decoder import part_of
+from aehub.codecs.sandwich.network import FOLD, Restorer, SandwichNetwork
+from aehub.codecs.sandwich.obu import temporal_units
+from aehub.errors import InputError
+from aehub.media.picture import YUV420, Picture
+from aehub.media.scaling import halve, upscale
+from aehub.training.data import Cache, FrameStore, StoredClip, is_held_out
+from aehub.weights.stored_network import load
+
+NAME = "sandwich-av1"
+LEARNING_RATE = 1e-3
+_VERSION = 1
+_SEED = 5
+_FPS = Fraction(25)
+_CRFS = (18.0, 63.0)
+"""Range of the rate factors, wider than that of the qualities by 2 and 3."""
+_PRESETS = (6, 4, 8, 6, 10, 2)
+_N_FRAMES = 28
+_MARGIN = 2 * 16
+"""Samples around a crop from which its references are taken: more than any vector."""
+_LEAST_ERROR = 0.3
+"""Mean squared error below which a clip counts less: it is nearly flat."""
+_RIDGE = 0.02
+"""Weight of deviations from the first candidate alone, relative to the squared error."""
+_PLANE_WEIGHTS = (6 / 8, 1 / 8, 1 / 8)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options that `--set` may change.
+
+    Attributes:
+        base: folder of a model that gets the network; empty for a new model.
+        width: channels of a layer.
+        layers: hidden layers.
+        candidates: corrections of each plane.
+        frames: 3, or 1 without references.
+        scale: 2 for clips that are coded at half their size.
+        encodes: rate factors of each clip.
+        size: side of a crop in luma samples of the coded frame, a multiple of 16.
+        batch: crops per step.
+        report_seconds: between reports and checkpoints.
+    """
+
+    base: str = ""
+    width: int = 64
+    layers: int = 3
+    candidates: int = 2
+    frames: int = 3
+    scale: int = 1
+    encodes: int = 3
+    size: int = 96
+    batch: int = 16
+    report_seconds: float = 120.0
+
+
+@dataclass(frozen=True)
+class _Encode:
+    """Index entry of an encoded clip: decoded frames from byte `begin` on, vectors from int16
+    number `vectors` on."""
+
+    clip: int
+    crf: float
+    preset: int
+    begin: int
+    vectors: int
+    quantisers: list[int]
+    references: list[tuple[int, int]]
+    errors: tuple[float, float, float]
+
+
+def build(options: Options) -> Restorer:
+    """The network to train, a new one or that of `options.base`; a new one is AV1 itself."""
+    model = part_of(_network(options), options.scale == 2).train().requires_grad_(True)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def open_dataset(data: Path, cache: Cache, options: Options) -> Av1Pairs:
+    """Clips below `data` as SVT-AV1 codes them."""
+    store = FrameStore.build(data, cache)
+    return Av1Pairs.build(store, cache, options)
+
+
+class Av1Pairs:
+    """Random crops of decoded frames with their references: endless batches for a `DataLoader`.
+
+    Batches are lists: uint8 [B, 3, 24, s, s] frame and aligned references, uint8 [B, 24, t, t]
+    frame at the size of the clip, the same of the original, float32 [B, 3] base_q_idx, float32
+    [B, 3] mean squared error of the planes of the clip; s = size / 4, t = scale s.
+
+    Args:
+        store: originals.
+        folder: written by `build`.
+        options: of the recipe.
+    """
+
+    def __init__(self, store: FrameStore, folder: Path, options: Options) -> None:
+        self.store, self.options, self.notes = store, options, store.notes
+        self._clips = _usable(store)
+        encodes = [_Encode(**entry) for entry in json.loads((folder / "pairs.json").read_text())]
+        held_out = {c.source for c in self._clips if is_held_out(c.source)} or {
+            self._clips[0].source}
+        self._encodes = {out: [e for e in encodes if (self._clips[e.clip].source in held_out) == out
+                               and min(self._size(e)) >= options.size] for out in (False, True)}
+        if not self._encodes[False]:
+            raise InputError(f"no training clip is {options.size}x{options.size} or larger; give "
+                             "more data, or a smaller size.")
+        self._decoded = np.memmap(folder / "decoded.raw", np.uint8, "r")
+        self._vectors = np.memmap(folder / "vectors.raw", np.int16, "r")
+
+    def _size(self, encode: _Encode) -> tuple[int, int]:
+        clip, scale = self._clips[encode.clip], self.options.scale
+        return clip.width // scale, clip.height // scale
+
+    @classmethod
+    def build(cls, store: FrameStore, cache: Cache, options: Options) -> Av1Pairs:
+        """Encode all clips of `store`, or open them from the cache."""
+        clips = _usable(store)
+        if not clips:
+            raise InputError("the data holds no clip of 9 frames or more; give more with --data.")
+
+        def make(folder: Path) -> None:
+            entries: list[_Encode] = []
+            rng = np.random.default_rng(_SEED)
+            with (open(folder / "decoded.raw", "wb") as decoded,
+                  open(folder / "vectors.raw", "wb") as vectors):
+                for number, clip in enumerate(clips):
+                    low, high = _CRFS
+                    for n in range(options.encodes):
+                        share = (n + rng.random()) / options.encodes
+                        crf = round(low + (high - low) * share, 2)
+                        preset = _PRESETS[(number + n) % len(_PRESETS)]
+                        begin, at = decoded.tell(), vectors.tell() // 2
+                        pictures, quantisers, errors = _encode(store, clip, crf, preset,
+                                                               options.scale)
+                        references = []
+                        for t, picture in enumerate(pictures):
+                            for plane in picture:
+                                decoded.write(plane.tobytes())
+                            references.append(alignment.choose_references(quantisers, t))
+                            for r in references[-1]:
+                                found = alignment.vectors(picture[0], pictures[r][0])
+                                vectors.write(found.tobytes())
+                        entries.append(_Encode(number, crf, preset, begin, at, quantisers,
+                                               references, errors))
+            (folder / "pairs.json").write_text(json.dumps([asdict(e) for e in entries]))
+
+        name = "av1-pairs" if options.scale == 1 else "av1-half-pairs"
+        folder = cache.get_or_make(name, {
+            "version": _VERSION, "frames": store.name, "encodes": options.encodes}, make)
+        return cls(store, folder, options)
+
+    def batches(self, first: int, seed: int, *, held_out: bool = False
+                ) -> Iterator[list[np.ndarray]]:
+        """Batches from number `first` on."""
+        encodes = self._encodes[held_out]
+        for number in count(first):
+            rng = np.random.default_rng((seed, number))
+            crops = [self._crop(rng, encodes[rng.integers(len(encodes))])
+                     for _ in range(self.options.batch)]
+            yield [np.stack(part) for part in zip(*crops, strict=True)]
+
+    def _crop(self, rng: np.random.Generator, encode: _Encode) -> tuple[np.ndarray, ...]:
+        clip, size, scale = self._clips[encode.clip], self.options.size, self.options.scale
+        t = int(rng.integers(len(encode.quantisers)))
+        width, height = self._size(encode)
+        x, y = (16 * int(rng.integers((n - size) // 16 + 1)) for n in (width, height))
+        shape = -(-height // 16), -(-width // 16)
+        current = self._planes(encode, t)
+        frames, numbers = [_window(current, x, y, size, 0)], [t]
+        for k, r in enumerate(encode.references[t]):
+            field = self._vectors[encode.vectors:][(2 * t + k) * 2 * shape[0] * shape[1]:][
+                :2 * shape[0] * shape[1]].reshape(2, *shape)
+            frames.append(self._aligned(encode, r, field, x, y))
+            numbers.append(r)
+        base = frames[0]
+        if scale == 2:
+            base = _window(upscale(_window(current, x, y, size, 16)), 32, 32, 2 * size, 0)
+        original = self.store.planes(clip, min(t, 2 * clip.n_frames - 2 - t))
+        target = _window(original, scale * x, scale * y, scale * size, 0)
+        turn, n = int(rng.integers(8)), self.options.frames
+        samples = np.stack([_folded(frame, turn) for frame in frames[:n]])
+        q = np.array([encode.quantisers[n] for n in numbers[:n]], np.float32)
+        return (samples, _folded(base, turn), _folded(target, turn), q,
+                np.array(encode.errors, np.float32))
+
+    def _planes(self, encode: _Encode, t: int) -> Picture:
+        size = self._size(encode)
+        n = YUV420.n_samples(size)
+        samples = self._decoded[encode.begin + t * n:encode.begin + (t + 1) * n]
+        return Picture.from_samples(samples, size, YUV420)
+
+    def _aligned(self, encode: _Encode, t: int, field: np.ndarray, x: int, y: int) -> Picture:
+        blocks, size = _MARGIN // 16, self.options.size
+        near = field[:, y // 16:(y + size) // 16, x // 16:(x + size) // 16]
+        padded = np.pad(near, ((0, 0), (blocks, blocks), (blocks, blocks)))
+        reference = _window(self._planes(encode, t), x, y, size, _MARGIN)
+        moved = alignment.compensate(reference, padded)
+        return _window(moved, _MARGIN, _MARGIN, size, 0)
+
+
+def _usable(store: FrameStore) -> list[StoredClip]:
+    return [c for c in store.clips if c.n_frames >= 9 and min(c.width, c.height) >= 64
+            and c.width % 4 == c.height % 4 == 0]
+
+
+def _encode(store: FrameStore, clip: StoredClip, crf: float, preset: int, scale: int
+            ) -> tuple[list[Picture], list[int], tuple[float, ...]]:
+    """(decoded pictures, base_q_idx of each, mean squared error of each plane)."""
+    originals = [store.planes(clip, t) for t in range(min(_N_FRAMES, clip.n_frames))]
+    coded = originals if scale == 1 else [halve(picture) for picture in originals]
+    size = coded[0].size
+    encoder = Av1Encoder(size, _FPS, crf, preset)
+    parts = [encoder.add(picture) for picture in _played(coded)]
+    units = list(temporal_units(b"".join([*parts, encoder.finish()])))
+    pictures = list(decode(units, size))
+    shown = pictures if scale == 1 else map(upscale, pictures)
+    squares = [[np.square(a.astype(np.float32) - b).mean() for a, b in zip(*pair, strict=True)]
+               for pair in zip(_played(originals), shown, strict=True)]
+    quantisers = [unit.base_q_idx for unit in units]
+    return pictures, quantisers, tuple(map(float, np.mean(squares, 0)))
+
+
+def _played(pictures: list[Picture]) -> list[Picture]:
+    """Forwards and backwards."""
+    return [*pictures, *pictures[-2::-1]]
+
+
+def _window(picture: Picture, x: int, y: int, size: int, margin: int) -> Picture:
+    """Samples of a square and a margin around it; borders repeat."""
+    cut = []
+    for plane in picture:
+        n = 1 if plane.shape == picture[0].shape else 2
+        down, right = (np.clip(np.arange((b - margin) // n, (b + size + margin) // n), 0, most - 1)
+                       for b, most in zip((y, x), plane.shape, strict=True))
+        cut.append(plane[down[0]:down[-1] + 1][down - down[0]][:, right])
+    return Picture(cut)
+
+
+def _folded(picture: Picture, turn: int) -> np.ndarray:
+    """uint8 [24, h, w] of a square, turned."""
+    parts = []
+    for plane, side in zip(picture, (FOLD, FOLD // 2, FOLD // 2), strict=True):
+        turned = np.rot90(plane.T if turn & 4 else plane, turn & 3)
+        n = len(turned) // side
+        parts.append(turned.reshape(n, side, n, side).transpose(1, 3, 0, 2).reshape(-1, n, n))
+    return np.concatenate(parts)
+
+
+def losses(model: Restorer, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    """The `loss` to minimise, equal to `cost`, and gains in dB with and without mixing weights.
+
+    Args:
+        model: the network.
+        batch: of `Av1Pairs`.
+        generator: not used.
+    """
+    frames, decoded, originals, quantisers, errors = batch
+    corrections = model(frames.float(), quantisers)
+    missing = originals.float() - decoded
+    alone, mixed, before = [], [], []
+    begin = 0
+    for n, (length, weight) in enumerate(zip((16, 4, 4), _PLANE_WEIGHTS, strict=True)):
+        part = slice(begin, begin + length)
+        begin += length
+        error = missing[:, part].flatten(1)
+        proposed = corrections[:, :, part].flatten(2)
+        scale = weight / errors[:, n].clamp_min(_LEAST_ERROR)
+        left = error - proposed[:, 0]
+        alone.append(scale * left.square().mean(1))
+        mixed.append(scale * (left - _fitted(proposed, left, error)).square().mean(1))
+        before.append(scale * error.square().mean(1))
+    first, best, none = (torch.stack(part).sum(0).mean() for part in (alone, mixed, before))
+    cost = 0.5 * (first + best) / none.detach()
+    gains = {"gain": none / first, "mixed_gain": none / best}
+    return {"loss": 0.5 * (first + best), "cost": cost.detach(),
+            **{name: 10 * torch.log10(value).detach() for name, value in gains.items()}}
+
+
+def _fitted(proposed: Tensor, left: Tensor, error: Tensor) -> Tensor:
+    """Least squares of what the first candidate leaves, [B, N], by all of them, [B, K, N]."""
+    with torch.autocast(proposed.device.type, enabled=False):
+        n = proposed.shape[-1]
+        gram = proposed @ proposed.mT / n
+        ridge = _RIDGE * error.square().mean(1)[:, None, None] + 1e-4
+        right = proposed @ left[..., None] / n
+        weights = torch.linalg.solve(gram + ridge * torch.eye(len(gram[0])).to(gram), right)
+        return (weights * proposed).sum(1)
+
+
+def export(model: Restorer, dataset: Av1Pairs, folder: Path, options: Options) -> None:
+    """Write the model folder; the other network is that of `options.base`, or a new one."""
+    network = _network(options)
+    part_of(network, options.scale == 2).load_state_dict(
+        {name: value.cpu().float() for name, value in model.state_dict().items()})
+    save(folder, NAME, network)
+
+
+def _network(options: Options) -> SandwichNetwork:
+    """The network of `options.base`, or a new one, with the part to be trained as described."""
+    if not options.base:
+        return SandwichNetwork(options.width, options.layers, options.width, options.layers,
+                               options.candidates, options.frames)
+    stored = load(Path(options.base)).network
+    assert isinstance(stored, SandwichNetwork)
+    return stored
