@@ -53,7 +53,7 @@ def pack_group_header(header: GroupHeader, file_header: FileHeader) -> bytes:
     if problem:
         raise InputError(f"this group cannot be written: {problem}")
     flags, fields = 0, b""
-    for flag, packed in _fields(header, file_header):
+    for flag, packed in (*_fields(header, file_header), (_ATOMIC * header.atomic, b"")):
         flags |= flag
         fields += packed
     return pack_varint(flags) + fields
@@ -86,8 +86,6 @@ def _fields(header: GroupHeader, file_header: FileHeader) -> Iterator[tuple[int,
         yield _MINI_GOP_ENDS, b"".join(
             pack_varint(after - before) for ends in zip(*header.mini_gop_ends, strict=True)
             for before, after in pairwise((0, *ends)))
-    if header.atomic:
-        yield _ATOMIC, b""
 
 
 def _reference_fields(header: GroupHeader, chained: bool) -> Iterator[tuple[int, bytes]]:

@@ -76,17 +76,22 @@ def _refine(current: np.ndarray, reference: np.ndarray, margin: int, found: np.n
                     if cost < least:
                         least, best_down, best_right = cost, down, right
             top, left = y + margin + best_down - 1, x + margin + best_right - 1
-            for row in range(BLOCK + 2):
-                for column in range(BLOCK + 2):
-                    patch[row, column] = reference[top + row, left + column]
-            found[0, i, j], found[1, i, j] = 2 * best_down, 2 * best_right
-            for down in range(-1, 2):
-                for right in range(-1, 2):
-                    cost = _sad_between(current, patch, y, x, down, right)
-                    if cost < least:
-                        least = cost
-                        found[0, i, j] = 2 * best_down + down
-                        found[1, i, j] = 2 * best_right + right
+            patch[:] = reference[top:top + BLOCK + 2, left:left + BLOCK + 2]
+            down, right = _best_half(current, patch, y, x, least)
+            found[0, i, j], found[1, i, j] = 2 * best_down + down, 2 * best_right + right
+
+
+@compiled
+def _best_half(current: np.ndarray, patch: np.ndarray, y: int, x: int, least: int
+               ) -> tuple[int, int]:
+    """Half samples, -1 to 1, of less difference than that of the whole vector."""
+    best_down = best_right = 0
+    for down in range(-1, 2):
+        for right in range(-1, 2):
+            cost = _sad_between(current, patch, y, x, down, right)
+            if cost < least:
+                least, best_down, best_right = cost, down, right
+    return best_down, best_right
 
 
 @compiled
@@ -106,7 +111,7 @@ def _sad(current: np.ndarray, reference: np.ndarray, y: int, x: int, down: int, 
 def _sad_between(current: np.ndarray, patch: np.ndarray, y: int, x: int, down: int, right: int
                  ) -> int:
     """Sum of absolute differences of a block from half samples; `patch` has a margin of one."""
-    a, b, one = np.uintp(y), np.uintp(x), np.uintp(1)
+    a, b = np.uintp(y), np.uintp(x)
     r0, c0 = np.uintp(1 + min(down, 0)), np.uintp(1 + min(right, 0))
     r1, c1 = r0 + np.uintp(abs(down)), c0 + np.uintp(abs(right))
     total = np.int32(0)

@@ -19,7 +19,7 @@ N_CLASSES = (1, 2, 4)
 UNIT = 1 / 32
 """Step of a weight: half of it changes the gain by less than a thousandth."""
 _DETAIL = (2, 5, 12)
-"""Limits between four classes of a position, in grey levels: about its quartiles on training clips."""
+"""Limits between four classes, in grey levels: about the quartiles on training clips."""
 _RIDGE = 1e-4
 """Share of the diagonal that is added to it: candidates that agree share their weight."""
 PARTS = (slice(0, 16), slice(16, 20), slice(20, 24))

@@ -185,31 +185,29 @@ def _read_frame(bits: _Bits, sequence: _Sequence, quantisers: list[int]) -> tupl
     if bits.read():
         return True, quantisers[bits.read(3)]
     kind, show = bits.read(2), bits.read()
-    if not show:
-        bits.read()  # showable_frame
-    key, intra = kind == _KEY_FRAME, kind in (_KEY_FRAME, _INTRA_ONLY_FRAME)
-    resilient = bool(kind == _SWITCH_FRAME or (key and show) or bits.read())
+    bits.read(0 if show else 1)  # showable_frame
+    # All references are replaced.
+    resets = kind == _SWITCH_FRAME or (kind == _KEY_FRAME and bool(show))
+    intra = kind in (_KEY_FRAME, _INTRA_ONLY_FRAME)
+    resilient = resets or bool(bits.read())
     no_cdf_update = bits.read()
     screen = bits.read() if sequence.screen_content == _SELECT else sequence.screen_content
     integer_mv = 0
     if screen:
         integer_mv = bits.read() if sequence.integer_mv == _SELECT else sequence.integer_mv
-    other_size = True if kind == _SWITCH_FRAME else bool(bits.read())
+    other_size = kind == _SWITCH_FRAME or bool(bits.read())
     bits.read(sequence.order_hint_bits)
-    if not intra and not resilient:
-        bits.read(3)  # primary_ref_frame
-    refreshed = 0xFF if kind == _SWITCH_FRAME or (key and show) else bits.read(8)
+    bits.read(0 if intra or resilient else 3)  # primary_ref_frame
+    refreshed = 0xFF if resets else bits.read(8)
     if (not intra or refreshed != 0xFF) and resilient and sequence.order_hint_bits:
         bits.read(_N_REFERENCES * sequence.order_hint_bits)
     if intra:
-        width, height = _read_size(bits, sequence, other_size)
-        if screen and width == sequence.width:
-            bits.read()  # allow_intrabc
+        size = _read_size(bits, sequence, other_size)
+        bits.read(1 if screen and size[0] == sequence.width else 0)  # allow_intrabc
     else:
-        width, height = _read_inter(bits, sequence, other_size, resilient, bool(integer_mv))
-    if not no_cdf_update:
-        bits.read()  # disable_frame_end_update_cdf
-    _read_tiles(bits, sequence, width, height)
+        size = _read_inter(bits, sequence, other_size, resilient, bool(integer_mv))
+    bits.read(0 if no_cdf_update else 1)  # disable_frame_end_update_cdf
+    _read_tiles(bits, sequence, *size)
     q = bits.read(8)
     for n in range(_N_REFERENCES):
         if refreshed >> n & 1:
@@ -259,7 +257,7 @@ def _read_tiles(bits: _Bits, sequence: _Sequence, width: int, height: int) -> No
     most_rows = _tile_log2(1, min(rows, _MAX_TILES))
     least = max(least_columns, _tile_log2(_MAX_TILE_AREA // side**2, rows * columns))
     if not bits.read():
-        raise DamagedError("the AV1 stream has tiles of uneven sizes, which SVT-AV1 does not write.")
+        raise DamagedError("the AV1 stream has tiles of uneven sizes; SVT-AV1 writes none.")
     log2_columns = _increments(bits, least_columns, most_columns)
     log2_rows = _increments(bits, max(least - log2_columns, 0), most_rows)
     if log2_columns or log2_rows:

@@ -1,4 +1,4 @@
-"""Side information at the start of a payload: how a group was coded, and the weights of corrections.
+"""Side information at the start of a payload: how a group was coded, and weights of corrections.
 
     1 byte      bits 0-1: classes of the weights (0: none are sent, 1: one, 2: two, 3: four);
                 bit 2: coded at half the size; bit 3: with film grain; bits 4-7: 0

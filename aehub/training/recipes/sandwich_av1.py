@@ -2,10 +2,11 @@
 
 Every clip is played forwards and backwards, so that groups have whole mini-GOPs, and encoded
 several times, each time at another rate factor and preset. With `scale` = 2 they are coded at half
-their size, and the network corrects frames that Lanczos' filter doubled. The cost is the squared error of each
-plane over that of AV1 in the whole clip, (6 Y + U + V) / 8, which is the change of PSNR to first
-order: half with the first candidate alone, half with weights that least squares finds for each
-crop, held near the first candidate.
+their size, and the network corrects frames that Lanczos' filter doubled.
+
+The cost is the squared error of each plane over that of AV1 in the whole clip, (6 Y + U + V) / 8,
+which is the change of PSNR to first order: half with the first candidate alone, half with weights
+that least squares finds for each crop, held near the first candidate.
 """
 
 from __future__ import annotations
