@@ -248,8 +248,11 @@ def retained_frames(header: GroupHeader, *, exact: bool) -> tuple[int, ...]:
 
     Args:
         header: with the frames shown after the cut.
-        exact: also remove frames before the shown ones on which none of these depends.
+        exact: also remove frames before the shown ones on which none of these depends; of an
+            atomic group all hidden ones, which its codec cannot do and refuses.
     """
+    if header.atomic:
+        return tuple(range(*header.shown) if exact else range(header.n_frames))
     frames: tuple[int, ...] = ()
     run = range(header.shown[0] if exact else 0, header.shown[1])
     while len(frames) != len(run):

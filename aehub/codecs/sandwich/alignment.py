@@ -104,7 +104,7 @@ def _sad(current: np.ndarray, reference: np.ndarray, y: int, x: int, down: int, 
         for column in range(np.uintp(BLOCK)):
             total += abs(np.int32(current[a + row, b + column])
                          - np.int32(reference[c + row, d + column]))
-    return total
+    return int(total)
 
 
 @compiled
@@ -120,7 +120,7 @@ def _sad_between(current: np.ndarray, patch: np.ndarray, y: int, x: int, down: i
             value = (patch[r0 + row, c0 + column] + patch[r0 + row, c1 + column]
                      + patch[r1 + row, c0 + column] + patch[r1 + row, c1 + column] + 2) >> 2
             total += abs(np.int32(current[a + row, b + column]) - np.int32(value))
-    return total
+    return int(total)
 
 
 def compensate(reference: Picture, field: np.ndarray) -> Picture:

@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from aehub.codecs.sandwich import obu
-from aehub.errors import DamagedError, InputError
+from aehub.errors import InputError
 from aehub.media.elementary_streams import (
     from_video_frame,
     open_svt_av1,
@@ -126,9 +126,7 @@ def decode(units: Iterable[obu.TemporalUnit], size: tuple[int, int], *, grain: b
     for packet in chain(packets, (None,)):
         for frame in _decoded(context, packet):
             if (frame.width, frame.height) != (width, height):
-                raise DamagedError(
-                    f"the AV1 stream holds pictures of {frame.width}x{frame.height}, the file has "
-                    f"{size[0]}x{size[1]}; verify the file.")
+                raise obu.damaged(f"its AV1 stream has pictures of {frame.width}x{frame.height}")
             yield _cropped(from_video_frame(frame), size)
 
 
@@ -136,5 +134,4 @@ def _decoded(context: av.VideoCodecContext, packet: av.Packet | None) -> list[av
     try:
         return context.decode(packet)
     except av.FFmpegError as error:
-        raise DamagedError(f"the AV1 stream cannot be decoded ({error.strerror}); verify the file."
-                           ) from error
+        raise obu.damaged(f"dav1d refuses its AV1 stream ({error.strerror})") from error

@@ -27,7 +27,7 @@ from aehub.codecs.sandwich.group_encoder import GroupEncoder
 from aehub.codecs.sandwich.network import SandwichNetwork
 from aehub.codecs.sandwich.side_information import SideInformation, unpack
 from aehub.config import DEFAULT_EFFORT
-from aehub.errors import DamagedError, FormatError
+from aehub.errors import FormatError
 from aehub.media.picture import YUV420, Picture
 from aehub.weights import stored_network
 from aehub.weights.device import Device, has_fast_bfloat16
@@ -69,7 +69,8 @@ class SandwichCodec(stored_network.LoadedNetwork):
         super().__init__(stored, device, dtype)
         self.entropy_hash = bytes.fromhex(self.config["entropy_hash"])
         self.synthesis_hash = bytes.fromhex(self.config["synthesis_hash"])
-        self._fast = copy.deepcopy(self.network).to(memory_format=torch.channels_last)
+        self._fast = copy.deepcopy(self.network)
+        self._fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.dtype == torch.float32 and has_fast_bfloat16(self.device):
             self._fast = self._fast.bfloat16()
 
@@ -107,12 +108,12 @@ class SandwichCodec(stored_network.LoadedNetwork):
         _, units = self._read(group)
         for number, unit in enumerate(units):
             data = np.frombuffer(unit.data, np.uint8).astype(np.int32)
-            yield FrameCodes(number, number == 0, (data[None, None],))
+            yield FrameCodes(number, True, (data[None, None],))
 
     def _read(self, group: Group) -> tuple[SideInformation, list[obu.TemporalUnit]]:
         side, stream = unpack(bytes(group.payload), self.network.restorer.candidates)
         units = list(obu.temporal_units(stream))
         if len(units) != group.header.n_frames:
-            raise DamagedError(f"a group has {group.header.n_frames} frames, and its stream of AV1 "
-                               f"{len(units)}; verify the file.")
+            raise obu.damaged(f"its AV1 stream shows {len(units)} frames of "
+                              f"{group.header.n_frames}")
         return side, units

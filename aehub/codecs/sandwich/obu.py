@@ -22,6 +22,11 @@ _N_REFERENCES, _REFERENCES_PER_FRAME = 8, 7
 _MAX_TILE_WIDTH, _MAX_TILE_AREA, _MAX_TILES = 4096, 4096 * 2304, 64
 
 
+def damaged(reason: str) -> DamagedError:
+    """The error of a payload that is no stream of this codec."""
+    return DamagedError(f"a group does not decode: {reason}; verify the file.")
+
+
 class Unit(NamedTuple):
     """One open bitstream unit.
 
@@ -58,7 +63,7 @@ class _Bits:
         """Read an unsigned number of `n` bits: f(n) of the specification."""
         self._left -= n
         if self._left < 0:
-            raise DamagedError("the AV1 stream ends within a header; the payload is damaged.")
+            raise damaged("its AV1 stream ends within a header")
         return (self._value >> self._left) & ((1 << n) - 1)
 
 
@@ -91,12 +96,12 @@ def units(data: bytes) -> Iterator[Unit]:
     while at < len(data):
         head = data[at]
         if head & 0x81 or not head & 0x02:
-            raise DamagedError(f"no AV1 unit begins at byte {at} of the payload; it is damaged.")
+            raise damaged(f"no AV1 unit begins at byte {at} of its stream")
         begin = at + (2 if head & 0x04 else 1)
         size = shift = 0
         while True:
             if begin >= len(data) or shift > 28:
-                raise DamagedError("the AV1 stream ends within a unit; the payload is damaged.")
+                raise damaged("its AV1 stream ends within a unit")
             byte = data[begin]
             begin += 1
             size |= (byte & 0x7F) << shift
@@ -104,7 +109,7 @@ def units(data: bytes) -> Iterator[Unit]:
             if not byte & 0x80:
                 break
         if begin + size > len(data):
-            raise DamagedError("the AV1 stream ends within a unit; the payload is damaged.")
+            raise damaged("its AV1 stream ends within a unit")
         yield Unit(head >> 3 & 15, data[at:begin + size], data[begin:begin + size])
         at = begin + size
 
@@ -118,8 +123,7 @@ def temporal_units(data: bytes) -> Iterator[TemporalUnit]:
     """Split a stream after each frame that is shown.
 
     Raises:
-        DamagedError: it is no AV1 stream, or breaks off.
-        FormatError: it has features that no stream of ours has.
+        DamagedError: it is no AV1 stream, breaks off, or has features that no stream of ours has.
     """
     sequence: _Sequence | None = None
     quantisers = [0] * _N_REFERENCES
@@ -130,18 +134,15 @@ def temporal_units(data: bytes) -> Iterator[TemporalUnit]:
             sequence = _read_sequence(_Bits(unit.payload))
         elif unit.type in (_FRAME, _FRAME_HEADER):
             if sequence is None:
-                raise DamagedError("a frame of the AV1 stream comes before its sequence header; "
-                                   "the payload is damaged.")
+                raise damaged("a frame of its AV1 stream comes before the sequence header")
             shown, q = _read_frame(_Bits(unit.payload), sequence, quantisers)
             if shown:
                 yield TemporalUnit(pending, q)
                 pending, begun = b"", False
         elif unit.type in (_TILE_GROUP, _TILE_LIST):
-            raise DamagedError("the AV1 stream holds tiles apart from their frame; SVT-AV1 writes "
-                               "none.")
+            raise damaged("its AV1 stream holds tiles apart from their frame")
     if begun:
-        raise DamagedError("the AV1 stream ends before its last frame is shown; the payload is "
-                           "damaged.")
+        raise damaged("its AV1 stream ends before the last frame is shown")
 
 
 def _read_sequence(bits: _Bits) -> _Sequence:
@@ -149,7 +150,7 @@ def _read_sequence(bits: _Bits) -> _Sequence:
     profile, still, reduced = bits.read(3), bits.read(), bits.read()
     timing = False if reduced else bits.read()
     if profile or still or reduced or timing:
-        raise DamagedError("the AV1 stream is of another profile than SVT-AV1 writes here.")
+        raise damaged("its AV1 stream is of another profile than 0")
     display_delay = bits.read()
     for _ in range(bits.read(5) + 1):
         bits.read(12)
@@ -160,7 +161,7 @@ def _read_sequence(bits: _Bits) -> _Sequence:
     width_bits, height_bits = bits.read(4) + 1, bits.read(4) + 1
     width, height = bits.read(width_bits) + 1, bits.read(height_bits) + 1
     if bits.read():
-        raise DamagedError("the AV1 stream numbers its frames, which SVT-AV1 does not.")
+        raise damaged("its AV1 stream numbers its frames")
     superblock = 128 if bits.read() else 64
     bits.read(6)  # filter_intra, intra_edge_filter, interintra, masked, warped, dual_filter
     order_hint, ref_frame_mvs = bits.read(), False
@@ -221,8 +222,7 @@ def _read_inter(bits: _Bits, sequence: _Sequence, other_size: bool, resilient: b
     short = bits.read() if sequence.order_hint_bits else 0
     bits.read(6 if short else 3 * _REFERENCES_PER_FRAME)
     if other_size and not resilient:
-        raise DamagedError("the AV1 stream changes the size of its frames, which SVT-AV1 does not "
-                           "do here.")
+        raise damaged("its AV1 stream changes the size of its frames")
     size = _read_size(bits, sequence, other_size)
     if not integer_mv:
         bits.read()  # allow_high_precision_mv
@@ -257,7 +257,7 @@ def _read_tiles(bits: _Bits, sequence: _Sequence, width: int, height: int) -> No
     most_rows = _tile_log2(1, min(rows, _MAX_TILES))
     least = max(least_columns, _tile_log2(_MAX_TILE_AREA // side**2, rows * columns))
     if not bits.read():
-        raise DamagedError("the AV1 stream has tiles of uneven sizes; SVT-AV1 writes none.")
+        raise damaged("its AV1 stream has tiles of uneven sizes")
     log2_columns = _increments(bits, least_columns, most_columns)
     log2_rows = _increments(bits, max(least - log2_columns, 0), most_rows)
     if log2_columns or log2_rows:

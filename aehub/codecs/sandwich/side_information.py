@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aehub.codecs.sandwich.mixing import N_CLASSES, default_weights
-from aehub.errors import DamagedError, FormatError
+from aehub.codecs.sandwich.obu import damaged
 
 _CLASSES, _HALVED, _GRAIN, _KNOWN = 0x03, 0x04, 0x08, 0x0F
 
@@ -47,12 +47,11 @@ def unpack(payload: bytes, candidates: int) -> tuple[SideInformation, bytes]:
     """Side information and the stream of AV1.
 
     Raises:
-        DamagedError: the payload ends before the stream.
-        FormatError: it has flags of a newer version.
+        DamagedError: the payload ends before the stream, or has unknown flags.
     """
     flags = payload[0] if payload else 0
     if flags & ~_KNOWN:
-        raise FormatError(f"a payload has the flags {flags:#x} of a newer version; upgrade aehub.")
+        raise damaged(f"its payload has the flags {flags:#x}")
     weights, begin = None, 1
     if flags & _CLASSES:
         shape = (3, N_CLASSES[(flags & _CLASSES) - 1], candidates)
@@ -60,7 +59,6 @@ def unpack(payload: bytes, candidates: int) -> tuple[SideInformation, bytes]:
         if len(payload) >= begin:
             weights = np.frombuffer(payload[1:begin], np.int8).reshape(shape)
     if len(payload) <= begin:
-        raise DamagedError(f"a payload of {len(payload)} bytes holds no stream of AV1; verify the "
-                           "file.")
+        raise damaged(f"its {len(payload)} bytes hold no stream of AV1")
     side = SideInformation(weights, bool(flags & _HALVED), bool(flags & _GRAIN))
     return side, payload[begin:]

@@ -93,7 +93,7 @@ class _Encode:
     vectors: int
     quantisers: list[int]
     references: list[tuple[int, int]]
-    errors: tuple[float, float, float]
+    errors: tuple[float, ...]
 
 
 def build(options: Options) -> Restorer:
