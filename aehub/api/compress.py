@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from functools import partial
@@ -22,9 +22,15 @@ from aehub.arguments import check_function, check_whole
 from aehub.bitstream import Reader, open_reader
 from aehub.bitstream.validation import quotient
 from aehub.codecs.archive import Archive
-from aehub.codecs.base import Codec, check_effort
+from aehub.codecs.base import Codec, GrainCodec, check_effort
 from aehub.codecs.compress import EncodingStats, codec_notes, compress_clip, estimate_size
-from aehub.codecs.decompress import clip_info, decode_ahead, scale_note
+from aehub.codecs.decompress import (
+    clip_info,
+    coded_frames,
+    decode_ahead,
+    scale_note,
+    standard_codec,
+)
 from aehub.codecs.gop import MAX_GOP_FRAMES
 from aehub.codecs.rate_control import RateControl, check_goal
 from aehub.config import DEFAULT_CODEC, DEFAULT_EFFORT
@@ -43,11 +49,12 @@ from aehub.hub import ModelLike, load_for_file, resolve_codec
 from aehub.media.clip import Clip, ClipLike, open_clip
 from aehub.media.conversion import to_rgb, to_yuv420
 from aehub.media.decoded_clip import DecodedClip
-from aehub.media.picture import RGB, YUV420, ClipInfo
+from aehub.media.picture import RGB, YUV420, ClipInfo, Frame, Picture
 from aehub.media.scaling import check_scale
+from aehub.media.sinks import CodedPicture
 from aehub.media.source import rewindable, seekable_file
 from aehub.media.timestamps import TimeSpan
-from aehub.media.writer import open_writer
+from aehub.media.writer import ClipWriter, open_writer
 from aehub.results import Compressed, Decompressed, Progress, ProgressCallback, run_job
 from aehub.weights.device import Device
 
@@ -67,7 +74,7 @@ def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLi
              quality: float | None = None, target_size: int | None = None,
              target_kbps: float | None = None, effort: int = DEFAULT_EFFORT,
              trim: str | Trim | None = None, group: int | None = None, force: bool = False,
-             salvage: bool = False, audio: bool = True, measure: bool = True,
+             salvage: bool = False, audio: bool = True, measure: bool = True, grain: bool = False,
              fps: Fraction | float | str | None = None, device: Device = "auto",
              progress: ProgressCallback | None = None) -> Compressed:
     """Compress a clip into a `.aev` file.
@@ -94,6 +101,8 @@ def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLi
         salvage: keep the readable part of a clip that breaks off.
         audio: include the audio track.
         measure: decode the written file and compare it with the source.
+        grain: describe the film grain instead of coding it: decoders synthesise grain like it. Of
+            `sandwich-av1`.
         fps: frames per second, such as 25 or "30000/1001", of frames given as arrays or pictures
             (25 by default); a clip with times of its own is shown at this rate, without its sound.
         device: where networks run, as `aehub.load`.
@@ -112,7 +121,7 @@ def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLi
     job = iter_compress(
         source, output, model=model, quality=quality, target_size=target_size,
         target_kbps=target_kbps, effort=effort, trim=trim, group=group, force=force,
-        salvage=salvage, audio=audio, measure=measure, fps=fps, device=device)
+        salvage=salvage, audio=audio, measure=measure, grain=grain, fps=fps, device=device)
     return run_job(job, progress)
 
 
@@ -121,7 +130,7 @@ def iter_compress(source: ClipLike, output: FileLike | None = None, *,
                   target_size: int | None = None, target_kbps: float | None = None,
                   effort: int = DEFAULT_EFFORT, trim: str | Trim | None = None,
                   group: int | None = None, force: bool = False, salvage: bool = False,
-                  audio: bool = True, measure: bool = True,
+                  audio: bool = True, measure: bool = True, grain: bool = False,
                   fps: Fraction | float | str | None = None, device: Device = "auto"
                   ) -> Generator[Progress, None, Compressed]:
     """Run `compress`, yielding a `Progress` after each frame; closing it cancels.
@@ -135,6 +144,7 @@ def iter_compress(source: ClipLike, output: FileLike | None = None, *,
     part = TimeSpan.coerce(trim.part if isinstance(trim, Trim) else trim)
     target = _output_path(source, output)
     codec = resolve_codec(model, device=device)
+    codec = _with_grain(codec) if grain else codec
     if isinstance(target, Path):
         refuse_overwriting(target, force)
 
@@ -161,6 +171,13 @@ def iter_compress(source: ClipLike, output: FileLike | None = None, *,
             stream = stack.enter_context(open_output(target, force=force))
             shutil.copyfileobj(best, stream)
     return _summary(target, codec.name, info, stats, quality, time.monotonic() - began)
+
+
+def _with_grain(codec: Codec) -> Codec:
+    if isinstance(codec, GrainCodec):
+        return codec.with_grain()
+    raise InputError(f"{codec.name} synthesises no film grain; compress without that, or with a "
+                     "model that does.", "Leave out --grain (grain=True), or name another --model.")
 
 
 def _is_coded(source: Any) -> bool:
@@ -247,8 +264,9 @@ def _frames(source: FileLike, model: ModelLike | None, scale: Fraction, device: 
 
 
 def decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None = None,
-                  scale: ScaleLike = 1, force: bool = False, device: Device = "auto",
-                  progress: ProgressCallback | None = None) -> Decompressed:
+                  scale: ScaleLike = 1, restore: bool = True, force: bool = False,
+                  device: Device = "auto", progress: ProgressCallback | None = None
+                  ) -> Decompressed:
     """Turn a `.aev` file back into a playable clip.
 
     Args:
@@ -257,6 +275,8 @@ def decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None
             .png (APNG), a folder of PNGs without one; or a stream, which receives y4m.
         model: the model, its folder or hub id, if it is not found by the name in the file.
         scale: as for `decompress`.
+        restore: False copies the stream of the standard codec inside, such as AV1, untouched into
+            an .mp4, .mkv or .webm; no network runs.
         force: overwrite the output.
         device: where networks run, as `aehub.load`.
         progress: called as `progress(done, total)` in frames; total is 0 if unknown.
@@ -265,7 +285,7 @@ def decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None
         Properties of the output.
 
     Raises:
-        InputError: the scale is another.
+        InputError: the scale is another, or players would show the copied stream other than it is.
         FormatError: it is not a `.aev` file, or a newer one.
         WeightsError: it was written with other weights than the installed ones.
         ExistsError: the output exists and `force` is not set.
@@ -274,19 +294,23 @@ def decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None
     Example:
         >>> aehub.decompress_to("clip.aev", "back.mp4").seconds
     """
-    job = iter_decompress_to(source, output, model=model, scale=scale, force=force, device=device)
+    job = iter_decompress_to(source, output, model=model, scale=scale, restore=restore, force=force,
+                             device=device)
     return run_job(job, progress)
 
 
 def iter_decompress_to(source: FileLike, output: FileLike, *, model: ModelLike | None = None,
-                       scale: ScaleLike = 1, force: bool = False, device: Device = "auto"
-                       ) -> Generator[Progress, None, Decompressed]:
+                       scale: ScaleLike = 1, restore: bool = True, force: bool = False,
+                       device: Device = "auto") -> Generator[Progress, None, Decompressed]:
     """Run `decompress_to`, yielding a `Progress` after each frame; closing it cancels.
 
     Arguments, result and errors are those of `decompress_to`.
     """
     began, scale = time.monotonic(), check_scale(scale)
     target = check_output(output, may_be_folder=True)
+    if scale != 1 and not restore:
+        raise InputError(f"the scale is {scale}, and a stream that is copied has the size of the "
+                         "file; leave one of the two out.")
     if isinstance(target, Path):
         refuse_overwriting(target, force, is_folder=not target.suffix)
     source = check_source(source)
@@ -302,19 +326,13 @@ def iter_decompress_to(source: FileLike, output: FileLike, *, model: ModelLike |
         damage = _copy_sound(reader, track) if isinstance(target, Path) else None
         sound = track if track.tell() else None
         track.seek(0)
-        done = last = 0
-        with (closing(decode_ahead(reader, codec, scale)) as frames,
-              open_writer(target, info=info, audio=sound) as writer):
-            try:
-                for frame in frames:
-                    writer.write(frame._replace(picture=to_yuv420(frame.picture, info.colour)))
-                    done, last = done + 1, frame.time + (frame.duration or info.frame_ticks)
-                    yield Progress(done, max(total, done))
-            except DamagedError as error:
-                # The intact frames are written before the error is raised.
-                damage = error
-                if not done:
-                    raise
+        demuxer = "" if restore else standard_codec(codec).stream_format
+        pictures = (_decoded(reader, codec, scale, info) if restore else
+                    coded_frames(reader, standard_codec(codec), may_hide=_is_mp4(target)))
+        with (closing(pictures),
+              open_writer(target, info=info, audio=sound, demuxer=demuxer) as writer):
+            done, last, lost = yield from _write(writer, pictures, info, total)
+        damage = lost or damage
         if damage is not None:
             raise damage
         notes = tuple(filter(None, (*writer.notes, *_format_notes(info), scale_note(codec, scale),
@@ -323,6 +341,36 @@ def iter_decompress_to(source: FileLike, output: FileLike, *, model: ModelLike |
                             info.width, info.height, _rate(info),
                             round(float(last * info.time_base), 6),
                             round(time.monotonic() - began, 3), notes)
+
+
+def _is_mp4(target: Path | BinaryIO) -> bool:
+    return isinstance(target, Path) and target.suffix.lower() == ".mp4"
+
+
+def _write(writer: ClipWriter, pictures: Iterable[tuple[Picture | CodedPicture, int, int | None]],
+           info: ClipInfo, total: int
+           ) -> Generator[Progress, None, tuple[int, int, DamagedError | None]]:
+    """Write pictures; return how many are shown, their end in ticks, and what was lost of them."""
+    done = last = 0
+    try:
+        for picture, begin, duration in pictures:
+            writer.put(picture, begin, duration)
+            done, last = done + int(begin >= 0), begin + (duration or info.frame_ticks)
+            yield Progress(done, max(total, done))
+    except DamagedError as error:
+        # The intact frames are written before the error is raised.
+        if not done:
+            raise
+        return done, last, error
+    return done, last, None
+
+
+def _decoded(reader: Reader, codec: Codec, scale: Fraction, info: ClipInfo
+             ) -> Generator[Frame, None, None]:
+    """Decoded frames in the format that writers take."""
+    with closing(decode_ahead(reader, codec, scale)) as frames:
+        for frame in frames:
+            yield frame._replace(picture=to_yuv420(frame.picture, info.colour))
 
 
 def open(source: FileLike, *, model: ModelLike | None = None, scale: ScaleLike = 1,

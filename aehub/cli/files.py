@@ -42,6 +42,8 @@ from aehub.results import Compressed
 @click.option("--audio/--no-audio", default=True, show_default=True, help="Carry the sound along.")
 @click.option("--measure/--no-measure", default=True, show_default=True,
               help="Decode the result and compare it with the source, which takes time.")
+@click.option("--grain", is_flag=True, help="Describe film grain instead of coding it; players and "
+              "decompression synthesise grain like it. Of sandwich-av1.")
 @options.device
 @options.threads
 @click.option("--salvage", is_flag=True, help="Keep what could be read of a clip that breaks off.")
@@ -50,7 +52,8 @@ from aehub.results import Compressed
 def compress(
     clip: str, output: str | None, model: str, quality: float | None, target_size: int | None,
     target_kbps: float | None, effort: int, trim: str | None, group: int | None, fps: str | None,
-    audio: bool, measure: bool, device: str, salvage: bool, force: bool, as_json: bool,
+    audio: bool, measure: bool, grain: bool, device: str, salvage: bool, force: bool,
+    as_json: bool,
 ) -> None:
     """Compress the clip IN into OUT.aev."""
     from aehub import hub
@@ -69,7 +72,7 @@ def compress(
             options.source(clip), options.sink(output, input_name=clip), model=loaded,
             quality=quality, target_size=target_size, target_kbps=target_kbps,
             effort=effort, trim=trim, group=group, fps=fps, audio=audio, measure=measure,
-            salvage=salvage, force=force, progress=progress)
+            grain=grain, salvage=salvage, force=force, progress=progress)
     options.print_notes(result.notes)
     if as_json:
         options.print_json(result.to_json())
@@ -97,11 +100,15 @@ def _memory_notes(model: Any, clip: str) -> list[str]:
 @click.option("--model", help="Its name or folder, if not the name that the file gives.")
 @click.option("--scale", type=click.Choice(["1/8", "1/4", "1/2", "1", "2"]), default="1",
               show_default=True, help="Size of the pictures; small ones take less time.")
+@click.option("--restore/--no-restore", default=True, show_default=True,
+              help="Or copy the AV1 stream of sandwich-av1 untouched into OUT, an .mp4, .mkv or "
+              ".webm: no network runs.")
 @options.device
 @options.threads
 @options.force
 def decompress(
-    file: str, output: str | None, model: str | None, scale: str, device: str, force: bool
+    file: str, output: str | None, model: str | None, scale: str, restore: bool, device: str,
+    force: bool,
 ) -> None:
     """Turn IN.aev back into a clip.
 
@@ -114,7 +121,7 @@ def decompress(
     with progress_bar("decompressing") as progress:
         result = compress.decompress_to(
             options.source(file), options.sink(output, input_name=file), model=model, scale=scale,
-            device=device, force=force, progress=progress)
+            restore=restore, device=device, force=force, progress=progress)
     options.print_notes(result.notes)
     click.echo(
         f"{options.display_name(output)}: {count_text(result.frames, 'frame')} of "

@@ -276,6 +276,40 @@ class PreviewCodec(Codec, Protocol):
         ...
 
 
+@runtime_checkable
+class StandardCodec(Codec, Protocol):
+    """A codec around a standard one, whose streams its payloads hold: players decode them."""
+
+    @property
+    def stream_format(self) -> str:
+        """FFmpeg's name of the format of the bare streams, such as "obu" for AV1."""
+    def standard_name(self, effort: int) -> str:
+        """Name in `aehub.compare` of the standard codec with the settings of an effort."""
+        ...
+
+    def standard_packets(self, header: FileHeader, group: Group) -> Sequence[bytes]:
+        """Take the stream out of a payload, untouched.
+
+        Returns:
+            for each coded frame, in the order of times, a packet that shows it and needs only those
+            before it. Pictures have the size of the window, or more with borders repeated.
+
+        Raises:
+            InputError: a player would show other pictures than those of the file, as small ones.
+            DamagedError: the payload is no stream of this codec.
+        """
+        ...
+
+
+@runtime_checkable
+class GrainCodec(Codec, Protocol):
+    """A codec that can take film grain out of pictures and have decoders synthesise it."""
+
+    def with_grain(self) -> Codec:
+        """The same model, with an encoder that does so."""
+        ...
+
+
 CodecLoader = Callable[["FileHeader"], Codec]
 """Finds the model that a file header names."""
 

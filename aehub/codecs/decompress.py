@@ -7,14 +7,16 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from aehub.bitstream import FileHeader, Group, Reader
-from aehub.codecs.base import Codec
-from aehub.errors import FormatError, WeightsError
+from aehub.codecs.base import Codec, StandardCodec
+from aehub.errors import FormatError, InputError, WeightsError, count_text
 from aehub.media.colour import resolve_unspecified
 from aehub.media.picture import ClipInfo, Frame, Picture
 from aehub.media.scaling import scaled, scaled_size
+from aehub.media.sinks import CodedPicture
 from aehub.threads import ahead
 from aehub.weights.architectures import FIRST_OF_PACKAGES, architecture_of_payload
 
+_RESTORE = "Leave out --no-restore (restore=False)."
 _FRAMES_AHEAD = 4
 """Frames that wait for the caller; more of them even out nothing."""
 
@@ -121,6 +123,55 @@ def decode_frames(reader: Reader, codec: Codec, scale: Fraction = Fraction(1)
         decoded = decode_group(codec, reader.header, group, scale=scale)
         for (_, time, duration), planes in zip(frames, decoded, strict=True):
             yield Frame(planes, time, duration)
+
+
+def standard_codec(codec: Codec) -> StandardCodec:
+    """Return the codec if its payloads hold streams of a standard one.
+
+    Raises:
+        InputError: they do not.
+    """
+    if isinstance(codec, StandardCodec):
+        return codec
+    raise InputError(f"files of {codec.name} hold no stream that players decode; decode the file.",
+                     _RESTORE)
+
+
+def coded_frames(reader: Reader, codec: StandardCodec, *, may_hide: bool
+                 ) -> Generator[tuple[CodedPicture, int, int], None, None]:
+    """Take the frames of a file out of its payloads, as the standard codec coded them.
+
+    Args:
+        reader: of the file.
+        codec: that the file was written with.
+        may_hide: the container hides frames that come before the time 0.
+
+    Yields:
+        (picture, time, duration) in ticks of the file; frames that are hidden at its start, but
+        needed, have times below 0.
+
+    Raises:
+        InputError: players would show the file other than it is.
+        DamagedError: after all intact groups, if anything was lost.
+    """
+    is_first = True
+    for group, shown in timed_groups(reader):
+        if group.header.reverse and len(shown) > 1:
+            raise InputError("a group plays backward, and its stream only forward; decode the "
+                             "file.", _RESTORE)
+        hidden, last = group.header.shown[0], group.header.shown[1] - 1
+        if hidden and not (is_first and may_hide):
+            raise InputError(
+                f"a group hides its first {count_text(hidden, 'frame')}, which a player would "
+                "show: only an .mp4 hides frames, and only at its start. Decode the file.",
+                _RESTORE)
+        durations = group.header.durations(reader.header.frame_ticks)
+        time = shown[0].time - sum(durations[:hidden])
+        packets = codec.standard_packets(reader.header, group)
+        for number in range(last + 1):
+            yield CodedPicture(packets[number], number == 0), time, durations[number]
+            time += durations[number]
+        is_first = False
 
 
 class TimedFrame(NamedTuple):

@@ -1,7 +1,9 @@
-"""Sinks, the output ends of a clip writer: video with sound, y4m and folders of PNGs."""
+"""Sinks, the output ends of a clip writer: video with sound, y4m and folders of PNGs, and packets
+of a stream that pass untouched."""
 
 from __future__ import annotations
 
+import io
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -159,12 +161,8 @@ class VideoSink:
         self._pad = (info.height % 2, info.width % 2) if settings.even_only else (0, 0)
         if any(self._pad):
             self.notes.append(f"{name} needs even sizes: the last row or column was repeated.")
-        if name != "mp4" and info.pixel_aspect != 1:
-            # PyAV 18 sets the aspect of the codec only, and Matroska needs that of the stream.
-            self.notes.append(f"The pixel aspect {info.pixel_aspect} is not kept in {name}.")
-        self._container = av.open(str(path), "w", format=name, container_options=settings.container)
-        if info.plays:
-            self._container.metadata[PLAYS_TAG] = str(info.plays)
+        self.notes += _aspect_notes(name, info)
+        self._container = _open_container(path, name, info)
         self._stream = self._add_stream(settings, lossless)
         if audio is not None:
             self._audio_muxer = AudioMuxer(audio, self._container, name, self.notes)
@@ -195,16 +193,13 @@ class VideoSink:
         stream: Any = self._container.add_stream(settings.encoder, rate=info.fps, options=options)
         stream.width = info.width + self._pad[1]
         stream.height = info.height + self._pad[0]
-        colour = colours.tags_to_write(info.colour, stream.width, stream.height)
         stream.pix_fmt = "yuv420p"
         stream.time_base = info.time_base
         context = stream.codec_context
         limit_codec_threads(context)
-        context.sample_aspect_ratio = info.pixel_aspect
+        _tag(context, info, (stream.width, stream.height))
         context.time_base = info.time_base
         context.flags |= Flags.frame_duration
-        context.colorspace, context.color_range = colour.matrix, 2 if colour.full_range else 1
-        context.color_primaries, context.color_trc = colour.primaries, colour.transfer
         if settings.encoder != "ffv1":
             context.gop_size = max(1, round(_KEY_FRAME_SECONDS * info.fps))
         return stream
@@ -216,6 +211,92 @@ class VideoSink:
         rows, columns = self._pad
         luma = np.pad(planes[0], ((0, rows), (0, columns)), mode="edge")
         return Picture([luma, *planes[1:]])
+
+
+class CodedPicture(NamedTuple):
+    """A picture as a video codec coded it.
+
+    Attributes:
+        packet: of a bare stream; shows this picture, and needs earlier packets only.
+        is_key: decoding can begin with it.
+    """
+
+    packet: bytes
+    is_key: bool
+
+
+class RemuxSink:
+    """Video file of coded pictures, which pass untouched, with a sound track if given.
+
+    Pictures before the time 0 are hidden where the container can do that, which is mp4 alone.
+    """
+
+    def __init__(self, path: Path, name: str, info: ClipInfo, audio: BinaryIO | None,
+                 demuxer: str) -> None:
+        """Open the file; `name` is a key of `ENCODERS`, `demuxer` that of the bare stream."""
+        self.notes = _aspect_notes(name, info)
+        self._name, self._info, self._audio, self._demuxer = name, info, audio, demuxer
+        self._container = _open_container(path, name, info)
+        self._stream: Any = None
+        self._audio_muxer: AudioMuxer | None = None
+
+    def put(self, picture: CodedPicture, time: int, duration: int) -> None:
+        """Mux one picture, and the sound up to it."""
+        if self._stream is None:
+            self._begin(picture)
+        packet = av.Packet(picture.packet)
+        packet.stream, packet.time_base = self._stream, self._info.time_base
+        packet.pts = packet.dts = time
+        packet.duration, packet.is_keyframe = duration, picture.is_key
+        self._container.mux(packet)
+        if self._audio_muxer is not None:
+            self._audio_muxer.mux_until(time * self._info.time_base)
+
+    def finish(self) -> None:
+        """Mux the rest of the sound."""
+        if self._audio_muxer is not None:
+            self._audio_muxer.mux_until(None)
+
+    def close(self) -> None:
+        """Write the index and release everything."""
+        if self._audio_muxer is not None:
+            self._audio_muxer.close()
+        self._container.close()
+
+    def _begin(self, first: CodedPicture) -> None:
+        """Add the streams; what a container states of the video is read from its first packet."""
+        with av.open(io.BytesIO(first.packet), format=self._demuxer) as source:
+            template = source.streams.video[0]
+            self._stream = self._container.add_stream_from_template(template, opaque=True)
+            size = template.width, template.height
+        if size != (self._info.width, self._info.height):
+            self.notes.append(f"The stream has pictures of {size[0]}x{size[1]}: the last row and "
+                              "column are repeated up to it.")
+        self._stream.time_base = self._info.time_base
+        _tag(self._stream.codec_context, self._info, size)
+        if self._audio is not None:
+            self._audio_muxer = AudioMuxer(self._audio, self._container, self._name, self.notes)
+
+
+def _open_container(path: Path, name: str, info: ClipInfo) -> Any:
+    container = av.open(str(path), "w", format=name, container_options=ENCODERS[name].container)
+    if info.plays:
+        container.metadata[PLAYS_TAG] = str(info.plays)
+    return container
+
+
+def _aspect_notes(name: str, info: ClipInfo) -> list[str]:
+    # PyAV 18 sets the aspect of the codec only, and Matroska needs that of the stream.
+    return [] if name == "mp4" or info.pixel_aspect == 1 else [
+        f"The pixel aspect {info.pixel_aspect} is not kept in {name}."]
+
+
+def _tag(context: Any, info: ClipInfo, size: tuple[int, int]) -> None:
+    """State colour and pixel aspect of pictures of this (width, height)."""
+    colour = colours.tags_to_write(info.colour, *size)
+    context.sample_aspect_ratio = info.pixel_aspect
+    context.colorspace, context.color_range = colour.matrix, 2 if colour.full_range else 1
+    context.color_primaries, context.color_trc = colour.primaries, colour.transfer
 
 
 def write_png(target: Path | BinaryIO | str, picture: np.ndarray) -> Any:

@@ -15,7 +15,15 @@ from aehub.errors import InputError
 from aehub.files import FileLike, PendingOutput, check_folder, check_output, is_special
 from aehub.media.animated_images import ApngSink, GifSink, WebpSink
 from aehub.media.picture import ClipInfo, Frame, Picture
-from aehub.media.sinks import FolderSink, Sink, VideoSink, Y4mSink
+from aehub.media.sinks import (
+    ENCODERS,
+    CodedPicture,
+    FolderSink,
+    RemuxSink,
+    Sink,
+    VideoSink,
+    Y4mSink,
+)
 
 # Suffix -> name of the format.
 SUFFIXES = {
@@ -28,7 +36,6 @@ SUFFIXES = {
     ".y4m": "y4m",
     "": "folder",
 }
-_WITH_SOUND = frozenset({"mp4", "matroska", "webm"})
 _ANIMATIONS = {"gif": GifSink, "webp": WebpSink, "apng": ApngSink}
 
 
@@ -43,7 +50,8 @@ class ClipWriter:
         """Take an open sink; `open_writer` does this."""
         self.notes = sink.notes
         self._sink, self._info, self._name, self._output = sink, info, name, output
-        self._pending_frame: tuple[Picture | np.ndarray, int, int | None] | None = None
+        self._pending_frame: tuple[Picture | np.ndarray | CodedPicture, int, int | None] | None
+        self._pending_frame = None
         self._is_open = True
 
     def write(self, frame: Frame) -> None:
@@ -55,14 +63,18 @@ class ClipWriter:
         """
         self.put(*frame)
 
-    def put(self, picture: Picture | np.ndarray, time: int, duration: int | None = None) -> None:
-        """Write one picture: planes, or uint8 [H, W, channels] as announced to `open_writer`.
+    def put(self, picture: Picture | np.ndarray | CodedPicture, time: int,
+            duration: int | None = None) -> None:
+        """Write one picture: planes, uint8 [H, W, channels], or a packet, as announced to
+        `open_writer`.
 
         Raises:
             InputError: as `write`.
         """
-        width, height = picture.size if isinstance(picture, Picture) else picture.shape[1::-1]
-        if (width, height) != (self._info.width, self._info.height):
+        expected = width, height = self._info.width, self._info.height
+        if not isinstance(picture, CodedPicture):
+            width, height = picture.size if isinstance(picture, Picture) else picture.shape[1::-1]
+        if (width, height) != expected:
             raise InputError(
                 f"A frame is {width}x{height}, the clip {self._info.width}x{self._info.height}; "
                 "frames must have one size."
@@ -142,6 +154,7 @@ def open_writer(
     audio: BinaryIO | None = None,
     lossless: bool = False,
     channels: int = 0,
+    demuxer: str = "",
 ) -> ClipWriter:
     """Open an output; its suffix chooses the format.
 
@@ -159,31 +172,40 @@ def open_writer(
         lossless: keep every sample also in mp4 (which few players can then decode), webm and webp.
         channels: 3 or 4 for drawings in animations and folders, uint8 [H, W, channels], kept
             exactly where the format can; 0 for planes.
+        demuxer: FFmpeg's format of a bare video stream, whose packets are put instead of pictures
+            and pass untouched into .mp4, .mkv or .webm.
 
     Returns:
         The writer; use it as a context manager.
 
     Raises:
-        InputError: the suffix or format is unknown, or the folder to write into does not exist.
+        InputError: the suffix or format is unknown, holds no video stream, or the folder to write
+            into does not exist.
         ExistsError: a folder of that name holds something else than frames.
     """
     output = check_output(target, may_be_folder=True)
     path = output if isinstance(output, Path) else None
     chosen = _format(path, format)
+    if demuxer and chosen not in ENCODERS:
+        raise InputError(f"{chosen} holds no video stream as it is; name an output that ends in "
+                         ".mp4, .mkv or .webm.")
     if path is not None and chosen == "folder":
         check_folder(path)
     is_stream = path is None or is_special(path)
     pending = None if is_stream and chosen == "y4m" else PendingOutput(output)
     name = "the output" if pending is None else pending.name
     try:
-        sink = _sink(chosen, output, pending, info, audio, lossless, channels)
+        if demuxer and pending is not None:
+            sink: Sink = RemuxSink(pending.path, chosen, info, audio, demuxer)
+        else:
+            sink = _sink(chosen, output, pending, info, audio, lossless, channels)
     except BaseException as err:
         if pending is not None:
             pending.discard()
         if isinstance(err, (av.FFmpegError, OSError, ValueError)):
             raise InputError(f"{name} cannot be written: {err}.") from err
         raise
-    if audio is not None and chosen not in _WITH_SOUND:
+    if audio is not None and chosen not in ENCODERS:
         sink.notes.append(f"Sound was left out, for {chosen} holds none.")
     return ClipWriter(sink, info, name, pending)
 

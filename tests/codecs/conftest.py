@@ -7,24 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import aehub
-from aehub.codecs.sandwich.codec import save
-from aehub.codecs.sandwich.network import SandwichNetwork
 from golden_files import MODEL
 from packages import ZLIB, zlib_installed
-
-
-def random_sandwich(folder: Path) -> Path:
-    """A model folder whose corrections are random, but small."""
-    torch.manual_seed(0)
-    network = SandwichNetwork(width=8, layers=1, upscaler_width=8, upscaler_layers=0)
-    with torch.no_grad():
-        for part in (network.restorer, network.upscaler):
-            part.tail.weight.normal_(0, 0.05)
-    save(folder, "tiny-sandwich", network)
-    return folder
+from sandwich_files import random_sandwich
 
 
 @pytest.fixture(scope="module")

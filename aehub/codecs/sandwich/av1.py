@@ -65,13 +65,14 @@ class Av1Encoder:
         crf: constant rate factor, 1 to 63.
         preset: of SVT-AV1, 0 to 13.
         grain: take film grain out and describe it, for decoders to synthesise.
+        full_range: of the samples, which players go by the stream for.
 
     Raises:
         InputError: SVT-AV1 is missing from PyAV, or refuses the size.
     """
 
     def __init__(self, size: tuple[int, int], fps: Fraction, crf: float, preset: int, *,
-                 grain: bool = False) -> None:
+                 grain: bool = False, full_range: bool = False) -> None:
         try:
             context = video_context("libsvtav1", "w")
         except av.codec.codec.UnknownCodecError as error:
@@ -80,6 +81,7 @@ class Av1Encoder:
         self._size = coded_size(size)
         context.width, context.height = self._size
         context.pix_fmt = "yuv420p"
+        context.color_range = 2 if full_range else 1
         rate = min(fps, _MAX_FPS)
         context.framerate, context.time_base = rate, 1 / rate
         parameters = f"lp={capped(_MAX_THREADS)}" + (f":film-grain={_GRAIN_LEVEL}" if grain else "")

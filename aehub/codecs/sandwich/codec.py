@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,9 +25,10 @@ from aehub.codecs.sandwich import PAYLOAD_FORMATS, obu
 from aehub.codecs.sandwich.group_decoder import shown_frames
 from aehub.codecs.sandwich.group_encoder import GroupEncoder
 from aehub.codecs.sandwich.network import SandwichNetwork
+from aehub.codecs.sandwich.settings import preset_of
 from aehub.codecs.sandwich.side_information import SideInformation, unpack
 from aehub.config import DEFAULT_EFFORT
-from aehub.errors import FormatError
+from aehub.errors import FormatError, InputError
 from aehub.media.picture import YUV420, Picture
 from aehub.weights import stored_network
 from aehub.weights.device import Device, has_fast_bfloat16
@@ -62,7 +63,8 @@ class SandwichCodec(stored_network.LoadedNetwork):
     grid = 2
     scales: tuple[Fraction, ...] = ()
     editor = None
-    grain = False
+    stream_format = "obu"
+    _grain = False
 
     def __init__(self, stored: stored_network.StoredNetwork, device: Device = "cpu",
                  dtype: torch.dtype = torch.float32) -> None:
@@ -85,7 +87,7 @@ class SandwichCodec(stored_network.LoadedNetwork):
         Raises:
             InputError: SVT-AV1 cannot encode pictures of this size, or is missing.
         """
-        return GroupEncoder(self._fast, header, measure=measure, effort=effort, grain=self.grain)
+        return GroupEncoder(self._fast, header, measure=measure, effort=effort, grain=self._grain)
 
     def decode_group(self, header: FileHeader, group: Group,
                      frames: Collection[int] | None = None, scale: Fraction = Fraction(1)
@@ -109,6 +111,29 @@ class SandwichCodec(stored_network.LoadedNetwork):
         for number, unit in enumerate(units):
             data = np.frombuffer(unit.data, np.uint8).astype(np.int32)
             yield FrameCodes(number, True, (data[None, None],))
+
+    def with_grain(self) -> SandwichCodec:
+        """The same model, whose encoder describes film grain instead of coding it."""
+        other = copy.copy(self)
+        other._grain = True
+        return other
+
+    def standard_name(self, effort: int) -> str:
+        """SVT-AV1 with the preset of an effort."""
+        return f"svtav1-{preset_of(effort)}"
+
+    def standard_packets(self, header: FileHeader, group: Group) -> Sequence[bytes]:
+        """Temporal units of AV1, one for each frame; a player synthesises the film grain.
+
+        Raises:
+            DamagedError: the payload is no stream of this codec.
+            InputError: the pictures were coded at half their size.
+        """
+        side, units = self._read(group)
+        if side.halved:
+            raise InputError("a group is coded at half its size, which a player would show small; "
+                             "decode the file.", "Leave out --no-restore (restore=False).")
+        return [obu.TEMPORAL_DELIMITER + unit.data for unit in units]
 
     def _read(self, group: Group) -> tuple[SideInformation, list[obu.TemporalUnit]]:
         side, stream = unpack(bytes(group.payload), self.network.restorer.candidates)

@@ -85,7 +85,8 @@ class GroupEncoder:
         return GroupHeader(len(self._originals), self._header.quality, atomic=True), self._payload
 
     def _open(self, size: tuple[int, int], crf: float) -> av1.Av1Encoder:
-        return av1.Av1Encoder(size, self._header.fps, crf, self._preset, grain=self._grain)
+        return av1.Av1Encoder(size, self._header.fps, crf, self._preset, grain=self._grain,
+                              full_range=self._header.colour.full_range)
 
     def _end(self) -> Iterator[CodedFrame | None]:
         stream = b"".join([*self._parts, self._encoder.finish()])

@@ -17,6 +17,8 @@ _SEQUENCE_HEADER, _TEMPORAL_DELIMITER, _FRAME_HEADER, _FRAME = 1, 2, 3, 6
 _TILE_GROUP, _METADATA, _TILE_LIST, _PADDING = 4, 5, 8, 15
 _DROPPED = (_TEMPORAL_DELIMITER, _METADATA, _PADDING)
 """Units that no decoder needs and that files do not store (AV1 in ISOBMFF, 2.4)."""
+TEMPORAL_DELIMITER = bytes((_TEMPORAL_DELIMITER << 3 | 0x02, 0))
+"""The unit that every temporal unit of a bare stream begins with."""
 _KEY_FRAME, _INTRA_ONLY_FRAME, _SWITCH_FRAME = 0, 2, 3
 _N_REFERENCES, _REFERENCES_PER_FRAME = 8, 7
 _MAX_TILE_WIDTH, _MAX_TILE_AREA, _MAX_TILES = 4096, 4096 * 2304, 64
