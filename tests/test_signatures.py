@@ -66,12 +66,12 @@ clips: list[aehub.ClipLike] = [*files, picture, [picture, picture], (picture for
 assert_type(aehub.compress(
     source=clips[0], output=files[0], model=models[0], quality=50, target_size=None,
     target_kbps=None, effort=5, trim=aehub.Trim("0:1"), group=8, force=True, salvage=True,
-    audio=False, measure=False, fps=Fraction(25), device="auto", progress=callback),
+    audio=False, measure=False, grain=True, fps=Fraction(25), device="auto", progress=callback),
     aehub.Compressed)
 assert_type(aehub.iter_compress(
     source=clips[1], output=None, model=models[1], quality=None, target_size=1000,
     target_kbps=None, effort=5, trim="0:1", group=None, force=True, salvage=True, audio=False,
-    measure=False, fps="25", device=device), Generator[aehub.Progress, None, aehub.Compressed])
+    measure=False, grain=False, fps="25", device=device), Generator[aehub.Progress, None, aehub.Compressed])
 
 frames = aehub.decompress(source=files[1], model=models[2], scale="1/2", device=device,
                           progress=callback)
@@ -79,11 +79,12 @@ assert_type(frames, Iterator[np.ndarray])
 for frame in aehub.decompress("clip.aev"):
     assert_type(frame, np.ndarray)
 assert_type(aehub.decompress_to(
-    source="clip.aev", output="clip.mp4", model=None, scale=0.25, force=True, device="cpu",
-    progress=show),
+    source="clip.aev", output="clip.mp4", model=None, scale=0.25, restore=True, force=True,
+    device="cpu", progress=show),
     aehub.Decompressed)
 for step in aehub.iter_decompress_to(
-        source="clip.aev", output=io.BytesIO(), model=model, scale=2, force=True, device="cpu"):
+        source="clip.aev", output=io.BytesIO(), model=model, scale=2, restore=False, force=True,
+        device="cpu"):
     assert_type(step, aehub.Progress)
     assert_type(step.done, int)
 
