@@ -14,6 +14,8 @@ _Number = TypeVar("_Number", int, float)
 
 DEFAULT_CODEC = "d4-codec"
 """Model that compresses where none is named."""
+SMALLEST_CODEC = "sandwich-av1"
+"""Model of the smallest files, where it is installed."""
 DEFAULT_EFFORT, MAX_EFFORT = 5, 9
 """Effort of encoders: 0 is the fastest, the largest takes whatever time makes files smaller."""
 DEFAULT_GENERATOR = "emoji-vae"

@@ -71,7 +71,8 @@ assert_type(aehub.compress(
 assert_type(aehub.iter_compress(
     source=clips[1], output=None, model=models[1], quality=None, target_size=1000,
     target_kbps=None, effort=5, trim="0:1", group=None, force=True, salvage=True, audio=False,
-    measure=False, grain=False, fps="25", device=device), Generator[aehub.Progress, None, aehub.Compressed])
+    measure=False, grain=False, fps="25", device=device),
+    Generator[aehub.Progress, None, aehub.Compressed])
 
 frames = aehub.decompress(source=files[1], model=models[2], scale="1/2", device=device,
                           progress=callback)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from aehub.api.compress import iter_compress
+from aehub.codecs.base import StandardCodec
 from aehub.config import DEFAULT_CODEC, DEFAULT_EFFORT, Limits
+from aehub.hub import resolve_codec
 from aehub.measure import Comparison, parse_codecs
 from aehub.measure.benchmark import iter_compare
 from aehub.measure.points import SourceClip
@@ -84,15 +86,17 @@ def iter_report(
         playback = yield from _timed(
             "replay", iter_playback(clip, packed, stacked, decoded, result.frame_bytes),
             seconds)
-        measured = list[Baseline]()
+        measured, codec = list[Baseline](), resolve_codec(model)
+        standard = codec.standard_name(effort) if isinstance(codec, StandardCodec) else ""
         if baselines:
             frames = SourceClip(source.stem, clip, clip.info)
             measured = yield from _timed("neighbours", iter_baselines(
-                frames, result.bytes - result.audio_bytes), seconds)
+                frames, result.bytes - result.audio_bytes, standard), seconds)
     return CompressionReport(
         source_bytes=source_bytes, trimmed=part is not None, prepared=prepared,
         stacked=stacked, decoded=decoded, compressed=result, playback=playback,
-        baselines=tuple(measured), seconds=seconds, notes=clip.info.notes)
+        baselines=tuple(measured), seconds=seconds, notes=clip.info.notes,
+        is_editable=codec.editor is not None, standard=standard)
 
 
 def iter_comparison(

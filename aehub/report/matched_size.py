@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import av
 
+from aehub.measure.benchmark import parse_codecs
 from aehub.measure.points import SourceClip
 from aehub.measure.video_codecs import VideoCodec, svtav1, x264
 from aehub.media.elementary_streams import crop
@@ -32,6 +33,8 @@ _MAX_ENCODES = 7
 """Encodes of each codec at most."""
 _SIZE_TOLERANCE = 0.03
 """Deviation from the target size that ends the search, as a share of it."""
+_AV1_ENCODER, _AV1_PRESET = "libsvtav1", 6
+"""The preset is that of a file of medium effort."""
 # x264, SVT-AV1.
 _RANGES = _CrfRange(0.0, 51.0, 0.25, 20.0, 6.0), _CrfRange(1.0, 63.0, 1.0, 25.0, 10.0)
 
@@ -43,15 +46,17 @@ class _Encode:
     packets: list[av.Packet]
 
 
-def iter_baselines(source: SourceClip, n_bytes: int) -> Generator[Progress, None, list[Baseline]]:
+def iter_baselines(source: SourceClip, n_bytes: int, standard: str = ""
+                   ) -> Generator[Progress, None, list[Baseline]]:
     """Encode with x264 and SVT-AV1 at about `n_bytes`; yields (encodes done, encodes at most).
 
     Args:
         source: the frames that were compressed.
         n_bytes: size to match, without sound.
+        standard: name of the codec inside the file: if it is SVT-AV1, its preset is used.
     """
     baselines = []
-    for number, (codec, crfs) in enumerate(zip((x264("medium"), svtav1(6)), _RANGES)):
+    for number, (codec, crfs) in enumerate(zip((x264("medium"), _av1(standard)), _RANGES)):
         began = time.perf_counter()
         encodes: list[_Encode] = []
         crf: float | None = crfs.first
@@ -68,6 +73,13 @@ def iter_baselines(source: SourceClip, n_bytes: int) -> Generator[Progress, None
         baselines.append(Baseline(codec.name, best.crf, best.bytes, judged.psnr, judged.ms_ssim,
                                   round(time.perf_counter() - began, 3), len(encodes)))
     return baselines
+
+
+def _av1(standard: str) -> VideoCodec:
+    for codec in parse_codecs(standard) if standard else ():
+        if isinstance(codec, VideoCodec) and codec.encoder == _AV1_ENCODER:
+            return codec
+    return svtav1(_AV1_PRESET)
 
 
 def closest_size(encodes: Sequence[_Encode], n_bytes: int) -> _Encode:

@@ -76,6 +76,9 @@ class CompressionReport:
         baselines: other codecs at the same bytes; empty if not requested.
         seconds: duration of each stage.
         notes: changes made to the clip before coding, and parts left out.
+        is_editable: the file is turned and cut without decoding it.
+        standard: name of the standard codec inside the file, with its settings; "" if there is
+            none.
     """
 
     source_bytes: int
@@ -88,6 +91,8 @@ class CompressionReport:
     baselines: tuple[Baseline, ...]
     seconds: dict[str, float]
     notes: tuple[str, ...]
+    is_editable: bool = True
+    standard: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers with stable keys; files by name, without folder."""

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from aehub import hub
-from aehub.config import DEFAULT_CODEC, DEFAULT_EFFORT, MAX_EFFORT
+from aehub.config import DEFAULT_CODEC, DEFAULT_EFFORT, MAX_EFFORT, SMALLEST_CODEC
 from aehub.errors import AEHubError, InputError
 from aehub.media.clip import check_expected_length
 from aehub.media.timestamps import TimeSpan
@@ -22,6 +22,11 @@ from aehub.ui.formatting import stopped_state
 from aehub.ui.limits import Context
 
 TITLE = "Compress"
+_FILES = {
+    "Smallest file\nAV1 with a learned restorer": SMALLEST_CODEC,
+    "Editable file\nturned, trimmed, walked and searched without decoding": DEFAULT_CODEC,
+}
+"""Choices of a newcomer, each with its reason on a second line, and their models."""
 
 
 def build(context: Context) -> None:
@@ -31,8 +36,11 @@ def build(context: Context) -> None:
             clip, example_buttons = uploads.clip_input(context, "clip", "example")
             gr.HTML(f'<p class="ae-fine">{examples.HARD_EXAMPLE_NOTE}</p>')
             preview, part, start, length = _part(context)
+            models = _models()
+            kind = _file_choice(models)
             aim, quality, kilobytes = _aim()
-            model, size, baselines, effort = _more()
+            model, size, baselines, effort = _more(models)
+            _connect(kind, model)
             with gr.Row(elem_classes="ae-go"):
                 go = gr.Button("Compress", variant="primary", elem_id="go", scale=3)
                 stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=80)
@@ -86,11 +94,33 @@ def _aim() -> tuple[gr.Radio, gr.Slider, gr.Number]:
     return aim, quality, kilobytes
 
 
-def _more() -> tuple[gr.Dropdown, gr.Dropdown, gr.Checkbox, gr.Slider]:
+def _models() -> list[str]:
+    """List the models that compress; the default one is the first."""
     # The task of a model that is not downloaded yet may be unknown.
     models = [entry.name for entry in hub.list_models() if entry.compresses
               or (entry.state == "remote" and not entry.task)]
-    models.sort(key=lambda name: name != DEFAULT_CODEC)
+    return sorted(models, key=lambda name: name != DEFAULT_CODEC)
+
+
+def _file_choice(models: list[str]) -> gr.Radio | None:
+    """Build the choice between the smallest file and one to edit; None where a model lacks."""
+    if not set(_FILES.values()) <= set(models):
+        return None
+    return gr.Radio(list(_FILES.items()), value=DEFAULT_CODEC, label="Kind of file",
+                    show_label=False, elem_id="kind")
+
+
+def _connect(kind: gr.Radio | None, model: gr.Dropdown) -> None:
+    """Let the choice of a file and that of a model follow each other, within the browser: a click
+    on Compress right after takes the chosen one."""
+    if kind is None:
+        return
+    kind.input(None, kind, model, js="chosen => chosen", **job_progress.IMMEDIATE)
+    model.change(None, model, kind, **job_progress.IMMEDIATE,
+                 js=f"chosen => {list(_FILES.values())}.includes(chosen) ? chosen : null")
+
+
+def _more(models: list[str]) -> tuple[gr.Dropdown, gr.Dropdown, gr.Checkbox, gr.Slider]:
     with gr.Accordion("Model, size, effort, other codecs", open=False, elem_id="more"):
         model = gr.Dropdown(models, value=models[0], label="Model", elem_id="model")
         size = gr.Dropdown(uploads.SIZES, value="640", label="Longer side, px", elem_id="size",
@@ -170,7 +200,7 @@ def _runner(context: Context) -> Any:
             meter = job_progress.StageCards(context.throughput, progress, baselines=neighbours)
             report = yield from job_progress.run_job(job, meter.card, lambda card: [
                 *[gr.skip()] * 4, card, *[gr.update(visible=False)] * 2])
-            if effort == DEFAULT_EFFORT:  # Forecasts are for it.
+            if (effort, model) == (DEFAULT_EFFORT, DEFAULT_CODEC):  # Forecasts are for them.
                 context.throughput.update(report)
             yield _finished(context, folder, report, time.monotonic() - began)
 

@@ -22,8 +22,8 @@ SAME_SIZE_SHARE = 0.05
 _EDITS = "can be turned, flipped, trimmed, joined, reversed and walked through without loss."
 REASON = f"One reason to use this file all the same: it {_EDITS}"
 REASON_FOR_FILES = f"One reason to use its files all the same: they {_EDITS}"
-_NAMES = {"x264-medium": ("x264", "H.264 (x264 medium)"), "svtav1-6": ("AV1", "AV1 (SVT-AV1 6)")}
-"""Short and full names of codecs."""
+_AV1 = "svtav1-"
+"""Beginning of the names of AV1, before the preset."""
 # Of all charts, in units of their SVG: width, and margin on the left.
 _WIDTH, _LEFT = 720, 52
 # Of curves over time.
@@ -126,7 +126,8 @@ def _baselines_table(report: CompressionReport) -> str:
 
 
 def _baseline_row(report: CompressionReport, baseline: Baseline) -> list[str]:
-    return _row(_codec_name(baseline.codec, full=True), f"crf {baseline.crf:g}",
+    inside = ", as inside the .aev" if baseline.codec == report.standard else ""
+    return _row(_full_name(baseline.codec, inside), f"crf {baseline.crf:g}",
                 baseline.bytes, baseline.psnr, baseline.ms_ssim, psnr_gap(report, baseline))
 
 
@@ -135,8 +136,14 @@ def _row(name: str, setting: str, size: int, psnr: float, similar: Any, words: s
             "–" if similar is None else f"{similar:.4f}", words]
 
 
-def _codec_name(codec: str, *, full: bool = False) -> str:
-    return _NAMES[codec][full] if codec in _NAMES else codec
+def _codec_name(codec: str) -> str:
+    return "AV1" if codec.startswith(_AV1) else codec.removesuffix("-medium")
+
+
+def _full_name(codec: str, more: str = "") -> str:
+    if codec.startswith(_AV1):
+        return f"AV1 (SVT-AV1 preset {codec.removeprefix(_AV1)}{more})"
+    return f"H.264 (x264 {codec.removeprefix('x264-')})" if codec.startswith("x264-") else codec
 
 
 def verdict(report: CompressionReport) -> str:
@@ -145,7 +152,7 @@ def verdict(report: CompressionReport) -> str:
         return ""
     sentences = [_sentence(report, baseline) for baseline in report.baselines]
     behind = any(max(_quality_leads(report, baseline)) > 0 for baseline in report.baselines)
-    return _paragraph(sentences, REASON if behind else "")
+    return _paragraph(sentences, REASON if behind and report.is_editable else "")
 
 
 def psnr_gap(report: CompressionReport, baseline: Baseline) -> str:

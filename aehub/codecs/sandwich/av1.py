@@ -27,8 +27,6 @@ _MAX_FPS = Fraction(240)
 """Most frames per second that SVT-AV1 takes; rate control by CRF does not depend on it."""
 _MAX_THREADS = 2
 """Threads of an encoder or decoder; `lp` of SVT-AV1 does not change the stream."""
-_GRAIN_LEVEL = 8
-"""Strength of SVT-AV1's denoising for film grain, 1 to 50: its documentation names 8 for film."""
 
 
 _LEAST_SIDE = 64
@@ -64,7 +62,8 @@ class Av1Encoder:
         fps: frames per second.
         crf: constant rate factor, 1 to 63.
         preset: of SVT-AV1, 0 to 13.
-        grain: take film grain out and describe it, for decoders to synthesise.
+        grain: level at which film grain is taken out and described, for decoders to synthesise, 1
+            to 50 (`grain`); 0 leaves it in.
         full_range: of the samples, which players go by the stream for.
 
     Raises:
@@ -72,7 +71,7 @@ class Av1Encoder:
     """
 
     def __init__(self, size: tuple[int, int], fps: Fraction, crf: float, preset: int, *,
-                 grain: bool = False, full_range: bool = False) -> None:
+                 grain: int = 0, full_range: bool = False) -> None:
         try:
             context = video_context("libsvtav1", "w")
         except av.codec.codec.UnknownCodecError as error:
@@ -84,7 +83,10 @@ class Av1Encoder:
         context.color_range = 2 if full_range else 1
         rate = min(fps, _MAX_FPS)
         context.framerate, context.time_base = rate, 1 / rate
-        parameters = f"lp={capped(_MAX_THREADS)}" + (f":film-grain={_GRAIN_LEVEL}" if grain else "")
+        parameters = f"lp={capped(_MAX_THREADS)}"
+        if grain:
+            # By itself the level describes the grain and codes it all the same.
+            parameters += f":film-grain={grain}:film-grain-denoise=1"
         context.options = {"preset": str(preset), "crf": f"{crf:g}", "svtav1-params": parameters}
         try:
             open_svt_av1(context)

@@ -15,6 +15,7 @@ import numpy as np
 from aehub.bitstream import FileHeader, GroupHeader
 from aehub.codecs.base import CodedFrame, MiniGop
 from aehub.codecs.sandwich import av1, mixing, obu
+from aehub.codecs.sandwich.grain import level_of
 from aehub.codecs.sandwich.group_decoder import half_size, part_of, shown_frames
 from aehub.codecs.sandwich.network import FOLD, SandwichNetwork
 from aehub.codecs.sandwich.restoration import Restoration
@@ -58,15 +59,16 @@ class GroupEncoder:
         header: of the file.
         measure: also give back the pictures as decoded.
         effort: 0 to 9.
-        grain: take film grain out and have the decoder synthesise it.
+        grain: if there is film grain, take it out and have the decoder synthesise it.
     """
 
     def __init__(self, network: SandwichNetwork, header: FileHeader, *, measure: bool, effort: int,
                  grain: bool = False) -> None:
         self._network, self._header, self._measure = network, header, measure
-        self._grain, self._size = grain, (header.width, header.height)
+        self._wants_grain, self._size = grain, (header.width, header.height)
+        self._grain = 0
         self._crf, self._preset = crf_of(header.quality / 100), preset_of(effort)
-        self._encoder = self._open(self._size, self._crf)
+        self._encoder: av1.Av1Encoder | None = None
         self._originals: list[Picture] = []
         self._parts: list[bytes] = []
         self._payload = b""
@@ -74,6 +76,9 @@ class GroupEncoder:
     def add(self, mini_gop: MiniGop) -> Iterator[CodedFrame | None]:
         """Encode frames; SVT-AV1 looks ahead, so they are all yielded when the group ends."""
         for frame in mini_gop.frames:
+            if self._encoder is None:
+                self._grain = level_of(frame.picture) if self._wants_grain else 0
+                self._encoder = self._open(self._size, self._crf)
             self._originals.append(frame.picture)
             self._parts.append(self._encoder.add(frame.picture))
             yield None
@@ -89,6 +94,7 @@ class GroupEncoder:
                               full_range=self._header.colour.full_range)
 
     def _end(self) -> Iterator[CodedFrame | None]:
+        assert self._encoder is not None
         stream = b"".join([*self._parts, self._encoder.finish()])
         coded = yield from self._fit(stream, halved=False)
         if (self._crf >= LEAST_HALVED_CRF and min(self._size) >= LEAST_HALVED_SIDE
@@ -137,7 +143,7 @@ class GroupEncoder:
             samples += height * width * np.array([1, 1 / 4, 1 / 4])
             yield None
         weights, cost = _best_weights(statistics, samples, len(stream))
-        return _Coded(SideInformation(weights, halved, self._grain), units, cost)
+        return _Coded(SideInformation(weights, halved, bool(self._grain)), units, cost)
 
 
 def _sampled(n_frames: int) -> range:
