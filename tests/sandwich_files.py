@@ -15,14 +15,14 @@ from aehub.codecs.sandwich.side_information import SideInformation, unpack
 from aehub.media.picture import Picture
 
 
-def random_sandwich(folder: Path) -> Path:
+def random_sandwich(folder: Path, name: str = "tiny-sandwich") -> Path:
     """A model folder whose corrections are random, but small."""
     torch.manual_seed(0)
     network = SandwichNetwork(width=8, layers=1, upscaler_width=8, upscaler_layers=0)
     with torch.no_grad():
         for part in (network.restorer, network.upscaler):
             part.tail.weight.normal_(0, 0.05)
-    save(folder, "tiny-sandwich", network)
+    save(folder, name, network)
     return folder
 
 
