@@ -75,10 +75,21 @@ def video_context(name: str, mode: Literal["r", "w"]) -> av.VideoCodecContext:
     return context
 
 
+def to_packet(data: bytes) -> av.Packet:
+    """Copy bytes into a packet.
+
+    One that is made of them, as `av.Packet(data)`, waits for Python's lock where a thread of dav1d
+    frees it; whoever closes the decoder holds that lock and waits for the thread, for ever.
+    """
+    packet = av.Packet(len(data))
+    packet.update(data)
+    return packet
+
+
 def decode_packet(decoder: str, data: bytes) -> Picture:
     """Decode the only picture in `data` with the named FFmpeg decoder."""
     context = video_context(decoder, "r")
-    frames = context.decode(av.Packet(data)) + context.decode(None)
+    frames = context.decode(to_packet(data)) + context.decode(None)
     return from_video_frame(frames[0])
 
 

@@ -17,6 +17,7 @@ from aehub.errors import InputError
 from aehub.media.elementary_streams import (
     from_video_frame,
     open_svt_av1,
+    to_packet,
     to_video_frame,
     video_context,
 )
@@ -126,7 +127,7 @@ def decode(units: Iterable[obu.TemporalUnit], size: tuple[int, int], *, grain: b
     context.thread_count, context.thread_type = capped(_MAX_THREADS), "FRAME"
     width, height = coded_size(size)
     context.options = {"filmgrain": str(int(grain)), "max_pixels": str(width * height)}
-    packets = (av.Packet(unit.data) for unit in units)
+    packets = (to_packet(unit.data) for unit in units)
     for packet in chain(packets, (None,)):
         for frame in _decoded(context, packet):
             if (frame.width, frame.height) != (width, height):
