@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
+from typing import Literal
 
 import av
 import numpy as np
@@ -73,11 +74,7 @@ class Av1Encoder:
 
     def __init__(self, size: tuple[int, int], fps: Fraction, crf: float, preset: int, *,
                  grain: int = 0, full_range: bool = False) -> None:
-        try:
-            context = video_context("libsvtav1", "w")
-        except av.codec.codec.UnknownCodecError as error:
-            raise InputError("this build of PyAV has no SVT-AV1; install the wheel of PyPI, or use "
-                             "another model.") from error
+        context = _context("libsvtav1", "SVT-AV1", "w")
         self._size = coded_size(size)
         context.width, context.height = self._size
         context.pix_fmt = "yuv420p"
@@ -121,18 +118,31 @@ def decode(units: Iterable[obu.TemporalUnit], size: tuple[int, int], *, grain: b
         grain: synthesise the film grain that the stream describes.
 
     Raises:
-        DamagedError: it is no stream of AV1 of pictures of this size.
+        DamagedError: it is no stream of AV1 of pictures of this size, one for each unit.
+        InputError: dav1d is missing from PyAV.
     """
-    context = video_context("libdav1d", "r")
+    context = _context("libdav1d", "dav1d", "r")
     context.thread_count, context.thread_type = capped(_MAX_THREADS), "FRAME"
     width, height = coded_size(size)
     context.options = {"filmgrain": str(int(grain)), "max_pixels": str(width * height)}
-    packets = (to_packet(unit.data) for unit in units)
-    for packet in chain(packets, (None,)):
-        for frame in _decoded(context, packet):
+    missing = 0
+    for unit in chain(units, (None,)):
+        missing += unit is not None
+        for frame in _decoded(context, None if unit is None else to_packet(unit.data)):
             if (frame.width, frame.height) != (width, height):
                 raise obu.damaged(f"its AV1 stream has pictures of {frame.width}x{frame.height}")
+            missing -= 1
             yield _cropped(from_video_frame(frame), size)
+    if missing:
+        raise obu.damaged(f"dav1d shows {missing} frames less than its AV1 stream announces")
+
+
+def _context(name: str, title: str, mode: Literal["r", "w"]) -> av.VideoCodecContext:
+    try:
+        return video_context(name, mode)
+    except av.codec.codec.UnknownCodecError as error:
+        raise InputError(f"this build of PyAV has no {title}; install the wheel of PyPI, or use "
+                         "another model.") from error
 
 
 def _decoded(context: av.VideoCodecContext, packet: av.Packet | None) -> list[av.VideoFrame]:
