@@ -83,7 +83,10 @@ class Statistics:
         k = gram.shape[-1]
         diagonal = np.trace(gram, axis1=-2, axis2=-1)[..., None, None] / k
         solved = np.linalg.solve(gram + (_RIDGE * diagonal + 1e-9) * np.eye(k), moment[..., None])
-        return np.clip(np.rint(solved[..., 0] / UNIT), -128, 127).astype(np.int8)
+        weights = np.clip(np.rint(solved[..., 0] / UNIT), -128, 127).astype(np.int8)
+        # Rounding and the range of a byte can cost more than candidates that agree have gained.
+        weights[self.errors(weights) > self._energy] = 0
+        return weights
 
     def errors(self, weights: np.ndarray | None) -> np.ndarray:
         """Squared error of each plane with these weights, [3]; of AV1 itself without."""
