@@ -24,8 +24,11 @@ SAMPLES = FOLD * FOLD + 2 * (FOLD // 2) ** 2
 """Samples of a position: 16 of luma, 4 of either chroma."""
 _KNOTS = 9
 """Knots of the curves over base_q_idx, 0 to 255."""
-_MAX_DIFFERENCE = 6.0
-"""Clip of differences in units of the scale: larger ones carry no more information."""
+_MAX_DETAIL, _SMALL_DETAIL = 6.0, 0.3
+_MAX_DIFFERENCE, _SMALL_DIFFERENCE = 2.0, 0.5
+"""Clips of inputs in units of the scale. A linear filter that is given small and large values apart
+gains 0.10 dB on held-out clips, from values clipped at 6 alone 0.06 dB: small ones are errors of the
+quantiser, large ones the picture."""
 _SCALE_AT_0, _SCALE_LOG_RANGE = 0.8, 2.5
 """Scale of differences in grey levels at base_q_idx 0, and log of its growth to 255: about the
 root mean square error of a sample on training clips."""
@@ -56,7 +59,7 @@ def unfolded(samples: Tensor) -> Planes:
 
 
 class Restorer(nn.Module):
-    """Corrections of decoded frames.
+    """Corrections of decoded frames: a linear filter, and a network beside it.
 
     Args:
         width: channels of a layer.
@@ -70,16 +73,20 @@ class Restorer(nn.Module):
                  scale: int = 1) -> None:
         super().__init__()
         self.candidates, self.frames, self.scale = candidates, frames, scale
-        inputs = SAMPLES + 3 + (frames - 1) * SAMPLES
+        outputs = SAMPLES * scale**2
+        linear = (2 if frames == 1 else 3) * SAMPLES + 3
+        inputs = linear + (0 if frames == 1 else SAMPLES)
+        self.linear = nn.Conv2d(linear, outputs, 3, padding=1)
         self.head = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
         self.hidden = nn.ModuleList(
             nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(layers))
-        self.tail = nn.Conv2d(width, SAMPLES * candidates * scale**2, 3, padding=1)
+        self.tail = nn.Conv2d(width, outputs * candidates, 3, padding=1)
         with torch.no_grad():
             self.tail.weight *= _START
-            self.tail.weight[:SAMPLES * scale**2] = 0
-        assert self.tail.bias is not None
-        nn.init.zeros_(self.tail.bias)
+            self.tail.weight[:outputs] = 0
+            for parameter in (self.linear.weight, self.linear.bias, self.tail.bias):
+                assert parameter is not None
+                parameter.zero_()
         # Biases of all layers: curves over the frame's quantiser, linear in those of references.
         self.bias = nn.Parameter(torch.zeros(_KNOTS + 2, (layers + 1) * width))
         self.gain = nn.Parameter(torch.zeros(_KNOTS, candidates * 3))
@@ -92,35 +99,62 @@ class Restorer(nn.Module):
                 aligned.
             quantisers: base_q_idx of each, [B, frames].
         """
-        x, curve, scale = self._inputs(frames, quantisers)
+        curve, scale = curve_and_scale(quantisers)
+        inputs = self.inputs(frames, scale)
         offsets = quantisers[:, 1:] - quantisers[:, :1]
         offsets = F.pad(offsets, (0, 2 - offsets.shape[1])) / 64
         biases = (torch.cat([curve, offsets], 1) @ self.bias).chunk(len(self.hidden) + 1, 1)
-        x = F.relu(self.head(x) + biases[0][:, :, None, None].to(x))
+        x = F.relu(self.head(inputs) + biases[0][:, :, None, None].to(inputs))
         for layer, bias in zip(self.hidden, biases[1:], strict=True):
             x = F.relu(layer(x) + bias[:, :, None, None].to(x))
-        corrections = F.pixel_shuffle(self.tail(x).float(), self.scale).unflatten(
-            1, (self.candidates, SAMPLES))
+        x = self.tail(x)
+        filtered = self.linear(inputs[:, :self.linear.in_channels])
+        first, others = x.split((filtered.shape[1], x.shape[1] - filtered.shape[1]), 1)
+        corrections = torch.cat([first + filtered, others], 1).float()
+        if self.scale > 1:
+            corrections = F.pixel_shuffle(corrections, self.scale)
         gain = torch.exp(curve @ self.gain).unflatten(1, (self.candidates, 3))
         gain = gain.repeat_interleave(torch.tensor([16, 4, 4], device=gain.device), 2)
-        return corrections * (gain * scale[:, None])[..., None, None]
+        return corrections.unflatten(1, (self.candidates, SAMPLES)) * (
+            gain * scale[:, None])[..., None, None]
 
-    def _inputs(self, frames: Tensor, quantisers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(inputs of the first layer, weights of the knots [B, K], scale [B, 1] in grey levels)."""
-        at = quantisers[:, :1] / 255
-        knots = torch.arange(_KNOTS, device=at.device)
-        curve = (1 - (at * (_KNOTS - 1) - knots).abs()).clamp_min(0)
-        scale = _SCALE_AT_0 * torch.exp(_SCALE_LOG_RANGE * at)
+    def inputs(self, frames: Tensor, scale: Tensor) -> Tensor:
+        """Inputs of the linear filter, and further ones of the first layer: [B, C, h, w].
+
+        Detail is the difference from the local mean; references count by how well they match.
+
+        Args:
+            frames: as for `forward`.
+            scale: of `curve_and_scale`.
+        """
         current, inverse = frames[:, 0], (1 / scale)[..., None, None]
         y, u, v = current.split((16, 4, 4), 1)
         means = torch.cat([part.mean(1, keepdim=True) for part in (y, u, v)], 1)
-        local = F.avg_pool2d(means, 3, 1, 1, count_include_pad=False)
-        detail = current - local.repeat_interleave(
-            torch.tensor([16, 4, 4], device=local.device), 1)
-        differences = [detail * inverse, *(
-            (frames[:, n] - current) * inverse for n in range(1, self.frames))]
-        return torch.cat([*(d.clamp(-_MAX_DIFFERENCE, _MAX_DIFFERENCE) for d in differences),
-                          local / 128 - 1], 1), curve, scale
+        local = _local_mean(means)
+        detail = (current - local.repeat_interleave(
+            torch.tensor([16, 4, 4], device=local.device), 1)) * inverse
+        parts = [detail.clamp(-_SMALL_DETAIL, _SMALL_DETAIL),
+                 detail.clamp(-_MAX_DETAIL, _MAX_DETAIL), local / 128 - 1]
+        if self.frames > 1:
+            differences = (frames[:, 1:] - frames[:, :1]) * inverse[:, None]
+            mismatch = _local_mean(differences[:, :, :16].square().mean(2))
+            matched = (differences / (1 + mismatch[:, :, None])).sum(1)
+            parts += [matched.clamp(-_SMALL_DIFFERENCE, _SMALL_DIFFERENCE),
+                      matched.clamp(-_MAX_DIFFERENCE, _MAX_DIFFERENCE)]
+        return torch.cat(parts, 1)
+
+
+def curve_and_scale(quantisers: Tensor) -> tuple[Tensor, Tensor]:
+    """(weights of the knots, [B, K]; scale in grey levels, [B, 1]) at base_q_idx [B, frames]."""
+    at = quantisers[:, :1] / 255
+    knots = torch.arange(_KNOTS, device=at.device)
+    curve = (1 - (at * (_KNOTS - 1) - knots).abs()).clamp_min(0)
+    return curve, _SCALE_AT_0 * torch.exp(_SCALE_LOG_RANGE * at)
+
+
+def _local_mean(values: Tensor) -> Tensor:
+    """Mean of 3x3 positions, fewer at the border."""
+    return F.avg_pool2d(values, 3, 1, 1, count_include_pad=False)
 
 
 class SandwichNetwork(nn.Module):
@@ -138,8 +172,8 @@ class SandwichNetwork(nn.Module):
     ARGUMENTS = {"width": (8, 128), "layers": (0, 8), "upscaler_width": (8, 128),
                  "upscaler_layers": (0, 8), "candidates": (1, 4), "frames": (1, 3)}
 
-    def __init__(self, width: int = 64, layers: int = 4, upscaler_width: int = 64,
-                 upscaler_layers: int = 4, candidates: int = 2, frames: int = 3) -> None:
+    def __init__(self, width: int = 64, layers: int = 3, upscaler_width: int = 64,
+                 upscaler_layers: int = 3, candidates: int = 2, frames: int = 3) -> None:
         super().__init__()
         self.config = {"width": width, "layers": layers, "upscaler_width": upscaler_width,
                        "upscaler_layers": upscaler_layers, "candidates": candidates,

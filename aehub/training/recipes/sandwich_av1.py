@@ -15,18 +15,19 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from aehub.codecs.sandwich import alignment
 from aehub.codecs.sandwich.av1 import Av1Encoder, decode
 from aehub.codecs.sandwich.codec import save
 from aehub.codecs.sandwich.group_decoder import part_of
-from aehub.codecs.sandwich.network import FOLD, Restorer, SandwichNetwork
+from aehub.codecs.sandwich.network import FOLD, Restorer, SandwichNetwork, curve_and_scale
 from aehub.codecs.sandwich.obu import temporal_units
 from aehub.errors import InputError
 from aehub.media.picture import YUV420, Picture
@@ -35,7 +36,7 @@ from aehub.training.data import Cache, FrameStore, StoredClip, is_held_out
 from aehub.weights.stored_network import load
 
 NAME = "sandwich-av1"
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 1.5e-3
 _VERSION = 1
 _SEED = 5
 _FPS = Fraction(25)
@@ -49,6 +50,8 @@ _LEAST_ERROR = 0.3
 """Mean squared error below which a clip counts less: it is nearly flat."""
 _RIDGE = 0.02
 """Weight of deviations from the first candidate alone, relative to the squared error."""
+_FIT_BATCHES = 200
+"""Batches that the linear filter is solved on."""
 _PLANE_WEIGHTS = (6 / 8, 1 / 8, 1 / 8)
 
 
@@ -76,7 +79,7 @@ class Options:
     frames: int = 3
     scale: int = 1
     encodes: int = 3
-    size: int = 96
+    size: int = 64
     batch: int = 16
     report_seconds: float = 120.0
 
@@ -272,6 +275,27 @@ def _folded(picture: Picture, turn: int) -> np.ndarray:
         n = len(turned) // side
         parts.append(turned.reshape(n, side, n, side).transpose(1, 3, 0, 2).reshape(-1, n, n))
     return np.concatenate(parts)
+
+
+@torch.no_grad()
+def fit_start(model: Restorer, batches: Iterator[list[Tensor]]) -> None:
+    """Solve the linear filter by least squares, weighted as in the cost with the error of luma."""
+    gram = moment = None
+    for frames, decoded, originals, quantisers, errors in islice(batches, _FIT_BATCHES):
+        device = model.gain.device
+        _, scale = curve_and_scale(quantisers.to(device))
+        inputs = model.inputs(frames.to(device).float(), scale)[:, :model.linear.in_channels]
+        x = F.pad(F.unfold(inputs, 3, padding=1), (0, 0, 0, 1), value=1.0)
+        missing = F.pixel_unshuffle((originals.float() - decoded).to(device), model.scale)
+        weight = (scale[:, 0] / errors[:, 0].to(device).clamp_min(_LEAST_ERROR).sqrt())
+        a = (x * weight[:, None, None]).transpose(0, 1).flatten(1)
+        b = (missing.flatten(2) * (weight / scale[:, 0])[:, None, None]).transpose(0, 1).flatten(1)
+        found = (a @ a.mT).double(), (a @ b.mT).double()
+        gram, moment = found if gram is None else (gram + found[0], moment + found[1])
+    gram += 1e-3 * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
+    solved = torch.linalg.solve(gram, moment).float().mT
+    model.linear.weight.copy_(solved[:, :-1].unflatten(1, model.linear.weight.shape[1:]))
+    model.linear.bias.copy_(solved[:, -1])
 
 
 def losses(model: Restorer, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
