@@ -195,10 +195,7 @@ def open_writer(
     pending = None if is_stream and chosen == "y4m" else PendingOutput(output)
     name = "the output" if pending is None else pending.name
     try:
-        if demuxer and pending is not None:
-            sink: Sink = RemuxSink(pending.path, chosen, info, audio, demuxer)
-        else:
-            sink = _sink(chosen, output, pending, info, audio, lossless, channels)
+        sink = _sink(chosen, output, pending, info, audio, lossless, channels, demuxer)
     except BaseException as err:
         if pending is not None:
             pending.discard()
@@ -240,6 +237,7 @@ def _sink(
     audio: BinaryIO | None,
     lossless: bool,
     channels: int,
+    demuxer: str,
 ) -> Sink:
     """Open the sink of one format."""
     if pending is None:
@@ -252,4 +250,6 @@ def _sink(
         return FolderSink(pending.path, info)
     if chosen in _ANIMATIONS:
         return _ANIMATIONS[chosen](pending.path, info, lossless, channels)
+    if demuxer:
+        return RemuxSink(pending.path, chosen, info, audio, demuxer)
     return VideoSink(pending.path, chosen, info, audio, lossless)

@@ -83,15 +83,14 @@ def iter_report(
                                       quality=quality if target_size is None else None,
                                       target_size=target_size, effort=effort, measure=False,
                                       force=True), seconds)
-        playback = yield from _timed(
-            "replay", iter_playback(clip, packed, stacked, decoded, result.frame_bytes),
-            seconds)
+        playback = yield from _timed("replay", iter_playback(
+            clip, packed, stacked, decoded, result.frame_bytes), seconds)
         measured, codec = list[Baseline](), resolve_codec(model)
         standard = codec.standard_name(effort) if isinstance(codec, StandardCodec) else ""
         if baselines:
-            frames = SourceClip(source.stem, clip, clip.info)
             measured = yield from _timed("neighbours", iter_baselines(
-                frames, result.bytes - result.audio_bytes, standard), seconds)
+                SourceClip(source.stem, clip, clip.info), result.bytes - result.audio_bytes,
+                standard), seconds)
     return CompressionReport(
         source_bytes=source_bytes, trimmed=part is not None, prepared=prepared,
         stacked=stacked, decoded=decoded, compressed=result, playback=playback,
