@@ -69,10 +69,8 @@ def iter_report(
     source = Path(source)
     part, prepared = TimeSpan.coerce(trim), folder / f"{source.stem}.original.mkv"
     stacked, decoded = folder / "stacked.mp4", folder / f"{source.stem}.aehub.mp4"
-    packed = folder / f"{source.stem}.aev"
+    packed, source_bytes = folder / f"{source.stem}.aev", source.stat().st_size
     seconds: dict[str, float] = {}
-
-    source_bytes = source.stat().st_size
     with ExitStack() as stack:
         clip = yield from _timed(
             "prepare", iter_prepare(source, prepared, longest=longest, trim=part, limits=limits),

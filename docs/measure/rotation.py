@@ -30,8 +30,8 @@ import torch.nn.functional as F
 import aehub
 from aehub.codecs.d4.planes import PlaneBatch, from_batch, to_batch
 from aehub.measure.video_codecs import x264
-from aehub.media.elementary_streams import crop
 from aehub.media.clip import open_clip
+from aehub.media.elementary_streams import crop
 from aehub.media.file_type import list_folder
 from aehub.media.metrics import Distortion
 from aehub.media.orientation import ELEMENTS, turn, turn_picture

@@ -70,7 +70,7 @@ class _Bits:
 
 
 class _Sequence(NamedTuple):
-    """What frame headers depend on of a sequence header."""
+    """Fields of a sequence header that frame headers depend on."""
 
     width_bits: int
     height_bits: int
