@@ -33,6 +33,7 @@ from aehub.bitstream.chunk import (
     pack_varint,
 )
 from aehub.bitstream.file_header import ASPECT_LIMITS, RATE_LIMITS, TIME_BASE_LIMITS, USUAL_RATES
+from aehub.bitstream.group_header import dependency_closure, retained_frames
 from aehub.errors import DamagedError, FormatError, InputError
 from aehub.media.picture import (
     MAX_BITS,
@@ -377,4 +378,27 @@ def test_reader_refuses_a_damaged_file_header() -> None:
 
 def test_a_group_head_of_a_newer_version_is_refused() -> None:
     with pytest.raises(FormatError, match="newer version"):
-        unpack_group_header(pack_varint(1 << 13), file_header())
+        unpack_group_header(pack_varint(1 << 14), file_header())
+
+
+def test_an_atomic_group_says_so_by_bit_13_alone() -> None:
+    header = GroupHeader(8, 5000, atomic=True)
+    packed = pack_group_header(header, file_header())
+    assert packed == pack_varint(1 << 13)
+    assert unpack_group_header(packed + b"payload", file_header()) == (header, len(packed))
+
+
+@pytest.mark.parametrize("changes", [
+    {"frame_types": CHAIN}, {"frame_types": CHAIN, "mini_gop_ends": ((1,),) * 7}], ids=str)
+def test_an_atomic_group_names_no_references(changes: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="cannot be read without each other"):
+        pack_group_header(GroupHeader(8, 5000, atomic=True, **changes), file_header())
+    forged = pack_varint(1 << 13 | 1 << 5)
+    with pytest.raises(FormatError, match="cannot be read without each other"):
+        unpack_group_header(forged, file_header())
+
+
+def test_an_atomic_group_keeps_all_frames_whatever_is_shown() -> None:
+    header = GroupHeader(8, 5000, shown=(3, 5), atomic=True)
+    assert dependency_closure(header, [4]) == tuple(range(8))
+    assert retained_frames(header, exact=False) == tuple(range(8))
