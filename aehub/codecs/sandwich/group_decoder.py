@@ -44,7 +44,7 @@ def shown_frames(network: SandwichNetwork, size: tuple[int, int], side: SideInfo
     part, coded = part_of(network, side.halved), half_size(size) if side.halved else size
     restored = restored_frames(
         part, size, av1.decode(needed, coded), [unit.base_q_idx for unit in units], wanted,
-        side.resolved_weights(part.candidates))
+        side.weights)
     return _with_grain(restored, needed, size) if side.grain and not side.halved else restored
 
 

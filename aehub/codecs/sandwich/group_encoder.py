@@ -154,21 +154,20 @@ def _sampled(n_frames: int) -> range:
 
 def _best_weights(statistics: mixing.Statistics, samples: np.ndarray, n_bytes: int
                   ) -> tuple[np.ndarray | None, float]:
-    """Weights of least cost, None for the default, and the cost.
+    """Weights of least cost, None for AV1 itself, and the cost.
 
     Args:
         statistics: of the sampled frames.
         samples: of each plane in them.
         n_bytes: of the stream of AV1.
     """
-    def cost(weights: np.ndarray, n_side: int) -> float:
+    def cost(weights: np.ndarray | None, n_side: int) -> float:
         planes = [psnr_of_mse(error / n) for error, n in
                   zip(statistics.errors(weights), samples, strict=True)]
         psnr = (6 * planes[0] + planes[1] + planes[2]) / 8
         return math.log(n_bytes + n_side) - LOG_RATE_PER_DB * psnr
 
     solved = [statistics.solve(n) for n in mixing.N_CLASSES]
-    default = mixing.default_weights(1, solved[0].shape[-1])
-    costs = [(cost(default, 0), None), *((cost(w, w.size), w) for w in solved)]
+    costs = [(cost(None, 0), None), *((cost(w, w.size), w) for w in solved)]
     best, weights = min(costs, key=lambda one: one[0])
     return weights, best

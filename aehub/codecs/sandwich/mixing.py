@@ -18,19 +18,12 @@ N_CLASSES = (1, 2, 4)
 """Numbers of classes that an encoder chooses from."""
 UNIT = 1 / 32
 """Step of a weight: half of it changes the gain by less than a thousandth."""
-_DETAIL = (2, 5, 12)
+DETAIL_LIMITS = (2, 5, 12)
 """Limits between four classes, in grey levels: about the quartiles on training clips."""
 _RIDGE = 1e-4
 """Share of the diagonal that is added to it: candidates that agree share their weight."""
 PARTS = (slice(0, 16), slice(16, 20), slice(20, 24))
 """Samples of a position of each plane."""
-
-
-def default_weights(n_classes: int, candidates: int) -> np.ndarray:
-    """Weights of the first candidate alone: int8 [3, n_classes, candidates], in `UNIT`."""
-    weights = np.zeros((len(PARTS), n_classes, candidates), np.int8)
-    weights[..., 0] = round(1 / UNIT)
-    return weights
 
 
 def classify(folded: np.ndarray, n_classes: int) -> np.ndarray:
@@ -42,7 +35,7 @@ def classify(folded: np.ndarray, n_classes: int) -> np.ndarray:
     """
     luma = folded[PARTS[0]]
     detail = luma.max(0) - luma.min(0)
-    fourth = np.searchsorted(_DETAIL, detail, "right").astype(np.uint8)
+    fourth = np.searchsorted(DETAIL_LIMITS, detail, "right").astype(np.uint8)
     return fourth // (4 // n_classes)
 
 

@@ -1,9 +1,8 @@
 """Restorer: a CNN behind AV1 that proposes corrections of a decoded frame, or of its double.
 
 It sees the frame and two aligned others, one on either side, at a quarter of luma's resolution:
-each position holds 16 samples of luma and 4 of either chroma. It proposes `candidates` corrections
-of every plane, which the weights of a group mix (`mixing`). The last layer is initialised to zero:
-step 0 is AV1 itself.
+each position holds 16 samples of luma and 4 of either chroma. It proposes several corrections of
+every plane, which the weights of a group mix (`mixing`); weights of zero are AV1 itself.
 
 Sources: Guleryuz et al. 2021, "Sandwiched image compression"; Yang et al. 2018, "Multi-frame
 quality enhancement for compressed video"; for the mixture Ding et al. 2022, "Neural adaptive loop
@@ -33,8 +32,8 @@ _SCALE_AT_0, _SCALE_LOG_RANGE = 0.8, 2.5
 """Scale of differences in grey levels at base_q_idx 0, and log of its growth to 255: about the
 root mean square error of a sample on training clips."""
 _START = 0.1
-"""Standard deviation of the weights of further candidates, relative to those of a hidden layer:
-from zero they would not learn, since the mixture leaves out what is zero."""
+"""Standard deviation of the weights of the last layer, relative to those of a hidden one: from zero
+it would not learn, since the mixture leaves out what is zero."""
 
 
 class Planes(NamedTuple):
@@ -59,37 +58,40 @@ def unfolded(samples: Tensor) -> Planes:
 
 
 class Restorer(nn.Module):
-    """Corrections of decoded frames: a linear filter, and a network beside it.
+    """Corrections of decoded frames: linear filters, and a network beside them.
 
     Args:
-        width: channels of a layer.
+        width: channels of a layer of the network.
         layers: hidden layers after the first.
-        candidates: corrections of each plane.
+        filters: corrections by a linear filter each.
+        corrections: corrections by the network.
         frames: 3 with the references, 1 without.
         scale: 2 for corrections of frames that are doubled.
+
+    Attributes:
+        candidates: corrections of each plane: those of the filters, then those of the network.
     """
 
-    def __init__(self, width: int = 64, layers: int = 3, candidates: int = 2, frames: int = 3,
-                 scale: int = 1) -> None:
+    def __init__(self, width: int = 64, layers: int = 2, filters: int = 4, corrections: int = 2,
+                 frames: int = 3, scale: int = 1) -> None:
         super().__init__()
-        self.candidates, self.frames, self.scale = candidates, frames, scale
+        self.candidates, self.frames, self.scale = filters + corrections, frames, scale
         outputs = SAMPLES * scale**2
         linear = (2 if frames == 1 else 3) * SAMPLES + 3
         inputs = linear + (0 if frames == 1 else SAMPLES)
-        self.linear = nn.Conv2d(linear, outputs, 3, padding=1)
+        self.linear = nn.Conv2d(linear, outputs * filters, 3, padding=1)
         self.head = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
         self.hidden = nn.ModuleList(
             nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(layers))
-        self.tail = nn.Conv2d(width, outputs * candidates, 3, padding=1)
+        self.tail = nn.Conv2d(width, outputs * corrections, 3, padding=1)
         with torch.no_grad():
             self.tail.weight *= _START
-            self.tail.weight[:outputs] = 0
             for parameter in (self.linear.weight, self.linear.bias, self.tail.bias):
                 assert parameter is not None
                 parameter.zero_()
         # Biases of all layers: curves over the frame's quantiser, linear in those of references.
         self.bias = nn.Parameter(torch.zeros(_KNOTS + 2, (layers + 1) * width))
-        self.gain = nn.Parameter(torch.zeros(_KNOTS, candidates * 3))
+        self.gain = nn.Parameter(torch.zeros(_KNOTS, self.candidates * 3))
 
     def forward(self, frames: Tensor, quantisers: Tensor) -> Tensor:
         """Corrections in grey levels, [B, candidates, 24, scale h, scale w].
@@ -107,10 +109,8 @@ class Restorer(nn.Module):
         x = F.relu(self.head(inputs) + biases[0][:, :, None, None].to(inputs))
         for layer, bias in zip(self.hidden, biases[1:], strict=True):
             x = F.relu(layer(x) + bias[:, :, None, None].to(x))
-        x = self.tail(x)
         filtered = self.linear(inputs[:, :self.linear.in_channels])
-        first, others = x.split((filtered.shape[1], x.shape[1] - filtered.shape[1]), 1)
-        corrections = torch.cat([first + filtered, others], 1).float()
+        corrections = torch.cat([filtered, self.tail(x)], 1).float()
         if self.scale > 1:
             corrections = F.pixel_shuffle(corrections, self.scale)
         gain = torch.exp(curve @ self.gain).unflatten(1, (self.candidates, 3))
@@ -165,18 +165,21 @@ class SandwichNetwork(nn.Module):
         layers: its hidden layers after the first.
         upscaler_width: channels of a layer of the upscaler.
         upscaler_layers: its hidden layers after the first.
-        candidates: corrections of each plane.
+        filters: linear filters of either.
+        corrections: by the network of either.
         frames: 3 with references, 1 without.
     """
 
     ARGUMENTS = {"width": (8, 128), "layers": (0, 8), "upscaler_width": (8, 128),
-                 "upscaler_layers": (0, 8), "candidates": (1, 4), "frames": (1, 3)}
+                 "upscaler_layers": (0, 8), "filters": (1, 6), "corrections": (1, 4),
+                 "frames": (1, 3)}
 
-    def __init__(self, width: int = 64, layers: int = 3, upscaler_width: int = 64,
-                 upscaler_layers: int = 3, candidates: int = 2, frames: int = 3) -> None:
+    def __init__(self, width: int = 64, layers: int = 2, upscaler_width: int = 48,
+                 upscaler_layers: int = 2, filters: int = 4, corrections: int = 2,
+                 frames: int = 3) -> None:
         super().__init__()
         self.config = {"width": width, "layers": layers, "upscaler_width": upscaler_width,
-                       "upscaler_layers": upscaler_layers, "candidates": candidates,
-                       "frames": frames}
-        self.restorer = Restorer(width, layers, candidates, frames)
-        self.upscaler = Restorer(upscaler_width, upscaler_layers, candidates, frames, scale=2)
+                       "upscaler_layers": upscaler_layers, "filters": filters,
+                       "corrections": corrections, "frames": frames}
+        self.restorer = Restorer(width, layers, filters, corrections, frames)
+        self.upscaler = Restorer(upscaler_width, upscaler_layers, filters, corrections, frames, 2)

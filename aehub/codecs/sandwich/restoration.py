@@ -55,8 +55,14 @@ class Restoration:
             base = mixing.fold(upscale(current), 2 * height, 2 * width)
         return base, found[0].float().cpu().numpy()
 
-    def restored(self, number: int, weights: np.ndarray) -> Picture:
-        """A frame, restored with these weights (`mixing`)."""
+    def restored(self, number: int, weights: np.ndarray | None) -> Picture:
+        """A frame, restored with these weights (`mixing`); without, as AV1 decodes it."""
+        if weights is None:
+            current = self.picture(number)
+            doubled = upscale(current) if self.network.scale == 2 else current
+            shapes = doubled.format.shapes(self.size)
+            return Picture([plane[:rows, :columns] for plane, (rows, columns) in
+                            zip(doubled, shapes, strict=True)])
         return mixing.unfold(mixing.mixed(*self.corrections(number), weights), self.size)
 
 
@@ -65,7 +71,7 @@ _AHEAD = 4
 
 
 def restored_frames(network: Restorer, size: tuple[int, int], decoded: Iterator[Picture],
-                    quantisers: Sequence[int], wanted: Collection[int], weights: np.ndarray
+                    quantisers: Sequence[int], wanted: Collection[int], weights: np.ndarray | None
                     ) -> Iterator[tuple[int, Picture]]:
     """Restore frames side by side, holding those decoded frames that they refer to.
 
@@ -75,7 +81,7 @@ def restored_frames(network: Restorer, size: tuple[int, int], decoded: Iterator[
         decoded: frames from the first on, in the order of times.
         quantisers: base_q_idx of all frames.
         wanted: numbers of the frames to restore.
-        weights: int8 [3, n_classes, K].
+        weights: int8 [3, n_classes, K], or None.
 
     Yields:
         (number, picture), in the order of times.

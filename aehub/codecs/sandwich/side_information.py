@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aehub.codecs.sandwich.mixing import N_CLASSES, default_weights
+from aehub.codecs.sandwich.mixing import N_CLASSES
 from aehub.codecs.sandwich.obu import damaged
 
 _CLASSES, _HALVED, _GRAIN, _KNOWN = 0x03, 0x04, 0x08, 0x0F
@@ -21,7 +21,7 @@ _CLASSES, _HALVED, _GRAIN, _KNOWN = 0x03, 0x04, 0x08, 0x0F
 
 class SideInformation(NamedTuple):
     """Attributes:
-    weights: int8 [3, n_classes, candidates]; None for the default.
+    weights: int8 [3, n_classes, candidates]; None for none, which is AV1 itself.
     halved: AV1 codes the pictures at half their size.
     grain: AV1 synthesises film grain.
     """
@@ -29,10 +29,6 @@ class SideInformation(NamedTuple):
     weights: np.ndarray | None = None
     halved: bool = False
     grain: bool = False
-
-    def resolved_weights(self, candidates: int) -> np.ndarray:
-        """Weights, the default filled in."""
-        return default_weights(1, candidates) if self.weights is None else self.weights
 
     def pack(self) -> bytes:
         """Bytes at the start of the payload."""

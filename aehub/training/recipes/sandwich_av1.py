@@ -5,8 +5,8 @@ several times, each time at another rate factor and preset. With `scale` = 2 the
 their size, and the network corrects frames that Lanczos' filter doubled.
 
 The cost is the squared error of each plane over that of AV1 in the whole clip, (6 Y + U + V) / 8,
-which is the change of PSNR to first order: half with the first candidate alone, half with weights
-that least squares finds for each crop, held near the first candidate.
+which is the change of PSNR to first order, after the mixture that least squares finds for the crops
+of an encode: what the encoder does for a group.
 """
 
 from __future__ import annotations
@@ -21,18 +21,26 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from aehub.codecs.sandwich import alignment
 from aehub.codecs.sandwich.av1 import Av1Encoder, decode
 from aehub.codecs.sandwich.codec import save
 from aehub.codecs.sandwich.group_decoder import part_of
-from aehub.codecs.sandwich.network import FOLD, Restorer, SandwichNetwork, curve_and_scale
+from aehub.codecs.sandwich.mixing import DETAIL_LIMITS, N_CLASSES, PARTS
+from aehub.codecs.sandwich.network import (
+    FOLD,
+    SAMPLES,
+    Restorer,
+    SandwichNetwork,
+    curve_and_scale,
+)
 from aehub.codecs.sandwich.obu import temporal_units
 from aehub.errors import InputError
 from aehub.media.picture import YUV420, Picture
 from aehub.media.scaling import halve, upscale
 from aehub.training.data import Cache, FrameStore, StoredClip, is_held_out
+from aehub.training.recipes.sandwich_filters import principal_filters
 from aehub.weights.stored_network import load
 
 NAME = "sandwich-av1"
@@ -48,10 +56,13 @@ _MARGIN = 2 * 16
 """Samples around a crop from which its references are taken: more than any vector."""
 _LEAST_ERROR = 0.3
 """Mean squared error below which a clip counts less: it is nearly flat."""
-_RIDGE = 0.02
-"""Weight of deviations from the first candidate alone, relative to the squared error."""
-_FIT_BATCHES = 200
-"""Batches that the linear filter is solved on."""
+_GROUPS = 2
+"""Encodes that the crops of a batch are taken from."""
+_RIDGE = 0.01
+"""Share of the mean diagonal that is added to it, in mixtures: crops are fewer than frames."""
+_LINEAR_RATE = 0.1
+_FIT_BATCHES = 160
+"""Batches that the linear filters are solved on; their products take 2.3 GB."""
 _PLANE_WEIGHTS = (6 / 8, 1 / 8, 1 / 8)
 
 
@@ -63,19 +74,21 @@ class Options:
         base: folder of a model that gets the network; empty for a new model.
         width: channels of a layer.
         layers: hidden layers.
-        candidates: corrections of each plane.
+        filters: linear filters.
+        corrections: by the network.
         frames: 3, or 1 without references.
         scale: 2 for clips that are coded at half their size.
         encodes: rate factors of each clip.
         size: side of a crop in luma samples of the coded frame, a multiple of 16.
-        batch: crops per step.
+        batch: crops per step, an even number: of two encodes.
         report_seconds: between reports and checkpoints.
     """
 
     base: str = ""
     width: int = 64
-    layers: int = 3
-    candidates: int = 2
+    layers: int = 2
+    filters: int = 4
+    corrections: int = 2
     frames: int = 3
     scale: int = 1
     encodes: int = 3
@@ -186,8 +199,9 @@ class Av1Pairs:
         encodes = self._encodes[held_out]
         for number in count(first):
             rng = np.random.default_rng((seed, number))
-            crops = [self._crop(rng, encodes[rng.integers(len(encodes))])
-                     for _ in range(self.options.batch)]
+            chosen = [encodes[rng.integers(len(encodes))] for _ in range(_GROUPS)]
+            crops = [self._crop(rng, encode) for encode in chosen
+                     for _ in range(self.options.batch // _GROUPS)]
             yield [np.stack(part) for part in zip(*crops, strict=True)]
 
     def _crop(self, rng: np.random.Generator, encode: _Encode) -> tuple[np.ndarray, ...]:
@@ -277,66 +291,108 @@ def _folded(picture: Picture, turn: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def parameter_groups(model: Restorer) -> dict[float, list[nn.Parameter]]:
+    """Parameters by factor of the learning rate: linear filters start near their optimum."""
+    linear = list(model.linear.parameters())
+    return {_LINEAR_RATE: linear, 1.0: [
+        p for p in model.parameters() if not any(p is one for one in linear)]}
+
+
 @torch.no_grad()
 def fit_start(model: Restorer, batches: Iterator[list[Tensor]]) -> None:
-    """Solve the linear filter by least squares, weighted as in the cost with the error of luma."""
-    gram = moment = None
-    for frames, decoded, originals, quantisers, errors in islice(batches, _FIT_BATCHES):
-        device = model.gain.device
-        _, scale = curve_and_scale(quantisers.to(device))
-        inputs = model.inputs(frames.to(device).float(), scale)[:, :model.linear.in_channels]
-        x = F.pad(F.unfold(inputs, 3, padding=1), (0, 0, 0, 1), value=1.0)
-        missing = F.pixel_unshuffle((originals.float() - decoded).to(device), model.scale)
-        weight = (scale[:, 0] / errors[:, 0].to(device).clamp_min(_LEAST_ERROR).sqrt())
-        a = (x * weight[:, None, None]).transpose(0, 1).flatten(1)
-        b = (missing.flatten(2) * (weight / scale[:, 0])[:, None, None]).transpose(0, 1).flatten(1)
-        found = (a @ a.mT).double(), (a @ b.mT).double()
-        gram, moment = found if gram is None else (gram + found[0], moment + found[1])
-    gram += 1e-3 * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
-    solved = torch.linalg.solve(gram, moment).float().mT
-    model.linear.weight.copy_(solved[:, :-1].unflatten(1, model.linear.weight.shape[1:]))
-    model.linear.bias.copy_(solved[:, -1])
+    """Solve the linear filters by alternating least squares (`sandwich_filters`)."""
+    device, parts = model.gain.device, []
+    for batch in islice(batches, _FIT_BATCHES):
+        parts += [_products(model, *group) for group in _groups([p.to(device) for p in batch])]
+    grams, moments = (torch.stack([part[n] for part in parts]).cpu() for n in range(2))
+    errors = torch.stack([part[2] for part in parts]).cpu().clamp_min(_LEAST_ERROR)
+    count, area = model.linear.out_channels // (SAMPLES * model.scale**2), model.scale**2
+    found = [principal_filters(grams, moments[..., area * plane.start:area * plane.stop],
+                               1 / errors[:, n], count)
+             for n, plane in enumerate(PARTS)]
+    filters = torch.cat(found, 2).transpose(1, 2).flatten(0, 1).to(device)
+    model.linear.weight.copy_(filters[:, :-1].unflatten(1, model.linear.weight.shape[1:]))
+    assert model.linear.bias is not None
+    model.linear.bias.copy_(filters[:, -1])
+
+
+def _groups(batch: list[Tensor]) -> Iterator[list[Tensor]]:
+    """The crops of each encode."""
+    n = len(batch[0]) // _GROUPS
+    for begin in range(0, len(batch[0]), n):
+        yield [part[begin:begin + n] for part in batch]
+
+
+def _products(model: Restorer, frames: Tensor, decoded: Tensor, originals: Tensor,
+              quantisers: Tensor, errors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of an encode: [4, F, F] and [4, F, O] sums of products of the inputs of the linear filters
+    and of what AV1 lost, a sample on average, of each class of positions; its errors, [3]."""
+    _, scale = curve_and_scale(quantisers)
+    inputs = model.inputs(frames.float(), scale)[:, :model.linear.in_channels]
+    x = F.pad(F.unfold(inputs, 3, padding=1), (0, 0, 0, 1), value=1.0) * scale[..., None]
+    missing = F.pixel_unshuffle(originals.float() - decoded, model.scale).flatten(2)
+    classes = _classes(F.interpolate(decoded.float(), scale_factor=1 / model.scale)).flatten()
+    x, missing = (part.transpose(0, 1).flatten(1) for part in (x, missing))
+    products = [(x[:, here] @ x[:, here].mT, x[:, here] @ missing[:, here].mT)
+                for here in (classes == c for c in range(N_CLASSES[-1]))]
+    gram, moment = (torch.stack(part) / len(classes) for part in zip(*products, strict=True))
+    return gram, moment, errors[0]
+
+
+def _classes(decoded: Tensor) -> Tensor:
+    """`mixing.classify` of a batch [B, 24, h, w]: int64 [B, h, w]."""
+    luma = decoded[:, PARTS[0]]
+    limits = torch.tensor(DETAIL_LIMITS, dtype=luma.dtype, device=luma.device)
+    return torch.bucketize(luma.amax(1) - luma.amin(1), limits, right=True)
 
 
 def losses(model: Restorer, batch: list[Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """The `loss` to minimise, equal to `cost`, and gains in dB with and without mixing weights.
+    """The `loss` to minimise, equal to `cost`: the squared error that the mixture for each encode
+    leaves of that of AV1; and the gain in dB.
 
     Args:
         model: the network.
         batch: of `Av1Pairs`.
         generator: not used.
     """
-    frames, decoded, originals, quantisers, errors = batch
-    corrections = model(frames.float(), quantisers)
-    missing = originals.float() - decoded
-    alone, mixed, before = [], [], []
-    begin = 0
-    for n, (length, weight) in enumerate(zip((16, 4, 4), _PLANE_WEIGHTS, strict=True)):
-        part = slice(begin, begin + length)
-        begin += length
-        error = missing[:, part].flatten(1)
-        proposed = corrections[:, :, part].flatten(2)
-        scale = weight / errors[:, n].clamp_min(_LEAST_ERROR)
-        left = error - proposed[:, 0]
-        alone.append(scale * left.square().mean(1))
-        mixed.append(scale * (left - _fitted(proposed, left, error)).square().mean(1))
-        before.append(scale * error.square().mean(1))
-    first, best, none = (torch.stack(part).sum(0).mean() for part in (alone, mixed, before))
-    cost = 0.5 * (first + best) / none.detach()
-    gains = {"gain": none / first, "mixed_gain": none / best}
-    return {"loss": 0.5 * (first + best), "cost": cost.detach(),
-            **{name: 10 * torch.log10(value).detach() for name, value in gains.items()}}
+    corrections = model(batch[0].float(), batch[3])
+    left, before = [], []
+    for (_, decoded, originals, _, errors), proposed in zip(
+            _groups(batch), corrections.chunk(_GROUPS), strict=True):
+        missing, classes = originals.float() - decoded, _classes(decoded.float()).flatten()
+        for n, (part, weight) in enumerate(zip(PARTS, _PLANE_WEIGHTS, strict=True)):
+            error = missing[:, part].transpose(0, 1).flatten(1)
+            scale = weight / errors[0, n].clamp_min(_LEAST_ERROR) / error.numel()
+            energy = error.square().sum()
+            before.append(scale * energy)
+            left.append(scale * (energy - _gained(
+                proposed[:, :, part].permute(1, 2, 0, 3, 4).flatten(2), error, classes)))
+    after, none = torch.stack(left).sum(), torch.stack(before).sum()
+    return {"loss": after / _GROUPS, "cost": (after / none).detach(),
+            "gain": 10 * torch.log10(none / after).detach()}
 
 
-def _fitted(proposed: Tensor, left: Tensor, error: Tensor) -> Tensor:
-    """Least squares of what the first candidate leaves, [B, N], by all of them, [B, K, N]."""
+def _gained(proposed: Tensor, error: Tensor, classes: Tensor) -> Tensor:
+    """Squared error that the mixture of least squares saves.
+
+    Weights are constants to the gradient: at the optimum it does not depend on them.
+
+    Args:
+        proposed: corrections, [K, O, P].
+        error: that they are to meet, [O, P].
+        classes: of the positions, [P].
+    """
     with torch.autocast(proposed.device.type, enabled=False):
-        n = proposed.shape[-1]
-        gram = proposed @ proposed.mT / n
-        ridge = _RIDGE * error.square().mean(1)[:, None, None] + 1e-4
-        right = proposed @ left[..., None] / n
-        weights = torch.linalg.solve(gram + ridge * torch.eye(len(gram[0])).to(gram), right)
-        return (weights * proposed).sum(1)
+        k = len(proposed)
+        products = torch.einsum("kop,jop->pkj", proposed, proposed)
+        moments = torch.einsum("kop,op->pk", proposed, error)
+        gram = products.new_zeros(N_CLASSES[-1], k, k).index_add(0, classes, products)
+        moment = moments.new_zeros(N_CLASSES[-1], k).index_add(0, classes, moments)
+        with torch.no_grad():
+            ridge = _RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] + 1e-3
+            weights = torch.linalg.solve(gram + ridge * torch.eye(k).to(gram), moment[..., None])
+        fitted = weights.mT @ gram @ weights
+        return 2 * (weights[..., 0] * moment).sum() - fitted.sum()
 
 
 def export(model: Restorer, dataset: Av1Pairs, folder: Path, options: Options) -> None:
@@ -351,7 +407,7 @@ def _network(options: Options) -> SandwichNetwork:
     """The network of `options.base`, or a new one, with the part to be trained as described."""
     if not options.base:
         return SandwichNetwork(options.width, options.layers, options.width, options.layers,
-                               options.candidates, options.frames)
+                               options.filters, options.corrections, options.frames)
     stored = load(Path(options.base)).network
     assert isinstance(stored, SandwichNetwork)
     return stored
