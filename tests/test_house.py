@@ -36,10 +36,10 @@ HEIGHTS = {
     "weights": 2, "coding": 2,
     "media": 3,
     "bitstream": 4, "generators": 4,
-    "codecs": 5,
+    "codecs": 5, "inputs": 5,
     "editing": 6, "animation": 6, "hub": 6, "retrieval": 6,
     "api": 7, "measure": 7, "aehub": 8,
-    "training": 8, "report": 8, "endpoint": 8,
+    "training": 8, "report": 8, "endpoint": 8, "jobs": 8,
     "ui": 9, "cli": 9,
     "__main__": 10, "app": 10,
 }

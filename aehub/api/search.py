@@ -25,6 +25,7 @@ from aehub.config import DEFAULT_FINGERPRINT
 from aehub.errors import InputError
 from aehub.files import FilePath, check_path, check_source, is_special
 from aehub.hub import ModelLike, load_for_file, resolve_model
+from aehub.inputs import absolute, expand_all, file_number, find_inputs, stamp_of
 from aehub.media.clip import ClipLike
 from aehub.media.orientation import IDENTITY
 from aehub.results import (
@@ -48,11 +49,10 @@ from aehub.retrieval.fingerprint import (
     read_fingerprints,
 )
 from aehub.retrieval.indexing import Indexing, Writer, seconds_of
-from aehub.retrieval.inputs import absolute, default_folder, file_number, find_inputs, stamp_of
 from aehub.retrieval.matching import DEFAULT_THRESHOLD
 from aehub.retrieval.nearest import update_graph
 from aehub.retrieval.sampling import QUERY_STEP, STEP
-from aehub.retrieval.store import REPAIR, Library, damaged
+from aehub.retrieval.store import REPAIR, Library, damaged, default_folder
 from aehub.retrieval.store import read as read_index
 from aehub.weights.device import Device
 
@@ -348,11 +348,11 @@ class _Presence:
 
 def _paths(paths: FilePath | Iterable[FilePath]) -> list[Path]:
     if isinstance(paths, (str, os.PathLike)):
-        return [check_path(paths)]
+        return expand_all([check_path(paths)])
     found = [check_path(path) for path in check_list("paths", paths)]
     if not found:
         raise InputError("there is no path to index; give at least one.")
-    return found
+    return expand_all(found)
 
 
 def _folder(index: FilePath | None) -> Path:

@@ -9,6 +9,14 @@ import click
 
 from aehub.cli import options
 from aehub.cli.console import EXIT_FAILED, progress_bar
+from aehub.cli.many import (
+    Many,
+    many_options,
+    one_and_output,
+    plain,
+    refuse_without_out,
+    run_many,
+)
 from aehub.cli.options import bytes_text, print_json, source
 from aehub.config import DEFAULT_CODEC, DEFAULT_EFFORT, MAX_EFFORT
 from aehub.errors import FormatError, count_text
@@ -16,8 +24,7 @@ from aehub.results import Compressed
 
 
 @click.command()
-@click.argument("clip", metavar="IN")
-@click.argument("output", metavar="[OUT.aev]", required=False)
+@click.argument("operands", metavar="IN [OUT.aev] | IN... -o DIR", nargs=-1, required=True)
 @click.option("--model", default=DEFAULT_CODEC, show_default=True, help="Name, hub id or folder.")
 @click.option("--quality", type=options.Number(0, 100),
               help="0 (smallest) to 100; 50 by default.")
@@ -45,20 +52,48 @@ from aehub.results import Compressed
 @options.device
 @options.threads
 @click.option("--salvage", is_flag=True, help="Keep what could be read of a clip that breaks off.")
+@many_options(pictures=True)
 @options.force
 @options.as_json
 def compress(
-    clip: str, output: str | None, model: str, quality: float | None, target_size: int | None,
-    target_kbps: float | None, effort: int, trim: str | None, group: int | None, fps: str | None,
-    audio: bool, measure: bool, device: str, salvage: bool, force: bool, as_json: bool,
+    operands: tuple[str, ...], model: str, quality: float | None, target_size: int | None,
+    target_kbps: float | None, out: str | None, workers: int | None, each: bool, dry_run: bool,
+    force: bool, as_json: bool, **settings: Any,
 ) -> None:
-    """Compress the clip IN into OUT.aev."""
-    from aehub import hub
+    """Compress the clip IN into OUT.aev, or many clips into the folder DIR.
 
+    A folder of pictures alone is one clip. With -o, folders of clips and patterns such as
+    'films/**/*.mp4' are many; the folders in them are made in DIR too.
+    """
     if sum(option is not None for option in (quality, target_size, target_kbps)) > 1:
         raise click.UsageError("--quality, --target-size and --target-kbps exclude each other.")
+    goal: dict[str, Any] = {
+        "quality": quality, "target_size": target_size, "target_kbps": target_kbps}
+    if out is not None:
+        _compress_many(operands, model, Many(out, workers, each, dry_run, force, as_json),
+                       **goal, **settings)
+        return
+    refuse_without_out(each, dry_run)
+    clip, output = one_and_output(operands)
     output = output or options.default_output(clip, ".aev")
     options.refuse_two_outputs(as_json, output)
+    _compress_one(clip, output, model, force, as_json, **goal, **settings)
+
+
+def _compress_many(operands: tuple[str, ...], model: str, many: Many, **settings: Any) -> None:
+    from aehub import hub
+    from aehub.jobs.plan import MEDIA, Job
+
+    # First, so that a missing model is reported before any work.
+    tag = hub.codec_tag(model)
+    job = Job("compress", plain(model=model, **settings), ".aev", MEDIA, tag)
+    run_many(job, operands, many, "compressing")
+
+
+def _compress_one(clip: str, output: str, model: str, force: bool, as_json: bool, *, device: str,
+                  **settings: Any) -> None:
+    from aehub import hub
+
     # First, so that a missing model is reported before anything heavy is imported.
     loaded = hub.load(model, device=device)
     from aehub.api import compress
@@ -66,10 +101,8 @@ def compress(
     options.print_notes(_memory_notes(loaded, clip))
     with progress_bar("compressing") as progress:
         result = compress.compress(
-            options.source(clip), options.sink(output, input_name=clip), model=loaded,
-            quality=quality, target_size=target_size, target_kbps=target_kbps,
-            effort=effort, trim=trim, group=group, fps=fps, audio=audio, measure=measure,
-            salvage=salvage, force=force, progress=progress)
+            options.source(clip), options.sink(output, input_name=clip), model=loaded, force=force,
+            progress=progress, **settings)
     options.print_notes(result.notes)
     if as_json:
         options.print_json(result.to_json())

@@ -22,6 +22,8 @@ from aehub.bitstream import is_aev_file
 from aehub.bitstream.validation import info
 from aehub.codecs.base import CodecLoader
 from aehub.errors import AEHubError, InputError
+from aehub.files import hold_lock
+from aehub.inputs import Input, digest_of, has_vanished, named, stamp_of
 from aehub.media.clip import open_clip
 from aehub.media.file_type import content_of
 from aehub.media.orientation import ORDER
@@ -33,7 +35,6 @@ from aehub.retrieval.fingerprint import (
     read_carried,
     read_fingerprints,
 )
-from aehub.retrieval.inputs import Input, digest_of, has_vanished, stamp_of
 from aehub.retrieval.sampling import STEP
 from aehub.retrieval.store import (
     LOCK,
@@ -78,7 +79,7 @@ class Writer:
         self.folder, self._model = folder, model
         with naming_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(folder)
+            self._lock = hold_lock(folder / LOCK)
             try:
                 self._database = connect(folder, create=True)
                 self._prepare()
@@ -278,18 +279,6 @@ class Writer:
                 raise error
 
 
-def _locked(folder: Path) -> sqlite3.Connection:
-    """Hold the lock, which ends with the connection or with the process."""
-    lock = sqlite3.connect(folder / LOCK, timeout=0, isolation_level=None,
-                           check_same_thread=False)
-    try:
-        lock.execute("begin exclusive")
-    except BaseException:
-        lock.close()
-        raise
-    return lock
-
-
 class _New(NamedTuple):
     """Content of a file that is new in an index; the arguments of `Writer.add`."""
 
@@ -423,14 +412,6 @@ def _sentence(path: str, error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"{path} cannot be read: there is not enough memory for it."
     return f"{path} cannot be read: unexpected {type(error).__name__}: {error}."
-
-
-def named(path: str, message: str) -> str:
-    """A message about a file that begins with its path."""
-    name = Path(path).name
-    if path in message:
-        return message
-    return path + message[len(name):] if message.startswith(f"{name} ") else f"{path}: {message}"
 
 
 def seconds_of(path: Path, times: np.ndarray) -> float:

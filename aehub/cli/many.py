@@ -1,0 +1,175 @@
+"""Many files: the options that commands share for them, the run, and the table at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aehub.cli import options
+from aehub.cli.console import EXIT_FAILED, files_bar
+from aehub.errors import count_text
+from aehub.results import run_job
+
+if TYPE_CHECKING:
+    from aehub.jobs.plan import Job
+    from aehub.jobs.processes import LocalProcesses
+    from aehub.jobs.run import FileResult, RunResult
+
+_OUT = click.option(
+    "-o", "--out", metavar="DIR", help="Write into DIR, made if need be; every operand is an input "
+    "then: files, folders and patterns. What is there and as it should be is skipped.")
+_WORKERS = click.option(
+    "--workers", type=click.IntRange(1), help="Processes that work side by side, 1 by default; "
+    "they share the threads.")
+_EACH = click.option("--each", is_flag=True, help="Take every picture of a folder for itself.")
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Tell what -o would do, and do nothing.")
+
+
+@dataclass(frozen=True)
+class Many:
+    """Options of a run over many files.
+
+    Attributes:
+        out: folder of the results; None where nothing is written.
+        workers: processes.
+        each: take every picture of a folder for itself.
+        dry_run: do nothing.
+        force: overwrite.
+        as_json: print one object.
+    """
+
+    out: str | None
+    workers: int | None
+    each: bool
+    dry_run: bool
+    force: bool
+    as_json: bool
+
+
+def many_options(*, pictures: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add -o, --workers and --dry-run to a command, and --each to one that reads pictures."""
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        for option in (_DRY_RUN, *([_EACH] if pictures else []), _WORKERS, _OUT):
+            function = option(function)
+        return function
+
+    return add
+
+
+def refuse_without_out(each: bool, dry_run: bool) -> None:
+    """Refuse options that mean nothing for one file."""
+    for name, given in (("--each", each), ("--dry-run", dry_run)):
+        if given:
+            raise click.UsageError(f"{name} is for many files; give -o DIR as well.")
+
+
+def one_and_output(operands: Sequence[str]) -> tuple[str, str | None]:
+    """The input and the output of a command without -o: "IN" or "IN OUT"."""
+    if len(operands) > 2:
+        raise click.UsageError(f"{len(operands)} files were given; name the folder for the results "
+                               "of several inputs with -o DIR.")
+    return operands[0], operands[1] if len(operands) == 2 else None
+
+
+@contextmanager
+def workers_of(count: int | None) -> Iterator[LocalProcesses]:
+    """Worker processes, ended at the end; with a note where there are fewer than asked for."""
+    from aehub.jobs.processes import LocalProcesses
+
+    executor = LocalProcesses(count or 1)
+    if count is not None and executor.slots < count:
+        options.print_notes([f"{count_text(executor.slots, 'worker')} of {count}, for this machine "
+                             f"has {count_text(executor.slots, 'core')} to compute with."])
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+def run_many(job: Job, operands: Sequence[str], many: Many, label: str) -> None:
+    """Run a command over all inputs, print the results, and exit with 1 if a file failed.
+
+    Args:
+        job: of the command.
+        operands: as the user gave them.
+        many: options.
+        label: of the progress, such as "compressing".
+    """
+    from aehub.jobs.manifest import OutputFolder, ResultFolder
+    from aehub.jobs.plan import plan_files
+    from aehub.jobs.run import iter_files, plan_results
+
+    if options.PIPE in operands:
+        raise click.UsageError("- has no name to call a result by; leave -o out.")
+    folder = None if many.out is None else Path(many.out).expanduser()
+    with ExitStack() as stack:
+        results: ResultFolder | None = None
+        if folder is not None:
+            results = (ResultFolder(folder, force=many.force) if many.dry_run else
+                       stack.enter_context(OutputFolder(folder, force=many.force)))
+        plan = plan_files(job, operands, folder, each=many.each,
+                          manifest=results.manifest if results else None)
+        if many.dry_run:
+            result = plan_results(job, plan, results)
+        else:
+            executor = stack.enter_context(workers_of(many.workers))
+            shown = stack.enter_context(files_bar(label))
+            output = results if isinstance(results, OutputFolder) else None
+            result = run_job(iter_files(job, plan, executor, output), shown)
+    print_run(result, many.as_json)
+
+
+def print_run(result: RunResult, as_json: bool) -> None:
+    """Print a run: one object, or what is wrong with which file and a table; exit with 1 if any."""
+    for file in result.files:
+        if file.error:
+            click.echo(f"aehub: {' '.join(file.message.split())}", err=True)
+    options.print_notes(_notes(result.files))
+    if as_json:
+        options.print_json(result.to_json())
+    else:
+        click.echo("\n".join(_table(result)))
+    if result.failed:
+        raise click.exceptions.Exit(EXIT_FAILED)
+
+
+def _notes(files: Sequence[FileResult]) -> Iterator[str]:
+    """Notes of the files, each once, with the number of files that have it."""
+    counts: dict[str, int] = {}
+    for file in files:
+        for note in file.values.get("notes", ()) if file.state == "done" else ():
+            counts[note] = counts.get(note, 0) + 1
+    for note, count in counts.items():
+        yield note if count == 1 else f"{note} ({count_text(count, 'file')})"
+
+
+def _table(result: RunResult) -> Iterator[str]:
+    for file in result.files:
+        if file.state == "planned":
+            yield (f"{click.format_filename(file.source)}"
+                   f"{'' if file.path is None else f' -> {click.format_filename(file.path)}'}")
+    width = len(str(len(result.files)))
+    for state in ("planned", "done", "skipped", "failed"):
+        files = [file for file in result.files if file.state == state]
+        if files or state == "done" and not result.count("planned"):
+            yield f"{state:<8}{len(files):>{width}}{_sizes(files)}"
+    if not result.count("planned"):
+        yield f"{result.elapsed:.1f} s"
+
+
+def _sizes(files: Sequence[FileResult]) -> str:
+    before, after = sum(file.bytes_in for file in files), sum(file.bytes_out for file in files)
+    if not before:
+        return ""
+    return f"  {options.bytes_text(before)}" + (
+        f" -> {options.bytes_text(after)}" if after else "")
+
+
+def plain(**values: Any) -> dict[str, Any]:
+    """Options without those that were left out, as a task has them."""
+    return {name: value for name, value in values.items() if value is not None}

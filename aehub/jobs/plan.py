@@ -1,0 +1,226 @@
+"""From operands to a plan: which files are worked on, and what their results are called.
+
+    compress films extra.mp4 -o DIR
+        films/a.mp4        DIR/a.aev         folders are mirrored below the operand
+        films/sub/b.mkv    DIR/sub/b.aev
+        extra.mp4          DIR/extra.aev
+
+Results that would share a name keep the suffix of their input (a.mp4.aev, a.mkv.aev), and after
+that get numbers, in the order of their paths. A name that a manifest knows stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from glob import has_magic
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from aehub.errors import InputError
+from aehub.files import check_path
+from aehub.inputs import Input, Kinds, absolute, expand, find_inputs, stamp_of
+from aehub.jobs.manifest import Manifest, path_from
+
+MEDIA, COMPRESSED = Kinds(compressed=False), Kinds(media=False)
+"""Clips and pictures; `.aev` files."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command and its options for all files of a run.
+
+    Attributes:
+        command: key of `aehub.jobs.work.COMMANDS`.
+        options: arguments of it besides source and output; of plain values.
+        suffix: of the results, such as ".aev"; empty for folders, None where nothing is written.
+        kinds: of files to look for in folders.
+        model_tag: identifies the weights that results depend on; empty if the inputs name them.
+    """
+
+    command: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    suffix: str | None = None
+    kinds: Kinds = Kinds()
+    model_tag: str = ""
+
+    @property
+    def settings(self) -> str:
+        """Digest of all on which a result depends besides its input."""
+        facts = [self.command, self.model_tag, {
+            name: value for name, value in self.options.items() if name not in _WITHOUT_EFFECT}]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+_WITHOUT_EFFECT = {"device"}
+"""Options that change no result."""
+
+
+@dataclass(frozen=True)
+class FileTask:
+    """One input on its way to its result.
+
+    Attributes:
+        number: in the plan, from 0.
+        source: path of the input, as it was given.
+        path: absolute.
+        origin: path from the folder of results.
+        output: name of the result below the folder, with slashes; empty if nothing is written.
+        size: of the input in bytes.
+        mtime_ns: last change of the input in nanoseconds; of a folder, a hash.
+        error: sentence on why it cannot be worked on, or empty.
+    """
+
+    number: int
+    source: str
+    path: str
+    origin: str
+    output: str
+    size: int = 0
+    mtime_ns: int = 0
+    error: str = ""
+
+
+class Source(NamedTuple):
+    """An input that an operand stands for.
+
+    Attributes:
+        found: absolute path, and what is wrong with it.
+        shown: the path as it was given.
+        name: path below the operand.
+    """
+
+    found: Input
+    shown: Path
+    name: PurePosixPath
+
+
+def find_sources(operands: Sequence[str], kinds: Kinds, *, each: bool = False,
+                 skip: Path | None = None) -> list[Source]:
+    """All inputs of files, folders and patterns, each once.
+
+    A folder that has no such file is an input with an error.
+
+    Args:
+        operands: as the user gave them.
+        kinds: of files to look for in folders.
+        each: take every picture of a folder for itself.
+        skip: the folder of results, which may be below an operand.
+
+    Raises:
+        InputError: there is no operand, or one cannot be a path.
+    """
+    if not operands:
+        raise InputError("there is no input; give at least one file, folder or pattern.")
+    found: dict[Path, Source] = {}
+    for operand in operands:
+        for source in _sources_of(check_path(operand), kinds, each, skip):
+            found.setdefault(source.found.path, source)
+    return list(found.values())
+
+
+def _sources_of(operand: Path, kinds: Kinds, each: bool, skip: Path | None) -> Iterator[Source]:
+    operand = operand.expanduser()
+    for path in expand(operand):
+        is_match = path != operand
+        if is_match and path.is_dir():
+            # Files in it match by themselves.
+            continue
+        root, is_empty = absolute(path), True
+        for one in find_inputs(path, each=each, skip=skip, kinds=kinds):
+            is_empty = False
+            below = one.path.relative_to(root)
+            name = below if below.parts else Path(root.name)
+            if is_match:
+                name = path.relative_to(_fixed_part(operand))
+            yield Source(one, path / below, PurePosixPath(name.as_posix()))
+        if is_empty:
+            error = f"{path} holds nothing to work on; give another folder."
+            yield Source(Input(root, error), path, PurePosixPath(root.name))
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """The folders of a pattern that have no wildcard."""
+    parts = list[str]()
+    for part in pattern.parts[:-1]:
+        if has_magic(part):
+            break
+        parts.append(part)
+    return Path(*parts)
+
+
+def plan_files(job: Job, operands: Sequence[str], folder: Path | None = None, *,
+               each: bool = False, manifest: Manifest | None = None) -> list[FileTask]:
+    """Plan a run: a task for every input, in the order of operands and names.
+
+    Args:
+        job: for all of them.
+        operands: files, folders and patterns.
+        folder: of the results; None where nothing is written.
+        each: take every picture of a folder for itself.
+        manifest: of the folder.
+
+    Raises:
+        InputError: as `find_sources`.
+    """
+    sources = find_sources(operands, job.kinds, each=each, skip=folder)
+    base = absolute(folder or Path("."))
+    origins = [path_from(base, source.found.path) for source in sources]
+    outputs = [""] * len(sources)
+    if job.suffix is not None:
+        known = [manifest.name(origin, job.suffix) if manifest else None for origin in origins]
+        outputs = name_outputs([source.name for source in sources], origins, job.suffix, known)
+    return [_file_task(number, source, origin, output, base)
+            for number, (source, origin, output)
+            in enumerate(zip(sources, origins, outputs, strict=True))]
+
+
+def _file_task(number: int, source: Source, origin: str, output: str, folder: Path) -> FileTask:
+    path, error, stamp = source.found.path, source.found.error, (0, 0)
+    if not error:
+        try:
+            stamp = stamp_of(path)
+            if output and os.path.lexists(folder / output) and path.samefile(folder / output):
+                error = f"{source.shown} is both input and output; choose another folder."
+        except FileNotFoundError:
+            error = f"{source.shown} does not exist; check the path."
+        except OSError as reason:
+            error = f"{source.shown} cannot be read: {reason.strerror or reason}."
+    return FileTask(number, str(source.shown), str(path), origin, output, *stamp, error)
+
+
+def name_outputs(names: Sequence[PurePosixPath], origins: Sequence[str], suffix: str,
+                 known: Sequence[str | None] = ()) -> list[str]:
+    """Names of results, no two alike, also where capital letters do not count.
+
+    Args:
+        names: of the inputs below their operands.
+        origins: their paths, which order those that need numbers.
+        suffix: of the results; empty for folders.
+        known: the name that each had before.
+    """
+    plain = [_renamed(name, name.stem if name.suffix else name.name, suffix) for name in names]
+    alike = Counter(name.casefold() for name in plain)
+    chosen: list[str | None] = [*known] if known else [None] * len(names)
+    taken = {name.casefold() for name in chosen if name is not None}
+    # Those that share no name first, then the others by their paths.
+    order = sorted(range(len(names)),
+                   key=lambda at: (alike[plain[at].casefold()] > 1, origins[at]))
+    for at in order:
+        if chosen[at] is None:
+            whole = (_renamed(names[at], names[at].name + mark, suffix)
+                     for mark in ("", *(f"-{number}" for number in range(2, len(names) + 2))))
+            candidates = [plain[at]] if alike[plain[at].casefold()] == 1 else []
+            name = next(name for name in (*candidates, *whole) if name.casefold() not in taken)
+            taken.add(name.casefold())
+            chosen[at] = name
+    return [name or "" for name in chosen]
+
+
+def _renamed(name: PurePosixPath, stem: str, suffix: str) -> str:
+    # A name with a dot is no folder of pictures.
+    return str(name.parent / (stem + suffix if suffix else stem.replace(".", "_")))

@@ -1,0 +1,83 @@
+"""The work of each command on one file, in a worker: arguments in, an `Outcome` out.
+
+Arguments are those of the public functions, and `output` where a file is written. Models are given
+by name: `aehub.hub` loads each once in a process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+from aehub.bitstream.validation import verify
+from aehub.errors import AEHubError, DamagedError, FormatError, count_text, sentence
+from aehub.jobs.task import Failed, Outcome, Task
+from aehub.results import Progress, Result
+
+Job = Generator[Any, None, Outcome]
+"""Yields `Progress`; returns what came out."""
+
+
+def perform(task: Task) -> Job:
+    """Run a task; closing it cancels.
+
+    Raises:
+        Exception: it cannot be done; `failure` makes a record of it.
+    """
+    return (yield from COMMANDS[task.command](**task.arguments))
+
+
+def failure(task: Task, error: BaseException) -> Failed:
+    """The record of an error."""
+    if isinstance(error, AEHubError):
+        return Failed(task.number, " ".join(error.message.split()), error.option)
+    return Failed(task.number, sentence(error))
+
+
+def _written(job: Generator[Any, None, Result], output: str) -> Job:
+    """Run a job that writes a file; of a damaged source the intact part is kept."""
+    try:
+        return Outcome((yield from job).to_json())
+    except DamagedError as error:
+        if not os.path.exists(output):
+            raise
+        return Outcome(error=str(error))
+
+
+def _compress(source: str, output: str, **options: Any) -> Job:
+    from aehub.api.compress import iter_compress
+
+    return (yield from _written(iter_compress(source, output, **options), output))
+
+
+def _decompress(source: str, output: str, **options: Any) -> Job:
+    from aehub.api.compress import iter_decompress_to
+
+    return (yield from _written(iter_decompress_to(source, output, **options), output))
+
+
+def _edit(source: str, output: str, operations: str, **options: Any) -> Job:
+    from aehub.api.edit import iter_edit
+    from aehub.editing.operations import parse
+
+    job = iter_edit(source, output, parse(operations) if operations else (), **options)
+    return (yield from _written(job, output))
+
+
+def _verify(source: str) -> Job:
+    yield Progress(0, 0)
+    report = verify(Path(source))
+    if not report.is_aev:
+        raise FormatError(report.problems[0])
+    values = {"ok": report.ok, "groups": report.n_groups, "problems": report.problems}
+    return Outcome(values, "" if report.ok else (
+        f"{Path(source).name} is damaged: {count_text(len(report.problems), 'problem')}, "
+        f"{count_text(report.n_groups, 'group')} found."))
+
+
+COMMANDS: dict[str, Callable[..., Job]] = {
+    "compress": _compress, "decompress": _decompress, "edit": _edit, "verify": _verify,
+}
+"""Name of a command -> its work on one file."""
