@@ -1,19 +1,21 @@
 """The work of each command on one file, in a worker: arguments in, an `Outcome` out.
 
 Arguments are those of the public functions, and `output` where a file is written. Models are given
-by name: `aehub.hub` loads each once in a process.
+by name: `aehub.hub` loads each once in a process. A `source` at an address is fetched first.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from aehub.bitstream.validation import verify
 from aehub.errors import AEHubError, DamagedError, FormatError, count_text, sentence
 from aehub.jobs.task import Failed, Outcome, Task
+from aehub.jobs.uris import fetched, is_uri
 from aehub.results import Progress, Result
 
 Job = Generator[Any, None, Outcome]
@@ -26,7 +28,12 @@ def perform(task: Task) -> Job:
     Raises:
         Exception: it cannot be done; `failure` makes a record of it.
     """
-    return (yield from COMMANDS[task.command](**task.arguments))
+    arguments = dict(task.arguments)
+    with ExitStack() as stack:
+        if is_uri(str(arguments.get("source", ""))):
+            arguments["source"] = stack.enter_context(
+                fetched(arguments["source"], arguments.get("output")))
+        return (yield from COMMANDS[task.command](**arguments))
 
 
 def failure(task: Task, error: BaseException) -> Failed:
