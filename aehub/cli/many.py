@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _OUT = click.option(
     "-o", "--out", metavar="DIR", help="Write into DIR, made if need be; every operand is an input "
     "then: files, folders and patterns. What is there and as it should be is skipped.")
-_WORKERS = click.option(
+workers_option = click.option(
     "--workers", type=click.IntRange(1), help="Processes that work side by side, 1 by default; "
     "they share the threads.")
 _EACH = click.option("--each", is_flag=True, help="Take every picture of a folder for itself.")
@@ -54,18 +55,34 @@ class Many:
 def many_options(*, pictures: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add -o, --workers and --dry-run to a command, and --each to one that reads pictures."""
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        for option in (_DRY_RUN, *([_EACH] if pictures else []), _WORKERS, _OUT):
+        for option in (_DRY_RUN, *([_EACH] if pictures else []), workers_option, _OUT):
             function = option(function)
         return function
 
     return add
 
 
-def refuse_without_out(each: bool, dry_run: bool) -> None:
-    """Refuse options that mean nothing for one file."""
-    for name, given in (("--each", each), ("--dry-run", dry_run)):
-        if given:
-            raise click.UsageError(f"{name} is for many files; give -o DIR as well.")
+def refuse_without_out(**given: Any) -> None:
+    """Refuse options that mean nothing for one file, given by their names."""
+    for name, value in given.items():
+        if value:
+            raise click.UsageError(f"--{name.replace('_', '-')} is for many files; give -o DIR as "
+                                   "well.")
+
+
+def is_many(operand: str) -> bool:
+    """Return whether an operand is a folder or a pattern, not a file or a pipe."""
+    from glob import has_magic
+
+    return os.path.isdir(operand) or has_magic(operand) and not os.path.exists(operand)
+
+
+def codec_tag(model: str | None) -> str:
+    """Text that identifies the weights of a model that is named, before anything heavy is loaded;
+    empty if files name it."""
+    from aehub import hub
+
+    return "" if model is None else hub.codec_tag(model)
 
 
 def one_and_output(operands: Sequence[str]) -> tuple[str, str | None]:
