@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,13 @@ _ON_RAY = click.option(
     help="Work on a Ray cluster: HOST:PORT of its head, auto on one of its machines, or local to "
     "start one here. --workers is then as many as it has cores, and --threads are of each worker, "
     "1 by default. Inputs are where all machines see them, or addresses such as s3://.")
+
+
+def workers_option(function: Callable[..., None]) -> Callable[..., None]:
+    """Add --workers and --ray to a command."""
+    return _WORKERS(_ON_RAY(function))
+
+
 _EACH = click.option("--each", is_flag=True, help="Take every picture of a folder for itself.")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Tell what -o would do, and do nothing.")
 
@@ -68,18 +76,36 @@ class Many:
 def many_options(*, pictures: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add -o, --workers and --dry-run to a command, and --each to one that reads pictures."""
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        for option in (_DRY_RUN, *([_EACH] if pictures else []), _ON_RAY, _WORKERS, _OUT):
+        for option in (_DRY_RUN, *([_EACH] if pictures else []), workers_option, _OUT):
             function = option(function)
         return function
 
     return add
 
 
-def refuse_without_out(each: bool, dry_run: bool) -> None:
-    """Refuse options that mean nothing for one file."""
-    for name, given in (("--each", each), ("--dry-run", dry_run), ("--ray", ray_address())):
-        if given:
-            raise click.UsageError(f"{name} is for many files; give -o DIR as well.")
+def refuse_without_out(**given: Any) -> None:
+    """Refuse options that mean nothing for one file, given by their names."""
+    for name, value in {**given, "ray": ray_address()}.items():
+        if value:
+            raise click.UsageError(f"--{name.replace('_', '-')} is for many files; give -o DIR as "
+                                   "well.")
+
+
+def is_many(operand: str) -> bool:
+    """Return whether an operand is a folder, a pattern or an address, not a file or a pipe."""
+    from glob import has_magic
+
+    if "://" in operand and not os.path.lexists(operand):
+        return True
+    return os.path.isdir(operand) or has_magic(operand) and not os.path.exists(operand)
+
+
+def codec_tag(model: str | None) -> str:
+    """Text that identifies the weights of a model that is named, before anything heavy is loaded;
+    empty if files name it."""
+    from aehub import hub
+
+    return "" if model is None else hub.codec_tag(model)
 
 
 def one_and_output(operands: Sequence[str]) -> tuple[str, str | None]:

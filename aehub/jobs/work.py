@@ -10,13 +10,18 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aehub.bitstream.validation import verify
 from aehub.errors import AEHubError, DamagedError, FormatError, count_text, sentence
 from aehub.jobs.task import Failed, Outcome, Task
 from aehub.jobs.uris import fetched, is_uri
-from aehub.results import Progress, Result
+from aehub.results import Progress, Result, relayed
+
+if TYPE_CHECKING:  # Commands that move bytes load no networks.
+    from aehub.bitstream import FileHeader
+    from aehub.codecs.compress import SourceGroup
+    from aehub.media.picture import Colour
 
 Job = Generator[Any, None, Outcome]
 """Yields `Progress`; returns what came out."""
@@ -84,7 +89,18 @@ def _verify(source: str) -> Job:
         f"{count_text(report.n_groups, 'group')} found."))
 
 
+def _group(group: SourceGroup, header: FileHeader, colour: Colour, model: str, device: str,
+           **options: Any) -> Job:
+    from aehub.codecs.compress import encode_group
+    from aehub.hub import load_for_file
+
+    codec = load_for_file(header, model, device=device)
+    job = encode_group(codec, group, header, colour, **options)
+    return Outcome(data=(yield from relayed(job, lambda n: Progress(n, len(group.frames)))))
+
+
 COMMANDS: dict[str, Callable[..., Job]] = {
     "compress": _compress, "decompress": _decompress, "edit": _edit, "verify": _verify,
+    "group": _group,
 }
 """Name of a command -> its work on one file."""
