@@ -45,7 +45,9 @@ _ON_RAY = click.option(
 
 def workers_option(function: Callable[..., None]) -> Callable[..., None]:
     """Add --workers and --ray to a command."""
-    return _WORKERS(_ON_RAY(function))
+    for option in (_ON_RAY, _WORKERS):
+        function = option(function)
+    return function
 
 
 _EACH = click.option("--each", is_flag=True, help="Take every picture of a folder for itself.")
@@ -76,16 +78,18 @@ class Many:
 def many_options(*, pictures: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add -o, --workers and --dry-run to a command, and --each to one that reads pictures."""
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        for option in (_DRY_RUN, *([_EACH] if pictures else []), workers_option, _OUT):
+        for option in (_DRY_RUN, *([_EACH] if pictures else [])):
             function = option(function)
-        return function
+        return _OUT(workers_option(function))
 
     return add
 
 
 def refuse_without_out(**given: Any) -> None:
-    """Refuse options that mean nothing for one file, given by their names."""
-    for name, value in {**given, "ray": ray_address()}.items():
+    """Refuse options that mean nothing for one file, given by their names; --ray with --workers."""
+    if "workers" in given:
+        given["ray"] = ray_address()
+    for name, value in given.items():
         if value:
             raise click.UsageError(f"--{name.replace('_', '-')} is for many files; give -o DIR as "
                                    "well.")

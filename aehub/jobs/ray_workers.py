@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -45,7 +47,7 @@ _STORE_BYTES = 200_000_000
 """Room for results under way of a Ray that is started here."""
 _ENVIRONMENT = {
     # Said in our own sentences.
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*", "RAY_BACKEND_LOG_LEVEL": "fatal",
     # No server is asked but those of the cluster.
     "RAY_USAGE_STATS_ENABLED": "0",
     # A worker without a GPU of its own sees none.
@@ -78,13 +80,12 @@ class RayWorkers:
 
     def __init__(self, address: str = AUTO, workers: int | None = None, *,
                  n_threads: int | None = None, n_gpus: int = 0) -> None:
-        self._ray = _import_ray()
+        self._ray = _import_ray(address)
         self.n_threads = n_threads or positive_integer(os.environ, threads.VARIABLE) or 1
         self._n_gpus, self._address = n_gpus, address
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
             _connect(self._ray, address)
-        self._count = workers or self._room()
         self._actor = self._ray.remote(
             num_cpus=self.n_threads, num_gpus=n_gpus, max_restarts=0, max_task_retries=0,
             scheduling_strategy="SPREAD")(_Actor)
@@ -96,6 +97,7 @@ class RayWorkers:
         # Workers that cannot start are not replaced.
         self._refused = 0
         self._reason = ""
+        self._count = workers or self._room()
 
     @property
     def slots(self) -> int:
@@ -277,11 +279,11 @@ class _Actor:
 
     def start(self, version: str, n_threads: int) -> tuple[int, str]:
         """Prepare for tasks; return the process, and a sentence on why it can do none."""
-        # Before torch is loaded. Ray sets its own number, which limits that of the budget.
-        threads.set_budget(n_threads)
         if version != __version__:
             return os.getpid(), (f"{_host()} has aehub {__version__}, and the command is of "
                                  f"{version}; install the same on all machines.")
+        # Before torch is loaded. Ray sets its own number, which limits that of the budget.
+        threads.set_budget(n_threads)
         return os.getpid(), ""
 
     def work(self, task: Task, interval: float) -> Iterator[Event | _Piece]:
@@ -355,8 +357,11 @@ def _pieces(number: int, output: Path) -> Iterator[_Piece]:
                     break
 
 
-def _import_ray() -> Any:
-    for name, value in _ENVIRONMENT.items():
+def _import_ray(address: str) -> Any:
+    # Ray reads them once. Whoever reaches a Ray could run what they like on it; it would keep the
+    # token of one that is started here in the user's folder, for all to come.
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    for name, value in (_ENVIRONMENT | (own if address == LOCAL else {})).items():
         os.environ.setdefault(name, value)
     try:
         import ray
@@ -376,13 +381,14 @@ def _connect(ray: Any, address: str) -> None:
     elif address != AUTO:
         _check_address(address)
     try:
-        with _same_signals():
+        with _same_signals(), _quiet():
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", **settings)
-    except ConnectionError as error:
-        raise InputError(f"no Ray cluster runs on this machine ({_first_line(error)}); start one "
-                         "with: ray start --head", "Or give its address to --ray.") from error
     except (RuntimeError, ValueError, OSError) as error:
-        raise InputError(f"Ray at {address} cannot be used: {_first_line(error)}") from error
+        if address == AUTO and isinstance(error, ConnectionError):
+            raise InputError("no Ray cluster runs on this machine; give the address of the head of "
+                             "one, or start it: ray start --head") from error
+        raise InputError(f"Ray at {address} cannot be used: {_first_line(error)}",
+                         "If it asks for a token, set RAY_AUTH_MODE=token.") from error
 
 
 def _check_address(address: str) -> None:
@@ -414,6 +420,21 @@ def _same_signals() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what the libraries of Ray write to the error stream past Python while they connect: it
+    comes back as an exception."""
+    sys.stderr.flush()
+    with open(os.devnull, "wb") as nothing:
+        kept = os.dup(2)
+        os.dup2(nothing.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _reason(error: BaseException) -> str:
