@@ -12,20 +12,21 @@ next run empties.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from aehub.errors import AEHubError, BusyError, ExistsError, InputError
 from aehub.files import hold_lock
-from aehub.inputs import digest_of, stamp_of
+from aehub.inputs import digest_of
 
 HIDDEN = ".aehub"
 """Folder of the manifest in a folder of results."""
@@ -159,7 +160,7 @@ class ResultFolder:
             return None
         path = self.path / output
         with suppress(OSError):
-            if stamp_of(path)[0] == entry.bytes and digest_of(path) == entry.sha256:
+            if _size_of(path) == entry.bytes and _digest_of(path) == entry.sha256:
                 return entry
         return None
 
@@ -214,8 +215,7 @@ class OutputFolder(ResultFolder):
         place, target = self._hidden / _WORK / str(number), self.path / entry.output
         staged = place / target.name
         try:
-            size, digest = stamp_of(staged)[0], digest_of(staged)
-            entry = Entry(**{**asdict(entry), "bytes": size, "sha256": digest})
+            entry = replace(entry, bytes=_size_of(staged), sha256=_digest_of(staged))
             target.parent.mkdir(parents=True, exist_ok=True)
             self.check(entry.output)
             self._file.write(json.dumps(asdict(entry)).encode() + b"\n")
@@ -247,6 +247,23 @@ class OutputFolder(ResultFolder):
         self._file.close()
         self._clear()
         self._lock.close()
+
+
+def _size_of(path: Path) -> int:
+    """Bytes of a result, a file or a folder."""
+    return sum(part.stat().st_size for part in _files_of(path))
+
+
+def _digest_of(path: Path) -> str:
+    """SHA-256 of a result; of a folder that of the names and digests of its files."""
+    if not path.is_dir():
+        return digest_of(path)
+    facts = [(part.relative_to(path).as_posix(), digest_of(part)) for part in _files_of(path)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _files_of(path: Path) -> list[Path]:
+    return sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
 
 
 def _locked(folder: Path) -> sqlite3.Connection:
