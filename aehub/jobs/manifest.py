@@ -189,7 +189,7 @@ class OutputFolder(ResultFolder):
             raise _unusable(path, error) from error
 
     def stage(self, number: int, output: str) -> Path:
-        """Where a task writes its result: a place of its own, under the final name.
+        """The path that a task writes its result to: in a place of its own, with the final name.
 
         Raises:
             InputError: the folder cannot be written.

@@ -290,7 +290,7 @@ class _New(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What can be read of a file for an index.
+    """A file as it was read for an index.
 
     Attributes:
         stamp: size in bytes and time of the last change in nanoseconds, before it was read.
