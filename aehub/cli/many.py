@@ -95,8 +95,8 @@ def workers_of(count: int | None) -> Iterator[Any]:
 
     executor = LocalProcesses(count or 1)
     if count is not None and executor.slots < count:
-        options.print_notes([f"{count_text(executor.slots, 'worker')} of {count}, for this machine "
-                             f"has {count_text(executor.slots, 'core')} to compute with."])
+        options.print_notes([f"{count_text(executor.slots, 'worker')} of {count}: no more threads "
+                             "may compute at once."])
     try:
         yield executor
     finally:

@@ -18,7 +18,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -179,14 +179,17 @@ class OutputFolder(ResultFolder):
 
     def __init__(self, path: Path, *, force: bool = False) -> None:
         self._hidden = path / HIDDEN
-        try:
-            self._hidden.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(path)
-            self._clear()
-            super().__init__(path, force=force)
-            self._file = _opened_for_lines(self._hidden / _MANIFEST)
-        except OSError as error:
-            raise _unusable(path, error) from error
+        with ExitStack() as undo:
+            try:
+                self._hidden.mkdir(parents=True, exist_ok=True)
+                self._lock = _locked(path)
+                undo.callback(self._lock.close)
+                self._clear()
+                super().__init__(path, force=force)
+                self._file = _opened_for_lines(self._hidden / _MANIFEST)
+            except OSError as error:
+                raise _unusable(path, error) from error
+            undo.pop_all()
 
     def stage(self, number: int, output: str) -> Path:
         """The path that a task writes its result to: in a place of its own, with the final name.
@@ -218,8 +221,14 @@ class OutputFolder(ResultFolder):
             entry = replace(entry, bytes=_size_of(staged), sha256=_digest_of(staged))
             target.parent.mkdir(parents=True, exist_ok=True)
             self.check(entry.output)
+            # What is noted is on the disk, and what is in its place is noted: also after the power
+            # went out.
+            for part in _files_of(staged):
+                with part.open("r+b") as file:
+                    os.fsync(file.fileno())
             self._file.write(json.dumps(asdict(entry)).encode() + b"\n")
             self._file.flush()
+            os.fsync(self._file.fileno())
             if staged.is_dir() and target.is_dir():
                 shutil.rmtree(target)
             os.replace(staged, target)
