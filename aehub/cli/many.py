@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,11 +15,6 @@ from aehub.cli import options
 from aehub.cli.console import EXIT_FAILED, files_bar
 from aehub.errors import count_text
 from aehub.results import run_job
-
-if TYPE_CHECKING:
-    from aehub.jobs.plan import Job
-    from aehub.jobs.run import FileResult, RunResult
-    from aehub.jobs.task import Executor
 
 _OUT = click.option(
     "-o", "--out", metavar="DIR", help="Write into DIR, made if need be; every operand is an input "
@@ -127,9 +122,9 @@ def ray_address() -> str | None:
 
 
 @contextmanager
-def workers_of(count: int | None, device: str = "auto") -> Iterator[Executor]:
-    """Worker processes of this machine or of a Ray cluster, ended at the end; with a note where
-    there are fewer than asked for.
+def workers_of(count: int | None, device: str = "auto") -> Iterator[Any]:
+    """Workers of this machine or of a Ray cluster, an `Executor`, ended at the end; with a note
+    where there are fewer than asked for.
 
     Args:
         count: of them.
@@ -151,24 +146,24 @@ def workers_of(count: int | None, device: str = "auto") -> Iterator[Executor]:
 
 
 @contextmanager
-def _local_processes(count: int | None) -> Iterator[Executor]:
+def _local_processes(count: int | None) -> Iterator[Any]:
     from aehub.jobs.processes import LocalProcesses
 
     executor = LocalProcesses(count or 1)
     if count is not None and executor.slots < count:
-        options.print_notes([f"{count_text(executor.slots, 'worker')} of {count}, for this machine "
-                             f"has {count_text(executor.slots, 'core')} to compute with."])
+        options.print_notes([f"{count_text(executor.slots, 'worker')} of {count}: no more threads "
+                             "may compute at once."])
     try:
         yield executor
     finally:
         executor.close()
 
 
-def run_many(job: Job, operands: Sequence[str], many: Many, label: str) -> None:
+def run_many(job: Any, operands: Sequence[str], many: Many, label: str) -> None:
     """Run a command over all inputs, print the results, and exit with 1 if a file failed.
 
     Args:
-        job: of the command.
+        job: `aehub.jobs.plan.Job` of the command.
         operands: as the user gave them.
         many: options.
         label: of the progress, such as "compressing".
@@ -183,7 +178,7 @@ def run_many(job: Job, operands: Sequence[str], many: Many, label: str) -> None:
     refuse_uri_output(many.out or "")
     folder = None if many.out is None else Path(many.out).expanduser()
     with ExitStack() as stack:
-        results: ResultFolder | None = None
+        results: Any = None
         if folder is not None:
             results = (ResultFolder(folder, force=many.force) if many.dry_run else
                        stack.enter_context(OutputFolder(folder, force=many.force)))
@@ -200,8 +195,9 @@ def run_many(job: Job, operands: Sequence[str], many: Many, label: str) -> None:
     print_run(result, many.as_json)
 
 
-def print_run(result: RunResult, as_json: bool) -> None:
-    """Print a run: one object, or what is wrong with which file and a table; exit with 1 if any."""
+def print_run(result: Any, as_json: bool) -> None:
+    """Print a `RunResult`: one object or a table, and what is wrong with which file; exit with 1
+    if any is."""
     for file in result.files:
         if file.error:
             click.echo(f"aehub: {' '.join(file.message.split())}", err=True)
@@ -214,7 +210,7 @@ def print_run(result: RunResult, as_json: bool) -> None:
         raise click.exceptions.Exit(EXIT_FAILED)
 
 
-def _notes(files: Sequence[FileResult]) -> Iterator[str]:
+def _notes(files: Sequence[Any]) -> Iterator[str]:
     """Notes of the files, each once, with the number of files that have it."""
     counts: dict[str, int] = {}
     for file in files:
@@ -224,7 +220,7 @@ def _notes(files: Sequence[FileResult]) -> Iterator[str]:
         yield note if count == 1 else f"{note} ({count_text(count, 'file')})"
 
 
-def _table(result: RunResult) -> Iterator[str]:
+def _table(result: Any) -> Iterator[str]:
     for file in result.files:
         if file.state == "planned":
             yield (f"{click.format_filename(file.source)}"
@@ -238,7 +234,7 @@ def _table(result: RunResult) -> Iterator[str]:
         yield f"{result.elapsed:.1f} s"
 
 
-def _sizes(files: Sequence[FileResult]) -> str:
+def _sizes(files: Sequence[Any]) -> str:
     before, after = sum(file.bytes_in for file in files), sum(file.bytes_out for file in files)
     if not before:
         return ""

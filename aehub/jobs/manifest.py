@@ -13,21 +13,22 @@ has not noticed yet that its run is over cannot write into the next one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from aehub.errors import AEHubError, BusyError, ExistsError, InputError
 from aehub.files import hold_lock
-from aehub.inputs import digest_of, stamp_of
+from aehub.inputs import digest_of
 
 HIDDEN = ".aehub"
 """Folder of the manifest in a folder of results."""
@@ -161,7 +162,7 @@ class ResultFolder:
             return None
         path = self.path / output
         with suppress(OSError):
-            if stamp_of(path)[0] == entry.bytes and digest_of(path) == entry.sha256:
+            if _size_of(path) == entry.bytes and _digest_of(path) == entry.sha256:
                 return entry
         return None
 
@@ -181,17 +182,20 @@ class OutputFolder(ResultFolder):
     def __init__(self, path: Path, *, force: bool = False) -> None:
         self._hidden = path / HIDDEN
         self._work = self._hidden / _WORK / secrets.token_hex(8)
-        try:
-            self._hidden.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(path)
-            self._clear()
-            super().__init__(path, force=force)
-            self._file = _opened_for_lines(self._hidden / _MANIFEST)
-        except OSError as error:
-            raise _unusable(path, error) from error
+        with ExitStack() as undo:
+            try:
+                self._hidden.mkdir(parents=True, exist_ok=True)
+                self._lock = _locked(path)
+                undo.callback(self._lock.close)
+                self._clear()
+                super().__init__(path, force=force)
+                self._file = _opened_for_lines(self._hidden / _MANIFEST)
+            except OSError as error:
+                raise _unusable(path, error) from error
+            undo.pop_all()
 
     def stage(self, number: int, output: str) -> Path:
-        """Where a task writes its result: a place of its own, under the final name.
+        """The path that a task writes its result to: in a place of its own, with the final name.
 
         Raises:
             InputError: the folder cannot be written.
@@ -217,12 +221,17 @@ class OutputFolder(ResultFolder):
         place, target = self._work / str(number), self.path / entry.output
         staged = place / target.name
         try:
-            size, digest = stamp_of(staged)[0], digest_of(staged)
-            entry = Entry(**{**asdict(entry), "bytes": size, "sha256": digest})
+            entry = replace(entry, bytes=_size_of(staged), sha256=_digest_of(staged))
             target.parent.mkdir(parents=True, exist_ok=True)
             self.check(entry.output)
+            # What is noted is on the disk, and what is in its place is noted: also after the power
+            # went out.
+            for part in _files_of(staged):
+                with part.open("r+b") as file:
+                    os.fsync(file.fileno())
             self._file.write(json.dumps(asdict(entry)).encode() + b"\n")
             self._file.flush()
+            os.fsync(self._file.fileno())
             if staged.is_dir() and target.is_dir():
                 shutil.rmtree(target)
             os.replace(staged, target)
@@ -250,6 +259,23 @@ class OutputFolder(ResultFolder):
         self._file.close()
         self._clear()
         self._lock.close()
+
+
+def _size_of(path: Path) -> int:
+    """Bytes of a result, a file or a folder."""
+    return sum(part.stat().st_size for part in _files_of(path))
+
+
+def _digest_of(path: Path) -> str:
+    """SHA-256 of a result; of a folder that of the names and digests of its files."""
+    if not path.is_dir():
+        return digest_of(path)
+    facts = [(part.relative_to(path).as_posix(), digest_of(part)) for part in _files_of(path)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _files_of(path: Path) -> list[Path]:
+    return sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
 
 
 def _locked(folder: Path) -> sqlite3.Connection:

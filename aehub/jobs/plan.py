@@ -136,7 +136,9 @@ def _sources_of(operand: Path, kinds: Kinds, each: bool, skip: Path | None) -> I
             # Files in it match by themselves.
             continue
         root, is_empty = absolute(path), True
-        for one in find_inputs(path, each=each, skip=skip, kinds=kinds):
+        # Results may lie beside their inputs.
+        beside = skip is not None and absolute(skip) == root
+        for one in find_inputs(path, each=each, skip=None if beside else skip, kinds=kinds):
             is_empty = False
             below = one.path.relative_to(root)
             name = below if below.parts else Path(root.name)

@@ -213,7 +213,7 @@ class _Run:
             yield task
 
     def planned(self, file: FileTask) -> FileResult:
-        """What would be done to a file."""
+        """The state of a file before a run that does nothing."""
         try:
             done = self._checked(file)
         except (AEHubError, OSError) as error:

@@ -28,7 +28,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task gave.
+    """The result of a task.
 
     Attributes:
         values: the result, by stable keys.

@@ -6,6 +6,7 @@ by name: `aehub.hub` loads each once in a process. A `source` at an address is f
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # Commands that move bytes load no networks.
     from aehub.codecs.compress import SourceGroup
     from aehub.media.picture import Colour
 
+_PARTS = 1000
+"""Parts into which progress is divided where there are no frames to count."""
 Job = Generator[Any, None, Outcome]
 """Yields `Progress`; returns what came out."""
 
@@ -89,6 +92,20 @@ def _verify(source: str) -> Job:
         f"{count_text(report.n_groups, 'group')} found."))
 
 
+def _reconstruct(source: str, output: str, models: list[str], **options: Any) -> Job:
+    from aehub.report.arena import iter_arena
+
+    folder = Path(output)
+    folder.mkdir()
+    report = yield from relayed(iter_arena(source, folder, models, **options),
+                                lambda now: Progress(round(_PARTS * now.share), _PARTS))
+    (folder / "report.json").write_text(json.dumps(report.to_json(), indent=2))
+    (folder / "report.csv").write_text(report.to_csv())
+    failed = "; ".join(f"{model}: {reason}" for model, reason in report.failures.items())
+    return Outcome(report.to_json(), failed and (
+        f"{len(report.failures)} of {count_text(len(models), 'model')} failed: {failed}"))
+
+
 def _group(group: SourceGroup, header: FileHeader, colour: Colour, model: str, device: str,
            **options: Any) -> Job:
     from aehub.codecs.compress import encode_group
@@ -99,8 +116,19 @@ def _group(group: SourceGroup, header: FileHeader, colour: Colour, model: str, d
     return Outcome(data=(yield from relayed(job, lambda n: Progress(n, len(group.frames)))))
 
 
+def _fingerprint(source: str, model: str, device: str) -> Job:
+    from aehub.hub import load_for_file, resolve_model
+    from aehub.retrieval.fingerprint import fingerprint_model
+    from aehub.retrieval.indexing import read_file
+
+    job = read_file(Path(source), fingerprint_model(resolve_model(model, device)),
+                    lambda header: load_for_file(header, device=device))
+    return Outcome(data=(yield from relayed(job, lambda _: Progress(0, 0))))
+
+
 COMMANDS: dict[str, Callable[..., Job]] = {
     "compress": _compress, "decompress": _decompress, "edit": _edit, "verify": _verify,
-    "group": _group,
+    "group": _group, "reconstruct": _reconstruct,
+    "fingerprint": _fingerprint,
 }
 """Name of a command -> its work on one file."""

@@ -16,6 +16,7 @@ from aehub.arguments import check_list, check_whole
 from aehub.errors import AEHubError, InputError, LimitError
 from aehub.files import FilePath, check_path
 from aehub.hub import list_models
+from aehub.inputs import expand
 from aehub.measure import image_codecs, video_codecs
 from aehub.measure.comparison import Comparison
 from aehub.measure.model_codec import ModelCodec
@@ -120,7 +121,8 @@ def compare(
     if n_frames is not None:
         n_frames = check_whole("frames", n_frames, 1)
     notes: list[str] = []
-    paths = [clip for source in sources for clip in _clips_of(source, notes)]
+    paths = [clip for source in sources for found in _expanded(source)
+             for clip in _clips_of(found, notes)]
     if not paths:
         raise InputError("no clip is given; give at least one.")
     for codec in chosen:
@@ -227,6 +229,11 @@ def measure(source: SourceClip, codecs: Iterable[BenchmarkCodec]) -> Iterator[Po
                 encode_seconds=encoded.seconds,
                 decode_seconds=decode_seconds,
             )
+
+
+def _expanded(source: FilePath | SourceClip) -> list[FilePath | SourceClip]:
+    """The paths that a pattern stands for; anything else as it is."""
+    return [source] if isinstance(source, SourceClip) else [*expand(check_path(source, "clip"))]
 
 
 def _clips_of(source: FilePath | SourceClip, notes: list[str]) -> list[FilePath | SourceClip]:

@@ -73,6 +73,38 @@ def test_verify_checks_files_folders_and_patterns(library: Path) -> None:
     assert (two.exit_code, two.stdout.split()[:2]) == (0, ["done", "2"])
 
 
+def test_reconstruct_makes_a_folder_for_each_clip(clips: Path, tmp_path: Path) -> None:
+    arguments = ("reconstruct", clips / "reel0", "-o", tmp_path, "--trim", "0f:3f", "--effort", "0",
+                 "--one-quality", "--json")
+    done = run(*arguments)
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["failed"], len(told["files"])) == (1, 1, 3), done.stderr
+    (model,) = told["files"][0]["models"]
+    assert model["model"] == "d4-codec" and model["psnr"] > 20
+    assert {path.name for path in (tmp_path / "000").iterdir()} == {
+        "000.original.mkv", "000.d4-codec.aev", "000.arena.mp4", "000.arena.png", "report.json",
+        "report.csv"}
+    assert set(states(run(*arguments)).values()) == {"skipped", "failed"}
+    (tmp_path / "000" / "000.d4-codec.aev").write_bytes(b"another")
+    assert states(run(*arguments))["000.mp4"] == "failed", "it is not as it was written"
+
+
+def test_an_index_made_by_workers_finds_the_same(clips: Path, tmp_path: Path) -> None:
+    query, answers = clips / "reel1" / "004.mp4", []
+    for workers in (1, 2):
+        index = tmp_path / f"index{workers}"
+        done = run("index", clips, "--index", index, "--workers", workers, "--json")
+        told = json.loads(done.stdout)
+        assert (done.exit_code, told["failed"], len(told["files"])) == (1, 1, 7), done.stderr
+        assert [file["state"] for file in told["files"]].count("added") == 6
+        matches = json.loads(run("search", query, "--index", index, "--json").stdout)["matches"]
+        answers.append(matches)
+        again = json.loads(run("index", clips, "--index", index, "--workers", workers,
+                               "--json").stdout)
+        assert [file["state"] for file in again["files"]].count("unchanged") == 6
+    assert answers[0] == answers[1] and answers[0][0]["path"] == str(query)
+
+
 def test_existing_forms_of_the_commands_stay(library: Path, tmp_path: Path) -> None:
     """A second operand without -o is the output, even where it exists."""
     first, second = tmp_path / "a.aev", tmp_path / "b.aev"
@@ -96,6 +128,7 @@ def test_existing_forms_of_the_commands_stay(library: Path, tmp_path: Path) -> N
     (["decompress", "a.aev", "--format", "mkv"], "--format is for many files"),
     (["edit", "a.aev", "--reverse"], "give OUT.aev after IN.aev"),
     (["edit", "a.aev", "-o", "out"], "nothing to do"),
+    (["reconstruct", "a.mp4"], "name the folder for the results with -o DIR"),
 ], ids=" ".join)
 def test_wrong_usage_exits_with_2_and_says_why(
     arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

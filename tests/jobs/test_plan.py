@@ -92,6 +92,12 @@ def test_the_folder_of_results_is_no_input_even_below_one(tmp_path: Path) -> Non
     assert [file.output for file in plan] == ["a.aev"]
 
 
+def test_results_may_lie_beside_their_inputs(tmp_path: Path) -> None:
+    clip(tmp_path / "films" / "sub" / "a.mp4")
+    (file,) = plan_files(JOB, [str(tmp_path / "films")], tmp_path / "films")
+    assert (file.output, file.error) == ("sub/a.aev", "")
+
+
 def test_a_missing_file_and_an_empty_folder_are_inputs_with_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     clip(tmp_path / "a.mp4")
