@@ -46,7 +46,8 @@ def task(number: int, source: Path, output: str | Path) -> Task:
 
 
 def results(out: Path) -> list[Path]:
-    return [path for path in out.rglob("*.aev") if ".aehub" not in path.parts]
+    # Not what is being written, whose folders come and go.
+    return sorted(out.glob("reel*/*.aev"))
 
 
 def begin(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:

@@ -73,7 +73,7 @@ def plan(*operands: str, folder: Path | None = None, each: bool = False,
 
 
 def compress(operand: str, out: Path) -> RunResult:
-    with OutputFolder(out) as folder:
+    with OutputFolder(out, force=True) as folder:
         files = plan(operand, folder=out, manifest=folder.manifest)
         return run_job(iter_files(JOB, files, Here(), folder), None)
 
