@@ -248,15 +248,27 @@ def name_outputs(names: Sequence[PurePosixPath], origins: Sequence[str], suffix:
     # Those that share no name first, then the others by their paths.
     order = sorted(range(len(names)),
                    key=lambda at: (alike[plain[at].casefold()] > 1, origins[at]))
+    numbers = Counter[str]()
     for at in order:
         if chosen[at] is None:
-            whole = (_renamed(names[at], names[at].name + mark, suffix)
-                     for mark in ("", *(f"-{number}" for number in range(2, len(names) + 2))))
-            candidates = [plain[at]] if alike[plain[at].casefold()] == 1 else []
-            name = next(name for name in (*candidates, *whole) if name.casefold() not in taken)
+            name = plain[at]
+            if alike[name.casefold()] > 1 or name.casefold() in taken:
+                name = _numbered(names[at], suffix, taken, numbers)
             taken.add(name.casefold())
             chosen[at] = name
     return [name or "" for name in chosen]
+
+
+def _numbered(name: PurePosixPath, suffix: str, taken: set[str], numbers: Counter[str]) -> str:
+    """The first of a.mp4.aev, a.mp4-2.aev, a.mp4-3.aev... that is not taken; `numbers` are those
+    tried so far, so that many files of one name do not try all of them again."""
+    key = str(name).casefold()
+    while True:
+        numbers[key] += 1
+        mark = "" if numbers[key] == 1 else f"-{numbers[key]}"
+        found = _renamed(name, name.name + mark, suffix)
+        if found.casefold() not in taken:
+            return found
 
 
 def _renamed(name: PurePosixPath, stem: str, suffix: str) -> str:

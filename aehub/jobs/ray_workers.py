@@ -358,11 +358,12 @@ def _pieces(number: int, output: Path) -> Iterator[_Piece]:
 
 
 def _import_ray(address: str) -> Any:
-    # Ray reads them once. Whoever reaches a Ray could run what they like on it; it would keep the
-    # token of one that is started here in the user's folder, for all to come.
+    # Ray reads them when it is imported. Whoever reaches a Ray could run what they like on it; it
+    # would keep the token of one that is started here in the user's folder, for all to come.
     own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     for name, value in (_ENVIRONMENT | (own if address == LOCAL else {})).items():
-        os.environ.setdefault(name, value)
+        if "ray" not in sys.modules:
+            os.environ.setdefault(name, value)
     try:
         import ray
     except ModuleNotFoundError as error:

@@ -100,9 +100,9 @@ def per_task(executor: Executor, file: Path, count: int) -> tuple[float, float]:
 
 def ray_costs(address: str, file: Path, count: int) -> dict[str, float]:
     """Seconds of a task on Ray, of asking 1,000 workers at once, of a megabyte through Ray."""
-    import ray
-
     with closing(RayWorkers(address, 1)) as executor:
+        import ray
+
         cpu, wall = per_task(executor, file, count)
 
         @ray.remote(num_cpus=0)
@@ -276,7 +276,7 @@ def print_core(core: dict[str, Any]) -> None:
                                                   in core["start"].items()))
 
 
-def main() -> None:
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--tasks", type=int, default=1000)
@@ -284,34 +284,51 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="of the clips simulated")
     parser.add_argument("--input-kbps", type=float, default=4000, help="of the clips simulated")
     parser.add_argument("--storage", type=float, default=1e9, help="bytes a second, shared")
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def task_costs(place: Path, clip: Path, count: int, address: str) -> dict[str, float]:
+    """Seconds of a task that does next to nothing, as `ray_costs`; without Ray those of a local
+    process, and nothing for asking."""
+    tiny = place / "tiny.aev"
+    aehub.compress(clip, tiny, effort=0, trim="0f:1f", measure=False)
+    with closing(LocalProcesses(1)) as executor:
+        cpu, wall = per_task(executor, tiny, count)
+    print(f"a task of a local process: {1e3 * cpu:.2f} ms of the program, {1e3 * wall:.2f} ms")
+    try:
+        if address == "no":
+            raise InputError("it was left out.")
+        costs = ray_costs(address, tiny, count)
+    except InputError as error:
+        print(f"without Ray: {error}")
+        return {"cpu": cpu, "asked": 0.0}
+    print("a task on Ray: {cpu:.2f} ms of the program, {wall:.2f} ms; asking 1,000 workers: "
+          "{asked:.2f} ms; a MB through Ray: {megabyte:.2f} ms".format(
+              **{name: 1e3 * value for name, value in costs.items()}))
+    return costs
+
+
+def print_manifest(place: Path, count: int) -> None:
+    manifest = manifest_costs(place, count)
+    print(f"a manifest of {count}: {manifest['bytes']:.0f} bytes a result, read in "
+          f"{manifest['seconds']:.1f} s, {manifest['memory'] / 1e6:.0f} MB")
+    print(f"a plan of {count} files: {planning_seconds(place, count):.1f} s")
+
+
+def main() -> None:
+    given = parsed()
     threads.set_budget(1)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         core = workers_of_one_core(place)
         print_core(core)
-        tiny = place / "tiny.aev"
-        aehub.compress(place / "320x180.mkv", tiny, effort=0, trim="0f:1f", measure=False)
-        with closing(LocalProcesses(1)) as executor:
-            cpu, wall = per_task(executor, tiny, given.tasks)
-        print(f"a task of a local process: {1e3 * cpu:.2f} ms of the program, {1e3 * wall:.2f} ms")
-        costs: dict[str, Any] = {"ray": {"cpu": cpu, "asked": 0.0}}
-        try:
-            if given.ray != "no":
-                costs["ray"] = ray_costs(given.ray, tiny, given.tasks)
-                print("a task on Ray: {cpu:.2f} ms of the program, {wall:.2f} ms; asking 1,000 "
-                      "workers: {asked:.2f} ms; a MB through Ray: {megabyte:.2f} ms".format(
-                          **{name: 1e3 * value for name, value in costs["ray"].items()}))
-        except InputError as error:
-            print(f"without Ray: {error}")
-        costs["driver"] = driver_costs(place, given.tasks)
+        costs: dict[str, Any] = {
+            "ray": task_costs(place, place / "320x180.mkv", given.tasks, given.ray),
+            "driver": driver_costs(place, given.tasks)}
         print("a file in the program: {file:.2f} ms ({file_cpu:.2f} of the processor); one that is "
               "done: {done:.2f} ms ({done_cpu:.2f})".format(
                   **{name: 1e3 * value for name, value in costs["driver"].items()}))
-        manifest = manifest_costs(place, given.files)
-        print(f"a manifest of {given.files}: {manifest['bytes']:.0f} bytes a result, read in "
-              f"{manifest['seconds']:.1f} s, {manifest['memory'] / 1e6:.0f} MB")
-        print(f"a plan of {given.files} files: {planning_seconds(place, given.files):.1f} s")
+        print_manifest(place, given.files)
     for row in core["frames"]:
         if row["size"] == "640x360" and not row["measured"]:
             simulate(row["seconds"] * 25 * given.seconds, costs,
