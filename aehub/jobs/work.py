@@ -126,9 +126,15 @@ def _fingerprint(source: str, model: str, device: str) -> Job:
     return Outcome(data=(yield from relayed(job, lambda _: Progress(0, 0))))
 
 
+def _compare(source: str, codecs: str, frames: int | None) -> Job:
+    from aehub.measure.benchmark import measure_file, parse_codecs
+
+    return Outcome(data=(yield from measure_file(Path(source), parse_codecs(codecs), frames)))
+
+
 COMMANDS: dict[str, Callable[..., Job]] = {
     "compress": _compress, "decompress": _decompress, "edit": _edit, "verify": _verify,
     "group": _group, "reconstruct": _reconstruct,
-    "fingerprint": _fingerprint,
+    "fingerprint": _fingerprint, "compare": _compare,
 }
 """Name of a command -> its work on one file."""
