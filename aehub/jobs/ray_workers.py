@@ -342,7 +342,7 @@ def _place_for(task: Task) -> Iterator[tuple[Task, str | None]]:
 
 
 def _pieces(number: int, output: Path) -> Iterator[_Piece]:
-    """What was written, a file or a folder of files."""
+    """Everything that was written, a file or a folder of files."""
     files: Iterable[Path] = [output]
     if output.is_dir():
         files = sorted(path for path in output.rglob("*") if path.is_file())
@@ -387,7 +387,7 @@ def _connect(ray: Any, address: str) -> None:
     except (RuntimeError, ValueError, OSError) as error:
         if address == AUTO and isinstance(error, ConnectionError):
             raise InputError("no Ray cluster runs on this machine; give the address of the head of "
-                             "one, or start it: ray start --head") from error
+                             "one.", "Or start one here: ray start --head.") from error
         raise InputError(f"Ray at {address} cannot be used: {_first_line(error)}",
                          "If it asks for a token, set RAY_AUTH_MODE=token.") from error
 

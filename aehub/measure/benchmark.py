@@ -94,7 +94,6 @@ def compare(
     stills: bool = False,
     anchor: str | None = None,
     progress: ProgressCallback | None = None,
-    measurer: ClipMeasurer | None = None,
 ) -> Comparison:
     """Measure rate and distortion of codecs side by side.
 
@@ -110,8 +109,6 @@ def compare(
         anchor: codec that BD-rates are relative to; by default `x264-medium` (for stills `jpeg`)
             if it is among the codecs, else the first codec.
         progress: called as `progress(done, total)` in points, after each point.
-        measurer: measures paths in other processes, with the same codecs: `aehub.jobs.comparisons`.
-            Speeds are then those of clips that are measured side by side.
 
     Returns:
         The points, their Bjøntegaard rate differences and the failures.
@@ -123,6 +120,27 @@ def compare(
     Example:
         >>> comparison = compare(["clip.mkv"], "x264-medium,svtav1-6")  # doctest: +SKIP
         >>> print(comparison.table())  # doctest: +SKIP
+    """
+    return compare_by(None, sources, codecs, frames=frames, stills=stills, anchor=anchor,
+                      progress=progress)
+
+
+def compare_by(
+    measurer: ClipMeasurer | None,
+    sources: Iterable[FilePath | SourceClip],
+    codecs: str | Sequence[BenchmarkCodec],
+    *,
+    frames: int | None = None,
+    stills: bool = False,
+    anchor: str | None = None,
+    progress: ProgressCallback | None = None,
+) -> Comparison:
+    """As `compare`, with clips that other processes measure.
+
+    Args:
+        measurer: measures paths with the same codecs: `aehub.jobs.comparisons`; speeds are then
+            those of clips that are measured side by side. None measures here.
+        sources: and all else as `compare`; paths for a measurer.
     """
     sources = check_list("sources", sources)
     chosen = _checked_codecs(codecs)

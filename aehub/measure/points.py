@@ -123,11 +123,11 @@ class Failure(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What came of one clip.
+    """Points and failures of one clip.
 
     Attributes:
         shape: of the clip; None if it cannot be read.
-        results: points and failures, in the order of codecs.
+        results: in the order of codecs.
     """
 
     shape: ClipShape | None
