@@ -228,15 +228,17 @@ def speed_up(cluster: Cluster, workers: int, per_worker: int = 20) -> tuple[floa
     chance, n_files = random.Random(0), workers * per_worker
     # (time at which it is done, its worker)
     computing: list[tuple[float, int]] = []
-    now = storage_free = busy_storage = busy = 0.0
-    given = taken = 0
+    now = storage_free = busy_storage = busy = computed = 0.0
+    given = 0
 
     def give(worker: int) -> None:
-        nonlocal now, busy, given, storage_free, busy_storage
+        nonlocal now, busy, given, storage_free, busy_storage, computed
         now, busy, given = now + cluster.submit, busy + cluster.submit, given + 1
         storage_free = max(storage_free, now) + cluster.storage
         busy_storage += cluster.storage
-        heapq.heappush(computing, (storage_free + cluster.task * chance.uniform(0.5, 1.5), worker))
+        task = cluster.task * chance.uniform(0.5, 1.5)
+        computed += task
+        heapq.heappush(computing, (storage_free + task, worker))
 
     for worker in range(workers):
         give(worker)
@@ -247,19 +249,21 @@ def speed_up(cluster: Cluster, workers: int, per_worker: int = 20) -> tuple[floa
         while computing and computing[0][0] <= now:
             done.append(heapq.heappop(computing)[1])
         for worker in done:
-            now, busy, taken = now + cluster.commit, busy + cluster.commit, taken + 1
+            now, busy = now + cluster.commit, busy + cluster.commit
             if given < n_files:
                 give(worker)
-    alone = cluster.task + cluster.submit + cluster.commit + cluster.ask + cluster.storage
-    return n_files * alone / now, busy / now, busy_storage / now
+    alone = computed + n_files * (cluster.submit + cluster.commit + cluster.ask + cluster.storage)
+    return alone / now, busy / now, busy_storage / now
 
 
-def simulate(task: float, costs: dict[str, Any], input_bytes: float, rate: float) -> None:
-    """Print speed-ups of many workers for files that take `task` seconds of a core."""
-    cluster = Cluster(task, costs["ray"]["cpu"], costs["driver"]["file"],
-                      costs["ray"]["asked"] / 1000, input_bytes / rate)
-    print(f"files of {task:.2f} s of a core, {input_bytes / 1e6:.1f} MB each, storage of "
-          f"{rate / 1e9:g} GB/s")
+def simulate(task: float, costs: dict[str, Any], commit: float, input_bytes: float, rate: float
+             ) -> None:
+    """Print speed-ups of many workers for files that take `task` seconds of a core, and `commit`
+    seconds of the program."""
+    cluster = Cluster(task, costs["ray"]["cpu"], commit, costs["ray"]["asked"] / 1000,
+                      input_bytes / rate)
+    print(f"files of {task:.1f} s of a core, {input_bytes / 1e6:.1f} MB each, storage of "
+          f"{rate / 1e9:g} GB/s, {1e3 * commit:.1f} ms to write one down")
     print("  workers   speed-up   of workers   driver busy   storage busy")
     for workers in WORKERS:
         gain, driver, storage = speed_up(cluster, workers)
@@ -331,8 +335,9 @@ def main() -> None:
         print_manifest(place, given.files)
     for row in core["frames"]:
         if row["size"] == "640x360" and not row["measured"]:
-            simulate(row["seconds"] * 25 * given.seconds, costs,
-                     given.input_kbps * 125 * given.seconds, given.storage)
+            for name in ("file", "file_cpu"):  # This disk, and one that syncs at once.
+                simulate(row["seconds"] * 25 * given.seconds, costs, costs["driver"][name],
+                         given.input_kbps * 125 * given.seconds, given.storage)
 
 
 if __name__ == "__main__":
