@@ -1,14 +1,16 @@
 """Inputs at addresses: found, named, fetched by workers; and what is wrong with one, in a sentence.
 
-`memory://` is a file system of one process, `http://` a server of this one on loopback, which needs
+`memory://` is a file system of one process, `hf://` and `http://` servers of it on loopback; the last needs
 aiohttp: `pip install 'aehub[uri]'`.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
@@ -28,7 +30,7 @@ from aehub.jobs.task import Event, Finished, Task
 from aehub.jobs.uris import fetched, find_remote, is_uri, without_scheme
 from aehub.jobs.work import failure, perform
 from aehub.results import run_job
-from jobs.conftest import contents, leftovers, run
+from jobs.conftest import ENVIRONMENT, contents, leftovers, run
 from material import moving_picture, write_clip
 
 needs_http = pytest.mark.skipif(find_spec("aiohttp") is None,
@@ -203,15 +205,71 @@ class _Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def served(clip: Path) -> Iterator[str]:
-    handler = partial(_Quiet, directory=str(clip.parent))
+@contextmanager
+def serving(handler: Any) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def served(clip: Path) -> Iterator[str]:
+    with serving(partial(_Quiet, directory=str(clip.parent))) as url:
+        yield url
+
+
+class _Hub(_Quiet):
+    """As much of a hub as its file system asks for: one dataset with one clip."""
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path.startswith("/api/datasets/org/films/tree/main"):
+            self._answer([self._entry()])
+        elif path.startswith("/api/datasets/org/films"):
+            self._answer({"id": "org/films", "sha": "0" * 40, "siblings": []})
+        elif path == f"/datasets/org/films/resolve/{'0' * 40}/clip.mp4" or path == (
+                "/datasets/org/films/resolve/main/clip.mp4"):
+            self.path = "/clip.mp4"
+            super().do_GET()
+        else:
+            self.send_error(404)
+
+    def do_POST(self) -> None:
+        asked = self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer([self._entry()] if b"clip.mp4" in asked else [])
+
+    def _entry(self) -> dict[str, Any]:
+        size = (Path(self.directory) / "clip.mp4").stat().st_size
+        return {"type": "file", "path": "clip.mp4", "size": size, "oid": "1" * 40}
+
+    def _answer(self, value: Any) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.mark.parametrize("address", ["hf://datasets/org/films", "hf://datasets/org/films/*.mp4",
+                                     "hf://datasets/org/films/clip.mp4"])
+def test_workers_fetch_what_a_hub_has(
+    address: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = partial(_Hub, directory=str(clip.parent))
+    with serving(handler) as url:
+        for name, value in {"HF_ENDPOINT": url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1",
+                            "HF_HOME": str(tmp_path / "home")}.items():
+            monkeypatch.setitem(ENVIRONMENT, name, value)
+        done = run("compress", address, "-o", "out", "--effort", "0", "--no-measure", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    compress(str(clip), tmp_path / "here")
+    assert contents(tmp_path / "out") == contents(tmp_path / "here")
 
 
 @needs_http
