@@ -1,7 +1,7 @@
 """Inputs at addresses: found, named, fetched by workers; and what is wrong with one, in a sentence.
 
-`memory://` is a file system of one process, `hf://` and `http://` servers of it on loopback; the last needs
-aiohttp: `pip install 'aehub[uri]'`.
+`memory://` is a file system of one process; `hf://` and `http://` are servers of this one on
+loopback, of which the last needs aiohttp: `pip install 'aehub[uri]'`.
 """
 
 from __future__ import annotations
