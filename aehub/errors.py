@@ -19,6 +19,8 @@ option, an argument or a variable are kept apart in `option`: visitors of the pa
 
 from __future__ import annotations
 
+import os
+
 
 class AEHubError(Exception):
     """Root of all errors raised on purpose; `str(error)` is meant for the user.
@@ -84,6 +86,27 @@ class Offline(HubError):
 
 class ExistsError(AEHubError, FileExistsError):
     """The output exists and overwriting was not requested."""
+
+
+def sentence(error: BaseException) -> str:
+    """Whatever went wrong, as one sentence on one line."""
+    return " ".join(_message(error).split())
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, AEHubError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        if error.filename is None:
+            return f"{error.strerror}."
+        # Names need not be UTF-8.
+        name = os.fsencode(error.filename).decode(errors="replace") if isinstance(
+            error.filename, (str, bytes)) else error.filename
+        return f"{name}: {error.strerror}."
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this input; shorten it with --trim A:B."
+    return (f"unexpected {type(error).__name__}: {error}; this is a bug, please report it with "
+            "what AEHUB_DEBUG=1 prints.")
 
 
 def count_text(count: int, noun: str) -> str:

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import sqlite3
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -175,6 +176,21 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir() or any(not _FRAME_NAME.fullmatch(p.name) for p in folder.iterdir()):
         raise ExistsError(
             f"{folder.name} exists and contains other files than frames; choose another name.")
+
+
+def hold_lock(path: Path) -> sqlite3.Connection:
+    """Hold the lock of a file that is nothing but a lock, until it is closed or the process ends.
+
+    Raises:
+        sqlite3.OperationalError: another process holds it, or the file cannot be made.
+    """
+    lock = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        lock.execute("begin exclusive")
+    except BaseException:
+        lock.close()
+        raise
+    return lock
 
 
 def spool() -> BinaryIO:

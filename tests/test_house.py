@@ -36,16 +36,16 @@ HEIGHTS = {
     "weights": 2, "coding": 2,
     "media": 3,
     "bitstream": 4, "generators": 4,
-    "codecs": 5,
+    "codecs": 5, "inputs": 5,
     "editing": 6, "animation": 6, "hub": 6, "retrieval": 6,
     "api": 7, "measure": 7, "aehub": 8,
-    "training": 8, "report": 8, "endpoint": 8,
+    "training": 8, "report": 8, "endpoint": 8, "jobs": 8,
     "ui": 9, "cli": 9,
     "__main__": 10, "app": 10,
 }
 WITHOUT_TORCH = {"bitstream", "coding", "errors", "config", "files", "threads", "arguments"}
 LONGEST_MODULE = 500
-MOST_MODULES = 275
+MOST_MODULES = 293
 LONGEST_FUNCTION = 60
 # Words that the field does not use, or uses for something else, in names of ours.
 NOT_IN_NAMES = {
@@ -479,7 +479,7 @@ def test_what_is_imported_is_declared(imports: list[Import]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     lines = [*project["dependencies"], *extras["demo"], *extras["plot"],
-             *extras["diffusers"], *extras["usearch"]]
+             *extras["diffusers"], *extras["usearch"], *extras["ray"], *extras["uri"]]
     names = {IMPORTED_AS.get(name, name) for name in (Requirement(line).name for line in lines)}
     known = {"aehub", *sys.stdlib_module_names, *names, *NOT_OF_OURS}
     found = [(i.file, i.module) for i in imports if i.unit is None and i.unit_from != "app"]

@@ -16,11 +16,11 @@ from aehub.config import DEFAULT_FINGERPRINT
 from aehub.errors import AEHubError, InputError, count_text
 from aehub.files import FilePath, check_path
 from aehub.hub import ModelLike, load_for_file, resolve_model
+from aehub.inputs import Input, absolute, expand_all, find_inputs
 from aehub.media.file_type import is_hidden, list_folder
 from aehub.results import Classified, Progress, ProgressCallback, run_job
 from aehub.retrieval.classify import Classifier, Parts, clip_parts
 from aehub.retrieval.fingerprint import fingerprint_model
-from aehub.retrieval.inputs import Input, absolute, find_inputs
 from aehub.weights.device import Device
 
 __all__ = ["classify", "iter_classify"]
@@ -126,7 +126,7 @@ def _files(paths: Any, each: bool) -> list[Input]:
     if not given:
         raise InputError("there is no clip to label; give at least one.")
     found: list[Input] = []
-    for path in map(check_path, given):
+    for path in expand_all(map(check_path, given)):
         inside = [one._replace(path=path / one.path.relative_to(absolute(path)))
                   for one in find_inputs(path, each=each)] if path.is_dir() else [Input(path)]
         if not inside:

@@ -22,8 +22,15 @@ from aehub.arguments import check_function, check_whole
 from aehub.bitstream import Reader, open_reader
 from aehub.bitstream.validation import quotient
 from aehub.codecs.archive import Archive
-from aehub.codecs.base import Codec, GrainCodec, check_effort
-from aehub.codecs.compress import EncodingStats, codec_notes, compress_clip, estimate_size
+from aehub.codecs.base import Codec, check_effort, with_grain
+from aehub.codecs.compress import (
+    EncodingStats,
+    GroupCoder,
+    codec_notes,
+    compress_clip,
+    compress_groups,
+    estimate_size,
+)
 from aehub.codecs.decompress import (
     clip_info,
     coded_frames,
@@ -131,11 +138,12 @@ def iter_compress(source: ClipLike, output: FileLike | None = None, *,
                   effort: int = DEFAULT_EFFORT, trim: str | Trim | None = None,
                   group: int | None = None, force: bool = False, salvage: bool = False,
                   audio: bool = True, measure: bool = True, grain: bool = False,
-                  fps: Fraction | float | str | None = None, device: Device = "auto"
-                  ) -> Generator[Progress, None, Compressed]:
+                  fps: Fraction | float | str | None = None, device: Device = "auto",
+                  coder: GroupCoder | None = None) -> Generator[Progress, None, Compressed]:
     """Run `compress`, yielding a `Progress` after each frame; closing it cancels.
 
-    Arguments, result and errors are those of `compress`.
+    Arguments, result and errors are those of `compress`; `coder` codes the groups of the clip
+    elsewhere (`aehub.jobs.parts`), and the file is the same.
     """
     began = time.monotonic()
     quality, target_size, target_kbps = check_goal(quality, target_size, target_kbps)
@@ -144,14 +152,15 @@ def iter_compress(source: ClipLike, output: FileLike | None = None, *,
     part = TimeSpan.coerce(trim.part if isinstance(trim, Trim) else trim)
     target = _output_path(source, output)
     codec = resolve_codec(model, device=device)
-    codec = _with_grain(codec) if grain else codec
+    codec = with_grain(codec) if grain else codec
     if isinstance(target, Path):
         refuse_overwriting(target, force)
 
     def opened() -> Clip:
         return open_clip(source, trim=part, salvage=salvage, fps=fps)
 
-    encode = partial(_encode, codec, group=group, audio=audio, measure=measure, effort=effort)
+    encode = partial(_encode, codec, coder=coder, group=group, audio=audio, measure=measure,
+                     effort=effort)
     with ExitStack() as stack:
         if target_size is None and target_kbps is None:
             clip = stack.enter_context(opened())
@@ -171,13 +180,6 @@ def iter_compress(source: ClipLike, output: FileLike | None = None, *,
             stream = stack.enter_context(open_output(target, force=force))
             shutil.copyfileobj(best, stream)
     return _summary(target, codec.name, info, stats, quality, time.monotonic() - began)
-
-
-def _with_grain(codec: Codec) -> Codec:
-    if isinstance(codec, GrainCodec):
-        return codec.with_grain()
-    raise InputError(f"{codec.name} synthesises no film grain; compress without that, or with a "
-                     "model that does.", "Leave out --grain (grain=True), or name another --model.")
 
 
 def _is_coded(source: Any) -> bool:
@@ -209,10 +211,12 @@ def _decode_once(opened: Callable[[], Clip]) -> Generator[Progress, None, Decode
     return decoded
 
 
-def _encode(codec: Codec, clip: Clip, stream: BinaryIO, quality: float, **options: Any
-             ) -> Generator[Progress, None, EncodingStats]:
+def _encode(codec: Codec, clip: Clip, stream: BinaryIO, quality: float, *,
+            coder: GroupCoder | None, **options: Any) -> Generator[Progress, None, EncodingStats]:
     total, stats = clip.info.n_frames or 0, EncodingStats()
-    for stats in compress_clip(clip, stream, codec, quality, **options):
+    written = (compress_clip(clip, stream, codec, quality, **options) if coder is None else
+               compress_groups(clip, stream, codec, quality, coder, **options))
+    for stats in written:
         yield Progress(stats.frames, max(total, stats.frames))
     return stats
 

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,10 @@ import numpy as np
 from aehub.arguments import check_list, check_number, check_whole
 from aehub.codecs.base import CodecLoader
 from aehub.config import DEFAULT_FINGERPRINT
-from aehub.errors import InputError
+from aehub.errors import AEHubError, InputError
 from aehub.files import FilePath, check_path, check_source, is_special
 from aehub.hub import ModelLike, load_for_file, resolve_model
+from aehub.inputs import Input, absolute, expand_all, file_number, find_inputs, stamp_of
 from aehub.media.clip import ClipLike
 from aehub.media.orientation import IDENTITY
 from aehub.results import (
@@ -47,12 +48,11 @@ from aehub.retrieval.fingerprint import (
     read_carried,
     read_fingerprints,
 )
-from aehub.retrieval.indexing import Indexing, Writer, seconds_of
-from aehub.retrieval.inputs import absolute, default_folder, file_number, find_inputs, stamp_of
+from aehub.retrieval.indexing import FileReader, Indexing, Reading, Writer, seconds_of
 from aehub.retrieval.matching import DEFAULT_THRESHOLD
 from aehub.retrieval.nearest import update_graph
 from aehub.retrieval.sampling import QUERY_STEP, STEP
-from aehub.retrieval.store import REPAIR, Library, damaged
+from aehub.retrieval.store import REPAIR, Library, damaged, default_folder
 from aehub.retrieval.store import read as read_index
 from aehub.weights.device import Device
 
@@ -105,10 +105,12 @@ def index(paths: FilePath | Iterable[FilePath], index: FilePath | None = None, *
 
 def iter_index(paths: FilePath | Iterable[FilePath], index: FilePath | None = None, *,
                model: ModelLike = DEFAULT_FINGERPRINT, each: bool = False, store: bool = False,
-               device: Device = "auto") -> Generator[Progress, None, Indexed]:
+               device: Device = "auto", reader: FileReader | None = None
+               ) -> Generator[Progress, None, Indexed]:
     """Run `index`, yielding a `Progress` after each picture; closing it cancels.
 
-    Arguments, result and errors are those of `index`.
+    Arguments, result and errors are those of `index`; `reader` reads the files that are new
+    elsewhere, several at once (`aehub.jobs.fingerprints`).
     """
     began, folder = time.monotonic(), _folder(index)
     given = [absolute(path) for path in _paths(paths)]
@@ -122,10 +124,10 @@ def iter_index(paths: FilePath | Iterable[FilePath], index: FilePath | None = No
         writer.remove(removed)
         done += [IndexedFile(path, "removed", 0) for path in removed]
         wanted = [entry for entry in inputs.values() if str(entry.path) not in removed]
-        for number, entry in enumerate(wanted):
+        for number, (entry, reading) in enumerate(_readings(job, wanted, reader)):
             now = Progress(number, len(wanted))
             yield now
-            done.append((yield from relayed(job.add(entry), partial(_always, now))))
+            done.append((yield from relayed(job.add(entry, reading), partial(_always, now))))
         if store:
             yield from job.keep(done)
         named = {file.path for file in done}
@@ -140,6 +142,19 @@ def iter_index(paths: FilePath | Iterable[FilePath], index: FilePath | None = No
     done.sort(key=lambda file: file.path)
     return Indexed(str(folder), loaded.name, tuple(done), sum(
         file.error is not None for file in done), segments, round(time.monotonic() - began, 3))
+
+
+def _readings(job: Indexing, wanted: list[Input], reader: FileReader | None
+              ) -> Iterator[tuple[Input, Reading | AEHubError | None]]:
+    """Files with what was read of them elsewhere; None for those to be read here, or not at all."""
+    new = {entry.path: entry for entry in wanted if reader is not None and job.is_new(entry)}
+    for entry in wanted:
+        if entry.path not in new:
+            yield entry, None
+    if reader is not None and new:
+        with closing(reader(iter(new))) as read:
+            for path, reading in read:
+                yield new[path], reading
 
 
 def search(query: ClipLike, index: FilePath | None = None, *, limit: int = DEFAULT_LIMIT,
@@ -348,11 +363,11 @@ class _Presence:
 
 def _paths(paths: FilePath | Iterable[FilePath]) -> list[Path]:
     if isinstance(paths, (str, os.PathLike)):
-        return [check_path(paths)]
+        return expand_all([check_path(paths)])
     found = [check_path(path) for path in check_list("paths", paths)]
     if not found:
         raise InputError("there is no path to index; give at least one.")
-    return found
+    return expand_all(found)
 
 
 def _folder(index: FilePath | None) -> Path:

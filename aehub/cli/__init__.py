@@ -14,6 +14,7 @@ from aehub.cli.console import ErrorReportingGroup
 from aehub.cli.edit import concat, edit
 from aehub.cli.files import compress, decompress, info, latents, verify
 from aehub.cli.hub import download, models, publish, serve
+from aehub.cli.reconstruct import reconstruct
 from aehub.cli.search import index, search
 from aehub.cli.train import train
 from aehub.config import __version__
@@ -33,7 +34,7 @@ def main() -> None:
 
 
 for command in (
-    compress, decompress, edit, concat, animate, info, verify, latents, compare, index, search,
-    classify, models, download, publish, train, serve,
+    compress, decompress, edit, concat, animate, info, verify, latents, compare, reconstruct, index,
+    search, classify, models, download, publish, train, serve,
 ):
     main.add_command(command)

@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from aehub.errors import AEHubError
+from aehub import errors
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -102,25 +102,10 @@ def collect_as_usual() -> None:
 
 def sentence(error: Exception) -> str:
     """The message for an error, on one line."""
-    return " ".join(_message(error).split())
-
-
-def _message(error: Exception) -> str:
-    if isinstance(error, AEHubError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        if error.filename is None:
-            return f"{error.strerror}."
-        return f"{click.format_filename(error.filename)}: {error.strerror}."
-    if isinstance(error, MemoryError):
-        return "there is not enough memory for this input; shorten it with --trim A:B."
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
         extra = EXTRAS[error.name]
         return f"{error.name} is not installed; run: pip install 'aehub[{extra}]'"
-    return (
-        f"unexpected {type(error).__name__}: {error}; this is a bug, "
-        "please report it with what AEHUB_DEBUG=1 prints."
-    )
+    return errors.sentence(error)
 
 
 def _redirect_stdout_to_null() -> None:
@@ -148,5 +133,34 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
             collect_as_usual()
             bar.total = max(done, total) if total else None
             bar.update(done - bar.n)
+
+        yield progress
+
+
+_FILES_LINE = "{desc} {percentage:3.0f}% |{bar}| [{elapsed}<{remaining}]"
+_NAME_WIDTH = 40
+"""Characters of the text about the file that is worked on."""
+
+
+@contextmanager
+def files_bar(label: str) -> Iterator[Callable[..., None]]:
+    """Yield a callback for `aehub.jobs.run.RunProgress` that draws one line over all files, with
+    the first of those that are worked on; remove the line at the end."""
+    from tqdm import tqdm
+
+    with tqdm(desc=label, total=1.0, bar_format=_FILES_LINE, leave=False, disable=None,
+              file=sys.stderr) as bar:
+        failed = 0
+
+        def progress(done: int, total: int, running: tuple[Any, ...], finished: Any) -> None:
+            nonlocal failed
+            collect_as_usual()
+            failed += finished is not None and bool(finished.error)
+            parts = sum(one.share for one in running)
+            text = f"{label} {done}/{total}" + (f", {failed} failed" if failed else "")
+            if running:
+                text += f", {running[0].source[-_NAME_WIDTH:]} {100 * running[0].share:.0f} %"
+            bar.set_description_str(text, refresh=False)
+            bar.update(min(1.0, (done + parts) / max(1, total)) - bar.n)
 
         yield progress

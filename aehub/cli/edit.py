@@ -9,6 +9,15 @@ import click
 
 from aehub.cli import options
 from aehub.cli.console import progress_bar
+from aehub.cli.many import (
+    Many,
+    codec_tag,
+    many_options,
+    one_and_output,
+    plain,
+    refuse_without_out,
+    run_many,
+)
 from aehub.errors import count_text
 from aehub.results import Edited
 
@@ -25,8 +34,7 @@ class OrderedCommand(click.Command):
 
 
 @click.command(cls=OrderedCommand)
-@click.argument("file", metavar="IN.aev")
-@click.argument("output", metavar="OUT.aev")
+@click.argument("operands", metavar="IN.aev OUT.aev | IN... -o DIR", nargs=-1, required=True)
 @click.option("--rotate", type=click.Choice(["90", "180", "270"]), multiple=True,
               help="Turn the picture clockwise.")
 @click.option("--flip", type=click.Choice(["horizontal", "vertical"]), multiple=True,
@@ -47,12 +55,14 @@ class OrderedCommand(click.Command):
 @click.option("--model", help="Its name or folder, if not the name that the file gives.")
 @options.device
 @options.threads
+@many_options()
 @options.force
 @options.as_json
 @click.pass_context
 def edit(
-    ctx: click.Context, file: str, output: str, group_exact: bool, via_pixels: bool,
-    model: str | None, device: str, force: bool, as_json: bool, **edits: Any,
+    ctx: click.Context, operands: tuple[str, ...], group_exact: bool, via_pixels: bool,
+    model: str | None, device: str, out: str | None, workers: int | None, dry_run: bool,
+    force: bool, as_json: bool, **edits: Any,
 ) -> None:
     """Turn, trim or reverse IN.aev into OUT.aev without decoding a picture, or scale it.
 
@@ -60,18 +70,29 @@ def edit(
     turned picture: nothing is lost, and the opposite edit gives the same codes back. Only --scale
     and --via-pixels compress again.
     """
-    from aehub.api import edit
-
     operations = list(_operations(ctx.meta[_OPTION_ORDER], edits))
     if not operations and not group_exact:
         raise click.UsageError("there is nothing to do; give --rotate, --flip, --transpose, "
                                "--trim, --reverse, --scale or --group-exact.")
+    settings: dict[str, Any] = {"model": model, "device": device, "group_exact": group_exact,
+                "via_pixels": via_pixels}
+    if out is not None:
+        from aehub.jobs.plan import COMPRESSED, Job
+
+        text = ", ".join(map(str, operations))
+        job = Job("edit", plain(operations=text, **settings), ".aev", COMPRESSED, codec_tag(model))
+        run_many(job, operands, Many(out, workers, False, dry_run, force, as_json), "editing")
+        return
+    refuse_without_out(dry_run=dry_run, workers=workers)
+    file, output = one_and_output(operands)
+    if output is None:
+        raise click.UsageError("give OUT.aev after IN.aev, or a folder with -o DIR.")
     options.refuse_two_outputs(as_json, output)
+    from aehub.api import edit
+
     with progress_bar("editing") as progress:
-        result = edit.edit(
-            options.source(file), options.sink(output, input_name=file), operations, model=model,
-            device=device, group_exact=group_exact, via_pixels=via_pixels, force=force,
-            progress=progress)
+        result = edit.edit(options.source(file), options.sink(output, input_name=file), operations,
+                           force=force, progress=progress, **settings)
     _print_result(result, output, as_json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,27 @@ import click
 
 from aehub.cli import options
 from aehub.cli.console import EXIT_FAILED, progress_bar
+from aehub.cli.many import (
+    Many,
+    codec_tag,
+    is_many,
+    many_options,
+    one_and_output,
+    plain,
+    ray_address,
+    refuse_without_out,
+    run_many,
+    workers_of,
+    workers_option,
+)
 from aehub.cli.options import bytes_text, print_json, source
 from aehub.config import DEFAULT_CODEC, DEFAULT_EFFORT, MAX_EFFORT
 from aehub.errors import FormatError, count_text
-from aehub.results import Compressed
+from aehub.results import Compressed, run_job
 
 
 @click.command()
-@click.argument("clip", metavar="IN")
-@click.argument("output", metavar="[OUT.aev]", required=False)
+@click.argument("operands", metavar="IN [OUT.aev] | IN... -o DIR", nargs=-1, required=True)
 @click.option("--model", default=DEFAULT_CODEC, show_default=True, help="Name, hub id or folder.")
 @click.option("--quality", type=options.Number(0, 100),
               help="0 (smallest) to 100; 50 by default.")
@@ -47,32 +60,61 @@ from aehub.results import Compressed
 @options.device
 @options.threads
 @click.option("--salvage", is_flag=True, help="Keep what could be read of a clip that breaks off.")
+@many_options(pictures=True)
 @options.force
 @options.as_json
 def compress(
-    clip: str, output: str | None, model: str, quality: float | None, target_size: int | None,
-    target_kbps: float | None, effort: int, trim: str | None, group: int | None, fps: str | None,
-    audio: bool, measure: bool, grain: bool, device: str, salvage: bool, force: bool,
-    as_json: bool,
+    operands: tuple[str, ...], model: str, quality: float | None, target_size: int | None,
+    target_kbps: float | None, out: str | None, workers: int | None, each: bool, dry_run: bool,
+    force: bool, as_json: bool, **settings: Any,
 ) -> None:
-    """Compress the clip IN into OUT.aev."""
-    from aehub import hub
+    """Compress the clip IN into OUT.aev, or many clips into the folder DIR.
 
+    A folder of pictures alone is one clip. With -o, folders of clips and patterns such as
+    'films/**/*.mp4' are many; the folders in them are made in DIR too.
+    """
     if sum(option is not None for option in (quality, target_size, target_kbps)) > 1:
         raise click.UsageError("--quality, --target-size and --target-kbps exclude each other.")
+    goal: dict[str, Any] = {
+        "quality": quality, "target_size": target_size, "target_kbps": target_kbps}
+    if out is not None:
+        _compress_many(operands, model, Many(out, workers, each, dry_run, force, as_json),
+                       **goal, **settings)
+        return
+    refuse_without_out(each=each, dry_run=dry_run)
+    clip, output = one_and_output(operands)
     output = output or options.default_output(clip, ".aev")
     options.refuse_two_outputs(as_json, output)
+    with ExitStack() as stack:
+        coder = None
+        if (workers or 1) > 1 or ray_address():
+            from aehub.jobs.parts import part_coder
+
+            coder = part_coder(stack.enter_context(workers_of(workers, settings["device"])),
+                               model, device=settings["device"], grain=settings["grain"])
+        _compress_one(clip, output, model, force, as_json, coder=coder, **goal, **settings)
+
+
+def _compress_many(operands: tuple[str, ...], model: str, many: Many, **settings: Any) -> None:
+    from aehub.jobs.plan import MEDIA, Job
+
+    job = Job("compress", plain(model=model, **settings), ".aev", MEDIA, codec_tag(model))
+    run_many(job, operands, many, "compressing")
+
+
+def _compress_one(clip: str, output: str, model: str, force: bool, as_json: bool, *, device: str,
+                  **settings: Any) -> None:
+    from aehub import hub
+
     # First, so that a missing model is reported before anything heavy is imported.
     loaded = hub.load(model, device=device)
     from aehub.api import compress
 
     options.print_notes(_memory_notes(loaded, clip))
     with progress_bar("compressing") as progress:
-        result = compress.compress(
-            options.source(clip), options.sink(output, input_name=clip), model=loaded,
-            quality=quality, target_size=target_size, target_kbps=target_kbps,
-            effort=effort, trim=trim, group=group, fps=fps, audio=audio, measure=measure,
-            grain=grain, salvage=salvage, force=force, progress=progress)
+        result = run_job(compress.iter_compress(
+            options.source(clip), options.sink(output, input_name=clip), model=loaded, force=force,
+            **settings), progress)
     options.print_notes(result.notes)
     if as_json:
         options.print_json(result.to_json())
@@ -94,35 +136,59 @@ def _memory_notes(model: Any, clip: str) -> list[str]:
     return [f"{model.name} takes about {needed} of memory for pictures of {width}x{height}."]
 
 
+_FORMATS = {name: f".{name}" for name in ("mp4", "mkv", "webm", "gif", "webp", "png")}
+"""Formats of many clips -> suffix of their names; others are folders of pictures."""
+
+
 @click.command()
-@click.argument("file", metavar="IN.aev")
-@click.argument("output", metavar="[OUT]", required=False)
+@click.argument("operands", metavar="IN.aev [OUT] | IN... -o DIR", nargs=-1, required=True)
 @click.option("--model", help="Its name or folder, if not the name that the file gives.")
 @click.option("--scale", type=click.Choice(["1/8", "1/4", "1/2", "1", "2"]), default="1",
               show_default=True, help="Size of the pictures; small ones take less time.")
 @click.option("--restore/--no-restore", default=True, show_default=True,
               help="Or copy the AV1 stream of sandwich-av1 untouched into OUT, an .mp4, .mkv or "
               ".webm: no network runs.")
+@click.option("--format", "format_name", type=click.Choice([*_FORMATS, "pictures"]),
+              help="With -o, of the clips; mp4 by default, and pictures are folders of PNGs.")
 @options.device
 @options.threads
+@many_options()
 @options.force
+@options.as_json
 def decompress(
-    file: str, output: str | None, model: str | None, scale: str, restore: bool, device: str,
-    force: bool,
+    operands: tuple[str, ...], model: str | None, scale: str, restore: bool,
+    format_name: str | None, device: str, out: str | None, workers: int | None, dry_run: bool,
+    force: bool, as_json: bool,
 ) -> None:
-    """Turn IN.aev back into a clip.
+    """Turn IN.aev back into a clip, or many files into clips in the folder DIR.
 
     OUT ends in .mp4, .mkv (lossless), .webm, .gif, .webp or .png (animated); without a suffix it
     is a folder of PNGs, and - is a y4m pipe. Without OUT, an .mp4 is written beside IN.aev.
     """
+    if out is not None:
+        from aehub.jobs.plan import COMPRESSED, Job
+
+        job = Job("decompress", plain(model=model, scale=scale, restore=restore, device=device),
+                  _FORMATS.get(format_name or "mp4", ""), COMPRESSED, codec_tag(model))
+        run_many(job, operands, Many(out, workers, False, dry_run, force, as_json),
+                 "decompressing")
+        return
+    if format_name is not None:
+        raise click.UsageError("--format is for many files; end the name of OUT in it.")
+    refuse_without_out(dry_run=dry_run, workers=workers)
+    file, output = one_and_output(operands)
+    output = output or options.default_output(file, ".mp4")
+    options.refuse_two_outputs(as_json, output)
     from aehub.api import compress
 
-    output = output or options.default_output(file, ".mp4")
     with progress_bar("decompressing") as progress:
         result = compress.decompress_to(
             options.source(file), options.sink(output, input_name=file), model=model, scale=scale,
             restore=restore, device=device, force=force, progress=progress)
     options.print_notes(result.notes)
+    if as_json:
+        options.print_json(result.to_json())
+        return
     click.echo(
         f"{options.display_name(output)}: {count_text(result.frames, 'frame')} of "
         f"{result.width}x{result.height} at {result.fps} fps in {result.elapsed:.1f} s",
@@ -192,20 +258,33 @@ def info(file: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("file", metavar="IN.aev")
-def verify(file: str) -> None:
-    """Check every chunk of IN.aev."""
+@click.argument("operands", metavar="IN.aev...", nargs=-1, required=True)
+@workers_option
+@options.as_json
+def verify(operands: tuple[str, ...], workers: int | None, as_json: bool) -> None:
+    """Check every chunk of IN.aev, or of many files: several, folders and patterns."""
     from aehub.bitstream import validation
 
+    if len(operands) > 1 or is_many(operands[0]):
+        from aehub.jobs.plan import COMPRESSED, Job
+
+        run_many(Job("verify", kinds=COMPRESSED), operands,
+                 Many(None, workers, False, False, False, as_json), "verifying")
+        return
+    (file,) = operands
     report = validation.verify(source(file))
     name = click.format_filename(file)
-    if report.ok:
-        click.echo(f"{name}: {count_text(report.n_groups, 'group')}, all intact")
-        return
     if not report.is_aev:
         raise FormatError(report.problems[0])
-    for problem in report.problems:
-        click.echo(problem)
+    if as_json:
+        print_json({"ok": report.ok, "groups": report.n_groups, "problems": report.problems})
+    elif report.ok:
+        click.echo(f"{name}: {count_text(report.n_groups, 'group')}, all intact")
+    else:
+        for problem in report.problems:
+            click.echo(problem)
+    if report.ok:
+        return
     click.echo(
         f"aehub: {name} is damaged: {count_text(len(report.problems), 'problem')}, "
         f"{count_text(report.n_groups, 'group')} found.",

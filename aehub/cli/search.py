@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import click
 
 from aehub.cli import options
 from aehub.cli.console import EXIT_FAILED, progress_bar
+from aehub.cli.many import ray_address, workers_of, workers_option
 from aehub.errors import count_text
 from aehub.results import Duplicates, Found, Indexed, Match, run_job
 
@@ -22,11 +25,12 @@ _model = click.option("--model", help="Name or folder of the model that makes th
 @click.option("--store", is_flag=True, help="Keep the fingerprints of each compressed file in the "
               "file itself, so that another index of it decodes nothing.")
 @_model
+@workers_option
 @options.device
 @options.threads
 @options.as_json
 def index(paths: tuple[str, ...], index: str | None, each: bool, store: bool, model: str | None,
-          device: str, as_json: bool) -> None:
+          workers: int | None, device: str, as_json: bool) -> None:
     """Index clips, pictures and compressed files, so that `aehub search` finds them.
 
     Folders are searched with all folders below; one that holds only pictures is one clip. Files
@@ -35,10 +39,17 @@ def index(paths: tuple[str, ...], index: str | None, each: bool, store: bool, mo
     from aehub.api import search
     from aehub.config import DEFAULT_FINGERPRINT
 
-    with progress_bar("indexing") as progress:
-        result = search.index(paths, index, each=each, store=store, device=device,
-                              model=DEFAULT_FINGERPRINT if model is None else model,
-                              progress=progress)
+    model = DEFAULT_FINGERPRINT if model is None else model
+    with ExitStack() as stack:
+        reader = None
+        if (workers or 1) > 1 or ray_address():
+            from aehub.jobs.fingerprints import file_reader
+
+            reader = file_reader(stack.enter_context(workers_of(workers, device)), model,
+                                 device=device)
+        progress = stack.enter_context(progress_bar("indexing"))
+        result = run_job(search.iter_index(paths, index, each=each, store=store, device=device,
+                                           model=model, reader=reader), progress)
     _print_indexed(result, as_json)
     if result.failed:
         raise click.exceptions.Exit(EXIT_FAILED)

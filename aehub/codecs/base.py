@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from aehub.arguments import check_number, check_whole
 from aehub.config import DEFAULT_EFFORT, MAX_EFFORT
+from aehub.errors import InputError
 
 if TYPE_CHECKING:  # Edits that move whole groups load neither numpy nor torch.
     import numpy as np
@@ -312,6 +313,18 @@ class GrainCodec(Codec, Protocol):
 
 CodecLoader = Callable[["FileHeader"], Codec]
 """Finds the model that a file header names."""
+
+
+def with_grain(codec: Codec) -> Codec:
+    """The same codec, whose files have film grain synthesised.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if isinstance(codec, GrainCodec):
+        return codec.with_grain()
+    raise InputError(f"{codec.name} synthesises no film grain; compress without that, or with a "
+                     "model that does.", "Leave out --grain (grain=True), or name another --model.")
 
 
 def check_quality(quality: float) -> float:

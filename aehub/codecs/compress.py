@@ -6,16 +6,17 @@ none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
-from aehub.bitstream import FileHeader, Writer, nearest_rate
+from aehub.bitstream import FileHeader, GroupHeader, Writer, nearest_rate
 from aehub.bitstream.metadata import PLAYS
 from aehub.codecs.base import Codec, CodedFrame, GroupEncoder, LatentCodec, MiniGop
-from aehub.codecs.gop import group_frames, split_into_mini_gops
+from aehub.codecs.gop import group_frames, split_into_groups, split_into_mini_gops
 from aehub.config import DEFAULT_EFFORT
 from aehub.errors import InputError
 from aehub.media.clip import Clip
@@ -36,6 +37,8 @@ from aehub.threads import ahead
 # Of the frame rate: 1 / (fps * frame_ticks) then fits the file header's time base.
 _MAX_DENOMINATOR = 16_511
 _AUDIO_CHUNK = 1 << 20
+_Times = tuple[tuple[int, ...] | None, int | None]
+"""Times of a group's frames after its first, and duration of the last; None for defaults."""
 
 
 @dataclass(frozen=True)
@@ -126,39 +129,164 @@ def compress_clip(clip: Clip, stream: BinaryIO, codec: Codec, quality: float, *,
     Raises:
         InputError: the clip has no frames, breaks off, or has pictures that the codec cannot take.
     """
-    info, converter = clip.info, TickConverter.of(clip.info)
-    header = file_header(codec, info, quality, group)
-    notes = () if header.pictures in (info.pictures, RGB) else (
-        f"Pictures of {info.pictures} were brought to {header.pictures}, which {codec.name} "
-        "takes.",)
-    stats = EncodingStats(notes=notes)
+    header, stats = _begin(clip, codec, quality, group)
     mini_gops = ahead(split_into_mini_gops(clip, header.group_frames), int(clip.is_file))
     with Writer(stream, header) as writer, closing(mini_gops):
-        times, encoder, pending = _GroupTimes(converter), None, 0
+        times, encoder, pending = _GroupTimes(TickConverter.of(clip.info)), None, 0
         for mini_gop in mini_gops:
             times.add(mini_gop.frames)
             if encoder is None:
                 encoder = codec.group_encoder(header, measure=measure, effort=effort)
-                frames = _GroupFrames(stats, header.pictures, info.colour)
+                frames = _GroupFrames(stats, header.pictures, clip.info.colour)
             for n_bytes in frames.encode(encoder, mini_gop):
                 pending += n_bytes
                 stats.bytes = writer.size + pending
                 yield stats
             if mini_gop.ends_group:
                 group_header, payload = encoder.finish()
-                shown, last = times.finish(mini_gop.following)
-                group_header = replace(group_header, times=shown, last_duration=last)
-                writer.group(group_header, payload)
-                stats.seconds += float(group_header.ticks(header.frame_ticks) * header.time_base)
+                _write_group(writer, stats, group_header, payload,
+                             times.finish(mini_gop.following))
                 encoder, pending = None, 0
-        if audio:
-            _copy_audio(clip, writer)
-            stats.audio_bytes = writer.audio_bytes
-        if info.plays:
-            writer.metadata({PLAYS: info.plays})
+        _write_rest(clip, writer, stats, audio)
         stats.notes += codec_notes(codec)
     stats.bytes = writer.size
     yield stats
+
+
+@dataclass(frozen=True)
+class SourceGroup:
+    """Frames of a group before they are coded, and the frame after them."""
+
+    frames: list[Frame]
+    following: Frame | None
+
+
+@dataclass(frozen=True)
+class CodedGroup:
+    """A group as it was coded.
+
+    Attributes:
+        header: without times.
+        payload: of the codec.
+        frame_bytes: of each frame, in the order of times.
+        distortion: of its frames; of none if it was not measured.
+        notes: sentences on how the codec computed.
+    """
+
+    header: GroupHeader
+    payload: bytes
+    frame_bytes: tuple[int, ...]
+    distortion: Distortion
+    notes: tuple[str, ...] = ()
+
+
+class GroupCoder(Protocol):
+    """Codes groups elsewhere, several at once."""
+
+    def __call__(self, groups: Iterator[SourceGroup], header: FileHeader, colour: Colour, *,
+                 measure: bool, effort: int) -> Generator[int | CodedGroup, None, None]:
+        """Code groups as `encode_group` does; closing the iterator cancels.
+
+        Args:
+            groups: of a clip, decoded as they are asked for.
+            header: of the file.
+            colour: of the clip.
+            measure: decode what was coded and compare it with the source.
+            effort: of the encoder, 0 to 9.
+
+        Yields:
+            each group, in order, and in between the number of frames that are coded so far.
+        """
+        ...
+
+
+def encode_group(codec: Codec, group: SourceGroup, header: FileHeader, colour: Colour, *,
+                 measure: bool = True, effort: int = DEFAULT_EFFORT
+                 ) -> Generator[int, None, CodedGroup]:
+    """Code one group as `compress_clip` does; yields the number of its frames that are done.
+
+    Args:
+        codec: a loaded codec.
+        group: as `aehub.codecs.gop.split_into_groups` gives it.
+        header: of the file.
+        colour: of the clip.
+        measure: decode what was coded and compare it with the source.
+        effort: of the encoder, 0 to 9.
+    """
+    stats = EncodingStats()
+    encoder = codec.group_encoder(header, measure=measure, effort=effort)
+    frames = _GroupFrames(stats, header.pictures, colour)
+    for mini_gop in split_into_mini_gops(group.frames, header.group_frames):
+        if mini_gop.ends_group:
+            mini_gop = replace(mini_gop, following=group.following)
+        for _ in frames.encode(encoder, mini_gop):
+            yield stats.frames
+    group_header, payload = encoder.finish()
+    return CodedGroup(group_header, payload, tuple(stats.frame_bytes), stats.distortion,
+                      codec_notes(codec))
+
+
+def compress_groups(clip: Clip, stream: BinaryIO, codec: Codec, quality: float, coder: GroupCoder,
+                    *, group: int | None = None, audio: bool = True, measure: bool = True,
+                    effort: int = DEFAULT_EFFORT) -> Iterator[EncodingStats]:
+    """Write the file of `compress_clip`, bit for bit, with groups that are coded elsewhere.
+
+    Arguments, results and errors are those of `compress_clip`; `coder` codes the groups, of which
+    as many are in memory as it asks for, and two more.
+    """
+    header, stats = _begin(clip, codec, quality, group)
+    times, ended = _GroupTimes(TickConverter.of(clip.info)), deque[_Times]()
+    split = ahead(split_into_groups(clip, header.group_frames), int(clip.is_file))
+
+    def groups() -> Iterator[SourceGroup]:
+        for frames, following in split:
+            times.add(frames)
+            ended.append(times.finish(following))
+            yield SourceGroup(frames, following)
+
+    with (Writer(stream, header) as writer, closing(split), closing(coder(
+            groups(), header, clip.info.colour, measure=measure, effort=effort)) as coded):
+        notes = dict[str, None]()
+        for item in coded:
+            if isinstance(item, CodedGroup):
+                _write_group(writer, stats, item.header, item.payload, ended.popleft())
+                stats.frame_bytes += item.frame_bytes
+                stats.distortion.extend(item.distortion)
+                notes |= dict.fromkeys(item.notes)
+            stats.frames = item if isinstance(item, int) else stats.frames
+            stats.bytes = writer.size
+            yield stats
+        _write_rest(clip, writer, stats, audio)
+        stats.frames, stats.notes = len(stats.frame_bytes), stats.notes + tuple(notes)
+    stats.bytes = writer.size
+    yield stats
+
+
+def _begin(clip: Clip, codec: Codec, quality: float, group: int | None
+           ) -> tuple[FileHeader, EncodingStats]:
+    info = clip.info
+    header = file_header(codec, info, quality, group)
+    notes = () if header.pictures in (info.pictures, RGB) else (
+        f"Pictures of {info.pictures} were brought to {header.pictures}, which {codec.name} "
+        "takes.",)
+    return header, EncodingStats(notes=notes)
+
+
+def _write_group(writer: Writer, stats: EncodingStats, header: GroupHeader, payload: bytes,
+                 times: _Times) -> None:
+    shown, last = times
+    header = replace(header, times=shown, last_duration=last)
+    writer.group(header, payload)
+    stats.seconds += float(header.ticks(writer.header.frame_ticks) * writer.header.time_base)
+
+
+def _write_rest(clip: Clip, writer: Writer, stats: EncodingStats, audio: bool) -> None:
+    """Write what follows the groups: sound and metadata."""
+    if audio:
+        _copy_audio(clip, writer)
+        stats.audio_bytes = writer.audio_bytes
+    if clip.info.plays:
+        writer.metadata({PLAYS: clip.info.plays})
 
 
 def codec_notes(codec: Codec) -> tuple[str, ...]:
@@ -267,7 +395,7 @@ class _GroupTimes:
             self._ticks.append(self._latest)
         self._end = frames[-1].time + (frames[-1].duration or self._converter.default_duration)
 
-    def finish(self, following: Frame | None) -> tuple[tuple[int, ...] | None, int | None]:
+    def finish(self, following: Frame | None) -> _Times:
         """Times after the first frame, and duration of the last; None for defaults."""
         ticks, self._ticks = self._ticks, []
         end = self._end if following is None else following.time

@@ -62,19 +62,43 @@ def group_frames(coded_size: tuple[int, int], fps: float, wanted: int | None = N
     return min(wanted, most)
 
 
+def split_into_groups(frames: Iterable[Frame], size: int
+                      ) -> Generator[tuple[list[Frame], Frame | None], None, None]:
+    """Split a clip into the groups of `split_into_mini_gops`.
+
+    Yields:
+        all frames of a group, and the frame after them. Split by itself, a group gives the same
+        mini-GOPs as within its clip.
+    """
+    group: list[Frame] = []
+    for frame, following, ends in _with_group_ends(frames, size):
+        group.append(frame)
+        if ends:
+            yield group, following
+            group = []
+
+
+def _with_group_ends(frames: Iterable[Frame], size: int
+                     ) -> Iterator[tuple[Frame, Frame | None, bool]]:
+    """Each frame with the one after it, and whether a group of at most `size` frames ends."""
+    length = 0
+    after: np.ndarray | None = None
+    for frame, following in lookahead(frames):
+        length += 1
+        before = _coarse_luma(frame.picture) if after is None else after
+        after = None if following is None else _coarse_luma(following.picture)
+        ends = after is None or length >= size or is_scene_cut(before, after)
+        yield frame, following, ends
+        length = 0 if ends else length
+
+
 def split_into_mini_gops(frames: Iterable[Frame], size: int
                          ) -> Generator[MiniGop, None, None]:
     """Split a clip into groups of at most `size` frames: an intra frame, then mini-GOPs."""
     pending: list[Frame] = []
     key_picture: Frame | None = None
-    length = 0
-    after: np.ndarray | None = None
-    for frame, following in lookahead(frames):
+    for frame, following, ends in _with_group_ends(frames, size):
         pending.append(frame)
-        length += 1
-        before = _coarse_luma(frame.picture) if after is None else after
-        after = None if following is None else _coarse_luma(following.picture)
-        ends = after is None or length >= size or is_scene_cut(before, after)
         if key_picture is None:
             yield MiniGop(pending, ends, following)
         elif ends or len(pending) == LONG_MINI_GOP:
@@ -82,7 +106,6 @@ def split_into_mini_gops(frames: Iterable[Frame], size: int
         else:
             continue
         key_picture, pending = (None, []) if ends else (frame, [])
-        length = 0 if ends else length
 
 
 def _split(key_picture: Frame, frames: list[Frame], ends: bool, following: Frame | None

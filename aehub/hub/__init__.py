@@ -12,7 +12,14 @@ from __future__ import annotations
 
 from aehub.hub.download import download
 from aehub.hub.known import KnownModel, known_models
-from aehub.hub.loading import ModelLike, load, load_for_file, resolve_codec, resolve_model
+from aehub.hub.loading import (
+    ModelLike,
+    codec_tag,
+    load,
+    load_for_file,
+    resolve_codec,
+    resolve_model,
+)
 from aehub.hub.publish import Published, publish
 from aehub.hub.registry import bundled_root
 from aehub.hub.remote import ModelEntry, list_models
@@ -20,7 +27,7 @@ from aehub.hub.resolve import ModelName, find, find_by_hashes
 from aehub.weights.architectures import record_errors
 
 __all__ = [
-    "KnownModel", "ModelEntry", "ModelLike", "ModelName", "Published", "bundled_root", "download",
-    "find", "find_by_hashes", "known_models", "list_models", "load", "load_for_file", "publish",
-    "record_errors", "resolve_codec", "resolve_model",
+    "KnownModel", "ModelEntry", "ModelLike", "ModelName", "Published", "bundled_root",
+    "codec_tag", "download", "find", "find_by_hashes", "known_models", "list_models", "load",
+    "load_for_file", "publish", "record_errors", "resolve_codec", "resolve_model",
 ]

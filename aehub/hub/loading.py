@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from aehub.hub.resolve import ModelName, find, find_by_hashes
 from aehub.weights import foreign
 from aehub.weights.architectures import (
     FIRST_OF_PACKAGES,
+    architecture,
     architecture_of_payload,
     record_errors,
 )
@@ -68,10 +70,26 @@ def resolve_codec(model: ModelLike, *, device: Device = "auto") -> Codec:
     loaded = resolve_model(model, device)
     if fulfils(loaded, Codec):
         return loaded
+    raise _no_codec(loaded.name)
+
+
+def codec_tag(model: ModelName) -> str:
+    """Text that identifies the weights of a codec, which is not loaded; fetched, as by `load`.
+
+    Raises:
+        ModelError: the model makes no compressed files; otherwise as `load`.
+    """
+    config = foreign.read_config(find(model), hashes=True)
+    if not architecture(config.get("architecture")).payload_formats:
+        raise _no_codec(str(config.get("name") or model))
+    return tag_of(config) or json.dumps(config, sort_keys=True)
+
+
+def _no_codec(name: str) -> ModelError:
     codecs = [entry.name for entry in list_models(states=["bundled"])
-              if entry.compresses and entry.name != loaded.name]
-    raise ModelError(f"{loaded.name} makes no compressed files; use "
-                     f"{' or '.join(codecs) or 'a model that does'}.")
+              if entry.compresses and entry.name != name]
+    return ModelError(f"{name} makes no compressed files; use "
+                      f"{' or '.join(codecs) or 'a model that does'}.")
 
 
 def resolve_model(model: Any, device: Device) -> Any:

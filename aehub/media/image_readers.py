@@ -216,7 +216,8 @@ class FolderReader(ImageReader):
             also = f"{count_text(len(pictures), 'picture')} and " if pictures else ""
             raise InputError(
                 f"The folder {folder.name} holds {also}{count_text(len(clips), 'clip')} "
-                f"({names_text(clips)}); give one clip at a time, or a folder of pictures only."
+                f"({names_text(clips)}); give one clip at a time, or a folder of pictures only.",
+                "Or make a file of each with -o DIR."
             )
         if not pictures:
             raise InputError(f"The folder {folder.name} holds no pictures; give png or jpg files.")

@@ -62,6 +62,12 @@ class Distortion:
         self._ms_ssims.append(
             ms_ssim(reference[0], decoded[0], self._format) if self._with_ms_ssim else None)
 
+    def extend(self, later: Distortion) -> None:
+        """Add the frames of another part of the clip, which was measured in the same way."""
+        self._format = later._format
+        self._mses += later._mses
+        self._ms_ssims += later._ms_ssims
+
     @property
     def n_frames(self) -> int:
         """Number of frames added."""

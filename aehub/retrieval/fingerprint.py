@@ -26,11 +26,11 @@ from aehub.codecs.base import CodecLoader
 from aehub.config import DEFAULT_FINGERPRINT
 from aehub.errors import DamagedError, FormatError, InputError, ModelError, WeightsError
 from aehub.files import PendingOutput
+from aehub.inputs import stamp_of
 from aehub.media.clip import ClipLike
 from aehub.media.colour import from_rgb, rgb_colour
 from aehub.media.orientation import COMPOSITION, ORDER, turn_picture
 from aehub.media.picture import Picture
-from aehub.retrieval.inputs import stamp_of
 from aehub.retrieval.network import SIDE, FingerprintNetwork
 from aehub.retrieval.sampling import SmallPicture, small_picture, small_pictures
 from aehub.weights import stored_network

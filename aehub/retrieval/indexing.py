@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import zlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,8 @@ from aehub.bitstream import is_aev_file
 from aehub.bitstream.validation import info
 from aehub.codecs.base import CodecLoader
 from aehub.errors import AEHubError, InputError
+from aehub.files import hold_lock
+from aehub.inputs import Input, digest_of, has_vanished, named, stamp_of
 from aehub.media.clip import open_clip
 from aehub.media.file_type import content_of
 from aehub.media.orientation import ORDER
@@ -33,7 +35,6 @@ from aehub.retrieval.fingerprint import (
     read_carried,
     read_fingerprints,
 )
-from aehub.retrieval.inputs import Input, digest_of, has_vanished, stamp_of
 from aehub.retrieval.sampling import STEP
 from aehub.retrieval.store import (
     LOCK,
@@ -78,7 +79,7 @@ class Writer:
         self.folder, self._model = folder, model
         with naming_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(folder)
+            self._lock = hold_lock(folder / LOCK)
             try:
                 self._database = connect(folder, create=True)
                 self._prepare()
@@ -278,18 +279,6 @@ class Writer:
                 raise error
 
 
-def _locked(folder: Path) -> sqlite3.Connection:
-    """Hold the lock, which ends with the connection or with the process."""
-    lock = sqlite3.connect(folder / LOCK, timeout=0, isolation_level=None,
-                           check_same_thread=False)
-    try:
-        lock.execute("begin exclusive")
-    except BaseException:
-        lock.close()
-        raise
-    return lock
-
-
 class _New(NamedTuple):
     """Content of a file that is new in an index; the arguments of `Writer.add`."""
 
@@ -298,6 +287,49 @@ class _New(NamedTuple):
     found: Fingerprints
     seconds: float
     error: str
+
+
+class Reading(NamedTuple):
+    """A file as it was read for an index.
+
+    Attributes:
+        stamp: size in bytes and time of the last change in nanoseconds, before it was read.
+        found: fingerprints.
+        seconds: duration.
+        error: sentence about what cannot be read, or empty.
+    """
+
+    stamp: tuple[int, int]
+    found: Fingerprints
+    seconds: float
+    error: str
+
+
+FileReader = Callable[[Iterator[Path]], Generator[tuple[Path, Reading | AEHubError], None, None]]
+"""Reads files elsewhere, several at once; yields them in any order."""
+
+
+def read_file(path: Path, model: FingerprintModel, load: CodecLoader
+              ) -> Generator[None, None, Reading]:
+    """Read a file for an index; yields after each picture.
+
+    Args:
+        path: clip, picture, folder of pictures or compressed file.
+        model: makes the fingerprints.
+        load: finds the model of a compressed file.
+
+    Raises:
+        Exception: whatever a decoder raises.
+    """
+    stamp = stamp_of(path)
+    found, damage = read_carried(path, model), None
+    if found is None:
+        found, damage = yield from relayed(
+            read_fingerprints(path, model, load), lambda _: None)
+    error = damage.message if damage else ""
+    if not len(found.times):
+        raise InputError(error or f"{path} holds no picture; give a clip with some.")
+    return Reading(stamp, found, seconds_of(path, found.times), error)
 
 
 class Indexing:
@@ -327,11 +359,24 @@ class Indexing:
                 found.append(str(path))
         return found
 
-    def add(self, entry: Input) -> Generator[None, None, IndexedFile]:
-        """Add a file, or note why it cannot be; yields after each picture."""
+    def is_new(self, entry: Input) -> bool:
+        """Return whether a file has to be read."""
+        known = self._known.get(str(entry.path))
+        if entry.error or known is None or known.content is None:
+            return not entry.error
+        return self._has_changed(entry.path)
+
+    def add(self, entry: Input, reading: Reading | AEHubError | None = None
+            ) -> Generator[None, None, IndexedFile]:
+        """Add a file, or note why it cannot be; yields after each picture.
+
+        Args:
+            entry: the file.
+            reading: of it, if it was read elsewhere.
+        """
         path = str(entry.path)
         try:
-            state = yield from self._read(entry)
+            state = yield from self._read(entry, reading)
         except sqlite3.Error:
             raise
         except Exception as error:
@@ -351,7 +396,8 @@ class Indexing:
         except OSError:
             return False
 
-    def _read(self, entry: Input) -> Generator[None, None, _New | str]:
+    def _read(self, entry: Input, reading: Reading | AEHubError | None
+              ) -> Generator[None, None, _New | str]:
         """The new content of a file; or its state, if the index has its content."""
         path, name = entry.path, str(entry.path)
         if entry.error:
@@ -362,21 +408,13 @@ class Indexing:
         digest = digest_of(path)
         if self._writer.reuse(name, stamp, digest):
             return "added"
-        found, error = yield from self._fingerprints(path)
-        if not len(found.times):
-            raise InputError(error or f"{path} holds no picture; give a clip with some.")
-        if stamp_of(path) != stamp:
+        if isinstance(reading, AEHubError):
+            raise reading
+        if reading is None:
+            reading = yield from read_file(path, self._model, self._load)
+        if not stamp_of(path) == stamp == reading.stamp:
             raise InputError(f"{path} changed while it was read; index it again.")
-        return _New(stamp, digest, found, seconds_of(path, found.times), error)
-
-    def _fingerprints(self, path: Path) -> Generator[None, None, tuple[Fingerprints, str]]:
-        """Fingerprints of what can be read, and a sentence about what cannot."""
-        carried = read_carried(path, self._model)
-        if carried is not None:
-            return carried, ""
-        found, damage = yield from relayed(
-            read_fingerprints(path, self._model, self._load), lambda _: None)
-        return found, damage.message if damage else ""
+        return _New(stamp, digest, reading.found, reading.seconds, reading.error)
 
     def keep(self, files: list[IndexedFile]) -> Generator[Progress, None, None]:
         """Keep the fingerprints of compressed files in these themselves, after all were added.
@@ -423,14 +461,6 @@ def _sentence(path: str, error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"{path} cannot be read: there is not enough memory for it."
     return f"{path} cannot be read: unexpected {type(error).__name__}: {error}."
-
-
-def named(path: str, message: str) -> str:
-    """A message about a file that begins with its path."""
-    name = Path(path).name
-    if path in message:
-        return message
-    return path + message[len(name):] if message.startswith(f"{name} ") else f"{path}: {message}"
 
 
 def seconds_of(path: Path, times: np.ndarray) -> float:

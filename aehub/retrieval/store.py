@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -127,6 +128,20 @@ class Library(NamedTuple):
             if file.content is not None:
                 found.setdefault(file.content, []).append(file)
         return found
+
+
+def default_folder() -> Path:
+    """Folder of the index where none is named: `AEHUB_INDEX`, or one in the user's data folder."""
+    named = os.environ.get("AEHUB_INDEX", "").strip()
+    if named:
+        return Path(named).expanduser()
+    data = os.environ.get("XDG_DATA_HOME", "").strip()
+    if not data and sys.platform == "win32":
+        data = os.environ.get("LOCALAPPDATA", "")
+    if not data:
+        data = ("~/Library/Application Support" if sys.platform == "darwin" else
+                "~/.local/share")
+    return Path(data).expanduser() / "aehub" / "index"
 
 
 def in_units(vectors: np.ndarray) -> np.ndarray:

@@ -19,8 +19,8 @@ from PIL import Image
 
 import aehub
 from aehub.retrieval import fingerprint, store
-from aehub.retrieval.inputs import default_folder
 from aehub.retrieval.sampling import small_pictures
+from aehub.retrieval.store import default_folder
 from material import tones, write_clip
 from pageserver import ROOT
 from retrieval.conftest import FPS, Films, film, scene

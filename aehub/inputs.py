@@ -1,15 +1,16 @@
-"""Files of a library: which ones a folder holds, and whether they are those that were read before.
+"""Files that a user names: which ones a path stands for, and whether they were read before.
 
-A folder that holds only pictures is one clip, as everywhere; one of clips is many.
+A folder that holds only pictures is one clip, as everywhere; one of clips is many; one that holds
+both is an error. A path with * or ? that is no file is a pattern.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from glob import glob, has_magic
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from aehub.media.file_type import is_hidden, list_folder
 
 
 class Input(NamedTuple):
-    """A clip, picture or compressed file to index, or a folder that cannot be read as it is.
+    """A clip, picture or compressed file, or a folder that cannot be read as it is.
 
     Attributes:
         path: absolute.
@@ -29,7 +30,40 @@ class Input(NamedTuple):
     error: str = ""
 
 
-def find_inputs(path: Path, *, each: bool = False, skip: Path | None = None) -> Iterator[Input]:
+class Kinds(NamedTuple):
+    """Kinds of files that are looked for in folders.
+
+    Attributes:
+        media: clips and pictures.
+        compressed: `.aev` files; where no others are looked for, damaged ones are found too.
+    """
+
+    media: bool = True
+    compressed: bool = True
+
+
+ALL_KINDS = Kinds()
+
+
+def expand(path: Path) -> list[Path]:
+    """The paths that a pattern stands for, by name; any other path as it is.
+
+    A pattern has *, ? or [...] in it, and ** for any folders; one that matches nothing is left as
+    it is.
+    """
+    text = str(path.expanduser())
+    if not has_magic(text) or os.path.lexists(text):
+        return [path]
+    return [Path(found) for found in sorted(glob(text, recursive=True))] or [path]
+
+
+def expand_all(paths: Iterable[Path]) -> list[Path]:
+    """`expand` of each path, in order."""
+    return [found for path in paths for found in expand(path)]
+
+
+def find_inputs(path: Path, *, each: bool = False, skip: Path | None = None,
+                kinds: Kinds = ALL_KINDS) -> Iterator[Input]:
     """Clips, pictures and compressed files at a path and in the folders below it.
 
     Links to folders are followed, each folder is read once: by its own name if that is below too.
@@ -38,6 +72,7 @@ def find_inputs(path: Path, *, each: bool = False, skip: Path | None = None) -> 
         path: a file, which is yielded as it is, or a folder.
         each: take every picture of a folder for itself.
         skip: a folder to leave out.
+        kinds: of files to find in folders.
     """
     path = absolute(path)
     if not os.path.isdir(path):
@@ -58,7 +93,7 @@ def find_inputs(path: Path, *, each: bool = False, skip: Path | None = None) -> 
             seen.add(number)
             below = [child for child in sorted(folder.iterdir(), reverse=True)
                      if not is_hidden(child) and os.path.isdir(child)]
-            found = list(_in_folder(folder, each))
+            found = list(_in_folder(folder, each, kinds))
         except OSError as error:
             yield Input(folder, f"{folder} cannot be read: {error.strerror or error}.")
             continue
@@ -67,10 +102,12 @@ def find_inputs(path: Path, *, each: bool = False, skip: Path | None = None) -> 
         links += [child for child in reversed(below) if child.is_symlink()]
 
 
-def _in_folder(folder: Path, each: bool) -> Iterator[Input]:
+def _in_folder(folder: Path, each: bool, kinds: Kinds) -> Iterator[Input]:
     listing = list_folder(folder)
-    clips = listing.clips + [path for path in listing.others if is_aev_file(path)]
-    pictures = listing.pictures
+    clips, pictures = (listing.clips, listing.pictures) if kinds.media else ([], [])
+    if kinds.compressed:
+        clips = clips + [path for path in listing.others if is_aev_file(path) or (
+            not kinds.media and path.suffix.lower() == ".aev" and path.is_file())]
     if pictures and not each and clips:
         yield Input(folder, f"{folder} holds pictures and clips, of which the pictures may be one "
                     "clip or many; move them apart, or take each for itself with --each.")
@@ -135,15 +172,9 @@ def digest_of(path: Path) -> str:
     return found.hexdigest()
 
 
-def default_folder() -> Path:
-    """Folder of the index where none is named: `AEHUB_INDEX`, or one in the user's data folder."""
-    named = os.environ.get("AEHUB_INDEX", "").strip()
-    if named:
-        return Path(named).expanduser()
-    data = os.environ.get("XDG_DATA_HOME", "").strip()
-    if not data and sys.platform == "win32":
-        data = os.environ.get("LOCALAPPDATA", "")
-    if not data:
-        data = ("~/Library/Application Support" if sys.platform == "darwin" else
-                "~/.local/share")
-    return Path(data).expanduser() / "aehub" / "index"
+def named(path: str, message: str) -> str:
+    """A message about a file that begins with its path."""
+    name = Path(path).name
+    if path in message:
+        return message
+    return path + message[len(name):] if message.startswith(f"{name} ") else f"{path}: {message}"
