@@ -22,7 +22,7 @@ from aehub.bitstream import GroupHeader, Writer, open_reader
 from aehub.codecs.sandwich import av1, obu
 from aehub.codecs.sandwich.codec import SandwichCodec, save
 from aehub.codecs.sandwich.group_decoder import half_size
-from aehub.codecs.sandwich.network import SandwichNetwork
+from aehub.codecs.sandwich.network import SAMPLES, SandwichNetwork
 from aehub.codecs.sandwich.side_information import SideInformation, unpack
 from aehub.media.colour import from_rgb
 from aehub.media.picture import Colour, Picture
@@ -32,14 +32,25 @@ from material import moving_picture
 
 
 def random_sandwich(folder: Path, name: str = "tiny-sandwich") -> Path:
-    """A model folder whose corrections are random, but small."""
+    """A model folder whose network is random, and whose filters sharpen, or average with the
+    references."""
     torch.manual_seed(0)
-    network = SandwichNetwork(width=8, layers=1, upscaler_width=8, upscaler_layers=0)
+    network = _tiny_network()
     with torch.no_grad():
         for part in (network.restorer, network.upscaler):
             part.tail.weight.normal_(0, 0.05)
+            n = part.linear.out_channels // 2
+            for out in range(n):
+                sample = out // part.scale**2
+                part.linear.weight[out, sample, 1, 1] = 1
+                part.linear.weight[n + out, 2 * SAMPLES + 3 + sample, 1, 1] = 1
     save(folder, name, network)
     return folder
+
+
+def _tiny_network() -> SandwichNetwork:
+    return SandwichNetwork(width=8, layers=1, upscaler_width=8, upscaler_layers=0, filters=2,
+                           corrections=1)
 
 
 def payloads(path: Path, codec: SandwichCodec
@@ -73,7 +84,7 @@ GROUPS = ((6, 35, 0, False, 0), (5, 30, 1, False, 0), (5, 20, 4, True, 0), (4, 4
 def _golden_model() -> SandwichCodec:
     """Save a small model none of whose parts is zero."""
     torch.manual_seed(7)
-    network = SandwichNetwork(width=8, layers=1, upscaler_width=8, upscaler_layers=0)
+    network = _tiny_network()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.endswith("tail.weight"):
@@ -102,7 +113,7 @@ def _golden_group(number: int) -> tuple[int, bytes]:
         pictures = [halve(av1.padded(p, (2 * size[0], 2 * size[1]))) for p in pictures]
     stream = b"".join([*(encoder.add(picture) for picture in pictures), encoder.finish()])
     weights = None if not classes else (
-        np.arange(6 * classes) * 37 % 90 - 45).astype(np.int8).reshape(3, classes, 2)
+        np.arange(9 * classes) * 37 % 90 - 45).astype(np.int8).reshape(3, classes, 3)
     return n, SideInformation(weights, halved, bool(grain)).pack() + stream
 
 

@@ -7,7 +7,7 @@ against SVT-AV1, of the whole file, and of its payloads alone; the range of PSNR
 The elementary stream of SVT-AV1 is stripped of what files do not store, as in `aehub compare`.
 
 --ways adds the parts of the codec one after the other: plain AV1 in our container, the restorer
-without mixing weights, and with them; --x264 the rate against x264 medium.
+with weights of one, two and four classes; --x264 the rate against x264 medium.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ X264_CRFS = (18, 23, 28, 33, 38, 43)
 
 
 class Point(NamedTuple):
-    """One encode: bytes of the file and of its payloads, PSNR in dB, MS-SSIM (0 where undefined)."""
+    """One encode: bytes of the file and of its payloads, PSNR in dB, MS-SSIM or 0."""
 
     bytes: int
     payload: int
@@ -67,23 +67,17 @@ def ours(model: object, path: Path, frames: Sequence[Picture], quality: float, e
     return point(frames, (frame.picture for frame in decoded), len(data), payload)
 
 
-def weights_of(n_classes: int | None) -> object:
-    """Instead of the choice of weights: those of `n_classes`, or none at all (0), or the default
-    (None)."""
+def weights_of(n_classes: int) -> object:
+    """Instead of the choice of weights: those of `n_classes`, or none (0)."""
     def choose(statistics: mixing.Statistics, samples: np.ndarray, n_bytes: int
                ) -> tuple[np.ndarray | None, float]:
-        if n_classes is None:
-            return None, 0.0
-        if n_classes == 0:
-            return np.zeros_like(statistics.solve(1)), 0.0
-        return statistics.solve(n_classes), 0.0
+        return (statistics.solve(n_classes) if n_classes else None), 0.0
 
     return choose
 
 
-WAYS: dict[str, object] = {"AV1 in .aev": weights_of(0), "no weights": weights_of(None),
-                           "1 class": weights_of(1), "2 classes": weights_of(2),
-                           "4 classes": weights_of(4)}
+WAYS: dict[str, object] = {"AV1 in .aev": weights_of(0), "1 class": weights_of(1),
+                           "2 classes": weights_of(2), "4 classes": weights_of(4)}
 
 
 def rates(anchor: Sequence[Point], test: Sequence[Point]) -> list[str]:

@@ -362,9 +362,10 @@ def test_restored_frames_do_not_depend_on_which_are_asked_for(
     path.write_bytes(compressed(pan(17, 80, 66), model, quality=40).getvalue())
     with open_reader(path) as reader:
         header, group = reader.header, reader.group_at(0)
-        # The default weights, so that corrections count.
+        # Weights that count.
         _, stream = payloads(path, model)[0]
-        group = replace(group, payload=b"\0" + b"".join(unit.data for unit in stream))
+        side = SideInformation(np.full((3, 1, model.network.restorer.candidates), 32, np.int8))
+        group = replace(group, payload=side.pack() + b"".join(unit.data for unit in stream))
         everything = dict(model.decode_group(header, group))
         plain = list(av1.decode(stream, (80, 66)))
         assert any(not np.array_equal(plain[n][0], everything[n][0]) for n in range(17))

@@ -26,8 +26,8 @@ _KNOTS = 9
 _MAX_DETAIL, _SMALL_DETAIL = 6.0, 0.3
 _MAX_DIFFERENCE, _SMALL_DIFFERENCE = 2.0, 0.5
 """Clips of inputs in units of the scale. A linear filter that is given small and large values apart
-gains 0.10 dB on held-out clips, from values clipped at 6 alone 0.06 dB: small ones are errors of the
-quantiser, large ones the picture."""
+gains 0.10 dB on held-out clips, from values clipped at 6 alone 0.06 dB: small ones are errors of
+the quantiser, large ones the picture."""
 _SCALE_AT_0, _SCALE_LOG_RANGE = 0.8, 2.5
 """Scale of differences in grey levels at base_q_idx 0, and log of its growth to 255: about the
 root mean square error of a sample on training clips."""

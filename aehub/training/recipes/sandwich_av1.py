@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from aehub.codecs.sandwich import alignment
 from aehub.codecs.sandwich.av1 import Av1Encoder, decode
@@ -44,7 +44,7 @@ from aehub.training.recipes.sandwich_filters import principal_filters
 from aehub.weights.stored_network import load
 
 NAME = "sandwich-av1"
-LEARNING_RATE = 1.5e-3
+LEARNING_RATE = 5e-4
 _VERSION = 1
 _SEED = 5
 _FPS = Fraction(25)
@@ -60,7 +60,6 @@ _GROUPS = 2
 """Encodes that the crops of a batch are taken from."""
 _RIDGE = 0.01
 """Share of the mean diagonal that is added to it, in mixtures: crops are fewer than frames."""
-_LINEAR_RATE = 0.1
 _FIT_BATCHES = 160
 """Batches that the linear filters are solved on; their products take 2.3 GB."""
 _PLANE_WEIGHTS = (6 / 8, 1 / 8, 1 / 8)
@@ -113,8 +112,13 @@ class _Encode:
 
 
 def build(options: Options) -> Restorer:
-    """The network to train, a new one or that of `options.base`; a new one is AV1 itself."""
+    """The network to train, a new one or that of `options.base`.
+
+    Its linear filters stay as `fit_start` solves them: steps of stochastic gradients are larger
+    than what is left to gain there.
+    """
     model = part_of(_network(options), options.scale == 2).train().requires_grad_(True)
+    model.linear.requires_grad_(False)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -289,13 +293,6 @@ def _folded(picture: Picture, turn: int) -> np.ndarray:
         n = len(turned) // side
         parts.append(turned.reshape(n, side, n, side).transpose(1, 3, 0, 2).reshape(-1, n, n))
     return np.concatenate(parts)
-
-
-def parameter_groups(model: Restorer) -> dict[float, list[nn.Parameter]]:
-    """Parameters by factor of the learning rate: linear filters start near their optimum."""
-    linear = list(model.linear.parameters())
-    return {_LINEAR_RATE: linear, 1.0: [
-        p for p in model.parameters() if not any(p is one for one in linear)]}
 
 
 @torch.no_grad()

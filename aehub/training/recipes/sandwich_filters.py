@@ -1,9 +1,9 @@
-"""Linear filters that, mixed for each group, explain most of what AV1 lost: alternating least squares.
+"""Linear filters that, mixed for each group, explain most of what AV1 lost.
 
 The optimum filters of single groups differ. The first filter is their mean, the others are the
 directions in which they differ most, in squared error: a principal component analysis of filters in
-the metric of the inputs. Weights of a group are solved for given filters, then the filters for given
-weights, in turns.
+the metric of the inputs. By alternating least squares: weights of a group are solved for given
+filters, then the filters for given weights, in turns.
 """
 
 from __future__ import annotations
