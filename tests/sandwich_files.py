@@ -42,7 +42,7 @@ def random_sandwich(folder: Path, name: str = "tiny-sandwich") -> Path:
             n = part.linear.out_channels // 2
             for out in range(n):
                 sample = out // part.scale**2
-                part.linear.weight[out, sample, 1, 1] = 1
+                part.linear.weight[out, SAMPLES + sample, 1, 1] = 1
                 part.linear.weight[n + out, 2 * SAMPLES + 3 + sample, 1, 1] = 1
     save(folder, name, network)
     return folder

@@ -105,7 +105,7 @@ def test_the_side_information_reads_as_the_page_says(codec: SandwichCodec) -> No
         n_classes = (0, 1, 2, 4)[flags & 3]
         for plane in range(3 if n_classes else 0):
             for one in range(n_classes):
-                for candidate in range(2):
+                for candidate in range(3):
                     value = payload[at] - 256 * (payload[at] > 127)
                     assert side.weights is not None
                     assert side.weights[plane, one, candidate] == value

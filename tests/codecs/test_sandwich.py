@@ -22,6 +22,7 @@ from aehub import threads
 from aehub.bitstream import Group, open_reader
 from aehub.codecs.sandwich import alignment, av1, grain, mixing, obu
 from aehub.codecs.sandwich.codec import SandwichCodec
+from aehub.codecs.sandwich.side_information import SideInformation
 from aehub.errors import DamagedError, FormatError, InputError
 from aehub.media.colour import from_rgb
 from aehub.media.picture import Colour, Picture
@@ -336,7 +337,7 @@ def compressed(clip: list[np.ndarray], model: SandwichCodec, **options: Any) -> 
 def smooth_clip(n: int, width: int, height: int) -> list[np.ndarray]:
     """Soft waves that move: half the samples hold all of it."""
     y, x = np.mgrid[:height, :width]
-    return [np.stack([128 + 90 * np.sin((x + 3 * t) / 19) * np.cos((y + t) / 23 + part)
+    return [np.stack([128 + 90 * np.sin((x + 3 * t) / 31) * np.cos((y + t) / 37 + part)
                       for part in range(3)], -1).astype(np.uint8) for t in range(n)]
 
 

@@ -131,6 +131,8 @@ def decode(units: Iterable[obu.TemporalUnit], size: tuple[int, int], *, grain: b
         for frame in _decoded(context, None if unit is None else to_packet(unit.data)):
             if (frame.width, frame.height) != (width, height):
                 raise obu.damaged(f"its AV1 stream has pictures of {frame.width}x{frame.height}")
+            if frame.format.name not in ("yuv420p", "yuvj420p"):
+                raise obu.damaged(f"its AV1 stream has pictures of {frame.format.name}")
             missing -= 1
             yield _cropped(from_video_frame(frame), size)
     if missing:

@@ -74,8 +74,8 @@ class Statistics:
         """Quantised weights: int8 [3, n_classes, K]."""
         gram, moment = self._joined(n_classes)
         k = gram.shape[-1]
-        diagonal = np.trace(gram, axis1=-2, axis2=-1)[..., None, None] / k
-        solved = np.linalg.solve(gram + (_RIDGE * diagonal + 1e-9) * np.eye(k), moment[..., None])
+        diagonal = np.einsum("nckk->nck", gram)[..., None] * np.eye(k)
+        solved = np.linalg.solve(gram + _RIDGE * diagonal + 1e-9 * np.eye(k), moment[..., None])
         weights = np.clip(np.rint(solved[..., 0] / UNIT), -128, 127).astype(np.int8)
         # Rounding and the range of a byte can cost more than candidates that agree have gained.
         weights[self.errors(weights) > self._energy] = 0

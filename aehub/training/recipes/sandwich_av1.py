@@ -44,7 +44,7 @@ from aehub.training.recipes.sandwich_filters import principal_filters
 from aehub.weights.stored_network import load
 
 NAME = "sandwich-av1"
-LEARNING_RATE = 5e-4
+LEARNING_RATE = 1.5e-3
 _VERSION = 1
 _SEED = 5
 _FPS = Fraction(25)
@@ -59,7 +59,7 @@ _LEAST_ERROR = 0.3
 _GROUPS = 2
 """Encodes that the crops of a batch are taken from."""
 _RIDGE = 0.01
-"""Share of the mean diagonal that is added to it, in mixtures: crops are fewer than frames."""
+"""Share of the diagonal that is added to it, in mixtures: crops are fewer than frames."""
 _FIT_BATCHES = 160
 """Batches that the linear filters are solved on; their products take 2.3 GB."""
 _PLANE_WEIGHTS = (6 / 8, 1 / 8, 1 / 8)
@@ -386,8 +386,8 @@ def _gained(proposed: Tensor, error: Tensor, classes: Tensor) -> Tensor:
         gram = products.new_zeros(N_CLASSES[-1], k, k).index_add(0, classes, products)
         moment = moments.new_zeros(N_CLASSES[-1], k).index_add(0, classes, moments)
         with torch.no_grad():
-            ridge = _RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] + 1e-3
-            weights = torch.linalg.solve(gram + ridge * torch.eye(k).to(gram), moment[..., None])
+            ridge = torch.diag_embed(_RIDGE * gram.diagonal(dim1=1, dim2=2) + 1e-3)
+            weights = torch.linalg.solve(gram + ridge, moment[..., None])
         fitted = weights.mT @ gram @ weights
         return 2 * (weights[..., 0] * moment).sum() - fitted.sum()
 

@@ -58,9 +58,9 @@ def mixing_weights(filters: Tensor, grams: Tensor, moments: Tensor) -> Tensor:
     gram = torch.einsum("nkfo,jfo->nkj", filtered, filters)
     moment = torch.einsum("nfo,kfo->nk", moments, filters)
     first = torch.eye(k)[0]
-    ridge = _RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] + 1e-9
+    ridge = torch.diag_embed(_RIDGE * gram.diagonal(dim1=1, dim2=2) + 1e-9)
     missing = moment - gram @ first
-    return first + torch.linalg.solve(gram + ridge * torch.eye(k), missing[..., None])[..., 0]
+    return first + torch.linalg.solve(gram + ridge, missing[..., None])[..., 0]
 
 
 def _filters_for(mixture: Tensor, grams: Tensor, moments: Tensor, each: Tensor, ridge: Tensor
