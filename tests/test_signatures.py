@@ -66,12 +66,12 @@ clips: list[aehub.ClipLike] = [*files, picture, [picture, picture], (picture for
 assert_type(aehub.compress(
     source=clips[0], output=files[0], model=models[0], quality=50, target_size=None,
     target_kbps=None, effort=5, trim=aehub.Trim("0:1"), group=8, force=True, salvage=True,
-    audio=False, measure=False, grain=True, fps=Fraction(25), device="auto", progress=callback),
-    aehub.Compressed)
+    audio=False, measure=False, grain=True, fps=Fraction(25), device="auto", coder=None,
+    progress=callback), aehub.Compressed)
 assert_type(aehub.iter_compress(
     source=clips[1], output=None, model=models[1], quality=None, target_size=1000,
     target_kbps=None, effort=5, trim="0:1", group=None, force=True, salvage=True, audio=False,
-    measure=False, grain=False, fps="25", device=device),
+    measure=False, grain=False, fps="25", device=device, coder=None),
     Generator[aehub.Progress, None, aehub.Compressed])
 
 frames = aehub.decompress(source=files[1], model=models[2], scale="1/2", device=device,
@@ -128,10 +128,10 @@ assert_type(aehub.iter_concat(
 
 assert_type(aehub.index(
     paths=["films", Path("clip.mp4")], index="folder", model=model, each=True, store=True,
-    device="cpu", progress=show), aehub.Indexed)
+    device="cpu", reader=None, progress=show), aehub.Indexed)
 assert_type(aehub.iter_index(
-    paths="films", index=None, model="name", each=False, store=False, device=device),
-    Generator[aehub.Progress, None, aehub.Indexed])
+    paths="films", index=None, model="name", each=False, store=False, device=device,
+    reader=None), Generator[aehub.Progress, None, aehub.Indexed])
 indexed: list[aehub.IndexedFile] = [*aehub.index("films").files]
 matches = aehub.search(
     query=clips[0], index=Path("folder"), limit=5, threshold=0.5, model=model, device="cpu",

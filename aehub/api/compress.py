@@ -83,7 +83,8 @@ def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLi
              trim: str | Trim | None = None, group: int | None = None, force: bool = False,
              salvage: bool = False, audio: bool = True, measure: bool = True, grain: bool = False,
              fps: Fraction | float | str | None = None, device: Device = "auto",
-             progress: ProgressCallback | None = None) -> Compressed:
+             coder: GroupCoder | None = None, progress: ProgressCallback | None = None
+             ) -> Compressed:
     """Compress a clip into a `.aev` file.
 
     Args:
@@ -113,6 +114,7 @@ def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLi
         fps: frames per second, such as 25 or "30000/1001", of frames given as arrays or pictures
             (25 by default); a clip with times of its own is shown at this rate, without its sound.
         device: where networks run, as `aehub.load`.
+        coder: codes the groups of the clip elsewhere (`aehub.jobs.parts`); the file is the same.
         progress: called as `progress(done, total)` in frames; total is 0 if unknown.
 
     Returns:
@@ -128,7 +130,8 @@ def compress(source: ClipLike, output: FileLike | None = None, *, model: ModelLi
     job = iter_compress(
         source, output, model=model, quality=quality, target_size=target_size,
         target_kbps=target_kbps, effort=effort, trim=trim, group=group, force=force,
-        salvage=salvage, audio=audio, measure=measure, grain=grain, fps=fps, device=device)
+        salvage=salvage, audio=audio, measure=measure, grain=grain, fps=fps, device=device,
+        coder=coder)
     return run_job(job, progress)
 
 
@@ -142,8 +145,7 @@ def iter_compress(source: ClipLike, output: FileLike | None = None, *,
                   coder: GroupCoder | None = None) -> Generator[Progress, None, Compressed]:
     """Run `compress`, yielding a `Progress` after each frame; closing it cancels.
 
-    Arguments, result and errors are those of `compress`; `coder` codes the groups of the clip
-    elsewhere (`aehub.jobs.parts`), and the file is the same.
+    Arguments, result and errors are those of `compress`.
     """
     began = time.monotonic()
     quality, target_size, target_kbps = check_goal(quality, target_size, target_kbps)

@@ -67,7 +67,8 @@ compared at the distance of an index."""
 
 def index(paths: FilePath | Iterable[FilePath], index: FilePath | None = None, *,
           model: ModelLike = DEFAULT_FINGERPRINT, each: bool = False, store: bool = False,
-          device: Device = "auto", progress: ProgressCallback | None = None) -> Indexed:
+          device: Device = "auto", reader: FileReader | None = None,
+          progress: ProgressCallback | None = None) -> Indexed:
     """Bring an index of clips up to date, so that `search` finds them and parts of them.
 
     Files that have not changed since are skipped, those that vanished are removed, but none below a
@@ -85,6 +86,8 @@ def index(paths: FilePath | Iterable[FilePath], index: FilePath | None = None, *
             written anew, so that another index of it decodes nothing; one that cannot be written
             is indexed all the same.
         device: where networks run, as `aehub.load`.
+        reader: reads the files that are new elsewhere, several at once
+            (`aehub.jobs.fingerprints`).
         progress: called as `progress(done, total)` in files.
 
     Returns:
@@ -99,7 +102,8 @@ def index(paths: FilePath | Iterable[FilePath], index: FilePath | None = None, *
     Example:
         >>> aehub.index("films").failed
     """
-    job = iter_index(paths, index, model=model, each=each, store=store, device=device)
+    job = iter_index(paths, index, model=model, each=each, store=store, device=device,
+                     reader=reader)
     return run_job(job, progress)
 
 
@@ -109,8 +113,7 @@ def iter_index(paths: FilePath | Iterable[FilePath], index: FilePath | None = No
                ) -> Generator[Progress, None, Indexed]:
     """Run `index`, yielding a `Progress` after each picture; closing it cancels.
 
-    Arguments, result and errors are those of `index`; `reader` reads the files that are new
-    elsewhere, several at once (`aehub.jobs.fingerprints`).
+    Arguments, result and errors are those of `index`.
     """
     began, folder = time.monotonic(), _folder(index)
     given = [absolute(path) for path in _paths(paths)]
