@@ -23,10 +23,11 @@ from aehub.media.timestamps import TimeSpan
 from aehub.report.records import CompressionReport, Playback
 from aehub.ui import formatting, throughput
 from aehub.ui.compress import _checker
-from aehub.ui.errors import errors_shown, gpu
+from aehub.ui.errors import errors_shown
 from aehub.ui.limits import Context, PageLimits
 from aehub.ui.models import snippet
 from aehub.ui.page import css, head, theme
+from aehub.ui.page_jobs import PageJobs
 from aehub.ui.result_folders import ResultFolders
 from aehub.ui.results import rd_curves, time_curves
 from aehub.ui.uploads import (
@@ -38,6 +39,7 @@ from aehub.ui.uploads import (
     trim_of,
     upload_handler,
 )
+from aehub.ui.zero_gpu import gpu
 from material import moving_picture, write_clip
 
 
@@ -222,10 +224,10 @@ def test_a_calibration_that_loses_its_folder_says_nothing(
 ) -> None:
     calibrate, failed = throughput._calibration_report, []
 
-    def without_folder(folder: Path) -> CompressionReport:
+    def without_folder(folder: Path, jobs: PageJobs | None) -> CompressionReport:
         shutil.rmtree(folder)
         try:
-            return calibrate(folder)
+            return calibrate(folder, jobs)
         except Exception as error:
             failed.append(error)
             raise
