@@ -25,7 +25,13 @@ _WATCH_SECONDS = 0.02
 """Between two measurements of memory: time to allocate some 20 MB on one core."""
 _CANCEL_SECONDS = 1.0
 """That a cancelled task gets to close its files; a frame of a large clip takes as long."""
+_REST_SECONDS = 1.0
+"""After which workers that have nothing to do are looked at."""
+_MOST_KEPT = 0.5
+"""Share of the memory limit that a worker may keep from one job to the next."""
 _MEGABYTE = 1_000_000
+_NEW_BYTES = 290 * _MEGABYTE
+"""Taken by a new worker with the default model: what has little more is not worth replacing."""
 
 
 class WorkerError(Exception):
@@ -139,6 +145,7 @@ class WarmWorkers:
 
     def _begin(self, task: Task, ended: Callable[[], None]) -> _Busy:
         """Give a task to a worker that lives."""
+        self._refresh()
         for _ in range(2 * self._count + 1):
             self.start()
             with self._lock:
@@ -178,7 +185,7 @@ class WarmWorkers:
             raise AEHubError(event.message, event.option)
         if busy.over and self.memory_bytes:
             raise LimitError(
-                f"the job took {busy.over / _MEGABYTE:.0f} MB of memory and this server gives one "
+                f"the job took {-(-busy.over // _MEGABYTE)} MB of memory and this server gives one "
                 f"{self.memory_bytes / _MEGABYTE:.0f} MB; make the picture smaller, or take a "
                 "shorter part.")
         ending = busy.worker.ending()
@@ -207,7 +214,9 @@ class WarmWorkers:
             with self._lock:
                 working = list(self._busy)
             if not working:
-                self._wake.wait()
+                if not self._wake.wait(_REST_SECONDS):
+                    self._refresh()
+                    self._wake.wait()
                 self._wake.clear()
                 continue
             for busy in working:
@@ -217,6 +226,20 @@ class WarmWorkers:
                     with suppress(OSError):
                         self._await_end(busy, busy.cancelled_at)
             time.sleep(_WATCH_SECONDS)
+
+    def _refresh(self) -> None:
+        """Replace free workers that keep so much memory that the next job would have too little."""
+        if self.memory_bytes is None:
+            return
+        with self._lock:
+            most = max(_MOST_KEPT * self.memory_bytes, 1.5 * _NEW_BYTES)
+            full = [one for one in self._free if (allocated_bytes(one.process_id) or 0) > most]
+            self._free = [one for one in self._free if one not in full]
+        for worker in full:
+            worker.kill()
+            worker.join()
+        if full:
+            self.start()
 
     def _measure(self, busy: _Busy) -> None:
         taken = allocated_bytes(busy.worker.process_id) or 0

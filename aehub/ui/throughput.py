@@ -54,13 +54,14 @@ class Throughput:
     def forecast(self, pixels: float, *, baselines: bool) -> float:
         """Predict the seconds of a job from the pixels of all its frames."""
         self._measure_once()
-        with self._lock:
-            stages = [name for name in self._rates if baselines or name != "neighbours"]
-            return sum(self._rates[name] for name in stages) * pixels / 1e6
+        return self.expected(pixels, baselines=baselines) or 0.0
 
     def expected(self, pixels: float, *, baselines: bool) -> float | None:
-        """Return the `forecast` if the machine has been measured, else None."""
-        return self.forecast(pixels, baselines=baselines) if self._rates else None
+        """Return the `forecast` if the machine has been measured, else None; waits for nothing."""
+        with self._lock:
+            stages = [name for name in self._rates if baselines or name != "neighbours"]
+            seconds = sum(self._rates[name] for name in stages) * pixels / 1e6
+        return seconds if stages else None
 
     def warm_up(self) -> None:
         """Load the model and calibrate in the background, so that no visitor has to wait."""
@@ -80,8 +81,7 @@ class Throughput:
                 with self._folders.new() as folder:
                     report = _calibration_report(folder, self._jobs)
                     shutil.rmtree(folder, ignore_errors=True)
-                self._rates.clear()
-                self.update(report)
+            self.update(report)
 
 
 def _calibration_report(folder: Path, jobs: PageJobs | None) -> CompressionReport:
