@@ -57,26 +57,38 @@ class Size(NamedTuple):
     Attributes:
         pixels: of a picture that is coded or decoded.
         frames: of them.
-        source_pixels: of a picture as it is read, if that is another.
     """
 
     pixels: int
     frames: int = 1
-    source_pixels: int = 0
+
+
+class _Footprint(NamedTuple):
+    """Bytes that a command takes for each pixel of a picture: at one frame, and for each further
+    frame up to `_FRAMES_HELD`."""
+
+    first: float
+    further: float = 0.0
 
 
 _FOOTPRINTS = {
-    "report": (0, 0, 0), "decompress": (0, 0, 0), "edit": (0, 0, 0), "arena": (0, 0, 0),
+    "report": _Footprint(450, 25), "arena": _Footprint(450, 25), "decompress": _Footprint(370),
+    "edit": _Footprint(60),
 }
-"""Memory of a worker at each command: MB, bytes for each pixel of a picture, and of the source."""
+"""Least memory of commands beyond that of a new worker, measured with the default model
+(docs/measure/job_memory.py). What takes more than was estimated is ended while it runs."""
+_FRAMES_HELD = 40
+_NEW_WORKER_BYTES = 290_000_000
+"""Memory of a worker that has loaded the default model."""
 
 
 def memory_estimate(command: str, size: Size) -> int:
     """Return the bytes that a worker takes for a job; 0 if unknown."""
     if command not in _FOOTPRINTS:
         return 0
-    megabytes, each, source = _FOOTPRINTS[command]
-    return megabytes * _MEGABYTE + each * size.pixels + source * size.source_pixels
+    first, further = _FOOTPRINTS[command]
+    each = first + further * (min(size.frames, _FRAMES_HELD) - 1)
+    return _NEW_WORKER_BYTES + round(each * size.pixels)
 
 
 class PageJobs:
@@ -143,7 +155,7 @@ class PageJobs:
         if size is not None and self._memory_bytes and estimate > self._memory_bytes:
             raise LimitError(
                 f"the job would take some {estimate / _MEGABYTE:.0f} MB of memory, with pictures "
-                f"of {max(size.pixels, size.source_pixels) / 1e6:.1f} megapixels, and this server "
+                f"of {size.pixels / 1e6:.1f} megapixels, and this server "
                 f"gives one {self._memory_bytes / _MEGABYTE:.0f} MB; make the picture smaller.",
                 "AEHUB_MAX_MEMORY_MB raises the limit.")
 

@@ -340,8 +340,7 @@ def job_size(context: Context, path: str, trim: TimeSpan | None = None,
         return Size(facts["width"] * facts["height"], facts["frames"])
     info = probe(path, context.limits.picture).info
     width, height = fit_size(info.width, info.height, longest)
-    return Size(width * height, _frames(context, info, trim or TimeSpan()),
-                info.width * info.height)
+    return Size(width * height, _frames(context, info, trim or TimeSpan()))
 
 
 def _frames(context: Context, info: ClipInfo, part: TimeSpan) -> int:
