@@ -118,7 +118,8 @@ class Context:
     @classmethod
     def from_env(cls) -> Context:
         """Take the limits from the environment and make a temporary folder for results."""
-        limits, library = PageLimits.from_env(), Library.from_env()
-        folders = ResultFolders(60 * limits.keep_minutes)
+        limits = PageLimits.from_env()
         jobs = PageJobs(limits.jobs, limits.queue, limits.memory_mb)
+        library = Library.from_env(jobs=jobs)
+        folders = ResultFolders(60 * limits.keep_minutes)
         return cls(limits, folders, Throughput(folders, jobs), library, jobs)

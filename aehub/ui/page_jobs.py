@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -21,10 +22,11 @@ from aehub import threads
 from aehub.config import DEFAULT_CODEC
 from aehub.errors import AEHubError, LimitError, count_text
 from aehub.jobs.scheduler import Place, Scheduler
-from aehub.jobs.task import Finished, Outcome, Task, Ticked
+from aehub.jobs.task import Event, Failed, Finished, Outcome, Task, Ticked
 from aehub.jobs.warm_workers import WarmWorkers
 from aehub.jobs.work import perform
 from aehub.report.memory import machine_bytes
+from aehub.results import run_job
 from aehub.ui.formatting import duration_text, progress_card
 from aehub.ui.zero_gpu import gpu, is_zero_gpu
 
@@ -219,8 +221,9 @@ class Turn:
         """
         with self._lock:
             self._is_working, self._folder = True, folder
-        job = (self._workers.run(command, _plain(arguments), self._ended) if self._workers is not None
-               else self._run_here(command, arguments))
+        arguments = _plain(arguments)
+        job = (self._run_here(command, arguments) if self._workers is None
+               else self._workers.run(command, arguments, self._ended))
         shown_at, latest, html = 0.0, None, ""
         with closing(job):
             while True:
@@ -263,6 +266,39 @@ class Turn:
             raise AEHubError("the job ended without a result; try it once more.")
         finally:
             self._ended()
+
+
+class TurnByTurn:
+    """An `Executor` whose tasks take turns with the jobs of visitors, one after another.
+
+    Args:
+        jobs: of the page.
+    """
+
+    slots = 1
+
+    def __init__(self, jobs: PageJobs) -> None:
+        self._jobs, self._tasks = jobs, deque[Task]()
+
+    def submit(self, task: Task) -> None:
+        """Begin a task, which runs while its end is waited for."""
+        self._tasks.append(task)
+
+    def wait(self) -> list[Event]:
+        """Run a task to its end."""
+        task = self._tasks.popleft()
+        try:
+            with self._jobs.turn(None, task.command, lambda card: None) as turn:
+                for _ in turn.wait():
+                    pass
+                job = turn.run(task.command, task.arguments, lambda progress: "")
+                return [Finished(task.number, run_job(job, None))]
+        except AEHubError as error:
+            return [Failed(task.number, error.message, error.option)]
+
+    def close(self) -> None:
+        """Forget the tasks."""
+        self._tasks.clear()
 
 
 def place_text(place: Place) -> tuple[str, str]:

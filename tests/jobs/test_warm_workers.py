@@ -1,4 +1,4 @@
-"""Workers of a server in real processes: cancelled, killed, out of memory, ended with the server."""
+"""Workers of a server in real processes: cancelled, killed, out of memory, ended with it."""
 
 from __future__ import annotations
 
