@@ -79,10 +79,9 @@ def runner(context: Context, *, preview: bool = False) -> Any:
             output = folder / f"{model.rpartition('/')[2]}{suffix}"
             outcome = yield from turn.run("animate", {
                 "output": str(output), "model": model, "seeds": drawn, "keyframes": keyframes,
-                "seconds": durations or float(seconds), "fps": fps,
-                "path": None if path == "auto" else path, "easing": easing,
-                "loop": ending == "loop", "ping_pong": ending == "ping-pong",
-                "truncation": float(truncation),
+                "seconds": durations or float(seconds), "fps": fps, "easing": easing,
+                "path": None if path == "auto" else path, "loop": ending == "loop",
+                "ping_pong": ending == "ping-pong", "truncation": float(truncation),
                 "scale": None if sheet else _scale(model, size), "beside": beside, "sheet": sheet,
                 "direction": direction, "steps": int(steps)},
                 job_progress.frame_card("Drawing", progress), folder)

@@ -48,7 +48,10 @@ _MEGABYTE = 1_000_000
 
 
 class Request(Protocol):
-    """What is needed of a request of Gradio, which is imported after its settings are checked."""
+    """The part of a request of Gradio that names the visitor.
+
+    Gradio itself is imported later than this, after its settings are checked.
+    """
 
     session_hash: str | None
 

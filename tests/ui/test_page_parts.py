@@ -45,7 +45,9 @@ from material import moving_picture, write_clip
 
 def test_limits_come_from_the_environment() -> None:
     given = PageLimits.from_env({"AEHUB_MAX_SECONDS": "7.5", "AEHUB_MAX_PIXELS": "1000000",
-                                 "AEHUB_MAX_UPLOAD_MB": "30", "AEHUB_KEEP_MINUTES": "5"})
+                                 "AEHUB_MAX_UPLOAD_MB": "30", "AEHUB_KEEP_MINUTES": "5",
+                                 "AEHUB_MAX_JOBS": "3", "AEHUB_MAX_MEMORY_MB": "900"})
+    assert (given.jobs, given.memory_mb) == (3, 900)
     assert (given.seconds, given.pixels, given.upload_mb) == (7.5, 1_000_000, 30)
     assert given.clip.max_seconds == 7.5 and given.picture.max_seconds is None
     for number in ("7.5 s", "1.0 megapixels", "30 MB", "5 minutes"):
