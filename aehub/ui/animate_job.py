@@ -85,8 +85,7 @@ def runner(context: Context, *, preview: bool = False) -> Any:
                 "scale": None if sheet else _scale(model, size), "beside": beside, "sheet": sheet,
                 "direction": direction, "steps": int(steps)},
                 job_progress.frame_card("Drawing", progress), folder)
-            made: Animated = outcome.data
-            yield _outputs(made, context.folders.url(output), format)
+            yield _outputs(outcome.data, context.folders.url(output), format)
 
     return run
 
