@@ -45,7 +45,7 @@ HEIGHTS = {
 }
 WITHOUT_TORCH = {"bitstream", "coding", "errors", "config", "files", "threads", "arguments"}
 LONGEST_MODULE = 500
-MOST_MODULES = 275
+MOST_MODULES = 278
 LONGEST_FUNCTION = 60
 # Words that the field does not use, or uses for something else, in names of ours.
 NOT_IN_NAMES = {
@@ -479,7 +479,7 @@ def test_what_is_imported_is_declared(imports: list[Import]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     lines = [*project["dependencies"], *extras["demo"], *extras["plot"],
-             *extras["diffusers"], *extras["usearch"]]
+             *extras["diffusers"], *extras["usearch"], *extras["ray"], *extras["uri"]]
     names = {IMPORTED_AS.get(name, name) for name in (Requirement(line).name for line in lines)}
     known = {"aehub", *sys.stdlib_module_names, *names, *NOT_OF_OURS}
     found = [(i.file, i.module) for i in imports if i.unit is None and i.unit_from != "app"]

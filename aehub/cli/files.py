@@ -17,6 +17,7 @@ from aehub.cli.many import (
     many_options,
     one_and_output,
     plain,
+    ray_address,
     refuse_without_out,
     run_many,
     workers_of,
@@ -84,11 +85,11 @@ def compress(
     options.refuse_two_outputs(as_json, output)
     with ExitStack() as stack:
         coder = None
-        if workers is not None and workers > 1:
+        if (workers or 1) > 1 or ray_address():
             from aehub.jobs.parts import part_coder
 
-            coder = part_coder(stack.enter_context(workers_of(workers)), model,
-                               device=settings["device"])
+            coder = part_coder(stack.enter_context(workers_of(workers, settings["device"])),
+                               model, device=settings["device"])
         _compress_one(clip, output, model, force, as_json, coder=coder, **goal, **settings)
 
 

@@ -19,9 +19,32 @@ from aehub.results import run_job
 _OUT = click.option(
     "-o", "--out", metavar="DIR", help="Write into DIR, made if need be; every operand is an input "
     "then: files, folders and patterns. What is there and as it should be is skipped.")
-workers_option = click.option(
+_WORKERS = click.option(
     "--workers", type=click.IntRange(1), help="Processes that work side by side, 1 by default; "
     "they share the threads.")
+_RAY = "aehub.ray"
+"""Key of the context under which the address of a Ray cluster is kept."""
+
+
+def _keep_address(context: click.Context, parameter: click.Parameter, address: str | None) -> None:
+    context.meta[_RAY] = address
+
+
+# Kept in the context: it matters to nothing but what the workers are.
+_ON_RAY = click.option(
+    "--ray", metavar="ADDRESS", expose_value=False, callback=_keep_address,
+    help="Work on a Ray cluster: HOST:PORT of its head, auto on one of its machines, or local to "
+    "start one here. --workers is then as many as it has cores, and --threads are of each worker, "
+    "1 by default. Inputs are where all machines see them, or addresses such as s3://.")
+
+
+def workers_option(function: Callable[..., None]) -> Callable[..., None]:
+    """Add --workers and --ray to a command."""
+    for option in (_ON_RAY, _WORKERS):
+        function = option(function)
+    return function
+
+
 _EACH = click.option("--each", is_flag=True, help="Take every picture of a folder for itself.")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Tell what -o would do, and do nothing.")
 
@@ -50,15 +73,17 @@ class Many:
 def many_options(*, pictures: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add -o, --workers and --dry-run to a command, and --each to one that reads pictures."""
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        for option in (_DRY_RUN, *([_EACH] if pictures else []), workers_option, _OUT):
+        for option in (_DRY_RUN, *([_EACH] if pictures else [])):
             function = option(function)
-        return function
+        return _OUT(workers_option(function))
 
     return add
 
 
 def refuse_without_out(**given: Any) -> None:
-    """Refuse options that mean nothing for one file, given by their names."""
+    """Refuse options that mean nothing for one file, given by their names; --ray with --workers."""
+    if "workers" in given:
+        given["ray"] = ray_address()
     for name, value in given.items():
         if value:
             raise click.UsageError(f"--{name.replace('_', '-')} is for many files; give -o DIR as "
@@ -66,9 +91,11 @@ def refuse_without_out(**given: Any) -> None:
 
 
 def is_many(operand: str) -> bool:
-    """Return whether an operand is a folder or a pattern, not a file or a pipe."""
+    """Return whether an operand is a folder, a pattern or an address, not a file or a pipe."""
     from glob import has_magic
 
+    if "://" in operand and not os.path.lexists(operand):
+        return True
     return os.path.isdir(operand) or has_magic(operand) and not os.path.exists(operand)
 
 
@@ -88,9 +115,38 @@ def one_and_output(operands: Sequence[str]) -> tuple[str, str | None]:
     return operands[0], operands[1] if len(operands) == 2 else None
 
 
+def ray_address() -> str | None:
+    """The address of the Ray cluster that the command is to use; None without."""
+    address: str | None = click.get_current_context().meta.get(_RAY)
+    return address
+
+
 @contextmanager
-def workers_of(count: int | None) -> Iterator[Any]:
-    """`LocalProcesses`, ended at the end; with a note where there are fewer than asked for."""
+def workers_of(count: int | None, device: str = "auto") -> Iterator[Any]:
+    """Workers of this machine or of a Ray cluster, an `Executor`, ended at the end; with a note
+    where there are fewer than asked for.
+
+    Args:
+        count: of them.
+        device: that each computes on; on a cluster each gets a GPU where one is named.
+    """
+    address = ray_address()
+    if address is None:
+        with _local_processes(count) as processes:
+            yield processes
+        return
+    from aehub.jobs.ray_workers import RayWorkers
+
+    workers = RayWorkers(address, count, n_gpus=int(device.startswith("cuda")))
+    try:
+        yield workers
+    finally:
+        workers.close()
+    options.print_notes(workers.notes)
+
+
+@contextmanager
+def _local_processes(count: int | None) -> Iterator[Any]:
     from aehub.jobs.processes import LocalProcesses
 
     executor = LocalProcesses(count or 1)
@@ -115,9 +171,11 @@ def run_many(job: Any, operands: Sequence[str], many: Many, label: str) -> None:
     from aehub.jobs.manifest import OutputFolder, ResultFolder
     from aehub.jobs.plan import plan_files
     from aehub.jobs.run import iter_files, plan_results
+    from aehub.jobs.uris import refuse_uri_output
 
     if options.PIPE in operands:
         raise click.UsageError("- has no name to call a result by; leave -o out.")
+    refuse_uri_output(many.out or "")
     folder = None if many.out is None else Path(many.out).expanduser()
     with ExitStack() as stack:
         results: Any = None
@@ -129,7 +187,8 @@ def run_many(job: Any, operands: Sequence[str], many: Many, label: str) -> None:
         if many.dry_run:
             result = plan_results(job, plan, results)
         else:
-            executor = stack.enter_context(workers_of(many.workers))
+            executor = stack.enter_context(
+                workers_of(many.workers, str(job.options.get("device", "auto"))))
             shown = stack.enter_context(files_bar(label))
             output = results if isinstance(results, OutputFolder) else None
             result = run_job(iter_files(job, plan, executor, output), shown)

@@ -8,7 +8,7 @@ import click
 
 from aehub.cli import options
 from aehub.cli.console import EXIT_FAILED, progress_bar
-from aehub.cli.many import workers_of, workers_option
+from aehub.cli.many import ray_address, workers_of, workers_option
 from aehub.errors import count_text
 from aehub.results import Duplicates, Found, Indexed, Match, run_job
 
@@ -42,10 +42,11 @@ def index(paths: tuple[str, ...], index: str | None, each: bool, store: bool, mo
     model = DEFAULT_FINGERPRINT if model is None else model
     with ExitStack() as stack:
         reader = None
-        if workers is not None and workers > 1:
+        if (workers or 1) > 1 or ray_address():
             from aehub.jobs.fingerprints import file_reader
 
-            reader = file_reader(stack.enter_context(workers_of(workers)), model, device=device)
+            reader = file_reader(stack.enter_context(workers_of(workers, device)), model,
+                                 device=device)
         progress = stack.enter_context(progress_bar("indexing"))
         result = run_job(search.iter_index(paths, index, each=each, store=store, device=device,
                                            model=model, reader=reader), progress)

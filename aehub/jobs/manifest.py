@@ -2,12 +2,13 @@
 
     DIR/sub/clip.aev             a result: complete, or not there
     DIR/.aehub/manifest.jsonl    a line of JSON for every result, appended
-    DIR/.aehub/work/7/clip.aev   a result that is being written
+    DIR/.aehub/work/5d0c/7/clip.aev  a result that is being written
     DIR/.aehub/lock.sqlite       held by the run that writes
 
 A result is noted first and then renamed to its place. Whatever a killed run leaves is either noted
 and in place, with the size and the checksum that the manifest has, or lies in `work`, which the
-next run empties.
+next run empties. Each run has a folder of its own there, so that a worker of another machine that
+has not noticed yet that its run is over cannot write into the next one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -179,6 +181,7 @@ class OutputFolder(ResultFolder):
 
     def __init__(self, path: Path, *, force: bool = False) -> None:
         self._hidden = path / HIDDEN
+        self._work = self._hidden / _WORK / secrets.token_hex(8)
         with ExitStack() as undo:
             try:
                 self._hidden.mkdir(parents=True, exist_ok=True)
@@ -197,7 +200,7 @@ class OutputFolder(ResultFolder):
         Raises:
             InputError: the folder cannot be written.
         """
-        place = self._hidden / _WORK / str(number)
+        place = self._work / str(number)
         try:
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir(parents=True)
@@ -215,7 +218,7 @@ class OutputFolder(ResultFolder):
         Raises:
             InputError: the place cannot be written.
         """
-        place, target = self._hidden / _WORK / str(number), self.path / entry.output
+        place, target = self._work / str(number), self.path / entry.output
         staged = place / target.name
         try:
             entry = replace(entry, bytes=_size_of(staged), sha256=_digest_of(staged))
@@ -243,7 +246,7 @@ class OutputFolder(ResultFolder):
 
     def discard(self, number: int) -> None:
         """Delete what a task wrote."""
-        shutil.rmtree(self._hidden / _WORK / str(number), ignore_errors=True)
+        shutil.rmtree(self._work / str(number), ignore_errors=True)
 
     def _clear(self) -> None:
         shutil.rmtree(self._hidden / _WORK, ignore_errors=True)

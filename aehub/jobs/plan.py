@@ -25,6 +25,7 @@ from aehub.errors import InputError
 from aehub.files import check_path
 from aehub.inputs import Input, Kinds, absolute, expand, find_inputs, stamp_of
 from aehub.jobs.manifest import Manifest, path_from
+from aehub.jobs.uris import find_remote, is_uri, without_scheme
 
 MEDIA, COMPRESSED = Kinds(compressed=False), Kinds(media=False)
 """Clips and pictures; `.aev` files."""
@@ -67,8 +68,8 @@ class FileTask:
     Attributes:
         number: in the plan, from 0.
         source: path of the input, as it was given.
-        path: absolute.
-        origin: path from the folder of results.
+        path: absolute, or an address.
+        origin: path from the folder of results, or the address.
         output: name of the result below the folder, with slashes; empty if nothing is written.
         size: of the input in bytes.
         mtime_ns: last change of the input in nanoseconds; of a folder, a hash.
@@ -115,12 +116,16 @@ def find_sources(operands: Sequence[str], kinds: Kinds, *, each: bool = False,
         InputError: there is no operand, or one cannot be a path.
     """
     if not operands:
-        raise InputError("there is no input; give at least one file, folder or pattern.")
+        raise _nothing_given()
     found: dict[Path, Source] = {}
     for operand in operands:
         for source in _sources_of(check_path(operand), kinds, each, skip):
             found.setdefault(source.found.path, source)
     return list(found.values())
+
+
+def _nothing_given() -> InputError:
+    return InputError("there is no input; give at least one file, folder or pattern.")
 
 
 def _sources_of(operand: Path, kinds: Kinds, each: bool, skip: Path | None) -> Iterator[Source]:
@@ -161,7 +166,7 @@ def plan_files(job: Job, operands: Sequence[str], folder: Path | None = None, *,
 
     Args:
         job: for all of them.
-        operands: files, folders and patterns.
+        operands: files, folders and patterns, or addresses of such.
         folder: of the results; None where nothing is written.
         each: take every picture of a folder for itself.
         manifest: of the folder.
@@ -169,30 +174,61 @@ def plan_files(job: Job, operands: Sequence[str], folder: Path | None = None, *,
     Raises:
         InputError: as `find_sources`.
     """
-    sources = find_sources(operands, job.kinds, each=each, skip=folder)
     base = absolute(folder or Path("."))
-    origins = [path_from(base, source.found.path) for source in sources]
-    outputs = [""] * len(sources)
+    found: dict[str, _Found] = {}
+    if not operands:
+        raise _nothing_given()
+    for operand in operands:
+        for one in _found_of(str(operand), job.kinds, each, folder, base):
+            found.setdefault(one.path, one)
+    outputs = [""] * len(found)
     if job.suffix is not None:
-        known = [manifest.name(origin, job.suffix) if manifest else None for origin in origins]
-        outputs = name_outputs([source.name for source in sources], origins, job.suffix, known)
-    return [_file_task(number, source, origin, output, base)
-            for number, (source, origin, output)
-            in enumerate(zip(sources, origins, outputs, strict=True))]
+        known = [manifest.name(one.origin, job.suffix) if manifest else None
+                 for one in found.values()]
+        outputs = name_outputs([one.name for one in found.values()],
+                               [one.origin for one in found.values()], job.suffix, known)
+    return [_file_task(number, one, output, base)
+            for number, (one, output) in enumerate(zip(found.values(), outputs, strict=True))]
 
 
-def _file_task(number: int, source: Source, origin: str, output: str, folder: Path) -> FileTask:
-    path, error, stamp = source.found.path, source.found.error, (0, 0)
-    if not error:
+class _Found(NamedTuple):
+    """An input of a plan: path or address, as it is shown, as the manifest has it, its name below
+    the operand; a stamp where it was listed with one."""
+
+    path: str
+    shown: str
+    origin: str
+    name: PurePosixPath
+    error: str = ""
+    stamp: tuple[int, int] | None = None
+
+
+def _found_of(operand: str, kinds: Kinds, each: bool, folder: Path | None, base: Path
+              ) -> Iterator[_Found]:
+    if is_uri(operand):
+        for remote in find_remote(operand, kinds, each=each):
+            yield _Found(remote.uri, remote.uri, remote.uri, remote.name, remote.error,
+                         remote.stamp)
+        return
+    for source in find_sources([without_scheme(operand)], kinds, each=each, skip=folder):
+        path = source.found.path
+        yield _Found(str(path), str(source.shown), path_from(base, path), source.name,
+                     source.found.error)
+
+
+def _file_task(number: int, found: _Found, output: str, folder: Path) -> FileTask:
+    error, stamp = found.error, found.stamp or (0, 0)
+    if not error and found.stamp is None:
+        path = Path(found.path)
         try:
             stamp = stamp_of(path)
             if output and os.path.lexists(folder / output) and path.samefile(folder / output):
-                error = f"{source.shown} is both input and output; choose another folder."
+                error = f"{found.shown} is both input and output; choose another folder."
         except FileNotFoundError:
-            error = f"{source.shown} does not exist; check the path."
+            error = f"{found.shown} does not exist; check the path."
         except OSError as reason:
-            error = f"{source.shown} cannot be read: {reason.strerror or reason}."
-    return FileTask(number, str(source.shown), str(path), origin, output, *stamp, error)
+            error = f"{found.shown} cannot be read: {reason.strerror or reason}."
+    return FileTask(number, found.shown, found.path, found.origin, output, *stamp, error)
 
 
 def name_outputs(names: Sequence[PurePosixPath], origins: Sequence[str], suffix: str,
@@ -212,15 +248,27 @@ def name_outputs(names: Sequence[PurePosixPath], origins: Sequence[str], suffix:
     # Those that share no name first, then the others by their paths.
     order = sorted(range(len(names)),
                    key=lambda at: (alike[plain[at].casefold()] > 1, origins[at]))
+    numbers = Counter[str]()
     for at in order:
         if chosen[at] is None:
-            whole = (_renamed(names[at], names[at].name + mark, suffix)
-                     for mark in ("", *(f"-{number}" for number in range(2, len(names) + 2))))
-            candidates = [plain[at]] if alike[plain[at].casefold()] == 1 else []
-            name = next(name for name in (*candidates, *whole) if name.casefold() not in taken)
+            name = plain[at]
+            if alike[name.casefold()] > 1 or name.casefold() in taken:
+                name = _numbered(names[at], suffix, taken, numbers)
             taken.add(name.casefold())
             chosen[at] = name
     return [name or "" for name in chosen]
+
+
+def _numbered(name: PurePosixPath, suffix: str, taken: set[str], numbers: Counter[str]) -> str:
+    """The first of a.mp4.aev, a.mp4-2.aev, a.mp4-3.aev... that is not taken; `numbers` are those
+    tried so far, so that many files of one name do not try all of them again."""
+    key = str(name).casefold()
+    while True:
+        numbers[key] += 1
+        mark = "" if numbers[key] == 1 else f"-{numbers[key]}"
+        found = _renamed(name, name.name + mark, suffix)
+        if found.casefold() not in taken:
+            return found
 
 
 def _renamed(name: PurePosixPath, stem: str, suffix: str) -> str:

@@ -1,7 +1,7 @@
 """The work of each command on one file, in a worker: arguments in, an `Outcome` out.
 
 Arguments are those of the public functions, and `output` where a file is written. Models are given
-by name: `aehub.hub` loads each once in a process.
+by name: `aehub.hub` loads each once in a process. A `source` at an address is fetched first.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import traceback
 from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from aehub.bitstream.validation import verify
 from aehub.errors import AEHubError, DamagedError, FormatError, count_text, sentence
 from aehub.jobs.page_work import PAGE_COMMANDS
 from aehub.jobs.task import Failed, Outcome, Task
+from aehub.jobs.uris import fetched, is_uri
 from aehub.results import Progress, Result, relayed
 
 if TYPE_CHECKING:  # Commands that move bytes load no networks.
@@ -36,7 +38,12 @@ def perform(task: Task) -> Job:
     Raises:
         Exception: it cannot be done; `failure` makes a record of it.
     """
-    return (yield from COMMANDS[task.command](**task.arguments))
+    arguments = dict(task.arguments)
+    with ExitStack() as stack:
+        if is_uri(str(arguments.get("source", ""))):
+            arguments["source"] = stack.enter_context(
+                fetched(arguments["source"], arguments.get("output")))
+        return (yield from COMMANDS[task.command](**arguments))
 
 
 def failure(task: Task, error: BaseException) -> Failed:
@@ -123,9 +130,15 @@ def _fingerprint(source: str, model: str, device: str) -> Job:
     return Outcome(data=(yield from relayed(job, lambda _: Progress(0, 0))))
 
 
+def _compare(source: str, codecs: str, frames: int | None) -> Job:
+    from aehub.measure.benchmark import measure_file, parse_codecs
+
+    return Outcome(data=(yield from measure_file(Path(source), parse_codecs(codecs), frames)))
+
+
 COMMANDS: dict[str, Callable[..., Job]] = {
     "compress": _compress, "decompress": _decompress, "edit": _edit, "verify": _verify,
     "group": _group, "reconstruct": _reconstruct,
-    "fingerprint": _fingerprint, **PAGE_COMMANDS,
+    "fingerprint": _fingerprint, "compare": _compare, **PAGE_COMMANDS,
 }
 """Name of a command -> its work on one file."""

@@ -20,7 +20,16 @@ from aehub.inputs import expand
 from aehub.measure import image_codecs, video_codecs
 from aehub.measure.comparison import Comparison
 from aehub.measure.model_codec import ModelCodec
-from aehub.measure.points import BenchmarkCodec, ClipShape, Encoded, Failure, Point, SourceClip
+from aehub.measure.points import (
+    BenchmarkCodec,
+    ClipMeasurer,
+    ClipShape,
+    Encoded,
+    Failure,
+    Measured,
+    Point,
+    SourceClip,
+)
 from aehub.media.clip import open_clip
 from aehub.media.decoded_clip import DecodedClip
 from aehub.media.file_type import list_folder, names_text
@@ -112,6 +121,27 @@ def compare(
         >>> comparison = compare(["clip.mkv"], "x264-medium,svtav1-6")  # doctest: +SKIP
         >>> print(comparison.table())  # doctest: +SKIP
     """
+    return compare_by(None, sources, codecs, frames=frames, stills=stills, anchor=anchor,
+                      progress=progress)
+
+
+def compare_by(
+    measurer: ClipMeasurer | None,
+    sources: Iterable[FilePath | SourceClip],
+    codecs: str | Sequence[BenchmarkCodec],
+    *,
+    frames: int | None = None,
+    stills: bool = False,
+    anchor: str | None = None,
+    progress: ProgressCallback | None = None,
+) -> Comparison:
+    """As `compare`, with clips that other processes measure.
+
+    Args:
+        measurer: measures paths with the same codecs: `aehub.jobs.comparisons`; speeds are then
+            those of clips that are measured side by side. None measures here.
+        sources: and all else as `compare`; paths for a measurer.
+    """
     sources = check_list("sources", sources)
     chosen = _checked_codecs(codecs)
     if not chosen:
@@ -128,8 +158,12 @@ def compare(
     for codec in chosen:
         if isinstance(codec, ModelCodec):
             codec.check()
-    clips = (_load_or_fail(path, n_frames) for path in paths)
-    job = iter_compare(clips, chosen, anchor, n_clips=len(paths))
+    if measurer is not None:
+        job = _iter_assembled(measurer([check_path(path, "clip") for path in paths], n_frames),
+                              chosen, anchor, len(paths))
+    else:
+        clips = (_load_or_fail(path, n_frames) for path in paths)
+        job = iter_compare(clips, chosen, anchor, n_clips=len(paths))
     return replace(run_job(job, progress), notes=tuple(notes))
 
 
@@ -162,6 +196,55 @@ def iter_compare(
             else:
                 points.append(result)
                 yield Progress(len(points), total)
+    return _comparison(codecs, anchor, shapes, points, failures)
+
+
+def measure_file(path: Path, codecs: Sequence[BenchmarkCodec], frames: int | None = None
+                 ) -> Generator[Progress, None, Measured]:
+    """Measure the clip of a file, or its first `frames` frames; yields the points done.
+
+    Errors are failures in the result. They can be sent to another process.
+    """
+    clip = _load_or_fail(path, frames)
+    shape = ClipShape.of(clip) if isinstance(clip, SourceClip) else None
+    results: list[Point | Failure] = []
+    for result in [clip] if isinstance(clip, Failure) else _measure_or_fail(clip, codecs):
+        if isinstance(result, Failure) and not isinstance(result.error, AEHubError):
+            result = result._replace(error=InputError(result.reason))
+        results.append(result)
+        yield Progress(sum(isinstance(one, Point) for one in results), 0)
+    return Measured(shape, tuple(results))
+
+
+def _iter_assembled(measured: Iterable[int | tuple[int, Measured]],
+                    codecs: Sequence[BenchmarkCodec], anchor: str | None, n_clips: int
+                    ) -> Generator[Progress, None, Comparison]:
+    """Put clips together that were measured elsewhere, in their order."""
+    total = n_clips * sum(len(codec.qualities) for codec in codecs)
+    found: dict[int, Measured] = {}
+    for item in measured:
+        if isinstance(item, int):
+            yield Progress(item, total)
+        else:
+            found[item[0]] = item[1]
+    shapes: list[ClipShape] = []
+    points: list[Point] = []
+    failures: list[Failure] = []
+    for _, (shape, results) in sorted(found.items()):
+        if shape is not None:
+            shape = shape._replace(name=_unique_name(shape.name, [one.name for one in shapes]))
+            shapes.append(shape)
+        for result in results:
+            name = result.clip if shape is None else shape.name
+            if isinstance(result, Failure):
+                failures.append(result._replace(clip=name))
+            else:
+                points.append(replace(result, clip=name))
+    return _comparison(codecs, anchor, shapes, points, failures)
+
+
+def _comparison(codecs: Sequence[BenchmarkCodec], anchor: str | None, shapes: Sequence[ClipShape],
+                points: Sequence[Point], failures: Sequence[Failure]) -> Comparison:
     if failures and not points:
         raise failures[0].error
     measured = {point.clip for point in points}
@@ -304,8 +387,12 @@ def _anchor_of(names: Sequence[str], wanted: str | None, *, stills: bool) -> str
 
 
 def _with_unique_name(source: SourceClip, taken: Sequence[str]) -> SourceClip:
-    """Rename a clip if its name is taken: files of several folders may share a name."""
-    name, number = source.name, 2
+    return SourceClip(_unique_name(source.name, taken), source.frames, source.info)
+
+
+def _unique_name(wanted: str, taken: Sequence[str]) -> str:
+    """A name that is not taken: files of several folders may share one."""
+    name, number = wanted, 2
     while name in taken:
-        name, number = f"{source.name}-{number}", number + 1
-    return SourceClip(name, source.frames, source.info)
+        name, number = f"{wanted}-{number}", number + 1
+    return name

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from aehub.media.metrics import RateDifference, bd_rate, ms_ssim_db
@@ -119,6 +120,23 @@ class Failure(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """Clip, codec and reason."""
         return {"clip": self.clip, "codec": self.codec, "reason": self.reason}
+
+
+class Measured(NamedTuple):
+    """Points and failures of one clip.
+
+    Attributes:
+        shape: of the clip; None if it cannot be read.
+        results: in the order of codecs.
+    """
+
+    shape: ClipShape | None
+    results: tuple[Point | Failure, ...]
+
+
+ClipMeasurer = Callable[[Sequence[Path], int | None], Iterable[int | tuple[int, Measured]]]
+"""Measures clips, or their first frames; gives the number of points done whenever it has grown, and
+each clip by its place in the list when it is done."""
 
 
 @dataclass(frozen=True)

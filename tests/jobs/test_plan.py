@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -167,3 +168,13 @@ def test_settings_that_change_no_result_do_not_make_it_outdated() -> None:
         "compress", {"quality": 50, "device": "auto"}).settings
     assert Job("compress", {"quality": 50}).settings != Job("compress", {"quality": 51}).settings
     assert Job("compress", {}, model_tag="a").settings != Job("compress", {}).settings
+
+
+def test_twenty_thousand_files_of_one_name_are_named_in_a_moment() -> None:
+    """Each must not try all the numbers before it."""
+    names = [PurePosixPath("clip.mp4")] * 20_000
+    began = time.monotonic()
+    named = name_outputs(names, [f"{number:05}/clip.mp4" for number in range(20_000)], ".aev")
+    assert time.monotonic() - began < 5
+    assert named[:3] == ["clip.mp4.aev", "clip.mp4-2.aev", "clip.mp4-3.aev"]
+    assert len(set(named)) == 20_000
