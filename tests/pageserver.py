@@ -33,15 +33,30 @@ class PageServer:
     log: Path
 
     def cpu_seconds(self) -> float:
-        """Processor time the process has used so far, in all its threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        """Processor time used so far, in all threads of the process and of its workers."""
+        # Of each process: user, system, and those of its children that have ended.
+        return sum(int(field) for pid in (self.pid, *self.children())
+                   for field in _fields(pid)[11:15]) / _TICKS
+
+    def children(self) -> list[int]:
+        """Processes that the server has started and that run."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            fields = _fields(int(folder.name))
+            if fields and int(fields[1]) == self.pid and fields[0] != "Z":
+                found.append(int(folder.name))
+        return found
+
+    def workers(self) -> list[int]:
+        """Of these, the worker processes of its jobs."""
+        return [pid for pid in self.children()
+                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def peak_bytes(self) -> int:
-        """Most memory the process has had in use."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
-        return int(line.split()[1]) * 1024
+        """Most memory that the process and its workers have had in use, each at its own time."""
+        return sum(int(line.split()[1]) * 1024 for pid in (self.pid, *self.children())
+                   for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+                   if line.startswith("VmHWM"))
 
     def get(self, path: str) -> tuple[int, bytes]:
         """(status, body) of a request."""
@@ -50,6 +65,14 @@ class PageServer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
+
+
+def _fields(pid: int) -> list[str]:
+    """Fields of /proc/PID/stat from the state on; none if the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def free_port() -> int:

@@ -6,5 +6,6 @@
     tasks -> results    in flight as many as the executor has slots     (run.py)
     results -> folder   renamed when complete, noted in a manifest      (manifest.py)
 
-One long clip is divided into the tasks of its groups (parts.py).
+One long clip is divided into the tasks of its groups (parts.py). Jobs of a server's visitors run in
+turn (scheduler.py), in workers that stay for the next one (warm_workers.py).
 """

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,12 +22,15 @@ from types import ModuleType
 from typing import Any
 
 from aehub import threads
-from aehub.jobs.task import Event, Failed, Finished, Lost, Task, Ticked
+from aehub.jobs.task import Cancel, Event, Failed, Finished, Lost, Task, Ticked
+from aehub.report.memory import give_back
 
 _TICK_SECONDS = 0.1
 """Between two messages of progress of a worker."""
 _PATIENCE = 5.0
 """Seconds that a worker gets to end when it is asked to."""
+# What `_without_main` changes is of the whole process.
+_STARTING = threading.Lock()
 
 
 class LocalProcesses:
@@ -41,7 +45,7 @@ class LocalProcesses:
         self._count = max(1, min(workers, budget))
         self.n_threads = budget // self._count
         """Threads of each worker."""
-        self._workers = list[_Worker]()
+        self._workers = list[Worker]()
         self._queue = deque[Task]()
         # Of tasks that could not be given to anybody.
         self._events = list[Event]()
@@ -93,7 +97,7 @@ class LocalProcesses:
             if free is None:
                 if len(self._workers) >= self._count:
                     return
-                free = _Worker(self.n_threads)
+                free = Worker(self.n_threads)
                 self._workers.append(free)
             task = self._queue.popleft()
             if not free.give(task):
@@ -101,23 +105,33 @@ class LocalProcesses:
                 self._events.append(Lost(task.number, free.reason()))
 
 
-class _Worker:
-    """A process and the task that it works on."""
+class Worker:
+    """A process and the task that it works on.
 
-    def __init__(self, n_threads: int) -> None:
+    Args:
+        n_threads: in which it computes.
+        thrifty: give memory back to the system after each task.
+
+    Attributes:
+        task: that it works on.
+        connection: to the process; ready to be read when there is an event.
+    """
+
+    def __init__(self, n_threads: int, *, thrifty: bool = False) -> None:
         self.task: Task | None = None
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         # A daemon: it ends with this process, also where nobody closes it.
-        self._process = context.Process(target=_work, args=(theirs, n_threads), daemon=True,
-                                        name="aehub-worker")
-        with _without_main(), _interrupts_blocked():
+        self._process = context.Process(target=_work, args=(theirs, n_threads, thrifty),
+                                        daemon=True, name="aehub-worker")
+        with _STARTING, _without_main(), _interrupts_blocked():
             self._process.start()
         # Or the end of the worker would not be noticed.
         theirs.close()
 
     @property
     def process_id(self) -> int:
+        """Of the process."""
         return self._process.pid or 0
 
     def give(self, task: Task) -> bool:
@@ -140,22 +154,41 @@ class _Worker:
             self.task = None
         return event
 
+    def cancel(self) -> None:
+        """Ask it to end its task, which then ends with `Failed`."""
+        if self.task is not None:
+            with suppress(OSError):
+                self.connection.send(Cancel(self.task.number))
+
     def reason(self) -> str:
         """Sentence on why the worker died."""
+        ending = self.ending()
+        if not ending:
+            return ("its worker process was killed, as happens where memory runs out; give it "
+                    "fewer workers, or a shorter or smaller clip.")
+        return (f"its worker process ended {ending}; the same command tries again, and "
+                "fewer workers take less memory.")
+
+    def ending(self) -> str:
+        """Words on how a worker died, such as "with code 1"; empty if it was killed (SIGKILL)."""
         self._process.join(_PATIENCE)
         code = self._process.exitcode
         if code is not None and code < 0 and -code == getattr(signal, "SIGKILL", 9):
-            return ("its worker process was killed, as happens where memory runs out; give it "
-                    "fewer workers, or a shorter or smaller clip.")
-        return (f"its worker process ended {_ending(code)}; the same command tries again, and "
-                "fewer workers take less memory.")
+            return ""
+        return _ending(code)
 
     def end(self) -> None:
+        """Ask it to end, whatever it does."""
         with suppress(OSError):
             self._process.terminate()
         self.connection.close()
 
+    def kill(self) -> None:
+        """End it at once; what it wrote stays unfinished."""
+        self._process.kill()
+
     def join(self) -> None:
+        """Wait until it has ended; kill it if that takes long."""
         self._process.join(_PATIENCE)
         if self._process.is_alive():
             self._process.kill()
@@ -195,30 +228,40 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(connection: Connection, n_threads: int) -> None:
+def _work(connection: Connection, n_threads: int, thrifty: bool) -> None:
     """Body of a worker: tasks in, events out, until the parent closes the connection or ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Before torch is loaded.
     threads.set_budget(n_threads)
-    inbox = SimpleQueue[Task]()
-    threading.Thread(target=_receive, args=(connection, inbox), daemon=True).start()
+    inbox, cancelled = SimpleQueue[Task](), set[int]()
+    threading.Thread(target=_receive, args=(connection, inbox, cancelled), daemon=True).start()
     while True:
         task = inbox.get()
         with suppress(BrokenPipeError):
-            connection.send(_result(connection, task))
+            connection.send(_result(connection, task, cancelled))
+        cancelled.discard(task.number)
+        if thrifty:
+            give_back()
 
 
-def _receive(connection: Connection, inbox: SimpleQueue[Task]) -> None:
+def _receive(connection: Connection, inbox: SimpleQueue[Task], cancelled: set[int]) -> None:
     """Receive tasks while others run, and notice at once when the parent is gone."""
     try:
         while True:
-            inbox.put(connection.recv())
+            message: Task | Cancel = connection.recv()
+            if isinstance(message, Cancel):
+                cancelled.add(message.number)
+            else:
+                inbox.put(message)
     except (EOFError, OSError):
-        # Nobody waits for the task any more, and its thread may be anywhere.
-        os._exit(1)
+        pass
+    except Exception:  # noqa: BLE001 - a message that cannot be read, of a task that would never end
+        traceback.print_exc()
+    # Nobody waits for the task any more, and its thread may be anywhere.
+    os._exit(1)
 
 
-def _result(connection: Connection, task: Task) -> Finished | Failed:
+def _result(connection: Connection, task: Task, cancelled: set[int]) -> Finished | Failed:
     from aehub.jobs.work import failure, perform
 
     latest = 0.0
@@ -226,6 +269,8 @@ def _result(connection: Connection, task: Task) -> Finished | Failed:
     try:
         while True:
             ticked = next(job)
+            if task.number in cancelled:
+                return Failed(task.number, "it was stopped.")
             if time.monotonic() - latest >= _TICK_SECONDS:
                 latest = time.monotonic()
                 connection.send(Ticked(task.number, *ticked))

@@ -42,11 +42,13 @@ class Outcome:
 
 
 class Ticked(NamedTuple):
-    """Progress of a task: frames done, frames in total (0 if unknown)."""
+    """Progress of a task: frames done, frames in total (0 if unknown); of some commands a record
+    of their own that tells more."""
 
     number: int
     done: int
     total: int
+    record: Any = None
 
 
 class Finished(NamedTuple):
@@ -57,11 +59,13 @@ class Finished(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """A task cannot be done: a sentence for everybody, and one on options."""
+    """A task cannot be done: a sentence for everybody, and one on options; of an error that nobody
+    raised on purpose, its traceback."""
 
     number: int
     message: str
     option: str = ""
+    traceback: str = ""
 
 
 class Lost(NamedTuple):
@@ -72,6 +76,12 @@ class Lost(NamedTuple):
 
 
 Event = Ticked | Finished | Failed | Lost
+
+
+class Cancel(NamedTuple):
+    """Asks a worker to end a task as soon as it can; the task then ends with `Failed`."""
+
+    number: int
 
 
 class Executor(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import traceback
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aehub.bitstream.validation import verify
 from aehub.errors import AEHubError, DamagedError, FormatError, count_text, sentence
+from aehub.jobs.page_work import PAGE_COMMANDS
 from aehub.jobs.task import Failed, Outcome, Task
 from aehub.jobs.uris import fetched, is_uri
 from aehub.results import Progress, Result, relayed
@@ -48,13 +50,15 @@ def failure(task: Task, error: BaseException) -> Failed:
     """The record of an error."""
     if isinstance(error, AEHubError):
         return Failed(task.number, " ".join(error.message.split()), error.option)
-    return Failed(task.number, sentence(error))
+    return Failed(task.number, sentence(error),
+                  traceback="".join(traceback.format_exception(error)))
 
 
 def _written(job: Generator[Any, None, Result], output: str) -> Job:
     """Run a job that writes a file; of a damaged source the intact part is kept."""
     try:
-        return Outcome((yield from job).to_json())
+        result = yield from job
+        return Outcome(result.to_json(), data=result)
     except DamagedError as error:
         if not os.path.exists(output):
             raise
@@ -137,6 +141,6 @@ def _compare(source: str, codecs: str, frames: int | None) -> Job:
 COMMANDS: dict[str, Callable[..., Job]] = {
     "compress": _compress, "decompress": _decompress, "edit": _edit, "verify": _verify,
     "group": _group, "reconstruct": _reconstruct,
-    "fingerprint": _fingerprint, "compare": _compare,
+    "fingerprint": _fingerprint, "compare": _compare, **PAGE_COMMANDS,
 }
 """Name of a command -> its work on one file."""

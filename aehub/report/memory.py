@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import threading
 from contextlib import suppress
 from pathlib import Path
 
-_STATUS = Path("/proc/self/status")
+_STATUS = "/proc/{}/status"
+_LIMIT = "/sys/fs/cgroup/memory.max"
+"""Memory of a container on Linux, in bytes, or "max"."""
 _INTERVAL = 0.02
 """Seconds between two samples."""
 
@@ -30,9 +33,7 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._sample, name="aehub-memory", daemon=True)
 
     def __enter__(self) -> PeakMemory:
-        gc.collect(1)  # Of what is new: a whole collection takes longer than many a job.
-        with suppress(AttributeError, OSError):  # Of glibc.
-            ctypes.CDLL(None).malloc_trim(0)
+        give_back()
         self._before = allocated_bytes()
         if self._before is not None:
             self.bytes = 0
@@ -53,10 +54,34 @@ class PeakMemory:
                 return
 
 
-def allocated_bytes() -> int | None:
-    """Return the resident memory of this process without mapped files; None if not on Linux."""
+def give_back() -> None:
+    """Give freed memory back to the system, where its C library is one that keeps it."""
+    gc.collect(1)  # Of what is new: a whole collection takes longer than many a job.
+    with suppress(AttributeError, OSError):  # Of glibc.
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def allocated_bytes(process: int | None = None) -> int | None:
+    """Return the resident memory of a process without mapped files.
+
+    Args:
+        process: its number; None is this one.
+
+    Returns:
+        Bytes; None if not on Linux, or the process has ended.
+    """
     with suppress(OSError, ValueError):
-        for line in _STATUS.read_text().splitlines():
+        for line in Path(_STATUS.format(process or "self")).read_text().splitlines():
             if line.startswith("RssAnon:"):
                 return int(line.split()[1]) * 1024
     return None
+
+
+def machine_bytes() -> int | None:
+    """Return the memory of the machine, or of the container if that has less; None if unknown."""
+    sizes = list[int]()
+    with suppress(AttributeError, OSError, ValueError):
+        sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(OSError, ValueError):
+        sizes.append(int(Path(_LIMIT).read_text()))
+    return min(sizes, default=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from html import escape
 from pathlib import Path
@@ -24,11 +24,12 @@ from aehub.errors import AEHubError, InputError
 from aehub.generators.base import enlarge
 from aehub.generators.sprite.model import DIRECTIONS, SpriteAnimator
 from aehub.ui import animate_job, job_progress, keyframes
-from aehub.ui.errors import errors_shown, gpu, page_message
+from aehub.ui.errors import errors_shown, page_message
 from aehub.ui.formatting import empty_state, hint, notes, stopped_state
 from aehub.ui.job_progress import IMMEDIATE, PRIVATE
 from aehub.ui.keyframes import LOCAL_STATES, Key
 from aehub.ui.limits import Context
+from aehub.ui.zero_gpu import gpu
 
 TITLE = "Animate"
 STEP_MS = round(1000 * STEP_SECONDS)
@@ -178,7 +179,7 @@ def _connect_events(
           trigger_mode="always_last", **IMMEDIATE)
     parts["add"].click(_add_shaped, [model, base, chosen, *sliders], [chosen, strip], **PRIVATE)
     files.upload(_add_files_handler(context), [files, chosen], [chosen, strip],
-                 concurrency_id="model", concurrency_limit=1, **PRIVATE)
+                 concurrency_limit=1, **PRIVATE)
 
 
 def _about(name: str) -> str:
@@ -320,12 +321,8 @@ def _new_character_handler(context: Context) -> Any:
 
 
 def _walk_cycle_handler(context: Context) -> Any:
-    @errors_shown
     @gpu
-    def walk_cycle(still: str | None, steps: float) -> list[Any]:
-        """Make the walk cycle of a still: sprite sheet, its JSON and an animation."""
-        if still is None:
-            return [None, None, None, _NO_SPRITE, gr.update(visible=False)]
+    def drawn(still: str, steps: float) -> list[Any]:
         picture = read_picture(Path(still), context.limits.picture)
         model: SpriteAnimator = _load_sprite_model()
         cell = model.place_still(picture, Path(still).name)
@@ -338,6 +335,19 @@ def _walk_cycle_handler(context: Context) -> Any:
             _write_gif(gif, cycles)
         shown = _sprite_html(context.folders.url(sheet), cycles, cell.notes)
         return [*map(str, (sheet, frames_json, gif)), shown, gr.update(visible=True)]
+
+    @errors_shown
+    def walk_cycle(still: str | None, steps: float, request: gr.Request) -> Iterator[list[Any]]:
+        """Make the walk cycle of a still: sprite sheet, its JSON and an animation."""
+        if still is None:
+            yield [None, None, None, _NO_SPRITE, gr.update(visible=False)]
+            return
+        # It takes a second, with the model that the candidates are drawn with, too: in this
+        # process, but in its turn.
+        with context.jobs.turn(request, "walk-cycle", lambda card: [
+                *[gr.skip()] * 3, card, gr.update(visible=False)]) as turn:
+            yield from turn.wait()
+            yield drawn(still, steps)
 
     return walk_cycle
 

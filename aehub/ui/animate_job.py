@@ -9,13 +9,12 @@ from typing import Any
 import gradio as gr
 
 from aehub import hub
-from aehub.api.animate import iter_animate
 from aehub.config import DEFAULT_GENERATOR
 from aehub.errors import InputError
 from aehub.generators.base import LatentModel
 from aehub.results import Animated
 from aehub.ui import job_progress
-from aehub.ui.errors import errors_shown, gpu
+from aehub.ui.errors import errors_shown
 from aehub.ui.formatting import bytes_text, media_element, notes, rate_text, seconds_text, tiles
 from aehub.ui.keyframes import MAX_KEYFRAMES, Key, animation_models, entry_of, file_keys
 from aehub.ui.limits import Context
@@ -33,13 +32,12 @@ def runner(context: Context, *, preview: bool = False) -> Any:
     """Return the handler that renders an animation; a preview is small, fast and always mp4."""
 
     @errors_shown
-    @gpu
     def run(model: str = DEFAULT_GENERATOR, seeds: str = "1, 2, 3, 4",
             files: list[str] | None = None, seconds: float = 4, fps: float = 30,
             path: str = "auto", easing: str = "linear", ending: str = "loop",
             truncation: float = 1, size: str = "256", format: str = "mp4",
             direction: str = "down", steps: float = 8, beside: bool = False, parts: str = "",
-            keys: list[Key] | None = None,
+            keys: list[Key] | None = None, request: gr.Request | None = None,
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
         """Animate: walk from picture to picture through the latents of a model.
 
@@ -71,21 +69,23 @@ def runner(context: Context, *, preview: bool = False) -> Any:
             raise InputError(f"the parts take {sum(durations):g} s in all; give at most "
                              f"{context.limits.seconds:g} s.")
         suffix, sheet = FORMATS[format]
-        with context.folders.new() as folder:
+        with context.folders.new() as folder, context.jobs.turn(
+                request, "animate", lambda card: [
+                    *[gr.skip()] * 4, card, gr.update(visible=False), gr.skip()],
+                progress=progress) as turn:
+            yield from turn.wait()
             drawn, keyframes = _keyframes(context, folder, model, seeds, files, keys)
             # Models of a hub are named org/name.
             output = folder / f"{model.rpartition('/')[2]}{suffix}"
-            job = iter_animate(
-                output, model=model, seeds=drawn, keyframes=keyframes,
-                seconds=durations or float(seconds), fps=fps,
-                path=None if path == "auto" else path, easing=easing, loop=ending == "loop",
-                ping_pong=ending == "ping-pong", truncation=float(truncation),
-                scale=None if sheet else _scale(model, size), beside=beside, sheet=sheet,
-                direction=direction, steps=int(steps))
-            made = yield from job_progress.run_job(
-                job, job_progress.frame_card("Drawing", progress),
-                lambda card: [*[gr.skip()] * 4, card, gr.update(visible=False), gr.skip()])
-            yield _outputs(made, context.folders.url(output), format)
+            outcome = yield from turn.run("animate", {
+                "output": str(output), "model": model, "seeds": drawn, "keyframes": keyframes,
+                "seconds": durations or float(seconds), "fps": fps, "easing": easing,
+                "path": None if path == "auto" else path, "loop": ending == "loop",
+                "ping_pong": ending == "ping-pong", "truncation": float(truncation),
+                "scale": None if sheet else _scale(model, size), "beside": beside, "sheet": sheet,
+                "direction": direction, "steps": int(steps)},
+                job_progress.frame_card("Drawing", progress), folder)
+            yield _outputs(outcome.data, context.folders.url(output), format)
 
     return run
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from aehub.api.classify import iter_classify
 from aehub.errors import InputError, LimitError
 from aehub.results import Classified, Progress
 from aehub.ui import job_progress, uploads
-from aehub.ui.errors import errors_shown, gpu
+from aehub.ui.errors import errors_shown
 from aehub.ui.formatting import empty_state, notes, progress_card, stopped_state
 from aehub.ui.limits import Context
 
@@ -67,11 +66,10 @@ def _one_more(count: int) -> list[Any]:
 
 def _runner(context: Context) -> Any:
     @errors_shown
-    @gpu
     def run(query: str | None, name_1: str = "", examples_1: list[str] | None = None,
             name_2: str = "", examples_2: list[str] | None = None, name_3: str = "",
             examples_3: list[str] | None = None, name_4: str = "",
-            examples_4: list[str] | None = None,
+            examples_4: list[str] | None = None, request: gr.Request | None = None,
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
         """Label a clip by a few examples of each label, or as none of these.
 
@@ -102,8 +100,12 @@ def _runner(context: Context) -> Any:
             return progress_card(f"Looking at clip {min(now.done + 1, now.total)} of {now.total}",
                                  share=now.done / now.total)
 
-        (found,) = yield from job_progress.run_job(
-            iter_classify(query, given), card, lambda html: (gr.skip(), html))
+        with context.jobs.turn(request, "classify", lambda html: (gr.skip(), html),
+                               progress=progress) as turn:
+            yield from turn.wait()
+            outcome = yield from turn.run("classify", {"query": query, "examples": given}, card)
+        found: Classified
+        (found,) = outcome.data
         if found.error is not None:
             raise InputError(found.error)
         facts = found.named()

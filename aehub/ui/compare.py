@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import gradio as gr
@@ -12,10 +13,10 @@ from aehub import hub
 from aehub.config import DEFAULT_CODEC
 from aehub.errors import InputError
 from aehub.measure import Comparison
-from aehub.report.compression import iter_comparison
+from aehub.media.timestamps import TimeSpan
 from aehub.results import Progress
-from aehub.ui import formatting, job_progress, results
-from aehub.ui.errors import errors_shown, gpu
+from aehub.ui import formatting, job_progress, results, uploads
+from aehub.ui.errors import errors_shown
 from aehub.ui.formatting import bytes_text, empty_state, table
 from aehub.ui.keyframes import LOCAL_STATES
 from aehub.ui.limits import Context
@@ -57,8 +58,8 @@ def build(context: Context) -> None:
 
 def _runner(context: Context, default: list[str]) -> Any:
     @errors_shown
-    @gpu
     def run(clip: str | None, codecs: list[str] = default, frames: float = 16,
+            request: gr.Request | None = None,
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
         """Measure rate and quality of several codecs on a clip.
 
@@ -74,7 +75,7 @@ def _runner(context: Context, default: list[str]) -> Any:
             raise InputError("there is no clip yet; drop one.")
         if not codecs:
             raise InputError("no codec is chosen; choose one or more.")
-        began = time.monotonic()
+        began = time.monotonic()  # Again when it is the job's turn.
 
         def card(now: Progress) -> str:
             progress((now.done, now.total), desc="Comparing")
@@ -84,11 +85,17 @@ def _runner(context: Context, default: list[str]) -> Any:
                 f"{elapsed * left / now.done:.0f} s left" if now.done else "",
                 share=now.done / now.total)
 
-        with context.folders.new() as folder:
-            comparison: Comparison = yield from job_progress.run_job(
-                iter_comparison(clip, folder, ",".join(codecs), int(frames), longest=MAX_SIDE,
-                                limits=context.limits.picture),
-                card, lambda card: (gr.skip(), card))
+        part = TimeSpan(stop=Fraction(int(frames)), stop_in_frames=True)
+        with context.folders.new() as folder, context.jobs.turn(
+                request, "comparison", lambda card: (gr.skip(), card),
+                size=uploads.job_size(context, clip, part, MAX_SIDE), progress=progress) as turn:
+            yield from turn.wait()
+            began = time.monotonic()
+            outcome = yield from turn.run("comparison", {
+                "source": clip, "folder": str(folder), "codecs": ",".join(codecs),
+                "frames": int(frames), "longest": MAX_SIDE, "limits": context.limits.picture},
+                card, folder)
+            comparison: Comparison = outcome.data
         yield comparison.to_dict(), page(comparison)
 
     return run

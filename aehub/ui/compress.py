@@ -14,10 +14,9 @@ from aehub.config import DEFAULT_CODEC, DEFAULT_EFFORT, MAX_EFFORT, SMALLEST_COD
 from aehub.errors import AEHubError, InputError
 from aehub.media.clip import check_expected_length
 from aehub.media.timestamps import TimeSpan
-from aehub.report.compression import iter_report
 from aehub.report.records import CompressionReport
 from aehub.ui import examples, job_progress, results, uploads
-from aehub.ui.errors import errors_shown, gpu, page_message
+from aehub.ui.errors import errors_shown, page_message
 from aehub.ui.formatting import stopped_state
 from aehub.ui.limits import Context
 
@@ -165,10 +164,10 @@ def _checker(context: Context) -> Any:
 
 def _runner(context: Context) -> Any:
     @errors_shown
-    @gpu
     def run(clip: str | None, start: float = 0, length: float = 0, model: str = DEFAULT_CODEC,
             aim: str = "quality", quality: float = 50, kilobytes: float = 200,
             size: str = "640", neighbours: bool = True, effort: int = DEFAULT_EFFORT,
+            request: gr.Request | None = None,
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
         """Compress a clip, decode the file and measure the reconstruction.
 
@@ -190,16 +189,23 @@ def _runner(context: Context) -> Any:
         """
         if clip is None:
             raise InputError("there is no clip yet; drop one, or click an example.")
-        began = time.monotonic()
-        with context.folders.new() as folder:
-            job = iter_report(
-                clip, folder, model=model, quality=quality,
-                target_size=_target(kilobytes) if aim == "size" else None, effort=effort,
-                longest=uploads.longest_side(size), trim=uploads.trim_of(start, length),
-                baselines=neighbours, limits=context.limits.clip)
+        longest, trim = uploads.longest_side(size), uploads.trim_of(start, length)
+        work = uploads.job_size(context, clip, trim, longest)
+        with context.folders.new() as folder, context.jobs.turn(
+                request, "report", lambda card: [
+                    *[gr.skip()] * 4, card, *[gr.update(visible=False)] * 2],
+                size=work, progress=progress,
+                seconds=context.throughput.expected(
+                    work.pixels * work.frames, baselines=neighbours)) as turn:
+            yield from turn.wait()
+            began = time.monotonic()
             meter = job_progress.StageCards(context.throughput, progress, baselines=neighbours)
-            report = yield from job_progress.run_job(job, meter.card, lambda card: [
-                *[gr.skip()] * 4, card, *[gr.update(visible=False)] * 2])
+            outcome = yield from turn.run("report", {
+                "source": clip, "folder": str(folder), "model": model, "quality": quality,
+                "target_size": _target(kilobytes) if aim == "size" else None, "effort": effort,
+                "longest": longest, "trim": trim, "baselines": neighbours,
+                "limits": context.limits.clip}, meter.card, folder)
+            report: CompressionReport = outcome.data
             if (effort, model) == (DEFAULT_EFFORT, DEFAULT_CODEC):  # Forecasts are for them.
                 context.throughput.update(report)
             yield _finished(context, folder, report, time.monotonic() - began)

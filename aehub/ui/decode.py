@@ -8,12 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-from aehub.api.compress import iter_decompress_to
 from aehub.bitstream import validation
 from aehub.errors import AEHubError, InputError, count_text
 from aehub.media.scaling import SCALES
-from aehub.ui import job_progress
-from aehub.ui.errors import errors_shown, gpu, page_message
+from aehub.results import Decompressed
+from aehub.ui import job_progress, uploads
+from aehub.ui.errors import errors_shown, page_message
 from aehub.ui.formatting import (
     bytes_text,
     empty_state,
@@ -83,8 +83,8 @@ def _header_table(path: Path) -> str:
 
 def _runner(context: Context) -> Any:
     @errors_shown
-    @gpu
     def run(packed: str | None, format: str = "mp4", scale: str = "1",
+            request: gr.Request | None = None,
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
         """Decode an .aev file into a clip.
 
@@ -99,12 +99,16 @@ def _runner(context: Context) -> Any:
         if packed is None:
             raise InputError("there is no file yet; drop an .aev file first.")
         context.limits.check(validation.info(packed), "decodes", "aehub decompress")
-        with context.folders.new() as folder:
+        with context.folders.new() as folder, context.jobs.turn(
+                request, "decompress",
+                lambda card: (gr.skip(), gr.skip(), card, gr.update(visible=False)),
+                size=uploads.job_size(context, packed), progress=progress) as turn:
+            yield from turn.wait()
             output = folder / f"{Path(packed).stem}.{format}"
-            result = yield from job_progress.run_job(
-                iter_decompress_to(packed, output, scale=scale),
-                job_progress.frame_card("Decoding", progress),
-                lambda card: (gr.skip(), gr.skip(), card, gr.update(visible=False)))
+            outcome = yield from turn.run(
+                "decompress", {"source": packed, "output": str(output), "scale": scale},
+                job_progress.frame_card("Decoding", progress), folder)
+            result: Decompressed = outcome.data
             # Gradio takes any dict with a "path" for a file of its own.
             facts = {"bytes": output.stat().st_size, **result.named()}
             # A looped video of one frame stays blank in browsers.

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from aehub.api.edit import iter_edit
 from aehub.bitstream import validation
 from aehub.editing.operations import parse
 from aehub.errors import count_text
-from aehub.report.equivariance import DIFFERENCE_GAIN, EquivarianceCheck, check_equivariance
-from aehub.report.playback import iter_preview_video, png_bytes
+from aehub.report.equivariance import DIFFERENCE_GAIN
 from aehub.results import Edited
-from aehub.ui import examples, job_progress
-from aehub.ui.errors import errors_shown, gpu
+from aehub.ui import examples, job_progress, uploads
+from aehub.ui.errors import errors_shown
 from aehub.ui.formatting import bytes_text, empty_state, figure, notes, seconds_text, tiles
 from aehub.ui.limits import Context
+from aehub.ui.page_jobs import Turn
 
 TITLE = "Edit"
 BUTTONS = {
@@ -156,7 +155,6 @@ def _runner(context: Context, counter: _EditCounter) -> Any:
     previews: dict[str, Path] = {}
 
     @errors_shown
-    @gpu
     def run(packed: str | None, steps: str = "", exact: bool = False,
             request: gr.Request | None = None,
             progress: gr.Progress = gr.Progress()) -> Iterator[list[Any]]:  # noqa: B008
@@ -176,43 +174,56 @@ def _runner(context: Context, counter: _EditCounter) -> Any:
             return
         count = counter.current(request)
         context.limits.check(validation.info(packed), "edits", "aehub edit")
-        operations = parse(steps)
-        with context.folders.new() as folder:
+        operations = ", ".join(map(str, parse(steps)))
+        with context.folders.new() as folder, context.jobs.turn(
+                request, "edit",
+                lambda card: [gr.skip(), gr.skip(), card, gr.update(visible=False)],
+                size=uploads.job_size(context, packed), progress=progress) as turn:
+            for waiting in turn.wait():
+                yield waiting
+                if counter.current(request) != count:
+                    return  # The visitor has changed the steps, and waits for the next edit.
             output = folder / f"{Path(packed).stem}.edited.aev"
-            result = yield from job_progress.run_job(
-                iter_edit(packed, output, operations, group_exact=exact),
-                job_progress.frame_card("Editing", progress),
-                lambda card: [gr.skip(), gr.skip(), card, gr.update(visible=False)])
-            check = check_equivariance(Path(packed), output, operations)
-            for name in ("before", "after", "difference", "interpolated"):
-                if (picture := getattr(check, name)) is not None:
-                    (folder / f"{name}.png").write_bytes(png_bytes(picture))
+            result, check = yield from _edited(turn, packed, output, operations, exact, progress)
             # Gradio takes any dict with a "path" for a file of its own.
-            facts = {**result.named(), "steps": ", ".join(map(str, operations)),
-                     "levels": check.max_error, "share": round(check.differing_share, 8)}
+            facts = {**result.named(), "steps": operations,
+                     "levels": check["levels"], "share": round(check["share"], 8)}
             url, shown = f"ae/jobs/{folder.name}", gr.update(visible=True)
             yield [str(output), facts, _edit_html(url, result, check), shown]
             if result.frames == 1:
                 return  # A picture needs no video.
-            for _ in _write_previews(previews, packed, output, folder):
+            for _ in _write_previews(turn, previews, packed, output):
                 if counter.current(request) != count:
-                    return  # The visitor has changed the steps, and waits for the next edit.
+                    return
             yield [str(output), facts, _edit_html(url, result, check, moving=True), shown]
 
     return run
 
 
-def _write_previews(
-    previews: dict[str, Path], packed: str, edited: Path, folder: Path
-) -> Iterator[None]:
-    """Write before.mp4 and after.mp4; yields after every frame.
+def _edited(turn: Turn, packed: str, output: Path, operations: str, exact: bool, progress: Any
+            ) -> Generator[Any, None, tuple[Edited, Mapping[str, Any]]]:
+    """Edit a file and compare both; yields outputs, returns the results of both."""
+    card = job_progress.frame_card("Editing", progress)
+    outcome = yield from turn.run("edit", {
+        "source": packed, "output": str(output), "operations": operations, "group_exact": exact},
+        card, output.parent)
+    checked = yield from turn.run("edit-check", {
+        "source": packed, "output": str(output), "operations": operations,
+        "folder": str(output.parent)}, lambda _: "", output.parent)
+    return outcome.data, checked.values
+
+
+def _write_previews(turn: Turn, previews: dict[str, Path], packed: str, edited: Path
+                    ) -> Iterator[None]:
+    """Write before.mp4 and after.mp4; yields several times a second.
 
     Args:
+        turn: of the job.
         previews: videos of input files; the same file is edited many times.
         packed: the file before the edit.
-        edited: the file after it.
-        folder: of the job.
+        edited: the file after it, in the folder of the job.
     """
+    folder = edited.parent
     before, after = folder / "before.mp4", folder / "after.mp4"
     try:
         shutil.copyfile(previews[packed], before)
@@ -221,7 +232,8 @@ def _write_previews(
     else:
         jobs = [(edited, after)]
     for source, video in jobs:
-        with closing(iter_preview_video(source, video)) as job:
+        with closing(turn.run("preview", {"source": str(source), "output": str(video)},
+                              lambda _: "running", folder)) as job:
             for _ in job:
                 yield
     while len(previews) >= _MAX_PREVIEWS:
@@ -229,12 +241,12 @@ def _write_previews(
     previews[packed] = before
 
 
-def _edit_html(url: str, result: Edited, check: EquivarianceCheck, *, moving: bool = False) -> str:
-    exact = "exact" if not check.max_error else f"{check.max_error} of 255"
+def _edit_html(url: str, result: Edited, check: Mapping[str, Any], *, moving: bool = False) -> str:
+    exact = f"{check['levels']} of 255" if check["levels"] else "exact"
     shown = tiles([
         ("Before", bytes_text(result.bytes_before), "the file that you dropped"),
         ("After", bytes_text(result.bytes), f"{result.elapsed:.1f} s to edit"),
-        ("Equivariance error", exact, f"in {100 * check.differing_share:.4f} % of the values")
+        ("Equivariance error", exact, f"in {100 * check['share']:.4f} % of the values")
         if result.psnr is None else
         ("Compressed again", f"{result.psnr:.2f} dB", "against the decoded pictures"),
         ("Picture", f"{result.width}×{result.height}",
@@ -243,7 +255,7 @@ def _edit_html(url: str, result: Edited, check: EquivarianceCheck, *, moving: bo
     pair = "".join(_figure(f"{url}/{name}", f"{words} the edit", "ae-film", moving=moving)
                    for name, words in (("before", "Before"), ("after", "After")))
     third = ""
-    if check.interpolated is not None:
+    if check["interpolated"]:
         stills = (("after", "First frame after the edit"),
                   ("interpolated", "Enlarged by Lanczos interpolation instead"))
         third = "".join(_figure(f"{url}/{name}", words, "ae-film") for name, words in stills)

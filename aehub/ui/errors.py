@@ -1,11 +1,10 @@
-"""Decorators of page handlers: errors as messages, and a GPU on ZeroGPU Spaces."""
+"""A decorator of page handlers: errors as messages."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -13,8 +12,6 @@ import gradio as gr
 from aehub.errors import AEHubError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-GPU_SECONDS = 120
-"""Longest time a handler may hold a ZeroGPU."""
 
 
 def errors_shown(handler: _Function) -> _Function:
@@ -52,13 +49,3 @@ def page_message(error: AEHubError) -> str:
     """Return the message without options, capitalised unless it begins with the name of a file."""
     text = error.message
     return text[:1].upper() + text[1:] if text.split(" ")[0].isalpha() else text
-
-
-def gpu(handler: _Function) -> _Function:
-    """Request a GPU for a handler on ZeroGPU Spaces; return the handler itself elsewhere."""
-    try:
-        spaces: Any = import_module("spaces")
-    except ImportError:
-        return handler
-    decorated: _Function = spaces.GPU(duration=GPU_SECONDS)(handler)
-    return decorated

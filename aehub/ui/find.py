@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from aehub.api.search import iter_search
 from aehub.errors import AEHubError, InputError
 from aehub.media.file_type import content_of
-from aehub.report.matched_part import iter_pair, thumbnail, write_turned_part
+from aehub.report.matched_part import Pair, thumbnail, write_turned_part
 from aehub.results import Found, Match, Progress
 from aehub.ui import classify, examples, job_progress, uploads
-from aehub.ui.errors import errors_shown, gpu
+from aehub.ui.errors import errors_shown
 from aehub.ui.formatting import empty_state, figure, hint, notes, progress_card, stopped_state
 from aehub.ui.keyframes import JS_PICK
 from aehub.ui.limits import Context
+from aehub.ui.page_jobs import Turn
 
 TITLE = "Find"
 MAX_MATCHES = 20
@@ -129,8 +129,7 @@ def _runner(context: Context) -> Any:
     library = context.library
 
     @errors_shown
-    @gpu
-    def run(query: str | None, limit: float = 6,
+    def run(query: str | None, limit: float = 6, request: gr.Request | None = None,
             progress: gr.Progress = gr.Progress()) -> Iterator[Any]:  # noqa: B008
         """Find a clip, a part of one or a picture in the library of this server.
 
@@ -155,17 +154,19 @@ def _runner(context: Context) -> Any:
             yield (gr.skip(), progress_card(
                 "Indexing the library", f"{now.done} of {now.total} files" if now.total else ""),
                 hidden, gr.skip())
-        try:
-            found = yield from job_progress.run_job(
-                iter_search(query, library.index, limit=int(limit)), card,
-                lambda html: (gr.skip(), html, hidden, gr.skip()))
-        except AEHubError as error:
-            raise type(error)(library.hidden(error.message)) from error
-        with context.folders.new() as folder:
+        with context.folders.new() as folder, context.jobs.turn(
+                request, "search", lambda html: (gr.skip(), html, hidden, gr.skip()),
+                progress=progress) as turn:
+            yield from turn.wait()
+            try:
+                outcome = yield from turn.run("search", {
+                    "query": query, "index": str(library.index), "limit": int(limit)}, card)
+            except AEHubError as error:
+                raise type(error)(library.hidden(error.message)) from error
+            found: Found = outcome.data
             thumbnails = tuple(_thumbnails(context, found.matches, folder))
             search = Search(query, found.matches, thumbnails, _remarks(context, found))
-            shown = yield from _pair_html(context, search, 0, lambda html: (
-                gr.skip(), html, hidden, gr.skip()))
+            shown = yield from _pair_html(context, search, 0, turn)
             yield _facts(found, search.remarks), shown, _list_html(search, 0), search
 
     return run
@@ -198,8 +199,7 @@ def _thumbnails(context: Context, matches: tuple[Match, ...], folder: Path) -> I
 
 def _chooser(context: Context) -> Any:
     @errors_shown
-    @gpu
-    def choose(search: Search | None, event: gr.EventData) -> Iterator[Any]:
+    def choose(search: Search | None, event: gr.EventData, request: gr.Request) -> Iterator[Any]:
         number = int(event.number)
         if search is None or not 0 <= number < len(search.matches):
             raise InputError("that match is not on this server any more; find again.")
@@ -207,14 +207,15 @@ def _chooser(context: Context) -> Any:
             raise InputError(f"{Path(search.query).name} is not on this server any more; drop it "
                              "again.")
         yield gr.skip(), _list_html(search, number)
-        shown = yield from _pair_html(context, search, number,
-                                      lambda html: (html, gr.skip()))
+        with context.jobs.turn(request, "pair", lambda html: (html, gr.skip())) as turn:
+            yield from turn.wait()
+            shown = yield from _pair_html(context, search, number, turn)
         yield shown, gr.skip()
 
     return choose
 
 
-def _pair_html(context: Context, search: Search, number: int, outputs: Any
+def _pair_html(context: Context, search: Search, number: int, turn: Turn
                ) -> Generator[Any, None, str]:
     """Write the videos of a match; yields outputs, and returns the piece of the page."""
     if not search.matches:
@@ -227,11 +228,12 @@ def _pair_html(context: Context, search: Search, number: int, outputs: Any
 
     with context.folders.new() as folder:
         try:
-            pair = yield from job_progress.run_job(
-                iter_pair(Path(search.query), match, folder), card, outputs)
+            outcome = yield from turn.run("pair", {
+                "query": search.query, "match": match, "folder": str(folder)}, card, folder)
         except AEHubError as error:
             sentence = context.library.hidden(error.message)
             return hint(f"The match cannot be shown: {sentence}", "alert")
+        pair: Pair = outcome.data
         captions = _captions(search.query, match, moving=pair.moving)
         kind = "video" if pair.moving else "picture"
         figures = "".join(

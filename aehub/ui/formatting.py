@@ -126,3 +126,16 @@ def media_element(address: str, label: str, options: str, *, kind: str = "") -> 
     if address.endswith((".mp4", ".webm")):
         return f'<video {file} {options} playsinline aria-label="{escape(label)}"></video>'
     return f'<img {file} alt="{escape(label)}">'
+
+
+def duration_text(seconds: float) -> str:
+    """Return seconds in words, rounded to the precision of a forecast."""
+    if seconds < 1.5:
+        return "about a second"
+    if seconds < 90:
+        return f"about {_rough(seconds)} s"
+    return f"about {round(seconds / 60)} min"
+
+
+def _rough(seconds: float) -> int:
+    return round(seconds) if seconds < 10 else 5 * round(seconds / 5)

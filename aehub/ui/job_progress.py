@@ -38,9 +38,11 @@ _SHARES = {"prepare": 0.05, "compress": 0.45, "replay": 0.3, "neighbours": 0.2}
 
 
 def model_event(display: Component) -> dict[str, Any]:
-    """Return options of an event that runs a model, one at a time, with progress on `display`."""
-    return {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "minimal",
-            "show_progress_on": display}
+    """Return options of an event that takes its turn among the jobs, with progress on `display`.
+
+    Gradio starts all of them at once: who is next is up to `PageJobs`.
+    """
+    return {"concurrency_limit": None, "show_progress": "minimal", "show_progress_on": display}
 
 
 def connect_stop(

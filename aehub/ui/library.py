@@ -15,9 +15,11 @@ from aehub import hub
 from aehub.api.search import iter_index
 from aehub.config import DEFAULT_FINGERPRINT
 from aehub.errors import AEHubError, BusyError, FormatError, InputError, count_text
+from aehub.jobs.fingerprints import file_reader
 from aehub.results import Indexed, Progress, run_job
 from aehub.retrieval.store import DATABASE
 from aehub.ui import examples
+from aehub.ui.page_jobs import PageJobs, TurnByTurn
 from aehub.ui.result_folders import private_folder
 
 VARIABLE = "AEHUB_LIBRARY"
@@ -34,10 +36,11 @@ class Library:
 
     Args:
         folder: of clips, with all folders below; None for the examples of the page.
+        jobs: among which reading a file takes its turn; None reads in this process.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None = None, jobs: PageJobs | None = None) -> None:
+        self.folder, self._jobs = folder, jobs
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._progress = Progress(0, 0)
@@ -46,7 +49,8 @@ class Library:
         self._error = ""
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Library:
+    def from_env(cls, environ: Mapping[str, str] | None = None, jobs: PageJobs | None = None
+                 ) -> Library:
         """Take the folder from `AEHUB_LIBRARY`.
 
         Raises:
@@ -55,7 +59,7 @@ class Library:
         name = (os.environ if environ is None else environ).get(VARIABLE, "").strip()
         if name and not Path(name).is_dir():
             raise InputError(f"the library {name[:200]!r} is no folder; give a folder of clips.")
-        return cls(Path(name).resolve() if name else None)
+        return cls(Path(name).resolve() if name else None, jobs)
 
     @property
     def index(self) -> Path:
@@ -153,10 +157,12 @@ class Library:
         """Bring the index up to date, as soon as no other process writes it."""
         paths = ([examples.clip(name) for name in examples.EXAMPLES]
                  if self.folder is None else [self.folder])
+        reader = None if self._jobs is None else file_reader(
+            TurnByTurn(self._jobs), DEFAULT_FINGERPRINT)
         while True:
             try:
-                return run_job(iter_index(paths, self.index, each=self.folder is not None),
-                               self._note)
+                return run_job(iter_index(paths, self.index, each=self.folder is not None,
+                                          reader=reader), self._note)
             except BusyError:
                 self._is_locked = True
             time.sleep(_RETRY_SECONDS)

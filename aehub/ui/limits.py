@@ -12,6 +12,7 @@ from aehub.errors import InputError
 from aehub.threads import VARIABLE as THREADS
 from aehub.ui.formatting import seconds_text
 from aehub.ui.library import Library
+from aehub.ui.page_jobs import PageJobs
 from aehub.ui.result_folders import ResultFolders
 from aehub.ui.throughput import Throughput
 
@@ -25,13 +26,18 @@ class PageLimits:
         pixels: of one picture (`AEHUB_MAX_PIXELS`).
         upload_mb: of one upload, in MB (`AEHUB_MAX_UPLOAD_MB`).
         queue: most jobs that wait (`AEHUB_MAX_QUEUE`).
+        jobs: that run at once (`AEHUB_MAX_JOBS`); 0 is one for every four threads.
+        memory_mb: most memory that the process of a job may take, in MB (`AEHUB_MAX_MEMORY_MB`);
+            0 is a share of that of the machine.
         keep_minutes: time that files stay on the server (`AEHUB_KEEP_MINUTES`).
     """
 
     seconds: float = 20
     pixels: int = 4096 * 2304
     upload_mb: int = 200
-    queue: int = 16
+    queue: int = 24
+    jobs: int = 0
+    memory_mb: int = 0
     keep_minutes: int = 60
 
     @classmethod
@@ -50,6 +56,8 @@ class PageLimits:
             pixels=general.max_pixels if environ.get("AEHUB_MAX_PIXELS") else cls.pixels,
             upload_mb=positive_integer(environ, "AEHUB_MAX_UPLOAD_MB") or cls.upload_mb,
             queue=positive_integer(environ, "AEHUB_MAX_QUEUE") or cls.queue,
+            jobs=positive_integer(environ, "AEHUB_MAX_JOBS") or cls.jobs,
+            memory_mb=positive_integer(environ, "AEHUB_MAX_MEMORY_MB") or cls.memory_mb,
             keep_minutes=positive_integer(environ, "AEHUB_KEEP_MINUTES") or cls.keep_minutes,
         )
 
@@ -94,7 +102,8 @@ class PageLimits:
 
 @dataclass(frozen=True)
 class Context:
-    """State that all panels share: limits, folders of results, measured throughput, the library.
+    """State that all panels share: limits, folders of results, measured throughput, jobs, the
+    library.
 
     `shared` holds components that panels built later refer to, and the tab that is being built.
     """
@@ -103,11 +112,14 @@ class Context:
     folders: ResultFolders
     throughput: Throughput
     library: Library = field(default_factory=Library)
+    jobs: PageJobs = field(default_factory=PageJobs)
     shared: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_env(cls) -> Context:
         """Take the limits from the environment and make a temporary folder for results."""
-        limits, library = PageLimits.from_env(), Library.from_env()
+        limits = PageLimits.from_env()
+        jobs = PageJobs(limits.jobs, limits.queue, limits.memory_mb)
+        library = Library.from_env(jobs=jobs)
         folders = ResultFolders(60 * limits.keep_minutes)
-        return cls(limits, folders, Throughput(folders), library)
+        return cls(limits, folders, Throughput(folders, jobs), library, jobs)

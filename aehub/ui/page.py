@@ -15,6 +15,8 @@ from aehub.ui.examples import CREDITS, EXAMPLES
 from aehub.ui.limits import Context, PageLimits
 from aehub.ui.uploads import CheckedBlocks
 
+_BURST = 4
+"""Events that may arrive before Gradio looks, for each job that may wait."""
 ASSETS = Path(__file__).with_name("assets")
 # Colours of the theme: background, text, accents.
 _PAPER, _INK = "#f6f5f1", "#14161c"
@@ -173,7 +175,8 @@ def build(context: Context | None = None) -> gr.Blocks:
                     context.shared["tab"] = tab
                     panel.build(context)
         gr.HTML(_foot(context.limits), elem_id="ae-foot")
-    demo.queue(max_size=context.limits.queue, api_open=False, default_concurrency_limit=4)
+    # Jobs wait in turns of their own, not here; this bounds what arrives in one moment.
+    demo.queue(max_size=_BURST * context.limits.queue, api_open=False, default_concurrency_limit=4)
     return demo
 
 

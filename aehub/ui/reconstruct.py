@@ -16,13 +16,14 @@ from aehub import hub
 from aehub.config import DEFAULT_CODEC
 from aehub.errors import AEHubError, InputError, count_text
 from aehub.media.timestamps import TimeSpan
-from aehub.report.arena import MAX_PASSES, ArenaProgress, iter_arena
+from aehub.report.arena import MAX_PASSES, ArenaProgress
 from aehub.report.arena_records import ArenaReport
 from aehub.report.prepare import fit_size
 from aehub.ui import arena_results, examples, job_progress, uploads
-from aehub.ui.errors import errors_shown, gpu, page_message
+from aehub.ui.errors import errors_shown, page_message
 from aehub.ui.formatting import (
     bytes_text,
+    duration_text,
     empty_state,
     hint,
     progress_card,
@@ -31,7 +32,7 @@ from aehub.ui.formatting import (
 )
 from aehub.ui.keyframes import LOCAL_STATES
 from aehub.ui.limits import Context
-from aehub.ui.throughput import duration_text, time_left
+from aehub.ui.throughput import time_left
 
 TITLE = "Arena"
 MAX_MODELS = 6
@@ -252,10 +253,10 @@ def _checker(context: Context) -> Any:
 
 def _runner(context: Context, default: list[str], speeds: _Speeds) -> Any:
     @errors_shown
-    @gpu
     def run(clip: str | None, models: list[str] = default, aim: str = "size",
             quality: float = 50, kilobytes: float = 0, frames: float = 24, size: str = "480",
-            passes: float = 0, progress: gr.Progress = gr.Progress()  # noqa: B008
+            passes: float = 0, request: gr.Request | None = None,
+            progress: gr.Progress = gr.Progress()  # noqa: B008
             ) -> Iterator[list[Any]]:
         """Compress a clip with several autoencoders and measure what each keeps of it.
 
@@ -276,16 +277,19 @@ def _runner(context: Context, default: list[str], speeds: _Speeds) -> Any:
         if clip is None:
             raise InputError("there is no clip yet; drop one, or click an example.")
         _check_models(models)
-        with context.folders.new() as folder:
-            job = iter_arena(
-                clip, folder, models, quality=quality if aim == "quality" else 50,
-                target_size=round(1000 * kilobytes) if aim == "size" and kilobytes else None,
-                equal_bytes=aim == "size", drift_passes=int(passes), longest=int(size),
-                trim=TimeSpan(stop=Fraction(int(frames)), stop_in_frames=True),
-                limits=context.limits.clip)
-            report: ArenaReport = yield from job_progress.run_job(
-                job, _card(progress), lambda card: [
-                    *[gr.skip()] * 4, card, *[gr.update(visible=False)] * 2])
+        part = TimeSpan(stop=Fraction(int(frames)), stop_in_frames=True)
+        with context.folders.new() as folder, context.jobs.turn(
+                request, "arena", lambda card: [
+                    *[gr.skip()] * 4, card, *[gr.update(visible=False)] * 2],
+                size=uploads.job_size(context, clip, part, int(size)), progress=progress) as turn:
+            yield from turn.wait()
+            outcome = yield from turn.run("arena", {
+                "source": clip, "folder": str(folder), "models": models,
+                "quality": quality if aim == "quality" else 50,
+                "target_size": round(1000 * kilobytes) if aim == "size" and kilobytes else None,
+                "equal_bytes": aim == "size", "drift_passes": int(passes), "longest": int(size),
+                "trim": part, "limits": context.limits.clip}, _card(progress), folder)
+            report: ArenaReport = outcome.data
             speeds.update(report)
             yield _finished(folder, report)
 

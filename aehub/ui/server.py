@@ -20,6 +20,9 @@ from aehub.ui.limits import Context
 from aehub.ui.page import ASSETS, build, css, head, theme
 from aehub.ui.routes import routes
 
+_THREADS = 40
+"""Events at once beside the jobs that wait: the default of Gradio."""
+
 
 def serve(
     *, port: int | None = None, host: str | None = None, context: Context | None = None,
@@ -46,6 +49,7 @@ def serve(
     context = context or Context.from_env()
     # If the page does not block, it ends with the process.
     atexit.register(context.folders.close)
+    atexit.register(context.jobs.close)
     context.folders.start_cleaner()
     demo = build(context)
     try:
@@ -54,6 +58,7 @@ def serve(
         _launch(demo, context, port, host)
         if context.library.folder is not None:
             context.library.start()
+        context.jobs.start()
         context.throughput.warm_up()
         if not quiet:
             print(f"AEHub is open at {demo.local_url}", flush=True)
@@ -61,6 +66,7 @@ def serve(
             demo.block_thread()
     finally:
         if block:
+            context.jobs.close()
             context.folders.close()
     return demo
 
@@ -72,6 +78,8 @@ def _close_on_signals(context: Context) -> None:
     abort, a normal shutdown of Python.
     """
     def end(number: int, frame: object) -> None:
+        # A worker that goes on would write into folders that are gone.
+        context.jobs.close()
         context.folders.close()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
@@ -110,5 +118,7 @@ def _launch(demo: gr.Blocks, context: Context, port: int, host: str) -> None:
             show_error=False, footer_links=["api"], favicon_path=str(ASSETS / "favicon.png"),
             theme=theme(), css=css(), head=head(), share=False,
             max_file_size=f"{context.limits.upload_mb}mb",
+            # Each job that waits is an event that Gradio works on; others must not wait for them.
+            max_threads=_THREADS + context.limits.queue,
             app_kwargs={"routes": routes(context.folders), "docs_url": None, "redoc_url": None},
             **options)

@@ -13,6 +13,7 @@ import numpy as np
 from aehub.errors import AEHubError
 from aehub.report.records import CompressionReport
 from aehub.results import run_job
+from aehub.ui.page_jobs import PageJobs
 from aehub.ui.result_folders import ResultFolders
 
 _CALIBRATION_FRAMES, _CALIBRATION_SHAPE = 9, (144, 192, 3)
@@ -26,10 +27,11 @@ class Throughput:
 
     Args:
         folders: for the folder of the calibration clip.
+        jobs: in which the calibration clip takes its turn; None compresses it in this process.
     """
 
-    def __init__(self, folders: ResultFolders) -> None:
-        self._folders = folders
+    def __init__(self, folders: ResultFolders, jobs: PageJobs | None = None) -> None:
+        self._folders, self._jobs = folders, jobs
         self._rates: dict[str, float] = {}
         self._lock = threading.Lock()
         self._calibration = threading.Lock()
@@ -52,9 +54,14 @@ class Throughput:
     def forecast(self, pixels: float, *, baselines: bool) -> float:
         """Predict the seconds of a job from the pixels of all its frames."""
         self._measure_once()
+        return self.expected(pixels, baselines=baselines) or 0.0
+
+    def expected(self, pixels: float, *, baselines: bool) -> float | None:
+        """Return the `forecast` if the machine has been measured, else None; waits for nothing."""
         with self._lock:
             stages = [name for name in self._rates if baselines or name != "neighbours"]
-            return sum(self._rates[name] for name in stages) * pixels / 1e6
+            seconds = sum(self._rates[name] for name in stages) * pixels / 1e6
+        return seconds if stages else None
 
     def warm_up(self) -> None:
         """Load the model and calibrate in the background, so that no visitor has to wait."""
@@ -72,13 +79,12 @@ class Throughput:
                 return
             for _ in range(2):
                 with self._folders.new() as folder:
-                    report = _calibration_report(folder)
+                    report = _calibration_report(folder, self._jobs)
                     shutil.rmtree(folder, ignore_errors=True)
-                self._rates.clear()
-                self.update(report)
+            self.update(report)
 
 
-def _calibration_report(folder: Path) -> CompressionReport:
+def _calibration_report(folder: Path, jobs: PageJobs | None) -> CompressionReport:
     from aehub.media.clip import open_clip
     from aehub.media.writer import open_writer
     from aehub.report.compression import iter_report
@@ -90,20 +96,15 @@ def _calibration_report(folder: Path) -> CompressionReport:
     with open_clip(pictures) as clip, open_writer(source, info=clip.info) as writer:
         for frame in clip:
             writer.write(frame)
-    return run_job(iter_report(source, folder), None)
-
-
-def duration_text(seconds: float) -> str:
-    """Return seconds in words, rounded to the precision of a forecast."""
-    if seconds < 1.5:
-        return "about a second"
-    if seconds < 90:
-        return f"about {_rough(seconds)} s"
-    return f"about {round(seconds / 60)} min"
-
-
-def _rough(seconds: float) -> int:
-    return round(seconds) if seconds < 10 else 5 * round(seconds / 5)
+    if jobs is None:
+        return run_job(iter_report(source, folder), None)
+    with jobs.turn(None, "report", lambda card: None) as turn:
+        for _ in turn.wait():
+            pass
+        job = turn.run("report", {"source": str(source), "folder": str(folder)},
+                       lambda _: "", folder)
+        report: CompressionReport = run_job(job, None).data
+        return report
 
 
 def time_left(began: float, done: float) -> float | None:

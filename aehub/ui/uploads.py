@@ -28,10 +28,17 @@ from aehub.media.timestamps import TimeSpan
 from aehub.report.prepare import ClipProbe, fit_size, probe_clip
 from aehub.ui import examples
 from aehub.ui.errors import errors_shown, page_message
-from aehub.ui.formatting import bytes_text, hint, progress_card, rate_text, seconds_text
+from aehub.ui.formatting import (
+    bytes_text,
+    duration_text,
+    hint,
+    progress_card,
+    rate_text,
+    seconds_text,
+)
 from aehub.ui.limits import Context, PageLimits
+from aehub.ui.page_jobs import Size
 from aehub.ui.result_folders import ResultFolders
-from aehub.ui.throughput import duration_text
 
 _TAKES_FILES = (gr.File, gr.DownloadButton)
 _THUMBNAIL_SIZE = 192, 144
@@ -270,7 +277,12 @@ def upload_handler(context: Context) -> Any:
         length = gr.update(value=most if is_long else 0, maximum=min(most, seconds))
         yield (page, gr.update(visible=can_trim, open=is_long), start, length,
                "Measuring this machine …")
-        yield *(gr.skip() for _ in range(4)), _forecast(context, probed.info, None, size, baselines)
+        try:
+            forecast = _forecast(context, probed.info, None, size, baselines)
+        except AEHubError:
+            # The machine cannot be measured; the job itself tells why when it is started.
+            forecast = ""
+        yield *(gr.skip() for _ in range(4)), forecast
 
     return show
 
@@ -309,11 +321,34 @@ def _forecast(context: Context, info: ClipInfo, trim: TimeSpan | None, size: str
     if info.n_frames is None or part.start * info.fps >= info.n_frames:
         return ""
     width, height = fit_size(info.width, info.height, longest_side(size))
-    frames = min(part.expected_frames(info.n_frames, info.fps),
-                 round(context.limits.seconds * info.fps))
+    frames = _frames(context, info, part)
     seconds = context.throughput.forecast(width * height * frames, baselines=baselines)
     return (f"{width}×{height}, {count_text(frames, 'frame')}: {duration_text(seconds)} on this "
             "machine.")
+
+
+def job_size(context: Context, path: str, trim: TimeSpan | None = None,
+             longest: int | None = None) -> Size:
+    """Return the size of a job on an upload: a clip, trimmed and made smaller, or an .aev file.
+
+    Raises:
+        InputError: it is no clip.
+        LimitError: its pictures are larger than this page takes.
+    """
+    if is_aev_file(Path(path)):
+        facts = validation.info(path)
+        return Size(facts["width"] * facts["height"], facts["frames"])
+    info = probe(path, context.limits.picture).info
+    width, height = fit_size(info.width, info.height, longest)
+    return Size(width * height, _frames(context, info, trim or TimeSpan()))
+
+
+def _frames(context: Context, info: ClipInfo, part: TimeSpan) -> int:
+    """Frames that are kept of a clip; if its length is unknown, as many as the page takes."""
+    most = round(context.limits.seconds * info.fps)
+    if info.n_frames is None:
+        return most
+    return min(part.expected_frames(info.n_frames, info.fps), most)
 
 
 def _clip_html(probe: ClipProbe, name: str, most: float | None) -> str:

@@ -23,10 +23,11 @@ from aehub.media.timestamps import TimeSpan
 from aehub.report.records import CompressionReport, Playback
 from aehub.ui import formatting, throughput
 from aehub.ui.compress import _checker
-from aehub.ui.errors import errors_shown, gpu
+from aehub.ui.errors import errors_shown
 from aehub.ui.limits import Context, PageLimits
 from aehub.ui.models import snippet
 from aehub.ui.page import css, head, theme
+from aehub.ui.page_jobs import PageJobs
 from aehub.ui.result_folders import ResultFolders
 from aehub.ui.results import rd_curves, time_curves
 from aehub.ui.uploads import (
@@ -38,12 +39,15 @@ from aehub.ui.uploads import (
     trim_of,
     upload_handler,
 )
+from aehub.ui.zero_gpu import gpu
 from material import moving_picture, write_clip
 
 
 def test_limits_come_from_the_environment() -> None:
     given = PageLimits.from_env({"AEHUB_MAX_SECONDS": "7.5", "AEHUB_MAX_PIXELS": "1000000",
-                                 "AEHUB_MAX_UPLOAD_MB": "30", "AEHUB_KEEP_MINUTES": "5"})
+                                 "AEHUB_MAX_UPLOAD_MB": "30", "AEHUB_KEEP_MINUTES": "5",
+                                 "AEHUB_MAX_JOBS": "3", "AEHUB_MAX_MEMORY_MB": "900"})
+    assert (given.jobs, given.memory_mb) == (3, 900)
     assert (given.seconds, given.pixels, given.upload_mb) == (7.5, 1_000_000, 30)
     assert given.clip.max_seconds == 7.5 and given.picture.max_seconds is None
     for number in ("7.5 s", "1.0 megapixels", "30 MB", "5 minutes"):
@@ -222,10 +226,10 @@ def test_a_calibration_that_loses_its_folder_says_nothing(
 ) -> None:
     calibrate, failed = throughput._calibration_report, []
 
-    def without_folder(folder: Path) -> CompressionReport:
+    def without_folder(folder: Path, jobs: PageJobs | None) -> CompressionReport:
         shutil.rmtree(folder)
         try:
-            return calibrate(folder)
+            return calibrate(folder, jobs)
         except Exception as error:
             failed.append(error)
             raise
