@@ -45,7 +45,7 @@ HEIGHTS = {
 }
 WITHOUT_TORCH = {"bitstream", "coding", "errors", "config", "files", "threads", "arguments"}
 LONGEST_MODULE = 500
-MOST_MODULES = 298
+MOST_MODULES = 296
 LONGEST_FUNCTION = 60
 # Words that the field does not use, or uses for something else, in names of ours.
 NOT_IN_NAMES = {

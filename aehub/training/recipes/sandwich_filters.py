@@ -46,8 +46,8 @@ def principal_filters(grams: Tensor, moments: Tensor, weights: Tensor, count: in
         mixture = mixing_weights(filters, flat, targets)
         filters = _filters_for(mixture, flat, targets, each, ridge)
         # Mixtures vary around 1 of the first filter.
-        share = (each[:, None] * mixture).sum(0) / each.sum()
-        filters[0] = torch.einsum("k,kfo->fo", share, filters)
+        middle = (each[:, None] * mixture).sum(0) / each.sum()
+        filters[0] = torch.einsum("k,kfo->fo", middle, filters)
     return _normalised(filters, mixing_weights(filters, flat, targets))
 
 
