@@ -11,6 +11,7 @@ filtering for video coding: exploring multi-hypothesis sample refinement".
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -92,6 +93,39 @@ class Restorer(nn.Module):
         # Biases of all layers: curves over the frame's quantiser, linear in those of references.
         self.bias = nn.Parameter(torch.zeros(_KNOTS + 2, (layers + 1) * width))
         self.gain = nn.Parameter(torch.zeros(_KNOTS, self.candidates * 3))
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Bring the layers back to their size at the start, biases with them.
+
+        Mixtures do not depend on the scale of corrections, so nothing else keeps gradients from
+        making the layers ever larger, and steps of the optimiser ever smaller beside them.
+        """
+        factor = torch.ones((), device=self.gain.device)
+        for bias, layer in zip(self.bias.chunk(len(self.hidden) + 1, 1), (self.head, *self.hidden),
+                               strict=True):
+            own = 1 / math.sqrt(3 * layer.weight[0].numel()) / layer.weight.square().mean().sqrt()
+            layer.weight *= own
+            factor = factor * own
+            bias *= factor
+        self.gain.sub_(self.gain.mean(0))
+        tail = self.tail.weight
+        own = _START / math.sqrt(3 * tail[0].numel()) / tail.square().mean().sqrt()
+        tail *= own
+        assert self.tail.bias is not None
+        self.tail.bias *= factor * own
+
+    @torch.no_grad()
+    def scale_corrections(self, factors: Tensor) -> None:
+        """Multiply the corrections of each candidate and plane, [candidates, 3]."""
+        n = self.scale**2
+        rows = factors.repeat_interleave(torch.tensor([16 * n, 4 * n, 4 * n]), 1).flatten()
+        rows = rows.to(self.gain)
+        linear, tail = rows.split((self.linear.out_channels, self.tail.out_channels))
+        for layer, own in ((self.linear, linear), (self.tail, tail)):
+            assert layer.bias is not None
+            layer.weight *= own[:, None, None, None]
+            layer.bias *= own
 
     def forward(self, frames: Tensor, quantisers: Tensor) -> Tensor:
         """Corrections in grey levels, [B, candidates, 24, scale h, scale w].

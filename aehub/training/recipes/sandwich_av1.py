@@ -54,6 +54,8 @@ _PRESETS = (6, 4, 8, 6, 10, 2)
 _N_FRAMES = 28
 _MARGIN = 2 * 16
 """Samples around a crop from which its references are taken: more than any vector."""
+_SPREAD_BATCHES = 60
+"""Batches on which the scale of corrections is measured."""
 _LEAST_ERROR = 0.3
 """Mean squared error below which a clip counts less: it is nearly flat."""
 _GROUPS = 2
@@ -380,24 +382,52 @@ def _gained(proposed: Tensor, error: Tensor, classes: Tensor) -> Tensor:
         classes: of the positions, [P].
     """
     with torch.autocast(proposed.device.type, enabled=False):
-        k = len(proposed)
-        products = torch.einsum("kop,jop->pkj", proposed, proposed)
-        moments = torch.einsum("kop,op->pk", proposed, error)
-        gram = products.new_zeros(N_CLASSES[-1], k, k).index_add(0, classes, products)
-        moment = moments.new_zeros(N_CLASSES[-1], k).index_add(0, classes, moments)
-        with torch.no_grad():
-            ridge = torch.diag_embed(_RIDGE * gram.diagonal(dim1=1, dim2=2) + 1e-3)
-            weights = torch.linalg.solve(gram + ridge, moment[..., None])
-        fitted = weights.mT @ gram @ weights
-        return 2 * (weights[..., 0] * moment).sum() - fitted.sum()
+        gram, moment = _products_of(proposed, error, classes)
+        weights = _mixture(gram, moment)
+        return 2 * (weights * moment).sum() - torch.einsum("ck,ckj,cj->", weights, gram, weights)
+
+
+def _products_of(proposed: Tensor, error: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of products of corrections, and of these and the error, of each class: [C, K, K] and
+    [C, K]; arguments as for `_gained`."""
+    k = len(proposed)
+    products = torch.einsum("kop,jop->pkj", proposed, proposed)
+    moments = torch.einsum("kop,op->pk", proposed, error)
+    return (products.new_zeros(N_CLASSES[-1], k, k).index_add(0, classes, products),
+            moments.new_zeros(N_CLASSES[-1], k).index_add(0, classes, moments))
+
+
+@torch.no_grad()
+def _mixture(gram: Tensor, moment: Tensor) -> Tensor:
+    """Weights of least squares, [C, K]; the least addend keeps classes of no position solvable."""
+    ridge = torch.diag_embed(_RIDGE * gram.diagonal(dim1=1, dim2=2) + 1e-9)
+    return torch.linalg.solve(gram + ridge, moment[..., None])[..., 0]
 
 
 def export(model: Restorer, dataset: Av1Pairs, folder: Path, options: Options) -> None:
     """Write the model folder; the other network is that of `options.base`, or a new one."""
+    model.scale_corrections(_spread(model, dataset))
     network = _network(options)
     part_of(network, options.scale == 2).load_state_dict(
         {name: value.cpu().float() for name, value in model.state_dict().items()})
     save(folder, NAME, network)
+
+
+@torch.no_grad()
+def _spread(model: Restorer, dataset: Av1Pairs) -> Tensor:
+    """Root mean square of the weights of each correction and plane, [candidates, 3]: scaled by it,
+    their weights are about 1, which bytes hold precisely."""
+    squares = []
+    for batch in islice(dataset.batches(0, _SEED), _SPREAD_BATCHES):
+        parts = [torch.from_numpy(part).to(model.gain.device) for part in batch]
+        for (_, decoded, originals, _, _), proposed in zip(
+                _groups(parts), model(parts[0].float(), parts[3]).chunk(_GROUPS), strict=True):
+            missing, classes = originals.float() - decoded, _classes(decoded.float()).flatten()
+            squares.append(torch.stack([_mixture(*_products_of(
+                proposed[:, :, part].permute(1, 2, 0, 3, 4).flatten(2),
+                missing[:, part].transpose(0, 1).flatten(1), classes)).square().mean(0)
+                for part in PARTS], 1))
+    return torch.stack(squares).mean(0).sqrt().clamp(1e-6, 1e6).cpu()
 
 
 def _network(options: Options) -> SandwichNetwork:
