@@ -73,14 +73,19 @@ def check_list(name: str, value: Any) -> list[Any]:
     return list(check_iterable(name, value))
 
 
-def check_function(name: str, value: Any) -> None:
+def check_function(name: str, value: Any, form: str = "a function of (done, total)") -> None:
     """Check that `value` is callable or None.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        form: what to give.
 
     Raises:
         InputError: it is neither.
     """
     if value is not None and not callable(value):
-        raise InputError(f"{name} is {_repr(value)}; give a function of (done, total).")
+        raise InputError(f"{name} is {_repr(value)}; give {form}.")
 
 
 def fulfils(value: Any, protocol: type) -> bool:

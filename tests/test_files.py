@@ -195,7 +195,7 @@ def test_a_signal_that_ends_the_work_leaves_no_file(number: signal.Signals, tmp_
 def test_an_address_is_not_read_and_the_sentence_says_what_to_do(tmp_path: Path) -> None:
     address = "https://host.example/clip.mp4"
     gif = str(tmp_path / "walk.gif")
-    for command in (["compress"], ["decompress"], ["info"], ["verify"], ["compare"],
+    for command in (["compress"], ["decompress"], ["info"], ["compare"],
                     ["animate", gif, "--clip"], ["animate", gif, "--keyframe"]):
         told = refusal(*command, address)
         assert f"{address} is an address" in told and "curl" in told

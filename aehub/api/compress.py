@@ -149,6 +149,7 @@ def iter_compress(source: ClipLike, output: FileLike | None = None, *,
     """
     began = time.monotonic()
     quality, target_size, target_kbps = check_goal(quality, target_size, target_kbps)
+    check_function("coder", coder, "a function that codes groups")
     effort = check_effort(effort)
     group = None if group is None else check_whole("group", group, 1, MAX_GOP_FRAMES)
     part = TimeSpan.coerce(trim.part if isinstance(trim, Trim) else trim)

@@ -19,7 +19,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from aehub.arguments import check_list, check_number, check_whole
+from aehub.arguments import check_function, check_list, check_number, check_whole
 from aehub.codecs.base import CodecLoader
 from aehub.config import DEFAULT_FINGERPRINT
 from aehub.errors import AEHubError, InputError
@@ -115,6 +115,7 @@ def iter_index(paths: FilePath | Iterable[FilePath], index: FilePath | None = No
 
     Arguments, result and errors are those of `index`.
     """
+    check_function("reader", reader, "a function of an iterator of paths")
     began, folder = time.monotonic(), _folder(index)
     given = [absolute(path) for path in _paths(paths)]
     loaded = _loaded(model, device)

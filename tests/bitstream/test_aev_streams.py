@@ -81,8 +81,8 @@ def test_lengths_outside_the_limits_are_not_read(numbers: tuple[int, ...], sente
 
 
 def test_a_flag_beyond_those_of_streams_is_of_a_newer_version() -> None:
-    with pytest.raises(FormatError, match="flags 0x2000 of a newer version"):
-        unpack_group_header(pack_varint(1 << 13) + bytes(9), file_header())
+    with pytest.raises(FormatError, match="flags 0x4000 of a newer version"):
+        unpack_group_header(pack_varint(1 << 14) + bytes(9), file_header())
 
 
 def test_lengths_beyond_the_payload_are_refused_on_both_sides(

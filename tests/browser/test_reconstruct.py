@@ -25,7 +25,7 @@ PIXELS = """() => {
   const pixels = player.context.getImageData(0, 40, player.W, 12).data;
   return [...pixels].filter((value, i) => i % 4 < 3);
 }"""
-NAMES = ["d4-codec", "zlib-planes", "zlib-again", "tiny-d4"]
+NAMES = ["d4-codec", "sandwich-av1", "zlib-planes", "zlib-again"]
 
 
 @pytest.fixture(scope="module")

@@ -177,8 +177,8 @@ def test_heads_hold_the_fields_of_the_format_and_none_for_orientation(
         "model", "entropy_hash", "synthesis_hash", "coder", "width", "height", "fps", "quality",
         "group_frames", "time_base", "colour", "pixel_aspect", "pictures"}
     assert {field.name for field in fields(GroupHeader)} == {
-        "n_frames", "quality", "crop", "shown", "reverse", "times", "last_duration", "frame_types",
-        "references", "stream_words", "mini_gop_ends"}
+        "atomic", "n_frames", "quality", "crop", "shown", "reverse", "times", "last_duration",
+        "frame_types", "references", "stream_words", "mini_gop_ends"}
     data, flags = output.read_bytes(), []
     assert data[4] == 1, "the version is the one that every reader knows"
     with open_reader(output) as reader, open_reader(source) as unturned:

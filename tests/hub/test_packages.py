@@ -68,7 +68,7 @@ def test_a_codec_of_another_package_is_listed_and_loaded_by_its_record(
         "kinds": [True, True], "compresses": ZLIB, "records": [ZLIB, ZLIB], "again": ZLIB}
     assert (tmp_path / "copy" / "README.md").is_file()
     unknown = aehub_command("compare", TINY, "--codecs", "h266", **toy)
-    assert f"known are d4-codec, {ZLIB}, x264" in unknown.sentence
+    assert f"known are d4-codec, sandwich-av1, {ZLIB}, x264" in unknown.sentence
 
 
 def test_a_class_is_known_by_every_name_that_it_is_exported_under(

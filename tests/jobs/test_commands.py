@@ -141,7 +141,7 @@ def test_wrong_usage_exits_with_2_and_says_why(
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--model", "no-model"], "no model 'no-model'"),
-    (["--model", "dense-28"], "dense-28 makes no compressed files; use d4-codec."),
+    (["--model", "dense-28"], "dense-28 makes no compressed files; use d4-codec or sandwich-av1."),
 ], ids=" ".join)
 def test_what_is_wrong_for_all_files_is_one_sentence_before_any_work(
     arguments: list[str], words: str, clips: Path, tmp_path: Path

@@ -24,7 +24,8 @@ def test_settings_name_encoder_and_options() -> None:
 
 @pytest.mark.parametrize("name", ["x264", "x264-fastest", "svtav1-14", "h266", "d5-codec", "mjpeg"])
 def test_an_unknown_name_is_answered_with_the_known_ones(name: str) -> None:
-    with pytest.raises(InputError, match=rf"codec '{name}' is unknown; known are d4-codec, x264"):
+    with pytest.raises(InputError, match=rf"codec '{name}' is unknown; known are d4-codec, "
+                       "sandwich-av1, x264"):
         parse_codecs(f"jpeg,{name}")
 
 

@@ -148,7 +148,7 @@ def test_damage_becomes_a_sentence_and_no_traceback(
     said = refusal(client, handle_file(cut), neighbours=False, api_name="/compress")
     assert "cut.mp4" in said and "--" not in said and "=" not in said, said
     said = refusal(client, handle_file(clip), codecs=["d4-codec", "vp8"], api_name="/compare")
-    assert "Codecs 'vp8' is not offered; choose among d4-codec, x264-medium" in said
+    assert "Codecs 'vp8' is not offered; choose among d4-codec, sandwich-av1, x264-medium" in said
     wrong = tmp_path / "wrong.aev"
     wrong.write_bytes(clip.read_bytes())
     assert "wrong.aev" in refusal(client, handle_file(wrong), api_name="/decompress")

@@ -41,7 +41,7 @@ def choices(client: Client, element: str) -> list[str]:
 
 
 def test_the_compress_panel_offers_it_after_the_default(foreign_client: Client) -> None:
-    assert choices(foreign_client, "model")[:2] == ["d4-codec", ZLIB]
+    assert choices(foreign_client, "model")[:3] == ["d4-codec", "sandwich-av1", ZLIB]
     described = foreign_client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     (model,) = [parameter for parameter in described["/compress"]["parameters"]
                 if parameter["parameter_name"] == "model"]

@@ -74,6 +74,7 @@ def is_idle(server: PageServer) -> bool:
     return server.cpu_seconds() - before < 0.2
 
 
+@pytest.mark.slow
 def test_visitors_take_turns_and_light_work_does_not_wait(
     server: PageServer, busy: Path, clip: Path, tmp_path: Path
 ) -> None:
