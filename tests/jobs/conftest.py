@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +40,31 @@ def run(*arguments: str | Path, cwd: Path, timeout: float = 300
     """The command in a process of its own."""
     return subprocess.run(command(*arguments), cwd=cwd, env=ENVIRONMENT, capture_output=True,
                           text=True, timeout=timeout, check=False)
+
+
+def results(out: Path) -> list[Path]:
+    """Files that are done, not those being written, whose folders come and go."""
+    return sorted(out.glob("reel*/*.aev"))
+
+
+def begin(*arguments: str | Path, cwd: Path, **options: Any) -> subprocess.Popen[str]:
+    """Start the command; what it prints is kept."""
+    return subprocess.Popen(command(*arguments), cwd=cwd, env=ENVIRONMENT, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def wait_for_results(out: Path, count: int, running: subprocess.Popen[str]) -> None:
+    """Wait until so many files are done."""
+    while len(results(out)) < count:
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.005)
+
+
+def with_a_long_one(clips: Path, folder: Path) -> Path:
+    """Copy the clips and add a long one, which nobody compresses before he is interrupted."""
+    films = shutil.copytree(clips, folder / clips.name)
+    write_clip(films / "reel2" / "long.mp4", moving_picture(900, SIDE, SIDE))
+    return films
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,33 +17,19 @@ from aehub.jobs.processes import LocalProcesses
 from aehub.jobs.run import iter_events
 from aehub.jobs.task import Failed, Finished, Task, Ticked
 from jobs.conftest import (
-    ENVIRONMENT,
+    begin,
     check_speed,
-    command,
     contents,
     leftovers,
     run,
     small_clips,
+    wait_for_results,
+    with_a_long_one,
 )
 from material import moving_picture, write_clip
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills processes as POSIX does")
 COMPRESS = ("--effort", "0", "--no-measure")
-
-
-def results(out: Path) -> list[Path]:
-    return list(out.glob("reel*/*.aev"))
-
-
-def begin(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(command(*arguments), cwd=cwd, env=ENVIRONMENT, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def wait_for_results(out: Path, count: int, running: subprocess.Popen[str]) -> None:
-    while len(results(out)) < count:
-        assert running.poll() is None, running.communicate()
-        time.sleep(0.005)
 
 
 def children_of(process: int) -> list[int]:
@@ -124,10 +109,8 @@ def test_an_interruption_exits_with_130_and_leaves_nothing_half_written(
     clips: Path, compressed: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    running = subprocess.Popen(
-        command("compress", "films", "-o", out, "--effort", "0", "--workers", "2"),
-        cwd=clips.parent, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, start_new_session=True)
+    running = begin("compress", with_a_long_one(clips, tmp_path), "-o", out, "--effort", "0",
+                    "--workers", "2", cwd=tmp_path, start_new_session=True)
     wait_for_results(out, 1, running)
     workers = children_of(running.pid)
     # As a terminal does: to the workers too.

@@ -9,7 +9,6 @@ import os
 import random
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -24,7 +23,16 @@ from aehub.errors import InputError
 from aehub.jobs.ray_workers import RayWorkers, _Actor, _pieces, _Worker
 from aehub.jobs.run import iter_events
 from aehub.jobs.task import Failed, Finished, Task, Ticked
-from jobs.conftest import ENVIRONMENT, command, contents, leftovers, run, small_clips
+from jobs.conftest import (
+    begin,
+    contents,
+    leftovers,
+    results,
+    run,
+    small_clips,
+    wait_for_results,
+    with_a_long_one,
+)
 from jobs.ray_cluster import Cluster, cluster
 from material import moving_picture, write_clip
 
@@ -43,22 +51,6 @@ def ray_cluster() -> Iterator[Cluster]:
 def task(number: int, source: Path, output: str | Path) -> Task:
     return Task(number, "compress", {"source": str(source), "output": str(output), "effort": 0,
                                      "measure": False})
-
-
-def results(out: Path) -> list[Path]:
-    # Not what is being written, whose folders come and go.
-    return sorted(out.glob("reel*/*.aev"))
-
-
-def begin(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(command(*arguments), cwd=cwd, env=ENVIRONMENT, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def wait_for_results(out: Path, count: int, running: subprocess.Popen[str]) -> None:
-    while len(results(out)) < count:
-        assert running.poll() is None, running.communicate()
-        time.sleep(0.005)
 
 
 @needs_ray
@@ -103,8 +95,8 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(
 def test_an_interruption_exits_with_130_and_leaves_nothing_half_written(
     ray_cluster: Cluster, clips: Path, tmp_path: Path
 ) -> None:
-    running = begin("compress", "films", "-o", tmp_path / "out", "--effort", "0", "--ray",
-                    ray_cluster.address, cwd=clips.parent)
+    running = begin("compress", with_a_long_one(clips, tmp_path), "-o", tmp_path / "out",
+                    "--effort", "0", "--ray", ray_cluster.address, cwd=tmp_path)
     wait_for_results(tmp_path / "out", 1, running)
     workers = ray_cluster.workers()
     running.send_signal(signal.SIGINT)
