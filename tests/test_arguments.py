@@ -30,7 +30,7 @@ CLIP = np.stack(moving_picture(2, width=32, height=32))
 TRUTHS = {"force", "salvage", "audio", "measure", "group_exact", "via_pixels", "private", "patient",
           "stills", "loop", "ping_pong", "beside", "sheet", "grain", "restore"}
 # Arguments that are functions: a class is one that nobody can check.
-FUNCTIONS = {"progress", "coder"}
+FUNCTIONS = {"progress", "coder", "measurer"}
 
 
 @pytest.fixture(scope="module")

@@ -157,7 +157,7 @@ codecs: list[aehub.BenchmarkCodec] = parse_codecs("x264-medium,avif")
 clip: aehub.SourceClip = aehub.SourceClip("name", [], ClipInfo(4, 4, Fraction(25), Fraction(1)))
 comparison = aehub.compare(
     sources=["clip.mp4", Path("clip.mkv"), clip], codecs=codecs, frames=10, stills=False,
-    anchor="x264-medium", progress=show)
+    anchor="x264-medium", measurer=None, progress=show)
 assert_type(comparison, aehub.Comparison)
 
 assert_type(aehub.list_models(endpoint=None, states=["bundled"]), list[aehub.ModelEntry])

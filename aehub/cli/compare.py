@@ -37,7 +37,7 @@ def compare(
     as_json: bool,
 ) -> None:
     """Measure rate against distortion of several codecs on the clips IN."""
-    from aehub.measure.benchmark import compare_by, parse_codecs
+    from aehub.measure.benchmark import compare, parse_codecs
     from aehub.measure.plot import check_plot
 
     # Checked before the measurement, which may take minutes.
@@ -50,8 +50,8 @@ def compare(
 
             measurer = clip_measurer(stack.enter_context(workers_of(workers)), codecs)
         progress = stack.enter_context(progress_bar("comparing"))
-        comparison = compare_by(measurer, list(clips), parse_codecs(codecs), stills=stills,
-                                frames=frames, progress=progress)
+        comparison = compare(list(clips), parse_codecs(codecs), measurer=measurer, stills=stills,
+                             frames=frames, progress=progress)
     print_notes(comparison.notes)
     try:
         if as_json:

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections import deque
 from collections.abc import Iterator
@@ -19,11 +18,11 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from types import ModuleType
-from typing import Any
 
 from aehub import threads
 from aehub.jobs.task import Cancel, Event, Failed, Finished, Lost, Task, Ticked
 from aehub.report.memory import give_back
+from aehub.results import relayed, run_job
 
 _TICK_SECONDS = 0.1
 """Between two messages of progress of a worker."""
@@ -262,21 +261,7 @@ def _receive(connection: Connection, inbox: SimpleQueue[Task], cancelled: set[in
 
 
 def _result(connection: Connection, task: Task, cancelled: set[int]) -> Finished | Failed:
-    from aehub.jobs.work import failure, perform
+    from aehub.jobs.work import performed
 
-    latest = 0.0
-    job: Any = perform(task)
-    try:
-        while True:
-            ticked = next(job)
-            if task.number in cancelled:
-                return Failed(task.number, "it was stopped.")
-            if time.monotonic() - latest >= _TICK_SECONDS:
-                latest = time.monotonic()
-                connection.send(Ticked(task.number, *ticked))
-    except StopIteration as end:
-        return Finished(task.number, end.value)
-    except Exception as error:  # noqa: BLE001 - one file does not stop the others
-        return failure(task, error)
-    finally:
-        job.close()
+    job = performed(task, _TICK_SECONDS, lambda: task.number in cancelled)
+    return run_job(relayed(job, connection.send), None)

@@ -16,9 +16,8 @@ import socket
 import sys
 import tempfile
 import threading
-import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -288,33 +287,17 @@ class _Actor:
 
     def work(self, task: Task, interval: float) -> Iterator[Event | _Piece]:
         """Run a task: progress every `interval` seconds, the result, and how it ended."""
+        from aehub.jobs.work import performed
+
         missing = _missing(task.arguments)
         if missing:
             yield Failed(task.number, missing)
             return
         with _place_for(task) as (here, folder):
-            end = yield from _performed(here, interval)
+            end = yield from performed(here, interval)
             if folder is not None and isinstance(end, Finished):
                 yield from _pieces(task.number, Path(str(here.arguments["output"])))
         yield end
-
-
-def _performed(task: Task, interval: float) -> Generator[Ticked, None, Finished | Failed]:
-    from aehub.jobs.work import failure, perform
-
-    latest, job = time.monotonic(), perform(task)
-    try:
-        while True:
-            done, total = next(job)
-            if time.monotonic() - latest >= interval:
-                latest = time.monotonic()
-                yield Ticked(task.number, done, total)
-    except StopIteration as end:
-        return Finished(task.number, end.value)
-    except Exception as error:  # noqa: BLE001 - one file does not stop the others
-        return failure(task, error)
-    finally:
-        job.close()
 
 
 def _missing(arguments: Mapping[str, Any]) -> str:

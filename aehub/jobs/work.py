@@ -7,7 +7,9 @@ by name: `aehub.hub` loads each once in a process. A `source` at an address is f
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from aehub.bitstream.validation import verify
 from aehub.errors import AEHubError, DamagedError, FormatError, count_text, sentence
 from aehub.jobs.page_work import PAGE_COMMANDS
-from aehub.jobs.task import Failed, Outcome, Task
+from aehub.jobs.task import Failed, Finished, Outcome, Task, Ticked
 from aehub.jobs.uris import fetched, is_uri
 from aehub.results import Progress, Result, relayed
 
@@ -36,7 +38,7 @@ def perform(task: Task) -> Job:
     """Run a task; closing it cancels.
 
     Raises:
-        Exception: it cannot be done; `failure` makes a record of it.
+        Exception: it cannot be done; `performed` makes a record of it.
     """
     arguments = dict(task.arguments)
     with ExitStack() as stack:
@@ -44,6 +46,26 @@ def perform(task: Task) -> Job:
             arguments["source"] = stack.enter_context(
                 fetched(arguments["source"], arguments.get("output")))
         return (yield from COMMANDS[task.command](**arguments))
+
+
+def performed(task: Task, interval: float, is_cancelled: Callable[[], bool] = lambda: False
+              ) -> Generator[Ticked, None, Finished | Failed]:
+    """Run a task in a worker: progress at most every `interval` seconds; returns how it ended."""
+    latest, job = -math.inf, perform(task)
+    try:
+        while True:
+            done, total = next(job)
+            if is_cancelled():
+                return Failed(task.number, "it was stopped.")
+            if time.monotonic() - latest >= interval:
+                latest = time.monotonic()
+                yield Ticked(task.number, done, total)
+    except StopIteration as end:
+        return Finished(task.number, end.value)
+    except Exception as error:  # noqa: BLE001 - one file does not stop the others
+        return failure(task, error)
+    finally:
+        job.close()
 
 
 def failure(task: Task, error: BaseException) -> Failed:

@@ -12,7 +12,7 @@ from typing import Any
 
 import av
 
-from aehub.arguments import check_list, check_whole
+from aehub.arguments import check_function, check_list, check_whole
 from aehub.errors import AEHubError, InputError, LimitError
 from aehub.files import FilePath, check_path
 from aehub.hub import list_models
@@ -93,6 +93,7 @@ def compare(
     frames: int | None = None,
     stills: bool = False,
     anchor: str | None = None,
+    measurer: ClipMeasurer | None = None,
     progress: ProgressCallback | None = None,
 ) -> Comparison:
     """Measure rate and distortion of codecs side by side.
@@ -108,6 +109,8 @@ def compare(
         stills: use only the first frame of each clip, for picture codecs.
         anchor: codec that BD-rates are relative to; by default `x264-medium` (for stills `jpeg`)
             if it is among the codecs, else the first codec.
+        measurer: measures paths of clips elsewhere (`aehub.jobs.comparisons`), with the same
+            codecs; speeds are then those of clips that are measured side by side.
         progress: called as `progress(done, total)` in points, after each point.
 
     Returns:
@@ -121,27 +124,7 @@ def compare(
         >>> comparison = compare(["clip.mkv"], "x264-medium,svtav1-6")  # doctest: +SKIP
         >>> print(comparison.table())  # doctest: +SKIP
     """
-    return compare_by(None, sources, codecs, frames=frames, stills=stills, anchor=anchor,
-                      progress=progress)
-
-
-def compare_by(
-    measurer: ClipMeasurer | None,
-    sources: Iterable[FilePath | SourceClip],
-    codecs: str | Sequence[BenchmarkCodec],
-    *,
-    frames: int | None = None,
-    stills: bool = False,
-    anchor: str | None = None,
-    progress: ProgressCallback | None = None,
-) -> Comparison:
-    """As `compare`, with clips that other processes measure.
-
-    Args:
-        measurer: measures paths with the same codecs: `aehub.jobs.comparisons`; speeds are then
-            those of clips that are measured side by side. None measures here.
-        sources: and all else as `compare`; paths for a measurer.
-    """
+    check_function("measurer", measurer, "a function that measures clips")
     sources = check_list("sources", sources)
     chosen = _checked_codecs(codecs)
     if not chosen:

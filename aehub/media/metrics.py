@@ -84,7 +84,7 @@ class Distortion:
     @property
     def psnr(self) -> float:
         """(6Y + U + V) / 8 of `psnr_planes` in dB; the mean of planes that are not Y, U and V."""
-        return _weighted(self.psnr_planes, self._format)
+        return weighted_psnr(self.psnr_planes, self._format)
 
     @property
     def ms_ssim(self) -> float | None:
@@ -97,7 +97,7 @@ class Distortion:
     def frame_psnrs(self) -> list[float]:
         """`psnr` of each frame, for plots over time."""
         peak = self._format.peak
-        return [_weighted([psnr_of_mse(mse, peak) for mse in mses], self._format)
+        return [weighted_psnr([psnr_of_mse(mse, peak) for mse in mses], self._format)
                 for mses in self._mses]
 
     def _refuse_empty(self) -> None:
@@ -222,7 +222,8 @@ def pchip(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
     return left + t**2 * ((3 - 2 * t) * y[k + 1] - (1 - t) * h[k] * d[k + 1])
 
 
-def _weighted(planes: Sequence[float], format: PictureFormat) -> float:
+def weighted_psnr(planes: Sequence[float], format: PictureFormat = YUV420) -> float:
+    """PSNR of a picture in dB from those of its planes: (6 Y + U + V) / 8, or their mean."""
     if format.is_yuv:
         return (6 * planes[0] + planes[1] + planes[2]) / 8
     return sum(planes) / len(planes)

@@ -145,7 +145,32 @@ class Y4mSink:
             self._file.close()
 
 
-class VideoSink:
+class _ContainerSink:
+    """Base of the sinks of a container with a sound track.
+
+    Attributes:
+        _info: of the clip.
+        _container: open for writing.
+        _audio_muxer: of the sound; None without, or before the streams are there.
+    """
+
+    _info: ClipInfo
+    _container: Any
+    _audio_muxer: AudioMuxer | None = None
+
+    def _mux_sound(self, time: int | None) -> None:
+        """Mux the sound up to a time in ticks, or all of it."""
+        if self._audio_muxer is not None:
+            self._audio_muxer.mux_until(None if time is None else time * self._info.time_base)
+
+    def close(self) -> None:
+        """Write the index and release everything."""
+        if self._audio_muxer is not None:
+            self._audio_muxer.close()
+        self._container.close()
+
+
+class VideoSink(_ContainerSink):
     """Video file of one video stream, with a sound track if given.
 
     H.264 in 4:2:0 has even sizes only: the last row or column is repeated, which loses nothing.
@@ -157,7 +182,7 @@ class VideoSink:
         """Open the encoder; `name` is a key of `ENCODERS`."""
         settings = ENCODERS[name]
         self.notes: list[str] = []
-        self._info, self._audio_muxer = info, None
+        self._info = info
         self._pad = (info.height % 2, info.width % 2) if settings.even_only else (0, 0)
         if any(self._pad):
             self.notes.append(f"{name} needs even sizes: the last row or column was repeated.")
@@ -172,20 +197,12 @@ class VideoSink:
         frame = frame_from_planes(self._padded(planes))
         frame.pts, frame.time_base, frame.duration = time, self._info.time_base, duration
         self._container.mux(self._stream.encode(frame))
-        if self._audio_muxer is not None:
-            self._audio_muxer.mux_until(time * self._info.time_base)
+        self._mux_sound(time)
 
     def finish(self) -> None:
         """Flush the encoder, and mux the rest of the sound."""
         self._container.mux(self._stream.encode(None))
-        if self._audio_muxer is not None:
-            self._audio_muxer.mux_until(None)
-
-    def close(self) -> None:
-        """Write the index and release everything."""
-        if self._audio_muxer is not None:
-            self._audio_muxer.close()
-        self._container.close()
+        self._mux_sound(None)
 
     def _add_stream(self, settings: VideoEncoder, lossless: bool) -> Any:
         info = self._info
@@ -225,7 +242,7 @@ class CodedPicture(NamedTuple):
     is_key: bool
 
 
-class RemuxSink:
+class RemuxSink(_ContainerSink):
     """Video file of coded pictures, which pass untouched, with a sound track if given.
 
     Pictures before the time 0 are hidden where the container can do that, which is mp4 alone.
@@ -238,7 +255,6 @@ class RemuxSink:
         self._name, self._info, self._audio, self._demuxer = name, info, audio, demuxer
         self._container = _open_container(path, name, info)
         self._stream: Any = None
-        self._audio_muxer: AudioMuxer | None = None
 
     def put(self, picture: CodedPicture, time: int, duration: int) -> None:
         """Mux one picture, and the sound up to it."""
@@ -249,19 +265,11 @@ class RemuxSink:
         packet.pts = packet.dts = time
         packet.duration, packet.is_keyframe = duration, picture.is_key
         self._container.mux(packet)
-        if self._audio_muxer is not None:
-            self._audio_muxer.mux_until(time * self._info.time_base)
+        self._mux_sound(time)
 
     def finish(self) -> None:
         """Mux the rest of the sound."""
-        if self._audio_muxer is not None:
-            self._audio_muxer.mux_until(None)
-
-    def close(self) -> None:
-        """Write the index and release everything."""
-        if self._audio_muxer is not None:
-            self._audio_muxer.close()
-        self._container.close()
+        self._mux_sound(None)
 
     def _begin(self, first: CodedPicture) -> None:
         """Add the streams; what a container states of the video is read from its first packet."""

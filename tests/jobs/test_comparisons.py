@@ -13,7 +13,7 @@ from aehub.cli import main
 from aehub.errors import InputError
 from aehub.jobs.comparisons import clip_measurer
 from aehub.jobs.task import Event, Lost, Task, Ticked
-from aehub.measure.benchmark import compare_by
+from aehub.measure.benchmark import compare
 from material import moving_picture, write_clip
 
 
@@ -61,6 +61,6 @@ class Dying:
 def test_a_clip_whose_worker_dies_twice_is_a_failure_with_its_sentence(tmp_path: Path) -> None:
     clip, seen = write_clip(tmp_path / "clip.mp4", moving_picture(2, 64, 64)), []
     with pytest.raises(InputError, match="^its worker was killed.$"):
-        compare_by(clip_measurer(Dying(), "x264-ultrafast"), [clip], "x264-ultrafast",
-                   progress=lambda done, total: seen.append((done, total)))
+        compare([clip], "x264-ultrafast", measurer=clip_measurer(Dying(), "x264-ultrafast"),
+                progress=lambda done, total: seen.append((done, total)))
     assert seen[0] == (1, 6)

@@ -17,8 +17,7 @@ from aehub.media.picture import Picture
 MAX_DISTANCE = 4
 """Frames on either side among which a reference is chosen."""
 _INDEX_PER_FRAME = 8
-"""Loss of a reference by a frame of distance, as steps of base_q_idx: about a seventh of a layer's
-difference."""
+"""Loss of a reference by a frame of distance, as steps of base_q_idx, set by hand."""
 _SEARCH_RANGE = 24
 """Largest component of a vector of the rough search, in samples."""
 _RATE = 1.0

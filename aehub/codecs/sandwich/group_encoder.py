@@ -30,7 +30,7 @@ from aehub.codecs.sandwich.settings import (
     preset_of,
 )
 from aehub.codecs.sandwich.side_information import SideInformation
-from aehub.media.metrics import psnr_of_mse
+from aehub.media.metrics import psnr_of_mse, weighted_psnr
 from aehub.media.picture import Picture
 from aehub.media.scaling import halve
 from aehub.schedule import Task, run_tasks
@@ -164,8 +164,7 @@ def _best_weights(statistics: mixing.Statistics, samples: np.ndarray, n_bytes: i
     def cost(weights: np.ndarray | None, n_side: int) -> float:
         planes = [psnr_of_mse(error / n) for error, n in
                   zip(statistics.errors(weights), samples, strict=True)]
-        psnr = (6 * planes[0] + planes[1] + planes[2]) / 8
-        return math.log(n_bytes + n_side) - LOG_RATE_PER_DB * psnr
+        return math.log(n_bytes + n_side) - LOG_RATE_PER_DB * weighted_psnr(planes)
 
     solved = [statistics.solve(n) for n in mixing.N_CLASSES]
     costs = [(cost(None, 0), None), *((cost(w, w.size), w) for w in solved)]

@@ -17,9 +17,9 @@ from aehub.media.picture import YUV420, Picture
 N_CLASSES = (1, 2, 4)
 """Numbers of classes that an encoder chooses from."""
 UNIT = 1 / 32
-"""Step of a weight: half of it changes the gain by less than a thousandth."""
+"""Step of a weight, set by hand: corrections are scaled to weights of about 1."""
 DETAIL_LIMITS = (2, 5, 12)
-"""Limits between four classes, in grey levels: about the quartiles on training clips."""
+"""Limits between four classes, in grey levels, set by hand."""
 _RIDGE = 1e-4
 """Share of the diagonal that is added to it: candidates that agree share their weight."""
 PARTS = (slice(0, 16), slice(16, 20), slice(20, 24))

@@ -30,8 +30,8 @@ _MAX_DIFFERENCE, _SMALL_DIFFERENCE = 2.0, 0.5
 gains 0.10 dB on held-out clips, from values clipped at 6 alone 0.06 dB: small ones are errors of
 the quantiser, large ones the picture."""
 _SCALE_AT_0, _SCALE_LOG_RANGE = 0.8, 2.5
-"""Scale of differences in grey levels at base_q_idx 0, and log of its growth to 255: about the
-root mean square error of a sample on training clips."""
+"""Scale of differences in grey levels at base_q_idx 0, and log of its growth to 255, set by hand
+near the root mean square error of a sample of luma."""
 _START = 0.1
 """Standard deviation of the weights of the last layer, relative to those of a hidden one: from zero
 it would not learn, since the mixture leaves out what is zero."""

@@ -21,6 +21,8 @@ TEMPORAL_DELIMITER = bytes((_TEMPORAL_DELIMITER << 3 | 0x02, 0))
 """The unit that every temporal unit of a bare stream begins with."""
 _KEY_FRAME, _INTRA_ONLY_FRAME, _SWITCH_FRAME = 0, 2, 3
 _N_REFERENCES, _REFERENCES_PER_FRAME = 8, 7
+_HEADER_BYTES = 256
+"""Of a unit that are looked at: 32 operating points, 92 bytes, are the longest part of a header."""
 _MAX_TILE_WIDTH, _MAX_TILE_AREA, _MAX_TILES = 4096, 4096 * 2304, 64
 
 
@@ -129,21 +131,22 @@ def temporal_units(data: bytes) -> Iterator[TemporalUnit]:
     """
     sequence: _Sequence | None = None
     quantisers = [0] * _N_REFERENCES
-    pending, begun = b"", False
+    pending = b""
     for unit in units(data):
-        pending, begun = pending + unit.data, True
+        pending += unit.data
         if unit.type == _SEQUENCE_HEADER:
-            sequence = _read_sequence(_Bits(unit.payload))
+            sequence = _read_sequence(_Bits(unit.payload[:_HEADER_BYTES]))
         elif unit.type in (_FRAME, _FRAME_HEADER):
             if sequence is None:
                 raise damaged("a frame of its AV1 stream comes before the sequence header")
-            shown, q = _read_frame(_Bits(unit.payload), sequence, quantisers)
+            header = _Bits(unit.payload[:_HEADER_BYTES])
+            shown, q = _read_frame(header, sequence, quantisers)
             if shown:
                 yield TemporalUnit(pending, q)
-                pending, begun = b"", False
+                pending = b""
         elif unit.type in (_TILE_GROUP, _TILE_LIST):
             raise damaged("its AV1 stream holds tiles apart from their frame")
-    if begun:
+    if pending:
         raise damaged("its AV1 stream ends before the last frame is shown")
 
 

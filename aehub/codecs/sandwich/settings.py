@@ -5,9 +5,21 @@ from __future__ import annotations
 import math
 
 _CRF_AT_5, _CRF_AT_95 = 60.0, 20.0
+"""Rate factors at the qualities 5 and 95."""
 _LEAST_CRF, _MOST_CRF = 1.0, 63.0
+"""Range of SVT-AV1."""
 _PRESETS = (10, 9, 8, 8, 7, 6, 5, 4, 3, 2)
 """Preset of SVT-AV1 of each effort, 0 to 9."""
+LOG_RATE_PER_DB = 0.18
+"""Change of log(rate) per dB of PSNR, set by hand."""
+LEAST_SAMPLED = 8
+"""Frames of a group that weights are solved on at least, set by hand."""
+SAMPLED_SHARE = 7
+"""Weights are solved on one of so many frames in long groups, set by hand."""
+LEAST_HALVED_CRF, LEAST_HALVED_SIDE = 50.0, 128
+"""Rate factor and side of the picture from which on coding at half the size is tried, by hand."""
+HALVED_CRF_OFFSET = 14.0
+"""By which the rate factor at half the size is lower, set by hand."""
 
 
 def crf_of(quality: float) -> float:
@@ -20,15 +32,3 @@ def crf_of(quality: float) -> float:
 def preset_of(effort: int) -> int:
     """Preset of SVT-AV1 of an effort, 0..9."""
     return _PRESETS[effort]
-
-
-LOG_RATE_PER_DB = 0.18
-"""Change of log(rate) per dB of PSNR: median of held-out training clips."""
-LEAST_SAMPLED = 8
-"""Frames of a group that weights are solved on at least."""
-SAMPLED_SHARE = 7
-"""One of so many frames at most: the network takes less than a fifth of the time of preset 6."""
-LEAST_HALVED_CRF, LEAST_HALVED_SIDE = 50.0, 128
-"""Rate factor and side of the picture from which on coding at half the size is tried."""
-HALVED_CRF_OFFSET = 14.0
-"""By which the rate factor at half the size is lower: about the same rate on held-out clips."""

@@ -52,6 +52,7 @@ _CRFS = (18.0, 63.0)
 """Range of the rate factors, wider than that of the qualities by 2 and 3."""
 _PRESETS = (6, 4, 8, 6, 10, 2)
 _N_FRAMES = 28
+"""First frames of a clip that are played, at most."""
 _MARGIN = 2 * 16
 """Samples around a crop from which its references are taken: more than any vector."""
 _SPREAD_BATCHES = 60
@@ -226,7 +227,8 @@ class Av1Pairs:
         base = frames[0]
         if scale == 2:
             base = _window(upscale(_window(current, x, y, size, 16)), 32, 32, 2 * size, 0)
-        original = self.store.planes(clip, min(t, 2 * clip.n_frames - 2 - t))
+        n_played = min(_N_FRAMES, clip.n_frames)
+        original = self.store.planes(clip, min(t, 2 * n_played - 2 - t))
         target = _window(original, scale * x, scale * y, scale * size, 0)
         turn, n = int(rng.integers(8)), self.options.frames
         samples = np.stack([_folded(frame, turn) for frame in frames[:n]])

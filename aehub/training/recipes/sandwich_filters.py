@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 _ROUNDS = 5
-"""Turns of weights and filters: the sixth changes the gain by less than a hundredth."""
+"""Turns of weights and filters, set by hand."""
 _RIDGE = 1e-3
 """Share of the mean diagonal that is added to it, of filters and of weights."""
 _SEED_GROUPS = 8
