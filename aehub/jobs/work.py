@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # Commands that move bytes load no networks.
 _PARTS = 1000
 """Parts into which progress is divided where there are no frames to count."""
 Job = Generator[Any, None, Outcome]
-"""Yields `Progress`; returns what came out."""
+"""Yields `Progress`, or what else `Ticked` tells of progress; returns what came out."""
 
 
 def perform(task: Task) -> Job:
@@ -54,12 +54,12 @@ def performed(task: Task, interval: float, is_cancelled: Callable[[], bool] = la
     latest, job = -math.inf, perform(task)
     try:
         while True:
-            done, total = next(job)
+            progress = next(job)
             if is_cancelled():
                 return Failed(task.number, "it was stopped.")
             if time.monotonic() - latest >= interval:
                 latest = time.monotonic()
-                yield Ticked(task.number, done, total)
+                yield Ticked(task.number, *progress)
     except StopIteration as end:
         return Finished(task.number, end.value)
     except Exception as error:  # noqa: BLE001 - one file does not stop the others

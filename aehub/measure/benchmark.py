@@ -127,8 +127,6 @@ def compare(
     check_function("measurer", measurer, "a function that measures clips")
     sources = check_list("sources", sources)
     chosen = _checked_codecs(codecs)
-    if not chosen:
-        raise InputError("no codec is given; give at least one, such as x264-medium.")
     anchor = _anchor_of([codec.name for codec in chosen], anchor, stills=stills)
     n_frames = 1 if stills else frames
     if n_frames is not None:
@@ -247,6 +245,8 @@ def _checked_codecs(given: Any) -> list[BenchmarkCodec]:
         if not hasattr(codec, "encode"):
             raise InputError(f"codecs contain {str(codec)[:40]!r}, which is no codec; give a text "
                              "such as x264-medium,svtav1-6.")
+    if not codecs:
+        raise InputError("no codec is given; give at least one, such as x264-medium.")
     return codecs
 
 

@@ -16,6 +16,7 @@ import pytest
 from aehub.errors import AEHubError, LimitError
 from aehub.jobs.task import Outcome, Ticked
 from aehub.jobs.warm_workers import WarmWorkers, WorkerError
+from aehub.report.compression import STAGES
 from aehub.results import run_job
 from jobs.conftest import ENVIRONMENT, processor_seconds
 from jobs.test_processes import is_running, wait_for_end
@@ -138,6 +139,16 @@ def test_a_task_beyond_the_memory_limit_ends_with_both_numbers_and_the_next_work
         assert done.values["frames"] == 2
     finally:
         workers.close()
+
+
+def test_progress_of_the_page_comes_with_its_own_record(
+    workers: WarmWorkers, clip: Path, tmp_path: Path
+) -> None:
+    job = workers.run("report", {"source": str(clip), "folder": str(tmp_path), "effort": 0},
+                      lambda: None)
+    told = next(event for event in job if event is not None and event.record is not None)
+    job.close()
+    assert told.record.name in STAGES
 
 
 def test_an_error_that_nobody_meant_is_no_sentence_for_visitors(workers: WarmWorkers) -> None:
