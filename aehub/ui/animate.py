@@ -56,6 +56,7 @@ def build(context: Context) -> None:
 
 
 def _build_latent_walk(context: Context) -> None:
+    # Handlers change this list in place, when their slow part is done: two at once lose nothing.
     chosen = gr.State([])
     with gr.Row(equal_height=False):
         with gr.Column(scale=6, min_width=320, elem_classes="ae-controls"):
@@ -173,8 +174,7 @@ def _connect_events(
                  [*candidates, chosen, strip, base, live, *sliders, model], **options)
     grid.click(_pick_candidate, [model, chosen], [chosen, strip, base, live, *sliders], **PRIVATE)
     strip.click(_edit_timeline, chosen, [chosen, strip], **IMMEDIATE)
-    parts["clear"].click(lambda: ([], keyframes.timeline_html([])), None, [chosen, strip],
-                         **IMMEDIATE)
+    parts["clear"].click(_clear_timeline, chosen, [chosen, strip], **IMMEDIATE)
     gr.on([slider.input for slider in sliders], _move_sliders, [model, base, *sliders], live,
           trigger_mode="always_last", **IMMEDIATE)
     parts["add"].click(_add_shaped, [model, base, chosen, *sliders], [chosen, strip], **PRIVATE)
@@ -210,27 +210,34 @@ def _next_candidates(name: str | None, number: int) -> tuple[str, int]:
 
 def _change_model(name: str | None, chosen: list[Key]) -> list[Any]:
     """Show candidates of another model; drop keyframes of the previous one, except files."""
-    keys = [key for key in chosen if key.file is not None]
-    return [_candidates(name, 0), 0, keys, keyframes.timeline_html(keys), None,
-            keyframes.LIVE_EMPTY, *[0] * keyframes.SLIDERS, gr.update(info=_about(name or ""))]
+    candidates = _candidates(name, 0)
+    chosen[:] = [key for key in chosen if key.file is not None]
+    return [candidates, 0, chosen, keyframes.timeline_html(chosen), None, keyframes.LIVE_EMPTY,
+            *[0] * keyframes.SLIDERS, gr.update(info=_about(name or ""))]
 
 
 @errors_shown
 def _pick_candidate(name: str, chosen: list[Key], event: gr.EventData) -> list[Any]:
     seed = int(event.number)
-    keys = _extend(chosen, keyframes.seed_keys(name, [seed]))
     base = keyframes.seed_latent(name, seed)
     shown = keyframes.live_html(name, keyframes.shifted_latent(name, base, []))
-    return [keys, keyframes.timeline_html(keys), base, shown, *[0] * keyframes.SLIDERS]
+    _extend(chosen, keyframes.seed_keys(name, [seed]))
+    return [chosen, keyframes.timeline_html(chosen), base, shown, *[0] * keyframes.SLIDERS]
 
 
 def _edit_timeline(chosen: list[Key], event: gr.EventData) -> tuple[list[Key], str]:
     """Remove the clicked keyframe, or move it one earlier."""
     number = int(event.number)
-    keys = [key for n, key in enumerate(chosen) if n != number]
-    if event.earlier and 0 < number < len(chosen):
-        keys.insert(number - 1, chosen[number])
-    return keys, keyframes.timeline_html(keys)
+    if 0 <= number < len(chosen):
+        key = chosen.pop(number)
+        if event.earlier and number:
+            chosen.insert(number - 1, key)
+    return chosen, keyframes.timeline_html(chosen)
+
+
+def _clear_timeline(chosen: list[Key]) -> tuple[list[Key], str]:
+    chosen.clear()
+    return chosen, keyframes.timeline_html(chosen)
 
 
 @errors_shown
@@ -243,25 +250,25 @@ def _add_shaped(
     name: str, base: list[float] | None, chosen: list[Key], *values: float
 ) -> tuple[list[Key], str]:
     latent = keyframes.shifted_latent(name, base, values)
-    keys = _extend(chosen, [keyframes.shaped_key(name, latent)])
-    return keys, keyframes.timeline_html(keys)
+    _extend(chosen, [keyframes.shaped_key(name, latent)])
+    return chosen, keyframes.timeline_html(chosen)
 
 
 def _add_files_handler(context: Context) -> Any:
     @errors_shown
     def add(files: list[str] | None, chosen: list[Key]) -> tuple[list[Key], str]:
         with context.folders.new() as folder:
-            keys = _extend(chosen, keyframes.file_keys(files or [], folder, context.limits))
-        return keys, keyframes.timeline_html(keys)
+            _extend(chosen, keyframes.file_keys(files or [], folder, context.limits))
+        return chosen, keyframes.timeline_html(chosen)
 
     return add
 
 
-def _extend(chosen: list[Key], added: list[Key]) -> list[Key]:
+def _extend(chosen: list[Key], added: list[Key]) -> None:
     if len(chosen) + len(added) > keyframes.MAX_KEYFRAMES:
         raise InputError(f"the timeline holds {keyframes.MAX_KEYFRAMES} keyframes; remove some "
                          "first.")
-    return [*chosen, *added]
+    chosen += added
 
 
 def _build_sprite(context: Context) -> None:

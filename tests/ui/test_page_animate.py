@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -187,3 +188,22 @@ def test_a_missing_model_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch
     assert keyframes.animation_models() == [] and animate.sprite_model_name() == ""
     with pytest.raises(InputError, match="not on this machine"):
         keyframes.load_generator("emoji-vae")
+
+
+def test_handlers_change_the_timeline_in_place_so_that_two_at_once_lose_no_keyframe() -> None:
+    file = keyframes.Key("data:,", "a.png", file="a.png")
+    timeline = [keyframes.Key("data:,", "seed 3", seed=3)]
+    drawn = keyframes.seed_keys
+
+    def draw_while_a_file_arrives(name: str, seeds: range) -> list[keyframes.Key]:
+        animate._extend(timeline, [file])
+        return drawn(name, seeds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keyframes, "seed_keys", draw_while_a_file_arrives)
+        told = animate._change_model("d4-codec", timeline)
+    assert told[2] is timeline and timeline == [file]
+    earlier = SimpleNamespace(number=1, earlier=True)
+    animate._extend(timeline, [keyframes.Key("data:,", "b.png", file="b.png")])
+    assert animate._edit_timeline(timeline, earlier)[0] is timeline and timeline[1] == file
+    assert animate._clear_timeline(timeline)[0] is timeline and not timeline

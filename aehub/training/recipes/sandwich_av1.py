@@ -1,8 +1,7 @@
 """Recipe of the restorer of `sandwich-av1`, trained on clips as SVT-AV1 codes them.
 
-Every clip is played forwards and backwards, so that groups have whole mini-GOPs, and encoded
-several times, each time at another rate factor and preset. With `scale` = 2 they are coded at half
-their size, and the network corrects frames that Lanczos' filter doubled.
+Every clip is encoded several times, each time at another rate factor and preset. With `scale` = 2
+clips are coded at half their size, and the network corrects frames that Lanczos' filter doubled.
 
 The cost is the squared error of each plane over that of AV1 in the whole clip, (6 Y + U + V) / 8,
 which is the change of PSNR to first order, after the mixture that least squares finds for the crops
@@ -45,14 +44,14 @@ from aehub.weights.stored_network import load
 
 NAME = "sandwich-av1"
 LEARNING_RATE = 1.5e-3
-_VERSION = 1
+_VERSION = 2
 _SEED = 5
 _FPS = Fraction(25)
 _CRFS = (18.0, 63.0)
 """Range of the rate factors, wider than that of the qualities by 2 and 3."""
 _PRESETS = (6, 4, 8, 6, 10, 2)
 _N_FRAMES = 28
-"""First frames of a clip that are played, at most."""
+"""First frames of a clip that are encoded, at most."""
 _MARGIN = 2 * 16
 """Samples around a crop from which its references are taken: more than any vector."""
 _SPREAD_BATCHES = 60
@@ -227,9 +226,7 @@ class Av1Pairs:
         base = frames[0]
         if scale == 2:
             base = _window(upscale(_window(current, x, y, size, 16)), 32, 32, 2 * size, 0)
-        n_played = min(_N_FRAMES, clip.n_frames)
-        original = self.store.planes(clip, min(t, 2 * n_played - 2 - t))
-        target = _window(original, scale * x, scale * y, scale * size, 0)
+        target = _window(self.store.planes(clip, t), scale * x, scale * y, scale * size, 0)
         turn, n = int(rng.integers(8)), self.options.frames
         samples = np.stack([_folded(frame, turn) for frame in frames[:n]])
         q = np.array([encode.quantisers[n] for n in numbers[:n]], np.float32)
@@ -263,19 +260,14 @@ def _encode(store: FrameStore, clip: StoredClip, crf: float, preset: int, scale:
     coded = originals if scale == 1 else [halve(picture) for picture in originals]
     size = coded[0].size
     encoder = Av1Encoder(size, _FPS, crf, preset)
-    parts = [encoder.add(picture) for picture in _played(coded)]
+    parts = [encoder.add(picture) for picture in coded]
     units = list(temporal_units(b"".join([*parts, encoder.finish()])))
     pictures = list(decode(units, size))
     shown = pictures if scale == 1 else map(upscale, pictures)
     squares = [[np.square(a.astype(np.float32) - b).mean() for a, b in zip(*pair, strict=True)]
-               for pair in zip(_played(originals), shown, strict=True)]
+               for pair in zip(originals, shown, strict=True)]
     quantisers = [unit.base_q_idx for unit in units]
     return pictures, quantisers, tuple(map(float, np.mean(squares, 0)))
-
-
-def _played(pictures: list[Picture]) -> list[Picture]:
-    """Forwards and backwards."""
-    return [*pictures, *pictures[-2::-1]]
 
 
 def _window(picture: Picture, x: int, y: int, size: int, margin: int) -> Picture:
