@@ -281,10 +281,12 @@ def complaints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]
             for name in ("right", "wrong")}
 
 
+@pytest.mark.slow
 def test_type_checkers_accept_what_is_right(complaints: dict[str, list[str]]) -> None:
     assert not complaints["right"]
 
 
+@pytest.mark.slow
 def test_type_checkers_refuse_what_is_wrong(complaints: dict[str, list[str]]) -> None:
     said = "\n".join(complaints["wrong"])
     for name in FUNCTIONS:

@@ -52,24 +52,17 @@ def test_the_record_names_the_classes_that_there_are_rules_for() -> None:
     assert set(record.CLASSES) == diffusers_classes.CLASSES.keys()
 
 
-def used(python: Callable[..., Any], tmp_path: Path, names: list[str]) -> dict[str, Any]:
-    folders = [save_folder(name, tmp_path / name) for name in names]
-    options = [part for folder in folders for part in ("--model", folder)]
-    with serving(tmp_path / "serve", *options) as address:
-        found: dict[str, Any] = python(USE, address, *names)
-    return found
-
-
 @needs_diffusers
-@pytest.mark.parametrize("names", [
-    ["AutoencoderKLWan"],
-    pytest.param([*ARGUMENTS], marks=pytest.mark.slow, id="every class")])
+@pytest.mark.slow
 def test_a_served_autoencoder_is_fetched_and_makes_files_that_decode_as_it_does(
-    python: Callable[..., Any], tmp_path: Path, names: list[str]
+    python: Callable[..., Any], tmp_path: Path
 ) -> None:
     (tmp_path / "serve").mkdir()
-    found = used(python, tmp_path, names)
-    assert found.keys() == {*names}
+    options = [part for name in ARGUMENTS
+               for part in ("--model", save_folder(name, tmp_path / name))]
+    with serving(tmp_path / "serve", *options) as address:
+        found = python(USE, address, *ARGUMENTS)
+    assert found.keys() == {*ARGUMENTS}
     assert {name: facts[:2] for name, facts in found.items()
             if facts[:2] != [True, 0]} == {}, "shapes and levels differ"
 
@@ -156,6 +149,7 @@ def test_a_cached_model_is_found_by_the_hashes_of_a_file(
     assert entry["parameters"] == sum(t.numel() for t in random_taesd().values())
 
 
+@pytest.mark.slow
 @needs_diffusers
 def test_the_autoencoder_of_a_pipeline_and_of_shards_is_found(
     hub: StandIn, aehub_command: Client, clip: Path

@@ -166,6 +166,7 @@ def test_a_killed_worker_is_one_sentence_for_its_visitor_and_nothing_for_the_nex
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow
 def test_memory_is_refused_by_its_estimate_or_ended_by_its_measure_and_the_server_lives_on(
     clip: Path, tmp_path: Path
 ) -> None:
@@ -192,7 +193,9 @@ def test_memory_is_refused_by_its_estimate_or_ended_by_its_measure_and_the_serve
         assert "Traceback" not in server.log.read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [
+    signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+    pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_the_end_of_the_server_leaves_no_process(
     number: int, busy: Path, tmp_path: Path
 ) -> None:
