@@ -51,7 +51,7 @@ def expand(path: Path) -> list[Path]:
     A pattern has *, ? or [...] in it, and ** for any folders; one that matches nothing is left as
     it is.
     """
-    text = str(path.expanduser())
+    text = str(expanded(path))
     if not has_magic(text) or os.path.lexists(text):
         return [path]
     return [Path(found) for found in sorted(glob(text, recursive=True))] or [path]
@@ -140,7 +140,12 @@ def has_vanished(path: Path) -> bool:
 
 def absolute(path: Path) -> Path:
     """The path from the root, links left as they are."""
-    return Path(os.path.abspath(path.expanduser()))
+    return Path(os.path.abspath(expanded(path)))
+
+
+def expanded(path: Path) -> Path:
+    """The path with the user's folder for a leading ~; a name such as ~old.mp4 stays."""
+    return Path(os.path.expanduser(path))
 
 
 def stamp_of(path: Path) -> tuple[int, int]:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +13,7 @@ import click
 from aehub.cli import options
 from aehub.cli.console import EXIT_FAILED, files_bar
 from aehub.errors import count_text
+from aehub.files import check_path
 from aehub.results import run_job
 
 _OUT = click.option(
@@ -168,6 +168,7 @@ def run_many(job: Any, operands: Sequence[str], many: Many, label: str) -> None:
         many: options.
         label: of the progress, such as "compressing".
     """
+    from aehub.inputs import expanded
     from aehub.jobs.manifest import OutputFolder, ResultFolder
     from aehub.jobs.plan import plan_files
     from aehub.jobs.run import iter_files, plan_results
@@ -176,7 +177,7 @@ def run_many(job: Any, operands: Sequence[str], many: Many, label: str) -> None:
     if options.PIPE in operands:
         raise click.UsageError("- has no name to call a result by; leave -o out.")
     refuse_uri_output(many.out or "")
-    folder = None if many.out is None else Path(many.out).expanduser()
+    folder = None if many.out is None else expanded(check_path(many.out, "folder of results"))
     with ExitStack() as stack:
         results: Any = None
         if folder is not None:

@@ -5,7 +5,8 @@
     DIR/.aehub/work/5d0c/7/clip.aev  a result that is being written
     DIR/.aehub/lock.sqlite       held by the run that writes
 
-A result is noted first and then renamed to its place. Whatever a killed run leaves is either noted
+A result is noted first and then renamed to its place; results that are done at the same time are
+noted together. Whatever a killed run leaves is either noted
 and in place, with the size and the checksum that the manifest has, or lies in `work`, which the
 next run empties. Each run has a folder of its own there, so that a worker of another machine that
 has not noticed yet that its run is over cannot write into the next one.
@@ -19,12 +20,14 @@ import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from io import FileIO
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 from aehub.errors import AEHubError, BusyError, ExistsError, InputError
 from aehub.files import hold_lock
@@ -33,6 +36,8 @@ from aehub.inputs import digest_of
 HIDDEN = ".aehub"
 """Folder of the manifest in a folder of results."""
 _MANIFEST, _WORK, _LOCK = "manifest.jsonl", "work", "lock.sqlite"
+_SYNCED_AT_ONCE = 16
+"""Results that a disk is asked for at once to have written: it takes hardly longer than for one."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Entry:
         source: path of the input, from the folder of results.
         size: of the input, in bytes.
         mtime_ns: last change of the input, in nanoseconds; of a folder, a hash.
-        settings: digest of command, options and model.
+        settings: digest of command, options, model and version of aehub.
         output: name of the result below the folder, with slashes.
         bytes: of the result.
         sha256: of the result.
@@ -67,7 +72,7 @@ class Manifest:
 
     def __init__(self, entries: Iterator[Entry] | None = None) -> None:
         self._entries = dict[tuple[str, str], Entry]()
-        self._names = dict[tuple[str, str], str]()
+        self._last = dict[tuple[str, str], Entry]()
         for entry in entries or ():
             self.add(entry)
 
@@ -89,15 +94,15 @@ class Manifest:
     def add(self, entry: Entry) -> None:
         """Add a result."""
         self._entries[entry.source, entry.settings] = entry
-        self._names[entry.source, PurePosixPath(entry.output).suffix] = entry.output
+        self._last[entry.source, PurePosixPath(entry.output).suffix] = entry
 
     def find(self, source: str, settings: str) -> Entry | None:
         """The last result of an input with these settings."""
         return self._entries.get((source, settings))
 
-    def name(self, source: str, suffix: str) -> str | None:
-        """The name that the result of an input got before, of this suffix."""
-        return self._names.get((source, suffix))
+    def last(self, source: str, suffix: str) -> Entry | None:
+        """The last result of an input whose name has this suffix, with any settings."""
+        return self._last.get((source, suffix))
 
 
 def _entry(line: bytes) -> Entry | None:
@@ -105,9 +110,12 @@ def _entry(line: bytes) -> Entry | None:
     try:
         entry = Entry(**json.loads(line))
         parts = PurePosixPath(entry.output).parts
-        is_inside = bool(parts) and ".." not in parts and not Path(entry.output).is_absolute()
-        return entry if is_inside and isinstance(entry.settings, str) else None
-    except (ValueError, TypeError):
+        is_inside = (bool(parts) and not {"..", HIDDEN} & {*parts} and "\0" not in entry.output
+                     and not Path(entry.output).is_absolute())
+        texts = (entry.source, entry.settings, entry.error)
+        is_entry = all(isinstance(one, str) for one in texts) and isinstance(entry.values, dict)
+        return entry if is_inside and is_entry else None
+    except (ValueError, TypeError, RecursionError):
         return None
 
 
@@ -137,15 +145,38 @@ class ResultFolder:
         self.path, self.force = path, force
         self.manifest = Manifest.read(path)
 
-    def check(self, output: str) -> None:
-        """Refuse to overwrite a file.
+    def check(self, source: str, output: str) -> None:
+        """Refuse to overwrite what is there.
+
+        Args:
+            source: path of the input, from this folder.
+            output: name that the result is to have.
 
         Raises:
-            ExistsError: there is one of this name, and `force` is not set.
+            ExistsError: there is something of this name, and `force` is not set; or it is a folder
+                of files of somebody else.
         """
-        if not self.force and os.path.lexists(self.path / output):
-            raise ExistsError(f"{self.path / output} already exists, and not as this command wrote "
-                              "it from this input; choose another folder.", "Or add --force.")
+        path = self.path / output
+        if not os.path.lexists(path) or self.force and not path.is_dir():
+            return
+        entry = self.manifest.last(source, PurePosixPath(output).suffix)
+        is_ours = entry is not None and entry.output == output and self._is_there(entry)
+        if not self.force:
+            how = ("an earlier run wrote it before the input changed, or with other options, "
+                   "another model or another version of aehub" if is_ours else
+                   "and not as this command wrote it from this input")
+            raise ExistsError(f"{path} already exists{':' if is_ours else ','} {how}; choose "
+                              "another folder.", "Or add --force.")
+        if not is_ours and _files_of(path):
+            raise ExistsError(f"{path} is a folder of other files than this command wrote, which "
+                              "--force keeps; delete it, or choose another folder.")
+
+    def _is_there(self, entry: Entry) -> bool:
+        """Return whether a result is in its place, and as it was."""
+        path = self.path / entry.output
+        with suppress(OSError):
+            return _size_of(path) == entry.bytes and _digest_of(path) == entry.sha256
+        return False
 
     def find_done(self, source: str, settings: str, stamp: tuple[int, int], output: str
                   ) -> Entry | None:
@@ -153,18 +184,14 @@ class ResultFolder:
 
         Args:
             source: path of the input, from this folder.
-            settings: digest of command, options and model.
+            settings: digest of command, options, model and version of aehub.
             stamp: of the input, as `aehub.inputs.stamp_of`.
             output: name that the result is to have.
         """
         entry = self.manifest.find(source, settings)
         if entry is None or (entry.size, entry.mtime_ns, entry.output) != (*stamp, output):
             return None
-        path = self.path / output
-        with suppress(OSError):
-            if _size_of(path) == entry.bytes and _digest_of(path) == entry.sha256:
-                return entry
-        return None
+        return entry if self._is_there(entry) else None
 
 
 class OutputFolder(ResultFolder):
@@ -190,59 +217,92 @@ class OutputFolder(ResultFolder):
                 self._clear()
                 super().__init__(path, force=force)
                 self._file = _opened_for_lines(self._hidden / _MANIFEST)
+                self._syncing = ThreadPoolExecutor(_SYNCED_AT_ONCE, "aehub-sync")
             except OSError as error:
                 raise _unusable(path, error) from error
             undo.pop_all()
 
     def stage(self, number: int, output: str) -> Path:
         """The path that a task writes its result to: in a place of its own, with the final name.
+        Whatever an earlier attempt left there is deleted.
 
         Raises:
             InputError: the folder cannot be written.
         """
-        place = self._work / str(number)
+        staged = self._staged(number, output)
         try:
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True)
+            self.discard(number)
+            staged.parent.mkdir(parents=True)
         except OSError as error:
             raise _unusable(self.path, error) from error
-        return place / PurePosixPath(output).name
+        return staged
 
-    def commit(self, number: int, entry: Entry) -> Entry:
-        """Note a result that was written where `stage` said, and rename it to its place.
+    def commit(self, results: Mapping[int, Entry]) -> dict[int, Entry | AEHubError]:
+        """Note results that were written where `stage` said, and rename them to their places; all
+        together, as the disk takes hardly longer to have written many than one.
 
         Args:
-            number: as given to `stage`.
-            entry: without `bytes` and `sha256`; its `values` have the final path.
+            results: number, as given to `stage` -> entry without `bytes` and `sha256`; its `values`
+                have the final path.
 
-        Raises:
-            InputError: the place cannot be written.
+        Returns:
+            For each number the entry that was noted, or what is wrong with it.
         """
-        place, target = self._work / str(number), self.path / entry.output
-        staged = place / target.name
+        checked = self._syncing.map(self._checked, results.keys(), results.values())
+        done = dict(zip(results, checked, strict=True))
+        entries = {number: one for number, one in done.items() if isinstance(one, Entry)}
         try:
-            entry = replace(entry, bytes=_size_of(staged), sha256=_digest_of(staged))
+            self._note(entries.values())
+            done |= {number: self._put(number, entry) for number, entry in entries.items()}
+        except OSError as error:
+            done |= dict.fromkeys(entries, _unwritable(self._hidden / _MANIFEST, error))
+        for number in results:
+            self.discard(number)
+        return done
+
+    def _checked(self, number: int, entry: Entry) -> Entry | AEHubError:
+        """The whole entry of a result, of which everything is on the disk."""
+        staged, target = self._staged(number, entry.output), self.path / entry.output
+        try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            self.check(entry.output)
-            # What is noted is on the disk, and what is in its place is noted: also after the power
-            # went out.
+            self.check(entry.source, entry.output)
             for part in _files_of(staged):
                 with part.open("r+b") as file:
                     os.fsync(file.fileno())
-            self._file.write(json.dumps(asdict(entry)).encode() + b"\n")
-            self._file.flush()
+            return replace(entry, bytes=_size_of(staged), sha256=_digest_of(staged))
+        except OSError as error:
+            return error if isinstance(error, AEHubError) else _unwritable(target, error)
+
+    def _note(self, entries: Iterable[Entry]) -> None:
+        """Append lines to the manifest, all or none: what is noted is on the disk, and what is in
+        its place is noted, also after the power went out."""
+        lines = b"".join(json.dumps(vars(entry)).encode() + b"\n" for entry in entries)
+        if not lines:
+            return
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            while lines:
+                # A full disk takes a part, and the rest is an error.
+                lines = lines[self._file.write(lines):]
             os.fsync(self._file.fileno())
+        except OSError:
+            with suppress(OSError):
+                self._file.truncate(end)
+            raise
+
+    def _put(self, number: int, entry: Entry) -> Entry | AEHubError:
+        staged, target = self._staged(number, entry.output), self.path / entry.output
+        try:
             if staged.is_dir() and target.is_dir():
                 shutil.rmtree(target)
             os.replace(staged, target)
         except OSError as error:
-            if isinstance(error, AEHubError):
-                raise
-            raise InputError(f"{target} cannot be written: {error.strerror or error}.") from error
-        finally:
-            self.discard(number)
+            return _unwritable(target, error)
         self.manifest.add(entry)
         return entry
+
+    def _staged(self, number: int, output: str) -> Path:
+        return self._work / str(number) / PurePosixPath(output).name
 
     def discard(self, number: int) -> None:
         """Delete what a task wrote."""
@@ -256,6 +316,7 @@ class OutputFolder(ResultFolder):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
+        self._syncing.shutdown()
         self._file.close()
         self._clear()
         self._lock.close()
@@ -290,14 +351,19 @@ def _locked(folder: Path) -> sqlite3.Connection:
                          "its permissions.") from error
 
 
-def _opened_for_lines(path: Path) -> BinaryIO:
-    """Open a file for further lines; the last one may be the half of one."""
-    file = path.open("a+b")
+def _opened_for_lines(path: Path) -> FileIO:
+    """Open a file for further lines; the last one may be the half of one. Without a buffer, which
+    would keep what a full disk refused."""
+    file = path.open("a+b", buffering=0)
     if file.tell():
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":
             file.write(b"\n")
     return file
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path} cannot be written: {error.strerror or error}.")
 
 
 def _unusable(folder: Path, error: OSError) -> InputError:

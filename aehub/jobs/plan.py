@@ -14,16 +14,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import has_magic
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from aehub.config import __version__
 from aehub.errors import InputError
 from aehub.files import check_path
-from aehub.inputs import Input, Kinds, absolute, expand, find_inputs, stamp_of
+from aehub.inputs import Input, Kinds, absolute, expand, expanded, find_inputs, stamp_of
 from aehub.jobs.manifest import Manifest, path_from
 from aehub.jobs.uris import find_remote, is_uri, without_scheme
 
@@ -51,8 +53,9 @@ class Job:
 
     @property
     def settings(self) -> str:
-        """Digest of all on which a result depends besides its input."""
-        facts = [self.command, self.model_tag, {
+        """Digest of all on which a result depends besides its input; of another version of aehub
+        it differs, whose encoder may make other bytes."""
+        facts = [__version__, self.command, self.model_tag, {
             name: value for name, value in self.options.items() if name not in _WITHOUT_EFFECT}]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -129,25 +132,29 @@ def _nothing_given() -> InputError:
 
 
 def _sources_of(operand: Path, kinds: Kinds, each: bool, skip: Path | None) -> Iterator[Source]:
-    operand = operand.expanduser()
-    for path in expand(operand):
-        is_match = path != operand
-        if is_match and path.is_dir():
-            # Files in it match by themselves.
+    operand = expanded(operand)
+    matches = expand(operand)
+    is_pattern = matches != [operand]
+    top = _fixed_part(operand) if is_pattern else operand
+    # Whoever names the folder of results, or something in it, means it.
+    if skip is not None and Path(os.path.realpath(top)).is_relative_to(os.path.realpath(skip)):
+        skip = None
+    # Files in these match by themselves.
+    holding = {folder for path in matches for folder in path.parents} if is_pattern else set()
+    is_empty = True
+    for path in matches:
+        root = absolute(path)
+        if path in holding or is_pattern and skip and root.is_relative_to(absolute(skip)):
             continue
-        root, is_empty = absolute(path), True
-        # Results may lie beside their inputs.
-        beside = skip is not None and absolute(skip) == root
-        for one in find_inputs(path, each=each, skip=None if beside else skip, kinds=kinds):
+        for one in find_inputs(path, each=each, skip=skip, kinds=kinds):
             is_empty = False
             below = one.path.relative_to(root)
-            name = below if below.parts else Path(root.name)
-            if is_match:
-                name = path.relative_to(_fixed_part(operand))
+            name = (path / below).relative_to(top) if is_pattern else (
+                below if below.parts else Path(root.name))
             yield Source(one, path / below, PurePosixPath(name.as_posix()))
-        if is_empty:
-            error = f"{path} holds nothing to work on; give another folder."
-            yield Source(Input(root, error), path, PurePosixPath(root.name))
+    if is_empty:
+        error = f"{operand} holds nothing to work on; give another folder."
+        yield Source(Input(absolute(operand), error), operand, PurePosixPath(operand.name))
 
 
 def _fixed_part(pattern: Path) -> Path:
@@ -183,11 +190,12 @@ def plan_files(job: Job, operands: Sequence[str], folder: Path | None = None, *,
             found.setdefault(one.path, one)
     outputs = [""] * len(found)
     if job.suffix is not None:
-        known = [manifest.name(one.origin, job.suffix) if manifest else None
-                 for one in found.values()]
+        last = [manifest.last(one.origin, job.suffix) if manifest else None
+                for one in found.values()]
+        known = [entry.output if entry else None for entry in last]
         outputs = name_outputs([one.name for one in found.values()],
                                [one.origin for one in found.values()], job.suffix, known)
-    return [_file_task(number, one, output, base)
+    return [_file_task(number, one, output, base, found)
             for number, (one, output) in enumerate(zip(found.values(), outputs, strict=True))]
 
 
@@ -216,13 +224,16 @@ def _found_of(operand: str, kinds: Kinds, each: bool, folder: Path | None, base:
                      source.found.error)
 
 
-def _file_task(number: int, found: _Found, output: str, folder: Path) -> FileTask:
-    error, stamp = found.error, found.stamp or (0, 0)
+def _file_task(number: int, found: _Found, output: str, folder: Path, inputs: Container[str]
+               ) -> FileTask:
+    error, stamp, target = found.error, found.stamp or (0, 0), folder / output
+    if not error and output and str(target) in inputs:
+        error = f"{target} is both input and output; choose another folder."
     if not error and found.stamp is None:
         path = Path(found.path)
         try:
             stamp = stamp_of(path)
-            if output and os.path.lexists(folder / output) and path.samefile(folder / output):
+            if output and os.path.lexists(target) and path.samefile(target):
                 error = f"{found.shown} is both input and output; choose another folder."
         except FileNotFoundError:
             error = f"{found.shown} does not exist; check the path."
@@ -233,7 +244,8 @@ def _file_task(number: int, found: _Found, output: str, folder: Path) -> FileTas
 
 def name_outputs(names: Sequence[PurePosixPath], origins: Sequence[str], suffix: str,
                  known: Sequence[str | None] = ()) -> list[str]:
-    """Names of results, no two alike, also where capital letters do not count.
+    """Names of results, no two alike, also where capital letters do not count; below the folder of
+    results, and none that of a folder with others in it.
 
     Args:
         names: of the inputs below their operands.
@@ -242,35 +254,47 @@ def name_outputs(names: Sequence[PurePosixPath], origins: Sequence[str], suffix:
         known: the name that each had before.
     """
     plain = [_renamed(name, name.stem if name.suffix else name.name, suffix) for name in names]
-    alike = Counter(name.casefold() for name in plain)
-    chosen: list[str | None] = [*known] if known else [None] * len(names)
-    taken = {name.casefold() for name in chosen if name is not None}
+    alike = Counter(map(_folded, plain))
+    # No result has the name of a folder that holds others.
+    taken = {_folded(str(folder)) for name in plain for folder in PurePosixPath(name).parents}
+    chosen: list[str | None] = [None] * len(names)
+    for at, name in enumerate(known):
+        if name is not None and _folded(name) not in taken:
+            taken.add(_folded(name))
+            chosen[at] = name
     # Those that share no name first, then the others by their paths.
     order = sorted(range(len(names)),
-                   key=lambda at: (alike[plain[at].casefold()] > 1, origins[at]))
+                   key=lambda at: (alike[_folded(plain[at])] > 1, origins[at]))
     numbers = Counter[str]()
     for at in order:
         if chosen[at] is None:
             name = plain[at]
-            if alike[name.casefold()] > 1 or name.casefold() in taken:
+            if alike[_folded(name)] > 1 or _folded(name) in taken:
                 name = _numbered(names[at], suffix, taken, numbers)
-            taken.add(name.casefold())
+            taken.add(_folded(name))
             chosen[at] = name
     return [name or "" for name in chosen]
+
+
+def _folded(name: str) -> str:
+    """A name as file systems see it for which capitals, or ways to write an accent, are alike."""
+    return unicodedata.normalize("NFC", name.casefold())
 
 
 def _numbered(name: PurePosixPath, suffix: str, taken: set[str], numbers: Counter[str]) -> str:
     """The first of a.mp4.aev, a.mp4-2.aev, a.mp4-3.aev... that is not taken; `numbers` are those
     tried so far, so that many files of one name do not try all of them again."""
-    key = str(name).casefold()
+    key = _folded(str(name))
     while True:
         numbers[key] += 1
         mark = "" if numbers[key] == 1 else f"-{numbers[key]}"
         found = _renamed(name, name.name + mark, suffix)
-        if found.casefold() not in taken:
+        if _folded(found) not in taken:
             return found
 
 
 def _renamed(name: PurePosixPath, stem: str, suffix: str) -> str:
+    # Below the folder of results, whatever an address or a pattern says.
+    folders = [part for part in name.parent.parts if part not in ("..", "/")]
     # A name with a dot is no folder of pictures.
-    return str(name.parent / (stem + suffix if suffix else stem.replace(".", "_")))
+    return str(PurePosixPath(*folders, stem + suffix if suffix else stem.replace(".", "_")))

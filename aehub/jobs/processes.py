@@ -236,7 +236,8 @@ def _work(connection: Connection, n_threads: int, thrifty: bool) -> None:
     threading.Thread(target=_receive, args=(connection, inbox, cancelled), daemon=True).start()
     while True:
         task = inbox.get()
-        with suppress(BrokenPipeError):
+        # Of a parent that is gone; `_receive` ends this process then.
+        with suppress(OSError):
             connection.send(_result(connection, task, cancelled))
         cancelled.discard(task.number)
         if thrifty:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,7 +20,13 @@ _ATTEMPTS = 2
 """Workers that may die of one task."""
 
 
-def iter_events(tasks: Iterable[Task | Event], executor: Executor) -> Generator[Event, None, None]:
+def _nothing(_: Any) -> None:
+    pass
+
+
+def iter_events(tasks: Iterable[Task | Event], executor: Executor, *,
+                settle: Callable[[list[Event]], None] = _nothing,
+                again: Callable[[Task], None] = _nothing) -> Generator[Event, None, None]:
     """Run tasks; yields what happens to them. Closing it leaves those that run to the executor.
 
     A task is asked for when there is a slot for it, so any number of them takes little memory. The
@@ -28,6 +35,8 @@ def iter_events(tasks: Iterable[Task | Event], executor: Executor) -> Generator[
     Args:
         tasks: made as they are asked for; an event among them passes through at its place.
         executor: runs them; not closed here.
+        settle: called with all that happened at the same time, before it is yielded.
+        again: called before a task is given to another worker.
 
     Yields:
         `Ticked`, and one `Finished` or `Failed` of every task.
@@ -46,10 +55,13 @@ def iter_events(tasks: Iterable[Task | Event], executor: Executor) -> Generator[
                 yield item
         if not running:
             return
-        for event in executor.wait():
+        events = executor.wait()
+        settle(events)
+        for event in events:
             if isinstance(event, Lost):
                 if attempts[event.number] < _ATTEMPTS:
                     attempts[event.number] += 1
+                    again(running[event.number])
                     executor.submit(running[event.number])
                     continue
                 event = Failed(event.number, event.reason)
@@ -177,7 +189,7 @@ def iter_files(job: Job, plan: Sequence[FileTask], executor: Executor,
     began = time.monotonic()
     run = _Run(job, plan, folder)
     try:
-        for event in iter_events(run.tasks(), executor):
+        for event in iter_events(run.tasks(), executor, settle=run.settle, again=run.again):
             yield run.take(event)
     finally:
         executor.close()
@@ -193,6 +205,7 @@ class _Run:
         self._writer = folder if isinstance(folder, OutputFolder) else None
         self._settings = job.settings
         self._running = dict[int, FileProgress]()
+        self._n_ended = 0
         self.results = dict[int, FileResult]()
 
     def tasks(self) -> Iterator[Task | Event]:
@@ -231,8 +244,31 @@ class _Run:
             if file.number not in self.results:
                 self.results[file.number] = self._result(file, event)
             finished = self.results[file.number]
-        return RunProgress(len(self.results), len(self._plan), tuple(self._running.values()),
+            self._n_ended += 1
+        return RunProgress(self._n_ended, len(self._plan), tuple(self._running.values()),
                            finished)
+
+    def settle(self, events: Sequence[Event]) -> None:
+        """Put the results that are done at the same time in their places, together."""
+        if self._writer is None:
+            return
+        noted = self._writer.commit({
+            file.number: self._entry(file, event.outcome, str(self._writer.path / file.output))
+            for event in events if isinstance(event, Finished)
+            and (file := self._plan[event.number]).output})
+        for number, one in noted.items():
+            file = self._plan[number]
+            self.results[number] = (
+                FileResult(file.source, one.values["path"], FAILED if one.error else DONE,
+                           file.size, one.bytes, one.error, values=one.values)
+                if isinstance(one, Entry) else self._result(file, _failed(file, one)))
+
+    def again(self, task: Task) -> None:
+        """Delete what a worker that died left of a task."""
+        if self._writer is not None and "output" in task.arguments:
+            # If that fails, so does the worker, with a sentence.
+            with suppress(AEHubError):
+                self._writer.stage(task.number, self._plan[task.number].output)
 
     def _checked(self, file: FileTask) -> FileResult | None:
         """The result of an earlier run, if it is as it was.
@@ -247,7 +283,7 @@ class _Run:
         entry = self._folder.find_done(file.origin, self._settings, (file.size, file.mtime_ns),
                                        file.output)
         if entry is None:
-            self._folder.check(file.output)
+            self._folder.check(file.origin, file.output)
             return None
         path = str(self._folder.path / entry.output)
         return FileResult(file.source, path, FAILED if entry.error else SKIPPED, file.size,
@@ -260,30 +296,25 @@ class _Run:
         return Task(file.number, self._job.command, arguments)
 
     def _result(self, file: FileTask, event: Event) -> FileResult:
+        """The result of a file that failed, or of which nothing is written."""
         if isinstance(event, Finished):
-            try:
-                return self._finished(file, event.outcome)
-            except AEHubError as error:
-                event = Failed(file.number, error.message, error.option)
+            error = _loss(file, event.outcome)
+            return FileResult(file.source, None, FAILED if error else DONE, file.size, error=error,
+                              values=event.outcome.values)
         assert isinstance(event, Failed)
         if self._writer is not None:
             self._writer.discard(file.number)
         return FileResult(file.source, None, FAILED, file.size,
                           error=named(file.source, event.message), option=event.option)
 
-    def _finished(self, file: FileTask, outcome: Outcome) -> FileResult:
-        """The result of a file, which is put in its place."""
-        error = named(file.source, outcome.error) if outcome.error else ""
-        state = FAILED if error else DONE
-        if self._writer is None or not file.output:
-            return FileResult(file.source, None, state, file.size, error=error,
-                              values=outcome.values)
-        path = str(self._writer.path / file.output)
-        values = {**outcome.values, "path": path}
-        entry = self._writer.commit(file.number, Entry(
-            file.origin, file.size, file.mtime_ns, self._settings, file.output, 0, "", values,
-            error))
-        return FileResult(file.source, path, state, file.size, entry.bytes, error, values=values)
+    def _entry(self, file: FileTask, outcome: Outcome, path: str) -> Entry:
+        """What is noted of a result, before its size and checksum are known."""
+        return Entry(file.origin, file.size, file.mtime_ns, self._settings, file.output, 0, "",
+                     {**outcome.values, "path": path}, _loss(file, outcome))
+
+
+def _loss(file: FileTask, outcome: Outcome) -> str:
+    return named(file.source, outcome.error) if outcome.error else ""
 
 
 def plan_results(job: Job, plan: Sequence[FileTask], folder: ResultFolder | None = None

@@ -158,6 +158,12 @@ def test_a_folder_of_results_that_cannot_be_written_is_one_sentence(clips: Path)
     assert done.stderr.count("\n") == 1
 
 
+def test_a_folder_of_results_without_a_name_is_one_sentence(clips: Path) -> None:
+    done = run("compress", clips, "-o", "")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == ("aehub: the folder of results '' is not a valid file name; give one.\n")
+
+
 def test_a_folder_of_clips_without_an_output_folder_names_it(clips: Path) -> None:
     done = run("compress", clips / "reel1")
     assert done.exit_code == 1 and "-o DIR" in done.stderr

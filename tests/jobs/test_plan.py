@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -76,6 +77,57 @@ def test_a_pattern_stands_for_files_and_is_mirrored_from_its_fixed_part(tmp_path
     assert planned([odd], tmp_path) == {"what[1].mp4": "what[1].aev"}
 
 
+def test_a_pattern_that_matches_folders_stands_for_what_is_in_them(tmp_path: Path) -> None:
+    for name in ("films/x/a.mp4", "films/y/deep/b.mp4", "films/c.mp4"):
+        clip(tmp_path / name)
+    for name in ("films/shots/1.png", "films/shots/2.png"):
+        picture(tmp_path / name)
+    (tmp_path / "films" / "empty").mkdir()
+    expected = {"films/x/a.mp4": "x/a.aev", "films/y/deep/b.mp4": "y/deep/b.aev",
+                "films/c.mp4": "c.aev", "films/shots": "shots.aev"}
+    assert planned([tmp_path / "films" / "*"], tmp_path) == expected
+    # Where files in them match, they match by themselves.
+    found = planned([tmp_path / "films" / "**"], tmp_path)
+    assert found.pop("films/shots/1.png") == "shots/1.aev" and found.pop("films/shots/2.png")
+    assert found == {name: expected[name] for name in expected if name != "films/shots"}
+    (error,) = planned([tmp_path / "films" / "e*"], tmp_path).values()
+    assert error.endswith("e* holds nothing to work on; give another folder.")
+
+
+def test_results_match_no_pattern_that_only_leads_by_their_folder(tmp_path: Path) -> None:
+    job = Job("edit", {"operations": "reverse"}, ".aev", COMPRESSED)
+    for name in ("films/a.aev", "films/out/a.aev"):
+        clip(tmp_path / name)
+    pattern, out = str(tmp_path / "films" / "**" / "*.aev"), tmp_path / "films" / "out"
+    assert [file.output for file in plan_files(job, [pattern], out)] == ["a.aev"]
+    (named,) = plan_files(job, [str(out / "*.aev")], out)
+    assert "is both input and output" in named.error
+
+
+def test_a_result_never_replaces_another_input(tmp_path: Path) -> None:
+    job = Job("edit", {"operations": "reverse"}, ".aev", COMPRESSED)
+    for name in ("films/sub/x.aev", "out/sub/x.aev"):
+        clip(tmp_path / name).write_bytes(b"")
+    found = planned([tmp_path / "films", tmp_path / "out" / "sub"], tmp_path, job)
+    assert found["films/sub/x.aev"].endswith("out/sub/x.aev is both input and output; choose "
+                                             "another folder.")
+    assert found["out/sub/x.aev"] == "x.aev"
+
+
+def test_results_may_lie_beside_inputs_that_are_reached_by_a_link(tmp_path: Path) -> None:
+    clip(tmp_path / "films" / "a.mp4")
+    (tmp_path / "out").symlink_to(tmp_path / "films")
+    assert planned([tmp_path / "films"], tmp_path) == {"films/a.mp4": "a.aev"}
+
+
+def test_a_name_that_begins_with_a_tilde_is_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip(tmp_path / "~nobody.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert planned(["~nobody.mp4", "~nob*"], tmp_path) == {"~nobody.mp4": "~nobody.aev"}
+
+
 def test_compressed_files_are_found_where_only_they_are_wanted(tmp_path: Path) -> None:
     clip(tmp_path / "mixed" / "a.mp4")
     for name in ("damaged.aev", "whole.aev"):
@@ -148,6 +200,21 @@ def test_names_do_not_depend_on_the_order_of_the_operands() -> None:
 
 def test_a_name_that_a_manifest_knows_stays_when_another_file_would_share_it() -> None:
     assert named("a.mp4", "a.mkv", known=["a.aev", None]) == ["a.aev", "a.mkv.aev"]
+    # The first was away when the second got its name.
+    assert named("a.mp4", "a.mkv", known=["a.aev", "a.aev"]) == ["a.aev", "a.mkv.aev"]
+
+
+def test_no_result_has_the_name_of_a_folder_that_holds_others() -> None:
+    assert named("film.aev", "film/part.aev", suffix="") == ["film_aev", "film/part"]
+    assert named("a.mp4", "a.aev/b.mp4") == ["a.mp4.aev", "a.aev/b.aev"]
+
+
+def test_names_stay_below_the_folder_of_results() -> None:
+    assert named("../../evil.mp4", "/x/../a.mp4") == ["evil.aev", "x/a.aev"]
+
+
+def test_two_ways_to_write_an_accent_are_one_name() -> None:
+    assert named("\u00e9.mp4", "e\u0301.mkv") == ["\u00e9.mp4.aev", "e\u0301.mkv.aev"]
 
 
 def test_a_manifest_survives_a_line_cut_short_and_names_outside_of_the_folder(
@@ -159,8 +226,29 @@ def test_a_manifest_survives_a_line_cut_short_and_names_outside_of_the_folder(
             '"bytes": 3, "sha256": "x"}\n')
     path.write_text(line % "a.aev" + line % "../b.aev" + line % "/c.aev" + "[]\n" + line[:30])
     manifest = Manifest.read(tmp_path)
-    assert manifest.find("a", "s") == Entry("a", 1, 2, "s", "a.aev", 3, "x")
-    assert manifest.name("a", ".aev") == "a.aev"
+    whole = Entry("a", 1, 2, "s", "a.aev", 3, "x")
+    assert manifest.find("a", "s") == manifest.last("a", ".aev") == whole
+
+
+def test_a_manifest_survives_lines_of_a_stranger(tmp_path: Path) -> None:
+    (tmp_path / ".aehub").mkdir()
+    whole = {"source": "a", "size": 1, "mtime_ns": 2, "settings": "s", "output": "a.aev",
+             "bytes": 3, "sha256": "x"}
+    odd = [{"source": []}, {"output": 5}, {"output": ".aehub/manifest.jsonl"}, {"values": 1},
+           {"output": "a\0.aev"}, {"error": 7}, {"settings": {}}, {"further": 1}]
+    lines = [json.dumps(whole | one) for one in odd]
+    (tmp_path / ".aehub" / "manifest.jsonl").write_text(
+        "\n".join([*lines, "[" * 100_000, "\xff", json.dumps(whole)]))
+    manifest = Manifest.read(tmp_path)
+    assert manifest.last("a", ".aev") == Entry(**whole)
+
+
+def test_results_of_another_version_of_aehub_are_not_those_of_this_one(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = JOB.settings
+    monkeypatch.setattr("aehub.jobs.plan.__version__", "0.0.1")
+    assert JOB.settings != before
 
 
 def test_settings_that_change_no_result_do_not_make_it_outdated() -> None:

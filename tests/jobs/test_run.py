@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from aehub.jobs.run import RunResult, iter_events, iter_files, plan_results
 from aehub.jobs.task import Event, Failed, Finished, Lost, Outcome, Task, Ticked
 from aehub.jobs.work import failure
 from aehub.results import run_job
+from jobs.conftest import leftovers
 
 
 class Copier:
@@ -36,7 +39,10 @@ class Copier:
         self.most = max(self.most, len(self._queue))
 
     def wait(self) -> list[Event]:
-        task = self._queue.pop(0)
+        return self.end(self._queue.pop(0))
+
+    def end(self, task: Task) -> list[Event]:
+        """Do a task, and tell what happened."""
         source = Path(str(task.arguments["source"]))
         if self.dying.get(source.name, 0):
             self.dying[source.name] -= 1
@@ -50,6 +56,14 @@ class Copier:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+class CopierAtOnce(Copier):
+    """Tells of all tasks that are done together."""
+
+    def wait(self) -> list[Event]:
+        tasks, self._queue = self._queue, []
+        return [event for task in tasks for event in self.end(task)]
 
 
 JOB = Job("copy", {}, ".txt")
@@ -147,7 +161,8 @@ def test_an_input_that_changed_is_done_again_but_overwrites_only_by_force(
     copy(files, out)
     Path(files[0]).write_text("changed")
     result = copy(files, out)
-    assert states(result)[0] == "failed" and "already exists" in result.files[0].message
+    assert states(result)[0] == "failed"
+    assert "already exists: an earlier run wrote it before" in result.files[0].message
     assert "--force" in result.files[0].option and (out / "one.txt").read_text() == "ONE"
     assert states(copy(files, out, force=True)) == ["done"] + ["skipped"] * 3
     assert (out / "one.txt").read_text() == "CHANGED"
@@ -159,7 +174,9 @@ def test_other_settings_do_not_overwrite_the_results_of_earlier_ones(
     out = tmp_path / "out"
     copy(files, out)
     other = replace(JOB, options={"quality": 9})
-    assert states(copy(files, out, job=other)) == ["failed"] * 4
+    result = copy(files, out, job=other)
+    assert states(result) == ["failed"] * 4
+    assert "or with other options, another model or another" in result.files[0].message
 
 
 def test_a_result_that_is_not_as_it_was_written_is_not_skipped(
@@ -169,7 +186,9 @@ def test_a_result_that_is_not_as_it_was_written_is_not_skipped(
     copy(files, out)
     (out / "one.txt").unlink()
     (out / "two.txt").write_text("TWx")
-    assert states(copy(files, out)) == ["done", "failed", "skipped", "skipped"]
+    result = copy(files, out)
+    assert states(result) == ["done", "failed", "skipped", "skipped"]
+    assert "not as this command wrote it from this input" in result.files[1].message
     assert (out / "two.txt").read_text() == "TWx", "it may be somebody's work"
 
 
@@ -243,3 +262,96 @@ def test_a_worker_out_of_memory_is_one_sentence() -> None:
     assert failed.message.startswith("there is not enough memory for this input")
     existing = failure(Task(1, "compress", {}), ExistsError("it exists.", "Or add --force."))
     assert (existing.message, existing.option) == ("it exists.", "Or add --force.")
+
+
+def test_results_that_are_done_at_once_are_noted_together_and_one_by_one_if_one_is_wrong(
+    files: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "two.txt").mkdir(parents=True)
+    result = copy(files, out, CopierAtOnce(slots=4), force=True)
+    assert states(result) == ["done", "failed", "done", "done"]
+    assert "two.txt cannot be written: Is a directory." in result.files[1].message
+    assert (out / "four.txt").read_text() == "FOUR"
+    (out / "two.txt").rmdir()
+    assert states(copy(files, out, CopierAtOnce(slots=4))) == ["skipped", "done", *2 * ["skipped"]]
+
+
+def test_what_was_noted_and_did_not_come_to_its_place_is_done_again(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a power cut between the two."""
+    out = tmp_path / "out"
+    put, done = os.replace, list[object]()
+
+    def replace_once(source: Path, target: Path) -> None:
+        if done:
+            raise KeyboardInterrupt
+        done.append(put(source, target))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.replace", replace_once)
+        with pytest.raises(KeyboardInterrupt):
+            copy(files, out, CopierAtOnce(slots=4))
+    assert len((out / ".aehub" / "manifest.jsonl").read_text().splitlines()) == 4
+    assert states(copy(files, out)) == ["skipped", "done", "done", "done"]
+
+
+def test_another_worker_finds_nothing_that_one_that_died_has_left(
+    files: list[str], tmp_path: Path
+) -> None:
+    class Messy(Copier):
+        def end(self, task: Task) -> list[Event]:
+            output = Path(str(task.arguments["output"]))
+            assert not list(output.parent.iterdir())
+            output.write_text("half")
+            return super().end(task)
+
+    result = copy(files, tmp_path / "out", Messy(dying={"two.mp4": 1}))
+    assert states(result) == ["done"] * 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits files as POSIX does")
+def test_a_manifest_that_the_disk_has_no_room_for_fails_files_and_not_the_run(
+    files: list[str], tmp_path: Path
+) -> None:
+    import resource
+
+    out = tmp_path / "out"
+    copy(files[:1], out)
+    manifest = out / ".aehub" / "manifest.jsonl"
+    size, limits = manifest.stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * size + 40, limits[1]))
+    try:
+        result = copy(files, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert states(result) == ["skipped", "done", "failed", "failed"]
+    assert result.files[2].message.endswith("manifest.jsonl cannot be written: File too large.")
+    assert not (out / "three.txt").exists() and not leftovers(out)
+    assert states(copy(files, out)) == ["skipped", "skipped", "done", "done"]
+
+
+def test_even_by_force_a_folder_of_other_files_is_kept(tmp_path: Path) -> None:
+    class Sheets(Copier):
+        def end(self, task: Task) -> list[Event]:
+            sheet = Path(str(task.arguments["output"]))
+            sheet.mkdir()
+            (sheet / "1.txt").write_text(Path(str(task.arguments["source"])).read_text())
+            return [Finished(task.number, Outcome())]
+
+    source, out, job = tmp_path / "one.mp4", tmp_path / "out", Job("copy", {}, "")
+    source.write_text("one")
+    (out / "one").mkdir(parents=True)
+    (out / "one" / "mine.txt").write_text("mine")
+    result = copy([str(source)], out, Sheets(), force=True, job=job)
+    assert "is a folder of other files than this command wrote" in result.files[0].message
+    (out / "one" / "mine.txt").unlink()
+    assert states(copy([str(source)], out, Sheets(), force=True, job=job)) == ["done"]
+    source.write_text("another")
+    assert states(copy([str(source)], out, Sheets(), force=True, job=job)) == ["done"]
+    assert (out / "one" / "1.txt").read_text() == "another"
+    (out / "one" / "mine.txt").write_text("mine")
+    source.write_text("a third")
+    assert states(copy([str(source)], out, Sheets(), force=True, job=job)) == ["failed"]
+    assert (out / "one" / "mine.txt").exists()

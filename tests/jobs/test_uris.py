@@ -96,6 +96,14 @@ def test_folders_and_patterns_at_an_address_are_mirrored(memory: Any) -> None:
         "one.aev", "two.aev"], "each once"
 
 
+def test_no_name_at_an_address_leads_out_of_the_folder_of_results(memory: Any) -> None:
+    memory.pipe("/films/../../evil.mp4", b"1")
+    memory.pipe("/films/a/../../b/c.mp4", b"1")
+    memory.pipe("/x/a%2F..%2F..%2Fd.mp4", b"1")
+    found = plan("memory://films", "memory://x/a%2F..%2F..%2Fd.mp4")
+    assert {file.output for file in found} == {"evil.aev", "a/b/c.aev", "a/d.aev"}
+
+
 def test_a_file_that_is_named_is_taken_whatever_its_name(memory: Any) -> None:
     memory.pipe("/films/reel", b"1")
     (one,) = plan("memory://films/reel")
