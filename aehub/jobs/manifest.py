@@ -168,8 +168,8 @@ class ResultFolder:
             raise ExistsError(f"{path} already exists{':' if is_ours else ','} {how}; choose "
                               "another folder.", "Or add --force.")
         if not is_ours and _files_of(path):
-            raise ExistsError(f"{path} is a folder of other files than this command wrote, which "
-                              "--force keeps; delete it, or choose another folder.")
+            raise ExistsError(f"{path} is a folder of other files than this command wrote, and is "
+                              "not replaced; delete it, or choose another folder.")
 
     def _is_there(self, entry: Entry) -> bool:
         """Return whether a result is in its place, and as it was."""

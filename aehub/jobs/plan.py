@@ -17,14 +17,15 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from glob import has_magic
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from aehub.config import __version__
 from aehub.errors import InputError
-from aehub.files import check_path
+from aehub.files import check_path, is_special
 from aehub.inputs import Input, Kinds, absolute, expand, expanded, find_inputs, stamp_of
 from aehub.jobs.manifest import Manifest, path_from
 from aehub.jobs.uris import find_remote, is_uri, without_scheme
@@ -140,11 +141,13 @@ def _sources_of(operand: Path, kinds: Kinds, each: bool, skip: Path | None) -> I
     if skip is not None and Path(os.path.realpath(top)).is_relative_to(os.path.realpath(skip)):
         skip = None
     # Files in these match by themselves.
-    holding = {folder for path in matches for folder in path.parents} if is_pattern else set()
+    holding = {folder for path in matches for folder in path.parents}
     is_empty = True
     for path in matches:
         root = absolute(path)
-        if path in holding or is_pattern and skip and root.is_relative_to(absolute(skip)):
+        # A pipe that matches would be waited for.
+        if is_pattern and (path in holding or is_special(path)
+                           or skip and root.is_relative_to(absolute(skip))):
             continue
         for one in find_inputs(path, each=each, skip=skip, kinds=kinds):
             is_empty = False
@@ -240,6 +243,15 @@ def _file_task(number: int, found: _Found, output: str, folder: Path, inputs: Co
         except OSError as reason:
             error = f"{found.shown} cannot be read: {reason.strerror or reason}."
     return FileTask(number, found.shown, found.path, found.origin, output, *stamp, error)
+
+
+def as_it_is(file: FileTask) -> FileTask:
+    """A file of a plan with the size and time that it has now: it may have grown since then."""
+    if not is_uri(file.path):
+        with suppress(OSError):
+            size, mtime_ns = stamp_of(Path(file.path))
+            return replace(file, size=size, mtime_ns=mtime_ns)
+    return file
 
 
 def name_outputs(names: Sequence[PurePosixPath], origins: Sequence[str], suffix: str,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from aehub.errors import AEHubError, InputError, sentence
 from aehub.inputs import named
 from aehub.jobs.manifest import Entry, OutputFolder, ResultFolder
-from aehub.jobs.plan import FileTask, Job
+from aehub.jobs.plan import FileTask, Job, as_it_is
 from aehub.jobs.task import Event, Executor, Failed, Finished, Lost, Outcome, Task, Ticked
 
 DONE, SKIPPED, FAILED, PLANNED = "done", "skipped", "failed", "planned"
@@ -25,8 +25,8 @@ def _nothing(_: Any) -> None:
 
 
 def iter_events(tasks: Iterable[Task | Event], executor: Executor, *,
-                settle: Callable[[list[Event]], None] = _nothing,
-                again: Callable[[Task], None] = _nothing) -> Generator[Event, None, None]:
+                commit: Callable[[list[Event]], None] = _nothing,
+                before_retry: Callable[[Task], None] = _nothing) -> Generator[Event, None, None]:
     """Run tasks; yields what happens to them. Closing it leaves those that run to the executor.
 
     A task is asked for when there is a slot for it, so any number of them takes little memory. The
@@ -35,8 +35,8 @@ def iter_events(tasks: Iterable[Task | Event], executor: Executor, *,
     Args:
         tasks: made as they are asked for; an event among them passes through at its place.
         executor: runs them; not closed here.
-        settle: called with all that happened at the same time, before it is yielded.
-        again: called before a task is given to another worker.
+        commit: called with all that happened at the same time, before it is yielded.
+        before_retry: called before a task is given to another worker.
 
     Yields:
         `Ticked`, and one `Finished` or `Failed` of every task.
@@ -56,12 +56,12 @@ def iter_events(tasks: Iterable[Task | Event], executor: Executor, *,
         if not running:
             return
         events = executor.wait()
-        settle(events)
+        commit(events)
         for event in events:
             if isinstance(event, Lost):
                 if attempts[event.number] < _ATTEMPTS:
                     attempts[event.number] += 1
-                    again(running[event.number])
+                    before_retry(running[event.number])
                     executor.submit(running[event.number])
                     continue
                 event = Failed(event.number, event.reason)
@@ -189,7 +189,7 @@ def iter_files(job: Job, plan: Sequence[FileTask], executor: Executor,
     began = time.monotonic()
     run = _Run(job, plan, folder)
     try:
-        for event in iter_events(run.tasks(), executor, settle=run.settle, again=run.again):
+        for event in iter_events(run.tasks(), executor, commit=run.commit, before_retry=run.clear):
             yield run.take(event)
     finally:
         executor.close()
@@ -201,7 +201,7 @@ class _Run:
     """Files of a plan on their way."""
 
     def __init__(self, job: Job, plan: Sequence[FileTask], folder: ResultFolder | None) -> None:
-        self._job, self._plan, self._folder = job, plan, folder
+        self._job, self._plan, self._folder = job, list(plan), folder
         self._writer = folder if isinstance(folder, OutputFolder) else None
         self._settings = job.settings
         self._running = dict[int, FileProgress]()
@@ -210,7 +210,8 @@ class _Run:
 
     def tasks(self) -> Iterator[Task | Event]:
         """A task for each file, or the event that ends it at once."""
-        for file in self._plan:
+        for number, planned in enumerate(self._plan):
+            self._plan[number] = file = as_it_is(planned)
             try:
                 done = self._checked(file)
                 if done is None:
@@ -248,7 +249,7 @@ class _Run:
         return RunProgress(self._n_ended, len(self._plan), tuple(self._running.values()),
                            finished)
 
-    def settle(self, events: Sequence[Event]) -> None:
+    def commit(self, events: Sequence[Event]) -> None:
         """Put the results that are done at the same time in their places, together."""
         if self._writer is None:
             return
@@ -263,7 +264,7 @@ class _Run:
                            file.size, one.bytes, one.error, values=one.values)
                 if isinstance(one, Entry) else self._result(file, _failed(file, one)))
 
-    def again(self, task: Task) -> None:
+    def clear(self, task: Task) -> None:
         """Delete what a worker that died left of a task."""
         if self._writer is not None and "output" in task.arguments:
             # If that fails, so does the worker, with a sentence.
@@ -308,7 +309,7 @@ class _Run:
                           error=named(file.source, event.message), option=event.option)
 
     def _entry(self, file: FileTask, outcome: Outcome, path: str) -> Entry:
-        """What is noted of a result, before its size and checksum are known."""
+        """The entry of a result, before its size and checksum are known."""
         return Entry(file.origin, file.size, file.mtime_ns, self._settings, file.output, 0, "",
                      {**outcome.values, "path": path}, _loss(file, outcome))
 

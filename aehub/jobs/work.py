@@ -6,6 +6,7 @@ by name: `aehub.hub` loads each once in a process. A `source` at an address is f
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -30,6 +31,8 @@ if TYPE_CHECKING:  # Commands that move bytes load no networks.
 
 _PARTS = 1000
 """Parts into which progress is divided where there are no frames to count."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Of errors that name no file; the input is read, not written."""
 Job = Generator[Any, None, Outcome]
 """Yields `Progress`, or what else `Ticked` tells of progress; returns what came out."""
 
@@ -72,6 +75,9 @@ def failure(task: Task, error: BaseException) -> Failed:
     """The record of an error."""
     if isinstance(error, AEHubError):
         return Failed(task.number, " ".join(error.message.split()), error.option)
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return Failed(task.number, f"its result cannot be written: {error.strerror}; make room, "
+                                   "and give the same command again.")
     return Failed(task.number, sentence(error),
                   traceback="".join(traceback.format_exception(error)))
 

@@ -41,6 +41,8 @@ FRAMES = 50
 """Two seconds at 25 frames per second."""
 RESULT_BYTES = 1_000_000
 """Of a result in the measurements of the driver: a minute of 640x360 at quality 50, about."""
+GROUP = 16
+"""Results that are done while the program notes others, where many workers keep it busy."""
 WORKERS = (1, 10, 100, 300, 1000, 3000, 10_000)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -127,11 +129,10 @@ def ray_costs(address: str, file: Path, count: int) -> dict[str, float]:
 
 
 class Immediate:
-    """An executor without workers: every result is there at once."""
+    """An executor without workers: every result is there at once, of all slots together."""
 
-    slots = 4
-
-    def __init__(self) -> None:
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
         self._numbers: list[Task] = []
 
     def submit(self, task: Task) -> None:
@@ -139,24 +140,26 @@ class Immediate:
         self._numbers.append(task)
 
     def wait(self) -> list[Event]:
-        return [Finished(self._numbers.pop(0).number, Outcome({"bytes": RESULT_BYTES}))]
+        tasks, self._numbers = self._numbers, []
+        return [Finished(task.number, Outcome({"bytes": RESULT_BYTES})) for task in tasks]
 
     def close(self) -> None:
         pass
 
 
 def driver_costs(place: Path, count: int) -> dict[str, float]:
-    """Seconds a file of the engine and the manifest, and of a run that finds everything done."""
+    """Seconds a file of the engine and the manifest: alone, with others that are done at the same
+    time, and of a run that finds everything done."""
     films = place / "films"
     films.mkdir()
     for number in range(count):
         (films / f"{number}.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
     job, found = Job("compress", {}, ".aev", MEDIA), {}
-    for name in ("file", "done"):
-        with OutputFolder(place / "out") as folder:
-            plan = plan_files(job, [str(films)], place / "out", manifest=folder.manifest)
+    for name, out, slots in (("file", "out", 1), ("group", "grouped", GROUP), ("done", "out", 1)):
+        with OutputFolder(place / out) as folder:
+            plan = plan_files(job, [str(films)], place / out, manifest=folder.manifest)
             began, used = time.monotonic(), time.process_time()
-            run_job(iter_files(job, plan, Immediate(), folder), None)
+            run_job(iter_files(job, plan, Immediate(slots), folder), None)
             found[name] = (time.monotonic() - began) / count
             found[f"{name}_cpu"] = (time.process_time() - used) / count
     return found
@@ -206,7 +209,9 @@ class Cluster:
 
     Attributes:
         task: that a worker computes on a file.
-        submit, commit: of the program for a file, before and after that; one at a time.
+        submit: of the program for a file, before that; one at a time.
+        commit: of the program to note a result.
+        further: to note each further one that was done at the same time.
         ask: of the program for each worker that it waits for, whenever it looks; all that happened
             until then is taken at once.
         storage: for the input of a file, one after the other: the bandwidth that workers share.
@@ -215,6 +220,7 @@ class Cluster:
     task: float
     submit: float
     commit: float
+    further: float
     ask: float
     storage: float
 
@@ -248,22 +254,24 @@ def speed_up(cluster: Cluster, workers: int, per_worker: int = 20) -> tuple[floa
         done = []
         while computing and computing[0][0] <= now:
             done.append(heapq.heappop(computing)[1])
+        noting = cluster.commit + cluster.further * (len(done) - 1)
+        now, busy = now + noting, busy + noting
         for worker in done:
-            now, busy = now + cluster.commit, busy + cluster.commit
             if given < n_files:
                 give(worker)
     alone = computed + n_files * (cluster.submit + cluster.commit + cluster.ask + cluster.storage)
     return alone / now, busy / now, busy_storage / now
 
 
-def simulate(task: float, costs: dict[str, Any], commit: float, input_bytes: float, rate: float
-             ) -> None:
-    """Print speed-ups of many workers for files that take `task` seconds of a core, and `commit`
-    seconds of the program."""
-    cluster = Cluster(task, costs["ray"]["cpu"], commit, costs["ray"]["asked"] / 1000,
-                      input_bytes / rate)
+def simulate(task: float, costs: dict[str, Any], commit: float, group: float, input_bytes: float,
+             rate: float) -> None:
+    """Print speed-ups of many workers for files that take `task` seconds of a core, and of the
+    program `commit` seconds alone and `group` seconds as one of a group."""
+    cluster = Cluster(task, costs["ray"]["cpu"], commit, (GROUP * group - commit) / (GROUP - 1),
+                      costs["ray"]["asked"] / 1000, input_bytes / rate)
     print(f"files of {task:.1f} s of a core, {input_bytes / 1e6:.1f} MB each, storage of "
-          f"{rate / 1e9:g} GB/s, {1e3 * commit:.1f} ms to write one down")
+          f"{rate / 1e9:g} GB/s, {1e3 * commit:.1f} ms to write one down, {1e3 * group:.1f} ms to "
+          f"write down each of {GROUP}")
     print("  workers   speed-up   of workers   driver busy   storage busy")
     for workers in WORKERS:
         gain, driver, storage = speed_up(cluster, workers)
@@ -329,14 +337,16 @@ def main() -> None:
         costs: dict[str, Any] = {
             "ray": task_costs(place, place / "320x180.mkv", given.tasks, given.ray),
             "driver": driver_costs(place, given.tasks)}
-        print("a file in the program: {file:.2f} ms ({file_cpu:.2f} of the processor); one that is "
-              "done: {done:.2f} ms ({done_cpu:.2f})".format(
+        print("a file in the program: {file:.2f} ms ({file_cpu:.2f} of the processor); one of a "
+              "group: {group:.2f} ms ({group_cpu:.2f}); one that is done: {done:.2f} ms "
+              "({done_cpu:.2f})".format(
                   **{name: 1e3 * value for name, value in costs["driver"].items()}))
         print_manifest(place, given.files)
     for row in core["frames"]:
         if row["size"] == "640x360" and not row["measured"]:
-            for name in ("file", "file_cpu"):  # This disk, and one that syncs at once.
-                simulate(row["seconds"] * 25 * given.seconds, costs, costs["driver"][name],
+            for kind in ("", "_cpu"):  # This disk, and one that syncs at once.
+                commit, group = (costs["driver"][name + kind] for name in ("file", "group"))
+                simulate(row["seconds"] * 25 * given.seconds, costs, commit, group,
                          given.input_kbps * 125 * given.seconds, given.storage)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -83,6 +84,9 @@ def test_a_pattern_that_matches_folders_stands_for_what_is_in_them(tmp_path: Pat
     for name in ("films/shots/1.png", "films/shots/2.png"):
         picture(tmp_path / name)
     (tmp_path / "films" / "empty").mkdir()
+    if hasattr(os, "mkfifo"):
+        # It would be waited for.
+        os.mkfifo(tmp_path / "films" / "pipe.mp4")
     expected = {"films/x/a.mp4": "x/a.aev", "films/y/deep/b.mp4": "y/deep/b.aev",
                 "films/c.mp4": "c.aev", "films/shots": "shots.aev"}
     assert planned([tmp_path / "films" / "*"], tmp_path) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -168,6 +169,20 @@ def test_an_input_that_changed_is_done_again_but_overwrites_only_by_force(
     assert (out / "one.txt").read_text() == "CHANGED"
 
 
+def test_an_input_that_grew_before_its_turn_is_noted_as_it_was_read(
+    files: list[str], tmp_path: Path
+) -> None:
+    class Growing(Copier):
+        def end(self, task: Task) -> list[Event]:
+            if task.number == 0:
+                Path(files[3]).write_text("all of it")
+            return super().end(task)
+
+    out = tmp_path / "out"
+    assert copy(files, out, Growing(slots=1)).files[3].bytes_in == 9
+    assert states(copy(files, out)) == ["skipped"] * 4
+
+
 def test_other_settings_do_not_overwrite_the_results_of_earlier_ones(
     files: list[str], tmp_path: Path
 ) -> None:
@@ -255,6 +270,11 @@ def test_a_place_that_cannot_be_written_fails_one_file(files: list[str], tmp_pat
     assert states(result) == ["done", "failed", "done", "done"]
     assert "two.txt cannot be written: Is a directory." in result.files[1].message
     assert states(copy(files, out)) == ["skipped", "failed", "skipped", "skipped"]
+
+
+def test_a_full_disk_is_one_sentence_that_says_which() -> None:
+    failed = failure(Task(1, "compress", {}), OSError(errno.ENOSPC, "No space left on device"))
+    assert failed.message.startswith("its result cannot be written: No space left on device; make")
 
 
 def test_a_worker_out_of_memory_is_one_sentence() -> None:
