@@ -149,9 +149,9 @@ def css() -> str:
 
 def head() -> str:
     """Return the HTML head: the description and the players."""
+    scripts = (asset(f"{name}.js") for name in ("wipe", "pair", "sort", "stop"))
     return ('<meta name="description" content="Compress a clip with a pretrained autoencoder and '
-            f'see what it kept.">\n<script>{asset("wipe.js")}</script>\n'
-            f'<script>{asset("pair.js")}</script>\n<script>{asset("sort.js")}</script>')
+            'see what it kept.">\n' + "\n".join(f"<script>{one}</script>" for one in scripts))
 
 
 # Each panel is one module with TITLE and build(context); a new panel is one entry here.
