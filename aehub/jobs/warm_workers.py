@@ -215,7 +215,8 @@ class WarmWorkers:
                 working = list(self._busy)
             if not working:
                 if not self._wake.wait(_REST_SECONDS):
-                    self._refresh()
+                    with suppress(OSError):
+                        self._refresh()
                     self._wake.wait()
                 self._wake.clear()
                 continue

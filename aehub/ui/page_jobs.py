@@ -9,11 +9,12 @@ On a ZeroGPU Space, where only the function that asked for the GPU has it, the w
 from __future__ import annotations
 
 import shutil
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
@@ -23,7 +24,7 @@ from aehub.config import DEFAULT_CODEC
 from aehub.errors import AEHubError, LimitError, count_text
 from aehub.jobs.scheduler import Place, Scheduler
 from aehub.jobs.task import Event, Failed, Finished, Outcome, Task, Ticked
-from aehub.jobs.warm_workers import WarmWorkers
+from aehub.jobs.warm_workers import WarmWorkers, WorkerError
 from aehub.jobs.work import perform
 from aehub.report.memory import machine_bytes
 from aehub.results import run_job
@@ -291,13 +292,24 @@ class TurnByTurn:
         """Run a task to its end."""
         task = self._tasks.popleft()
         try:
-            with self._jobs.turn(None, task.command, lambda card: None) as turn:
+            with self._turn(task.command) as turn:
                 for _ in turn.wait():
                     pass
                 job = turn.run(task.command, task.arguments, lambda progress: "")
                 return [Finished(task.number, run_job(job, None))]
         except AEHubError as error:
             return [Failed(task.number, error.message, error.option)]
+        except WorkerError as error:
+            # One task does not stop the others.
+            sys.stderr.write(str(error))
+            return [Failed(task.number, "it broke off unexpectedly; the log of the server says why.")]
+
+    def _turn(self, command: str) -> Turn:
+        """Enter a job as soon as there is room for it: nobody is there to try again."""
+        while True:
+            with suppress(LimitError):
+                return self._jobs.turn(None, command, lambda card: None)
+            time.sleep(_PLACE_SECONDS)
 
     def close(self) -> None:
         """Forget the tasks."""

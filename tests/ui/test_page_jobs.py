@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from gradio_client import Client, handle_file
 
+from aehub.jobs.run import iter_events
+from aehub.jobs.task import Failed, Task
+from aehub.ui.page_jobs import PageJobs, TurnByTurn
 from jobs.test_processes import is_running, wait_for_end
 from material import moving_picture, write_clip
 from pageserver import PageServer, page_server
@@ -206,3 +209,38 @@ def test_the_end_of_the_server_leaves_no_process(
         assert server.workers() and {*server.workers()} <= {*children}
         os.kill(server.pid, number)
         wait_for_end([server.pid, *children])
+
+
+@pytest.fixture
+def jobs() -> Iterator[PageJobs]:
+    one = PageJobs(slots=1, most_waiting=1)
+    yield one
+    one.close()
+
+
+def test_a_file_of_the_library_that_breaks_off_unexpectedly_costs_itself_alone(
+    jobs: PageJobs, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    executor = TurnByTurn(jobs)
+    (tmp_path / "a.aev").write_bytes(b"nothing")
+    tasks = [Task(0, "verify", {"sauce": "a.aev"}), Task(1, "verify", {"source": "a.aev"}),
+             Task(2, "verify", {"source": str(tmp_path / "a.aev")})]
+    first, *others = iter_events(tasks, executor)
+    assert isinstance(first, Failed) and "the log of the server says why" in first.message
+    assert "sauce" in capfd.readouterr().err
+    assert ["a.aev" in one.message for one in others if isinstance(one, Failed)] == [True] * 2
+
+
+def test_a_file_of_the_library_waits_where_there_is_no_room_in_the_queue(jobs: PageJobs) -> None:
+    before = [jobs.scheduler.enter(visitor, 1) for visitor in ("running", "waiting")]
+    executor = TurnByTurn(jobs)
+    executor.submit(Task(1, "verify", {"source": "a.aev"}))
+    ended = list[Any]()
+    thread = threading.Thread(target=lambda: ended.extend(executor.wait()), daemon=True)
+    thread.start()
+    time.sleep(0.2)
+    assert not ended
+    for ticket in before:
+        jobs.scheduler.leave(ticket)
+    thread.join(30)
+    assert "a.aev" in ended[0].message
