@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aehub.bitstream import is_aev_file
+from aehub.files import is_special
 from aehub.media.file_type import is_hidden, list_folder
 
 
@@ -49,12 +50,13 @@ def expand(path: Path) -> list[Path]:
     """The paths that a pattern stands for, by name; any other path as it is.
 
     A pattern has *, ? or [...] in it, and ** for any folders; one that matches nothing is left as
-    it is.
+    it is. Pipes and devices match none: they would be waited for.
     """
     text = str(expanded(path))
     if not has_magic(text) or os.path.lexists(text):
         return [path]
-    return [Path(found) for found in sorted(glob(text, recursive=True))] or [path]
+    found = map(Path, sorted(glob(text, recursive=True)))
+    return [one for one in found if not is_special(one)] or [path]
 
 
 def expand_all(paths: Iterable[Path]) -> list[Path]:

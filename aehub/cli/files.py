@@ -82,7 +82,7 @@ def compress(
                        **goal, **settings)
         return
     refuse_without_out(each=each, dry_run=dry_run)
-    clip, output = one_and_output(operands)
+    clip, output = one_and_output(operands, may_be_folder=True)
     output = output or options.default_output(clip, ".aev")
     options.refuse_two_outputs(as_json, output)
     with ExitStack() as stack:

@@ -107,8 +107,18 @@ def codec_tag(model: str | None) -> str:
     return "" if model is None else hub.codec_tag(model)
 
 
-def one_and_output(operands: Sequence[str]) -> tuple[str, str | None]:
-    """The input and the output of a command without -o: "IN" or "IN OUT"."""
+def one_and_output(operands: Sequence[str], *, may_be_folder: bool = False
+                   ) -> tuple[str, str | None]:
+    """The input and the output of a command without -o: "IN" or "IN OUT".
+
+    Args:
+        operands: as the user gave them.
+        may_be_folder: a folder is one input, of pictures.
+    """
+    first = operands[0]
+    if is_many(first) and "://" not in first and not (may_be_folder and os.path.isdir(first)):
+        raise click.UsageError(f"{click.format_filename(first)} stands for many files; name the "
+                               "folder for their results with -o DIR.")
     if len(operands) > 2:
         raise click.UsageError(f"{len(operands)} files were given; name the folder for the results "
                                "of several inputs with -o DIR.")

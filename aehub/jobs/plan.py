@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from aehub.config import __version__
 from aehub.errors import InputError
-from aehub.files import check_path, is_special
+from aehub.files import check_path
 from aehub.inputs import Input, Kinds, absolute, expand, expanded, find_inputs, stamp_of
 from aehub.jobs.manifest import Manifest, path_from
 from aehub.jobs.uris import find_remote, is_uri, without_scheme
@@ -145,9 +145,7 @@ def _sources_of(operand: Path, kinds: Kinds, each: bool, skip: Path | None) -> I
     is_empty = True
     for path in matches:
         root = absolute(path)
-        # A pipe that matches would be waited for.
-        if is_pattern and (path in holding or is_special(path)
-                           or skip and root.is_relative_to(absolute(skip))):
+        if is_pattern and (path in holding or skip and root.is_relative_to(absolute(skip))):
             continue
         for one in find_inputs(path, each=each, skip=skip, kinds=kinds):
             is_empty = False

@@ -302,7 +302,7 @@ class TurnByTurn:
         except WorkerError as error:
             # One task does not stop the others.
             sys.stderr.write(str(error))
-            return [Failed(task.number, "it broke off unexpectedly; the log of the server says why.")]
+            return [Failed(task.number, "it broke off unexpectedly; the server's log says why.")]
 
     def _turn(self, command: str) -> Turn:
         """Enter a job as soon as there is room for it: nobody is there to try again."""

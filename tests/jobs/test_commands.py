@@ -121,6 +121,10 @@ def test_existing_forms_of_the_commands_stay(library: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["compress", "a.mp4", "b.aev", "c.aev"], "several inputs with -o DIR"),
+    (["compress", "*.mp4"], "*.mp4 stands for many files; name the folder for their results with "
+     "-o DIR."),
+    (["decompress", "."], ". stands for many files"),
+    (["edit", "*.aev", "a.aev", "--reverse"], "*.aev stands for many files"),
     (["compress", "a.mp4", "--each"], "--each is for many files; give -o DIR"),
     (["compress", "a.mp4", "--dry-run"], "--dry-run is for many files"),
     (["compress", "-", "-o", "out"], "- has no name"),

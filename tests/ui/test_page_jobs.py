@@ -226,7 +226,7 @@ def test_a_file_of_the_library_that_breaks_off_unexpectedly_costs_itself_alone(
     tasks = [Task(0, "verify", {"sauce": "a.aev"}), Task(1, "verify", {"source": "a.aev"}),
              Task(2, "verify", {"source": str(tmp_path / "a.aev")})]
     first, *others = iter_events(tasks, executor)
-    assert isinstance(first, Failed) and "the log of the server says why" in first.message
+    assert isinstance(first, Failed) and "the server's log says why" in first.message
     assert "sauce" in capfd.readouterr().err
     assert ["a.aev" in one.message for one in others if isinstance(one, Failed)] == [True] * 2
 
