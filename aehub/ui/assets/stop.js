@@ -6,7 +6,7 @@
   let stopped = -Infinity;
 
   document.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
+    const button = event.target.closest("button:not([role=tab])");
     if (!button || !event.isTrusted) return;
     const left = stopped + 1000 * rest - performance.now();
     if (button.textContent.trim() === "Stop") {
