@@ -183,6 +183,7 @@ def hold_lock(path: Path) -> sqlite3.Connection:
 
     Raises:
         sqlite3.OperationalError: another process holds it, or the file cannot be made.
+        sqlite3.DatabaseError: the file is something else.
     """
     lock = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:

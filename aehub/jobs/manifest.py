@@ -342,7 +342,7 @@ def _files_of(path: Path) -> list[Path]:
 def _locked(folder: Path) -> sqlite3.Connection:
     try:
         return hold_lock(folder / HIDDEN / _LOCK)
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xff
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise BusyError(f"another run writes into {folder}; wait until it is done, or choose "

@@ -263,6 +263,13 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(name: str, tmp_path: Pa
         OutputFolder(tmp_path / name)
 
 
+def test_a_lock_that_is_something_else_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / ".aehub").mkdir()
+    (tmp_path / ".aehub" / "lock.sqlite").write_text("some text that is no database" * 9)
+    with pytest.raises(InputError, match="cannot be written: file is not a database; choose"):
+        OutputFolder(tmp_path)
+
+
 def test_a_place_that_cannot_be_written_fails_one_file(files: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "two.txt").mkdir(parents=True)
