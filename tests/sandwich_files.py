@@ -32,25 +32,26 @@ from material import moving_picture
 
 
 def random_sandwich(folder: Path, name: str = "tiny-sandwich") -> Path:
-    """A model folder whose network is random, and whose filters sharpen, or average with the
-    references."""
+    """A model folder whose corrections sharpen, average with the references, or are random."""
     torch.manual_seed(0)
     network = _tiny_network()
     with torch.no_grad():
         for part in (network.restorer, network.upscaler):
+            part.head.weight.zero_()
             part.tail.weight.normal_(0, 0.05)
-            n = part.linear.out_channels // 2
-            for out in range(n):
-                sample = out // part.scale**2
-                part.linear.weight[out, SAMPLES + sample, 1, 1] = 1
-                part.linear.weight[n + out, 2 * SAMPLES + 3 + sample, 1, 1] = 1
+            weights, _ = part.last_layer()
+            weights[:2] = 0
+            for sample in range(SAMPLES):
+                part.head.weight[sample, SAMPLES + sample, 1, 1] = 1
+                part.head.weight[SAMPLES + sample, 3 * SAMPLES + 3 + sample, 1, 1] = 1
+                for out in range(sample * part.scale**2, (sample + 1) * part.scale**2):
+                    weights[0, out, sample, 1, 1] = weights[1, out, SAMPLES + sample, 1, 1] = 1
     save(folder, name, network)
     return folder
 
 
 def _tiny_network() -> SandwichNetwork:
-    return SandwichNetwork(width=8, layers=1, upscaler_width=8, upscaler_layers=0, filters=2,
-                           corrections=1)
+    return SandwichNetwork(width=16, layers=1, upscaler_width=16, upscaler_layers=0, candidates=3)
 
 
 def payloads(path: Path, codec: SandwichCodec
@@ -77,8 +78,9 @@ EXPECTED, RESTORED = GOLDEN / "sandwich.json", GOLDEN / "sandwich.npz"
 SHOWN = 2
 """The frame of each group whose restored planes are kept."""
 SIZE = (97, 75)
-# Frames, rate factor, classes of the weights, coded at half the size, level of grain.
-GROUPS = ((6, 35, 0, False, 0), (5, 30, 1, False, 0), (5, 20, 4, True, 0), (4, 40, 2, False, 40))
+# Frames, rate factor, classes and corrections of the weights, at half the size, level of grain.
+GROUPS = ((6, 35, 0, 0, False, 0), (5, 30, 1, 3, False, 0), (5, 20, 4, 2, True, 0),
+          (4, 40, 2, 1, False, 40))
 
 
 def _golden_model() -> SandwichCodec:
@@ -87,10 +89,8 @@ def _golden_model() -> SandwichCodec:
     network = _tiny_network()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if name.endswith("tail.weight"):
-                parameter.normal_(0, 0.05)
-            elif name.endswith("linear.weight"):  # The largest part: most of it is zero.
-                parameter.normal_(0, 0.05).mul_(torch.rand(parameter.shape) < 0.05)
+            if name.endswith("tail.weight"):  # The largest part: most of it is zero.
+                parameter.normal_(0, 0.1).mul_(torch.rand(parameter.shape) < 0.1)
             elif parameter.ndim < 4:
                 parameter.normal_(0, 0.1)
             # Coarse numbers, so that the repository can pack them.
@@ -101,7 +101,7 @@ def _golden_model() -> SandwichCodec:
 
 def _golden_group(number: int) -> tuple[int, bytes]:
     """(frames, payload) of one group; weights are chosen, not solved."""
-    n, crf, classes, halved, grain = GROUPS[number]
+    n, crf, classes, corrections, halved, grain = GROUPS[number]
     pictures = [from_rgb(picture, Colour(6)) for picture in moving_picture(n, *SIZE, seed=number)]
     if grain:
         noise = np.random.default_rng(number)
@@ -113,7 +113,8 @@ def _golden_group(number: int) -> tuple[int, bytes]:
         pictures = [halve(av1.padded(p, (2 * size[0], 2 * size[1]))) for p in pictures]
     stream = b"".join([*(encoder.add(picture) for picture in pictures), encoder.finish()])
     weights = None if not classes else (
-        np.arange(9 * classes) * 37 % 90 - 45).astype(np.int8).reshape(3, classes, 3)
+        np.arange(3 * classes * corrections) * 37 % 90 - 45).astype(np.int8).reshape(
+        3, classes, corrections)
     return n, SideInformation(weights, halved, bool(grain)).pack() + stream
 
 

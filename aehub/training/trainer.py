@@ -275,12 +275,7 @@ class Trainer:
         torch._foreach_lerp_(averages, parameters, 1 - decay)
 
     def _fit_start(self) -> None:
-        """Fit the start parameters of the recipe: the statistics of the classical codec, or what
-        its own `fit_start` solves."""
-        fit = getattr(self.recipe, "fit_start", None)
-        if fit is not None and self.budget.spent(0, 0.0) < 1:
-            fit(self.model, self._loader(0))
-            self.average = copy_parameters(self.model)
+        """Fit the start parameters of the recipe: the statistics of the classical codec."""
         steps = getattr(self.options, "fit_steps", 0)
         if not steps or self.budget.spent(0, 0.0) >= 1:
             return

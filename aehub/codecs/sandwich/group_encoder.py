@@ -166,7 +166,8 @@ def _best_weights(statistics: mixing.Statistics, samples: np.ndarray, n_bytes: i
                   zip(statistics.errors(weights), samples, strict=True)]
         return math.log(n_bytes + n_side) - LOG_RATE_PER_DB * weighted_psnr(planes)
 
-    solved = [statistics.solve(n) for n in mixing.N_CLASSES]
+    solved = [statistics.solve(n, k) for n in mixing.N_CLASSES
+              for k in range(1, statistics.candidates + 1)]
     costs = [(cost(None, 0), None), *((cost(w, w.size), w) for w in solved)]
     best, weights = min(costs, key=lambda one: one[0])
     return weights, best

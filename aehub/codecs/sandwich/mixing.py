@@ -1,8 +1,9 @@
 """Mixture of the restorer's corrections: weights that fit it to a group.
 
 The encoder solves the weights of each plane by least squares, for the whole plane or for classes of
-its positions, and sends them as bytes. They are found from decoded frames and originals, so the
-squared error of the frames that they were solved on falls, or stays that of AV1.
+its positions, of the first corrections or of all, and sends them as bytes. They are found from
+decoded frames and originals, so the squared error of the frames that they were solved on falls, or
+stays that of AV1.
 
 Source: Ding et al. 2022, "Neural adaptive loop filtering for video coding: exploring
 multi-hypothesis sample refinement" (weights by least squares).
@@ -12,31 +13,40 @@ from __future__ import annotations
 
 import numpy as np
 
+from aehub.codecs.sandwich.network import FOLD, PARTS, SAMPLES
 from aehub.media.picture import YUV420, Picture
 
 N_CLASSES = (1, 2, 4)
 """Numbers of classes that an encoder chooses from."""
 UNIT = 1 / 32
 """Step of a weight, set by hand: corrections are scaled to weights of about 1."""
-DETAIL_LIMITS = (2, 5, 12)
+DETAIL_LIMITS = (3, 7, 16)
 """Limits between four classes, in grey levels, set by hand."""
 _RIDGE = 1e-4
 """Share of the diagonal that is added to it: candidates that agree share their weight."""
-PARTS = (slice(0, 16), slice(16, 20), slice(20, 24))
-"""Samples of a position of each plane."""
 
 
 def classify(folded: np.ndarray, n_classes: int) -> np.ndarray:
-    """Class of each position by its detail, the range of its samples of luma: uint8 [h, w].
+    """Class of each position by its detail: uint8 [h, w].
+
+    Detail is the range of the samples of luma of 3x3 positions; those of the border repeat.
 
     Args:
-        folded: of the decoded frame, uint8 [24, h, w].
+        folded: of the decoded frame, uint8 [6, h, w].
         n_classes: 1, 2 or 4.
     """
     luma = folded[PARTS[0]]
-    detail = luma.max(0) - luma.min(0)
+    detail = _extreme(np.maximum, luma.max(0)) - _extreme(np.minimum, luma.min(0))
     fourth = np.searchsorted(DETAIL_LIMITS, detail, "right").astype(np.uint8)
     return fourth // (4 // n_classes)
+
+
+def _extreme(of: np.ufunc, values: np.ndarray) -> np.ndarray:
+    """Maximum or minimum of 3x3 positions."""
+    padded = np.pad(values, 1, "edge")
+    rows = of(of(padded[:-2], padded[1:-1]), padded[2:])
+    found: np.ndarray = of(of(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+    return found
 
 
 class Statistics:
@@ -44,6 +54,7 @@ class Statistics:
 
     def __init__(self, candidates: int) -> None:
         n, k = len(PARTS), candidates
+        self.candidates = candidates
         self._gram = np.zeros((n, N_CLASSES[-1], k, k))
         self._moment = np.zeros((n, N_CLASSES[-1], k))
         self._energy = np.zeros(n)
@@ -52,9 +63,9 @@ class Statistics:
         """Add a frame.
 
         Args:
-            folded: decoded frame, uint8 [24, h, w].
-            corrections: float32 [K, 24, h, w].
-            original: uint8 [24, h, w].
+            folded: decoded frame, uint8 [6, h, w].
+            corrections: float32 [K, 6, h, w].
+            original: uint8 [6, h, w].
         """
         classes = classify(folded, N_CLASSES[-1])
         error = original.astype(np.float32) - folded
@@ -70,10 +81,9 @@ class Statistics:
         for n, part in enumerate(PARTS):
             self._energy[n] += np.square(error[part]).sum(dtype=np.float64)
 
-    def solve(self, n_classes: int) -> np.ndarray:
-        """Quantised weights: int8 [3, n_classes, K]."""
-        gram, moment = self._joined(n_classes)
-        k = gram.shape[-1]
+    def solve(self, n_classes: int, k: int) -> np.ndarray:
+        """Quantised weights of the first `k` corrections: int8 [3, n_classes, k]."""
+        gram, moment = self._joined(n_classes, k)
         diagonal = np.einsum("nckk->nck", gram)[..., None] * np.eye(k)
         solved = np.linalg.solve(gram + _RIDGE * diagonal + 1e-9 * np.eye(k), moment[..., None])
         weights = np.clip(np.rint(solved[..., 0] / UNIT), -128, 127).astype(np.int8)
@@ -85,50 +95,48 @@ class Statistics:
         """Squared error of each plane with these weights, [3]; of AV1 itself without."""
         if weights is None:
             return self._energy.copy()
-        gram, moment = self._joined(weights.shape[1])
+        gram, moment = self._joined(*weights.shape[1:])
         w = weights * UNIT
         gained = 2 * (w * moment).sum((1, 2)) - np.einsum("nck,nckj,ncj->n", w, gram, w)
         return self._energy - gained
 
-    def _joined(self, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    def _joined(self, n_classes: int, k: int) -> tuple[np.ndarray, np.ndarray]:
         shape = (len(PARTS), n_classes, N_CLASSES[-1] // n_classes)
-        k = self._gram.shape[-1]
-        return (self._gram.reshape(*shape, k, k).sum(2), self._moment.reshape(*shape, k).sum(2))
+        gram, moment = self._gram[..., :k, :k], self._moment[..., :k]
+        return gram.reshape(*shape, k, k).sum(2), moment.reshape(*shape, k).sum(2)
 
 
-def mixed(folded: np.ndarray, corrections: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The restored frame: uint8 [24, h, w].
+def corrected(folded: np.ndarray, corrections: np.ndarray) -> np.ndarray:
+    """The restored frame: uint8 [6, h, w].
 
     Args:
-        folded: decoded frame, uint8 [24, h, w].
-        corrections: float32 [K, 24, h, w].
-        weights: int8 [3, n_classes, K].
+        folded: decoded frame, uint8 [6, h, w].
+        corrections: of each class, float32 [n_classes, 6, h, w].
     """
-    restored = folded.astype(np.float32)
-    classes = classify(folded, weights.shape[1])
-    scaled = (weights * np.float32(UNIT)).astype(np.float32)
-    for n, part in enumerate(PARTS):
-        for k in range(len(corrections)):
-            restored[part] += scaled[n, :, k][classes] * corrections[k, part]
-    return np.clip(np.rint(restored), 0, 255).astype(np.uint8)
+    chosen = corrections[0]
+    if len(corrections) > 1:
+        classes = classify(folded, len(corrections))
+        chosen = np.take_along_axis(corrections, classes[None, None], 0)[0]
+    return np.clip(np.rint(folded + chosen), 0, 255).astype(np.uint8)
 
 
 def fold(picture: Picture, height: int, width: int) -> np.ndarray:
-    """uint8 [24, height / 4, width / 4] of a 4:2:0 picture, its borders repeated up to the size."""
-    parts = []
-    for plane, side in zip(picture, (4, 2, 2), strict=True):
-        rows, columns = height * side // 4, width * side // 4
-        padded = np.pad(plane, ((0, rows - plane.shape[0]), (0, columns - plane.shape[1])), "edge")
-        parts.append(padded.reshape(rows // side, side, columns // side, side)
-                     .transpose(1, 3, 0, 2).reshape(side * side, height // 4, width // 4))
-    return np.concatenate(parts)
+    """uint8 [6, height / 2, width / 2] of a 4:2:0 picture, its borders repeated up to the size."""
+    rows, columns = height // FOLD, width // FOLD
+    found = np.empty((SAMPLES, rows, columns), np.uint8)
+    for plane, part, side in zip(picture, PARTS, (FOLD, 1, 1), strict=True):
+        down, right = side * rows - plane.shape[0], side * columns - plane.shape[1]
+        padded = np.pad(plane, ((0, down), (0, right)), "edge")
+        found[part] = padded.reshape(rows, side, columns, side).transpose(1, 3, 0, 2).reshape(
+            -1, rows, columns)
+    return found
 
 
 def unfold(folded: np.ndarray, size: tuple[int, int]) -> Picture:
     """The inverse of `fold`, for a picture of `size` (width, height)."""
     planes = []
     height, width = folded.shape[1:]
-    for part, (rows, columns), side in zip(PARTS, YUV420.shapes(size), (4, 2, 2), strict=True):
+    for part, (rows, columns), side in zip(PARTS, YUV420.shapes(size), (FOLD, 1, 1), strict=True):
         whole = folded[part].reshape(side, side, height, width).transpose(2, 0, 3, 1).reshape(
             height * side, width * side)
         planes.append(np.ascontiguousarray(whole[:rows, :columns]))

@@ -31,11 +31,16 @@ class Restoration:
         self.quantisers = quantisers
 
     @torch.inference_mode()
-    def corrections(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def corrections(self, number: int, weights: np.ndarray | None = None
+                    ) -> tuple[np.ndarray, np.ndarray]:
         """Frame and corrections of it, at the size that they are given in.
 
+        Args:
+            number: of the frame.
+            weights: int8 [3, n_classes, K] (`mixing`): mixtures instead of the candidates.
+
         Returns:
-            (uint8 [24, h, w]; grey levels, float32 [K, 24, h, w]).
+            (uint8 [6, h, w]; grey levels, float32 [candidates or n_classes, 6, h, w]).
         """
         current = self.picture(number)
         height, width = (-(-n // FOLD) * FOLD for n in current[0].shape)
@@ -46,14 +51,17 @@ class Restoration:
             if reference != number:
                 other = alignment.compensate(other, alignment.vectors(current[0], other[0]))
             folded.append(mixing.fold(other, height, width))
-        weight = self.network.tail.weight
-        frames = torch.from_numpy(np.stack(folded))[None].to(weight)
+        device = self.network.tail.weight.device
+        frames = torch.from_numpy(np.stack(folded))[None].to(device, torch.float32)
         quantisers = [self.quantisers[n] for n in (number, *references)][:self.network.frames]
-        found = self.network(frames, torch.tensor([quantisers]).to(weight))
+        mixture = None if weights is None else torch.from_numpy(
+            weights * np.float32(mixing.UNIT)).to(device)
+        found = self.network(frames, torch.tensor([quantisers], dtype=torch.float32,
+                                                  device=device), mixture)
         base = folded[0]
         if self.network.scale == 2:
             base = mixing.fold(upscale(current), 2 * height, 2 * width)
-        return base, found[0].float().cpu().numpy()
+        return base, found[0].cpu().numpy()
 
     def restored(self, number: int, weights: np.ndarray | None) -> Picture:
         """A frame, restored with these weights (`mixing`); without, as AV1 decodes it."""
@@ -63,7 +71,7 @@ class Restoration:
             shapes = doubled.format.shapes(self.size)
             return Picture([plane[:rows, :columns] for plane, (rows, columns) in
                             zip(doubled, shapes, strict=True)])
-        return mixing.unfold(mixing.mixed(*self.corrections(number), weights), self.size)
+        return mixing.unfold(mixing.corrected(*self.corrections(number, weights)), self.size)
 
 
 _AHEAD = 4

@@ -1,9 +1,9 @@
 """Linear filters that, mixed for each group, explain most of what AV1 lost.
 
 The optimum filters of single groups differ. The first filter is their mean, the others are the
-directions in which they differ most, in squared error: a principal component analysis of filters in
-the metric of the inputs. By alternating least squares: weights of a group are solved for given
-filters, then the filters for given weights, in turns.
+directions in which they differ most, in squared error, most first: a principal component analysis
+of filters in the metric of the inputs. By alternating least squares: weights of a group are solved
+for given filters, then the filters for given weights, in turns.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def principal_filters(grams: Tensor, moments: Tensor, weights: Tensor, count: in
         # Mixtures vary around 1 of the first filter.
         middle = (each[:, None] * mixture).sum(0) / each.sum()
         filters[0] = torch.einsum("k,kfo->fo", middle, filters)
-    return _normalised(filters, mixing_weights(filters, flat, targets))
+    mean_gram = (flat * each[:, None, None]).sum(0)
+    return _ordered(filters, mixing_weights(filters, flat, targets), mean_gram)
 
 
 def mixing_weights(filters: Tensor, grams: Tensor, moments: Tensor) -> Tensor:
@@ -78,11 +79,17 @@ def _filters_for(mixture: Tensor, grams: Tensor, moments: Tensor, each: Tensor, 
     return _solved(system.view(k * size, -1), right.flatten(0, 1)).view(k, size, -1)
 
 
-def _normalised(filters: Tensor, mixture: Tensor) -> Tensor:
-    """Directions scaled to weights of a root mean square of 1, which bytes hold precisely."""
-    spread = mixture.square().mean(0).sqrt().clamp(1e-3, 1e3)
-    spread[0] = 1
-    return filters * spread[:, None, None]
+def _ordered(filters: Tensor, mixture: Tensor, gram: Tensor) -> Tensor:
+    """The same mixtures by directions that are orthogonal in the metric of the inputs, the largest
+    first, scaled to weights of a root mean square of 1, which bytes hold precisely."""
+    directions = filters[1:]
+    products = torch.einsum("kfo,fg,jgo->kj", directions, gram, directions).double()
+    ridge = _RIDGE * torch.diag(products.diagonal()) + 1e-12 * torch.eye(len(products))
+    lower = torch.linalg.cholesky(products + ridge)
+    _, sizes, turn = torch.linalg.svd(mixture[:, 1:].double() @ lower, full_matrices=False)
+    change = sizes[:, None] / len(mixture) ** 0.5 * turn @ torch.linalg.inv(lower)
+    turned = torch.einsum("kj,jfo->kfo", change, directions.double())
+    return torch.cat([filters[:1], turned.float()])
 
 
 def _solved(matrix: Tensor, right: Tensor) -> Tensor:
