@@ -1,19 +1,23 @@
 """Rate of `sandwich-av1` against SVT-AV1 of the same preset, CRF and grouping.
 
     python docs/measure/sandwich.py CLIPS [--preset 6] [--model FOLDER] [--ways] [--x264]
+    python docs/measure/sandwich.py --speed [--preset 6] [--model FOLDER]
 
 For each clip of the folder one row: Bjøntegaard rate in PSNR, (6 Y + U + V) / 8, and in MS-SSIM
 against SVT-AV1, of the whole file, and of its payloads alone; the range of PSNR that both share.
 The elementary stream of SVT-AV1 is stripped of what files do not store, as in `aehub compare`.
 
 --ways adds the parts of the codec one after the other: plain AV1 in our container, the restorer
-with weights of one, two and four classes; --x264 the rate against x264 medium.
+with weights of one correction, of all, and of all for two and four classes; --x264 the rate against
+x264 medium. --speed measures a generated clip of 640x360 instead: frames per second of encoder and
+decoder, and of SVT-AV1 and dav1d alone, the best of three runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,11 +25,13 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import numpy as np
+from speed import best_seconds, count_frames, moving_clip
 
 import aehub
 from aehub.bitstream import Reader
 from aehub.codecs.decompress import decode_frames
-from aehub.codecs.sandwich import group_encoder, mixing
+from aehub.codecs.sandwich import av1, group_encoder, mixing
+from aehub.codecs.sandwich.obu import temporal_units
 from aehub.codecs.sandwich.settings import crf_of, preset_of
 from aehub.measure.video_codecs import svtav1, x264
 from aehub.media.clip import open_clip
@@ -67,17 +73,21 @@ def ours(model: object, path: Path, frames: Sequence[Picture], quality: float, e
     return point(frames, (frame.picture for frame in decoded), len(data), payload)
 
 
-def weights_of(n_classes: int) -> object:
-    """Instead of the choice of weights: those of `n_classes`, or none (0)."""
+def weights_of(n_classes: int, one: bool = False) -> object:
+    """Instead of the choice of weights: those of `n_classes`, of one correction or of all; or none
+    (0)."""
     def choose(statistics: mixing.Statistics, samples: np.ndarray, n_bytes: int
                ) -> tuple[np.ndarray | None, float]:
-        return (statistics.solve(n_classes) if n_classes else None), 0.0
+        if not n_classes:
+            return None, 0.0
+        return statistics.solve(n_classes, 1 if one else statistics.candidates), 0.0
 
     return choose
 
 
-WAYS: dict[str, object] = {"AV1 in .aev": weights_of(0), "1 class": weights_of(1),
-                           "2 classes": weights_of(2), "4 classes": weights_of(4)}
+WAYS: dict[str, object] = {
+    "AV1 in .aev": weights_of(0), "1 correction": weights_of(1, one=True), "all": weights_of(1),
+    "all, 2 classes": weights_of(2), "all, 4 classes": weights_of(4)}
 
 
 def rates(anchor: Sequence[Point], test: Sequence[Point]) -> list[str]:
@@ -123,16 +133,46 @@ def row(clip: Path, model: object, preset: int, ways: bool, with_x264: bool
     return found
 
 
+SPEED_SIZE, SPEED_FRAMES, SPEED_QUALITY = (640, 360), 100, 50
+
+
+def speed(model: object, preset: int) -> None:
+    """Print frames per second of a generated clip."""
+    effort = next(e for e in range(10) if preset_of(e) == preset)
+    with tempfile.TemporaryDirectory() as name:
+        clip, file = Path(name, "clip.mkv"), Path(name, "clip.aev")
+        moving_clip(clip, *SPEED_SIZE, SPEED_FRAMES)
+
+        def compress() -> None:
+            aehub.compress(clip, file, model=model, quality=SPEED_QUALITY, effort=effort,
+                           measure=False, force=True)
+
+        def plain() -> bytes:
+            with open_clip(clip) as opened:
+                encoder = av1.Av1Encoder(SPEED_SIZE, opened.info.fps, crf_of(SPEED_QUALITY), preset)
+                return b"".join([*(encoder.add(f.picture) for f in opened), encoder.finish()])
+
+        units = list(temporal_units(plain()))
+        for label, job in (("encode", compress), ("encode, SVT-AV1", plain),
+                           ("decode", lambda: count_frames(file, model)),
+                           ("decode, dav1d", lambda: list(av1.decode(units, SPEED_SIZE)))):
+            print(f"| {label} | {SPEED_FRAMES / best_seconds(3, job):.1f} frames/s |", flush=True)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("clips", type=Path)
+    parser.add_argument("clips", type=Path, nargs="?")
+    parser.add_argument("--speed", action="store_true")
     parser.add_argument("--preset", type=int, default=6)
     parser.add_argument("--model", default="sandwich-av1")
     parser.add_argument("--ways", action="store_true")
     parser.add_argument("--x264", action="store_true")
     options = parser.parse_args()
     model = aehub.load(options.model)
+    if options.speed:
+        speed(model, options.preset)
+        return
     print("| clip | way | file, PSNR | payload, PSNR | file, MS-SSIM | range |")
     print("|---" * 6 + "|")
     table: dict[str, list[list[str]]] = {}

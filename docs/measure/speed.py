@@ -63,10 +63,11 @@ def best_seconds(times: int, job: Callable[[], Any], clock: Callable[[], float] 
     return min(seconds)
 
 
-def count_frames(file: Path) -> int:
-    """Decode a file to frames in memory."""
+def count_frames(file: Path, model: Any = None) -> int:
+    """Decode a file to frames in memory, by default with the model that it names."""
     with open_reader(file) as reader:
-        return sum(1 for _ in decode_frames(reader, aehub.load(reader.header.model)))
+        loaded = aehub.load(reader.header.model) if model is None else model
+        return sum(1 for _ in decode_frames(reader, loaded))
 
 
 def measure(width: int, height: int, n_frames: int, quality: float) -> None:

@@ -37,7 +37,7 @@ from aehub.training.recipes.sandwich_filters import principal_filters
 from aehub.weights.stored_network import load
 
 NAME = "sandwich-av1"
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 3e-3
 _VERSION = 3
 _SEED = 5
 _FPS = Fraction(25)
