@@ -114,6 +114,7 @@ def test_a_recipe_that_cannot_be_run_is_one_sentence(
     assert "No module named 'aehub.training.recipes.mine'" in said[3]
 
 
+@pytest.mark.slow
 def test_every_command_works_with_it_by_name_and_says_what_is_missing_without_it(
     toy: dict[str, str], aehub_command: Client, tmp_path: Path
 ) -> None:
