@@ -6,7 +6,7 @@ frames that Lanczos' filter doubled.
 
 The cost is the squared error of each plane over that of AV1 in the whole clip, (6 Y + U + V) / 8,
 which is the change of PSNR to first order. The first correction is trained; when training ends, the
-last layer is solved for all of them (`sandwich_filters`).
+others are solved for the same features (`sandwich_filters`).
 """
 
 from __future__ import annotations
@@ -303,7 +303,7 @@ def _weighted(error: Tensor, errors: Tensor) -> Tensor:
 
 def export(model: Restorer, dataset: Av1Pairs, folder: Path, options: Options) -> None:
     """Write the model folder; the other network is that of `options.base`, or a new one."""
-    solve_last_layer(model, dataset)
+    solve_corrections(model, dataset)
     network = _network(options)
     part_of(network, options.scale == 2).load_state_dict(
         {name: value.cpu().float() for name, value in model.state_dict().items()})
@@ -311,23 +311,26 @@ def export(model: Restorer, dataset: Av1Pairs, folder: Path, options: Options) -
 
 
 @torch.no_grad()
-def solve_last_layer(model: Restorer, dataset: Av1Pairs) -> None:
-    """Set the last layer to the corrections that, mixed for each encode, explain most of what AV1
-    lost."""
+def solve_corrections(model: Restorer, dataset: Av1Pairs) -> None:
+    """Solve the further corrections: those that, mixed for each encode with the first, explain most
+    of what it leaves."""
     device, parts = model.tail.weight.device, []
     for number, arrays in enumerate(dataset.encodes(np.random.default_rng(_SEED))):
         if number == _FIT_ENCODES:
             break
         parts.append(_products(model, [torch.from_numpy(part).to(device) for part in arrays]))
     grams, moments, errors = (torch.stack(part).cpu() for part in zip(*parts, strict=True))
-    area = model.scale**2
-    found = torch.cat([
-        principal_filters(grams, moments[..., area * part.start:area * part.stop],
-                          1 / errors[:, n].clamp_min(_LEAST_ERROR), model.candidates)
-        for n, part in enumerate(PARTS)], 2).transpose(1, 2).flatten(0, 1).to(device)
-    model.tail.weight.copy_(found[:, :-1].unflatten(1, model.tail.weight.shape[1:]))
-    assert model.tail.bias is not None
-    model.tail.bias.copy_(found[:, -1])
+    weight, bias = model.last_layer()
+    first = torch.cat([weight[0].flatten(1), bias[0, :, None]], 1).T.cpu()
+    found, area = [], model.scale**2
+    for n, part in enumerate(PARTS):
+        own = slice(area * part.start, area * part.stop)
+        found.append(principal_filters(
+            first[:, own], grams, moments[..., own], 1 / errors[:, n].clamp_min(_LEAST_ERROR),
+            model.candidates))
+    filters = torch.cat(found, 2).transpose(1, 2).to(device)
+    weight.copy_(filters[..., :-1].unflatten(2, weight.shape[2:]))
+    bias.copy_(filters[..., -1])
 
 
 def _products(model: Restorer, batch: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
