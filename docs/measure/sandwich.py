@@ -8,9 +8,10 @@ against SVT-AV1, of the whole file, and of its payloads alone; the range of PSNR
 The elementary stream of SVT-AV1 is stripped of what files do not store, as in `aehub compare`.
 
 --ways adds the parts of the codec one after the other: plain AV1 in our container, the restorer
-with weights of one correction, of all, and of all for two and four classes; --x264 the rate against
-x264 medium. --speed measures a generated clip of 640x360 instead: frames per second of encoder and
-decoder, and of SVT-AV1 and dav1d alone, the best of three runs.
+with weights of one correction, of all, of all for two and four classes, and the best of them, all
+at every other quality. --x264 adds the rate against x264 medium. --speed measures a generated clip
+of 640x360 instead: frames per second of encoder and decoder, and of SVT-AV1 and dav1d alone, the
+best of three runs.
 """
 
 from __future__ import annotations
@@ -128,6 +129,8 @@ def row(clip: Path, model: object, preset: int, ways: bool, with_x264: bool
             found[name] = rates(anchor[EVERY_OTHER], [
                 ours(model, clip, frames, q, effort) for q in QUALITIES[EVERY_OTHER]])
     test = [ours(model, clip, frames, q, effort) for q in QUALITIES]
+    if ways:
+        found["the best"] = rates(anchor[EVERY_OTHER], test[EVERY_OTHER])
     found["sandwich-av1"] = rates(anchor, test)
     if with_x264:
         other = [standard(x264("medium"), frames, info, crf) for crf in X264_CRFS]
@@ -172,6 +175,8 @@ def main() -> None:
     parser.add_argument("--ways", action="store_true")
     parser.add_argument("--x264", action="store_true")
     options = parser.parse_args()
+    if options.clips is None and not options.speed:
+        parser.error("name a folder of clips, or --speed")
     model = aehub.load(options.model)
     if options.speed:
         speed(model, options.preset)

@@ -22,7 +22,7 @@ from aehub import threads
 from aehub.bitstream import Group, open_reader
 from aehub.codecs.sandwich import alignment, av1, grain, mixing, obu
 from aehub.codecs.sandwich.codec import SandwichCodec
-from aehub.codecs.sandwich.side_information import SideInformation
+from aehub.codecs.sandwich.side_information import SideInformation, unpack
 from aehub.errors import DamagedError, FormatError, InputError
 from aehub.media.colour import from_rgb
 from aehub.media.picture import Colour, Picture
@@ -298,6 +298,15 @@ def test_folding_loses_nothing(size: tuple[int, int]) -> None:
     width, height = (-(-n // 2) * 2 for n in size)
     back = mixing.unfold(mixing.fold(picture, height, width), size)
     assert all(np.array_equal(a, b) for a, b in zip(picture, back, strict=True))
+
+
+@pytest.mark.parametrize("start", [b"", b"\x00", b"\x01", b"\x10", b"\x41", b"\x0c",
+                                   b"\x11" + bytes(3), b"\x33" + bytes(20)])
+def test_side_information_that_contradicts_itself_or_ends_early_is_one_sentence(
+    start: bytes
+) -> None:
+    with pytest.raises(DamagedError, match="its payload has the flags|hold no stream"):
+        unpack(start if len(start) != 1 or start == b"\x00" else start + bytes(99), 3)
 
 
 # Alignment.

@@ -50,7 +50,11 @@ def _extreme(of: np.ufunc, values: np.ndarray) -> np.ndarray:
 
 
 class Statistics:
-    """Sums of products that least squares needs, of each plane and of four classes."""
+    """Sums of products that least squares needs, of each plane and of four classes.
+
+    Args:
+        candidates: corrections of each plane.
+    """
 
     def __init__(self, candidates: int) -> None:
         n, k = len(PARTS), candidates
@@ -115,8 +119,7 @@ def corrected(folded: np.ndarray, corrections: np.ndarray) -> np.ndarray:
     """
     chosen = corrections[0]
     if len(corrections) > 1:
-        classes = classify(folded, len(corrections))
-        chosen = np.take_along_axis(corrections, classes[None, None], 0)[0]
+        chosen = np.choose(classify(folded, len(corrections)), corrections)
     return np.clip(np.rint(folded + chosen), 0, 255).astype(np.uint8)
 
 

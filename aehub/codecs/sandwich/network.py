@@ -4,7 +4,7 @@ It sees the frame and two aligned others, one on either side, at half of luma's 
 position holds 4 samples of luma and one of either chroma. (At a quarter of it, with the same
 multiplications, every weight served fewer samples, and luma learned half as much.) Residual layers
 lead to features; the last layer proposes several corrections of every plane from them, which the
-weights of a group mix (`mixing`). The first correction is what the network was trained for, weights
+weights of a group mix (`mixing`). The first correction is what the network was trained for; weights
 of zero are AV1 itself.
 
 Sources: Guleryuz et al. 2021, "Sandwiched image compression"; Yang et al. 2018, "Multi-frame
@@ -25,6 +25,7 @@ FOLD = 2
 PARTS = (slice(0, 4), slice(4, 5), slice(5, 6))
 """Samples of each plane in a position."""
 SAMPLES = PARTS[-1].stop
+_COUNTS = [part.stop - part.start for part in PARTS]
 _KNOTS = 9
 """Knots of the curves over base_q_idx, 0 to 255."""
 _MAX_DETAIL, _SMALL_DETAIL = 6.0, 0.3
@@ -63,16 +64,19 @@ class Restorer(nn.Module):
         width: channels of a layer.
         layers: residual layers after the first.
         candidates: corrections of each plane.
-        frames: 3 with the references, 1 without.
+        references: on either side of the frame, 0 or 1.
         scale: 2 for corrections of frames that are doubled.
+
+    Attributes:
+        frames: frame and references.
     """
 
-    def __init__(self, width: int = 32, layers: int = 4, candidates: int = 6, frames: int = 3,
+    def __init__(self, width: int = 32, layers: int = 4, candidates: int = 6, references: int = 1,
                  scale: int = 1) -> None:
         super().__init__()
-        self.candidates, self.frames, self.scale = candidates, frames, scale
-        inputs = 2 * SAMPLES + 3
-        if frames > 1:
+        self.candidates, self.frames, self.scale = candidates, 1 + 2 * references, scale
+        inputs = 2 * SAMPLES + len(PARTS)
+        if references:
             inputs += 2 * SAMPLES + PARTS[0].stop
         self.head = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
         self.hidden = nn.ModuleList(
@@ -97,8 +101,7 @@ class Restorer(nn.Module):
         scale = scale_of(quantisers)
         weight, bias = self.last_layer()
         if weights is not None:
-            samples = torch.tensor([part.stop - part.start for part in PARTS],
-                                   device=weights.device) * self.scale**2
+            samples = torch.tensor(_COUNTS, device=weights.device) * self.scale**2
             mixture = weights.to(weight).repeat_interleave(samples, 0)
             weight, bias = weight[:mixture.shape[2]], bias[:mixture.shape[2]]
             weight = torch.einsum("ock,koihw->coihw", mixture, weight)
@@ -134,10 +137,9 @@ class Restorer(nn.Module):
         Detail is the difference from the local mean; references count by how well they match.
         """
         current, inverse = frames[:, 0], (1 / scale)[..., None, None]
-        luma = current[:, PARTS[0]]
-        local = _local_mean(torch.cat([luma.mean(1, keepdim=True), current[:, 4:]], 1))
-        repeats = torch.tensor([4, 1, 1], device=local.device)
-        detail = (current - local.repeat_interleave(repeats, 1)) * inverse
+        local = _local_mean(torch.cat([current[:, p].mean(1, keepdim=True) for p in PARTS], 1))
+        counts = torch.tensor(_COUNTS, device=local.device)
+        detail = (current - local.repeat_interleave(counts, 1)) * inverse
         parts = [detail.clamp(-_SMALL_DETAIL, _SMALL_DETAIL),
                  detail.clamp(-_MAX_DETAIL, _MAX_DETAIL), local / 128 - 1]
         if self.frames > 1:
@@ -176,17 +178,17 @@ class SandwichNetwork(nn.Module):
         upscaler_width: channels of a layer of the upscaler.
         upscaler_layers: its residual layers after the first.
         candidates: corrections of either.
-        frames: 3 with references, 1 without.
+        references: of either, on either side of the frame.
     """
 
     ARGUMENTS = {"width": (8, 128), "layers": (0, 8), "upscaler_width": (8, 128),
-                 "upscaler_layers": (0, 8), "candidates": (1, 8), "frames": (1, 3)}
+                 "upscaler_layers": (0, 8), "candidates": (1, 8), "references": (0, 1)}
 
     def __init__(self, width: int = 32, layers: int = 4, upscaler_width: int = 32,
-                 upscaler_layers: int = 4, candidates: int = 6, frames: int = 3) -> None:
+                 upscaler_layers: int = 4, candidates: int = 6, references: int = 1) -> None:
         super().__init__()
         self.config = {"width": width, "layers": layers, "upscaler_width": upscaler_width,
                        "upscaler_layers": upscaler_layers, "candidates": candidates,
-                       "frames": frames}
-        self.restorer = Restorer(width, layers, candidates, frames)
-        self.upscaler = Restorer(upscaler_width, upscaler_layers, candidates, frames, 2)
+                       "references": references}
+        self.restorer = Restorer(width, layers, candidates, references)
+        self.upscaler = Restorer(upscaler_width, upscaler_layers, candidates, references, 2)

@@ -2,7 +2,7 @@
 
     1 byte      bits 0-1: classes of the weights (0: none are sent, 1: one, 2: two, 3: four);
                 bit 2: coded at half the size; bit 3: with film grain;
-                bits 4-7: corrections that weights are sent of
+                bits 4-7: number of corrections that have weights
     n bytes     weights: of each plane, of each class, of each correction, signed, in 1/32
 
 `docs/format.md` specifies it.
@@ -46,11 +46,13 @@ def unpack(payload: bytes, candidates: int) -> tuple[SideInformation, bytes]:
     """Side information and the stream of AV1.
 
     Raises:
-        DamagedError: the payload ends before the stream, or has unknown flags.
+        DamagedError: the payload ends before the stream, or its flags contradict each other or
+            the number of candidates.
     """
     flags = payload[0] if payload else 0
     n_corrections = flags >> _CORRECTIONS_SHIFT
-    if n_corrections > candidates or bool(n_corrections) != bool(flags & _CLASSES):
+    if (n_corrections > candidates or bool(n_corrections) != bool(flags & _CLASSES)
+            or flags & _HALVED and flags & _GRAIN):
         raise damaged(f"its payload has the flags {flags:#x}")
     weights, begin = None, 1
     if n_corrections:

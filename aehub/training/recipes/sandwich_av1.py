@@ -66,7 +66,7 @@ class Options:
         width: channels of a layer.
         layers: residual layers.
         candidates: corrections.
-        frames: 3, or 1 without references.
+        references: 1, or 0 without.
         scale: 2 for clips that are coded at half their size.
         encodes: of each clip.
         size: side of a crop in luma samples of the coded frame, even.
@@ -78,7 +78,7 @@ class Options:
     width: int = 32
     layers: int = 4
     candidates: int = 6
-    frames: int = 3
+    references: int = 1
     scale: int = 1
     encodes: int = 4
     size: int = 96
@@ -114,7 +114,13 @@ def build(options: Options) -> Restorer:
 
 
 def open_dataset(data: Path, cache: Cache, options: Options) -> Av1Pairs:
-    """Clips below `data` as SVT-AV1 codes them."""
+    """Clips below `data` as SVT-AV1 codes them.
+
+    Raises:
+        InputError: `data` holds no clip that is long and large enough, or an option is out of
+            range.
+    """
+    _network(options)
     store = FrameStore.build(data, cache)
     return Av1Pairs.build(store, cache, options)
 
@@ -122,9 +128,9 @@ def open_dataset(data: Path, cache: Cache, options: Options) -> Av1Pairs:
 class Av1Pairs:
     """Random crops of decoded frames with their references: endless batches for a `DataLoader`.
 
-    Batches are lists: uint8 [B, 3, 6, s, s] frame and aligned references, uint8 [B, 6, t, t] frame
-    at the size of the clip, the same of the original, float32 [B, 3] base_q_idx, float32 [B, 3]
-    mean squared error of the planes of the clip; s = size / 2, t = scale s.
+    Batches are lists: uint8 [B, F, 6, s, s] frame and aligned references, uint8 [B, 6, t, t] frame
+    at the size of the clip, the same of the original, float32 [B, F] base_q_idx, float32 [B, 3]
+    mean squared error of the planes of the clip; F is 1 or 3, s = size / 2, t = scale s.
 
     Args:
         folder: written by `build`.
@@ -134,13 +140,16 @@ class Av1Pairs:
 
     def __init__(self, folder: Path, options: Options, notes: list[str]) -> None:
         self.options, self.notes = options, notes
-        encodes = [_Encode(**entry) for entry in json.loads((folder / "pairs.json").read_text())]
-        held_out = {e.source for e in encodes if is_held_out(e.source)} or {encodes[0].source}
-        self._encodes = {out: [e for e in encodes if (e.source in held_out) == out
-                               and min(e.width, e.height) >= options.size] for out in (False, True)}
+        entries = [_Encode(**entry) for entry in json.loads((folder / "pairs.json").read_text())]
+        encodes = [e for e in entries if min(e.width, e.height) >= options.size]
+        held_out = {e.source for e in encodes if is_held_out(e.source)} or {
+            e.source for e in encodes[:1]}
+        self._encodes = {out: [e for e in encodes if (e.source in held_out) == out]
+                         for out in (False, True)}
         if not self._encodes[False]:
-            raise InputError(f"no training clip is {options.size}x{options.size} or larger; give "
-                             "more data, or a smaller size.")
+            raise InputError(f"the clips that are coded at {options.size}x{options.size} or more "
+                             "are of fewer than two recordings; give more data, or a smaller size.")
+        self._frames = 1 + 2 * options.references
         self._raw = np.memmap(folder / "pairs.raw", np.uint8, "r")
 
     @classmethod
@@ -149,7 +158,8 @@ class Av1Pairs:
         clips = [c for c in store.clips if c.n_frames > _KEPT and min(c.width, c.height) >= 64
                  and c.width % 4 == c.height % 4 == 0]
         if not clips:
-            raise InputError("the data holds no clip of 9 frames or more; give more with --data.")
+            raise InputError(f"the data holds no clip of {_KEPT + 1} frames or more with sides of 64 "
+                             "or more that are multiples of 4; give others with --data.")
 
         def make(folder: Path) -> None:
             rng = np.random.default_rng(_SEED)
@@ -195,18 +205,18 @@ class Av1Pairs:
 
     def _frame(self, encode: _Encode, t: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Frame and references, frame at the size of the clip, original."""
-        scale, n = self.options.scale, self.options.frames
+        scale = self.options.scale
         shape = SAMPLES, encode.height // FOLD, encode.width // FOLD
         large = SAMPLES, scale * shape[1], scale * shape[2]
         small_bytes, large_bytes = 3 * int(np.prod(shape)), scale * int(np.prod(large))
         begin = encode.begin + t * (small_bytes + large_bytes)
         frames = self._raw[begin:begin + small_bytes].reshape(3, *shape)
         targets = self._raw[begin + small_bytes:][:large_bytes].reshape(scale, *large)
-        return frames[:n], frames[0] if scale == 1 else targets[1], targets[0]
+        return frames[:self._frames], frames[0] if scale == 1 else targets[1], targets[0]
 
     def _numbers(self, encode: _Encode, t: int) -> tuple[np.ndarray, np.ndarray]:
         """Quantisers and errors."""
-        return (np.array(encode.quantisers[t][:self.options.frames], np.float32),
+        return (np.array(encode.quantisers[t][:self._frames], np.float32),
                 np.array(encode.errors, np.float32))
 
     def _crop(self, rng: np.random.Generator, encode: _Encode) -> tuple[np.ndarray, ...]:
@@ -315,9 +325,8 @@ def solve_corrections(model: Restorer, dataset: Av1Pairs) -> None:
     """Solve the further corrections: those that, mixed for each encode with the first, explain most
     of what it leaves."""
     device, parts = model.tail.weight.device, []
-    for number, arrays in enumerate(dataset.encodes(np.random.default_rng(_SEED))):
-        if number == _FIT_ENCODES:
-            break
+    for _, arrays in zip(range(_FIT_ENCODES), dataset.encodes(np.random.default_rng(_SEED)),
+                         strict=False):
         parts.append(_products(model, [torch.from_numpy(part).to(device) for part in arrays]))
     grams, moments, errors = (torch.stack(part).cpu() for part in zip(*parts, strict=True))
     weight, bias = model.last_layer()
@@ -335,7 +344,8 @@ def solve_corrections(model: Restorer, dataset: Av1Pairs) -> None:
 
 def _products(model: Restorer, batch: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Of frames of an encode: [4, F, F] and [4, F, O] sums of products of the inputs of the last
-    layer and of what AV1 lost, a position on average, of each class of positions; its errors."""
+    layer and of what AV1 lost, a position on average, of each class of positions; its errors. Of
+    doubled frames, the first of four positions stands for their class."""
     frames, decoded, originals, quantisers, errors = batch
     n_classes, width = mixing.N_CLASSES[-1], 9 * model.head.out_channels + 1
     gram = torch.zeros(n_classes, width, width, device=errors.device)
@@ -347,19 +357,28 @@ def _products(model: Restorer, batch: list[Tensor]) -> tuple[Tensor, Tensor, Ten
         missing = F.pixel_unshuffle(originals[n].float() - decoded[n], model.scale).flatten(1)
         classes = mixing.classify(decoded[n].cpu().numpy(), n_classes)
         for c in range(n_classes):
-            chosen = classes[::model.scale, ::model.scale] == c
-            here = torch.from_numpy(chosen).flatten().to(x.device)
-            gram[c] += x[:, here] @ x[:, here].mT
-            moment[c] += x[:, here] @ missing[:, here].mT
+            here = torch.from_numpy(classes[::model.scale, ::model.scale] == c).flatten()
+            here = here.to(x.device)
+            chosen = x[:, here]
+            gram[c] += chosen @ chosen.mT
+            moment[c] += chosen @ missing[:, here].mT
     positions = len(frames) * x.shape[1]
     return gram / positions, moment / positions, errors[0]
 
 
 def _network(options: Options) -> SandwichNetwork:
     """The network of `options.base`, or a new one, with the part to be trained as described."""
-    if not options.base:
-        return SandwichNetwork(options.width, options.layers, options.width, options.layers,
-                               options.candidates, options.frames)
-    stored = load(Path(options.base)).network
-    assert isinstance(stored, SandwichNetwork)
-    return stored
+    if options.base:
+        stored = load(Path(options.base)).network
+        assert isinstance(stored, SandwichNetwork)
+        if stored.config["references"] != options.references:
+            raise InputError(f"the model {options.base} has references="
+                             f"{stored.config['references']}; set the same.")
+        return stored
+    arguments = {"width": options.width, "layers": options.layers, "upscaler_width": options.width,
+                 "upscaler_layers": options.layers, "candidates": options.candidates,
+                 "references": options.references}
+    for name, (low, high) in SandwichNetwork.ARGUMENTS.items():
+        if not low <= arguments[name] <= high:
+            raise InputError(f"{name} is {arguments[name]}; it goes from {low} to {high}.")
+    return SandwichNetwork(**arguments)

@@ -14,9 +14,11 @@ from torch import Tensor
 _ROUNDS = 5
 """Turns of weights and directions, set by hand."""
 _RIDGE = 1e-3
-"""Share of the mean diagonal that is added to it, of filters and of weights."""
-_SEED_GROUPS = 8
-"""Groups whose common optimum starts a direction."""
+"""Share of the diagonal that is added to it: of its mean for filters, of each of its entries for
+weights and directions."""
+_SEED_GROUPS, _SEED_RIDGE = 8, 20
+"""Groups whose common optimum starts a direction, fewer than half of all; times the ridge of
+filters for as many groups, so that it stays near the first."""
 
 
 def principal_filters(first: Tensor, grams: Tensor, moments: Tensor, weights: Tensor, count: int
@@ -32,21 +34,21 @@ def principal_filters(first: Tensor, grams: Tensor, moments: Tensor, weights: Te
     """
     if count == 1:
         return first[None]
-    mean = torch.einsum("n,ncfg->fg", weights, grams)
-    ridge = _RIDGE * mean.diagonal().mean() * torch.eye(len(mean))
+    total = torch.einsum("n,ncfg->fg", weights, grams)
+    ridge = _RIDGE * total.diagonal().mean() * torch.eye(len(total))
     generator, filters = torch.Generator().manual_seed(0), [first]
     for _ in range(1, count):
-        some = torch.randperm(len(grams), generator=generator)[:_SEED_GROUPS]
+        n_some = max(1, min(_SEED_GROUPS, len(grams) // 2))
+        some = torch.randperm(len(grams), generator=generator)[:n_some]
         gram = torch.einsum("n,ncfg->fg", weights[some], grams[some])
         missing = torch.einsum("n,ncfo->fo", weights[some], moments[some]) - gram @ first
-        # Of few groups, nearer to the first.
-        filters.append(_solved(gram + 20 * len(some) / len(grams) * ridge, missing))
+        filters.append(_solved(gram + _SEED_RIDGE * n_some / len(grams) * ridge, missing))
     found, flat, targets = torch.stack(filters), grams.flatten(0, 1), moments.flatten(0, 1)
     each = weights.repeat_interleave(grams.shape[1])
     for _ in range(_ROUNDS):
         mixture = mixing_weights(found, flat, targets)
         found[1:] = _directions_for(first, mixture, flat, targets, each, ridge)
-    return _ordered(found, mixing_weights(found, flat, targets), mean)
+    return _ordered(found, mixing_weights(found, flat, targets), total)
 
 
 def mixing_weights(filters: Tensor, grams: Tensor, moments: Tensor) -> Tensor:
@@ -80,8 +82,10 @@ def _ordered(filters: Tensor, mixture: Tensor, gram: Tensor) -> Tensor:
     products = torch.einsum("kfo,fg,jgo->kj", directions, gram, directions).double()
     ridge = _RIDGE * torch.diag(products.diagonal()) + 1e-12 * torch.eye(len(products))
     lower = torch.linalg.cholesky(products + ridge)
-    _, sizes, turn = torch.linalg.svd(mixture[:, 1:].double() @ lower, full_matrices=False)
-    change = sizes[:, None] / len(mixture) ** 0.5 * turn @ torch.linalg.inv(lower)
+    spread = (mixture[:, 1:].double() @ lower) / len(mixture) ** 0.5
+    squares, turn = torch.linalg.eigh(spread.T @ spread)
+    sizes = squares.flip(0).clamp_min(0).sqrt()
+    change = sizes[:, None] * turn.flip(1).T @ torch.linalg.inv(lower)
     turned = torch.einsum("kj,jfo->kfo", change, directions.double())
     return torch.cat([filters[:1], turned.float()])
 
