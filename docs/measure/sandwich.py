@@ -79,8 +79,7 @@ def ours(model: object, path: Path, frames: Sequence[Picture], quality: float, e
 def weights_of(n_classes: int, one: bool = False) -> object:
     """Instead of the choice of weights: those of `n_classes`, of one correction or of all; or none
     (0)."""
-    def choose(statistics: mixing.Statistics, samples: np.ndarray, n_bytes: int
-               ) -> tuple[np.ndarray | None, float]:
+    def choose(statistics: mixing.Statistics, n_bytes: int) -> tuple[np.ndarray | None, float]:
         if not n_classes:
             return None, 0.0
         return statistics.solve(n_classes, 1 if one else statistics.candidates), 0.0

@@ -133,17 +133,22 @@ class GroupEncoder:
         decoded = list(av1.decode(units, half_size(self._size) if halved else self._size))
         restoration = Restoration(network, self._size, decoded.__getitem__,
                                   [unit.base_q_idx for unit in units])
-        statistics, sampled = mixing.Statistics(network.candidates), _sampled(len(units))
-        tasks = (Task(partial(restoration.corrections, n), yields=True) for n in sampled)
-        samples = np.zeros(3)
-        for number, (folded, corrections) in zip(sampled, run_tasks(tasks, 4), strict=True):
-            height, width = (FOLD * n for n in folded.shape[1:])
-            original = mixing.fold(self._originals[number], height, width)
-            statistics.add(folded, corrections, original)
-            samples += height * width * np.array([1, 1 / 4, 1 / 4])
+        statistics = mixing.Statistics(network.candidates)
+        tasks = (Task(partial(self._statistics, restoration, n), yields=True)
+                 for n in _sampled(len(units)))
+        for one in run_tasks(tasks, 4):
+            statistics.join(one)
             yield None
-        weights, cost = _best_weights(statistics, samples, len(stream))
+        weights, cost = _best_weights(statistics, len(stream))
         return _Coded(SideInformation(weights, halved, bool(self._grain)), units, cost)
+
+    def _statistics(self, restoration: Restoration, number: int) -> mixing.Statistics:
+        """Of one frame."""
+        folded, corrections = restoration.corrections(number)
+        height, width = (FOLD * n for n in folded.shape[1:])
+        statistics = mixing.Statistics(len(corrections))
+        statistics.add(folded, corrections, mixing.fold(self._originals[number], height, width))
+        return statistics
 
 
 def _sampled(n_frames: int) -> range:
@@ -152,18 +157,16 @@ def _sampled(n_frames: int) -> range:
     return range(0, n_frames, max(1, distance - 1 + distance % 2))
 
 
-def _best_weights(statistics: mixing.Statistics, samples: np.ndarray, n_bytes: int
-                  ) -> tuple[np.ndarray | None, float]:
+def _best_weights(statistics: mixing.Statistics, n_bytes: int) -> tuple[np.ndarray | None, float]:
     """Weights of least cost, None for AV1 itself, and the cost.
 
     Args:
         statistics: of the sampled frames.
-        samples: of each plane in them.
         n_bytes: of the stream of AV1.
     """
     def cost(weights: np.ndarray | None, n_side: int) -> float:
         planes = [psnr_of_mse(error / n) for error, n in
-                  zip(statistics.errors(weights), samples, strict=True)]
+                  zip(statistics.errors(weights), statistics.samples, strict=True)]
         return math.log(n_bytes + n_side) - LOG_RATE_PER_DB * weighted_psnr(planes)
 
     solved = [statistics.solve(n, k) for n in mixing.N_CLASSES

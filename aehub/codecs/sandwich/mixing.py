@@ -54,6 +54,9 @@ class Statistics:
 
     Args:
         candidates: corrections of each plane.
+
+    Attributes:
+        samples: of each plane, so far.
     """
 
     def __init__(self, candidates: int) -> None:
@@ -62,6 +65,7 @@ class Statistics:
         self._gram = np.zeros((n, N_CLASSES[-1], k, k))
         self._moment = np.zeros((n, N_CLASSES[-1], k))
         self._energy = np.zeros(n)
+        self.samples = np.zeros(n)
 
     def add(self, folded: np.ndarray, corrections: np.ndarray, original: np.ndarray) -> None:
         """Add a frame.
@@ -84,6 +88,14 @@ class Statistics:
                 self._moment[n, c] += proposed @ e[part].reshape(-1)
         for n, part in enumerate(PARTS):
             self._energy[n] += np.square(error[part]).sum(dtype=np.float64)
+            self.samples[n] += error[part].size
+
+    def join(self, other: Statistics) -> None:
+        """Add those of other frames."""
+        self._gram += other._gram
+        self._moment += other._moment
+        self._energy += other._energy
+        self.samples += other.samples
 
     def solve(self, n_classes: int, k: int) -> np.ndarray:
         """Quantised weights of the first `k` corrections: int8 [3, n_classes, k]."""

@@ -14,7 +14,7 @@ LOG_RATE_PER_DB = 0.18
 """Change of log(rate) per dB of PSNR, set by hand."""
 LEAST_SAMPLED = 8
 """Frames of a group that weights are solved on at least, set by hand."""
-SAMPLED_SHARE = 7
+SAMPLED_SHARE = 15
 """Weights are solved on one of so many frames in long groups, set by hand."""
 LEAST_HALVED_CRF, LEAST_HALVED_SIDE = 50.0, 128
 """Rate factor and side of the picture from which on coding at half the size is tried, by hand."""

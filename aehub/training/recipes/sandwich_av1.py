@@ -158,8 +158,8 @@ class Av1Pairs:
         clips = [c for c in store.clips if c.n_frames > _KEPT and min(c.width, c.height) >= 64
                  and c.width % 4 == c.height % 4 == 0]
         if not clips:
-            raise InputError(f"the data holds no clip of {_KEPT + 1} frames or more with sides of 64 "
-                             "or more that are multiples of 4; give others with --data.")
+            raise InputError(f"the data holds no clip of {_KEPT + 1} frames or more with sides of "
+                             "64 or more that are multiples of 4; give others with --data.")
 
         def make(folder: Path) -> None:
             rng = np.random.default_rng(_SEED)
