@@ -38,6 +38,8 @@ def random_sandwich(folder: Path, name: str = "tiny-sandwich") -> Path:
     with torch.no_grad():
         for part in (network.restorer, network.upscaler):
             part.head.weight.zero_()
+            for layer in part.hidden:
+                layer.weight[:2 * SAMPLES] = 0
             part.tail.weight.normal_(0, 0.05)
             weights, _ = part.last_layer()
             weights[:2] = 0
