@@ -93,6 +93,7 @@ def compressed_on_the_page(visit: Visit, path: Path, n_frames: int) -> Path:
     return packed
 
 
+@pytest.mark.slow
 def test_a_picture_is_a_clip_of_one_frame_in_every_panel(visit: Visit, tmp_path: Path) -> None:
     page = visit.page
     picture = tmp_path / "photo.jpg"

@@ -93,6 +93,7 @@ def test_matches_are_listed_and_the_chosen_one_plays_beside_the_query(
     visit.check()
 
 
+@pytest.mark.slow
 def test_an_example_of_the_page_is_a_turned_part_and_no_match_here(visit: Visit) -> None:
     page = visit.page
     opened(page, "Find a clip")

@@ -264,6 +264,7 @@ def test_a_file_is_described_decoded_and_given_back(visit: Visit, tmp_path: Path
     visit.check()
 
 
+@pytest.mark.slow
 def test_codecs_are_drawn_side_by_side(visit: Visit, counter: Path) -> None:
     page = visit.page
     page.get_by_role("tab", name="Compare").click()

@@ -80,6 +80,7 @@ def reconstructed(visit: Visit, clip: Path) -> Any:
     return player
 
 
+@pytest.mark.slow
 def test_a_model_on_a_hub_is_fetched_with_one_click_and_ticked(visit: Visit) -> None:
     page = visit.page
     opened(page)

@@ -111,6 +111,7 @@ def chosen_length(planes: list[Picture], monkeypatch: pytest.MonkeyPatch) -> int
     return best
 
 
+@pytest.mark.slow
 def test_the_length_with_fewer_bits_at_equal_quality_is_chosen(
     high_motion: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def taesd(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_file_finds_the_folder_of_its_model_again_and_refuses_another(
     aehub_command: Client, clip: Path, taesd: Path, tmp_path: Path
 ) -> None:

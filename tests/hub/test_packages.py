@@ -71,6 +71,7 @@ def test_a_codec_of_another_package_is_listed_and_loaded_by_its_record(
     assert f"known are d4-codec, sandwich-av1, {ZLIB}, x264" in unknown.sentence
 
 
+@pytest.mark.slow
 def test_a_class_is_known_by_every_name_that_it_is_exported_under(
     toy: dict[str, str], site: Path, aehub_command: Client, python: Callable[..., Any],
     tmp_path: Path
@@ -177,6 +178,7 @@ def test_its_models_are_published_under_their_hashes(
     assert json.loads(done.out)["tag"] == "7a6c69622d653031-7a6c69622d733031", done.stderr
 
 
+@pytest.mark.slow
 def test_a_model_is_refused_where_its_package_is_missing_or_its_arguments_are_others(
     toy: dict[str, str], site: Path, aehub_command: Client
 ) -> None:

@@ -69,6 +69,7 @@ def test_a_socks_proxy_names_the_package_that_it_needs(monkeypatch: pytest.Monke
         proxy_for(ELSEWHERE)
 
 
+@pytest.mark.slow
 def test_the_page_and_its_hub_answer_behind_dead_proxies(
     served: str, python: Callable[..., Any]
 ) -> None:

@@ -124,6 +124,7 @@ def test_no_more_groups_are_decoded_than_workers_ask_for() -> None:
     assert len(read) <= 4 * 3 + 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="shares helpers that kill processes")
 def test_the_command_codes_one_clip_with_two_workers(film: Path, tmp_path: Path) -> None:
     for workers, name in ((1, "one.aev"), (2, "two.aev")):

@@ -123,6 +123,7 @@ def test_an_interruption_exits_with_130_and_leaves_nothing_half_written(
     assert all(whole[name] == digest for name, digest in contents(out).items())
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_twice_costs_one_file_and_one_sentence(tmp_path: Path) -> None:
     """The others are done, by workers that follow."""
     long = write_clip(tmp_path / "long.mp4", moving_picture(60, 64, 64))

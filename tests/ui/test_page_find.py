@@ -122,6 +122,7 @@ def test_what_is_not_there_is_no_error(client: Client, tmp_path: Path) -> None:
     assert facts["matches"] == [] and "No match" in shown
 
 
+@pytest.mark.slow
 def test_the_examples_are_searched_where_no_library_is_given(
     page: PageServer, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ def test_visitors_take_turns_and_light_work_does_not_wait(
     assert "".join(finished) == "abab" + 9 * "a"
 
 
+@pytest.mark.slow
 def test_the_place_counts_down_as_jobs_end_and_one_that_is_stopped_counts_no_more(
     server: PageServer, busy: Path, clip: Path, tmp_path: Path
 ) -> None:

@@ -112,6 +112,7 @@ def file_of(**facts: Any) -> dict[str, Any]:
     return {**facts, "meta": {"_type": "gradio.FileData"}}
 
 
+@pytest.mark.slow
 def test_no_visitor_makes_the_server_ask_another(strict: PageServer, place: Path) -> None:
     with socket.socket() as trap:
         trap.bind(("127.0.0.1", 0))
