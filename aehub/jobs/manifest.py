@@ -6,10 +6,10 @@
     DIR/.aehub/lock.sqlite       held by the run that writes
 
 A result is noted first and then renamed to its place; results that are done at the same time are
-noted together. Whatever a killed run leaves is either noted
-and in place, with the size and the checksum that the manifest has, or lies in `work`, which the
-next run empties. Each run has a folder of its own there, so that a worker of another machine that
-has not noticed yet that its run is over cannot write into the next one.
+noted together. Whatever a killed run leaves is either noted and in place, with the size and the
+checksum that the manifest has, or lies in `work`, which the next run empties. Each run has a folder
+of its own there, so that a worker of another machine that has not noticed yet that its run is over
+cannot write into the next one.
 """
 
 from __future__ import annotations

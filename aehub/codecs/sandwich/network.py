@@ -2,10 +2,10 @@
 
 It sees the frame and two aligned others, one on either side, at half of luma's resolution: each
 position holds 4 samples of luma and one of either chroma. (At a quarter of it, with the same
-multiplications, every weight served fewer samples, and luma learned half as much.) Residual layers
-lead to features; the last layer proposes several corrections of every plane from them, which the
-weights of a group mix (`mixing`). The first correction is what the network was trained for; weights
-of zero are AV1 itself.
+multiplications, every weight would serve fewer samples.) Residual layers lead to features; the last
+layer proposes several corrections of every plane from them, which the weights of a group mix
+(`mixing`). The first correction is what the network was trained for; weights of zero are AV1
+itself.
 
 Sources: Guleryuz et al. 2021, "Sandwiched image compression"; Yang et al. 2018, "Multi-frame
 quality enhancement for compressed video"; for the mixture Ding et al. 2022, "Neural adaptive loop
@@ -13,8 +13,6 @@ filtering for video coding: exploring multi-hypothesis sample refinement".
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,31 +28,11 @@ _KNOTS = 9
 """Knots of the curves over base_q_idx, 0 to 255."""
 _MAX_DETAIL, _SMALL_DETAIL = 6.0, 0.3
 _MAX_DIFFERENCE, _SMALL_DIFFERENCE = 2.0, 0.5
-"""Clips of inputs in units of the scale. Small and large values apart tell errors of the quantiser
-from the picture: a linear filter gains 0.10 dB on held-out clips, from those clipped at 6 alone
-0.06 dB."""
+"""Limits of inputs in units of the scale, set by hand. Small and large values are given apart:
+small ones are errors of the quantiser, large ones the picture."""
 _SCALE_AT_0, _SCALE_LOG_RANGE = 0.8, 2.5
 """Scale of differences in grey levels at base_q_idx 0, and log of its growth to 255, set by hand
 near the root mean square error of a sample of luma."""
-
-
-class Planes(NamedTuple):
-    """4:2:0 planes in grey levels: [B, 1, H, W] luma, [B, 1, H/2, W/2] each chroma."""
-
-    y: Tensor
-    u: Tensor
-    v: Tensor
-
-
-def folded(planes: Planes) -> Tensor:
-    """Planes whose sides are even in luma -> [B, 6, H/2, W/2]."""
-    return torch.cat([F.pixel_unshuffle(planes.y, FOLD), planes.u, planes.v], 1)
-
-
-def unfolded(samples: Tensor) -> Planes:
-    """The inverse of `folded`."""
-    y, u, v = (samples[:, part] for part in PARTS)
-    return Planes(F.pixel_shuffle(y, FOLD), u, v)
 
 
 class Restorer(nn.Module):
@@ -124,7 +102,7 @@ class Restorer(nn.Module):
         biases = torch.cat([_curve(quantisers), offsets], 1) @ self.bias.float()
         first, *others = biases[..., None, None].chunk(len(self.hidden) + 1, 1)
         x = self.head(self._inputs(frames, scale_of(quantisers)).to(self.head.weight.dtype))
-        # Without an activation: sums over it hold a linear filter of the inputs, which gains most.
+        # Without an activation, so that a linear filter of the inputs reaches the last layer.
         x = x + first.to(x.dtype)
         for layer, bias in zip(self.hidden, others, strict=True):
             y = layer(x)
