@@ -12,6 +12,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -99,8 +100,13 @@ def modules_named(node: ast.Import | ast.ImportFrom, path: Path) -> Iterator[str
         yield f"{base}.{alias.name}" if is_module and not public else base
 
 
+@cache
+def syntax(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports_of(path: Path) -> Iterator[Import]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = syntax(path)
     inside = {
         id(inner)
         for outer in ast.walk(tree)
@@ -150,11 +156,12 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
 def reached_by(path: Path) -> set[str]:
     """Modules that a module imports, anywhere in it or by a name in a string."""
     strings = (
         node.value.partition(":")[0]
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(syntax(path))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
     return {found.module for found in imports_of(path)} | {
@@ -199,7 +206,7 @@ def test_the_page_and_measurements_name_no_model() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}"
         for path in sources()
         if unit_of(path) in ("ui", "measure", "report", "api", "endpoint")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(syntax(path))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         and "\n" not in node.value and any(name in node.value for name in names)
     ]
@@ -245,7 +252,7 @@ def test_nothing_unpickles(imports: list[Import]) -> None:
     calls = [
         f"{path.name}:{node.lineno}"
         for path in sources()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(syntax(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
     ]
     assert not calls, calls
@@ -299,7 +306,7 @@ def test_what_an_error_says_to_everyone_names_no_option_and_no_variable() -> Non
         f"{path.relative_to(ROOT)}:{node.lineno}: {said}"
         for path in sources()
         if unit_of(path) not in ("cli", "training") and path.name not in ABOUT_VARIABLES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(syntax(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in names and node.args
         and re.search(r"--[a-z]|\b(AEHUB|HF)_[A-Z]|\w=True", said := ast.unparse(node.args[0]))
     ]
@@ -360,7 +367,7 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 def definitions() -> Iterator[tuple[Path, Definition]]:
     """Every class and function, methods and inner ones too."""
     for path in sources():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(syntax(path)):
             if isinstance(node, Definition):
                 yield path, node
 
@@ -403,7 +410,7 @@ def test_documents_and_the_page_use_the_words_of_the_field() -> None:
 
 def test_docstrings_name_the_thing_or_command_it() -> None:
     nodes: list[tuple[Path, ast.Module | Definition]] = list(definitions())
-    nodes += [(path, ast.parse(path.read_text(encoding="utf-8"))) for path in sources()]
+    nodes += [(path, syntax(path)) for path in sources()]
     wrong = [
         f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}: {text.splitlines()[0]}"
         for path, node in nodes
@@ -470,7 +477,7 @@ NOT_OF_OURS = {"anyio", "starlette", "uvicorn", "spaces"}
 
 def modules_in_strings(path: Path) -> Iterator[str]:
     """Modules that are imported by a string."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(syntax(path)):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             yield from (str(a.value) for a in node.args if isinstance(a, ast.Constant))
 

@@ -21,6 +21,9 @@ ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-compo
              "--disable-sync", "--no-first-run", "--disable-default-apps",
              "--autoplay-policy=no-user-gesture-required"]
 DESKTOP, PHONE = (1280, 900), (390, 844)
+SCREENS = [pytest.param(DESKTOP, id="desktop"),
+           pytest.param(PHONE, id="phone", marks=pytest.mark.slow)]
+"""Windows for `parametrize("visit", SCREENS, indirect=True)`; the phone is for slow tests."""
 
 
 @dataclass

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 import aehub
 from material import moving_picture
 
-from .conftest import DESKTOP, PHONE, Visit
+from .conftest import SCREENS, Visit
 
 pytestmark = pytest.mark.browser
 HERE = {entry.name for entry in aehub.list_models(states=["bundled"])}
@@ -32,7 +32,7 @@ def fits(visit: Visit) -> bool:
 
 
 @pytest.mark.skipif("emoji-vae" not in HERE, reason="emoji-vae is not bundled")
-@pytest.mark.parametrize("visit", [DESKTOP, PHONE], indirect=True, ids=["desktop", "phone"])
+@pytest.mark.parametrize("visit", SCREENS, indirect=True)
 def test_two_candidates_become_a_walk_that_plays(visit: Visit) -> None:
     page = visit.page
     opened(visit)
@@ -105,7 +105,7 @@ def test_stop_leaves_the_processor_idle_and_the_next_walk_is_made(visit: Visit, 
 
 
 @pytest.mark.skipif("sprite-motion" not in HERE, reason="sprite-motion is not bundled")
-@pytest.mark.parametrize("visit", [DESKTOP, PHONE], indirect=True, ids=["desktop", "phone"])
+@pytest.mark.parametrize("visit", SCREENS, indirect=True)
 def test_a_dropped_sprite_walks_in_four_directions(visit: Visit, tmp_path: Path) -> None:
     picture = np.zeros((64, 64, 4), np.uint8)
     picture[20:60, 24:40] = (200, 60, 40, 255)

@@ -16,7 +16,7 @@ from material import moving_picture, write_clip
 from pageserver import PageServer, page_server
 from sandwich_files import random_sandwich
 
-from .conftest import DESKTOP, PHONE, Visit
+from .conftest import SCREENS, Visit
 from .test_page import quick
 
 pytestmark = pytest.mark.browser
@@ -36,7 +36,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", moving_picture(8, 96, 64))
 
 
-@pytest.mark.parametrize("visit", [DESKTOP, PHONE], indirect=True, ids=["desktop", "phone"])
+@pytest.mark.parametrize("visit", SCREENS, indirect=True)
 def test_a_newcomer_chooses_the_smallest_file_and_gets_it(
     visit: Visit, clip: Path, tmp_path: Path
 ) -> None:

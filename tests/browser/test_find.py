@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from material import moving_picture, write_clip
 from pageserver import PageServer, page_server
 
-from .conftest import DESKTOP, PHONE, Visit
+from .conftest import SCREENS, Visit
 
 pytestmark = pytest.mark.browser
 SIZE = 160, 96
@@ -61,7 +61,7 @@ def films_play(page: Page) -> None:
     }}""", timeout=10_000)
 
 
-@pytest.mark.parametrize("visit", [DESKTOP, PHONE], indirect=True, ids=["desktop", "phone"])
+@pytest.mark.parametrize("visit", SCREENS, indirect=True)
 def test_matches_are_listed_and_the_chosen_one_plays_beside_the_query(
     visit: Visit, query: Path
 ) -> None:
@@ -115,7 +115,7 @@ def test_a_picture_is_found_as_a_picture(visit: Visit, tmp_path: Path) -> None:
     visit.check()
 
 
-@pytest.mark.parametrize("visit", [DESKTOP, PHONE], indirect=True, ids=["desktop", "phone"])
+@pytest.mark.parametrize("visit", SCREENS, indirect=True)
 def test_a_clip_is_labelled_by_examples_of_three_labels(visit: Visit, tmp_path: Path) -> None:
     page = visit.page
     opened(page, "Label by example")

@@ -14,7 +14,7 @@ from aehub.ui import examples
 from aehub.ui.formatting import bytes_text
 from pageserver import PageServer
 
-from .conftest import DESKTOP, PHONE, Visit
+from .conftest import SCREENS, Visit
 
 pytestmark = pytest.mark.browser
 AT = "document.querySelector('aehub-wipe').at"
@@ -25,7 +25,7 @@ DRAWN = """(() => {
 })()"""
 
 
-@pytest.mark.parametrize("visit", [DESKTOP, PHONE], indirect=True, ids=["desktop", "phone"])
+@pytest.mark.parametrize("visit", SCREENS, indirect=True)
 def test_the_page_opens_on_a_result_that_moves(visit: Visit) -> None:
     page = visit.page
     player = page.locator("#stage aehub-wipe")

@@ -17,7 +17,7 @@ from playwright.sync_api import Error, Page, expect
 from material import moving_picture, write_clip
 from pageserver import ROOT
 
-from .conftest import DESKTOP, PHONE, Visit
+from .conftest import PHONE, SCREENS, Visit
 
 pytestmark = pytest.mark.browser
 FRAMES, BITS, BLOCK = 24, 5, 16
@@ -67,7 +67,7 @@ def quick(page: Page) -> None:
     box.uncheck()
 
 
-@pytest.mark.parametrize("visit", [DESKTOP, PHONE], indirect=True, ids=["desktop", "phone"])
+@pytest.mark.parametrize("visit", SCREENS, indirect=True)
 def test_an_example_becomes_a_file_that_the_command_line_verifies(
     visit: Visit, tmp_path: Path
 ) -> None:
@@ -106,7 +106,7 @@ def test_an_example_becomes_a_file_that_the_command_line_verifies(
     visit.check()
 
 
-@pytest.mark.parametrize("visit", [DESKTOP, PHONE], indirect=True, ids=["desktop", "phone"])
+@pytest.mark.parametrize("visit", SCREENS, indirect=True)
 def test_both_sides_of_the_divider_show_the_same_frame(visit: Visit, counter: Path) -> None:
     page = visit.page
     visit.upload(counter)

@@ -16,7 +16,7 @@ from material import moving_picture, write_clip
 from packages import install_models
 from pageserver import ROOT, PageServer, page_server
 
-from .conftest import DESKTOP, PHONE, Visit
+from .conftest import SCREENS, Visit
 
 pytestmark = pytest.mark.browser
 # A stripe of what the canvas shows: numbers 0 to 255 of R, G and B.
@@ -99,8 +99,7 @@ def test_a_model_on_a_hub_is_fetched_with_one_click_and_ticked(visit: Visit) -> 
     visit.check()
 
 
-@pytest.mark.parametrize("visit", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.slow)],
-                         indirect=True, ids=["desktop", "phone"])
+@pytest.mark.parametrize("visit", SCREENS, indirect=True)
 def test_four_codecs_are_wiped_zoomed_and_sorted(
     visit: Visit, small: Path, tmp_path: Path
 ) -> None:

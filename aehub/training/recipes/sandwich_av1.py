@@ -1,8 +1,9 @@
 """Recipe of the restorer of `sandwich-av1`, trained on clips as SVT-AV1 codes them.
 
-Every clip is encoded several times, each time at another rate factor and preset, some with noise
-as cameras make it. With `scale` = 2 clips are coded at half their size, and the network corrects
-frames that Lanczos' filter doubled.
+Every clip is encoded several times, each time at another rate factor and preset, some of them
+smaller, some with noise as cameras make it. Pictures become clips too: a window moves over them,
+or over a page of text (`sandwich_views`). With `scale` = 2 clips are coded at half their size, and
+the network corrects frames that Lanczos' filter doubled.
 
 The cost is the squared error of each plane over that of AV1 in the whole clip, (6 Y + U + V) / 8,
 which is the change of PSNR to first order. The first correction is trained; when training ends, the
@@ -15,6 +16,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -30,17 +32,20 @@ from aehub.codecs.sandwich.group_decoder import part_of
 from aehub.codecs.sandwich.network import FOLD, PARTS, SAMPLES, Restorer, SandwichNetwork, scale_of
 from aehub.codecs.sandwich.obu import temporal_units
 from aehub.errors import InputError
-from aehub.media.picture import Picture
 from aehub.media.scaling import halve, upscale
+from aehub.schedule import Task, run_tasks
 from aehub.training.data import Cache, FrameStore, StoredClip, is_held_out
+from aehub.training.recipes import sandwich_views as views
 from aehub.training.recipes.sandwich_filters import principal_filters
 from aehub.weights.stored_network import load
 
 NAME = "sandwich-av1"
 LEARNING_RATE = 3e-3
-_VERSION = 3
+_VERSION = 4
 _SEED = 5
 _FPS = Fraction(25)
+_AHEAD = 4
+"""Encodes that wait to be written."""
 _CRFS = (18.0, 63.0)
 """Range of the rate factors, wider than that of the qualities by 2 and 3."""
 _PRESETS = (6, 4, 8, 6, 10, 2)
@@ -48,8 +53,6 @@ _N_FRAMES = 28
 """First frames of a clip that are encoded, at most."""
 _KEPT = 8
 """Frames of an encode that are kept, with their references."""
-_NOISY_SHARE, _NOISE = 0.5, (0.5, 4.0)
-"""Share of the encodes that are of clips with noise, and its standard deviation in luma."""
 _LEAST_ERROR = 0.3
 """Mean squared error below which a clip counts less: it is nearly flat."""
 _FIT_ENCODES, _FIT_FRAMES = 320, 4
@@ -68,7 +71,7 @@ class Options:
         candidates: corrections.
         references: 1, or 0 without.
         scale: 2 for clips that are coded at half their size.
-        encodes: of each clip.
+        encodes: of each clip; of a picture half as many.
         size: side of a crop in luma samples of the coded frame, even.
         batch: crops per step.
         report_seconds: between reports and checkpoints.
@@ -80,7 +83,7 @@ class Options:
     candidates: int = 6
     references: int = 1
     scale: int = 1
-    encodes: int = 4
+    encodes: int = 6
     size: int = 96
     batch: int = 16
     report_seconds: float = 120.0
@@ -154,29 +157,23 @@ class Av1Pairs:
 
     @classmethod
     def build(cls, store: FrameStore, cache: Cache, options: Options) -> Av1Pairs:
-        """Encode all clips of `store`, or open them from the cache."""
-        clips = [c for c in store.clips if c.n_frames > _KEPT and min(c.width, c.height) >= 64
-                 and c.width % 4 == c.height % 4 == 0]
+        """Encode all clips and pictures of `store`, or open them from the cache."""
+        clips = [c for c in store.clips if views.can_be_shown(c, _KEPT + 1)]
         if not clips:
-            raise InputError(f"the data holds no clip of {_KEPT + 1} frames or more with sides of "
-                             "64 or more that are multiples of 4; give others with --data.")
+            raise InputError(
+                f"the data holds no picture, and no clip of {_KEPT + 1} frames or more, with sides "
+                f"of {views.LEAST_SIDE} or more; give others with --data.")
 
         def make(folder: Path) -> None:
-            rng = np.random.default_rng(_SEED)
+            tasks = (Task(partial(_encode, store, clip, number, at, options.scale), yields=True)
+                     for number, clip in enumerate(clips) for at in _shares(clip, options.encodes))
             with open(folder / "pairs.raw", "wb") as raw:
                 encodes = []
-                for number, clip in enumerate(clips):
-                    low, high = _CRFS
-                    for n in range(options.encodes):
-                        crf = low + (high - low) * (n + rng.random()) / options.encodes
-                        preset = _PRESETS[(number + n) % len(_PRESETS)]
-                        begin = raw.tell()
-                        encode, kept = _encode(store, clip, round(crf, 2), preset, options.scale,
-                                               begin, rng)
-                        for part in kept:
-                            raw.write(part.tobytes())
-                        encodes.append(encode)
-            (folder / "pairs.json").write_text(json.dumps([asdict(e) for e in encodes]))
+                for encode, kept in run_tasks(tasks, _AHEAD):
+                    encodes.append(asdict(encode) | {"begin": raw.tell()})
+                    for part in kept:
+                        raw.write(part.tobytes())
+            (folder / "pairs.json").write_text(json.dumps(encodes))
 
         name = "av1-pairs" if options.scale == 1 else "av1-half-pairs"
         folder = cache.get_or_make(name, {
@@ -229,14 +226,23 @@ class Av1Pairs:
                   for part in large), *self._numbers(encode, t))
 
 
-def _encode(store: FrameStore, clip: StoredClip, crf: float, preset: int, scale: int, begin: int,
-            rng: np.random.Generator) -> tuple[_Encode, Iterator[np.ndarray]]:
-    """The index entry of an encode, and what is kept of it: of each frame, uint8 [3, 6, h, w] frame
-    and aligned references, then [1 or 2, 6, scale h, scale w] original, and frame doubled."""
-    originals = [store.planes(clip, t) for t in range(min(_N_FRAMES, clip.n_frames))]
-    noise = round(rng.uniform(*_NOISE), 2) if rng.random() < _NOISY_SHARE else 0.0
-    if noise:
-        originals = [_with_noise(picture, noise, rng) for picture in originals]
+def _shares(clip: StoredClip, encodes: int) -> list[tuple[int, int]]:
+    """Number of each encode of a clip, and how many there are."""
+    n = encodes if clip.n_frames > 1 else max(1, encodes // 2)
+    return [(k, n) for k in range(n)]
+
+
+def _encode(store: FrameStore, clip: StoredClip, number: int, at: tuple[int, int], scale: int
+            ) -> tuple[_Encode, list[np.ndarray]]:
+    """Index entry of an encode of clip `number`, and what is kept of it: of each frame, uint8
+    [3, 6, h, w] frame and aligned references, then [1 or 2, 6, scale h, scale w] original, and
+    frame doubled."""
+    (n, encodes), rng = at, np.random.default_rng((_SEED, number, at[0]))
+    low, high = _CRFS
+    crf = round(low + (high - low) * (n + rng.random()) / encodes, 2)
+    preset = _PRESETS[(number + n) % len(_PRESETS)]
+    view = views.view(store, clip, _N_FRAMES, rng)
+    originals = view.pictures
     coded = originals if scale == 1 else [halve(picture) for picture in originals]
     size = width, height = coded[0].size
     encoder = Av1Encoder(size, _FPS, crf, preset)
@@ -249,28 +255,17 @@ def _encode(store: FrameStore, clip: StoredClip, crf: float, preset: int, scale:
     quantisers = [unit.base_q_idx for unit in units]
     chosen = rng.choice(len(pictures), _KEPT, replace=False).tolist()
     numbers = [[t, *alignment.choose_references(quantisers, t)] for t in chosen]
-    entry = _Encode(clip.source, width, height, crf, preset, noise, begin,
-                    [[quantisers[n] for n in three] for three in numbers],
+    kept = []
+    for t, *references in numbers:
+        others = [alignment.compensate(pictures[r], alignment.vectors(
+            pictures[t][0], pictures[r][0])) for r in references]
+        kept.append(np.stack([mixing.fold(p, height, width) for p in (pictures[t], *others)]))
+        large = (originals[t],) if scale == 1 else (originals[t], shown[t])
+        kept.append(np.stack([mixing.fold(p, scale * height, scale * width) for p in large]))
+    entry = _Encode(clip.source, width, height, crf, preset, view.noise, 0,
+                    [[quantisers[t] for t in three] for three in numbers],
                     np.mean(squares, 0).tolist())
-
-    def kept() -> Iterator[np.ndarray]:
-        for t, *references in numbers:
-            others = [alignment.compensate(pictures[r], alignment.vectors(
-                pictures[t][0], pictures[r][0])) for r in references]
-            yield np.stack([mixing.fold(p, height, width) for p in (pictures[t], *others)])
-            large = (originals[t],) if scale == 1 else (originals[t], shown[t])
-            yield np.stack([mixing.fold(p, scale * height, scale * width) for p in large])
-
-    return entry, kept()
-
-
-def _with_noise(picture: Picture, deviation: float, rng: np.random.Generator) -> Picture:
-    """Add noise of a camera: of half the deviation in chroma."""
-    planes = []
-    for plane, share in zip(picture, (1, 0.5, 0.5), strict=True):
-        noise = rng.standard_normal(plane.shape, np.float32) * deviation * share
-        planes.append(np.clip(np.rint(plane + noise), 0, 255).astype(np.uint8))
-    return Picture(planes)
+    return entry, kept
 
 
 def _turned(folded: np.ndarray, turn: int) -> np.ndarray:
