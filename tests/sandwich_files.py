@@ -115,7 +115,7 @@ def _golden_group(number: int) -> tuple[int, bytes]:
         pictures = [halve(av1.padded(p, (2 * size[0], 2 * size[1]))) for p in pictures]
     stream = b"".join([*(encoder.add(picture) for picture in pictures), encoder.finish()])
     weights = None if not classes else (
-        np.arange(3 * classes * corrections) * 37 % 90 - 45).astype(np.int8).reshape(
+        np.arange(3 * classes * corrections) * 37 % 22 - 11).astype(np.int8).reshape(
         3, classes, corrections)
     return n, SideInformation(weights, halved, bool(grain)).pack() + stream
 

@@ -15,6 +15,7 @@ from aehub import threads
 from aehub.bitstream import open_reader
 from aehub.codecs.sandwich import PAYLOAD_FORMATS
 from aehub.codecs.sandwich.codec import SandwichCodec
+from aehub.codecs.sandwich.side_information import unpack
 from sandwich_files import (
     EXPECTED,
     GOLDEN_FILE,
@@ -84,12 +85,11 @@ def test_golden_weights_and_grain_change_the_pictures(codec: SandwichCodec) -> N
     with open_reader(GOLDEN_FILE) as reader:
         header, groups = reader.header, list(reader.groups())
     for group in groups:
-        flags = group.payload[0]
+        side, stream = unpack(bytes(group.payload), codec.network.restorer.candidates)
         shown = dict(codec.decode_group(header, group, {SHOWN}))[SHOWN][0]
-        others = [bytes((flags ^ 0x08,)) + group.payload[1:]] if flags & 0x08 else []
-        if flags & 0x03:
-            others.append(group.payload[:1] + bytes((group.payload[1] ^ 0x40,))
-                          + group.payload[2:])
+        others = [side._replace(grain=False).pack() + stream] if side.grain else []
+        if side.weights is not None:
+            others.append(side._replace(weights=side.weights // 2).pack() + stream)
         for payload in others:
             forged = replace(group, payload=payload)
             found = dict(codec.decode_group(header, forged, {SHOWN}))[SHOWN][0]
@@ -103,11 +103,16 @@ def test_the_side_information_reads_as_the_page_says(codec: SandwichCodec) -> No
         flags, at = payload[0], 1
         assert (bool(flags & 4), bool(flags & 8)) == (side.halved, side.grain)
         n_classes = (0, 1, 2, 4)[flags & 3]
+        bits = "".join(f"{byte:08b}" for byte in payload[1:])
         for plane in range(3 if n_classes else 0):
             for one in range(n_classes):
                 for candidate in range(flags >> 4):
-                    value = payload[at] - 256 * (payload[at] > 127)
+                    ones, _, rest = bits.partition("0")
+                    number, bits = 8 * len(ones) + int(rest[:3], 2), rest[3:]
+                    value = (-number - 1) // 2 if number % 2 else number // 2
                     assert side.weights is not None
-                    assert side.weights[plane, one, candidate] == value
-                    at += 1
+                    assert side.weights[plane, one, candidate] == value + 8 * (candidate == 0)
+        padding = len(bits) % 8
+        assert not padding or set(bits[:padding]) == {"0"}
+        at += len(payload) - 1 - len(bits) // 8
         assert payload[at:] == b"".join(unit.data for unit in units)

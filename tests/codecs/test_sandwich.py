@@ -22,7 +22,7 @@ from aehub import threads
 from aehub.bitstream import Group, open_reader
 from aehub.codecs.sandwich import alignment, av1, grain, mixing, obu
 from aehub.codecs.sandwich.codec import SandwichCodec
-from aehub.codecs.sandwich.side_information import SideInformation, unpack
+from aehub.codecs.sandwich.side_information import SideInformation, coded_bytes, unpack
 from aehub.errors import DamagedError, FormatError, InputError
 from aehub.media.colour import from_rgb
 from aehub.media.picture import Colour, Picture
@@ -249,10 +249,10 @@ def test_weights_are_found_that_a_constructed_case_has() -> None:
     folded = rng.integers(100, 130, (6, 32, 16)).astype(np.uint8)
     corrections = rng.integers(-3, 4, (2, 6, 32, 16)) * 2
     parts = np.zeros((6, 1, 1))
-    wanted = np.array([[48, -16], [16, 32], [-32, 0]])
+    wanted = np.array([[12, -4], [4, 8], [-8, 0]])
     original = folded.astype(int)
     for n, part in enumerate(mixing.PARTS):
-        parts = (corrections[:, part] * wanted[n, :, None, None, None] / 32).sum(0)
+        parts = (corrections[:, part] * wanted[n, :, None, None, None] * mixing.UNIT).sum(0)
         original[part] += np.rint(parts).astype(int)
     statistics = statistics_of(folded, corrections, original.astype(np.uint8))
     solved = statistics.solve(1, 2)
@@ -270,8 +270,8 @@ def test_each_class_of_positions_gets_the_weight_that_it_needs(classes: int) -> 
     found = mixing.classify(folded, classes)
     assert set(found.ravel()) == set(range(classes))
     corrections = rng.integers(-4, 5, (1, 6, 32, 16)) * 4
-    wanted = np.array([8, 32, -16, 24])[:classes]
-    original = folded + (corrections[0] * wanted[found] // 32)
+    wanted = np.array([2, 8, -4, 6])[:classes]
+    original = folded + (corrections[0] * wanted[found] // 8)
     statistics = statistics_of(folded, corrections, original.astype(np.uint8))
     solved = statistics.solve(classes, 1)
     assert np.all(np.abs(solved[0, :, 0] - wanted) <= 1)
@@ -285,7 +285,7 @@ def test_errors_of_weights_are_those_of_the_mixed_pictures() -> None:
     corrections = rng.normal(0, 2, (2, *folded.shape)).astype(np.float32)
     statistics = statistics_of(folded, corrections, original)
     for classes in mixing.N_CLASSES:
-        weights = rng.integers(-40, 40, (3, classes, 2)).astype(np.int8)
+        weights = rng.integers(-10, 10, (3, classes, 2)).astype(np.int8)
         error = original.astype(float) - mixing.corrected(folded, mixed(corrections, weights))
         direct = [np.square(error[part]).sum() for part in mixing.PARTS]
         # Pictures are rounded, which adds a twelfth for each sample.
@@ -300,12 +300,28 @@ def test_folding_loses_nothing(size: tuple[int, int]) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(picture, back, strict=True))
 
 
+@given(seed=st.integers(0, 2**32 - 1), classes=st.sampled_from(mixing.N_CLASSES),
+       used=st.integers(1, 15), spread=st.sampled_from([0, 3, 300]))
+@settings(max_examples=50, deadline=None)
+def test_weights_of_any_size_come_back_in_the_bytes_that_the_encoder_counts(
+    seed: int, classes: int, used: int, spread: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    weights = np.clip(rng.normal(0, spread, (3, classes, used)), -128, 127).astype(np.int8)
+    packed = SideInformation(weights).pack()
+    assert len(packed) == 1 + coded_bytes(weights)
+    (found, *_), stream = unpack(packed + b"stream", 15)
+    assert np.array_equal(found, weights) and stream == b"stream"
+
+
 @pytest.mark.parametrize("start", [b"", b"\x00", b"\x01", b"\x10", b"\x41", b"\x0c",
-                                   b"\x11" + bytes(3), b"\x33" + bytes(20)])
+                                   b"\x11" + bytes(1), b"\x11" + bytes(2), b"\x33" + bytes(18),
+                                   b"\x11" + b"\xff" * 9, b"\x11\xff\xff\xff\xff\x80"])
 def test_side_information_that_contradicts_itself_or_ends_early_is_one_sentence(
     start: bytes
 ) -> None:
-    with pytest.raises(DamagedError, match="its payload has the flags|hold no stream"):
+    with pytest.raises(DamagedError,
+                       match="has the flags|has a weight|before its weights|hold no stream"):
         unpack(start if len(start) != 1 or start == b"\x00" else start + bytes(99), 3)
 
 
@@ -383,7 +399,7 @@ def test_restored_frames_do_not_depend_on_which_are_asked_for(
         header, group = reader.header, reader.group_at(0)
         # Weights that count.
         _, stream = payloads(path, model)[0]
-        side = SideInformation(np.full((3, 1, model.network.restorer.candidates), 32, np.int8))
+        side = SideInformation(np.full((3, 1, model.network.restorer.candidates), 8, np.int8))
         group = replace(group, payload=side.pack() + b"".join(unit.data for unit in stream))
         everything = dict(model.decode_group(header, group))
         plain = list(av1.decode(stream, (80, 66)))

@@ -121,7 +121,7 @@ def test_runs_export_a_model_whose_parts_are_both_trained(clips: Path, tmp_path:
 
 
 @pytest.mark.parametrize(("changes", "said"), [
-    ({"candidates": 9}, "candidates is 9; it goes from 1 to 8"),
+    ({"candidates": 16}, "candidates is 16; it goes from 1 to 15"),
     ({"references": 2}, "references is 2; it goes from 0 to 1"),
     ({"size": 130}, "130x130 or more are of fewer than two recordings"),
 ])

@@ -29,7 +29,7 @@ from aehub.codecs.sandwich.settings import (
     crf_of,
     preset_of,
 )
-from aehub.codecs.sandwich.side_information import SideInformation
+from aehub.codecs.sandwich.side_information import SideInformation, coded_bytes
 from aehub.media.metrics import psnr_of_mse, weighted_psnr
 from aehub.media.picture import Picture
 from aehub.media.scaling import halve
@@ -171,6 +171,6 @@ def _best_weights(statistics: mixing.Statistics, n_bytes: int) -> tuple[np.ndarr
 
     solved = [statistics.solve(n, k) for n in mixing.N_CLASSES
               for k in range(1, statistics.candidates + 1)]
-    costs = [(cost(None, 0), None), *((cost(w, w.size), w) for w in solved)]
+    costs = [(cost(None, 0), None), *((cost(w, coded_bytes(w)), w) for w in solved)]
     best, weights = min(costs, key=lambda one: one[0])
     return weights, best

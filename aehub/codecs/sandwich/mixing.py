@@ -18,7 +18,7 @@ from aehub.media.picture import YUV420, Picture
 
 N_CLASSES = (1, 2, 4)
 """Numbers of classes that an encoder chooses from."""
-UNIT = 1 / 32
+UNIT = 1 / 8
 """Step of a weight, set by hand: corrections are scaled to weights of about 1."""
 DETAIL_LIMITS = (3, 7, 16)
 """Limits between four classes, in grey levels, set by hand."""
@@ -75,18 +75,17 @@ class Statistics:
             corrections: float32 [K, 6, h, w].
             original: uint8 [6, h, w].
         """
-        classes = classify(folded, N_CLASSES[-1])
-        error = original.astype(np.float32) - folded
-        for c in range(N_CLASSES[-1]):
-            here = classes == c
-            if not here.any():
-                continue
-            e, r = error[:, here], corrections[:, :, here]
-            for n, part in enumerate(PARTS):
-                proposed = r[:, part].reshape(len(r), -1).astype(np.float64)
-                self._gram[n, c] += proposed @ proposed.T
-                self._moment[n, c] += proposed @ e[part].reshape(-1)
+        classes = classify(folded, N_CLASSES[-1]).ravel()
+        order = np.argsort(classes, kind="stable")
+        ends = np.searchsorted(classes[order], np.arange(N_CLASSES[-1] + 1))
+        error = (original.astype(np.float32) - folded).reshape(SAMPLES, -1)[:, order]
+        proposed = corrections.reshape(len(corrections), SAMPLES, -1)[:, :, order]
         for n, part in enumerate(PARTS):
+            for c in range(N_CLASSES[-1]):
+                here = slice(ends[c], ends[c + 1])
+                r = proposed[:, part, here].reshape(len(corrections), -1)
+                self._gram[n, c] += r @ r.T
+                self._moment[n, c] += r @ error[part, here].reshape(-1)
             self._energy[n] += np.square(error[part]).sum(dtype=np.float64)
             self.samples[n] += error[part].size
 

@@ -49,7 +49,7 @@ class Restorer(nn.Module):
         frames: frame and references.
     """
 
-    def __init__(self, width: int = 32, layers: int = 4, candidates: int = 6, references: int = 1,
+    def __init__(self, width: int = 32, layers: int = 4, candidates: int = 12, references: int = 1,
                  scale: int = 1) -> None:
         super().__init__()
         self.candidates, self.frames, self.scale = candidates, 1 + 2 * references, scale
@@ -160,10 +160,10 @@ class SandwichNetwork(nn.Module):
     """
 
     ARGUMENTS = {"width": (8, 128), "layers": (0, 8), "upscaler_width": (8, 128),
-                 "upscaler_layers": (0, 8), "candidates": (1, 8), "references": (0, 1)}
+                 "upscaler_layers": (0, 8), "candidates": (1, 15), "references": (0, 1)}
 
     def __init__(self, width: int = 32, layers: int = 4, upscaler_width: int = 32,
-                 upscaler_layers: int = 4, candidates: int = 6, references: int = 1) -> None:
+                 upscaler_layers: int = 4, candidates: int = 12, references: int = 1) -> None:
         super().__init__()
         self.config = {"width": width, "layers": layers, "upscaler_width": upscaler_width,
                        "upscaler_layers": upscaler_layers, "candidates": candidates,

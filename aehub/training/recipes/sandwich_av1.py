@@ -80,7 +80,7 @@ class Options:
     base: str = ""
     width: int = 32
     layers: int = 4
-    candidates: int = 6
+    candidates: int = 12
     references: int = 1
     scale: int = 1
     encodes: int = 6
