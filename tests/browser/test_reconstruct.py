@@ -58,8 +58,16 @@ def opened(page: Page) -> None:
 
 def tick(page: Page, names: list[str]) -> None:
     """Tick these models and no others."""
+    # What is drawn later would be left out of the list of labels.
+    for name in names:
+        expect(page.get_by_label(name, exact=True)).to_be_visible()
     for label in page.locator("#arena-models label").all():
         label.locator("input").set_checked(label.inner_text().strip() in names)
+
+
+def ticked(page: Page) -> list[str]:
+    return [label.inner_text().strip() for label in page.locator("#arena-models label").all()
+            if label.locator("input").is_checked()]
 
 
 def reconstructed(visit: Visit, clip: Path) -> Any:
@@ -70,8 +78,7 @@ def reconstructed(visit: Visit, clip: Path) -> Any:
     visit.page.locator("#arena-kilobytes input").fill("12")
     expect(visit.page.locator("#arena-forecast")).to_contain_text("on this machine",
                                                                   timeout=60_000)
-    # Seen once in a cold browser: the ticks were those of the start again.
-    tick(visit.page, NAMES)
+    assert sorted(ticked(visit.page)) == sorted(NAMES)
     visit.page.locator("#reconstruct").click()
     player = visit.page.locator("#arena aehub-wipe")
     player.wait_for(timeout=90_000)

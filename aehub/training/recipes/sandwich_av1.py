@@ -2,7 +2,7 @@
 
 Every clip is encoded several times, each time at another rate factor and preset, some of them
 smaller, some with noise as cameras make it. Pictures become clips too: a window moves over them,
-or over a page of text (`sandwich_views`). With `scale` = 2 clips are coded at half their size, and
+or over a page of text (`sandwich_clips`). With `scale` = 2 clips are coded at half their size, and
 the network corrects frames that Lanczos' filter doubled.
 
 The cost is the squared error of each plane over that of AV1 in the whole clip, (6 Y + U + V) / 8,
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import count
@@ -35,7 +35,7 @@ from aehub.errors import InputError
 from aehub.media.scaling import halve, upscale
 from aehub.schedule import Task, run_tasks
 from aehub.training.data import Cache, FrameStore, StoredClip, is_held_out
-from aehub.training.recipes import sandwich_views as views
+from aehub.training.recipes.sandwich_clips import LEAST_SIDE, is_usable, training_clip
 from aehub.training.recipes.sandwich_filters import principal_filters
 from aehub.weights.stored_network import load
 
@@ -158,19 +158,24 @@ class Av1Pairs:
     @classmethod
     def build(cls, store: FrameStore, cache: Cache, options: Options) -> Av1Pairs:
         """Encode all clips and pictures of `store`, or open them from the cache."""
-        clips = [c for c in store.clips if views.can_be_shown(c, _KEPT + 1)]
+        clips = [c for c in store.clips if is_usable(c, _KEPT + 1)]
         if not clips:
             raise InputError(
                 f"the data holds no picture, and no clip of {_KEPT + 1} frames or more, with sides "
-                f"of {views.LEAST_SIDE} or more; give others with --data.")
+                f"of {LEAST_SIDE} or more; give others with --data.")
+
+        def tasks() -> Iterator[Task]:
+            for number, clip in enumerate(clips):
+                n_encodes = options.encodes if clip.n_frames > 1 else max(1, options.encodes // 2)
+                for n in range(n_encodes):
+                    yield Task(partial(_encode, store, clip, number, n, n_encodes, options.scale),
+                               yields=True)
 
         def make(folder: Path) -> None:
-            tasks = (Task(partial(_encode, store, clip, number, at, options.scale), yields=True)
-                     for number, clip in enumerate(clips) for at in _shares(clip, options.encodes))
             with open(folder / "pairs.raw", "wb") as raw:
                 encodes = []
-                for encode, kept in run_tasks(tasks, _AHEAD):
-                    encodes.append(asdict(encode) | {"begin": raw.tell()})
+                for encode, kept in run_tasks(tasks(), _AHEAD):
+                    encodes.append(asdict(replace(encode, begin=raw.tell())))
                     for part in kept:
                         raw.write(part.tobytes())
             (folder / "pairs.json").write_text(json.dumps(encodes))
@@ -226,23 +231,15 @@ class Av1Pairs:
                   for part in large), *self._numbers(encode, t))
 
 
-def _shares(clip: StoredClip, encodes: int) -> list[tuple[int, int]]:
-    """Number of each encode of a clip, and how many there are."""
-    n = encodes if clip.n_frames > 1 else max(1, encodes // 2)
-    return [(k, n) for k in range(n)]
-
-
-def _encode(store: FrameStore, clip: StoredClip, number: int, at: tuple[int, int], scale: int
+def _encode(store: FrameStore, clip: StoredClip, number: int, n: int, n_encodes: int, scale: int
             ) -> tuple[_Encode, list[np.ndarray]]:
-    """Index entry of an encode of clip `number`, and what is kept of it: of each frame, uint8
-    [3, 6, h, w] frame and aligned references, then [1 or 2, 6, scale h, scale w] original, and
-    frame doubled."""
-    (n, encodes), rng = at, np.random.default_rng((_SEED, number, at[0]))
-    low, high = _CRFS
-    crf = round(low + (high - low) * (n + rng.random()) / encodes, 2)
+    """Index entry of encode `n` of clip `number`, its `begin` left 0, and what is kept of it: of
+    each frame, uint8 [3, 6, h, w] frame and aligned references, then [1 or 2, 6, scale h, scale w]
+    original, and frame doubled."""
+    rng, (low, high) = np.random.default_rng((_SEED, number, n)), _CRFS
+    crf = round(low + (high - low) * (n + rng.random()) / n_encodes, 2)
     preset = _PRESETS[(number + n) % len(_PRESETS)]
-    view = views.view(store, clip, _N_FRAMES, rng)
-    originals = view.pictures
+    originals, noise = training_clip(store, clip, _N_FRAMES, rng)
     coded = originals if scale == 1 else [halve(picture) for picture in originals]
     size = width, height = coded[0].size
     encoder = Av1Encoder(size, _FPS, crf, preset)
@@ -262,7 +259,7 @@ def _encode(store: FrameStore, clip: StoredClip, number: int, at: tuple[int, int
         kept.append(np.stack([mixing.fold(p, height, width) for p in (pictures[t], *others)]))
         large = (originals[t],) if scale == 1 else (originals[t], shown[t])
         kept.append(np.stack([mixing.fold(p, scale * height, scale * width) for p in large]))
-    entry = _Encode(clip.source, width, height, crf, preset, view.noise, 0,
+    entry = _Encode(clip.source, width, height, crf, preset, noise, 0,
                     [[quantisers[t] for t in three] for three in numbers],
                     np.mean(squares, 0).tolist())
     return entry, kept

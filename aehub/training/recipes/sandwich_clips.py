@@ -30,7 +30,7 @@ _STILL_SHARE = 0.15
 """Share of the windows that do not move."""
 
 
-class View(NamedTuple):
+class TrainingClip(NamedTuple):
     """Attributes:
     pictures: 4:2:0, with sides that are multiples of 4.
     noise: standard deviation in luma of the noise that was added, in grey levels.
@@ -40,20 +40,22 @@ class View(NamedTuple):
     noise: float
 
 
-def can_be_shown(clip: StoredClip, n_frames: int) -> bool:
+def is_usable(clip: StoredClip, n_frames: int) -> bool:
     """Return True for pictures, and clips of `n_frames` or more, that are large enough."""
     return min(clip.width, clip.height) >= LEAST_SIDE and (clip.n_frames == 1
                                                           or clip.n_frames >= n_frames)
 
 
-def view(store: FrameStore, clip: StoredClip, n_frames: int, rng: np.random.Generator) -> View:
+def training_clip(store: FrameStore, clip: StoredClip, n_frames: int, rng: np.random.Generator
+                  ) -> TrainingClip:
     """A clip of at most `n_frames` frames, made of a recording or a picture."""
     if clip.n_frames == 1:
         pictures = _moving_window(store.planes(clip, 0), n_frames, rng)
     else:
         pictures = _recording(store, clip, n_frames, rng)
     noise = round(rng.uniform(*_NOISE), 2) if rng.random() < _NOISY_SHARE else 0.0
-    return View([_with_noise(p, noise, rng) for p in pictures] if noise else pictures, noise)
+    noisy = [_with_noise(p, noise, rng) for p in pictures] if noise else pictures
+    return TrainingClip(noisy, noise)
 
 
 def _recording(store: FrameStore, clip: StoredClip, n_frames: int, rng: np.random.Generator
