@@ -2,6 +2,7 @@
 
     python docs/measure/sandwich.py CLIPS [--preset 6] [--model FOLDER] [--ways] [--x264]
     python docs/measure/sandwich.py --speed [--preset 6] [--model FOLDER]
+    python docs/measure/sandwich.py --runs RUN [RUN ...] --plot FILE
 
 For each clip of the folder one row: Bjøntegaard rate in PSNR, (6 Y + U + V) / 8, and in MS-SSIM
 against SVT-AV1, of the whole file, and of its payloads alone; the range of PSNR that both share.
@@ -11,13 +12,16 @@ The elementary stream of SVT-AV1 is stripped of what files do not store, as in `
 with weights of one correction, of all, of all for two and four classes, and the best of them, all
 at every other quality. --x264 adds the rate against x264 medium. --speed measures a generated clip
 of 640x360 instead: frames per second of encoder and decoder, and of SVT-AV1 and dav1d alone, the
-best of three runs.
+best of three runs. --runs draws how the gain of runs of `aehub train sandwich-av1` on held-out
+crops, by the first correction at a weight of 1, moved with their steps; the names of their folders
+are the labels.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -26,6 +30,7 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import numpy as np
+from matplotlib.figure import Figure
 from speed import best_seconds, count_frames, moving_clip
 
 import aehub
@@ -164,6 +169,23 @@ def speed(model: object, preset: int) -> None:
             print(f"| {label} | {SPEED_FRAMES / best_seconds(3, job):.1f} frames/s |", flush=True)
 
 
+def draw_runs(runs: Sequence[Path], file: Path) -> None:
+    """Draw the held-out gain of training runs over their steps."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for run in runs:
+        reports = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        points = [(report["step"] / 1000, report["held_out_gain"]) for report in reports]
+        axes.plot(*zip(*points, strict=True), label=run.name)
+        print(f"| {run.name} | {reports[-1]['step']:,} steps | "
+              f"{max(gain for _, gain in points):.3f} dB |")
+    axes.set_xlabel("thousand steps")
+    axes.set_ylabel("held-out gain, dB")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(file, dpi=110)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -173,9 +195,14 @@ def main() -> None:
     parser.add_argument("--model", default="sandwich-av1")
     parser.add_argument("--ways", action="store_true")
     parser.add_argument("--x264", action="store_true")
+    parser.add_argument("--runs", type=Path, nargs="+")
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
+    if options.runs and options.plot:
+        draw_runs(options.runs, options.plot)
+        return
     if options.clips is None and not options.speed:
-        parser.error("name a folder of clips, or --speed")
+        parser.error("name a folder of clips, --speed, or --runs and --plot")
     model = aehub.load(options.model)
     if options.speed:
         speed(model, options.preset)

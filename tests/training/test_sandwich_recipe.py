@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 
 import aehub
 from aehub.codecs.sandwich import mixing
+from aehub.codecs.sandwich.alignment import PRECISION
 from aehub.codecs.sandwich.codec import SandwichCodec
 from aehub.errors import InputError
 from aehub.media.picture import Picture
@@ -53,16 +56,29 @@ def test_a_turned_crop_is_the_fold_of_the_turned_picture(turn: int) -> None:
 
 def test_pairs_are_what_av1_left_of_the_clips(pairs: Av1Pairs) -> None:
     scale = pairs.options.scale
-    frames, decoded, originals, quantisers, errors = next(pairs.batches(0, 1))
-    assert frames.shape == (4, 3, 6, 32, 32) and quantisers.shape == (4, 3)
+    frame, differences, decoded, originals, quantisers, errors = next(pairs.batches(0, 1))
+    assert frame.shape == (4, 6, 32, 32) and quantisers.shape == (4, 5)
+    assert differences.shape == (4, 4, 6, 32, 32) and differences.dtype == np.int8
     assert decoded.shape == originals.shape == (4, 6, 32 * scale, 32 * scale)
     lost = np.square(originals.astype(float) - decoded).mean((1, 2, 3))
     assert np.all(lost > 0) and np.all(lost < 3000) and np.all(errors > 0)
     assert len({*quantisers[:, 0]}) > 1
     if scale == 1:
-        assert np.array_equal(frames[:, 0], decoded)
+        assert np.array_equal(frame, decoded)
     sources = [{encode.source for encode in pairs._encodes[out]} for out in (False, True)]
     assert sources[0] and sources[1] and not sources[0] & sources[1]
+
+
+@pytest.mark.parametrize("references", [0, 1])
+def test_fewer_references_are_the_best_of_either_side(pairs: Av1Pairs, references: int) -> None:
+    fewer = copy.copy(pairs)
+    fewer.options = replace(pairs.options, references=references)
+    encode = pairs._encodes[False][0]
+    all_of_them, some = (one._frame(encode, 1)[1] for one in (pairs, fewer))
+    kept = [0, 2][:2 * references]
+    assert np.array_equal(some, all_of_them[kept])
+    numbers, other = (one._numbers(encode, 1)[0] for one in (pairs, fewer))
+    assert np.array_equal(other, numbers[[0, *(1 + n for n in kept)]])
 
 
 def test_further_corrections_leave_less_than_the_first_which_stays(pairs: Av1Pairs) -> None:
@@ -75,10 +91,11 @@ def test_further_corrections_leave_less_than_the_first_which_stays(pairs: Av1Pai
     assert torch.equal(model.last_layer()[0][0], before)
     for encode in pairs._encodes[False]:
         statistics = mixing.Statistics(model.candidates)
-        for t in range(8):
-            frames, decoded, original = pairs._frame(encode, t)
+        for t in range(6):
+            frame, differences, decoded, original = pairs._frame(encode, t)
             with torch.inference_mode():
-                found = model(torch.from_numpy(frames[None].astype(np.float32)),
+                found = model(torch.from_numpy(frame[None].astype(np.float32)),
+                              torch.from_numpy(differences[None] / np.float32(PRECISION)),
                               torch.tensor([encode.quantisers[t]], dtype=torch.float32))
             statistics.add(decoded, found[0].numpy(), original)
         one, all_of_them = (statistics.errors(statistics.solve(1, k)) for k in (1, 3))
@@ -122,7 +139,7 @@ def test_runs_export_a_model_whose_parts_are_both_trained(clips: Path, tmp_path:
 
 @pytest.mark.parametrize(("changes", "said"), [
     ({"candidates": 16}, "candidates is 16; it goes from 1 to 15"),
-    ({"references": 2}, "references is 2; it goes from 0 to 1"),
+    ({"references": 3}, "references is 3; it goes from 0 to 2"),
     ({"size": 130}, "130x130 or more are of fewer than two recordings"),
 ])
 def test_options_that_no_model_can_have_are_refused_before_training(

@@ -11,7 +11,10 @@ multi-hypothesis sample refinement" (weights by least squares).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 
 from aehub.codecs.sandwich.network import FOLD, PARTS, SAMPLES
 from aehub.media.picture import YUV420, Picture
@@ -75,19 +78,23 @@ class Statistics:
             corrections: float32 [K, 6, h, w].
             original: uint8 [6, h, w].
         """
-        classes = classify(folded, N_CLASSES[-1]).ravel()
-        order = np.argsort(classes, kind="stable")
-        ends = np.searchsorted(classes[order], np.arange(N_CLASSES[-1] + 1))
-        error = (original.astype(np.float32) - folded).reshape(SAMPLES, -1)[:, order]
-        proposed = corrections.reshape(len(corrections), SAMPLES, -1)[:, :, order]
+        k, classes = self.candidates, classify(folded, N_CLASSES[-1]).ravel()
+        proposed = torch.from_numpy(corrections).reshape(k * SAMPLES, -1).T
+        error = (original.astype(np.float32) - folded).reshape(SAMPLES, -1).T
+        for c in range(N_CLASSES[-1]):
+            here = torch.from_numpy(np.flatnonzero(classes == c))
+            x, y = proposed[here], torch.from_numpy(error)[here]
+            # One product, of which those of different samples are left out, is the fastest way;
+            # that of NumPy would start threads of its own.
+            gram = (x.T @ x).numpy().reshape(k, SAMPLES, k, SAMPLES)
+            moment = (x.T @ y).numpy().reshape(k, SAMPLES, SAMPLES)
+            for n, part in enumerate(PARTS):
+                for sample in range(part.start, part.stop):
+                    self._gram[n, c] += gram[:, sample, :, sample]
+                    self._moment[n, c] += moment[:, sample, sample]
         for n, part in enumerate(PARTS):
-            for c in range(N_CLASSES[-1]):
-                here = slice(ends[c], ends[c + 1])
-                r = proposed[:, part, here].reshape(len(corrections), -1)
-                self._gram[n, c] += r @ r.T
-                self._moment[n, c] += r @ error[part, here].reshape(-1)
-            self._energy[n] += np.square(error[part]).sum(dtype=np.float64)
-            self.samples[n] += error[part].size
+            self._energy[n] += np.square(error[:, part]).sum(dtype=np.float64)
+            self.samples[n] += error[:, part].size
 
     def join(self, other: Statistics) -> None:
         """Add those of other frames."""
@@ -134,11 +141,12 @@ def corrected(folded: np.ndarray, corrections: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(folded + chosen), 0, 255).astype(np.uint8)
 
 
-def fold(picture: Picture, height: int, width: int) -> np.ndarray:
-    """uint8 [6, height / 2, width / 2] of a 4:2:0 picture, its borders repeated up to the size."""
+def fold(planes: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
+    """[6, height / 2, width / 2] of the planes of 4:2:0, in their type, borders repeated up to the
+    size."""
     rows, columns = height // FOLD, width // FOLD
-    found = np.empty((SAMPLES, rows, columns), np.uint8)
-    for plane, part, side in zip(picture, PARTS, (FOLD, 1, 1), strict=True):
+    found = np.empty((SAMPLES, rows, columns), planes[0].dtype)
+    for plane, part, side in zip(planes, PARTS, (FOLD, 1, 1), strict=True):
         down, right = side * rows - plane.shape[0], side * columns - plane.shape[1]
         padded = np.pad(plane, ((0, down), (0, right)), "edge")
         found[part] = padded.reshape(rows, side, columns, side).transpose(1, 3, 0, 2).reshape(

@@ -1,6 +1,6 @@
 """Restorer: a CNN behind AV1 that proposes corrections of a decoded frame, or of its double.
 
-It sees the frame and two aligned others, one on either side, at half of luma's resolution: each
+It sees the frame and aligned others, up to two on either side, at half of luma's resolution: each
 position holds 4 samples of luma and one of either chroma. (At a quarter of it, with the same
 multiplications, every weight would serve fewer samples.) Residual layers lead to features; the last
 layer proposes several corrections of every plane from them, which the weights of a group mix
@@ -42,20 +42,19 @@ class Restorer(nn.Module):
         width: channels of a layer.
         layers: residual layers after the first.
         candidates: corrections of each plane.
-        references: on either side of the frame, 0 or 1.
+        references: on either side of the frame, 0 to 2.
         scale: 2 for corrections of frames that are doubled.
-
-    Attributes:
-        frames: frame and references.
     """
 
-    def __init__(self, width: int = 32, layers: int = 4, candidates: int = 12, references: int = 1,
+    def __init__(self, width: int = 32, layers: int = 4, candidates: int = 12, references: int = 2,
                  scale: int = 1) -> None:
         super().__init__()
-        self.candidates, self.frames, self.scale = candidates, 1 + 2 * references, scale
+        self.candidates, self.references, self.scale = candidates, references, scale
         inputs = 2 * SAMPLES + len(PARTS)
         if references:
             inputs += 2 * SAMPLES + PARTS[0].stop
+        if references > 1:
+            inputs += 4 * PARTS[0].stop
         self.head = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
         self.hidden = nn.ModuleList(
             nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(layers))
@@ -66,13 +65,16 @@ class Restorer(nn.Module):
         # Biases of all layers: curves over the frame's quantiser, linear in those of references.
         self.bias = nn.Parameter(torch.zeros(_KNOTS + 2, (layers + 1) * width))
 
-    def forward(self, frames: Tensor, quantisers: Tensor, weights: Tensor | None = None) -> Tensor:
+    def forward(self, frame: Tensor, differences: Tensor, quantisers: Tensor,
+                weights: Tensor | None = None) -> Tensor:
         """Corrections in grey levels, float32 [B, K, 6, scale h, scale w].
 
         Args:
-            frames: folded, in grey levels, float32 [B, frames, 6, h, w]: the frame, then its
-                references, aligned.
-            quantisers: base_q_idx of each, float32 [B, frames].
+            frame: folded, in grey levels, float32 [B, 6, h, w].
+            differences: of the aligned references from it, in grey levels, float32
+                [B, 2 references, 6, h, w]: those before, then those after.
+            quantisers: base_q_idx of the frame and of each reference, float32
+                [B, 1 + 2 references].
             weights: of planes, classes and the first candidates, [3, C, at most candidates]: the
                 mixture of each class instead of the candidates, so that K is C.
         """
@@ -84,7 +86,7 @@ class Restorer(nn.Module):
             weight, bias = weight[:mixture.shape[2]], bias[:mixture.shape[2]]
             weight = torch.einsum("ock,koihw->coihw", mixture, weight)
             bias = torch.einsum("ock,ko->co", mixture, bias)
-        features = self.features(frames, quantisers)
+        features = self.features(frame, differences, quantisers)
         found = F.conv2d(features, weight.flatten(0, 1), bias.flatten(), padding=1).float()
         found = F.pixel_shuffle(found, self.scale).unflatten(1, (len(weight), SAMPLES))
         return found * scale[:, :, None, None, None]
@@ -95,56 +97,76 @@ class Restorer(nn.Module):
         shape = self.candidates, SAMPLES * self.scale**2
         return self.tail.weight.unflatten(0, shape), self.tail.bias.unflatten(0, shape)
 
-    def features(self, frames: Tensor, quantisers: Tensor) -> Tensor:
+    def features(self, frame: Tensor, differences: Tensor, quantisers: Tensor) -> Tensor:
         """Inputs of the last layer, [B, width, h, w], in its type; arguments as for `forward`."""
-        offsets = quantisers[:, 1:] - quantisers[:, :1]
-        offsets = F.pad(offsets, (0, 2 - offsets.shape[1])) / 64
+        offsets = torch.zeros(len(frame), 2, device=frame.device)
+        if self.references:
+            apart = (quantisers[:, 1:] - quantisers[:, :1]) / 64
+            offsets = apart.unflatten(1, (2, self.references)).mean(2)
         biases = torch.cat([_curve(quantisers), offsets], 1) @ self.bias.float()
-        first, *others = biases[..., None, None].chunk(len(self.hidden) + 1, 1)
-        x = self.head(self._inputs(frames, scale_of(quantisers)).to(self.head.weight.dtype))
+        first, *others = biases.chunk(len(self.hidden) + 1, 1)
         # Without an activation, so that a linear filter of the inputs reaches the last layer.
-        x = x + first.to(x.dtype)
+        x = _convolved(self.head, self._inputs(frame, differences, scale_of(quantisers)), first)
         for layer, bias in zip(self.hidden, others, strict=True):
-            y = layer(x)
-            x = x + F.relu_(y + bias.to(y.dtype))
+            x = x + F.relu_(_convolved(layer, x, bias))
         return x
 
-    def _inputs(self, frames: Tensor, scale: Tensor) -> Tensor:
-        """Inputs of the first layer in units of the scale, float32 [B, C, h, w].
+    def _inputs(self, frame: Tensor, differences: Tensor, scale: Tensor) -> Tensor:
+        """Inputs of the first layer in units of the scale, [B, C, h, w], in its type.
 
         Detail is the difference from the local mean; references count by how well they match.
         """
-        current, inverse = frames[:, 0], (1 / scale)[..., None, None]
-        local = _local_mean(torch.cat([current[:, p].mean(1, keepdim=True) for p in PARTS], 1))
+        inverse, type_ = (1 / scale)[..., None, None], self.head.weight.dtype
+        local = _local_mean(torch.cat([frame[:, p].mean(1, keepdim=True) for p in PARTS], 1))
         counts = torch.tensor(_COUNTS, device=local.device)
-        detail = (current - local.repeat_interleave(counts, 1)) * inverse
+        detail = ((frame - local.repeat_interleave(counts, 1)) * inverse).to(type_)
         parts = [detail.clamp(-_SMALL_DETAIL, _SMALL_DETAIL),
-                 detail.clamp(-_MAX_DETAIL, _MAX_DETAIL), local / 128 - 1]
-        if self.frames > 1:
-            differences = (frames[:, 1:] - frames[:, :1]) * inverse[:, None]
-            mismatch = _local_mean(_local_mean(differences[:, :, PARTS[0]].square().mean(2)))
-            matched = differences / (1 + mismatch[:, :, None])
-            both, apart = matched.sum(1), matched[:, 0, PARTS[0]] - matched[:, 1, PARTS[0]]
+                 detail.clamp(-_MAX_DETAIL, _MAX_DETAIL), (local / 128 - 1).to(type_)]
+        if self.references:
+            luma = differences[:, :, PARTS[0]]
+            mismatch = _local_mean(_local_mean((luma * luma).mean(2))) * inverse**2
+            shares = inverse / self.references / (1 + mismatch)
+            matched = (differences * shares[:, :, None]).unflatten(1, (2, self.references))
+            before, after = matched.sum(2).unbind(1)
+            both = (before + after).to(type_)
+            apart = (before[:, PARTS[0]] - after[:, PARTS[0]]).to(type_)
             parts += [both.clamp(-_SMALL_DIFFERENCE, _SMALL_DIFFERENCE),
                       both.clamp(-_MAX_DIFFERENCE, _MAX_DIFFERENCE),
                       apart.clamp(-_MAX_DIFFERENCE, _MAX_DIFFERENCE)]
+        if self.references > 1:
+            first, second = matched[:, :, :2, PARTS[0]].unbind(2)
+            within = (first - second).flatten(1, 2).to(type_)
+            parts += [within.clamp(-_SMALL_DIFFERENCE, _SMALL_DIFFERENCE),
+                      within.clamp(-_MAX_DIFFERENCE, _MAX_DIFFERENCE)]
         return torch.cat(parts, 1)
 
 
+def _convolved(layer: nn.Module, x: Tensor, bias: Tensor) -> Tensor:
+    """A layer with a bias of its own for each frame, [B, width]."""
+    assert isinstance(layer, nn.Conv2d)
+    bias = bias.to(layer.weight.dtype)
+    if len(bias) == 1:
+        return F.conv2d(x, layer.weight, bias[0], padding=1)
+    y: Tensor = layer(x)
+    return y + bias[..., None, None].to(y.dtype)
+
+
 def _curve(quantisers: Tensor) -> Tensor:
-    """Weights of the knots at the frame's base_q_idx, [B, K]; of quantisers [B, frames]."""
+    """Weights of the knots at the frame's base_q_idx, [B, K]; quantisers as for `forward`."""
     at = quantisers[:, :1] / 255 * (_KNOTS - 1)
     return (1 - (at - torch.arange(_KNOTS, device=at.device)).abs()).clamp_min(0)
 
 
 def scale_of(quantisers: Tensor) -> Tensor:
-    """Scale in grey levels, [B, 1], of base_q_idx [B, frames]."""
+    """Scale in grey levels, [B, 1]; quantisers as for `forward`."""
     return _SCALE_AT_0 * torch.exp(_SCALE_LOG_RANGE / 255 * quantisers[:, :1])
 
 
 def _local_mean(values: Tensor) -> Tensor:
-    """Mean of 3x3 positions, fewer at the border."""
-    return F.avg_pool2d(values, 3, 1, 1, count_include_pad=False)
+    """Mean of 3x3 positions; those of the border repeat."""
+    padded = F.pad(values, (1, 1, 1, 1), "replicate")
+    rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
+    return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / 9
 
 
 class SandwichNetwork(nn.Module):
@@ -160,10 +182,10 @@ class SandwichNetwork(nn.Module):
     """
 
     ARGUMENTS = {"width": (8, 128), "layers": (0, 8), "upscaler_width": (8, 128),
-                 "upscaler_layers": (0, 8), "candidates": (1, 15), "references": (0, 1)}
+                 "upscaler_layers": (0, 8), "candidates": (1, 15), "references": (0, 2)}
 
     def __init__(self, width: int = 32, layers: int = 4, upscaler_width: int = 32,
-                 upscaler_layers: int = 4, candidates: int = 12, references: int = 1) -> None:
+                 upscaler_layers: int = 4, candidates: int = 12, references: int = 2) -> None:
         super().__init__()
         self.config = {"width": width, "layers": layers, "upscaler_width": upscaler_width,
                        "upscaler_layers": upscaler_layers, "candidates": candidates,

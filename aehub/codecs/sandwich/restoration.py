@@ -15,6 +15,31 @@ from aehub.media.scaling import upscale
 from aehub.schedule import Task, run_tasks
 
 
+def network_inputs(picture: Callable[[int], Picture], quantisers: Sequence[int], number: int,
+                   n: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """What a restorer sees of a frame.
+
+    Args:
+        picture: returns a decoded frame by its number.
+        quantisers: base_q_idx of the frames of the group, in the order of times.
+        number: of the frame.
+        n: references on either side.
+
+    Returns:
+        (frame, uint8 [6, h, w]; differences of the references from it, int8 [2 n, 6, h, w], in
+        steps of `alignment`; base_q_idx of the frame and of the references).
+    """
+    current = picture(number)
+    height, width = (-(-n // FOLD) * FOLD for n in current[0].shape)
+    frame = mixing.fold(current, height, width)
+    references = alignment.choose_references(quantisers, number, n)
+    found = {number: np.zeros(frame.shape, np.int8)}
+    for r in {*references} - {number}:
+        found[r] = mixing.fold(alignment.differences(current, picture(r)), height, width)
+    differences = np.array([found[r] for r in references], np.int8).reshape(-1, *frame.shape)
+    return frame, differences, [quantisers[r] for r in (number, *references)]
+
+
 class Restoration:
     """Restorer of the frames of one group.
 
@@ -42,26 +67,19 @@ class Restoration:
         Returns:
             (uint8 [6, h, w]; grey levels, float32 [candidates or n_classes, 6, h, w]).
         """
-        current = self.picture(number)
-        height, width = (-(-n // FOLD) * FOLD for n in current[0].shape)
-        references = alignment.choose_references(self.quantisers, number)
-        folded = [mixing.fold(current, height, width)]
-        for reference in references[:self.network.frames - 1]:
-            other = self.picture(reference)
-            if reference != number:
-                other = alignment.compensate(other, alignment.vectors(current[0], other[0]))
-            folded.append(mixing.fold(other, height, width))
+        frame, differences, quantisers = network_inputs(
+            self.picture, self.quantisers, number, self.network.references)
         device = self.network.tail.weight.device
-        frames = torch.from_numpy(np.stack(folded))[None].to(device, torch.float32)
-        quantisers = [self.quantisers[n] for n in (number, *references)][:self.network.frames]
         mixture = None if weights is None else torch.from_numpy(
             weights * np.float32(mixing.UNIT)).to(device)
-        found = self.network(frames, torch.tensor([quantisers], dtype=torch.float32,
-                                                  device=device), mixture)
-        base = folded[0]
+        found = self.network(
+            torch.from_numpy(frame)[None].to(device, torch.float32),
+            torch.from_numpy(differences)[None].to(device, torch.float32) / alignment.PRECISION,
+            torch.tensor([quantisers], dtype=torch.float32, device=device), mixture)
         if self.network.scale == 2:
-            base = mixing.fold(upscale(current), 2 * height, 2 * width)
-        return base, found[0].cpu().numpy()
+            height, width = (2 * FOLD * n for n in frame.shape[1:])
+            frame = mixing.fold(upscale(self.picture(number)), height, width)
+        return frame, found[0].cpu().numpy()
 
     def restored(self, number: int, weights: np.ndarray | None) -> Picture:
         """A frame, restored with these weights (`mixing`); without, as AV1 decodes it."""

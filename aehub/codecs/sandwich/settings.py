@@ -12,7 +12,7 @@ _PRESETS = (10, 9, 8, 8, 7, 6, 5, 4, 3, 2)
 """Preset of SVT-AV1 of each effort, 0 to 9."""
 LOG_RATE_PER_DB = 0.18
 """Change of log(rate) per dB of PSNR, set by hand."""
-LEAST_SAMPLED = 8
+LEAST_SAMPLED = 6
 """Frames of a group that weights are solved on at least, set by hand."""
 SAMPLED_SHARE = 15
 """Weights are solved on one of so many frames in long groups, set by hand."""

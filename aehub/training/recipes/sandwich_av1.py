@@ -25,12 +25,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aehub.codecs.sandwich import alignment, mixing
+from aehub.codecs.sandwich import mixing
+from aehub.codecs.sandwich.alignment import PRECISION
 from aehub.codecs.sandwich.av1 import Av1Encoder, decode
 from aehub.codecs.sandwich.codec import save
 from aehub.codecs.sandwich.group_decoder import part_of
 from aehub.codecs.sandwich.network import FOLD, PARTS, SAMPLES, Restorer, SandwichNetwork, scale_of
 from aehub.codecs.sandwich.obu import temporal_units
+from aehub.codecs.sandwich.restoration import network_inputs
 from aehub.errors import InputError
 from aehub.media.scaling import halve, upscale
 from aehub.schedule import Task, run_tasks
@@ -41,7 +43,7 @@ from aehub.weights.stored_network import load
 
 NAME = "sandwich-av1"
 LEARNING_RATE = 3e-3
-_VERSION = 4
+_VERSION = 5
 _SEED = 5
 _FPS = Fraction(25)
 _AHEAD = 4
@@ -51,8 +53,10 @@ _CRFS = (18.0, 63.0)
 _PRESETS = (6, 4, 8, 6, 10, 2)
 _N_FRAMES = 28
 """First frames of a clip that are encoded, at most."""
-_KEPT = 8
+_KEPT = 6
 """Frames of an encode that are kept, with their references."""
+_SIDE = 2
+"""References on either side that are kept."""
 _LEAST_ERROR = 0.3
 """Mean squared error below which a clip counts less: it is nearly flat."""
 _FIT_ENCODES, _FIT_FRAMES = 320, 4
@@ -69,7 +73,7 @@ class Options:
         width: channels of a layer.
         layers: residual layers.
         candidates: corrections.
-        references: 1, or 0 without.
+        references: on either side of a frame, 0 to 2.
         scale: 2 for clips that are coded at half their size.
         encodes: of each clip; of a picture half as many.
         size: side of a crop in luma samples of the coded frame, even.
@@ -81,7 +85,7 @@ class Options:
     width: int = 32
     layers: int = 4
     candidates: int = 12
-    references: int = 1
+    references: int = 2
     scale: int = 1
     encodes: int = 6
     size: int = 96
@@ -131,9 +135,10 @@ def open_dataset(data: Path, cache: Cache, options: Options) -> Av1Pairs:
 class Av1Pairs:
     """Random crops of decoded frames with their references: endless batches for a `DataLoader`.
 
-    Batches are lists: uint8 [B, F, 6, s, s] frame and aligned references, uint8 [B, 6, t, t] frame
-    at the size of the clip, the same of the original, float32 [B, F] base_q_idx, float32 [B, 3]
-    mean squared error of the planes of the clip; F is 1 or 3, s = size / 2, t = scale s.
+    Batches are lists: uint8 [B, 6, s, s] frame, int8 [B, R, 6, s, s] differences of the references
+    from it (`alignment`), uint8 [B, 6, t, t] frame at the size of the clip, the same of the
+    original, float32 [B, 1 + R] base_q_idx, float32 [B, 3] mean squared error of the planes of the
+    clip; R is twice `references`, s = size / 2, t = scale s.
 
     Args:
         folder: written by `build`.
@@ -152,7 +157,6 @@ class Av1Pairs:
         if not self._encodes[False]:
             raise InputError(f"the clips that are coded at {options.size}x{options.size} or more "
                              "are of fewer than two recordings; give more data, or a smaller size.")
-        self._frames = 1 + 2 * options.references
         self._raw = np.memmap(folder / "pairs.raw", np.uint8, "r")
 
     @classmethod
@@ -205,37 +209,43 @@ class Av1Pairs:
                       for t in rng.choice(_KEPT, _FIT_FRAMES, replace=False)]
             yield [np.stack(part) for part in zip(*frames, strict=True)]
 
-    def _frame(self, encode: _Encode, t: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Frame and references, frame at the size of the clip, original."""
-        scale = self.options.scale
+    def _frame(self, encode: _Encode, t: int
+               ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Frame, differences of references, frame at the size of the clip, original."""
+        scale, n = self.options.scale, self.options.references
         shape = SAMPLES, encode.height // FOLD, encode.width // FOLD
         large = SAMPLES, scale * shape[1], scale * shape[2]
-        small_bytes, large_bytes = 3 * int(np.prod(shape)), scale * int(np.prod(large))
-        begin = encode.begin + t * (small_bytes + large_bytes)
-        frames = self._raw[begin:begin + small_bytes].reshape(3, *shape)
-        targets = self._raw[begin + small_bytes:][:large_bytes].reshape(scale, *large)
-        return frames[:self._frames], frames[0] if scale == 1 else targets[1], targets[0]
+        small_bytes, large_bytes = int(np.prod(shape)), int(np.prod(large))
+        n_small = 1 + 2 * _SIDE
+        begin = encode.begin + t * (n_small * small_bytes + scale * large_bytes)
+        kept = self._raw[begin:][:n_small * small_bytes].reshape(n_small, *shape)
+        targets = self._raw[begin + n_small * small_bytes:][:scale * large_bytes].reshape(
+            scale, *large)
+        differences = kept[1:].view(np.int8).reshape(2, _SIDE, *shape)[:, :n]
+        return (kept[0], differences.reshape(2 * n, *shape), kept[0] if scale == 1 else targets[1],
+                targets[0])
 
     def _numbers(self, encode: _Encode, t: int) -> tuple[np.ndarray, np.ndarray]:
         """Quantisers and errors."""
-        return (np.array(encode.quantisers[t][:self._frames], np.float32),
+        own, others = encode.quantisers[t][:1], np.reshape(encode.quantisers[t][1:], (2, _SIDE))
+        return (np.array([*own, *others[:, :self.options.references].flat], np.float32),
                 np.array(encode.errors, np.float32))
 
     def _crop(self, rng: np.random.Generator, encode: _Encode) -> tuple[np.ndarray, ...]:
         side, scale = self.options.size // FOLD, self.options.scale
         t, turn = int(rng.integers(_KEPT)), int(rng.integers(8))
         y, x = (int(rng.integers(n // FOLD - side + 1)) for n in (encode.height, encode.width))
-        frames, *large = self._frame(encode, t)
-        return (_turned(frames[:, :, y:y + side, x:x + side], turn),
+        parts = self._frame(encode, t)
+        return (*(_turned(part[..., y:y + side, x:x + side], turn) for part in parts[:2]),
                 *(_turned(part[:, scale * y:scale * (y + side), scale * x:scale * (x + side)], turn)
-                  for part in large), *self._numbers(encode, t))
+                  for part in parts[2:]), *self._numbers(encode, t))
 
 
 def _encode(store: FrameStore, clip: StoredClip, number: int, n: int, n_encodes: int, scale: int
             ) -> tuple[_Encode, list[np.ndarray]]:
     """Index entry of encode `n` of clip `number`, its `begin` left 0, and what is kept of it: of
-    each frame, uint8 [3, 6, h, w] frame and aligned references, then [1 or 2, 6, scale h, scale w]
-    original, and frame doubled."""
+    each frame, uint8 [6, h, w] frame, int8 [2 _SIDE, 6, h, w] differences of references, then
+    uint8 [1 or 2, 6, scale h, scale w] original, and frame doubled."""
     rng, (low, high) = np.random.default_rng((_SEED, number, n)), _CRFS
     crf = round(low + (high - low) * (n + rng.random()) / n_encodes, 2)
     preset = _PRESETS[(number + n) % len(_PRESETS)]
@@ -250,23 +260,20 @@ def _encode(store: FrameStore, clip: StoredClip, number: int, n: int, n_encodes:
     squares = [[float(np.square(a.astype(np.float32) - b).mean())
                 for a, b in zip(*pair, strict=True)] for pair in zip(originals, shown, strict=True)]
     quantisers = [unit.base_q_idx for unit in units]
-    chosen = rng.choice(len(pictures), _KEPT, replace=False).tolist()
-    numbers = [[t, *alignment.choose_references(quantisers, t)] for t in chosen]
-    kept = []
-    for t, *references in numbers:
-        others = [alignment.compensate(pictures[r], alignment.vectors(
-            pictures[t][0], pictures[r][0])) for r in references]
-        kept.append(np.stack([mixing.fold(p, height, width) for p in (pictures[t], *others)]))
+    numbers, kept = [], []
+    for t in rng.choice(len(pictures), _KEPT, replace=False).tolist():
+        frame, differences, seen = network_inputs(pictures.__getitem__, quantisers, t, _SIDE)
         large = (originals[t],) if scale == 1 else (originals[t], shown[t])
-        kept.append(np.stack([mixing.fold(p, scale * height, scale * width) for p in large]))
-    entry = _Encode(clip.source, width, height, crf, preset, noise, 0,
-                    [[quantisers[t] for t in three] for three in numbers],
+        kept += [frame, differences,
+                 np.stack([mixing.fold(p, scale * height, scale * width) for p in large])]
+        numbers.append(seen)
+    entry = _Encode(clip.source, width, height, crf, preset, noise, 0, numbers,
                     np.mean(squares, 0).tolist())
     return entry, kept
 
 
 def _turned(folded: np.ndarray, turn: int) -> np.ndarray:
-    """One of the eight turns of a square, uint8 [..., 6, n, n]: of positions and of the samples in
+    """One of the eight turns of a square, [..., 6, n, n]: of positions and of the samples in
     them."""
     n = folded.shape[-1]
     luma = folded[..., PARTS[0], :, :].reshape(*folded.shape[:-3], FOLD, FOLD, n, n)
@@ -287,9 +294,9 @@ def losses(model: Restorer, batch: list[Tensor], generator: torch.Generator) -> 
         batch: of `Av1Pairs`.
         generator: not used.
     """
-    frames, decoded, originals, quantisers, errors = batch
+    frame, differences, decoded, originals, quantisers, errors = batch
     first = torch.ones(len(PARTS), 1, 1, device=errors.device)
-    correction = model(frames.float(), quantisers, first)[:, 0]
+    correction = model(frame.float(), differences / PRECISION, quantisers, first)[:, 0]
     missing = originals.float() - decoded
     after, before = (_weighted(error, errors) for error in (missing - correction, missing))
     return {"loss": after, "cost": (after / before).detach(),
@@ -338,14 +345,16 @@ def _products(model: Restorer, batch: list[Tensor]) -> tuple[Tensor, Tensor, Ten
     """Of frames of an encode: [4, F, F] and [4, F, O] sums of products of the inputs of the last
     layer and of what AV1 lost, a position on average, of each class of positions; its errors. Of
     doubled frames, the first of four positions stands for their class."""
-    frames, decoded, originals, quantisers, errors = batch
+    frames, differences, decoded, originals, quantisers, errors = batch
     n_classes, width = mixing.N_CLASSES[-1], 9 * model.head.out_channels + 1
     gram = torch.zeros(n_classes, width, width, device=errors.device)
     moment = torch.zeros(n_classes, width, SAMPLES * model.scale**2, device=errors.device)
     for n in range(len(frames)):
-        features = model.features(frames[n:n + 1].float(), quantisers[n:n + 1]).float()
+        one = slice(n, n + 1)
+        features = model.features(frames[one].float(), differences[one] / PRECISION,
+                                  quantisers[one]).float()
         x = F.pad(F.unfold(features, 3, padding=1)[0], (0, 0, 0, 1), value=1.0)
-        x = x * scale_of(quantisers[n:n + 1])
+        x = x * scale_of(quantisers[one])
         missing = F.pixel_unshuffle(originals[n].float() - decoded[n], model.scale).flatten(1)
         classes = mixing.classify(decoded[n].cpu().numpy(), n_classes)
         for c in range(n_classes):
