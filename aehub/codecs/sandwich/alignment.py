@@ -62,7 +62,7 @@ def choose_references(quantisers: Sequence[int], number: int, n: int) -> list[in
 
 
 def differences(current: Picture, reference: Picture) -> list[np.ndarray]:
-    """What the aligned reference has more than the frame, in steps of 1 / `PRECISION` grey level,
+    """Differences of the aligned reference from the frame, in steps of 1 / `PRECISION` grey level,
     for each plane of 4:2:0: int8 [H, W], clipped."""
     halves = [_half_samples(plane, side) for plane, side in
               zip(reference, (BLOCK, BLOCK // 2, BLOCK // 2), strict=True)]
@@ -206,7 +206,7 @@ def _split(current: np.ndarray, halves: np.ndarray, whole: np.ndarray, field: np
 def _sad_8(current: np.ndarray, halves: np.ndarray, y: int, x: int, down: int, right: int) -> int:
     """Twice the sum of absolute differences of a block of 8x8 from quarter samples, the means of
     the two half samples next to them."""
-    (p, q, c, d), (r, s, e, f) = _neighbours(_MARGIN + y, _MARGIN + x, down, right)
+    (p, q, c, d), (r, s, e, f) = _adjacent(_MARGIN + y, _MARGIN + x, down, right)
     a, b = np.uintp(y), np.uintp(x)
     total = np.int32(0)
     for row in range(np.uintp(_PART)):
@@ -218,7 +218,7 @@ def _sad_8(current: np.ndarray, halves: np.ndarray, y: int, x: int, down: int, r
 
 
 @compiled
-def _neighbours(y: int, x: int, down: int, right: int
+def _adjacent(y: int, x: int, down: int, right: int
                 ) -> tuple[tuple[np.uintp, ...], tuple[np.uintp, ...]]:
     """Indices in `_half_samples` of the two half samples next to a quarter one."""
     v, u = down + (down & 1), right + (right & 1)
@@ -272,7 +272,7 @@ def _overlap(current: np.ndarray, halves: np.ndarray, field: np.ndarray, windows
 def _add(halves: np.ndarray, y: int, x: int, down: int, right: int, windows: np.ndarray, n: int,
          total: np.ndarray) -> None:
     """Add twice the prediction by a vector in quarter samples, times the windows of corner `n`."""
-    (p, q, c, d), (r, s, e, f) = _neighbours(y, x, down, right)
+    (p, q, c, d), (r, s, e, f) = _adjacent(y, x, down, right)
     side, below, beside = np.uintp(windows.shape[1]), np.uintp(n >> 1), np.uintp(n & 1)
     for row in range(side):
         for column in range(side):

@@ -17,7 +17,7 @@ from aehub.schedule import Task, run_tasks
 
 def network_inputs(picture: Callable[[int], Picture], quantisers: Sequence[int], number: int,
                    n: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """What a restorer sees of a frame.
+    """Inputs of a restorer for one frame.
 
     Args:
         picture: returns a decoded frame by its number.
